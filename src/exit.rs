@@ -1,0 +1,264 @@
+//! How an incarnation ended: [`Exit`], plain data that travels from the leaf to the root.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::ChildId, vocabulary::Limit};
+
+/// How one incarnation of a child ended.
+///
+/// Plain data: it is cloned into events, snapshots and errors, survives serialisation, and travels as the typed error
+/// of an actor. Supervisors nest the exit of the child that made them give up, so that the exit at the root holds
+/// the whole causal chain: see [`Exit::chain`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "exit")]
+#[non_exhaustive]
+pub enum Exit {
+    /// It was asked to end and did.
+    #[error("stopped on request")]
+    Requested,
+    /// The process ended by itself with a code that counts as success.
+    #[error("exited with code {code}")]
+    Clean {
+        /// The exit code.
+        code: i32,
+    },
+    /// The process ended by itself with a code that does not count as success.
+    #[error("failed with exit code {code}")]
+    Failed {
+        /// The exit code.
+        code: i32,
+    },
+    /// The process was ended by a signal that nobody in the tree sent.
+    #[error("killed by {}{}", signal_name(*.signal), if *.core { " (core dumped)" } else { "" })]
+    Signalled {
+        /// The signal's number on this system.
+        signal: i32,
+        /// Whether a core image was dumped.
+        core: bool,
+    },
+    /// The process could not be launched.
+    #[error("never started: {reason}")]
+    NeverStarted {
+        /// The system's error number, where there is one.
+        errno: Option<i32>,
+        /// Which step of the launch failed.
+        stage: LaunchStage,
+        /// A message that names the program or directory.
+        reason: String,
+    },
+    /// The start took longer than the child's `start_timeout`.
+    #[error("not ready after {after:?}")]
+    StartTimeout {
+        /// The bound that was reached.
+        after: Duration,
+    },
+    /// The handshake was refused or went wrong.
+    #[error("handshake failed: {reason}")]
+    HandshakeFailed {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The handshake was not finished in time.
+    #[error("handshake not finished after {after:?}")]
+    HandshakeTimeout {
+        /// The bound that was reached.
+        after: Duration,
+    },
+    /// The process closed its stdin or stdout but lived on.
+    #[error("channel lost: {reason}")]
+    ChannelLost {
+        /// Which side was closed.
+        reason: String,
+    },
+    /// The process broke the protocol of its channel.
+    #[error("protocol violation: {reason}")]
+    ProtocolViolation {
+        /// The rule that was broken.
+        reason: String,
+    },
+    /// The process is alive but does not answer, or does not read.
+    #[error("unresponsive: {reason}")]
+    Unresponsive {
+        /// What was not answered.
+        reason: String,
+    },
+    /// The process exceeded a limit of its channel or of its resources.
+    #[error("limit exceeded: {which}")]
+    LimitExceeded {
+        /// The name of the limit.
+        which: String,
+    },
+    /// The process was killed and could not be reaped in time (uninterruptible sleep); a background reaper keeps it.
+    #[error("process {pid} could not be reaped")]
+    Unkillable {
+        /// The process id.
+        pid: u32,
+    },
+    /// The start answered that there is nothing to run.
+    #[error("ignored")]
+    Ignored,
+    /// An actor stopped itself.
+    #[error("actor stopped{}", .reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
+    ActorStopped {
+        /// The reason it gave.
+        reason: Option<String>,
+    },
+    /// An actor returned an error or panicked, or its `pre_start` failed.
+    #[error("actor failed: {}", .chain.join(": "))]
+    ActorFailed {
+        /// The error and its sources, outermost first.
+        chain: Vec<String>,
+    },
+    /// An actor was killed, or its task was aborted.
+    #[error("actor killed")]
+    ActorKilled,
+    /// A supervisor gave up: a child reached a limit.
+    #[error("gave up on `{child}` ({limit}): {cause}")]
+    IntensityExceeded {
+        /// The child whose exit was one too many.
+        child: ChildId,
+        /// That exit.
+        cause: Box<Exit>,
+        /// The limit.
+        limit: Limit,
+    },
+    /// A supervisor could not start because a required child could not.
+    #[error("could not start `{child}`: {cause}")]
+    StartFailed {
+        /// The child that did not start.
+        child: ChildId,
+        /// How its start ended.
+        cause: Box<Exit>,
+    },
+    /// A supervisor shut itself down because its significant children have ended.
+    #[error("shut down after significant child `{child}` ended")]
+    AutoShutdown {
+        /// The last significant child to end.
+        child: ChildId,
+    },
+}
+
+/// The step at which a launch failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LaunchStage {
+    /// The command itself is not usable (an interior NUL, an empty program, a limit that cannot be applied).
+    Command,
+    /// Looking the program up.
+    Program,
+    /// Changing to the working directory.
+    Directory,
+    /// Making the channel.
+    Stdio,
+    /// Creating the process.
+    Spawn,
+    /// Replacing the process image.
+    Exec,
+}
+
+impl Exit {
+    /// The exit itself and, through supervisors that gave up, the exits that caused it, outermost first. The last
+    /// one is the leaf's.
+    pub fn chain(&self) -> impl Iterator<Item = &Exit> {
+        std::iter::successors(Some(self), |exit| exit.cause())
+    }
+
+    /// The exit of the child that caused this one, if this is a supervisor's.
+    pub fn cause(&self) -> Option<&Exit> {
+        match self {
+            Exit::IntensityExceeded { cause, .. } | Exit::StartFailed { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The ids of the children from this supervisor down to the leaf that caused the exit.
+    pub fn culprits(&self) -> impl Iterator<Item = &ChildId> {
+        self.chain().filter_map(|exit| match exit {
+            Exit::IntensityExceeded { child, .. }
+            | Exit::StartFailed { child, .. }
+            | Exit::AutoShutdown { child } => Some(child),
+            _ => None,
+        })
+    }
+
+    /// An actor's error with its sources as [`Exit::ActorFailed`].
+    pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Exit {
+        if let Some(exit) = error.downcast_ref::<Exit>() {
+            return exit.clone();
+        }
+        let chain = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
+        Exit::ActorFailed { chain }
+    }
+}
+
+/// The name of a signal as in POSIX, or its number.
+pub(crate) fn signal_name(signal: i32) -> impl fmt::Display {
+    struct Name(i32);
+    impl fmt::Display for Name {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            use rustix::process::Signal;
+            const NAMES: [(Signal, &str); 19] = [
+                (Signal::HUP, "SIGHUP"),
+                (Signal::INT, "SIGINT"),
+                (Signal::QUIT, "SIGQUIT"),
+                (Signal::ILL, "SIGILL"),
+                (Signal::TRAP, "SIGTRAP"),
+                (Signal::ABORT, "SIGABRT"),
+                (Signal::BUS, "SIGBUS"),
+                (Signal::FPE, "SIGFPE"),
+                (Signal::KILL, "SIGKILL"),
+                (Signal::USR1, "SIGUSR1"),
+                (Signal::SEGV, "SIGSEGV"),
+                (Signal::USR2, "SIGUSR2"),
+                (Signal::PIPE, "SIGPIPE"),
+                (Signal::ALARM, "SIGALRM"),
+                (Signal::TERM, "SIGTERM"),
+                (Signal::STOP, "SIGSTOP"),
+                (Signal::XCPU, "SIGXCPU"),
+                (Signal::XFSZ, "SIGXFSZ"),
+                (Signal::SYS, "SIGSYS"),
+            ];
+            match NAMES.iter().find(|(s, _)| s.as_raw() == self.0) {
+                Some((_, name)) => f.write_str(name),
+                None => write!(f, "signal {}", self.0),
+            }
+        }
+    }
+    Name(signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested() -> Exit {
+        let leaf = Exit::Signalled { signal: 9, core: false };
+        let limit = Limit::Intensity { max_restarts: 3, period: Duration::from_secs(5) };
+        let pool =
+            Exit::IntensityExceeded { child: "w1".into(), cause: Box::new(leaf), limit: limit.clone() };
+        Exit::IntensityExceeded { child: "pool".into(), cause: Box::new(pool), limit }
+    }
+
+    #[test]
+    fn the_chain_leads_to_the_leaf() {
+        let exit = nested();
+        assert_eq!(exit.chain().count(), 3);
+        assert_eq!(exit.chain().last(), Some(&Exit::Signalled { signal: 9, core: false }));
+        assert_eq!(exit.culprits().map(ChildId::as_str).collect::<Vec<_>>(), ["pool", "w1"]);
+        assert_eq!(
+            exit.to_string(),
+            "gave up on `pool` (more than 3 restarts in 5s): gave up on `w1` (more than 3 restarts in 5s): killed by SIGKILL"
+        );
+    }
+
+    #[test]
+    fn exits_survive_serialisation() {
+        //
+        let exit = nested();
+        let json = serde_json::to_string(&exit).unwrap();
+        assert_eq!(serde_json::from_str::<Exit>(&json).unwrap(), exit);
+    }
+}

@@ -1,0 +1,227 @@
+//! Names of things in a tree: [`ChildId`], [`Path`], [`Incarnation`].
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The name of a child, unique within its supervisor. Cheap to clone.
+///
+/// Any non-empty string is valid, slashes included: [`Path`] escapes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ChildId(Arc<str>);
+
+impl ChildId {
+    /// A child id; an empty one is accepted here and refused where a child is declared.
+    pub fn new(id: impl AsRef<str>) -> ChildId {
+        ChildId(id.as_ref().into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for ChildId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        if text.is_empty() {
+            return Err(serde::de::Error::custom("a child id must not be empty"));
+        }
+        Ok(ChildId::new(text))
+    }
+}
+
+impl fmt::Display for ChildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for ChildId {
+    fn from(id: &str) -> ChildId {
+        ChildId::new(id)
+    }
+}
+
+impl From<String> for ChildId {
+    fn from(id: String) -> ChildId {
+        ChildId::new(id)
+    }
+}
+
+impl From<&ChildId> for ChildId {
+    fn from(id: &ChildId) -> ChildId {
+        id.clone()
+    }
+}
+
+impl std::borrow::Borrow<str> for ChildId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The number of one life of a child: 1 for the first, never reused within the life of the tree.
+///
+/// Every exit, timer, reply, stream and event carries the incarnation it belongs to, and whatever carries an old
+/// one is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+impl Incarnation {
+    /// "Not born yet": what a child has before its first start.
+    pub const NONE: Incarnation = Incarnation(0);
+
+    /// The next life.
+    #[must_use]
+    pub fn next(self) -> Incarnation {
+        Incarnation(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Where a child is in the tree, such as `/agents/team-a->team-b`. Cheap to clone.
+///
+/// The root is `/`. A slash inside a child's id is written `~1` and a tilde `~0`, as in JSON Pointer (RFC 6901), so
+/// that every path has one spelling and every spelling names one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Path(Arc<str>);
+
+/// Why a text is not a [`Path`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// Paths are absolute.
+    #[error("path `{0}` must begin with a slash")]
+    NotAbsolute(String),
+    /// Two slashes in a row, or one at the end.
+    #[error("path `{0}` has an empty segment")]
+    EmptySegment(String),
+    /// A tilde must be followed by `0` or `1`.
+    #[error("path `{0}` has a `~` that is not followed by 0 or 1")]
+    BadEscape(String),
+}
+
+impl Path {
+    /// The root of every tree, `/`.
+    pub fn root() -> Path {
+        Path("/".into())
+    }
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// When the text is not absolute, has empty segments, or a tilde that escapes nothing.
+    pub fn parse(text: &str) -> Result<Path, PathError> {
+        let Some(rest) = text.strip_prefix('/') else { return Err(PathError::NotAbsolute(text.into())) };
+        if rest.is_empty() {
+            return Ok(Path::root());
+        }
+        for segment in rest.split('/') {
+            if segment.is_empty() {
+                return Err(PathError::EmptySegment(text.into()));
+            }
+            let mut chars = segment.chars();
+            while let Some(c) = chars.next() {
+                if c == '~' && !matches!(chars.next(), Some('0' | '1')) {
+                    return Err(PathError::BadEscape(text.into()));
+                }
+            }
+        }
+        Ok(Path(text.into()))
+    }
+
+    /// The path of the child `id` of the supervisor at this path.
+    #[must_use]
+    pub fn join(&self, id: &ChildId) -> Path {
+        let mut text = String::with_capacity(self.0.len() + id.as_str().len() + 1);
+        if !self.is_root() {
+            text.push_str(&self.0);
+        }
+        text.push('/');
+        for c in id.as_str().chars() {
+            match c {
+                '~' => text.push_str("~0"),
+                '/' => text.push_str("~1"),
+                c => text.push(c),
+            }
+        }
+        Path(text.into())
+    }
+
+    /// The path as text, escapes included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is `/`.
+    pub fn is_root(&self) -> bool {
+        &*self.0 == "/"
+    }
+
+    /// The ids from the root down, unescaped; none for the root itself.
+    pub fn ids(&self) -> impl Iterator<Item = ChildId> + '_ {
+        self.0
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(|s| ChildId::from(s.replace("~1", "/").replace("~0", "~")))
+    }
+
+    /// The id of the last segment; `None` for the root.
+    pub fn last(&self) -> Option<ChildId> {
+        self.ids().last()
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Path {
+    type Err = PathError;
+    fn from_str(text: &str) -> Result<Path, PathError> {
+        Path::parse(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Path {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        Path::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_inside_an_id_is_escaped_and_comes_back() {
+        // T-2
+        for id in ["a/b", "~", "~1", "a->b", "/", "~/~"] {
+            let path = Path::root().join(&"pool".into()).join(&id.into());
+            assert_eq!(Path::parse(path.as_str()).unwrap(), path);
+            assert_eq!(path.ids().collect::<Vec<_>>(), ["pool".into(), ChildId::from(id)]);
+            assert_eq!(path.last(), Some(id.into()));
+        }
+    }
+
+    #[test]
+    fn bad_paths_are_refused() {
+        for bad in ["", "a", "a/b", "//", "/a/", "/a//b", "/a~2", "/a~"] {
+            assert!(Path::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Path::parse("/").unwrap().ids().count(), 0);
+    }
+}

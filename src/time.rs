@@ -1,0 +1,86 @@
+//! Time inside a tree: [`At`], the duration since the tree's epoch, and the [`Clock`] that reads it.
+//!
+//! There is no wall clock in this crate. Every time that is stored, compared, published or serialised is an
+//! [`At`], read from tokio's clock, so that a test under paused time sees the same figures in every run.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// A moment in the life of a tree: the time since its epoch, with nanosecond resolution.
+///
+/// Serialised as an integer number of nanoseconds. Arithmetic saturates (after 584 years).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct At(u64);
+
+impl At {
+    /// The tree's epoch.
+    pub const EPOCH: At = At(0);
+    /// Later than every other moment; a timer at this moment never fires.
+    pub const NEVER: At = At(u64::MAX);
+
+    /// The moment `since_epoch` after the epoch.
+    pub fn new(since_epoch: Duration) -> At {
+        At(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The time between the epoch and this moment.
+    pub fn since_epoch(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is not earlier.
+    pub fn since(self, earlier: At) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `later` after this one.
+    #[must_use]
+    pub fn after(self, later: Duration) -> At {
+        At(self.0.saturating_add(At::new(later).0))
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}s", self.since_epoch().as_secs_f64())
+    }
+}
+
+/// Reads tokio's clock as [`At`]. Cheap to copy; all parts of one tree share one epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    /// A clock whose epoch is now.
+    pub fn start() -> Clock {
+        Clock { epoch: Instant::now() }
+    }
+
+    /// The current moment.
+    pub fn now(&self) -> At {
+        At::new(self.epoch.elapsed())
+    }
+
+    /// The tokio instant of a moment, for timers. Moments too far away for the platform are cut at 30 years.
+    pub fn instant(&self, at: At) -> Instant {
+        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+        self.epoch + at.since_epoch().min(FAR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(At::EPOCH.since(At::new(Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(At::NEVER.after(Duration::from_secs(1)), At::NEVER);
+        assert_eq!(At::EPOCH.after(Duration::MAX), At::NEVER);
+    }
+}

@@ -1,0 +1,173 @@
+//! The words that every layer shares: [`Strategy`], [`State`], [`ChildKind`], [`Limit`].
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::At;
+
+/// Who restarts with a child that failed (OTP's supervision strategies).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Only the child itself.
+    #[default]
+    OneForOne,
+    /// All children of the supervisor: stopped newest first, started oldest first.
+    OneForAll,
+    /// The child and those that come after it in start order.
+    RestForOne,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Strategy::OneForOne => "one-for-one",
+            Strategy::OneForAll => "one-for-all",
+            Strategy::RestForOne => "rest-for-one",
+        })
+    }
+}
+
+/// What kind of thing a child is. It decides default shutdown times and how a child is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildKind {
+    /// A leaf: an actor or a process.
+    #[default]
+    Worker,
+    /// A supervisor with children of its own.
+    Supervisor,
+}
+
+/// What a child is doing now. One vocabulary for supervisors, pools, plugin hosts, events and snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+#[non_exhaustive]
+pub enum State {
+    /// No incarnation is alive and none is on its way.
+    Down {
+        /// Why it is down.
+        why: Down,
+    },
+    /// An incarnation has been started and is not ready yet.
+    Starting,
+    /// The live incarnation works.
+    Ready,
+    /// The live incarnation has been asked to end, or is being torn down after a failed start.
+    Stopping,
+    /// The next incarnation starts when the back-off is over (OTP's *restarting*).
+    BackingOff {
+        /// When the next start is due.
+        until: At,
+        /// The number of failures in a row so far.
+        attempt: u32,
+    },
+    /// The child crashed too often; one trial start is made when this is over (OTP's *restarting*).
+    CoolingOff {
+        /// When the trial start is due.
+        until: At,
+    },
+}
+
+/// Why a child is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "because")]
+#[non_exhaustive]
+pub enum Down {
+    /// It has not been started yet.
+    NeverStarted,
+    /// It ended and its restart type does not bring it back, or its supervisor has stopped.
+    Ended,
+    /// Its start answered that there is nothing to run.
+    Ignored,
+    /// It was stopped: by an operator, or by a group restart that has not come to it yet.
+    Stopped,
+    /// Its restart policy has given up; only an operator brings it back.
+    GaveUp {
+        /// The limit that was reached.
+        why: Limit,
+    },
+}
+
+impl State {
+    /// Down for the given reason.
+    pub const fn down(why: Down) -> State {
+        State::Down { why }
+    }
+
+    /// An incarnation is alive: starting, ready or stopping.
+    pub fn is_alive(&self) -> bool {
+        matches!(self, State::Starting | State::Ready | State::Stopping)
+    }
+
+    /// Waiting for its next start (OTP's *restarting*).
+    pub fn is_restarting(&self) -> bool {
+        matches!(self, State::BackingOff { .. } | State::CoolingOff { .. })
+    }
+
+    /// No incarnation is alive and none is on its way.
+    pub fn is_down(&self) -> bool {
+        matches!(self, State::Down { .. })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Down { why: Down::NeverStarted } => f.write_str("never started"),
+            State::Down { why: Down::Ended } => f.write_str("ended"),
+            State::Down { why: Down::Ignored } => f.write_str("ignored"),
+            State::Down { why: Down::Stopped } => f.write_str("stopped"),
+            State::Down { why: Down::GaveUp { why } } => write!(f, "gave up: {why}"),
+            State::Starting => f.write_str("starting"),
+            State::Ready => f.write_str("ready"),
+            State::Stopping => f.write_str("stopping"),
+            State::BackingOff { until, attempt } => {
+                write!(f, "backing off until {until} (failure {attempt})")
+            }
+            State::CoolingOff { until } => write!(f, "cooling off until {until}"),
+        }
+    }
+}
+
+/// A limit that was reached when a child or a supervisor gave up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "limit")]
+#[non_exhaustive]
+pub enum Limit {
+    /// The supervisor's restart intensity (OTP: `intensity` and `period`).
+    Intensity {
+        /// Restarts allowed in `period`.
+        max_restarts: u32,
+        /// The sliding window.
+        period: Duration,
+    },
+    /// The child's own crash loop.
+    CrashLoop {
+        /// Failures allowed in `window`.
+        max_failures: u32,
+        /// The sliding window.
+        window: Duration,
+    },
+    /// The child's restarts over its whole life.
+    TotalRestarts {
+        /// Restarts allowed.
+        max: u32,
+    },
+    /// The child can never start as it is declared: no such program, not executable, no such directory.
+    NeverStarts,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Intensity { max_restarts, period } => {
+                write!(f, "more than {max_restarts} restarts in {period:?}")
+            }
+            Limit::CrashLoop { max_failures, window } => write!(f, "{max_failures} failures in {window:?}"),
+            Limit::TotalRestarts { max } => write!(f, "{max} restarts in all"),
+            Limit::NeverStarts => f.write_str("it cannot start as it is declared"),
+        }
+    }
+}
