@@ -1,6 +1,7 @@
 //! Supervision trees whose leaves are OS processes.
 #![cfg(unix)]
 
+pub mod event;
 pub mod exit;
 pub mod id;
 pub mod time;

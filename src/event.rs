@@ -1,0 +1,168 @@
+//! What happened in a tree: [`Event`], one ordered stream per tree.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation, Path},
+    time::At,
+    vocabulary::{Limit, State, Strategy},
+};
+
+/// One thing that happened at one place of the tree.
+///
+/// Events of one tree are numbered from 1 without gaps, in the order in which they were decided, whatever supervisor
+/// they come from (rule E-1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The event's number in its tree.
+    pub seq: u64,
+    /// When it happened.
+    pub at: At,
+    /// The place it happened at.
+    pub path: Path,
+    /// The incarnation it belongs to.
+    pub incarnation: Incarnation,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A child was added to its supervisor's table.
+    Added,
+    /// A child was removed from its supervisor's table.
+    Removed,
+    /// The child's state changed.
+    State {
+        /// The state before.
+        from: State,
+        /// The state now.
+        to: State,
+    },
+    /// An incarnation ended, and everything it owned is gone.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// What its supervisor does about it.
+        then: Consequence,
+    },
+    /// A supervisor restarts several children because one of them failed.
+    GroupRestart {
+        /// Which of them.
+        strategy: Strategy,
+        /// The child that failed.
+        child: ChildId,
+        /// When the first of them starts again.
+        delay: Duration,
+    },
+    /// All children that the supervisor has to wait for are ready.
+    Started,
+    /// A supervisor begins to stop its children and will then exit in this way.
+    Stopping {
+        /// The exit to come.
+        exit: Exit,
+    },
+}
+
+/// What a supervisor does about an exit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "does")]
+#[non_exhaustive]
+pub enum Consequence {
+    /// Nothing: the exit was asked for, or belongs to a group restart or shutdown under way.
+    Nothing,
+    /// The child stays down: its restart type says so.
+    Leave,
+    /// The child is restarted.
+    Restart {
+        /// After this long.
+        delay: Duration,
+        /// The number of failures in a row.
+        attempt: u32,
+    },
+    /// The child crashed too often; a trial start follows after a pause.
+    CoolOff {
+        /// After this long.
+        delay: Duration,
+    },
+    /// The child's own limit is reached; it stays down until an operator starts it.
+    GiveUp {
+        /// The limit.
+        why: Limit,
+    },
+    /// The supervisor gives up.
+    Escalate {
+        /// The limit.
+        why: Limit,
+    },
+}
+
+impl Event {
+    /// Whether this is the exit of an incarnation that nobody had asked for and that was no success (rule E-3).
+    pub fn is_crash(&self) -> bool {
+        match &self.kind {
+            EventKind::Exited { exit, then } => {
+                *then != Consequence::Nothing
+                    && !matches!(
+                        exit,
+                        Exit::Requested
+                            | Exit::Clean { .. }
+                            | Exit::Ignored
+                            | Exit::ActorStopped { .. }
+                            | Exit::AutoShutdown { .. }
+                    )
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.path)?;
+        if self.incarnation != Incarnation::NONE {
+            write!(f, " {}", self.incarnation)?;
+        }
+        write!(f, " {}", self.kind)
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventKind::Added => f.write_str("added"),
+            EventKind::Removed => f.write_str("removed"),
+            EventKind::State { from, to } => write!(f, "{from} -> {to}"),
+            EventKind::Exited { exit, then: Consequence::Nothing } => write!(f, "ended: {exit}"),
+            EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
+            EventKind::GroupRestart { strategy, child, delay } => {
+                write!(f, "{strategy} restart because of `{child}` in {delay:?}")
+            }
+            EventKind::Started => f.write_str("all required children are ready"),
+            EventKind::Stopping { exit } => write!(f, "stops its children: {exit}"),
+        }
+    }
+}
+
+impl fmt::Display for Consequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Consequence::Nothing => f.write_str("nothing to do"),
+            Consequence::Leave => f.write_str("not restarted"),
+            Consequence::Restart { delay, attempt } if delay.is_zero() => {
+                write!(f, "restart now (failure {attempt})")
+            }
+            Consequence::Restart { delay, attempt } => write!(f, "restart in {delay:?} (failure {attempt})"),
+            Consequence::CoolOff { delay } => write!(f, "trial start in {delay:?}"),
+            Consequence::GiveUp { why } => write!(f, "given up: {why}"),
+            Consequence::Escalate { why } => write!(f, "supervisor gives up: {why}"),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What can be wrong with a declaration, a request or a message: misuse apart from failure.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    exit::Exit,
+    id::{ChildId, Path},
+    vocabulary::State,
+};
+
+/// One mistake in a declaration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecError {
+    /// The field, such as `children[db].start_timeout`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.problem)
+    }
+}
+
+/// All mistakes in a declaration, never empty (rule S-6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecErrors(Vec<SpecError>);
+
+impl SpecErrors {
+    /// `Ok` if there are none.
+    ///
+    /// # Errors
+    /// The mistakes, if there are any.
+    pub fn check(errors: Vec<SpecError>) -> Result<(), SpecErrors> {
+        if errors.is_empty() { Ok(()) } else { Err(SpecErrors(errors)) }
+    }
+
+    /// A single mistake.
+    pub fn one(field: impl Into<String>, problem: impl Into<String>) -> SpecErrors {
+        SpecErrors(vec![SpecError { field: field.into(), problem: problem.into() }])
+    }
+
+    /// The mistakes.
+    pub fn iter(&self) -> impl Iterator<Item = &SpecError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for SpecErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid declaration: ")?;
+        for (i, error) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SpecErrors {}
+
+/// Why an operator's request was refused or failed (OTP's errors of `start_child` and its relatives).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// There is no such child.
+    #[error("there is no child `{0}`")]
+    NotFound(ChildId),
+    /// A child with this id is there and alive.
+    #[error("child `{0}` is already started")]
+    AlreadyStarted(ChildId),
+    /// A child with this id is there, but not running.
+    #[error("child `{0}` is already present; restart or delete it")]
+    AlreadyPresent(ChildId),
+    /// The request needs a child that is down.
+    #[error("child `{0}` is running; terminate it first")]
+    Running(ChildId),
+    /// The request needs a child that is down, and this one is about to be restarted.
+    #[error("child `{0}` is restarting; terminate it first")]
+    Restarting(ChildId),
+    /// The supervisor has as many children as it may have.
+    #[error("the supervisor already has {0} children, its maximum")]
+    MaxChildren(usize),
+    /// The supervisor is stopping, or gone.
+    #[error("the supervisor is shutting down")]
+    ShuttingDown,
+    /// The child was started, but did not become ready.
+    #[error("child `{child}` did not start: {exit}")]
+    StartFailed {
+        /// The child.
+        child: ChildId,
+        /// How its start ended.
+        exit: Exit,
+    },
+    /// The child was stopped before the request was carried out.
+    #[error("child `{0}` was stopped meanwhile")]
+    Stopped(ChildId),
+    /// The declaration has mistakes.
+    #[error(transparent)]
+    Invalid(#[from] SpecErrors),
+}
+
+impl RequestError {
+    /// Whether the same request may succeed later without a change.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, RequestError::Restarting(_) | RequestError::MaxChildren(_) | RequestError::StartFailed { .. })
+    }
+}
+
+/// A child cannot be reached now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}` is not available: {state}")]
+pub struct Unavailable {
+    /// Where the child is in the tree.
+    pub path: Path,
+    /// What it is doing instead of working.
+    pub state: State,
+    /// When its next start is due, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a child could not be found by its path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The text is no path.
+    #[error(transparent)]
+    Path(#[from] crate::id::PathError),
+    /// There is no child at this path.
+    #[error("there is nothing at `{0}`")]
+    NotFound(Path),
+    /// There is something else at this path.
+    #[error("`{path}` is not {expected}")]
+    WrongKind {
+        /// The path.
+        path: Path,
+        /// What was looked for.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,129 @@
+//! What goes into the machine and what comes out of it.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    event::EventKind,
+    exit::Exit,
+    id::{ChildId, Incarnation},
+    supervision::{errors::RequestError, policy::ChildPolicy, policy::Shutdown},
+    time::At,
+};
+
+/// One life of one child: the only way in which the machine and the engine speak of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The child.
+    pub child: ChildId,
+    /// Its life.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.child, self.incarnation)
+    }
+}
+
+/// Names a request until it is answered, which happens exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A child as it enters the machine's table.
+#[derive(Clone, Debug)]
+pub struct NewChild {
+    /// Its id.
+    pub id: ChildId,
+    /// Its policy; shared, since a pool has thousands of children with one policy.
+    pub policy: Arc<ChildPolicy>,
+    /// The last incarnation that its place has seen.
+    pub last_incarnation: Incarnation,
+    /// Whether an operator has stopped it and that still stands.
+    pub held: bool,
+    /// Seeds the jitter of its back-off.
+    pub seed: u64,
+}
+
+/// An operator's request.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Adds a child and starts it; a failed start removes it again (OTP's `start_child`).
+    StartChild(NewChild),
+    /// Stops a child and keeps its declaration, unless it is temporary (OTP's `terminate_child`).
+    TerminateChild(ChildId),
+    /// Starts a child that is down; if that fails it stays down (OTP's `restart_child`).
+    RestartChild(ChildId),
+    /// Removes a child that is down (OTP's `delete_child`).
+    DeleteChild(ChildId),
+    /// Stops a child, in whatever state it is, and removes it. Not in OTP, where it takes two calls.
+    RemoveChild(ChildId),
+    /// Restarts a child in whatever state it is (rule R-8).
+    Restart(ChildId),
+    /// Changes a child's policy and, if it is alive or waiting, stops it and starts it anew; a start that fails is not
+    /// retried.
+    Reload(ChildId, Arc<ChildPolicy>),
+}
+
+/// What happened, as the engine tells it.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The supervisor itself starts: start the children.
+    Boot,
+    /// An incarnation is ready.
+    Ready(Key),
+    /// An incarnation has ended and everything it owned is gone; also when it never became ready.
+    Ended(Key, Exit),
+    /// A timer that was armed has fired.
+    Fired(Timer),
+    /// An operator asks.
+    Request(RequestId, Request),
+    /// Stop all children and exit.
+    Shutdown,
+    /// As `Shutdown`, and children get no more time: they are killed, still in order.
+    Kill,
+}
+
+/// A timer of the machine. One that fires late, or for an incarnation that is no more, does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// The back-off or cool-off after the end of this incarnation.
+    Child(Key),
+    /// The delay of a group restart.
+    Pass(u64),
+}
+
+/// What the engine has to do. Actions are performed in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start this incarnation.
+    Start(Key),
+    /// Stop this incarnation and report when it is gone. May come again with a harder mode.
+    Stop(Key, Shutdown),
+    /// Fire this timer at that time.
+    Arm(Timer, At),
+    /// Forget this timer.
+    Disarm(Timer),
+    /// Answer this request.
+    Reply(RequestId, Result<Answer, RequestError>),
+    /// Remember at the child's place whether an operator has stopped it.
+    Hold(ChildId, bool),
+    /// Make this known: of a child, or of the supervisor itself.
+    Publish(Option<Key>, EventKind),
+    /// This child has left the table.
+    Forget(ChildId),
+    /// All children that must be awaited are ready: the supervisor has started.
+    Started,
+    /// No child is left: the supervisor ends like this.
+    Exit(Exit),
+}
+
+/// The good answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The child is ready.
+    Ready(Incarnation),
+    /// The child's start answered that there is nothing to run.
+    Ignored,
+}

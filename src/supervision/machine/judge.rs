@@ -1,0 +1,216 @@
+//! What an exit means: rule R-0, in its order.
+
+use std::time::Duration;
+
+use super::{Action, Answer, Key, Machine, Ord, ended};
+use crate::{
+    event::{Consequence, EventKind},
+    exit::Exit,
+    restart::{Budget, Decision},
+    supervision::{errors::RequestError, machine::After, machine::Cause, policy::StartMode, verdict::verdict},
+    time::At,
+    vocabulary::{Down, Limit, State, Strategy},
+};
+
+impl Machine {
+    pub(super) fn ended(&mut self, now: At, key: &Key, exit: Exit) {
+        let Some(ord) = self.current(key) else { return };
+        let Some(child) = self.children.get(&ord) else { return };
+        match child.state {
+            State::Stopping => self.stopped(now, ord, exit),
+            State::Starting | State::Ready if self.is_stopping() => {
+                // The shutdown has not come to this child yet; it need not any more.
+                self.publish_exit(ord, exit, Consequence::Nothing);
+                self.settle(ord, ended());
+                self.advance_stop();
+            }
+            State::Starting if matches!(child.cause, Cause::Provisional | Cause::Once) && exit != Exit::Ignored => {
+                self.start_failed(now, ord, exit);
+            }
+            State::Starting | State::Ready if self.pass.as_ref().is_some_and(|p| p.consumes(ord)) => {
+                // S-13: it ended before the group restart came to stop it.
+                self.publish_exit(ord, exit, Consequence::Nothing);
+                self.set(ord, State::down(Down::Stopped));
+                self.answer_gone(ord);
+                self.advance_pass(now);
+            }
+            State::Starting if exit == Exit::Ignored => {
+                self.publish_exit(ord, exit, Consequence::Leave);
+                self.answer_verdict(ord, &Ok(Answer::Ignored));
+                self.settle(ord, State::down(Down::Ignored));
+                if self.children.get(&ord).is_some_and(|c| c.is_temporary()) {
+                    self.forget(ord);
+                }
+                self.advance(now);
+            }
+            State::Starting => self.start_failed(now, ord, exit),
+            State::Ready => self.decide(now, ord, exit),
+            _ => {}
+        }
+    }
+
+    /// A start did not end in readiness.
+    fn start_failed(&mut self, now: At, ord: Ord, exit: Exit) {
+        let Some(child) = self.children.get(&ord) else { return };
+        let failed = RequestError::StartFailed { child: child.id.clone(), exit: exit.clone() };
+        match child.cause {
+            Cause::Provisional => {
+                self.publish_exit(ord, exit, Consequence::Leave);
+                self.set(ord, ended());
+                self.answer_verdict(ord, &Err(failed));
+                self.forget(ord);
+                self.advance(now);
+            }
+            Cause::Once => {
+                self.publish_exit(ord, exit, Consequence::Leave);
+                self.answer_verdict(ord, &Err(failed));
+                self.settle(ord, ended());
+                self.advance(now);
+            }
+            Cause::Supervisor
+                if self.is_booting() && !child.proven && child.policy.start == StartMode::Required =>
+            {
+                // S-7: no retry; what has started is stopped and the supervisor's start fails.
+                let child = child.id.clone();
+                self.publish_exit(ord, exit.clone(), Consequence::Leave);
+                self.settle(ord, ended());
+                self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
+            }
+            Cause::Supervisor | Cause::Restart => {
+                self.answer_verdict(ord, &Err(failed));
+                self.decide(now, ord, exit);
+            }
+        }
+    }
+
+    /// An exit that nobody had asked for, of a child in its normal life.
+    fn decide(&mut self, now: At, ord: Ord, exit: Exit) {
+        let grouped = self.flags.strategy != Strategy::OneForOne;
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        let policy = child.policy.clone();
+        let failed_start = child.state == State::Starting && policy.start == StartMode::Required;
+        let verdict = verdict(&exit, policy.restart.restart);
+        match child.tracker.exited(now, verdict, &policy.restart) {
+            Decision::Leave => {
+                // S-17: a transient supervisor that gave up stays down, and it shows.
+                let state = match &exit {
+                    Exit::IntensityExceeded { limit, .. } => State::down(Down::GaveUp { why: limit.clone() }),
+                    _ => ended(),
+                };
+                self.publish_exit(ord, exit, Consequence::Leave);
+                self.leave(now, ord, state);
+            }
+            Decision::Escalate { why } => self.give_up(ord, exit, why),
+            Decision::GiveUp { why } if grouped => self.give_up(ord, exit, why),
+            Decision::GiveUp { why } => {
+                self.publish_exit(ord, exit, Consequence::GiveUp { why: why.clone() });
+                self.leave(now, ord, State::down(Down::GaveUp { why }));
+            }
+            Decision::CoolOff { delay } => {
+                self.publish_exit(ord, exit, Consequence::CoolOff { delay });
+                self.wait(now, ord, State::CoolingOff { until: now.after(delay) });
+            }
+            Decision::Restart { delay, attempt } => {
+                let shared = policy.restart.budget == Budget::Shared;
+                if shared && !self.window.try_restart(now, &self.flags.intensity) {
+                    let intensity = self.flags.intensity;
+                    let why =
+                        Limit::Intensity { max_restarts: intensity.max_restarts, period: intensity.period };
+                    return self.give_up(ord, exit, why);
+                }
+                self.publish_exit(ord, exit, Consequence::Restart { delay, attempt });
+                if grouped {
+                    self.restart_group(now, ord, delay, attempt, failed_start);
+                } else if delay == Duration::ZERO {
+                    self.start(now, ord, Cause::Supervisor);
+                    self.advance(now);
+                } else {
+                    self.wait(now, ord, State::BackingOff { until: now.after(delay), attempt });
+                }
+            }
+        }
+    }
+
+    /// One-for-one: the next start is due later.
+    fn wait(&mut self, now: At, ord: Ord, state: State) {
+        let (State::BackingOff { until, .. } | State::CoolingOff { until }) = state else { return };
+        self.set(ord, state);
+        if let Some(child) = self.children.get(&ord) {
+            let timer = child.timer();
+            self.out.push(Action::Arm(timer, until));
+        }
+        self.advance(now);
+    }
+
+    /// The child ended by itself and does not come back (S-5, S-24).
+    fn leave(&mut self, now: At, ord: Ord, state: State) {
+        let Some(child) = self.children.get(&ord) else { return };
+        let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
+        self.settle(ord, state);
+        if temporary {
+            self.forget(ord);
+        }
+        if !(significant && self.auto_shutdown(id)) {
+            self.advance(now);
+        }
+    }
+
+    /// S-17: this exit was one too many.
+    fn give_up(&mut self, ord: Ord, exit: Exit, why: Limit) {
+        let Some(child) = self.children.get(&ord) else { return };
+        let id = child.id.clone();
+        self.publish_exit(ord, exit.clone(), Consequence::Escalate { why: why.clone() });
+        self.settle(ord, State::down(Down::GaveUp { why: why.clone() }));
+        self.begin_stop(Exit::IntensityExceeded { child: id, cause: Box::new(exit), limit: why });
+    }
+
+    /// A child that had been asked to stop has ended.
+    fn stopped(&mut self, now: At, ord: Ord, exit: Exit) {
+        let Some(child) = self.children.get(&ord) else { return };
+        let (mut after, temporary) = (child.after, child.is_temporary());
+        if self.is_stopping() && after != After::Forget {
+            after = After::Stay;
+        }
+        self.publish_exit(ord, exit, Consequence::Nothing);
+        match after {
+            After::Stay => {
+                let state = if self.is_stopping() { ended() } else { State::down(Down::Stopped) };
+                self.settle(ord, state);
+                if temporary && !self.is_stopping() {
+                    self.forget(ord);
+                }
+            }
+            After::Group => {
+                self.set(ord, State::down(Down::Stopped));
+                self.answer_gone(ord);
+            }
+            After::Start(cause) => {
+                self.set(ord, State::down(Down::Stopped));
+                self.answer_gone(ord);
+                self.start(now, ord, cause);
+            }
+            After::Forget => {
+                self.settle(ord, State::down(Down::Stopped));
+                self.forget(ord);
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Down, and everybody who waited for this child is answered.
+    pub(super) fn settle(&mut self, ord: Ord, state: State) {
+        self.set(ord, state);
+        let Some(child) = self.children.get(&ord) else { return };
+        let stopped = RequestError::Stopped(child.id.clone());
+        let verdict = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
+        self.answer_gone(ord);
+        self.answer_verdict(ord, &Err(verdict));
+    }
+
+    pub(super) fn publish_exit(&mut self, ord: Ord, exit: Exit, then: Consequence) {
+        if let Some(child) = self.children.get(&ord) {
+            let key = child.key();
+            self.out.push(Action::Publish(Some(key), EventKind::Exited { exit, then }));
+        }
+    }
+}

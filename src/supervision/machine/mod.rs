@@ -1,0 +1,331 @@
+//! The whole of supervision as a pure state machine: inputs in, actions out.
+//!
+//! [`Machine`] decides which children are started and stopped, in which order, and when the supervisor gives up. It
+//! owns the table of children and the restart window. It does no I/O, reads no clock, draws no random numbers and
+//! knows neither actors nor processes: time comes in with each input, and everything it wants done comes out as an
+//! [`Action`]. The engine performs the actions and reports what came of them.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `judge` | what an exit means (rules R-0, S-9, S-10) |
+//! | `pass` | the supervisor's own start and group restarts (S-7, S-11 to S-16) |
+//! | `operator` | requests (S-22, R-8) |
+//! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
+
+mod child;
+mod io;
+mod judge;
+mod operator;
+mod pass;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use child::{After, Cause, Child, Waiter};
+pub use io::{Action, Answer, Input, Key, NewChild, Request, RequestId, Timer};
+use pass::Pass;
+use stop::Phase;
+
+use super::{
+    errors::RequestError,
+    policy::{ChildPolicy, Flags},
+};
+use crate::{
+    event::EventKind,
+    id::{ChildId, Incarnation},
+    restart::{Tracker, Window},
+    time::At,
+    vocabulary::{ChildKind, Down, State},
+};
+
+/// A child's position in start order. Never reused, so that a cursor stays valid while children come and go.
+type Ord = u64;
+
+/// A supervisor's mind.
+#[derive(Debug)]
+pub struct Machine {
+    flags: Flags,
+    window: Window,
+    /// In start order.
+    children: BTreeMap<Ord, Child>,
+    index: HashMap<ChildId, Ord>,
+    next_ord: Ord,
+    /// Significant children, for auto-shutdown.
+    phase: Phase,
+    pass: Option<Pass>,
+    next_pass: u64,
+    out: Vec<Action>,
+}
+
+/// How many children there are of which kind (OTP's `count_children`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Count {
+    /// Children in the table, alive or not.
+    pub specs: usize,
+    /// Children with a live incarnation.
+    pub active: usize,
+    /// Supervisors in the table.
+    pub supervisors: usize,
+    /// Other children in the table.
+    pub workers: usize,
+}
+
+/// One child as [`Machine::children`] shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildView<'a> {
+    /// Its id.
+    pub id: &'a ChildId,
+    /// Its policy.
+    pub policy: &'a ChildPolicy,
+    /// What it is doing.
+    pub state: &'a State,
+    /// Its last incarnation.
+    pub incarnation: Incarnation,
+    /// Its failures and restarts.
+    pub tracker: &'a Tracker,
+}
+
+impl Machine {
+    /// A machine with these children, none of them started.
+    ///
+    /// The flags and policies must have been validated; ids that occur twice are taken once.
+    pub fn new(flags: Flags, children: impl IntoIterator<Item = NewChild>) -> Machine {
+        let mut machine = Machine {
+            flags,
+            window: Window::new(),
+            children: BTreeMap::new(),
+            index: HashMap::new(),
+            next_ord: 0,
+            phase: Phase::Idle,
+            pass: None,
+            next_pass: 0,
+            out: Vec::new(),
+        };
+        for child in children {
+            machine.insert(child);
+        }
+        machine.out.clear();
+        machine
+    }
+
+    /// Takes one input and appends what is to be done about it.
+    ///
+    /// `now` must not go backwards from call to call.
+    pub fn handle(&mut self, now: At, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Boot => self.boot(now),
+            Input::Ready(key) => self.ready(now, &key),
+            Input::Ended(key, exit) => self.ended(now, &key, exit),
+            Input::Fired(timer) => self.fired(now, &timer),
+            Input::Request(id, request) => self.request(now, id, request),
+            Input::Shutdown => self.shutdown(now),
+            Input::Kill => self.kill(now),
+        }
+        actions.append(&mut self.out);
+    }
+
+    /// The supervisor's settings.
+    pub fn flags(&self) -> &Flags {
+        &self.flags
+    }
+
+    /// Restarts counted in the period that ends now.
+    pub fn restarts_used(&mut self, now: At) -> u32 {
+        self.window.used(now, &self.flags.intensity)
+    }
+
+    /// Whether the supervisor stops or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. } | Phase::Exited)
+    }
+
+    /// The children in start order.
+    pub fn children(&self) -> impl Iterator<Item = ChildView<'_>> {
+        self.children.values().map(view)
+    }
+
+    /// One child.
+    pub fn child(&self, id: &ChildId) -> Option<ChildView<'_>> {
+        self.children.get(self.index.get(id)?).map(view)
+    }
+
+    /// How many children there are.
+    pub fn count(&self) -> Count {
+        let mut count = Count { specs: self.children.len(), ..Count::default() };
+        for child in self.children.values() {
+            count.active += usize::from(child.state.is_alive());
+            match child.policy.kind {
+                ChildKind::Supervisor => count.supervisors += 1,
+                ChildKind::Worker => count.workers += 1,
+            }
+        }
+        count
+    }
+
+    // ---- small steps that all parts share -----------------------------------------------------------------------
+
+    fn insert(&mut self, new: NewChild) -> Option<Ord> {
+        let std::collections::hash_map::Entry::Vacant(entry) = self.index.entry(new.id.clone()) else { return None };
+        let ord = self.next_ord;
+        self.next_ord += 1;
+        entry.insert(ord);
+        let child = Child::new(new);
+        self.out.push(Action::Publish(Some(child.key()), EventKind::Added));
+        self.children.insert(ord, child);
+        Some(ord)
+    }
+
+    /// Takes a child out of the table. It must not be alive.
+    fn forget(&mut self, ord: Ord) {
+        if let Some(child) = self.children.remove(&ord) {
+            self.index.remove(&child.id);
+            self.out.push(Action::Publish(Some(child.key()), EventKind::Removed));
+            self.out.push(Action::Forget(child.id));
+        }
+    }
+
+    fn find(&self, id: &ChildId) -> Option<Ord> {
+        self.index.get(id).copied()
+    }
+
+    /// The child, if `key` names its current incarnation; what carries an old one is dropped (R-0 (1)).
+    fn current(&self, key: &Key) -> Option<Ord> {
+        let ord = self.find(&key.child)?;
+        (self.children.get(&ord)?.incarnation == key.incarnation).then_some(ord)
+    }
+
+    /// Changes a child's state and says so.
+    fn set(&mut self, ord: Ord, to: State) {
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        if child.state != to {
+            let from = std::mem::replace(&mut child.state, to.clone());
+            let key = child.key();
+            self.out.push(Action::Publish(Some(key), EventKind::State { from, to }));
+        }
+    }
+
+    /// Starts the next incarnation of a child that is not alive.
+    fn start(&mut self, now: At, ord: Ord, cause: Cause) {
+        self.disarm(ord);
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        debug_assert!(!child.state.is_alive(), "two incarnations of {} at once", child.id);
+        child.incarnation = child.incarnation.next();
+        child.cause = cause;
+        child.after = After::Stay;
+        child.tracker.started(now);
+        if child.held {
+            child.held = false;
+            let id = child.id.clone();
+            self.out.push(Action::Hold(id, false));
+        }
+        self.set(ord, State::Starting);
+        if let Some(child) = self.children.get(&ord) {
+            self.out.push(Action::Start(child.key()));
+        }
+    }
+
+    /// Asks a live child to stop, or changes what follows if it is stopping already.
+    fn stop(&mut self, ord: Ord, after: After) {
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        child.after = after;
+        if matches!(child.state, State::Starting | State::Ready) {
+            let mode = self.phase.harden(child.policy.shutdown);
+            let key = child.key();
+            self.set(ord, State::Stopping);
+            self.out.push(Action::Stop(key, mode));
+        }
+    }
+
+    /// Forgets the timer of a child that waits for its next start.
+    fn disarm(&mut self, ord: Ord) {
+        if let Some(child) = self.children.get(&ord)
+            && child.state.is_restarting()
+            && self.flags.strategy == crate::vocabulary::Strategy::OneForOne
+        {
+            let timer = child.timer();
+            self.out.push(Action::Disarm(timer));
+        }
+    }
+
+    /// Answers those who wait for a child's verdict.
+    fn answer_verdict(&mut self, ord: Ord, answer: &Result<Answer, RequestError>) {
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        let out = &mut self.out;
+        child.waiters.retain(|waiter| match waiter {
+            Waiter::Verdict(id) => {
+                out.push(Action::Reply(*id, answer.clone()));
+                false
+            }
+            Waiter::Gone(_) => true,
+        });
+    }
+
+    /// Answers those who wait for a child to be down.
+    fn answer_gone(&mut self, ord: Ord) {
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        let out = &mut self.out;
+        child.waiters.retain(|waiter| match waiter {
+            Waiter::Gone(id) => {
+                out.push(Action::Reply(*id, Ok(Answer::Done)));
+                false
+            }
+            Waiter::Verdict(_) => true,
+        });
+    }
+
+    fn ready(&mut self, now: At, key: &Key) {
+        let Some(ord) = self.current(key) else { return };
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        if child.state != State::Starting {
+            return;
+        }
+        child.tracker.ready(now);
+        child.proven = true;
+        child.cause = Cause::Supervisor;
+        self.set(ord, State::Ready);
+        self.answer_verdict(ord, &Ok(Answer::Ready(key.incarnation)));
+        self.advance(now);
+    }
+
+    fn fired(&mut self, now: At, timer: &Timer) {
+        match timer {
+            Timer::Child(key) => {
+                let Some(ord) = self.current(key) else { return };
+                if self.children.get(&ord).is_some_and(|c| c.state.is_restarting()) {
+                    self.start(now, ord, Cause::Supervisor);
+                }
+            }
+            Timer::Pass(serial) => {
+                if self.pass.as_ref().is_some_and(|p| p.serial == *serial) {
+                    self.advance(now);
+                }
+            }
+        }
+    }
+
+    /// Whatever can go on, goes on: a pass, or the stop of everything.
+    fn advance(&mut self, now: At) {
+        match self.phase {
+            Phase::Stopping { .. } => self.advance_stop(),
+            Phase::Starting | Phase::Running => self.advance_pass(now),
+            Phase::Idle | Phase::Exited => {}
+        }
+    }
+}
+
+fn view(child: &Child) -> ChildView<'_> {
+    ChildView {
+        id: &child.id,
+        policy: &child.policy,
+        state: &child.state,
+        incarnation: child.incarnation,
+        tracker: &child.tracker,
+    }
+}
+
+/// The state of a child that has nothing more to do.
+fn ended() -> State {
+    State::down(Down::Ended)
+}

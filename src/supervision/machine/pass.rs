@@ -1,0 +1,226 @@
+//! The supervisor's own start and group restarts: ordered work over a range of the children.
+//!
+//! A pass stops what is alive in its range, newest first, waits for its delay, and starts the range, oldest first. The
+//! supervisor's own start is a pass over everybody with nothing to stop. There is at most one pass; a failure that
+//! asks for a wider one replaces it (S-13, S-14), so that two retries are never alive together.
+
+use std::time::Duration;
+
+use super::{
+    Action, Machine, Ord, Timer,
+    child::{After, Cause, Child},
+    stop::Phase,
+};
+use crate::{
+    event::EventKind,
+    supervision::policy::StartMode,
+    time::At,
+    vocabulary::{Down, State, Strategy},
+};
+
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// Names the pass's timer.
+    pub(super) serial: u64,
+    /// The first child in range; the range has no end.
+    from: Ord,
+    until: At,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Children at and above the cursor have ended.
+    Stop { cursor: Ord },
+    /// Until the delay is over. `restop`: what is alive in range is stopped then.
+    Wait { restop: bool, armed: bool },
+    /// Children below the cursor have been started; the one at `awaited` must be ready first.
+    Start { cursor: Ord, awaited: Option<Ord> },
+}
+
+impl Pass {
+    /// Whether the exit of this child belongs to the pass: it was about to be stopped (S-13).
+    pub(super) fn consumes(&self, ord: Ord) -> bool {
+        matches!(self.stage, Stage::Stop { .. }) && ord >= self.from
+    }
+
+    /// Whether the pass has not begun to start children.
+    fn is_pending(&self) -> bool {
+        !matches!(self.stage, Stage::Start { .. })
+    }
+}
+
+impl Machine {
+    /// Starts the children for the first time.
+    pub(super) fn boot(&mut self, now: At) {
+        if !matches!(self.phase, Phase::Idle) {
+            return;
+        }
+        self.phase = Phase::Starting;
+        let serial = self.next_serial();
+        self.pass = Some(Pass { serial, from: 0, until: now, stage: Stage::Start { cursor: 0, awaited: None } });
+        self.advance(now);
+    }
+
+    /// The failure of `ord` restarts its group after `delay`.
+    pub(super) fn restart_group(&mut self, now: At, ord: Ord, delay: Duration, attempt: u32, failed_start: bool) {
+        let mut from = if self.flags.strategy == Strategy::OneForAll { 0 } else { ord };
+        let mut until = now.after(delay);
+        if let Some(old) = self.pass.take() {
+            if matches!(old.stage, Stage::Wait { armed: true, .. }) {
+                self.out.push(Action::Disarm(Timer::Pass(old.serial)));
+            }
+            if old.is_pending() {
+                // S-16: members that still wait contribute what they have left.
+                from = from.min(old.from);
+                until = until.max(old.until);
+            }
+        }
+        let mut waiting = Vec::new();
+        for (ord, child) in self.children.range_mut(from..) {
+            child.skip_pass = false;
+            if let State::BackingOff { attempt, .. } = child.state {
+                waiting.push((*ord, attempt));
+            }
+        }
+        for (ord, attempt) in waiting.into_iter().chain([(ord, attempt)]) {
+            self.set(ord, State::BackingOff { until, attempt });
+        }
+        if let Some(child) = self.children.get(&ord) {
+            let (strategy, child) = (self.flags.strategy, child.id.clone());
+            let delay = until.since(now);
+            self.out.push(Action::Publish(None, EventKind::GroupRestart { strategy, child, delay }));
+        }
+        let serial = self.next_serial();
+        // S-14: what has started keeps running while a child whose start failed waits for its retry.
+        let stage = if failed_start {
+            Stage::Wait { restop: true, armed: false }
+        } else {
+            Stage::Stop { cursor: Ord::MAX }
+        };
+        self.pass = Some(Pass { serial, from, until, stage });
+        self.advance(now);
+    }
+
+    pub(super) fn drop_pass(&mut self) {
+        if let Some(pass) = self.pass.take()
+            && matches!(pass.stage, Stage::Wait { armed: true, .. })
+        {
+            self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
+        }
+    }
+
+    pub(super) fn advance_pass(&mut self, now: At) {
+        while let Some(pass) = &self.pass {
+            let again = match pass.stage {
+                Stage::Stop { cursor } => self.pass_stop(cursor),
+                Stage::Wait { restop, armed } => self.pass_wait(now, restop, armed),
+                Stage::Start { cursor, awaited } => self.pass_start(now, cursor, awaited),
+            };
+            if !again {
+                return;
+            }
+        }
+    }
+
+    fn pass_stop(&mut self, cursor: Ord) -> bool {
+        let Some(pass) = &mut self.pass else { return false };
+        let from = pass.from;
+        let next = if cursor > from { self.children.range(from..cursor).next_back() } else { None };
+        let Some((&ord, child)) = next else {
+            pass.stage = Stage::Wait { restop: false, armed: false };
+            return true;
+        };
+        match child.state {
+            State::Stopping => false,
+            State::Starting | State::Ready => {
+                self.stop(ord, After::Group);
+                false
+            }
+            _ => {
+                pass.stage = Stage::Stop { cursor: ord };
+                if child.is_temporary() {
+                    // S-12: a group restart drops temporary children for good.
+                    self.settle(ord, State::down(Down::Stopped));
+                    self.forget(ord);
+                }
+                true
+            }
+        }
+    }
+
+    fn pass_wait(&mut self, now: At, restop: bool, armed: bool) -> bool {
+        let Some(pass) = &mut self.pass else { return false };
+        if now < pass.until {
+            if !armed {
+                pass.stage = Stage::Wait { restop, armed: true };
+                self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
+            }
+            return false;
+        }
+        pass.stage = if restop {
+            Stage::Stop { cursor: Ord::MAX }
+        } else {
+            Stage::Start { cursor: pass.from, awaited: None }
+        };
+        true
+    }
+
+    fn pass_start(&mut self, now: At, cursor: Ord, awaited: Option<Ord>) -> bool {
+        if let Some(ord) = awaited
+            && self.children.get(&ord).is_some_and(|c| matches!(c.state, State::Starting | State::Stopping))
+        {
+            return false;
+        }
+        let Some((&ord, child)) = self.children.range(cursor..).next() else {
+            self.pass = None;
+            if self.is_booting() {
+                self.phase = Phase::Running;
+                self.out.push(Action::Publish(None, EventKind::Started));
+                self.out.push(Action::Started);
+            }
+            return false;
+        };
+        let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
+        // An operator still waits for this child's first verdict: its start keeps its meaning.
+        let cause = if child.waiters.is_empty() { Cause::Supervisor } else { child.cause };
+        let awaited = (joins && required).then_some(ord);
+        if let Some(pass) = &mut self.pass {
+            pass.stage = Stage::Start { cursor: ord + 1, awaited };
+        }
+        if joins {
+            self.start(now, ord, cause);
+        }
+        true
+    }
+
+    /// Whether the pass under way is going to start this child.
+    pub(super) fn pass_will_start(&self, ord: Ord) -> bool {
+        let Some(pass) = &self.pass else { return false };
+        let first = match pass.stage {
+            Stage::Start { cursor, .. } => cursor,
+            _ => pass.from,
+        };
+        ord >= first && self.children.get(&ord).is_some_and(Child::joins_pass)
+    }
+
+    /// Ends the delay of the pass: because an operator wants it (`force`), or because the children whose back-off it
+    /// was are not waiting any more.
+    pub(super) fn hurry_pass(&mut self, now: At, force: bool) {
+        let Some(pass) = &mut self.pass else { return };
+        let waits = |c: &Child| matches!(c.state, State::BackingOff { .. });
+        if pass.is_pending() && pass.until > now && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c))) {
+            pass.until = now;
+            if let Stage::Wait { armed, .. } = &mut pass.stage
+                && std::mem::replace(armed, false)
+            {
+                self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
+            }
+        }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.next_pass += 1;
+        self.next_pass
+    }
+}

@@ -1,0 +1,187 @@
+//! The plain-data half of a child's declaration: [`ChildPolicy`], and the supervisor's [`Flags`].
+//!
+//! This is all that the pure machine knows of a child.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::errors::{SpecError, SpecErrors};
+use crate::{
+    restart::{Intensity, RestartPolicy, RestartType},
+    vocabulary::{ChildKind, Strategy},
+};
+
+/// How a child is made to end (OTP's `shutdown`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shutdown {
+    /// It is killed at once.
+    BrutalKill,
+    /// It is asked to stop and killed when it has not ended after this long. Zero is a valid timeout.
+    Timeout(Duration),
+    /// It is asked to stop and awaited for as long as it takes.
+    Infinity,
+}
+
+impl Shutdown {
+    /// OTP's defaults: five seconds for a worker, no limit for a supervisor.
+    pub const fn default_for(kind: ChildKind) -> Shutdown {
+        match kind {
+            ChildKind::Worker => Shutdown::Timeout(Duration::from_secs(5)),
+            ChildKind::Supervisor => Shutdown::Infinity,
+        }
+    }
+}
+
+/// Whether a supervisor's start waits for a child (rule S-7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartMode {
+    /// The next child starts when this one is ready; if it fails to start, its supervisor fails to start.
+    #[default]
+    Required,
+    /// Nobody waits for it; a failed first start is a crash under the child's restart policy.
+    Background,
+}
+
+/// When a supervisor shuts itself down because significant children have ended (OTP's `auto_shutdown`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoShutdown {
+    /// Never.
+    #[default]
+    Never,
+    /// When one of them has ended by itself and is not restarted.
+    AnySignificant,
+    /// When the last of them has.
+    AllSignificant,
+}
+
+/// Everything about a child that decides when it is started, stopped and restarted; plain data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildPolicy {
+    /// When it is restarted.
+    pub restart: RestartPolicy,
+    /// How it is stopped.
+    pub shutdown: Shutdown,
+    /// Whether its supervisor's start waits for it.
+    pub start: StartMode,
+    /// How long a start may take until the child is ready.
+    pub start_timeout: Duration,
+    /// What it is.
+    pub kind: ChildKind,
+    /// Whether its end counts for [`AutoShutdown`].
+    pub significant: bool,
+}
+
+impl ChildPolicy {
+    /// The default start timeout, 30 seconds.
+    pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// The defaults for an actor: permanent, restarted at once, awaited at start.
+    pub fn actor() -> ChildPolicy {
+        ChildPolicy {
+            restart: RestartPolicy::actor(),
+            shutdown: Shutdown::default_for(ChildKind::Worker),
+            start: StartMode::Required,
+            start_timeout: Self::DEFAULT_START_TIMEOUT,
+            kind: ChildKind::Worker,
+            significant: false,
+        }
+    }
+
+    /// The defaults for a nested supervisor: as an actor, but given all the time it needs to stop.
+    pub fn supervisor() -> ChildPolicy {
+        let kind = ChildKind::Supervisor;
+        ChildPolicy { shutdown: Shutdown::default_for(kind), kind, ..Self::actor() }
+    }
+
+    /// All mistakes in this policy, given the flags of the supervisor it is for.
+    pub(crate) fn check(&self, id: &str, flags: &Flags, errors: &mut Vec<SpecError>) {
+        let mut add = |field: &str, problem: String| {
+            errors.push(SpecError { field: format!("children[{id}].{field}"), problem });
+        };
+        if id.is_empty() {
+            add("id", "must not be empty".into());
+        }
+        if self.start_timeout.is_zero() {
+            add("start_timeout", "must not be zero".into());
+        }
+        if self.significant && flags.auto_shutdown == AutoShutdown::Never {
+            add("significant", "needs an auto_shutdown other than `never`".into());
+        }
+        if self.significant && matches!(self.restart.restart, RestartType::Permanent | RestartType::UnlessStopped) {
+            add("significant", "a child that is always restarted never ends by itself".into());
+        }
+        if let Err(problems) = self.restart.validate(flags.strategy) {
+            for problem in problems {
+                add("restart", problem.to_string());
+            }
+        }
+    }
+}
+
+/// A supervisor's own settings (OTP's supervisor flags).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flags {
+    /// Who restarts with a child that failed.
+    pub strategy: Strategy,
+    /// How many restarts in which time are too many.
+    pub intensity: Intensity,
+    /// Whether the supervisor ends with its significant children.
+    pub auto_shutdown: AutoShutdown,
+    /// Children come and go at run time and are stopped all at once (Elixir's `DynamicSupervisor`).
+    pub dynamic: bool,
+    /// The largest number of children; restarting and stopping ones count.
+    pub max_children: Option<usize>,
+}
+
+impl Default for Flags {
+    fn default() -> Flags {
+        Flags {
+            strategy: Strategy::OneForOne,
+            intensity: Intensity::default(),
+            auto_shutdown: AutoShutdown::Never,
+            dynamic: false,
+            max_children: None,
+        }
+    }
+}
+
+impl Flags {
+    pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
+        if self.intensity.period.is_zero() {
+            errors.push(SpecError { field: "intensity.period".into(), problem: "must not be zero".into() });
+        }
+        if self.dynamic && self.strategy != Strategy::OneForOne {
+            let problem = format!("a dynamic supervisor is one-for-one, not {}", self.strategy);
+            errors.push(SpecError { field: "strategy".into(), problem });
+        }
+    }
+
+    /// Checks the flags and the children together.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate<'a>(
+        &self,
+        children: impl IntoIterator<Item = (&'a str, &'a ChildPolicy)>,
+    ) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        self.check(&mut errors);
+        let mut seen = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for (id, policy) in children {
+            count += 1;
+            policy.check(id, self, &mut errors);
+            if !seen.insert(id) {
+                errors.push(SpecError { field: format!("children[{id}].id"), problem: "is used twice".into() });
+            }
+        }
+        if self.max_children.is_some_and(|max| count > max) {
+            errors.push(SpecError { field: "max_children".into(), problem: format!("is less than {count} children") });
+        }
+        SpecErrors::check(errors)
+    }
+}
