@@ -1,1 +1,102 @@
-//! restart
+//! When a dead child comes back, and after how long: pure arithmetic on times that are handed in.
+//!
+//! Who owns it: a supervisor holds one [`Tracker`] per child and one [`Window`] for itself, and asks them at every
+//! exit. What it must not know: actors, processes, the runtime, clocks. It sees a [`Verdict`], not an exit, and a
+//! time as [`At`](crate::time::At); its only randomness (jitter) comes from the seed of the tracker.
+//!
+//! ```text
+//!  exit ─► Verdict ─► RestartType ─no─► Leave
+//!                        │ yes
+//!                        ▼
+//!                     Tracker + RestartPolicy ──► GiveUp | Escalate | CoolOff
+//!                        │ Restart { delay }
+//!                        ▼
+//!                     Budget ── Shared ──► Window + Intensity ─spent─► the supervisor gives up
+//!                        │ Own
+//!                        ▼
+//!                     wait `delay`, start the next incarnation
+//! ```
+//!
+//! Two independent nets catch a child that does not stop failing: the supervisor's [`Intensity`], shared by all its
+//! children, and the child's own limits in its [`RestartPolicy`].
+//!
+//! # Intensity and period
+//!
+//! As in OTP, a supervisor allows `max_restarts` restarts in a sliding `period`, *whichever of its children* they
+//! are for. A restart is counted when it is decided, and one of age ≤ `period` counts. With 3 in 5 s:
+//!
+//! | crash at | restarts in the last 5 s | decision |
+//! |---|---|---|
+//! | 0.0 s | none | restart, 1 used |
+//! | 1.0 s | 0.0 | restart, 2 used |
+//! | 4.0 s | 0.0, 1.0 | restart, 3 used |
+//! | 5.5 s | 1.0, 4.0 (0.0 is too old) | restart, 3 used |
+//! | 6.0 s | 1.0 (just 5 s old), 4.0, 5.5 | give up: stop all children, exit, let the parent decide |
+//!
+//! `max_restarts` is the burst that is tolerated, `max_restarts / period` the rate that can go on for ever. In a
+//! tree they multiply: with 3 in 5 s on two levels one broken leaf is started up to 16 times before the tree ends.
+//!
+//! # Choosing them
+//!
+//! The budget is shared, so it has to grow with the number of children. Two questions:
+//!
+//! * *What may end together?* If one cause (a database, a full disk, a signal to the group) ends all children at
+//!   once and they could all come back, `max_restarts` must be at least their number. Ten workers need 10, not 3.
+//! * *What is the background rate?* Children that each crash once an hour make 0.014 restarts in 5 s if there are
+//!   ten: 3 in 5 s will hold for years. A thousand make 1.4, and then one window in twenty holds four or more: the
+//!   supervisor gives up within minutes although nothing is wrong. Allow several times the mean (10 in 5 s), or,
+//!   better, put them under several supervisors, or give each its own crash loop ([`Budget::Own`]).
+//!
+//! Ten children: `max_restarts` = 10, `period` = 10 s is a good start. A thousand: [`Budget::Own`] for each, and
+//! leave the intensity to those children whose failure really is the supervisor's.
+//!
+//! # What back-off does to it
+//!
+//! Delays spread the crashes of *one* child, and so decide whether it can ever spend the intensity alone. A child
+//! that dies at once with a doubling back-off crashes at 0, `d`, `3d`, `7d`, … after its first crash, where `d` is
+//! the initial delay. With 3 in 5 s the fourth crash is inside the window if `7d` ≤ 5 s:
+//!
+//! * `d` ≤ 0.71 s: one broken child takes its supervisor down, after `7d`. (The default, 100 ms: after 0.7 s.)
+//! * `d` > 0.71 s: the intensity never trips, for however long the child goes on failing (as long as the back-off
+//!   may grow past 1.7 s; three delays of that size fill the window).
+//!
+//! In general with `max_restarts` = N: one child trips it if `d · (2^N − 1)` ≤ `period`. Neither is wrong, but it
+//! should be chosen: escalate on the first broken child, or keep the others running and let that one back off.
+//!
+//! # What the intensity cannot see
+//!
+//! A child whose *start* is slow and fails never trips it: if an attempt takes longer than
+//! `period / max_restarts`, there are never enough of them in one window (a handshake that times out after 15 s
+//! fails four times a minute, for ever). The same holds for long delays. Use a second net:
+//!
+//! * [`RestartPolicy::max_total_restarts`]: so many in the child's life, then it is given up.
+//! * [`RestartPolicy::crash_loop`], with a window that fits the slow start: at least
+//!   `max_failures × (start_timeout + longest delay)`. It says what is to happen: cool off and try once more, give
+//!   up on this child, or escalate.
+//!
+//! Use a crash loop instead of the intensity ([`Budget::Own`]) when children are independent of each other and some
+//! are not yours: plugins, servers that users configure.
+
+mod backoff;
+mod budget;
+mod crash_loop;
+mod decision;
+pub(crate) mod humane;
+mod intensity;
+mod jitter;
+mod policy;
+mod policy_error;
+mod restart_type;
+mod tracker;
+mod window;
+
+pub use backoff::Backoff;
+pub use budget::Budget;
+pub use crash_loop::{CrashLoop, Then};
+pub use decision::Decision;
+pub use intensity::Intensity;
+pub use policy::RestartPolicy;
+pub use policy_error::PolicyError;
+pub use restart_type::{RestartType, Verdict};
+pub use tracker::Tracker;
+pub use window::Window;

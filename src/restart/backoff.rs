@@ -1,0 +1,111 @@
+//! [`Backoff`]: how the delay before a restart grows with failures in a row.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::humane;
+
+const INITIAL: Duration = Duration::from_millis(100);
+const FACTOR: f64 = 2.0;
+const MAX: Duration = Duration::from_secs(30);
+
+/// The delay before a restart, as a function of the failures in a row.
+///
+/// Default: exponential, 100 ms doubling to 30 s. Jitter is applied afterwards (see
+/// [`RestartPolicy::jitter`](super::RestartPolicy::jitter)), at the cap as well.
+///
+/// In a configuration: `"none"`, `{ fixed = { delay = "1s" } }`, `{ exponential = { initial = "100ms", max = "30s" } }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Backoff {
+    /// At once. What bounds the rate is then only the intensity or a crash loop.
+    None,
+    /// Always the same.
+    Fixed {
+        /// The delay.
+        #[serde(with = "humane")]
+        delay: Duration,
+    },
+    /// `initial`, `initial · factor`, `initial · factor²`, … up to `max`.
+    Exponential {
+        /// The delay after the first failure, and after every clean exit. Default 100 ms.
+        #[serde(with = "humane", default = "initial")]
+        initial: Duration,
+        /// By how much each delay is longer than the one before. Default 2.
+        #[serde(default = "factor")]
+        factor: f64,
+        /// The longest delay, before jitter. Default 30 s.
+        #[serde(with = "humane", default = "max")]
+        max: Duration,
+    },
+}
+
+impl Backoff {
+    /// Always the same delay.
+    pub fn fixed(delay: Duration) -> Backoff {
+        Backoff::Fixed { delay }
+    }
+
+    /// Doubling from `initial` to `max`.
+    pub fn exponential(initial: Duration, max: Duration) -> Backoff {
+        Backoff::Exponential { initial, factor: FACTOR, max }
+    }
+
+    /// The delay after the `failures`-th failure in a row, before jitter.
+    ///
+    /// The first is exactly `initial`. Zero failures (a clean exit without failures before it) wait as long as one.
+    /// Never more than `max`, for no number of failures; the same on every platform.
+    pub fn delay(&self, failures: u32) -> Duration {
+        match *self {
+            Backoff::None => Duration::ZERO,
+            Backoff::Fixed { delay } => delay,
+            Backoff::Exponential { initial, factor, max } => {
+                let steps = failures.saturating_sub(1);
+                if steps == 0 || initial.is_zero() {
+                    return initial.min(max);
+                }
+                let nanos = initial.as_nanos() as f64 * power(factor, steps);
+                // Not a number and infinity are capped as well.
+                if nanos < max.as_nanos() as f64 {
+                    // Saturates at 584 years, and at zero.
+                    Duration::from_nanos(nanos.round() as u64)
+                } else {
+                    max
+                }
+            }
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff::exponential(INITIAL, MAX)
+    }
+}
+
+fn initial() -> Duration {
+    INITIAL
+}
+
+fn factor() -> f64 {
+    FACTOR
+}
+
+fn max() -> Duration {
+    MAX
+}
+
+/// By squaring, because `powf` and `powi` may differ in the last bit between platforms and a seed has to give one
+/// event log everywhere.
+fn power(mut base: f64, mut exponent: u32) -> f64 {
+    let mut product = 1.0;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            product *= base;
+        }
+        base *= base;
+        exponent >>= 1;
+    }
+    product
+}

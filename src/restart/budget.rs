@@ -1,0 +1,39 @@
+//! [`Budget`]: who pays for a restart.
+
+use serde::{Deserialize, Serialize};
+
+use super::CrashLoop;
+
+/// Who pays for a child's restarts: its supervisor's intensity, or the child alone.
+///
+/// This decides whether one broken child can take its siblings down:
+///
+/// * [`Shared`](Self::Shared): each restart uses one of the supervisor's `max_restarts` in `period`. Right for
+///   children that are parts of one thing: if one of them cannot live, the whole is broken, and somebody higher up
+///   should try to set it up anew. With 3 in 5 s and the default back-off, a child that dies at each start takes its
+///   supervisor down with its fourth crash, after 0.7 s; with an initial delay above 0.71 s it never does (see the
+///   [module](super)).
+/// * [`Own`](Self::Own): its restarts are free for the supervisor; only its own crash loop counts. Right for children
+///   that have nothing to do with each other: a broken third-party plugin never takes the others down. Clean exits
+///   are no failures, so that a child which keeps ending *cleanly* is bounded only by its back-off and
+///   `max_total_restarts`: do not pair `Own` with [`Backoff::None`](super::Backoff::None) for such a child.
+///
+/// In either case a crash loop that gives up or cools off uses nothing of the intensity.
+///
+/// In a configuration: `"shared"`, `{ own = { max_failures = 5, window = "60s", then = "give_up" } }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Budget {
+    /// The supervisor's intensity counts every restart. (A policy's `crash_loop` applies before it.)
+    #[default]
+    Shared,
+    /// Only this crash loop counts. The policy's `crash_loop` must be unset then.
+    Own(CrashLoop),
+}
+
+impl Budget {
+    /// Whether restarts are counted by the supervisor's intensity.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Budget::Shared)
+    }
+}

@@ -1,0 +1,70 @@
+//! [`CrashLoop`]: how many failures of one child are too many, and what happens [`Then`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::humane;
+use crate::vocabulary::Limit;
+
+/// A child's own limit: `max_failures` failures within `window`.
+///
+/// It is reached *with* the `max_failures`-th failure, which is not followed by an ordinary restart. Only failures
+/// count, never clean exits; a failure of age ≤ `window` counts. Being healthy in between does not empty the window, a
+/// cool-off and an operator's revival do. Default: 5 failures in 60 s, then cool off for 60 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrashLoop {
+    /// The number of failures that is too many. At least 1.
+    pub max_failures: u32,
+    /// The sliding window. Not zero.
+    #[serde(with = "humane")]
+    pub window: Duration,
+    /// What happens when the limit is reached.
+    pub then: Then,
+}
+
+/// What happens to a child that is caught in a crash loop.
+///
+/// In a configuration: `{ cool_off = { for = "60s" } }`, `"give_up"`, `"escalate"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Then {
+    /// Leave it down for a while, then make one trial start. If the trial fails before it has been ready for
+    /// `healthy_after`, the next cool-off follows at once. Only under one-for-one.
+    CoolOff {
+        /// How long. Not zero. (`for` in a configuration.)
+        #[serde(rename = "for", with = "humane")]
+        delay: Duration,
+    },
+    /// Leave it down until an operator revives it. Under one-for-all and rest-for-one this is an escalation, because
+    /// siblings that live and die together cannot do without one of them.
+    GiveUp,
+    /// The supervisor gives up, as if its intensity were spent.
+    Escalate,
+}
+
+impl CrashLoop {
+    /// `max_failures` failures within `window`, then `then`.
+    pub fn new(max_failures: u32, window: Duration, then: Then) -> CrashLoop {
+        CrashLoop { max_failures, window, then }
+    }
+
+    /// The limit, as it appears in states and exits.
+    pub fn limit(&self) -> Limit {
+        Limit::CrashLoop { max_failures: self.max_failures, window: self.window }
+    }
+}
+
+impl Default for CrashLoop {
+    fn default() -> CrashLoop {
+        CrashLoop::new(5, Duration::from_secs(60), Then::cool_off(Duration::from_secs(60)))
+    }
+}
+
+impl Then {
+    /// Cool off for so long.
+    pub fn cool_off(delay: Duration) -> Then {
+        Then::CoolOff { delay }
+    }
+}

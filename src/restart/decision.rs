@@ -1,0 +1,46 @@
+//! [`Decision`]: what is to happen to a child after an exit.
+
+use std::time::Duration;
+
+use crate::vocabulary::{Limit, Strategy};
+
+/// What a child's restart policy makes of an exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a decision has no effect by itself"]
+pub enum Decision {
+    /// The restart type does not bring it back: the child has ended.
+    Leave,
+    /// Start the next incarnation after the delay, if the [`Budget`](super::Budget) allows it.
+    Restart {
+        /// How long to wait; zero is at once. Jitter is included.
+        delay: Duration,
+        /// Failures in a row so far; zero after a clean exit without failures before it.
+        attempt: u32,
+    },
+    /// Leave it down for so long, then make one trial start. Not counted by the supervisor's intensity.
+    CoolOff {
+        /// How long, exactly.
+        delay: Duration,
+    },
+    /// Leave it down until an operator revives it. Not counted by the supervisor's intensity.
+    GiveUp {
+        /// The limit that was reached.
+        why: Limit,
+    },
+    /// The supervisor has to give up.
+    Escalate {
+        /// The limit that was reached.
+        why: Limit,
+    },
+}
+
+impl Decision {
+    /// The decision as it stands under a strategy: where siblings restart together, giving up on one of them *is* an
+    /// escalation.
+    pub fn under(self, strategy: Strategy) -> Decision {
+        match self {
+            Decision::GiveUp { why } if strategy != Strategy::OneForOne => Decision::Escalate { why },
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! [`Intensity`]: how many restarts a supervisor makes in a period before it gives up.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PolicyError, humane};
+use crate::vocabulary::Limit;
+
+/// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding `period`.
+///
+/// Shared by all children whose [`Budget`](super::Budget) is shared. The [module](super) explains how to choose it.
+/// Default: 3 in 5 s. (OTP's own default is 1 in 5 s.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Intensity {
+    /// Restarts that are made in one period; the next one is not attempted. Zero trips at the first.
+    pub max_restarts: u32,
+    /// The sliding window. Not zero.
+    #[serde(with = "humane")]
+    pub period: Duration,
+}
+
+impl Intensity {
+    /// At most `max_restarts` in a sliding `period`.
+    pub fn new(max_restarts: u32, period: Duration) -> Intensity {
+        Intensity { max_restarts, period }
+    }
+
+    /// The limit, as it appears in states and exits.
+    pub fn limit(&self) -> Limit {
+        Limit::Intensity { max_restarts: self.max_restarts, period: self.period }
+    }
+
+    /// # Errors
+    ///
+    /// [`PolicyError::ZeroPeriod`] if the period is zero.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        if self.period.is_zero() { Err(PolicyError::ZeroPeriod) } else { Ok(()) }
+    }
+}
+
+impl Default for Intensity {
+    fn default() -> Intensity {
+        Intensity::new(3, Duration::from_secs(5))
+    }
+}

@@ -1,0 +1,150 @@
+//! [`RestartPolicy`]: everything that is declared about the restarts of one child.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Backoff, Budget, CrashLoop, RestartType, humane};
+
+/// When one child comes back, after how long, and when it no longer does.
+///
+/// Plain data, part of a child's declaration. It may be changed while the child runs (also unset) and takes effect at
+/// the next exit. In a configuration every field may be left out, unknown ones are errors, and durations are strings
+/// (`"250ms"`, `"1m 30s"`) or numbers of seconds.
+///
+/// ```
+/// # use std::time::Duration;
+/// use procession::restart::{Backoff, CrashLoop, RestartPolicy, Then};
+///
+/// let policy = RestartPolicy::transient()
+///     .with_backoff(Backoff::exponential(Duration::from_millis(250), Duration::from_secs(60)))
+///     .with_crash_loop(CrashLoop::new(5, Duration::from_secs(120), Then::GiveUp));
+/// assert!(policy.validate(Default::default()).is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestartPolicy {
+    /// Which exits bring it back. Default: all.
+    pub restart: RestartType,
+    /// How long it waits. Default: exponential, 100 ms to 30 s.
+    pub backoff: Backoff,
+    /// By which fraction a delay is shortened or lengthened at random, `0..=1`, also at the back-off's cap, so that
+    /// children that died together do not come back in lockstep. Default 0.2; without effect on a delay of zero.
+    pub jitter: f64,
+    /// How long it must have been ready without interruption before its failures in a row are forgotten and a trial
+    /// counts as passed. Judged when it ends. Default 10 s; not zero.
+    #[serde(with = "humane")]
+    pub healthy_after: Duration,
+    /// How many failures in which time are too many, before the supervisor's budget is asked. Default: no limit.
+    pub crash_loop: Option<CrashLoop>,
+    /// How many restarts are made in its life (until an operator revives it): after clean exits, failures and
+    /// cool-offs alike. The exit that asks for one more makes it given up. Default: no limit.
+    pub max_total_restarts: Option<u32>,
+    /// Whether a child that can never start as it is declared (no such program) is retried like one that crashed.
+    /// Default: no, unless it has been ready before.
+    pub retry_never_started: bool,
+    /// Who pays for its restarts. Default: the supervisor's intensity.
+    pub budget: Budget,
+}
+
+impl RestartPolicy {
+    /// The default: every exit brings it back.
+    pub fn permanent() -> RestartPolicy {
+        RestartPolicy {
+            restart: RestartType::Permanent,
+            backoff: Backoff::default(),
+            jitter: 0.2,
+            healthy_after: Duration::from_secs(10),
+            crash_loop: None,
+            max_total_restarts: None,
+            retry_never_started: false,
+            budget: Budget::Shared,
+        }
+    }
+
+    /// Only failures bring it back.
+    pub fn transient() -> RestartPolicy {
+        RestartPolicy::permanent().with_restart(RestartType::Transient)
+    }
+
+    /// Nothing brings it back.
+    pub fn temporary() -> RestartPolicy {
+        RestartPolicy::permanent().with_restart(RestartType::Temporary)
+    }
+
+    /// The default for actors and for the workers of pools: permanent, without delay, as OTP. The supervisor's
+    /// intensity alone limits the rate.
+    pub fn actor() -> RestartPolicy {
+        RestartPolicy::permanent().with_backoff(Backoff::None).with_jitter(0.0)
+    }
+
+    /// Sets [`restart`](Self::restart).
+    #[must_use]
+    pub fn with_restart(mut self, restart: RestartType) -> RestartPolicy {
+        self.restart = restart;
+        self
+    }
+
+    /// Sets [`backoff`](Self::backoff).
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> RestartPolicy {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sets [`jitter`](Self::jitter).
+    #[must_use]
+    pub fn with_jitter(mut self, jitter: f64) -> RestartPolicy {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Sets [`healthy_after`](Self::healthy_after).
+    #[must_use]
+    pub fn with_healthy_after(mut self, healthy_after: Duration) -> RestartPolicy {
+        self.healthy_after = healthy_after;
+        self
+    }
+
+    /// Sets [`crash_loop`](Self::crash_loop), or unsets it with `None`.
+    #[must_use]
+    pub fn with_crash_loop(mut self, crash_loop: impl Into<Option<CrashLoop>>) -> RestartPolicy {
+        self.crash_loop = crash_loop.into();
+        self
+    }
+
+    /// Sets [`max_total_restarts`](Self::max_total_restarts), or unsets it with `None`.
+    #[must_use]
+    pub fn with_max_total_restarts(mut self, max: impl Into<Option<u32>>) -> RestartPolicy {
+        self.max_total_restarts = max.into();
+        self
+    }
+
+    /// Sets [`retry_never_started`](Self::retry_never_started).
+    #[must_use]
+    pub fn with_retry_never_started(mut self, retry: bool) -> RestartPolicy {
+        self.retry_never_started = retry;
+        self
+    }
+
+    /// Sets [`budget`](Self::budget).
+    #[must_use]
+    pub fn with_budget(mut self, budget: Budget) -> RestartPolicy {
+        self.budget = budget;
+        self
+    }
+
+    /// The crash loop that applies to the child: that of its own budget, else [`crash_loop`](Self::crash_loop).
+    pub fn effective_crash_loop(&self) -> Option<&CrashLoop> {
+        match &self.budget {
+            Budget::Own(crash_loop) => Some(crash_loop),
+            Budget::Shared => self.crash_loop.as_ref(),
+        }
+    }
+}
+
+impl Default for RestartPolicy {
+    fn default() -> RestartPolicy {
+        RestartPolicy::permanent()
+    }
+}

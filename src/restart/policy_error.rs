@@ -1,0 +1,135 @@
+//! [`PolicyError`]: what is wrong with a policy, by field; and the checks themselves.
+
+use std::time::Duration;
+
+use super::{Backoff, Budget, CrashLoop, RestartPolicy, Then};
+use crate::vocabulary::Strategy;
+
+/// A mistake in a [`RestartPolicy`] or an [`Intensity`](super::Intensity). Always misuse: it is found before anything
+/// runs, and retrying does not help.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// Jitter is a fraction.
+    #[error("`jitter` must be between 0 and 1, not {value}")]
+    Jitter {
+        /// What was given.
+        value: f64,
+    },
+    /// Delays must not shrink, nor grow without measure.
+    #[error("`backoff.factor` must be a finite number of at least 1, not {value}")]
+    Factor {
+        /// What was given.
+        value: f64,
+    },
+    /// Nothing grows from zero.
+    #[error("`backoff.initial` must not be zero: it would never grow; for restarts without delay use `none`")]
+    ZeroInitial,
+    /// The cap is below the first delay.
+    #[error("`backoff.max` ({max:?}) must not be below `backoff.initial` ({initial:?})")]
+    MaxBelowInitial {
+        /// The first delay.
+        initial: Duration,
+        /// The cap.
+        max: Duration,
+    },
+    /// A mere start would count as health, and a child that dies right after it would restart for ever.
+    #[error("`healthy_after` must not be zero: becoming ready is no proof of health")]
+    ZeroHealthyAfter,
+    /// A window without extent.
+    #[error("`{field}.window` must not be zero")]
+    ZeroWindow {
+        /// `crash_loop` or `budget.own`.
+        field: &'static str,
+    },
+    /// A crash loop without crashes.
+    #[error("`{field}.max_failures` must be at least 1")]
+    ZeroMaxFailures {
+        /// `crash_loop` or `budget.own`.
+        field: &'static str,
+    },
+    /// A cool-off that cools nothing.
+    #[error("`{field}.then.cool_off.for` must not be zero")]
+    ZeroCoolOff {
+        /// `crash_loop` or `budget.own`.
+        field: &'static str,
+    },
+    /// Siblings that restart together cannot wait for one that cools off.
+    #[error("`{field}.then` must not be `cool_off` under {strategy}; use `escalate`")]
+    CoolOffInGroup {
+        /// `crash_loop` or `budget.own`.
+        field: &'static str,
+        /// The supervisor's strategy.
+        strategy: Strategy,
+    },
+    /// Two crash loops for one child.
+    #[error("`crash_loop` and `budget.own` exclude each other: `budget.own` is the child's crash loop")]
+    TwoCrashLoops,
+    /// An intensity without extent.
+    #[error("`intensity.period` must not be zero")]
+    ZeroPeriod,
+}
+
+impl RestartPolicy {
+    /// Checks the policy for a child of a supervisor with this strategy.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once, each naming its field. A policy that is used in spite of them does not panic: values out
+    /// of range are cut, and `budget.own` goes before `crash_loop`.
+    pub fn validate(&self, strategy: Strategy) -> Result<(), Vec<PolicyError>> {
+        let mut errors = Vec::new();
+        if !(0.0..=1.0).contains(&self.jitter) {
+            errors.push(PolicyError::Jitter { value: self.jitter });
+        }
+        check_backoff(&self.backoff, &mut errors);
+        if self.healthy_after.is_zero() {
+            errors.push(PolicyError::ZeroHealthyAfter);
+        }
+        if let Some(crash_loop) = &self.crash_loop {
+            check_crash_loop(crash_loop, "crash_loop", strategy, &mut errors);
+        }
+        if let Budget::Own(crash_loop) = &self.budget {
+            check_crash_loop(crash_loop, "budget.own", strategy, &mut errors);
+            if self.crash_loop.is_some() {
+                errors.push(PolicyError::TwoCrashLoops);
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+fn check_backoff(backoff: &Backoff, errors: &mut Vec<PolicyError>) {
+    let Backoff::Exponential { initial, factor, max } = *backoff else { return };
+    if !(factor >= 1.0 && factor.is_finite()) {
+        errors.push(PolicyError::Factor { value: factor });
+    }
+    if initial.is_zero() {
+        errors.push(PolicyError::ZeroInitial);
+    }
+    if max < initial {
+        errors.push(PolicyError::MaxBelowInitial { initial, max });
+    }
+}
+
+fn check_crash_loop(
+    crash_loop: &CrashLoop,
+    field: &'static str,
+    strategy: Strategy,
+    errors: &mut Vec<PolicyError>,
+) {
+    if crash_loop.max_failures == 0 {
+        errors.push(PolicyError::ZeroMaxFailures { field });
+    }
+    if crash_loop.window.is_zero() {
+        errors.push(PolicyError::ZeroWindow { field });
+    }
+    if let Then::CoolOff { delay } = crash_loop.then {
+        if delay.is_zero() {
+            errors.push(PolicyError::ZeroCoolOff { field });
+        }
+        if strategy != Strategy::OneForOne {
+            errors.push(PolicyError::CoolOffInGroup { field, strategy });
+        }
+    }
+}

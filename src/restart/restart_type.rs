@@ -1,0 +1,79 @@
+//! [`RestartType`]: which exits bring a child back, and [`Verdict`]: all that this layer sees of an exit.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What an exit means for the restart of a child.
+///
+/// The layers above reduce an exit to this, with the child's own idea of success (which codes, which signals) and the
+/// supervisor's knowledge of what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It ended by itself, with success. Never counted as a failure.
+    Clean,
+    /// It failed: crashed, hung, broke its protocol, did not become ready.
+    Failure,
+    /// It can never start as it is declared (no such program, not executable, no such directory). A failure, too.
+    Permanent,
+    /// It was asked to end, by somebody other than its supervisor, and did. Never counted as a failure. (Exits that
+    /// the supervisor itself asked for are not judged at all.)
+    Requested,
+}
+
+impl Verdict {
+    /// Whether it counts as a failure: for back-off, crash loops and totals.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Verdict::Failure | Verdict::Permanent)
+    }
+}
+
+/// Which exits bring a child back (OTP's restart types and two more).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartType {
+    /// Every exit (OTP: `permanent`).
+    #[default]
+    Permanent,
+    /// Failures only (OTP: `transient`).
+    Transient,
+    /// None; a supervisor forgets the child when it ends (OTP: `temporary`).
+    Temporary,
+    /// Clean exits only: a job that is run again until it fails.
+    OnSuccess,
+    /// Every exit, as [`Permanent`](Self::Permanent); but if an operator stopped the child, a group restart of its
+    /// siblings does not bring it back.
+    UnlessStopped,
+}
+
+impl RestartType {
+    /// Whether a child of this type is to come back after an exit with this verdict.
+    ///
+    /// | | clean | failure, permanent | requested |
+    /// |---|---|---|---|
+    /// | `Permanent`, `UnlessStopped` | yes | yes | yes |
+    /// | `Transient` | no | yes | no |
+    /// | `OnSuccess` | yes | no | no |
+    /// | `Temporary` | no | no | no |
+    pub fn wants_restart(self, verdict: Verdict) -> bool {
+        match self {
+            RestartType::Permanent | RestartType::UnlessStopped => true,
+            RestartType::Transient => verdict.is_failure(),
+            RestartType::OnSuccess => verdict == Verdict::Clean,
+            RestartType::Temporary => false,
+        }
+    }
+}
+
+impl fmt::Display for RestartType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RestartType::Permanent => "permanent",
+            RestartType::Transient => "transient",
+            RestartType::Temporary => "temporary",
+            RestartType::OnSuccess => "on-success",
+            RestartType::UnlessStopped => "unless-stopped",
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! [`Tracker`]: the restart history of one child, and the decisions that follow from it.
+
+use std::time::Duration;
+
+use super::{CrashLoop, Decision, RestartPolicy, Then, Verdict, Window, jitter::Jitter};
+use crate::{time::At, vocabulary::Limit};
+
+/// Remembers of one child what its [`RestartPolicy`] needs, and decides at each exit what is to happen.
+///
+/// It belongs to the child, not to an incarnation. Its owner reports each incarnation: [`started`](Self::started),
+/// [`ready`](Self::ready), and how it ended: [`exited`](Self::exited) if it ended by itself and is to be judged,
+/// [`stopped`](Self::stopped) if the supervisor took it down (group restart, operator, reload), which changes no
+/// counter. Times must not go backwards.
+///
+/// Guarantees: no number of exits overflows anything; the same seed and the same reports give the same decisions; it
+/// takes less than 100 bytes, plus eight per failure in the window if there is a crash loop.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    jitter: Jitter,
+    /// Since when the live incarnation has been ready.
+    ready_since: Option<At>,
+    /// The longest that an incarnation was ready which was then stopped, since the last exit that was judged.
+    ready_for: Duration,
+    total_failures: u64,
+    failures: u32,
+    total_restarts: u32,
+    ever_ready: bool,
+    trial: bool,
+    /// Failures in the crash loop's window. Absent as long as there are none to remember.
+    crashes: Option<Box<Window>>,
+}
+
+impl Tracker {
+    /// The tracker of a child that has not been started. Children of one tree need different seeds, or their jitter
+    /// is the same and they come back in lockstep.
+    pub fn new(seed: u64) -> Tracker {
+        Tracker {
+            jitter: Jitter::new(seed),
+            ready_since: None,
+            ready_for: Duration::ZERO,
+            total_failures: 0,
+            failures: 0,
+            total_restarts: 0,
+            ever_ready: false,
+            trial: false,
+            crashes: None,
+        }
+    }
+
+    /// An incarnation has been launched. It is not ready, whatever the one before it was.
+    pub fn started(&mut self, _now: At) {
+        self.ready_since = None;
+    }
+
+    /// The live incarnation has become ready.
+    pub fn ready(&mut self, now: At) {
+        self.ready_since = Some(now);
+        self.ever_ready = true;
+    }
+
+    /// The supervisor takes the live incarnation down itself. No counter changes; only the time that it has been
+    /// ready so far is kept, so that a child which was healthy for a day and then restarted with its siblings does
+    /// not pay for failures of yesterday. Optional: without it, the incarnation has proved nothing.
+    pub fn stopped(&mut self, now: At) {
+        if let Some(since) = self.ready_since.take() {
+            self.ready_for = self.ready_for.max(now.since(since));
+        }
+    }
+
+    /// The place of this child has been ready in an earlier life of its supervisor. From then on a missing program
+    /// is taken for one that is just being replaced.
+    pub fn known_ready(&mut self) {
+        self.ever_ready = true;
+    }
+
+    /// The live incarnation has ended by itself, or its start has failed: what now?
+    ///
+    /// In this order:
+    ///
+    /// 1. The restart type says no: [`Leave`](Decision::Leave).
+    /// 2. It can never start, has never been ready, and is not to be retried: give up.
+    /// 3. One restart more than `max_total_restarts`: give up.
+    /// 4. A failure that completes the crash loop, or any failure of a trial: what the crash loop says.
+    /// 5. Restart. After a failure with the back-off's delay for so many failures in a row, after a clean exit with
+    ///    its first; with jitter.
+    ///
+    /// Before that, the failures in a row are forgotten, and a trial is over, if an incarnation has been ready for
+    /// `healthy_after` without interruption; nothing else forgets them, a clean exit neither.
+    pub fn exited(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Decision {
+        if self.is_healthy(now, policy) {
+            self.failures = 0;
+            self.trial = false;
+        }
+        self.ready_since = None;
+        self.ready_for = Duration::ZERO;
+        if verdict.is_failure() {
+            self.failures = self.failures.saturating_add(1);
+            self.total_failures = self.total_failures.saturating_add(1);
+        }
+        if !policy.restart.wants_restart(verdict) {
+            return Decision::Leave;
+        }
+        if verdict == Verdict::Permanent && !policy.retry_never_started && !self.ever_ready {
+            return Decision::GiveUp { why: Limit::NeverStarts };
+        }
+        if let Some(max) = policy.max_total_restarts.filter(|max| self.total_restarts >= *max) {
+            return Decision::GiveUp { why: Limit::TotalRestarts { max } };
+        }
+        match policy.effective_crash_loop() {
+            Some(crash_loop) if verdict.is_failure() => {
+                if let Some(decision) = self.judge(now, crash_loop) {
+                    return decision;
+                }
+            }
+            Some(_) => {}
+            None => {
+                // Unset while the child ran: nothing of it is left.
+                self.trial = false;
+                self.crashes = None;
+            }
+        }
+        self.total_restarts = self.total_restarts.saturating_add(1);
+        let step = if verdict.is_failure() { self.failures } else { 0 };
+        let delay = self.jitter.spread(policy.backoff.delay(step), policy.jitter);
+        Decision::Restart { delay, attempt: self.failures }
+    }
+
+    /// An operator starts it although it was stopped or given up: all counters and limits begin anew.
+    ///
+    /// Whether the child has ever been ready is remembered, and the jitter goes on where it was.
+    pub fn revived(&mut self) {
+        *self = Tracker { jitter: self.jitter.clone(), ever_ready: self.ever_ready, ..Tracker::new(0) };
+    }
+
+    /// Failures in a row, as of the last exit. See [`failures_at`](Self::failures_at) for what they are worth now.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
+    pub fn failures_at(&self, now: At, policy: &RestartPolicy) -> u32 {
+        if self.is_healthy(now, policy) { 0 } else { self.failures }
+    }
+
+    /// Failures since the beginning, or since it was revived.
+    pub fn total_failures(&self) -> u64 {
+        self.total_failures
+    }
+
+    /// Restarts decided since the beginning, or since it was revived: after failures, clean exits and cool-offs.
+    pub fn total_restarts(&self) -> u32 {
+        self.total_restarts
+    }
+
+    /// Whether it is on trial after a cool-off: from the decision to cool off until an exit after `healthy_after` of
+    /// being ready. A failure meanwhile is followed by the next cool-off at once.
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+
+    /// Whether any incarnation has ever been ready.
+    pub fn has_been_ready(&self) -> bool {
+        self.ever_ready
+    }
+
+    /// What the crash loop makes of a failure; `None` if it has not been reached.
+    fn judge(&mut self, now: At, crash_loop: &CrashLoop) -> Option<Decision> {
+        let crashes = self.crashes.get_or_insert_default();
+        let reached = crashes.record(now, crash_loop.window) >= crash_loop.max_failures;
+        if !reached && !self.trial {
+            return None;
+        }
+        let why = crash_loop.limit();
+        Some(match crash_loop.then {
+            Then::CoolOff { delay } => {
+                // These failures are paid for; the trial starts with a clean sheet.
+                self.crashes = None;
+                self.trial = true;
+                self.total_restarts = self.total_restarts.saturating_add(1);
+                Decision::CoolOff { delay }
+            }
+            Then::GiveUp => Decision::GiveUp { why },
+            Then::Escalate => Decision::Escalate { why },
+        })
+    }
+
+    /// Whether an incarnation has been ready for long enough since the last exit that was judged. Never true for one
+    /// that was not ready at all, even if the policy asks for no time.
+    fn is_healthy(&self, now: At, policy: &RestartPolicy) -> bool {
+        let live = self.ready_since.map_or(Duration::ZERO, |since| now.since(since));
+        let ready_for = live.max(self.ready_for);
+        !ready_for.is_zero() && ready_for >= policy.healthy_after
+    }
+}
