@@ -4,6 +4,7 @@
 pub mod event;
 pub mod exit;
 pub mod id;
+pub mod snapshot;
 pub mod time;
 pub mod vocabulary;
 

@@ -106,7 +106,10 @@ pub enum RequestError {
 impl RequestError {
     /// Whether the same request may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, RequestError::Restarting(_) | RequestError::MaxChildren(_) | RequestError::StartFailed { .. })
+        matches!(
+            self,
+            RequestError::Restarting(_) | RequestError::MaxChildren(_) | RequestError::StartFailed { .. }
+        )
     }
 }
 

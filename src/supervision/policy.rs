@@ -111,7 +111,9 @@ impl ChildPolicy {
         if self.significant && flags.auto_shutdown == AutoShutdown::Never {
             add("significant", "needs an auto_shutdown other than `never`".into());
         }
-        if self.significant && matches!(self.restart.restart, RestartType::Permanent | RestartType::UnlessStopped) {
+        if self.significant
+            && matches!(self.restart.restart, RestartType::Permanent | RestartType::UnlessStopped)
+        {
             add("significant", "a child that is always restarted never ends by itself".into());
         }
         if let Err(problems) = self.restart.validate(flags.strategy) {
@@ -176,11 +178,15 @@ impl Flags {
             count += 1;
             policy.check(id, self, &mut errors);
             if !seen.insert(id) {
-                errors.push(SpecError { field: format!("children[{id}].id"), problem: "is used twice".into() });
+                errors
+                    .push(SpecError { field: format!("children[{id}].id"), problem: "is used twice".into() });
             }
         }
         if self.max_children.is_some_and(|max| count > max) {
-            errors.push(SpecError { field: "max_children".into(), problem: format!("is less than {count} children") });
+            errors.push(SpecError {
+                field: "max_children".into(),
+                problem: format!("is less than {count} children"),
+            });
         }
         SpecErrors::check(errors)
     }

@@ -9,7 +9,8 @@ use crate::{
 fn is_permanent(errno: Option<i32>, stage: LaunchStage) -> bool {
     use rustix::io::Errno;
     const PERMANENT: [Errno; 4] = [Errno::NOENT, Errno::ACCESS, Errno::NOEXEC, Errno::NOTDIR];
-    stage == LaunchStage::Command || errno.is_some_and(|errno| PERMANENT.iter().any(|e| e.raw_os_error() == errno))
+    stage == LaunchStage::Command
+        || errno.is_some_and(|errno| PERMANENT.iter().any(|e| e.raw_os_error() == errno))
 }
 
 /// Reduces an exit to what the restart policy needs.
@@ -18,7 +19,9 @@ fn is_permanent(errno: Option<i32>, stage: LaunchStage) -> bool {
 pub(crate) fn verdict(exit: &Exit, restart: RestartType) -> Verdict {
     match exit {
         Exit::Requested => Verdict::Requested,
-        Exit::Clean { .. } | Exit::Ignored | Exit::ActorStopped { .. } | Exit::AutoShutdown { .. } => Verdict::Clean,
+        Exit::Clean { .. } | Exit::Ignored | Exit::ActorStopped { .. } | Exit::AutoShutdown { .. } => {
+            Verdict::Clean
+        }
         Exit::IntensityExceeded { .. } if restart == RestartType::Transient => Verdict::Clean,
         Exit::NeverStarted { errno, stage, .. } if is_permanent(*errno, *stage) => Verdict::Permanent,
         _ => Verdict::Failure,

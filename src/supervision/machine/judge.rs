@@ -7,7 +7,9 @@ use crate::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::{Budget, Decision},
-    supervision::{errors::RequestError, machine::After, machine::Cause, policy::StartMode, verdict::verdict},
+    supervision::{
+        errors::RequestError, machine::After, machine::Cause, policy::StartMode, verdict::verdict,
+    },
     time::At,
     vocabulary::{Down, Limit, State, Strategy},
 };
@@ -24,7 +26,9 @@ impl Machine {
                 self.settle(ord, ended());
                 self.advance_stop();
             }
-            State::Starting if matches!(child.cause, Cause::Provisional | Cause::Once) && exit != Exit::Ignored => {
+            State::Starting
+                if matches!(child.cause, Cause::Provisional | Cause::Once) && exit != Exit::Ignored =>
+            {
                 self.start_failed(now, ord, exit);
             }
             State::Starting | State::Ready if self.pass.as_ref().is_some_and(|p| p.consumes(ord)) => {

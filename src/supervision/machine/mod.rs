@@ -21,7 +21,10 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use child::{After, Cause, Child, Waiter};
 pub use io::{Action, Answer, Input, Key, NewChild, Request, RequestId, Timer};
@@ -164,10 +167,21 @@ impl Machine {
         count
     }
 
+    /// Changes a child's policy; it takes effect at the next decision (rule R-7). The caller has validated it.
+    ///
+    /// # Errors
+    /// [`RequestError::NotFound`].
+    pub fn set_policy(&mut self, id: &ChildId, policy: Arc<ChildPolicy>) -> Result<(), RequestError> {
+        let child = self.find(id).and_then(|ord| self.children.get_mut(&ord));
+        child.map(|child| child.policy = policy).ok_or_else(|| RequestError::NotFound(id.clone()))
+    }
+
     // ---- small steps that all parts share -----------------------------------------------------------------------
 
     fn insert(&mut self, new: NewChild) -> Option<Ord> {
-        let std::collections::hash_map::Entry::Vacant(entry) = self.index.entry(new.id.clone()) else { return None };
+        let std::collections::hash_map::Entry::Vacant(entry) = self.index.entry(new.id.clone()) else {
+            return None;
+        };
         let ord = self.next_ord;
         self.next_ord += 1;
         entry.insert(ord);

@@ -75,7 +75,9 @@ impl Machine {
             let stopped = RequestError::Stopped(child.id.clone());
             self.answer_verdict(ord, &Err(stopped));
             self.wait_for(ord, Waiter::Gone(id));
-            if self.children.get(&ord)?.after != After::Forget || self.children.get(&ord)?.state != State::Stopping {
+            if self.children.get(&ord)?.after != After::Forget
+                || self.children.get(&ord)?.state != State::Stopping
+            {
                 self.stop(ord, After::Stay);
             }
             return None;

@@ -58,12 +58,20 @@ impl Machine {
         }
         self.phase = Phase::Starting;
         let serial = self.next_serial();
-        self.pass = Some(Pass { serial, from: 0, until: now, stage: Stage::Start { cursor: 0, awaited: None } });
+        self.pass =
+            Some(Pass { serial, from: 0, until: now, stage: Stage::Start { cursor: 0, awaited: None } });
         self.advance(now);
     }
 
     /// The failure of `ord` restarts its group after `delay`.
-    pub(super) fn restart_group(&mut self, now: At, ord: Ord, delay: Duration, attempt: u32, failed_start: bool) {
+    pub(super) fn restart_group(
+        &mut self,
+        now: At,
+        ord: Ord,
+        delay: Duration,
+        attempt: u32,
+        failed_start: bool,
+    ) {
         let mut from = if self.flags.strategy == Strategy::OneForAll { 0 } else { ord };
         let mut until = now.after(delay);
         if let Some(old) = self.pass.take() {
@@ -209,7 +217,10 @@ impl Machine {
     pub(super) fn hurry_pass(&mut self, now: At, force: bool) {
         let Some(pass) = &mut self.pass else { return };
         let waits = |c: &Child| matches!(c.state, State::BackingOff { .. });
-        if pass.is_pending() && pass.until > now && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c))) {
+        if pass.is_pending()
+            && pass.until > now
+            && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c)))
+        {
             pass.until = now;
             if let Stage::Wait { armed, .. } = &mut pass.stage
                 && std::mem::replace(armed, false)

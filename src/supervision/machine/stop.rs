@@ -88,7 +88,8 @@ impl Machine {
             });
         }
         if self.flags.dynamic {
-            let alive: Vec<Ord> = self.children.iter().filter(|(_, c)| c.state.is_alive()).map(|(o, _)| *o).collect();
+            let alive: Vec<Ord> =
+                self.children.iter().filter(|(_, c)| c.state.is_alive()).map(|(o, _)| *o).collect();
             for ord in alive {
                 self.stop(ord, After::Stay);
             }
@@ -118,7 +119,8 @@ impl Machine {
             AutoShutdown::AnySignificant => true,
             AutoShutdown::AllSignificant => !self.children.values().filter(|c| c.id != child).any(|c| {
                 // What a group restart is about to bring back is not gone.
-                let coming = c.state == State::down(Down::NeverStarted) || (self.pass.is_some() && c.joins_pass());
+                let coming =
+                    c.state == State::down(Down::NeverStarted) || (self.pass.is_some() && c.joins_pass());
                 let gone = c.state.is_down() && !coming;
                 c.policy.significant && !gone
             }),

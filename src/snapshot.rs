@@ -1,0 +1,162 @@
+//! What a tree looks like at one moment: [`Snapshot`], plain data with a readable text form.
+//!
+//! A type apart from the live state: it is what leaves the process, and keeps its shape when the inside changes.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation, Path},
+    time::At,
+    vocabulary::{ChildKind, State, Strategy},
+};
+
+/// A whole tree, or a part of it, at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: At,
+    /// The supervisor at its top.
+    pub root: Node,
+}
+
+/// One place of the tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Where it is.
+    pub path: Path,
+    /// What it is.
+    pub kind: ChildKind,
+    /// What it is doing.
+    pub state: State,
+    /// Since when.
+    pub since: At,
+    /// Its last incarnation.
+    pub incarnation: Incarnation,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// Failures in its life.
+    pub total_failures: u64,
+    /// Restarts in its life.
+    pub total_restarts: u32,
+    /// How its last incarnation ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+    /// What supervisors have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<SupervisorNode>,
+    /// What workers have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerNode>,
+    /// The children, in start order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Node>,
+}
+
+/// The part of a [`Node`] that supervisors have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupervisorNode {
+    /// Who restarts with a child that failed.
+    pub strategy: Strategy,
+    /// Restarts allowed in `period`.
+    pub max_restarts: u32,
+    /// The sliding window.
+    pub period: Duration,
+    /// Restarts made in the window that ends now.
+    pub restarts_used: u32,
+    /// Restarts left in it.
+    pub restarts_left: u32,
+}
+
+/// The part of a [`Node`] that process workers have. What is not known is `None` or zero.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerNode {
+    /// The program.
+    pub program: String,
+    /// The protocol spoken on its channel.
+    pub protocol: String,
+    /// The live process.
+    pub pid: Option<u32>,
+    /// How long the process has been running.
+    pub uptime: Option<Duration>,
+    /// How long it has been ready.
+    pub ready_for: Option<Duration>,
+    /// Calls that have no answer yet.
+    pub calls_in_flight: usize,
+    /// Bytes that wait to be written to it.
+    pub bytes_queued: usize,
+    /// The newest part of what it wrote to stderr, also of the last incarnation while none is alive.
+    pub stderr_tail: String,
+    /// Why the last start failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_start_error: Option<Exit>,
+    /// Resident memory of the process.
+    pub rss_bytes: Option<u64>,
+    /// Processor time it has used, user and system.
+    pub cpu_time: Option<Duration>,
+}
+
+impl Node {
+    /// This node and all below it, parents before children, children in start order.
+    pub fn walk(&self) -> impl Iterator<Item = &Node> {
+        let mut stack = vec![self];
+        std::iter::from_fn(move || {
+            let node = stack.pop()?;
+            stack.extend(node.children.iter().rev());
+            Some(node)
+        })
+    }
+
+    /// The node at a path at or below this one.
+    pub fn find(&self, path: &Path) -> Option<&Node> {
+        self.walk().find(|node| node.path == *path)
+    }
+
+    /// The id of the node; `/` for the root.
+    pub fn id(&self) -> ChildId {
+        self.path.last().unwrap_or_else(|| "/".into())
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, stem: &str, mark: &str) -> fmt::Result {
+        let mut line = format!("{stem}{mark}{} {}", self.id(), self.incarnation);
+        while line.chars().count() < 34 {
+            line.push(' ');
+        }
+        write!(f, "{line} {}", self.state)?;
+        if let Some(pid) = self.worker.as_ref().and_then(|w| w.pid) {
+            write!(f, ", pid {pid}")?;
+        }
+        if let Some(s) = &self.supervisor {
+            write!(f, ", {}, {} of {} restarts used", s.strategy, s.restarts_used, s.max_restarts)?;
+        }
+        if self.total_failures > 0 {
+            write!(f, ", failures {}", self.total_failures)?;
+        }
+        writeln!(f)?;
+        let stem = match mark {
+            "" => String::new(),
+            "└─ " => format!("{stem}   "),
+            _ => format!("{stem}│  "),
+        };
+        for (i, child) in self.children.iter().enumerate() {
+            let last = i + 1 == self.children.len();
+            child.write(f, &stem, if last { "└─ " } else { "├─ " })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "", "")
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.root)
+    }
+}

@@ -1,0 +1,180 @@
+//! [`ChildRef`]: the typed address of an actor child, good for all its incarnations.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use ractor::{ActorRef, Message, RpcReplyPort};
+
+use super::{
+    errors::{RequestError, Unavailable},
+    machine::{Answer, Request},
+    place::Place,
+};
+use crate::{
+    id::{Incarnation, Path},
+    vocabulary::State,
+};
+
+/// Sends messages of type `M` to whatever incarnation of a child is live. Cheap to clone, usable from any task.
+///
+/// A message goes to the incarnation that is ready at that moment, without asking a supervisor. When there is none,
+/// sending fails at once with [`Unavailable`]; [`ChildRef::wait_ready`] waits instead.
+pub struct ChildRef<M> {
+    place: Place,
+    message: PhantomData<fn(M)>,
+}
+
+/// Why a message to a child was not delivered, or not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no live incarnation. The message was not sent.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The child takes messages of another type. The message was not sent.
+    #[error("`{0}` takes no messages of this type")]
+    WrongType(Path),
+    /// The child ended, or dropped the question, before it answered.
+    #[error("`{0}` did not answer before it ended")]
+    NoAnswer(Path),
+    /// The answer did not come in time.
+    #[error("`{path}` did not answer within {after:?}")]
+    Timeout {
+        /// The child.
+        path: Path,
+        /// The bound.
+        after: Duration,
+    },
+}
+
+impl SendError {
+    /// Whether the message was certainly not handled, so that it may be sent again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, SendError::Unavailable(_))
+    }
+}
+
+impl<M: Message> ChildRef<M> {
+    pub(crate) fn new(place: Place) -> ChildRef<M> {
+        ChildRef { place, message: PhantomData }
+    }
+
+    /// Where the child is in the tree.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// What the child is doing.
+    pub fn state(&self) -> State {
+        self.place.state()
+    }
+
+    /// The child's place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The live incarnation and its actor.
+    ///
+    /// # Errors
+    /// [`SendError::Unavailable`] or [`SendError::WrongType`].
+    pub fn actor(&self) -> Result<(Incarnation, ActorRef<M>), SendError> {
+        match &*self.place.live() {
+            None => Err(self.place.unavailable().into()),
+            Some(live) if live.cell.is_message_type_of::<M>() == Some(false) => {
+                Err(SendError::WrongType(self.place.path().clone()))
+            }
+            Some(live) => Ok((live.incarnation, live.cell.clone().into())),
+        }
+    }
+
+    /// Sends a message and returns the incarnation it went to.
+    ///
+    /// # Errors
+    /// [`SendError::Unavailable`] or [`SendError::WrongType`]; the message was not sent then.
+    pub fn cast(&self, message: M) -> Result<Incarnation, SendError> {
+        let (incarnation, actor) = self.actor()?;
+        match actor.send_message(message) {
+            Ok(()) => Ok(incarnation),
+            Err(_) => Err(self.place.unavailable().into()),
+        }
+    }
+
+    /// Sends a message with a reply port and waits for the answer for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(RpcReplyPort<T>) -> M,
+        timeout: Duration,
+    ) -> Result<T, SendError> {
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        self.cast(message(tx.into()))?;
+        match tokio::time::timeout(timeout, rx).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(SendError::NoAnswer(self.place.path().clone())),
+            Err(_) => Err(SendError::Timeout { path: self.place.path().clone(), after: timeout }),
+        }
+    }
+
+    /// Waits until an incarnation is ready, for at most `deadline`, and returns its number.
+    ///
+    /// # Errors
+    /// [`Unavailable`] at the deadline, or at once when nobody is going to start the child.
+    pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
+        match tokio::time::timeout(deadline, self.place.wait_ready()).await {
+            Ok(live) => Ok(live?.incarnation),
+            Err(_) => Err(self.place.unavailable()),
+        }
+    }
+
+    /// Has the child restarted by its supervisor, in whatever state it is (rule R-8).
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn restart(&self) -> Result<Incarnation, RequestError> {
+        restart(&self.place).await
+    }
+
+    /// Has the child stopped by its supervisor, and returns when it is gone.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn stop(&self) -> Result<(), RequestError> {
+        stop(&self.place).await
+    }
+}
+
+/// Asks the supervisor of the child at `place` to restart it.
+pub(crate) async fn restart(place: &Place) -> Result<Incarnation, RequestError> {
+    let (id, engine) = controller(place)?;
+    match engine.request(Request::Restart(id)).await? {
+        Answer::Ready(incarnation) => Ok(incarnation),
+        Answer::Done | Answer::Ignored => Ok(Incarnation::NONE),
+    }
+}
+
+/// Asks the supervisor of the child at `place` to stop it.
+pub(crate) async fn stop(place: &Place) -> Result<(), RequestError> {
+    let (id, engine) = controller(place)?;
+    engine.request(Request::TerminateChild(id)).await.map(drop)
+}
+
+fn controller(
+    place: &Place,
+) -> Result<(crate::id::ChildId, std::sync::Arc<super::engine::EngineHandle>), RequestError> {
+    let id = place.path().last().ok_or(RequestError::ShuttingDown)?;
+    Ok((id, place.controller().ok_or(RequestError::ShuttingDown)?))
+}
+
+impl<M> Clone for ChildRef<M> {
+    fn clone(&self) -> Self {
+        ChildRef { place: self.place.clone(), message: PhantomData }
+    }
+}
+
+impl<M> fmt::Debug for ChildRef<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ChildRef").field(&self.place).finish()
+    }
+}

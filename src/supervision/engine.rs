@@ -1,0 +1,705 @@
+//! The engine: performs what the [`Machine`] decides, inside a supervisor actor.
+//!
+//! Every supervisor of the crate is a thin ractor actor around one engine. The engine owns the machine, the children's
+//! start functions and places, their incarnation tasks, and a channel of its own on which results and requests arrive.
+//! A message in the actor's mailbox merely announces them: a stopping ractor actor refuses every message to itself, so
+//! an engine that relied on its mailbox would be deaf in `post_stop`.
+//!
+//! **The fence.** The *cause* of an exit arrives as a supervision event, its *end* as the join of the actor. On several
+//! threads the end is often seen first. Supervision events overtake messages, and an actor sends its event before it
+//! can be joined; so an end without a cause is posted once to the own mailbox, and when that message is handled the
+//! cause has been.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ractor::{ActorCell, ActorId, SupervisionEvent};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    errors::{RequestError, SpecErrors},
+    incarnation::{End, Life, Orders, Report},
+    machine::{Action, Answer, Count, Input, Key, Machine, NewChild, Request, RequestId},
+    place::Place,
+    remains::Remains,
+    spec::{ChildSpec, SupervisorSpec},
+    start::{Scope, Start, StartContext},
+    timers::Timers,
+};
+use crate::{
+    event::EventKind,
+    exit::Exit,
+    id::{ChildId, Incarnation},
+    snapshot::SupervisorNode,
+    time::At,
+    vocabulary::{ChildKind, Down, State},
+};
+
+/// What an actor around an engine must take as a message and hand to [`Engine::message`].
+#[derive(Debug)]
+pub enum EngineMessage {
+    /// There is something on the engine's channel.
+    Poke,
+    /// The fence: every supervision event sent before this message has been handled.
+    Fence(Fence),
+}
+
+/// See [`EngineMessage::Fence`].
+#[derive(Debug)]
+pub struct Fence {
+    key: Key,
+    actor: ActorId,
+}
+
+/// Sends a message to the actor around an engine; `false` if the actor takes no messages any more.
+type Poke = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
+
+/// Something on an engine's channel.
+#[derive(Debug)]
+enum Post {
+    Report(Report),
+    Alarm,
+    Operator(Box<Operator>, oneshot::Sender<Result<Answer, RequestError>>),
+    Shutdown { deadline: Option<At>, kill: bool },
+    Count(oneshot::Sender<Count>),
+    Which(oneshot::Sender<Vec<Which>>),
+    SetPolicy(ChildId, Box<super::policy::ChildPolicy>, oneshot::Sender<Result<(), RequestError>>),
+}
+
+/// A request with everything that the machine must not know.
+#[derive(Debug)]
+enum Operator {
+    Plain(Request),
+    Start(ChildSpec),
+    Reload(ChildSpec),
+}
+
+/// One child in the answer to `which_children`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// The child.
+    pub id: ChildId,
+    /// What it is.
+    pub kind: ChildKind,
+    /// What it is doing.
+    pub state: State,
+    /// Its last incarnation.
+    pub incarnation: Incarnation,
+}
+
+/// The sending side of an engine's channel.
+#[derive(Clone)]
+pub(crate) struct Posts(Arc<PostsInner>);
+
+struct PostsInner {
+    tx: mpsc::UnboundedSender<Post>,
+    poke: Poke,
+    /// A poke is on its way: there need not be a second one.
+    poked: AtomicBool,
+}
+
+impl std::fmt::Debug for Posts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Posts")
+    }
+}
+
+impl Posts {
+    /// Whether there is an engine to hear it.
+    pub(crate) fn report(&self, report: Report) -> bool {
+        self.send(Post::Report(report))
+    }
+
+    pub(crate) fn alarm(&self) {
+        self.send(Post::Alarm);
+    }
+
+    fn send(&self, post: Post) -> bool {
+        if self.0.tx.send(post).is_err() {
+            return false;
+        }
+        if !self.0.poked.swap(true, Ordering::AcqRel) {
+            // Refused: the actor is in its `post_stop`, where the engine reads its channel itself, or it is gone.
+            (self.0.poke)(EngineMessage::Poke);
+        }
+        true
+    }
+}
+
+/// How operators reach an engine. Held by the supervisor's place; works from any task.
+#[derive(Debug)]
+pub struct EngineHandle {
+    posts: Posts,
+}
+
+impl EngineHandle {
+    async fn ask(&self, operator: Operator) -> Result<Answer, RequestError> {
+        let (tx, rx) = oneshot::channel();
+        if !self.posts.send(Post::Operator(Box::new(operator), tx)) {
+            return Err(RequestError::ShuttingDown);
+        }
+        // An engine that ends drops what it has not answered.
+        rx.await.unwrap_or(Err(RequestError::ShuttingDown))
+    }
+
+    /// Performs a request that needs no new declaration.
+    pub(crate) async fn request(&self, request: Request) -> Result<Answer, RequestError> {
+        self.ask(Operator::Plain(request)).await
+    }
+
+    pub(crate) async fn start_child(&self, spec: ChildSpec) -> Result<Answer, RequestError> {
+        self.ask(Operator::Start(spec)).await
+    }
+
+    pub(crate) async fn reload_child(&self, spec: ChildSpec) -> Result<Answer, RequestError> {
+        self.ask(Operator::Reload(spec)).await
+    }
+
+    pub(crate) async fn set_policy(
+        &self,
+        id: ChildId,
+        policy: super::policy::ChildPolicy,
+    ) -> Result<(), RequestError> {
+        let (tx, rx) = oneshot::channel();
+        self.posts.send(Post::SetPolicy(id, Box::new(policy), tx));
+        rx.await.unwrap_or(Err(RequestError::ShuttingDown))
+    }
+
+    pub(crate) async fn count(&self) -> Result<Count, RequestError> {
+        let (tx, rx) = oneshot::channel();
+        self.posts.send(Post::Count(tx));
+        rx.await.map_err(|_| RequestError::ShuttingDown)
+    }
+
+    pub(crate) async fn which(&self) -> Result<Vec<Which>, RequestError> {
+        let (tx, rx) = oneshot::channel();
+        self.posts.send(Post::Which(tx));
+        rx.await.map_err(|_| RequestError::ShuttingDown)
+    }
+
+    /// Asks the supervisor to stop its children and to exit.
+    pub(crate) fn shutdown(&self, deadline: Option<At>) {
+        self.posts.send(Post::Shutdown { deadline, kill: false });
+    }
+
+    /// As `shutdown`, and no child gets any more time.
+    pub(crate) fn kill(&self) {
+        self.posts.send(Post::Shutdown { deadline: None, kill: true });
+    }
+}
+
+/// What an engine is given at its birth.
+#[derive(Debug)]
+pub struct EngineArgs {
+    /// The supervisor's settings and first children; validated.
+    pub spec: SupervisorSpec,
+    /// The supervisor's own place.
+    pub place: Place,
+    /// The supervisor's own token.
+    pub remains: Remains,
+    /// What the tree shares.
+    pub scope: Scope,
+    /// Told when all required children are ready; dropped if that does not come to be.
+    pub ready: Option<oneshot::Sender<()>>,
+    /// Told how the supervisor ends, when no child is left; dropped if it is killed.
+    pub exit: Option<oneshot::Sender<Exit>>,
+}
+
+struct Entry {
+    start: Arc<dyn Start>,
+    place: Place,
+    life: Option<(Incarnation, Orders)>,
+}
+
+/// See the module's documentation.
+pub struct Engine {
+    machine: Machine,
+    entries: HashMap<ChildId, Entry>,
+    me: ActorCell,
+    place: Place,
+    remains: Remains,
+    scope: Scope,
+    posts: Posts,
+    rx: mpsc::UnboundedReceiver<Post>,
+    timers: Timers,
+    causes: Causes,
+    replies: HashMap<RequestId, oneshot::Sender<Result<Answer, RequestError>>>,
+    next_request: u64,
+    ready: Option<oneshot::Sender<()>>,
+    report: Option<oneshot::Sender<Exit>>,
+    deadline: Option<At>,
+    exit: Option<Exit>,
+    actions: Vec<Action>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("place", &self.place)
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine for the actor `me`, which is reached by `poke`.
+    pub fn new(
+        args: EngineArgs,
+        me: ActorCell,
+        poke: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
+    ) -> Engine {
+        let EngineArgs { spec, place, remains, scope, ready, exit: report } = args;
+        let (tx, rx) = mpsc::unbounded_channel();
+        let posts = Posts(Arc::new(PostsInner { tx, poke: Box::new(poke), poked: AtomicBool::new(false) }));
+        let SupervisorSpec { flags, children } = spec;
+        let mut engine = Engine {
+            machine: Machine::new(flags, []),
+            entries: HashMap::new(),
+            me,
+            place,
+            remains,
+            scope,
+            posts,
+            rx,
+            timers: Timers::default(),
+            causes: Causes::default(),
+            replies: HashMap::new(),
+            next_request: 0,
+            ready,
+            report,
+            deadline: None,
+            exit: None,
+            actions: Vec::new(),
+        };
+        let flags = engine.machine.flags().clone();
+        // Children that were added at run time do not outlive their supervisor's incarnation (as OTP).
+        let declared: std::collections::HashSet<&ChildId> = children.iter().map(|spec| &spec.id).collect();
+        engine.place.release_unless(|id| declared.contains(id));
+        let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
+        engine.machine = Machine::new(flags, news);
+        engine.refresh_budget();
+        engine.place.set_engine(Some(Arc::new(EngineHandle { posts: engine.posts.clone() })));
+        engine
+    }
+
+    /// Starts the children. To be called once the actor is linked.
+    pub fn boot(&mut self) {
+        self.own_state(State::Starting);
+        self.input(Input::Boot);
+    }
+
+    /// Stops all children in order; the engine's exit is there when none is left.
+    pub fn stop(&mut self, request: super::start::StopRequest) {
+        self.shutdown(request.deadline, false);
+    }
+
+    /// The supervisor's own place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The children in start order.
+    pub fn which(&self) -> Vec<Which> {
+        let which = |c: super::machine::ChildView<'_>| Which {
+            id: c.id.clone(),
+            kind: c.policy.kind,
+            state: c.state.clone(),
+            incarnation: c.incarnation,
+        };
+        self.machine.children().map(which).collect()
+    }
+
+    /// How many children there are.
+    pub fn count(&self) -> Count {
+        self.machine.count()
+    }
+
+    /// Handles an [`EngineMessage`].
+    pub fn message(&mut self, message: EngineMessage) {
+        match message {
+            EngineMessage::Poke => self.pump(),
+            EngineMessage::Fence(Fence { key, actor }) => {
+                let exit = self.causes.take(actor).unwrap_or_else(|| Exit::ActorFailed {
+                    chain: vec!["the actor ended without telling its supervisor why".into()],
+                });
+                self.input(Input::Ended(key, exit));
+            }
+        }
+    }
+
+    /// Handles a supervision event of ractor.
+    pub fn supervision_event(&mut self, event: SupervisionEvent) {
+        match event {
+            SupervisionEvent::ActorFailed(cell, error) => {
+                // An actor's typed error is its exit; everything else, panics included, is a failure with a text.
+                let exit = match error.downcast::<Exit>() {
+                    Ok(exit) => *exit,
+                    Err(error) => Exit::from_error(&*error),
+                };
+                self.causes.insert(cell.get_id(), exit);
+            }
+            SupervisionEvent::ActorTerminated(cell, _state, reason) => {
+                // S-25: a kill and an aborted task are told by ractor's words for them only.
+                let exit = match reason.as_deref() {
+                    Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
+                    _ => Exit::ActorStopped { reason },
+                };
+                self.causes.insert(cell.get_id(), exit);
+            }
+            _ => {}
+        }
+    }
+
+    /// How the supervisor ends, once no child is left. The actor then stops, or returns this as its error.
+    pub fn exit(&self) -> Option<&Exit> {
+        self.exit.as_ref()
+    }
+
+    /// Stops all children in order and returns when none is left: for an actor that was stopped by ractor's own `stop`
+    /// and is in its `post_stop`, where it takes no messages any more.
+    pub async fn drain(&mut self) {
+        if self.exit.is_some() {
+            return;
+        }
+        self.input(Input::Shutdown);
+        while self.exit.is_none() {
+            self.posts.0.poked.store(true, Ordering::Release);
+            let Some(post) = self.rx.recv().await else { return };
+            self.post(post);
+        }
+    }
+
+    fn pump(&mut self) {
+        self.posts.0.poked.store(false, Ordering::Release);
+        // What is there now, and no more: other messages get their turn.
+        for _ in 0..self.rx.len() {
+            let Ok(post) = self.rx.try_recv() else { break };
+            self.post(post);
+        }
+    }
+
+    fn post(&mut self, post: Post) {
+        match post {
+            Post::Report(Report::Ready(key)) => self.input(Input::Ready(key)),
+            Post::Report(Report::Ended(key, end)) => self.ended(key, end),
+            Post::Alarm => {
+                let now = self.scope.clock.now();
+                while let Some(timer) = self.timers.pop(now) {
+                    self.input(Input::Fired(timer));
+                }
+                self.timers.rearm(self.scope.clock, &self.posts);
+                if self.deadline.is_some_and(|deadline| deadline <= now) {
+                    self.deadline = None;
+                    self.input(Input::Kill);
+                }
+            }
+            Post::Operator(operator, reply) => self.operator(*operator, reply),
+            Post::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
+            Post::Count(reply) => {
+                let _ = reply.send(self.count());
+            }
+            Post::Which(reply) => {
+                let _ = reply.send(self.which());
+            }
+            Post::SetPolicy(id, policy, reply) => {
+                let mut errors = Vec::new();
+                policy.check(id.as_str(), self.machine.flags(), &mut errors);
+                let _ = reply.send(match SpecErrors::check(errors) {
+                    Err(errors) => Err(errors.into()),
+                    Ok(()) => self.machine.set_policy(&id, Arc::new(*policy)),
+                });
+            }
+        }
+    }
+
+    fn shutdown(&mut self, deadline: Option<At>, kill: bool) {
+        if let Some(at) = deadline {
+            self.set_deadline(at);
+        }
+        self.input(if kill { Input::Kill } else { Input::Shutdown });
+    }
+
+    /// An incarnation is gone. What it was asked to do is known; else the cause must be there before it is judged.
+    fn ended(&mut self, key: Key, end: End) {
+        if let Some(entry) = self.entries.get_mut(&key.child)
+            && entry.life.as_ref().is_some_and(|(incarnation, _)| *incarnation == key.incarnation)
+        {
+            entry.life = None;
+        }
+        let exit = match end {
+            End::Exit(exit) => exit,
+            End::Actor(actor) => match self.causes.take(actor) {
+                Some(exit) => exit,
+                None => {
+                    let fence = EngineMessage::Fence(Fence { key: key.clone(), actor });
+                    if (self.posts.0.poke)(fence) {
+                        return;
+                    }
+                    // In `post_stop`: everything is being stopped anyway.
+                    Exit::Requested
+                }
+            },
+        };
+        self.input(Input::Ended(key, exit));
+    }
+
+    fn operator(&mut self, operator: Operator, reply: oneshot::Sender<Result<Answer, RequestError>>) {
+        let request = match operator {
+            Operator::Plain(request) => request,
+            Operator::Start(spec) => {
+                if self.machine.is_stopping() {
+                    let _ = reply.send(Err(RequestError::ShuttingDown));
+                    return;
+                }
+                if let Err(errors) = self.check(&spec) {
+                    let _ = reply.send(Err(errors.into()));
+                    return;
+                }
+                let refused = self.machine.child(&spec.id).is_some() || self.is_full();
+                // The machine refuses it and names the reason; nothing must be adopted for it then.
+                let new = if refused { new_child(&spec, None, 0) } else { self.adopt(spec) };
+                Request::StartChild(new)
+            }
+            Operator::Reload(spec) => {
+                if let Err(errors) = self.check(&spec) {
+                    let _ = reply.send(Err(errors.into()));
+                    return;
+                }
+                let policy = spec.policy.clone();
+                let id = spec.id.clone();
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.start = spec.start;
+                }
+                Request::Reload(id, policy)
+            }
+        };
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.replies.insert(id, reply);
+        self.input(Input::Request(id, request));
+    }
+
+    fn check(&self, spec: &ChildSpec) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        spec.policy.check(spec.id.as_str(), self.machine.flags(), &mut errors);
+        SpecErrors::check(errors)
+    }
+
+    fn is_full(&self) -> bool {
+        self.machine.flags().max_children.is_some_and(|max| self.entries.len() >= max)
+    }
+
+    /// Takes a child's start and claims its place.
+    fn adopt(&mut self, spec: ChildSpec) -> NewChild {
+        let place = self.place.claim(&spec.id, spec.policy.kind);
+        let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
+        self.entries.insert(spec.id, Entry { start: spec.start, place, life: None });
+        new
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.handle(self.scope.clock.now(), input, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Start(key) => self.start(key),
+            Action::Stop(key, mode) => {
+                let orders = self.entries.get(&key.child).and_then(|entry| entry.life.as_ref());
+                if let Some((_, orders)) = orders.filter(|(incarnation, _)| *incarnation == key.incarnation) {
+                    orders.stop(mode);
+                }
+            }
+            Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock, &self.posts),
+            Action::Disarm(timer) => self.timers.disarm(&timer),
+            Action::Reply(id, answer) => {
+                if let Some(reply) = self.replies.remove(&id) {
+                    // Nobody listens any more: that is the asker's right.
+                    let _ = reply.send(answer);
+                }
+            }
+            Action::Hold(id, held) => {
+                if let Some(entry) = self.entries.get(&id) {
+                    entry.place.set_held(held);
+                }
+            }
+            Action::Publish(key, kind) => self.publish(key, kind),
+            Action::Forget(id) => {
+                self.entries.remove(&id);
+                self.place.release(&id);
+            }
+            Action::Started => {
+                self.own_state(State::Ready);
+                if let Some(ready) = self.ready.take() {
+                    // The parent has given up waiting and will stop this supervisor.
+                    let _ = ready.send(());
+                }
+            }
+            Action::Exit(exit) => {
+                self.ready = None;
+                if let Some(report) = self.report.take() {
+                    let _ = report.send(exit.clone());
+                }
+                self.exit = Some(exit);
+            }
+        }
+    }
+
+    fn start(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(&key.child) else { return };
+        let Some(timeout) = self.machine.child(&key.child).map(|child| child.policy.start_timeout) else {
+            return;
+        };
+        entry.place.set_incarnation(key.incarnation);
+        let (remains, gone) = Remains::new(Some(self.remains.clone()));
+        let cx = StartContext {
+            place: entry.place.clone(),
+            incarnation: key.incarnation,
+            supervisor: self.me.clone(),
+            remains,
+            scope: self.scope.clone(),
+        };
+        let incarnation = key.incarnation;
+        let life = Life { key, start: entry.start.clone(), timeout, cx, gone, posts: self.posts.clone() };
+        entry.life = Some((incarnation, Orders::spawn(life)));
+    }
+
+    /// The root has no supervisor that would write its state.
+    fn own_state(&self, to: State) {
+        if self.place.path().is_root() {
+            self.place.record(&self.scope, self.place.incarnation(), to);
+        }
+    }
+
+    /// Writes the board and the event stream.
+    fn publish(&mut self, key: Option<Key>, kind: EventKind) {
+        let now = self.scope.clock.now();
+        let Some(key) = key else {
+            if matches!(kind, EventKind::Stopping { .. }) {
+                self.own_state(State::Stopping);
+            }
+            let incarnation = self.place.incarnation();
+            return self.scope.bus.publish(&self.place.path().clone(), incarnation, kind);
+        };
+        // A child that has left the machine's table still has its entry until `Forget`.
+        let Some(place) = self.entries.get(&key.child).map(|entry| entry.place.clone()) else { return };
+        match &kind {
+            EventKind::State { to, .. } => place.set_state(to.clone(), now),
+            EventKind::Exited { exit, .. } => {
+                place.set_exit(exit.clone());
+                if let Some(child) = self.machine.child(&key.child) {
+                    let tracker = child.tracker;
+                    place.set_counters(
+                        tracker.failures(),
+                        tracker.total_failures(),
+                        tracker.total_restarts(),
+                    );
+                }
+                self.refresh_budget();
+            }
+            _ => {}
+        }
+        self.scope.bus.publish(place.path(), key.incarnation, kind);
+    }
+
+    fn refresh_budget(&mut self) {
+        let used = self.machine.restarts_used(self.scope.clock.now());
+        let flags = self.machine.flags();
+        self.place.set_budget(SupervisorNode {
+            strategy: flags.strategy,
+            max_restarts: flags.intensity.max_restarts,
+            period: flags.intensity.period,
+            restarts_used: used,
+            restarts_left: flags.intensity.max_restarts.saturating_sub(used),
+        });
+    }
+
+    fn set_deadline(&mut self, at: At) {
+        if self.deadline.is_some_and(|deadline| deadline <= at) {
+            return;
+        }
+        self.deadline = Some(at);
+        let (posts, clock) = (self.posts.clone(), self.scope.clock);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(clock.instant(at)).await;
+            posts.alarm();
+        });
+    }
+}
+
+impl Drop for Engine {
+    /// If the supervisor was killed, its children's tasks make an end of them now: each loses its `Orders`. The board
+    /// is told here and by those tasks, since there is no engine any more to hear of their ends.
+    fn drop(&mut self) {
+        self.place.set_engine(None);
+        if self.exit.is_some() {
+            return;
+        }
+        for child in self.machine.children() {
+            let Some(entry) = self.entries.get(child.id) else { continue };
+            let to = match child.state {
+                State::Down { .. } | State::Stopping => continue,
+                State::Starting | State::Ready => State::Stopping,
+                _ => State::down(Down::Ended),
+            };
+            entry.place.retract(child.incarnation);
+            entry.place.record(&self.scope, child.incarnation, to);
+        }
+        self.rx.close();
+        while let Ok(post) = self.rx.try_recv() {
+            if let Post::Report(Report::Ended(key, _)) = post
+                && let Some(entry) = self.entries.get(&key.child)
+            {
+                entry.place.record(&self.scope, key.incarnation, State::down(Down::Ended));
+            }
+        }
+    }
+}
+
+fn new_child(spec: &ChildSpec, place: Option<&Place>, seed: u64) -> NewChild {
+    NewChild {
+        id: spec.id.clone(),
+        policy: spec.policy.clone(),
+        last_incarnation: place.map(Place::incarnation).unwrap_or_default(),
+        held: place.is_some_and(Place::held),
+        seed,
+    }
+}
+
+/// Causes of exits by actor, until the end that belongs to each has come.
+///
+/// Somebody may link actors of their own to a supervisor's cell; their causes are never asked for. So the map is
+/// bounded: when it has grown past its bound, what is older than the bound is dropped.
+#[derive(Debug, Default)]
+struct Causes {
+    map: HashMap<ActorId, (u64, Exit)>,
+    next: u64,
+}
+
+impl Causes {
+    /// Far more than there can be between an actor's event and its end.
+    const BOUND: usize = 200_000;
+
+    fn insert(&mut self, actor: ActorId, exit: Exit) {
+        self.next += 1;
+        self.map.insert(actor, (self.next, exit));
+        if self.map.len() > 2 * Self::BOUND {
+            let oldest = self.next - Self::BOUND as u64;
+            self.map.retain(|_, (seq, _)| *seq > oldest);
+        }
+    }
+
+    fn take(&mut self, actor: ActorId) -> Option<Exit> {
+        self.map.remove(&actor).map(|(_, exit)| exit)
+    }
+}

@@ -1,0 +1,421 @@
+//! [`Place`]: a child's position in the tree, which outlives the child's incarnations and its supervisor's.
+//!
+//! A place holds what must survive a restart: the incarnation counter, an operator's hold, the pointer to the live
+//! incarnation, and the entry on the board that snapshots read. Supervisors write it; everybody else reads it without
+//! asking anybody, so that nobody can be too busy to answer.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwapOption, Guard};
+use ractor::ActorCell;
+use tokio::sync::Notify;
+
+use super::{engine::EngineHandle, errors::Unavailable, start::Scope};
+use crate::{
+    event::EventKind,
+    exit::Exit,
+    id::{ChildId, Incarnation, Path},
+    snapshot::{Node, SupervisorNode, WorkerNode},
+    time::{At, Clock},
+    vocabulary::{ChildKind, Down, State},
+};
+
+/// A position in the tree. Cheap to clone.
+#[derive(Clone)]
+pub struct Place(Arc<Inner>);
+
+struct Inner {
+    path: Path,
+    clock: Clock,
+    parent: Weak<Inner>,
+    /// The live incarnation, from ready until its end.
+    live: ArcSwapOption<Live>,
+    /// The last incarnation that was started here.
+    incarnation: AtomicU64,
+    held: AtomicBool,
+    removed: AtomicBool,
+    board: Mutex<Board>,
+    changed: Notify,
+    /// The engine that works here, if a supervisor does.
+    engine: ArcSwapOption<EngineHandle>,
+    children: Mutex<Option<Box<Children>>>,
+}
+
+/// The live incarnation of a child.
+#[derive(Debug)]
+pub struct Live {
+    /// Its number.
+    pub incarnation: Incarnation,
+    /// Its actor.
+    pub cell: ActorCell,
+    /// What the start put beside it, such as a worker's channel.
+    pub attachment: Option<Arc<dyn Attachment>>,
+}
+
+/// Something that a start publishes together with the live incarnation.
+pub trait Attachment: Any + Send + Sync + fmt::Debug {
+    /// For downcasts.
+    fn as_any(&self) -> &(dyn Any + Send + Sync);
+}
+
+/// What a worker tells a snapshot about itself.
+pub trait Details: Send + Sync + fmt::Debug {
+    /// The present figures. Must not block.
+    fn worker(&self, now: At) -> WorkerNode;
+}
+
+/// What a supervisor tells a snapshot about itself; set by its engine whenever it changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    pub(crate) node: SupervisorNode,
+    /// The figures hold until then, when the oldest restart leaves the window.
+    pub(crate) taken: At,
+}
+
+struct Board {
+    kind: ChildKind,
+    state: State,
+    since: At,
+    consecutive_failures: u32,
+    total_failures: u64,
+    total_restarts: u32,
+    last_exit: Option<Box<Exit>>,
+    budget: Option<Box<Budget>>,
+    details: Option<Arc<dyn Details>>,
+}
+
+#[derive(Default)]
+struct Children {
+    order: BTreeMap<u64, Place>,
+    index: HashMap<ChildId, u64>,
+    next: u64,
+    /// The highest incarnation of any child that has left: a child that comes (back) goes on from there, so that no
+    /// path and incarnation are ever used twice, without a memory of every id there ever was.
+    retired: u64,
+}
+
+impl Place {
+    /// The place of a tree's root.
+    pub fn root(clock: Clock) -> Place {
+        Place::new(Path::root(), clock, Weak::new(), ChildKind::Supervisor, 0)
+    }
+
+    fn new(path: Path, clock: Clock, parent: Weak<Inner>, kind: ChildKind, incarnation: u64) -> Place {
+        let board = Board {
+            kind,
+            state: State::down(Down::NeverStarted),
+            since: clock.now(),
+            consecutive_failures: 0,
+            total_failures: 0,
+            total_restarts: 0,
+            last_exit: None,
+            budget: None,
+            details: None,
+        };
+        Place(Arc::new(Inner {
+            path,
+            clock,
+            parent,
+            live: ArcSwapOption::empty(),
+            incarnation: AtomicU64::new(incarnation),
+            held: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            board: Mutex::new(board),
+            changed: Notify::new(),
+            engine: ArcSwapOption::empty(),
+            children: Mutex::new(None),
+        }))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The tree's clock.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// The last incarnation that was started here.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.0.incarnation.load(Ordering::Acquire))
+    }
+
+    /// What the child is doing.
+    pub fn state(&self) -> State {
+        self.board().state.clone()
+    }
+
+    /// What kind of child this is the place of.
+    pub fn kind(&self) -> ChildKind {
+        self.board().kind
+    }
+
+    /// How the last incarnation ended.
+    pub fn last_exit(&self) -> Option<Exit> {
+        self.board().last_exit.as_deref().cloned()
+    }
+
+    /// The live incarnation, if there is one that is ready. Lock-free.
+    pub fn live(&self) -> Guard<Option<Arc<Live>>> {
+        self.0.live.load()
+    }
+
+    /// The error for those who find no live incarnation.
+    pub fn unavailable(&self) -> Unavailable {
+        let state = self.state();
+        let retry_after = match &state {
+            State::BackingOff { until, .. } | State::CoolingOff { until } => {
+                Some(until.since(self.0.clock.now()))
+            }
+            _ => None,
+        };
+        Unavailable { path: self.0.path.clone(), state, retry_after }
+    }
+
+    /// Waits until the child is ready, and returns its live incarnation.
+    ///
+    /// Without a deadline this may wait for ever: bound it. It ends early when waiting is vain: the child was stopped by
+    /// an operator, its policy has given up, or it has left the tree.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when waiting is vain.
+    pub async fn wait_ready(&self) -> Result<Arc<Live>, Unavailable> {
+        loop {
+            let changed = self.0.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(live) = &*self.live() {
+                return Ok(live.clone());
+            }
+            let vain = match self.state() {
+                State::Down { why: Down::GaveUp { .. } } => true,
+                State::Down { .. } => self.held(),
+                _ => false,
+            };
+            if vain || self.0.removed.load(Ordering::Acquire) {
+                return Err(self.unavailable());
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the state satisfies `until`, and returns it.
+    pub async fn wait_state(&self, mut until: impl FnMut(&State) -> bool) -> State {
+        loop {
+            let changed = self.0.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            let state = self.state();
+            if until(&state) {
+                return state;
+            }
+            changed.await;
+        }
+    }
+
+    /// The engine that controls the child at this place.
+    pub(crate) fn controller(&self) -> Option<Arc<EngineHandle>> {
+        self.0.parent.upgrade()?.engine.load_full()
+    }
+
+    /// The engine that works at this place.
+    pub(crate) fn engine(&self) -> Option<Arc<EngineHandle>> {
+        self.0.engine.load_full()
+    }
+
+    pub(crate) fn set_engine(&self, engine: Option<Arc<EngineHandle>>) {
+        self.0.engine.store(engine);
+    }
+
+    // ---- the tree ----------------------------------------------------------------------------------------------
+
+    /// The place of a child, made if it is not there.
+    pub(crate) fn claim(&self, id: &ChildId, kind: ChildKind) -> Place {
+        let mut guard = self.children();
+        let children = guard.get_or_insert_with(Box::default);
+        if let Some(place) = children.index.get(id).and_then(|ord| children.order.get(ord)) {
+            place.board().kind = kind;
+            return place.clone();
+        }
+        let parent = Arc::downgrade(&self.0);
+        let place = Place::new(self.0.path.join(id), self.0.clock, parent, kind, children.retired);
+        let ord = children.next;
+        children.next += 1;
+        children.index.insert(id.clone(), ord);
+        children.order.insert(ord, place.clone());
+        place
+    }
+
+    /// Forgets the place of a child that has left its supervisor's table.
+    pub(crate) fn release(&self, id: &ChildId) {
+        let place = {
+            let mut guard = self.children();
+            let Some(children) = guard.as_mut() else { return };
+            let Some(ord) = children.index.remove(id) else { return };
+            let Some(place) = children.order.remove(&ord) else { return };
+            children.retired = children.retired.max(place.incarnation().0);
+            place
+        };
+        place.0.removed.store(true, Ordering::Release);
+        place.0.changed.notify_waiters();
+    }
+
+    /// Forgets the places of all children that do not satisfy `keep`.
+    pub(crate) fn release_unless(&self, keep: impl Fn(&ChildId) -> bool) {
+        let gone: Vec<ChildId> = match self.children().as_ref() {
+            Some(children) => children.index.keys().filter(|id| !keep(id)).cloned().collect(),
+            None => return,
+        };
+        for id in gone {
+            self.release(&id);
+        }
+    }
+
+    /// The place of a child.
+    pub fn child(&self, id: &ChildId) -> Option<Place> {
+        let guard = self.children();
+        let children = guard.as_ref()?;
+        children.order.get(children.index.get(id)?).cloned()
+    }
+
+    /// The place at a path below this one; paths count from the root of the tree.
+    pub fn find(&self, path: &Path) -> Option<Place> {
+        let rest = path.as_str().strip_prefix(self.0.path.as_str())?;
+        if !(self.0.path.is_root() || rest.is_empty() || rest.starts_with('/')) {
+            return None;
+        }
+        let depth = self.0.path.ids().count();
+        path.ids().skip(depth).try_fold(self.clone(), |place, id| place.child(&id))
+    }
+
+    // ---- written by supervisors ----------------------------------------------------------------------------------
+
+    pub(crate) fn held(&self) -> bool {
+        self.0.held.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_held(&self, held: bool) {
+        self.0.held.store(held, Ordering::Release);
+    }
+
+    pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {
+        self.0.incarnation.fetch_max(incarnation.0, Ordering::AcqRel);
+    }
+
+    /// From now on messages and calls reach this incarnation.
+    pub(crate) fn publish(&self, live: Live) {
+        self.0.live.store(Some(Arc::new(live)));
+        self.0.changed.notify_waiters();
+    }
+
+    /// From now on nothing reaches this incarnation.
+    pub fn retract(&self, incarnation: Incarnation) {
+        if self.live().as_ref().is_some_and(|live| live.incarnation == incarnation) {
+            self.0.live.store(None);
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: State, at: At) {
+        {
+            let mut board = self.board();
+            board.state = state;
+            board.since = at;
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Writes a state that no engine is there to write, if `incarnation` is still the last one here.
+    pub(crate) fn record(&self, scope: &Scope, incarnation: Incarnation, to: State) {
+        if self.incarnation() != incarnation {
+            return;
+        }
+        let from = self.state();
+        self.set_state(to.clone(), scope.clock.now());
+        scope.bus.publish(&self.0.path, incarnation, EventKind::State { from, to });
+    }
+
+    pub(crate) fn set_exit(&self, exit: Exit) {
+        self.board().last_exit = Some(Box::new(exit));
+    }
+
+    pub(crate) fn set_counters(&self, consecutive_failures: u32, total_failures: u64, total_restarts: u32) {
+        let mut board = self.board();
+        (board.consecutive_failures, board.total_failures, board.total_restarts) =
+            (consecutive_failures, total_failures, total_restarts);
+    }
+
+    pub(crate) fn set_budget(&self, node: SupervisorNode) {
+        let taken = self.0.clock.now();
+        self.board().budget = Some(Box::new(Budget { node, taken }));
+    }
+
+    /// What snapshots show of the worker here from now on.
+    pub fn set_details(&self, details: Arc<dyn Details>) {
+        self.board().details = Some(details);
+    }
+
+    // ---- read by everybody ---------------------------------------------------------------------------------------
+
+    /// This place and everything below it.
+    pub fn snapshot(&self) -> Node {
+        let now = self.0.clock.now();
+        let (mut node, details) = {
+            let board = self.board();
+            let supervisor = board.budget.as_ref().map(|budget| {
+                let mut node = budget.node.clone();
+                if now.since(budget.taken) > node.period {
+                    (node.restarts_used, node.restarts_left) = (0, node.max_restarts);
+                }
+                node
+            });
+            let node = Node {
+                path: self.0.path.clone(),
+                kind: board.kind,
+                state: board.state.clone(),
+                since: board.since,
+                incarnation: self.incarnation(),
+                consecutive_failures: board.consecutive_failures,
+                total_failures: board.total_failures,
+                total_restarts: board.total_restarts,
+                last_exit: board.last_exit.as_deref().cloned(),
+                supervisor,
+                worker: None,
+                children: Vec::new(),
+            };
+            (node, board.details.clone())
+        };
+        node.worker = details.map(|details| details.worker(now));
+        let children: Vec<Place> =
+            self.children().as_ref().map(|c| c.order.values().cloned().collect()).unwrap_or_default();
+        node.children = children.iter().map(Place::snapshot).collect();
+        node
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn children(&self) -> MutexGuard<'_, Option<Box<Children>>> {
+        self.0.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("path", &self.0.path)
+            .field("incarnation", &self.incarnation())
+            .field("state", &self.state())
+            .finish()
+    }
+}

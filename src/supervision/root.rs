@@ -1,0 +1,230 @@
+//! The top of a tree: a supervisor without a supervisor, with the tree's clock, event stream and places.
+
+use std::{sync::Arc, time::Duration};
+
+use ractor::{Actor, ActorCell};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    bus::{EventBus, Events},
+    child_ref::ChildRef,
+    engine::EngineArgs,
+    errors::{FindError, SpecErrors},
+    place::Place,
+    remains::Remains,
+    spec::SupervisorSpec,
+    start::{Scope, spawn_error},
+    supervisor::{Supervisor, SupervisorRef},
+};
+use crate::{
+    exit::Exit,
+    id::{Incarnation, Path},
+    snapshot::Snapshot,
+    time::Clock,
+    vocabulary::{ChildKind, Down, State},
+};
+
+/// A running tree of supervisors and actors. Cheap to clone; when the last clone is dropped the tree is shut down in the
+/// background.
+///
+/// When [`Root::wait`] or [`Root::shutdown`] returns, nothing of the tree is left: every actor is joined, every process
+/// reaped.
+#[derive(Clone, Debug)]
+pub struct Root(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    place: Place,
+    scope: Scope,
+    cell: ActorCell,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+/// How a tree is set up.
+#[derive(Clone, Debug)]
+pub struct RootOptions {
+    /// Seeds every source of randomness in the tree (jitter): the same seed gives the same delays.
+    pub seed: u64,
+    /// How many events a slow subscriber may be behind before it loses some.
+    pub event_capacity: usize,
+    /// The actor that owns the tree, if an actor does: the root is linked to it and ends with it.
+    pub owner: Option<ActorCell>,
+}
+
+impl Default for RootOptions {
+    fn default() -> RootOptions {
+        RootOptions { seed: 0, event_capacity: EventBus::DEFAULT_CAPACITY, owner: None }
+    }
+}
+
+/// Why a tree did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its declaration has mistakes.
+    #[error(transparent)]
+    Invalid(#[from] SpecErrors),
+    /// A required child did not start. What had started has been stopped again; nothing is left.
+    #[error("the tree did not start: {0}")]
+    Failed(Exit),
+}
+
+impl Root {
+    /// Starts a tree and returns when all required children are ready.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, StartError> {
+        spec.validate()?;
+        let clock = Clock::start();
+        let bus = EventBus::new(clock, options.event_capacity);
+        let scope = Scope { bus, clock, seed: options.seed };
+        Root::start_with(Supervisor, spec, scope, options.owner, |args| args).await
+    }
+
+    /// As [`Root::start`], with an actor of one's own around the engine; `scope` may have subscribers already.
+    pub(crate) async fn start_with<A: Actor>(
+        actor: A,
+        spec: SupervisorSpec,
+        scope: Scope,
+        owner: Option<ActorCell>,
+        arguments: impl FnOnce(EngineArgs) -> A::Arguments,
+    ) -> Result<Root, StartError> {
+        let place = Place::root(scope.clock);
+        place.set_incarnation(Incarnation(1));
+        let (remains, gone) = Remains::new(None);
+        let (ready_tx, ready) = oneshot::channel();
+        let (report_tx, report) = oneshot::channel();
+        let args = arguments(EngineArgs {
+            spec,
+            place: place.clone(),
+            remains,
+            scope: scope.clone(),
+            ready: Some(ready_tx),
+            exit: Some(report_tx),
+        });
+        let spawned = match owner {
+            Some(owner) => A::spawn_linked(None, actor, args, owner).await,
+            None => A::spawn(None, actor, args).await,
+        };
+        let (actor, join) = spawned.map_err(|e| StartError::Failed(spawn_error(e)))?;
+        let (tx, exit) = watch::channel(None);
+        let (ended_place, ended_scope) = (place.clone(), scope.clone());
+        tokio::spawn(async move {
+            let joined = join.await;
+            drop(joined);
+            gone.wait().await;
+            // Killed from outside: there was nobody to say so.
+            let exit = report.await.unwrap_or(Exit::ActorKilled);
+            ended_place.record(&ended_scope, Incarnation(1), State::down(Down::Ended));
+            tx.send_replace(Some(exit));
+        });
+        let root = Root(Arc::new(Handle { place, scope, cell: actor.get_cell(), exit }));
+        match ready.await {
+            Ok(()) => Ok(root),
+            Err(_) => Err(StartError::Failed(root.wait().await)),
+        }
+    }
+
+    /// Waits until the tree has ended and nothing of it is left, and returns why it ended: the whole causal chain.
+    /// Cancel safe.
+    pub async fn wait(&self) -> Exit {
+        let mut exit = self.0.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or(Exit::ActorKilled),
+            // The runtime is shutting down and has dropped the task that would know.
+            Err(_) => Exit::ActorKilled,
+        }
+    }
+
+    /// Stops everything in order and returns when nothing is left. What has not ended after `deadline` is killed, still
+    /// in order.
+    pub async fn shutdown(&self, deadline: Duration) -> Exit {
+        self.stop(Some(deadline));
+        self.wait().await
+    }
+
+    /// Begins to stop everything in order and returns at once; see [`Root::shutdown`].
+    pub fn stop(&self, deadline: Option<Duration>) {
+        if let Some(engine) = self.0.place.engine() {
+            engine.shutdown(deadline.map(|d| self.0.scope.clock.now().after(d)));
+        }
+    }
+
+    /// Stops everything in order without giving anybody time.
+    pub async fn kill(&self) -> Exit {
+        if let Some(engine) = self.0.place.engine() {
+            engine.kill();
+        }
+        self.wait().await
+    }
+
+    /// Whether the tree is up: every supervisor's required children have become ready.
+    pub fn is_ready(&self) -> bool {
+        self.0.place.state() == State::Ready
+    }
+
+    /// The root supervisor.
+    pub fn supervisor(&self) -> SupervisorRef {
+        SupervisorRef::new(self.0.place.clone())
+    }
+
+    /// The root's actor.
+    pub fn cell(&self) -> ActorCell {
+        self.0.cell.clone()
+    }
+
+    /// The place at a path.
+    ///
+    /// # Errors
+    /// [`FindError::NotFound`], or the text is no path.
+    pub fn find(&self, path: &str) -> Result<Place, FindError> {
+        let path = Path::parse(path)?;
+        self.0.place.find(&path).ok_or(FindError::NotFound(path))
+    }
+
+    /// The child at a path, as one that takes messages of type `M`.
+    ///
+    /// # Errors
+    /// As [`Root::find`].
+    pub fn child<M: ractor::Message>(&self, path: &str) -> Result<ChildRef<M>, FindError> {
+        Ok(ChildRef::new(self.find(path)?))
+    }
+
+    /// The supervisor at a path.
+    ///
+    /// # Errors
+    /// As [`Root::find`]; [`FindError::WrongKind`] if it is a worker.
+    pub fn supervisor_at(&self, path: &str) -> Result<SupervisorRef, FindError> {
+        let place = self.find(path)?;
+        match place.kind() {
+            ChildKind::Supervisor => Ok(SupervisorRef::new(place)),
+            ChildKind::Worker => {
+                Err(FindError::WrongKind { path: place.path().clone(), expected: "a supervisor" })
+            }
+        }
+    }
+
+    /// A subscription to all events from now on.
+    pub fn events(&self) -> Events {
+        self.0.scope.bus.subscribe()
+    }
+
+    /// The tree as it is now, read from the shared board: nobody is asked.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { at: self.0.scope.clock.now(), root: self.0.place.snapshot() }
+    }
+
+    /// The tree's clock.
+    pub fn clock(&self) -> Clock {
+        self.0.scope.clock
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(engine) = self.place.engine() {
+            engine.shutdown(None);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Declarations: [`ChildSpec`], [`SupervisorSpec`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use ractor::Actor;
+
+use super::{
+    errors::SpecErrors,
+    policy::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode},
+    start::{ActorStart, Start},
+    supervisor::SupervisorStart,
+};
+use crate::{
+    id::ChildId,
+    restart::{Intensity, RestartPolicy},
+    vocabulary::Strategy,
+};
+
+/// The declaration of one child (OTP's child specification).
+#[derive(Clone)]
+pub struct ChildSpec {
+    /// Its name, unique in its supervisor.
+    pub id: ChildId,
+    /// When it is started, stopped and restarted. Shared, since a pool has thousands of children with one policy.
+    pub policy: Arc<ChildPolicy>,
+    /// How it is brought to life.
+    pub start: Arc<dyn Start>,
+}
+
+impl fmt::Debug for ChildSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSpec")
+            .field("id", &self.id)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ChildSpec {
+    /// A child with a start of its own.
+    pub fn new(id: impl Into<ChildId>, policy: ChildPolicy, start: impl Start + 'static) -> ChildSpec {
+        ChildSpec { id: id.into(), policy: Arc::new(policy), start: Arc::new(start) }
+    }
+
+    /// Any ractor actor. `make` is called for each incarnation. Defaults: permanent, restarted at once, required at
+    /// start, 5 s to stop.
+    ///
+    /// The actor needs no name and no knowledge of this crate. It is ready when its `pre_start` has returned, and is
+    /// stopped by ractor's `stop`.
+    pub fn actor<A, F>(id: impl Into<ChildId>, make: F) -> ChildSpec
+    where
+        A: Actor,
+        F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+    {
+        ChildSpec::new(id, ChildPolicy::actor(), ActorStart::new(make))
+    }
+
+    /// A nested supervisor. Defaults: permanent, restarted at once, required at start, all the time it needs to stop.
+    ///
+    /// A *transient* supervisor that gives up stays down, as in OTP: that is rarely what is wanted.
+    pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> ChildSpec {
+        ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStart::new(spec))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut ChildPolicy)) -> ChildSpec {
+        change(Arc::make_mut(&mut self.policy));
+        self
+    }
+
+    /// Sets when it is restarted.
+    #[must_use]
+    pub fn restart(self, restart: RestartPolicy) -> ChildSpec {
+        self.with(|policy| policy.restart = restart)
+    }
+
+    /// Sets how it is stopped.
+    #[must_use]
+    pub fn shutdown(self, shutdown: Shutdown) -> ChildSpec {
+        self.with(|policy| policy.shutdown = shutdown)
+    }
+
+    /// Nobody waits for its start; a failed first start is a crash under its policy.
+    #[must_use]
+    pub fn background(self) -> ChildSpec {
+        self.with(|policy| policy.start = StartMode::Background)
+    }
+
+    /// Its supervisor's start waits for it, and fails with it.
+    #[must_use]
+    pub fn required(self) -> ChildSpec {
+        self.with(|policy| policy.start = StartMode::Required)
+    }
+
+    /// Sets how long a start may take until the child is ready. Not zero.
+    #[must_use]
+    pub fn start_timeout(self, timeout: Duration) -> ChildSpec {
+        self.with(|policy| policy.start_timeout = timeout)
+    }
+
+    /// Its end counts for the supervisor's [`AutoShutdown`].
+    #[must_use]
+    pub fn significant(self) -> ChildSpec {
+        self.with(|policy| policy.significant = true)
+    }
+}
+
+/// The declaration of a supervisor: flags and children. Validated where it is used; all mistakes are reported at once.
+#[derive(Clone, Debug, Default)]
+pub struct SupervisorSpec {
+    /// Its settings.
+    pub flags: Flags,
+    /// Its first children, in start order.
+    pub children: Vec<ChildSpec>,
+}
+
+impl SupervisorSpec {
+    /// A supervisor without children, with 3 restarts in 5 seconds.
+    pub fn new(strategy: Strategy) -> SupervisorSpec {
+        SupervisorSpec { flags: Flags { strategy, ..Flags::default() }, children: Vec::new() }
+    }
+
+    /// One-for-one.
+    pub fn one_for_one() -> SupervisorSpec {
+        SupervisorSpec::new(Strategy::OneForOne)
+    }
+
+    /// One-for-all.
+    pub fn one_for_all() -> SupervisorSpec {
+        SupervisorSpec::new(Strategy::OneForAll)
+    }
+
+    /// Rest-for-one.
+    pub fn rest_for_one() -> SupervisorSpec {
+        SupervisorSpec::new(Strategy::RestForOne)
+    }
+
+    /// One-for-one, for children that come and go at run time and are stopped all at once.
+    pub fn dynamic() -> SupervisorSpec {
+        let flags = Flags { dynamic: true, ..Flags::default() };
+        SupervisorSpec { flags, children: Vec::new() }
+    }
+
+    /// At most `max_restarts` in a sliding `period`; the one after that makes the supervisor give up.
+    #[must_use]
+    pub fn intensity(mut self, max_restarts: u32, period: Duration) -> SupervisorSpec {
+        self.flags.intensity = Intensity { max_restarts, period };
+        self
+    }
+
+    /// When it ends with its significant children.
+    #[must_use]
+    pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> SupervisorSpec {
+        self.flags.auto_shutdown = auto_shutdown;
+        self
+    }
+
+    /// The largest number of children; restarting and stopping ones count.
+    #[must_use]
+    pub fn max_children(mut self, max: usize) -> SupervisorSpec {
+        self.flags.max_children = Some(max);
+        self
+    }
+
+    /// Adds a child after those that are there.
+    #[must_use]
+    pub fn child(mut self, child: ChildSpec) -> SupervisorSpec {
+        self.children.push(child);
+        self
+    }
+
+    /// Checks the declaration, nested supervisors included.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        if let Err(found) = self.flags.validate(self.children.iter().map(|c| (c.id.as_str(), &*c.policy))) {
+            errors.extend(found.iter().cloned());
+        }
+        for child in &self.children {
+            if let Err(found) = child.start.validate() {
+                errors.extend(found.iter().map(|e| super::errors::SpecError {
+                    field: format!("children[{}].{}", child.id, e.field),
+                    problem: e.problem.clone(),
+                }));
+            }
+        }
+        SpecErrors::check(errors)
+    }
+}

@@ -1,0 +1,186 @@
+//! How a child comes to life: the [`Start`] seam, what it is given ([`StartContext`]) and what it returns ([`Started`]).
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+use ractor::{Actor, ActorCell, concurrency::JoinHandle};
+
+use super::{
+    bus::EventBus,
+    errors::SpecErrors,
+    place::{Attachment, Place},
+    remains::Remains,
+};
+use crate::{
+    exit::Exit,
+    id::{Incarnation, Path},
+    time::{At, Clock},
+};
+
+/// What all parts of one tree share.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    pub(crate) bus: EventBus,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+}
+
+impl Scope {
+    /// The tree's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The tree's event stream.
+    pub fn bus(&self) -> &EventBus {
+        &self.bus
+    }
+
+    /// A seed for the thing at `path`: the same in every run with the same configuration (FNV-1a over the tree's seed
+    /// and the path).
+    pub fn seed(&self, path: &Path) -> u64 {
+        let bytes = self.seed.to_le_bytes();
+        bytes.iter().chain(path.as_str().as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+}
+
+/// Makes one incarnation of a child. One value serves all incarnations of a child.
+#[async_trait]
+pub trait Start: Send + Sync + fmt::Debug {
+    /// Brings an actor to life, linked to `cx.supervisor`.
+    ///
+    /// The future is dropped when the start is cancelled or takes too long: everything it owns must then end, and
+    /// whatever ends later must hold `cx.remains` until it has.
+    ///
+    /// # Errors
+    /// The exit of an incarnation that came to nothing; [`Exit::Ignored`] if there is nothing to run.
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit>;
+
+    /// Checks what can be checked before anything is started.
+    ///
+    /// # Errors
+    /// All mistakes, with fields named relative to the child.
+    fn validate(&self) -> Result<(), SpecErrors> {
+        Ok(())
+    }
+}
+
+/// What a start needs to know.
+#[derive(Clone, Debug)]
+pub struct StartContext {
+    /// The child's position.
+    pub place: Place,
+    /// The life to begin.
+    pub incarnation: Incarnation,
+    /// The actor to be linked to.
+    pub supervisor: ActorCell,
+    /// To be held by everything that the incarnation starts.
+    pub remains: Remains,
+    /// What the tree shares.
+    pub scope: Scope,
+}
+
+/// A new incarnation: linked, perhaps not ready yet.
+pub struct Started {
+    /// The actor.
+    pub cell: ActorCell,
+    /// Completes when the actor's state has been dropped.
+    pub join: JoinHandle<()>,
+    /// Resolves when the incarnation is ready. An error says that it is not going to be: the actor ends by itself,
+    /// with the reason as its error. `None`: it is ready.
+    pub ready: Option<Readiness>,
+    /// How it is asked to stop.
+    pub stop: StopHandle,
+    /// Published together with the live incarnation.
+    pub attachment: Option<Arc<dyn Attachment>>,
+}
+
+/// See [`Started::ready`].
+pub type Readiness = Pin<Box<dyn Future<Output = Result<(), NotReady>> + Send>>;
+
+/// The incarnation is not going to be ready; its actor says why when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotReady;
+
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started").field("cell", &self.cell).field("ready", &self.ready.is_none()).finish()
+    }
+}
+
+/// How an actor is asked to stop.
+#[derive(Clone)]
+pub enum StopHandle {
+    /// By ractor's own `stop`: for actors that know nothing of this crate.
+    Actor,
+    /// By a request that the actor takes as a message, so that it stays in its loop while it stops.
+    Request(Arc<dyn Fn(StopRequest) + Send + Sync>),
+}
+
+impl StopHandle {
+    pub(crate) fn ask(&self, cell: &ActorCell, request: StopRequest) {
+        match self {
+            StopHandle::Actor => cell.stop(None),
+            StopHandle::Request(ask) => ask(request),
+        }
+    }
+}
+
+impl fmt::Debug for StopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopHandle::Actor => "Actor",
+            StopHandle::Request(_) => "Request",
+        })
+    }
+}
+
+/// Asks an actor of this crate to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopRequest {
+    /// When the asker's patience ends: the actor is killed then. `None`: it has all the time it needs.
+    pub deadline: Option<At>,
+}
+
+/// Starts a ractor actor that knows nothing of this crate. It is ready when its `pre_start` has returned.
+pub struct ActorStart<A: Actor, F> {
+    make: F,
+    _actor: std::marker::PhantomData<fn() -> A>,
+}
+
+impl<A: Actor, F: Fn() -> (A, A::Arguments) + Send + Sync> ActorStart<A, F> {
+    /// `make` is called for each incarnation.
+    pub fn new(make: F) -> ActorStart<A, F> {
+        ActorStart { make, _actor: std::marker::PhantomData }
+    }
+}
+
+impl<A: Actor, F> fmt::Debug for ActorStart<A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActorStart<{}>", std::any::type_name::<A>())
+    }
+}
+
+#[async_trait]
+impl<A, F> Start for ActorStart<A, F>
+where
+    A: Actor,
+    F: Fn() -> (A, A::Arguments) + Send + Sync,
+{
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let (actor, arguments) = (self.make)();
+        let (actor, join) =
+            A::spawn_linked(None, actor, arguments, cx.supervisor.clone()).await.map_err(spawn_error)?;
+        Ok(Started { cell: actor.get_cell(), join, ready: None, stop: StopHandle::Actor, attachment: None })
+    }
+}
+
+/// The exit behind a failed `pre_start`.
+pub(crate) fn spawn_error(error: ractor::SpawnErr) -> Exit {
+    match error {
+        ractor::SpawnErr::StartupFailed(error) => Exit::from_error(&*error),
+        other => Exit::from_error(&other),
+    }
+}

@@ -1,0 +1,318 @@
+//! The general supervisor: a ractor actor around an [`Engine`], and [`SupervisorRef`], the address that survives it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use super::{
+    child_ref::ChildRef,
+    engine::{Engine, EngineArgs, EngineHandle, EngineMessage, Which},
+    errors::{FindError, RequestError, SpecErrors},
+    machine::{Answer, Count, Request},
+    place::Place,
+    policy::ChildPolicy,
+    spec::{ChildSpec, SupervisorSpec},
+    start::{NotReady, Start, StartContext, Started, StopHandle, StopRequest},
+};
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation, Path},
+    snapshot::Node,
+};
+
+/// The actor of a general supervisor.
+#[derive(Debug)]
+pub struct Supervisor;
+
+/// What a [`Supervisor`] takes as a message, for those who hold only its `ActorRef`. [`SupervisorRef`] does the same
+/// and survives the supervisor's restarts.
+#[derive(Debug)]
+pub enum SupervisorMessage {
+    /// For the engine.
+    Engine(EngineMessage),
+    /// Stop all children in order and end.
+    Stop(StopRequest),
+    /// The children in start order.
+    WhichChildren(RpcReplyPort<Vec<Which>>),
+    /// How many children there are.
+    CountChildren(RpcReplyPort<Count>),
+    /// The supervisor and everything below it.
+    Snapshot(RpcReplyPort<Node>),
+}
+
+impl From<EngineMessage> for SupervisorMessage {
+    fn from(message: EngineMessage) -> SupervisorMessage {
+        SupervisorMessage::Engine(message)
+    }
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Supervisor {
+    type Msg = SupervisorMessage;
+    type State = Engine;
+    type Arguments = EngineArgs;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        args: EngineArgs,
+    ) -> Result<Engine, ActorProcessingErr> {
+        Ok(host::engine(args, me))
+    }
+
+    async fn post_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        engine: &mut Engine,
+    ) -> Result<(), ActorProcessingErr> {
+        engine.boot();
+        host::conclude(engine, &me)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        message: SupervisorMessage,
+        engine: &mut Engine,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMessage::Engine(message) => engine.message(message),
+            SupervisorMessage::Stop(request) => engine.stop(request),
+            SupervisorMessage::WhichChildren(reply) => {
+                let _ = reply.send(engine.which());
+            }
+            SupervisorMessage::CountChildren(reply) => {
+                let _ = reply.send(engine.count());
+            }
+            SupervisorMessage::Snapshot(reply) => {
+                let _ = reply.send(engine.place().snapshot());
+            }
+        }
+        host::conclude(engine, &me)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        engine: &mut Engine,
+    ) -> Result<(), ActorProcessingErr> {
+        engine.supervision_event(event);
+        host::conclude(engine, &me)
+    }
+
+    async fn post_stop(&self, _: ActorRef<Self::Msg>, engine: &mut Engine) -> Result<(), ActorProcessingErr> {
+        engine.drain().await;
+        Ok(())
+    }
+}
+
+/// What every actor around an engine does alike.
+pub(crate) mod host {
+    use super::*;
+
+    pub(crate) fn engine<M: ractor::Message + From<EngineMessage>>(
+        args: EngineArgs,
+        me: ActorRef<M>,
+    ) -> Engine {
+        let cell = me.get_cell();
+        Engine::new(args, cell, move |message| me.cast(message.into()).is_ok())
+    }
+
+    /// Ends the actor when its engine has come to its end: without an error if that was asked for.
+    pub(crate) fn conclude<M>(engine: &Engine, me: &ActorRef<M>) -> Result<(), ActorProcessingErr> {
+        match engine.exit() {
+            None => Ok(()),
+            Some(Exit::Requested) => {
+                me.stop(None);
+                Ok(())
+            }
+            Some(exit) => Err(Box::new(exit.clone())),
+        }
+    }
+
+    /// Spawns an actor around an engine as a child, linked first and ready when its engine says so.
+    pub(crate) async fn start<A>(
+        actor: A,
+        args: A::Arguments,
+        ready: oneshot::Receiver<()>,
+        cx: &StartContext,
+    ) -> Result<Started, Exit>
+    where
+        A: Actor,
+    {
+        let place = cx.place.clone();
+        let spawned = A::spawn_linked(None, actor, args, cx.supervisor.clone()).await;
+        let (actor, join) = spawned.map_err(super::super::start::spawn_error)?;
+        let stop = StopHandle::Request(Arc::new(move |request: StopRequest| {
+            if let Some(engine) = place.engine() {
+                engine.shutdown(request.deadline);
+            }
+        }));
+        let ready = Box::pin(async move { ready.await.map_err(|_| NotReady) });
+        Ok(Started { cell: actor.get_cell(), join, ready: Some(ready), stop, attachment: None })
+    }
+}
+
+/// Starts a nested supervisor.
+#[derive(Debug)]
+pub(crate) struct SupervisorStart {
+    spec: SupervisorSpec,
+}
+
+impl SupervisorStart {
+    pub(crate) fn new(spec: SupervisorSpec) -> SupervisorStart {
+        SupervisorStart { spec }
+    }
+}
+
+#[async_trait]
+impl Start for SupervisorStart {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let (tx, rx) = oneshot::channel();
+        host::start(Supervisor, EngineArgs::nested(self.spec.clone(), &cx, tx), rx, &cx).await
+    }
+
+    fn validate(&self) -> Result<(), SpecErrors> {
+        self.spec.validate()
+    }
+}
+
+impl EngineArgs {
+    /// For a supervisor that is a child.
+    pub(crate) fn nested(spec: SupervisorSpec, cx: &StartContext, ready: oneshot::Sender<()>) -> EngineArgs {
+        EngineArgs {
+            spec,
+            place: cx.place.clone(),
+            remains: cx.remains.clone(),
+            scope: cx.scope.clone(),
+            ready: Some(ready),
+            exit: None,
+        }
+    }
+}
+
+/// The address of a supervisor: cheap to clone, usable from any task, and good for all incarnations of it.
+#[derive(Clone, Debug)]
+pub struct SupervisorRef {
+    place: Place,
+}
+
+impl SupervisorRef {
+    pub(crate) fn new(place: Place) -> SupervisorRef {
+        SupervisorRef { place }
+    }
+
+    fn engine(&self) -> Result<Arc<EngineHandle>, RequestError> {
+        self.place.engine().ok_or(RequestError::ShuttingDown)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Adds a child and starts it. Returns when it is ready.
+    ///
+    /// # Errors
+    /// After a failed start nothing is left behind, and a new one may be tried.
+    pub async fn start_child(&self, spec: ChildSpec) -> Result<Incarnation, RequestError> {
+        started(self.engine()?.start_child(spec).await)
+    }
+
+    /// Stops a child and returns when it is gone. Its declaration stays, unless it is temporary.
+    ///
+    /// # Errors
+    /// [`RequestError::NotFound`], [`RequestError::ShuttingDown`].
+    pub async fn terminate_child(&self, id: impl Into<ChildId>) -> Result<(), RequestError> {
+        self.engine()?.request(Request::TerminateChild(id.into())).await.map(drop)
+    }
+
+    /// Starts a child that is down, and returns when it is ready. If that fails the child stays down.
+    ///
+    /// # Errors
+    /// [`RequestError::Running`] or [`RequestError::Restarting`] if it is not down; [`RequestError::StartFailed`].
+    pub async fn restart_child(&self, id: impl Into<ChildId>) -> Result<Incarnation, RequestError> {
+        started(self.engine()?.request(Request::RestartChild(id.into())).await)
+    }
+
+    /// Removes a child that is down.
+    ///
+    /// # Errors
+    /// [`RequestError::Running`] or [`RequestError::Restarting`] if it is not down.
+    pub async fn delete_child(&self, id: impl Into<ChildId>) -> Result<(), RequestError> {
+        self.engine()?.request(Request::DeleteChild(id.into())).await.map(drop)
+    }
+
+    /// Stops a child in whatever state it is, and removes it.
+    ///
+    /// # Errors
+    /// [`RequestError::NotFound`], [`RequestError::ShuttingDown`].
+    pub async fn remove_child(&self, id: impl Into<ChildId>) -> Result<(), RequestError> {
+        self.engine()?.request(Request::RemoveChild(id.into())).await.map(drop)
+    }
+
+    /// Restarts a child in whatever state it is (rule R-8). No crash, no use of any budget.
+    ///
+    /// # Errors
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
+    pub async fn restart(&self, id: impl Into<ChildId>) -> Result<Incarnation, RequestError> {
+        started(self.engine()?.request(Request::Restart(id.into())).await)
+    }
+
+    /// Gives a child a new declaration; if it is alive or waiting for a restart, stops it and starts it anew.
+    ///
+    /// # Errors
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; the child is down then.
+    pub async fn reload_child(&self, spec: ChildSpec) -> Result<(), RequestError> {
+        self.engine()?.reload_child(spec).await.map(drop)
+    }
+
+    /// Changes a child's policy while it runs; it takes effect at the next decision (rule R-7).
+    ///
+    /// # Errors
+    /// [`RequestError::NotFound`], [`RequestError::Invalid`].
+    pub async fn set_policy(&self, id: impl Into<ChildId>, policy: ChildPolicy) -> Result<(), RequestError> {
+        self.engine()?.set_policy(id.into(), policy).await
+    }
+
+    /// The children in start order.
+    ///
+    /// # Errors
+    /// [`RequestError::ShuttingDown`] when the supervisor is gone.
+    pub async fn which_children(&self) -> Result<Vec<Which>, RequestError> {
+        self.engine()?.which().await
+    }
+
+    /// How many children there are.
+    ///
+    /// # Errors
+    /// [`RequestError::ShuttingDown`] when the supervisor is gone.
+    pub async fn count_children(&self) -> Result<Count, RequestError> {
+        self.engine()?.count().await
+    }
+
+    /// The supervisor and everything below it, from the shared board: nobody is asked.
+    pub fn snapshot(&self) -> Node {
+        self.place.snapshot()
+    }
+
+    /// A child that takes messages of type `M`.
+    ///
+    /// # Errors
+    /// [`FindError::NotFound`].
+    pub fn child<M: ractor::Message>(&self, id: impl Into<ChildId>) -> Result<ChildRef<M>, FindError> {
+        let id = id.into();
+        let place = self.place.child(&id).ok_or_else(|| FindError::NotFound(self.path().join(&id)))?;
+        Ok(ChildRef::new(place))
+    }
+}
+
+fn started(answer: Result<Answer, RequestError>) -> Result<Incarnation, RequestError> {
+    answer.map(|answer| match answer {
+        Answer::Ready(incarnation) => incarnation,
+        Answer::Done | Answer::Ignored => Incarnation::NONE,
+    })
+}
