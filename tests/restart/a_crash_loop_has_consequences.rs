@@ -134,6 +134,20 @@ fn a_policy_changed_in_a_trial_takes_effect_at_the_next_exit() {
     assert_eq!(child.crashes(), Decision::GiveUp { why: why() });
 }
 
+// also unset; nothing of it is left when it is set again.
+#[test]
+fn a_crash_loop_that_was_unset_begins_anew() {
+    let mut child = Child::new(cooling());
+    let _ = child.crashes();
+    let _ = child.crashes();
+    child.policy = immediate();
+    assert_eq!(child.crashes(), restart(secs(0), 3));
+    child.policy = cooling();
+    assert_eq!(child.crashes(), restart(secs(0), 4));
+    assert_eq!(child.crashes(), restart(secs(0), 5));
+    assert_eq!(child.crashes(), COOL);
+}
+
 //
 #[test]
 fn a_revival_ends_the_trial_and_empties_the_window() {

@@ -52,14 +52,17 @@ fn a_seed_gives_one_sequence_and_another_seed_another() {
     assert!(spread > ms(20), "{spread:?}");
 }
 
-// counters are reset, the sequence of delays is not replayed.
+// counters are reset, the sequence of delays goes on.
 #[test]
 fn a_revival_does_not_replay_it() {
-    let policy = RestartPolicy::default();
+    let policy = RestartPolicy::default().with_backoff(Backoff::fixed(secs(1)));
+    let unbroken = delays(3, &policy, 2);
     let mut tracker = Tracker::new(3);
-    let first = tracker.exited(At::EPOCH, Verdict::Failure, &policy);
-    tracker.revived();
-    assert_ne!(tracker.exited(At::EPOCH, Verdict::Failure, &policy), first);
+    for delay in unbroken {
+        let decision = tracker.exited(At::EPOCH, Verdict::Failure, &policy);
+        assert_eq!(decision, Decision::Restart { delay, attempt: 1 });
+        tracker.revived();
+    }
 }
 
 // whole fraction, and values that validation refuses, stay in bounds.

@@ -84,6 +84,17 @@ fn a_healthy_child_that_was_stopped_with_its_siblings_is_healthy() {
     assert_eq!(child.crashes(), restart(ms(400), 3));
 }
 
+// reporting a launch is optional. An exit, or a stop, ends the time of being ready by itself.
+#[test]
+fn an_end_is_an_end_even_if_no_launch_is_reported() {
+    let mut child = Child::new(steady());
+    assert_eq!(child.crashes(), restart(ms(100), 1));
+    assert_eq!(child.ends(secs(60), Verdict::Failure), restart(ms(200), 2));
+    child.tracker.ready(child.now);
+    child.tracker.stopped(child.now.after(secs(9)));
+    assert_eq!(child.ends(secs(60), Verdict::Failure), restart(ms(400), 3));
+}
+
 // a clean end after a healthy life forgets as well.
 #[test]
 fn a_clean_exit_after_a_healthy_life_forgets() {
