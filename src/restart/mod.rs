@@ -44,11 +44,12 @@
 //!   once and they could all come back, `max_restarts` must be at least their number. Ten workers need 10, not 3.
 //! * *What is the background rate?* Children that each crash once an hour make 0.014 restarts in 5 s if there are
 //!   ten: 3 in 5 s will hold for years. A thousand make 1.4, and then one window in twenty holds four or more: the
-//!   supervisor gives up within minutes although nothing is wrong. Allow several times the mean (10 in 5 s), or,
-//!   better, put them under several supervisors, or give each its own crash loop ([`Budget::Own`]).
+//!   supervisor gives up within minutes although nothing is wrong. Allow ten times the mean (15 in 5 s), or, better,
+//!   put them under several supervisors, or give each its own crash loop ([`Budget::Own`]).
 //!
-//! Ten children: `max_restarts` = 10, `period` = 10 s is a good start. A thousand: [`Budget::Own`] for each, and
-//! leave the intensity to those children whose failure really is the supervisor's.
+//! Ten children: `max_restarts` = 10, `period` = 10 s is a good start; a single broken child that backs off no longer
+//! spends that (see below), so give them a crash loop, too. A thousand: [`Budget::Own`] for each, and leave the
+//! intensity to those children whose failure really is the supervisor's.
 //!
 //! # What back-off does to it
 //!
@@ -57,11 +58,12 @@
 //! the initial delay. With 3 in 5 s the fourth crash is inside the window if `7d` ≤ 5 s:
 //!
 //! * `d` ≤ 0.71 s: one broken child takes its supervisor down, after `7d`. (The default, 100 ms: after 0.7 s.)
-//! * `d` > 0.71 s: the intensity never trips, for however long the child goes on failing (as long as the back-off
-//!   may grow past 1.7 s; three delays of that size fill the window).
+//! * `d` > 0.71 s: the intensity never trips, for however long the child goes on failing. (As long as the back-off may
+//!   grow to `4d`. What counts is whether the first three delays together are longer than the period.)
 //!
-//! In general with `max_restarts` = N: one child trips it if `d · (2^N − 1)` ≤ `period`. Neither is wrong, but it
-//! should be chosen: escalate on the first broken child, or keep the others running and let that one back off.
+//! In general with `max_restarts` = N: one child trips it if `d · (2^N − 1)` ≤ `period`; near the border jitter
+//! decides. Neither is wrong, but it should be chosen: escalate on the first broken child, or keep the others running
+//! and let that one back off.
 //!
 //! # What the intensity cannot see
 //!

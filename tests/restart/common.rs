@@ -1,0 +1,73 @@
+//! A child that lives and dies on a timeline, as a supervisor would drive its tracker.
+
+use std::time::Duration;
+
+use procession::{
+    restart::{Backoff, Decision, RestartPolicy, Tracker, Verdict},
+    time::At,
+};
+
+pub(crate) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn at(millis: u64) -> At {
+    At::new(ms(millis))
+}
+
+/// Doubling from 100 ms to 30 s without jitter, all else as by default.
+pub(crate) fn steady() -> RestartPolicy {
+    RestartPolicy::permanent().with_jitter(0.0)
+}
+
+/// Without delay and jitter.
+pub(crate) fn immediate() -> RestartPolicy {
+    steady().with_backoff(Backoff::None)
+}
+
+pub(crate) struct Child {
+    pub(crate) tracker: Tracker,
+    pub(crate) policy: RestartPolicy,
+    pub(crate) now: At,
+}
+
+impl Child {
+    pub(crate) fn new(policy: RestartPolicy) -> Child {
+        Child { tracker: Tracker::new(7), policy, now: At::EPOCH }
+    }
+
+    /// One incarnation: launched, ready at once, ended after `life`. Then the delay of the decision passes.
+    pub(crate) fn lives(&mut self, life: Duration, verdict: Verdict) -> Decision {
+        self.tracker.started(self.now);
+        self.tracker.ready(self.now);
+        self.ends(life, verdict)
+    }
+
+    /// One incarnation that never becomes ready.
+    pub(crate) fn fails_to_start(&mut self, after: Duration) -> Decision {
+        self.tracker.started(self.now);
+        self.ends(after, Verdict::Failure)
+    }
+
+    pub(crate) fn ends(&mut self, life: Duration, verdict: Verdict) -> Decision {
+        self.now = self.now.after(life);
+        let decision = self.tracker.exited(self.now, verdict, &self.policy);
+        if let Decision::Restart { delay, .. } | Decision::CoolOff { delay } = decision {
+            self.now = self.now.after(delay);
+        }
+        decision
+    }
+
+    /// Dies as soon as it is ready.
+    pub(crate) fn crashes(&mut self) -> Decision {
+        self.lives(Duration::ZERO, Verdict::Failure)
+    }
+}
+
+pub(crate) fn restart(delay: Duration, attempt: u32) -> Decision {
+    Decision::Restart { delay, attempt }
+}
