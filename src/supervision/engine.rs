@@ -4,11 +4,6 @@
 //! start functions and places, their incarnation tasks, and a channel of its own on which results and requests arrive.
 //! A message in the actor's mailbox merely announces them: a stopping ractor actor refuses every message to itself, so
 //! an engine that relied on its mailbox would be deaf in `post_stop`.
-//!
-//! **The fence.** The *cause* of an exit arrives as a supervision event, its *end* as the join of the actor. On several
-//! threads the end is often seen first. Supervision events overtake messages, and an actor sends its event before it
-//! can be joined; so an end without a cause is posted once to the own mailbox, and when that message is handled the
-//! cause has been.
 
 use std::{
     collections::HashMap,
@@ -25,6 +20,7 @@ use super::{
     errors::{RequestError, SpecErrors},
     incarnation::{End, Life, Orders, Report},
     machine::{Action, Answer, Count, Input, Key, Machine, NewChild, Request, RequestId},
+    meeting::Meeting,
     place::Place,
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
@@ -45,15 +41,6 @@ use crate::{
 pub enum EngineMessage {
     /// There is something on the engine's channel.
     Poke,
-    /// The fence: every supervision event sent before this message has been handled.
-    Fence(Fence),
-}
-
-/// See [`EngineMessage::Fence`].
-#[derive(Debug)]
-pub struct Fence {
-    key: Key,
-    actor: ActorId,
 }
 
 /// Sends a message to the actor around an engine; `false` if the actor takes no messages any more.
@@ -227,7 +214,9 @@ pub struct Engine {
     posts: Posts,
     rx: mpsc::UnboundedReceiver<Post>,
     timers: Timers,
-    causes: Causes,
+    meeting: Meeting,
+    /// The actor is in its `post_stop`.
+    draining: bool,
     replies: HashMap<RequestId, oneshot::Sender<Result<Answer, RequestError>>>,
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
@@ -267,7 +256,8 @@ impl Engine {
             posts,
             rx,
             timers: Timers::default(),
-            causes: Causes::default(),
+            meeting: Meeting::default(),
+            draining: false,
             replies: HashMap::new(),
             next_request: 0,
             ready,
@@ -323,12 +313,6 @@ impl Engine {
     pub fn message(&mut self, message: EngineMessage) {
         match message {
             EngineMessage::Poke => self.pump(),
-            EngineMessage::Fence(Fence { key, actor }) => {
-                let exit = self.causes.take(actor).unwrap_or_else(|| Exit::ActorFailed {
-                    chain: vec!["the actor ended without telling its supervisor why".into()],
-                });
-                self.input(Input::Ended(key, exit));
-            }
         }
     }
 
@@ -341,7 +325,7 @@ impl Engine {
                     Ok(exit) => *exit,
                     Err(error) => Exit::from_error(&*error),
                 };
-                self.causes.insert(cell.get_id(), exit);
+                self.cause(cell.get_id(), exit);
             }
             SupervisionEvent::ActorTerminated(cell, _state, reason) => {
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
@@ -349,9 +333,15 @@ impl Engine {
                     Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
                     _ => Exit::ActorStopped { reason },
                 };
-                self.causes.insert(cell.get_id(), exit);
+                self.cause(cell.get_id(), exit);
             }
             _ => {}
+        }
+    }
+
+    fn cause(&mut self, actor: ActorId, exit: Exit) {
+        if let Some((key, exit)) = self.meeting.cause(actor, exit) {
+            self.input(Input::Ended(key, exit));
         }
     }
 
@@ -366,6 +356,8 @@ impl Engine {
         if self.exit.is_some() {
             return;
         }
+        self.draining = true;
+        self.judge_overdue();
         self.input(Input::Shutdown);
         while self.exit.is_none() {
             self.posts.0.poked.store(true, Ordering::Release);
@@ -393,6 +385,7 @@ impl Engine {
                     self.input(Input::Fired(timer));
                 }
                 self.timers.rearm(self.scope.clock, &self.posts);
+                self.judge_overdue();
                 if self.deadline.is_some_and(|deadline| deadline <= now) {
                     self.deadline = None;
                     self.input(Input::Kill);
@@ -431,21 +424,45 @@ impl Engine {
         {
             entry.life = None;
         }
-        let exit = match end {
-            End::Exit(exit) => exit,
-            End::Actor(actor) => match self.causes.take(actor) {
-                Some(exit) => exit,
-                None => {
-                    let fence = EngineMessage::Fence(Fence { key: key.clone(), actor });
-                    if (self.posts.0.poke)(fence) {
-                        return;
-                    }
-                    // In `post_stop`: everything is being stopped anyway.
-                    Exit::Requested
+        let judged = match end {
+            End::Exit(exit) => Some((key, exit)),
+            // In `post_stop`, where no events come any more, everything is being stopped anyway.
+            End::Actor(_) if self.draining => Some((key, Exit::Requested)),
+            End::Actor(actor) => {
+                let first = self.meeting.oldest().is_none();
+                let now = self.scope.clock.now();
+                let judged = self.meeting.end(now, actor, key);
+                if judged.is_none() && first {
+                    self.alarm_at(now.after(Meeting::OVERDUE));
                 }
-            },
+                judged
+            }
         };
-        self.input(Input::Ended(key, exit));
+        if let Some((key, exit)) = judged {
+            self.input(Input::Ended(key, exit));
+        }
+    }
+
+    /// Judges ends whose cause has not come in time.
+    fn judge_overdue(&mut self) {
+        let now = self.scope.clock.now();
+        let patience = if self.draining { std::time::Duration::ZERO } else { Meeting::OVERDUE };
+        let Some(since) = now.since_epoch().checked_sub(patience) else { return };
+        while let Some(key) = self.meeting.overdue(At::new(since)) {
+            let chain = vec!["the actor ended without telling its supervisor why".into()];
+            self.input(Input::Ended(key, Exit::ActorFailed { chain }));
+        }
+        if let Some(oldest) = self.meeting.oldest() {
+            self.alarm_at(oldest.after(Meeting::OVERDUE));
+        }
+    }
+
+    fn alarm_at(&self, at: At) {
+        let (posts, clock) = (self.posts.clone(), self.scope.clock);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(clock.instant(at)).await;
+            posts.alarm();
+        });
     }
 
     fn operator(&mut self, operator: Operator, reply: oneshot::Sender<Result<Answer, RequestError>>) {
@@ -629,11 +646,7 @@ impl Engine {
             return;
         }
         self.deadline = Some(at);
-        let (posts, clock) = (self.posts.clone(), self.scope.clock);
-        tokio::spawn(async move {
-            tokio::time::sleep_until(clock.instant(at)).await;
-            posts.alarm();
-        });
+        self.alarm_at(at);
     }
 }
 
@@ -673,33 +686,5 @@ fn new_child(spec: &ChildSpec, place: Option<&Place>, seed: u64) -> NewChild {
         last_incarnation: place.map(Place::incarnation).unwrap_or_default(),
         held: place.is_some_and(Place::held),
         seed,
-    }
-}
-
-/// Causes of exits by actor, until the end that belongs to each has come.
-///
-/// Somebody may link actors of their own to a supervisor's cell; their causes are never asked for. So the map is
-/// bounded: when it has grown past its bound, what is older than the bound is dropped.
-#[derive(Debug, Default)]
-struct Causes {
-    map: HashMap<ActorId, (u64, Exit)>,
-    next: u64,
-}
-
-impl Causes {
-    /// Far more than there can be between an actor's event and its end.
-    const BOUND: usize = 200_000;
-
-    fn insert(&mut self, actor: ActorId, exit: Exit) {
-        self.next += 1;
-        self.map.insert(actor, (self.next, exit));
-        if self.map.len() > 2 * Self::BOUND {
-            let oldest = self.next - Self::BOUND as u64;
-            self.map.retain(|_, (seq, _)| *seq > oldest);
-        }
-    }
-
-    fn take(&mut self, actor: ActorId) -> Option<Exit> {
-        self.map.remove(&actor).map(|(_, exit)| exit)
     }
 }

@@ -20,6 +20,7 @@ pub mod engine;
 mod errors;
 mod incarnation;
 pub mod machine;
+mod meeting;
 mod place;
 mod policy;
 mod remains;

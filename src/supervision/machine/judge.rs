@@ -17,6 +17,16 @@ use crate::{
 impl Machine {
     pub(super) fn ended(&mut self, now: At, key: &Key, exit: Exit) {
         let Some(ord) = self.current(key) else { return };
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        // Exits that are not judged leave the tracker's counters alone, but the time of being healthy ends with each.
+        if !std::mem::replace(&mut child.alive, false) {
+            return;
+        }
+        if matches!(self.phase, super::stop::Phase::Stopping { .. })
+            || self.pass.as_ref().is_some_and(|p| p.consumes(ord))
+        {
+            child.tracker.stopped(now);
+        }
         let Some(child) = self.children.get(&ord) else { return };
         match child.state {
             State::Stopping => self.stopped(now, ord, exit),
@@ -170,7 +180,8 @@ impl Machine {
 
     /// A child that had been asked to stop has ended.
     fn stopped(&mut self, now: At, ord: Ord, exit: Exit) {
-        let Some(child) = self.children.get(&ord) else { return };
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        child.tracker.stopped(now);
         let (mut after, temporary) = (child.after, child.is_temporary());
         if self.is_stopping() && after != After::Forget {
             after = After::Stay;

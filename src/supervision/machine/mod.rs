@@ -224,7 +224,8 @@ impl Machine {
     fn start(&mut self, now: At, ord: Ord, cause: Cause) {
         self.disarm(ord);
         let Some(child) = self.children.get_mut(&ord) else { return };
-        debug_assert!(!child.state.is_alive(), "two incarnations of {} at once", child.id);
+        debug_assert!(!child.alive, "two incarnations of {} at once", child.id);
+        child.alive = true;
         child.incarnation = child.incarnation.next();
         child.cause = cause;
         child.after = After::Stay;

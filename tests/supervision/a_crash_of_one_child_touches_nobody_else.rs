@@ -1,0 +1,100 @@
+//! S-10, S-11, S-16, S-25, R-2.
+
+use procession::{
+    event::{Consequence, EventKind},
+    exit::Exit,
+    restart::{Backoff, RestartPolicy},
+    supervision::{ChildRef, Root, RootOptions, SupervisorSpec},
+    vocabulary::State,
+};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_end_brings_a_permanent_child_back_and_leaves_the_others_alone() {
+    // S-5, S-11, S-25
+    hush();
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .intensity(100, SEC)
+        .child(plain("a", &record))
+        .child(plain("b", &record))
+        .child(plain("c", &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let mut events = root.events();
+    record.take();
+    let b: ChildRef<Pull> = root.child("/b").unwrap();
+    let exits = [
+        (Pull::Fail("boom"), Exit::ActorFailed { chain: vec!["boom".into()] }),
+        (Pull::Panic, Exit::ActorFailed { chain: vec!["pulled too hard".into()] }),
+        (Pull::StopYourself, Exit::ActorStopped { reason: None }),
+    ];
+    for (n, (pull, expected)) in exits.into_iter().enumerate() {
+        assert_eq!(b.cast(pull).unwrap().0, n as u64 + 1);
+        settle().await;
+        assert_eq!(record.take(), ["-b", "?b", "+b"]);
+        let exit = drain(&mut events).iter().find_map(|e| match &e.kind {
+            EventKind::Exited { exit, then: Consequence::Restart { .. } } => Some(exit.clone()),
+            _ => None,
+        });
+        assert_eq!(exit, Some(expected));
+    }
+    b.actor().unwrap().1.kill();
+    settle().await;
+    assert_eq!(b.place().last_exit(), Some(Exit::ActorKilled));
+    assert_eq!(b.wait_ready(SEC).await.unwrap().0, 5);
+    for other in ["/a", "/c"] {
+        assert_eq!(root.find(other).unwrap().incarnation().0, 1);
+    }
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_temporary_child_leaves_the_table_and_a_transient_one_only_when_it_fails() {
+    // S-5
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .child(plain("temporary", &record).restart(RestartPolicy::temporary()))
+        .child(plain("transient", &record).restart(RestartPolicy::transient().with_backoff(Backoff::None)));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let child = |id: &str| root.child::<Pull>(&format!("/{id}")).unwrap();
+    let transient = child("transient");
+    child("temporary").cast(Pull::Fail("x")).unwrap();
+    transient.cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    assert!(root.find("/temporary").is_err());
+    assert_eq!(transient.state(), State::Ready);
+    transient.cast(Pull::StopYourself).unwrap();
+    settle().await;
+    assert_eq!(transient.state().to_string(), "ended");
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_waits_for_its_back_off_and_a_stop_wins_over_it() {
+    // S-16, R-2, R-9
+    let record = Record::default();
+    let policy = RestartPolicy::permanent().with_backoff(Backoff::exponential(SEC, 8 * SEC)).with_jitter(0.0);
+    let spec = SupervisorSpec::one_for_one().child(plain("a", &record).restart(policy));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a: ChildRef<Pull> = root.child("/a").unwrap();
+    for seconds in [1, 2] {
+        a.cast(Pull::Fail("x")).unwrap();
+        settle().await;
+        let error = a.cast(Pull::Panic).unwrap_err();
+        assert!(error.is_retryable());
+        assert!(a.state().is_restarting(), "{}", a.state());
+        let begin = tokio::time::Instant::now();
+        a.wait_ready(10 * SEC).await.unwrap();
+        let waited = begin.elapsed();
+        assert!(waited > seconds * SEC - 3 * MS && waited <= seconds * SEC, "{waited:?}");
+    }
+    a.cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    a.stop().await.unwrap();
+    record.take();
+    tokio::time::sleep(100 * SEC).await;
+    assert!(record.take().is_empty(), "the timer of the back-off does nothing");
+    assert_eq!(a.state().to_string(), "stopped");
+    root.shutdown(SEC).await;
+}

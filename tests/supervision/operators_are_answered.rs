@@ -1,0 +1,83 @@
+//! S-22, R-8.
+
+use procession::{
+    restart::{Backoff, RestartPolicy},
+    supervision::{RequestError, Root, RootOptions, SupervisorSpec},
+    vocabulary::State,
+};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_otp_answer_as_in_otp() {
+    // S-22
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
+    let supervisor = root.supervisor();
+    assert_eq!(supervisor.start_child(plain("a", &record)).await.unwrap().0, 1);
+    let again = supervisor.start_child(plain("a", &record)).await;
+    assert_eq!(again, Err(RequestError::AlreadyStarted("a".into())));
+    assert_eq!(supervisor.restart_child("a").await, Err(RequestError::Running("a".into())));
+    assert_eq!(supervisor.delete_child("a").await, Err(RequestError::Running("a".into())));
+    supervisor.terminate_child("a").await.unwrap();
+    assert_eq!(record.take(), ["?a", "+a", "-a"]);
+    let again = supervisor.start_child(plain("a", &record)).await;
+    assert_eq!(again, Err(RequestError::AlreadyPresent("a".into())));
+    assert_eq!(supervisor.restart_child("a").await.unwrap().0, 2);
+    supervisor.terminate_child("a").await.unwrap();
+    supervisor.delete_child("a").await.unwrap();
+    assert_eq!(supervisor.restart("a").await, Err(RequestError::NotFound("a".into())));
+    assert_eq!(supervisor.count_children().await.unwrap().specs, 0);
+    // G-1: after a failed start nothing is left behind and a new start works.
+    let bad = puppet("b", Script::failing(1), &record);
+    assert!(matches!(supervisor.start_child(bad.clone()).await, Err(RequestError::StartFailed { .. })));
+    assert_eq!(supervisor.which_children().await.unwrap(), []);
+    assert!(supervisor.start_child(bad).await.is_ok());
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_works_in_every_state_and_is_no_crash() {
+    //
+    let record = Record::default();
+    let policy = RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: 60 * SEC }).with_jitter(0.0);
+    let spec = SupervisorSpec::one_for_one().child(plain("a", &record).restart(policy));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    assert_eq!(a.restart().await.unwrap().0, 2, "ready");
+    a.cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    assert!(matches!(a.state(), State::BackingOff { .. }));
+    assert_eq!(a.restart().await.unwrap().0, 3, "backing off");
+    a.stop().await.unwrap();
+    assert_eq!(a.restart().await.unwrap().0, 4, "stopped");
+    let (one, two) = tokio::join!(a.restart(), a.restart());
+    assert_eq!((one.unwrap().0, two.unwrap().0), (5, 5), "concurrent requests coalesce");
+    let node = root.snapshot().root;
+    assert_eq!(node.supervisor.unwrap().restarts_used, 1, "only the crash was counted");
+    assert_eq!(
+        node.children[0].total_failures, 0,
+        "an operator's start of a stopped child resets its counters"
+    );
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_start_delays_nobody_else() {
+    // S-18
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
+    let supervisor = root.supervisor();
+    let slow = tokio::spawn({
+        let (supervisor, slow) = (supervisor.clone(), puppet("slow", Script::slow_start(20_000), &record));
+        async move { supervisor.start_child(slow).await }
+    });
+    settle().await;
+    let begin = tokio::time::Instant::now();
+    supervisor.start_child(plain("quick", &record)).await.unwrap();
+    assert_eq!(supervisor.count_children().await.unwrap().active, 2);
+    supervisor.remove_child("slow").await.unwrap();
+    assert!(begin.elapsed() < SEC);
+    assert_eq!(slow.await.unwrap(), Err(RequestError::Stopped("slow".into())));
+    root.shutdown(SEC).await;
+}

@@ -1,0 +1,95 @@
+//! S-7, S-8, S-9.
+
+use procession::{
+    exit::Exit,
+    restart::RestartPolicy,
+    supervision::{Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
+    vocabulary::State,
+};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn each_required_start_is_awaited_before_the_next() {
+    // S-7
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .child(puppet("a", Script::slow_start(20), &record))
+        .child(plain("b", &record))
+        .child(puppet("c", Script::slow_start(10), &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    assert_eq!(record.take(), ["?a", "+a", "?b", "+b", "?c", "+c"]);
+    assert!(root.is_ready());
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_required_start_stops_the_others_in_reverse_and_fails_the_supervisor() {
+    // S-7, S-9
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .child(plain("a", &record))
+        .child(plain("b", &record))
+        .child(puppet("c", Script::failing(1), &record))
+        .child(plain("d", &record));
+    let Err(StartError::Failed(exit)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    assert_eq!(record.take(), ["?a", "+a", "?b", "+b", "?c", "-b", "-a"]);
+    let cause = Box::new(Exit::ActorFailed { chain: vec!["no luck".into()] });
+    assert_eq!(exit, Exit::StartFailed { child: "c".into(), cause });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_background_start_is_not_awaited_and_its_failure_is_a_crash() {
+    // S-7
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .child(puppet("slow", Script::slow_start(10_000), &record).background())
+        .child(puppet("bad", Script::failing(2), &record).background())
+        .child(plain("b", &record));
+    let begin = tokio::time::Instant::now();
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    assert!(begin.elapsed() < SEC);
+    let bad = root.child::<Pull>("/bad").unwrap();
+    assert_eq!(bad.wait_ready(SEC).await.unwrap().0, 3, "two failed starts, the third works");
+    assert_eq!(root.snapshot().root.find(bad.path()).unwrap().total_failures, 2);
+    assert_eq!(root.child::<Pull>("/slow").unwrap().state(), State::Starting);
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_too_long_is_torn_down() {
+    // S-7
+    let record = Record::default();
+    let slow = puppet("slow", Script::slow_start(60_000), &record).start_timeout(2 * SEC);
+    let spec = SupervisorSpec::one_for_one().child(slow);
+    let Err(StartError::Failed(exit)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    assert_eq!(exit.cause(), Some(&Exit::StartTimeout { after: 2 * SEC }));
+    tokio::time::sleep(100 * SEC).await;
+    assert_eq!(record.take(), ["?slow"], "it does not come up later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_mistakes_of_a_declaration_are_reported_at_once() {
+    // S-4, S-6
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .intensity(3, std::time::Duration::ZERO)
+        .child(plain("a", &record).significant())
+        .child(plain("a", &record).restart(RestartPolicy::transient().with_jitter(7.0)))
+        .child(plain("", &record).start_timeout(std::time::Duration::ZERO));
+    let Err(StartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    let fields = |errors: &SpecErrors| errors.iter().map(|e| e.field.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        fields(&errors),
+        [
+            "intensity.period",
+            "children[a].significant",
+            "children[a].significant",
+            "children[a].restart",
+            "children[a].id",
+            "children[].id",
+            "children[].start_timeout"
+        ]
+    );
+    assert!(record.take().is_empty());
+}
