@@ -33,6 +33,7 @@ pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Pid> {
     for (fd, target) in stdio.iter().zip(0..) {
         actions.dup2(fd, target)?;
     }
+    actions.close_others();
     if let Some(cwd) = &plan.cwd {
         actions.chdir(cwd)?;
     }
@@ -83,6 +84,21 @@ impl Actions {
         // SAFETY: the actions are initialised; the function only notes the two numbers.
         #[allow(unsafe_code)]
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&mut self.0, fd.as_raw_fd(), target) })
+    }
+
+    /// Closes what the host has open, as far as it is known now: a host may have inherited descriptors that are not
+    /// close-on-exec. What another thread opens from here on must be, as everything in Rust is.
+    fn close_others(&mut self) {
+        const OPEN: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+        let Ok(open) = std::fs::read_dir(OPEN) else { return };
+        let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
+        for fd in numbers.filter(|fd| *fd > 2) {
+            // Refused only for numbers above the limit on open files. In the process, closing a number that is no
+            // longer in use is no error.
+            // SAFETY: the actions are initialised; the function only notes the number.
+            #[allow(unsafe_code)]
+            let _ = unsafe { libc::posix_spawn_file_actions_addclose(&mut self.0, fd) };
+        }
     }
 
     fn chdir(&mut self, directory: &CString) -> io::Result<()> {
