@@ -1,1 +1,54 @@
-//! process
+//! One OS process: launch, stdio, signals, exit, and the certainty that nothing of it is left behind.
+//!
+//! A [`Launcher`] turns a [`Command`] into a [`Process`]: two byte streams, a third for diagnostics, and a
+//! [`Control`] over the process *group* that the new process leads. [`OsLauncher`] asks the operating system; the
+//! scripted launcher in [`crate::testing`] keeps the same contract in memory.
+//!
+//! ```text
+//! Command ──► Launcher ──► Process ─┬─ stdin, stdout, stderr    the channel, and what drains into a Tail
+//!                                   └─ Control ─► leader        signals, exit, reap
+//!                                                   │ dropped or given up on
+//!                                                   ▼
+//!                                                 reaper        one plain thread; keeps the Hold until all is gone
+//! ```
+//!
+//! Owned by `worker`. It must not know what is said on the streams, who restarts, or that there are actors: it
+//! imports nothing of this crate but plain data.
+//!
+//! # Invariants
+//!
+//! * A signal is only ever sent to a group whose leader has not been reaped, so it cannot hit a stranger that got
+//!   the same number. All reaping and all signalling of a process happen under one lock.
+//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch.
+//! * Whatever happens to the handles, the group is killed and its leader reaped: by the caller, or by the reaper.
+
+mod command;
+mod control;
+mod environment;
+mod exited;
+mod group;
+mod hold;
+pub mod humane;
+mod ladder;
+mod launcher;
+mod leader;
+mod lookup;
+mod os;
+mod reaper;
+mod spawn;
+mod stderr;
+mod stdio;
+mod tail;
+mod watch;
+
+pub use command::{Command, CommandError, Wiring};
+pub use control::{Control, KILL_WAIT, Unkillable};
+pub use environment::Environment;
+pub use exited::{Exited, Status, Success};
+pub use hold::Hold;
+pub use ladder::{Ended, Ladder, Rung, kill, terminate};
+pub use launcher::{Launcher, Process, Stderr, Stdin, Stdout};
+pub use os::OsLauncher;
+pub use rustix::process::Signal;
+pub use stderr::{LineLog, drain};
+pub use tail::Tail;

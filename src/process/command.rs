@@ -1,0 +1,291 @@
+//! [`Command`]: what to run (P-1), as plain data.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Environment;
+
+/// A program with its arguments, directory and environment.
+///
+/// There is no shell and no splitting of strings: each argument reaches the program as it is written here. A program
+/// without a slash is looked up on the `PATH` *that the process will see*; one with a slash, if relative, is relative
+/// to the process's working directory.
+///
+/// Plain data, with serde both ways. In its serialised form every string is text; a command with parts that are not
+/// UTF-8 cannot be serialised. `Debug` never shows the values of environment variables.
+///
+/// ```
+/// use procession::process::Command;
+/// let command = Command::new("server").arg("--root").arg("/srv/with space").env("MODE", "quiet").pass_env("API_KEY");
+/// let same: Command = serde_json::from_str(
+///     r#"{"program": "server", "args": ["--root", "/srv/with space"], "env": {"MODE": "quiet"}, "pass_env": ["API_KEY"]}"#,
+/// )?;
+/// assert_eq!(command, same);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    cwd: Option<PathBuf>,
+    environment: Environment,
+    wiring: Wiring,
+}
+
+/// What the process gets as stdin and stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wiring {
+    /// One socket pair for each: faster for large messages, and no signal is involved when the process is gone.
+    #[default]
+    Sockets,
+    /// Pipes of 256 KiB (where the system allows it), for programs that re-open `/dev/stdin` or `/dev/stdout`.
+    ///
+    /// Writing to a pipe without a reader raises `SIGPIPE`, which Rust programs ignore unless they ask for it.
+    Pipes,
+}
+
+/// Why a serialised command is refused, or a command cannot be serialised.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// Every command needs a program.
+    #[error("`program` must not be empty")]
+    EmptyProgram,
+    /// The serialised form is text.
+    #[error("`{field}` of command {program:?} is not UTF-8")]
+    NotUtf8 {
+        /// The field that cannot be written.
+        field: &'static str,
+        /// The command's program.
+        program: OsString,
+    },
+}
+
+impl Command {
+    /// A command without arguments, in the host's working directory, with the default environment.
+    ///
+    /// An empty program is accepted here and refused by the launcher.
+    pub fn new(program: impl Into<OsString>) -> Command {
+        Command {
+            program: program.into(),
+            args: Vec::new(),
+            cwd: None,
+            environment: Environment::default(),
+            wiring: Wiring::default(),
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Command {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Command {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// The working directory; the host's by default.
+    #[must_use]
+    pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Command {
+        self.cwd = Some(directory.into());
+        self
+    }
+
+    /// Sets an environment variable. It wins over whatever the host has.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Command {
+        self.environment.set(name, value);
+        self
+    }
+
+    /// Takes an environment variable away.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Command {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Passes one more variable of the host's environment, if it is there at launch.
+    #[must_use]
+    pub fn pass_env(mut self, name: impl Into<OsString>) -> Command {
+        self.environment.pass(name);
+        self
+    }
+
+    /// Passes the whole environment of the host, secrets included.
+    #[must_use]
+    pub fn inherit_env(mut self, inherit: bool) -> Command {
+        self.environment.inherit(inherit);
+        self
+    }
+
+    /// What the process gets as stdin and stdout.
+    #[must_use]
+    pub fn wiring(mut self, wiring: Wiring) -> Command {
+        self.wiring = wiring;
+        self
+    }
+
+    /// The program as it was given.
+    pub fn get_program(&self) -> &OsStr {
+        &self.program
+    }
+
+    /// The arguments, without the program's name.
+    pub fn get_args(&self) -> &[OsString] {
+        &self.args
+    }
+
+    /// The working directory, if it is not the host's.
+    pub fn get_cwd(&self) -> Option<&Path> {
+        self.cwd.as_deref()
+    }
+
+    /// How the environment is made.
+    pub fn get_environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// What the process gets as stdin and stdout.
+    pub fn get_wiring(&self) -> Wiring {
+        self.wiring
+    }
+}
+
+/// The serialised form.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename = "Command")]
+struct Form {
+    program: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    args: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pass_env: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    env_remove: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    inherit_env: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    wiring: Wiring,
+}
+
+fn is_default(wiring: &Wiring) -> bool {
+    *wiring == Wiring::default()
+}
+
+impl TryFrom<Form> for Command {
+    type Error = CommandError;
+    fn try_from(form: Form) -> Result<Command, CommandError> {
+        if form.program.is_empty() {
+            return Err(CommandError::EmptyProgram);
+        }
+        let mut command = Command::new(form.program).args(form.args).inherit_env(form.inherit_env);
+        command.cwd = form.cwd.map(PathBuf::from);
+        command.wiring = form.wiring;
+        // The order decides where a name is in several lists: a value wins over a removal, that over passing.
+        for name in form.pass_env {
+            command.environment.pass(name);
+        }
+        for name in form.env_remove {
+            command.environment.remove(name);
+        }
+        for (name, value) in form.env {
+            command.environment.set(name, value);
+        }
+        Ok(command)
+    }
+}
+
+impl TryFrom<&Command> for Form {
+    type Error = CommandError;
+    fn try_from(command: &Command) -> Result<Form, CommandError> {
+        let text = |field: &'static str, value: &OsStr| {
+            let not_utf8 = || CommandError::NotUtf8 { field, program: command.program.clone() };
+            value.to_str().map(String::from).ok_or_else(not_utf8)
+        };
+        let list = |field: &'static str, names: &BTreeSet<OsString>| {
+            names.iter().map(|name| text(field, name)).collect::<Result<Vec<_>, _>>()
+        };
+        let environment = &command.environment;
+        let pair = |(name, value): (&OsString, &OsString)| Ok((text("env", name)?, text("env", value)?));
+        Ok(Form {
+            program: text("program", &command.program)?,
+            args: command.args.iter().map(|arg| text("args", arg)).collect::<Result<_, _>>()?,
+            cwd: command.cwd.as_deref().map(|cwd| text("cwd", cwd.as_os_str())).transpose()?,
+            env: environment.set.iter().map(pair).collect::<Result<_, CommandError>>()?,
+            pass_env: list("pass_env", &environment.pass)?,
+            env_remove: list("env_remove", &environment.remove)?,
+            inherit_env: environment.inherit,
+            wiring: command.wiring,
+        })
+    }
+}
+
+impl Serialize for Command {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        Form::try_from(self).map_err(serde::ser::Error::custom)?.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Command {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Command, D::Error> {
+        Command::try_from(Form::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn commands_survive_serialisation() {
+        // P-1
+        let command = Command::new("run")
+            .args(["a b", "", "$HOME;'\""])
+            .cwd("/srv")
+            .env("A", "1")
+            .env_remove("TZ")
+            .pass_env("KEY")
+            .inherit_env(true)
+            .wiring(Wiring::Pipes);
+        let text = serde_json::to_string(&command).unwrap();
+        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
+        assert_eq!(serde_json::to_string(&Command::new("x")).unwrap(), r#"{"program":"x"}"#);
+    }
+
+    #[test]
+    fn bad_commands_are_refused() {
+        // P-1
+        for bad in
+            [r#"{}"#, r#"{"program":""}"#, r#"{"program":"x","argz":[]}"#, r#"{"program":"x","args":"a b"}"#]
+        {
+            assert!(serde_json::from_str::<Command>(bad).is_err(), "{bad}");
+        }
+        let odd = Command::new("x").arg(OsString::from_vec(vec![0xff]));
+        assert!(serde_json::to_string(&odd).unwrap_err().to_string().contains("`args`"));
+    }
+
+    #[test]
+    fn debug_hides_the_values_of_the_environment() {
+        // P-1
+        let shown = format!("{:?}", Command::new("x").env("TOKEN", "hunter2"));
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,57 @@
+//! [`Control`]: the hold on a running process and its group. Implemented by the OS and by the scripted launcher.
+
+use std::{fmt, io, time::Duration};
+
+use async_trait::async_trait;
+use rustix::process::Signal;
+
+use super::Exited;
+
+/// How long a reap waits by default for a process that has been sent `SIGKILL`.
+pub const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// The process was killed and could not be reaped in time (uninterruptible sleep, as a rule). A background reaper
+/// keeps trying, and keeps the [`Hold`](super::Hold).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("process {pid} was killed but could not be reaped")]
+pub struct Unkillable {
+    /// The process id.
+    pub pid: u32,
+}
+
+/// Control over one process, the leader of a group, and over that group.
+///
+/// **Dropping it at any moment kills the group at once; the leader is reaped in the background** (P-10), also when
+/// the drop happens outside a runtime or while one shuts down. All methods may be called from several tasks at once.
+#[async_trait]
+pub trait Control: Send + Sync + fmt::Debug {
+    /// The process id, which is also the id of its group. It is not reused by the system before [`Control::reap`]
+    /// has returned.
+    fn pid(&self) -> u32;
+
+    /// Sends a signal to the whole group. `SIGTERM` is followed by `SIGCONT`, since a stopped process does not see
+    /// the former.
+    ///
+    /// # Errors
+    /// `ESRCH` once the leader has been reaped: a reaped id may belong to a stranger (P-7). `EPERM` if no member of
+    /// the group may be signalled.
+    fn signal(&self, signal: Signal) -> io::Result<()>;
+
+    /// Waits until the leader has ended. It stays a zombie that pins its ids until [`Control::reap`]. Cancel-safe;
+    /// returns at once when called again. Members of the group that live on do not delay it (P-8).
+    async fn exited(&self) -> Exited;
+
+    /// Waits until the group has no living member but the leader. Meaningful once the leader has exited. Cancel-safe.
+    ///
+    /// On Linux the process table is looked at every 50 ms; elsewhere this returns at once.
+    async fn emptied(&self);
+
+    /// Kills what is left of the group, reaps the leader, and waits until the killed members are gone too.
+    ///
+    /// When this returns `Ok`, nothing of the group is left and the hold is released. Concurrent callers all get the
+    /// same answer. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Unkillable`] after `wait` (usually [`KILL_WAIT`]); a background reaper goes on.
+    async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable>;
+}

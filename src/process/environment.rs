@@ -1,0 +1,155 @@
+//! [`Environment`]: which variables a process sees (P-2).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    fmt,
+    os::unix::ffi::OsStrExt,
+};
+
+/// Variables that pass by default: where programs, the user and temporary files are, which language and time zone
+/// to use, and how to reach the network.
+const PASSED: [&str; 19] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
+const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
+
+/// How the environment of a process is made from the host's.
+///
+/// It is cleared, except for a short list (`PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, and the
+/// proxy and CA variables) and the names that the caller passes; what the caller sets wins over both.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    pub(super) inherit: bool,
+    pub(super) pass: BTreeSet<OsString>,
+    pub(super) remove: BTreeSet<OsString>,
+    pub(super) set: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// Passes everything the host has, not only the short list.
+    pub fn inherit(&mut self, inherit: bool) {
+        self.inherit = inherit;
+    }
+
+    /// Passes one more variable of the host, if the host has it.
+    pub fn pass(&mut self, name: impl Into<OsString>) {
+        let name = name.into();
+        self.remove.remove(&name);
+        self.pass.insert(name);
+    }
+
+    /// Sets a variable; the last of several values wins.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        let name = name.into();
+        self.remove.remove(&name);
+        self.set.insert(name, value.into());
+    }
+
+    /// Takes a variable away, whether it was set, passed or inherited.
+    pub fn remove(&mut self, name: impl Into<OsString>) {
+        let name = name.into();
+        self.set.remove(&name);
+        self.pass.remove(&name);
+        self.remove.insert(name);
+    }
+
+    /// The variables that the process sees when the host has `host`, sorted by name.
+    pub fn resolve(
+        &self,
+        host: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> BTreeMap<OsString, OsString> {
+        let mut result: BTreeMap<_, _> =
+            host.into_iter().filter(|(name, _)| self.passes(name) && !self.remove.contains(name)).collect();
+        result.extend(self.set.iter().map(|(name, value)| (name.clone(), value.clone())));
+        result
+    }
+
+    fn passes(&self, name: &OsStr) -> bool {
+        self.inherit
+            || PASSED.iter().any(|passed| name == *passed)
+            || PASSED_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+            || self.pass.contains(name)
+    }
+}
+
+/// Names only: values are often secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Redacted<'a>(&'a BTreeMap<OsString, OsString>);
+        impl fmt::Debug for Redacted<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_map().entries(self.0.keys().map(|name| (name, format_args!("…")))).finish()
+            }
+        }
+        f.debug_struct("Environment")
+            .field("inherit", &self.inherit)
+            .field("pass", &self.pass)
+            .field("remove", &self.remove)
+            .field("set", &Redacted(&self.set))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Vec<(OsString, OsString)> {
+        let vars = ["PATH", "LC_TIME", "XDG_DATA_HOME", "https_proxy", "CURL_CA_BUNDLE", "AWS_SECRET", "LCX"];
+        vars.iter().map(|name| (OsString::from(name), OsString::from("host"))).collect()
+    }
+
+    fn names(environment: &Environment) -> Vec<String> {
+        environment.resolve(host()).into_keys().map(|name| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn secrets_do_not_pass_and_the_necessary_does() {
+        // P-2
+        assert_eq!(
+            names(&Environment::default()),
+            ["CURL_CA_BUNDLE", "LC_TIME", "PATH", "XDG_DATA_HOME", "https_proxy"]
+        );
+    }
+
+    #[test]
+    fn the_callers_values_win() {
+        // P-2
+        let mut environment = Environment::default();
+        environment.pass("AWS_SECRET");
+        environment.set("PATH", "/opt/bin");
+        environment.remove("LC_TIME");
+        let result = environment.resolve(host());
+        assert_eq!(result["AWS_SECRET".as_ref() as &OsStr], "host");
+        assert_eq!(result["PATH".as_ref() as &OsStr], "/opt/bin");
+        assert!(!result.contains_key("LC_TIME".as_ref() as &OsStr));
+    }
+
+    #[test]
+    fn inheriting_passes_all_but_what_is_removed() {
+        // P-2
+        let mut environment = Environment::default();
+        environment.inherit(true);
+        environment.remove("AWS_SECRET");
+        assert_eq!(names(&environment).len(), host().len() - 1);
+    }
+}

@@ -1,0 +1,139 @@
+//! [`Ladder`]: how a process is brought to its end, step by step (P-9).
+//!
+//! Works on any [`Control`]; the polite request (a message, or closing stdin) is the caller's and comes before.
+
+use std::{future::Future, time::Duration};
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Control, Exited, KILL_WAIT, Unkillable, humane};
+
+/// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
+/// seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ladder {
+    /// From the polite request to `SIGTERM`. Granted in full, acknowledged or not. 10 s by default.
+    #[serde(with = "humane")]
+    pub drain: Duration,
+    /// From `SIGTERM` to `SIGKILL`. 5 s by default.
+    #[serde(with = "humane")]
+    pub term_grace: Duration,
+    /// From `SIGKILL` to giving up on the reap. 5 s by default.
+    #[serde(with = "humane")]
+    pub kill_wait: Duration,
+}
+
+impl Default for Ladder {
+    fn default() -> Ladder {
+        let (drain, term_grace) = (Duration::from_secs(10), Duration::from_secs(5));
+        Ladder { drain, term_grace, kill_wait: KILL_WAIT }
+    }
+}
+
+impl Ladder {
+    /// The longest that [`terminate`] can take.
+    pub fn total(&self) -> Duration {
+        self.drain.saturating_add(self.term_grace).saturating_add(self.kill_wait)
+    }
+}
+
+/// The step of the ladder at which a process group ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// By itself, in its drain time.
+    Drain,
+    /// After `SIGTERM`.
+    Term,
+    /// After `SIGKILL`.
+    Kill,
+}
+
+/// How a stop went: the process is reaped and nothing of its group is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How the leader ended.
+    pub exited: Exited,
+    /// The last step that was needed, for the leader or for any other member of its group.
+    pub rung: Rung,
+}
+
+/// Brings a process group to its end: waits `drain`, sends `SIGTERM`, waits `term_grace`, sends `SIGKILL`, reaps.
+///
+/// Each step ends as soon as the *group* is empty. That the leader is gone shortens nothing for the members that it
+/// left behind (P-4). Past `deadline`, if there is one, the rest of the group is killed at once.
+///
+/// Cancel-safe: a caller that wants it faster drops this future and calls it again with a nearer deadline, or calls
+/// [`kill`]. A process that has ended meanwhile is simply reaped.
+///
+/// # Errors
+/// [`Unkillable`] if the process could not be reaped within `kill_wait` of being killed.
+pub async fn terminate(
+    control: &dyn Control,
+    ladder: &Ladder,
+    deadline: Option<Instant>,
+) -> Result<Ended, Unkillable> {
+    let until = |step: Duration| {
+        let end = after(Instant::now(), step);
+        deadline.map_or(end, |deadline| end.min(deadline))
+    };
+    let rung = if within(until(ladder.drain), ended(control)).await {
+        Rung::Drain
+    } else {
+        // A group that is gone by now, or may not be signalled, is dealt with by the reap.
+        let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+        if in_time
+            && control.signal(Signal::TERM).is_ok()
+            && within(until(ladder.term_grace), ended(control)).await
+        {
+            Rung::Term
+        } else {
+            Rung::Kill
+        }
+    };
+    let exited = control.reap(ladder.kill_wait).await?;
+    Ok(Ended { exited, rung })
+}
+
+/// Kills a process group at once and reaps it: the hard stop.
+///
+/// # Errors
+/// [`Unkillable`] if the process could not be reaped within `wait`.
+pub async fn kill(control: &dyn Control, wait: Duration) -> Result<Ended, Unkillable> {
+    let exited = control.reap(wait).await?;
+    Ok(Ended { exited, rung: Rung::Kill })
+}
+
+async fn ended(control: &dyn Control) {
+    control.exited().await;
+    control.emptied().await;
+}
+
+async fn within(end: Instant, future: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout_at(end, future).await.is_ok()
+}
+
+/// An instant that exists: "for ever" is a wait of 30 years.
+fn after(now: Instant, step: Duration) -> Instant {
+    now + step.min(Duration::from_secs(30 * 365 * 24 * 3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ladders_are_read_from_text_and_numbers() {
+        // P-9
+        let ladder: Ladder = serde_json::from_str(r#"{"drain": "500ms", "kill_wait": 1.5}"#).unwrap();
+        assert_eq!(ladder.total(), Duration::from_millis(500 + 5000 + 1500));
+        let text = serde_json::to_string(&ladder).unwrap();
+        assert_eq!(text, r#"{"drain":"500ms","term_grace":"5s","kill_wait":"1500ms"}"#);
+        for bad in [r#"{"drain": -1}"#, r#"{"drain": "soon"}"#, r#"{"drian": 1}"#] {
+            assert!(serde_json::from_str::<Ladder>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! [`Launcher`], the seam between this crate and processes, and [`Process`], what comes out of it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Command, Control, Hold};
+use crate::exit::Exit;
+
+/// The host's end of a process's stdin.
+pub type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
+/// The host's end of a process's stdout.
+pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
+/// The host's end of a process's stderr.
+pub type Stderr = Box<dyn AsyncRead + Send + Unpin>;
+
+/// Turns a [`Command`] into a running [`Process`].
+#[async_trait]
+pub trait Launcher: Send + Sync + fmt::Debug {
+    /// Launches the command. `hold` is kept until the process is gone, or dropped when the launch fails.
+    ///
+    /// Cancelling the launch at any moment leaves no process behind (P-10).
+    ///
+    /// # Errors
+    /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
+    async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit>;
+}
+
+/// A running process: its streams and the control over it.
+///
+/// Dropping it kills the process group and reaps it in the background, because that is what dropping
+/// [`Process::control`] does. Dropping `stdin` is an end of file for the process.
+pub struct Process {
+    /// The process id.
+    pub pid: u32,
+    /// What the process reads. Writing after it is gone fails with `BrokenPipe` or `ConnectionReset`.
+    pub stdin: Stdin,
+    /// What the process writes. What it wrote before it ended can be read to the end.
+    pub stdout: Stdout,
+    /// What the process writes to stderr; to be drained always, see [`drain`](super::drain).
+    pub stderr: Option<Stderr>,
+    /// Control over the process and its group.
+    pub control: Box<dyn Control>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.pid)
+            .field("control", &self.control)
+            .finish_non_exhaustive()
+    }
+}

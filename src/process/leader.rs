@@ -1,0 +1,171 @@
+//! [`Leader`]: the one place where a process is signalled, looked at and reaped.
+//!
+//! Shared by the control, its callers and the reaper thread. All of it goes through one lock, so that no signal is
+//! ever sent to a leader that has been reaped. It knows no runtime: every method returns at once.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::{
+    io::Errno,
+    process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
+};
+
+use super::{Exited, Hold, Status, group, reaper};
+
+/// A process that was launched here and leads its own group.
+#[derive(Debug)]
+pub(super) struct Leader {
+    pid: Pid,
+    pidfd: Option<Arc<OwnedFd>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    exited: Option<Exited>,
+    reaped: bool,
+    /// Reaped, and no member of the group is left.
+    gone: bool,
+    hold: Option<Hold>,
+}
+
+impl Leader {
+    /// Takes charge of a process that has just been created and that nobody else waits for.
+    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, hold: Hold) -> Leader {
+        let state = State { exited: None, reaped: false, gone: false, hold: Some(hold) };
+        Leader { pid, pidfd: pidfd.map(Arc::new), state: Mutex::new(state) }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(super) fn raw_pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(super) fn pidfd(&self) -> Option<&Arc<OwnedFd>> {
+        self.pidfd.as_ref()
+    }
+
+    /// Sends a signal to the group, never after the reap (P-7).
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let state = self.lock();
+        if state.reaped {
+            return Err(Errno::SRCH.into());
+        }
+        sys::kill_process_group(self.pid, signal)?;
+        if signal == Signal::TERM {
+            sys::kill_process_group(self.pid, Signal::CONT)?;
+        }
+        Ok(())
+    }
+
+    /// How the process ended, if it has. Does not reap.
+    pub(super) fn exited(&self) -> Option<Exited> {
+        let mut state = self.lock();
+        if state.exited.is_none() {
+            self.wait(&mut state, WaitIdOptions::NOWAIT);
+        }
+        state.exited
+    }
+
+    /// One step towards the end: kills what is left of the group, reaps the leader if it is dead, and looks whether
+    /// the killed members are gone. Returns how the process ended once nothing of the group is left; only then the
+    /// hold is released.
+    ///
+    /// `look` says whether members that seem to be left are looked at one by one; it costs a walk through the
+    /// process table, and is needed where nobody reaps orphans.
+    pub(super) fn finish(&self, look: bool) -> Option<Exited> {
+        let mut state = self.lock();
+        if state.gone {
+            return state.exited;
+        }
+        if !state.reaped {
+            // One kill reaches every member at once, and no fork escapes it. It must come before the reap.
+            let _ = sys::kill_process_group(self.pid, Signal::KILL);
+            self.wait(&mut state, WaitIdOptions::empty());
+        }
+        // Asking with no signal is harmless even if the id has a new owner.
+        let empty = || match sys::test_kill_process_group(self.pid) {
+            Err(Errno::SRCH) => true,
+            _ => look && !group::has_living_member(self.pid),
+        };
+        if !state.reaped || !empty() {
+            return None;
+        }
+        state.gone = true;
+        let (exited, hold) = (state.exited, state.hold.take());
+        drop(state);
+        // The token's destructor is the caller's code; it must not run under the lock.
+        drop(hold);
+        exited
+    }
+
+    /// Asks the kernel about the leader. Without `NOWAIT` among the options, a dead leader is reaped.
+    fn wait(&self, state: &mut State, options: WaitIdOptions) {
+        let id = match &self.pidfd {
+            #[cfg(target_os = "linux")]
+            Some(pidfd) => WaitId::PidFd(pidfd.as_fd()),
+            _ => WaitId::Pid(self.pid),
+        };
+        let reaps = !options.contains(WaitIdOptions::NOWAIT);
+        let answer = loop {
+            match sys::waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | options) {
+                Err(Errno::INTR) => {}
+                answer => break answer,
+            }
+        };
+        match answer {
+            Ok(None) => {}
+            Ok(Some(status)) => {
+                state.exited.get_or_insert_with(|| exited(&status));
+                state.reaped |= reaps;
+            }
+            // Not our child any more: somebody else has reaped it.
+            Err(_) => {
+                state.exited.get_or_insert(Exited { status: Status::Lost });
+                state.reaped = true;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock, and the state is valid at every moment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn exited(status: &WaitIdStatus) -> Exited {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exited::code(code),
+        (None, Some(signal)) => Exited::signal(signal, status.dumped()),
+        (None, None) => Exited { status: Status::Lost },
+    }
+}
+
+/// The owner of a leader: dropping it kills the group and hands the leader to the reaper (P-10).
+#[derive(Debug)]
+pub(super) struct Owner(Arc<Leader>);
+
+impl Owner {
+    pub(super) fn new(leader: Leader) -> Owner {
+        Owner(Arc::new(leader))
+    }
+
+    pub(super) fn leader(&self) -> &Arc<Leader> {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.0.finish(false).is_none() {
+            reaper::keep(Arc::clone(&self.0));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Finding the program and the directory of a command, in the host, so that errors are exact and say which of the
+//! two is wrong.
+//!
+//! The launch itself would only say `ENOENT`, and a lookup by the child would need a path of the C library that
+//! costs a fork.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{fs::Access, io::Errno};
+
+use crate::exit::{Exit, LaunchStage};
+
+/// What POSIX systems search when there is no `PATH`.
+const DEFAULT_PATH: &str = "/usr/bin:/bin";
+
+/// A launch that failed.
+pub(super) fn never_started(stage: LaunchStage, errno: Option<i32>, what: impl std::fmt::Display) -> Exit {
+    let reason = match errno {
+        Some(errno) => format!("{what}: {}", std::io::Error::from_raw_os_error(errno)),
+        None => what.to_string(),
+    };
+    Exit::NeverStarted { errno, stage, reason }
+}
+
+/// Checks that a process may be started in `cwd` and returns it as an absolute path.
+pub(super) fn directory(cwd: &Path) -> Result<PathBuf, Exit> {
+    let bad = |error: std::io::Error| {
+        never_started(
+            LaunchStage::Directory,
+            error.raw_os_error(),
+            format_args!("working directory `{}`", cwd.display()),
+        )
+    };
+    // The dot asks for what chdir asks for: a directory, and the permission to search it.
+    std::fs::metadata(cwd.join(".")).map_err(bad)?;
+    std::path::absolute(cwd).map_err(bad)
+}
+
+/// The absolute path of `program` for a process whose environment has `path` and whose working directory is `cwd`.
+///
+/// Follows `execvp`: a name with a slash is taken as it is; otherwise the first executable file on the path; if
+/// there are only files that may not be executed, `EACCES`.
+pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, Exit> {
+    let missing = |errno: Errno, how: &str| {
+        let what = format!("program `{}`{how}", program.display());
+        never_started(LaunchStage::Program, Some(errno.raw_os_error()), what)
+    };
+    if program.is_empty() {
+        let enoent = Errno::NOENT.raw_os_error();
+        return Err(never_started(LaunchStage::Command, Some(enoent), "the name of the program is empty"));
+    }
+    if program.as_bytes().contains(&b'/') {
+        let found = cwd.join(program);
+        return executable(&found).map(|()| found).map_err(|errno| missing(errno, ""));
+    }
+    let default = OsString::from(DEFAULT_PATH);
+    let mut denied = None;
+    for entry in std::env::split_paths(path.unwrap_or(&default)) {
+        // An empty entry is the working directory, as everywhere; join leaves it as it is.
+        let candidate = cwd.join(entry).join(program);
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ACCESS) => denied = Some(Errno::ACCESS),
+            Err(_) => {}
+        }
+    }
+    Err(match denied {
+        Some(errno) => missing(errno, " is on the PATH but may not be executed"),
+        None => missing(Errno::NOENT, " is not on the PATH"),
+    })
+}
+
+fn executable(path: &Path) -> Result<(), Errno> {
+    let found = std::fs::metadata(path).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    if !found.is_file() {
+        return Err(Errno::ACCESS);
+    }
+    rustix::fs::access(path, Access::EXEC_OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    struct Dir(PathBuf);
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn playground(name: &str) -> Dir {
+        let dir = std::env::temp_dir().join(format!("procession-lookup-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        for (file, mode) in [("a/tool", 0o644), ("b/tool", 0o755), ("a/locked", 0o644)] {
+            let file = dir.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::create_dir_all(dir.join("a/folder")).unwrap();
+        Dir(dir)
+    }
+
+    fn errno(result: Result<PathBuf, Exit>) -> (i32, LaunchStage) {
+        match result.unwrap_err() {
+            Exit::NeverStarted { errno: Some(errno), stage, .. } => (errno, stage),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_executable_file_on_the_path_is_taken() {
+        // P-1
+        let dir = playground("path");
+        let path = OsString::from(format!("/nonexistent:{0}/a:{0}/b", dir.0.display()));
+        let find = |name: &str| program(name.as_ref(), Some(&path), Path::new("/"));
+        assert_eq!(find("tool").unwrap(), dir.0.join("b/tool"));
+        assert_eq!(errno(find("locked")), (libc::EACCES, LaunchStage::Program));
+        assert_eq!(errno(find("folder")), (libc::EACCES, LaunchStage::Program));
+        assert_eq!(errno(find("absent")), (libc::ENOENT, LaunchStage::Program));
+        assert_eq!(errno(find("")), (libc::ENOENT, LaunchStage::Command));
+    }
+
+    #[test]
+    fn relative_names_and_empty_entries_are_relative_to_the_process() {
+        // P-1
+        let dir = playground("cwd");
+        let b = dir.0.join("b");
+        assert_eq!(program("./tool".as_ref(), None, &b).unwrap(), b.join("./tool"));
+        assert_eq!(program("tool".as_ref(), Some(":/nonexistent".as_ref()), &b).unwrap(), b.join("tool"));
+        assert_eq!(errno(program("tool/x".as_ref(), None, &b)), (libc::ENOTDIR, LaunchStage::Program));
+    }
+
+    #[test]
+    fn a_bad_directory_is_named() {
+        // P-1
+        let dir = playground("dir");
+        assert_eq!(errno(directory(&dir.0.join("absent"))), (libc::ENOENT, LaunchStage::Directory));
+        assert_eq!(errno(directory(&dir.0.join("b/tool"))), (libc::ENOTDIR, LaunchStage::Directory));
+        assert!(directory(&dir.0).is_ok());
+    }
+}

@@ -1,0 +1,66 @@
+//! The reaper: one plain thread that finishes what nobody waits for any more.
+//!
+//! A thread of its own, started when it is first needed, rather than a task: handles are dropped outside of
+//! runtimes and while they shut down, and a process must be reaped all the same (P-10).
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::leader::Leader;
+
+/// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(250);
+
+struct Queue {
+    arrived: Vec<Arc<Leader>>,
+    running: bool,
+}
+
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { arrived: Vec::new(), running: false });
+static ARRIVED: Condvar = Condvar::new();
+
+/// Hands a leader over: it is killed and reaped as soon as the kernel allows it, and its hold is kept until then.
+pub(super) fn keep(leader: Arc<Leader>) {
+    let mut queue = lock();
+    queue.arrived.push(leader);
+    if !queue.running {
+        // If there is no thread to be had now, the leader stays in the queue until the next one arrives.
+        let started =
+            thread::Builder::new().name("procession-reaper".into()).stack_size(128 * 1024).spawn(run);
+        queue.running = started.is_ok();
+    }
+    ARRIVED.notify_one();
+}
+
+fn lock() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run() {
+    let mut kept: Vec<Arc<Leader>> = Vec::new();
+    let mut pause = FIRST_LOOK;
+    loop {
+        let mut queue = lock();
+        while kept.is_empty() && queue.arrived.is_empty() {
+            queue = ARRIVED.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.arrived.is_empty() {
+            queue = ARRIVED.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let arrived = std::mem::take(&mut queue.arrived);
+        drop(queue);
+        pause = if arrived.is_empty() { (pause * 2).min(LAST_LOOK) } else { FIRST_LOOK };
+        kept.extend(arrived);
+        // Looking at each member is left for those that do not go at once.
+        let look = pause > FIRST_LOOK;
+        // A token's destructor is the caller's code: if it panics, the thread must go on for the others.
+        kept.retain(|leader| {
+            let step = std::panic::AssertUnwindSafe(|| leader.finish(look));
+            matches!(std::panic::catch_unwind(step), Ok(None))
+        });
+    }
+}

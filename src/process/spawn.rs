@@ -1,0 +1,159 @@
+//! The system call that creates a process: the seam at which another technique takes its place. Knows nothing of how
+//! the process is watched or ended.
+//!
+//! `posix_spawn` is called directly rather than through [`std::process::Command`], which hands the caller's signal
+//! mask and ignored signals on to the program: a host that blocks `SIGTERM` for a signalfd, or was started by
+//! `nohup`, would have children that cannot be stopped (P-5). Resetting them in the calling thread instead would
+//! expose the host to the very signals it blocks.
+
+use std::{
+    ffi::{CString, c_char, c_int},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, OwnedFd},
+    ptr,
+};
+
+use rustix::process::Pid;
+
+use super::os::Plan;
+
+/// Creates a process that leads its own group, with `stdio` as its only descriptors, an empty signal mask and every
+/// signal's default action. Blocks until the program has been executed or could not be.
+///
+/// Never forks: the system's implementation borrows the address space, so the cost does not depend on its size.
+///
+/// # Errors
+/// The system's error for changing the directory, executing the program or creating the process. In each case no
+/// process is left.
+pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Pid> {
+    let argv = pointers(&plan.argv);
+    let envp = pointers(&plan.envp);
+    let mut actions = Actions::new()?;
+    for (fd, target) in stdio.iter().zip(0..) {
+        actions.dup2(fd, target)?;
+    }
+    actions.close_others();
+    if let Some(cwd) = &plan.cwd {
+        actions.chdir(cwd)?;
+    }
+    let attributes = Attributes::new()?;
+    let mut pid: libc::pid_t = 0;
+    // SAFETY: the path and every element of the two arrays are NUL-terminated strings that `plan` owns, the arrays
+    // end with a null pointer, actions and attributes are initialised, and all of them outlive the call. The strings
+    // are declared mutable for historical reasons; they are not written to (POSIX, rationale of `exec`).
+    #[allow(unsafe_code)]
+    let error = unsafe {
+        libc::posix_spawn(
+            &mut pid,
+            plan.path.as_ptr(),
+            &actions.0,
+            &attributes.0,
+            argv.as_ptr().cast::<*mut c_char>(),
+            envp.as_ptr().cast::<*mut c_char>(),
+        )
+    };
+    check(error)?;
+    Pid::from_raw(pid).ok_or_else(|| io::Error::other("the system created a process without an id"))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// These functions return their error instead of setting `errno`.
+fn check(error: c_int) -> io::Result<()> {
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// What the new process does before it executes the program.
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new() -> io::Result<Actions> {
+        let mut actions = MaybeUninit::uninit();
+        // SAFETY: the function initialises what it is given, unless it returns an error.
+        #[allow(unsafe_code)]
+        unsafe {
+            check(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
+            Ok(Actions(actions.assume_init()))
+        }
+    }
+
+    fn dup2(&mut self, fd: &OwnedFd, target: c_int) -> io::Result<()> {
+        // SAFETY: the actions are initialised; the function only notes the two numbers.
+        #[allow(unsafe_code)]
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(&mut self.0, fd.as_raw_fd(), target) })
+    }
+
+    /// Closes what the host has open, as far as it is known now: a host may have inherited descriptors that are not
+    /// close-on-exec. What another thread opens from here on must be, as everything in Rust is.
+    fn close_others(&mut self) {
+        const OPEN: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+        let Ok(open) = std::fs::read_dir(OPEN) else { return };
+        let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
+        for fd in numbers.filter(|fd| *fd > 2) {
+            // Refused only for numbers above the limit on open files. In the process, closing a number that is no
+            // longer in use is no error.
+            // SAFETY: the actions are initialised; the function only notes the number.
+            #[allow(unsafe_code)]
+            let _ = unsafe { libc::posix_spawn_file_actions_addclose(&mut self.0, fd) };
+        }
+    }
+
+    fn chdir(&mut self, directory: &CString) -> io::Result<()> {
+        // SAFETY: the actions are initialised, the string is NUL-terminated, and the function copies it.
+        #[allow(unsafe_code)]
+        check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&mut self.0, directory.as_ptr()) })
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `new`, and destroyed nowhere else.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::posix_spawn_file_actions_destroy(&mut self.0);
+        }
+    }
+}
+
+/// What the new process is like.
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    fn new() -> io::Result<Attributes> {
+        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        let mut attributes = MaybeUninit::uninit();
+        let mut none = MaybeUninit::uninit();
+        let mut all = MaybeUninit::uninit();
+        // SAFETY: the functions initialise what they are given: the attributes unless an error is returned, the sets
+        // always. Everything that is read has been initialised before.
+        #[allow(unsafe_code)]
+        unsafe {
+            check(libc::posix_spawnattr_init(attributes.as_mut_ptr()))?;
+            let mut attributes = Attributes(attributes.assume_init());
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigfillset(all.as_mut_ptr());
+            // The action of these two cannot be set, and some systems refuse to try.
+            libc::sigdelset(all.as_mut_ptr(), libc::SIGKILL);
+            libc::sigdelset(all.as_mut_ptr(), libc::SIGSTOP);
+            check(libc::posix_spawnattr_setpgroup(&mut attributes.0, 0))?;
+            check(libc::posix_spawnattr_setsigmask(&mut attributes.0, none.as_ptr()))?;
+            check(libc::posix_spawnattr_setsigdefault(&mut attributes.0, all.as_ptr()))?;
+            // The constants are small; their type differs between systems.
+            check(libc::posix_spawnattr_setflags(&mut attributes.0, flags as _))?;
+            Ok(attributes)
+        }
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `new`, and destroyed nowhere else.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::posix_spawnattr_destroy(&mut self.0);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Draining stderr (P-3): line by line into `tracing`, and into a [`Tail`].
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{Instant, timeout_at},
+};
+
+use super::Tail;
+
+/// Longer lines are cut in the log.
+const LINE_BYTES: usize = 16 * 1024;
+/// More lines than this in one `PERIOD` are counted instead of logged.
+const BURST: u32 = 100;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Reads a process's stderr to its end, so that the process never blocks on it.
+///
+/// Everything goes into `tail`; each line becomes an event of target `procession::stderr` at level info, in the
+/// current span, at most 100 in a second (the rest is counted, and the count logged). Memory is bounded whatever
+/// the process writes: lines are cut at 16 KiB. An error while reading ends it like an end of file.
+///
+/// Dropping the future stops the draining; the tail keeps what it has.
+pub async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
+    let mut log = LineLog::new();
+    let mut buffer = vec![0; 8 * 1024];
+    loop {
+        let read = match log.due() {
+            None => stderr.read(&mut buffer).await,
+            Some(due) => match timeout_at(due, stderr.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => {
+                    log.report();
+                    continue;
+                }
+            },
+        };
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(n) => {
+                tail.push(&buffer[..n]);
+                log.write(&buffer[..n]);
+            }
+        }
+    }
+    log.finish();
+}
+
+/// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate.
+#[derive(Debug)]
+pub struct LineLog {
+    line: Vec<u8>,
+    /// Bytes of the current line that were not kept.
+    cut: usize,
+    period_began: Instant,
+    logged: u32,
+    suppressed: u64,
+}
+
+impl LineLog {
+    /// An empty log; must be made where tokio's clock runs.
+    pub fn new() -> LineLog {
+        LineLog { line: Vec::new(), cut: 0, period_began: Instant::now(), logged: 0, suppressed: 0 }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            self.append(&bytes[..end]);
+            self.end_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.append(bytes);
+    }
+
+    /// Logs what is left: the unterminated line, and the number of suppressed ones.
+    pub fn finish(&mut self) {
+        self.end_line();
+        self.report();
+    }
+
+    /// When the number of suppressed lines should be reported, if there are any.
+    pub fn due(&self) -> Option<Instant> {
+        (self.suppressed > 0).then_some(self.period_began + PERIOD)
+    }
+
+    /// Logs the number of suppressed lines, if there are any.
+    pub fn report(&mut self) {
+        if self.suppressed > 0 {
+            tracing::warn!(target: "procession::stderr", suppressed = self.suppressed, "{} lines suppressed", self.suppressed);
+            self.suppressed = 0;
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let room = LINE_BYTES - self.line.len();
+        let kept = &bytes[..bytes.len().min(room)];
+        self.line.extend_from_slice(kept);
+        self.cut += bytes.len() - kept.len();
+    }
+
+    fn end_line(&mut self) {
+        let cut = std::mem::take(&mut self.cut);
+        let whole = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        if !whole.is_empty() {
+            let now = Instant::now();
+            if now >= self.period_began + PERIOD {
+                (self.period_began, self.logged) = (now, 0);
+            }
+            if self.logged < BURST {
+                self.logged += 1;
+                let text = String::from_utf8_lossy(whole);
+                let suppressed = std::mem::take(&mut self.suppressed);
+                if suppressed > 0 {
+                    tracing::warn!(target: "procession::stderr", suppressed, "{suppressed} lines suppressed");
+                }
+                match cut {
+                    0 => tracing::info!(target: "procession::stderr", "{text}"),
+                    cut => tracing::info!(target: "procession::stderr", cut_bytes = cut, "{text}…"),
+                }
+            } else {
+                self.suppressed += 1;
+            }
+        }
+        self.line.clear();
+    }
+}
+
+impl Default for LineLog {
+    fn default() -> LineLog {
+        LineLog::new()
+    }
+}

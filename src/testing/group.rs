@@ -1,0 +1,280 @@
+//! [`Group`]: the bookkeeping of one scripted process and the grandchildren it has. No scripts, no streams.
+//!
+//! A member's end has two steps, as a real one's: it is *doomed* when a deadly signal is sent or its script returns,
+//! and *ended* when its task has let go of the script and of the streams in it. Waiters see the second step only, so
+//! that whoever sees an exit sees the streams closed, too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rustix::io::Errno;
+use tokio::sync::{Notify, mpsc};
+
+use super::launcher::Table;
+use crate::process::{Control, Exited, Hold, Signal, Unkillable};
+
+/// The leader's number among the members.
+pub(super) const LEADER: u32 = 0;
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) pid: u32,
+    state: Mutex<State>,
+    changed: Notify,
+    table: Weak<Table>,
+}
+
+#[derive(Debug)]
+struct State {
+    members: BTreeMap<u32, Member>,
+    next_member: u32,
+    exited: Option<Exited>,
+    reaped: bool,
+    abandoned: bool,
+    uninterruptible: bool,
+    hold: Option<Hold>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    /// Set when it must end; its task has not noticed yet.
+    doomed: Option<Exited>,
+    ignored: BTreeSet<i32>,
+    handlers: BTreeMap<i32, mpsc::UnboundedSender<()>>,
+}
+
+impl Group {
+    pub(super) fn new(pid: u32, hold: Hold, table: Weak<Table>) -> Group {
+        let state = State {
+            members: BTreeMap::from([(LEADER, Member::default())]),
+            next_member: LEADER + 1,
+            exited: None,
+            reaped: false,
+            abandoned: false,
+            uninterruptible: false,
+            hold: Some(hold),
+        };
+        Group { pid, state: Mutex::new(state), changed: Notify::new(), table }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `look` finds something.
+    async fn when<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(found) = look(&self.lock()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Runs a member until its task is over or it is doomed, then lets it end.
+    ///
+    /// The task is dropped before the end is told to anybody; also when the runtime drops this future, polled or not.
+    pub(super) fn run(
+        self: Arc<Self>,
+        number: u32,
+        task: impl Future<Output = Exited> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let mut running = Running { task: Some(Box::pin(task)), group: self, number };
+        async move {
+            let group = Arc::clone(&running.group);
+            let doomed = group.when(|state| match state.members.get(&number) {
+                Some(member) => member.doomed.filter(|_| !state.uninterruptible),
+                None => Some(Exited::signal(Signal::KILL.as_raw(), false)),
+            });
+            let Some(task) = running.task.as_mut() else { return };
+            tokio::select! {
+                biased;
+                _ = doomed => {}
+                exited = task => group.doom(number, exited),
+            }
+        }
+    }
+
+    /// A member ends by itself, unless a signal was first.
+    pub(super) fn doom(&self, number: u32, exited: Exited) {
+        if let Some(member) = self.lock().members.get_mut(&number) {
+            member.doomed.get_or_insert(exited);
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn end(&self, number: u32, otherwise: Exited) {
+        let mut state = self.lock();
+        let member = state.members.remove(&number);
+        if number == LEADER {
+            state.exited = member.and_then(|member| member.doomed).or(Some(otherwise));
+        }
+        let abandoned = state.abandoned;
+        drop(state);
+        self.changed.notify_waiters();
+        if abandoned {
+            self.finish();
+        }
+    }
+
+    /// Adds a grandchild.
+    pub(super) fn join(&self, ignored: &[Signal]) -> u32 {
+        let mut state = self.lock();
+        let number = state.next_member;
+        state.next_member += 1;
+        let ignored = ignored.iter().map(|signal| signal.as_raw()).collect();
+        state.members.insert(number, Member { ignored, ..Member::default() });
+        number
+    }
+
+    pub(super) fn ignore(&self, signal: Signal) {
+        if let Some(leader) = self.lock().members.get_mut(&LEADER) {
+            leader.handlers.remove(&signal.as_raw());
+            leader.ignored.insert(signal.as_raw());
+        }
+    }
+
+    pub(super) fn handle(&self, signal: Signal) -> mpsc::UnboundedReceiver<()> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        if let Some(leader) = self.lock().members.get_mut(&LEADER) {
+            leader.handlers.insert(signal.as_raw(), sender);
+        }
+        receiver
+    }
+
+    pub(super) fn set_uninterruptible(&self, yes: bool) {
+        self.lock().uninterruptible = yes;
+        self.changed.notify_waiters();
+    }
+
+    /// Delivers a signal to one member, or to all.
+    pub(super) fn deliver(&self, to: Option<u32>, signal: Signal) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.reaped {
+            return Err(Errno::SRCH.into());
+        }
+        for (number, member) in &mut state.members {
+            if to.is_none_or(|to| to == *number) {
+                member.receive(signal);
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Reaps if everybody has ended.
+    fn finish(&self) -> Option<Exited> {
+        let mut state = self.lock();
+        let exited = state.exited.filter(|_| state.members.is_empty())?;
+        state.reaped = true;
+        let hold = state.hold.take();
+        drop(state);
+        if let Some(table) = self.table.upgrade() {
+            table.reaped(self.pid);
+        }
+        // The caller's destructor runs outside the lock, and last.
+        drop(hold);
+        Some(exited)
+    }
+}
+
+/// A member and its task.
+struct Running {
+    task: Option<Pin<Box<dyn Future<Output = Exited> + Send>>>,
+    group: Arc<Group>,
+    number: u32,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A script that panics has aborted; one whose runtime goes away is killed.
+        let otherwise = if std::thread::panicking() { Signal::ABORT } else { Signal::KILL };
+        self.task = None;
+        self.group.end(self.number, Exited::signal(otherwise.as_raw(), false));
+    }
+}
+
+impl Member {
+    fn receive(&mut self, signal: Signal) {
+        let raw = signal.as_raw();
+        if signal != Signal::KILL {
+            if self.ignored.contains(&raw) || harmless(signal) {
+                return;
+            }
+            if let Some(handler) = self.handlers.get(&raw) {
+                // A handler that was dropped has lost interest; the signal is caught all the same.
+                let _ = handler.send(());
+                return;
+            }
+        }
+        self.doomed.get_or_insert(Exited::signal(raw, false));
+    }
+}
+
+/// Signals whose default action does not end a process.
+fn harmless(signal: Signal) -> bool {
+    const HARMLESS: [Signal; 8] = [
+        Signal::CHILD,
+        Signal::CONT,
+        Signal::URG,
+        Signal::WINCH,
+        Signal::STOP,
+        Signal::TSTP,
+        Signal::TTIN,
+        Signal::TTOU,
+    ];
+    HARMLESS.contains(&signal)
+}
+
+/// The control over a scripted process.
+#[derive(Debug)]
+pub(super) struct ScriptedControl(pub(super) Arc<Group>);
+
+#[async_trait]
+impl Control for ScriptedControl {
+    fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.0.deliver(None, signal)
+    }
+
+    async fn exited(&self) -> Exited {
+        self.0.when(|state| state.exited).await
+    }
+
+    async fn emptied(&self) {
+        let others = |state: &State| state.members.keys().any(|number| *number != LEADER);
+        self.0.when(|state| (!others(state)).then_some(())).await;
+    }
+
+    async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {
+        let _ = self.0.deliver(None, Signal::KILL);
+        let ended = self.0.when(|state| state.exited.filter(|_| state.members.is_empty()));
+        let in_time = tokio::time::timeout(wait, ended).await.is_ok();
+        if !in_time {
+            // It is reaped when it ends, whoever waits or not.
+            self.0.lock().abandoned = true;
+        }
+        self.0.finish().ok_or(Unkillable { pid: self.0.pid })
+    }
+}
+
+impl Drop for ScriptedControl {
+    fn drop(&mut self) {
+        self.0.lock().abandoned = true;
+        let _ = self.0.deliver(None, Signal::KILL);
+        self.0.finish();
+    }
+}

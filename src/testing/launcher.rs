@@ -1,0 +1,194 @@
+//! [`ScriptedLauncher`]: programs by name, and a table of what was launched.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::OsString,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use rustix::io::Errno;
+use tokio::io::{BufReader, duplex};
+
+use super::{
+    group::{Group, LEADER, ScriptedControl},
+    script::{Ending, ScriptedProcess},
+};
+use crate::{
+    exit::{Exit, LaunchStage},
+    process::{Command, Hold, Launcher, Process, Signal},
+};
+
+/// The first process id.
+const FIRST_PID: u32 = 1000;
+/// The capacity of each stream: that of a pipe.
+const STREAM_BYTES: usize = 64 * 1024;
+
+type Run = Pin<Box<dyn Future<Output = Ending> + Send>>;
+type Script = Arc<dyn Fn(ScriptedProcess) -> Run + Send + Sync>;
+
+/// Launches scripts instead of programs. Cheap to clone: all clones are one launcher.
+///
+/// Programs are registered by the name that commands use, path or not; a program that is not registered fails with
+/// `ENOENT`. Needs a tokio runtime; paused time is fine.
+#[derive(Clone, Default)]
+pub struct ScriptedLauncher {
+    table: Arc<Table>,
+}
+
+/// One launch, as the launcher remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launched {
+    /// The program's name.
+    pub program: OsString,
+    /// The process id.
+    pub pid: u32,
+    /// Which launch of this program it was: 1 for the first.
+    pub launch: u64,
+}
+
+/// What all clones of a launcher share.
+#[derive(Default)]
+pub(super) struct Table {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    programs: BTreeMap<OsString, Script>,
+    failures: BTreeMap<OsString, VecDeque<Exit>>,
+    host: BTreeMap<OsString, OsString>,
+    launched: Vec<Launched>,
+    /// Processes that are not reaped yet.
+    present: BTreeMap<u32, Arc<Group>>,
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn reaped(&self, pid: u32) {
+        let gone = self.lock().present.remove(&pid);
+        drop(gone);
+    }
+}
+
+impl ScriptedLauncher {
+    /// A launcher that knows no program.
+    pub fn new() -> ScriptedLauncher {
+        ScriptedLauncher::default()
+    }
+
+    /// Registers a program, in the place of an earlier one of that name. Its process exits when the script returns.
+    pub fn program<F, Fut>(&self, name: impl Into<OsString>, script: F)
+    where
+        F: Fn(ScriptedProcess) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Into<Ending>,
+    {
+        let script: Script = Arc::new(move |process| {
+            let run = script(process);
+            Box::pin(async move { run.await.into() })
+        });
+        self.table.lock().programs.insert(name.into(), script);
+    }
+
+    /// Lets the next launch of a program fail, registered or not. Several failures are used up in their order.
+    pub fn fail_next(&self, program: impl Into<OsString>, exit: Exit) {
+        self.table.lock().failures.entry(program.into()).or_default().push_back(exit);
+    }
+
+    /// Sets a variable of the environment that the host is taken to have; it has none at first.
+    pub fn host_env(&self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.table.lock().host.insert(name.into(), value.into());
+    }
+
+    /// Every launch that succeeded, in order.
+    pub fn launched(&self) -> Vec<Launched> {
+        self.table.lock().launched.clone()
+    }
+
+    /// The processes that are not reaped yet, zombies included, in the order of their launch.
+    pub fn alive(&self) -> Vec<u32> {
+        self.table.lock().present.keys().copied().collect()
+    }
+
+    /// Sends a signal to one process, as a stranger would: its group does not get it.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such process.
+    pub fn kill(&self, pid: u32, signal: Signal) -> io::Result<()> {
+        let group = self.table.lock().present.get(&pid).cloned().ok_or(Errno::SRCH)?;
+        group.deliver(Some(LEADER), signal)
+    }
+}
+
+#[async_trait]
+impl Launcher for ScriptedLauncher {
+    async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit> {
+        let program = command.get_program();
+        let (stdin, their_stdin) = duplex(STREAM_BYTES);
+        let (stdout, their_stdout) = duplex(STREAM_BYTES);
+        let (stderr, their_stderr) = duplex(STREAM_BYTES);
+        let (script, inside) = {
+            let mut state = self.table.lock();
+            if let Some(exit) = state.failures.get_mut(program).and_then(VecDeque::pop_front) {
+                return Err(exit);
+            }
+            let Some(script) = state.programs.get(program).map(Arc::clone) else {
+                return Err(Exit::NeverStarted {
+                    errno: Some(Errno::NOENT.raw_os_error()),
+                    stage: LaunchStage::Program,
+                    reason: format!("program `{}` is not registered", program.display()),
+                });
+            };
+            let pid = FIRST_PID.saturating_add(u32::try_from(state.launched.len()).unwrap_or(u32::MAX));
+            let launch = state.launched.iter().filter(|other| other.program == program).count() as u64 + 1;
+            let group = Arc::new(Group::new(pid, hold, Arc::downgrade(&self.table)));
+            state.launched.push(Launched { program: program.to_owned(), pid, launch });
+            state.present.insert(pid, Arc::clone(&group));
+            let inside = ScriptedProcess {
+                group,
+                env: command.get_environment().resolve(state.host.clone()),
+                command: command.clone(),
+                launch,
+                stdin: Some(BufReader::new(their_stdin)),
+                stdout: Some(their_stdout),
+                stderr: Some(their_stderr),
+            };
+            (script, inside)
+        };
+        let group = Arc::clone(&inside.group);
+        // The script is called in its own task, so that a panic is a crash of the process and of nothing else.
+        let run = async move { script(inside).await.exited() };
+        tokio::spawn(Arc::clone(&group).run(LEADER, run));
+        Ok(Process {
+            pid: group.pid,
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Some(Box::new(stderr)),
+            control: Box::new(ScriptedControl(group)),
+        })
+    }
+}
+
+impl fmt::Debug for ScriptedLauncher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.table.lock();
+        f.debug_struct("ScriptedLauncher")
+            .field("programs", &state.programs.keys())
+            .field("present", &state.present.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Table")
+    }
+}

@@ -1,0 +1,269 @@
+//! [`ScriptedProcess`]: what a script has in its hands.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    ffi::{OsStr, OsString},
+    fmt,
+    future::{Future, pending},
+    io,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream},
+    sync::mpsc,
+};
+
+use super::group::{Group, LEADER};
+use crate::process::{Command, Exited, Signal};
+
+/// How a script ends its process. A script may return a code, nothing (code 0), or one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exits with this code.
+    Code(i32),
+    /// It dies of this signal.
+    Signal(Signal),
+}
+
+impl Ending {
+    pub(super) fn exited(self) -> Exited {
+        match self {
+            Ending::Code(code) => Exited::code(code),
+            Ending::Signal(signal) => Exited::signal(signal.as_raw(), false),
+        }
+    }
+}
+
+impl From<i32> for Ending {
+    fn from(code: i32) -> Ending {
+        Ending::Code(code)
+    }
+}
+
+impl From<()> for Ending {
+    fn from((): ()) -> Ending {
+        Ending::Code(0)
+    }
+}
+
+impl From<Infallible> for Ending {
+    fn from(never: Infallible) -> Ending {
+        match never {}
+    }
+}
+
+/// The inside of a scripted process. Its streams are bounded; they close when it is dropped, which happens at the
+/// latest when the process dies.
+pub struct ScriptedProcess {
+    pub(super) group: Arc<Group>,
+    pub(super) command: Command,
+    pub(super) env: BTreeMap<OsString, OsString>,
+    pub(super) launch: u64,
+    pub(super) stdin: Option<BufReader<DuplexStream>>,
+    pub(super) stdout: Option<DuplexStream>,
+    pub(super) stderr: Option<DuplexStream>,
+}
+
+/// The arrivals of one signal.
+#[derive(Debug)]
+pub struct Arrivals(mpsc::UnboundedReceiver<()>);
+
+impl Arrivals {
+    /// Waits for the next arrival. Cancel-safe.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // Another handler has taken its place.
+            pending::<()>().await;
+        }
+    }
+}
+
+impl ScriptedProcess {
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.group.pid
+    }
+
+    /// Which launch of this program this is: 1 for the first.
+    pub fn launch(&self) -> u64 {
+        self.launch
+    }
+
+    /// The arguments, without the program's name.
+    pub fn args(&self) -> &[OsString] {
+        self.command.get_args()
+    }
+
+    /// The working directory, if the command names one.
+    pub fn cwd(&self) -> Option<&Path> {
+        self.command.get_cwd()
+    }
+
+    /// The value of an environment variable.
+    pub fn var(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.env.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// The whole environment, sorted by name.
+    pub fn env(&self) -> &BTreeMap<OsString, OsString> {
+        &self.env
+    }
+
+    /// The next line of stdin without its end; `None` at the end of file, or when stdin is closed. Bytes that are
+    /// not UTF-8 are replaced. Not cancel-safe.
+    pub async fn read_line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        self.stdin.as_mut()?.read_until(b'\n', &mut line).await.ok().filter(|n| *n > 0)?;
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        Some(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// Reads exactly this many bytes of stdin, for protocols that are not made of lines.
+    ///
+    /// # Errors
+    /// When there are not so many, or stdin is closed.
+    pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.stdin.as_mut().ok_or_else(closed)?.read_exact(buffer).await.map(|_| ())
+    }
+
+    /// Writes a line to stdout, waiting while it is full.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the host has closed its end, or stdout is closed.
+    pub async fn write_line(&mut self, line: &str) -> io::Result<()> {
+        self.write(format!("{line}\n").as_bytes()).await
+    }
+
+    /// Writes bytes to stdout.
+    ///
+    /// # Errors
+    /// As [`ScriptedProcess::write_line`].
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stdout.as_mut().ok_or_else(closed)?.write_all(bytes).await
+    }
+
+    /// Writes a line to stderr.
+    ///
+    /// # Errors
+    /// As [`ScriptedProcess::write_line`].
+    pub async fn write_error_line(&mut self, line: &str) -> io::Result<()> {
+        self.stderr.as_mut().ok_or_else(closed)?.write_all(format!("{line}\n").as_bytes()).await
+    }
+
+    /// Writes this many times `byte` to stdout, without a newline.
+    ///
+    /// # Errors
+    /// As [`ScriptedProcess::write_line`].
+    pub async fn flood(&mut self, byte: u8, times: usize) -> io::Result<()> {
+        let chunk = vec![byte; times.min(16 * 1024)];
+        let mut left = times;
+        while left > 0 {
+            let now = left.min(chunk.len());
+            self.write(&chunk[..now]).await?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Takes stdin away from the process: to read it in another way, or to hand it to a grandchild.
+    pub fn take_stdin(&mut self) -> Option<BufReader<DuplexStream>> {
+        self.stdin.take()
+    }
+
+    /// Takes stdout away from the process. It stays open until it is dropped.
+    pub fn take_stdout(&mut self) -> Option<DuplexStream> {
+        self.stdout.take()
+    }
+
+    /// Takes stderr away from the process. It stays open until it is dropped.
+    pub fn take_stderr(&mut self) -> Option<DuplexStream> {
+        self.stderr.take()
+    }
+
+    /// Closes stdin: the host's writes fail with `BrokenPipe`.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Closes stdout: the host reads what is there and then the end of file.
+    pub fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
+    /// Closes stderr.
+    pub fn close_stderr(&mut self) {
+        self.stderr = None;
+    }
+
+    /// Ends the process here and now.
+    pub async fn exit(&self, code: i32) -> Infallible {
+        self.end(Ending::Code(code)).await
+    }
+
+    /// Ends the process here and now by a signal, ignored or not.
+    pub async fn crash(&self, signal: Signal) -> Infallible {
+        self.end(Ending::Signal(signal)).await
+    }
+
+    async fn end(&self, ending: Ending) -> Infallible {
+        self.group.doom(LEADER, ending.exited());
+        pending().await
+    }
+
+    /// Does nothing for ever. It does not read either, so that the host finds stdin full after a while.
+    pub async fn hang(&self) -> Infallible {
+        pending().await
+    }
+
+    /// Waits, in tokio's time.
+    pub async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Ignores a signal from now on. `SIGKILL` cannot be ignored.
+    pub fn ignore(&self, signal: Signal) {
+        self.group.ignore(signal);
+    }
+
+    /// Catches a signal from now on. `SIGKILL` cannot be caught.
+    pub fn on_signal(&self, signal: Signal) -> Arrivals {
+        Arrivals(self.group.handle(signal))
+    }
+
+    /// From now on, the process does not die of `SIGKILL` until it is made interruptible again: what a process in
+    /// uninterruptible sleep is like.
+    pub fn set_uninterruptible(&self, yes: bool) {
+        self.group.set_uninterruptible(yes);
+    }
+
+    /// Starts a grandchild in the process's group, which lives until `body` is over or a signal ends it that is not
+    /// among `ignored`. Streams that are moved into `body` stay open as long as it lives.
+    pub fn grandchild(&self, ignored: &[Signal], body: impl Future<Output = ()> + Send + 'static) {
+        let number = self.group.join(ignored);
+        let body = async move {
+            body.await;
+            Exited::code(0)
+        };
+        tokio::spawn(Arc::clone(&self.group).run(number, body));
+    }
+}
+
+fn closed() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
+
+impl fmt::Debug for ScriptedProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedProcess")
+            .field("pid", &self.pid())
+            .field("launch", &self.launch)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
+}

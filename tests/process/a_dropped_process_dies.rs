@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use procession::process::{Launcher, OsLauncher};
+
+use crate::common::*;
+
+const FAMILY: &str = "trap '' TERM HUP; sleep 1000 & echo $!; wait";
+
+#[tokio::test]
+async fn with_its_whole_group_and_the_hold_lasts_until_it_is_reaped() {
+    // P-10
+    let (hold, held) = token();
+    let mut process = OsLauncher::new().launch(&sh(FAMILY), hold).await.unwrap();
+    let (pid, grandchild) = (process.pid, number(&mut process).await);
+    assert!(runs(grandchild));
+    drop(process);
+    until("the hold is released", || !held()).await;
+    assert!(!exists(pid) && !runs(grandchild), "released only when all is gone");
+}
+
+#[test]
+fn outside_of_a_runtime() {
+    // P-10
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (hold, held) = token();
+    let (process, grandchild) = runtime.block_on(async {
+        let mut process = OsLauncher::new().launch(&sh(FAMILY), hold).await.unwrap();
+        let grandchild = number(&mut process).await;
+        (process, grandchild)
+    });
+    runtime.shutdown_timeout(LONG);
+    let pid = process.pid;
+    assert!(runs(grandchild) && held());
+    std::thread::spawn(move || drop(process)).join().unwrap();
+    while held() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(!exists(pid) && !runs(grandchild));
+}
+
+#[test]
+fn with_the_runtime_that_owns_it() {
+    // P-10
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (hold, held) = token();
+    let pid = runtime.block_on(async {
+        let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
+        let pid = process.pid;
+        tokio::spawn(async move { process.control.exited().await });
+        pid
+    });
+    drop(runtime);
+    while held() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(!exists(pid));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_its_launch_is_cancelled_at_any_moment() {
+    // P-10
+    let launcher = OsLauncher::new();
+    let mut holds = Vec::new();
+    for round in 0..60u64 {
+        let (hold, held) = token();
+        let command = sh("sleep 1000");
+        let launch = launcher.launch(&command, hold);
+        let _ = tokio::time::timeout(Duration::from_micros(round * 40), launch).await;
+        holds.push(held);
+    }
+    // The hold is released when the process is reaped, or was never made.
+    until("all are gone", || holds.iter().all(|held| !held())).await;
+}

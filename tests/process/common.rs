@@ -1,0 +1,96 @@
+//! What the tests share: launching, reading, and looking at the process table.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use procession::{
+    exit::Exit,
+    process::{Command, Hold, KILL_WAIT, Launcher, OsLauncher, Process},
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+/// Far longer than anything takes on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(LONG, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited too long: {what}"),
+    }
+}
+
+/// Waits for a condition that nobody announces.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, wait).await;
+}
+
+pub(crate) fn sh(script: &str) -> Command {
+    Command::new("/bin/sh").args(["-c", script])
+}
+
+pub(crate) async fn launch(command: Command) -> Process {
+    soon("launch", OsLauncher::new().launch(&command, Hold::none())).await.expect("launches")
+}
+
+pub(crate) async fn refusal(command: Command) -> Exit {
+    soon("launch", OsLauncher::new().launch(&command, Hold::none())).await.expect_err("must not launch")
+}
+
+/// Runs to the end and returns what it wrote to stdout.
+pub(crate) async fn output(command: Command) -> Vec<u8> {
+    let mut process = launch(command).await;
+    let mut out = Vec::new();
+    soon("stdout", process.stdout.read_to_end(&mut out)).await.unwrap();
+    reaped(&process).await;
+    out
+}
+
+pub(crate) async fn reaped(process: &Process) -> procession::process::Exited {
+    soon("reap", process.control.reap(KILL_WAIT)).await.expect("reaped")
+}
+
+/// The first line of stdout, as a number: how scripts tell who they are, and that they are ready.
+pub(crate) async fn number(process: &mut Process) -> i32 {
+    let mut line = String::new();
+    let mut reader = BufReader::with_capacity(1, &mut process.stdout);
+    soon("a line of stdout", reader.read_line(&mut line)).await.unwrap();
+    line.trim().parse().unwrap_or_else(|_| panic!("not a number: {line:?}"))
+}
+
+/// The state letter of a process, `None` if there is no such process.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 2..].chars().next()
+}
+
+/// Whether it runs: there is such a process and it is no zombie.
+pub(crate) fn runs(pid: i32) -> bool {
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// Whether anything is left of a process, a zombie included.
+pub(crate) fn exists(pid: u32) -> bool {
+    state(pid as i32).is_some()
+}
+
+/// A token and the question whether it is still held.
+pub(crate) fn token() -> (Hold, impl Fn() -> bool) {
+    struct Token(Arc<AtomicBool>);
+    impl Drop for Token {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
+    let held = Arc::new(AtomicBool::new(true));
+    let token = Token(Arc::clone(&held));
+    (Hold::new(token), move || held.load(Ordering::SeqCst))
+}

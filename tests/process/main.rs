@@ -1,0 +1,19 @@
+//! What only the kernel can prove about one process: signals, groups, streams, exits. Real processes; every test
+//! waits on conditions and leaves nothing behind.
+#![cfg(target_os = "linux")]
+// The configuration knows tests, not the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+mod a_dropped_process_dies;
+mod a_stop_climbs_the_ladder;
+mod failed_launches_say_what_is_wrong;
+mod many_launches_leak_nothing;
+mod only_stdio_reaches_the_process;
+mod stderr_is_drained;
+mod streams_end_as_streams_do;
+mod the_environment_is_the_callers;
+mod the_exit_is_what_the_kernel_says;
+mod the_group_is_swept;
+mod the_host_is_not_disturbed;

@@ -1,0 +1,78 @@
+use std::io::ErrorKind;
+
+use procession::process::Wiring;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::common::*;
+
+#[tokio::test]
+async fn both_directions_carry_large_data() {
+    // P-3
+    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+        let mut process = launch(sh("exec cat").wiring(wiring)).await;
+        let sent: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
+        let (mut stdin, mut got) = (process.stdin, Vec::new());
+        let write = async {
+            stdin.write_all(&sent).await.unwrap();
+            stdin.shutdown().await.unwrap();
+        };
+        let read = process.stdout.read_to_end(&mut got);
+        let (_, read) = soon("echo", async { tokio::join!(write, read) }).await;
+        read.unwrap();
+        assert!(got == sent, "{wiring:?}");
+        soon("exit", process.control.exited()).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_before_the_end_is_read_and_then_comes_the_end() {
+    // C-4: also when the process left its input unread.
+    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+        let mut process = launch(sh("read line; echo last words; exit 1").wiring(wiring)).await;
+        process.stdin.write_all(b"one\ntwo\nthree\n").await.unwrap();
+        soon("exit", process.control.exited()).await;
+        reaped(&process).await;
+        let mut got = String::new();
+        soon("end of file", process.stdout.read_to_string(&mut got)).await.unwrap();
+        assert_eq!(got, "last words\n", "{wiring:?}");
+    }
+}
+
+#[tokio::test]
+async fn writing_to_the_dead_is_an_error_and_no_signal() {
+    // P-11
+    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+        let mut process = launch(sh("exit 0").wiring(wiring)).await;
+        soon("exit", process.control.exited()).await;
+        let chunk = [0; 4096];
+        let error = soon("an error", async {
+            loop {
+                if let Err(error) = process.stdin.write_all(&chunk).await {
+                    return error;
+                }
+            }
+        })
+        .await;
+        assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_stdin_of_a_living_process_shows_when_it_is_written_to() {
+    // P-11
+    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+        let mut process = launch(sh("exec <&-; echo $$; exec sleep 1000").wiring(wiring)).await;
+        number(&mut process).await;
+        let error = soon("write", process.stdin.write_all(b"x")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{wiring:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_stdout_of_a_living_process_is_an_end_of_file() {
+    // P-11
+    let mut process = launch(sh("exec >&-; exec sleep 1000")).await;
+    let mut got = Vec::new();
+    soon("end of file", process.stdout.read_to_end(&mut got)).await.unwrap();
+    assert!(got.is_empty() && exists(process.pid));
+}

@@ -1,0 +1,62 @@
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+};
+
+use procession::process::{Command, Wiring};
+
+use crate::common::*;
+
+#[tokio::test]
+async fn nothing_but_the_short_list_and_the_callers_values_is_seen() {
+    // P-2
+    let seen = output(Command::new("env").env("MINE", "a=b c").env("LANG", "xx").env_remove("HOME")).await;
+    let seen = String::from_utf8(seen).unwrap();
+    let names: Vec<_> = seen.lines().map(|line| line.split_once('=').unwrap().0).collect();
+    assert!(
+        seen.lines().any(|line| line == "MINE=a=b c") && seen.lines().any(|line| line == "LANG=xx"),
+        "{seen}"
+    );
+    // Cargo sets this one for every test.
+    assert!(
+        std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !names.contains(&"CARGO_MANIFEST_DIR"),
+        "{seen}"
+    );
+    assert!(names.contains(&"PATH") && !names.contains(&"HOME"), "{seen}");
+}
+
+#[tokio::test]
+async fn named_variables_and_the_whole_environment_pass_on_demand() {
+    // P-2
+    for command in [
+        Command::new("env").pass_env("CARGO_MANIFEST_DIR"),
+        Command::new("env").inherit_env(true).wiring(Wiring::Pipes),
+    ] {
+        let seen = String::from_utf8(output(command).await).unwrap();
+        assert!(seen.contains("CARGO_MANIFEST_DIR="), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_arrive_as_they_are() {
+    // P-1
+    let odd = OsString::from_vec(b"\xff\xfe".to_vec());
+    let args = ["a b".into(), OsString::new(), "$HOME 'x' \"y\" *".into(), odd, "new\nline".into()];
+    let out = output(Command::new("printf").arg("%s\\0").args(args.clone())).await;
+    let seen: Vec<_> = out.split(|byte| *byte == 0).collect();
+    let mut expected: Vec<_> = args.iter().map(|arg| arg.as_bytes()).collect();
+    expected.push(b"");
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn the_program_sees_the_name_it_was_called_by_and_its_directory() {
+    // P-1
+    let out = output(Command::new("sh").args(["-c", "echo $0; pwd"]).cwd("/usr")).await;
+    assert_eq!(String::from_utf8(out).unwrap(), "sh\n/usr\n");
+    // A relative program is relative to that directory, and so are relative entries of its PATH.
+    let out = output(Command::new("bin/pwd").cwd("/usr")).await;
+    assert_eq!(out, b"/usr\n");
+    let out = output(Command::new("pwd").cwd("/usr").env("PATH", "bin")).await;
+    assert_eq!(out, b"/usr\n");
+}
