@@ -1,0 +1,269 @@
+//! The calling half of a [`Peer`]: calls and notifications.
+//!
+//! A call takes a place among those in flight, writes its frame into the thread's scratch, takes room in the outbox,
+//! enters the table, and only then puts the frame: an answer can never come before its entry. Waiting for a place or
+//! for room ends at the call's deadline; waiting for the answer ends through the table.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::{
+    sync::{TryAcquireError, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use crate::rpc::{
+    CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout, decode,
+    encode::{self, Scratch},
+    link::{Link, lock},
+    outbox::Put,
+    pending::{Answer, Failure},
+};
+
+impl Peer {
+    /// Calls `M` and waits for its output, at most as long as its timeout.
+    ///
+    /// # Errors
+    /// See [`CallError`]. Dropping the future cancels the call.
+    pub async fn call<M: Method>(&self, params: &M::Params) -> Result<M::Output, CallError> {
+        self.call_with::<M>(params, CallOptions::default()).await
+    }
+
+    /// [`call`](Peer::call) with options.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_with<M: Method>(
+        &self,
+        params: &M::Params,
+        mut options: CallOptions,
+    ) -> Result<M::Output, CallError> {
+        options.timeout = options.timeout.or(M::TIMEOUT);
+        let result = self.link().call(M::NAME, params, options).await?;
+        decode::value(&result)
+            .map_err(|reason| CallError::InvalidResult { method: M::NAME.to_owned(), reason })
+    }
+
+    /// Calls a method by name with anything that can be serialised; the result stays raw.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        options: impl Into<CallOptions>,
+    ) -> Result<Box<RawValue>, CallError> {
+        self.link().call(method, params, options.into()).await
+    }
+
+    /// Sends a notification; waits for room, at most as long as the peer's timeout.
+    ///
+    /// # Errors
+    /// When it cannot be serialised, there is no room in time, or the channel has ended. It was not sent then.
+    pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), CallError> {
+        self.notify_value(N::NAME, params).await
+    }
+
+    /// [`notify`](Peer::notify) by name.
+    ///
+    /// # Errors
+    /// As [`notify`](Peer::notify).
+    pub async fn notify_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<(), CallError> {
+        let link = self.link();
+        let frame = {
+            let mut frame = Scratch::take();
+            encode_request(&mut frame, None, method, params)?;
+            match link.outbox.try_room(&frame) {
+                Ok(room) => return link.sent(method, link.outbox.put(room, &frame)),
+                Err(_) => frame.into_vec(),
+            }
+        };
+        let deadline = Deadline::of(method, link.config.timeout)?;
+        let room = deadline.bound(link.outbox.room(&frame)).await;
+        let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
+        link.sent(method, link.outbox.put(room, &frame))
+    }
+
+    /// Sends a notification if there is room now. `Ok(false)`: there was none; it was dropped and counted (C-5).
+    ///
+    /// # Errors
+    /// When it cannot be serialised or the channel has ended.
+    pub fn try_notify<N: Notification>(&self, params: &N::Params) -> Result<bool, CallError> {
+        self.try_notify_value(N::NAME, params)
+    }
+
+    /// [`try_notify`](Peer::try_notify) by name.
+    ///
+    /// # Errors
+    /// As [`try_notify`](Peer::try_notify).
+    pub fn try_notify_value<P: Serialize + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<bool, CallError> {
+        let link = self.link();
+        let mut frame = Scratch::take();
+        encode_request(&mut frame, None, method, params)?;
+        match link.outbox.try_room(&frame) {
+            Ok(room) => link.sent(method, link.outbox.put(room, &frame)).map(|()| true),
+            Err(_) => {
+                link.counters.dropped_notifications.one();
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Link {
+    async fn call<P: Serialize + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        options: CallOptions,
+    ) -> Result<Box<RawValue>, CallError> {
+        if !options.unannounced && self.announced.get().is_some_and(|announced| !announced.contains(method)) {
+            return Err(CallError::MethodNotSupported { method: method.to_owned() });
+        }
+        let deadline = Deadline::of(
+            method,
+            match options.timeout {
+                Timeout::Default => self.config.timeout,
+                Timeout::After(after) => Some(after),
+                Timeout::Never => None,
+            },
+        )?;
+        let place = match self.in_flight.try_acquire() {
+            Ok(place) => Ok(place),
+            Err(TryAcquireError::Closed) => Err(TryAcquireError::Closed),
+            Err(TryAcquireError::NoPermits) => match deadline.bound(self.in_flight.acquire()).await {
+                Some(place) => place.map_err(|_| TryAcquireError::Closed),
+                None => return Err(deadline.error(method, Outcome::NotSent)),
+            },
+        };
+        let Ok(_place) = place else { return Err(self.closed_error(method, Outcome::NotSent)) };
+
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        let mut entry = Entry { link: self, id, open: true };
+        let waiting = {
+            let mut frame = Scratch::take();
+            encode_request(&mut frame, Some(id), method, params)?;
+            match self.outbox.try_room(&frame) {
+                Ok(room) => {
+                    self.enter(method, id, answer, deadline.at)?;
+                    Ok(self.outbox.put(room, &frame))
+                }
+                Err(_) => Err((answer, frame.into_vec())),
+            }
+        };
+        let put = match waiting {
+            Ok(put) => put,
+            Err((answer, frame)) => {
+                let room = deadline.bound(self.outbox.room(&frame)).await;
+                let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
+                self.enter(method, id, answer, deadline.at)?;
+                self.outbox.put(room, &frame)
+            }
+        };
+        if put == Put::Closed && !self.is_closed() {
+            // The writer was closed on its own; there will be no answer to what was not sent.
+            lock(&self.pending).withdraw(id);
+            entry.open = false;
+            return Err(self.closed_error(method, Outcome::NotSent));
+        }
+        let answer: Answer = answered.await.unwrap_or(Err(Failure::Closed));
+        entry.open = false;
+        answer.map_err(|failure| match failure {
+            Failure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
+            Failure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
+            Failure::Timeout => {
+                let sent = matches!(put, Put::At(_));
+                deadline.error(method, if sent { Outcome::Unknown } else { Outcome::NotSent })
+            }
+            Failure::Closed => self.closed_error(method, self.outcome_of(put)),
+        })
+    }
+
+    fn enter(
+        &self,
+        method: &str,
+        id: u64,
+        answer: oneshot::Sender<Answer>,
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError> {
+        let entered = lock(&self.pending).insert(id, answer, deadline);
+        match entered {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.rearm.notify_one();
+                Ok(())
+            }
+            Err(_) => Err(self.closed_error(method, Outcome::NotSent)),
+        }
+    }
+
+    fn sent(&self, method: &str, put: Put) -> Result<(), CallError> {
+        match put {
+            Put::At(_) => Ok(()),
+            Put::Held | Put::Closed => Err(self.closed_error(method, Outcome::NotSent)),
+        }
+    }
+}
+
+/// A call's place in the table. Dropped before the answer, it abandons the call.
+struct Entry<'a> {
+    link: &'a Link,
+    id: u64,
+    open: bool,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if self.open && lock(&self.link.pending).abandon(self.id) {
+            self.link.send_cancel(self.id);
+        }
+    }
+}
+
+/// When a call times out, and after how long that is.
+struct Deadline {
+    after: Option<Duration>,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn of(method: &str, after: Option<Duration>) -> Result<Deadline, CallError> {
+        if after == Some(Duration::ZERO) {
+            return Err(CallError::ZeroTimeout { method: method.to_owned() });
+        }
+        // A deadline too far away for the clock is none.
+        Ok(Deadline { after, at: after.and_then(|after| Instant::now().checked_add(after)) })
+    }
+
+    async fn bound<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        match self.at {
+            Some(at) => timeout_at(at, wait).await.ok(),
+            None => Some(wait.await),
+        }
+    }
+
+    fn error(&self, method: &str, outcome: Outcome) -> CallError {
+        CallError::Timeout { method: method.to_owned(), after: self.after.unwrap_or_default(), outcome }
+    }
+}
+
+fn encode_request<P: Serialize + ?Sized>(
+    frame: &mut Vec<u8>,
+    id: Option<u64>,
+    method: &str,
+    params: &P,
+) -> Result<(), CallError> {
+    encode::request(frame, id, method, params)
+        .map_err(|error| CallError::InvalidParams { method: method.to_owned(), reason: error.to_string() })
+}

@@ -1,0 +1,34 @@
+//! The task that lets calls time out.
+//!
+//! One timer per peer instead of one per call: it sleeps until the earliest deadline and is woken when a call brings
+//! an earlier one. Calls mostly share one timeout, so that happens about once per timeout.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::rpc::{
+    link::{Link, lock},
+    pending::Failure,
+};
+
+pub(crate) async fn keep_deadlines(link: Arc<Link>) {
+    loop {
+        let next = lock(&link.pending).next_deadline();
+        let Some(next) = next else {
+            link.rearm.notified().await;
+            continue;
+        };
+        tokio::select! {
+            biased;
+            () = link.rearm.notified() => continue,
+            () = sleep_until(next) => {}
+        }
+        let expired = lock(&link.pending).expire(Instant::now());
+        for (id, answer) in expired {
+            // First the answer: the caller must not wait for the other side in any way.
+            let _ = answer.send(Err(Failure::Timeout));
+            link.send_cancel(id);
+        }
+    }
+}

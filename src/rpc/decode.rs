@@ -1,0 +1,27 @@
+//! Reads raw values as types, naming the field that does not fit.
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// Reads a value. The error names the path of the field and serde's reason; the path is looked for only when reading
+/// fails, so that success costs nothing extra.
+pub(crate) fn value<T: DeserializeOwned>(raw: &RawValue) -> Result<T, String> {
+    serde_json::from_str(raw.get()).map_err(|error| {
+        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            Err(traced) => format!("at `{}`: {}", traced.path(), traced.inner()),
+            Ok(_) => error.to_string(),
+        }
+    })
+}
+
+/// Reads params. Absent ones are what the type makes of `null`, else of an empty object or array.
+pub(crate) fn params<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, String> {
+    match raw {
+        Some(raw) => value(raw),
+        None => serde_json::from_str("null")
+            .or_else(|_| serde_json::from_str("{}"))
+            .or_else(|_| serde_json::from_str("[]"))
+            .map_err(|_| "at `.`: there are none".to_owned()),
+    }
+}

@@ -1,0 +1,155 @@
+//! Writes messages as JSON, into a buffer that each thread keeps: [`Scratch`].
+//!
+//! Serialising runs code of the user's, so it happens before any lock is taken. Line breaks and U+2028/U+2029 never
+//! leave raw (C-13): both can only stand where a blank or an escape means the same.
+
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::rpc::{RequestId, RpcError};
+
+/// A larger buffer is not kept.
+pub(crate) const KEEP_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The thread's buffer, empty; goes back when dropped. Nested use gets a new one.
+#[derive(Debug)]
+pub(crate) struct Scratch(Vec<u8>);
+
+impl Scratch {
+    pub(crate) fn take() -> Scratch {
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
+        Scratch(bytes)
+    }
+
+    /// The bytes to keep.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if (1..=KEEP_BYTES).contains(&self.0.capacity()) {
+            // The slot is gone while its thread ends; the buffer is then simply freed.
+            let _ = SCRATCH.try_with(|slot| slot.set(std::mem::take(&mut self.0)));
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+/// A request, or a notification when there is no id.
+pub(crate) fn request<P: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    id: Option<u64>,
+    method: &str,
+    params: &P,
+) -> Result<(), serde_json::Error> {
+    let begin = out.len();
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","#);
+    if let Some(id) = id {
+        out.extend_from_slice(br#""id":"#);
+        serde_json::to_writer(&mut *out, &id)?;
+        out.push(b',');
+    }
+    out.extend_from_slice(br#""method":"#);
+    serde_json::to_writer(&mut *out, method)?;
+    let before = out.len();
+    out.extend_from_slice(br#","params":"#);
+    let start = out.len();
+    serde_json::to_writer(&mut *out, params)?;
+    if &out[start..] == b"null" {
+        out.truncate(before);
+    }
+    out.push(b'}');
+    flatten(out, begin);
+    Ok(())
+}
+
+/// A response.
+pub(crate) fn response(out: &mut Vec<u8>, id: &RequestId, result: &Result<Box<RawValue>, RpcError>) {
+    let begin = out.len();
+    if write_response(out, id, result).is_err() {
+        // Nothing in it can fail to be written to memory; if it did, the other side still gets an answer.
+        out.truncate(begin);
+        out.extend_from_slice(
+            br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal error"}}"#,
+        );
+    }
+    flatten(out, begin);
+}
+
+fn write_response(
+    out: &mut Vec<u8>,
+    id: &RequestId,
+    result: &Result<Box<RawValue>, RpcError>,
+) -> Result<(), serde_json::Error> {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    serde_json::to_writer(&mut *out, id)?;
+    match result {
+        Ok(result) => {
+            out.extend_from_slice(br#","result":"#);
+            out.extend_from_slice(result.get().as_bytes());
+        }
+        Err(error) => {
+            out.extend_from_slice(br#","error":"#);
+            serde_json::to_writer(&mut *out, error)?;
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Replaces raw line breaks (blanks between tokens of a raw value) and escapes U+2028 and U+2029.
+fn flatten(out: &mut Vec<u8>, from: usize) {
+    let mut at = from;
+    while let Some(found) = memchr::memchr3(b'\n', b'\r', 0xE2, &out[at..]) {
+        at += found;
+        match out[at..] {
+            [b'\n' | b'\r', ..] => out[at] = b' ',
+            [_, 0x80, 0xA8 | 0xA9, ..] => return escape(out, at),
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The rest of [`flatten`] from the first separator on; moves each byte once, however many there are.
+fn escape(out: &mut Vec<u8>, from: usize) {
+    let tail = out.split_off(from);
+    let mut rest = &tail[..];
+    while let Some(at) = memchr::memchr3(b'\n', b'\r', 0xE2, rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let (written, used): (&[u8], usize) = match rest {
+            [b'\n' | b'\r', ..] => (b" ", 1),
+            [_, 0x80, 0xA8, ..] => (b"\\u2028", 3),
+            [_, 0x80, 0xA9, ..] => (b"\\u2029", 3),
+            other => (&other[..1], 1),
+        };
+        out.extend_from_slice(written);
+        rest = &rest[used..];
+    }
+    out.extend_from_slice(rest);
+}

@@ -1,0 +1,219 @@
+//! What can go wrong with a call: [`CallError`], [`RpcError`] and the [`Outcome`] that says what is known of it.
+//!
+//! Plain data, owned by whoever made the call. It knows nothing of tasks and streams.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{exit::Exit, rpc::Closed, vocabulary::State};
+
+/// Error codes that JSON-RPC 2.0 itself defines (section 5.1), and the one this crate adds for overload.
+pub mod codes {
+    /// The text is not JSON; answered with a null id.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// The JSON is not a request.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// There is no such method.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// The parameters do not fit the method.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// The handler failed without an answer of its own: it panicked, or its output could not be serialised.
+    pub const INTERNAL_ERROR: i64 = -32603;
+    /// Too many requests are waiting for a handler; nothing was done.
+    pub const OVERLOADED: i64 = -32000;
+}
+
+/// The error object of a JSON-RPC response, in either direction.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message} (code {code})")]
+pub struct RpcError {
+    /// The code: one of [`codes`], or one of the application's.
+    pub code: i64,
+    /// A short sentence.
+    #[serde(default)]
+    pub message: String,
+    /// Anything else the answering side wanted to say, as it wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+}
+
+impl RpcError {
+    /// An error without data.
+    pub fn new(code: i64, message: impl Into<String>) -> RpcError {
+        RpcError { code, message: message.into(), data: None }
+    }
+
+    /// The same error with data. Data that cannot be serialised is left out.
+    #[must_use]
+    pub fn with_data(mut self, data: &impl Serialize) -> RpcError {
+        self.data = serde_json::value::to_raw_value(data).ok();
+        self
+    }
+
+    /// −32601 for the method that was asked for.
+    pub fn method_not_found(method: &str) -> RpcError {
+        RpcError::new(codes::METHOD_NOT_FOUND, format!("method `{method}` not found"))
+    }
+
+    /// −32602 with the reason.
+    pub fn invalid_params(reason: impl fmt::Display) -> RpcError {
+        RpcError::new(codes::INVALID_PARAMS, format!("invalid params: {reason}"))
+    }
+
+    /// −32603 with the reason.
+    pub fn internal(reason: impl fmt::Display) -> RpcError {
+        RpcError::new(codes::INTERNAL_ERROR, format!("internal error: {reason}"))
+    }
+}
+
+/// What the owner of a peer knows about the process behind it when it closes the peer for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// How the process ended.
+    pub exit: Exit,
+    /// The last lines it wrote to stderr.
+    pub stderr_tail: String,
+}
+
+/// What is known of a failed call's effect (C-12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// No byte of it has left this process: sending it again is safe.
+    NotSent,
+    /// It was handed to the channel and not answered: it may have been carried out.
+    Unknown,
+    /// The other side answered.
+    Failed,
+}
+
+/// Why a call did not return its output. Every call is answered exactly once, by its output or by one of these (C-4).
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The other side answered with an error.
+    #[error("`{method}` failed: {error}")]
+    Remote {
+        /// The method called.
+        method: String,
+        /// The error object, as it came.
+        error: RpcError,
+    },
+    /// There was no answer in time, or no room to send the call (then the outcome is [`Outcome::NotSent`]).
+    #[error("`{method}` was not answered within {after:?}")]
+    Timeout {
+        /// The method called.
+        method: String,
+        /// The timeout that applied.
+        after: Duration,
+        /// What is known of the effect.
+        outcome: Outcome,
+    },
+    /// The process behind the peer has ended.
+    #[error("`{method}` was lost with its worker: {}", .lost.exit)]
+    WorkerLost {
+        /// The method called.
+        method: String,
+        /// The exit and the tail of stderr, shared by all calls that were lost together.
+        lost: Arc<Lost>,
+        /// What is known of the effect.
+        outcome: Outcome,
+    },
+    /// The channel has ended, and nobody knows of a process behind it.
+    #[error("`{method}` was not answered: the channel is closed ({reason})")]
+    Closed {
+        /// The method called.
+        method: String,
+        /// Why it is closed.
+        reason: Closed,
+        /// What is known of the effect.
+        outcome: Outcome,
+    },
+    /// There is no live incarnation to call right now.
+    #[error("`{method}` was not sent: the worker is {state}{}", .retry_after.map(|d| format!(", retry after {d:?}")).unwrap_or_default())]
+    Unavailable {
+        /// The method called.
+        method: String,
+        /// What the worker is doing instead.
+        state: State,
+        /// When an incarnation may be there, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// Misuse: the parameters cannot be written as JSON.
+    #[error("the params of `{method}` cannot be serialised: {reason}")]
+    InvalidParams {
+        /// The method called.
+        method: String,
+        /// Serde's message.
+        reason: String,
+    },
+    /// The other side answered with something that is not the method's output.
+    #[error("the result of `{method}` is not as declared: {reason}")]
+    InvalidResult {
+        /// The method called.
+        method: String,
+        /// Serde's message, with the path of the field.
+        reason: String,
+    },
+    /// Misuse: a timeout of zero. To call without a timeout there is [`Timeout::Never`](crate::rpc::Timeout::Never).
+    #[error("`{method}` was called with a timeout of zero; use `Timeout::Never` for no timeout")]
+    ZeroTimeout {
+        /// The method called.
+        method: String,
+    },
+    /// The other side did not announce this method in its handshake, so it was not sent.
+    #[error("method `{method}` is not supported by the worker")]
+    MethodNotSupported {
+        /// The method called.
+        method: String,
+    },
+}
+
+impl CallError {
+    /// What is known of the call's effect.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            CallError::Remote { .. } | CallError::InvalidResult { .. } => Outcome::Failed,
+            CallError::Timeout { outcome, .. }
+            | CallError::WorkerLost { outcome, .. }
+            | CallError::Closed { outcome, .. } => *outcome,
+            CallError::Unavailable { .. }
+            | CallError::InvalidParams { .. }
+            | CallError::ZeroTimeout { .. }
+            | CallError::MethodNotSupported { .. } => Outcome::NotSent,
+        }
+    }
+
+    /// Whether the call itself was wrong, so that it fails however often it is made.
+    pub fn is_misuse(&self) -> bool {
+        matches!(
+            self,
+            CallError::InvalidParams { .. }
+                | CallError::ZeroTimeout { .. }
+                | CallError::MethodNotSupported { .. }
+        )
+    }
+
+    /// Whether the same call can safely be sent again: it had no effect and may work next time.
+    pub fn is_retryable(&self) -> bool {
+        self.outcome() == Outcome::NotSent && !self.is_misuse()
+    }
+
+    /// The exit of the worker, if that is what the call failed of.
+    pub fn exit(&self) -> Option<&Exit> {
+        match self {
+            CallError::WorkerLost { lost, .. } => Some(&lost.exit),
+            _ => None,
+        }
+    }
+
+    /// The error object of the other side, if it answered with one.
+    pub fn remote(&self) -> Option<&RpcError> {
+        match self {
+            CallError::Remote { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The side of a peer that answers: [`Handler`] and the [`Context`] of one request or notification.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use crate::{
+    id::{Incarnation, Path},
+    rpc::{Peer, RequestId, RpcError, latch::Latch, peer::Inner},
+};
+
+/// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a request. Runs beside other requests (up to `max_handlers`) and never delays reading or writing. A
+    /// panic is answered with −32603. The future is dropped at its next await point when the peer is closed; when the
+    /// other side cancels the request, only [`Context::cancelled`] tells.
+    async fn request(
+        &self,
+        cx: Context,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError>;
+
+    /// Takes a notification. Called by the reader itself, in order of arrival and before any response that follows,
+    /// so it must not block: whatever takes time goes into a channel or a task.
+    fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>);
+}
+
+/// Who asks, and whether they still want to know.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Context {
+    /// Where the other side is in the tree.
+    pub path: Path,
+    /// Which life of it this is. A reply never reaches another one.
+    pub incarnation: Incarnation,
+    /// The id of the request; `None` for a notification.
+    pub request: Option<RequestId>,
+    pub(crate) cancel: Option<Arc<Latch>>,
+    pub(crate) peer: Weak<Inner>,
+}
+
+impl Context {
+    /// Returns when the other side has cancelled the request; never for a notification.
+    pub async fn cancelled(&self) {
+        match &self.cancel {
+            Some(latch) => latch.wait().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the other side has cancelled the request.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|latch| latch.is_set())
+    }
+
+    /// The peer that the request came in through, to call or notify the other side; `None` when nobody holds it any
+    /// more. A handler that keeps the peer keeps the channel open.
+    pub fn peer(&self) -> Option<Peer> {
+        Peer::from_weak(&self.peer)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("path", &self.path)
+            .field("incarnation", &self.incarnation)
+            .field("request", &self.request)
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers every request with −32601 and ignores notifications.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHandler;
+
+#[async_trait]
+impl Handler for NoHandler {
+    async fn request(
+        &self,
+        _: Context,
+        method: &str,
+        _: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError> {
+        Err(RpcError::method_not_found(method))
+    }
+
+    fn notification(&self, _: Context, _: &str, _: Option<&RawValue>) {}
+}

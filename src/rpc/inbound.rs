@@ -1,0 +1,301 @@
+//! What the reader does with a frame: [`Inbound`].
+//!
+//! Responses wake their callers, notifications are delivered in place, requests run as tasks, at most `max_handlers`
+//! of them; further ones queue, and past that they are answered at once (C-6). Held by the reader and the handler
+//! tasks, so that the handler goes when they do.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
+    task::Poll,
+};
+
+use serde_json::value::RawValue;
+
+use crate::rpc::{
+    Closed, Context, Handler, RequestId, RpcError,
+    batch::Batch,
+    codes, encode,
+    latch::Latch,
+    link::{Link, lock},
+    message::{self, Body, Message, Text},
+    noise::NoiseLog,
+    peer::Inner,
+    pending::{Answer, Failure, Settled},
+    reader::handle_noise,
+};
+
+pub(crate) struct Inbound {
+    link: Arc<Link>,
+    handler: Arc<dyn Handler>,
+    peer: Weak<Inner>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    running: usize,
+    waiting: VecDeque<Job>,
+    bytes: usize,
+    /// Open requests that the other side may cancel; looked up by id only, so that its order decides nothing.
+    cancels: HashMap<RequestId, Arc<Latch>>,
+}
+
+/// One request, with the values it owns while it waits and runs.
+struct Job {
+    id: RequestId,
+    method: String,
+    params: Option<Box<RawValue>>,
+    batch: Option<Arc<Batch>>,
+    cancel: Option<Arc<Latch>>,
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        self.method.len() + self.params.as_ref().map_or(0, |params| params.get().len())
+    }
+}
+
+impl Inbound {
+    pub(crate) fn new(link: Arc<Link>, handler: Arc<dyn Handler>, peer: Weak<Inner>) -> Inbound {
+        Inbound { link, handler, peer, queue: Mutex::default() }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Handles one frame. `false` when the channel has ended and the rest must not be read.
+    pub(crate) fn accept(self: &Arc<Self>, frame: &[u8], noise: &mut NoiseLog) -> bool {
+        match message::read(frame) {
+            Text::One(message) => self.message(message, None),
+            Text::Batch(parts) if parts.is_empty() => {
+                self.refuse(RequestId::Null, codes::INVALID_REQUEST, "invalid request: an empty batch", None);
+            }
+            Text::Batch(parts) => {
+                let batch = Batch::new();
+                for part in parts {
+                    self.message(message::read_part(part), Some(&batch));
+                }
+                if let Some(frame) = batch.release() {
+                    self.link.send_now(&frame);
+                }
+            }
+            Text::Broken(reason) => {
+                self.refuse(RequestId::Null, codes::PARSE_ERROR, &format!("parse error: {reason}"), None);
+            }
+            Text::Noise => return handle_noise(&self.link, noise, frame),
+        }
+        // A channel that has ended because the other side does not read any more is still read.
+        !matches!(
+            self.link.channel_end(),
+            Some(Closed::Violation { .. } | Closed::LimitExceeded { .. } | Closed::Requested)
+        )
+    }
+
+    fn message(self: &Arc<Self>, message: Message<'_>, batch: Option<&Arc<Batch>>) {
+        match message {
+            Message::Request { id, method, params } => self.request(id, &method, params, batch),
+            Message::Notification { method, params } => self.notification(&method, params),
+            Message::Response { id, body } => self.response(&id, &body),
+            Message::Invalid { id, reason } => {
+                self.refuse(id, codes::INVALID_REQUEST, &format!("invalid request: {reason}"), batch);
+            }
+        }
+    }
+
+    fn response(&self, id: &RequestId, body: &Body<'_>) {
+        let counters = &self.link.counters;
+        let number = match id {
+            RequestId::Number(number) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        let settled = number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number));
+        match settled {
+            Settled::Waiting(caller) => {
+                let answer: Answer = match body {
+                    Body::Result(result) => Ok((*result).to_owned()),
+                    Body::Nothing => Ok(RawValue::NULL.to_owned()),
+                    Body::Error(error) => Err(match serde_json::from_str::<RpcError>(error.get()) {
+                        Ok(error) => Failure::Remote(error),
+                        Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
+                    }),
+                };
+                // The caller may have gone this very moment.
+                let _ = caller.send(answer);
+            }
+            Settled::Late => counters.late_replies.one(),
+            Settled::Unknown => {
+                let path = &self.link.config.path;
+                match body {
+                    Body::Error(error) if *id == RequestId::Null => {
+                        counters.complaints.one();
+                        let error: Cow<'_, str> = error.get().chars().take(200).collect();
+                        tracing::debug!(%path, "the other side could not read a message: {error}");
+                    }
+                    _ => {
+                        counters.unknown_replies.one();
+                        tracing::debug!(%path, "an answer to the unknown id {id}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn notification(&self, method: &str, params: Option<&RawValue>) {
+        if let Some(id) = self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params)) {
+            let cancel = lock(&self.queue).cancels.get(&id).cloned();
+            if let Some(cancel) = cancel {
+                cancel.set();
+            }
+            return;
+        }
+        let cx = self.context(None, None);
+        let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
+        if delivered.is_err() {
+            self.link.counters.panics.one();
+            tracing::error!(path = %self.link.config.path, "the handler of notification `{method}` panicked");
+        }
+    }
+
+    fn request(
+        self: &Arc<Self>,
+        id: RequestId,
+        method: &str,
+        params: Option<&RawValue>,
+        batch: Option<&Arc<Batch>>,
+    ) {
+        let config = &self.link.config;
+        let cost = method.len() + params.map_or(0, |params| params.get().len());
+        let run = {
+            let mut queue = lock(&self.queue);
+            let run = queue.running < config.max_handlers.max(1);
+            if !run
+                && (queue.waiting.len() >= config.max_queued_requests
+                    || queue.bytes + cost > config.max_queued_request_bytes)
+            {
+                drop(queue);
+                self.link.counters.overloaded.one();
+                return self.refuse(
+                    id,
+                    codes::OVERLOADED,
+                    "overloaded: too many requests are waiting",
+                    batch,
+                );
+            }
+            let cancel = config.incoming_cancel.is_some().then(|| {
+                let latch = Arc::new(Latch::default());
+                queue.cancels.insert(id.clone(), latch.clone());
+                latch
+            });
+            let (method, params) = (method.to_owned(), params.map(ToOwned::to_owned));
+            let batch = batch.cloned().inspect(|batch| batch.expect());
+            let job = Job { id, method, params, batch, cancel };
+            self.link.requests_open.fetch_add(1, Ordering::Relaxed);
+            if run {
+                queue.running += 1;
+                Some(job)
+            } else {
+                queue.bytes += cost;
+                queue.waiting.push_back(job);
+                None
+            }
+        };
+        let Some(job) = run else { return };
+        let mut handlers = lock(&self.link.handlers);
+        while handlers.try_join_next().is_some() {}
+        if !self.link.is_closed() {
+            handlers.spawn(self.clone().work(job));
+        }
+    }
+
+    /// Answers one request and then those that wait, until none does.
+    async fn work(self: Arc<Self>, mut job: Job) {
+        loop {
+            self.answer(&job).await;
+            if self.link.requests_open.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.link.requests_done.notify_waiters();
+            }
+            let mut queue = lock(&self.queue);
+            // Unless a second request with the same id has taken its place.
+            if job.cancel.as_ref().is_some_and(|cancel| {
+                queue.cancels.get(&job.id).is_some_and(|current| Arc::ptr_eq(current, cancel))
+            }) {
+                queue.cancels.remove(&job.id);
+            }
+            match queue.waiting.pop_front() {
+                Some(next) => {
+                    queue.bytes -= next.bytes();
+                    job = next;
+                }
+                None => {
+                    queue.running -= 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, job: &Job) {
+        let result = {
+            let cx = self.context(Some(job.id.clone()), job.cancel.clone());
+            let mut handling =
+                std::pin::pin!(async { self.handler.request(cx, &job.method, job.params.as_deref()).await });
+            let caught = std::future::poll_fn(|task| {
+                match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(task))) {
+                    Ok(poll) => poll.map(Some),
+                    Err(_) => Poll::Ready(None),
+                }
+            });
+            caught.await.unwrap_or_else(|| {
+                self.link.counters.panics.one();
+                tracing::error!(path = %self.link.config.path, "the handler of `{}` panicked", job.method);
+                Err(RpcError::internal("the handler panicked"))
+            })
+        };
+        let mut frame = encode::Scratch::take();
+        encode::response(&mut frame, &job.id, &result);
+        let frame = match &job.batch {
+            None => {
+                if let Ok(room) = self.link.outbox.try_room(&frame) {
+                    self.link.outbox.put(room, &frame);
+                    return;
+                }
+                frame.into_vec()
+            }
+            Some(batch) => match batch.add(&frame) {
+                Some(frame) => frame,
+                None => return,
+            },
+        };
+        // A handler that waits for room keeps its place among those that run: that is the back-pressure.
+        let room = self.link.outbox.room(&frame).await;
+        self.link.outbox.put(room, &frame);
+    }
+
+    /// Answers without a handler, and without waiting.
+    fn refuse(&self, id: RequestId, code: i64, message: &str, batch: Option<&Arc<Batch>>) {
+        if code != codes::OVERLOADED {
+            self.link.counters.invalid_frames.one();
+        }
+        let mut frame = encode::Scratch::take();
+        encode::response(&mut frame, &id, &Err(RpcError::new(code, message)));
+        match batch {
+            None => self.link.send_now(&frame),
+            Some(batch) => batch.push(&frame),
+        }
+    }
+
+    fn context(&self, request: Option<RequestId>, cancel: Option<Arc<Latch>>) -> Context {
+        let config = &self.link.config;
+        Context {
+            path: config.path.clone(),
+            incarnation: config.incarnation,
+            request,
+            cancel,
+            peer: self.peer.clone(),
+        }
+    }
+}

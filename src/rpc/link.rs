@@ -1,0 +1,195 @@
+//! What the parts of one peer share: [`Link`].
+//!
+//! Handles, reader, writer, timekeeper and handlers all hold it; it holds none of them except as something to abort.
+//! Two locks, never held together: the pending calls, and the bytes to write. It has two ends: the *channel's* end
+//! (the first cause, kept for [`Peer::closed`](crate::rpc::Peer::closed)), and the *callers'* end, which answers all
+//! open and later calls. They coincide unless the owner asked to hold pending calls.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    },
+};
+
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::{AbortHandle, JoinSet},
+};
+
+use crate::rpc::{
+    CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId, encode,
+    latch::Latch,
+    outbox::{Outbox, Put},
+    pending::{Failure, Pending},
+    stats::Counters,
+};
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) config: PeerConfig,
+    pub(crate) pending: Mutex<Pending>,
+    pub(crate) outbox: Outbox,
+    pub(crate) in_flight: Semaphore,
+    pub(crate) next_id: AtomicU64,
+    /// A call has an earlier deadline than all others.
+    pub(crate) rearm: Notify,
+    pub(crate) counters: Counters,
+    /// Requests that run or wait for a handler, and a poke whenever there are none.
+    pub(crate) requests_open: AtomicUsize,
+    pub(crate) requests_done: Notify,
+    pub(crate) stall_armed: AtomicBool,
+    pub(crate) announced: OnceLock<HashSet<String>>,
+    pub(crate) reader_done: Latch,
+    pub(crate) writer_done: Latch,
+    pub(crate) handlers: Mutex<JoinSet<()>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+    channel_end: OnceLock<Closed>,
+    channel_ended: Latch,
+    ending: OnceLock<Ending>,
+}
+
+impl Link {
+    pub(crate) fn new(config: PeerConfig) -> Link {
+        Link {
+            outbox: Outbox::new(config.framing, config.max_queued_bytes),
+            in_flight: Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            pending: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            rearm: Notify::new(),
+            counters: Counters::default(),
+            requests_open: AtomicUsize::new(0),
+            requests_done: Notify::new(),
+            stall_armed: AtomicBool::new(true),
+            announced: OnceLock::new(),
+            reader_done: Latch::default(),
+            writer_done: Latch::default(),
+            handlers: Mutex::default(),
+            tasks: Mutex::default(),
+            channel_end: OnceLock::new(),
+            channel_ended: Latch::default(),
+            ending: OnceLock::new(),
+            config,
+        }
+    }
+
+    /// The channel has ended; the first cause stays.
+    pub(crate) fn end(&self, cause: Closed) {
+        if self.channel_end.set(cause.clone()).is_err() {
+            return;
+        }
+        if self.config.hold_pending {
+            self.outbox.hold();
+            self.channel_ended.set();
+        } else {
+            self.close(Ending::Closed(cause));
+        }
+    }
+
+    /// Answers all open calls and every later one; ends all tasks. The first ending stays.
+    pub(crate) fn close(&self, ending: Ending) {
+        if self.ending.set(ending).is_err() {
+            return;
+        }
+        // No call can be entered after this, and each entered one is taken out exactly once: here, or before.
+        let open = lock(&self.pending).close();
+        self.in_flight.close();
+        self.outbox.close();
+        for answer in open {
+            // The caller may be gone.
+            let _ = answer.send(Err(Failure::Closed));
+        }
+        let _ = self.channel_end.set(Closed::Requested);
+        self.channel_ended.set();
+        for task in lock(&self.tasks).drain(..) {
+            task.abort();
+        }
+        lock(&self.handlers).abort_all();
+    }
+
+    /// Hands over the tasks to abort at the end.
+    pub(crate) fn adopt(&self, tasks: Vec<AbortHandle>) {
+        lock(&self.tasks).extend(tasks);
+        if self.ending.get().is_some() {
+            for task in lock(&self.tasks).drain(..) {
+                task.abort();
+            }
+        }
+    }
+
+    pub(crate) async fn ended(&self) -> Closed {
+        self.channel_ended.wait().await;
+        self.channel_end().unwrap_or(Closed::Requested)
+    }
+
+    pub(crate) fn channel_end(&self) -> Option<Closed> {
+        self.channel_end.get().cloned()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
+    /// The error of a call that the end of the channel has answered.
+    pub(crate) fn closed_error(&self, method: &str, outcome: Outcome) -> CallError {
+        let method = method.to_owned();
+        match self.ending.get() {
+            Some(Ending::Lost(lost)) => CallError::WorkerLost { method, lost: lost.clone(), outcome },
+            Some(Ending::Closed(reason)) => CallError::Closed { method, reason: reason.clone(), outcome },
+            None => {
+                let reason = self.channel_end().unwrap_or(Closed::Requested);
+                CallError::Closed { method, reason, outcome }
+            }
+        }
+    }
+
+    /// What is known of a call whose frame was put there.
+    pub(crate) fn outcome_of(&self, put: Put) -> Outcome {
+        if self.outbox.may_be_sent(put) { Outcome::Unknown } else { Outcome::NotSent }
+    }
+
+    /// Sends what cannot wait; a reserve that is used up ends the channel (C-6).
+    pub(crate) fn send_now(&self, body: &[u8]) {
+        if self.outbox.put_urgent(body).is_err() {
+            self.end(Closed::LimitExceeded { which: "queued replies" });
+        }
+    }
+
+    /// Tells the other side that nobody waits for this call any more (C-3). Best effort: without room it is left out.
+    pub(crate) fn send_cancel(&self, id: u64) {
+        let Some(hook) = &self.config.cancel else { return };
+        let Ok(id) = i64::try_from(id) else { return };
+        let Some((method, params)) = hook(&RequestId::Number(id)) else { return };
+        let mut frame = encode::Scratch::take();
+        if encode::request(&mut frame, None, &method, &params).is_ok() {
+            let _ = self.outbox.put_urgent(&frame);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> PeerStats {
+        use std::sync::atomic::Ordering::Relaxed;
+        let counters = &self.counters;
+        PeerStats {
+            in_flight: lock(&self.pending).len(),
+            bytes_queued: self.outbox.queued_bytes(),
+            requests_open: self.requests_open.load(Relaxed),
+            frames_in: counters.frames_in.get(),
+            frames_out: self.outbox.frames(),
+            bytes_in: counters.bytes_in.get(),
+            late_replies: counters.late_replies.get(),
+            unknown_replies: counters.unknown_replies.get(),
+            complaints: counters.complaints.get(),
+            dropped_notifications: counters.dropped_notifications.get(),
+            noise_lines: counters.noise_lines.get(),
+            invalid_frames: counters.invalid_frames.get(),
+            overloaded: counters.overloaded.get(),
+            panics: counters.panics.get(),
+        }
+    }
+}
+
+/// Locks; what is behind our locks is whole even if somebody panicked while holding one.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,171 @@
+//! One side of a JSON-RPC 2.0 channel: [`Peer`].
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::rpc::{
+    Closed, Ending, Handler, PeerConfig, PeerStats, deadlines::keep_deadlines, inbound::Inbound, link::Link,
+    reader::read_frames, writer::write_frames,
+};
+
+/// One side of a JSON-RPC 2.0 channel: calls the other side, and answers it through a [`Handler`].
+///
+/// Cheap to clone, usable from any task. Every call is answered exactly once. The channel ends when the other side
+/// closes it or breaks the protocol, when the owner calls [`close`](Peer::close), or when the last handle is dropped;
+/// then its tasks end and both streams are dropped.
+#[derive(Clone)]
+pub struct Peer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the handles hold together; its drop closes the channel.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) link: Arc<Link>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.link.close(Ending::Closed(Closed::Requested));
+    }
+}
+
+impl Peer {
+    /// Starts the peer's tasks on the current runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled, as [`tokio::spawn`] does.
+    pub fn spawn<R, W>(reader: R, writer: W, config: PeerConfig, handler: Arc<dyn Handler>) -> Peer
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let link = Arc::new(Link::new(config));
+        let inner = Arc::new(Inner { link: link.clone() });
+        let inbound = Arc::new(Inbound::new(link.clone(), handler, Arc::downgrade(&inner)));
+        let tasks = vec![
+            tokio::spawn(read_frames(inbound, reader)).abort_handle(),
+            tokio::spawn(write_frames(link.clone(), writer)).abort_handle(),
+            tokio::spawn(keep_deadlines(link.clone())).abort_handle(),
+        ];
+        link.adopt(tasks);
+        Peer { inner }
+    }
+
+    /// Two connected peers in memory, for tests and for workers in the same process.
+    pub fn memory_pair(a: (PeerConfig, Arc<dyn Handler>), b: (PeerConfig, Arc<dyn Handler>)) -> (Peer, Peer) {
+        const PIPE_BYTES: usize = 64 * 1024;
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        let (near_reader, near_writer) = tokio::io::split(near);
+        let (far_reader, far_writer) = tokio::io::split(far);
+        (Peer::spawn(near_reader, near_writer, a.0, a.1), Peer::spawn(far_reader, far_writer, b.0, b.1))
+    }
+
+    /// Waits for the end of the channel and says why it ended. With `hold_pending`, calls may still be open then.
+    pub async fn closed(&self) -> Closed {
+        self.link().ended().await
+    }
+
+    /// Why the channel has ended, if it has.
+    pub fn end(&self) -> Option<Closed> {
+        self.link().channel_end()
+    }
+
+    /// Waits until what the other side had sent before it ended has been read: until the end of the stream, or until
+    /// nothing came for `quiet`, at most `max` (C-4, P-8).
+    pub async fn drain(&self, quiet: Duration, max: Duration) {
+        let link = self.link();
+        let until_quiet = async {
+            loop {
+                let seen = link.counters.bytes_in.get();
+                tokio::select! {
+                    biased;
+                    () = link.reader_done.wait() => return,
+                    () = tokio::time::sleep(quiet) => {}
+                }
+                if link.counters.bytes_in.get() == seen {
+                    return;
+                }
+            }
+        };
+        // Either way it is over.
+        let _ = tokio::time::timeout(max, until_quiet).await;
+    }
+
+    /// Ends the peer: every open call, and every later one, is answered with `ending` at once; handlers are dropped;
+    /// both streams are dropped. The first ending stays.
+    pub fn close(&self, ending: impl Into<Ending>) {
+        self.link().close(ending.into());
+    }
+
+    /// Sends what is queued, then closes the stream to the other side. Nothing can be sent any more; answers to what
+    /// was sent are still read. Returns when the stream is closed, which takes as long as the other side takes to read.
+    pub async fn close_writer(&self) {
+        self.link().outbox.finish();
+        self.link().writer_done.wait().await;
+    }
+
+    /// Waits until no request of the other side is being handled.
+    pub async fn idle(&self) {
+        let link = self.link();
+        loop {
+            let done = link.requests_done.notified();
+            if link.requests_open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// From now on calls to other methods fail with `MethodNotSupported` without being sent (G-2). The first set
+    /// stays.
+    pub fn announce(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
+        let methods: HashSet<String> = methods.into_iter().map(Into::into).collect();
+        // A second handshake on one channel does not exist.
+        let _ = self.link().announced.set(methods);
+    }
+
+    /// Whether calls to this method are sent: it was announced, or nothing was.
+    pub fn supports(&self, method: &str) -> bool {
+        self.link().announced.get().is_none_or(|announced| announced.contains(method))
+    }
+
+    /// Whether a write without progress ends the channel (C-11). On at first; its owner turns it off outside `Ready`.
+    pub fn watch_writes(&self, on: bool) {
+        self.link().stall_armed.store(on, Ordering::Relaxed);
+    }
+
+    /// The figures of this moment.
+    pub fn stats(&self) -> PeerStats {
+        self.link().stats()
+    }
+
+    /// How the peer was configured.
+    pub fn config(&self) -> &PeerConfig {
+        &self.link().config
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.inner.link
+    }
+
+    pub(crate) fn from_weak(inner: &Weak<Inner>) -> Option<Peer> {
+        inner.upgrade().map(|inner| Peer { inner })
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("path", &self.config().path)
+            .field("incarnation", &self.config().incarnation)
+            .field("end", &self.end())
+            .finish_non_exhaustive()
+    }
+}

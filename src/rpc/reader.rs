@@ -1,0 +1,104 @@
+//! The task that reads: cuts frames out of the stream and hands them on, waiting for nothing but bytes (C-6).
+
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::rpc::{
+    Closed, Noise,
+    framing::{Framer, Step},
+    inbound::Inbound,
+    link::Link,
+    noise::{NoiseLog, shortened},
+};
+
+const LEAST_READ_BYTES: usize = 4 * 1024;
+const MOST_READ_BYTES: usize = 64 * 1024;
+
+pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut reader: R) {
+    let done = Done(inbound.link().clone());
+    let link = &*done.0;
+    let mut noise = NoiseLog::default();
+    let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
+    let mut buf = BytesMut::new();
+    let mut want = LEAST_READ_BYTES;
+    loop {
+        let mut at = 0;
+        let missing = loop {
+            let bytes = &buf[at..];
+            at += match framer.next(bytes) {
+                Ok(Step::Frame { body, used }) => {
+                    link.counters.frames_in.one();
+                    if !inbound.accept(&bytes[body], &mut noise) {
+                        return;
+                    }
+                    used
+                }
+                Ok(Step::Noise { line, used }) => {
+                    if !handle_noise(link, &mut noise, &bytes[line]) {
+                        return;
+                    }
+                    used
+                }
+                Ok(Step::Skip { used }) => used,
+                Ok(Step::More { missing }) => break missing,
+                Err(error) => return link.end(Closed::Violation { reason: error.to_string() }),
+            };
+        };
+        buf.advance(at);
+        if buf.is_empty() && buf.capacity() > 4 * want {
+            buf = BytesMut::new();
+        }
+        buf.reserve(want.max(missing.min(MOST_READ_BYTES)));
+        let room = buf.capacity() - buf.len();
+        match reader.read_buf(&mut buf).await {
+            Ok(0) => {
+                let rest = framer.rest(&buf);
+                if !rest.is_empty() {
+                    link.counters.frames_in.one();
+                    inbound.accept(&buf[rest], &mut noise);
+                }
+                return link.end(Closed::Eof);
+            }
+            Ok(n) => {
+                link.counters.bytes_in.add(n as u64);
+                if n >= room.min(want) {
+                    want = (want * 4).min(MOST_READ_BYTES);
+                } else if n < want / 4 {
+                    want = (want / 2).max(LEAST_READ_BYTES);
+                }
+            }
+            // A process that dies with unread input resets its end after its last output.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return link.end(Closed::Eof);
+            }
+            Err(error) => return link.end(Closed::ReadFailed { reason: error.to_string() }),
+        }
+    }
+}
+
+/// Counts, and logs or refuses, a line that is no JSON. `false` when the channel has ended.
+pub(crate) fn handle_noise(link: &Link, log: &mut NoiseLog, line: &[u8]) -> bool {
+    link.counters.noise_lines.one();
+    match link.config.noise {
+        Noise::Log => {
+            log.log(&link.config, line);
+            true
+        }
+        Noise::Violation => {
+            let line = shortened(&line[..line.len().min(80)]);
+            link.end(Closed::Violation { reason: format!("not JSON: {line}") });
+            false
+        }
+    }
+}
+
+/// Tells that nothing more will be read, also when the task is aborted.
+struct Done(Arc<Link>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.reader_done.set();
+    }
+}

@@ -1,0 +1,74 @@
+//! The id of a request on the wire: [`RequestId`].
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The id of a request. `1` and `"1"` are different ids (C-13).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RequestId {
+    /// An integer.
+    Number(i64),
+    /// A string.
+    Text(String),
+    /// Any other number, as it was written.
+    Other(String),
+    /// `null`: legal, and answered with `null`, but of no use for matching.
+    Null,
+}
+
+impl RequestId {
+    /// Reads an id; `None` for what is neither a number, a string nor null.
+    pub fn from_raw(raw: &RawValue) -> Option<RequestId> {
+        let text = raw.get();
+        match text.as_bytes().first()? {
+            b'"' => serde_json::from_str(text).ok().map(RequestId::Text),
+            b'n' => Some(RequestId::Null),
+            b'-' | b'0'..=b'9' => Some(match text.parse() {
+                Ok(number) => RequestId::Number(number),
+                Err(_) => RequestId::Other(text.to_owned()),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            RequestId::Number(number) => serializer.serialize_i64(*number),
+            RequestId::Text(text) => serializer.serialize_str(text),
+            // Written back digit for digit: 1.0 must not become 1.
+            RequestId::Other(raw) => match RawValue::from_string(raw.clone()) {
+                Ok(raw) => raw.serialize(serializer),
+                Err(_) => serializer.serialize_unit(),
+            },
+            RequestId::Null => serializer.serialize_unit(),
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestId::Number(number) => write!(f, "{number}"),
+            RequestId::Text(text) => write!(f, "{text:?}"),
+            RequestId::Other(raw) => f.write_str(raw),
+            RequestId::Null => f.write_str("null"),
+        }
+    }
+}
+
+impl From<i64> for RequestId {
+    fn from(id: i64) -> RequestId {
+        RequestId::Number(id)
+    }
+}
+
+impl From<&str> for RequestId {
+    fn from(id: &str) -> RequestId {
+        RequestId::Text(id.to_owned())
+    }
+}

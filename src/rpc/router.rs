@@ -1,0 +1,150 @@
+//! A [`Handler`] made of closures: [`Router`].
+
+use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::rpc::{Context, Handler, Method, Notification, RpcError, decode};
+
+type Reply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;
+type Route = Box<dyn Fn(Context, Option<&RawValue>) -> Reply + Send + Sync>;
+type Sink = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
+
+/// Answers requests and takes notifications by method name, typed or raw.
+///
+/// What has no route goes to the [`fallback`](Router::fallback); without one, requests are answered with −32601 and
+/// notifications are ignored. Params that do not fit are answered with −32602 and the path of the field (C-7). A
+/// later route of the same name replaces the earlier one.
+#[derive(Default)]
+pub struct Router {
+    methods: BTreeMap<String, Route>,
+    notifications: BTreeMap<String, Sink>,
+    fallback: Option<Arc<dyn Handler>>,
+}
+
+impl Router {
+    /// A router without routes.
+    pub fn new() -> Router {
+        Router::default()
+    }
+
+    /// Answers `M` with what `answer` returns.
+    #[must_use]
+    pub fn method<M, F, Fut>(mut self, answer: F) -> Router
+    where
+        M: Method<Params: DeserializeOwned, Output: Serialize>,
+        F: Fn(Context, M::Params) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<M::Output, RpcError>> + Send + 'static,
+    {
+        let route = move |cx: Context, params: Option<&RawValue>| -> Reply {
+            match decode::params(params) {
+                Ok(params) => {
+                    let answer = answer(cx, params);
+                    Box::pin(async move { to_raw_value(&answer.await?).map_err(RpcError::internal) })
+                }
+                Err(reason) => Box::pin(async move { Err(RpcError::invalid_params(reason)) }),
+            }
+        };
+        self.methods.insert(M::NAME.to_owned(), Box::new(route));
+        self
+    }
+
+    /// Answers the method of this name with what `answer` returns, without looking at the params.
+    #[must_use]
+    pub fn method_value<F, Fut>(mut self, name: impl Into<String>, answer: F) -> Router
+    where
+        F: Fn(Context, Option<Box<RawValue>>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'static,
+    {
+        let route = move |cx: Context, params: Option<&RawValue>| -> Reply {
+            Box::pin(answer(cx, params.map(ToOwned::to_owned)))
+        };
+        self.methods.insert(name.into(), Box::new(route));
+        self
+    }
+
+    /// Hands each `N` to `take`, which must not block (see [`Handler::notification`]). One whose params do not fit is
+    /// logged and dropped.
+    #[must_use]
+    pub fn notification<N>(mut self, take: impl Fn(Context, N::Params) + Send + Sync + 'static) -> Router
+    where
+        N: Notification<Params: DeserializeOwned>,
+    {
+        let sink = move |cx: Context, params: Option<&RawValue>| match decode::params(params) {
+            Ok(params) => take(cx, params),
+            Err(reason) => {
+                tracing::warn!(path = %cx.path, incarnation = %cx.incarnation, "bad notification `{}`: {reason}", N::NAME);
+            }
+        };
+        self.notifications.insert(N::NAME.to_owned(), Box::new(sink));
+        self
+    }
+
+    /// Hands each notification of this name to `take`, which must not block.
+    #[must_use]
+    pub fn notification_value(
+        mut self,
+        name: impl Into<String>,
+        take: impl Fn(Context, Option<&RawValue>) + Send + Sync + 'static,
+    ) -> Router {
+        self.notifications.insert(name.into(), Box::new(take));
+        self
+    }
+
+    /// Hands everything without a route to `handler`.
+    #[must_use]
+    pub fn fallback(mut self, handler: Arc<dyn Handler>) -> Router {
+        self.fallback = Some(handler);
+        self
+    }
+
+    /// The names of the methods that have a route, in alphabetical order; the fallback's are not known.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        self.methods.keys().map(String::as_str)
+    }
+
+    /// The names of the notifications that have a route, in alphabetical order.
+    pub fn notifications(&self) -> impl Iterator<Item = &str> {
+        self.notifications.keys().map(String::as_str)
+    }
+}
+
+#[async_trait]
+impl Handler for Router {
+    async fn request(
+        &self,
+        cx: Context,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError> {
+        if let Some(route) = self.methods.get(method) {
+            return route(cx, params).await;
+        }
+        match &self.fallback {
+            Some(handler) => handler.request(cx, method, params).await,
+            None => Err(RpcError::method_not_found(method)),
+        }
+    }
+
+    fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
+        if let Some(sink) = self.notifications.get(method) {
+            return sink(cx, params);
+        }
+        match &self.fallback {
+            Some(handler) => handler.notification(cx, method, params),
+            None => tracing::trace!(path = %cx.path, "no route for notification `{method}`"),
+        }
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("methods", &self.methods.keys())
+            .field("notifications", &self.notifications.keys())
+            .field("fallback", &self.fallback.is_some())
+            .finish()
+    }
+}

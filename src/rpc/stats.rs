@@ -1,0 +1,70 @@
+//! What a peer has counted: [`PeerStats`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// The figures of one peer at one moment. Cheap to make; nothing is stopped for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PeerStats {
+    /// Calls that wait for an answer.
+    pub in_flight: usize,
+    /// Bytes that wait to be written.
+    pub bytes_queued: usize,
+    /// Requests of the other side that run or wait for a handler.
+    pub requests_open: usize,
+    /// Frames read.
+    pub frames_in: u64,
+    /// Frames handed to the writer.
+    pub frames_out: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Answers to calls that had timed out or been dropped.
+    pub late_replies: u64,
+    /// Answers to calls that were never made, or a second answer to one.
+    pub unknown_replies: u64,
+    /// Error responses with a null id: the other side could not read something.
+    pub complaints: u64,
+    /// Droppable notifications that found no room.
+    pub dropped_notifications: u64,
+    /// Lines that were no JSON.
+    pub noise_lines: u64,
+    /// Frames that were no messages.
+    pub invalid_frames: u64,
+    /// Requests that were answered with −32000.
+    pub overloaded: u64,
+    /// Handlers of requests or notifications that panicked.
+    pub panics: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) frames_in: Count,
+    pub(crate) bytes_in: Count,
+    pub(crate) late_replies: Count,
+    pub(crate) unknown_replies: Count,
+    pub(crate) complaints: Count,
+    pub(crate) dropped_notifications: Count,
+    pub(crate) noise_lines: Count,
+    pub(crate) invalid_frames: Count,
+    pub(crate) overloaded: Count,
+    pub(crate) panics: Count,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

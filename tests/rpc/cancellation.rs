@@ -1,0 +1,127 @@
+//! Giving a call up tells the other side, and never leaves half a frame (C-3, C-11).
+
+use std::{sync::Arc, time::Duration};
+
+use procession::rpc::{CallOptions, NoHandler, Peer, Router, Timeout};
+use serde_json::json;
+
+use crate::support::{Counter, Echo, Sleep, config, peer_on_wire, with_cancel};
+
+// C-3
+#[tokio::test(start_paused = true)]
+async fn a_timed_out_call_is_cancelled() {
+    let (peer, mut wire) = peer_on_wire(config(with_cancel), Arc::new(NoHandler), 4096);
+    let after = CallOptions::timeout(Timeout::After(Duration::from_secs(1)));
+    peer.call_with::<Sleep>(&1, after).await.unwrap_err();
+    let id = wire.line().await["id"].clone();
+    assert_eq!(
+        wire.line().await,
+        json!({"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": id}})
+    );
+}
+
+// C-3
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_is_cancelled_and_an_answered_one_is_not() {
+    let (peer, mut wire) = peer_on_wire(config(with_cancel), Arc::new(NoHandler), 4096);
+    let call = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call::<Sleep>(&1).await }
+    });
+    let id = wire.line().await["id"].clone();
+    call.abort();
+    let cancel = wire.line().await;
+    assert_eq!((&cancel["method"], &cancel["params"]["id"]), (&json!("$/cancelRequest"), &id));
+    wire.send_json(json!({"id": id, "result": 1})).await;
+
+    let call = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call::<Sleep>(&1).await }
+    });
+    let id = wire.line().await["id"].clone();
+    wire.send_json(json!({"id": id, "result": 1})).await;
+    call.await.unwrap().unwrap();
+    assert!(wire.is_silent().await);
+    assert_eq!(peer.stats().late_replies, 1);
+    assert_eq!(peer.stats().in_flight, 0);
+}
+
+// C-11: callers come and go at every moment while the pipe takes a few bytes at a time; every frame stays whole.
+#[tokio::test(start_paused = true)]
+async fn dropped_callers_never_leave_half_a_frame() {
+    let config = config(|c| {
+        with_cancel(c);
+        c.max_queued_bytes = 2000;
+        c.max_in_flight = 16;
+    });
+    let (peer, mut wire) = peer_on_wire(config, Arc::new(NoHandler), 7);
+    let callers = tokio::spawn({
+        let peer = peer.clone();
+        async move {
+            let mut calls = Vec::new();
+            for i in 0..200_u64 {
+                let peer = peer.clone();
+                calls.push(tokio::spawn(async move {
+                    let text = "y".repeat((i * 7 % 400) as usize);
+                    let call = peer.call::<Echo>(&text);
+                    let _ = tokio::time::timeout(Duration::from_millis(1 + i % 5), call).await;
+                }));
+                if i % 3 == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            for call in calls {
+                call.await.unwrap();
+            }
+            peer.notify_value("end", &()).await.unwrap();
+        }
+    });
+    let (mut requests, mut cancels) = (0, 0);
+    loop {
+        // Fails on anything that is not one whole JSON text.
+        let message = wire.line().await;
+        match message["method"].as_str().unwrap() {
+            "echo" => requests += 1,
+            "$/cancelRequest" => cancels += 1,
+            _ => break,
+        }
+        if requests % 4 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    callers.await.unwrap();
+    assert!(requests > 0 && cancels > 0 && cancels <= requests, "{requests} {cancels}");
+    assert_eq!(peer.stats().in_flight, 0);
+}
+
+// C-3, the other way round: a handler learns that nobody waits.
+#[tokio::test(start_paused = true)]
+async fn a_handler_learns_of_the_cancellation() {
+    let cancelled = Counter::default();
+    let handler = Router::new().method::<Sleep, _, _>({
+        let cancelled = cancelled.clone();
+        move |cx, ms| {
+            let cancelled = cancelled.clone();
+            async move {
+                tokio::select! {
+                    biased;
+                    () = cx.cancelled() => { assert!(cx.is_cancelled()); cancelled.add(); }
+                    () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+                }
+                Ok(ms)
+            }
+        }
+    });
+    let (a, _b) = Peer::memory_pair(
+        (config(with_cancel), Arc::new(NoHandler)),
+        (config(with_cancel), Arc::new(handler)),
+    );
+    a.call::<Sleep>(&10).await.unwrap();
+    assert_eq!(cancelled.get(), 0);
+    let after = CallOptions::timeout(Timeout::After(Duration::from_secs(1)));
+    a.call_with::<Sleep>(&1_000_000, after).await.unwrap_err();
+    // A request that comes later is answered later.
+    a.call::<Sleep>(&1).await.unwrap();
+    assert_eq!(cancelled.get(), 1);
+    assert_eq!(a.stats().late_replies, 1);
+}

@@ -1,0 +1,11 @@
+//! The RPC channel and the protocols on it: one module per guarantee, in memory, under paused time.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, missing_debug_implementations)]
+
+mod support;
+
+mod answered_exactly_once;
+mod calls_are_bounded;
+mod cancellation;
+mod ending;
+mod handlers;
+mod messages;
