@@ -105,6 +105,12 @@ impl Ledger {
     /// least recently granted busy one. A lowered cap never costs a busy worker.
     fn evict(&mut self, out: &mut Vec<Action>) -> bool {
         let mut moved = false;
+        // Slots that were assigned before the cap was lowered, and not used yet, are given back: the newest first.
+        while self.roster.used > self.config.max {
+            let Some((_, &ix)) = self.roster.reserved.last_key_value() else { break };
+            self.vacate(ix);
+            moved = true;
+        }
         loop {
             let (live, demands) = (self.roster.live(), self.roster.demands.len());
             let over = live > self.config.max;
@@ -145,7 +151,8 @@ impl Ledger {
     /// The worker that has been unused for longest, and when it may go; none if it is kept warm.
     fn next_expiry(&self) -> Option<(u32, At)> {
         let ttl = self.config.idle_ttl?;
-        if !self.config.is_keyed() && self.roster.live() <= self.warm_target() {
+        // While callers of an anonymous pool wait, every worker that will come back is wanted.
+        if !self.line.is_empty() || (!self.config.is_keyed() && self.roster.live() <= self.warm_target()) {
             return None;
         }
         let idle = self.roster.idle.first_key_value();

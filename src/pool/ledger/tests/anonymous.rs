@@ -129,3 +129,13 @@ fn a_lower_cap_stops_the_idle_ones() {
     assert!(b.gone("w2", 1).is_empty());
     assert_eq!(b.release("w1"), ["grant 3 w1#1"]);
 }
+
+#[test]
+fn a_worker_that_callers_wait_for_does_not_expire() {
+    // L-5
+    let mut b = Bench::with(LedgerConfig { idle_ttl: Some(Duration::from_secs(1)), ..config(1) });
+    b.ask("*");
+    b.backs_off("w1", 1);
+    assert!(b.wait(Duration::from_secs(5)).is_empty());
+    assert_eq!(b.cancel(1), ["stop w1 Idle"]);
+}

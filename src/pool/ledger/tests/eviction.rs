@@ -202,3 +202,15 @@ fn a_higher_cap_serves_those_who_wait() {
     b.ask("c");
     assert_eq!(b.feed(Input::Resize { max: 3 }), ["start b", "start c"]);
 }
+
+#[test]
+fn a_slot_that_is_assigned_but_not_used_yet_is_given_back_to_a_lower_cap() {
+    // L-3, L-5
+    let mut b = Bench::with(LedgerConfig { start_concurrency: 1, ..LedgerConfig::keyed(2) });
+    b.ask("a");
+    b.ask("b");
+    assert!(b.feed(Input::Resize { max: 1 }).is_empty());
+    assert_eq!(b.ready("a", 1), ["grant 1 a#1"]);
+    assert_eq!(b.release("a"), ["stop a Evicted"]);
+    assert_eq!(b.gone("a", 1), ["start b"]);
+}
