@@ -277,10 +277,9 @@ impl World {
             }
             (38..60, _) if !self.leases.is_empty() => {
                 let lease = *self.leases.keys().nth(pick % self.leases.len()).unwrap();
-                let key = self.leases.remove(&lease).unwrap();
+                self.leases.remove(&lease);
                 self.feed(Input::Release { lease });
-                self.feed(Input::Release { lease }); // once is enough
-                let _ = key;
+                self.feed(Input::Release { lease }); // the second one means nothing
             }
             (60..78, Some((key, (Kid::Starting, _)))) => self.becomes(&key, Kid::Ready),
             (60..78, Some((key, (Kid::Waiting | Kid::Cooling, _)))) => self.becomes(&key, Kid::Starting),
@@ -302,13 +301,9 @@ impl World {
             (86..90, Some((key, (was, _)))) if was != (Kid::Stopping { ours: true }) => {
                 self.ends(&key, pick % 2 == 0)
             }
-            (90..93, Some((key, (was, life)))) if was != Kid::Starting => {
-                // What an old life says, and a stop that comes too late to be news.
+            (90..93, Some((key, (Kid::Ready | Kid::Waiting | Kid::Cooling, life)))) if life > 1 => {
                 for state in [State::Ready, State::Starting, State::Stopping, State::down(Down::Ended)] {
-                    self.report(&key, life.saturating_sub(1).max(u64::from(life > 1)), state);
-                    if life <= 1 {
-                        break;
-                    }
+                    self.report(&key, life - 1, state); // what an old life says
                 }
             }
             (93..95, Some((key, (Kid::Ready, life)))) => {
@@ -327,12 +322,12 @@ impl World {
 
     /// The world does what it should: starts succeed, stops complete, holders release.
     fn calm(&mut self) {
-        for (key, (kid, _)) in self.kids.clone() {
-            match kid {
-                Kid::Stopping { .. } => self.ends(&key, false),
-                Kid::Starting => self.becomes(&key, Kid::Ready),
-                Kid::Waiting | Kid::Cooling => self.becomes(&key, Kid::Starting),
-                Kid::Ready => {}
+        for key in self.kids.keys().cloned().collect::<Vec<_>>() {
+            match self.kids.get(&key) {
+                Some((Kid::Stopping { .. }, _)) => self.ends(&key, false),
+                Some((Kid::Starting, _)) => self.becomes(&key, Kid::Ready),
+                Some((Kid::Waiting | Kid::Cooling, _)) => self.becomes(&key, Kid::Starting),
+                Some((Kid::Ready, _)) | None => {}
             }
         }
         for lease in self.leases.keys().copied().collect::<Vec<_>>() {
