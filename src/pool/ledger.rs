@@ -1,0 +1,396 @@
+//! [`Ledger`]: the bookkeeping of a pool: who holds what, who is evicted next, who waits.
+//!
+//! Owned by the pool, which feeds it [`Input`]s and performs the [`Action`]s in the order in which they come. It is a
+//! pure state machine: no I/O, no clock, no randomness, no runtime; it does not know processes, actors, restart
+//! policies or deadlines (a caller whose deadline passes is a [`Input::Cancel`]). The same inputs give the same
+//! actions, always.
+//!
+//! # Guarantees
+//!
+//! * The cap is never exceeded: a slot is free only when its worker is gone (L-3).
+//! * Each request is answered exactly once, unless it was cancelled; each lease is of one incarnation that was ready
+//!   when it was granted, and is released or revoked exactly once (L-7).
+//! * No caller waits for a slot while one is free or an idle worker could make room (L-4); none waits for a start
+//!   that has failed for good (L-1).
+//! * Whoever is first in the queue is overtaken by at most `max_overtakes` younger callers while no slot is on its
+//!   way to it.
+//!
+//! # Fairness
+//!
+//! A caller for a worker that is ready and has room needs no slot and is served at once. A worker that becomes idle
+//! while another key waits for a slot is stopped for that key, the longest waiting first, even if it was hot: the
+//! waiting caller was there first. Stopping workers are counted, not assigned: *n* of them are as good as *n* free
+//! slots to the first *n* demands, so two demands never count on the same victim, and the victim of a caller that gave
+//! up serves the next one.
+//!
+//! # Cost
+//!
+//! Granting and releasing a lease on a warm worker takes one hash lookup (none for the release) and a few steps in
+//! ordered trees; every other step is O(log n) per action, but [`Ledger::status`] and the beginning of a drain.
+
+mod action;
+mod children;
+mod config;
+mod place;
+mod roster;
+mod settle;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use self::{
+    action::{Action, Granted, Input, LeaseId, Refusal, Revoked, StopReason, Ticket},
+    config::{InvalidPool, LedgerConfig, Mistake, PoolKind},
+    status::{PoolStatus, Totals, Wanted, WorkerStatus},
+};
+
+use self::{
+    place::{Life, Place},
+    roster::Roster,
+    status::bump,
+};
+use crate::{id::ChildId, time::At};
+
+/// The bookkeeping of one pool. See the [module](self) for what it guarantees.
+#[derive(Debug)]
+pub struct Ledger {
+    config: LedgerConfig,
+    now: At,
+    /// The one order of everything: tickets, leases, uses, slots.
+    seq: u64,
+    places: Vec<Place>,
+    /// Indices in `places` that belong to no key.
+    spare: Vec<u32>,
+    by_key: HashMap<ChildId, u32>,
+    /// Those who wait: their position, and the place in whose line they stand (anonymous: none).
+    tickets: HashMap<Ticket, (u64, Option<u32>)>,
+    /// Anonymous pools: the one line, oldest first.
+    line: BTreeMap<u64, Ticket>,
+    roster: Roster,
+    sessions: BTreeMap<ChildId, String>,
+    /// The first in the queue, and how many have overtaken it.
+    overtaken: (u64, u32),
+    armed: Option<At>,
+    /// Anonymous pools: no spare worker is started before this.
+    spares_after: At,
+    drain: Drain,
+    workers_named: u64,
+    totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    Draining,
+    Drained,
+}
+
+impl Ledger {
+    /// An empty ledger. Feed it an [`Input::Tick`] to have the `min` workers of an anonymous pool started.
+    ///
+    /// # Errors
+    /// Names every mistake of the configuration.
+    pub fn new(config: LedgerConfig) -> Result<Ledger, InvalidPool> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(InvalidPool { mistakes });
+        }
+        Ok(Ledger {
+            config,
+            now: At::EPOCH,
+            seq: 0,
+            places: Vec::new(),
+            spare: Vec::new(),
+            by_key: HashMap::new(),
+            tickets: HashMap::new(),
+            line: BTreeMap::new(),
+            roster: Roster::default(),
+            sessions: BTreeMap::new(),
+            overtaken: (0, 0),
+            armed: None,
+            spares_after: At::EPOCH,
+            drain: Drain::No,
+            workers_named: 0,
+            totals: Totals::default(),
+        })
+    }
+
+    /// Takes note of `input` and appends what has to be done to `out`. A `now` before an earlier one counts as that.
+    pub fn handle(&mut self, now: At, input: Input, out: &mut Vec<Action>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Acquire { ticket, key } => self.acquire(ticket, key, out),
+            Input::Cancel { ticket } => {
+                if self.leave(ticket) {
+                    bump(&mut self.totals.cancelled);
+                    self.settle(out);
+                }
+            }
+            Input::Release { lease } => self.release(lease, out),
+            Input::Child { key, incarnation, state } => {
+                self.child(&key, incarnation, state, out);
+                self.settle(out);
+            }
+            Input::Recycle { key, incarnation } => {
+                if let Some(&ix) = self.by_key.get(&key) {
+                    let place = self.place(ix);
+                    if place.life == Life::Ready && place.incarnation == incarnation {
+                        self.change(ix, |place| place.recycle = true);
+                        self.retire(ix, out);
+                        self.settle(out);
+                    }
+                }
+            }
+            Input::Resize { max } => {
+                self.config.max = max;
+                self.settle(out);
+            }
+            Input::Drain => self.begin_drain(out),
+            Input::Tick => {
+                if self.armed.is_some_and(|at| at <= self.now) {
+                    self.armed = None;
+                }
+                self.settle(out);
+            }
+            Input::SetSession { key, session } => match session {
+                Some(session) => drop(self.sessions.insert(key, session)),
+                None => drop(self.sessions.remove(&key)),
+            },
+        }
+    }
+
+    /// A lease on a worker that is ready and has room, if the caller needs neither to wait nor to start one.
+    ///
+    /// The warm path, for a pool whose callers share the ledger behind a lock: no ticket, no action. `None` says
+    /// nothing about why; [`Input::Acquire`] does. Anonymous pools that keep `min_idle` spares should be fed a
+    /// [`Input::Tick`] soon afterwards, so that the spare is replaced.
+    pub fn lease_now(&mut self, now: At, key: Option<&ChildId>) -> Option<Granted> {
+        self.now = self.now.max(now);
+        if self.drain != Drain::No || key.is_some() != self.config.is_keyed() {
+            return None;
+        }
+        let capacity = self.config.capacity();
+        let ix = match key {
+            Some(key) => {
+                let ix = *self.by_key.get(key)?;
+                let place = self.place(ix);
+                if !place.line.is_empty() || !place.has_room(capacity) || !self.may_pass(self.seq + 1) {
+                    return None;
+                }
+                ix
+            }
+            None if self.line.is_empty() => self.roster.by_load.first()?.2,
+            None => return None,
+        };
+        Some(self.grant(ix))
+    }
+
+    /// The session registered for a key (L-1), whether or not it has a worker.
+    pub fn session(&self, key: &ChildId) -> Option<&str> {
+        self.sessions.get(key).map(String::as_str)
+    }
+
+    /// Whether the pool takes no more work.
+    pub fn is_draining(&self) -> bool {
+        self.drain != Drain::No
+    }
+
+    /// The rules in force.
+    pub fn config(&self) -> &LedgerConfig {
+        &self.config
+    }
+
+    fn acquire(&mut self, ticket: Ticket, key: Option<ChildId>, out: &mut Vec<Action>) {
+        if self.tickets.contains_key(&ticket) {
+            return;
+        }
+        if let Some(granted) = self.lease_now(self.now, key.as_ref()) {
+            out.push(Action::Grant { ticket, granted });
+            if !self.config.is_keyed() {
+                self.settle(out); // a spare was taken
+            }
+            return;
+        }
+        let refusal = if self.is_draining() {
+            Some(Refusal::Draining)
+        } else if key.is_some() != self.config.is_keyed() {
+            Some(Refusal::WrongKind)
+        } else {
+            (!self.may_wait(key.as_ref())).then_some(Refusal::Exhausted)
+        };
+        if let Some(refusal) = refusal {
+            return self.refuse(ticket, refusal, out);
+        }
+        let seq = self.next_seq();
+        let ix = key.map(|key| self.locate(key));
+        self.tickets.insert(ticket, (seq, ix));
+        match ix {
+            Some(ix) => self.change(ix, |place| place.line.insert(seq, ticket)),
+            None => self.line.insert(seq, ticket),
+        };
+        self.settle(out);
+    }
+
+    /// Whether one more caller may wait: always if it joins a start, or if a slot is free or can be made free for
+    /// it; else while the queue has room (L-4).
+    fn may_wait(&self, key: Option<&ChildId>) -> bool {
+        let (max, roster) = (self.config.max, &self.roster);
+        let Some(key) = key else {
+            let slots = roster.coming + max.saturating_sub(roster.used);
+            let served = slots.saturating_mul(self.config.capacity());
+            return self.line.len() < served.saturating_add(self.config.max_waiting);
+        };
+        let place = self.by_key.get(key).map(|&ix| self.place(ix));
+        let life = place.map_or(Life::Absent, |place| place.life);
+        let joins = matches!(life, Life::Reserved | Life::Starting | Life::Waiting { .. });
+        let demand = matches!(life, Life::Absent | Life::Stopping { .. })
+            && place.is_none_or(|place| place.line.is_empty());
+        let evictable = !roster.idle.is_empty() || !roster.unwanted.is_empty() || !roster.leased.is_empty();
+        let live = roster.live();
+        let has_slot = live + roster.demands.len() < max || (live <= max && evictable);
+        joins || (demand && has_slot) || roster.queued < self.config.max_waiting
+    }
+
+    /// Takes a caller out of its line. `false` if it does not wait.
+    fn leave(&mut self, ticket: Ticket) -> bool {
+        let Some((seq, ix)) = self.tickets.remove(&ticket) else { return false };
+        let Some(ix) = ix else {
+            self.line.remove(&seq);
+            return true;
+        };
+        self.change(ix, |place| place.line.remove(&seq));
+        let place = self.place(ix);
+        if place.line.is_empty() && matches!(place.life, Life::Absent | Life::Reserved) {
+            self.vacate(ix); // nobody wants it and nothing was started
+        }
+        true
+    }
+
+    fn release(&mut self, lease: LeaseId, out: &mut Vec<Action>) {
+        let ix = lease.place;
+        if !self.places.get(ix as usize).is_some_and(|place| place.leases.contains(&lease.number)) {
+            return;
+        }
+        let touch = (self.next_seq(), self.now);
+        self.change(ix, |place| {
+            place.leases.remove(&lease.number);
+            place.touch = touch;
+            place.last_used = Some(touch.1);
+        });
+        // The warm path: nobody waits for anything, and the timer is armed for something earlier.
+        let quiet = self.tickets.is_empty()
+            && self.config.is_keyed()
+            && self.drain == Drain::No
+            && self.roster.live() <= self.config.max
+            && !self.place(ix).recycle;
+        if quiet {
+            return self.arm(out);
+        }
+        self.retire(ix, out);
+        self.settle(out);
+    }
+
+    /// Whether a caller at this position may have a lease that needs no slot: not if it would overtake the first in
+    /// the queue once too often while no slot is on its way to that one.
+    fn may_pass(&self, seq: u64) -> bool {
+        let Some(limit) = self.config.max_overtakes else { return true };
+        match self.first_unserved() {
+            Some(head) if head < seq => limit > if self.overtaken.0 == head { self.overtaken.1 } else { 0 },
+            _ => true,
+        }
+    }
+
+    /// The first in the queue, if no slot is on its way to it.
+    fn first_unserved(&self) -> Option<u64> {
+        let head = self.roster.demands.first_key_value().map(|(&seq, _)| seq)?;
+        (self.roster.live() >= self.config.max).then_some(head)
+    }
+
+    fn count_overtaking(&mut self, seq: u64) {
+        if let Some(head) = self.first_unserved().filter(|&head| head < seq) {
+            if self.overtaken.0 != head {
+                self.overtaken = (head, 0);
+            }
+            self.overtaken.1 = self.overtaken.1.saturating_add(1);
+        }
+    }
+
+    /// One more lease on a worker that has room for it, for a caller that has just come.
+    fn grant(&mut self, ix: u32) -> Granted {
+        self.count_overtaking(self.seq + 1);
+        self.lease(ix)
+    }
+
+    fn lease(&mut self, ix: u32) -> Granted {
+        let touch = (self.next_seq(), self.now);
+        bump(&mut self.totals.granted);
+        self.change(ix, |place| {
+            place.leases.insert(touch.0);
+            place.touch = touch;
+            place.granted = touch.0;
+            place.last_used = Some(touch.1);
+            place.worked = true;
+            bump(&mut place.served);
+            Granted {
+                lease: LeaseId { number: touch.0, place: ix },
+                key: place.key.clone(),
+                incarnation: place.incarnation,
+            }
+        })
+    }
+
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal, out: &mut Vec<Action>) {
+        bump(&mut self.totals.refused);
+        out.push(Action::Refuse { ticket, refusal });
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    fn place(&self, ix: u32) -> &Place {
+        &self.places[ix as usize]
+    }
+
+    /// Changes a place and keeps the roster true to it.
+    fn change<R>(&mut self, ix: u32, change: impl FnOnce(&mut Place) -> R) -> R {
+        let place = &mut self.places[ix as usize];
+        self.roster.mark(false, ix, place, &self.config);
+        let result = change(place);
+        self.roster.mark(true, ix, place, &self.config);
+        result
+    }
+
+    /// The place of a key; a new one, `Absent`, if it has none.
+    fn locate(&mut self, key: ChildId) -> u32 {
+        if let Some(&ix) = self.by_key.get(&key) {
+            return ix;
+        }
+        let place = Place::new(key.clone());
+        let ix = match self.spare.pop() {
+            Some(ix) => {
+                self.places[ix as usize] = place;
+                ix
+            }
+            None => {
+                self.places.push(place);
+                // As many places as slots and waiting callers: memory ends before the index does.
+                u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.by_key.insert(key, ix);
+        ix
+    }
+
+    /// The slot is free. The place stays as long as somebody waits for its key.
+    fn vacate(&mut self, ix: u32) {
+        self.change(ix, Place::vacate);
+        if self.place(ix).line.is_empty() {
+            self.by_key.remove(&self.places[ix as usize].key);
+            self.spare.push(ix);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a report about a worker means for its slot, its leases and its callers.
+
+use super::{Action, Drain, Ledger, Refusal, Revoked, StopReason, place::Life, status::bump};
+use crate::{
+    id::{ChildId, Incarnation},
+    vocabulary::{Down, State},
+};
+
+impl Ledger {
+    /// A worker changed state. Whatever is of an old incarnation, or impossible, is dropped and counted.
+    pub(super) fn child(
+        &mut self,
+        key: &ChildId,
+        incarnation: Incarnation,
+        state: State,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(&ix) = self.by_key.get(key) else { return bump(&mut self.totals.stale) };
+        let place = self.place(ix);
+        let newer = incarnation > place.incarnation;
+        let current = incarnation >= place.incarnation;
+        let accepted = match (place.life, &state) {
+            (Life::Absent | Life::Reserved, _) => false,
+            (_, State::Down { .. }) => current || incarnation == Incarnation::NONE,
+            // A stop of ours is followed by nothing but the end. What was under way before it was heard is no error.
+            (Life::Stopping { ours: Some(_) }, _) => return,
+            (Life::Starting, State::Starting | State::Ready) => current,
+            (_, State::Starting | State::Ready) => newer,
+            (_, _) => current,
+        };
+        if !accepted {
+            return bump(&mut self.totals.stale);
+        }
+        match state {
+            State::Starting => {
+                self.revoke(ix, Revoked::Lost, out);
+                self.change(ix, |place| {
+                    place.reborn(Life::Starting, incarnation);
+                    place.worked = false;
+                });
+            }
+            State::Ready => {
+                self.revoke(ix, Revoked::Lost, out);
+                let (seq, now) = (self.next_seq(), self.now);
+                self.change(ix, |place| {
+                    if place.life != Life::Starting || place.incarnation != incarnation {
+                        place.worked = false;
+                    }
+                    place.reborn(Life::Ready, incarnation);
+                    place.was_ready = true;
+                    place.ready_since = Some(now);
+                    // Only the first one makes the place young again: a worker that crashes while nobody uses it
+                    // must not look used (L-9).
+                    if !place.proven {
+                        place.proven = true;
+                        place.touch = (seq, now);
+                    }
+                });
+            }
+            State::BackingOff { until, attempt } => {
+                self.waits(ix, incarnation, Life::Waiting { until, attempt: Some(attempt) }, out)
+            }
+            State::CoolingOff { until } => {
+                self.waits(ix, incarnation, Life::Waiting { until, attempt: None }, out)
+            }
+            State::Stopping => {
+                self.revoke(ix, Revoked::Stopping, out);
+                self.change(ix, |place| {
+                    place.life = Life::Stopping { ours: None };
+                    place.incarnation = incarnation;
+                    place.recycle = false;
+                });
+            }
+            State::Down { why } => return self.gone(ix, why, out),
+        }
+        // Nothing lives on in a draining pool, whoever has restarted it; one whose life has just begun has no leases.
+        if self.drain == Drain::Draining && !matches!(self.place(ix).life, Life::Stopping { .. }) {
+            self.stop(ix, StopReason::Drain, out);
+        }
+    }
+
+    fn waits(&mut self, ix: u32, incarnation: Incarnation, life: Life, out: &mut Vec<Action>) {
+        self.revoke(ix, Revoked::Lost, out);
+        self.change(ix, |place| place.reborn(life, incarnation));
+    }
+
+    /// The worker is gone for good and its slot is free. Those who waited for a start that has failed hear of it; those
+    /// who waited for a worker that was stopped, or has merely ended, are demands again.
+    fn gone(&mut self, ix: u32, why: Down, out: &mut Vec<Action>) {
+        self.revoke(ix, Revoked::Lost, out);
+        let place = self.place(ix);
+        let asked = matches!(place.life, Life::Stopping { ours: Some(_) });
+        let failed = !asked && (!place.was_ready || matches!(why, Down::GaveUp { .. }));
+        let idle_death = !asked && !place.worked;
+        if failed {
+            let heads = if self.config.is_keyed() { &place.line } else { &self.line };
+            let count = if self.config.is_keyed() { usize::MAX } else { self.config.capacity() };
+            let refused: Vec<_> = heads.values().take(count).copied().collect();
+            for ticket in refused {
+                let (seq, line) = self.tickets.remove(&ticket).unwrap_or_default();
+                match line {
+                    Some(ix) => self.change(ix, |place| place.line.remove(&seq)),
+                    None => self.line.remove(&seq),
+                };
+                self.refuse(ticket, Refusal::Failed { why: why.clone() }, out);
+            }
+        }
+        if idle_death {
+            self.spares_after = self.now.after(self.config.spare_pause);
+        }
+        self.vacate(ix);
+    }
+
+    /// Ends every lease on the live incarnation, the oldest first (L-7).
+    pub(super) fn revoke(&mut self, ix: u32, why: Revoked, out: &mut Vec<Action>) {
+        if self.place(ix).leases.is_empty() {
+            return;
+        }
+        let leases = self.change(ix, |place| std::mem::take(&mut place.leases));
+        for number in leases {
+            bump(&mut self.totals.revoked);
+            out.push(Action::Revoke { lease: super::LeaseId { number, place: ix }, why });
+        }
+    }
+}

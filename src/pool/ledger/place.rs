@@ -1,0 +1,121 @@
+//! [`Place`]: what a ledger knows of one key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::action::{StopReason, Ticket};
+use crate::{
+    id::{ChildId, Incarnation},
+    time::At,
+    vocabulary::State,
+};
+
+/// Where a key is in its life. All but `Absent` occupy a slot (L-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// No worker and no slot: callers wait for one.
+    Absent,
+    /// A slot is assigned; the start waits for its turn.
+    Reserved,
+    /// A start was ordered or, after a death, reported.
+    Starting,
+    /// Leases may be granted.
+    Ready,
+    /// Waits for a restart that somebody else has decided on: backing off, or cooling off without an attempt.
+    Waiting { until: At, attempt: Option<u32> },
+    /// On its way out: for our reason, or for somebody else's.
+    Stopping { ours: Option<StopReason> },
+}
+
+/// One key: its worker, the leases on it, and those who wait for it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) key: ChildId,
+    pub(super) life: Life,
+    pub(super) incarnation: Incarnation,
+    /// The numbers of the leases on the live incarnation.
+    pub(super) leases: BTreeSet<u64>,
+    /// Keyed pools: who waits for this key, oldest first.
+    pub(super) line: BTreeMap<u64, Ticket>,
+    /// The place's position in the order of use, and the moment it stands for.
+    pub(super) touch: (u64, At),
+    /// The position of the newest lease in the same order.
+    pub(super) granted: u64,
+    /// The position at which the slot was assigned.
+    pub(super) reserved: u64,
+    pub(super) last_used: Option<At>,
+    pub(super) started: Option<At>,
+    pub(super) ready_since: Option<At>,
+    /// Leases granted since the slot was assigned.
+    pub(super) served: u64,
+    /// Whether any incarnation since the slot was assigned has been ready.
+    pub(super) proven: bool,
+    /// Whether the present incarnation has been ready.
+    pub(super) was_ready: bool,
+    /// Whether the present incarnation has been leased.
+    pub(super) worked: bool,
+    pub(super) recycle: bool,
+}
+
+impl Place {
+    pub(super) fn new(key: ChildId) -> Place {
+        Place {
+            key,
+            life: Life::Absent,
+            incarnation: Incarnation::NONE,
+            leases: BTreeSet::new(),
+            line: BTreeMap::new(),
+            touch: (0, At::EPOCH),
+            granted: 0,
+            reserved: 0,
+            last_used: None,
+            started: None,
+            ready_since: None,
+            served: 0,
+            proven: false,
+            was_ready: false,
+            worked: false,
+            recycle: false,
+        }
+    }
+
+    /// The first of those who wait for this key.
+    pub(super) fn first_waiter(&self) -> Option<u64> {
+        self.line.first_key_value().map(|(&seq, _)| seq)
+    }
+
+    /// Whether one more lease may be granted.
+    pub(super) fn has_room(&self, capacity: usize) -> bool {
+        self.life == Life::Ready && !self.recycle && self.leases.len() < capacity
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.life == Life::Ready && self.leases.is_empty()
+    }
+
+    /// Forgets the worker, keeps those who wait.
+    pub(super) fn vacate(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        *self = Place { line, ..Place::new(self.key.clone()) };
+    }
+
+    /// Begins another incarnation, or the wait for it.
+    pub(super) fn reborn(&mut self, life: Life, incarnation: Incarnation) {
+        self.life = life;
+        self.incarnation = incarnation;
+        self.was_ready = false;
+        self.ready_since = None;
+        self.recycle = false;
+    }
+
+    /// The state in the vocabulary that all layers share.
+    pub(super) fn state(&self) -> State {
+        match self.life {
+            Life::Absent => State::down(crate::vocabulary::Down::NeverStarted),
+            Life::Reserved | Life::Starting => State::Starting,
+            Life::Ready => State::Ready,
+            Life::Waiting { until, attempt: Some(attempt) } => State::BackingOff { until, attempt },
+            Life::Waiting { until, attempt: None } => State::CoolingOff { until },
+            Life::Stopping { .. } => State::Stopping,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a pool shows of itself: [`PoolStatus`] (L-8). Plain data, apart from the live records.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ledger, place::Life};
+use crate::{
+    id::{ChildId, Incarnation},
+    time::At,
+    vocabulary::State,
+};
+
+/// A pool at one moment. Taking it changes nothing and counts as no use (L-9).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// The workers that occupy a slot, by key.
+    pub workers: Vec<WorkerStatus>,
+    /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
+    pub wanted: Vec<Wanted>,
+    /// The cap.
+    pub max: usize,
+    /// Slots in use: starting, ready, waiting for a restart and stopping.
+    pub used: usize,
+    /// Ready workers without leases.
+    pub idle: usize,
+    /// Leases held.
+    pub leases: usize,
+    /// Callers that wait, for whatever reason.
+    pub waiting: usize,
+    /// No more leases are granted.
+    pub draining: bool,
+    /// What has happened since the pool began.
+    pub totals: Totals,
+}
+
+/// One worker of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its key.
+    pub key: ChildId,
+    /// What it is doing.
+    pub state: State,
+    /// The newest life that was reported; [`Incarnation::NONE`] before the first report.
+    pub incarnation: Incarnation,
+    /// The session registered for its key.
+    pub session: Option<String>,
+    /// Leases held.
+    pub leases: usize,
+    /// Leases granted since the slot was assigned.
+    pub served: u64,
+    /// Callers that wait for this key.
+    pub waiting: usize,
+    /// The last acquire or release.
+    pub last_used: Option<At>,
+    /// When its first start was ordered.
+    pub started: Option<At>,
+    /// Since when the present incarnation is ready.
+    pub ready_since: Option<At>,
+}
+
+/// A key that callers wait for and that has no slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The key.
+    pub key: ChildId,
+    /// Callers that wait for it.
+    pub waiting: usize,
+}
+
+/// Counters of a pool. They saturate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Leases granted.
+    pub granted: u64,
+    /// Callers refused.
+    pub refused: u64,
+    /// Callers that gave up while they waited.
+    pub cancelled: u64,
+    /// Leases that ended before their holder released them.
+    pub revoked: u64,
+    /// Workers started by the pool.
+    pub started: u64,
+    /// Workers stopped to make room.
+    pub evicted: u64,
+    /// Workers stopped for being unused.
+    pub expired: u64,
+    /// Reports that were dropped: of an old incarnation, or of a key that has no worker.
+    pub stale: u64,
+}
+
+pub(super) fn bump(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}
+
+impl Ledger {
+    /// A snapshot of everything (L-8).
+    pub fn status(&self) -> PoolStatus {
+        let mut workers: Vec<_> = self
+            .places
+            .iter()
+            .filter(|place| place.life != Life::Absent)
+            .map(|place| WorkerStatus {
+                key: place.key.clone(),
+                state: place.state(),
+                incarnation: place.incarnation,
+                session: self.sessions.get(&place.key).cloned(),
+                leases: place.leases.len(),
+                served: place.served,
+                waiting: place.line.len(),
+                last_used: place.last_used,
+                started: place.started,
+                ready_since: place.ready_since,
+            })
+            .collect();
+        workers.sort_by(|a, b| a.key.cmp(&b.key));
+        let wanted = self.roster.startable.values().map(|&ix| {
+            let place = self.place(ix);
+            Wanted { key: place.key.clone(), waiting: place.line.len() }
+        });
+        PoolStatus {
+            wanted: wanted.collect(),
+            max: self.config.max,
+            used: self.roster.used,
+            idle: self.roster.idle.len(),
+            leases: workers.iter().map(|w| w.leases).sum(),
+            waiting: self.tickets.len(),
+            draining: self.is_draining(),
+            totals: self.totals,
+            workers,
+        }
+    }
+}

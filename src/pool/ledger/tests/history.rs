@@ -1,0 +1,396 @@
+//! Random histories against a model of the world: nothing is believed that the ledger says of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A child as the world sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kid {
+    Starting,
+    Ready,
+    Waiting,
+    Cooling,
+    Stopping { ours: bool },
+}
+
+struct World {
+    ledger: Ledger,
+    rules: LedgerConfig,
+    now: At,
+    kids: BTreeMap<ChildId, (Kid, u64)>,
+    lives: BTreeMap<ChildId, u64>,
+    /// Whose last life has been leased: its callers need not wait for its restart.
+    worked: BTreeSet<ChildId>,
+    waiting: BTreeMap<Ticket, Option<ChildId>>,
+    leases: BTreeMap<LeaseId, ChildId>,
+    recycling: BTreeSet<ChildId>,
+    answered: BTreeSet<Ticket>,
+    next_ticket: u64,
+    overtaken: Option<(Ticket, u32)>,
+    timer: Option<At>,
+    draining: bool,
+    drained: u32,
+}
+
+impl World {
+    fn new(rules: LedgerConfig) -> World {
+        let mut world = World {
+            ledger: Ledger::new(rules.clone()).unwrap(),
+            rules,
+            now: At::EPOCH,
+            kids: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            worked: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            recycling: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            next_ticket: 0,
+            overtaken: None,
+            timer: None,
+            draining: false,
+            drained: 0,
+        };
+        world.feed(Input::Tick);
+        world
+    }
+
+    fn leases_on(&self, key: &ChildId) -> usize {
+        self.leases.values().filter(|&k| k == key).count()
+    }
+
+    fn cap(&self) -> usize {
+        self.rules.per_worker.map_or(usize::MAX, |n| n as usize)
+    }
+
+    fn live(&self) -> usize {
+        let status = self.ledger.status();
+        status.used - self.kids.values().filter(|(kid, _)| matches!(kid, Kid::Stopping { .. })).count()
+    }
+
+    /// Keys with callers and without a worker that lives or will; each with its oldest caller.
+    fn demands(&self) -> BTreeMap<Ticket, ChildId> {
+        let slots: BTreeSet<_> = self.ledger.status().workers.into_iter().map(|w| w.key).collect();
+        let mut seen = BTreeSet::new();
+        let mut demands = BTreeMap::new();
+        for (&ticket, key) in &self.waiting {
+            let Some(key) = key else { continue };
+            let stopping = matches!(self.kids.get(key), Some((Kid::Stopping { .. }, _)));
+            if (stopping || !slots.contains(key)) && seen.insert(key.clone()) {
+                demands.insert(ticket, key.clone());
+            }
+        }
+        demands
+    }
+
+    fn unserved(&self) -> Option<Ticket> {
+        let head = *self.demands().first_key_value()?.0;
+        (self.live() >= self.rules.max).then_some(head)
+    }
+
+    fn feed(&mut self, input: Input) {
+        let used_before = self.ledger.status().used;
+        let head_before = self.unserved();
+        let mut out = Vec::new();
+        self.ledger.handle(self.now, input, &mut out);
+        self.ledger.audit();
+        let mut passed: Vec<Ticket> = Vec::new();
+        for action in out {
+            match action {
+                Action::Start { key } => {
+                    assert!(!self.draining);
+                    assert!(self.kids.len() < self.rules.max, "L-3: {key} started at the cap");
+                    let under_way = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
+                    assert!(under_way < self.rules.start_concurrency, "L-5");
+                    let life = self.lives.entry(key.clone()).or_default();
+                    *life += 1;
+                    assert!(self.kids.insert(key, (Kid::Starting, *life)).is_none(), "started twice");
+                }
+                Action::Stop { key, reason } => {
+                    assert_eq!(self.leases_on(&key), 0, "the holders are told first");
+                    assert!(reason != StopReason::EvictedBusy || self.rules.evict_busy);
+                    let kid = self.kids.get_mut(&key).unwrap();
+                    assert_ne!(kid.0, Kid::Stopping { ours: true }, "stopped twice");
+                    kid.0 = Kid::Stopping { ours: true };
+                }
+                Action::Grant { ticket, granted } => {
+                    let key = self.waiting.remove(&ticket).unwrap();
+                    assert!(self.answered.insert(ticket));
+                    assert!(key.is_none() || key.as_ref() == Some(&granted.key));
+                    let older = self.waiting.iter().find(|(t, k)| **t < ticket && **k == key);
+                    assert_eq!(older, None, "first come, first served");
+                    assert_eq!(self.kids[&granted.key], (Kid::Ready, granted.incarnation.0), "L-7");
+                    assert!(!self.recycling.contains(&granted.key));
+                    assert!(self.leases_on(&granted.key) < self.cap());
+                    self.worked.insert(granted.key.clone());
+                    assert!(self.leases.insert(granted.lease, granted.key).is_none());
+                    passed.push(ticket);
+                }
+                Action::Refuse { ticket, refusal } => {
+                    assert!(self.waiting.remove(&ticket).is_some());
+                    assert!(self.answered.insert(ticket));
+                    assert_eq!(refusal == Refusal::Draining, self.draining);
+                }
+                Action::Revoke { lease, .. } => assert!(self.leases.remove(&lease).is_some()),
+                Action::Timer { at } => {
+                    assert!(at.is_none_or(|at| at > self.now), "a timer in the past spins");
+                    self.timer = at;
+                }
+                Action::Drained => {
+                    assert!(self.draining && self.kids.is_empty() && self.leases.is_empty());
+                    self.drained += 1;
+                }
+            }
+        }
+        self.check_fairness(head_before, &passed);
+        let status = self.ledger.status();
+        assert!(status.used <= self.rules.max || status.used <= used_before, "L-3");
+        assert_eq!(status.waiting, self.waiting.len());
+        assert_eq!(status.leases, self.leases.len());
+        assert!(status.used >= self.kids.len());
+        if self.draining {
+            let left = self.kids.iter().find(|(key, (kid, _))| {
+                !matches!(kid, Kid::Stopping { .. }) && (*kid != Kid::Ready || self.leases_on(key) == 0)
+            });
+            assert_eq!(left, None, "L-5");
+        } else {
+            self.check_no_stand_still(&status);
+        }
+    }
+
+    /// The first in the queue is overtaken at most so many times while no slot is on its way to it.
+    fn check_fairness(&mut self, before: Option<Ticket>, passed: &[Ticket]) {
+        let Some(head) = before.filter(|_| before == self.unserved()) else {
+            self.overtaken = None;
+            return;
+        };
+        let younger = u32::try_from(passed.iter().filter(|&&t| t > head).count()).unwrap();
+        let count = match self.overtaken {
+            Some((t, n)) if t == head => n + younger,
+            _ => younger,
+        };
+        self.overtaken = Some((head, count));
+        assert!(self.rules.max_overtakes.is_none_or(|max| count <= max), "overtaken {count} times");
+    }
+
+    /// Whoever waits waits for a reason.
+    fn check_no_stand_still(&self, status: &PoolStatus) {
+        let has_room = |key: &ChildId| {
+            self.kids.get(key).is_some_and(|kid| kid.0 == Kid::Ready)
+                && self.leases_on(key) < self.cap()
+                && !self.recycling.contains(key)
+        };
+        let under_way = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
+        let reserved = status.used - self.kids.len();
+        assert!(reserved == 0 || under_way >= self.rules.start_concurrency, "a start is held up for nothing");
+        if self.rules.kind == PoolKind::Anonymous {
+            if self.waiting.is_empty() {
+                return;
+            }
+            assert!(!self.kids.keys().any(has_room), "L-2");
+            if status.used < self.rules.max {
+                let sitting_out = |(key, (kid, _)): &(&ChildId, &(Kid, u64))| {
+                    *kid == Kid::Waiting && !self.worked.contains(*key)
+                };
+                let coming = under_way + reserved + self.kids.iter().filter(sitting_out).count();
+                assert!(self.waiting.len() <= coming.saturating_mul(self.cap()), "a slot is free");
+            }
+            return;
+        }
+        let unserved = self.unserved();
+        for (ticket, key) in &self.waiting {
+            let Some(key) = key else { panic!("no key") };
+            if has_room(key) {
+                assert!(unserved.is_some_and(|head| head < *ticket), "{ticket:?} waits for a warm {key}");
+            }
+        }
+        let demands = self.demands().len();
+        if demands > 0 {
+            let wanted: BTreeSet<_> = self.waiting.values().flatten().collect();
+            assert!(status.used >= self.rules.max || status.wanted.is_empty(), "a slot is free");
+            if self.live() + demands > self.rules.max {
+                assert_eq!(status.idle, 0, "L-4: an idle worker could make room");
+                let unwanted = self.kids.iter().find(|(key, (kid, _))| {
+                    matches!(kid, Kid::Waiting | Kid::Cooling) && !wanted.contains(key)
+                });
+                assert_eq!(unwanted, None, "L-7");
+            }
+        }
+    }
+
+    fn report(&mut self, key: &ChildId, incarnation: u64, state: State) {
+        self.feed(Input::Child { key: key.clone(), incarnation: Incarnation(incarnation), state });
+    }
+
+    fn becomes(&mut self, key: &ChildId, kid: Kid) {
+        let (was, life) = self.kids[key];
+        let mut life = life;
+        if kid == Kid::Starting || (kid == Kid::Ready && was != Kid::Starting) {
+            life = self.lives[key] + 1;
+            self.lives.insert(key.clone(), life);
+            self.worked.remove(key);
+        }
+        self.recycling.remove(key);
+        self.kids.insert(key.clone(), (kid, life));
+        let state = match kid {
+            Kid::Starting => State::Starting,
+            Kid::Ready => State::Ready,
+            Kid::Waiting => State::BackingOff { until: At::NEVER, attempt: 1 },
+            Kid::Cooling => State::CoolingOff { until: At::NEVER },
+            Kid::Stopping { .. } => State::Stopping,
+        };
+        self.report(key, life, state);
+    }
+
+    fn ends(&mut self, key: &ChildId, gave_up: bool) {
+        let (_, life) = self.kids.remove(key).unwrap();
+        self.worked.remove(key);
+        self.recycling.remove(key);
+        let why =
+            if gave_up { Down::GaveUp { why: crate::vocabulary::Limit::NeverStarts } } else { Down::Ended };
+        self.report(key, life, State::down(why));
+    }
+
+    fn step(&mut self, op: u8, pick: usize, time: u64) {
+        self.now = self.now.after(Duration::from_millis(time));
+        if self.timer.is_some_and(|at| at <= self.now) {
+            self.timer = None;
+            self.feed(Input::Tick);
+        }
+        let kid = self.kids.iter().nth(pick % self.kids.len().max(1)).map(|(k, v)| (k.clone(), *v));
+        match (op, kid) {
+            (0..30, _) => {
+                let key =
+                    (self.rules.kind == PoolKind::Keyed).then(|| ChildId::from(format!("k{}", pick % 6)));
+                self.next_ticket += 1;
+                let ticket = Ticket(self.next_ticket);
+                self.waiting.insert(ticket, key.clone());
+                self.feed(Input::Acquire { ticket, key });
+            }
+            (30..38, _) if !self.waiting.is_empty() => {
+                let ticket = *self.waiting.keys().nth(pick % self.waiting.len()).unwrap();
+                self.waiting.remove(&ticket);
+                self.feed(Input::Cancel { ticket });
+            }
+            (38..60, _) if !self.leases.is_empty() => {
+                let lease = *self.leases.keys().nth(pick % self.leases.len()).unwrap();
+                self.leases.remove(&lease);
+                self.feed(Input::Release { lease });
+                self.feed(Input::Release { lease }); // the second one means nothing
+            }
+            (60..78, Some((key, (Kid::Starting, _)))) => self.becomes(&key, Kid::Ready),
+            (60..78, Some((key, (Kid::Waiting | Kid::Cooling, _)))) => self.becomes(&key, Kid::Starting),
+            (60..78, Some((key, (Kid::Stopping { ours: true }, _)))) => self.ends(&key, false),
+            (60..78, Some((key, (Kid::Stopping { ours: false }, _)))) => {
+                if pick % 2 == 0 {
+                    self.ends(&key, false)
+                } else {
+                    self.becomes(&key, Kid::Starting)
+                }
+            }
+            (78..86, Some((key, (was, _)))) if !matches!(was, Kid::Stopping { .. }) => match pick % 7 {
+                0 => self.becomes(&key, Kid::Starting),
+                1 => self.becomes(&key, Kid::Cooling),
+                2 => self.becomes(&key, Kid::Stopping { ours: false }),
+                3 if was == Kid::Ready => self.becomes(&key, Kid::Ready),
+                _ => self.becomes(&key, Kid::Waiting),
+            },
+            (86..90, Some((key, (was, _)))) if was != (Kid::Stopping { ours: true }) => {
+                self.ends(&key, pick % 2 == 0)
+            }
+            (90..93, Some((key, (Kid::Ready | Kid::Waiting | Kid::Cooling, life)))) if life > 1 => {
+                for state in [State::Ready, State::Starting, State::Stopping, State::down(Down::Ended)] {
+                    self.report(&key, life - 1, state); // what an old life says
+                }
+            }
+            (93..95, Some((key, (Kid::Ready, life)))) => {
+                if self.leases_on(&key) > 0 {
+                    self.recycling.insert(key.clone());
+                }
+                self.feed(Input::Recycle { key, incarnation: Incarnation(life) });
+            }
+            (95..97, _) => {
+                self.rules.max = pick % 5;
+                self.feed(Input::Resize { max: self.rules.max });
+            }
+            _ => self.feed(Input::Tick),
+        }
+    }
+
+    /// The world does what it should: starts succeed, stops complete, holders release.
+    fn calm(&mut self) {
+        for key in self.kids.keys().cloned().collect::<Vec<_>>() {
+            match self.kids.get(&key) {
+                Some((Kid::Stopping { .. }, _)) => self.ends(&key, false),
+                Some((Kid::Starting, _)) => self.becomes(&key, Kid::Ready),
+                Some((Kid::Waiting | Kid::Cooling, _)) => self.becomes(&key, Kid::Starting),
+                Some((Kid::Ready, _)) | None => {}
+            }
+        }
+        for lease in self.leases.keys().copied().collect::<Vec<_>>() {
+            if self.leases.remove(&lease).is_some() {
+                self.feed(Input::Release { lease });
+            }
+        }
+    }
+}
+
+fn rules() -> impl Strategy<Value = LedgerConfig> {
+    let keyed = (1..5_usize, prop::option::of(1..3_u32), 0..8_usize, any::<bool>(), any::<bool>());
+    let more = (1..4_usize, prop::option::of(0..4_u32), 0..3_usize, 0..3_usize, any::<bool>());
+    (keyed, more).prop_map(|((max, per_worker, max_waiting, ttl, busy), (starts, pass, min, spare, any))| {
+        let base = if any { LedgerConfig::anonymous(max) } else { LedgerConfig::keyed(max) };
+        LedgerConfig {
+            per_worker,
+            max_waiting,
+            idle_ttl: ttl.then_some(Duration::from_millis(50)),
+            evict_busy: busy && !any,
+            start_concurrency: starts,
+            max_overtakes: pass,
+            min: if any { min.min(max) } else { 0 },
+            min_idle: if any { spare.min(max) } else { 0 },
+            ..base
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_history_breaks_the_rules(
+        rules in rules(),
+        steps in prop::collection::vec((0..100_u8, 0..64_usize, 0..20_u64), 0..200),
+        hurry in any::<bool>(),
+    ) {
+        let mut world = World::new(rules);
+        for (op, pick, time) in steps {
+            world.step(op, pick, time);
+        }
+        if !hurry {
+            // No stand-still: in a world that behaves, everybody who waits is served in the end.
+            world.rules.max = world.rules.max.max(1);
+            world.feed(Input::Resize { max: world.rules.max });
+            for _ in 0..1000 {
+                if world.waiting.is_empty() {
+                    break;
+                }
+                world.calm();
+            }
+            prop_assert_eq!(world.waiting.len(), 0);
+        }
+        world.draining = true;
+        world.feed(Input::Drain);
+        prop_assert_eq!(world.waiting.len(), 0);
+        for _ in 0..10 {
+            world.calm();
+        }
+        prop_assert_eq!(world.drained, 1);
+        let status = world.ledger.status();
+        prop_assert_eq!((status.used, status.leases, status.waiting), (0, 0, 0));
+        prop_assert!(world.ledger.by_key.is_empty() && world.ledger.tickets.is_empty());
+    }
+}
