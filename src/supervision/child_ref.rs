@@ -6,7 +6,6 @@ use ractor::{ActorRef, Message, RpcReplyPort};
 
 use super::{
     errors::{RequestError, Unavailable},
-    machine::{Answer, Request},
     place::Place,
 };
 use crate::{
@@ -133,7 +132,7 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`RequestError`].
     pub async fn restart(&self) -> Result<Incarnation, RequestError> {
-        restart(&self.place).await
+        self.place.restart().await
     }
 
     /// Has the child stopped by its supervisor, and returns when it is gone.
@@ -141,30 +140,8 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`RequestError`].
     pub async fn stop(&self) -> Result<(), RequestError> {
-        stop(&self.place).await
+        self.place.stop().await
     }
-}
-
-/// Asks the supervisor of the child at `place` to restart it.
-pub(crate) async fn restart(place: &Place) -> Result<Incarnation, RequestError> {
-    let (id, engine) = controller(place)?;
-    match engine.request(Request::Restart(id)).await? {
-        Answer::Ready(incarnation) => Ok(incarnation),
-        Answer::Done | Answer::Ignored => Ok(Incarnation::NONE),
-    }
-}
-
-/// Asks the supervisor of the child at `place` to stop it.
-pub(crate) async fn stop(place: &Place) -> Result<(), RequestError> {
-    let (id, engine) = controller(place)?;
-    engine.request(Request::TerminateChild(id)).await.map(drop)
-}
-
-fn controller(
-    place: &Place,
-) -> Result<(crate::id::ChildId, std::sync::Arc<super::engine::EngineHandle>), RequestError> {
-    let id = place.path().last().ok_or(RequestError::ShuttingDown)?;
-    Ok((id, place.controller().ok_or(RequestError::ShuttingDown)?))
 }
 
 impl<M> Clone for ChildRef<M> {

@@ -181,7 +181,6 @@ impl EngineHandle {
 }
 
 /// What an engine is given at its birth.
-#[derive(Debug)]
 pub struct EngineArgs {
     /// The supervisor's settings and first children; validated.
     pub spec: SupervisorSpec,
@@ -195,6 +194,21 @@ pub struct EngineArgs {
     pub ready: Option<oneshot::Sender<()>>,
     /// Told how the supervisor ends, when no child is left; dropped if it is killed.
     pub exit: Option<oneshot::Sender<Exit>>,
+    /// Told everything that is published of the children.
+    pub observer: Option<Observer>,
+}
+
+/// Sees each event of a supervisor's children, in order, when the board has been written and before it is published.
+/// Called inside the supervisor actor: it must not block, and must not call the engine.
+pub type Observer = Box<dyn FnMut(&Key, &EventKind) + Send>;
+
+impl std::fmt::Debug for EngineArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineArgs")
+            .field("spec", &self.spec)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Entry {
@@ -221,6 +235,7 @@ pub struct Engine {
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
     report: Option<oneshot::Sender<Exit>>,
+    observer: Option<Observer>,
     deadline: Option<At>,
     exit: Option<Exit>,
     actions: Vec<Action>,
@@ -242,7 +257,7 @@ impl Engine {
         me: ActorCell,
         poke: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
     ) -> Engine {
-        let EngineArgs { spec, place, remains, scope, ready, exit: report } = args;
+        let EngineArgs { spec, place, remains, scope, ready, exit: report, observer } = args;
         let (tx, rx) = mpsc::unbounded_channel();
         let posts = Posts(Arc::new(PostsInner { tx, poke: Box::new(poke), poked: AtomicBool::new(false) }));
         let SupervisorSpec { flags, children } = spec;
@@ -262,6 +277,7 @@ impl Engine {
             next_request: 0,
             ready,
             report,
+            observer,
             deadline: None,
             exit: None,
             actions: Vec::new(),
@@ -286,6 +302,21 @@ impl Engine {
     /// Stops all children in order; the engine's exit is there when none is left.
     pub fn stop(&mut self, request: super::start::StopRequest) {
         self.shutdown(request.deadline, false);
+    }
+
+    /// Adds a child for the host of this engine itself. What becomes of it, a refusal excepted, is seen by the observer.
+    pub fn add(&mut self, spec: ChildSpec) {
+        self.operator(Operator::Start(spec), oneshot::channel().0);
+    }
+
+    /// Stops and removes a child for the host of this engine itself.
+    pub fn remove(&mut self, id: ChildId) {
+        self.operator(Operator::Plain(Request::RemoveChild(id)), oneshot::channel().0);
+    }
+
+    /// Whether the supervisor stops or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.machine.is_stopping()
     }
 
     /// The supervisor's own place.
@@ -625,6 +656,9 @@ impl Engine {
                 self.refresh_budget();
             }
             _ => {}
+        }
+        if let Some(observer) = &mut self.observer {
+            observer(&key, &kind);
         }
         self.scope.bus.publish(place.path(), key.incarnation, kind);
     }

@@ -18,7 +18,12 @@ use arc_swap::{ArcSwapOption, Guard};
 use ractor::ActorCell;
 use tokio::sync::Notify;
 
-use super::{engine::EngineHandle, errors::Unavailable, start::Scope};
+use super::{
+    engine::EngineHandle,
+    errors::{RequestError, Unavailable},
+    machine::{Answer, Request},
+    start::Scope,
+};
 use crate::{
     event::EventKind,
     exit::Exit,
@@ -235,6 +240,32 @@ impl Place {
 
     pub(crate) fn set_engine(&self, engine: Option<Arc<EngineHandle>>) {
         self.0.engine.store(engine);
+    }
+
+    /// Asks the supervisor of the child here to restart it, and waits until it is ready (rule R-8).
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn restart(&self) -> Result<Incarnation, RequestError> {
+        let (id, engine) = self.controlled()?;
+        match engine.request(Request::Restart(id)).await? {
+            Answer::Ready(incarnation) => Ok(incarnation),
+            Answer::Done | Answer::Ignored => Ok(Incarnation::NONE),
+        }
+    }
+
+    /// Asks the supervisor of the child here to stop it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn stop(&self) -> Result<(), RequestError> {
+        let (id, engine) = self.controlled()?;
+        engine.request(Request::TerminateChild(id)).await.map(drop)
+    }
+
+    fn controlled(&self) -> Result<(ChildId, Arc<EngineHandle>), RequestError> {
+        let id = self.0.path.last().ok_or(RequestError::ShuttingDown)?;
+        Ok((id, self.controller().ok_or(RequestError::ShuttingDown)?))
     }
 
     // ---- the tree ----------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ impl Root {
             scope: scope.clone(),
             ready: Some(ready_tx),
             exit: Some(report_tx),
+            observer: None,
         });
         let spawned = match owner {
             Some(owner) => A::spawn_linked(None, actor, args, owner).await,

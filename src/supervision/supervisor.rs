@@ -11,7 +11,7 @@ use super::{
     engine::{Engine, EngineArgs, EngineHandle, EngineMessage, Which},
     errors::{FindError, RequestError, SpecErrors},
     machine::{Answer, Count, Request},
-    place::Place,
+    place::{Attachment, Place},
     policy::ChildPolicy,
     spec::{ChildSpec, SupervisorSpec},
     start::{NotReady, Start, StartContext, Started, StopHandle, StopRequest},
@@ -133,12 +133,14 @@ pub(crate) mod host {
         }
     }
 
-    /// Spawns an actor around an engine as a child, linked first and ready when its engine says so.
+    /// Spawns an actor around an engine as a child, linked first and ready when its engine says so. `attachment` is
+    /// published with the live incarnation.
     pub(crate) async fn start<A>(
         actor: A,
         args: A::Arguments,
         ready: oneshot::Receiver<()>,
         cx: &StartContext,
+        attachment: Option<Arc<dyn Attachment>>,
     ) -> Result<Started, Exit>
     where
         A: Actor,
@@ -152,7 +154,7 @@ pub(crate) mod host {
             }
         }));
         let ready = Box::pin(async move { ready.await.map_err(|_| NotReady) });
-        Ok(Started { cell: actor.get_cell(), join, ready: Some(ready), stop, attachment: None })
+        Ok(Started { cell: actor.get_cell(), join, ready: Some(ready), stop, attachment })
     }
 }
 
@@ -172,7 +174,7 @@ impl SupervisorStart {
 impl Start for SupervisorStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let (tx, rx) = oneshot::channel();
-        host::start(Supervisor, EngineArgs::nested(self.spec.clone(), &cx, tx), rx, &cx).await
+        host::start(Supervisor, EngineArgs::nested(self.spec.clone(), &cx, tx), rx, &cx, None).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {
@@ -190,6 +192,7 @@ impl EngineArgs {
             scope: cx.scope.clone(),
             ready: Some(ready),
             exit: None,
+            observer: None,
         }
     }
 }
@@ -214,7 +217,8 @@ impl SupervisorRef {
         self.place.path()
     }
 
-    /// Adds a child and starts it. Returns when it is ready.
+    /// Adds a child and starts it. Returns when it is ready; for a child that starts in the background, at once (with
+    /// [`Incarnation::NONE`]), and its policy deals with a failed first start.
     ///
     /// # Errors
     /// After a failed start nothing is left behind, and a new one may be tried.

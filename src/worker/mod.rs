@@ -1,1 +1,27 @@
-//! worker
+//! The child actor of an OS process: one process, one channel and one protocol make one incarnation.
+//!
+//! [`WorkerSpec`] declares a worker and becomes a child of any supervisor; [`WorkerRef`] is the address that survives
+//! its incarnations. The actor is linked first and launches in a task that its state owns (the *driver*), so that
+//! whoever kills the actor kills the process too. Calls do not go through the actor: they go straight from the caller to
+//! the live incarnation's [`Peer`](crate::rpc::Peer).
+//!
+//! ```text
+//! WorkerRef ── Place ── live pointer ──► Peer ──► stdin / stdout ── process
+//!                                         ▲                           ▲
+//! supervisor ──► worker actor ──owns──► driver ──────owns─────────────┘
+//! ```
+//!
+//! This folder must not know pools, plugins or trees.
+
+mod actor;
+mod driver;
+mod handler;
+mod output;
+mod shared;
+mod spec;
+mod worker_ref;
+
+pub use actor::{WorkerActor, WorkerMessage};
+pub use handler::LogSink;
+pub use spec::{CommandSource, Liveness, OnReady, WorkerSpec};
+pub use worker_ref::WorkerRef;

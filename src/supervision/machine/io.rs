@@ -47,7 +47,8 @@ pub struct NewChild {
 /// An operator's request.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Adds a child and starts it; a failed start removes it again (OTP's `start_child`).
+    /// Adds a child and starts it (OTP's `start_child`): a required one is awaited, and removed again if its start
+    /// fails; a background one is not awaited, and its policy rules from the first start on.
     StartChild(NewChild),
     /// Stops a child and keeps its declaration, unless it is temporary (OTP's `terminate_child`).
     TerminateChild(ChildId),

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     id::ChildId,
-    supervision::{errors::RequestError, policy::ChildPolicy},
+    supervision::{
+        errors::RequestError,
+        policy::{ChildPolicy, StartMode},
+    },
     time::At,
     vocabulary::{Down, State},
 };
@@ -57,6 +60,11 @@ impl Machine {
             return Some(Err(RequestError::MaxChildren(max)));
         }
         let ord = self.insert(new)?;
+        if self.children.get(&ord)?.policy.start == StartMode::Background {
+            // Nobody waits for it, and a failed first start is a crash under its policy (S-7).
+            self.start(now, ord, Cause::Supervisor);
+            return Some(Ok(Answer::Done));
+        }
         self.wait_for(ord, Waiter::Verdict(id));
         self.start(now, ord, Cause::Provisional);
         None

@@ -1,0 +1,211 @@
+//! The worker actor: linked first, owner of the driver, addressed by messages.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use async_trait::async_trait;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use serde_json::value::RawValue;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    driver::Driver,
+    shared::{Line, Shared},
+    spec::WorkerSpec,
+};
+use crate::{
+    exit::Exit,
+    process::Tail,
+    rpc::{CallError, CallOptions, Timeout},
+    snapshot::WorkerNode,
+    supervision::{Details, NotReady, Start, StartContext, Started, StopHandle, StopRequest},
+};
+
+/// The actor of a process worker.
+#[derive(Debug)]
+pub struct WorkerActor;
+
+/// What a worker actor takes as a message, for those who hold only its `ActorRef`.
+/// [`WorkerRef`](super::WorkerRef) does the same without the detour through the mailbox, and survives incarnations.
+#[derive(Debug)]
+pub enum WorkerMessage {
+    /// Call a method of the process.
+    Call {
+        /// The method's name.
+        method: String,
+        /// Its params.
+        params: Box<RawValue>,
+        /// How long it may take.
+        timeout: Timeout,
+        /// Answered exactly once, unless the actor is killed.
+        reply: RpcReplyPort<Result<Box<RawValue>, CallError>>,
+    },
+    /// Send a notification to the process, if there is room for it now.
+    Notify {
+        /// The method's name.
+        method: String,
+        /// Its params.
+        params: Box<RawValue>,
+    },
+    /// The figures of this incarnation.
+    Diagnostics(RpcReplyPort<WorkerNode>),
+    /// End in order. Not for users: a worker that ends without its supervisor having asked may be restarted.
+    Stop(StopRequest),
+    /// The driver has come to the end of the process.
+    Ended(Box<Exit>),
+}
+
+/// What a worker actor starts from.
+#[derive(Debug)]
+pub struct WorkerArguments {
+    spec: Arc<WorkerSpec>,
+    cx: StartContext,
+    shared: Arc<Shared>,
+    line: Arc<Line>,
+    ready: oneshot::Sender<()>,
+}
+
+/// Owned by the actor: dropped with it, and the process with both.
+#[derive(Debug)]
+pub struct WorkerState {
+    line: Arc<Line>,
+    clock: crate::time::Clock,
+    stop: watch::Sender<Option<StopRequest>>,
+    driver: AbortOnDrop,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for WorkerActor {
+    type Msg = WorkerMessage;
+    type State = WorkerState;
+    type Arguments = WorkerArguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<WorkerMessage>,
+        arguments: WorkerArguments,
+    ) -> Result<WorkerState, ActorProcessingErr> {
+        let WorkerArguments { spec, cx, shared, line, ready } = arguments;
+        let (stop, stopped) = watch::channel(None);
+        let clock = cx.scope.clock();
+        let driver = Driver { spec, cx, shared, line: line.clone(), ready: Some(ready), stop: stopped };
+        let driver = tokio::spawn(async move {
+            let exit = driver.run().await;
+            // Refused when the actor is in its `post_stop`, which waits for this task.
+            let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
+        });
+        Ok(WorkerState { line, clock, stop, driver: AbortOnDrop(driver), ended: false })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        message: WorkerMessage,
+        state: &mut WorkerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WorkerMessage::Call { method, params, timeout, reply } => {
+                let line = state.line.clone();
+                tokio::spawn(async move {
+                    let answer = match line.peer() {
+                        Some(peer) => peer.call_value(&method, &params, CallOptions::timeout(timeout)).await,
+                        None => Err(CallError::Unavailable {
+                            method,
+                            state: crate::vocabulary::State::Starting,
+                            retry_after: None,
+                        }),
+                    };
+                    let _ = reply.send(answer);
+                });
+            }
+            WorkerMessage::Notify { method, params } => {
+                if let Some(peer) = state.line.peer() {
+                    // A notification has nobody who could be told.
+                    let _ = peer.try_notify_value(&method, &params);
+                }
+            }
+            WorkerMessage::Diagnostics(reply) => {
+                let _ = reply.send(state.line.shared.worker(state.clock.now()));
+            }
+            WorkerMessage::Stop(request) => {
+                state.stop.send_replace(Some(request));
+            }
+            WorkerMessage::Ended(exit) => {
+                state.ended = true;
+                // Every end is told as a typed error: that is how its supervisor learns the cause.
+                return Err(exit);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody called ractor's own `stop`: the process still gets its orderly end.
+    async fn post_stop(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        state: &mut WorkerState,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.ended {
+            state.stop.send_replace(Some(StopRequest { deadline: None }));
+            let _ = (&mut state.driver.0).await;
+        }
+        Ok(())
+    }
+}
+
+/// Starts one incarnation after the other of a worker.
+#[derive(Debug)]
+pub(crate) struct WorkerStart {
+    spec: Arc<WorkerSpec>,
+    start_error: Arc<Mutex<Option<Exit>>>,
+}
+
+impl WorkerStart {
+    pub(crate) fn new(spec: WorkerSpec) -> WorkerStart {
+        WorkerStart { spec: Arc::new(spec), start_error: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Start for WorkerStart {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let spec = self.spec.clone();
+        let shared = Arc::new(Shared::new(
+            spec.program(),
+            spec.protocol.name().to_owned(),
+            Tail::new(spec.stderr_tail_bytes),
+            self.start_error.clone(),
+        ));
+        cx.place.set_details(shared.clone());
+        let line = Arc::new(Line { peer: OnceLock::new(), shared: shared.clone() });
+        let (ready, became_ready) = oneshot::channel();
+        let supervisor = cx.supervisor.clone();
+        let arguments = WorkerArguments { spec, cx, shared, line: line.clone(), ready };
+        let (actor, join) = WorkerActor::spawn_linked(None, WorkerActor, arguments, supervisor)
+            .await
+            .map_err(|e| Exit::from_error(&e))?;
+        let asked = actor.clone();
+        Ok(Started {
+            cell: actor.get_cell(),
+            join,
+            ready: Some(Box::pin(async move { became_ready.await.map_err(|_| NotReady) })),
+            stop: StopHandle::Request(Arc::new(move |request| {
+                // Refused when it is ending by itself.
+                let _ = asked.cast(WorkerMessage::Stop(request));
+            })),
+            attachment: Some(line),
+        })
+    }
+}

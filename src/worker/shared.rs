@@ -1,0 +1,121 @@
+//! What the outside sees of one incarnation: the board entry, and the peer that calls go to.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use crate::{
+    exit::Exit,
+    process::Tail,
+    rpc::Peer,
+    snapshot::WorkerNode,
+    supervision::{Attachment, Details},
+    time::At,
+};
+
+/// Of one incarnation; outlives it on the board, until the next one replaces it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) program: String,
+    pub(crate) protocol: String,
+    pub(crate) tail: Tail,
+    /// Across incarnations: why the last start failed.
+    pub(crate) start_error: Arc<Mutex<Option<Exit>>>,
+    peer: OnceLock<Peer>,
+    state: Mutex<Figures>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    pid: Option<u32>,
+    launched: Option<At>,
+    ready: Option<At>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        program: String,
+        protocol: String,
+        tail: Tail,
+        start_error: Arc<Mutex<Option<Exit>>>,
+    ) -> Shared {
+        Shared { program, protocol, tail, start_error, peer: OnceLock::new(), state: Mutex::default() }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Figures) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn launched(&self, pid: u32, at: At) {
+        self.with(|s| (s.pid, s.launched) = (Some(pid), Some(at)));
+    }
+
+    pub(crate) fn connected(&self, peer: Peer) {
+        // One incarnation has one channel.
+        let _ = self.peer.set(peer);
+    }
+
+    pub(crate) fn ready(&self, at: At) {
+        self.with(|s| s.ready = Some(at));
+        *self.start_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn start_failed(&self, exit: &Exit) {
+        *self.start_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit.clone());
+    }
+
+    pub(crate) fn gone(&self) {
+        self.with(|s| *s = Figures::default());
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.with(|s| s.pid)
+    }
+}
+
+impl Details for Shared {
+    fn worker(&self, now: At) -> WorkerNode {
+        let figures = self.with(|s| *s);
+        let stats = self.peer.get().map(Peer::stats).unwrap_or_default();
+        WorkerNode {
+            program: self.program.clone(),
+            protocol: self.protocol.clone(),
+            pid: figures.pid,
+            uptime: figures.launched.map(|at| now.since(at)),
+            ready_for: figures.ready.map(|at| now.since(at)),
+            calls_in_flight: stats.in_flight,
+            bytes_queued: stats.bytes_queued,
+            stderr_tail: self.tail.text(),
+            last_start_error: self.start_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            rss_bytes: None,
+            cpu_time: None,
+        }
+    }
+}
+
+/// Published with the live incarnation.
+pub(crate) struct Line {
+    /// `None` for protocols without a channel.
+    pub(crate) peer: OnceLock<Option<Peer>>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Line {
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.peer.get().and_then(Option::as_ref)
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Line").field(&self.peer()).finish()
+    }
+}
+
+impl Attachment for Line {
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}

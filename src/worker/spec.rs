@@ -1,0 +1,236 @@
+//! [`WorkerSpec`]: the declaration of a process worker.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{actor::WorkerStart, handler::LogSink};
+use crate::{
+    id::{ChildId, Incarnation},
+    process::{Command, Ladder, Launcher, OsLauncher, Success, Tail},
+    protocol::{Bare, Protocol},
+    restart::RestartPolicy,
+    rpc::{Handler, NoHandler, Peer, PeerConfig},
+    supervision::{ChildPolicy, ChildSpec, Shutdown},
+    vocabulary::ChildKind,
+};
+
+/// Where the command of an incarnation comes from.
+#[derive(Clone)]
+pub enum CommandSource {
+    /// The same for all.
+    Fixed(Arc<Command>),
+    /// Made anew for each: a fresh token, a fresh port (rule W-9).
+    Each(Arc<dyn Fn(Incarnation) -> Command + Send + Sync>),
+}
+
+impl fmt::Debug for CommandSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandSource::Fixed(command) => command.fmt(f),
+            CommandSource::Each(_) => f.write_str("Each(..)"),
+        }
+    }
+}
+
+/// Runs after the handshake and before the first call is admitted: replay of subscriptions, open documents, logins
+/// (rule W-8).
+#[async_trait]
+pub trait OnReady: Send + Sync {
+    /// An error makes the incarnation fail as [`HandshakeFailed`](crate::exit::Exit::HandshakeFailed), with this text.
+    async fn on_ready(&self, peer: &Peer, incarnation: Incarnation) -> Result<(), String>;
+}
+
+/// Regular pings of a worker whose protocol has one (rule W-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// From one ping's end to the next ping.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How many pings in a row may fail before the worker is killed as unresponsive.
+    pub failures_allowed: u32,
+}
+
+impl Default for Liveness {
+    /// Every 10 s, 5 s for an answer, two failures allowed.
+    fn default() -> Liveness {
+        Liveness { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), failures_allowed: 2 }
+    }
+}
+
+/// The declaration of a process worker. Cheap to clone; one value serves any number of workers.
+#[derive(Clone)]
+pub struct WorkerSpec {
+    pub(crate) command: CommandSource,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) logs: Option<Arc<dyn LogSink>>,
+    pub(crate) on_ready: Option<Arc<dyn OnReady>>,
+    pub(crate) liveness: Option<Liveness>,
+    pub(crate) ladder: Ladder,
+    pub(crate) success: Success,
+    pub(crate) peer: PeerConfig,
+    pub(crate) stderr_tail_bytes: usize,
+    pub(crate) restart: RestartPolicy,
+    pub(crate) start_timeout: Duration,
+}
+
+impl fmt::Debug for WorkerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("WorkerSpec");
+        if let CommandSource::Fixed(command) = &self.command {
+            f.field("command", command);
+        }
+        f.field("protocol", &self.protocol).field("launcher", &self.launcher).finish_non_exhaustive()
+    }
+}
+
+impl WorkerSpec {
+    /// A worker that runs this command and speaks no protocol ([`Bare`]): it is ready when it has been launched.
+    pub fn new(command: Command) -> WorkerSpec {
+        WorkerSpec::from_source(CommandSource::Fixed(Arc::new(command)))
+    }
+
+    /// A worker whose command is made for each incarnation.
+    pub fn with_commands(make: impl Fn(Incarnation) -> Command + Send + Sync + 'static) -> WorkerSpec {
+        WorkerSpec::from_source(CommandSource::Each(Arc::new(make)))
+    }
+
+    fn from_source(command: CommandSource) -> WorkerSpec {
+        WorkerSpec {
+            command,
+            protocol: Arc::new(Bare::default()),
+            launcher: Arc::new(OsLauncher::new()),
+            handler: Arc::new(NoHandler),
+            logs: None,
+            on_ready: None,
+            liveness: None,
+            ladder: Ladder::default(),
+            success: Success::default(),
+            peer: PeerConfig::default(),
+            stderr_tail_bytes: Tail::DEFAULT_BYTES,
+            restart: RestartPolicy::permanent(),
+            start_timeout: ChildPolicy::DEFAULT_START_TIMEOUT,
+        }
+    }
+
+    /// What is spoken on its channel.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Protocol + 'static) -> WorkerSpec {
+        self.protocol = Arc::new(protocol);
+        self
+    }
+
+    /// Who launches it; the operating system by default, a script in tests.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Arc<dyn Launcher>) -> WorkerSpec {
+        self.launcher = launcher;
+        self
+    }
+
+    /// What it may call on the host.
+    #[must_use]
+    pub fn handler(mut self, handler: impl Handler) -> WorkerSpec {
+        self.handler = Arc::new(handler);
+        self
+    }
+
+    /// Who is told of its log messages, beside `tracing`.
+    #[must_use]
+    pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
+        self.logs = Some(Arc::new(sink));
+        self
+    }
+
+    /// What is done after the handshake and before the first call.
+    #[must_use]
+    pub fn on_ready(mut self, on_ready: impl OnReady + 'static) -> WorkerSpec {
+        self.on_ready = Some(Arc::new(on_ready));
+        self
+    }
+
+    /// Regular pings; none by default.
+    #[must_use]
+    pub fn liveness(mut self, liveness: Liveness) -> WorkerSpec {
+        self.liveness = Some(liveness);
+        self
+    }
+
+    /// The times of an orderly stop.
+    #[must_use]
+    pub fn ladder(mut self, ladder: Ladder) -> WorkerSpec {
+        self.ladder = ladder;
+        self
+    }
+
+    /// Which exit codes and signals count as success.
+    #[must_use]
+    pub fn success(mut self, success: Success) -> WorkerSpec {
+        self.success = success;
+        self
+    }
+
+    /// Bounds and timeouts of its channel. What belongs to the protocol and to the place is filled in.
+    #[must_use]
+    pub fn channel(mut self, config: PeerConfig) -> WorkerSpec {
+        self.peer = config;
+        self
+    }
+
+    /// How much of the newest stderr is kept for diagnostics, in bytes; 8 KiB by default.
+    #[must_use]
+    pub fn stderr_tail(mut self, bytes: usize) -> WorkerSpec {
+        self.stderr_tail_bytes = bytes;
+        self
+    }
+
+    /// When it is restarted; by default always, with a back-off from 100 ms to 30 s.
+    #[must_use]
+    pub fn restart(mut self, restart: RestartPolicy) -> WorkerSpec {
+        self.restart = restart;
+        self
+    }
+
+    /// How long a start may take from launch to ready; 30 s by default. The protocol's handshake has its own bound
+    /// within it.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> WorkerSpec {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// The policy of a child with this declaration: it is given the whole of its stop ladder and a margin to stop.
+    pub fn policy(&self) -> ChildPolicy {
+        const MARGIN: Duration = Duration::from_secs(2);
+        ChildPolicy {
+            restart: self.restart.clone(),
+            shutdown: Shutdown::Timeout(self.ladder.total().saturating_add(MARGIN)),
+            start_timeout: self.start_timeout,
+            kind: ChildKind::Worker,
+            ..ChildPolicy::actor()
+        }
+    }
+
+    /// A child of a supervisor; required at start by default.
+    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
+        let policy = self.policy();
+        ChildSpec::new(id, policy, WorkerStart::new(self))
+    }
+
+    /// For logs and snapshots.
+    pub(crate) fn program(&self) -> String {
+        match &self.command {
+            CommandSource::Fixed(command) => command.get_program().to_string_lossy().into_owned(),
+            CommandSource::Each(_) => String::new(),
+        }
+    }
+
+    pub(crate) fn command_of(&self, incarnation: Incarnation) -> Arc<Command> {
+        match &self.command {
+            CommandSource::Fixed(command) => command.clone(),
+            CommandSource::Each(make) => Arc::new(make(incarnation)),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! [`WorkerRef`]: the address of a process worker, good for all its incarnations.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::shared::Line;
+use crate::{
+    id::{Incarnation, Path},
+    rpc::{CallError, CallOptions, Method, Notification, Peer},
+    snapshot::Node,
+    supervision::{FindError, Place, RequestError, Unavailable},
+    vocabulary::State,
+};
+
+/// Calls whatever incarnation of a worker is live. Cheap to clone, usable from any task and any thread.
+///
+/// A call goes straight to the channel of the incarnation that is ready at that moment, without a detour through an
+/// actor. When there is none it fails at once with [`CallError::Unavailable`]; [`WorkerRef::wait_ready`] waits. A call
+/// whose process ends is answered with [`CallError::WorkerLost`], never silently sent again.
+#[derive(Clone, Debug)]
+pub struct WorkerRef {
+    place: Place,
+}
+
+impl WorkerRef {
+    /// The worker at a place. Whether one is there shows at the first call.
+    pub fn new(place: Place) -> WorkerRef {
+        WorkerRef { place }
+    }
+
+    /// Where it is in the tree.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        self.place.state()
+    }
+
+    /// Its place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The channel of the live incarnation. For a caller that must not be moved to the next one unnoticed.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is none, or its protocol has no channel.
+    pub fn peer(&self) -> Result<(Incarnation, Peer), Unavailable> {
+        let live = self.place.live();
+        let found = live.as_ref().and_then(|live| {
+            let line = live.attachment.as_ref()?.as_any().downcast_ref::<Line>()?;
+            Some((live.incarnation, line.peer()?.clone()))
+        });
+        found.ok_or_else(|| self.place.unavailable())
+    }
+
+    fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
+        self.peer().map(|(_, peer)| peer).map_err(|unavailable| CallError::Unavailable {
+            method: method.to_owned(),
+            state: unavailable.state,
+            retry_after: unavailable.retry_after,
+        })
+    }
+
+    /// Calls `M` and waits for its output, at most as long as its timeout.
+    ///
+    /// # Errors
+    /// See [`CallError`]. Dropping the future cancels the call.
+    pub async fn call<M: Method>(&self, params: &M::Params) -> Result<M::Output, CallError> {
+        self.peer_for(M::NAME)?.call::<M>(params).await
+    }
+
+    /// [`call`](WorkerRef::call) with options.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_with<M: Method>(
+        &self,
+        params: &M::Params,
+        options: CallOptions,
+    ) -> Result<M::Output, CallError> {
+        self.peer_for(M::NAME)?.call_with::<M>(params, options).await
+    }
+
+    /// Calls a method by name with anything that can be serialised; the result stays raw.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        options: impl Into<CallOptions>,
+    ) -> Result<Box<RawValue>, CallError> {
+        self.peer_for(method)?.call_value(method, params, options).await
+    }
+
+    /// Sends a notification; waits for room.
+    ///
+    /// # Errors
+    /// When it cannot be sent; nothing of it was sent then.
+    pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), CallError> {
+        self.peer_for(N::NAME)?.notify::<N>(params).await
+    }
+
+    /// [`notify`](WorkerRef::notify) by name.
+    ///
+    /// # Errors
+    /// As [`notify`](WorkerRef::notify).
+    pub async fn notify_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<(), CallError> {
+        self.peer_for(method)?.notify_value(method, params).await
+    }
+
+    /// Waits until an incarnation is ready, for at most `deadline`, and returns its number.
+    ///
+    /// # Errors
+    /// [`Unavailable`] at the deadline, or at once when nobody is going to start the worker.
+    pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
+        match tokio::time::timeout(deadline, self.place.wait_ready()).await {
+            Ok(live) => Ok(live?.incarnation),
+            Err(_) => Err(self.place.unavailable()),
+        }
+    }
+
+    /// Its figures: state, incarnation, pid, uptime, failures, calls in flight, last exit, tail of stderr (rule W-4).
+    /// Nobody is asked.
+    pub fn diagnostics(&self) -> Node {
+        self.place.snapshot()
+    }
+
+    /// The process id of the live process, also while it starts or stops.
+    pub fn pid(&self) -> Option<u32> {
+        self.diagnostics().worker.and_then(|worker| worker.pid)
+    }
+
+    /// Has it restarted by its supervisor, in whatever state it is; returns when the new incarnation is ready (rule
+    /// `reason` goes into the log.
+    ///
+    /// # Errors
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
+    pub async fn restart(&self, reason: &str) -> Result<Incarnation, RequestError> {
+        tracing::info!(target: "procession", path = self.path().as_str(), reason, "restart asked for");
+        self.place.restart().await
+    }
+
+    /// Has it stopped by its supervisor, and returns when nothing of the process is left.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn stop(&self) -> Result<(), RequestError> {
+        self.place.stop().await
+    }
+
+    /// Whether this is the place of a process worker.
+    pub(crate) fn check(self) -> Result<WorkerRef, FindError> {
+        match self.place.snapshot().worker {
+            Some(_) => Ok(self),
+            None => Err(FindError::WrongKind { path: self.path().clone(), expected: "a process worker" }),
+        }
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Arc<WorkerRef>>();
+};
