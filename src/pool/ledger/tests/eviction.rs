@@ -247,3 +247,20 @@ fn a_key_that_is_wanted_again_while_it_is_evicted_returns_and_is_not_taken_for_f
     assert!(b.cancel(2).is_empty());
     assert_eq!(b.gone("a", 1), ["start a"]);
 }
+
+#[test]
+fn a_slot_that_goes_to_an_older_caller_lifts_no_ban_on_overtaking() {
+    let two = Some(2);
+    let mut b =
+        Bench::with(LedgerConfig { per_worker: two, max_overtakes: Some(0), ..LedgerConfig::keyed(2) });
+    b.ask("g");
+    b.ask("g");
+    b.ask("g"); // 3: waits for a lease
+    b.ready("g", 1);
+    b.ask("a");
+    b.ready("a", 1);
+    b.ask("k"); // 5: waits for a slot
+    assert!(b.ask("a").is_empty()); // 6: held back
+    assert_eq!(b.gone("g", 1), ["revoke Lost", "revoke Lost", "start g"]);
+    assert_eq!(b.release("a"), ["stop a Evicted"]);
+}
