@@ -176,7 +176,8 @@ impl Ledger {
             Some(key) => {
                 let ix = *self.by_key.get(key)?;
                 let place = self.place(ix);
-                if !place.line.is_empty() || !place.has_room(capacity) || !self.may_pass(self.seq + 1) {
+                // A line at a worker with room is held back from overtaking, and so is this younger caller.
+                if !place.has_room(capacity) || !self.may_pass(self.seq + 1) {
                     return None;
                 }
                 ix
@@ -377,7 +378,7 @@ impl Ledger {
             }
             None => {
                 self.places.push(place);
-                // As many places as slots and waiting callers: memory ends before the index does.
+                // There are as many places as slots and waiting callers: memory ends before the index does.
                 u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
             }
         };

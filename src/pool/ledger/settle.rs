@@ -11,7 +11,13 @@ impl Ledger {
         }
         loop {
             // An eviction can lift the ban on overtaking: go round until still.
-            let moved = self.serve(out) | self.assign() | self.evict(out);
+            let moved = if self.config.is_keyed() {
+                // Slots first: as long as a free one is unassigned, it looks as if it were on its way to whoever is
+                // first in the queue after that.
+                self.assign() | self.serve(out) | self.evict(out)
+            } else {
+                self.serve(out) | self.staff() | self.evict(out)
+            };
             if !moved {
                 break;
             }
@@ -48,18 +54,20 @@ impl Ledger {
         out.push(Action::Grant { ticket, granted });
     }
 
-    /// Assigns free slots: to the keys that wait, oldest first; in an anonymous pool to as many new workers as those
-    /// who wait, and the spares, call for.
+    /// Keyed pools: assigns free slots to the keys that wait, the oldest first.
     fn assign(&mut self) -> bool {
         let mut moved = false;
-        if self.config.is_keyed() {
-            while self.roster.used < self.config.max {
-                let Some((_, &ix)) = self.roster.startable.first_key_value() else { break };
-                self.reserve(ix);
-                moved = true;
-            }
-            return moved;
+        while self.roster.used < self.config.max {
+            let Some((_, &ix)) = self.roster.startable.first_key_value() else { break };
+            self.reserve(ix);
+            moved = true;
         }
+        moved
+    }
+
+    /// Anonymous pools: assigns free slots to as many new workers as those who wait, and the spares, call for.
+    fn staff(&mut self) -> bool {
+        let mut moved = false;
         // A reservation that nobody needs any more is given back; later ones first.
         while let Some((_, &ix)) = self.roster.reserved.last_key_value() {
             let without = self.roster.coming - 1;

@@ -145,3 +145,37 @@ fn the_warm_path_asks_for_nothing() {
     assert!(b.ledger.lease_now(b.now, Some(&"b".into())).is_none());
     assert!(b.ledger.lease_now(b.now, None).is_none());
 }
+
+#[test]
+fn a_recycled_worker_goes_when_released_though_nobody_waits() {
+    // W-5
+    let mut b = Bench::keyed(1);
+    b.lend("a");
+    b.feed(Input::Recycle { key: "a".into(), incarnation: Incarnation(1) });
+    assert_eq!(b.release("a"), ["stop a Recycle"]);
+}
+
+#[test]
+fn the_timer_comes_forward_for_a_worker_that_returns_with_an_old_use() {
+    // L-5, L-9
+    let mut b = with_ttl(3);
+    b.warm("first");
+    b.wait(Duration::from_secs(4));
+    b.warm("a");
+    b.wait(Duration::from_secs(2));
+    b.warm("b");
+    b.report("a", 2, State::Starting);
+    // The next expiry known now is b's.
+    assert_eq!(b.wait(Duration::from_secs(5)), ["stop first Idle", "timer 16.009s"]);
+    assert_eq!(b.ready("a", 2), ["timer 14.006s"]);
+}
+
+#[test]
+fn time_never_goes_back() {
+    let mut b = with_ttl(1);
+    b.warm("a");
+    b.wait(TTL / 2);
+    b.now = At::EPOCH;
+    b.lend("a");
+    assert!(b.worker("a").last_used.unwrap() >= At::new(TTL / 2));
+}

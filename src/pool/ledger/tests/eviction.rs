@@ -214,3 +214,53 @@ fn a_slot_that_is_assigned_but_not_used_yet_is_given_back_to_a_lower_cap() {
     assert_eq!(b.release("a"), ["stop a Evicted"]);
     assert_eq!(b.gone("a", 1), ["start b"]);
 }
+
+#[test]
+fn a_worker_beyond_the_cap_goes_when_released_though_nobody_waits() {
+    // L-5
+    let mut b = Bench::keyed(2);
+    b.lend("a");
+    b.lend("b");
+    assert!(b.feed(Input::Resize { max: 1 }).is_empty());
+    assert_eq!(b.release("a"), ["stop a Resize"]);
+}
+
+#[test]
+fn beyond_the_cap_the_queue_is_bounded_though_busy_workers_may_be_evicted() {
+    // L-4
+    let mut b = Bench::with(LedgerConfig { evict_busy: true, max_waiting: 1, ..LedgerConfig::keyed(2) });
+    b.lend("a");
+    b.lend("b");
+    b.feed(Input::Resize { max: 1 });
+    assert!(b.ask("c").is_empty());
+    assert_eq!(b.ask("d"), ["refuse 4 Exhausted"]);
+}
+
+#[test]
+fn a_key_that_is_wanted_again_while_it_is_evicted_returns_and_is_not_taken_for_failed() {
+    // L-1: its worker never became ready again, but it was we who stopped it
+    let mut b = Bench::keyed(1);
+    b.warm("a");
+    b.backs_off("a", 1);
+    assert_eq!(b.ask("b"), ["stop a Evicted"]);
+    assert!(b.ask("a").is_empty());
+    assert!(b.cancel(2).is_empty());
+    assert_eq!(b.gone("a", 1), ["start a"]);
+}
+
+#[test]
+fn a_slot_that_goes_to_an_older_caller_lifts_no_ban_on_overtaking() {
+    let two = Some(2);
+    let mut b =
+        Bench::with(LedgerConfig { per_worker: two, max_overtakes: Some(0), ..LedgerConfig::keyed(2) });
+    b.ask("g");
+    b.ask("g");
+    b.ask("g"); // 3: waits for a lease
+    b.ready("g", 1);
+    b.ask("a");
+    b.ready("a", 1);
+    b.ask("k"); // 5: waits for a slot
+    assert!(b.ask("a").is_empty()); // 6: held back
+    assert_eq!(b.gone("g", 1), ["revoke Lost", "revoke Lost", "start g"]);
+    assert_eq!(b.release("a"), ["stop a Evicted"]);
+}

@@ -157,6 +157,11 @@ impl World {
             });
             assert_eq!(left, None, "L-5");
         } else {
+            assert!(status.idle == 0 || self.live() <= self.rules.max, "L-5: idle beyond the cap");
+            let idle = self.recycling.iter().find(|key| {
+                self.kids.get(*key).is_some_and(|kid| kid.0 == Kid::Ready) && self.leases_on(key) == 0
+            });
+            assert_eq!(idle, None, "W-5");
             self.check_no_stand_still(&status);
         }
     }
@@ -285,7 +290,7 @@ impl World {
             (60..78, Some((key, (Kid::Waiting | Kid::Cooling, _)))) => self.becomes(&key, Kid::Starting),
             (60..78, Some((key, (Kid::Stopping { ours: true }, _)))) => self.ends(&key, false),
             (60..78, Some((key, (Kid::Stopping { ours: false }, _)))) => {
-                if pick % 2 == 0 {
+                if pick.is_multiple_of(2) {
                     self.ends(&key, false)
                 } else {
                     self.becomes(&key, Kid::Starting)
@@ -299,7 +304,7 @@ impl World {
                 _ => self.becomes(&key, Kid::Waiting),
             },
             (86..90, Some((key, (was, _)))) if was != (Kid::Stopping { ours: true }) => {
-                self.ends(&key, pick % 2 == 0)
+                self.ends(&key, pick.is_multiple_of(2))
             }
             (90..93, Some((key, (Kid::Ready | Kid::Waiting | Kid::Cooling, life)))) if life > 1 => {
                 for state in [State::Ready, State::Starting, State::Stopping, State::down(Down::Ended)] {

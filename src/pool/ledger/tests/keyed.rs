@@ -167,3 +167,13 @@ fn misuse_is_refused_and_bad_rules_are_named_together() {
          `min` has no meaning in a keyed pool"
     );
 }
+
+#[test]
+fn callers_hear_of_a_restart_that_failed_for_good() {
+    // L-1
+    let mut b = Bench::keyed(1);
+    b.warm("a");
+    b.report("a", 2, State::Starting);
+    assert!(b.ask("a").is_empty());
+    assert_eq!(b.gone("a", 2), ["refuse 2 Failed"]);
+}
