@@ -221,8 +221,8 @@ impl Driver {
             biased;
             () = stop_asked(&mut self.stop) => return Err(Verdict::Stop),
             shaken = tokio::time::timeout(after, handshake) => shaken,
-            exited = body.control.exited() => return Err(Verdict::Exited(exited)),
             closed = channel_closed(body) => return Err(closed_verdict(body, closed).await),
+            exited = body.control.exited() => return Err(Verdict::Exited(exited)),
         };
         match shaken {
             Ok(Ok(())) => {
@@ -230,13 +230,11 @@ impl Driver {
                 let _ = self.line.peer.set(body.peer.clone());
                 Ok(())
             }
-            // A handshake also fails because the process has just died: then that is the reason.
-            Ok(Err(exit)) => {
-                Err(match tokio::time::timeout(CLOSING_GRACE, dead_or_stopped(body, &mut self.stop)).await {
-                    Ok(verdict) if body.peer.as_ref().is_some_and(|peer| peer.end().is_some()) => verdict,
-                    _ => Verdict::Kill(exit),
-                })
-            }
+            Ok(Err(exit)) => Err(match body.peer.as_ref().and_then(Peer::end) {
+                // It failed because the channel has ended: that is the reason, or the process's exit is.
+                Some(closed) => closed_verdict(body, closed).await,
+                None => Verdict::Kill(exit),
+            }),
             Err(_) => Err(Verdict::Kill(Exit::HandshakeTimeout { after })),
         }
     }
@@ -247,8 +245,9 @@ impl Driver {
         tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => Verdict::Stop,
-            exited = body.control.exited() => Verdict::Exited(exited),
+            // Before the exit: a process that has broken the protocol may well end because its channel was closed.
             closed = channel_closed(body) => closed_verdict(body, closed).await,
+            exited = body.control.exited() => Verdict::Exited(exited),
             exit = unresponsive(body, &*protocol, self.spec.liveness) => Verdict::Kill(exit),
         }
     }
@@ -373,14 +372,6 @@ async fn closed_verdict(body: &Body, closed: Closed) -> Verdict {
         return Verdict::Exited(exited);
     }
     Verdict::Kill(closed.to_exit())
-}
-
-async fn dead_or_stopped(body: &Body, stop: &mut watch::Receiver<Option<StopRequest>>) -> Verdict {
-    tokio::select! {
-        biased;
-        () = stop_asked(stop) => Verdict::Stop,
-        exited = body.control.exited() => Verdict::Exited(exited),
-    }
 }
 
 /// Reads what is still in the pipes.

@@ -1,0 +1,100 @@
+//! P-9, S-19, R-8, pitfalls 8, 17, 25, 31.
+
+use std::time::Duration;
+
+use procession::{exit::Exit, process::Signal, testing::ScriptedLauncher};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_ends_when_told_to_is_stopped_at_once() {
+    // P-9
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", serve);
+    let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let (one, two) = tokio::join!(worker.stop(), worker.stop());
+    one.unwrap();
+    two.unwrap();
+    assert!(begin.elapsed() < SEC && launcher.alive().is_empty());
+    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(worker.restart("again").await.unwrap().0, 2);
+    root.shutdown(60 * SEC).await;
+}
+
+/// Stops a worker that behaves as `script` after its handshake, and says how long that took.
+async fn time_to_stop<F, Fut>(script: F) -> Duration
+where
+    F: Fn(procession::testing::ScriptedProcess) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = i32> + Send + 'static,
+{
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", move |mut me| {
+        let script = script.clone();
+        async move {
+            shake_hands(&mut me).await;
+            script(me).await
+        }
+    });
+    let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    worker.stop().await.unwrap();
+    let took = begin.elapsed();
+    assert!(launcher.alive().is_empty());
+    root.shutdown(60 * SEC).await;
+    Duration::from_secs_f64(took.as_secs_f64().round())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_gets_its_whole_time_and_no_more() {
+    // P-9
+    let deaf = time_to_stop(|me| async move {
+        me.hang().await;
+        0
+    });
+    assert_eq!(deaf.await, 10 * SEC, "SIGTERM after the whole drain time");
+    let stubborn = time_to_stop(|me| async move {
+        me.ignore(Signal::TERM);
+        me.hang().await;
+        0
+    });
+    assert_eq!(stubborn.await, 15 * SEC, "SIGKILL after the grace");
+    let busy = time_to_stop(|mut me| async move {
+        let request = read(&mut me).await.unwrap();
+        answer(&mut me, &request["id"], serde_json::json!({})).await;
+        me.sleep(8 * SEC).await;
+        0
+    });
+    assert_eq!(busy.await, 8 * SEC, "an acknowledged shutdown still gets its whole drain time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_on_request_makes_one_new_incarnation_and_no_crash() {
+    // R-8, pitfall 8
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", serve);
+    let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+    let mut events = root.events();
+    assert_eq!(worker.restart("because").await.unwrap().0, 2);
+    tokio::time::sleep(60 * SEC).await;
+    assert_eq!(launcher.launched().len(), 2);
+    while let Ok(Some(event)) = events.try_next() {
+        assert!(!event.is_crash(), "{event}");
+    }
+    root.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trees_deadline_shortens_the_ladder() {
+    // S-20, T-3
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me| async move {
+        shake_hands(&mut me).await;
+        me.ignore(Signal::TERM);
+        me.hang().await
+    });
+    let (root, _) = tree(plugin(&launcher)).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    assert_eq!(root.shutdown(2 * SEC).await, Exit::Requested);
+    assert!(begin.elapsed() <= 2 * SEC && launcher.alive().is_empty());
+}

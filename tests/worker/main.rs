@@ -1,0 +1,15 @@
+//! The worker actor: one file per guarantee. Scripted processes under paused time, but for `real_processes`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod support;
+
+mod a_dead_process_answers_its_calls;
+mod a_stop_climbs_the_ladder;
+mod liveness_is_watched;
+mod messages_reach_the_actor_too;
+mod nothing_outlives_the_actor;
+mod processes_without_a_channel;
+mod readiness_is_a_finished_handshake;
+mod real_processes;
+mod the_same_story_each_time;

@@ -1,0 +1,66 @@
+//! P-10, S-21, pitfalls 28, 52.
+
+use procession::{process::Signal, testing::ScriptedLauncher};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_actor_takes_its_process_with_it_before_the_next_one_starts() {
+    // P-10: also in mid-handshake
+    for in_handshake in [false, true] {
+        let launcher = ScriptedLauncher::new();
+        launcher.program("worker", move |mut me| async move {
+            if me.launch() == 2 || !in_handshake {
+                shake_hands(&mut me).await;
+                return serve_ready(me).await;
+            }
+            me.hang().await;
+            0
+        });
+        let spec = procession::supervision::SupervisorSpec::one_for_one()
+            .child(plugin(&launcher).child("w").background());
+        let root = procession::supervision::Root::start(spec, Default::default()).await.unwrap();
+        tokio::time::sleep(MS).await;
+        assert_eq!(launcher.alive(), [1000]);
+        // The worker's actor is the root's only child.
+        let actor = root.cell().get_children().pop().unwrap();
+        actor.kill();
+        let worker = procession::worker::WorkerRef::new(root.find("/w").unwrap());
+        worker.place().wait_state(|s| s.is_restarting()).await;
+        assert!(launcher.alive().is_empty(), "gone before its supervisor heard of its end");
+        assert_eq!(worker.place().last_exit(), Some(procession::exit::Exit::ActorKilled));
+        tokio::time::sleep(SEC).await;
+        assert_eq!(launcher.alive(), [1001]);
+        root.shutdown(60 * SEC).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn grandchildren_go_with_their_leader() {
+    // P-4
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me| async move {
+        me.grandchild(&[Signal::TERM], std::future::pending());
+        shake_hands(&mut me).await;
+        serve_ready(me).await
+    });
+    let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+    worker.call::<Die>(&1).await.unwrap_err();
+    assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
+    assert_eq!(launcher.alive(), [1001]);
+    let begin = tokio::time::Instant::now();
+    worker.stop().await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 15, "an orderly stop gives the rest of the group its whole time");
+    assert!(launcher.alive().is_empty());
+    root.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_tree_leaves_no_process() {
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", serve);
+    let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+    drop(root);
+    worker.place().wait_state(|s| s.is_down()).await;
+    assert!(launcher.alive().is_empty());
+}

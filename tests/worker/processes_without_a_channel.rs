@@ -1,0 +1,55 @@
+//! W-7: `Bare` and `FirstLine`.
+
+use std::sync::Arc;
+
+use procession::{
+    exit::Exit, process::Command, protocol::FirstLine, rpc::CallError, testing::ScriptedLauncher,
+    worker::WorkerSpec,
+};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_process_is_ready_when_launched_and_stopped_by_signal() {
+    // W-7, P-11
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me| async move {
+        me.close_stdin();
+        me.close_stdout();
+        me.hang().await
+    });
+    let (root, worker) =
+        tree(WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()))).await.unwrap();
+    tokio::time::sleep(60 * SEC).await;
+    assert_eq!(worker.place().incarnation().0, 1, "closed stdio is ignored");
+    assert!(matches!(worker.call::<Echo>(&String::new()).await, Err(CallError::Unavailable { .. })));
+    let begin = tokio::time::Instant::now();
+    worker.stop().await.unwrap();
+    assert!(begin.elapsed() < SEC, "SIGTERM is the polite request");
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_line_makes_ready() {
+    // W-7, W-1
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me| async move {
+        let _ = me.write_line("starting").await;
+        me.sleep(3 * SEC).await;
+        if me.args().is_empty() {
+            let _ = me.write_line("listening on 127.0.0.1:80").await;
+        }
+        me.hang().await
+    });
+    let spec = |command| {
+        WorkerSpec::new(command).protocol(FirstLine::new("listening on")).launcher(Arc::new(launcher.clone()))
+    };
+    let begin = tokio::time::Instant::now();
+    let (root, _) = tree(spec(Command::new("worker"))).await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 3);
+    root.shutdown(60 * SEC).await;
+    let never = tree(spec(Command::new("worker").arg("mute"))).await.unwrap_err();
+    let procession::supervision::StartError::Failed(exit) = never else { panic!() };
+    assert_eq!(exit.cause(), Some(&Exit::HandshakeTimeout { after: 15 * SEC }));
+    assert!(launcher.alive().is_empty());
+}

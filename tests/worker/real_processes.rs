@@ -1,0 +1,100 @@
+//! D-2: what only the kernel can prove. Waits on conditions; every process is gone at the end of each test.
+
+use std::time::Duration;
+
+use procession::{
+    exit::{Exit, LaunchStage},
+    process::{Command, Ladder},
+    restart::{Backoff, RestartPolicy},
+    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    worker::{WorkerRef, WorkerSpec},
+};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+const BOUND: Duration = Duration::from_secs(30);
+
+fn sh(script: &str) -> Command {
+    Command::new("sh").arg("-c").arg(script)
+}
+
+fn quick() -> RestartPolicy {
+    RestartPolicy::permanent()
+        .with_backoff(Backoff::Fixed { delay: Duration::from_millis(10) })
+        .with_jitter(0.0)
+}
+
+async fn start(spec: WorkerSpec) -> Result<(Root, WorkerRef), StartError> {
+    let spec = SupervisorSpec::one_for_one().intensity(100, Duration::from_secs(60)).child(spec.child("w"));
+    let root = Root::start(spec, RootOptions::default()).await?;
+    let worker = WorkerRef::new(root.find("/w").unwrap());
+    Ok((root, worker))
+}
+
+fn pid(raw: u32) -> Pid {
+    Pid::from_raw(raw as i32).unwrap()
+}
+
+#[tokio::test]
+async fn a_killed_process_comes_back_with_another_pid() {
+    let (root, worker) =
+        start(WorkerSpec::new(Command::new("sleep").arg("1000")).restart(quick())).await.unwrap();
+    for n in 1..=5 {
+        assert_eq!(worker.wait_ready(BOUND).await.unwrap().0, n);
+        let victim = pid(worker.pid().unwrap());
+        kill_process(victim, Signal::KILL).unwrap();
+        let gone = worker.place().wait_state(|s| s.is_restarting());
+        tokio::time::timeout(BOUND, gone).await.unwrap();
+        assert!(test_kill_process(victim).is_err(), "reaped before its supervisor hears of it");
+        assert_eq!(worker.place().last_exit(), Some(Exit::Signalled { signal: 9, core: false }));
+    }
+    let last = {
+        worker.wait_ready(BOUND).await.unwrap();
+        pid(worker.pid().unwrap())
+    };
+    root.shutdown(BOUND).await;
+    assert!(test_kill_process(last).is_err());
+}
+
+#[tokio::test]
+async fn bad_programs_end_in_typed_errors() {
+    let cause = |result: Result<(Root, WorkerRef), StartError>| match result {
+        Err(StartError::Failed(exit)) => exit.cause().unwrap().clone(),
+        other => panic!("{other:?}"),
+    };
+    let missing = cause(start(WorkerSpec::new(Command::new("no-such-program-anywhere"))).await);
+    assert!(
+        matches!(missing, Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Program, .. }),
+        "{missing}"
+    );
+    let mcp = || procession::protocol::Mcp::default();
+    let quits = cause(start(WorkerSpec::new(sh("echo oops >&2; exit 3")).protocol(mcp())).await);
+    assert_eq!(quits, Exit::Failed { code: 3 });
+    // A handshake that floods without a newline: bounded memory, a typed error.
+    let mut channel = procession::rpc::PeerConfig::default();
+    channel.max_frame_bytes = 1 << 20;
+    let flood =
+        WorkerSpec::new(sh("head -c 1073741824 /dev/zero; sleep 1000")).protocol(mcp()).channel(channel);
+    assert!(matches!(cause(start(flood).await), Exit::ProtocolViolation { .. }));
+}
+
+#[tokio::test]
+async fn a_process_that_ignores_sigterm_is_killed_with_its_grandchildren() {
+    let ladder = Ladder { term_grace: Duration::from_millis(300), ..Ladder::default() };
+    let script = "trap '' TERM; sleep 1000 & echo ready; wait; sleep 1000";
+    let spec =
+        WorkerSpec::new(sh(script)).protocol(procession::protocol::FirstLine::new("ready")).ladder(ladder);
+    let (root, worker) = start(spec).await.unwrap();
+    let leader = pid(worker.pid().unwrap());
+    assert_eq!(root.shutdown(BOUND).await, Exit::Requested);
+    assert_eq!(living_members(leader), 0, "nothing of the group is left");
+}
+
+/// Zombies that nobody has reaped yet are dead.
+fn living_members(group: Pid) -> usize {
+    let stats = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        let rest: Vec<String> = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
+        Some((rest[0].clone(), rest[2].parse::<i32>().ok()?))
+    });
+    stats.filter(|(state, pgrp)| *pgrp == group.as_raw_nonzero().get() && state != "Z" && state != "X").count()
+}
