@@ -1,1 +1,207 @@
-//! protocol
+//! What *ready*, *stop*, *cancel*, *healthy* and *log* look like on the wire: [`Protocol`] and those that ship.
+//!
+//! | protocol | ready when | stop by | cancel by | ping |
+//! |---|---|---|---|---|
+//! | [`Bare`] | launched | signal | – | – |
+//! | [`FirstLine`] | it prints the expected line | signal | – | – |
+//! | [`Plugin`] | `initialize` is answered with `ok` | `shutdown` | `$/cancelRequest` | `ping`, if announced |
+//! | [`Mcp`] | `initialize` is answered, `notifications/initialized` sent | closing stdin | `notifications/cancelled` | `ping` |
+//! | [`Lsp`] | `initialize` is answered, `initialized` sent | `shutdown`, `exit` | `$/cancelRequest` | – |
+//!
+//! A protocol is owned by a worker's spec and shared by all its incarnations, so it holds no state of any of them:
+//! what a handshake finds out is the [`Session`]. It knows nothing of processes and supervision; who bounds the time
+//! of its steps, kills what does not answer and counts failures is the worker.
+//!
+//! # A protocol of your own
+//!
+//! is one small implementation; everything but the name and the channel has a default.
+//!
+//! ```
+//! use procession::{
+//!     exit::Exit,
+//!     protocol::{self, Channel, Goodbye, Hello, Protocol, Session},
+//!     rpc::{CallOptions, Framing, Peer, Timeout},
+//! };
+//!
+//! #[derive(Debug)]
+//! struct Greeting;
+//!
+//! #[async_trait::async_trait]
+//! impl Protocol for Greeting {
+//!     fn name(&self) -> &str {
+//!         "greeting"
+//!     }
+//!     fn channel(&self) -> Channel {
+//!         Channel::Rpc(Framing::Lines)
+//!     }
+//!     async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {
+//!         let options = CallOptions::unannounced(Timeout::Never);
+//!         let info = peer.call_value("hello", &hello.path, options).await.map_err(protocol::refused)?;
+//!         Ok(Session { info: Some(info), ..Session::default() })
+//!     }
+//!     async fn shutdown(&self, peer: &Peer) -> Goodbye {
+//!         match peer.notify_value("bye", &()).await {
+//!             Ok(()) => Goodbye::Acknowledged,
+//!             Err(_) => Goodbye::CloseStdin,
+//!         }
+//!     }
+//! }
+//! ```
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use crate::{
+    exit::Exit,
+    rpc::{CallError, Framing, Peer, PeerConfig, RequestId, Router},
+};
+
+mod bare;
+pub mod codes;
+mod hello;
+mod log;
+mod lsp;
+mod mcp;
+mod plugin;
+mod serve;
+mod stdio;
+
+pub use bare::{Bare, FirstLine};
+pub use hello::{Goodbye, Hello, Session};
+pub use log::{LogEntry, LogLevel};
+pub use lsp::Lsp;
+pub use mcp::Mcp;
+pub use plugin::Plugin;
+pub use serve::{Initialize, Served, Server};
+
+/// What stdin and stdout are used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Channel {
+    /// A JSON-RPC channel. Its end is the end of the incarnation (P-11).
+    Rpc(Framing),
+    /// None: stdout is drained as log lines, and closed stdio is nothing to report. There is no peer, so handshake,
+    /// shutdown and ping are never asked for.
+    Output(Ready),
+}
+
+/// When a child without a channel is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ready {
+    /// As soon as it is launched.
+    Launched,
+    /// When it prints a line to stdout that begins with this, blanks before it ignored.
+    Line(Arc<str>),
+}
+
+impl Ready {
+    /// Whether this line of output makes the child ready.
+    pub fn is_met_by(&self, line: &str) -> bool {
+        match self {
+            Ready::Launched => true,
+            Ready::Line(prefix) => line.trim_start().starts_with(&**prefix),
+        }
+    }
+}
+
+/// How a kind of worker is talked to. See the [module](self) for those that ship and for how to write one.
+#[async_trait]
+pub trait Protocol: fmt::Debug + Send + Sync + 'static {
+    /// Its name, for logs and snapshots.
+    fn name(&self) -> &str;
+
+    /// What stdin and stdout are used for.
+    fn channel(&self) -> Channel;
+
+    /// How long the handshake may take; 15 s (W-1).
+    fn handshake_timeout(&self) -> Duration {
+        Duration::from_secs(15)
+    }
+
+    /// Makes the child ready. No other call goes out before this has returned; requests of the child are answered
+    /// meanwhile. The future is dropped at the [`handshake_timeout`](Protocol::handshake_timeout) and at the child's
+    /// exit, so nothing in it needs a timeout of its own.
+    ///
+    /// # Errors
+    /// How the incarnation ends: usually [`refused`].
+    async fn handshake(&self, _peer: &Peer, _hello: &Hello) -> Result<Session, Exit> {
+        Ok(Session::default())
+    }
+
+    /// Asks the child to end. Dropped when the child is gone or its time to drain is over.
+    async fn shutdown(&self, _peer: &Peer) -> Goodbye {
+        Goodbye::CloseStdin
+    }
+
+    /// Asks the child for a sign of life; `None` where the protocol has no way to. The caller bounds the time. An
+    /// error that the child answered with is a sign of life too.
+    async fn ping(&self, _peer: &Peer) -> Option<Result<(), CallError>> {
+        None
+    }
+
+    /// The notification that cancels this request of ours, if there is one (C-3).
+    fn cancel(&self, _request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
+        None
+    }
+
+    /// Which of the child's requests this notification cancels, if that is what it does.
+    fn incoming_cancel(&self, _method: &str, _params: Option<&RawValue>) -> Option<RequestId> {
+        None
+    }
+
+    /// The log entry that this notification is, if it is one (G-4).
+    fn log(&self, _method: &str, _params: Option<&RawValue>) -> Option<LogEntry> {
+        None
+    }
+
+    /// Answers to what the child asks of any host that speaks this protocol. The worker's own handler is its fallback.
+    fn routes(&self) -> Router {
+        Router::new()
+    }
+}
+
+/// A peer's configuration with the protocol's framing and cancellations filled in; `None` without a channel.
+pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
+    let Channel::Rpc(framing) = protocol.channel() else { return None };
+    let (outgoing, incoming) = (protocol.clone(), protocol.clone());
+    Some(PeerConfig {
+        framing,
+        cancel: Some(Arc::new(move |id| outgoing.cancel(id))),
+        incoming_cancel: Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params))),
+        ..PeerConfig::default()
+    })
+}
+
+/// The exit of an incarnation whose handshake failed with this error.
+pub fn refused(error: CallError) -> Exit {
+    match error {
+        CallError::Timeout { after, .. } => Exit::HandshakeTimeout { after },
+        CallError::WorkerLost { lost, .. } => lost.exit.clone(),
+        CallError::Closed { reason, .. } => reason.to_exit(),
+        other => Exit::HandshakeFailed { reason: other.to_string() },
+    }
+}
+
+/// Whether the child answered at all.
+fn alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
+    match answer {
+        Ok(_) | Err(CallError::Remote { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The id in the params of a cancellation.
+fn id_in(params: Option<&RawValue>, field: &str) -> Option<RequestId> {
+    use std::collections::BTreeMap;
+    let params: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(params?.get()).ok()?;
+    RequestId::from_raw(params.get(field)?)
+}
+
+/// `{"<field>": <id>}`
+fn id_as(request: &RequestId, field: &str) -> Option<Box<RawValue>> {
+    let params = std::collections::BTreeMap::from([(field, request)]);
+    serde_json::value::to_raw_value(&params).ok()
+}

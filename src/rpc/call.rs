@@ -17,7 +17,7 @@ use crate::rpc::{
     CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout, decode,
     encode::{self, Scratch},
     link::{Link, lock},
-    outbox::Put,
+    outbox::{Put, Room},
     pending::{Answer, Failure},
 };
 
@@ -157,7 +157,7 @@ impl Link {
             match self.outbox.try_room(&frame) {
                 Ok(room) => {
                     self.enter(method, id, answer, deadline.at)?;
-                    Ok(self.outbox.put(room, &frame))
+                    Ok(self.put_call(room, &frame))
                 }
                 Err(_) => Err((answer, frame.into_vec())),
             }
@@ -168,7 +168,7 @@ impl Link {
                 let room = deadline.bound(self.outbox.room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
                 self.enter(method, id, answer, deadline.at)?;
-                self.outbox.put(room, &frame)
+                self.put_call(room, &frame)
             }
         };
         if put == Put::Closed && !self.is_closed() {
@@ -188,6 +188,11 @@ impl Link {
             }
             Failure::Closed => self.closed_error(method, self.outcome_of(put)),
         })
+    }
+
+    /// What cannot be answered any more is not sent, but held until the owner says how it ended.
+    fn put_call(&self, room: Room<'_>, frame: &[u8]) -> Put {
+        if self.channel_end().is_some() { Put::Held } else { self.outbox.put(room, frame) }
     }
 
     fn enter(

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, oneshot},
     task::{AbortHandle, JoinSet},
 };
 
@@ -22,7 +22,7 @@ use crate::rpc::{
     CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId, encode,
     latch::Latch,
     outbox::{Outbox, Put},
-    pending::{Failure, Pending},
+    pending::{Answer, Failure, Pending},
     stats::Counters,
 };
 
@@ -80,7 +80,10 @@ impl Link {
             return;
         }
         if self.config.hold_pending {
-            self.outbox.hold();
+            // After a mere end of its output, the other side may still read answers to what it asked.
+            if !matches!(cause, Closed::Eof | Closed::ReadFailed { .. }) {
+                self.outbox.hold();
+            }
             self.channel_ended.set();
         } else {
             self.close(Ending::Closed(cause));
@@ -96,16 +99,19 @@ impl Link {
         let open = lock(&self.pending).close();
         self.in_flight.close();
         self.outbox.close();
-        for answer in open {
-            // The caller may be gone.
-            let _ = answer.send(Err(Failure::Closed));
-        }
+        fail(open);
         let _ = self.channel_end.set(Closed::Requested);
         self.channel_ended.set();
         for task in lock(&self.tasks).drain(..) {
             task.abort();
         }
         lock(&self.handlers).abort_all();
+    }
+
+    /// Answers all open calls and every later one with the end of the channel, and leaves the rest running.
+    pub(crate) fn fail_calls(&self) {
+        let open = lock(&self.pending).close();
+        fail(open);
     }
 
     /// Hands over the tasks to abort at the end.
@@ -186,6 +192,13 @@ impl Link {
             overloaded: counters.overloaded.get(),
             panics: counters.panics.get(),
         }
+    }
+}
+
+fn fail(open: Vec<oneshot::Sender<Answer>>) {
+    for answer in open {
+        // The caller may be gone.
+        let _ = answer.send(Err(Failure::Closed));
     }
 }
 

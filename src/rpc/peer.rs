@@ -111,6 +111,11 @@ impl Peer {
         self.link().writer_done.wait().await;
     }
 
+    /// Answers all open calls, and every later one, with the end of the channel, and leaves the rest running.
+    pub(crate) fn fail_calls(&self) {
+        self.link().fail_calls();
+    }
+
     /// Waits until no request of the other side is being handled.
     pub async fn idle(&self) {
         let link = self.link();

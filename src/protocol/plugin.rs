@@ -1,0 +1,178 @@
+//! Plugin workers: [`Plugin`] (G-2, G-4). The worker's side of it is [`Server`](crate::protocol::Server).
+
+use std::{borrow::Cow, collections::BTreeSet, fmt};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    exit::Exit,
+    protocol::{
+        Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, alive, id_as, id_in, refused,
+    },
+    rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, codes},
+};
+
+/// A worker that implements what a host plugs in. One JSON text per line;
+/// `initialize { manifest, config, instanceInfo, apiVersion }` is answered with `{ ok, supportedMethods }`, or with
+/// `{ ok: false, reason }`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Plugin {
+    /// What the plugin is, as the host's catalogue says.
+    #[serde(default)]
+    pub manifest: Value,
+    /// What the user has set for it.
+    #[serde(default)]
+    pub config: Value,
+    /// The version of the host's methods.
+    #[serde(default = "first_version")]
+    pub api_version: String,
+}
+
+fn first_version() -> String {
+    "1".to_owned()
+}
+
+impl Plugin {
+    /// A plugin without configuration.
+    pub fn new(manifest: Value, api_version: impl Into<String>) -> Plugin {
+        Plugin { manifest, config: Value::Null, api_version: api_version.into() }
+    }
+
+    /// With this configuration.
+    #[must_use]
+    pub fn with_config(mut self, config: Value) -> Plugin {
+        self.config = config;
+        self
+    }
+}
+
+impl Default for Plugin {
+    fn default() -> Plugin {
+        Plugin::new(Value::Null, first_version())
+    }
+}
+
+impl fmt::Debug for Plugin {
+    /// Without the configuration, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("manifest", &self.manifest)
+            .field("api_version", &self.api_version)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    manifest: &'a Value,
+    config: &'a Value,
+    instance_info: InstanceInfo<'a>,
+    api_version: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InstanceInfo<'a> {
+    path: &'a str,
+    incarnation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    host_pid: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    ok: bool,
+    #[serde(default)]
+    supported_methods: BTreeSet<String>,
+    #[serde(default, alias = "error", alias = "message")]
+    reason: Option<Value>,
+}
+
+#[async_trait]
+impl Protocol for Plugin {
+    fn name(&self) -> &str {
+        "plugin"
+    }
+
+    fn channel(&self) -> Channel {
+        Channel::Rpc(Framing::Lines)
+    }
+
+    async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {
+        let request = Request {
+            manifest: &self.manifest,
+            config: &self.config,
+            instance_info: InstanceInfo {
+                path: hello.path.as_str(),
+                incarnation: hello.incarnation.0,
+                pid: hello.pid,
+                host_pid: std::process::id(),
+            },
+            api_version: &self.api_version,
+        };
+        let options = CallOptions::unannounced(Timeout::Never);
+        let info = peer.call_value("initialize", &request, options).await.map_err(refused)?;
+        let answer: Answer = serde_json::from_str(info.get()).map_err(|error| Exit::HandshakeFailed {
+            reason: format!("the answer to `initialize` is not as expected: {error}"),
+        })?;
+        if !answer.ok {
+            let reason = match answer.reason {
+                Some(Value::String(reason)) => reason,
+                Some(other) => other.to_string(),
+                None => "the worker answered `initialize` with `ok: false`".to_owned(),
+            };
+            return Err(Exit::HandshakeFailed { reason });
+        }
+        Ok(Session { methods: Some(answer.supported_methods), info: Some(info) })
+    }
+
+    async fn shutdown(&self, peer: &Peer) -> Goodbye {
+        match peer.call_value("shutdown", &(), CallOptions::unannounced(Timeout::Never)).await {
+            Ok(_) => Goodbye::Acknowledged,
+            // It knows no such request; the end of its stdin it does know.
+            Err(CallError::Remote { error, .. }) if error.code == codes::METHOD_NOT_FOUND => {
+                Goodbye::CloseStdin
+            }
+            Err(error) => Goodbye::Failed { reason: error.to_string() },
+        }
+    }
+
+    async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
+        if !peer.supports("ping") {
+            return None;
+        }
+        Some(alive(peer.call_value("ping", &(), Timeout::Never).await))
+    }
+
+    fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
+        Some(("$/cancelRequest".into(), id_as(request, "id")?))
+    }
+
+    fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        (method == "$/cancelRequest").then(|| id_in(params, "id"))?
+    }
+
+    fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
+        #[derive(Deserialize)]
+        struct Params {
+            #[serde(default)]
+            level: String,
+            #[serde(default)]
+            message: String,
+            #[serde(default)]
+            meta: Option<Box<RawValue>>,
+        }
+        if method != "log" {
+            return None;
+        }
+        let Params { level, message, meta } = serde_json::from_str(params?.get()).ok()?;
+        Some(LogEntry { level: LogLevel::from_name(&level), message, meta })
+    }
+}

@@ -1,0 +1,233 @@
+//! The worker's side of the plugin protocol: [`Server`].
+//!
+//! Owned by a child's `main`. It answers the handshake with the router's methods, answers `ping`, drains and ends on
+//! `shutdown`, and ends when its host is gone.
+
+use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    protocol::{Plugin, Protocol, codes, peer_config, stdio::stdio},
+    rpc::{Closed, Context, Handler, Peer, PeerConfig, Router, RpcError},
+};
+
+/// What the host says in `initialize` (G-2).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct Initialize {
+    /// What this plugin is.
+    pub manifest: Value,
+    /// What the user has set for it.
+    pub config: Value,
+    /// Its path, incarnation and process id, and the host's process id.
+    pub instance_info: Value,
+    /// The version of the host's methods.
+    pub api_version: Value,
+}
+
+/// Why a server has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// The host asked for it; every request was answered.
+    Shutdown,
+    /// The host closed the channel, is gone, or broke the protocol.
+    Disconnected(Closed),
+}
+
+/// How long open requests may go on when the host has closed the channel: a worker's default time to drain.
+const GRACE: Duration = Duration::from_secs(10);
+
+type Prepared = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type Prepare = Box<dyn Fn(Initialize, Context) -> Prepared + Send + Sync>;
+
+/// A worker in Rust, served over its own stdin and stdout or over any other streams.
+///
+/// ```no_run
+/// use procession::{protocol::Server, rpc::{Method, Router}};
+///
+/// struct Add;
+/// impl Method for Add {
+///     const NAME: &'static str = "add";
+///     type Params = (i64, i64);
+///     type Output = i64;
+/// }
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> std::io::Result<()> {
+///     let router = Router::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
+///     Server::new(router).serve_stdio().await?;
+///     Ok(())
+/// }
+/// ```
+#[must_use = "a server does nothing until it serves"]
+pub struct Server {
+    router: Router,
+    announced: BTreeSet<String>,
+    prepare: Option<Prepare>,
+    config: Option<PeerConfig>,
+}
+
+impl Server {
+    /// A server with these methods. All of them are announced, and `ping`.
+    pub fn new(router: Router) -> Server {
+        let mut announced: BTreeSet<String> = router.methods().map(ToOwned::to_owned).collect();
+        announced.insert("ping".to_owned());
+        Server { router, announced, prepare: None, config: None }
+    }
+
+    /// Announces a method that the router's fallback answers, or a notification that the host may send (such as
+    /// `configChanged`).
+    pub fn announce(mut self, name: impl Into<String>) -> Server {
+        self.announced.insert(name.into());
+        self
+    }
+
+    /// Runs during the handshake; an error refuses it, with the reason. [`Context::peer`] is the way to the host.
+    pub fn on_initialize<F, Fut>(mut self, prepare: F) -> Server
+    where
+        F: Fn(Initialize, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.prepare = Some(Box::new(move |initialize, cx| Box::pin(prepare(initialize, cx))));
+        self
+    }
+
+    /// Other bounds than the default ones. Framing and cancellations stay the plugin protocol's.
+    pub fn config(mut self, config: PeerConfig) -> Server {
+        self.config = Some(config);
+        self
+    }
+
+    /// Serves this process's stdin and stdout until the host asks for the end or is gone. Nothing else may read from
+    /// the one or print to the other. If they are pipes or sockets, they are made non-blocking.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub async fn serve_stdio(self) -> std::io::Result<Served> {
+        let stdio = stdio()?;
+        let served = self.serve(stdio.reader, stdio.writer).await;
+        if let Some(flushed) = stdio.flushed {
+            // Fails only when the helper thread is gone, and then there is nothing left to flush.
+            let _ = flushed.await;
+        }
+        Ok(served)
+    }
+
+    /// Serves any pair of streams. On `shutdown` all open requests are answered, and everything is flushed, before
+    /// this returns; further requests are refused meanwhile with −32000.
+    pub async fn serve<R, W>(self, reader: R, writer: W) -> Served
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let plugin: Arc<dyn Protocol> = Arc::new(Plugin::default());
+        let mut config = self.config.unwrap_or_default();
+        if let Some(wired) = peer_config(&plugin) {
+            config.framing = wired.framing;
+            (config.cancel, config.incoming_cancel) = (wired.cancel, wired.incoming_cancel);
+        }
+        // A host that does not read is waited for: it is the host that judges.
+        config.write_stall = None;
+        config.hold_pending = true;
+        let (ending, mut ended) = tokio::sync::watch::channel(false);
+        let endpoint =
+            Endpoint { router: self.router, announced: self.announced, prepare: self.prepare, ending };
+        let peer = Peer::spawn(reader, writer, config, Arc::new(endpoint));
+        let mut served = tokio::select! {
+            biased;
+            // The sender lives in the handler, which goes when the channel does: then the other branch is due.
+            Ok(_) = ended.wait_for(|ending| *ending) => Served::Shutdown,
+            reason = peer.closed() => Served::Disconnected(reason),
+        };
+        let drain = async {
+            peer.idle().await;
+            peer.close_writer().await;
+        };
+        let mut drain = std::pin::pin!(drain);
+        if served == Served::Shutdown {
+            let end = tokio::select! {
+                biased;
+                () = drain.as_mut() => return served,
+                end = peer.closed() => end,
+            };
+            if end != Closed::Eof {
+                served = Served::Disconnected(end);
+            }
+        }
+        // Closing stdin is also a way to ask for the end, by a host that still reads. One that is gone makes the
+        // writer fail, and the calls that handlers have made to it.
+        peer.fail_calls();
+        if matches!(served, Served::Shutdown | Served::Disconnected(Closed::Eof)) {
+            // What is not done in time is dropped with the peer.
+            let _ = tokio::time::timeout(GRACE, drain).await;
+        }
+        peer.close(Closed::Requested);
+        served
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("announced", &self.announced).finish_non_exhaustive()
+    }
+}
+
+/// The handler of a served channel.
+struct Endpoint {
+    router: Router,
+    announced: BTreeSet<String>,
+    prepare: Option<Prepare>,
+    ending: tokio::sync::watch::Sender<bool>,
+}
+
+impl Endpoint {
+    async fn initialize(&self, cx: Context, params: Option<&RawValue>) -> Result<Value, RpcError> {
+        let initialize = match params {
+            Some(params) => serde_json::from_str(params.get()).map_err(RpcError::invalid_params)?,
+            None => Initialize::default(),
+        };
+        if let Some(prepare) = &self.prepare
+            && let Err(reason) = prepare(initialize, cx).await
+        {
+            return Ok(json!({ "ok": false, "reason": reason }));
+        }
+        Ok(json!({ "ok": true, "supportedMethods": self.announced }))
+    }
+}
+
+#[async_trait]
+impl Handler for Endpoint {
+    async fn request(
+        &self,
+        cx: Context,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError> {
+        let answer = match method {
+            "initialize" => self.initialize(cx, params).await?,
+            "shutdown" => {
+                self.ending.send_replace(true);
+                Value::Null
+            }
+            "ping" if !self.router.methods().any(|name| name == "ping") => json!({}),
+            _ if *self.ending.borrow() => {
+                return Err(RpcError::new(codes::UNAVAILABLE, "the worker is shutting down"));
+            }
+            _ => return self.router.request(cx, method, params).await,
+        };
+        to_raw_value(&answer).map_err(RpcError::internal)
+    }
+
+    fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
+        Handler::notification(&self.router, cx, method, params);
+    }
+}
