@@ -43,8 +43,8 @@ pub enum Served {
     Disconnected(Closed),
 }
 
-/// How long open requests may go on when the host has closed the channel without asking for the end.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long open requests may go on when the host has closed the channel: a worker's default time to drain.
+const GRACE: Duration = Duration::from_secs(10);
 
 type Prepared = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 type Prepare = Box<dyn Fn(Initialize, Context) -> Prepared + Send + Sync>;
@@ -142,30 +142,33 @@ impl Server {
         let endpoint =
             Endpoint { router: self.router, announced: self.announced, prepare: self.prepare, ending };
         let peer = Peer::spawn(reader, writer, config, Arc::new(endpoint));
-        let served = tokio::select! {
+        let mut served = tokio::select! {
             biased;
             // The sender lives in the handler, which goes when the channel does: then the other branch is due.
             Ok(_) = ended.wait_for(|ending| *ending) => Served::Shutdown,
             reason = peer.closed() => Served::Disconnected(reason),
         };
-        let drain = async || {
+        let drain = async {
             peer.idle().await;
             peer.close_writer().await;
         };
-        let served = match served {
-            Served::Shutdown => tokio::select! {
+        let mut drain = std::pin::pin!(drain);
+        if served == Served::Shutdown {
+            let end = tokio::select! {
                 biased;
-                () = drain() => return Served::Shutdown,
-                reason = peer.closed() => Served::Disconnected(reason),
-            },
-            disconnected => disconnected,
-        };
+                () = drain.as_mut() => return served,
+                end = peer.closed() => end,
+            };
+            if end != Closed::Eof {
+                served = Served::Disconnected(end);
+            }
+        }
         // Closing stdin is also a way to ask for the end, by a host that still reads. One that is gone makes the
-        // writer fail; one that has ceased to answer fails the calls that handlers made to it.
+        // writer fail, and the calls that handlers have made to it.
         peer.fail_calls();
-        if served == Served::Disconnected(Closed::Eof) {
+        if matches!(served, Served::Shutdown | Served::Disconnected(Closed::Eof)) {
             // What is not done in time is dropped with the peer.
-            let _ = tokio::time::timeout(GRACE, drain()).await;
+            let _ = tokio::time::timeout(GRACE, drain).await;
         }
         peer.close(Closed::Requested);
         served

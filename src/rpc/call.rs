@@ -41,7 +41,7 @@ impl Peer {
     ) -> Result<M::Output, CallError> {
         options.timeout = options.timeout.or(M::TIMEOUT);
         let result = self.link().call(M::NAME, params, options).await?;
-        decode::value(&result)
+        decode::text(&result)
             .map_err(|reason| CallError::InvalidResult { method: M::NAME.to_owned(), reason })
     }
 
@@ -55,7 +55,11 @@ impl Peer {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        self.link().call(method, params, options.into()).await
+        let result = self.link().call(method, params, options.into()).await?;
+        RawValue::from_string(result).map_err(|error| CallError::InvalidResult {
+            method: method.to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     /// Sends a notification; waits for room, at most as long as the peer's timeout.
@@ -126,7 +130,7 @@ impl Link {
         method: &str,
         params: &P,
         options: CallOptions,
-    ) -> Result<Box<RawValue>, CallError> {
+    ) -> Result<String, CallError> {
         if !options.unannounced && self.announced.get().is_some_and(|announced| !announced.contains(method)) {
             return Err(CallError::MethodNotSupported { method: method.to_owned() });
         }

@@ -3,11 +3,11 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// Reads a value. The error names the path of the field and serde's reason; the path is looked for only when reading
+/// Reads JSON. The error names the path of the field and serde's reason; the path is looked for only when reading
 /// fails, so that success costs nothing extra.
-pub(crate) fn value<T: DeserializeOwned>(raw: &RawValue) -> Result<T, String> {
-    serde_json::from_str(raw.get()).map_err(|error| {
-        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
             Err(traced) => format!("at `{}`: {}", traced.path(), traced.inner()),
             Ok(_) => error.to_string(),
@@ -18,7 +18,7 @@ pub(crate) fn value<T: DeserializeOwned>(raw: &RawValue) -> Result<T, String> {
 /// Reads params. Absent ones are what the type makes of `null`, else of an empty object or array.
 pub(crate) fn params<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, String> {
     match raw {
-        Some(raw) => value(raw),
+        Some(raw) => text(raw.get()),
         None => serde_json::from_str("null")
             .or_else(|_| serde_json::from_str("{}"))
             .or_else(|_| serde_json::from_str("[]"))

@@ -5,7 +5,6 @@
 //! tasks, so that the handler goes when they do.
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, Weak, atomic::Ordering},
@@ -25,6 +24,7 @@ use crate::rpc::{
     peer::Inner,
     pending::{Answer, Failure, Settled},
     reader::handle_noise,
+    scan,
 };
 
 pub(crate) struct Inbound {
@@ -69,6 +69,10 @@ impl Inbound {
 
     /// Handles one frame. `false` when the channel has ended and the rest must not be read.
     pub(crate) fn accept(self: &Arc<Self>, frame: &[u8], noise: &mut NoiseLog) -> bool {
+        if let Some((id, result)) = scan::response(frame) {
+            self.settle(&RequestId::Number(id.cast_signed()), Some(id), || Ok(result.to_owned()));
+            return true;
+        }
         match message::read(frame) {
             Text::One(message) => self.message(message, None),
             Text::Batch(parts) if parts.is_empty() => {
@@ -107,39 +111,41 @@ impl Inbound {
     }
 
     fn response(&self, id: &RequestId, body: &Body<'_>) {
-        let counters = &self.link.counters;
+        if let (RequestId::Null, Body::Error(error)) = (id, body) {
+            self.link.counters.complaints.one();
+            let error: String = error.get().chars().take(200).collect();
+            tracing::debug!(path = %self.link.config.path, "the other side could not read a message: {error}");
+            return;
+        }
+        let answer = || -> Answer {
+            match body {
+                Body::Result(result) => Ok(result.get().to_owned()),
+                Body::Nothing => Ok("null".to_owned()),
+                Body::Error(error) => Err(match serde_json::from_str::<RpcError>(error.get()) {
+                    Ok(error) => Failure::Remote(error),
+                    Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
+                }),
+            }
+        };
         let number = match id {
             RequestId::Number(number) => u64::try_from(*number).ok(),
             _ => None,
         };
+        self.settle(id, number, answer);
+    }
+
+    /// Hands the answer to its caller, or counts it.
+    fn settle(&self, id: &RequestId, number: Option<u64>, answer: impl FnOnce() -> Answer) {
         let settled = number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number));
         match settled {
             Settled::Waiting(caller) => {
-                let answer: Answer = match body {
-                    Body::Result(result) => Ok((*result).to_owned()),
-                    Body::Nothing => Ok(RawValue::NULL.to_owned()),
-                    Body::Error(error) => Err(match serde_json::from_str::<RpcError>(error.get()) {
-                        Ok(error) => Failure::Remote(error),
-                        Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
-                    }),
-                };
                 // The caller may have gone this very moment.
-                let _ = caller.send(answer);
+                let _ = caller.send(answer());
             }
-            Settled::Late => counters.late_replies.one(),
+            Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
-                let path = &self.link.config.path;
-                match body {
-                    Body::Error(error) if *id == RequestId::Null => {
-                        counters.complaints.one();
-                        let error: Cow<'_, str> = error.get().chars().take(200).collect();
-                        tracing::debug!(%path, "the other side could not read a message: {error}");
-                    }
-                    _ => {
-                        counters.unknown_replies.one();
-                        tracing::debug!(%path, "an answer to the unknown id {id}");
-                    }
-                }
+                self.link.counters.unknown_replies.one();
+                tracing::debug!(path = %self.link.config.path, "an answer to the unknown id {id}");
             }
         }
     }

@@ -41,6 +41,7 @@ mod pending;
 mod reader;
 mod request_id;
 mod router;
+mod scan;
 mod stats;
 mod writer;
 

@@ -8,7 +8,6 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use serde_json::value::RawValue;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::rpc::RpcError;
@@ -16,8 +15,8 @@ use crate::rpc::RpcError;
 /// How many ids of abandoned calls are remembered.
 const REMEMBERED: usize = 4096;
 
-/// What a caller is handed.
-pub(crate) type Answer = Result<Box<RawValue>, Failure>;
+/// What a caller is handed: the text of the result, not yet known to be JSON.
+pub(crate) type Answer = Result<String, Failure>;
 
 /// Why a call has no result.
 #[derive(Debug)]

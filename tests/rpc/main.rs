@@ -9,3 +9,5 @@ mod cancellation;
 mod ending;
 mod handlers;
 mod messages;
+mod protocols;
+mod serving;

@@ -1,0 +1,177 @@
+//! Recognises a plain response without parsing what is in it: [`response`].
+//!
+//! Responses are the hot path of whoever calls, and their result is parsed anyway by whoever knows its type. So the
+//! envelope is only scanned: strings are skipped with vector instructions, brackets are counted. Whatever is not
+//! plainly `{"jsonrpc":…,"id":<digits>,"result":…}`, in any order, is left to the parser. A result that turns out to
+//! be no JSON then fails its call instead of the frame, which is the better answer: the call does not wait in vain.
+
+/// The id and the text of the result.
+pub(crate) fn response(frame: &[u8]) -> Option<(u64, &str)> {
+    let mut scan = Scan { bytes: frame, at: 0 };
+    let (mut id, mut result) = (None, None);
+    scan.expect(b'{')?;
+    loop {
+        scan.blanks();
+        let key = scan.value()?;
+        scan.blanks();
+        scan.expect(b':')?;
+        scan.blanks();
+        let value = scan.value()?;
+        match key {
+            b"\"jsonrpc\"" => {}
+            b"\"id\"" if id.is_none() => id = Some(number(value)?),
+            b"\"result\"" if result.is_none() => result = Some(value),
+            _ => return None,
+        }
+        scan.blanks();
+        match scan.next()? {
+            b',' => {}
+            b'}' if scan.at == frame.len() => break,
+            _ => return None,
+        }
+    }
+    Some((id?, std::str::from_utf8(result?).ok()?))
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    // Longer ones are not ours.
+    if text.len() > 18 || (text.len() > 1 && text[0] == b'0') {
+        return None;
+    }
+    text.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
+}
+
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn next(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then_some(())
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+    }
+
+    /// The text of the value that begins here; not empty.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        let begin = self.at;
+        match self.next()? {
+            b'"' => self.string()?,
+            b'{' | b'[' => {
+                let mut depth = 1_usize;
+                while depth > 0 {
+                    match self.next()? {
+                        b'"' => self.string()?,
+                        b'{' | b'[' => depth += 1,
+                        b'}' | b']' => depth -= 1,
+                        _ => {}
+                    }
+                }
+            }
+            b',' | b':' | b'}' | b']' => return None,
+            _ => {
+                while !matches!(self.bytes.get(self.at)?, b',' | b'}' | b' ' | b'\t' | b'\r' | b'\n') {
+                    self.at += 1;
+                }
+            }
+        }
+        Some(&self.bytes[begin..self.at])
+    }
+
+    /// Goes behind the end of the string whose quote has been passed.
+    fn string(&mut self) -> Option<()> {
+        loop {
+            self.at += memchr::memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+            if self.next()? == b'"' {
+                return Some(());
+            }
+            self.next()?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::response;
+
+    #[test]
+    fn only_plain_responses_are_recognised() {
+        assert_eq!(response(br#"{"jsonrpc":"2.0","id":7,"result":[1,"}"]}"#), Some((7, r#"[1,"}"]"#)));
+        assert_eq!(response(b"{ \"result\" : null , \"id\" : 0 }"), Some((0, "null")));
+        assert_eq!(response(br#"{"id":1,"result":"\\"}"#), Some((1, r#""\\""#)));
+        assert_eq!(response(br#"{"id":1,"result":"\""}"#), Some((1, r#""\"""#)));
+        for other in [
+            r#"{"id":"1","result":1}"#,
+            r#"{"id":-1,"result":1}"#,
+            r#"{"id":01,"result":1}"#,
+            r#"{"id":1.0,"result":1}"#,
+            r#"{"id":9999999999999999999,"result":1}"#,
+            r#"{"id":1,"result":1,"error":null}"#,
+            r#"{"id":1,"id":1,"result":1}"#,
+            r#"{"id":1,"result":1,"result":1}"#,
+            r#"{"id":1,"result":1} "#,
+            r#"{"id":1,"result":1}x"#,
+            r#"{"id":1,"result":}"#,
+            r#"{"id":1,"result":"#,
+            r#"{"id":1,"result":"\"#,
+            r#"{"id":1}"#,
+            r#"{"id":1,"result":1"#,
+            r#"{"id":1,"method":"result"}"#,
+            "{}",
+            "{",
+            "",
+        ] {
+            assert_eq!(response(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::vec((".*", inner), 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn the_result_is_the_one_the_parser_finds(id in 0..1_u64 << 50, value in json(), pretty in any::<bool>()) {
+            let message = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": value});
+            let text = if pretty { serde_json::to_string_pretty(&message) } else { serde_json::to_string(&message) };
+            let text = text.unwrap();
+            let (found, result) = response(text.as_bytes()).unwrap();
+            prop_assert_eq!(found, id);
+            prop_assert_eq!(serde_json::from_str::<Value>(result).unwrap(), value);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in r#"[{}\[\]",:\\a1 ]{0,60}"#) {
+            let _ = response(&bytes);
+            let _ = response(text.as_bytes());
+        }
+    }
+}
