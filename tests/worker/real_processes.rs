@@ -96,5 +96,7 @@ fn living_members(group: Pid) -> usize {
         let rest: Vec<String> = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
         Some((rest[0].clone(), rest[2].parse::<i32>().ok()?))
     });
-    stats.filter(|(state, pgrp)| *pgrp == group.as_raw_nonzero().get() && state != "Z" && state != "X").count()
+    stats
+        .filter(|(state, pgrp)| *pgrp == group.as_raw_nonzero().get() && state != "Z" && state != "X")
+        .count()
 }
