@@ -76,9 +76,7 @@ impl Root {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, StartError> {
         spec.validate()?;
-        let clock = Clock::start();
-        let bus = EventBus::new(clock, options.event_capacity);
-        let scope = Scope { bus, clock, seed: options.seed };
+        let scope = Scope::new(options.seed, options.event_capacity);
         Root::start_with(Supervisor, spec, scope, options.owner, |args| args).await
     }
 
@@ -163,6 +161,11 @@ impl Root {
     /// Whether the tree is up: every supervisor's required children have become ready.
     pub fn is_ready(&self) -> bool {
         self.0.place.state() == State::Ready
+    }
+
+    /// Whether the tree has ended and nothing of it is left.
+    pub fn has_ended(&self) -> bool {
+        self.0.exit.borrow().is_some()
     }
 
     /// The root supervisor.

@@ -26,6 +26,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// For a new tree, whose epoch is now.
+    pub(crate) fn new(seed: u64, event_capacity: usize) -> Scope {
+        let clock = Clock::start();
+        Scope { bus: EventBus::new(clock, event_capacity), clock, seed }
+    }
+
     /// The tree's clock.
     pub fn clock(&self) -> Clock {
         self.clock

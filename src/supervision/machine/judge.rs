@@ -174,7 +174,8 @@ impl Machine {
         let Some(child) = self.children.get(&ord) else { return };
         let id = child.id.clone();
         self.publish_exit(ord, exit.clone(), Consequence::Escalate { why: why.clone() });
-        self.settle(ord, State::down(Down::GaveUp { why: why.clone() }));
+        // It is not the child that is given up for good: whoever restarts this supervisor starts it again.
+        self.settle(ord, ended());
         self.begin_stop(Exit::IntensityExceeded { child: id, cause: Box::new(exit), limit: why });
     }
 

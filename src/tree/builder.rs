@@ -1,0 +1,139 @@
+//! [`TreeBuilder`]: the declaration of a whole tree, in code.
+
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell};
+
+use super::{Tree, root_supervisor::RootSupervisor};
+use crate::{
+    id::ChildId,
+    supervision::{
+        AutoShutdown, ChildSpec, EventBus, Events, Root, Scope, SpecErrors, StartError, SupervisorSpec,
+    },
+    vocabulary::Strategy,
+    worker::WorkerSpec,
+};
+
+/// Declares a tree: strategy, intensity, and the children in start order.
+///
+/// Mistakes are collected and reported together by [`TreeBuilder::start`], or earlier by [`TreeBuilder::validate`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct TreeBuilder {
+    spec: SupervisorSpec,
+    seed: u64,
+    event_capacity: usize,
+    owner: Option<ActorCell>,
+    scope: Option<Scope>,
+}
+
+impl Default for TreeBuilder {
+    fn default() -> TreeBuilder {
+        TreeBuilder {
+            spec: SupervisorSpec::one_for_one(),
+            seed: 0,
+            event_capacity: EventBus::DEFAULT_CAPACITY,
+            owner: None,
+            scope: None,
+        }
+    }
+}
+
+impl TreeBuilder {
+    /// Who restarts with a child of the root that failed; one-for-one by default.
+    pub fn strategy(mut self, strategy: Strategy) -> TreeBuilder {
+        self.spec.flags.strategy = strategy;
+        self
+    }
+
+    /// At most `max_restarts` of the root's children in a sliding `period`; the one after that ends the tree. 3 in 5 s
+    /// by default; see [`restart`](crate::restart) for how to choose.
+    pub fn intensity(mut self, max_restarts: u32, period: Duration) -> TreeBuilder {
+        self.spec = self.spec.intensity(max_restarts, period);
+        self
+    }
+
+    /// When the tree ends with its significant children.
+    pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> TreeBuilder {
+        self.spec = self.spec.auto_shutdown(auto_shutdown);
+        self
+    }
+
+    /// Seeds every source of randomness in the tree (jitter): the same seed gives the same delays. 0 by default.
+    ///
+    /// Several hosts that must not restart their children in lockstep want different seeds.
+    pub fn seed(mut self, seed: u64) -> TreeBuilder {
+        self.seed = seed;
+        self
+    }
+
+    /// How many events a subscriber may be behind before it loses some; 4,096 by default.
+    pub fn event_capacity(mut self, events: usize) -> TreeBuilder {
+        self.event_capacity = events;
+        self
+    }
+
+    /// The actor that owns the tree: the root is linked to it and ends with it.
+    pub fn owner(mut self, owner: ActorCell) -> TreeBuilder {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Adds a child of any kind after those that are there.
+    pub fn child(mut self, child: ChildSpec) -> TreeBuilder {
+        self.spec.children.push(child);
+        self
+    }
+
+    /// Adds an actor. `make` is called for each incarnation.
+    pub fn actor<A, F>(self, id: impl Into<ChildId>, make: F) -> TreeBuilder
+    where
+        A: Actor,
+        F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+    {
+        self.child(ChildSpec::actor(id, make))
+    }
+
+    /// Adds a process worker; required at start.
+    pub fn worker(self, id: impl Into<ChildId>, worker: WorkerSpec) -> TreeBuilder {
+        self.child(worker.child(id))
+    }
+
+    /// Adds a nested supervisor.
+    pub fn supervisor(self, id: impl Into<ChildId>, supervisor: SupervisorSpec) -> TreeBuilder {
+        self.child(ChildSpec::supervisor(id, supervisor))
+    }
+
+    /// Checks the whole declaration.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        self.spec.validate()
+    }
+
+    /// A subscription that sees the tree's start too. Settles the seed, the capacity and the epoch.
+    pub fn events(&mut self) -> Events {
+        self.scope().bus().subscribe()
+    }
+
+    /// Starts the tree and returns when all required children are ready.
+    ///
+    /// Dropping the future before that shuts down what has started.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and I/O enabled, as [`tokio::spawn`] does.
+    pub async fn start(mut self) -> Result<Tree, StartError> {
+        self.spec.validate()?;
+        let scope = self.scope().clone();
+        let root = Root::start_with(RootSupervisor, self.spec, scope, self.owner, |args| args).await?;
+        Ok(Tree::new(root))
+    }
+
+    fn scope(&mut self) -> &Scope {
+        self.scope.get_or_insert_with(|| Scope::new(self.seed, self.event_capacity))
+    }
+}

@@ -1,0 +1,168 @@
+//! [`Tree`]: what a service holds of its tree.
+
+use std::time::Duration;
+
+use ractor::ActorCell;
+use serde::{Deserialize, Serialize};
+
+use super::TreeBuilder;
+use crate::{
+    exit::Exit,
+    id::Path,
+    snapshot::Snapshot,
+    supervision::{ChildRef, Events, EventsError, FindError, Place, Root, SupervisorRef},
+    time::Clock,
+    vocabulary::State,
+    worker::WorkerRef,
+};
+
+/// A running tree. Cheap to clone; when the last clone is dropped the tree is shut down in the background.
+///
+/// When [`Tree::wait`] or [`Tree::shutdown`] returns, nothing of the tree is left: every actor is joined, every process
+/// is reaped.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: Root,
+}
+
+/// What a health probe wants to know (rule T-4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The root is up and no child waits for a restart, has given up, or is starting.
+    pub healthy: bool,
+    /// Places that are not ready although nobody has stopped them.
+    pub troubles: Vec<Trouble>,
+}
+
+/// A place that is not ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Where.
+    pub path: Path,
+    /// What it is doing instead.
+    pub state: State,
+}
+
+impl Tree {
+    /// A tree to be declared.
+    pub fn builder() -> TreeBuilder {
+        TreeBuilder::default()
+    }
+
+    pub(crate) fn new(root: Root) -> Tree {
+        Tree { root }
+    }
+
+    /// The place at a path such as `/pool/key` (rule T-2).
+    ///
+    /// # Errors
+    /// [`FindError::NotFound`], or the text is no path.
+    pub fn find(&self, path: &str) -> Result<Place, FindError> {
+        self.root.find(path)
+    }
+
+    /// The process worker at a path.
+    ///
+    /// # Errors
+    /// As [`Tree::find`]; [`FindError::WrongKind`] if something else is there.
+    pub fn worker(&self, path: &str) -> Result<WorkerRef, FindError> {
+        WorkerRef::new(self.find(path)?).check()
+    }
+
+    /// The actor at a path, as one that takes messages of type `M`.
+    ///
+    /// # Errors
+    /// As [`Tree::find`]. That it takes messages of another type shows when one is sent.
+    pub fn actor<M: ractor::Message>(&self, path: &str) -> Result<ChildRef<M>, FindError> {
+        self.root.child(path)
+    }
+
+    /// The supervisor at a path; `/` for the root.
+    ///
+    /// # Errors
+    /// As [`Tree::find`]; [`FindError::WrongKind`] if it is no supervisor.
+    pub fn supervisor(&self, path: &str) -> Result<SupervisorRef, FindError> {
+        self.root.supervisor_at(path)
+    }
+
+    /// A subscription to all events from now on (rule E-1).
+    pub fn events(&self) -> Events {
+        self.root.events()
+    }
+
+    /// The tree as it is now, read from the shared board: nobody is asked, so nobody can be too busy to answer.
+    pub fn snapshot(&self) -> Snapshot {
+        self.root.snapshot()
+    }
+
+    /// Whether the tree is up: every child that the start waits for has become ready.
+    pub fn ready(&self) -> bool {
+        self.root.is_ready()
+    }
+
+    /// Whether all is well, and if not, where.
+    pub fn health(&self) -> Health {
+        let snapshot = self.snapshot();
+        let troubles: Vec<Trouble> = snapshot
+            .root
+            .walk()
+            .filter(|node| {
+                matches!(node.state, State::Starting | State::BackingOff { .. } | State::CoolingOff { .. })
+                    || matches!(&node.state, State::Down { why: crate::vocabulary::Down::GaveUp { .. } })
+            })
+            .map(|node| Trouble { path: node.path.clone(), state: node.state.clone() })
+            .collect();
+        Health { healthy: self.ready() && troubles.is_empty(), troubles }
+    }
+
+    /// Waits until all is well, for at most `deadline`.
+    ///
+    /// # Errors
+    /// What is wrong at the deadline, or when the tree has ended.
+    pub async fn wait_healthy(&self, deadline: Duration) -> Result<(), Health> {
+        let mut events = self.events();
+        let healthy = async {
+            while !self.health().healthy {
+                if self.root.has_ended() || events.next().await == Err(EventsError::Closed) {
+                    return false;
+                }
+            }
+            true
+        };
+        match tokio::time::timeout(deadline, healthy).await {
+            Ok(true) => Ok(()),
+            _ => Err(self.health()),
+        }
+    }
+
+    /// Waits until the tree has ended and nothing of it is left, and returns why: [`Exit::Requested`], or the whole
+    /// causal chain from the root's limit to the leaf's exit (see [`Exit::chain`]). Cancel safe.
+    pub async fn wait(&self) -> Exit {
+        self.root.wait().await
+    }
+
+    /// Stops everything in order, newest first, and returns when nothing is left. What has not ended after `deadline`
+    /// is killed, still in order.
+    pub async fn shutdown(&self, deadline: Duration) -> Exit {
+        self.root.shutdown(deadline).await
+    }
+
+    /// Stops everything in order without giving anybody time, and returns when nothing is left.
+    pub async fn kill(&self) -> Exit {
+        self.root.kill().await
+    }
+
+    /// The root's actor, for an embedding actor.
+    pub fn cell(&self) -> ActorCell {
+        self.root.cell()
+    }
+
+    /// The tree's clock: turns the times in events and snapshots into tokio's.
+    pub fn clock(&self) -> Clock {
+        self.root.clock()
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+}
