@@ -89,3 +89,17 @@ async fn the_hold_is_released_by_the_reap_and_not_before() {
     assert!(!held());
     drop((process, Hold::none()));
 }
+
+#[tokio::test]
+async fn a_reap_that_gives_up_is_finished_in_the_background() {
+    // P-9, S-19
+    let (hold, held) = token();
+    let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
+    match process.control.reap(std::time::Duration::ZERO).await {
+        Ok(exited) => assert_eq!(exited, Exited::signal(9, false)),
+        Err(unkillable) => assert_eq!(unkillable.pid, process.pid),
+    }
+    until("the hold is released", || !held()).await;
+    assert!(!exists(process.pid));
+    assert_eq!(reaped(&process).await, Exited::signal(9, false));
+}
