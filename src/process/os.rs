@@ -86,12 +86,9 @@ impl Plan {
     fn new(command: &Command) -> Result<Plan, Exit> {
         let environment = command.get_environment().resolve(std::env::vars_os());
         let cwd = command.get_cwd().map(lookup::directory).transpose()?;
-        let here = match &cwd {
-            Some(cwd) => cwd.clone(),
-            None => lookup::directory(Path::new("."))?,
-        };
+        let here = cwd.as_deref().unwrap_or(Path::new("."));
         let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let program = lookup::program(command.get_program(), path, &here)?;
+        let program = lookup::program(command.get_program(), path, here)?;
         let argv =
             std::iter::once(command.get_program()).chain(command.get_args().iter().map(OsString::as_os_str));
         Ok(Plan {

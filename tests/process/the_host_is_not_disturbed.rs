@@ -23,14 +23,7 @@ async fn its_own_children_are_left_to_it() {
 #[test]
 fn a_host_that_reaps_strangers_loses_the_status_and_nothing_else() {
     // P-7
-    let inner = ["--exact", "the_host_is_not_disturbed::inner_that_reaps", "--ignored", "--nocapture"];
-    let host = std::process::Command::new(std::env::current_exe().unwrap()).args(inner).output().unwrap();
-    let out = String::from_utf8_lossy(&host.stdout);
-    assert!(
-        host.status.success() && out.contains("1 passed"),
-        "{out} {}",
-        String::from_utf8_lossy(&host.stderr)
-    );
+    host_of_its_own("", "the_host_is_not_disturbed::inner_that_reaps");
 }
 
 #[tokio::test]
