@@ -28,7 +28,7 @@ pub(super) struct Leader {
 struct State {
     exited: Option<Exited>,
     reaped: bool,
-    /// Reaped, and no member of the group is left.
+    /// Reaped, no member of the group is left, and the hold is released.
     gone: bool,
     hold: Option<Hold>,
 }
@@ -109,10 +109,12 @@ impl Leader {
         if !state.reaped || !empty() {
             return None;
         }
-        state.gone = true;
-        let (exited, hold) = (state.exited, state.hold.take());
+        // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
+        // find the hold still there. The token's destructor is the caller's code and does not run under the lock.
+        let hold = state.hold.take()?;
+        let exited = state.exited;
         drop(state);
-        // The token's destructor is the caller's code; it must not run under the lock.
+        let _over = Over(self);
         drop(hold);
         exited
     }
@@ -169,6 +171,15 @@ impl Leader {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock, and the state is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that it is over when dropped, also if a token's destructor panics.
+struct Over<'a>(&'a Leader);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.lock().gone = true;
     }
 }
 
