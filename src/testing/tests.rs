@@ -232,3 +232,32 @@ async fn crashes_panics_and_floods() {
     assert_eq!(out.len(), 1_000_000);
     assert_eq!(process.control.exited().await, Exited::code(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_line_survives_a_cancelled_read_and_a_script_waits_for_several_things() {
+    // D-1
+    let launcher = ScriptedLauncher::new();
+    launcher.program("polite", |mut me: ScriptedProcess| async move {
+        let mut term = me.on_signal(Signal::TERM);
+        for _ in 0..3 {
+            let _ = tokio::time::timeout(SECOND, me.read_line()).await;
+        }
+        tokio::select! {
+            biased;
+            line = me.read_line() => me.write_line(&line.unwrap()).await.unwrap(),
+            () = term.next() => return 1,
+        }
+        term.next().await;
+        me.write_line("bye").await.unwrap();
+        2
+    });
+    let mut process = start(&launcher, "polite").await;
+    process.stdin.write_all(b"be").await.unwrap();
+    tokio::time::sleep(4 * SECOND).await;
+    process.stdin.write_all(b"gun\n").await.unwrap();
+    let ended = terminate(&*process.control, &Ladder::default(), None).await;
+    assert_eq!(ended, Ok(Ended { exited: Exited::code(2), rung: Rung::Term }));
+    let mut out = String::new();
+    process.stdout.read_to_string(&mut out).await.unwrap();
+    assert_eq!(out, "begun\nbye\n");
+}
