@@ -97,6 +97,7 @@ async fn the_ladder_climbs_in_virtual_time() {
     launcher.program("hang", |me: ScriptedProcess| async move { me.hang().await });
     launcher.program("deaf", |me: ScriptedProcess| async move {
         me.ignore(Signal::TERM);
+        me.ignore(Signal::KILL);
         me.hang().await
     });
     launcher.program("slow", |me: ScriptedProcess| async move {
@@ -260,4 +261,44 @@ async fn a_line_survives_a_cancelled_read_and_a_script_waits_for_several_things(
     let mut out = String::new();
     process.stdout.read_to_string(&mut out).await.unwrap();
     assert_eq!(out, "begun\nbye\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hold_outlives_every_script_and_grandchild() {
+    // P-10, S-21
+    /// Notes at its end whether the hold is still there.
+    struct Witness(Arc<dyn Fn() -> bool + Send + Sync>, Arc<AtomicBool>);
+    impl Drop for Witness {
+        fn drop(&mut self) {
+            self.1.fetch_and((self.0)(), Ordering::SeqCst);
+        }
+    }
+    for grandchildren in 0..3 {
+        let (hold, held) = token();
+        let (held, always): (Arc<dyn Fn() -> bool + Send + Sync>, _) =
+            (Arc::new(held), Arc::new(AtomicBool::new(true)));
+        let witness = {
+            let (held, always) = (Arc::clone(&held), Arc::clone(&always));
+            move || Witness(Arc::clone(&held), Arc::clone(&always))
+        };
+        let launcher = ScriptedLauncher::new();
+        launcher.program("family", move |me: ScriptedProcess| {
+            let (leader, others) = (witness(), (0..grandchildren).map(|_| witness()).collect::<Vec<_>>());
+            async move {
+                let _leader = leader;
+                for other in others {
+                    me.grandchild(&[], async move {
+                        let _other = other;
+                        std::future::pending().await
+                    });
+                }
+                me.hang().await
+            }
+        });
+        let process = launcher.launch(&Command::new("family"), hold).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        drop(process);
+        tokio::time::sleep(SECOND).await;
+        assert!(!held() && always.load(Ordering::SeqCst), "{grandchildren} grandchildren");
+    }
 }
