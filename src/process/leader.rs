@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Leader {
 struct State {
     exited: Option<Exited>,
     reaped: bool,
-    /// Reaped, and no member of the group is left.
+    /// Reaped, no member of the group is left, and the hold is released.
     gone: bool,
     hold: Option<Hold>,
 }
@@ -54,7 +54,8 @@ impl Leader {
 
     /// Sends a signal to the group, never after the reap (P-7).
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
+        self.look(&mut state);
         if state.reaped {
             return Err(Errno::SRCH.into());
         }
@@ -69,9 +70,16 @@ impl Leader {
     pub(super) fn exited(&self) -> Option<Exited> {
         let mut state = self.lock();
         if state.exited.is_none() {
-            self.wait(&mut state, WaitIdOptions::NOWAIT);
+            self.look(&mut state);
         }
         state.exited
+    }
+
+    /// Looks whether the leader has ended, or has even been reaped by somebody else in this program.
+    fn look(&self, state: &mut State) {
+        if !state.reaped {
+            self.wait(state, WaitIdOptions::NOWAIT);
+        }
     }
 
     /// One step towards the end: kills what is left of the group, reaps the leader if it is dead, and looks whether
@@ -85,7 +93,10 @@ impl Leader {
         if state.gone {
             return state.exited;
         }
-        if !state.reaped {
+        self.look(&mut state);
+        if state.exited == Some(Exited { status: Status::Lost }) {
+            self.kill_by_pidfd();
+        } else if !state.reaped {
             // One kill reaches every member at once, and no fork escapes it. It must come before the reap.
             let _ = sys::kill_process_group(self.pid, Signal::KILL);
             self.wait(&mut state, WaitIdOptions::empty());
@@ -98,12 +109,35 @@ impl Leader {
         if !state.reaped || !empty() {
             return None;
         }
-        state.gone = true;
-        let (exited, hold) = (state.exited, state.hold.take());
+        // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
+        // find the hold still there. The token's destructor is the caller's code and does not run under the lock.
+        let hold = state.hold.take()?;
+        let exited = state.exited;
         drop(state);
-        // The token's destructor is the caller's code; it must not run under the lock.
+        let _over = Over(self);
         drop(hold);
         exited
+    }
+
+    /// Kills the group of a leader that somebody else has reaped. Its number may have a new owner, but a pidfd names
+    /// the group that was (Linux 6.9; without that, the members are left alone).
+    fn kill_by_pidfd(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(pidfd) = &self.pidfd {
+            const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 4;
+            let no_info = std::ptr::null::<libc::siginfo_t>();
+            // SAFETY: the descriptor is open, the other arguments are plain numbers, and no information is passed.
+            #[allow(unsafe_code)]
+            let _ = unsafe {
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    pidfd.as_raw_fd(),
+                    libc::SIGKILL,
+                    no_info,
+                    PIDFD_SIGNAL_PROCESS_GROUP,
+                )
+            };
+        }
     }
 
     /// Asks the kernel about the leader. Without `NOWAIT` among the options, a dead leader is reaped.
@@ -137,6 +171,15 @@ impl Leader {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock, and the state is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that it is over when dropped, also if a token's destructor panics.
+struct Over<'a>(&'a Leader);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.lock().gone = true;
     }
 }
 

@@ -35,6 +35,10 @@ mod leader;
 mod lookup;
 mod os;
 mod reaper;
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod spawn;
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+#[path = "spawn_std.rs"]
 mod spawn;
 mod stderr;
 mod stdio;

@@ -86,12 +86,9 @@ impl Plan {
     fn new(command: &Command) -> Result<Plan, Exit> {
         let environment = command.get_environment().resolve(std::env::vars_os());
         let cwd = command.get_cwd().map(lookup::directory).transpose()?;
-        let here = match &cwd {
-            Some(cwd) => cwd.clone(),
-            None => lookup::directory(Path::new("."))?,
-        };
+        let here = cwd.as_deref().unwrap_or(Path::new("."));
         let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let program = lookup::program(command.get_program(), path, &here)?;
+        let program = lookup::program(command.get_program(), path, here)?;
         let argv =
             std::iter::once(command.get_program()).chain(command.get_args().iter().map(OsString::as_os_str));
         Ok(Plan {
@@ -252,5 +249,33 @@ impl Control for OsControl {
                 Err(Unkillable { pid: leader.pid() })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where there are no pidfds, a thread waits.
+    #[tokio::test]
+    async fn exits_are_seen_without_a_pidfd() {
+        // P-7
+        let launcher = OsLauncher { pidfd: false, ..OsLauncher::new() };
+        for (script, exited) in [
+            ("exit 3", Exited::code(3)),
+            ("kill -9 $$", Exited::signal(9, false)),
+            ("read x; exit 4", Exited::code(4)),
+        ] {
+            let command = Command::new("/bin/sh").args(["-c", script]);
+            let process = launcher.launch(&command, Hold::none()).await.unwrap();
+            drop(process.stdin);
+            assert_eq!(process.control.exited().await, exited);
+            assert_eq!(process.control.exited().await, exited);
+            process.control.signal(Signal::HUP).unwrap();
+            assert_eq!(process.control.reap(super::super::KILL_WAIT).await, Ok(exited));
+            assert!(process.control.signal(Signal::HUP).is_err());
+        }
+        let process = launcher.launch(&Command::new("sleep").arg("1000"), Hold::none()).await.unwrap();
+        assert_eq!(process.control.reap(super::super::KILL_WAIT).await, Ok(Exited::signal(9, false)));
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn keep(leader: Arc<Leader>) {
     if !queue.running {
         // If there is no thread to be had now, the leader stays in the queue until the next one arrives.
         let started =
-            thread::Builder::new().name("procession-reaper".into()).stack_size(128 * 1024).spawn(run);
+            thread::Builder::new().name("procession-reaper".into()).stack_size(512 * 1024).spawn(run);
         queue.running = started.is_ok();
     }
     ARRIVED.notify_one();

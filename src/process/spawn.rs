@@ -88,9 +88,9 @@ impl Actions {
 
     /// Closes what the host has open, as far as it is known now: a host may have inherited descriptors that are not
     /// close-on-exec. What another thread opens from here on must be, as everything in Rust is.
+    #[cfg(target_os = "linux")]
     fn close_others(&mut self) {
-        const OPEN: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-        let Ok(open) = std::fs::read_dir(OPEN) else { return };
+        let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
         let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
         for fd in numbers.filter(|fd| *fd > 2) {
             // Refused only for numbers above the limit on open files. In the process, closing a number that is no
@@ -100,6 +100,10 @@ impl Actions {
             let _ = unsafe { libc::posix_spawn_file_actions_addclose(&mut self.0, fd) };
         }
     }
+
+    /// There, an attribute does it.
+    #[cfg(target_vendor = "apple")]
+    fn close_others(&mut self) {}
 
     fn chdir(&mut self, directory: &CString) -> io::Result<()> {
         // SAFETY: the actions are initialised, the string is NUL-terminated, and the function copies it.
@@ -124,6 +128,8 @@ struct Attributes(libc::posix_spawnattr_t);
 impl Attributes {
     fn new() -> io::Result<Attributes> {
         let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        #[cfg(target_vendor = "apple")]
+        let flags = flags | libc::POSIX_SPAWN_CLOEXEC_DEFAULT;
         let mut attributes = MaybeUninit::uninit();
         let mut none = MaybeUninit::uninit();
         let mut all = MaybeUninit::uninit();

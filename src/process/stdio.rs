@@ -203,3 +203,25 @@ impl AsyncWrite for PipeWriter {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reset_is_an_end_of_file() {
+        // P-8
+        let (ours, mut theirs) = socket_pair().unwrap();
+        (&ours).write_all(b"never read").unwrap();
+        theirs.write_all(b"last words").unwrap();
+        drop(theirs);
+        let mut reader = Reader(UnixStream::from_std(ours).unwrap());
+        let mut got = String::new();
+        reader.read_to_string(&mut got).await.unwrap();
+        assert_eq!(got, "last words");
+    }
+}

@@ -28,6 +28,7 @@ pub(super) struct Group {
     pub(super) pid: u32,
     state: Mutex<State>,
     changed: Notify,
+    releasing: Mutex<()>,
     table: Weak<Table>,
 }
 
@@ -61,7 +62,7 @@ impl Group {
             uninterruptible: false,
             hold: Some(hold),
         };
-        Group { pid, state: Mutex::new(state), changed: Notify::new(), table }
+        Group { pid, state: Mutex::new(state), changed: Notify::new(), releasing: Mutex::new(()), table }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -174,6 +175,8 @@ impl Group {
 
     /// Reaps if everybody has ended.
     fn finish(&self) -> Option<Exited> {
+        // Who comes second waits until the hold is released.
+        let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let exited = state.exited.filter(|_| state.members.is_empty())?;
         state.reaped = true;

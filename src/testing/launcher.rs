@@ -158,6 +158,7 @@ impl Launcher for ScriptedLauncher {
                 command: command.clone(),
                 launch,
                 stdin: Some(BufReader::new(their_stdin)),
+                partial: Vec::new(),
                 stdout: Some(their_stdout),
                 stderr: Some(their_stderr),
             };

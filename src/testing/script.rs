@@ -64,6 +64,8 @@ pub struct ScriptedProcess {
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) launch: u64,
     pub(super) stdin: Option<BufReader<DuplexStream>>,
+    /// What has been read of a line that is not complete.
+    pub(super) partial: Vec<u8>,
     pub(super) stdout: Option<DuplexStream>,
     pub(super) stderr: Option<DuplexStream>,
 }
@@ -114,10 +116,13 @@ impl ScriptedProcess {
     }
 
     /// The next line of stdin without its end; `None` at the end of file, or when stdin is closed. Bytes that are
-    /// not UTF-8 are replaced. Not cancel-safe.
+    /// not UTF-8 are replaced. Cancel-safe: a part of a line that has been read is kept for the next call.
     pub async fn read_line(&mut self) -> Option<String> {
-        let mut line = Vec::new();
-        self.stdin.as_mut()?.read_until(b'\n', &mut line).await.ok().filter(|n| *n > 0)?;
+        let read = self.stdin.as_mut()?.read_until(b'\n', &mut self.partial).await;
+        let mut line = std::mem::take(&mut self.partial);
+        if read.is_err() || line.is_empty() {
+            return None;
+        }
         if line.last() == Some(&b'\n') {
             line.pop();
         }

@@ -97,6 +97,7 @@ async fn the_ladder_climbs_in_virtual_time() {
     launcher.program("hang", |me: ScriptedProcess| async move { me.hang().await });
     launcher.program("deaf", |me: ScriptedProcess| async move {
         me.ignore(Signal::TERM);
+        me.ignore(Signal::KILL);
         me.hang().await
     });
     launcher.program("slow", |me: ScriptedProcess| async move {
@@ -231,4 +232,73 @@ async fn crashes_panics_and_floods() {
     process.stdout.read_to_end(&mut out).await.unwrap();
     assert_eq!(out.len(), 1_000_000);
     assert_eq!(process.control.exited().await, Exited::code(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_survives_a_cancelled_read_and_a_script_waits_for_several_things() {
+    // D-1
+    let launcher = ScriptedLauncher::new();
+    launcher.program("polite", |mut me: ScriptedProcess| async move {
+        let mut term = me.on_signal(Signal::TERM);
+        for _ in 0..3 {
+            let _ = tokio::time::timeout(SECOND, me.read_line()).await;
+        }
+        tokio::select! {
+            biased;
+            line = me.read_line() => me.write_line(&line.unwrap()).await.unwrap(),
+            () = term.next() => return 1,
+        }
+        term.next().await;
+        me.write_line("bye").await.unwrap();
+        2
+    });
+    let mut process = start(&launcher, "polite").await;
+    process.stdin.write_all(b"be").await.unwrap();
+    tokio::time::sleep(4 * SECOND).await;
+    process.stdin.write_all(b"gun\n").await.unwrap();
+    let ended = terminate(&*process.control, &Ladder::default(), None).await;
+    assert_eq!(ended, Ok(Ended { exited: Exited::code(2), rung: Rung::Term }));
+    let mut out = String::new();
+    process.stdout.read_to_string(&mut out).await.unwrap();
+    assert_eq!(out, "begun\nbye\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hold_outlives_every_script_and_grandchild() {
+    // P-10, S-21
+    /// Notes at its end whether the hold is still there.
+    struct Witness(Arc<dyn Fn() -> bool + Send + Sync>, Arc<AtomicBool>);
+    impl Drop for Witness {
+        fn drop(&mut self) {
+            self.1.fetch_and((self.0)(), Ordering::SeqCst);
+        }
+    }
+    for grandchildren in 0..3 {
+        let (hold, held) = token();
+        let (held, always): (Arc<dyn Fn() -> bool + Send + Sync>, _) =
+            (Arc::new(held), Arc::new(AtomicBool::new(true)));
+        let witness = {
+            let (held, always) = (Arc::clone(&held), Arc::clone(&always));
+            move || Witness(Arc::clone(&held), Arc::clone(&always))
+        };
+        let launcher = ScriptedLauncher::new();
+        launcher.program("family", move |me: ScriptedProcess| {
+            let (leader, others) = (witness(), (0..grandchildren).map(|_| witness()).collect::<Vec<_>>());
+            async move {
+                let _leader = leader;
+                for other in others {
+                    me.grandchild(&[], async move {
+                        let _other = other;
+                        std::future::pending().await
+                    });
+                }
+                me.hang().await
+            }
+        });
+        let process = launcher.launch(&Command::new("family"), hold).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        drop(process);
+        tokio::time::sleep(SECOND).await;
+        assert!(!held() && always.load(Ordering::SeqCst), "{grandchildren} grandchildren");
+    }
 }

@@ -32,9 +32,7 @@ fn outside_of_a_runtime() {
     let pid = process.pid;
     assert!(runs(grandchild) && held());
     std::thread::spawn(move || drop(process)).join().unwrap();
-    while held() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    block_until("the hold is released", || !held());
     assert!(!exists(pid) && !runs(grandchild));
 }
 
@@ -50,9 +48,7 @@ fn with_the_runtime_that_owns_it() {
         pid
     });
     drop(runtime);
-    while held() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    block_until("the hold is released", || !held());
     assert!(!exists(pid));
 }
 

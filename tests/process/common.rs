@@ -45,9 +45,10 @@ pub(crate) async fn refusal(command: Command) -> Exit {
     soon("launch", OsLauncher::new().launch(&command, Hold::none())).await.expect_err("must not launch")
 }
 
-/// Runs to the end and returns what it wrote to stdout.
+/// Runs to the end, without input, and returns what it wrote to stdout.
 pub(crate) async fn output(command: Command) -> Vec<u8> {
     let mut process = launch(command).await;
+    tokio::io::AsyncWriteExt::shutdown(&mut process.stdin).await.unwrap();
     let mut out = Vec::new();
     soon("stdout", process.stdout.read_to_end(&mut out)).await.unwrap();
     reaped(&process).await;
@@ -93,4 +94,25 @@ pub(crate) fn token() -> (Hold, impl Fn() -> bool) {
     let held = Arc::new(AtomicBool::new(true));
     let token = Token(Arc::clone(&held));
     (Hold::new(token), move || held.load(Ordering::SeqCst))
+}
+
+/// Runs one of this program's ignored tests in a host of its own and returns what it printed: for what belongs to a
+/// whole program, such as its descriptors and signals. `prepare` is a piece of shell that comes before.
+pub(crate) fn host_of_its_own(prepare: &str, test: &str) -> String {
+    let me = std::env::current_exe().unwrap();
+    let script = format!("{prepare} exec {} --exact {test} --ignored --nocapture", me.display());
+    let host = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+    let out = String::from_utf8_lossy(&host.stdout).into_owned();
+    let err = String::from_utf8_lossy(&host.stderr);
+    assert!(host.status.success() && out.contains("1 passed"), "{:?}: {out} {err}", host.status);
+    out
+}
+
+/// Like [`until`], without a runtime.
+pub(crate) fn block_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < LONG, "waited too long: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -20,10 +20,7 @@ fn children() -> String {
 
 #[test]
 fn in_a_host_of_its_own() {
-    let inner = ["--exact", "many_launches_leak_nothing::inner", "--ignored", "--nocapture"];
-    let host = std::process::Command::new(std::env::current_exe().unwrap()).args(inner).output().unwrap();
-    assert!(host.status.success(), "{}", String::from_utf8_lossy(&host.stdout));
-    assert!(String::from_utf8_lossy(&host.stdout).contains("1 passed"));
+    host_of_its_own("", "many_launches_leak_nothing::inner");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,13 +92,5 @@ async fn inner_without_descriptors() {
 #[test]
 fn nor_do_launches_that_run_out_of_descriptors() {
     //
-    let inner =
-        ["--exact", "many_launches_leak_nothing::inner_without_descriptors", "--ignored", "--nocapture"];
-    let host = std::process::Command::new(std::env::current_exe().unwrap()).args(inner).output().unwrap();
-    let out = String::from_utf8_lossy(&host.stdout);
-    assert!(
-        host.status.success() && out.contains("1 passed"),
-        "{out} {}",
-        String::from_utf8_lossy(&host.stderr)
-    );
+    host_of_its_own("", "many_launches_leak_nothing::inner_without_descriptors");
 }

@@ -46,12 +46,8 @@ async fn pipes_are_pipes_and_large() {
 #[tokio::test]
 async fn signals_are_reset_whatever_the_host_does_with_them() {
     // P-5
-    let me = std::env::current_exe().unwrap();
     let inner = "only_stdio_reaches_the_process::inner_report_of_signals";
-    let script =
-        format!("trap '' HUP TERM USR1 PIPE; exec {} --exact {inner} --ignored --nocapture", me.display());
-    let host = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
-    let out = String::from_utf8(host.stdout).unwrap();
+    let out = host_of_its_own("trap '' HUP TERM USR1 PIPE;", inner);
     let line = |name: &str| {
         let mask =
             out.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {out}"));
@@ -82,4 +78,27 @@ async fn inner_report_of_signals() {
     own.lines().filter(|line| line.starts_with("Sig")).for_each(|line| println!("host: {line}"));
     let seen = output(Command::new("cat").arg("/proc/self/status")).await;
     println!("{}", String::from_utf8(seen).unwrap());
+}
+
+#[test]
+fn a_host_without_stdin_and_stdout_can_launch() {
+    // P-5
+    host_of_its_own("", "only_stdio_reaches_the_process::inner_without_stdio");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_without_stdio() {
+    let stdin = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 100).unwrap();
+    let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 100).unwrap();
+    // SAFETY: nothing uses the two until they are put back.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::close(0);
+        libc::close(1);
+    }
+    let seen = output(sh("echo through >&2; cat; echo out")).await;
+    rustix::stdio::dup2_stdin(&stdin).unwrap();
+    rustix::stdio::dup2_stdout(&stdout).unwrap();
+    assert_eq!(seen, b"out\n");
 }

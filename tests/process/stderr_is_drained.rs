@@ -1,4 +1,11 @@
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use procession::process::{Exited, Tail, drain};
+use tokio::io::AsyncWriteExt;
 
 use crate::common::*;
 
@@ -21,4 +28,68 @@ async fn the_last_words_are_kept() {
     let tail = Tail::default();
     soon("stderr", drain(process.stderr.take().unwrap(), tail.clone())).await;
     assert_eq!(tail.text(), "line one\r\n\nno newline: \u{fffd}");
+}
+
+/// What is logged while this lives, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber =
+            tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || log.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(String::from).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_are_logged_in_the_callers_span_and_long_ones_cut() {
+    // P-3
+    let log = Log::default();
+    let _guard = log.start();
+    let span = tracing::info_span!("incarnation", pid = 7);
+    let text = [b"one\r\n\ntwo \xff\n".as_slice(), &[b'x'; 20_000], b"\nlast"].concat();
+    tracing::Instrument::instrument(drain(&text[..], Tail::default()), span).await;
+    let lines = log.lines();
+    assert_eq!(lines[0], " INFO incarnation{pid=7}: procession::stderr: one");
+    assert_eq!(lines[1], " INFO incarnation{pid=7}: procession::stderr: two \u{fffd}");
+    assert!(lines[2].contains(&format!("{}…", "x".repeat(16 * 1024))) && lines[2].contains("cut_bytes=3616"));
+    assert!(lines[3].ends_with("last") && lines.len() == 4, "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_lines_is_counted_and_the_count_is_logged_in_time() {
+    // P-3
+    let log = Log::default();
+    let _guard = log.start();
+    let (mut child, host) = tokio::io::duplex(100_000);
+    let tail = Tail::new(20);
+    let drained = tokio::spawn(drain(host, tail.clone()));
+    child.write_all("line\n".repeat(1000).as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(log.lines().len(), 100);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(log.lines().len(), 101, "reported though nothing follows");
+    assert!(log.lines()[100].contains("900 lines suppressed"));
+    child.write_all(b"after\n").await.unwrap();
+    drop(child);
+    drained.await.unwrap();
+    assert!(log.lines()[101].ends_with(": after"));
+    assert_eq!(tail.text(), "\nline\nline\nline\nafter\n".split_at(2).1);
 }

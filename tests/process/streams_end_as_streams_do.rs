@@ -76,3 +76,24 @@ async fn a_closed_stdout_of_a_living_process_is_an_end_of_file() {
     soon("end of file", process.stdout.read_to_end(&mut got)).await.unwrap();
     assert!(got.is_empty() && exists(process.pid));
 }
+
+#[test]
+fn a_host_that_does_not_ignore_sigpipe_survives() {
+    // P-11
+    host_of_its_own("", "streams_end_as_streams_do::inner_with_sigpipe");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_with_sigpipe() {
+    // SAFETY: the default action is no handler.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    let mut process = launch(sh("exit 0")).await;
+    soon("exit", process.control.exited()).await;
+    assert_eq!(process.stdin.write_all(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let bufs = [std::io::IoSlice::new(b"x"), std::io::IoSlice::new(b"y")];
+    assert_eq!(process.stdin.write_vectored(&bufs).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+}

@@ -68,12 +68,14 @@ async fn every_caller_of_reap_gets_the_same_answer() {
 #[tokio::test]
 async fn a_cancelled_reap_may_be_repeated() {
     // P-9
-    let (hold, held) = token();
-    let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
-    let poll_once = process.control.reap(KILL_WAIT);
-    let _ = tokio::time::timeout(std::time::Duration::ZERO, poll_once).await;
-    assert_eq!(reaped(&process).await, Exited::signal(9, false));
-    assert!(!held());
+    for micros in (0..3000).step_by(100) {
+        let (hold, held) = token();
+        let process = OsLauncher::new().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
+        let first = process.control.reap(KILL_WAIT);
+        let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
+        assert_eq!(reaped(&process).await, Exited::signal(9, false));
+        assert!(!held(), "who is told that it is over does not find the hold");
+    }
 }
 
 #[tokio::test]
@@ -88,4 +90,22 @@ async fn the_hold_is_released_by_the_reap_and_not_before() {
     reaped(&process).await;
     assert!(!held());
     drop((process, Hold::none()));
+}
+
+#[tokio::test]
+async fn a_reap_that_gives_up_is_finished_in_the_background() {
+    // P-9, S-19
+    let (hold, held) = token();
+    let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
+    // Under paused time the bound is reached as soon as there is nothing else to do.
+    tokio::time::pause();
+    let reap = process.control.reap(KILL_WAIT).await;
+    tokio::time::resume();
+    match reap {
+        Ok(exited) => assert_eq!(exited, Exited::signal(9, false)),
+        Err(unkillable) => assert_eq!(unkillable.pid, process.pid),
+    }
+    until("the hold is released", || !held()).await;
+    assert!(!exists(process.pid));
+    assert_eq!(reaped(&process).await, Exited::signal(9, false));
 }

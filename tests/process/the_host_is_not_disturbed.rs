@@ -1,4 +1,4 @@
-use procession::process::Exited;
+use procession::process::{Exited, Launcher, OsLauncher, Signal, Status};
 
 use crate::common::*;
 
@@ -18,4 +18,25 @@ async fn its_own_children_are_left_to_it() {
         drop(process);
     }
     tokio::task::spawn_blocking(|| own.join().unwrap()).await.unwrap();
+}
+
+#[test]
+fn a_host_that_reaps_strangers_loses_the_status_and_nothing_else() {
+    // P-7
+    host_of_its_own("", "the_host_is_not_disturbed::inner_that_reaps");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_reaps() {
+    let (hold, held) = token();
+    let mut process = OsLauncher::new().launch(&sh("sleep 1000 & echo $!; exit 3"), hold).await.unwrap();
+    let grandchild = number(&mut process).await;
+    let pid = rustix::process::Pid::from_raw(process.pid as i32);
+    let stolen = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
+    assert_eq!(stolen.unwrap().1.exit_status(), Some(3));
+    assert!(process.control.signal(Signal::TERM).is_err(), "its number may belong to a stranger");
+    assert_eq!(soon("exit", process.control.exited()).await, Exited { status: Status::Lost });
+    soon("reap", process.control.reap(LONG)).await.unwrap();
+    assert!(!runs(grandchild) && !held());
 }
