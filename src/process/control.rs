@@ -11,7 +11,7 @@ use super::Exited;
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// The process was killed and could not be reaped in time (uninterruptible sleep, as a rule). A background reaper
-/// keeps trying, and keeps the [`Hold`](super::Hold).
+/// keeps trying; the [`Hold`](super::Hold) is released, so that the tree goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("process {pid} was killed but could not be reaped")]
 pub struct Unkillable {

@@ -28,6 +28,8 @@ pub(super) struct Leader {
 struct State {
     exited: Option<Exited>,
     reaped: bool,
+    /// The hold was released before the process was gone.
+    unkillable: bool,
     /// Reaped, no member of the group is left, and the hold is released.
     gone: bool,
     hold: Option<Hold>,
@@ -36,7 +38,7 @@ struct State {
 impl Leader {
     /// Takes charge of a process that has just been created and that nobody else waits for.
     pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, hold: Hold) -> Leader {
-        let state = State { exited: None, reaped: false, gone: false, hold: Some(hold) };
+        let state = State { exited: None, reaped: false, gone: false, unkillable: false, hold: Some(hold) };
         Leader { pid, pidfd: pidfd.map(Arc::new), state: Mutex::new(state) }
     }
 
@@ -111,12 +113,29 @@ impl Leader {
         }
         // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
         // find the hold still there. The token's destructor is the caller's code and does not run under the lock.
-        let hold = state.hold.take()?;
+        let hold = match state.hold.take() {
+            None if !state.unkillable => return None,
+            hold => hold,
+        };
         let exited = state.exited;
         drop(state);
         let _over = Over(self);
         drop(hold);
         exited
+    }
+
+    /// Releases the hold of a process that could not be reaped in time: it is reported as unkillable, and the tree goes
+    /// on without it.
+    pub(super) fn release(&self) {
+        let hold = {
+            let mut state = self.lock();
+            if state.gone {
+                return;
+            }
+            state.unkillable = true;
+            state.hold.take()
+        };
+        drop(hold);
     }
 
     /// Kills the group of a leader that somebody else has reaped. Its number may have a new owner, but a pidfd names

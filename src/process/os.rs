@@ -245,6 +245,7 @@ impl Control for OsControl {
         match tokio::time::timeout(wait, ended).await {
             Ok(exited) => Ok(exited),
             Err(_) => {
+                leader.release();
                 reaper::keep(Arc::clone(leader));
                 Err(Unkillable { pid: leader.pid() })
             }

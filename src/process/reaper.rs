@@ -6,10 +6,10 @@
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::leader::Leader;
+use super::{KILL_WAIT, leader::Leader};
 
 /// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -23,7 +23,8 @@ struct Queue {
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { arrived: Vec::new(), running: false });
 static ARRIVED: Condvar = Condvar::new();
 
-/// Hands a leader over: it is killed and reaped as soon as the kernel allows it, and its hold is kept until then.
+/// Hands a leader over: it is killed and reaped as soon as the kernel allows it. Its hold is kept until then, at most
+/// for [`KILL_WAIT`]: past that it is unkillable, and the tree goes on without it.
 pub(super) fn keep(leader: Arc<Leader>) {
     let mut queue = lock();
     queue.arrived.push(leader);
@@ -41,7 +42,7 @@ fn lock() -> MutexGuard<'static, Queue> {
 }
 
 fn run() {
-    let mut kept: Vec<Arc<Leader>> = Vec::new();
+    let mut kept: Vec<(Instant, Arc<Leader>)> = Vec::new();
     let mut pause = FIRST_LOOK;
     loop {
         let mut queue = lock();
@@ -54,12 +55,19 @@ fn run() {
         let arrived = std::mem::take(&mut queue.arrived);
         drop(queue);
         pause = if arrived.is_empty() { (pause * 2).min(LAST_LOOK) } else { FIRST_LOOK };
-        kept.extend(arrived);
+        let now = Instant::now();
+        kept.extend(arrived.into_iter().map(|leader| (now, leader)));
         // Looking at each member is left for those that do not go at once.
         let look = pause > FIRST_LOOK;
         // A token's destructor is the caller's code: if it panics, the thread must go on for the others.
-        kept.retain(|leader| {
-            let step = std::panic::AssertUnwindSafe(|| leader.finish(look));
+        kept.retain(|(since, leader)| {
+            let step = std::panic::AssertUnwindSafe(|| {
+                let finished = leader.finish(look);
+                if finished.is_none() && since.elapsed() > KILL_WAIT {
+                    leader.release();
+                }
+                finished
+            });
             matches!(std::panic::catch_unwind(step), Ok(None))
         });
     }

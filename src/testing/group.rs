@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, mpsc};
 
 use super::launcher::Table;
-use crate::process::{Control, Exited, Hold, Signal, Unkillable};
+use crate::process::{Control, Exited, Hold, KILL_WAIT, Signal, Unkillable};
 
 /// The leader's number among the members.
 pub(super) const LEADER: u32 = 0;
@@ -173,6 +173,12 @@ impl Group {
         Ok(())
     }
 
+    /// Releases the hold of a process that could not be reaped in time.
+    fn release(&self) {
+        let hold = self.lock().hold.take();
+        drop(hold);
+    }
+
     /// Reaps if everybody has ended.
     fn finish(&self) -> Option<Exited> {
         // Who comes second waits until the hold is released.
@@ -267,8 +273,9 @@ impl Control for ScriptedControl {
         let ended = self.0.when(|state| state.exited.filter(|_| state.members.is_empty()));
         let in_time = tokio::time::timeout(wait, ended).await.is_ok();
         if !in_time {
-            // It is reaped when it ends, whoever waits or not.
+            // It is reaped when it ends, whoever waits or not; the tree goes on without it.
             self.0.lock().abandoned = true;
+            self.0.release();
         }
         self.0.finish().ok_or(Unkillable { pid: self.0.pid })
     }
@@ -278,6 +285,15 @@ impl Drop for ScriptedControl {
     fn drop(&mut self) {
         self.0.lock().abandoned = true;
         let _ = self.0.deliver(None, Signal::KILL);
-        self.0.finish();
+        if self.0.finish().is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // As the reaper of real processes does.
+            let group = self.0.clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(KILL_WAIT).await;
+                group.release();
+            });
+        }
     }
 }

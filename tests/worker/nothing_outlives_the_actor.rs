@@ -64,3 +64,46 @@ async fn a_dropped_tree_leaves_no_process() {
     worker.place().wait_state(|s| s.is_down()).await;
     assert!(launcher.alive().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_goes_on_without_a_process_that_cannot_be_reaped() {
+    // S-19, P-9: Unkillable, whether it was stopped, its actor was killed, or it lost its channel
+    for how in ["stop", "kill", "lost"] {
+        let launcher = ScriptedLauncher::new();
+        launcher.program("worker", move |mut me| async move {
+            shake_hands(&mut me).await;
+            if me.launch() > 1 {
+                return serve_ready(me).await;
+            }
+            me.set_uninterruptible(true);
+            read(&mut me).await;
+            if how == "lost" {
+                me.close_stdout();
+            }
+            me.sleep(600 * SEC).await;
+            me.set_uninterruptible(false);
+            me.hang().await;
+            0
+        });
+        let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+        worker.notify_value("wake", &()).await.unwrap();
+        match how {
+            "stop" => {
+                worker.stop().await.unwrap();
+                worker.restart("on").await.unwrap();
+            }
+            "kill" => {
+                root.cell().get_children().pop().unwrap().kill();
+                tokio::time::sleep(10 * SEC).await;
+            }
+            _ => tokio::time::sleep(20 * SEC).await,
+        }
+        assert_eq!(worker.wait_ready(10 * SEC).await.unwrap().0, 2, "{how}");
+        assert_eq!(launcher.alive(), [1000, 1001], "{how}");
+        if how == "lost" {
+            assert_eq!(worker.place().last_exit(), Some(procession::exit::Exit::Unkillable { pid: 1000 }));
+        }
+        root.shutdown(60 * SEC).await;
+        assert_eq!(launcher.alive(), [1000], "{how}");
+    }
+}
