@@ -2,7 +2,7 @@
 //!
 //! A [`Launcher`] turns a [`Command`] into a [`Process`]: two byte streams, a third for diagnostics, and a
 //! [`Control`] over the process *group* that the new process leads. [`OsLauncher`] asks the operating system; the
-//! scripted launcher in [`crate::testing`] keeps the same contract in memory.
+//! scripted launcher in `testing` keeps the same contract in memory.
 //!
 //! ```text
 //! Command ──► Launcher ──► Process ─┬─ stdin, stdout, stderr    the channel, and what drains into a Tail
