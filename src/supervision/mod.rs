@@ -44,4 +44,5 @@ pub use spec::{ChildSpec, SupervisorSpec};
 pub use start::{
     ActorStart, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle, StopRequest,
 };
+pub(crate) use supervisor::host;
 pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};
