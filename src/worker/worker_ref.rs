@@ -160,6 +160,7 @@ impl WorkerRef {
     }
 
     /// Whether this is the place of a process worker.
+    #[allow(dead_code, reason = "for the tree")]
     pub(crate) fn check(self) -> Result<WorkerRef, FindError> {
         match self.place.snapshot().worker {
             Some(_) => Ok(self),

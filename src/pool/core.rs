@@ -1,0 +1,410 @@
+//! [`PoolCore`]: the ledger behind a lock, shared by the callers of a pool and its actor.
+//!
+//! One per incarnation of the pool. Whoever changes the ledger performs what follows from it: holders are told under the
+//! lock; what the engine has to do is queued under the lock, so that the queue has the ledger's order; waiting callers
+//! are answered after the lock is released, because an answer that nobody takes is a lease that ends, which takes the
+//! lock again.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ractor::ActorRef;
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    errors::AcquireError,
+    lease::{Instance, Lease, Revocation},
+    ledger::{Action, Granted, Input, LeaseId, Ledger, PoolStatus, Refusal, Revoked, Ticket},
+    sessions::Sessions,
+    spec::Recycling,
+    supervisor::PoolMessage,
+    waiting::{Answer, Waiting},
+};
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation},
+    supervision::{Attachment, Place, Unavailable},
+    time::{At, Clock},
+    vocabulary::{Down, State},
+};
+
+#[derive(Debug)]
+pub(super) struct PoolCore {
+    pub(super) place: Place,
+    pub(super) acquire_timeout: Duration,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) clock: Clock,
+    recycling: Recycling,
+    /// Spare workers are wanted: each warm lease may call for another one.
+    spares: bool,
+    actor: OnceLock<ActorRef<PoolMessage>>,
+    inner: Mutex<Inner>,
+    /// Drained, or closed.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) ledger: Ledger,
+    /// The pool takes no more callers and performs no more orders.
+    closed: bool,
+    drained: bool,
+    next_ticket: u64,
+    waiters: BTreeMap<Ticket, Waiter>,
+    leases: HashMap<LeaseId, Arc<Instance>>,
+    /// The last incarnation of each key that became ready.
+    pub(super) instances: HashMap<ChildId, Arc<Instance>>,
+    /// How the last incarnation of a key ended.
+    pub(super) exits: HashMap<ChildId, Exit>,
+    /// Children that are down but still in the engine's table; a restart may follow.
+    pub(super) downs: Vec<(ChildId, Incarnation, Down)>,
+    /// The child that the engine has taken last.
+    pub(super) added: Option<ChildId>,
+    orders: VecDeque<Order>,
+    /// A message to the actor is on its way.
+    poked: bool,
+    actions: Vec<Action>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    key: Option<ChildId>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What the pool's actor has to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    Start(ChildId),
+    Stop(ChildId),
+    Timer(Option<At>),
+}
+
+/// An answer for a caller; none if there is no caller for a lease, which then ends.
+type Delivery = (Option<oneshot::Sender<Answer>>, Answer);
+
+/// Published with the live incarnation of the pool.
+#[derive(Debug)]
+pub(super) struct Door(pub(super) Arc<PoolCore>);
+
+impl Attachment for Door {
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
+/// Whether the work is done inside the pool's actor, which looks at its orders afterwards without being told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Actor,
+    Anyone,
+}
+
+impl PoolCore {
+    pub(super) fn new(
+        mut ledger: Ledger,
+        place: Place,
+        clock: Clock,
+        acquire_timeout: Duration,
+        recycling: Recycling,
+        sessions: Arc<Sessions>,
+    ) -> Arc<PoolCore> {
+        let mut actions = Vec::new();
+        for (key, session) in sessions.all() {
+            ledger.handle(clock.now(), Input::SetSession { key, session: Some(session) }, &mut actions);
+        }
+        Arc::new(PoolCore {
+            place,
+            clock,
+            acquire_timeout,
+            sessions,
+            recycling,
+            spares: ledger.config().min_idle > 0,
+            actor: OnceLock::new(),
+            inner: Mutex::new(Inner {
+                ledger,
+                closed: false,
+                drained: false,
+                next_ticket: 0,
+                waiters: BTreeMap::new(),
+                leases: HashMap::new(),
+                instances: HashMap::new(),
+                exits: HashMap::new(),
+                downs: Vec::new(),
+                added: None,
+                orders: VecDeque::new(),
+                poked: false,
+                actions,
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(super) fn attach(&self, actor: ActorRef<PoolMessage>) {
+        // One incarnation of a pool has one actor.
+        let _ = self.actor.set(actor);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something under the lock and performs what follows from it. `exit` is the end of the child that it is about.
+    pub(super) fn turn<R>(
+        self: &Arc<Self>,
+        by: By,
+        exit: Option<Exit>,
+        work: impl FnOnce(&mut Inner, At) -> R,
+    ) -> R {
+        let mut answers = Vec::new();
+        let (result, poke) = {
+            let mut inner = self.lock();
+            let result = work(&mut inner, self.clock.now());
+            self.perform(&mut inner, exit, &mut answers);
+            let poke = by == By::Anyone && !inner.orders.is_empty() && !inner.poked;
+            inner.poked |= poke;
+            (result, poke)
+        };
+        for (to, answer) in answers {
+            // A caller that has gone meanwhile: the lease comes back and ends here.
+            let _ = to.map(|to| to.send(answer));
+        }
+        if poke && let Some(actor) = self.actor.get() {
+            // Refused when the actor ends: then its orders are void.
+            let _ = actor.cast(PoolMessage::Work);
+        }
+        result
+    }
+
+    fn perform(self: &Arc<Self>, inner: &mut Inner, exit: Option<Exit>, answers: &mut Vec<Delivery>) {
+        if inner.actions.is_empty() {
+            return;
+        }
+        let mut actions = std::mem::take(&mut inner.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Start { key } => inner.order(Order::Start(key)),
+                Action::Stop { key, .. } => inner.order(Order::Stop(key)),
+                Action::Timer { at } => inner.order(Order::Timer(at)),
+                Action::Grant { ticket, granted } => {
+                    let to = inner.waiters.remove(&ticket).map(|waiter| waiter.answer);
+                    // The ledger grants what was reported as ready, and that has an instance.
+                    if let Some(instance) = inner.instances.get(&granted.key).cloned() {
+                        answers.push((to, Ok(self.lease(inner, granted, instance))));
+                    }
+                }
+                Action::Refuse { ticket, refusal } => {
+                    let Some(Waiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
+                    answers.push((Some(answer), Err(self.refusal(key, refusal, exit.clone()))));
+                }
+                Action::Revoke { lease, why } => {
+                    let Some(instance) = inner.leases.remove(&lease) else { continue };
+                    instance.end(match why {
+                        Revoked::Evicted => Revocation::Evicted,
+                        Revoked::Stopping => Revocation::Stopping,
+                        Revoked::Lost => Revocation::Lost { exit: exit.clone().unwrap_or(Exit::ActorKilled) },
+                    });
+                }
+                Action::Drained => {
+                    inner.drained = true;
+                    self.changed.notify_waiters();
+                }
+            }
+        }
+        inner.actions = actions;
+    }
+
+    fn lease(self: &Arc<Self>, inner: &mut Inner, granted: Granted, instance: Arc<Instance>) -> Lease {
+        inner.leases.insert(granted.lease, instance.clone());
+        Lease::new(self.clone(), granted.lease, instance)
+    }
+
+    fn refusal(&self, key: Option<ChildId>, refusal: Refusal, exit: Option<Exit>) -> AcquireError {
+        let path = self.place.path().clone();
+        match refusal {
+            Refusal::Exhausted => AcquireError::Exhausted { path },
+            Refusal::Draining => AcquireError::Draining { path },
+            Refusal::Failed { why } => AcquireError::Failed { path, key, why, exit },
+            Refusal::WrongKind => AcquireError::WrongKind { path },
+        }
+    }
+
+    // ---- callers -------------------------------------------------------------------------------------------------
+
+    /// A lease on a worker that is ready, without waiting.
+    pub(super) fn lease_now(self: &Arc<Self>, key: Option<&ChildId>) -> Option<Lease> {
+        if self.spares {
+            return self.turn(By::Anyone, None, |inner, now| {
+                let lease = self.warm(inner, now, key);
+                inner.feed(now, Input::Tick);
+                lease
+            });
+        }
+        let (lease, rest) = {
+            let mut inner = self.lock();
+            let lease = self.warm(&mut inner, self.clock.now(), key);
+            (lease, !inner.actions.is_empty())
+        };
+        if rest {
+            self.turn(By::Anyone, None, |_, _| ());
+        }
+        lease
+    }
+
+    fn warm(self: &Arc<Self>, inner: &mut Inner, now: At, key: Option<&ChildId>) -> Option<Lease> {
+        if inner.closed {
+            return None;
+        }
+        while let Some(granted) = inner.ledger.lease_now(now, key) {
+            let instance = inner.instances.get(&granted.key)?.clone();
+            if instance.is_live() {
+                return Some(self.lease(inner, granted, instance));
+            }
+            // Its end is known here and will be judged in a moment. Nobody else gets it until then; those who hold it
+            // are told when it is known how it ended.
+            let Granted { key, incarnation, .. } = granted;
+            let mut actions = Vec::new();
+            inner.ledger.handle(now, Input::Child { key, incarnation, state: State::Stopping }, &mut actions);
+            actions.retain(|action| !matches!(action, Action::Revoke { .. }));
+            inner.actions.append(&mut actions);
+        }
+        None
+    }
+
+    /// Gets in line.
+    pub(super) fn enter(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
+        let (tx, rx) = oneshot::channel();
+        let ticket = self.turn(By::Anyone, None, |inner, now| {
+            if inner.closed {
+                return Err(self.gone());
+            }
+            inner.next_ticket += 1;
+            let ticket = Ticket(inner.next_ticket);
+            inner.waiters.insert(ticket, Waiter { key: key.clone(), answer: tx });
+            inner.feed(now, Input::Acquire { ticket, key: key.clone() });
+            Ok(ticket)
+        })?;
+        Ok(Waiting::new(self.clone(), ticket, key, rx))
+    }
+
+    pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {
+        self.turn(By::Anyone, None, |inner, now| {
+            if inner.waiters.remove(&ticket).is_some() {
+                inner.feed(now, Input::Cancel { ticket });
+            }
+        });
+    }
+
+    pub(super) fn release(self: &Arc<Self>, lease: LeaseId, instance: &Instance) {
+        self.turn(By::Anyone, None, |inner, now| {
+            if inner.leases.remove(&lease).is_none() {
+                return; // revoked
+            }
+            if self.recycling.is_due(instance.own_calls.load(Ordering::Relaxed), now.since(instance.ready_at))
+            {
+                let (key, incarnation) = (instance.key.clone(), instance.incarnation);
+                inner.feed(now, Input::Recycle { key, incarnation });
+            }
+            inner.feed(now, Input::Release { lease });
+        });
+    }
+
+    /// Feeds the ledger with something that a user of the pool wants.
+    pub(super) fn ask(self: &Arc<Self>, input: Input) {
+        self.turn(By::Anyone, None, |inner, now| inner.feed(now, input));
+    }
+
+    /// Waits until the drained pool has no worker left.
+    pub(super) async fn drained(&self) -> Result<(), Unavailable> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let inner = self.lock();
+                if inner.drained {
+                    return Ok(());
+                }
+                if inner.closed {
+                    return Err(self.unavailable());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The ledger's view, and the calls made on each of its workers.
+    pub(super) fn status(&self) -> (PoolStatus, HashMap<ChildId, u64>) {
+        let inner = self.lock();
+        let calls = |i: &Arc<Instance>| (i.key.clone(), i.calls.load(Ordering::Relaxed));
+        (inner.ledger.status(), inner.instances.values().map(calls).collect())
+    }
+
+    pub(super) fn unavailable(&self) -> Unavailable {
+        Unavailable { path: self.place.path().clone(), state: State::Stopping, retry_after: None }
+    }
+
+    pub(super) fn gone(&self) -> AcquireError {
+        self.unavailable().into()
+    }
+
+    // ---- the pool's actor ------------------------------------------------------------------------------------------
+
+    /// Takes what is to be done.
+    pub(super) fn orders(&self) -> VecDeque<Order> {
+        let mut inner = self.lock();
+        inner.poked = false;
+        std::mem::take(&mut inner.orders)
+    }
+
+    /// The pool stops: nobody gets in any more, those who wait are told, and nothing is started.
+    pub(super) fn close(self: &Arc<Self>) {
+        let waiters = self.turn(By::Actor, None, |inner, now| {
+            inner.closed = true;
+            inner.orders.clear();
+            let waiters = std::mem::take(&mut inner.waiters);
+            for &ticket in waiters.keys() {
+                inner.feed(now, Input::Cancel { ticket });
+            }
+            waiters
+        });
+        for waiter in waiters.into_values() {
+            // A caller that has gone meanwhile need not know.
+            let _ = waiter.answer.send(Err(self.gone()));
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The pool is gone without an orderly stop: those who still hold a lease are told too.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        self.close();
+        let leases = std::mem::take(&mut self.lock().leases);
+        for instance in leases.values() {
+            instance.end(Revocation::PoolEnded);
+        }
+    }
+}
+
+impl Inner {
+    /// Tells the ledger; what follows is performed at the end of the turn.
+    pub(super) fn feed(&mut self, now: At, input: Input) {
+        self.ledger.handle(now, input, &mut self.actions);
+    }
+
+    fn order(&mut self, order: Order) {
+        if !self.closed {
+            self.orders.push_back(order);
+        }
+    }
+
+    /// The counter of the calls made on a key's worker.
+    pub(super) fn calls_of(&self, key: &ChildId) -> Arc<AtomicU64> {
+        self.instances.get(key).map(|instance| instance.calls.clone()).unwrap_or_default()
+    }
+}

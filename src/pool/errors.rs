@@ -1,0 +1,157 @@
+//! What can go wrong between a caller and a pool: [`AcquireError`], and between a holder and its worker:
+//! [`LeaseError`].
+
+use std::time::Duration;
+
+use super::lease::Revocation;
+use crate::{
+    exit::Exit,
+    id::{ChildId, Path},
+    rpc::{CallError, Outcome},
+    supervision::Unavailable,
+    vocabulary::{Down, State},
+};
+
+/// Why a caller got no lease.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// All workers are in use and as many callers wait as may (rule L-4).
+    #[error("pool `{path}` is exhausted: all workers are in use and the queue is full")]
+    Exhausted {
+        /// The pool.
+        path: Path,
+    },
+    /// No lease became free within the caller's deadline.
+    #[error("pool `{path}` had no lease{} within {after:?}", of(.key))]
+    Timeout {
+        /// The pool.
+        path: Path,
+        /// What was asked for; none in an anonymous pool.
+        key: Option<ChildId>,
+        /// The deadline.
+        after: Duration,
+    },
+    /// The pool itself is not running: it starts, restarts, stops or is down.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The pool takes no more work.
+    #[error("pool `{path}` is draining")]
+    Draining {
+        /// The pool.
+        path: Path,
+    },
+    /// The worker did not become ready, and its policy does not try again by itself.
+    #[error(
+        "pool `{path}` could not start a worker{}: {}{}",
+        of(.key), State::down(.why.clone()), .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default()
+    )]
+    Failed {
+        /// The pool.
+        path: Path,
+        /// What was asked for; none in an anonymous pool.
+        key: Option<ChildId>,
+        /// What has become of it.
+        why: Down,
+        /// How its last start ended.
+        exit: Option<Exit>,
+    },
+    /// Misuse: a keyed pool needs a key, an anonymous one takes none.
+    #[error("pool `{path}`: a keyed pool is asked for a key, an anonymous pool for any worker")]
+    WrongKind {
+        /// The pool.
+        path: Path,
+    },
+    /// Misuse: a key must not be empty.
+    #[error("pool `{path}`: a key must not be empty")]
+    EmptyKey {
+        /// The pool.
+        path: Path,
+    },
+}
+
+fn of(key: &Option<ChildId>) -> String {
+    key.as_ref().map(|key| format!(" for `{key}`")).unwrap_or_default()
+}
+
+impl AcquireError {
+    /// Whether the same request may succeed later without a change.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            AcquireError::Exhausted { .. } | AcquireError::Timeout { .. } | AcquireError::Unavailable(_) => {
+                true
+            }
+            AcquireError::Failed { why, .. } => !matches!(why, Down::GaveUp { .. }),
+            AcquireError::Draining { .. }
+            | AcquireError::WrongKind { .. }
+            | AcquireError::EmptyKey { .. } => false,
+        }
+    }
+
+    /// Whether the request itself was wrong, so that it fails however often it is made.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, AcquireError::WrongKind { .. } | AcquireError::EmptyKey { .. })
+    }
+}
+
+/// Why a call through a lease did not return its output.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// The lease is over; the call did not go to another incarnation instead (rule L-7).
+    #[error("`{method}` was not carried out: {why}")]
+    Revoked {
+        /// The method called.
+        method: String,
+        /// Why the lease is over.
+        why: Revocation,
+        /// What is known of the effect.
+        outcome: Outcome,
+    },
+    /// The call itself failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Misuse: the worker's protocol has no channel that could be called.
+    #[error("`{method}` was not sent: the protocol of the worker has no channel")]
+    NoChannel {
+        /// The method called.
+        method: String,
+    },
+}
+
+impl LeaseError {
+    /// What is known of the call's effect.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            LeaseError::Revoked { outcome, .. } => *outcome,
+            LeaseError::Call(error) => error.outcome(),
+            LeaseError::NoChannel { .. } => Outcome::NotSent,
+        }
+    }
+
+    /// Whether the same call can safely be made again, through another lease if this one is over.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            LeaseError::Revoked { outcome, .. } => *outcome == Outcome::NotSent,
+            LeaseError::Call(error) => error.is_retryable(),
+            LeaseError::NoChannel { .. } => false,
+        }
+    }
+
+    /// Why the lease is over, if that is what the call failed of.
+    pub fn revocation(&self) -> Option<&Revocation> {
+        match self {
+            LeaseError::Revoked { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+
+    /// How the worker ended, if that is what the call failed of.
+    pub fn exit(&self) -> Option<&Exit> {
+        match self {
+            LeaseError::Revoked { why: Revocation::Lost { exit }, .. } => Some(exit),
+            LeaseError::Call(error) => error.exit(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! [`Lease`]: the right to use one incarnation of one worker.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+
+use super::{core::PoolCore, errors::LeaseError, ledger::LeaseId};
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation, Path},
+    rpc::{CallError, CallOptions, Method, Notification, Outcome, Peer},
+    supervision::Place,
+    time::At,
+    worker::WorkerRef,
+};
+
+/// Why a lease ended before its holder dropped it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "because")]
+#[non_exhaustive]
+pub enum Revocation {
+    /// The worker was stopped, busy as it was, to make room for another key.
+    #[error("the worker was stopped to make room for another key")]
+    Evicted,
+    /// The worker ended by itself.
+    #[error("the worker died: {exit}")]
+    Lost {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Somebody stops or restarts the worker, or the whole pool. Calls that are under way may still be answered.
+    #[error("the worker is being stopped")]
+    Stopping,
+    /// The pool was killed.
+    #[error("the pool is gone")]
+    PoolEnded,
+}
+
+/// One incarnation of a worker as its holders see it. All leases of an incarnation end together.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) key: ChildId,
+    pub(super) incarnation: Incarnation,
+    pub(super) place: Place,
+    pub(super) ready_at: At,
+    /// Calls made through leases, across the incarnations that the key has had since it got its slot.
+    pub(super) calls: Arc<AtomicU64>,
+    /// The same, and of this incarnation alone.
+    pub(super) own_calls: AtomicU64,
+    pid: Option<u32>,
+    peer: Option<Peer>,
+    ended: OnceLock<Revocation>,
+    told: Notify,
+}
+
+impl Instance {
+    /// The incarnation that is live at this place, if it is this one.
+    pub(super) fn live(
+        key: &ChildId,
+        incarnation: Incarnation,
+        place: Place,
+        ready_at: At,
+        calls: Arc<AtomicU64>,
+    ) -> Option<Instance> {
+        let worker = WorkerRef::new(place.clone());
+        // None: its protocol has no channel.
+        let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
+        let instance = Instance {
+            key: key.clone(),
+            incarnation,
+            ready_at,
+            calls,
+            own_calls: AtomicU64::new(0),
+            pid: worker.pid(),
+            peer,
+            ended: OnceLock::new(),
+            told: Notify::new(),
+            place,
+        };
+        instance.is_live().then_some(instance)
+    }
+
+    /// Whether calls still reach it. It is not from the moment at which its end is known to be near.
+    pub(super) fn is_live(&self) -> bool {
+        self.place.live().as_ref().is_some_and(|live| live.incarnation == self.incarnation)
+    }
+
+    /// Ends all leases; the first reason stays.
+    pub(super) fn end(&self, why: Revocation) {
+        if self.ended.set(why).is_ok() {
+            self.told.notify_waiters();
+        }
+    }
+
+    async fn ended(&self) -> Revocation {
+        loop {
+            let mut told = std::pin::pin!(self.told.notified());
+            told.as_mut().enable();
+            if let Some(why) = self.ended.get() {
+                return why.clone();
+            }
+            told.await;
+        }
+    }
+}
+
+/// The right to use exactly one incarnation of one worker of a pool. It ends when it is dropped (rule L-6).
+///
+/// Calls go straight to that incarnation's channel. If the worker dies or is evicted the holder is told at once
+/// ([`Lease::revoked`]), calls under way fail, and so do later ones: none is ever sent to another incarnation. The key's
+/// next acquire gets the next incarnation.
+#[must_use = "a lease ends when it is dropped"]
+pub struct Lease {
+    core: Arc<PoolCore>,
+    id: LeaseId,
+    instance: Arc<Instance>,
+}
+
+impl Lease {
+    pub(super) fn new(core: Arc<PoolCore>, id: LeaseId, instance: Arc<Instance>) -> Lease {
+        Lease { core, id, instance }
+    }
+
+    /// Whose worker it is.
+    pub fn key(&self) -> &ChildId {
+        &self.instance.key
+    }
+
+    /// The life of it that the lease is for.
+    pub fn incarnation(&self) -> Incarnation {
+        self.instance.incarnation
+    }
+
+    /// Where the worker is in the tree.
+    pub fn path(&self) -> &Path {
+        self.instance.place.path()
+    }
+
+    /// The process of this incarnation.
+    pub fn pid(&self) -> Option<u32> {
+        self.instance.pid
+    }
+
+    /// The session registered for the key (rule L-1).
+    pub fn session(&self) -> Option<String> {
+        self.core.sessions.of_key(&self.instance.key)
+    }
+
+    /// The worker itself, for diagnostics and for restarts. Calls made through it are not bound to this incarnation.
+    pub fn worker(&self) -> WorkerRef {
+        WorkerRef::new(self.instance.place.clone())
+    }
+
+    /// Why the lease is over, if it is.
+    pub fn revocation(&self) -> Option<&Revocation> {
+        self.instance.ended.get()
+    }
+
+    /// Waits until the lease is over for another reason than its drop, and says why. Cancel safe.
+    pub async fn revoked(&self) -> Revocation {
+        self.instance.ended().await
+    }
+
+    /// The channel of this incarnation.
+    ///
+    /// # Errors
+    /// [`LeaseError::Revoked`], or [`LeaseError::NoChannel`] if the worker's protocol has none.
+    pub fn peer(&self) -> Result<&Peer, LeaseError> {
+        self.peer_for("peer")
+    }
+
+    fn peer_for(&self, method: &str) -> Result<&Peer, LeaseError> {
+        if let Some(why) = self.instance.ended.get() {
+            let (method, why) = (method.to_owned(), why.clone());
+            return Err(LeaseError::Revoked { method, why, outcome: Outcome::NotSent });
+        }
+        self.instance.peer.as_ref().ok_or_else(|| LeaseError::NoChannel { method: method.to_owned() })
+    }
+
+    /// Calls `M` and waits for its output, at most as long as its timeout.
+    ///
+    /// # Errors
+    /// [`LeaseError`]. Dropping the future cancels the call.
+    pub async fn call<M: Method>(&self, params: &M::Params) -> Result<M::Output, LeaseError> {
+        self.bound(M::NAME, self.peer_for(M::NAME)?.call::<M>(params)).await
+    }
+
+    /// [`call`](Lease::call) with options.
+    ///
+    /// # Errors
+    /// [`LeaseError`].
+    pub async fn call_with<M: Method>(
+        &self,
+        params: &M::Params,
+        options: CallOptions,
+    ) -> Result<M::Output, LeaseError> {
+        self.bound(M::NAME, self.peer_for(M::NAME)?.call_with::<M>(params, options)).await
+    }
+
+    /// Calls a method by name with anything that can be serialised; the result stays raw.
+    ///
+    /// # Errors
+    /// [`LeaseError`].
+    pub async fn call_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        options: impl Into<CallOptions>,
+    ) -> Result<Box<RawValue>, LeaseError> {
+        self.bound(method, self.peer_for(method)?.call_value(method, params, options)).await
+    }
+
+    /// Sends a notification; waits for room.
+    ///
+    /// # Errors
+    /// When it cannot be sent; nothing of it was sent then.
+    pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), LeaseError> {
+        Ok(self.peer_for(N::NAME)?.notify::<N>(params).await?)
+    }
+
+    /// [`notify`](Lease::notify) by name.
+    ///
+    /// # Errors
+    /// As [`notify`](Lease::notify).
+    pub async fn notify_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<(), LeaseError> {
+        Ok(self.peer_for(method)?.notify_value(method, params).await?)
+    }
+
+    /// A call is answered before its lease is revoked if its worker dies: that answer knows the tail of stderr. A worker
+    /// that is asked to stop may still answer. In the other cases the holder learns the reason without waiting for it.
+    async fn bound<T>(
+        &self,
+        method: &str,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, LeaseError> {
+        let cut = async {
+            match self.instance.ended().await {
+                Revocation::Stopping => std::future::pending().await,
+                why => why,
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            result = call => result.map_err(LeaseError::from),
+            why = cut => {
+                Err(LeaseError::Revoked { method: method.to_owned(), why, outcome: Outcome::Unknown })
+            }
+        };
+        self.instance.calls.fetch_add(1, Ordering::Relaxed);
+        self.instance.own_calls.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.core.release(self.id, &self.instance);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("path", self.path())
+            .field("incarnation", &self.incarnation())
+            .field("pid", &self.pid())
+            .field("revocation", &self.revocation())
+            .finish_non_exhaustive()
+    }
+}

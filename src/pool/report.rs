@@ -1,0 +1,91 @@
+//! [`PoolReport`]: a pool with its workers' processes (rule L-8). Plain data; taking it counts as no use (rule L-9).
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::{
+    core::PoolCore,
+    ledger::{PoolStatus, Totals, Wanted, WorkerStatus},
+};
+use crate::{exit::Exit, id::Path, time::At};
+
+/// A pool at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// Where it is in the tree.
+    pub path: Path,
+    /// When the report was made.
+    pub at: At,
+    /// The workers that occupy a slot, by key.
+    pub workers: Vec<WorkerReport>,
+    /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
+    pub wanted: Vec<Wanted>,
+    /// The cap.
+    pub max: usize,
+    /// Slots in use: starting, ready, waiting for a restart and stopping.
+    pub used: usize,
+    /// Ready workers without leases.
+    pub idle: usize,
+    /// Leases held.
+    pub leases: usize,
+    /// Callers that wait, for whatever reason.
+    pub waiting: usize,
+    /// No more leases are granted.
+    pub draining: bool,
+    /// What has happened since this incarnation of the pool began.
+    pub totals: Totals,
+}
+
+/// One worker of a pool and its process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// What the pool knows of it: key, state, session, leases, queue, last use.
+    #[serde(flatten)]
+    pub status: WorkerStatus,
+    /// Calls made through leases since the key got its slot.
+    pub calls: u64,
+    /// Calls that have no answer yet.
+    pub calls_in_flight: usize,
+    /// The live process.
+    pub pid: Option<u32>,
+    /// How long the process has been running.
+    pub uptime: Option<Duration>,
+    /// Failures since the key got its slot.
+    pub failures: u64,
+    /// How its last incarnation ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+}
+
+impl PoolReport {
+    pub(super) fn of(core: &PoolCore) -> PoolReport {
+        let (status, calls) = core.status();
+        let PoolStatus { workers, wanted, max, used, idle, leases, waiting, draining, totals } = status;
+        let worker = |status: WorkerStatus| {
+            let node = core.place.child(&status.key).map(|place| place.snapshot());
+            let process = node.as_ref().and_then(|node| node.worker.as_ref());
+            WorkerReport {
+                calls: calls.get(&status.key).copied().unwrap_or_default(),
+                calls_in_flight: process.map(|p| p.calls_in_flight).unwrap_or_default(),
+                pid: process.and_then(|p| p.pid),
+                uptime: process.and_then(|p| p.uptime),
+                failures: node.as_ref().map(|node| node.total_failures).unwrap_or_default(),
+                last_exit: node.as_ref().and_then(|node| node.last_exit.clone()),
+                status,
+            }
+        };
+        PoolReport {
+            path: core.place.path().clone(),
+            at: core.clock.now(),
+            workers: workers.into_iter().map(worker).collect(),
+            wanted,
+            max,
+            used,
+            idle,
+            leases,
+            waiting,
+            draining,
+            totals,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! [`PoolSpec`]: the declaration of a pool.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    ledger::{LedgerConfig, Mistake},
+    supervisor::PoolStart,
+};
+use crate::{
+    id::ChildId,
+    restart::{Intensity, RestartPolicy},
+    supervision::{ChildPolicy, ChildSpec, Flags, SpecError, SpecErrors, SupervisorSpec},
+    worker::WorkerSpec,
+};
+
+/// What the workers of a pool are made from.
+#[derive(Clone)]
+pub struct WorkerTemplate(Source);
+
+#[derive(Clone)]
+enum Source {
+    Fixed(Box<WorkerSpec>),
+    Each(Arc<dyn Fn(&ChildId) -> WorkerSpec + Send + Sync>),
+}
+
+impl WorkerTemplate {
+    /// A declaration made for each key: another directory, another account. Called inside the pool's actor: it must not
+    /// block. If it panics, or what it makes is not valid, that key's worker does not start.
+    pub fn each(make: impl Fn(&ChildId) -> WorkerSpec + Send + Sync + 'static) -> WorkerTemplate {
+        WorkerTemplate(Source::Each(Arc::new(make)))
+    }
+
+    pub(super) fn make(&self, key: &ChildId) -> WorkerSpec {
+        match &self.0 {
+            Source::Fixed(spec) => (**spec).clone(),
+            Source::Each(make) => make(key),
+        }
+    }
+}
+
+impl From<WorkerSpec> for WorkerTemplate {
+    /// The same for all keys.
+    fn from(spec: WorkerSpec) -> WorkerTemplate {
+        WorkerTemplate(Source::Fixed(Box::new(spec)))
+    }
+}
+
+impl fmt::Debug for WorkerTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Fixed(spec) => spec.fmt(f),
+            Source::Each(_) => f.write_str("Each(..)"),
+        }
+    }
+}
+
+/// When a worker is replaced (rule W-5). Judged when a lease ends; it is replaced when it is idle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recycling {
+    max_calls: Option<u64>,
+    max_age: Option<Duration>,
+}
+
+impl Recycling {
+    pub(super) fn is_due(&self, calls: u64, age: Duration) -> bool {
+        self.max_calls.is_some_and(|max| calls >= max) || self.max_age.is_some_and(|max| age >= max)
+    }
+}
+
+/// The declaration of a pool. Validated where it is used; all mistakes are reported at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use procession::{pool::PoolSpec, process::Command, worker::WorkerSpec};
+///
+/// let pool = PoolSpec::keyed(8, WorkerSpec::new(Command::new("agent")))
+///     .idle_ttl(Duration::from_secs(600))
+///     .max_waiting(100);
+/// assert!(pool.validate().is_ok());
+/// ```
+#[derive(Clone, Debug)]
+pub struct PoolSpec {
+    pub(super) template: WorkerTemplate,
+    pub(super) rules: LedgerConfig,
+    pub(super) acquire_timeout: Duration,
+    pub(super) restart: RestartPolicy,
+    pub(super) recycling: Recycling,
+    intensity: Option<Intensity>,
+}
+
+impl PoolSpec {
+    /// How long [`acquire`](super::Pool::acquire) waits by default.
+    pub const DEFAULT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A pool of at most `max` workers, one per key (rule L-1). Any number of leases on one worker, 1,024 waiting
+    /// callers, no idle TTL, four starts at a time.
+    pub fn keyed(max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
+        PoolSpec::new(LedgerConfig::keyed(max), worker.into())
+    }
+
+    /// A pool of `min` to `max` workers that are all alike (rule L-2). One lease on one worker at a time, otherwise as
+    /// [`keyed`](PoolSpec::keyed). Workers are named `w1`, `w2`, and so on.
+    pub fn anonymous(min: usize, max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
+        PoolSpec::new(LedgerConfig { min, ..LedgerConfig::anonymous(max) }, worker.into())
+    }
+
+    fn new(rules: LedgerConfig, template: WorkerTemplate) -> PoolSpec {
+        PoolSpec {
+            template,
+            rules,
+            acquire_timeout: PoolSpec::DEFAULT_ACQUIRE_TIMEOUT,
+            restart: RestartPolicy::actor(),
+            recycling: Recycling::default(),
+            intensity: None,
+        }
+    }
+
+    /// Changes the rules that have no setter here.
+    #[must_use]
+    pub fn rules(mut self, change: impl FnOnce(&mut LedgerConfig)) -> PoolSpec {
+        change(&mut self.rules);
+        self
+    }
+
+    /// Leases on one worker at a time; `None` for no bound.
+    #[must_use]
+    pub fn per_worker(mut self, leases: impl Into<Option<u32>>) -> PoolSpec {
+        self.rules.per_worker = leases.into();
+        self
+    }
+
+    /// Callers that may wait for a slot or for a lease of a full worker (rule L-4).
+    #[must_use]
+    pub fn max_waiting(mut self, callers: usize) -> PoolSpec {
+        self.rules.max_waiting = callers;
+        self
+    }
+
+    /// Stops a worker that has not been used for so long (rule L-5).
+    #[must_use]
+    pub fn idle_ttl(mut self, ttl: Duration) -> PoolSpec {
+        self.rules.idle_ttl = Some(ttl);
+        self
+    }
+
+    /// Keeps spare workers alive beside those in use; anonymous pools only (rule L-5).
+    #[must_use]
+    pub fn min_idle(mut self, workers: usize) -> PoolSpec {
+        self.rules.min_idle = workers;
+        self
+    }
+
+    /// Allows that a busy worker is stopped to make room when none is idle; its holder is told (rule L-4).
+    #[must_use]
+    pub fn evict_busy(mut self, allowed: bool) -> PoolSpec {
+        self.rules.evict_busy = allowed;
+        self
+    }
+
+    /// Starts under way at the same time; restarts are not held up.
+    #[must_use]
+    pub fn start_concurrency(mut self, starts: usize) -> PoolSpec {
+        self.rules.start_concurrency = starts;
+        self
+    }
+
+    /// How long [`acquire`](super::Pool::acquire) waits; 30 s by default.
+    #[must_use]
+    pub fn acquire_timeout(mut self, timeout: Duration) -> PoolSpec {
+        self.acquire_timeout = timeout;
+        self
+    }
+
+    /// At most `max_restarts` of all workers together in a sliding `period`; the one after that makes the pool give up
+    /// (rule S-17).
+    ///
+    /// By default 3 and one for each worker that the pool may have, in 5 s: the death of all of them at the same moment,
+    /// of a cause that none of them has in itself, is survived.
+    #[must_use]
+    pub fn intensity(mut self, max_restarts: u32, period: Duration) -> PoolSpec {
+        self.intensity = Some(Intensity { max_restarts, period });
+        self
+    }
+
+    /// When workers are restarted: by default always, without delay, at the cost of the pool's intensity
+    /// ([`RestartPolicy::actor`]). It replaces the policy of the worker's own declaration.
+    #[must_use]
+    pub fn restart(mut self, policy: RestartPolicy) -> PoolSpec {
+        self.restart = policy;
+        self
+    }
+
+    /// Replaces a worker after so many calls through leases, when it is idle (rule W-5).
+    #[must_use]
+    pub fn recycle_after_calls(mut self, calls: u64) -> PoolSpec {
+        self.recycling.max_calls = Some(calls);
+        self
+    }
+
+    /// Replaces a worker that has been ready for so long, when the last lease on it ends (rule W-5).
+    #[must_use]
+    pub fn recycle_after(mut self, age: Duration) -> PoolSpec {
+        self.recycling.max_age = Some(age);
+        self
+    }
+
+    /// Checks the declaration.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6). What a template makes for each key is checked when it is
+    /// made.
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let error = |field: &str, problem: &str| SpecError { field: field.into(), problem: problem.into() };
+        let mut errors: Vec<SpecError> = self.rules.mistakes().iter().map(describe).collect();
+        if self.recycling.max_calls == Some(0) {
+            errors.push(error("recycle_after_calls", "must not be zero"));
+        }
+        if self.recycling.max_age == Some(Duration::ZERO) {
+            errors.push(error("recycle_after", "must not be zero"));
+        }
+        let policy = match &self.template.0 {
+            Source::Fixed(worker) => worker.policy(),
+            Source::Each(_) => ChildPolicy::actor(),
+        };
+        let policy = ChildPolicy { restart: self.restart.clone(), ..policy };
+        if let Err(found) = self.flags().validate([("worker", &policy)]) {
+            errors.extend(found.iter().map(|e| {
+                let field = e.field.replace("children[worker].", "worker.");
+                SpecError { field, problem: e.problem.clone() }
+            }));
+        }
+        SpecErrors::check(errors)
+    }
+
+    /// A child of a supervisor: required at start (which a pool is done with at once: its workers come later), given all
+    /// the time it needs to stop, permanent and restarted at once.
+    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
+        ChildSpec::new(id, ChildPolicy::supervisor(), PoolStart::new(self))
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        let max_restarts = u32::try_from(self.rules.max).unwrap_or(u32::MAX).saturating_add(3);
+        let intensity = self.intensity.unwrap_or(Intensity { max_restarts, period: Duration::from_secs(5) });
+        Flags { intensity, ..SupervisorSpec::dynamic().flags }
+    }
+}
+
+fn describe(mistake: &Mistake) -> SpecError {
+    let (field, problem) = match mistake {
+        Mistake::Zero(field) => (*field, "must not be zero".to_owned()),
+        Mistake::AboveMax { field, value, max } => {
+            (*field, format!("is {value}, above `max`, which is {max}"))
+        }
+        Mistake::AnonymousOnly(field) => (*field, "has no meaning in a keyed pool".to_owned()),
+        Mistake::KeyedOnly(field) => (*field, "has no meaning in an anonymous pool".to_owned()),
+    };
+    SpecError { field: field.to_owned(), problem }
+}

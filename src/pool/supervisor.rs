@@ -1,0 +1,300 @@
+//! [`PoolSupervisor`]: the actor of a pool, around an engine.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::{sync::oneshot, task::AbortHandle};
+
+use super::{
+    core::{By, Door, Order, PoolCore},
+    errors::AcquireError,
+    handle::Pool,
+    lease::Lease,
+    ledger::{Input, Ledger},
+    report::PoolReport,
+    sessions::Sessions,
+    spec::PoolSpec,
+};
+use crate::{
+    exit::{Exit, LaunchStage},
+    id::ChildId,
+    supervision::{
+        ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
+        Unavailable,
+        engine::{Engine, EngineArgs, EngineMessage},
+        host,
+    },
+    time::At,
+};
+
+/// The actor of a pool.
+#[derive(Debug)]
+pub struct PoolSupervisor;
+
+/// What a pool takes as a message, for those who hold only its `ActorRef`. [`Pool`] does the same without the detour
+/// through the mailbox, and survives the pool's restarts.
+#[derive(Debug)]
+pub enum PoolMessage {
+    /// For the engine.
+    Engine(EngineMessage),
+    /// There is something in the queue of orders, or the timer has fired. Not for users; harmless.
+    Work,
+    /// The timer of the ledger has fired. Not for users; harmless.
+    Tick,
+    /// Stop all workers and end.
+    Stop(StopRequest),
+    /// A lease is wanted. An asker that vanishes keeps its place until the deadline.
+    Acquire {
+        /// The key in a keyed pool, `None` in an anonymous one.
+        key: Option<ChildId>,
+        /// How long to wait; `None`: as long as the pool's declaration says.
+        within: Option<Duration>,
+        /// Answered exactly once. A lease that nobody takes ends.
+        reply: RpcReplyPort<Result<Lease, AcquireError>>,
+    },
+    /// The pool and its workers.
+    Status(RpcReplyPort<PoolReport>),
+    /// Take no more work; answered when no worker is left.
+    Drain(RpcReplyPort<Result<(), Unavailable>>),
+    /// Change the cap.
+    Resize(usize),
+}
+
+impl From<EngineMessage> for PoolMessage {
+    fn from(message: EngineMessage) -> PoolMessage {
+        PoolMessage::Engine(message)
+    }
+}
+
+/// What a pool's actor starts from.
+#[derive(Debug)]
+pub struct PoolArguments {
+    engine: EngineArgs,
+    core: Arc<PoolCore>,
+    spec: Arc<PoolSpec>,
+}
+
+/// Owned by the actor. Its drop tells all callers and holders that the pool is gone.
+#[derive(Debug)]
+pub struct PoolState {
+    engine: Engine,
+    core: Arc<PoolCore>,
+    spec: Arc<PoolSpec>,
+    /// One policy for all workers that have the same.
+    policy: Arc<ChildPolicy>,
+    timer: Option<AbortHandle>,
+}
+
+impl Drop for PoolState {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+        self.core.abandon();
+    }
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for PoolSupervisor {
+    type Msg = PoolMessage;
+    type State = PoolState;
+    type Arguments = PoolArguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<PoolMessage>,
+        arguments: PoolArguments,
+    ) -> Result<PoolState, ActorProcessingErr> {
+        let PoolArguments { mut engine, core, spec } = arguments;
+        core.attach(me.clone());
+        let seen = core.clone();
+        engine.observer = Some(Box::new(move |key, kind| seen.see(key, kind)));
+        let engine = host::engine(engine, me);
+        Ok(PoolState { engine, core, spec, policy: Arc::new(ChildPolicy::actor()), timer: None })
+    }
+
+    async fn post_start(
+        &self,
+        me: ActorRef<PoolMessage>,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.engine.boot();
+        // The warm workers of an anonymous pool.
+        state.tick();
+        state.conclude(&me)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<PoolMessage>,
+        message: PoolMessage,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            PoolMessage::Engine(message) => state.engine.message(message),
+            PoolMessage::Work => {}
+            PoolMessage::Tick => state.tick(),
+            PoolMessage::Stop(request) => state.engine.stop(request),
+            PoolMessage::Acquire { key, within, reply } => {
+                let core = state.core.clone();
+                tokio::spawn(async move {
+                    let within = within.unwrap_or(core.acquire_timeout);
+                    // If nobody takes it, it ends here.
+                    let _ = reply.send(Pool::acquire_from(&core, key, within).await);
+                });
+            }
+            PoolMessage::Status(reply) => {
+                let _ = reply.send(PoolReport::of(&state.core));
+            }
+            PoolMessage::Drain(reply) => {
+                let core = state.core.clone();
+                core.ask(Input::Drain);
+                tokio::spawn(async move {
+                    let _ = reply.send(core.drained().await);
+                });
+            }
+            PoolMessage::Resize(max) => state.core.ask(Input::Resize { max }),
+        }
+        state.conclude(&me)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<PoolMessage>,
+        event: SupervisionEvent,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.engine.supervision_event(event);
+        state.conclude(&me)
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<PoolMessage>,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.core.close();
+        state.engine.drain().await;
+        state.core.bury();
+        Ok(())
+    }
+}
+
+impl PoolState {
+    fn tick(&mut self) {
+        self.core.turn(By::Actor, None, |inner, now| inner.feed(now, Input::Tick));
+    }
+
+    /// After each message: what the ledger wants done is done, in its order.
+    fn conclude(&mut self, me: &ActorRef<PoolMessage>) -> Result<(), ActorProcessingErr> {
+        loop {
+            if self.engine.is_stopping() {
+                self.core.close();
+                self.core.bury();
+                break;
+            }
+            // The ledger is told of them when they have left the table.
+            let left_behind = self.core.left_behind();
+            let orders = self.core.orders();
+            if left_behind.is_empty() && orders.is_empty() {
+                break;
+            }
+            for child in left_behind {
+                self.engine.remove(child);
+            }
+            for order in orders {
+                match order {
+                    Order::Start(key) => self.start(key),
+                    Order::Stop(key) => self.engine.remove(key),
+                    Order::Timer(at) => self.arm(at, me),
+                }
+            }
+        }
+        host::conclude(&self.engine, me)
+    }
+
+    fn start(&mut self, key: ChildId) {
+        let started = self.child(&key).map(|child| self.engine.add(child));
+        let exit = match started {
+            Ok(()) if self.core.was_added(&key) => return,
+            Ok(()) => unstartable(format!("the supervisor has another child `{key}`")),
+            Err(exit) => exit,
+        };
+        tracing::error!(target: "procession", path = self.core.place.path().as_str(), %key, "{exit}");
+        self.core.not_startable(key, exit);
+    }
+
+    fn child(&mut self, key: &ChildId) -> Result<ChildSpec, Exit> {
+        let made = catch_unwind(AssertUnwindSafe(|| self.spec.template.make(key)));
+        let worker = made.map_err(|_| unstartable(format!("the template panicked for `{key}`")))?;
+        let mut child = worker.child(key).restart(self.spec.restart.clone()).background();
+        if *self.policy != *child.policy {
+            self.policy = child.policy;
+        }
+        child.policy = self.policy.clone();
+        let valid = self.spec.flags().validate([(key.as_str(), &*child.policy)]);
+        valid.map_err(|errors| unstartable(errors.to_string()))?;
+        Ok(child)
+    }
+
+    fn arm(&mut self, at: Option<At>, me: &ActorRef<PoolMessage>) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+        let Some(at) = at else { return };
+        let (me, at) = (me.clone(), self.core.clock.instant(at));
+        let sleep = async move {
+            tokio::time::sleep_until(at).await;
+            // Refused when the pool is gone.
+            let _ = me.cast(PoolMessage::Tick);
+        };
+        self.timer = Some(tokio::spawn(sleep).abort_handle());
+    }
+}
+
+fn unstartable(reason: String) -> Exit {
+    Exit::NeverStarted { errno: None, stage: LaunchStage::Command, reason }
+}
+
+/// Starts one incarnation of a pool after the other.
+#[derive(Debug)]
+pub(super) struct PoolStart {
+    spec: Arc<PoolSpec>,
+    sessions: Arc<Sessions>,
+}
+
+impl PoolStart {
+    pub(super) fn new(spec: PoolSpec) -> PoolStart {
+        PoolStart { spec: Arc::new(spec), sessions: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Start for PoolStart {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let spec = self.spec.clone();
+        let ledger = Ledger::new(spec.rules.clone()).map_err(|e| Exit::from_error(&e))?;
+        let core = PoolCore::new(
+            ledger,
+            cx.place.clone(),
+            cx.scope.clock(),
+            spec.acquire_timeout,
+            spec.recycling,
+            self.sessions.clone(),
+        );
+        let (tx, rx) = oneshot::channel();
+        let supervisor = SupervisorSpec { flags: spec.flags(), children: Vec::new() };
+        let engine = EngineArgs::nested(supervisor, &cx, tx);
+        let arguments = PoolArguments { engine, core: core.clone(), spec };
+        host::start(PoolSupervisor, arguments, rx, &cx, Some(Arc::new(Door(core)))).await
+    }
+
+    fn validate(&self) -> Result<(), SpecErrors> {
+        self.spec.validate()
+    }
+}

@@ -1,0 +1,127 @@
+//! What the engine says of the pool's children, as the ledger has to hear it.
+//!
+//! A child that is down may be restarted in the same breath (an operator's restart), may leave the engine's table, or may
+//! stay in it for good (its policy has given up). To the ledger, `Down` means *gone*: so it is told only when the child
+//! has left the table, and the actor removes those that stay.
+
+use std::sync::Arc;
+
+use super::{
+    core::{By, PoolCore},
+    lease::{Instance, Revocation},
+    ledger::Input,
+};
+use crate::{
+    event::EventKind,
+    exit::Exit,
+    id::{ChildId, Incarnation},
+    supervision::machine::Key,
+    vocabulary::{Down, Limit, State},
+};
+
+impl PoolCore {
+    /// The engine's observer: called inside the pool's actor, in the order of the events.
+    pub(super) fn see(self: &Arc<Self>, key: &Key, kind: &EventKind) {
+        match kind {
+            EventKind::Added => self.lock().added = Some(key.child.clone()),
+            EventKind::Exited { exit, .. } => self.exited(key, exit),
+            EventKind::State { to: State::Down { why }, .. } => {
+                let mut inner = self.lock();
+                if !inner.downs.iter().any(|(child, ..)| *child == key.child) {
+                    inner.downs.push((key.child.clone(), key.incarnation, why.clone()));
+                }
+            }
+            EventKind::State { to, .. } => self.changed_to(key, to.clone()),
+            EventKind::Removed => {
+                if let Some((child, incarnation, why)) = self.take_down(&key.child) {
+                    self.gone_for_good(child, incarnation, why);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn exited(&self, key: &Key, exit: &Exit) {
+        let mut inner = self.lock();
+        inner.exits.insert(key.child.clone(), exit.clone());
+        if let Some(instance) = inner.instances.get(&key.child)
+            && instance.incarnation == key.incarnation
+        {
+            instance.end(Revocation::Lost { exit: exit.clone() });
+        }
+    }
+
+    fn changed_to(self: &Arc<Self>, key: &Key, state: State) {
+        let Key { child, incarnation } = key.clone();
+        let exit = {
+            let mut inner = self.lock();
+            inner.downs.retain(|(down, ..)| *down != child);
+            match state {
+                State::Ready => inner.exits.remove(&child),
+                _ => inner.exits.get(&child).cloned(),
+            }
+        };
+        let instance = match state {
+            State::Ready => {
+                let now = self.clock.now();
+                let calls = self.lock().calls_of(&child);
+                let live = self
+                    .place
+                    .child(&child)
+                    .and_then(|place| Instance::live(&child, incarnation, place, now, calls));
+                // It has died already, and that will be told next: nobody shall get it.
+                if live.is_none() {
+                    return;
+                }
+                live
+            }
+            _ => None,
+        };
+        self.turn(By::Actor, exit, |inner, now| {
+            if let Some(instance) = instance {
+                inner.instances.insert(child.clone(), Arc::new(instance));
+            }
+            inner.feed(now, Input::Child { key: child, incarnation, state });
+        });
+    }
+
+    fn take_down(&self, child: &ChildId) -> Option<(ChildId, Incarnation, Down)> {
+        let mut inner = self.lock();
+        let ix = inner.downs.iter().position(|(down, ..)| down == child)?;
+        Some(inner.downs.remove(ix))
+    }
+
+    fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: Down) {
+        let exit = self.lock().exits.remove(&key);
+        self.turn(By::Actor, exit, |inner, now| {
+            inner.instances.remove(&key);
+            inner.feed(now, Input::Child { key, incarnation, state: State::down(why) });
+        });
+    }
+
+    /// Children that are down and still in the engine's table.
+    pub(super) fn left_behind(&self) -> Vec<ChildId> {
+        self.lock().downs.iter().map(|(child, ..)| child.clone()).collect()
+    }
+
+    /// The engine stops, and removes nobody any more.
+    pub(super) fn bury(self: &Arc<Self>) {
+        let downs = std::mem::take(&mut self.lock().downs);
+        for (child, incarnation, why) in downs {
+            self.gone_for_good(child, incarnation, why);
+        }
+    }
+
+    /// Whether the engine has just taken this child.
+    pub(super) fn was_added(&self, child: &ChildId) -> bool {
+        self.lock().added.take().as_ref() == Some(child)
+    }
+
+    /// A start that came to nothing before the engine knew of it.
+    pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, exit: Exit) {
+        self.turn(By::Actor, Some(exit), |inner, now| {
+            let state = State::down(Down::GaveUp { why: Limit::NeverStarts });
+            inner.feed(now, Input::Child { key, incarnation: Incarnation::NONE, state });
+        });
+    }
+}
