@@ -179,8 +179,8 @@ impl Machine {
             }
             _ => {
                 pass.stage = Stage::Stop { cursor: ord };
-                if child.is_temporary() {
-                    // S-12: a group restart drops temporary children for good.
+                if child.is_temporary() && child.state != State::down(Down::NeverStarted) {
+                    // S-12: a group restart drops temporary children for good; not those whose first start it delays.
                     self.settle(ord, State::down(Down::Stopped));
                     self.forget(ord);
                 }
@@ -189,21 +189,20 @@ impl Machine {
         }
     }
 
+    /// The timer decides when the delay is over, not the clock: a late timer and another input must not race.
     fn pass_wait(&mut self, now: At, restop: bool, armed: bool) -> bool {
         let Some(pass) = &mut self.pass else { return false };
-        if now < pass.until {
-            if !armed {
-                pass.stage = Stage::Wait { restop, armed: true };
-                self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
-            }
-            return false;
+        if !armed && now < pass.until {
+            pass.stage = Stage::Wait { restop, armed: true };
+            self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
+        } else if !armed {
+            pass.stage = if restop {
+                Stage::Stop { cursor: Ord::MAX }
+            } else {
+                Stage::Start { cursor: pass.start_from }
+            };
         }
-        if armed {
-            self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
-        }
-        pass.stage =
-            if restop { Stage::Stop { cursor: Ord::MAX } } else { Stage::Start { cursor: pass.start_from } };
-        true
+        !armed
     }
 
     fn pass_start(&mut self, now: At, cursor: Ord) -> bool {
