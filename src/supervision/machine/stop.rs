@@ -96,9 +96,10 @@ impl Machine {
             });
         }
         if self.flags.dynamic {
-            let alive: Vec<Ord> =
-                self.children.iter().filter(|(_, c)| c.state.is_alive()).map(|(o, _)| *o).collect();
-            for ord in alive {
+            // Those that are stopping already keep what follows for them.
+            let runs = |c: &Child| matches!(c.state, State::Starting | State::Ready);
+            let running: Vec<Ord> = self.children.iter().filter(|(_, c)| runs(c)).map(|(o, _)| *o).collect();
+            for ord in running {
                 self.stop(ord, After::Stay);
             }
         }
