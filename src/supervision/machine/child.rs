@@ -6,7 +6,7 @@ use super::io::{Key, NewChild, RequestId, Timer};
 use crate::{
     id::{ChildId, Incarnation},
     restart::{RestartType, Tracker},
-    supervision::policy::ChildPolicy,
+    supervision::policy::{ChildPolicy, StartMode},
     vocabulary::{Down, State},
 };
 
@@ -43,6 +43,8 @@ pub(super) enum Waiter {
     Gone(RequestId),
     /// Until it is ready, or is not going to be.
     Verdict(RequestId),
+    /// As `Verdict`, of a restart: it joins the start that another restart has caused.
+    Restart(RequestId),
 }
 
 #[derive(Debug)]
@@ -58,8 +60,11 @@ pub(super) struct Child {
     pub(super) after: After,
     /// An operator has stopped it.
     pub(super) held: bool,
-    /// An operator has stopped it during the group restart under way, which leaves it alone then.
+    /// An operator has stopped it during the pass under way, or its end has been judged while the pass was starting
+    /// others: the pass leaves it alone.
     pub(super) skip_pass: bool,
+    /// The timer for its next start is armed.
+    pub(super) armed: bool,
     /// It has been ready at least once.
     pub(super) proven: bool,
     pub(super) waiters: Vec<Waiter>,
@@ -78,6 +83,7 @@ impl Child {
             after: After::Stay,
             held: new.held,
             skip_pass: false,
+            armed: false,
             proven: false,
             waiters: Vec::new(),
         }
@@ -95,10 +101,29 @@ impl Child {
         self.policy.restart.restart == RestartType::Temporary
     }
 
-    /// Whether a group restart, or the supervisor's own start, brings this child to life (rule S-12).
+    /// Whether a group restart, or the supervisor's own start, brings this child to life (rule S-12). One that waits
+    /// for a timer of its own does not need it.
     pub(super) fn joins_pass(&self) -> bool {
-        let stays_stopped = self.held && self.policy.restart.restart == RestartType::UnlessStopped;
         let gave_up = matches!(self.state, State::Down { why: Down::GaveUp { .. } });
-        !self.state.is_alive() && !stays_stopped && !gave_up && !self.skip_pass
+        !self.state.is_alive() && !self.armed && !gave_up && !self.is_left_alone()
+    }
+
+    /// The meaning of the start that is in flight, or that follows the stop that is.
+    pub(super) fn start_in_flight(&self) -> Option<Cause> {
+        match (&self.state, self.after) {
+            (State::Starting, _) => Some(self.cause),
+            (State::Stopping, After::Start(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Whether the supervisor cannot start without this child (rule S-7).
+    pub(super) fn is_required_for_boot(&self) -> bool {
+        !self.proven && self.policy.start == StartMode::Required
+    }
+
+    /// Whether no pass brings this child to life, because an operator does not want it.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.skip_pass || (self.held && self.policy.restart.restart == RestartType::UnlessStopped)
     }
 }

@@ -44,9 +44,8 @@ impl Machine {
             State::Starting | State::Ready if self.pass.as_ref().is_some_and(|p| p.consumes(ord)) => {
                 // S-13: it ended before the group restart came to stop it.
                 self.publish_exit(ord, exit, Consequence::Nothing);
-                self.set(ord, State::down(Down::Stopped));
-                self.answer_gone(ord);
-                self.advance_pass(now);
+                self.group_stopped(ord);
+                self.advance(now);
             }
             State::Starting if exit == Exit::Ignored => {
                 self.publish_exit(ord, exit, Consequence::Leave);
@@ -81,11 +80,10 @@ impl Machine {
                 self.settle(ord, ended());
                 self.advance(now);
             }
-            Cause::Supervisor
-                if self.is_booting() && !child.proven && child.policy.start == StartMode::Required =>
-            {
+            Cause::Supervisor if self.is_booting() && child.is_required_for_boot() => {
                 // S-7: no retry; what has started is stopped and the supervisor's start fails.
                 let child = child.id.clone();
+                self.answer_verdict(ord, &Err(failed));
                 self.publish_exit(ord, exit.clone(), Consequence::Leave);
                 self.settle(ord, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
@@ -149,9 +147,9 @@ impl Machine {
     fn wait(&mut self, now: At, ord: Ord, state: State) {
         let (State::BackingOff { until, .. } | State::CoolingOff { until }) = state else { return };
         self.set(ord, state);
-        if let Some(child) = self.children.get(&ord) {
-            let timer = child.timer();
-            self.out.push(Action::Arm(timer, until));
+        if let Some(child) = self.children.get_mut(&ord) {
+            child.armed = true;
+            self.out.push(Action::Arm(child.timer(), until));
         }
         self.advance(now);
     }
@@ -181,25 +179,30 @@ impl Machine {
 
     /// A child that had been asked to stop has ended.
     fn stopped(&mut self, now: At, ord: Ord, exit: Exit) {
+        let stopping = self.is_stopping();
         let Some(child) = self.children.get_mut(&ord) else { return };
         child.tracker.stopped(now);
         let (mut after, temporary) = (child.after, child.is_temporary());
-        if self.is_stopping() && after != After::Forget {
+        if stopping && after != After::Forget {
             after = After::Stay;
+        }
+        if let After::Start(cause) = after
+            && self.pass.as_ref().is_some_and(|p| p.consumes(ord))
+        {
+            // S-11: a group restart that stops its members has begun meanwhile; it starts this one in its turn.
+            child.cause = cause;
+            after = After::Group;
         }
         self.publish_exit(ord, exit, Consequence::Nothing);
         match after {
             After::Stay => {
-                let state = if self.is_stopping() { ended() } else { State::down(Down::Stopped) };
+                let state = if stopping { ended() } else { State::down(Down::Stopped) };
                 self.settle(ord, state);
-                if temporary && !self.is_stopping() {
+                if temporary && !stopping {
                     self.forget(ord);
                 }
             }
-            After::Group => {
-                self.set(ord, State::down(Down::Stopped));
-                self.answer_gone(ord);
-            }
+            After::Group => self.group_stopped(ord),
             After::Start(cause) => {
                 self.set(ord, State::down(Down::Stopped));
                 self.answer_gone(ord);
@@ -213,10 +216,26 @@ impl Machine {
         self.advance(now);
     }
 
+    /// Down until the group restart starts it; temporary ones go for good (S-12). Whoever waits for a verdict still
+    /// gets it.
+    fn group_stopped(&mut self, ord: Ord) {
+        if self.children.get(&ord).is_some_and(|child| child.is_temporary()) {
+            self.settle(ord, State::down(Down::Stopped));
+            return self.forget(ord);
+        }
+        self.set(ord, State::down(Down::Stopped));
+        self.answer_gone(ord);
+    }
+
     /// Down, and everybody who waited for this child is answered.
     pub(super) fn settle(&mut self, ord: Ord, state: State) {
         self.set(ord, state);
-        let Some(child) = self.children.get(&ord) else { return };
+        // What ends while a pass is starting others stays as it is, even if the pass has not come to its position yet:
+        // it was running, so the pass owes it nothing.
+        let restarts = self.pass.as_ref().is_some_and(|pass| pass.restarts(ord));
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        child.skip_pass |= !restarts;
+        child.cause = Cause::Supervisor;
         let stopped = RequestError::Stopped(child.id.clone());
         let verdict = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
         self.answer_gone(ord);

@@ -55,7 +55,6 @@ pub struct Machine {
     children: BTreeMap<Ord, Child>,
     index: HashMap<ChildId, Ord>,
     next_ord: Ord,
-    /// Significant children, for auto-shutdown.
     phase: Phase,
     pass: Option<Pass>,
     next_pass: u64,
@@ -123,8 +122,8 @@ impl Machine {
             Input::Ended(key, exit) => self.ended(now, &key, exit),
             Input::Fired(timer) => self.fired(now, &timer),
             Input::Request(id, request) => self.request(now, id, request),
-            Input::Shutdown => self.shutdown(now),
-            Input::Kill => self.kill(now),
+            Input::Shutdown => self.shutdown(),
+            Input::Kill => self.kill(),
         }
         actions.append(&mut self.out);
     }
@@ -229,6 +228,7 @@ impl Machine {
         child.incarnation = child.incarnation.next();
         child.cause = cause;
         child.after = After::Stay;
+        child.skip_pass = false;
         child.tracker.started(now);
         if child.held {
             child.held = false;
@@ -255,12 +255,10 @@ impl Machine {
 
     /// Forgets the timer of a child that waits for its next start.
     fn disarm(&mut self, ord: Ord) {
-        if let Some(child) = self.children.get(&ord)
-            && child.state.is_restarting()
-            && self.flags.strategy == crate::vocabulary::Strategy::OneForOne
+        if let Some(child) = self.children.get_mut(&ord)
+            && std::mem::replace(&mut child.armed, false)
         {
-            let timer = child.timer();
-            self.out.push(Action::Disarm(timer));
+            self.out.push(Action::Disarm(child.timer()));
         }
     }
 
@@ -269,7 +267,7 @@ impl Machine {
         let Some(child) = self.children.get_mut(&ord) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
-            Waiter::Verdict(id) => {
+            Waiter::Verdict(id) | Waiter::Restart(id) => {
                 out.push(Action::Reply(*id, answer.clone()));
                 false
             }
@@ -286,7 +284,7 @@ impl Machine {
                 out.push(Action::Reply(*id, Ok(Answer::Done)));
                 false
             }
-            Waiter::Verdict(_) => true,
+            Waiter::Verdict(_) | Waiter::Restart(_) => true,
         });
     }
 
@@ -308,15 +306,13 @@ impl Machine {
         match timer {
             Timer::Child(key) => {
                 let Some(ord) = self.current(key) else { return };
-                if self.children.get(&ord).is_some_and(|c| c.state.is_restarting()) {
+                if let Some(child) = self.children.get_mut(&ord)
+                    && std::mem::replace(&mut child.armed, false)
+                {
                     self.start(now, ord, Cause::Supervisor);
                 }
             }
-            Timer::Pass(serial) => {
-                if self.pass.as_ref().is_some_and(|p| p.serial == *serial) {
-                    self.advance(now);
-                }
-            }
+            Timer::Pass(serial) => self.pass_fired(now, *serial),
         }
     }
 

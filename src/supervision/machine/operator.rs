@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Action, Answer, Machine, NewChild, Ord, Request, RequestId, Waiter,
     child::{After, Cause},
+    ended,
 };
 use crate::{
     id::ChildId,
@@ -13,7 +14,7 @@ use crate::{
         policy::{ChildPolicy, StartMode},
     },
     time::At,
-    vocabulary::{Down, State},
+    vocabulary::{Down, State, Strategy},
 };
 
 type Reply = Result<Answer, RequestError>;
@@ -66,14 +67,13 @@ impl Machine {
             return Some(Ok(Answer::Done));
         }
         self.wait_for(ord, Waiter::Verdict(id));
-        self.start(now, ord, Cause::Provisional);
+        self.start_in_turn(now, ord, Cause::Provisional);
         None
     }
 
     fn terminate_child(&mut self, now: At, id: RequestId, ord: Ord) -> Option<Reply> {
-        let in_pass = self.pass.is_some();
         let child = self.children.get_mut(&ord)?;
-        child.skip_pass = in_pass;
+        child.skip_pass = self.pass.is_some();
         if !std::mem::replace(&mut child.held, true) {
             let child = child.id.clone();
             self.out.push(Action::Hold(child, true));
@@ -95,8 +95,10 @@ impl Machine {
             self.disarm(ord);
             self.settle(ord, State::down(Down::Stopped));
             self.hurry_pass(now, false);
-        } else if child.state == State::down(Down::Ended) {
-            self.set(ord, State::down(Down::Stopped));
+        } else {
+            // Somebody may wait for the start that a pass would have made.
+            let state = child.state.clone();
+            self.settle(ord, if state == ended() { State::down(Down::Stopped) } else { state });
         }
         if temporary {
             self.forget(ord);
@@ -113,7 +115,9 @@ impl Machine {
         if child.state.is_restarting() || self.pass_will_start(ord) {
             return Some(Err(RequestError::Restarting(self.children.get(&ord)?.id.clone())));
         }
-        self.start_fresh(now, id, ord, Cause::Once);
+        self.revive(ord);
+        self.wait_for(ord, Waiter::Verdict(id));
+        self.start_in_turn(now, ord, Cause::Once);
         None
     }
 
@@ -148,30 +152,20 @@ impl Machine {
 
     fn restart(&mut self, now: At, id: RequestId, ord: Ord) -> Option<Reply> {
         let child = self.children.get(&ord)?;
-        let will_start = self.pass_will_start(ord);
-        match child.state {
-            State::Starting if child.cause == Cause::Restart => self.wait_for(ord, Waiter::Verdict(id)),
-            State::Stopping if child.after == After::Forget => {
-                return Some(Err(RequestError::Stopped(child.id.clone())));
-            }
-            State::Stopping if matches!(child.after, After::Start(_) | After::Group) => {
-                self.wait_for(ord, Waiter::Verdict(id));
-            }
-            State::Starting | State::Ready | State::Stopping => {
-                self.unhold(ord);
-                self.wait_for(ord, Waiter::Verdict(id));
-                self.stop(ord, After::Start(Cause::Restart));
-            }
-            _ if will_start => {
-                self.wait_for(ord, Waiter::Verdict(id));
-                self.hurry_pass(now, true);
-                self.advance(now);
-            }
-            State::BackingOff { .. } | State::CoolingOff { .. } => {
-                self.wait_for(ord, Waiter::Verdict(id));
-                self.start(now, ord, Cause::Restart);
-            }
-            _ => self.start_fresh(now, id, ord, Cause::Restart),
+        if child.state == State::Stopping && child.after == After::Forget {
+            return Some(Err(RequestError::Stopped(child.id.clone())));
+        }
+        let joins = child.waiters.iter().any(|waiter| matches!(waiter, Waiter::Restart(_)));
+        let revives = child.state.is_down() && !self.pass_will_start(ord);
+        if revives {
+            self.revive(ord);
+        }
+        self.wait_for(ord, Waiter::Restart(id));
+        if revives {
+            self.start_in_turn(now, ord, Cause::Restart);
+        }
+        if !revives && !joins || self.pass_will_start(ord) {
+            self.renew(now, ord, Cause::Restart);
         }
         None
     }
@@ -182,31 +176,65 @@ impl Machine {
         child.policy = policy;
         match child.state {
             State::Stopping if child.after == After::Forget => {
-                return Some(Err(RequestError::Stopped(child.id.clone())));
+                Some(Err(RequestError::Stopped(child.id.clone())))
             }
-            State::Stopping if child.after == After::Group => self.wait_for(ord, Waiter::Verdict(id)),
-            State::Stopping if child.after == After::Stay => return Some(Ok(Answer::Done)),
-            State::Starting | State::Ready | State::Stopping => {
+            State::Stopping if child.after == After::Stay => Some(Ok(Answer::Done)),
+            State::Down { .. } if !will_start => Some(Ok(Answer::Done)),
+            _ => {
                 self.wait_for(ord, Waiter::Verdict(id));
-                self.stop(ord, After::Start(Cause::Once));
+                self.renew(now, ord, Cause::Once);
+                None
             }
-            _ if will_start => self.wait_for(ord, Waiter::Verdict(id)),
-            State::BackingOff { .. } | State::CoolingOff { .. } => {
-                self.wait_for(ord, Waiter::Verdict(id));
-                self.start(now, ord, Cause::Once);
-            }
-            _ => return Some(Ok(Answer::Done)),
         }
-        None
     }
 
-    /// Starts a child that is down by an operator's will: its counters begin anew.
-    fn start_fresh(&mut self, now: At, id: RequestId, ord: Ord, cause: Cause) {
+    /// A new incarnation of a child that is alive, waits, or is about to be started by a pass.
+    fn renew(&mut self, now: At, ord: Ord, cause: Cause) {
+        let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(ord));
+        let booting = self.is_booting();
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        if !child.state.is_alive() && child.armed {
+            self.start(now, ord, cause);
+        } else if !child.state.is_alive() || restarts {
+            // The pass stops and starts it, in its turn and with its own meaning: now, if it was waiting.
+            if child.after == After::Stay {
+                child.after = After::Group;
+            }
+            self.unhold(ord);
+            self.hurry_pass(now, true);
+            self.advance(now);
+        } else {
+            // A start in flight whose failure means more than that of an operator's restart keeps that meaning: that
+            // by `start_child`, which leaves nothing behind if it fails, and that by the supervisor's own start.
+            let cause = match child.start_in_flight() {
+                Some(Cause::Provisional) => Cause::Provisional,
+                Some(Cause::Supervisor) if booting && child.is_required_for_boot() => Cause::Supervisor,
+                _ => cause,
+            };
+            self.unhold(ord);
+            self.stop(ord, After::Start(cause));
+        }
+    }
+
+    /// Starts a child that is down, by an operator's will: at once, or in its turn if those before it in its group are
+    /// just being restarted. (Where nobody depends on siblings nobody waits for them, not even at boot.)
+    fn start_in_turn(&mut self, now: At, ord: Ord, cause: Cause) {
+        if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(ord) {
+            return self.start(now, ord, cause);
+        }
+        self.unhold(ord);
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        child.cause = cause;
+        if matches!(child.state, State::Down { why: Down::GaveUp { .. } }) {
+            self.set(ord, State::down(Down::Stopped));
+        }
+    }
+
+    /// An operator starts it although it was stopped or given up: its counters begin anew.
+    fn revive(&mut self, ord: Ord) {
         if let Some(child) = self.children.get_mut(&ord) {
             child.tracker.revived();
-            child.waiters.push(Waiter::Verdict(id));
         }
-        self.start(now, ord, cause);
     }
 
     fn wait_for(&mut self, ord: Ord, waiter: Waiter) {
@@ -215,12 +243,12 @@ impl Machine {
         }
     }
 
+    /// An operator wants it to run: earlier stops by hand do not stand any more.
     fn unhold(&mut self, ord: Ord) {
-        if let Some(child) = self.children.get_mut(&ord)
-            && std::mem::replace(&mut child.held, false)
-        {
-            let id = child.id.clone();
-            self.out.push(Action::Hold(id, false));
+        let Some(child) = self.children.get_mut(&ord) else { return };
+        child.skip_pass = false;
+        if std::mem::replace(&mut child.held, false) {
+            self.out.push(Action::Hold(child.id.clone(), false));
         }
     }
 }

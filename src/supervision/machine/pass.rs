@@ -22,8 +22,12 @@ use crate::{
 pub(super) struct Pass {
     /// Names the pass's timer.
     pub(super) serial: u64,
-    /// The first child in range; the range has no end.
+    /// The first child to be stopped; all that come after it are, too.
     from: Ord,
+    /// The first child that may have to be started: before `from` if an earlier pass has not come to it yet.
+    start_from: Ord,
+    /// The child that must be ready before the next one is started.
+    awaited: Option<Ord>,
     until: At,
     stage: Stage,
 }
@@ -34,8 +38,8 @@ enum Stage {
     Stop { cursor: Ord },
     /// Until the delay is over. `restop`: what is alive in range is stopped then.
     Wait { restop: bool, armed: bool },
-    /// Children below the cursor have been started; the one at `awaited` must be ready first.
-    Start { cursor: Ord, awaited: Option<Ord> },
+    /// Children below the cursor have been started.
+    Start { cursor: Ord },
 }
 
 impl Pass {
@@ -44,9 +48,22 @@ impl Pass {
         matches!(self.stage, Stage::Stop { .. }) && ord >= self.from
     }
 
+    /// Whether this child will be stopped, or has been, before the pass starts it.
+    pub(super) fn restarts(&self, ord: Ord) -> bool {
+        self.is_pending() && ord >= self.from
+    }
+
     /// Whether the pass has not begun to start children.
     fn is_pending(&self) -> bool {
         !matches!(self.stage, Stage::Start { .. })
+    }
+
+    /// Children below this position have been started by this pass, or are none of its business.
+    fn unfinished(&self) -> Ord {
+        match self.stage {
+            Stage::Start { cursor } => cursor,
+            _ => self.start_from,
+        }
     }
 }
 
@@ -58,8 +75,8 @@ impl Machine {
         }
         self.phase = Phase::Starting;
         let serial = self.next_serial();
-        self.pass =
-            Some(Pass { serial, from: 0, until: now, stage: Stage::Start { cursor: 0, awaited: None } });
+        let stage = Stage::Start { cursor: 0 };
+        self.pass = Some(Pass { serial, from: 0, start_from: 0, awaited: None, until: now, stage });
         self.advance(now);
     }
 
@@ -74,15 +91,18 @@ impl Machine {
     ) {
         let mut from = if self.flags.strategy == Strategy::OneForAll { 0 } else { ord };
         let mut until = now.after(delay);
-        if let Some(old) = self.pass.take() {
-            if matches!(old.stage, Stage::Wait { armed: true, .. }) {
-                self.out.push(Action::Disarm(Timer::Pass(old.serial)));
-            }
+        let mut start_from = from;
+        let mut awaited = None;
+        if let Some(old) = self.take_pass() {
             if old.is_pending() {
                 // S-16: members that still wait contribute what they have left.
                 from = from.min(old.from);
                 until = until.max(old.until);
             }
+            // A child that was added while the old pass was starting others, and fails first, must not make anybody
+            // forget those: they are started by this pass, and still after the one that was being awaited.
+            start_from = from.min(old.unfinished());
+            awaited = old.awaited.filter(|ord| *ord < from);
         }
         let mut waiting = Vec::new();
         for (ord, child) in self.children.range_mut(from..) {
@@ -106,15 +126,27 @@ impl Machine {
         } else {
             Stage::Stop { cursor: Ord::MAX }
         };
-        self.pass = Some(Pass { serial, from, until, stage });
+        self.pass = Some(Pass { serial, from, start_from, awaited, until, stage });
         self.advance(now);
     }
 
-    pub(super) fn drop_pass(&mut self) {
-        if let Some(pass) = self.pass.take()
-            && matches!(pass.stage, Stage::Wait { armed: true, .. })
-        {
+    /// Ends the pass, wherever it stands.
+    pub(super) fn take_pass(&mut self) -> Option<Pass> {
+        let pass = self.pass.take()?;
+        if matches!(pass.stage, Stage::Wait { armed: true, .. }) {
             self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
+        }
+        Some(pass)
+    }
+
+    /// The delay of a pass is over.
+    pub(super) fn pass_fired(&mut self, now: At, serial: u64) {
+        if let Some(pass) = &mut self.pass
+            && pass.serial == serial
+            && let Stage::Wait { armed, .. } = &mut pass.stage
+        {
+            *armed = false;
+            self.advance(now);
         }
     }
 
@@ -123,7 +155,7 @@ impl Machine {
             let again = match pass.stage {
                 Stage::Stop { cursor } => self.pass_stop(cursor),
                 Stage::Wait { restop, armed } => self.pass_wait(now, restop, armed),
-                Stage::Start { cursor, awaited } => self.pass_start(now, cursor, awaited),
+                Stage::Start { cursor } => self.pass_start(now, cursor),
             };
             if !again {
                 return;
@@ -147,8 +179,8 @@ impl Machine {
             }
             _ => {
                 pass.stage = Stage::Stop { cursor: ord };
-                if child.is_temporary() {
-                    // S-12: a group restart drops temporary children for good.
+                if child.is_temporary() && child.state != State::down(Down::NeverStarted) {
+                    // S-12: a group restart drops temporary children for good; not those whose first start it delays.
                     self.settle(ord, State::down(Down::Stopped));
                     self.forget(ord);
                 }
@@ -157,25 +189,24 @@ impl Machine {
         }
     }
 
+    /// The timer decides when the delay is over, not the clock: a late timer and another input must not race.
     fn pass_wait(&mut self, now: At, restop: bool, armed: bool) -> bool {
         let Some(pass) = &mut self.pass else { return false };
-        if now < pass.until {
-            if !armed {
-                pass.stage = Stage::Wait { restop, armed: true };
-                self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
-            }
-            return false;
+        if !armed && now < pass.until {
+            pass.stage = Stage::Wait { restop, armed: true };
+            self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
+        } else if !armed {
+            pass.stage = if restop {
+                Stage::Stop { cursor: Ord::MAX }
+            } else {
+                Stage::Start { cursor: pass.start_from }
+            };
         }
-        pass.stage = if restop {
-            Stage::Stop { cursor: Ord::MAX }
-        } else {
-            Stage::Start { cursor: pass.from, awaited: None }
-        };
-        true
+        !armed
     }
 
-    fn pass_start(&mut self, now: At, cursor: Ord, awaited: Option<Ord>) -> bool {
-        if let Some(ord) = awaited
+    fn pass_start(&mut self, now: At, cursor: Ord) -> bool {
+        if let Some(ord) = self.pass.as_ref().and_then(|pass| pass.awaited)
             && self.children.get(&ord).is_some_and(|c| matches!(c.state, State::Starting | State::Stopping))
         {
             return false;
@@ -192,9 +223,9 @@ impl Machine {
         let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
         // An operator still waits for this child's first verdict: its start keeps its meaning.
         let cause = if child.waiters.is_empty() { Cause::Supervisor } else { child.cause };
-        let awaited = (joins && required).then_some(ord);
         if let Some(pass) = &mut self.pass {
-            pass.stage = Stage::Start { cursor: ord + 1, awaited };
+            pass.stage = Stage::Start { cursor: ord + 1 };
+            pass.awaited = (joins && required).then_some(ord);
         }
         if joins {
             self.start(now, ord, cause);
@@ -204,28 +235,27 @@ impl Machine {
 
     /// Whether the pass under way is going to start this child.
     pub(super) fn pass_will_start(&self, ord: Ord) -> bool {
-        let Some(pass) = &self.pass else { return false };
-        let first = match pass.stage {
-            Stage::Start { cursor, .. } => cursor,
-            _ => pass.from,
-        };
-        ord >= first && self.children.get(&ord).is_some_and(Child::joins_pass)
+        self.pass_comes_to(ord) && self.children.get(&ord).is_some_and(Child::joins_pass)
+    }
+
+    /// Whether the pass under way has not come to this child yet.
+    pub(super) fn pass_comes_to(&self, ord: Ord) -> bool {
+        self.pass.as_ref().is_some_and(|pass| ord >= pass.unfinished())
     }
 
     /// Ends the delay of the pass: because an operator wants it (`force`), or because the children whose back-off it
-    /// was are not waiting any more.
+    /// was are not waiting any more. What has not been stopped by then is left alone (S-22: an operator's call touches
+    /// no siblings): the pass goes on to start those that are down.
     pub(super) fn hurry_pass(&mut self, now: At, force: bool) {
         let Some(pass) = &mut self.pass else { return };
         let waits = |c: &Child| matches!(c.state, State::BackingOff { .. });
-        if pass.is_pending()
-            && pass.until > now
-            && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c)))
-        {
-            pass.until = now;
-            if let Stage::Wait { armed, .. } = &mut pass.stage
-                && std::mem::replace(armed, false)
-            {
-                self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
+        if pass.is_pending() && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c))) {
+            pass.until = pass.until.min(now);
+            if let Stage::Wait { restop, armed } = &mut pass.stage {
+                *restop = false;
+                if std::mem::replace(armed, false) {
+                    self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
+                }
             }
         }
     }

@@ -1,13 +1,16 @@
 //! Giving up and shutting down: children in reverse order, each awaited; all at once if the supervisor is dynamic.
 
-use super::{Action, Machine, Ord, RequestError, Waiter, child::After, ended};
+use super::{
+    Action, Machine, Ord, RequestError, Waiter,
+    child::{After, Child},
+    ended,
+};
 use crate::{
     event::EventKind,
     exit::Exit,
     id::ChildId,
     supervision::policy::{AutoShutdown, Shutdown},
-    time::At,
-    vocabulary::{Down, State},
+    vocabulary::State,
 };
 
 /// What the supervisor as a whole is doing.
@@ -46,30 +49,35 @@ impl Machine {
         matches!(self.phase, Phase::Starting)
     }
 
-    pub(super) fn shutdown(&mut self, _now: At) {
-        if !self.is_stopping() {
-            self.begin_stop(Exit::Requested);
-        }
+    pub(super) fn shutdown(&mut self) {
+        self.begin_stop(Exit::Requested);
     }
 
-    pub(super) fn kill(&mut self, now: At) {
-        self.shutdown(now);
-        let Phase::Stopping { brutal, .. } = &mut self.phase else { return };
-        if !std::mem::replace(brutal, true) {
-            for child in self.children.values().filter(|c| c.state == State::Stopping) {
-                self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
-            }
+    pub(super) fn kill(&mut self) {
+        if let Phase::Exited | Phase::Stopping { brutal: true, .. } = self.phase {
+            return;
+        }
+        // Those that are stopping already get no more time either.
+        for child in self.children.values().filter(|c| c.state == State::Stopping) {
+            self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
+        }
+        match &mut self.phase {
+            Phase::Stopping { brutal, .. } => *brutal = true,
+            _ => self.stop_all(Exit::Requested, true),
         }
     }
 
     /// From here on nothing is started.
     pub(super) fn begin_stop(&mut self, exit: Exit) {
-        if self.is_stopping() {
-            return;
+        if !self.is_stopping() {
+            self.stop_all(exit, false);
         }
-        self.drop_pass();
+    }
+
+    fn stop_all(&mut self, exit: Exit, brutal: bool) {
+        self.take_pass();
         self.out.push(Action::Publish(None, EventKind::Stopping { exit: exit.clone() }));
-        self.phase = Phase::Stopping { exit, cursor: Ord::MAX, brutal: false };
+        self.phase = Phase::Stopping { exit, cursor: Ord::MAX, brutal };
         let waiting: Vec<Ord> =
             self.children.iter().filter(|(_, c)| c.state.is_restarting()).map(|(ord, _)| *ord).collect();
         for ord in waiting {
@@ -80,7 +88,7 @@ impl Machine {
         for child in self.children.values_mut() {
             let out = &mut self.out;
             child.waiters.retain(|waiter| match waiter {
-                Waiter::Verdict(id) => {
+                Waiter::Verdict(id) | Waiter::Restart(id) => {
                     out.push(Action::Reply(*id, Err(RequestError::ShuttingDown)));
                     false
                 }
@@ -88,9 +96,10 @@ impl Machine {
             });
         }
         if self.flags.dynamic {
-            let alive: Vec<Ord> =
-                self.children.iter().filter(|(_, c)| c.state.is_alive()).map(|(o, _)| *o).collect();
-            for ord in alive {
+            // Those that are stopping already keep what follows for them.
+            let runs = |c: &Child| matches!(c.state, State::Starting | State::Ready);
+            let running: Vec<Ord> = self.children.iter().filter(|(_, c)| runs(c)).map(|(o, _)| *o).collect();
+            for ord in running {
                 self.stop(ord, After::Stay);
             }
         }
@@ -117,17 +126,27 @@ impl Machine {
         let end = match self.flags.auto_shutdown {
             AutoShutdown::Never => false,
             AutoShutdown::AnySignificant => true,
-            AutoShutdown::AllSignificant => !self.children.values().filter(|c| c.id != child).any(|c| {
-                // What a group restart is about to bring back is not gone.
-                let coming =
-                    c.state == State::down(Down::NeverStarted) || (self.pass.is_some() && c.joins_pass());
-                let gone = c.state.is_down() && !coming;
-                c.policy.significant && !gone
-            }),
+            AutoShutdown::AllSignificant => {
+                let mut others = self.children.iter().filter(|(_, c)| c.policy.significant && c.id != child);
+                !others.any(|(ord, c)| self.is_here_to_stay(*ord, c))
+            }
         };
         if end {
             self.begin_stop(Exit::AutoShutdown { child });
         }
         end
+    }
+
+    /// S-24: restarting counts as alive, stopped by hand as gone, also before it is down.
+    fn is_here_to_stay(&self, ord: Ord, child: &Child) -> bool {
+        match (&child.state, child.after) {
+            (State::Stopping, After::Forget) => false,
+            (State::Stopping, After::Stay) => {
+                // The group restart that waits for its end brings it back.
+                self.pass_comes_to(ord) && !child.is_temporary() && !child.is_left_alone()
+            }
+            (State::Down { .. }, _) => self.pass_will_start(ord),
+            _ => true,
+        }
     }
 }

@@ -1,0 +1,243 @@
+//! Random supervisors and what happens to them. Steps name children and incarnations by small numbers that are taken
+//! modulo what there is, so that a history stays meaningful while it is being shrunk.
+
+use proptest::{collection::vec, prelude::*};
+
+use procession::{
+    exit::{Exit, LaunchStage},
+    restart::{Backoff, Budget, CrashLoop, Intensity, RestartPolicy, RestartType, Then},
+    supervision::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode},
+    vocabulary::{Limit, Strategy as Restarts},
+};
+
+use crate::{
+    model::Verdict,
+    rig::{clean, crash, ms},
+};
+
+/// How an incarnation ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    Crash,
+    Clean,
+    Requested,
+    Ignored,
+    NoSuchProgram,
+    NoMemory,
+    GaveUp,
+}
+
+impl How {
+    pub(crate) fn exit(self) -> Exit {
+        let never =
+            |errno| Exit::NeverStarted { errno: Some(errno), stage: LaunchStage::Exec, reason: "x".into() };
+        match self {
+            How::Crash => crash(),
+            How::Clean => clean(),
+            How::Requested => Exit::Requested,
+            How::Ignored => Exit::Ignored,
+            How::NoSuchProgram => never(2),
+            How::NoMemory => never(12),
+            How::GaveUp => Exit::IntensityExceeded {
+                child: "leaf".into(),
+                cause: crash().into(),
+                limit: Limit::TotalRestarts { max: 1 },
+            },
+        }
+    }
+
+    pub(crate) fn verdict(self, restart: RestartType) -> Verdict {
+        match self {
+            How::Clean | How::Ignored => Verdict::Clean,
+            How::Requested => Verdict::Requested,
+            How::NoSuchProgram => Verdict::Never,
+            // S-17
+            How::GaveUp if restart == RestartType::Transient => Verdict::Clean,
+            How::Crash | How::NoMemory | How::GaveUp => Verdict::Failure,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ask {
+    Start,
+    Terminate,
+    RestartChild,
+    Delete,
+    Remove,
+    Restart,
+    Reload,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// An incarnation that is starting (or, if there is none, any) says that it is ready.
+    Ready(u8),
+    /// An incarnation ends.
+    End(u8, How),
+    /// An incarnation that was asked to stop has stopped.
+    Gone(u8),
+    /// Something of an old incarnation arrives.
+    Stale(u8, u8),
+    /// Time passes; timers may be late.
+    Wait(u16),
+    /// The next timer fires.
+    Fire,
+    Ask(Ask, u8, Policy),
+    SetPolicy(u8, Policy),
+    Shutdown,
+    Kill,
+}
+
+/// A child's policy before it is fitted to its supervisor.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    restart: RestartType,
+    background: bool,
+    significant: bool,
+    backoff: u8,
+    crash_loop: u8,
+    own: bool,
+    max_total: Option<u32>,
+    retry_never: bool,
+    shutdown: u8,
+}
+
+impl Policy {
+    pub(crate) fn fit(&self, flags: &Flags) -> ChildPolicy {
+        let then = match self.crash_loop % 3 {
+            // Refused where siblings restart together.
+            0 if flags.strategy == Restarts::OneForOne => Some(Then::cool_off(ms(40))),
+            0 | 1 => Some(Then::GiveUp),
+            _ => Some(Then::Escalate),
+        };
+        let crash_loop = then.map(|then| CrashLoop::new(1 + u32::from(self.crash_loop / 3), ms(60), then));
+        let mut restart = RestartPolicy::actor()
+            .with_restart(self.restart)
+            .with_healthy_after(ms(25))
+            .with_max_total_restarts(self.max_total)
+            .with_retry_never_started(self.retry_never)
+            .with_backoff(match self.backoff {
+                0 => Backoff::None,
+                1 => Backoff::fixed(ms(15)),
+                _ => Backoff::exponential(ms(10), ms(40)),
+            });
+        if self.own {
+            restart.budget = Budget::Own(crash_loop.unwrap_or_default());
+        } else if self.crash_loop < 9 {
+            restart.crash_loop = crash_loop;
+        }
+        let always = matches!(self.restart, RestartType::Permanent | RestartType::UnlessStopped);
+        ChildPolicy {
+            restart,
+            shutdown: match self.shutdown {
+                0 => Shutdown::BrutalKill,
+                1 => Shutdown::Timeout(ms(5)),
+                _ => Shutdown::Infinity,
+            },
+            start: if self.background { StartMode::Background } else { StartMode::Required },
+            significant: self.significant && flags.auto_shutdown != AutoShutdown::Never && !always,
+            ..ChildPolicy::actor()
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) flags: Flags,
+    pub(crate) children: Vec<Policy>,
+    pub(crate) steps: Vec<Step>,
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let restart = prop_oneof![
+        6 => Just(RestartType::Permanent),
+        3 => Just(RestartType::Transient),
+        2 => Just(RestartType::Temporary),
+        1 => Just(RestartType::OnSuccess),
+        2 => Just(RestartType::UnlessStopped),
+    ];
+    let max_total = prop_oneof![5 => Just(None), 1 => (0_u32..3).prop_map(Some)];
+    let crash_loop = prop_oneof![4 => Just(9_u8), 1 => 0_u8..9];
+    let one_in = |n: u32| prop::bool::weighted(1.0 / f64::from(n));
+    (restart, one_in(3), one_in(3), 0_u8..3, crash_loop, one_in(8), max_total, one_in(4), 0_u8..3).prop_map(
+        |(restart, background, significant, backoff, crash_loop, own, max_total, retry_never, shutdown)| {
+            Policy {
+                restart,
+                background,
+                significant,
+                backoff,
+                crash_loop,
+                own,
+                max_total,
+                retry_never,
+                shutdown,
+            }
+        },
+    )
+}
+
+fn flags() -> impl Strategy<Value = Flags> {
+    let strategy = prop_oneof![
+        2 => Just((Restarts::OneForOne, false)),
+        1 => Just((Restarts::OneForOne, true)),
+        3 => Just((Restarts::OneForAll, false)),
+        4 => Just((Restarts::RestForOne, false)),
+    ];
+    let auto_shutdown = prop_oneof![
+        4 => Just(AutoShutdown::Never),
+        1 => Just(AutoShutdown::AnySignificant),
+        2 => Just(AutoShutdown::AllSignificant),
+    ];
+    let max_children = prop_oneof![4 => Just(None), 1 => (4_usize..7).prop_map(Some)];
+    let max_restarts = prop_oneof![1 => 0_u32..2, 4 => 2_u32..12];
+    (strategy, max_restarts, 20_u64..200, auto_shutdown, max_children).prop_map(
+        |((strategy, dynamic), max_restarts, period, auto_shutdown, max_children)| Flags {
+            strategy,
+            dynamic,
+            intensity: Intensity::new(max_restarts, ms(period)),
+            auto_shutdown,
+            max_children,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let how = prop_oneof![
+        8 => Just(How::Crash),
+        3 => Just(How::Clean),
+        1 => Just(How::Requested),
+        1 => Just(How::Ignored),
+        1 => Just(How::NoSuchProgram),
+        1 => Just(How::NoMemory),
+        1 => Just(How::GaveUp),
+    ];
+    let ask = prop_oneof![
+        Just(Ask::Start),
+        Just(Ask::Terminate),
+        Just(Ask::RestartChild),
+        Just(Ask::Delete),
+        Just(Ask::Remove),
+        Just(Ask::Restart),
+        Just(Ask::Reload),
+    ];
+    prop_oneof![
+        24 => any::<u8>().prop_map(Step::Ready),
+        16 => (any::<u8>(), how).prop_map(|(n, how)| Step::End(n, how)),
+        14 => any::<u8>().prop_map(Step::Gone),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(n, what)| Step::Stale(n, what)),
+        6 => (0_u16..60).prop_map(Step::Wait),
+        8 => Just(Step::Fire),
+        16 => (ask, any::<u8>(), policy()).prop_map(|(ask, n, policy)| Step::Ask(ask, n, policy)),
+        1 => (any::<u8>(), policy()).prop_map(|(n, policy)| Step::SetPolicy(n, policy)),
+        1 => prop_oneof![3 => Just(Step::Shutdown), 1 => Just(Step::Kill)],
+    ]
+}
+
+pub(crate) fn history() -> impl Strategy<Value = History> {
+    (flags(), vec(policy(), 0..5), vec(step(), 0..70)).prop_map(|(flags, children, steps)| History {
+        flags,
+        children,
+        steps,
+    })
+}

@@ -1,0 +1,21 @@
+//! The supervision machine without actors or time: what it decides, in which order, for every history.
+//!
+//! The `histories` test compares it with a naive model, step by step. For a long run:
+//!
+//! ```sh
+//! PROPTEST_CASES=1000000 cargo test --release --test machine histories
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod rig;
+
+mod children_come_back_by_their_policy;
+mod groups_restart_together;
+mod histories;
+mod operators_have_the_last_word;
+mod starts_are_in_order;
+mod stops_leave_nothing;
+
+mod history;
+mod model;

@@ -1,0 +1,208 @@
+//! What a child's policy says to an exit, worked out from the whole log of its life each time.
+
+use std::time::Duration;
+
+use procession::{
+    restart::{Backoff, Budget, CrashLoop, RestartPolicy, RestartType, Then},
+    time::At,
+    vocabulary::Limit,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Clean,
+    Failure,
+    /// Can never start as it is declared.
+    Never,
+    Requested,
+}
+
+impl Verdict {
+    fn is_failure(self) -> bool {
+        matches!(self, Verdict::Failure | Verdict::Never)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Would {
+    Leave,
+    Restart(Duration, u32),
+    CoolOff(Duration),
+    GiveUp(Limit),
+    Escalate(Limit),
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Started,
+    Ready(At),
+    /// The supervisor took it down.
+    TakenDown(At),
+    Judged {
+        at: At,
+        failure: bool,
+        healthy: bool,
+        would: Would,
+        counts_in_loop: bool,
+        loop_unset: bool,
+    },
+    Revived,
+}
+
+/// The log.
+#[derive(Debug, Default)]
+pub(crate) struct Past(Vec<Entry>);
+
+impl Past {
+    pub(crate) fn started(&mut self) {
+        self.0.push(Entry::Started);
+    }
+
+    pub(crate) fn ready(&mut self, now: At) {
+        self.0.push(Entry::Ready(now));
+    }
+
+    pub(crate) fn taken_down(&mut self, now: At) {
+        self.0.push(Entry::TakenDown(now));
+    }
+
+    pub(crate) fn revived(&mut self) {
+        self.0.push(Entry::Revived);
+    }
+
+    /// Since the last revival.
+    fn life(&self) -> &[Entry] {
+        let from = self.0.iter().rposition(|e| matches!(e, Entry::Revived)).map_or(0, |i| i + 1);
+        &self.0[from..]
+    }
+
+    /// The longest that it was ready without interruption since the last exit that was judged.
+    fn longest_ready(&self, now: At) -> Duration {
+        let life = self.life();
+        let from = life.iter().rposition(|e| matches!(e, Entry::Judged { .. })).map_or(0, |i| i + 1);
+        let mut longest = Duration::ZERO;
+        let mut since = None;
+        for entry in &life[from..] {
+            match entry {
+                Entry::Started => since = None,
+                Entry::Ready(at) => since = Some(*at),
+                Entry::TakenDown(at) => {
+                    longest = longest.max(since.take().map_or(Duration::ZERO, |s| at.since(s)));
+                }
+                _ => {}
+            }
+        }
+        longest.max(since.map_or(Duration::ZERO, |s| now.since(s)))
+    }
+
+    pub(crate) fn judge(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Would {
+        let ready = self.longest_ready(now);
+        let healthy = !ready.is_zero() && ready >= policy.healthy_after;
+        let (would, reached_loop) = self.would(now, verdict, healthy, policy);
+        self.0.push(Entry::Judged {
+            at: now,
+            failure: verdict.is_failure(),
+            healthy,
+            would: would.clone(),
+            counts_in_loop: reached_loop && crash_loop(policy).is_some() && verdict.is_failure(),
+            loop_unset: reached_loop && crash_loop(policy).is_none(),
+        });
+        would
+    }
+
+    fn would(&self, now: At, verdict: Verdict, healthy: bool, policy: &RestartPolicy) -> (Would, bool) {
+        let wants = match policy.restart {
+            RestartType::Permanent | RestartType::UnlessStopped => true,
+            RestartType::Transient => verdict.is_failure(),
+            RestartType::OnSuccess => verdict == Verdict::Clean,
+            RestartType::Temporary => false,
+        };
+        if !wants {
+            return (Would::Leave, false);
+        }
+        let ever_ready = self.0.iter().any(|e| matches!(e, Entry::Ready(_)));
+        if verdict == Verdict::Never && !policy.retry_never_started && !ever_ready {
+            return (Would::GiveUp(Limit::NeverStarts), false);
+        }
+        let made =
+            |e: &&Entry| matches!(e, Entry::Judged { would: Would::Restart(..) | Would::CoolOff(_), .. });
+        if let Some(max) = policy.max_total_restarts
+            && self.life().iter().filter(made).count() >= max as usize
+        {
+            return (Would::GiveUp(Limit::TotalRestarts { max }), false);
+        }
+        if let Some(crash_loop) = crash_loop(policy).filter(|_| verdict.is_failure()) {
+            let recent = 1 + self.crashes(now, crash_loop.window);
+            let trial = !healthy && self.on_trial();
+            if trial || recent >= crash_loop.max_failures as usize {
+                let limit = crash_loop.limit();
+                let would = match crash_loop.then {
+                    Then::CoolOff { delay } => Would::CoolOff(delay),
+                    Then::GiveUp => Would::GiveUp(limit),
+                    Then::Escalate => Would::Escalate(limit),
+                };
+                return (would, true);
+            }
+        }
+        let before = if healthy { 0 } else { self.failures_in_a_row() };
+        let failures = before + u32::from(verdict.is_failure());
+        let step = if verdict.is_failure() { failures } else { 0 };
+        (Would::Restart(delay(&policy.backoff, step), failures), true)
+    }
+
+    ///
+    fn failures_in_a_row(&self) -> u32 {
+        let mut row = 0;
+        for entry in self.life() {
+            if let Entry::Judged { failure, healthy, .. } = entry {
+                row = if *healthy { 0 } else { row } + u32::from(*failure);
+            }
+        }
+        row
+    }
+
+    /// since a cool-off nothing has shown that it is well, and the loop has not been unset.
+    fn on_trial(&self) -> bool {
+        let life = self.life();
+        let cooled = |e: &Entry| matches!(e, Entry::Judged { would: Would::CoolOff(_), .. });
+        let over = |e: &Entry| {
+            matches!(e, Entry::Judged { healthy: true, .. } | Entry::Judged { loop_unset: true, .. })
+        };
+        life.iter().rposition(cooled).is_some_and(|i| !life[i + 1..].iter().any(over))
+    }
+
+    /// Failures in the window, since the last cool-off.
+    fn crashes(&self, now: At, window: Duration) -> usize {
+        let life = self.life();
+        let fresh = |e: &Entry| {
+            matches!(
+                e,
+                Entry::Judged { would: Would::CoolOff(_), .. } | Entry::Judged { loop_unset: true, .. }
+            )
+        };
+        let from = life.iter().rposition(fresh).map_or(0, |i| i + 1);
+        let counts = |e: &&Entry| match e {
+            Entry::Judged { at, counts_in_loop: true, .. } => now.since(*at) <= window,
+            _ => false,
+        };
+        life[from..].iter().filter(counts).count()
+    }
+}
+
+fn crash_loop(policy: &RestartPolicy) -> Option<CrashLoop> {
+    match policy.budget {
+        Budget::Own(crash_loop) => Some(crash_loop),
+        Budget::Shared => policy.crash_loop,
+    }
+}
+
+/// R-2, without jitter and with doubling.
+fn delay(backoff: &Backoff, failures: u32) -> Duration {
+    match backoff {
+        Backoff::None => Duration::ZERO,
+        Backoff::Fixed { delay } => *delay,
+        Backoff::Exponential { initial, max, .. } => {
+            (*initial * 2_u32.pow(failures.saturating_sub(1).min(20))).min(*max)
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Operators' calls (S-22, R-8).
+
+use procession::{
+    id::ChildId,
+    supervision::{
+        RequestError,
+        machine::{Answer, NewChild, Request, RequestId},
+    },
+    vocabulary::{Down, State, Strategy},
+};
+
+use super::{Model, Next, Uid, Wants, Why};
+use crate::rig::Reply;
+
+impl Model {
+    pub(crate) fn ask(&mut self, id: RequestId, request: Request) {
+        let reply = if self.is_stopping() {
+            Some(Err(RequestError::ShuttingDown))
+        } else if let Request::StartChild(new) = request {
+            self.start_child(id, new)
+        } else {
+            let child = match &request {
+                Request::TerminateChild(child)
+                | Request::RestartChild(child)
+                | Request::DeleteChild(child)
+                | Request::RemoveChild(child)
+                | Request::Restart(child)
+                | Request::Reload(child, _) => child.clone(),
+                Request::StartChild(_) => unreachable!(),
+            };
+            match self.uid(&child) {
+                Some(uid) => self.ask_child(id, uid, child, request),
+                None => Some(Err(RequestError::NotFound(child))),
+            }
+        };
+        if let Some(reply) = reply {
+            self.replies.push((id, reply));
+        }
+    }
+
+    fn start_child(&mut self, id: RequestId, new: NewChild) -> Option<Reply> {
+        if let Some(uid) = self.uid(&new.id) {
+            let down = self.row(uid).state.is_down();
+            return Some(Err(if down {
+                RequestError::AlreadyPresent(new.id)
+            } else {
+                RequestError::AlreadyStarted(new.id)
+            }));
+        }
+        if let Some(max) = self.flags.max_children.filter(|max| self.rows.len() >= *max) {
+            return Some(Err(RequestError::MaxChildren(max)));
+        }
+        let uid = self.add(new);
+        self.enlist(uid);
+        self.row_mut(uid).waiting.push((id, Wants::Verdict));
+        self.start_in_turn(uid, Why::Provisional);
+        None
+    }
+
+    fn ask_child(&mut self, id: RequestId, uid: Uid, child: ChildId, request: Request) -> Option<Reply> {
+        let state = self.row(uid).state.clone();
+        let awaits_start = self.script_will_start(uid);
+        let leaves = state == State::Stopping && self.row(uid).next == Next::Forget;
+        match request {
+            Request::TerminateChild(_) => {
+                if let Some(script) = &mut self.script {
+                    script.excused.insert(uid);
+                }
+                self.row_mut(uid).held = true;
+                if state.is_alive() {
+                    let stopped = Err(RequestError::Stopped(child));
+                    self.answer(uid, &[Wants::Verdict, Wants::Restart], stopped);
+                    self.row_mut(uid).waiting.push((id, Wants::Gone));
+                    if !leaves {
+                        self.stop(uid, Next::Nothing);
+                    }
+                    return None;
+                }
+                let to = match &state {
+                    State::Down { why: Down::Ended } => State::down(Down::Stopped),
+                    State::Down { why } => State::down(why.clone()),
+                    _ => State::down(Down::Stopped),
+                };
+                self.down(uid, to, None);
+                if state.is_restarting() {
+                    self.hurry(false);
+                }
+                if self.is_temporary(uid) {
+                    self.remove(uid, None);
+                }
+                Some(Ok(Answer::Done))
+            }
+            Request::RestartChild(_) | Request::DeleteChild(_) if state.is_alive() => {
+                Some(Err(RequestError::Running(child)))
+            }
+            Request::RestartChild(_) | Request::DeleteChild(_) if state.is_restarting() || awaits_start => {
+                Some(Err(RequestError::Restarting(child)))
+            }
+            Request::DeleteChild(_) => {
+                self.remove(uid, None);
+                Some(Ok(Answer::Done))
+            }
+            Request::RestartChild(_) => {
+                self.row_mut(uid).past.revived();
+                self.row_mut(uid).waiting.push((id, Wants::Verdict));
+                self.start_in_turn(uid, Why::Once);
+                None
+            }
+            Request::RemoveChild(_) if state.is_alive() => {
+                self.answer(uid, &[Wants::Verdict, Wants::Restart], Err(RequestError::Stopped(child)));
+                self.row_mut(uid).waiting.push((id, Wants::Gone));
+                self.stop(uid, Next::Forget);
+                None
+            }
+            Request::RemoveChild(_) => {
+                self.remove(uid, None);
+                self.hurry(false);
+                Some(Ok(Answer::Done))
+            }
+            Request::Restart(_) | Request::Reload(..) if leaves => {
+                if let Request::Reload(_, policy) = request {
+                    self.row_mut(uid).policy = policy;
+                }
+                Some(Err(RequestError::Stopped(child)))
+            }
+            Request::Restart(_) => {
+                let joins = self.row(uid).waiting.iter().any(|(_, wants)| *wants == Wants::Restart);
+                self.row_mut(uid).waiting.push((id, Wants::Restart));
+                if state.is_down() && !awaits_start {
+                    self.row_mut(uid).past.revived();
+                    self.start_in_turn(uid, Why::Restart);
+                    if self.script_will_start(uid) {
+                        self.hurry(true);
+                    }
+                } else if !joins || awaits_start {
+                    self.anew(uid, Why::Restart);
+                }
+                None
+            }
+            Request::Reload(_, policy) => {
+                self.row_mut(uid).policy = policy;
+                let stopped = state == State::Stopping && self.row(uid).next == Next::Nothing;
+                if stopped || (state.is_down() && !awaits_start) {
+                    return Some(Ok(Answer::Done));
+                }
+                self.row_mut(uid).waiting.push((id, Wants::Verdict));
+                self.anew(uid, Why::Once);
+                None
+            }
+            Request::StartChild(_) => unreachable!(),
+        }
+    }
+
+    /// Down, and an operator wants it up: members of a group that is being restarted wait for their turn.
+    fn start_in_turn(&mut self, uid: Uid, why: Why) {
+        if self.flags.strategy == Strategy::OneForOne || !self.script_comes_to(uid) {
+            return self.start(uid, why);
+        }
+        self.wanted(uid);
+        let row = self.row_mut(uid);
+        row.why = why;
+        if let State::Down { why: Down::GaveUp { .. } } = row.state {
+            row.state = State::down(Down::Stopped);
+        }
+    }
+
+    /// A new incarnation of what is alive, or waits.
+    fn anew(&mut self, uid: Uid, why: Why) {
+        let state = self.row(uid).state.clone();
+        if self.row(uid).timer.is_some() {
+            return self.start(uid, why);
+        }
+        if !state.is_alive() || self.script.as_ref().is_some_and(|s| s.tears_down(uid)) {
+            if state == State::Stopping && self.row(uid).next == Next::Nothing {
+                self.row_mut(uid).next = Next::Script;
+            }
+            self.wanted(uid);
+            return self.hurry(true);
+        }
+        // What a start in flight was to mean, its successor means.
+        let first = match (&state, self.row(uid).next) {
+            (State::Starting, _) => Some(self.row(uid).why),
+            (State::Stopping, Next::Start(why)) => Some(why),
+            _ => None,
+        };
+        let why = match first {
+            Some(Why::Provisional) => Why::Provisional,
+            Some(Why::Supervisor) if self.must_start(uid) => Why::Supervisor,
+            _ => why,
+        };
+        self.wanted(uid);
+        self.stop(uid, Next::Start(why));
+    }
+
+    fn wanted(&mut self, uid: Uid) {
+        self.row_mut(uid).held = false;
+        if let Some(script) = &mut self.script {
+            script.excused.remove(&uid);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Ordered work (S-7, S-11 to S-16) as a list of orders that are carried out one after the other.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use procession::{
+    restart::RestartType,
+    supervision::StartMode,
+    time::At,
+    vocabulary::{Down, State, Strategy},
+};
+
+use super::{Model, Next, Uid, Why};
+use crate::rig::Did;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Order {
+    /// Stop it and wait until it is gone.
+    End(Uid),
+    /// Wait.
+    Until(At),
+    /// Start it, if it is to run.
+    Launch(Uid),
+    /// Wait until its start is over.
+    Await(Uid),
+}
+
+#[derive(Debug)]
+pub(super) struct Script {
+    orders: VecDeque<Order>,
+    /// Those who are restarted.
+    group: Vec<Uid>,
+    until: At,
+    waits: bool,
+    /// Those to whom it owes no start any more.
+    pub(super) excused: BTreeSet<Uid>,
+}
+
+impl Script {
+    pub(super) fn of_starts(uids: &[Uid], now: At) -> Script {
+        Script {
+            orders: uids.iter().map(|uid| Order::Launch(*uid)).collect(),
+            group: Vec::new(),
+            until: now,
+            waits: false,
+            excused: BTreeSet::new(),
+        }
+    }
+
+    /// It is tearing the group down, and this one is of it.
+    pub(super) fn tears_down(&self, uid: Uid) -> bool {
+        matches!(self.orders.front(), Some(Order::End(_))) && self.group.contains(&uid)
+    }
+
+    /// It has not begun to start anybody.
+    fn is_pending(&self) -> bool {
+        self.orders.iter().any(|o| matches!(o, Order::End(_) | Order::Until(_)))
+    }
+
+    pub(super) fn waits_until(&self) -> Option<At> {
+        self.waits.then_some(self.until)
+    }
+
+    pub(super) fn time_is_up(&mut self) {
+        if std::mem::replace(&mut self.waits, false) {
+            self.orders.pop_front();
+        }
+    }
+}
+
+impl Model {
+    pub(super) fn go_on_with_script(&mut self) {
+        while let Some(script) = &self.script {
+            let Some(&order) = script.orders.front() else {
+                self.script = None;
+                if std::mem::replace(&mut self.booting, false) {
+                    self.did.push(Did::Started);
+                }
+                return;
+            };
+            let state = match order {
+                Order::End(uid) | Order::Launch(uid) | Order::Await(uid) => {
+                    self.rows.iter().find(|r| r.uid == uid).map(|r| r.state.clone())
+                }
+                Order::Until(_) => None,
+            };
+            match (order, state) {
+                (Order::End(_), Some(State::Stopping)) => return,
+                (Order::End(uid), Some(State::Starting | State::Ready)) => {
+                    return self.stop(uid, Next::Script);
+                }
+                (Order::End(uid), Some(state)) => {
+                    let never = state == State::down(Down::NeverStarted);
+                    if self.is_temporary(uid) && !never {
+                        self.remove(uid, None);
+                    }
+                    self.pop();
+                }
+                (Order::Until(until), _) => {
+                    // Its timer ends it, however late, and nothing else.
+                    let script = self.script.as_mut().unwrap();
+                    script.waits |= self.now < until;
+                    if script.waits {
+                        return;
+                    }
+                    self.pop();
+                }
+                (Order::Launch(uid), Some(_)) => {
+                    self.pop();
+                    self.launch(uid);
+                }
+                (Order::Await(_), Some(State::Starting | State::Stopping)) => return,
+                _ => self.pop(),
+            }
+        }
+    }
+
+    fn pop(&mut self) {
+        self.script.as_mut().unwrap().orders.pop_front();
+    }
+
+    fn launch(&mut self, uid: Uid) {
+        if !self.is_startable(uid) {
+            return;
+        }
+        let row = self.row(uid);
+        let why = if row.waiting.is_empty() { Why::Supervisor } else { row.why };
+        if row.policy.start == StartMode::Required {
+            self.script.as_mut().unwrap().orders.push_front(Order::Await(uid));
+        }
+        self.start(uid, why);
+    }
+
+    /// S-12
+    fn is_startable(&self, uid: Uid) -> bool {
+        let row = self.row(uid);
+        let gave_up = matches!(row.state, State::Down { why: Down::GaveUp { .. } });
+        !row.state.is_alive() && row.timer.is_none() && !gave_up && self.script_may_start(uid)
+    }
+
+    /// The script comes to it, and it is not to be left alone.
+    pub(super) fn script_may_start(&self, uid: Uid) -> bool {
+        let row = self.row(uid);
+        let stays = row.held && row.policy.restart.restart == RestartType::UnlessStopped;
+        self.script.as_ref().is_some_and(|s| !s.excused.contains(&uid)) && !stays
+    }
+
+    pub(super) fn script_comes_to(&self, uid: Uid) -> bool {
+        self.script.as_ref().is_some_and(|s| s.orders.contains(&Order::Launch(uid)))
+    }
+
+    pub(super) fn script_will_start(&self, uid: Uid) -> bool {
+        self.script_comes_to(uid) && self.is_startable(uid)
+    }
+
+    /// A new child takes its place at the end of the work under way.
+    pub(super) fn enlist(&mut self, uid: Uid) {
+        if let Some(script) = &mut self.script {
+            if script.is_pending() {
+                script.group.push(uid);
+            }
+            script.orders.push_back(Order::Launch(uid));
+        }
+    }
+
+    /// Its end has been judged: unless the group is to be restarted with it, the script owes it nothing.
+    pub(super) fn no_longer_owed(&mut self, uid: Uid) {
+        if let Some(script) = &mut self.script
+            && !(script.is_pending() && script.group.contains(&uid))
+        {
+            script.excused.insert(uid);
+        }
+    }
+
+    /// Nobody waits for the delay any more, or an operator does not want to.
+    pub(super) fn hurry(&mut self, force: bool) {
+        let Some(script) = &self.script else { return };
+        let backs_off = |uid: &Uid| {
+            self.rows.iter().any(|r| r.uid == *uid && matches!(r.state, State::BackingOff { .. }))
+        };
+        if !script.is_pending() || (!force && script.group.iter().any(backs_off)) {
+            return;
+        }
+        let now = self.now;
+        let script = self.script.as_mut().unwrap();
+        script.until = script.until.min(now);
+        script.waits = false;
+        if let Some(Order::Until(_)) = script.orders.front() {
+            script.orders.retain(|o| !matches!(o, Order::Until(_) | Order::End(_)));
+        } else {
+            for order in &mut script.orders {
+                if let Order::Until(until) = order {
+                    *until = now.min(*until);
+                }
+            }
+        }
+    }
+
+    pub(super) fn restart_group(&mut self, uid: Uid, delay: Duration, attempt: u32, failed_start: bool) {
+        let order: Vec<Uid> = self.rows.iter().map(|r| r.uid).collect();
+        let place = |uid: Uid| order.iter().position(|u| *u == uid);
+        let mut first = match self.flags.strategy {
+            Strategy::OneForAll => 0,
+            _ => place(uid).unwrap(),
+        };
+        let mut until = self.now.after(delay);
+        let mut before = Vec::new();
+        let mut excused = BTreeSet::new();
+        if let Some(old) = self.script.take() {
+            if old.is_pending() {
+                first = old.group.iter().filter_map(|uid| place(*uid)).fold(first, usize::min);
+                until = until.max(old.until);
+            }
+            let outside = |uid: Uid| place(uid).is_some_and(|place| place < first);
+            before.extend(old.orders.into_iter().filter(|o| match o {
+                Order::Launch(uid) | Order::Await(uid) => outside(*uid),
+                _ => false,
+            }));
+            excused.extend(old.excused.into_iter().filter(|uid| outside(*uid)));
+        }
+        let group = order[first..].to_vec();
+        for member in &group {
+            let row = self.row_mut(*member);
+            if let State::BackingOff { attempt, .. } = row.state {
+                row.state = State::BackingOff { until, attempt };
+            }
+        }
+        self.row_mut(uid).state = State::BackingOff { until, attempt };
+        let ends = group.iter().rev().map(|uid| Order::End(*uid));
+        let mut orders = VecDeque::new();
+        if failed_start {
+            orders.push_back(Order::Until(until));
+            orders.extend(ends);
+        } else {
+            orders.extend(ends);
+            orders.push_back(Order::Until(until));
+        }
+        orders.extend(before);
+        orders.extend(group.iter().map(|uid| Order::Launch(*uid)));
+        self.script = Some(Script { orders, group, until, waits: false, excused });
+    }
+}
