@@ -106,6 +106,7 @@ impl Link {
             task.abort();
         }
         lock(&self.handlers).abort_all();
+        self.requests_done.notify_waiters();
     }
 
     /// Answers all open calls and every later one with the end of the channel, and leaves the rest running.

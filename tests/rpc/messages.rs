@@ -72,6 +72,19 @@ async fn a_batch_is_answered_as_one() {
     assert_eq!(peer.stats().requests_open, 0);
 }
 
+// C-5: a batch is bounded as everything else is.
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_end_is_refused_as_one() {
+    let (peer, mut wire) = answering(|_| {});
+    let most = format!("[{}1]", "1,".repeat(4095));
+    wire.send(&most).await;
+    assert_eq!(wire.line().await.as_array().unwrap().len(), 4096);
+    wire.send(&format!("[{}1]", "1,".repeat(4096))).await;
+    let answer = wire.line().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)));
+    assert_eq!(peer.end(), None);
+}
+
 // C-2: responses may come in a batch as well.
 #[tokio::test(start_paused = true)]
 async fn responses_in_a_batch_are_delivered() {
