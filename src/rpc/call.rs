@@ -80,18 +80,18 @@ impl Peer {
         params: &P,
     ) -> Result<(), CallError> {
         let link = self.link();
-        let frame = {
+        let mut frame = {
             let mut frame = Scratch::take();
             encode_request(&mut frame, None, method, params)?;
             match link.outbox.try_room(&frame) {
-                Ok(room) => return link.sent(method, link.outbox.put(room, &frame)),
+                Ok(room) => return link.sent(method, link.outbox.put(room, &mut frame)),
                 Err(_) => frame.into_vec(),
             }
         };
         let deadline = Deadline::of(method, link.config.timeout)?;
         let room = deadline.bound(link.outbox.room(&frame)).await;
         let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
-        link.sent(method, link.outbox.put(room, &frame))
+        link.sent(method, link.outbox.put(room, &mut frame))
     }
 
     /// Sends a notification if there is room now. `Ok(false)`: there was none; it was dropped and counted (C-5).
@@ -115,7 +115,7 @@ impl Peer {
         let mut frame = Scratch::take();
         encode_request(&mut frame, None, method, params)?;
         match link.outbox.try_room(&frame) {
-            Ok(room) => link.sent(method, link.outbox.put(room, &frame)).map(|()| true),
+            Ok(room) => link.sent(method, link.outbox.put(room, &mut frame)).map(|()| true),
             Err(_) => {
                 link.counters.dropped_notifications.one();
                 Ok(false)
@@ -161,18 +161,18 @@ impl Link {
             match self.outbox.try_room(&frame) {
                 Ok(room) => {
                     self.enter(method, id, answer, deadline.at)?;
-                    Ok(self.put_call(room, &frame))
+                    Ok(self.put_call(room, &mut frame))
                 }
                 Err(_) => Err((answer, frame.into_vec())),
             }
         };
         let put = match waiting {
             Ok(put) => put,
-            Err((answer, frame)) => {
+            Err((answer, mut frame)) => {
                 let room = deadline.bound(self.outbox.room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
                 self.enter(method, id, answer, deadline.at)?;
-                self.put_call(room, &frame)
+                self.put_call(room, &mut frame)
             }
         };
         if put == Put::Closed && !self.is_closed() {
@@ -195,7 +195,7 @@ impl Link {
     }
 
     /// What cannot be answered any more is not sent, but held until the owner says how it ended.
-    fn put_call(&self, room: Room<'_>, frame: &[u8]) -> Put {
+    fn put_call(&self, room: Room<'_>, frame: &mut Vec<u8>) -> Put {
         if self.channel_end().is_some() { Put::Held } else { self.outbox.put(room, frame) }
     }
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::rpc::{RequestId, RpcError};
 
 /// A larger buffer is not kept.
-pub(crate) const KEEP_BYTES: usize = 64 * 1024;
+pub(crate) const KEEP_BYTES: usize = 256 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };

@@ -83,8 +83,8 @@ impl Inbound {
                 for part in parts {
                     self.message(message::read_part(part), Some(&batch));
                 }
-                if let Some(frame) = batch.release() {
-                    self.link.send_now(&frame);
+                if let Some(mut frame) = batch.release() {
+                    self.link.send_now(&mut frame);
                 }
             }
             Text::Broken(reason) => {
@@ -263,10 +263,10 @@ impl Inbound {
         };
         let mut frame = encode::Scratch::take();
         encode::response(&mut frame, &job.id, &result);
-        let frame = match &job.batch {
+        let mut frame = match &job.batch {
             None => {
                 if let Ok(room) = self.link.outbox.try_room(&frame) {
-                    self.link.outbox.put(room, &frame);
+                    self.link.outbox.put(room, &mut frame);
                     return;
                 }
                 frame.into_vec()
@@ -278,7 +278,7 @@ impl Inbound {
         };
         // A handler that waits for room keeps its place among those that run: that is the back-pressure.
         let room = self.link.outbox.room(&frame).await;
-        self.link.outbox.put(room, &frame);
+        self.link.outbox.put(room, &mut frame);
     }
 
     /// Answers without a handler, and without waiting.
@@ -289,7 +289,7 @@ impl Inbound {
         let mut frame = encode::Scratch::take();
         encode::response(&mut frame, &id, &Err(RpcError::new(code, message)));
         match batch {
-            None => self.link.send_now(&frame),
+            None => self.link.send_now(&mut frame),
             Some(batch) => batch.push(&frame),
         }
     }

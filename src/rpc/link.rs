@@ -106,6 +106,7 @@ impl Link {
             task.abort();
         }
         lock(&self.handlers).abort_all();
+        self.requests_done.notify_waiters();
     }
 
     /// Answers all open calls and every later one with the end of the channel, and leaves the rest running.
@@ -156,7 +157,7 @@ impl Link {
     }
 
     /// Sends what cannot wait; a reserve that is used up ends the channel (C-6).
-    pub(crate) fn send_now(&self, body: &[u8]) {
+    pub(crate) fn send_now(&self, body: &mut Vec<u8>) {
         if self.outbox.put_urgent(body).is_err() {
             self.end(Closed::LimitExceeded { which: "queued replies" });
         }
@@ -169,7 +170,7 @@ impl Link {
         let Some((method, params)) = hook(&RequestId::Number(id)) else { return };
         let mut frame = encode::Scratch::take();
         if encode::request(&mut frame, None, &method, &params).is_ok() {
-            let _ = self.outbox.put_urgent(&frame);
+            let _ = self.outbox.put_urgent(&mut frame);
         }
     }
 

@@ -4,9 +4,12 @@
 //! meaning is clear (a missing `jsonrpc`, a response without a result, which is what a JavaScript server sends for
 //! `undefined`); everything else that is no message is told apart by how it has to be answered (JSON-RPC 2.0, C-7).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::rpc::RequestId;
@@ -74,6 +77,41 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&'de RawValue>::deserialize(deserializer).map(Some)
 }
 
+/// How many messages a batch may hold. Without a bound, a frame of tiny elements would cost many times its size.
+const MAX_BATCH: usize = 4096;
+
+/// The elements of an array; `None` when there are more than [`MAX_BATCH`].
+struct Parts<'a>(Option<Vec<&'a RawValue>>);
+
+impl<'de> Deserialize<'de> for Parts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Parts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Parts<'de>, A::Error> {
+                let mut parts = Vec::new();
+                while parts.len() < MAX_BATCH {
+                    match elements.next_element()? {
+                        Some(part) => parts.push(part),
+                        None => return Ok(Parts(Some(parts))),
+                    }
+                }
+                let mut more = false;
+                while elements.next_element::<IgnoredAny>()?.is_some() {
+                    more = true;
+                }
+                Ok(Parts((!more).then_some(parts)))
+            }
+        }
+        deserializer.deserialize_seq(Collect)
+    }
+}
+
 /// Reads one frame, which has no blanks at its ends.
 pub(crate) fn read(frame: &[u8]) -> Text<'_> {
     let error = match frame.first() {
@@ -81,8 +119,9 @@ pub(crate) fn read(frame: &[u8]) -> Text<'_> {
             Ok(envelope) => return Text::One(classify(&envelope)),
             Err(error) => error,
         },
-        Some(b'[') => match serde_json::from_slice::<Vec<&RawValue>>(frame) {
-            Ok(parts) => return Text::Batch(parts),
+        Some(b'[') => match serde_json::from_slice::<Parts<'_>>(frame) {
+            Ok(Parts(Some(parts))) => return Text::Batch(parts),
+            Ok(Parts(None)) => return Text::One(invalid(RequestId::Null, "the batch is too large")),
             Err(error) => error,
         },
         _ => match serde_json::from_slice::<IgnoredAny>(frame) {

@@ -13,6 +13,9 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError};
 
 use crate::rpc::Framing;
 
+/// A frame of this size that is alone is not copied; its buffer changes places with the empty one.
+const SWAPPED_BYTES: usize = 16 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     framing: Framing,
@@ -110,8 +113,8 @@ impl Outbox {
         Room { outbox: self, charge }
     }
 
-    /// Puts a frame into its place.
-    pub(crate) fn put(&self, mut room: Room<'_>, body: &[u8]) -> Put {
+    /// Puts a frame into its place. What is left in `body` is of no use.
+    pub(crate) fn put(&self, mut room: Room<'_>, body: &mut Vec<u8>) -> Put {
         let mut state = self.lock();
         match state.mode {
             Mode::Open => {}
@@ -130,7 +133,7 @@ impl Outbox {
     }
 
     /// Puts a frame into the reserve, without waiting.
-    pub(crate) fn put_urgent(&self, body: &[u8]) -> Result<Put, ReserveFull> {
+    pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Put, ReserveFull> {
         let mut state = self.lock();
         match state.mode {
             Mode::Open => {}
@@ -147,8 +150,14 @@ impl Outbox {
         Ok(Put::At(at))
     }
 
-    fn append(&self, state: &mut State, body: &[u8]) -> usize {
+    fn append(&self, state: &mut State, body: &mut Vec<u8>) -> usize {
         let before = state.buf.len();
+        if before == 0 && body.len() >= SWAPPED_BYTES && self.framing == Framing::Lines {
+            std::mem::swap(&mut state.buf, body);
+            state.buf.push(b'\n');
+            state.frames += 1;
+            return state.buf.len();
+        }
         if self.framing == Framing::ContentLength {
             // Writing to memory does not fail.
             let _ = write!(state.buf, "Content-Length: {}\r\n\r\n", body.len());

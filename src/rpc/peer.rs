@@ -116,12 +116,12 @@ impl Peer {
         self.link().fail_calls();
     }
 
-    /// Waits until no request of the other side is being handled.
+    /// Waits until no request of the other side is being handled; at once when the peer is closed.
     pub async fn idle(&self) {
         let link = self.link();
         loop {
             let done = link.requests_done.notified();
-            if link.requests_open.load(Ordering::Acquire) == 0 {
+            if link.requests_open.load(Ordering::Acquire) == 0 || link.is_closed() {
                 return;
             }
             done.await;

@@ -9,6 +9,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::rpc::{Closed, encode::KEEP_BYTES, link::Link};
 
+const LEAST_KEPT_BYTES: usize = 2 * 1024;
+
 /// Why the writer stopped.
 enum Stop {
     Failed(std::io::Error),
@@ -22,10 +24,11 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<Link>, mut wri
     let crowded = || link.in_flight.available_permits() + 1 < link.config.max_in_flight;
     let mut bytes = Vec::new();
     loop {
-        bytes.clear();
-        if bytes.capacity() > KEEP_BYTES {
+        // A buffer is kept as long as batches fill it: a worker that has gone quiet costs little.
+        if bytes.capacity() > KEEP_BYTES.min(4 * bytes.len().max(LEAST_KEPT_BYTES)) {
             bytes = Vec::new();
         }
+        bytes.clear();
         let Some(mut batch) = link.outbox.take(&mut bytes, crowded).await else { break };
         let mut at = 0;
         while at < bytes.len() {

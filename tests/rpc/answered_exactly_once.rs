@@ -142,6 +142,29 @@ async fn a_result_of_the_wrong_shape_is_an_error_with_a_path() {
     assert_eq!(error.outcome(), Outcome::Failed);
 }
 
+// C-4, C-13: a result that is no JSON answers its call, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_no_json_fails_its_call() {
+    let (peer, mut wire) = plain();
+    let typed = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call::<Echo>(&String::new()).await.map(drop) }
+    });
+    let raw = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call_value("f", &(), Timeout::Default).await.map(drop) }
+    });
+    for _ in 0..2 {
+        let id = wire.line().await["id"].clone();
+        wire.send(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":[1,]}}"#)).await;
+    }
+    for call in [typed, raw] {
+        let error = call.await.unwrap().unwrap_err();
+        assert!(matches!(error, CallError::InvalidResult { .. }), "{error}");
+    }
+    assert_eq!(peer.end(), None);
+}
+
 // A JavaScript server drops a `result` that is undefined.
 #[tokio::test(start_paused = true)]
 async fn a_response_without_result_is_null() {

@@ -1,5 +1,11 @@
 //! The RPC channel and the protocols on it: one module per guarantee, in memory, under paused time.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, missing_debug_implementations)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations
+)]
 
 mod support;
 
@@ -8,6 +14,7 @@ mod calls_are_bounded;
 mod cancellation;
 mod ending;
 mod handlers;
+mod hostile_streams;
 mod messages;
 mod protocols;
 mod serving;

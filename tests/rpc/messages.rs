@@ -72,6 +72,19 @@ async fn a_batch_is_answered_as_one() {
     assert_eq!(peer.stats().requests_open, 0);
 }
 
+// C-5: a batch is bounded as everything else is.
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_end_is_refused_as_one() {
+    let (peer, mut wire) = answering(|_| {});
+    let most = format!("[{}1]", "1,".repeat(4095));
+    wire.send(&most).await;
+    assert_eq!(wire.line().await.as_array().unwrap().len(), 4096);
+    wire.send(&format!("[{}1]", "1,".repeat(4096))).await;
+    let answer = wire.line().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)));
+    assert_eq!(peer.end(), None);
+}
+
 // C-2: responses may come in a batch as well.
 #[tokio::test(start_paused = true)]
 async fn responses_in_a_batch_are_delivered() {
@@ -151,15 +164,18 @@ async fn an_endless_line_is_refused_with_bounded_memory() {
 // C-1: with headers the size is known before.
 #[tokio::test(start_paused = true)]
 async fn a_content_length_over_the_bound_is_refused_unread() {
-    for head in
-        ["Content-Length: 100001\r\n", "Content-Length: x\r\n", "Content-Length: 5\r\nContent-Length: 6\r\n"]
-    {
+    for (head, expected) in [
+        ("Content-Length: 100001\r\n\r\n", "larger than 100000"),
+        ("Content-Length: x\r\n", "`x`"),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "`6`"),
+    ] {
         let (peer, wire) = answering(|c| {
             c.framing = Framing::ContentLength;
             c.max_frame_bytes = 100_000;
         });
         let taken = flood(wire, head.as_bytes()).await;
-        assert!(matches!(peer.closed().await, Closed::Violation { .. }));
+        let Closed::Violation { reason } = peer.closed().await else { panic!("no violation") };
+        assert!(reason.contains(expected), "{reason}");
         assert!(taken <= 2 * (64 << 10), "{taken}");
     }
     // Nor is a header line without end.
