@@ -63,7 +63,7 @@ impl Machine {
         let ord = self.insert(new)?;
         if self.children.get(&ord)?.policy.start == StartMode::Background {
             // Nobody waits for it, and a failed first start is a crash under its policy (S-7).
-            self.start(now, ord, Cause::Supervisor);
+            self.start_in_turn(now, ord, Cause::Supervisor);
             return Some(Ok(Answer::Done));
         }
         self.wait_for(ord, Waiter::Verdict(id));

@@ -302,7 +302,8 @@ impl Model {
     }
 
     fn give_up(&mut self, uid: Uid, id: ChildId, exit: Exit, why: Limit) {
-        self.down(uid, State::down(Down::GaveUp { why: why.clone() }), None);
+        // The child's own policy has not given up: whoever restarts this supervisor starts it again.
+        self.down(uid, State::down(Down::Ended), None);
         self.finish(Exit::IntensityExceeded { child: id, cause: exit.into(), limit: why }, false);
     }
 

@@ -3,7 +3,7 @@
 use procession::{
     id::ChildId,
     supervision::{
-        RequestError,
+        RequestError, StartMode,
         machine::{Answer, NewChild, Request, RequestId},
     },
     vocabulary::{Down, State, Strategy},
@@ -52,6 +52,11 @@ impl Model {
         }
         let uid = self.add(new);
         self.enlist(uid);
+        if self.row(uid).policy.start == StartMode::Background {
+            // S-7: nobody waits for it, and its policy rules from the first start on.
+            self.start_in_turn(uid, Why::Supervisor);
+            return Some(Ok(Answer::Done));
+        }
         self.row_mut(uid).waiting.push((id, Wants::Verdict));
         self.start_in_turn(uid, Why::Provisional);
         None
