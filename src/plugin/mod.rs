@@ -1,1 +1,55 @@
-//! plugin
+//! Plugins: one worker per plugin id, under a host that no broken plugin takes down.
+//!
+//! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor; [`Plugins`] is the address
+//! that survives it. The host is a [`PluginSupervisor`]: a thin actor around an
+//! [`Engine`](crate::supervision::engine::Engine), dynamic and one-for-one. What must outlive its incarnations (which
+//! plugins there are, what they wrote to their logs, who listens to their events) is in a registry that the host's
+//! declaration holds.
+//!
+//! ```text
+//!  Plugins ── Place ── live pointer ──► host ──► registry: id → definition, phase, recent log
+//!     │                                  │          ▲ observer
+//!     │                                  └─ requests ► PluginSupervisor (Engine)
+//!     │ calls                                          │
+//!     └───────────────► Peer of the live incarnation ◄─┴─ worker ── process
+//! ```
+//!
+//! Every operation on a plugin that takes time (start, stop, reload) is a task of its own that callers join: it is
+//! carried out once, whoever waits for it and whoever ceases to wait. Requests are handed to the engine under the
+//! registry's lock, so that the two see them in one order.
+//!
+//! A plugin is started in the background when its host starts (rule S-7), or by a request whose caller gets the first
+//! verdict (G-1). Without an intensity its crashes are its own affair; with one they count for the host and escalate
+//! (R-0).
+//!
+//! This folder must not know pools.
+
+mod configured;
+mod definition;
+mod diagnostics;
+mod error;
+mod event;
+mod guarded;
+mod host;
+mod host_spec;
+mod joint;
+mod observe;
+mod operations;
+mod plugins;
+mod recent;
+mod registry;
+mod reload;
+mod settings;
+mod spec;
+mod supervisor;
+
+pub use diagnostics::{PluginDiagnostics, PluginStatus};
+pub use error::PluginError;
+pub use event::{PluginEvent, PluginEventKind, PluginEvents};
+pub use guarded::plugin_of;
+pub use host_spec::PluginHostSpec;
+pub use plugins::Plugins;
+pub use recent::LogRecord;
+pub use settings::ConfigApplied;
+pub use spec::PluginSpec;
+pub use supervisor::{PluginMessage, PluginSupervisor, PluginSupervisorArguments, PluginSupervisorState};

@@ -125,26 +125,35 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    async fn ask(&self, operator: Operator) -> Result<Answer, RequestError> {
+    /// Hands a request over now, at the call: requests reach the engine in the order in which they were made, whenever
+    /// their answers are awaited.
+    fn ask(&self, operator: Operator) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
         let (tx, rx) = oneshot::channel();
-        if !self.posts.send(Post::Operator(Box::new(operator), tx)) {
-            return Err(RequestError::ShuttingDown);
-        }
+        self.posts.send(Post::Operator(Box::new(operator), tx));
         // An engine that ends drops what it has not answered.
-        rx.await.unwrap_or(Err(RequestError::ShuttingDown))
+        async { rx.await.unwrap_or(Err(RequestError::ShuttingDown)) }
     }
 
     /// Performs a request that needs no new declaration.
-    pub(crate) async fn request(&self, request: Request) -> Result<Answer, RequestError> {
-        self.ask(Operator::Plain(request)).await
+    pub(crate) fn request(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
+        self.ask(Operator::Plain(request))
     }
 
-    pub(crate) async fn start_child(&self, spec: ChildSpec) -> Result<Answer, RequestError> {
-        self.ask(Operator::Start(spec)).await
+    pub(crate) fn start_child(
+        &self,
+        spec: ChildSpec,
+    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
+        self.ask(Operator::Start(spec))
     }
 
-    pub(crate) async fn reload_child(&self, spec: ChildSpec) -> Result<Answer, RequestError> {
-        self.ask(Operator::Reload(spec)).await
+    pub(crate) fn reload_child(
+        &self,
+        spec: ChildSpec,
+    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
+        self.ask(Operator::Reload(spec))
     }
 
     pub(crate) async fn set_policy(

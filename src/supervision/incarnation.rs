@@ -18,7 +18,7 @@ use super::{
     place::Live,
     policy::Shutdown,
     remains::Gone,
-    start::{NotReady, Start, StartContext, Started, StopRequest},
+    start::{Admission, NotReady, Start, StartContext, Started, StopRequest},
 };
 use crate::{
     exit::Exit,
@@ -129,19 +129,23 @@ impl Life {
         let clock = scope.clock;
         // An actor that knows nothing of this crate holds no token: its task does, until it is joined.
         let remains = cx.remains.clone();
-        let deadline = Instant::now() + timeout;
+        let begin = async {
+            let admission = start.admission().await;
+            let deadline = Instant::now() + timeout;
+            match tokio::time::timeout_at(deadline, start.start(cx)).await {
+                Ok(started) => Ok((started?, deadline, admission)),
+                Err(_) => Err(Exit::StartTimeout { after: timeout }),
+            }
+        };
         let outcome = tokio::select! {
             biased;
             _ = orders.changed(Order::Live) => Err(Exit::Requested),
-            started = tokio::time::timeout_at(deadline, start.start(cx)) => match started {
-                Ok(started) => started,
-                Err(_) => Err(Exit::StartTimeout { after: timeout }),
-            },
+            outcome = begin => outcome,
         };
         drop(start);
         let end = match outcome {
             Err(exit) => End::Exit(exit),
-            Ok(started) => {
+            Ok((started, deadline, admission)) => {
                 let actor = started.cell.get_id();
                 let born = Born {
                     key: &key,
@@ -150,7 +154,7 @@ impl Life {
                     place: &place,
                     clock_now: || clock.now(),
                 };
-                match born.live(started, deadline, timeout).await {
+                match born.live(started, deadline, timeout, admission).await {
                     Some(exit) => End::Exit(exit),
                     None => End::Actor(actor),
                 }
@@ -177,7 +181,13 @@ struct Born<'a, F> {
 
 impl<F: Fn() -> At> Born<'_, F> {
     /// From birth to the join of the actor. `Some` if the end has a reason that the actor's own cause does not know.
-    async fn live(&self, started: Started, deadline: Instant, timeout: Duration) -> Option<Exit> {
+    async fn live(
+        &self,
+        started: Started,
+        deadline: Instant,
+        timeout: Duration,
+        admission: Admission,
+    ) -> Option<Exit> {
         let Started { cell, mut join, ready, stop, attachment } = started;
         let mut exit = None;
         let ready = match ready {
@@ -193,6 +203,7 @@ impl<F: Fn() -> At> Born<'_, F> {
                 }),
             },
         };
+        drop(admission);
         if ready.is_ok() {
             let incarnation = self.key.incarnation;
             self.place.publish(Live { incarnation, cell: cell.clone(), attachment });

@@ -42,7 +42,7 @@ pub use remains::{Gone, Remains};
 pub use root::{Root, RootOptions, StartError};
 pub use spec::{ChildSpec, SupervisorSpec};
 pub use start::{
-    ActorStart, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle, StopRequest,
+    ActorStart, Admission, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle, StopRequest,
 };
 pub(crate) use supervisor::host;
 pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};

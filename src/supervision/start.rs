@@ -64,12 +64,38 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// The exit of an incarnation that came to nothing; [`Exit::Ignored`] if there is nothing to run.
     async fn start(&self, cx: StartContext) -> Result<Started, Exit>;
 
+    /// Waits until an incarnation may begin to start, where starts are bounded. What it returns is dropped when the
+    /// start is over, well or badly; the `start_timeout` begins when it has returned. Dropped when the start is
+    /// cancelled.
+    async fn admission(&self) -> Admission {
+        Admission::default()
+    }
+
     /// Checks what can be checked before anything is started.
     ///
     /// # Errors
     /// All mistakes, with fields named relative to the child.
     fn validate(&self) -> Result<(), SpecErrors> {
         Ok(())
+    }
+}
+
+/// The permission to start, given back when it is dropped. The default is nothing to give back.
+#[derive(Default)]
+pub struct Admission(
+    #[expect(dead_code, reason = "held for its drop")] Option<Box<dyn std::any::Any + Send>>,
+);
+
+impl Admission {
+    /// A permission that ends when `permit` is dropped.
+    pub fn new(permit: impl Send + 'static) -> Admission {
+        Admission(Some(Box::new(permit)))
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admission")
     }
 }
 

@@ -1,0 +1,120 @@
+//! The plugin protocol with a configuration that may change while the plugin runs (rule G-12): [`Configured`].
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    exit::Exit,
+    id::Incarnation,
+    protocol::{Channel, Goodbye, Hello, LogEntry, Plugin, Protocol, Session},
+    rpc::{CallError, Peer, RequestId},
+};
+
+/// [`Plugin`], with the newest configuration at each handshake.
+#[derive(Debug)]
+pub(crate) struct Configured {
+    state: Mutex<Current>,
+    /// One change at a time reaches the plugin, so that the last one it hears of is the last one that was made.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Current {
+    plugin: Arc<Plugin>,
+    version: u64,
+    /// The last incarnation that was told a configuration, and which.
+    told: (Incarnation, u64),
+}
+
+impl Configured {
+    pub(crate) fn new(plugin: Plugin) -> Configured {
+        let state = Current { plugin: Arc::new(plugin), version: 0, told: (Incarnation::NONE, 0) };
+        Configured { state: Mutex::new(state), turn: tokio::sync::Mutex::new(()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Current> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plugin(&self) -> Arc<Plugin> {
+        self.state().plugin.clone()
+    }
+
+    /// From now on handshakes bring this configuration.
+    pub(crate) fn set(&self, config: Value) {
+        let mut state = self.state();
+        state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
+        state.version += 1;
+    }
+
+    /// Whether this incarnation has the newest configuration.
+    pub(crate) fn knows(&self, incarnation: Incarnation) -> bool {
+        let state = self.state();
+        state.told == (incarnation, state.version)
+    }
+
+    /// The newest configuration, for this incarnation: from now on it counts as told.
+    pub(crate) fn hand_over(&self, incarnation: Incarnation) -> Value {
+        let mut state = self.state();
+        state.told = (incarnation, state.version);
+        state.plugin.config.clone()
+    }
+
+    /// What was handed over did not arrive.
+    pub(crate) fn not_told(&self) {
+        self.state().told = (Incarnation::NONE, 0);
+    }
+}
+
+#[async_trait]
+impl Protocol for Configured {
+    fn name(&self) -> &str {
+        "plugin"
+    }
+
+    fn channel(&self) -> Channel {
+        self.plugin().channel()
+    }
+
+    fn handshake_timeout(&self) -> std::time::Duration {
+        self.plugin().handshake_timeout()
+    }
+
+    async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {
+        let plugin = {
+            let mut state = self.state();
+            state.told = (hello.incarnation, state.version);
+            state.plugin.clone()
+        };
+        plugin.handshake(peer, hello).await
+    }
+
+    async fn shutdown(&self, peer: &Peer) -> Goodbye {
+        self.plugin().shutdown(peer).await
+    }
+
+    async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
+        self.plugin().ping(peer).await
+    }
+
+    fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
+        self.plugin().cancel(request)
+    }
+
+    fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        self.plugin().incoming_cancel(method, params)
+    }
+
+    fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
+        self.plugin().log(method, params)
+    }
+
+    fn routes(&self) -> crate::rpc::Router {
+        self.plugin().routes()
+    }
+}

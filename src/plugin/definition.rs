@@ -1,0 +1,149 @@
+//! A declaration in force: [`Definition`], and how it becomes a child of the host's engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use super::{
+    configured::Configured,
+    guarded::Guarded,
+    host_spec::PluginHostSpec,
+    recent::{Recent, Sink},
+    spec::{PluginSpec, Speaks},
+};
+use crate::{
+    exit::Exit,
+    protocol::Protocol,
+    restart::{Budget, RestartPolicy, RestartType},
+    supervision::{Admission, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, Started},
+    time::Clock,
+};
+
+/// A declaration with what belongs to all incarnations of it.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) spec: PluginSpec,
+    protocol: Arc<dyn Protocol>,
+    /// Where its configuration is, if its protocol has one.
+    pub(crate) configured: Option<Arc<Configured>>,
+}
+
+impl Definition {
+    pub(crate) fn new(spec: PluginSpec) -> Arc<Definition> {
+        let (protocol, configured): (Arc<dyn Protocol>, _) = match &spec.speaks {
+            Speaks::Other(protocol) => (protocol.clone(), None),
+            Speaks::Plugin(plugin) => {
+                let configured = Arc::new(Configured::new(plugin.clone()));
+                (configured.clone(), Some(configured))
+            }
+        };
+        Arc::new(Definition { spec, protocol, configured })
+    }
+}
+
+/// What all plugins of one host share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) host: PluginHostSpec,
+    starts: Arc<Semaphore>,
+}
+
+impl Common {
+    pub(crate) fn new(host: PluginHostSpec) -> Common {
+        let starts = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
+        Common { host, starts }
+    }
+
+    /// Checks a declaration that comes at run time.
+    pub(crate) fn validate(&self, spec: &PluginSpec) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        // The number of plugins is the engine's to judge.
+        let flags = crate::supervision::Flags { max_children: None, ..self.host.flags() };
+        super::host_spec::check_all(
+            std::slice::from_ref(spec),
+            &flags,
+            self.host.intensity.is_some(),
+            &mut errors,
+        );
+        SpecErrors::check(errors)
+    }
+
+    /// The child of the host's engine that a definition is.
+    pub(crate) fn child(
+        &self,
+        definition: &Definition,
+        recent: &Recent,
+        clock: Clock,
+        start: StartMode,
+    ) -> ChildSpec {
+        let spec = &definition.spec;
+        let mut worker = spec.worker.clone();
+        worker.protocol = definition.protocol.clone();
+        if let Some(launcher) = &self.host.launcher {
+            worker.launcher = launcher.clone();
+        }
+        worker.handler = Arc::new(Guarded {
+            allowed: spec.capabilities.clone(),
+            handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
+        });
+        worker.logs = Some(Arc::new(Sink {
+            recent: recent.clone(),
+            size: self.host.recent_logs,
+            clock,
+            next: worker.logs.take(),
+        }));
+        worker.restart = restart_policy(spec, self.host.intensity.is_some());
+        let mut child = worker.child(spec.id.clone());
+        Arc::make_mut(&mut child.policy).start = start;
+        child.start = Arc::new(BoundedStart { start: child.start, starts: self.starts.clone() });
+        child
+    }
+}
+
+/// The restart policy of a plugin, given whether the host's intensity counts its restarts (rule R-0 (5)).
+pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
+    let mut policy = spec.worker.restart.clone();
+    if policy.restart == RestartType::Permanent {
+        // As permanent, but what an operator has stopped does not come back with the host (rule G-16).
+        policy.restart = RestartType::UnlessStopped;
+    }
+    if !shared && policy.budget == Budget::Shared {
+        policy.budget = Budget::Own(policy.crash_loop.take().unwrap_or_default());
+    }
+    policy
+}
+
+/// Gives the child at least as much time to stop as another policy does.
+pub(crate) fn outlast(child: &mut ChildSpec, other: &ChildSpec) {
+    if let (Shutdown::Timeout(own), Shutdown::Timeout(other)) = (child.policy.shutdown, other.policy.shutdown)
+    {
+        Arc::make_mut(&mut child.policy).shutdown = Shutdown::Timeout(own.max(other));
+    }
+}
+
+/// Starts when there is a place among the starts of the host (rule G-7).
+#[derive(Debug)]
+struct BoundedStart {
+    start: Arc<dyn Start>,
+    starts: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Start for BoundedStart {
+    async fn admission(&self) -> Admission {
+        match self.starts.clone().acquire_owned().await {
+            Ok(permit) => Admission::new(permit),
+            // It is never closed.
+            Err(_) => Admission::default(),
+        }
+    }
+
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        self.start.start(cx).await
+    }
+
+    fn validate(&self) -> Result<(), SpecErrors> {
+        self.start.validate()
+    }
+}

@@ -1,0 +1,36 @@
+//! What a host says of its plugins: [`PluginStatus`], [`PluginDiagnostics`].
+
+use serde::Serialize;
+
+use super::recent::LogRecord;
+use crate::{
+    id::{ChildId, Incarnation},
+    snapshot::Node,
+    vocabulary::State,
+};
+
+/// One plugin in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PluginStatus {
+    /// The plugin.
+    pub id: ChildId,
+    /// What it is doing.
+    pub state: State,
+    /// Its last incarnation.
+    pub incarnation: Incarnation,
+    /// Whether the host's declaration lists it, so that it is known when it is stopped too.
+    pub declared: bool,
+}
+
+/// Everything that is known of one plugin.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PluginDiagnostics {
+    /// In short.
+    pub status: PluginStatus,
+    /// Its figures (rule W-4); `None` while it is not in the host's table.
+    pub node: Option<Node>,
+    /// What it has logged of late, oldest first (rule G-4).
+    pub logs: Vec<LogRecord>,
+}

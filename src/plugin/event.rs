@@ -1,0 +1,97 @@
+//! What happens to plugins, as their users see it (rule G-11): [`PluginEvent`], [`PluginEvents`].
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::settings::ConfigApplied;
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation},
+    supervision::EventsError,
+    time::At,
+    vocabulary::Limit,
+};
+
+/// Something that happened to a plugin. A view of the tree's event stream, which has more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginEvent {
+    /// When.
+    pub at: At,
+    /// The plugin.
+    pub plugin: ChildId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// What.
+    #[serde(flatten)]
+    pub kind: PluginEventKind,
+}
+
+/// What happened to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[non_exhaustive]
+pub enum PluginEventKind {
+    /// It ended without having been asked to, not successfully; or it did not become ready.
+    Crashed {
+        /// The exit code, if it exited by itself.
+        code: Option<i32>,
+        /// The signal, if it died of one.
+        signal: Option<i32>,
+        /// Everything that is known of the end.
+        exit: Exit,
+        /// Whether it is going to be restarted.
+        will_restart: bool,
+        /// After how long.
+        delay: Option<Duration>,
+    },
+    /// It is ready again after a crash. Comes after [`Ready`](PluginEventKind::Ready), and only then.
+    Restarted,
+    /// It is ready.
+    Ready,
+    /// It is not restarted any more.
+    GaveUp {
+        /// The limit that was reached.
+        why: Limit,
+    },
+    /// Its configuration was changed.
+    ConfigChanged {
+        /// How it got to know.
+        applied: ConfigApplied,
+    },
+}
+
+/// A subscription to the events of all plugins of one host. It outlives the host's incarnations.
+#[derive(Debug)]
+pub struct PluginEvents(pub(crate) broadcast::Receiver<Arc<PluginEvent>>);
+
+impl PluginEvents {
+    /// How many events a subscriber may be behind before it loses some.
+    pub const CAPACITY: usize = 1024;
+
+    /// The next event. Cancel safe.
+    ///
+    /// # Errors
+    /// [`EventsError::Lost`] once after events were lost, then the stream goes on; [`EventsError::Closed`] when the
+    /// host's declaration is gone.
+    pub async fn next(&mut self) -> Result<Arc<PluginEvent>, EventsError> {
+        self.0.recv().await.map_err(|error| match error {
+            broadcast::error::RecvError::Lagged(n) => EventsError::Lost(n),
+            broadcast::error::RecvError::Closed => EventsError::Closed,
+        })
+    }
+
+    /// The next event if there is one already.
+    ///
+    /// # Errors
+    /// As [`PluginEvents::next`].
+    pub fn try_next(&mut self) -> Result<Option<Arc<PluginEvent>>, EventsError> {
+        match self.0.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            Err(broadcast::error::TryRecvError::Empty) => Ok(None),
+            Err(broadcast::error::TryRecvError::Lagged(n)) => Err(EventsError::Lost(n)),
+            Err(broadcast::error::TryRecvError::Closed) => Err(EventsError::Closed),
+        }
+    }
+}

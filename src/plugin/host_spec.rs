@@ -1,0 +1,187 @@
+//! [`PluginHostSpec`]: the declaration of a plugin host.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{definition::restart_policy, registry::Registry, spec::PluginSpec, supervisor::PluginHostStart};
+use crate::{
+    id::ChildId,
+    process::Launcher,
+    restart::Intensity,
+    rpc::{Handler, NoHandler},
+    supervision::{ChildPolicy, ChildSpec, Flags, SpecError, SpecErrors},
+};
+
+/// The declaration of a plugin host: its plugins, the methods that they may call, and what their crashes mean.
+///
+/// ```
+/// use procession::{plugin::{PluginHostSpec, PluginSpec}, process::Command, rpc::Router, supervision::SupervisorSpec};
+///
+/// let plugins = PluginHostSpec::new()
+///     .plugin(PluginSpec::new("spellcheck", Command::new("spellcheck-plugin")))
+///     .plugin(PluginSpec::new("metrics", Command::new("metrics-plugin")).on_demand())
+///     .handler(Router::new());
+/// let tree = SupervisorSpec::one_for_one().child(plugins.child("plugins"));
+/// assert!(tree.validate().is_ok());
+/// ```
+#[derive(Clone)]
+pub struct PluginHostSpec {
+    pub(crate) plugins: Vec<PluginSpec>,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) start_concurrency: usize,
+    pub(crate) intensity: Option<Intensity>,
+    pub(crate) max_plugins: Option<usize>,
+    pub(crate) launcher: Option<Arc<dyn Launcher>>,
+    pub(crate) recent_logs: usize,
+}
+
+impl fmt::Debug for PluginHostSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginHostSpec")
+            .field("plugins", &self.plugins)
+            .field("start_concurrency", &self.start_concurrency)
+            .field("intensity", &self.intensity)
+            .field("max_plugins", &self.max_plugins)
+            .field("recent_logs", &self.recent_logs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for PluginHostSpec {
+    fn default() -> PluginHostSpec {
+        PluginHostSpec::new()
+    }
+}
+
+impl PluginHostSpec {
+    /// How many plugins start at once by default.
+    pub const DEFAULT_START_CONCURRENCY: usize = 4;
+    /// How many log entries are kept of each plugin by default.
+    pub const DEFAULT_RECENT_LOGS: usize = 256;
+
+    /// A host without plugins and without methods.
+    pub fn new() -> PluginHostSpec {
+        PluginHostSpec {
+            plugins: Vec::new(),
+            handler: Arc::new(NoHandler),
+            start_concurrency: Self::DEFAULT_START_CONCURRENCY,
+            intensity: None,
+            max_plugins: None,
+            launcher: None,
+            recent_logs: Self::DEFAULT_RECENT_LOGS,
+        }
+    }
+
+    /// Adds a plugin. It is started in the background with the host, unless it is on demand; a failed first start is a
+    /// crash under its policy (rule S-7).
+    #[must_use]
+    pub fn plugin(mut self, plugin: PluginSpec) -> PluginHostSpec {
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// Adds plugins.
+    #[must_use]
+    pub fn plugins(mut self, plugins: impl IntoIterator<Item = PluginSpec>) -> PluginHostSpec {
+        self.plugins.extend(plugins);
+        self
+    }
+
+    /// Answers what the plugins ask of the host, usually a [`Router`](crate::rpc::Router). The context says which plugin
+    /// asks ([`plugin_of`](super::plugin_of)) and which life of it.
+    #[must_use]
+    pub fn handler(mut self, handler: impl Handler) -> PluginHostSpec {
+        self.handler = Arc::new(handler);
+        self
+    }
+
+    /// How many plugins start at once, restarts included; further ones wait for their turn (rule G-7). Not zero.
+    #[must_use]
+    pub fn start_concurrency(mut self, starts: usize) -> PluginHostSpec {
+        self.start_concurrency = starts;
+        self
+    }
+
+    /// Lets the crashes of all plugins count for the host, which gives up after more than `max_restarts` in `period`
+    /// (rule R-0). Without this, each plugin has a budget of its own and the host never gives up.
+    #[must_use]
+    pub fn intensity(mut self, max_restarts: u32, period: Duration) -> PluginHostSpec {
+        self.intensity = Some(Intensity::new(max_restarts, period));
+        self
+    }
+
+    /// The largest number of plugins in the host's table; no limit by default.
+    #[must_use]
+    pub fn max_plugins(mut self, max: usize) -> PluginHostSpec {
+        self.max_plugins = Some(max);
+        self
+    }
+
+    /// Launches all plugins, whatever their own declarations say: for tests with scripted processes.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Arc<dyn Launcher>) -> PluginHostSpec {
+        self.launcher = Some(launcher);
+        self
+    }
+
+    /// How many of the newest log entries are kept of each plugin (rule G-4).
+    #[must_use]
+    pub fn recent_logs(mut self, entries: usize) -> PluginHostSpec {
+        self.recent_logs = entries;
+        self
+    }
+
+    /// Checks the declaration, all plugins included.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        if self.start_concurrency == 0 {
+            let problem = "must not be zero: nothing would ever start".into();
+            errors.push(SpecError { field: "start_concurrency".into(), problem });
+        }
+        check_all(&self.plugins, &self.flags(), self.intensity.is_some(), &mut errors);
+        SpecErrors::check(errors)
+    }
+
+    pub(crate) fn flags(&self) -> Flags {
+        Flags {
+            dynamic: true,
+            intensity: self.intensity.unwrap_or_default(),
+            max_children: self.max_plugins,
+            ..Flags::default()
+        }
+    }
+
+    /// A child of a supervisor: permanent, restarted at once, required at start (its plugins are not), with all the time
+    /// it needs to stop.
+    ///
+    /// All clones of what this returns are one host: the plugins that are added at run time belong to it and return when
+    /// it is restarted (rule G-16).
+    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
+        let mistakes = self.validate();
+        let start = PluginHostStart::new(Registry::new(self), mistakes);
+        ChildSpec::new(id, ChildPolicy::supervisor(), start)
+    }
+}
+
+/// All mistakes of some plugins.
+pub(crate) fn check_all(plugins: &[PluginSpec], flags: &Flags, shared: bool, errors: &mut Vec<SpecError>) {
+    let policies: Vec<ChildPolicy> = plugins
+        .iter()
+        .map(|spec| ChildPolicy { restart: restart_policy(spec, shared), ..spec.worker.policy() })
+        .collect();
+    if let Err(found) = flags.validate(plugins.iter().map(|spec| spec.id.as_str()).zip(&policies)) {
+        errors.extend(found.iter().map(|error| SpecError {
+            field: match error.field.strip_prefix("children[") {
+                Some(rest) => format!("plugins[{rest}"),
+                None if error.field == "max_children" => "max_plugins".into(),
+                None => error.field.clone(),
+            },
+            problem: error.problem.clone(),
+        }));
+    }
+    for spec in plugins {
+        spec.check(errors);
+    }
+}

@@ -1,0 +1,280 @@
+//! [`Plugins`]: the address of a plugin host.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    diagnostics::{PluginDiagnostics, PluginStatus},
+    error::PluginError,
+    event::PluginEvents,
+    host::Host,
+    settings::ConfigApplied,
+    spec::PluginSpec,
+};
+use crate::{
+    id::{ChildId, Incarnation, Path},
+    rpc::{CallError, CallOptions, Method, Notification},
+    supervision::{FindError, Place},
+    vocabulary::ChildKind,
+    worker::WorkerRef,
+};
+
+/// A plugin host: starts, stops, reloads and calls its plugins. Cheap to clone, usable from any task and any thread, and
+/// good for all incarnations of the host.
+///
+/// While the host itself is down or restarting, everything but calls fails with [`PluginError::HostUnavailable`]. An
+/// operation that was begun goes on when nobody waits for it any more.
+#[derive(Clone, Debug)]
+pub struct Plugins {
+    place: Place,
+}
+
+impl Plugins {
+    /// The plugin host at a place. Whether one is there shows at the first use.
+    pub fn new(place: Place) -> Plugins {
+        Plugins { place }
+    }
+
+    /// Where it is in the tree.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Its place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn host(&self) -> Result<Host, PluginError> {
+        Host::at(&self.place)
+    }
+
+    /// Starts a plugin and returns when it is ready (rule G-1).
+    ///
+    /// A start of the same id that is under way is joined, whatever its declaration. A plugin that is there but down for
+    /// good (given up, ended, stopped through its worker) is replaced.
+    ///
+    /// # Errors
+    /// [`PluginError::Invalid`]; [`PluginError::AlreadyStarted`] if it is there, alive or about to be restarted;
+    /// [`PluginError::StartFailed`], and then nothing is left of this start; [`PluginError::Stopped`] if it was stopped
+    /// meanwhile; [`PluginError::Closed`] after [`stop_all`](Plugins::stop_all).
+    pub async fn start_plugin(&self, spec: PluginSpec) -> Result<Incarnation, PluginError> {
+        self.host()?.start(spec).await
+    }
+
+    /// Stops a plugin, takes it out of the host, and returns when nothing of its process is left. Concurrent callers
+    /// join (rule P-9), and a start under way is given up.
+    ///
+    /// A plugin of the host's own declaration stays known and is started by
+    /// [`ensure_ready`](Plugins::ensure_ready); one that is stopped already is fine. Any other is forgotten.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`]; [`PluginError::NotStopped`] if it had to be killed or could not be reaped.
+    pub async fn stop_plugin(&self, id: impl Into<ChildId>) -> Result<(), PluginError> {
+        self.host()?.stop(&id.into()).await
+    }
+
+    /// Stops all plugins at once, and returns when nothing of any of them is left. From then on this host starts none
+    /// any more (rule G-7).
+    ///
+    /// # Errors
+    /// [`PluginError::StopAll`] with every failure; all others are stopped.
+    pub async fn stop_all(&self) -> Result<(), PluginError> {
+        self.host()?.stop_all().await
+    }
+
+    /// Returns when the plugin is ready, for which it is started if it is stopped or on demand, or its start is joined
+    /// (rule G-10). What has begun goes on after the deadline.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`]; [`PluginError::StartFailed`] if it was started for this; [`PluginError::Unavailable`]
+    /// at the deadline.
+    pub async fn ensure_ready(
+        &self,
+        id: impl Into<ChildId>,
+        deadline: Duration,
+    ) -> Result<Incarnation, PluginError> {
+        self.host()?.ensure_ready(&id.into(), deadline).await
+    }
+
+    /// Restarts a plugin, in whatever state it is, and returns when it is ready (rule R-8). `reason` goes into the log.
+    ///
+    /// # Errors
+    /// [`PluginError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
+    pub async fn restart_plugin(
+        &self,
+        id: impl Into<ChildId>,
+        reason: &str,
+    ) -> Result<Incarnation, PluginError> {
+        self.host()?.restart(&id.into(), reason).await
+    }
+
+    /// Gives a plugin another declaration: command, environment, configuration, anything (rule G-13). It is validated
+    /// before anything is stopped. A running plugin is stopped and started; one that is down gets it with its next start
+    /// ([`Incarnation::NONE`]).
+    ///
+    /// # Errors
+    /// [`PluginError::ReloadFailed`] if it does not become ready: the old declaration is in force again then, and running
+    /// if it can.
+    pub async fn reload(&self, id: impl Into<ChildId>, spec: PluginSpec) -> Result<Incarnation, PluginError> {
+        self.host()?.reload(&id.into(), spec).await
+    }
+
+    /// Gives a plugin another configuration: by `configChanged { config }` if it announced that, else by a restart (rule
+    /// G-12). Every later incarnation has it too.
+    ///
+    /// # Errors
+    /// [`PluginError::NotConfigurable`] if it does not speak the plugin protocol; [`PluginError::StartFailed`] if it does
+    /// not become ready with it, and then its policy goes on with the new configuration.
+    pub async fn set_config(
+        &self,
+        id: impl Into<ChildId>,
+        config: Value,
+    ) -> Result<ConfigApplied, PluginError> {
+        self.host()?.set_config(&id.into(), config).await
+    }
+
+    /// The worker of a plugin, for calls and diagnostics. It is good until the plugin is stopped.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`]; [`PluginError::Unavailable`] if it is known, but stopped.
+    pub fn worker(&self, id: impl Into<ChildId>) -> Result<WorkerRef, PluginError> {
+        let id = id.into();
+        match self.place.child(&id) {
+            Some(place) => Ok(WorkerRef::new(place)),
+            None => self.host()?.worker(&id),
+        }
+    }
+
+    /// The worker for a call: one that is known but stopped is unavailable to it, as any other that is not ready.
+    fn callee(&self, id: ChildId, method: &str) -> Result<WorkerRef, PluginError> {
+        self.worker(id).map_err(|error| unavailable(error, method))
+    }
+
+    /// Calls `M` of a plugin and waits for its output.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`]; [`PluginError::Call`], with what is known of its effect. A method that the plugin did
+    /// not announce fails without being sent (rule G-2).
+    pub async fn call<M: Method>(
+        &self,
+        id: impl Into<ChildId>,
+        params: &M::Params,
+    ) -> Result<M::Output, PluginError> {
+        Ok(self.callee(id.into(), M::NAME)?.call::<M>(params).await?)
+    }
+
+    /// [`call`](Plugins::call) with options.
+    ///
+    /// # Errors
+    /// As [`call`](Plugins::call).
+    pub async fn call_with<M: Method>(
+        &self,
+        id: impl Into<ChildId>,
+        params: &M::Params,
+        options: CallOptions,
+    ) -> Result<M::Output, PluginError> {
+        Ok(self.callee(id.into(), M::NAME)?.call_with::<M>(params, options).await?)
+    }
+
+    /// Calls a method of a plugin by name; the result stays raw.
+    ///
+    /// # Errors
+    /// As [`call`](Plugins::call).
+    pub async fn call_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        id: impl Into<ChildId>,
+        method: &str,
+        params: &P,
+        options: impl Into<CallOptions>,
+    ) -> Result<Box<RawValue>, PluginError> {
+        Ok(self.callee(id.into(), method)?.call_value(method, params, options).await?)
+    }
+
+    /// Sends a notification to a plugin; waits for room.
+    ///
+    /// # Errors
+    /// When it cannot be sent; nothing of it was sent then.
+    pub async fn notify<N: Notification>(
+        &self,
+        id: impl Into<ChildId>,
+        params: &N::Params,
+    ) -> Result<(), PluginError> {
+        Ok(self.callee(id.into(), N::NAME)?.notify::<N>(params).await?)
+    }
+
+    /// [`notify`](Plugins::notify) by name.
+    ///
+    /// # Errors
+    /// As [`notify`](Plugins::notify).
+    pub async fn notify_value<P: Serialize + Sync + ?Sized>(
+        &self,
+        id: impl Into<ChildId>,
+        method: &str,
+        params: &P,
+    ) -> Result<(), PluginError> {
+        Ok(self.callee(id.into(), method)?.notify_value(method, params).await?)
+    }
+
+    /// All plugins that are known, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`PluginError::HostUnavailable`].
+    pub fn list(&self) -> Result<Vec<PluginStatus>, PluginError> {
+        Ok(self.host()?.list())
+    }
+
+    /// Everything that is known of a plugin, with what it logged of late. Nobody is asked.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`].
+    pub fn diagnostics(&self, id: impl Into<ChildId>) -> Result<PluginDiagnostics, PluginError> {
+        self.host()?.diagnostics(&id.into())
+    }
+
+    /// What happens to the plugins from now on, across restarts of the host (rule G-11).
+    ///
+    /// # Errors
+    /// [`PluginError::HostUnavailable`].
+    pub fn events(&self) -> Result<PluginEvents, PluginError> {
+        Ok(self.host()?.events())
+    }
+
+    /// Whether this is the place of a plugin host, as far as can be said while it is down.
+    ///
+    /// # Errors
+    /// [`FindError::WrongKind`].
+    pub fn check(self) -> Result<Plugins, FindError> {
+        match self.host() {
+            Err(PluginError::NotAHost(_)) => {}
+            _ if self.place.kind() == ChildKind::Supervisor => return Ok(self),
+            _ => {}
+        }
+        Err(FindError::WrongKind { path: self.path().clone(), expected: "a plugin host" })
+    }
+}
+
+/// For those who hold a host already.
+pub(crate) async fn call_value(
+    host: &Host,
+    id: &ChildId,
+    method: &str,
+    params: &RawValue,
+    options: CallOptions,
+) -> Result<Box<RawValue>, PluginError> {
+    let worker = host.worker(id).map_err(|error| unavailable(error, method))?;
+    Ok(worker.call_value(method, params, options).await?)
+}
+
+fn unavailable(error: PluginError, method: &str) -> PluginError {
+    match error {
+        PluginError::Unavailable(unavailable) => PluginError::Call(CallError::Unavailable {
+            method: method.to_owned(),
+            state: unavailable.state,
+            retry_after: unavailable.retry_after,
+        }),
+        other => other,
+    }
+}

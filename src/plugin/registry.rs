@@ -1,0 +1,178 @@
+//! Which plugins there are, for all incarnations of one host: [`Registry`].
+//!
+//! Written by operations (what is asked for) and by the observer of the engine (what is in its table). Held by the
+//! host's declaration, so that plugins that were added at run time return after a restart of the host (rule G-16).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::broadcast;
+
+use super::{
+    definition::{Common, Definition},
+    event::{PluginEvent, PluginEvents},
+    host_spec::PluginHostSpec,
+    joint::Joint,
+    recent::Recent,
+};
+use crate::{
+    exit::Exit,
+    id::ChildId,
+    supervision::{ChildSpec, StartMode},
+    time::Clock,
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) common: Common,
+    table: Mutex<Table>,
+    events: broadcast::Sender<Arc<PluginEvent>>,
+}
+
+/// The plugins by id.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) plugins: BTreeMap<ChildId, Entry>,
+    /// All plugins were stopped; none is started any more (rule G-7).
+    pub(crate) closed: bool,
+    next: u64,
+}
+
+/// One plugin.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Its position in the order in which plugins came.
+    pub(crate) order: u64,
+    /// The declaration in force. `None` as long as its first start is under way.
+    pub(crate) definition: Option<Arc<Definition>>,
+    /// The host's declaration lists it.
+    pub(crate) declared: bool,
+    pub(crate) phase: Phase,
+    /// The operation that may change this entry when it is over.
+    pub(crate) operation: u64,
+    /// It is in the engine's table, as the engine itself says.
+    pub(crate) present: bool,
+    pub(crate) recent: Recent,
+    /// How its last incarnation ended, since the operation began.
+    pub(crate) last_exit: Option<Exit>,
+    /// It has crashed and has not been ready since.
+    pub(crate) crashed: bool,
+}
+
+/// What is being done to a plugin.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// Known, but not in the engine's table: on demand, or stopped.
+    Dormant,
+    /// A request for its start is under way; the supervisor's own starts are `Kept`.
+    Starting(Joint),
+    /// In the engine's table; its restart policy rules.
+    Kept,
+    /// It is being stopped and taken out of the engine's table.
+    Leaving(Joint),
+    /// It is being given another declaration.
+    Reloading(Joint),
+}
+
+impl Registry {
+    pub(crate) fn new(mut host: PluginHostSpec) -> Arc<Registry> {
+        let declared = std::mem::take(&mut host.plugins);
+        let (events, _) = broadcast::channel(PluginEvents::CAPACITY);
+        let registry = Registry { common: Common::new(host), table: Mutex::default(), events };
+        {
+            let mut table = registry.table();
+            for spec in declared {
+                let on_demand = spec.on_demand;
+                let entry = table.entry(spec.id.clone());
+                entry.declared = true;
+                entry.definition = Some(Definition::new(spec));
+                entry.phase = if on_demand { Phase::Dormant } else { Phase::Kept };
+            }
+        }
+        Arc::new(registry)
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self, event: PluginEvent) {
+        // An error says that nobody listens.
+        let _ = self.events.send(Arc::new(event));
+    }
+
+    pub(crate) fn subscribe(&self) -> PluginEvents {
+        PluginEvents(self.events.subscribe())
+    }
+
+    /// The children of a new incarnation of the host, in the order in which they came: those that were kept, with the
+    /// declaration that was in force. What was being started for the first time or stopped does not return: whoever
+    /// asked for it is told that the host went away.
+    pub(crate) fn boot(&self, clock: Clock) -> Vec<ChildSpec> {
+        let mut table = self.table();
+        let Table { plugins, closed, next } = &mut *table;
+        plugins.retain(|_, entry| {
+            // Operations of the host's last incarnation have nothing to say here any more.
+            *next += 1;
+            entry.operation = *next;
+            let keep = !*closed && matches!(entry.phase, Phase::Kept | Phase::Reloading(_));
+            entry.present = keep && entry.definition.is_some();
+            entry.settle()
+        });
+        let mut kept: Vec<&Entry> = plugins.values().filter(|entry| entry.present).collect();
+        kept.sort_by_key(|entry| entry.order);
+        kept.iter()
+            .filter_map(|entry| {
+                let definition = entry.definition.as_ref()?;
+                Some(self.common.child(definition, &entry.recent, clock, StartMode::Background))
+            })
+            .collect()
+    }
+}
+
+impl Table {
+    /// The entry of a plugin, made if it is not there.
+    pub(crate) fn entry(&mut self, id: ChildId) -> &mut Entry {
+        let order = self.stamp();
+        self.plugins.entry(id).or_insert_with(|| Entry {
+            order,
+            definition: None,
+            declared: false,
+            phase: Phase::Dormant,
+            operation: 0,
+            present: false,
+            recent: Recent::default(),
+            last_exit: None,
+            crashed: false,
+        })
+    }
+
+    /// A number that has not been used before.
+    pub(crate) fn stamp(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The entry, if this operation is still the one that may change it.
+    pub(crate) fn current(&mut self, id: &ChildId, operation: u64) -> Option<&mut Entry> {
+        self.plugins.get_mut(id).filter(|entry| entry.operation == operation)
+    }
+
+    /// No operation is under way any more.
+    pub(crate) fn settle(&mut self, id: &ChildId) {
+        if self.plugins.get_mut(id).is_some_and(|entry| !entry.settle()) {
+            self.plugins.remove(id);
+        }
+    }
+}
+
+impl Entry {
+    /// What it is when no operation is under way; `false` if it is to be forgotten.
+    fn settle(&mut self) -> bool {
+        self.phase = if self.present { Phase::Kept } else { Phase::Dormant };
+        self.present || (self.declared && self.definition.is_some())
+    }
+}

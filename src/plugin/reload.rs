@@ -1,0 +1,123 @@
+//! Another declaration for a plugin that runs (rule G-13).
+
+use std::sync::Arc;
+
+use super::{
+    definition::{Definition, outlast},
+    error::PluginError,
+    host::Host,
+    joint::{Joint, Outcome},
+    operations::Look,
+    registry::{Phase, Table},
+    spec::PluginSpec,
+};
+use crate::{
+    id::{ChildId, Incarnation},
+    supervision::{
+        RequestError, SpecErrors, StartMode,
+        machine::{Answer, Request},
+    },
+};
+
+impl Host {
+    pub(crate) async fn reload(&self, id: &ChildId, spec: PluginSpec) -> Outcome {
+        if spec.id != *id {
+            let problem = format!("must be `{id}`, the plugin that is reloaded");
+            return Err(SpecErrors::one(format!("plugins[{}].id", spec.id), problem).into());
+        }
+        self.registry.common.validate(&spec)?;
+        let new = Definition::new(spec);
+        loop {
+            let busy = {
+                let mut table = self.registry.table();
+                self.open(table.closed)?;
+                match self.look(&table, id) {
+                    Look::Unknown => return Err(PluginError::NotFound(id.clone())),
+                    Look::Dormant(_) => {
+                        table.entry(id.clone()).definition = Some(new);
+                        return Ok(Incarnation::NONE);
+                    }
+                    Look::Starting(joint) | Look::Busy(joint) => Err(joint),
+                    Look::Kept(..) => Ok(self.begin_reload(&mut table, id, &new)?),
+                }
+            };
+            match busy {
+                Ok(joint) => return joint.wait().await.unwrap_or_else(|| Err(self.gone())),
+                Err(joint) => drop(joint.wait().await.ok_or_else(|| self.gone())?),
+            }
+        }
+    }
+
+    fn begin_reload(
+        &self,
+        table: &mut Table,
+        id: &ChildId,
+        new: &Arc<Definition>,
+    ) -> Result<Joint, PluginError> {
+        let engine = self.engine()?;
+        let operation = table.stamp();
+        let entry = table.entry(id.clone());
+        let Some(old) = entry.definition.clone() else { return Err(PluginError::NotFound(id.clone())) };
+        let mut child = self.child(new, &entry.recent, StartMode::Background);
+        // The old process stops under the new policy.
+        outlast(&mut child, &self.child(&old, &entry.recent, StartMode::Background));
+        let answer = engine.reload_child(child);
+        let (host, id, new) = (self.clone(), id.clone(), new.clone());
+        let joint = Joint::spawn(async move {
+            match answer.await {
+                Ok(answer) => {
+                    let mut table = host.registry.table();
+                    if let Some(entry) = table.current(&id, operation) {
+                        entry.definition = Some(new);
+                        table.settle(&id);
+                    }
+                    host.outcome(&id, Ok(answer))
+                }
+                Err(RequestError::StartFailed { exit, .. }) => {
+                    let restored = host.restore(&id, operation, &old, true).await;
+                    Err(PluginError::ReloadFailed { id, exit, restored })
+                }
+                Err(error) => {
+                    host.restore(&id, operation, &old, false).await;
+                    Err(host.refusal(&id, error))
+                }
+            }
+        });
+        (entry.operation, entry.phase) = (operation, Phase::Reloading(joint.clone()));
+        Ok(joint)
+    }
+
+    /// Puts the old declaration back in force, and starts it if it is to run. `None` if it does not run at once.
+    async fn restore(
+        &self,
+        id: &ChildId,
+        operation: u64,
+        old: &Arc<Definition>,
+        run: bool,
+    ) -> Option<Incarnation> {
+        let restarted = {
+            let mut table = self.registry.table();
+            let recent = table.current(id, operation)?.recent.clone();
+            match self.place.engine() {
+                Some(engine) => {
+                    // It is down, so this only changes its declaration.
+                    drop(engine.reload_child(self.child(old, &recent, StartMode::Background)));
+                    run.then(|| engine.request(Request::Restart(id.clone())))
+                }
+                None => None,
+            }
+        };
+        let answer = match restarted {
+            Some(restarted) => Some(restarted.await),
+            None => None,
+        };
+        let mut table = self.registry.table();
+        if table.current(id, operation).is_some() {
+            table.settle(id);
+        }
+        match answer {
+            Some(Ok(Answer::Ready(incarnation))) => Some(incarnation),
+            _ => None,
+        }
+    }
+}

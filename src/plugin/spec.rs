@@ -1,0 +1,231 @@
+//! [`PluginSpec`]: the declaration of a plugin.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    id::{ChildId, Incarnation},
+    process::{Command, Ladder},
+    protocol::{self, Protocol},
+    restart::RestartPolicy,
+    rpc::Handler,
+    supervision::{SpecError, SpecErrors},
+    worker::{CommandSource, Liveness, WorkerSpec},
+};
+
+/// The declaration of a plugin: a worker with an id, a manifest, a configuration and capabilities. Cheap to clone.
+///
+/// It speaks the plugin protocol ([`protocol::Plugin`]) unless it is given another one. It is restarted always, with
+/// the crate's default back-off, until an operator stops it; its crashes count for itself alone unless its host is
+/// given an intensity.
+///
+/// ```
+/// use procession::{plugin::PluginSpec, process::Command};
+/// use serde_json::json;
+///
+/// let plugin = PluginSpec::new("spellcheck", Command::new("spellcheck-plugin").arg("--stdio"))
+///     .manifest(json!({ "name": "Spell check", "version": "1.2.0" }))
+///     .config(json!({ "language": "en" }))
+///     .capabilities(["files.read", "settings.get"]);
+/// assert!(plugin.validate().is_ok());
+/// ```
+#[derive(Clone)]
+pub struct PluginSpec {
+    pub(crate) id: ChildId,
+    pub(crate) worker: WorkerSpec,
+    pub(crate) speaks: Speaks,
+    pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
+    pub(crate) handler: Option<Arc<dyn Handler>>,
+    pub(crate) on_demand: bool,
+}
+
+/// What a plugin's channel is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Speaks {
+    Plugin(protocol::Plugin),
+    Other(Arc<dyn Protocol>),
+}
+
+impl fmt::Debug for PluginSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginSpec")
+            .field("id", &self.id)
+            .field("worker", &self.worker)
+            .field("speaks", &self.speaks)
+            .field("capabilities", &self.capabilities)
+            .field("on_demand", &self.on_demand)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PluginSpec {
+    /// A plugin that runs this command.
+    pub fn new(id: impl Into<ChildId>, command: Command) -> PluginSpec {
+        PluginSpec::from_worker(id, WorkerSpec::new(command))
+    }
+
+    /// A plugin whose command is made for each incarnation (rule W-9).
+    pub fn with_commands(
+        id: impl Into<ChildId>,
+        make: impl Fn(Incarnation) -> Command + Send + Sync + 'static,
+    ) -> PluginSpec {
+        PluginSpec::from_worker(id, WorkerSpec::with_commands(make))
+    }
+
+    fn from_worker(id: impl Into<ChildId>, worker: WorkerSpec) -> PluginSpec {
+        PluginSpec {
+            id: id.into(),
+            worker,
+            speaks: Speaks::Plugin(protocol::Plugin::default()),
+            capabilities: None,
+            handler: None,
+            on_demand: false,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ChildId {
+        &self.id
+    }
+
+    fn plugin(&mut self) -> &mut protocol::Plugin {
+        if !matches!(self.speaks, Speaks::Plugin(_)) {
+            self.speaks = Speaks::Plugin(protocol::Plugin::default());
+        }
+        let Speaks::Plugin(plugin) = &mut self.speaks else { unreachable!("it has just been made one") };
+        plugin
+    }
+
+    /// What it is, as the host's catalogue says. It then speaks the plugin protocol.
+    #[must_use]
+    pub fn manifest(mut self, manifest: Value) -> PluginSpec {
+        self.plugin().manifest = manifest;
+        self
+    }
+
+    /// What the user has set for it. It then speaks the plugin protocol.
+    #[must_use]
+    pub fn config(mut self, config: Value) -> PluginSpec {
+        self.plugin().config = config;
+        self
+    }
+
+    /// The version of the host's methods; `1` by default. It then speaks the plugin protocol.
+    #[must_use]
+    pub fn api_version(mut self, version: impl Into<String>) -> PluginSpec {
+        self.plugin().api_version = version.into();
+        self
+    }
+
+    /// Another protocol than the plugin protocol, such as [`Mcp`](protocol::Mcp). It has no configuration then.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Protocol) -> PluginSpec {
+        self.speaks = Speaks::Other(Arc::new(protocol));
+        self
+    }
+
+    /// When it is restarted. A permanent one stays down all the same when an operator has stopped it.
+    ///
+    /// In a host without an intensity a policy with the shared budget gets a budget of its own: its own crash loop, or
+    /// 5 failures in 60 s, then a pause of 60 s.
+    #[must_use]
+    pub fn restart(mut self, restart: RestartPolicy) -> PluginSpec {
+        self.worker.restart = restart;
+        self
+    }
+
+    /// The times of an orderly stop.
+    #[must_use]
+    pub fn ladder(mut self, ladder: Ladder) -> PluginSpec {
+        self.worker.ladder = ladder;
+        self
+    }
+
+    /// Regular pings; none by default.
+    #[must_use]
+    pub fn liveness(mut self, liveness: Liveness) -> PluginSpec {
+        self.worker.liveness = Some(liveness);
+        self
+    }
+
+    /// How long a start may take from launch to ready; 30 s by default. Waiting for a place among the starts of the host
+    /// does not count.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> PluginSpec {
+        self.worker.start_timeout = timeout;
+        self
+    }
+
+    /// The host methods and notifications that it may use; others are answered with −32001, or ignored (rule G-9).
+    /// Without this, all. What the protocol itself needs is always allowed.
+    #[must_use]
+    pub fn capabilities(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> PluginSpec {
+        self.capabilities = Some(Arc::new(methods.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Answers its requests in the place of the host's shared handler.
+    #[must_use]
+    pub fn handler(mut self, handler: impl Handler) -> PluginSpec {
+        self.handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// It is not started with its host, but when it is first needed
+    /// ([`ensure_ready`](super::Plugins::ensure_ready), rule G-10).
+    #[must_use]
+    pub fn on_demand(mut self) -> PluginSpec {
+        self.on_demand = true;
+        self
+    }
+
+    /// Everything else that a worker has: bounds of its channel, exit codes, the tail of stderr, `on_ready`. Its protocol
+    /// and its handler are set here, not there.
+    #[must_use]
+    pub fn worker(mut self, change: impl FnOnce(WorkerSpec) -> WorkerSpec) -> PluginSpec {
+        self.worker = change(self.worker);
+        self
+    }
+
+    /// Checks the declaration.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        super::host_spec::check_all(std::slice::from_ref(self), &Default::default(), false, &mut errors);
+        SpecErrors::check(errors)
+    }
+
+    /// The mistakes that the policy's own check does not see.
+    pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
+        let mut add = |field: &str, problem: &str| {
+            errors.push(SpecError {
+                field: format!("plugins[{}].{field}", self.id),
+                problem: problem.to_owned(),
+            });
+        };
+        if let CommandSource::Fixed(command) = &self.worker.command
+            && command.get_program().is_empty()
+        {
+            add("command.program", "must not be empty");
+        }
+        if let Speaks::Plugin(plugin) = &self.speaks
+            && plugin.api_version.is_empty()
+        {
+            add("api_version", "must not be empty");
+        }
+        if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {
+            add("capabilities", "must not contain an empty name");
+        }
+        if let Some(liveness) = &self.worker.liveness {
+            if liveness.interval.is_zero() {
+                add("liveness.interval", "must not be zero");
+            }
+            if liveness.timeout.is_zero() {
+                add("liveness.timeout", "must not be zero");
+            }
+        }
+    }
+}

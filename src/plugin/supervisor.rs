@@ -1,0 +1,198 @@
+//! The actor of a plugin host: [`PluginSupervisor`], and how it is started.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::{
+    diagnostics::{PluginDiagnostics, PluginStatus},
+    error::PluginError,
+    host::Host,
+    observe::observer,
+    plugins,
+    registry::Registry,
+    spec::PluginSpec,
+};
+use crate::{
+    exit::Exit,
+    id::{ChildId, Incarnation},
+    rpc::{CallOptions, Timeout},
+    supervision::{
+        SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
+        engine::{Engine, EngineArgs, EngineMessage},
+        host,
+    },
+};
+
+/// The actor of a plugin host: an engine, dynamic and one-for-one, with one worker per plugin.
+#[derive(Debug)]
+pub struct PluginSupervisor;
+
+/// What a [`PluginSupervisor`] takes as a message, for those who hold only its `ActorRef`.
+/// [`Plugins`](super::Plugins) does the same and survives the host's restarts.
+#[derive(Debug)]
+pub enum PluginMessage {
+    /// For the engine.
+    Engine(EngineMessage),
+    /// Stop all plugins and end. Not for users: a host that ends without its supervisor having asked may be restarted.
+    Shutdown(StopRequest),
+    /// Start a plugin.
+    Start(Box<PluginSpec>, RpcReplyPort<Result<Incarnation, PluginError>>),
+    /// Stop a plugin and take it out of the host.
+    Stop(ChildId, RpcReplyPort<Result<(), PluginError>>),
+    /// Call a method of a plugin.
+    Call {
+        /// The plugin.
+        plugin: ChildId,
+        /// The method's name.
+        method: String,
+        /// Its params.
+        params: Box<RawValue>,
+        /// How long it may take.
+        timeout: Timeout,
+        /// Answered exactly once, unless the runtime is shut down.
+        reply: RpcReplyPort<Result<Box<RawValue>, PluginError>>,
+    },
+    /// All plugins.
+    List(RpcReplyPort<Vec<PluginStatus>>),
+    /// Everything that is known of a plugin.
+    Diagnostics(ChildId, RpcReplyPort<Result<PluginDiagnostics, PluginError>>),
+}
+
+impl From<EngineMessage> for PluginMessage {
+    fn from(message: EngineMessage) -> PluginMessage {
+        PluginMessage::Engine(message)
+    }
+}
+
+/// What a [`PluginSupervisor`] starts from.
+#[derive(Debug)]
+pub struct PluginSupervisorArguments {
+    engine: EngineArgs,
+    host: Host,
+}
+
+/// Owned by a [`PluginSupervisor`].
+#[derive(Debug)]
+pub struct PluginSupervisorState {
+    engine: Engine,
+    host: Host,
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for PluginSupervisor {
+    type Msg = PluginMessage;
+    type State = PluginSupervisorState;
+    type Arguments = PluginSupervisorArguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let PluginSupervisorArguments { engine, host } = arguments;
+        Ok(PluginSupervisorState { engine: host::engine(engine, me), host })
+    }
+
+    async fn post_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.engine.boot();
+        host::conclude(&state.engine, &me)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        message: PluginMessage,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let host = state.host.clone();
+        match message {
+            PluginMessage::Engine(message) => state.engine.message(message),
+            PluginMessage::Shutdown(request) => state.engine.stop(request),
+            // What takes time is done beside the actor, which stays responsive.
+            PluginMessage::Start(spec, reply) => {
+                tokio::spawn(async move {
+                    let _ = reply.send(host.start(*spec).await);
+                });
+            }
+            PluginMessage::Stop(id, reply) => {
+                tokio::spawn(async move {
+                    let _ = reply.send(host.stop(&id).await);
+                });
+            }
+            PluginMessage::Call { plugin, method, params, timeout, reply } => {
+                tokio::spawn(async move {
+                    let options = CallOptions::timeout(timeout);
+                    let _ = reply.send(plugins::call_value(&host, &plugin, &method, &params, options).await);
+                });
+            }
+            PluginMessage::List(reply) => {
+                let _ = reply.send(host.list());
+            }
+            PluginMessage::Diagnostics(id, reply) => {
+                let _ = reply.send(host.diagnostics(&id));
+            }
+        }
+        host::conclude(&state.engine, &me)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.engine.supervision_event(event);
+        host::conclude(&state.engine, &me)
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.engine.drain().await;
+        Ok(())
+    }
+}
+
+/// Starts one incarnation after the other of a plugin host, each with the plugins that belong to its place.
+#[derive(Debug)]
+pub(crate) struct PluginHostStart {
+    registry: Arc<Registry>,
+    /// Found when the host was declared, told when it is used.
+    mistakes: Result<(), SpecErrors>,
+}
+
+impl PluginHostStart {
+    pub(crate) fn new(registry: Arc<Registry>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
+        PluginHostStart { registry, mistakes }
+    }
+}
+
+#[async_trait]
+impl Start for PluginHostStart {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let (registry, clock) = (self.registry.clone(), cx.scope.clock());
+        let spec = SupervisorSpec { flags: registry.common.host.flags(), children: registry.boot(clock) };
+        let (tx, rx) = oneshot::channel();
+        let engine = EngineArgs {
+            observer: Some(observer(registry.clone(), clock)),
+            ..EngineArgs::nested(spec, &cx, tx)
+        };
+        let host = Host { registry, place: cx.place.clone(), clock };
+        let arguments = PluginSupervisorArguments { engine, host: host.clone() };
+        host::start(PluginSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
+    }
+
+    fn validate(&self) -> Result<(), SpecErrors> {
+        self.mistakes.clone()
+    }
+}
