@@ -415,6 +415,7 @@ impl Place {
                 state: board.state.clone(),
                 since: board.since,
                 incarnation: self.incarnation(),
+                held: self.held(),
                 consecutive_failures: board.consecutive_failures,
                 total_failures: board.total_failures,
                 total_restarts: board.total_restarts,
