@@ -18,8 +18,6 @@ mod judge;
 mod operator;
 mod pass;
 mod stop;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
