@@ -151,6 +151,17 @@ fn exits_that_the_group_consumes_leave_the_trackers_alone() {
 }
 
 #[test]
+fn a_consumed_exit_does_not_take_away_what_the_time_before_it_has_proved() {
+    // S-12, R-3: `b` was well for long enough before the group took it down.
+    let p = policy(Permanent);
+    let mut rig = Rig::running(flags(OneForAll, 9), &[("a", p.clone()), ("b", p)]);
+    rig.crash("b").gone("a").ready("a").ready("b");
+    rig.wait(10_000).crash("a").crash("b");
+    rig.ready("a").ready("b").crash("b");
+    assert_eq!(rig.machine.child(&"b".into()).unwrap().tracker.failures(), 1);
+}
+
+#[test]
 fn a_temporary_member_that_ends_by_itself_before_it_is_stopped_is_gone_for_good() {
     // S-12
     let children = [("a", policy(Permanent)), ("t", policy(Temporary)), ("c", policy(Permanent))];
@@ -207,6 +218,21 @@ fn a_sibling_that_crashes_while_a_retry_is_pending_counts_once() {
 }
 
 #[test]
+fn a_later_crash_is_merged_with_a_pending_retry() {
+    // S-14: there is one retry, and it is that of the earlier child.
+    let mut rig = Rig::running(flags(RestForOne, 9), &three(&patient(Permanent, 50)));
+    rig.ask(Request::Restart("a".into()));
+    rig.gone("a").crash("a");
+    assert_eq!((rig.states(), rig.timers.len()), ("brr".into(), 1));
+    rig.wait(20);
+    assert_eq!(rig.crash("c").did(), "-b");
+    rig.gone("b");
+    assert_eq!(rig.state("a"), State::BackingOff { until: at(70), attempt: 1 });
+    assert_eq!((rig.states(), rig.timers.len()), ("b-b".into(), 1));
+    assert_eq!(rig.fire().did(), "+a");
+}
+
+#[test]
 fn giving_up_on_a_member_is_an_escalation() {
     // R-0
     let mut p = policy(Permanent);
@@ -217,18 +243,22 @@ fn giving_up_on_a_member_is_an_escalation() {
 }
 
 #[test]
-fn a_crash_of_a_late_child_does_not_make_the_pass_forget_the_others() {
-    // S-13: `x` is up although the pass has not come to it, and crashes.
+fn a_crash_of_a_late_child_does_not_make_a_pass_forget_those_before_it() {
+    // S-13: the pass waits for `a` and then has to start `b`, while `c` runs and crashes.
     let p = policy(Permanent);
-    let slow = patient(Permanent, 50);
-    let children = [("a", slow.clone()), ("b", slow), ("c", p.clone()), ("x", p)];
-    let mut rig = Rig::running(flags(RestForOne, 9), &children);
-    rig.crash("b").gone("x").gone("c");
-    rig.fire().crash("b");
-    rig.ask(Request::Restart("b".into()));
-    assert_eq!(rig.did(), "+b", "the operator ends the delay; siblings that run are left alone");
-    rig.crash("a").gone("b").fire().ready("a").ready("b").ready("c").ready("x");
-    assert_eq!(rig.states(), "rrrr");
+    let mut rig = Rig::running(flags(RestForOne, 9), &three(&p));
+    rig.ask(Request::TerminateChild("b".into()));
+    rig.gone("b");
+    rig.machine.set_policy(&"a".into(), patient(Permanent, 50).into()).unwrap();
+    rig.ask(Request::Restart("a".into()));
+    rig.gone("a").crash("a");
+    assert_eq!(rig.states(), "b-r");
+    rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.did(), "+a", "the operator ends the delay; siblings that run are left alone");
+    assert_eq!(rig.crash("c").did(), "", "`a` is still awaited");
+    assert_eq!(rig.ready("a").did(), "+b");
+    assert_eq!(rig.ready("b").did(), "+c");
+    assert_eq!((rig.ready("c").states(), rig.incarnation("a")), ("rrr".into(), 3));
 }
 
 #[test]

@@ -183,6 +183,10 @@ fn a_stop_by_hand_is_no_end_but_is_gone() {
     rig.ask(Request::TerminateChild("s".into()));
     rig.end("t", clean());
     assert!(rig.machine.is_stopping(), "also while it is still being stopped");
+    let mut rig = Rig::running(auto(AutoShutdown::AllSignificant), &children);
+    rig.ask(Request::RemoveChild("s".into()));
+    rig.end("t", clean());
+    assert!(rig.machine.is_stopping());
     let mut rig = Rig::running(auto(AutoShutdown::AllSignificant), &children[..2]);
     rig.ask(Request::TerminateChild("s".into()));
     assert_eq!((rig.gone("s").did(), rig.states()), (String::new(), "r-".into()));

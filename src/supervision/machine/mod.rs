@@ -207,7 +207,6 @@ impl Machine {
         child.incarnation = child.incarnation.next();
         child.cause = cause;
         child.after = After::Stay;
-        child.skip_pass = false;
         child.tracker.started(now);
         if child.held {
             child.held = false;

@@ -109,7 +109,7 @@ impl Machine {
             // A child that was added while the old pass was starting others, and fails first, must not make anybody
             // forget those: they are started by this pass, and still after the one that was being awaited.
             start_from = from.min(old.unfinished());
-            awaited = old.awaited.filter(|rank| *rank < from);
+            awaited = old.awaited;
         }
         let range: Vec<Rank> = self.children.range(from..).map(|(rank, _)| rank).collect();
         for member in range {
