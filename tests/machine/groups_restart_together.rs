@@ -153,11 +153,10 @@ fn exits_that_the_group_consumes_leave_the_trackers_alone() {
 #[test]
 fn a_consumed_exit_does_not_take_away_what_the_time_before_it_has_proved() {
     // S-12, R-3: `b` was well for long enough before the group took it down.
-    let p = policy(Permanent);
-    let mut rig = Rig::running(flags(OneForAll, 9), &[("a", p.clone()), ("b", p)]);
-    rig.crash("b").gone("a").ready("a").ready("b");
-    rig.wait(10_000).crash("a").crash("b");
-    rig.ready("a").ready("b").crash("b");
+    let mut rig = Rig::running(flags(OneForAll, 9), &three(&policy(Permanent)));
+    rig.crash("b").gone("c").gone("a").ready("a").ready("b").ready("c");
+    rig.wait(10_000).crash("a").crash("b").gone("c");
+    rig.ready("a").ready("b").ready("c").crash("b");
     assert_eq!(rig.machine.child(&"b".into()).unwrap().tracker.failures(), 1);
 }
 

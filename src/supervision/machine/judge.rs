@@ -101,6 +101,8 @@ impl Machine {
         let grouped = self.flags.strategy != Strategy::OneForOne;
         let Some(child) = self.children.get_mut(rank) else { return };
         let policy = child.policy.clone();
+        // S-14 is about starts that are awaited. That of a background child is a crash like any other (S-7): its group
+        // has gone on without it, and is taken down with it.
         let failed_start = child.state == State::Starting && policy.start == StartMode::Required;
         let verdict = verdict(&exit, policy.restart.restart);
         match child.tracker.exited(now, verdict, &policy.restart) {

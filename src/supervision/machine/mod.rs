@@ -11,6 +11,8 @@
 //! | `pass` | the supervisor's own start and group restarts (S-7, S-11 to S-16) |
 //! | `operator` | requests (S-22, R-8) |
 //! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
+//!
+//! `table` holds the children, `child` is one of them, `io` what goes in and comes out.
 
 mod child;
 mod io;
