@@ -261,6 +261,21 @@ fn a_crash_of_a_late_child_does_not_make_a_pass_forget_those_before_it() {
 }
 
 #[test]
+fn members_come_up_one_after_the_other_also_behind_one_that_an_operator_restarts() {
+    // S-11, R-8: `a` fails to start while the pass waits for `b`.
+    let mut rig = Rig::running(flags(OneForAll, 9), &three(&patient(Permanent, 50)));
+    rig.crash("c").gone("b").gone("a");
+    rig.fire().ready("a");
+    rig.ask(Request::Restart("a".into()));
+    rig.gone("a").crash("a");
+    assert_eq!(rig.states(), "bsb");
+    rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.did(), "+a", "it need not wait for a later one");
+    assert_eq!(rig.ready("a").did(), "", "`c` waits for `b`");
+    assert_eq!(rig.ready("b").did(), "+c");
+}
+
+#[test]
 fn background_members_are_started_in_order_too() {
     // S-7, S-11
     let mut rig = Rig::running(flags(OneForAll, 3), &three(&background(policy(Permanent))));

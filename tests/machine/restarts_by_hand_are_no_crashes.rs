@@ -146,6 +146,18 @@ fn the_last_word_counts_also_while_the_group_is_being_stopped() {
 }
 
 #[test]
+fn a_child_that_has_been_ready_is_no_longer_provisional() {
+    // S-22: what `start_child` promised its caller is over.
+    let p = patient(Permanent, 10);
+    let mut rig = Rig::running(flags(OneForAll, 9), &[("a", p.clone())]);
+    rig.start_child("x", &p);
+    rig.ready("x").crash("a");
+    rig.ask(Request::Restart("x".into()));
+    rig.gone("x").ready("a").crash("x");
+    assert_eq!(rig.states(), "rb");
+}
+
+#[test]
 fn a_member_that_gave_up_is_revived_in_its_turn() {
     //
     let limit = Limit::TotalRestarts { max: 1 };

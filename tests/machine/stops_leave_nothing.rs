@@ -228,6 +228,12 @@ fn what_a_group_is_about_to_bring_back_is_not_gone_and_what_it_is_not_is() {
     rig.end("a", clean()).crash("c");
     rig.end("b", clean());
     assert!(rig.machine.is_stopping(), "`a` does not come back with `c`");
+    let children = [("a", significant()), ("b", policy(Permanent)), ("c", significant())];
+    let flags = Flags { strategy: RestForOne, ..auto(AutoShutdown::AllSignificant) };
+    let mut rig = Rig::running(flags, &children);
+    rig.ask(Request::TerminateChild("c".into()));
+    rig.crash("b").end("a", clean());
+    assert!(!rig.machine.is_stopping(), "`c` had been stopped by hand, and comes back with `b`");
 }
 
 #[test]

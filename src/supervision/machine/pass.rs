@@ -109,7 +109,7 @@ impl Machine {
             // A child that was added while the old pass was starting others, and fails first, must not make anybody
             // forget those: they are started by this pass, and still after the one that was being awaited.
             start_from = from.min(old.unfinished());
-            awaited = old.awaited;
+            awaited = old.awaited.filter(|rank| *rank < from);
         }
         let range: Vec<Rank> = self.children.range(from..).map(|(rank, _)| rank).collect();
         for member in range {
@@ -227,11 +227,14 @@ impl Machine {
             return false;
         };
         let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
+        // Members of a group are started one after the other, also behind one that an operator is just restarting.
+        let busy = self.flags.strategy != Strategy::OneForOne
+            && matches!(child.state, State::Starting | State::Stopping);
         // An operator still waits for this child's first verdict: its start keeps its meaning.
         let cause = if child.waiters.is_empty() { Cause::Supervisor } else { child.cause };
         if let Some(pass) = &mut self.pass {
             pass.stage = Stage::Start { cursor: rank.next() };
-            pass.awaited = (joins && required).then_some(rank);
+            pass.awaited = (required && (joins || busy)).then_some(rank);
         }
         if joins {
             self.start(now, rank, cause);
