@@ -18,10 +18,6 @@ impl Machine {
     pub(super) fn ended(&mut self, now: At, key: &Key, exit: Exit) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
-        // S-9: one end is told once.
-        if !child.state.is_alive() {
-            return;
-        }
         // Exits that are not judged leave the tracker's counters alone, but the time of being healthy ends with each.
         if matches!(self.phase, super::stop::Phase::Stopping { .. })
             || self.pass.as_ref().is_some_and(|p| p.consumes(rank))
@@ -59,6 +55,7 @@ impl Machine {
             }
             State::Starting => self.start_failed(now, rank, exit),
             State::Ready => self.decide(now, rank, exit),
+            // S-9: it is not alive, its end has been told.
             _ => {}
         }
     }
