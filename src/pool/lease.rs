@@ -239,8 +239,9 @@ impl Lease {
         Ok(self.peer_for(method)?.notify_value(method, params).await?)
     }
 
-    /// A call is answered before its lease is revoked if its worker dies: that answer knows the tail of stderr. A worker
-    /// that is asked to stop may still answer. In the other cases the holder learns the reason without waiting for it.
+    /// A call whose worker dies is answered by its channel, which knows the exit and the tail of stderr; a worker that is
+    /// asked to stop may still answer. In the other cases the holder learns the reason, and without waiting for the
+    /// process.
     async fn bound<T>(
         &self,
         method: &str,
@@ -254,7 +255,7 @@ impl Lease {
         };
         let result = tokio::select! {
             biased;
-            result = call => result.map_err(LeaseError::from),
+            result = call => result.map_err(|error| self.because(method, error)),
             why = cut => {
                 Err(LeaseError::Revoked { method: method.to_owned(), why, outcome: Outcome::Unknown })
             }
@@ -262,6 +263,18 @@ impl Lease {
         self.instance.calls.fetch_add(1, Ordering::Relaxed);
         self.instance.own_calls.fetch_add(1, Ordering::Relaxed);
         result
+    }
+
+    /// The process of an evicted worker ends on request: that is not why the call failed.
+    fn because(&self, method: &str, error: CallError) -> LeaseError {
+        let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
+        match self.instance.ended.get() {
+            Some(why @ (Revocation::Evicted | Revocation::PoolEnded)) if lost => {
+                let (method, why) = (method.to_owned(), why.clone());
+                LeaseError::Revoked { method, why, outcome: error.outcome() }
+            }
+            _ => error.into(),
+        }
     }
 }
 
