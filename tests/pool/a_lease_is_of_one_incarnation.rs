@@ -124,3 +124,26 @@ async fn a_worker_without_a_channel_is_leased_and_not_called() {
     drop(lease);
     setup.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_worker_actor_leaves_no_call_unanswered() {
+    // C-4
+    let setup = keyed(1, |spec| spec).await;
+    let lease = setup.pool.acquire("a").await.unwrap();
+    let worker = lease.worker();
+    let began = tokio::time::Instant::now();
+    let (by_lease, by_worker, ()) = tokio::join!(
+        lease.call_value("hang", &(), Timeout::Never),
+        worker.call_value("hang", &(), Timeout::After(60 * SEC)),
+        async {
+            settle().await;
+            worker.place().live().as_ref().unwrap().cell.kill();
+        }
+    );
+    let by_lease = by_lease.unwrap_err();
+    assert_eq!(by_lease.exit(), Some(&Exit::ActorKilled), "{by_lease}");
+    assert_eq!(by_worker.unwrap_err().exit(), Some(&Exit::ActorKilled));
+    assert!(began.elapsed() < SEC);
+    drop(lease);
+    setup.end().await;
+}
