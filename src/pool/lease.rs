@@ -18,7 +18,7 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, Path},
     rpc::{CallError, CallOptions, Method, Notification, Outcome, Peer},
-    supervision::Place,
+    supervision::{Live, Place},
     time::At,
     worker::WorkerRef,
 };
@@ -51,6 +51,7 @@ pub(super) struct Instance {
     pub(super) key: ChildId,
     pub(super) incarnation: Incarnation,
     pub(super) place: Place,
+    live: Arc<Live>,
     pub(super) ready_at: At,
     /// Calls made through leases, across the incarnations that the key has had since it got its slot.
     pub(super) calls: Arc<AtomicU64>,
@@ -74,7 +75,8 @@ impl Instance {
         let worker = WorkerRef::new(place.clone());
         // None: its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
-        let instance = Instance {
+        let live = place.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
+        Some(Instance {
             key: key.clone(),
             incarnation,
             ready_at,
@@ -84,14 +86,14 @@ impl Instance {
             peer,
             ended: OnceLock::new(),
             told: Notify::new(),
+            live,
             place,
-        };
-        instance.is_live().then_some(instance)
+        })
     }
 
     /// Whether calls still reach it. It is not from the moment at which its end is known to be near.
     pub(super) fn is_live(&self) -> bool {
-        self.place.live().as_ref().is_some_and(|live| live.incarnation == self.incarnation)
+        self.place.live().as_ref().is_some_and(|live| Arc::ptr_eq(live, &self.live))
     }
 
     /// Ends all leases; the first reason stays.
