@@ -107,3 +107,17 @@ async fn a_template_is_asked_for_each_key_and_its_mistakes_are_that_keys_alone()
     drop(lease);
     setup.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_under_the_key_is_no_worker_of_the_pool() {
+    // Somebody has added a child to the pool's supervisor by hand.
+    let setup = keyed(2, |spec| spec).await;
+    let supervisor = setup.root.supervisor_at("/pool").unwrap();
+    supervisor.start_child(worker(&setup.launcher, "worker").child("a")).await.unwrap();
+    let error = setup.pool.acquire("a").await.unwrap_err();
+    assert!(matches!(&error, AcquireError::Failed { .. }), "{error}");
+    assert_eq!(setup.pool.status().unwrap().used, 0);
+    supervisor.remove_child("a").await.unwrap();
+    drop(setup.pool.acquire("a").await.unwrap());
+    setup.end().await;
+}
