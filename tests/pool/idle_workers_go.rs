@@ -123,6 +123,20 @@ async fn a_drained_pool_has_no_worker_left_and_takes_no_work() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_ordered_in_one_breath_is_done_in_that_order() {
+    // The start and the stop of one worker, before the pool's actor has seen either.
+    let setup = keyed(3, |spec| spec).await;
+    let caller = setup.pool.acquire("a");
+    let drained = setup.pool.drain();
+    let (refused, drained) = tokio::join!(biased; caller, drained);
+    assert!(matches!(refused, Err(procession::pool::AcquireError::Draining { .. })));
+    drained.unwrap();
+    settle().await;
+    assert_eq!((setup.alive(), setup.pool.status().unwrap().used), (0, 0));
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_of_broken_programs_is_not_started_in_a_tight_loop() {
     let setup =
         start(|l| PoolSpec::anonymous(1, 2, worker(l, "broken")).restart(RestartPolicy::temporary())).await;

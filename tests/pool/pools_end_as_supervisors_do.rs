@@ -56,6 +56,28 @@ async fn those_who_wait_are_told_when_the_pool_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pool_that_gives_up_still_says_what_is_left_of_it() {
+    // S-18
+    let setup = start(|l| {
+        let l = l.clone();
+        let template = procession::pool::WorkerTemplate::each(move |key| worker(&l, key.as_str()));
+        PoolSpec::keyed(3, template).intensity(0, SEC)
+    })
+    .await;
+    let stubborn = setup.pool.acquire("stubborn").await.unwrap();
+    let mortal = setup.pool.acquire("worker").await.unwrap();
+    setup.kill(&mortal);
+    assert_eq!(stubborn.revoked().await, Revocation::Stopping);
+    let status = setup.pool.status().unwrap();
+    assert_eq!((status.used, status.workers[0].status.key.as_str()), (1, "stubborn"));
+    let error = setup.pool.drain().await.unwrap_err();
+    assert_eq!(error.state, procession::vocabulary::State::Stopping);
+    drop((stubborn, mortal));
+    setup.pool.wait_ready(60 * SEC).await.unwrap();
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_exit_of_the_pool_reaches_the_root() {
     let l = launcher();
     let pool = PoolSpec::keyed(1, worker(&l, "broken")).intensity(0, SEC).child("pool");
@@ -116,6 +138,7 @@ async fn a_stopping_worker_may_still_answer() {
                     _ => open.push(answer),
                 }
             }
+            me.sleep(100 * MS).await;
             for answer in open {
                 me.write_line(&answer.to_string()).await.unwrap();
             }
