@@ -16,9 +16,15 @@ fn inner_service() {
     runtime.block_on(async {
         let stubborn = Command::new("sh").arg("-c").arg("trap '' TERM; while :; do sleep 1; done");
         let tree = Tree::builder().worker("stubborn", WorkerSpec::new(stubborn)).start().await.unwrap();
-        println!("\npid {}", tree.worker("/stubborn").unwrap().pid().unwrap());
-        let exit = tree.run_until_signal(Tree::DEFAULT_DEADLINE).await.unwrap();
-        println!("\nended: {exit}");
+        let pid = tree.worker("/stubborn").unwrap().pid().unwrap();
+        let mut run = std::pin::pin!(tree.run_until_signal(Tree::DEFAULT_DEADLINE));
+        // The first poll installs the handlers; the test sends no signal before it has read the pid.
+        tokio::select! {
+            biased;
+            _ = &mut run => panic!("nobody has said so"),
+            () = std::future::ready(()) => println!("\npid {pid}"),
+        }
+        println!("\nended: {}", run.await.unwrap());
     });
 }
 
