@@ -112,7 +112,7 @@ async fn story() -> Anyhow<()> {
         everybody.extend(pids(&tree));
     }
     kill(&tree, "/agents/green")?;
-    let exit = tree.wait().await;
+    let exit = tokio::time::timeout(PATIENCE, tree.wait()).await?;
     tell(&mut events);
     println!("the causal chain:");
     for (depth, cause) in exit.chain().enumerate() {
@@ -240,12 +240,15 @@ fn kill(tree: &Tree, path: &str) -> Anyhow<()> {
     Ok(kill_process(Pid::from_raw(pid.try_into()?).ok_or("no pid")?, Signal::KILL)?)
 }
 
-/// Kills a process, and waits until what is at `back` is ready again.
+/// Kills a process, and waits until the next incarnation of what is at `back` is ready.
 async fn kill_and_wait(tree: &Tree, path: &str, back: &str) -> Anyhow<()> {
+    let now = tree.find(back)?.incarnation();
     let mut events = tree.events();
     kill(tree, path)?;
-    let ready =
-        |e: &Event| e.path.as_str() == back && matches!(e.kind, EventKind::State { to: State::Ready, .. });
+    let ready = |e: &Event| {
+        let is_ready = matches!(e.kind, EventKind::State { to: State::Ready, .. });
+        e.path.as_str() == back && e.incarnation > now && is_ready
+    };
     tokio::time::timeout(PATIENCE, events.wait_for(ready)).await??;
     Ok(())
 }

@@ -5,7 +5,6 @@
 use std::{
     path::PathBuf,
     process::{Command, Output},
-    time::{Duration, Instant},
 };
 
 /// `cargo test` builds the examples beside the tests; a single test target that is asked for does not.
@@ -39,10 +38,8 @@ fn assert_tells(text: &str, expected: &[&str]) {
 #[test]
 fn cascading_restarts_tells_its_story_and_leaves_nothing() {
     // S-11, S-17, T-3, L-7, G-3
-    let begin = Instant::now();
     let (output, text) = run("cascading_restarts", &[]);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(begin.elapsed() < Duration::from_secs(15));
     assert_tells(
         &text,
         &[

@@ -644,7 +644,7 @@ impl Engine {
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
-                self.place.retract(self.place.incarnation());
+                self.place.close(self.place.incarnation());
                 self.own_state(State::Stopping);
             }
             let incarnation = self.place.incarnation();
