@@ -9,13 +9,13 @@
 mod support;
 
 mod child_adm;
-//dynamic
-//intensity
-//misc
+mod dynamic;
+mod intensity;
+mod misc;
 mod one_for_all;
 mod one_for_one;
 mod rest_for_one;
-//significant
+mod significant;
 mod starting;
 mod stopping;
 mod termination;
