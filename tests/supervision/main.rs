@@ -12,5 +12,6 @@ mod exits_are_judged_once_on_many_threads;
 mod operators_are_answered;
 mod starts_are_ordered_and_awaited;
 mod stops_are_ordered_and_awaited;
+mod the_engine_does_what_its_machine_says;
 mod the_same_seed_gives_the_same_log;
 mod typed_messages_survive_restarts;
