@@ -164,7 +164,7 @@ async fn child_adm_while_a_child_starts() {
                 "terminate" => play.sup.terminate_child("slow").await.unwrap(),
                 _ => play.sup.remove_child("slow").await.unwrap(),
             }
-            assert_eq!(begin.elapsed(), 0 * MS, "nobody waited");
+            assert_eq!(begin.elapsed(), NO_TIME, "nobody waited");
             assert_eq!(pending.await.unwrap(), Err(RequestError::Stopped("slow".into())));
             if stop == "terminate" {
                 assert_eq!(play.which().await, "a:ready#1 slow:stopped#1");
@@ -195,7 +195,7 @@ async fn child_adm_while_a_child_stops() {
     assert_eq!(play.sup.delete_child("slow").await, Err(RequestError::Running("slow".into())));
     assert_eq!(play.sup.restart_child("slow").await, Err(RequestError::Running("slow".into())));
     assert_eq!(play.sup.restart("a").await.unwrap(), Incarnation(2), "the others are not affected");
-    assert_eq!(begin.elapsed(), 0 * MS);
+    assert_eq!(begin.elapsed(), NO_TIME);
     // Both get the same outcome, when it is down and not before.
     assert!(!one.is_finished());
     assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(()), Ok(())));
@@ -247,7 +247,7 @@ async fn sup_flags() {
     let few = |cast: &Cast| cast.all(SupervisorSpec::dynamic().max_children(1), &["a", "b"]);
     let cast = Cast::new();
     let specs = [
-        (SupervisorSpec::one_for_one().intensity(1, 0 * MS), "intensity.period"),
+        (SupervisorSpec::one_for_one().intensity(1, NO_TIME), "intensity.period"),
         (group, "strategy"),
         (few(&cast), "max_children"),
     ];

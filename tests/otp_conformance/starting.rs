@@ -121,7 +121,7 @@ async fn sup_start_error_return() {
     let cast = Cast::new();
     let record = cast.record.clone();
     let spec =
-        SupervisorSpec::one_for_one().child(cast.plain("a")).child(cast.plain("b").start_timeout(0 * MS));
+        SupervisorSpec::one_for_one().child(cast.plain("a")).child(cast.plain("b").start_timeout(NO_TIME));
     let Err(StartError::Invalid(errors)) = cast.try_start(spec).await else { panic!() };
     assert_eq!(fields(&errors), ["children[b].start_timeout"]);
     assert_eq!(record.take(), "");
@@ -233,12 +233,12 @@ async fn sup_start_map() {
 async fn sup_start_map_faulty_specs() {
     // OTP: a faulty child specification is an error that names what is wrong with it, at the supervisor's start and by
     // `start_child`. Ours also names it in supervisors that are children.
-    let faulty = || SupervisorSpec::one_for_one().intensity(1, 0 * MS);
+    let faulty = || SupervisorSpec::one_for_one().intensity(1, NO_TIME);
     let loops = RestartPolicy::actor().with_crash_loop(CrashLoop::new(2, SEC, Then::cool_off(SEC)));
     let cast = Cast::new();
     let specs: Vec<(ChildSpec, &str)> = vec![
         (cast.plain(""), "children[].id"),
-        (cast.plain("a").start_timeout(0 * MS), "children[a].start_timeout"),
+        (cast.plain("a").start_timeout(NO_TIME), "children[a].start_timeout"),
         (cast.plain("a").significant(), "children[a].significant"),
         (cast.plain("a").restart(transient().with_jitter(-1.0)), "children[a].restart"),
         (cast.plain("a").restart(loops), "children[a].restart"),

@@ -66,7 +66,7 @@ async fn sup_stop_timeout_zero() {
     let play = cast
         .start(
             SupervisorSpec::one_for_one()
-                .child(cast.scripted("a", &slow).shutdown(Shutdown::Timeout(0 * MS))),
+                .child(cast.scripted("a", &slow).shutdown(Shutdown::Timeout(NO_TIME))),
         )
         .await;
     let begin = Instant::now();
@@ -251,7 +251,7 @@ async fn scale_start_stop_many_children() {
     // OTP: starting and stopping many children takes time in proportion to their number, in both kinds of supervisors.
     for spec in [SupervisorSpec::one_for_one(), SupervisorSpec::dynamic()] {
         let mut took = Vec::new();
-        for n in [500, 2000] {
+        for n in [150, 2400] {
             let cast = Cast::new();
             let children: Vec<_> = (0..n).map(|i| cast.plain(&format!("c{i}"))).collect();
             let begin = std::time::Instant::now();
@@ -267,7 +267,7 @@ async fn scale_start_stop_many_children() {
             play.over().await;
             took.push(begin.elapsed());
         }
-        // Four times as many; sixteen times as long would be quadratic.
-        assert!(took[1] < 12 * took[0] + 200 * MS, "{took:?}");
+        // Sixteen times as many; 256 times as long would be quadratic.
+        assert!(took[1] < 100 * took[0] + SEC, "{took:?}");
     }
 }

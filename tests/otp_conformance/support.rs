@@ -19,6 +19,7 @@ use procession::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const NO_TIME: Duration = Duration::ZERO;
 pub(crate) const SEC: Duration = Duration::from_secs(1);
 /// "Never" for the purposes of a test.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -52,7 +53,6 @@ pub(crate) enum Birth {
     Ignored,
     Exits(Exit),
     Hangs,
-    Slow(Duration),
 }
 
 /// How a puppet behaves. Clones share the births that are still to come.
@@ -174,7 +174,6 @@ impl Actor for Puppet {
             Birth::Ignored => return Err(Box::new(Exit::Ignored)),
             Birth::Exits(exit) => return Err(Box::new(exit)),
             Birth::Hangs => std::future::pending().await,
-            Birth::Slow(time) => tokio::time::sleep(time).await,
         }
         self.record.push(format!("+{}", self.name));
         Ok(Strings { name: self.name.clone(), record: self.record.clone() })

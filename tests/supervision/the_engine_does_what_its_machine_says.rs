@@ -180,7 +180,7 @@ impl Story {
             dynamic,
             intensity: Intensity::new(restarts, ms(1000 + dice.below(4000))),
             auto_shutdown: dice.pick(&auto),
-            max_children: dice.one_in(4).then(|| 5),
+            max_children: dice.one_in(4).then_some(5),
         };
         let count = 1 + dice.below(4) as usize;
         let children: Vec<_> =
@@ -222,7 +222,7 @@ fn policy(dice: &mut Dice, flags: &Flags) -> ChildPolicy {
         .with_restart(kind)
         .with_healthy_after(ms(800))
         .with_backoff(dice.pick(&backoffs))
-        .with_max_total_restarts(dice.one_in(8).then(|| 3));
+        .with_max_total_restarts(dice.one_in(8).then_some(3));
     if dice.one_in(6) {
         restart.budget = Budget::Own(crash_loop);
     } else if dice.one_in(6) {
