@@ -35,6 +35,9 @@ pub struct Node {
     pub since: At,
     /// Its last incarnation.
     pub incarnation: Incarnation,
+    /// Whether an operator has stopped it and that still stands.
+    #[serde(default)]
+    pub held: bool,
     /// Failures in a row.
     pub consecutive_failures: u32,
     /// Failures in its life.

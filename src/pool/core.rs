@@ -8,10 +8,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -59,8 +56,8 @@ pub(super) struct Inner {
     next_ticket: u64,
     waiters: BTreeMap<Ticket, Waiter>,
     leases: HashMap<LeaseId, Arc<Instance>>,
-    /// The last incarnation of each key that became ready.
-    pub(super) instances: HashMap<ChildId, Arc<Instance>>,
+    /// By slot, the last incarnation of its key that became ready. A warm lease finds it without another hash.
+    instances: Vec<Option<Arc<Instance>>>,
     /// How the last incarnation of a key ended.
     pub(super) exits: HashMap<ChildId, Exit>,
     /// Children that are down but still in the engine's table; a restart may follow.
@@ -135,7 +132,7 @@ impl PoolCore {
                 next_ticket: 0,
                 waiters: BTreeMap::new(),
                 leases: HashMap::new(),
-                instances: HashMap::new(),
+                instances: Vec::new(),
                 exits: HashMap::new(),
                 downs: Vec::new(),
                 added: None,
@@ -196,7 +193,7 @@ impl PoolCore {
                 Action::Grant { ticket, granted } => {
                     let to = inner.waiters.remove(&ticket).map(|waiter| waiter.answer);
                     // The ledger grants what was reported as ready, and that has an instance.
-                    if let Some(instance) = inner.instances.get(&granted.key).cloned() {
+                    if let Some(instance) = inner.instance(&granted).cloned() {
                         answers.push((to, Ok(self.lease(inner, granted, instance))));
                     }
                 }
@@ -263,7 +260,7 @@ impl PoolCore {
             return None;
         }
         while let Some(granted) = inner.ledger.lease_now(now, key) {
-            let instance = inner.instances.get(&granted.key)?.clone();
+            let instance = inner.instance(&granted)?.clone();
             if instance.is_live() {
                 return Some(self.lease(inner, granted, instance));
             }
@@ -343,7 +340,7 @@ impl PoolCore {
     pub(super) fn status(&self) -> (PoolStatus, HashMap<ChildId, u64>) {
         let inner = self.lock();
         let calls = |i: &Arc<Instance>| (i.key.clone(), i.calls.load(Ordering::Relaxed));
-        (inner.ledger.status(), inner.instances.values().map(calls).collect())
+        (inner.ledger.status(), inner.instances.iter().flatten().map(calls).collect())
     }
 
     pub(super) fn unavailable(&self) -> Unavailable {
@@ -403,8 +400,31 @@ impl Inner {
         }
     }
 
-    /// The counter of the calls made on a key's worker.
-    pub(super) fn calls_of(&self, key: &ChildId) -> Arc<AtomicU64> {
-        self.instances.get(key).map(|instance| instance.calls.clone()).unwrap_or_default()
+    fn instance(&self, granted: &Granted) -> Option<&Arc<Instance>> {
+        self.instances.get(granted.lease.slot())?.as_ref()
+    }
+
+    /// The last incarnation of a key that became ready.
+    pub(super) fn instance_of(&self, key: &ChildId) -> Option<&Arc<Instance>> {
+        self.instances.get(self.ledger.slot_of(key)?)?.as_ref().filter(|instance| instance.key == *key)
+    }
+
+    /// An incarnation is ready.
+    pub(super) fn seat(&mut self, instance: Arc<Instance>) {
+        // A key without a slot is a stranger's: the ledger grants nothing of it.
+        let Some(slot) = self.ledger.slot_of(&instance.key) else { return };
+        if self.instances.len() <= slot {
+            self.instances.resize(slot + 1, None);
+        }
+        self.instances[slot] = Some(instance);
+    }
+
+    /// A key has no worker any more.
+    pub(super) fn unseat(&mut self, key: &ChildId) {
+        if self.instance_of(key).is_some()
+            && let Some(slot) = self.ledger.slot_of(key)
+        {
+            self.instances[slot] = None;
+        }
     }
 }

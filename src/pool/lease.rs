@@ -18,7 +18,7 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, Path},
     rpc::{CallError, CallOptions, Method, Notification, Outcome, Peer},
-    supervision::Place,
+    supervision::{Live, Place},
     time::At,
     worker::WorkerRef,
 };
@@ -51,6 +51,7 @@ pub(super) struct Instance {
     pub(super) key: ChildId,
     pub(super) incarnation: Incarnation,
     pub(super) place: Place,
+    live: Arc<Live>,
     pub(super) ready_at: At,
     /// Calls made through leases, across the incarnations that the key has had since it got its slot.
     pub(super) calls: Arc<AtomicU64>,
@@ -74,7 +75,8 @@ impl Instance {
         let worker = WorkerRef::new(place.clone());
         // None: its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
-        let instance = Instance {
+        let live = place.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
+        Some(Instance {
             key: key.clone(),
             incarnation,
             ready_at,
@@ -84,14 +86,14 @@ impl Instance {
             peer,
             ended: OnceLock::new(),
             told: Notify::new(),
+            live,
             place,
-        };
-        instance.is_live().then_some(instance)
+        })
     }
 
     /// Whether calls still reach it. It is not from the moment at which its end is known to be near.
     pub(super) fn is_live(&self) -> bool {
-        self.place.live().as_ref().is_some_and(|live| live.incarnation == self.incarnation)
+        self.place.live().as_ref().is_some_and(|live| Arc::ptr_eq(live, &self.live))
     }
 
     /// Ends all leases; the first reason stays.
@@ -239,8 +241,9 @@ impl Lease {
         Ok(self.peer_for(method)?.notify_value(method, params).await?)
     }
 
-    /// A call is answered before its lease is revoked if its worker dies: that answer knows the tail of stderr. A worker
-    /// that is asked to stop may still answer. In the other cases the holder learns the reason without waiting for it.
+    /// A call whose worker dies is answered by its channel, which knows the exit and the tail of stderr; a worker that is
+    /// asked to stop may still answer. In the other cases the holder learns the reason, and without waiting for the
+    /// process.
     async fn bound<T>(
         &self,
         method: &str,
@@ -254,7 +257,7 @@ impl Lease {
         };
         let result = tokio::select! {
             biased;
-            result = call => result.map_err(LeaseError::from),
+            result = call => result.map_err(|error| self.because(method, error)),
             why = cut => {
                 Err(LeaseError::Revoked { method: method.to_owned(), why, outcome: Outcome::Unknown })
             }
@@ -262,6 +265,18 @@ impl Lease {
         self.instance.calls.fetch_add(1, Ordering::Relaxed);
         self.instance.own_calls.fetch_add(1, Ordering::Relaxed);
         result
+    }
+
+    /// The process of an evicted worker ends on request: that is not why the call failed.
+    fn because(&self, method: &str, error: CallError) -> LeaseError {
+        let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
+        match self.instance.ended.get() {
+            Some(why @ (Revocation::Evicted | Revocation::PoolEnded)) if lost => {
+                let (method, why) = (method.to_owned(), why.clone());
+                LeaseError::Revoked { method, why, outcome: error.outcome() }
+            }
+            _ => error.into(),
+        }
     }
 }
 

@@ -193,6 +193,11 @@ impl Ledger {
         self.sessions.get(key).map(String::as_str)
     }
 
+    /// The slot of a key's worker; see [`LeaseId`].
+    pub(in crate::pool) fn slot_of(&self, key: &ChildId) -> Option<usize> {
+        self.by_key.get(key).map(|&ix| ix as usize)
+    }
+
     /// Whether the pool takes no more work.
     pub fn is_draining(&self) -> bool {
         self.drain != Drain::No

@@ -219,7 +219,10 @@ impl PoolState {
     }
 
     fn start(&mut self, key: ChildId) {
-        let started = self.child(&key).map(|child| self.engine.add(child));
+        let started = self.child(&key).map(|child| {
+            self.core.lock().added = None; // whoever came before
+            self.engine.add(child);
+        });
         let exit = match started {
             Ok(()) if self.core.was_added(&key) => return,
             Ok(()) => unstartable(format!("the supervisor has another child `{key}`")),

@@ -44,7 +44,7 @@ impl PoolCore {
     fn exited(&self, key: &Key, exit: &Exit) {
         let mut inner = self.lock();
         inner.exits.insert(key.child.clone(), exit.clone());
-        if let Some(instance) = inner.instances.get(&key.child)
+        if let Some(instance) = inner.instance_of(&key.child)
             && instance.incarnation == key.incarnation
         {
             instance.end(Revocation::Lost { exit: exit.clone() });
@@ -64,7 +64,7 @@ impl PoolCore {
         let instance = match state {
             State::Ready => {
                 let now = self.clock.now();
-                let calls = self.lock().calls_of(&child);
+                let calls = self.lock().instance_of(&child).map(|i| i.calls.clone()).unwrap_or_default();
                 let live = self
                     .place
                     .child(&child)
@@ -79,7 +79,7 @@ impl PoolCore {
         };
         self.turn(By::Actor, exit, |inner, now| {
             if let Some(instance) = instance {
-                inner.instances.insert(child.clone(), Arc::new(instance));
+                inner.seat(Arc::new(instance));
             }
             inner.feed(now, Input::Child { key: child, incarnation, state });
         });
@@ -94,7 +94,7 @@ impl PoolCore {
     fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: Down) {
         let exit = self.lock().exits.remove(&key);
         self.turn(By::Actor, exit, |inner, now| {
-            inner.instances.remove(&key);
+            inner.unseat(&key);
             inner.feed(now, Input::Child { key, incarnation, state: State::down(why) });
         });
     }

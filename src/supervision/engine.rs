@@ -486,11 +486,11 @@ impl Engine {
         let judged = match end {
             End::Exit(exit) => Some((key, exit)),
             // In `post_stop`, where no events come any more, everything is being stopped anyway.
-            End::Actor(_) if self.draining => Some((key, Exit::Requested)),
-            End::Actor(actor) => {
+            End::Actor(_, asked) if self.draining => Some((key, asked.unwrap_or(Exit::Requested))),
+            End::Actor(actor, asked) => {
                 let first = self.meeting.oldest().is_none();
                 let now = self.scope.clock.now();
-                let judged = self.meeting.end(now, actor, key);
+                let judged = self.meeting.end(now, actor, key, asked);
                 if judged.is_none() && first {
                     self.alarm_at(now.after(Meeting::OVERDUE));
                 }
@@ -507,9 +507,9 @@ impl Engine {
         let now = self.scope.clock.now();
         let patience = if self.draining { std::time::Duration::ZERO } else { Meeting::OVERDUE };
         let Some(since) = now.since_epoch().checked_sub(patience) else { return };
-        while let Some(key) = self.meeting.overdue(At::new(since)) {
-            let chain = vec!["the actor ended without telling its supervisor why".into()];
-            self.input(Input::Ended(key, Exit::ActorFailed { chain }));
+        while let Some((key, asked)) = self.meeting.overdue(At::new(since)) {
+            let chain = || vec!["the actor ended without telling its supervisor why".into()];
+            self.input(Input::Ended(key, asked.unwrap_or_else(|| Exit::ActorFailed { chain: chain() })));
         }
         if let Some(oldest) = self.meeting.oldest() {
             self.alarm_at(oldest.after(Meeting::OVERDUE));
@@ -663,6 +663,8 @@ impl Engine {
         let now = self.scope.clock.now();
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
+                // Whoever waits for this supervisor from now on waits for its next incarnation.
+                self.place.close(self.place.incarnation());
                 self.own_state(State::Stopping);
             }
             let incarnation = self.place.incarnation();

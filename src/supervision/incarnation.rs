@@ -40,8 +40,8 @@ pub(crate) enum Report {
 pub(crate) enum End {
     /// For this reason.
     Exit(Exit),
-    /// The cause is in the supervision event of this actor.
-    Actor(ActorId),
+    /// The cause is in the supervision event of this actor, unless it was asked to end: then it is the exit.
+    Actor(ActorId, Option<Exit>),
 }
 
 /// The engine's side of an incarnation; dropping it makes an end of the incarnation.
@@ -154,10 +154,7 @@ impl Life {
                     place: &place,
                     clock_now: || clock.now(),
                 };
-                match born.live(started, deadline, timeout, admission).await {
-                    Some(exit) => End::Exit(exit),
-                    None => End::Actor(actor),
-                }
+                End::Actor(actor, born.live(started, deadline, timeout, admission).await)
             }
         };
         place.retract(key.incarnation);

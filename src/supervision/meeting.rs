@@ -21,7 +21,7 @@ use crate::{exit::Exit, time::At};
 #[derive(Debug, Default)]
 pub(crate) struct Meeting {
     causes: HashMap<ActorId, (u64, Exit)>,
-    ends: HashMap<ActorId, (u64, Key)>,
+    ends: HashMap<ActorId, (u64, Key, Option<Exit>)>,
     /// Ends that wait, oldest first.
     waiting: BTreeMap<u64, (At, ActorId)>,
     next: u64,
@@ -37,9 +37,9 @@ impl Meeting {
 
     /// A cause has come. The end that waited for it.
     pub(crate) fn cause(&mut self, actor: ActorId, exit: Exit) -> Option<(Key, Exit)> {
-        if let Some((seq, key)) = self.ends.remove(&actor) {
+        if let Some((seq, key, asked)) = self.ends.remove(&actor) {
             self.waiting.remove(&seq);
-            return Some((key, exit));
+            return Some((key, judge(exit, asked)));
         }
         self.next += 1;
         self.causes.insert(actor, (self.next, exit));
@@ -50,29 +50,43 @@ impl Meeting {
         None
     }
 
-    /// An end has come. The cause that waited for it; if there is none the end waits.
-    pub(crate) fn end(&mut self, now: At, actor: ActorId, key: Key) -> Option<(Key, Exit)> {
+    /// An end has come, perhaps one that was asked for. The cause that waited for it; if there is none the end waits.
+    pub(crate) fn end(
+        &mut self,
+        now: At,
+        actor: ActorId,
+        key: Key,
+        asked: Option<Exit>,
+    ) -> Option<(Key, Exit)> {
         if let Some((_, exit)) = self.causes.remove(&actor) {
-            return Some((key, exit));
+            return Some((key, judge(exit, asked)));
         }
         self.next += 1;
-        self.ends.insert(actor, (self.next, key));
+        self.ends.insert(actor, (self.next, key, asked));
         self.waiting.insert(self.next, (now, actor));
         None
     }
 
     /// The next end that has waited since `since` or longer.
-    pub(crate) fn overdue(&mut self, since: At) -> Option<Key> {
+    pub(crate) fn overdue(&mut self, since: At) -> Option<(Key, Option<Exit>)> {
         let entry = self.waiting.first_entry()?;
         if entry.get().0 > since {
             return None;
         }
         let (_, actor) = entry.remove();
-        self.ends.remove(&actor).map(|(_, key)| key)
+        self.ends.remove(&actor).map(|(_, key, asked)| (key, asked))
     }
 
     /// Since when the oldest end waits.
     pub(crate) fn oldest(&self) -> Option<At> {
         self.waiting.first_key_value().map(|(_, (at, _))| *at)
+    }
+}
+
+/// An actor that was asked to end has done so, whatever it says; only that it has left a process behind counts.
+fn judge(cause: Exit, asked: Option<Exit>) -> Exit {
+    match asked {
+        Some(asked) if !matches!(cause, Exit::Unkillable { .. }) => asked,
+        _ => cause,
     }
 }

@@ -46,6 +46,8 @@ struct Inner {
     /// The last incarnation that was started here.
     incarnation: AtomicU64,
     held: AtomicBool,
+    /// The incarnation that is still reached but has begun to end by itself; 0 for none.
+    closing: AtomicU64,
     removed: AtomicBool,
     board: Mutex<Board>,
     changed: Notify,
@@ -132,6 +134,7 @@ impl Place {
             live: ArcSwapOption::empty(),
             incarnation: AtomicU64::new(incarnation),
             held: AtomicBool::new(false),
+            closing: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             board: Mutex::new(board),
             changed: Notify::new(),
@@ -199,7 +202,9 @@ impl Place {
             let changed = self.0.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if let Some(live) = &*self.live() {
+            if let Some(live) = &*self.live()
+                && live.incarnation.0 != self.0.closing.load(Ordering::Acquire)
+            {
                 return Ok(live.clone());
             }
             let vain = match self.state() {
@@ -349,6 +354,12 @@ impl Place {
         self.0.changed.notify_waiters();
     }
 
+    /// The live incarnation begins to end by itself: it still answers, but whoever waits for readiness from now on waits
+    /// for the next one.
+    pub(crate) fn close(&self, incarnation: Incarnation) {
+        self.0.closing.store(incarnation.0, Ordering::Release);
+    }
+
     /// From now on nothing reaches this incarnation.
     pub fn retract(&self, incarnation: Incarnation) {
         if self.live().as_ref().is_some_and(|live| live.incarnation == incarnation) {
@@ -415,6 +426,7 @@ impl Place {
                 state: board.state.clone(),
                 since: board.since,
                 incarnation: self.incarnation(),
+                held: self.held(),
                 consecutive_failures: board.consecutive_failures,
                 total_failures: board.total_failures,
                 total_restarts: board.total_restarts,

@@ -7,6 +7,8 @@ use ractor::{Actor, ActorCell};
 use super::{Tree, root_supervisor::RootSupervisor};
 use crate::{
     id::ChildId,
+    plugin::PluginHostSpec,
+    pool::PoolSpec,
     supervision::{
         AutoShutdown, ChildSpec, EventBus, Events, Root, Scope, SpecErrors, StartError, SupervisorSpec,
     },
@@ -97,6 +99,16 @@ impl TreeBuilder {
     /// Adds a process worker; required at start.
     pub fn worker(self, id: impl Into<ChildId>, worker: WorkerSpec) -> TreeBuilder {
         self.child(worker.child(id))
+    }
+
+    /// Adds a pool of processes.
+    pub fn pool(self, id: impl Into<ChildId>, pool: PoolSpec) -> TreeBuilder {
+        self.child(pool.child(id))
+    }
+
+    /// Adds a plugin host.
+    pub fn plugins(self, id: impl Into<ChildId>, host: PluginHostSpec) -> TreeBuilder {
+        self.child(host.child(id))
     }
 
     /// Adds a nested supervisor.

@@ -9,10 +9,12 @@ use super::TreeBuilder;
 use crate::{
     exit::Exit,
     id::Path,
+    plugin::Plugins,
+    pool::Pool,
     snapshot::Snapshot,
     supervision::{ChildRef, Events, EventsError, FindError, Place, Root, SupervisorRef},
     time::Clock,
-    vocabulary::State,
+    vocabulary::{Down, State},
     worker::WorkerRef,
 };
 
@@ -28,7 +30,7 @@ pub struct Tree {
 /// What a health probe wants to know (rule T-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// The root is up and no child waits for a restart, has given up, or is starting.
+    /// The root is up, and every child is ready, has ended as it may, or was stopped by an operator.
     pub healthy: bool,
     /// Places that are not ready although nobody has stopped them.
     pub troubles: Vec<Trouble>,
@@ -69,6 +71,30 @@ impl Tree {
         WorkerRef::new(self.find(path)?).check()
     }
 
+    /// The pool at a path, or directly below the root if it is a mere name.
+    ///
+    /// # Errors
+    /// As [`Tree::find`]. That something else is there shows at the first use, as an unavailable pool.
+    pub fn pool(&self, path: &str) -> Result<Pool, FindError> {
+        Ok(Pool::new(self.named(path)?))
+    }
+
+    /// The plugin host at a path, or directly below the root if it is a mere name.
+    ///
+    /// # Errors
+    /// As [`Tree::find`]; [`FindError::WrongKind`] if something else is there.
+    pub fn plugins(&self, path: &str) -> Result<Plugins, FindError> {
+        Plugins::new(self.named(path)?).check()
+    }
+
+    fn named(&self, path: &str) -> Result<Place, FindError> {
+        if path.starts_with('/') {
+            self.find(path)
+        } else {
+            self.find(Path::root().join(&path.into()).as_str())
+        }
+    }
+
     /// The actor at a path, as one that takes messages of type `M`.
     ///
     /// # Errors
@@ -106,9 +132,11 @@ impl Tree {
         let troubles: Vec<Trouble> = snapshot
             .root
             .walk()
-            .filter(|node| {
-                matches!(node.state, State::Starting | State::BackingOff { .. } | State::CoolingOff { .. })
-                    || matches!(&node.state, State::Down { why: crate::vocabulary::Down::GaveUp { .. } })
+            .filter(|node| match &node.state {
+                State::Ready => false,
+                State::Down { why: Down::Ended | Down::Ignored } => false,
+                State::Down { why: Down::GaveUp { .. } } => true,
+                _ => !node.held,
             })
             .map(|node| Trouble { path: node.path.clone(), state: node.state.clone() })
             .collect();

@@ -86,6 +86,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
+impl Drop for WorkerState {
+    fn drop(&mut self) {
+        self.driver.0.abort();
+        self.line.shared.killed();
+    }
+}
+
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for WorkerActor {
     type Msg = WorkerMessage;

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     exit::Exit,
     process::Tail,
-    rpc::Peer,
+    rpc::{Lost, Peer},
     snapshot::WorkerNode,
     supervision::{Attachment, Details},
     time::At,
@@ -68,6 +68,14 @@ impl Shared {
 
     pub(crate) fn gone(&self) {
         self.with(|s| *s = Figures::default());
+    }
+
+    /// The actor is gone, and its driver with it: there is nobody else to answer the calls that are under way. Without
+    /// effect after an orderly end.
+    pub(crate) fn killed(&self) {
+        if let Some(peer) = self.peer.get() {
+            peer.close(Lost { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
+        }
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {

@@ -24,7 +24,7 @@ const IDS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 fn config() -> Config {
     let mut config = Config { max_shrink_iters: 200_000, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 3000;
+        config.cases = 2500;
     }
     config
 }
@@ -34,7 +34,7 @@ proptest! {
 
     #[test]
     fn histories(history in history()) {
-        Both::new(&history).live(&history.steps);
+        Both::new(&history).live(history.starts_well, &history.steps);
     }
 }
 
@@ -53,10 +53,13 @@ impl Both {
         Both { model: Model::new(history.flags.clone(), new), rig }
     }
 
-    fn live(mut self, steps: &[Step]) {
+    fn live(mut self, starts_well: bool, steps: &[Step]) {
         self.rig.input(Input::Boot);
         self.model.step(self.rig.now, Model::boot);
         self.compare();
+        if starts_well {
+            self.settle();
+        }
         for step in steps {
             self.step(step);
         }

@@ -146,6 +146,8 @@ impl Policy {
 pub(crate) struct History {
     pub(crate) flags: Flags,
     pub(crate) children: Vec<Policy>,
+    /// All goes well until it has started.
+    pub(crate) starts_well: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -190,7 +192,7 @@ fn flags() -> impl Strategy<Value = Flags> {
         2 => Just(AutoShutdown::AllSignificant),
     ];
     let max_children = prop_oneof![4 => Just(None), 1 => (4_usize..7).prop_map(Some)];
-    let max_restarts = prop_oneof![1 => 0_u32..2, 4 => 2_u32..12];
+    let max_restarts = prop_oneof![1 => 0_u32..2, 4 => 2_u32..20];
     (strategy, max_restarts, 20_u64..200, auto_shutdown, max_children).prop_map(
         |((strategy, dynamic), max_restarts, period, auto_shutdown, max_children)| Flags {
             strategy,
@@ -235,9 +237,6 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 pub(crate) fn history() -> impl Strategy<Value = History> {
-    (flags(), vec(policy(), 0..5), vec(step(), 0..70)).prop_map(|(flags, children, steps)| History {
-        flags,
-        children,
-        steps,
-    })
+    (flags(), vec(policy(), 0..5), prop::bool::weighted(0.75), vec(step(), 0..70))
+        .prop_map(|(flags, children, starts_well, steps)| History { flags, children, starts_well, steps })
 }

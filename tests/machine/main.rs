@@ -14,6 +14,7 @@ mod children_come_back_by_their_policy;
 mod groups_restart_together;
 mod histories;
 mod operators_have_the_last_word;
+mod restarts_by_hand_are_no_crashes;
 mod starts_are_in_order;
 mod stops_leave_nothing;
 

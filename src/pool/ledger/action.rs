@@ -22,6 +22,13 @@ pub struct LeaseId {
     pub(super) place: u32,
 }
 
+impl LeaseId {
+    /// The number of the worker's slot: small, and no other worker's as long as it has it.
+    pub(in crate::pool) fn slot(&self) -> usize {
+        self.place as usize
+    }
+}
+
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "lease {}", self.number)

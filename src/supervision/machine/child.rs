@@ -53,8 +53,6 @@ pub(super) struct Child {
     pub(super) policy: Arc<ChildPolicy>,
     pub(super) state: State,
     pub(super) incarnation: Incarnation,
-    /// The incarnation has been started and has not been reported as gone.
-    pub(super) alive: bool,
     pub(super) tracker: Tracker,
     pub(super) cause: Cause,
     pub(super) after: After,
@@ -77,7 +75,6 @@ impl Child {
             policy: new.policy,
             state: State::down(if new.held { Down::Stopped } else { Down::NeverStarted }),
             incarnation: new.last_incarnation,
-            alive: false,
             tracker: Tracker::new(new.seed),
             cause: Cause::Supervisor,
             after: After::Stay,

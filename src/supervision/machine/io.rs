@@ -48,20 +48,22 @@ pub struct NewChild {
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Adds a child and starts it (OTP's `start_child`): a required one is awaited, and removed again if its start
-    /// fails; a background one is not awaited, and its policy rules from the first start on.
+    /// fails; a background one is not awaited, and its policy rules from the first start on. Where siblings restart
+    /// together and are just being started, it is started after them.
     StartChild(NewChild),
     /// Stops a child and keeps its declaration, unless it is temporary (OTP's `terminate_child`).
     TerminateChild(ChildId),
-    /// Starts a child that is down; if that fails it stays down (OTP's `restart_child`).
+    /// Starts a child that is down; if that fails it stays down (OTP's `restart_child`). In its turn, as `StartChild`.
     RestartChild(ChildId),
     /// Removes a child that is down (OTP's `delete_child`).
     DeleteChild(ChildId),
     /// Stops a child, in whatever state it is, and removes it. Not in OTP, where it takes two calls.
     RemoveChild(ChildId),
-    /// Restarts a child in whatever state it is (rule R-8).
+    /// Restarts a child in whatever state it is (rule R-8); joins a restart under way. A start in flight by
+    /// `StartChild`, or by the supervisor's own start, is made again and keeps its meaning.
     Restart(ChildId),
     /// Changes a child's policy and, if it is alive or waiting, stops it and starts it anew; a start that fails is not
-    /// retried.
+    /// retried, unless it is made by a group restart under way, whose rules it follows then.
     Reload(ChildId, Arc<ChildPolicy>),
 }
 
@@ -89,7 +91,7 @@ pub enum Input {
 pub enum Timer {
     /// The back-off or cool-off after the end of this incarnation.
     Child(Key),
-    /// The delay of a group restart.
+    /// The delay of a group restart. It alone ends that delay, however late it fires.
     Pass(u64),
 }
 
@@ -98,7 +100,7 @@ pub enum Timer {
 pub enum Action {
     /// Start this incarnation.
     Start(Key),
-    /// Stop this incarnation and report when it is gone. May come again with a harder mode.
+    /// Stop this incarnation and report when it is gone. May come again, to kill it.
     Stop(Key, Shutdown),
     /// Fire this timer at that time.
     Arm(Timer, At),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Answer, Key, Machine, Ord, ended};
+use super::{Action, Answer, Key, Machine, Rank, ended};
 use crate::{
     event::{Consequence, EventKind},
     exit::Exit,
@@ -16,90 +16,90 @@ use crate::{
 
 impl Machine {
     pub(super) fn ended(&mut self, now: At, key: &Key, exit: Exit) {
-        let Some(ord) = self.current(key) else { return };
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        let Some(rank) = self.current(key) else { return };
+        let Some(child) = self.children.get_mut(rank) else { return };
         // Exits that are not judged leave the tracker's counters alone, but the time of being healthy ends with each.
-        if !std::mem::replace(&mut child.alive, false) {
-            return;
-        }
         if matches!(self.phase, super::stop::Phase::Stopping { .. })
-            || self.pass.as_ref().is_some_and(|p| p.consumes(ord))
+            || self.pass.as_ref().is_some_and(|p| p.consumes(rank))
         {
             child.tracker.stopped(now);
         }
-        let Some(child) = self.children.get(&ord) else { return };
+        let Some(child) = self.children.get(rank) else { return };
         match child.state {
-            State::Stopping => self.stopped(now, ord, exit),
+            State::Stopping => self.stopped(now, rank, exit),
             State::Starting | State::Ready if self.is_stopping() => {
                 // The shutdown has not come to this child yet; it need not any more.
-                self.publish_exit(ord, exit, Consequence::Nothing);
-                self.settle(ord, ended());
+                self.publish_exit(rank, exit, Consequence::Nothing);
+                self.settle(rank, ended());
                 self.advance_stop();
             }
             State::Starting
                 if matches!(child.cause, Cause::Provisional | Cause::Once) && exit != Exit::Ignored =>
             {
-                self.start_failed(now, ord, exit);
+                self.start_failed(now, rank, exit);
             }
-            State::Starting | State::Ready if self.pass.as_ref().is_some_and(|p| p.consumes(ord)) => {
+            State::Starting | State::Ready if self.pass.as_ref().is_some_and(|p| p.consumes(rank)) => {
                 // S-13: it ended before the group restart came to stop it.
-                self.publish_exit(ord, exit, Consequence::Nothing);
-                self.group_stopped(ord);
+                self.publish_exit(rank, exit, Consequence::Nothing);
+                self.group_stopped(rank);
                 self.advance(now);
             }
             State::Starting if exit == Exit::Ignored => {
-                self.publish_exit(ord, exit, Consequence::Leave);
-                self.answer_verdict(ord, &Ok(Answer::Ignored));
-                self.settle(ord, State::down(Down::Ignored));
-                if self.children.get(&ord).is_some_and(|c| c.is_temporary()) {
-                    self.forget(ord);
+                self.publish_exit(rank, exit, Consequence::Leave);
+                self.answer_verdict(rank, &Ok(Answer::Ignored));
+                self.settle(rank, State::down(Down::Ignored));
+                if self.children.get(rank).is_some_and(|c| c.is_temporary()) {
+                    self.forget(rank);
                 }
                 self.advance(now);
             }
-            State::Starting => self.start_failed(now, ord, exit),
-            State::Ready => self.decide(now, ord, exit),
+            State::Starting => self.start_failed(now, rank, exit),
+            State::Ready => self.decide(now, rank, exit),
+            // S-9: it is not alive, its end has been told.
             _ => {}
         }
     }
 
     /// A start did not end in readiness.
-    fn start_failed(&mut self, now: At, ord: Ord, exit: Exit) {
-        let Some(child) = self.children.get(&ord) else { return };
+    fn start_failed(&mut self, now: At, rank: Rank, exit: Exit) {
+        let Some(child) = self.children.get(rank) else { return };
         let failed = RequestError::StartFailed { child: child.id.clone(), exit: exit.clone() };
         match child.cause {
             Cause::Provisional => {
-                self.publish_exit(ord, exit, Consequence::Leave);
-                self.set(ord, ended());
-                self.answer_verdict(ord, &Err(failed));
-                self.forget(ord);
+                self.publish_exit(rank, exit, Consequence::Leave);
+                self.set(rank, ended());
+                self.answer_verdict(rank, &Err(failed));
+                self.forget(rank);
                 self.advance(now);
             }
             Cause::Once => {
-                self.publish_exit(ord, exit, Consequence::Leave);
-                self.answer_verdict(ord, &Err(failed));
-                self.settle(ord, ended());
+                self.publish_exit(rank, exit, Consequence::Leave);
+                self.answer_verdict(rank, &Err(failed));
+                self.settle(rank, ended());
                 self.advance(now);
             }
             Cause::Supervisor if self.is_booting() && child.is_required_for_boot() => {
                 // S-7: no retry; what has started is stopped and the supervisor's start fails.
                 let child = child.id.clone();
-                self.answer_verdict(ord, &Err(failed));
-                self.publish_exit(ord, exit.clone(), Consequence::Leave);
-                self.settle(ord, ended());
+                self.answer_verdict(rank, &Err(failed));
+                self.publish_exit(rank, exit.clone(), Consequence::Leave);
+                self.settle(rank, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
             }
             Cause::Supervisor | Cause::Restart => {
-                self.answer_verdict(ord, &Err(failed));
-                self.decide(now, ord, exit);
+                self.answer_verdict(rank, &Err(failed));
+                self.decide(now, rank, exit);
             }
         }
     }
 
     /// An exit that nobody had asked for, of a child in its normal life.
-    fn decide(&mut self, now: At, ord: Ord, exit: Exit) {
+    fn decide(&mut self, now: At, rank: Rank, exit: Exit) {
         let grouped = self.flags.strategy != Strategy::OneForOne;
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        let Some(child) = self.children.get_mut(rank) else { return };
         let policy = child.policy.clone();
+        // S-14 is about starts that are awaited. That of a background child is a crash like any other (S-7): its group
+        // has gone on without it, and is taken down with it.
         let failed_start = child.state == State::Starting && policy.start == StartMode::Required;
         let verdict = verdict(&exit, policy.restart.restart);
         match child.tracker.exited(now, verdict, &policy.restart) {
@@ -109,18 +109,18 @@ impl Machine {
                     Exit::IntensityExceeded { limit, .. } => State::down(Down::GaveUp { why: limit.clone() }),
                     _ => ended(),
                 };
-                self.publish_exit(ord, exit, Consequence::Leave);
-                self.leave(now, ord, state);
+                self.publish_exit(rank, exit, Consequence::Leave);
+                self.leave(now, rank, state);
             }
-            Decision::Escalate { why } => self.give_up(ord, exit, why),
-            Decision::GiveUp { why } if grouped => self.give_up(ord, exit, why),
+            Decision::Escalate { why } => self.give_up(rank, exit, why),
+            Decision::GiveUp { why } if grouped => self.give_up(rank, exit, why),
             Decision::GiveUp { why } => {
-                self.publish_exit(ord, exit, Consequence::GiveUp { why: why.clone() });
-                self.leave(now, ord, State::down(Down::GaveUp { why }));
+                self.publish_exit(rank, exit, Consequence::GiveUp { why: why.clone() });
+                self.leave(now, rank, State::down(Down::GaveUp { why }));
             }
             Decision::CoolOff { delay } => {
-                self.publish_exit(ord, exit, Consequence::CoolOff { delay });
-                self.wait(now, ord, State::CoolingOff { until: now.after(delay) });
+                self.publish_exit(rank, exit, Consequence::CoolOff { delay });
+                self.wait(now, rank, State::CoolingOff { until: now.after(delay) });
             }
             Decision::Restart { delay, attempt } => {
                 let shared = policy.restart.budget == Budget::Shared;
@@ -128,26 +128,26 @@ impl Machine {
                     let intensity = self.flags.intensity;
                     let why =
                         Limit::Intensity { max_restarts: intensity.max_restarts, period: intensity.period };
-                    return self.give_up(ord, exit, why);
+                    return self.give_up(rank, exit, why);
                 }
-                self.publish_exit(ord, exit, Consequence::Restart { delay, attempt });
+                self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
                 if grouped {
-                    self.restart_group(now, ord, delay, attempt, failed_start);
+                    self.restart_group(now, rank, delay, attempt, failed_start);
                 } else if delay == Duration::ZERO {
-                    self.start(now, ord, Cause::Supervisor);
+                    self.start(now, rank, Cause::Supervisor);
                     self.advance(now);
                 } else {
-                    self.wait(now, ord, State::BackingOff { until: now.after(delay), attempt });
+                    self.wait(now, rank, State::BackingOff { until: now.after(delay), attempt });
                 }
             }
         }
     }
 
     /// One-for-one: the next start is due later.
-    fn wait(&mut self, now: At, ord: Ord, state: State) {
+    fn wait(&mut self, now: At, rank: Rank, state: State) {
         let (State::BackingOff { until, .. } | State::CoolingOff { until }) = state else { return };
-        self.set(ord, state);
-        if let Some(child) = self.children.get_mut(&ord) {
+        self.set(rank, state);
+        if let Some(child) = self.children.get_mut(rank) {
             child.armed = true;
             self.out.push(Action::Arm(child.timer(), until));
         }
@@ -155,12 +155,12 @@ impl Machine {
     }
 
     /// The child ended by itself and does not come back (S-5, S-24).
-    fn leave(&mut self, now: At, ord: Ord, state: State) {
-        let Some(child) = self.children.get(&ord) else { return };
+    fn leave(&mut self, now: At, rank: Rank, state: State) {
+        let Some(child) = self.children.get(rank) else { return };
         let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
-        self.settle(ord, state);
+        self.settle(rank, state);
         if temporary {
-            self.forget(ord);
+            self.forget(rank);
         }
         if !(significant && self.auto_shutdown(id)) {
             self.advance(now);
@@ -168,49 +168,49 @@ impl Machine {
     }
 
     /// S-17: this exit was one too many.
-    fn give_up(&mut self, ord: Ord, exit: Exit, why: Limit) {
-        let Some(child) = self.children.get(&ord) else { return };
+    fn give_up(&mut self, rank: Rank, exit: Exit, why: Limit) {
+        let Some(child) = self.children.get(rank) else { return };
         let id = child.id.clone();
-        self.publish_exit(ord, exit.clone(), Consequence::Escalate { why: why.clone() });
+        self.publish_exit(rank, exit.clone(), Consequence::Escalate { why: why.clone() });
         // It is not the child that is given up for good: whoever restarts this supervisor starts it again.
-        self.settle(ord, ended());
+        self.settle(rank, ended());
         self.begin_stop(Exit::IntensityExceeded { child: id, cause: Box::new(exit), limit: why });
     }
 
     /// A child that had been asked to stop has ended.
-    fn stopped(&mut self, now: At, ord: Ord, exit: Exit) {
+    fn stopped(&mut self, now: At, rank: Rank, exit: Exit) {
         let stopping = self.is_stopping();
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        let Some(child) = self.children.get_mut(rank) else { return };
         child.tracker.stopped(now);
         let (mut after, temporary) = (child.after, child.is_temporary());
         if stopping && after != After::Forget {
             after = After::Stay;
         }
         if let After::Start(cause) = after
-            && self.pass.as_ref().is_some_and(|p| p.consumes(ord))
+            && self.pass.as_ref().is_some_and(|p| p.consumes(rank))
         {
             // S-11: a group restart that stops its members has begun meanwhile; it starts this one in its turn.
             child.cause = cause;
             after = After::Group;
         }
-        self.publish_exit(ord, exit, Consequence::Nothing);
+        self.publish_exit(rank, exit, Consequence::Nothing);
         match after {
             After::Stay => {
                 let state = if stopping { ended() } else { State::down(Down::Stopped) };
-                self.settle(ord, state);
+                self.settle(rank, state);
                 if temporary && !stopping {
-                    self.forget(ord);
+                    self.forget(rank);
                 }
             }
-            After::Group => self.group_stopped(ord),
+            After::Group => self.group_stopped(rank),
             After::Start(cause) => {
-                self.set(ord, State::down(Down::Stopped));
-                self.answer_gone(ord);
-                self.start(now, ord, cause);
+                self.set(rank, State::down(Down::Stopped));
+                self.answer_gone(rank);
+                self.start(now, rank, cause);
             }
             After::Forget => {
-                self.settle(ord, State::down(Down::Stopped));
-                self.forget(ord);
+                self.settle(rank, State::down(Down::Stopped));
+                self.forget(rank);
             }
         }
         self.advance(now);
@@ -218,32 +218,32 @@ impl Machine {
 
     /// Down until the group restart starts it; temporary ones go for good (S-12). Whoever waits for a verdict still
     /// gets it.
-    fn group_stopped(&mut self, ord: Ord) {
-        if self.children.get(&ord).is_some_and(|child| child.is_temporary()) {
-            self.settle(ord, State::down(Down::Stopped));
-            return self.forget(ord);
+    fn group_stopped(&mut self, rank: Rank) {
+        if self.children.get(rank).is_some_and(|child| child.is_temporary()) {
+            self.settle(rank, State::down(Down::Stopped));
+            return self.forget(rank);
         }
-        self.set(ord, State::down(Down::Stopped));
-        self.answer_gone(ord);
+        self.set(rank, State::down(Down::Stopped));
+        self.answer_gone(rank);
     }
 
     /// Down, and everybody who waited for this child is answered.
-    pub(super) fn settle(&mut self, ord: Ord, state: State) {
-        self.set(ord, state);
+    pub(super) fn settle(&mut self, rank: Rank, state: State) {
+        self.set(rank, state);
         // What ends while a pass is starting others stays as it is, even if the pass has not come to its position yet:
         // it was running, so the pass owes it nothing.
-        let restarts = self.pass.as_ref().is_some_and(|pass| pass.restarts(ord));
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        let restarts = self.pass.as_ref().is_some_and(|pass| pass.restarts(rank));
+        let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass |= !restarts;
         child.cause = Cause::Supervisor;
         let stopped = RequestError::Stopped(child.id.clone());
         let verdict = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
-        self.answer_gone(ord);
-        self.answer_verdict(ord, &Err(verdict));
+        self.answer_gone(rank);
+        self.answer_verdict(rank, &Err(verdict));
     }
 
-    pub(super) fn publish_exit(&mut self, ord: Ord, exit: Exit, then: Consequence) {
-        if let Some(child) = self.children.get(&ord) {
+    pub(super) fn publish_exit(&mut self, rank: Rank, exit: Exit, then: Consequence) {
+        if let Some(child) = self.children.get(rank) {
             let key = child.key();
             self.out.push(Action::Publish(Some(key), EventKind::Exited { exit, then }));
         }

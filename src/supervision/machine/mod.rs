@@ -11,6 +11,8 @@
 //! | `pass` | the supervisor's own start and group restarts (S-7, S-11 to S-16) |
 //! | `operator` | requests (S-22, R-8) |
 //! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
+//!
+//! `table` holds the children, `child` is one of them, `io` what goes in and comes out.
 
 mod child;
 mod io;
@@ -18,18 +20,15 @@ mod judge;
 mod operator;
 mod pass;
 mod stop;
-#[cfg(test)]
-mod tests;
+mod table;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use child::{After, Cause, Child, Waiter};
 pub use io::{Action, Answer, Input, Key, NewChild, Request, RequestId, Timer};
 use pass::Pass;
 use stop::Phase;
+use table::{Rank, Table};
 
 use super::{
     errors::RequestError,
@@ -43,18 +42,12 @@ use crate::{
     vocabulary::{ChildKind, Down, State},
 };
 
-/// A child's position in start order. Never reused, so that a cursor stays valid while children come and go.
-type Ord = u64;
-
 /// A supervisor's mind.
 #[derive(Debug)]
 pub struct Machine {
     flags: Flags,
     window: Window,
-    /// In start order.
-    children: BTreeMap<Ord, Child>,
-    index: HashMap<ChildId, Ord>,
-    next_ord: Ord,
+    children: Table,
     phase: Phase,
     pass: Option<Pass>,
     next_pass: u64,
@@ -97,9 +90,7 @@ impl Machine {
         let mut machine = Machine {
             flags,
             window: Window::new(),
-            children: BTreeMap::new(),
-            index: HashMap::new(),
-            next_ord: 0,
+            children: Table::default(),
             phase: Phase::Idle,
             pass: None,
             next_pass: 0,
@@ -145,18 +136,18 @@ impl Machine {
 
     /// The children in start order.
     pub fn children(&self) -> impl Iterator<Item = ChildView<'_>> {
-        self.children.values().map(view)
+        self.children.iter().map(|(_, child)| view(child))
     }
 
     /// One child.
     pub fn child(&self, id: &ChildId) -> Option<ChildView<'_>> {
-        self.children.get(self.index.get(id)?).map(view)
+        self.children.get(self.find(id)?).map(view)
     }
 
     /// How many children there are.
     pub fn count(&self) -> Count {
         let mut count = Count { specs: self.children.len(), ..Count::default() };
-        for child in self.children.values() {
+        for (_, child) in self.children.iter() {
             count.active += usize::from(child.state.is_alive());
             match child.policy.kind {
                 ChildKind::Supervisor => count.supervisors += 1,
@@ -171,47 +162,39 @@ impl Machine {
     /// # Errors
     /// [`RequestError::NotFound`].
     pub fn set_policy(&mut self, id: &ChildId, policy: Arc<ChildPolicy>) -> Result<(), RequestError> {
-        let child = self.find(id).and_then(|ord| self.children.get_mut(&ord));
+        let child = self.find(id).and_then(|rank| self.children.get_mut(rank));
         child.map(|child| child.policy = policy).ok_or_else(|| RequestError::NotFound(id.clone()))
     }
 
     // ---- small steps that all parts share -----------------------------------------------------------------------
 
-    fn insert(&mut self, new: NewChild) -> Option<Ord> {
-        let std::collections::hash_map::Entry::Vacant(entry) = self.index.entry(new.id.clone()) else {
-            return None;
-        };
-        let ord = self.next_ord;
-        self.next_ord += 1;
-        entry.insert(ord);
-        let child = Child::new(new);
+    fn insert(&mut self, new: NewChild) -> Option<Rank> {
+        let (rank, child) = self.children.insert(new)?;
         self.out.push(Action::Publish(Some(child.key()), EventKind::Added));
-        self.children.insert(ord, child);
-        Some(ord)
+        Some(rank)
     }
 
     /// Takes a child out of the table. It must not be alive.
-    fn forget(&mut self, ord: Ord) {
-        if let Some(child) = self.children.remove(&ord) {
-            self.index.remove(&child.id);
+    fn forget(&mut self, rank: Rank) {
+        if let Some(child) = self.children.remove(rank) {
             self.out.push(Action::Publish(Some(child.key()), EventKind::Removed));
             self.out.push(Action::Forget(child.id));
         }
     }
 
-    fn find(&self, id: &ChildId) -> Option<Ord> {
-        self.index.get(id).copied()
+    fn find(&self, id: &ChildId) -> Option<Rank> {
+        self.children.find(id)
     }
 
     /// The child, if `key` names its current incarnation; what carries an old one is dropped (R-0 (1)).
-    fn current(&self, key: &Key) -> Option<Ord> {
-        let ord = self.find(&key.child)?;
-        (self.children.get(&ord)?.incarnation == key.incarnation).then_some(ord)
+    fn current(&self, key: &Key) -> Option<Rank> {
+        let rank = self.find(&key.child)?;
+        (self.children.get(rank)?.incarnation == key.incarnation).then_some(rank)
     }
 
     /// Changes a child's state and says so.
-    fn set(&mut self, ord: Ord, to: State) {
-        let Some(child) = self.children.get_mut(&ord) else { return };
+    fn set(&mut self, rank: Rank, to: State) {
+        let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != to {
             let from = std::mem::replace(&mut child.state, to.clone());
             let key = child.key();
@@ -220,42 +203,39 @@ impl Machine {
     }
 
     /// Starts the next incarnation of a child that is not alive.
-    fn start(&mut self, now: At, ord: Ord, cause: Cause) {
-        self.disarm(ord);
-        let Some(child) = self.children.get_mut(&ord) else { return };
-        debug_assert!(!child.alive, "two incarnations of {} at once", child.id);
-        child.alive = true;
+    fn start(&mut self, now: At, rank: Rank, cause: Cause) {
+        self.disarm(rank);
+        let Some(child) = self.children.get_mut(rank) else { return };
         child.incarnation = child.incarnation.next();
         child.cause = cause;
         child.after = After::Stay;
-        child.skip_pass = false;
         child.tracker.started(now);
         if child.held {
             child.held = false;
             let id = child.id.clone();
             self.out.push(Action::Hold(id, false));
         }
-        self.set(ord, State::Starting);
-        if let Some(child) = self.children.get(&ord) {
+        self.set(rank, State::Starting);
+        if let Some(child) = self.children.get(rank) {
             self.out.push(Action::Start(child.key()));
         }
     }
 
     /// Asks a live child to stop, or changes what follows if it is stopping already.
-    fn stop(&mut self, ord: Ord, after: After) {
-        let Some(child) = self.children.get_mut(&ord) else { return };
+    fn stop(&mut self, rank: Rank, after: After) {
+        let Some(child) = self.children.get_mut(rank) else { return };
         child.after = after;
         if matches!(child.state, State::Starting | State::Ready) {
             let mode = self.phase.harden(child.policy.shutdown);
             let key = child.key();
-            self.set(ord, State::Stopping);
+            self.set(rank, State::Stopping);
             self.out.push(Action::Stop(key, mode));
         }
     }
 
     /// Forgets the timer of a child that waits for its next start.
-    fn disarm(&mut self, ord: Ord) {
-        if let Some(child) = self.children.get_mut(&ord)
+    fn disarm(&mut self, rank: Rank) {
+        if let Some(child) = self.children.get_mut(rank)
             && std::mem::replace(&mut child.armed, false)
         {
             self.out.push(Action::Disarm(child.timer()));
@@ -263,8 +243,8 @@ impl Machine {
     }
 
     /// Answers those who wait for a child's verdict.
-    fn answer_verdict(&mut self, ord: Ord, answer: &Result<Answer, RequestError>) {
-        let Some(child) = self.children.get_mut(&ord) else { return };
+    fn answer_verdict(&mut self, rank: Rank, answer: &Result<Answer, RequestError>) {
+        let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
             Waiter::Verdict(id) | Waiter::Restart(id) => {
@@ -276,8 +256,8 @@ impl Machine {
     }
 
     /// Answers those who wait for a child to be down.
-    fn answer_gone(&mut self, ord: Ord) {
-        let Some(child) = self.children.get_mut(&ord) else { return };
+    fn answer_gone(&mut self, rank: Rank) {
+        let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
             Waiter::Gone(id) => {
@@ -289,27 +269,27 @@ impl Machine {
     }
 
     fn ready(&mut self, now: At, key: &Key) {
-        let Some(ord) = self.current(key) else { return };
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        let Some(rank) = self.current(key) else { return };
+        let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != State::Starting {
             return;
         }
         child.tracker.ready(now);
         child.proven = true;
         child.cause = Cause::Supervisor;
-        self.set(ord, State::Ready);
-        self.answer_verdict(ord, &Ok(Answer::Ready(key.incarnation)));
+        self.set(rank, State::Ready);
+        self.answer_verdict(rank, &Ok(Answer::Ready(key.incarnation)));
         self.advance(now);
     }
 
     fn fired(&mut self, now: At, timer: &Timer) {
         match timer {
             Timer::Child(key) => {
-                let Some(ord) = self.current(key) else { return };
-                if let Some(child) = self.children.get_mut(&ord)
+                let Some(rank) = self.current(key) else { return };
+                if let Some(child) = self.children.get_mut(rank)
                     && std::mem::replace(&mut child.armed, false)
                 {
-                    self.start(now, ord, Cause::Supervisor);
+                    self.start(now, rank, Cause::Supervisor);
                 }
             }
             Timer::Pass(serial) => self.pass_fired(now, *serial),

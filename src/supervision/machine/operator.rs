@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Action, Answer, Machine, NewChild, Ord, Request, RequestId, Waiter,
+    Action, Answer, Machine, NewChild, Rank, Request, RequestId, Waiter,
     child::{After, Cause},
     ended,
 };
@@ -26,12 +26,14 @@ impl Machine {
         } else {
             match request {
                 Request::StartChild(new) => self.start_child(now, id, new),
-                Request::TerminateChild(child) => self.with(child, |m, ord| m.terminate_child(now, id, ord)),
-                Request::RestartChild(child) => self.with(child, |m, ord| m.restart_child(now, id, ord)),
-                Request::DeleteChild(child) => self.with(child, |m, ord| m.delete_child(ord)),
-                Request::RemoveChild(child) => self.with(child, |m, ord| m.remove_child(now, id, ord)),
-                Request::Restart(child) => self.with(child, |m, ord| m.restart(now, id, ord)),
-                Request::Reload(child, policy) => self.with(child, |m, ord| m.reload(now, id, ord, policy)),
+                Request::TerminateChild(child) => {
+                    self.with(child, |m, rank| m.terminate_child(now, id, rank))
+                }
+                Request::RestartChild(child) => self.with(child, |m, rank| m.restart_child(now, id, rank)),
+                Request::DeleteChild(child) => self.with(child, |m, rank| m.delete_child(rank)),
+                Request::RemoveChild(child) => self.with(child, |m, rank| m.remove_child(now, id, rank)),
+                Request::Restart(child) => self.with(child, |m, rank| m.restart(now, id, rank)),
+                Request::Reload(child, policy) => self.with(child, |m, rank| m.reload(now, id, rank, policy)),
             }
         };
         if let Some(reply) = reply {
@@ -39,15 +41,15 @@ impl Machine {
         }
     }
 
-    fn with(&mut self, child: ChildId, f: impl FnOnce(&mut Self, Ord) -> Option<Reply>) -> Option<Reply> {
+    fn with(&mut self, child: ChildId, f: impl FnOnce(&mut Self, Rank) -> Option<Reply>) -> Option<Reply> {
         match self.find(&child) {
-            Some(ord) => f(self, ord),
+            Some(rank) => f(self, rank),
             None => Some(Err(RequestError::NotFound(child))),
         }
     }
 
     fn start_child(&mut self, now: At, id: RequestId, new: NewChild) -> Option<Reply> {
-        if let Some(child) = self.find(&new.id).and_then(|ord| self.children.get(&ord)) {
+        if let Some(child) = self.find(&new.id).and_then(|rank| self.children.get(rank)) {
             let present = child.state.is_down();
             return Some(Err(if present {
                 RequestError::AlreadyPresent(new.id)
@@ -60,119 +62,119 @@ impl Machine {
         {
             return Some(Err(RequestError::MaxChildren(max)));
         }
-        let ord = self.insert(new)?;
-        if self.children.get(&ord)?.policy.start == StartMode::Background {
+        let rank = self.insert(new)?;
+        if self.children.get(rank)?.policy.start == StartMode::Background {
             // Nobody waits for it, and a failed first start is a crash under its policy (S-7).
-            self.start_in_turn(now, ord, Cause::Supervisor);
+            self.start_in_turn(now, rank, Cause::Supervisor);
             return Some(Ok(Answer::Done));
         }
-        self.wait_for(ord, Waiter::Verdict(id));
-        self.start_in_turn(now, ord, Cause::Provisional);
+        self.wait_for(rank, Waiter::Verdict(id));
+        self.start_in_turn(now, rank, Cause::Provisional);
         None
     }
 
-    fn terminate_child(&mut self, now: At, id: RequestId, ord: Ord) -> Option<Reply> {
-        let child = self.children.get_mut(&ord)?;
+    fn terminate_child(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+        let child = self.children.get_mut(rank)?;
         child.skip_pass = self.pass.is_some();
         if !std::mem::replace(&mut child.held, true) {
             let child = child.id.clone();
             self.out.push(Action::Hold(child, true));
         }
-        let child = self.children.get(&ord)?;
+        let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
-            self.answer_verdict(ord, &Err(stopped));
-            self.wait_for(ord, Waiter::Gone(id));
-            if self.children.get(&ord)?.after != After::Forget
-                || self.children.get(&ord)?.state != State::Stopping
+            self.answer_verdict(rank, &Err(stopped));
+            self.wait_for(rank, Waiter::Gone(id));
+            if self.children.get(rank)?.after != After::Forget
+                || self.children.get(rank)?.state != State::Stopping
             {
-                self.stop(ord, After::Stay);
+                self.stop(rank, After::Stay);
             }
             return None;
         }
         let temporary = child.is_temporary();
         if child.state.is_restarting() {
-            self.disarm(ord);
-            self.settle(ord, State::down(Down::Stopped));
+            self.disarm(rank);
+            self.settle(rank, State::down(Down::Stopped));
             self.hurry_pass(now, false);
         } else {
             // Somebody may wait for the start that a pass would have made.
             let state = child.state.clone();
-            self.settle(ord, if state == ended() { State::down(Down::Stopped) } else { state });
+            self.settle(rank, if state == ended() { State::down(Down::Stopped) } else { state });
         }
         if temporary {
-            self.forget(ord);
+            self.forget(rank);
         }
         self.advance(now);
         Some(Ok(Answer::Done))
     }
 
-    fn restart_child(&mut self, now: At, id: RequestId, ord: Ord) -> Option<Reply> {
-        let child = self.children.get_mut(&ord)?;
+    fn restart_child(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+        let child = self.children.get_mut(rank)?;
         if child.state.is_alive() {
             return Some(Err(RequestError::Running(child.id.clone())));
         }
-        if child.state.is_restarting() || self.pass_will_start(ord) {
-            return Some(Err(RequestError::Restarting(self.children.get(&ord)?.id.clone())));
+        if child.state.is_restarting() || self.pass_will_start(rank) {
+            return Some(Err(RequestError::Restarting(self.children.get(rank)?.id.clone())));
         }
-        self.revive(ord);
-        self.wait_for(ord, Waiter::Verdict(id));
-        self.start_in_turn(now, ord, Cause::Once);
+        self.revive(rank);
+        self.wait_for(rank, Waiter::Verdict(id));
+        self.start_in_turn(now, rank, Cause::Once);
         None
     }
 
-    fn delete_child(&mut self, ord: Ord) -> Option<Reply> {
-        let child = self.children.get(&ord)?;
+    fn delete_child(&mut self, rank: Rank) -> Option<Reply> {
+        let child = self.children.get(rank)?;
         if child.state.is_alive() {
             return Some(Err(RequestError::Running(child.id.clone())));
         }
-        if child.state.is_restarting() || self.pass_will_start(ord) {
+        if child.state.is_restarting() || self.pass_will_start(rank) {
             return Some(Err(RequestError::Restarting(child.id.clone())));
         }
-        self.forget(ord);
+        self.forget(rank);
         Some(Ok(Answer::Done))
     }
 
-    fn remove_child(&mut self, now: At, id: RequestId, ord: Ord) -> Option<Reply> {
-        let child = self.children.get(&ord)?;
+    fn remove_child(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+        let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
-            self.answer_verdict(ord, &Err(stopped));
-            self.wait_for(ord, Waiter::Gone(id));
-            self.stop(ord, After::Forget);
+            self.answer_verdict(rank, &Err(stopped));
+            self.wait_for(rank, Waiter::Gone(id));
+            self.stop(rank, After::Forget);
             return None;
         }
-        self.disarm(ord);
-        self.settle(ord, State::down(Down::Stopped));
-        self.forget(ord);
+        self.disarm(rank);
+        self.settle(rank, State::down(Down::Stopped));
+        self.forget(rank);
         self.hurry_pass(now, false);
         self.advance(now);
         Some(Ok(Answer::Done))
     }
 
-    fn restart(&mut self, now: At, id: RequestId, ord: Ord) -> Option<Reply> {
-        let child = self.children.get(&ord)?;
+    fn restart(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+        let child = self.children.get(rank)?;
         if child.state == State::Stopping && child.after == After::Forget {
             return Some(Err(RequestError::Stopped(child.id.clone())));
         }
         let joins = child.waiters.iter().any(|waiter| matches!(waiter, Waiter::Restart(_)));
-        let revives = child.state.is_down() && !self.pass_will_start(ord);
+        let revives = child.state.is_down() && !self.pass_will_start(rank);
         if revives {
-            self.revive(ord);
+            self.revive(rank);
         }
-        self.wait_for(ord, Waiter::Restart(id));
+        self.wait_for(rank, Waiter::Restart(id));
         if revives {
-            self.start_in_turn(now, ord, Cause::Restart);
+            self.start_in_turn(now, rank, Cause::Restart);
         }
-        if !revives && !joins || self.pass_will_start(ord) {
-            self.renew(now, ord, Cause::Restart);
+        if !revives && !joins || self.pass_will_start(rank) {
+            self.renew(now, rank, Cause::Restart);
         }
         None
     }
 
-    fn reload(&mut self, now: At, id: RequestId, ord: Ord, policy: Arc<ChildPolicy>) -> Option<Reply> {
-        let will_start = self.pass_will_start(ord);
-        let child = self.children.get_mut(&ord)?;
+    fn reload(&mut self, now: At, id: RequestId, rank: Rank, policy: Arc<ChildPolicy>) -> Option<Reply> {
+        let will_start = self.pass_will_start(rank);
+        let child = self.children.get_mut(rank)?;
         child.policy = policy;
         match child.state {
             State::Stopping if child.after == After::Forget => {
@@ -181,26 +183,26 @@ impl Machine {
             State::Stopping if child.after == After::Stay => Some(Ok(Answer::Done)),
             State::Down { .. } if !will_start => Some(Ok(Answer::Done)),
             _ => {
-                self.wait_for(ord, Waiter::Verdict(id));
-                self.renew(now, ord, Cause::Once);
+                self.wait_for(rank, Waiter::Verdict(id));
+                self.renew(now, rank, Cause::Once);
                 None
             }
         }
     }
 
     /// A new incarnation of a child that is alive, waits, or is about to be started by a pass.
-    fn renew(&mut self, now: At, ord: Ord, cause: Cause) {
-        let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(ord));
+    fn renew(&mut self, now: At, rank: Rank, cause: Cause) {
+        let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let booting = self.is_booting();
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        let Some(child) = self.children.get_mut(rank) else { return };
         if !child.state.is_alive() && child.armed {
-            self.start(now, ord, cause);
+            self.start(now, rank, cause);
         } else if !child.state.is_alive() || restarts {
             // The pass stops and starts it, in its turn and with its own meaning: now, if it was waiting.
             if child.after == After::Stay {
                 child.after = After::Group;
             }
-            self.unhold(ord);
+            self.unhold(rank);
             self.hurry_pass(now, true);
             self.advance(now);
         } else {
@@ -211,41 +213,41 @@ impl Machine {
                 Some(Cause::Supervisor) if booting && child.is_required_for_boot() => Cause::Supervisor,
                 _ => cause,
             };
-            self.unhold(ord);
-            self.stop(ord, After::Start(cause));
+            self.unhold(rank);
+            self.stop(rank, After::Start(cause));
         }
     }
 
     /// Starts a child that is down, by an operator's will: at once, or in its turn if those before it in its group are
     /// just being restarted. (Where nobody depends on siblings nobody waits for them, not even at boot.)
-    fn start_in_turn(&mut self, now: At, ord: Ord, cause: Cause) {
-        if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(ord) {
-            return self.start(now, ord, cause);
+    fn start_in_turn(&mut self, now: At, rank: Rank, cause: Cause) {
+        if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(rank) {
+            return self.start(now, rank, cause);
         }
-        self.unhold(ord);
-        let Some(child) = self.children.get_mut(&ord) else { return };
+        self.unhold(rank);
+        let Some(child) = self.children.get_mut(rank) else { return };
         child.cause = cause;
         if matches!(child.state, State::Down { why: Down::GaveUp { .. } }) {
-            self.set(ord, State::down(Down::Stopped));
+            self.set(rank, State::down(Down::Stopped));
         }
     }
 
     /// An operator starts it although it was stopped or given up: its counters begin anew.
-    fn revive(&mut self, ord: Ord) {
-        if let Some(child) = self.children.get_mut(&ord) {
+    fn revive(&mut self, rank: Rank) {
+        if let Some(child) = self.children.get_mut(rank) {
             child.tracker.revived();
         }
     }
 
-    fn wait_for(&mut self, ord: Ord, waiter: Waiter) {
-        if let Some(child) = self.children.get_mut(&ord) {
+    fn wait_for(&mut self, rank: Rank, waiter: Waiter) {
+        if let Some(child) = self.children.get_mut(rank) {
             child.waiters.push(waiter);
         }
     }
 
     /// An operator wants it to run: earlier stops by hand do not stand any more.
-    fn unhold(&mut self, ord: Ord) {
-        let Some(child) = self.children.get_mut(&ord) else { return };
+    fn unhold(&mut self, rank: Rank) {
+        let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass = false;
         if std::mem::replace(&mut child.held, false) {
             self.out.push(Action::Hold(child.id.clone(), false));

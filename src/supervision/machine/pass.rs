@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Machine, Ord, Timer,
+    Action, Machine, Rank, Timer,
     child::{After, Cause, Child},
     stop::Phase,
 };
@@ -23,11 +23,11 @@ pub(super) struct Pass {
     /// Names the pass's timer.
     pub(super) serial: u64,
     /// The first child to be stopped; all that come after it are, too.
-    from: Ord,
+    from: Rank,
     /// The first child that may have to be started: before `from` if an earlier pass has not come to it yet.
-    start_from: Ord,
+    start_from: Rank,
     /// The child that must be ready before the next one is started.
-    awaited: Option<Ord>,
+    awaited: Option<Rank>,
     until: At,
     stage: Stage,
 }
@@ -35,22 +35,22 @@ pub(super) struct Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Children at and above the cursor have ended.
-    Stop { cursor: Ord },
+    Stop { cursor: Rank },
     /// Until the delay is over. `restop`: what is alive in range is stopped then.
     Wait { restop: bool, armed: bool },
     /// Children below the cursor have been started.
-    Start { cursor: Ord },
+    Start { cursor: Rank },
 }
 
 impl Pass {
     /// Whether the exit of this child belongs to the pass: it was about to be stopped (S-13).
-    pub(super) fn consumes(&self, ord: Ord) -> bool {
-        matches!(self.stage, Stage::Stop { .. }) && ord >= self.from
+    pub(super) fn consumes(&self, rank: Rank) -> bool {
+        matches!(self.stage, Stage::Stop { .. }) && rank >= self.from
     }
 
     /// Whether this child will be stopped, or has been, before the pass starts it.
-    pub(super) fn restarts(&self, ord: Ord) -> bool {
-        self.is_pending() && ord >= self.from
+    pub(super) fn restarts(&self, rank: Rank) -> bool {
+        self.is_pending() && rank >= self.from
     }
 
     /// Whether the pass has not begun to start children.
@@ -59,7 +59,7 @@ impl Pass {
     }
 
     /// Children below this position have been started by this pass, or are none of its business.
-    fn unfinished(&self) -> Ord {
+    fn unfinished(&self) -> Rank {
         match self.stage {
             Stage::Start { cursor } => cursor,
             _ => self.start_from,
@@ -75,21 +75,28 @@ impl Machine {
         }
         self.phase = Phase::Starting;
         let serial = self.next_serial();
-        let stage = Stage::Start { cursor: 0 };
-        self.pass = Some(Pass { serial, from: 0, start_from: 0, awaited: None, until: now, stage });
+        let stage = Stage::Start { cursor: Rank::FIRST };
+        self.pass = Some(Pass {
+            serial,
+            from: Rank::FIRST,
+            start_from: Rank::FIRST,
+            awaited: None,
+            until: now,
+            stage,
+        });
         self.advance(now);
     }
 
-    /// The failure of `ord` restarts its group after `delay`.
+    /// The failure of `rank` restarts its group after `delay`.
     pub(super) fn restart_group(
         &mut self,
         now: At,
-        ord: Ord,
+        rank: Rank,
         delay: Duration,
         attempt: u32,
         failed_start: bool,
     ) {
-        let mut from = if self.flags.strategy == Strategy::OneForAll { 0 } else { ord };
+        let mut from = if self.flags.strategy == Strategy::OneForAll { Rank::FIRST } else { rank };
         let mut until = now.after(delay);
         let mut start_from = from;
         let mut awaited = None;
@@ -102,19 +109,18 @@ impl Machine {
             // A child that was added while the old pass was starting others, and fails first, must not make anybody
             // forget those: they are started by this pass, and still after the one that was being awaited.
             start_from = from.min(old.unfinished());
-            awaited = old.awaited.filter(|ord| *ord < from);
+            awaited = old.awaited.filter(|rank| *rank < from);
         }
-        let mut waiting = Vec::new();
-        for (ord, child) in self.children.range_mut(from..) {
+        let range: Vec<Rank> = self.children.range(from..).map(|(rank, _)| rank).collect();
+        for member in range {
+            let Some(child) = self.children.get_mut(member) else { continue };
             child.skip_pass = false;
             if let State::BackingOff { attempt, .. } = child.state {
-                waiting.push((*ord, attempt));
+                self.set(member, State::BackingOff { until, attempt });
             }
         }
-        for (ord, attempt) in waiting.into_iter().chain([(ord, attempt)]) {
-            self.set(ord, State::BackingOff { until, attempt });
-        }
-        if let Some(child) = self.children.get(&ord) {
+        self.set(rank, State::BackingOff { until, attempt });
+        if let Some(child) = self.children.get(rank) {
             let (strategy, child) = (self.flags.strategy, child.id.clone());
             let delay = until.since(now);
             self.out.push(Action::Publish(None, EventKind::GroupRestart { strategy, child, delay }));
@@ -124,7 +130,7 @@ impl Machine {
         let stage = if failed_start {
             Stage::Wait { restop: true, armed: false }
         } else {
-            Stage::Stop { cursor: Ord::MAX }
+            Stage::Stop { cursor: Rank::END }
         };
         self.pass = Some(Pass { serial, from, start_from, awaited, until, stage });
         self.advance(now);
@@ -163,26 +169,26 @@ impl Machine {
         }
     }
 
-    fn pass_stop(&mut self, cursor: Ord) -> bool {
+    fn pass_stop(&mut self, cursor: Rank) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         let from = pass.from;
         let next = if cursor > from { self.children.range(from..cursor).next_back() } else { None };
-        let Some((&ord, child)) = next else {
+        let Some((rank, child)) = next else {
             pass.stage = Stage::Wait { restop: false, armed: false };
             return true;
         };
         match child.state {
             State::Stopping => false,
             State::Starting | State::Ready => {
-                self.stop(ord, After::Group);
+                self.stop(rank, After::Group);
                 false
             }
             _ => {
-                pass.stage = Stage::Stop { cursor: ord };
+                pass.stage = Stage::Stop { cursor: rank };
                 if child.is_temporary() && child.state != State::down(Down::NeverStarted) {
                     // S-12: a group restart drops temporary children for good; not those whose first start it delays.
-                    self.settle(ord, State::down(Down::Stopped));
-                    self.forget(ord);
+                    self.settle(rank, State::down(Down::Stopped));
+                    self.forget(rank);
                 }
                 true
             }
@@ -197,7 +203,7 @@ impl Machine {
             self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
         } else if !armed {
             pass.stage = if restop {
-                Stage::Stop { cursor: Ord::MAX }
+                Stage::Stop { cursor: Rank::END }
             } else {
                 Stage::Start { cursor: pass.start_from }
             };
@@ -205,13 +211,13 @@ impl Machine {
         !armed
     }
 
-    fn pass_start(&mut self, now: At, cursor: Ord) -> bool {
-        if let Some(ord) = self.pass.as_ref().and_then(|pass| pass.awaited)
-            && self.children.get(&ord).is_some_and(|c| matches!(c.state, State::Starting | State::Stopping))
+    fn pass_start(&mut self, now: At, cursor: Rank) -> bool {
+        if let Some(rank) = self.pass.as_ref().and_then(|pass| pass.awaited)
+            && self.children.get(rank).is_some_and(|c| matches!(c.state, State::Starting | State::Stopping))
         {
             return false;
         }
-        let Some((&ord, child)) = self.children.range(cursor..).next() else {
+        let Some((rank, child)) = self.children.range(cursor..).next() else {
             self.pass = None;
             if self.is_booting() {
                 self.phase = Phase::Running;
@@ -221,26 +227,29 @@ impl Machine {
             return false;
         };
         let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
+        // Members of a group are started one after the other, also behind one that an operator is just restarting.
+        let busy = self.flags.strategy != Strategy::OneForOne
+            && matches!(child.state, State::Starting | State::Stopping);
         // An operator still waits for this child's first verdict: its start keeps its meaning.
         let cause = if child.waiters.is_empty() { Cause::Supervisor } else { child.cause };
         if let Some(pass) = &mut self.pass {
-            pass.stage = Stage::Start { cursor: ord + 1 };
-            pass.awaited = (joins && required).then_some(ord);
+            pass.stage = Stage::Start { cursor: rank.next() };
+            pass.awaited = (required && (joins || busy)).then_some(rank);
         }
         if joins {
-            self.start(now, ord, cause);
+            self.start(now, rank, cause);
         }
         true
     }
 
     /// Whether the pass under way is going to start this child.
-    pub(super) fn pass_will_start(&self, ord: Ord) -> bool {
-        self.pass_comes_to(ord) && self.children.get(&ord).is_some_and(Child::joins_pass)
+    pub(super) fn pass_will_start(&self, rank: Rank) -> bool {
+        self.pass_comes_to(rank) && self.children.get(rank).is_some_and(Child::joins_pass)
     }
 
     /// Whether the pass under way has not come to this child yet.
-    pub(super) fn pass_comes_to(&self, ord: Ord) -> bool {
-        self.pass.as_ref().is_some_and(|pass| ord >= pass.unfinished())
+    pub(super) fn pass_comes_to(&self, rank: Rank) -> bool {
+        self.pass.as_ref().is_some_and(|pass| rank >= pass.unfinished())
     }
 
     /// Ends the delay of the pass: because an operator wants it (`force`), or because the children whose back-off it

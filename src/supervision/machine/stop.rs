@@ -1,7 +1,7 @@
 //! Giving up and shutting down: children in reverse order, each awaited; all at once if the supervisor is dynamic.
 
 use super::{
-    Action, Machine, Ord, RequestError, Waiter,
+    Action, Machine, Rank, RequestError,
     child::{After, Child},
     ended,
 };
@@ -26,7 +26,7 @@ pub(super) enum Phase {
     Stopping {
         exit: Exit,
         /// Children above this position have ended.
-        cursor: Ord,
+        cursor: Rank,
         /// Children get no more time.
         brutal: bool,
     },
@@ -58,7 +58,7 @@ impl Machine {
             return;
         }
         // Those that are stopping already get no more time either.
-        for child in self.children.values().filter(|c| c.state == State::Stopping) {
+        for (_, child) in self.children.iter().filter(|(_, c)| c.state == State::Stopping) {
             self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
         }
         match &mut self.phase {
@@ -77,30 +77,19 @@ impl Machine {
     fn stop_all(&mut self, exit: Exit, brutal: bool) {
         self.take_pass();
         self.out.push(Action::Publish(None, EventKind::Stopping { exit: exit.clone() }));
-        self.phase = Phase::Stopping { exit, cursor: Ord::MAX, brutal };
-        let waiting: Vec<Ord> =
-            self.children.iter().filter(|(_, c)| c.state.is_restarting()).map(|(ord, _)| *ord).collect();
-        for ord in waiting {
-            self.disarm(ord);
-            self.settle(ord, ended());
-        }
-        // Whoever waits for a start learns now that there will be none; whoever waits for a stop gets it.
-        for child in self.children.values_mut() {
-            let out = &mut self.out;
-            child.waiters.retain(|waiter| match waiter {
-                Waiter::Verdict(id) | Waiter::Restart(id) => {
-                    out.push(Action::Reply(*id, Err(RequestError::ShuttingDown)));
-                    false
+        self.phase = Phase::Stopping { exit, cursor: Rank::END, brutal };
+        let all: Vec<Rank> = self.children.iter().map(|(rank, _)| rank).collect();
+        for rank in all {
+            // Whoever waits for a start learns now that there will be none; whoever waits for a stop gets it.
+            self.answer_verdict(rank, &Err(RequestError::ShuttingDown));
+            match self.children.get(rank).map(|child| &child.state) {
+                Some(State::BackingOff { .. } | State::CoolingOff { .. }) => {
+                    self.disarm(rank);
+                    self.settle(rank, ended());
                 }
-                Waiter::Gone(_) => true,
-            });
-        }
-        if self.flags.dynamic {
-            // Those that are stopping already keep what follows for them.
-            let runs = |c: &Child| matches!(c.state, State::Starting | State::Ready);
-            let running: Vec<Ord> = self.children.iter().filter(|(_, c)| runs(c)).map(|(o, _)| *o).collect();
-            for ord in running {
-                self.stop(ord, After::Stay);
+                // Those that are stopping already keep what follows for them.
+                Some(State::Starting | State::Ready) if self.flags.dynamic => self.stop(rank, After::Stay),
+                _ => {}
             }
         }
         self.advance_stop();
@@ -109,11 +98,11 @@ impl Machine {
     pub(super) fn advance_stop(&mut self) {
         loop {
             let Phase::Stopping { cursor, .. } = &mut self.phase else { return };
-            let Some((&ord, child)) = self.children.range(..*cursor).next_back() else { break };
+            let Some((rank, child)) = self.children.range(..*cursor).next_back() else { break };
             match child.state {
                 State::Stopping => return,
-                State::Starting | State::Ready => return self.stop(ord, After::Stay),
-                _ => *cursor = ord,
+                State::Starting | State::Ready => return self.stop(rank, After::Stay),
+                _ => *cursor = rank,
             }
         }
         if let Phase::Stopping { exit, .. } = std::mem::replace(&mut self.phase, Phase::Exited) {
@@ -128,7 +117,7 @@ impl Machine {
             AutoShutdown::AnySignificant => true,
             AutoShutdown::AllSignificant => {
                 let mut others = self.children.iter().filter(|(_, c)| c.policy.significant && c.id != child);
-                !others.any(|(ord, c)| self.is_here_to_stay(*ord, c))
+                !others.any(|(rank, c)| self.is_here_to_stay(rank, c))
             }
         };
         if end {
@@ -138,14 +127,14 @@ impl Machine {
     }
 
     /// S-24: restarting counts as alive, stopped by hand as gone, also before it is down.
-    fn is_here_to_stay(&self, ord: Ord, child: &Child) -> bool {
+    fn is_here_to_stay(&self, rank: Rank, child: &Child) -> bool {
         match (&child.state, child.after) {
             (State::Stopping, After::Forget) => false,
             (State::Stopping, After::Stay) => {
                 // The group restart that waits for its end brings it back.
-                self.pass_comes_to(ord) && !child.is_temporary() && !child.is_left_alone()
+                self.pass_comes_to(rank) && !child.is_temporary() && !child.is_left_alone()
             }
-            (State::Down { .. }, _) => self.pass_will_start(ord),
+            (State::Down { .. }, _) => self.pass_will_start(rank),
             _ => true,
         }
     }

@@ -122,10 +122,16 @@ impl Model {
     }
 
     fn launch(&mut self, uid: Uid) {
+        let row = self.row(uid);
         if !self.is_startable(uid) {
+            // S-11: members come up one after the other.
+            let grouped = self.flags.strategy != Strategy::OneForOne;
+            let busy = matches!(row.state, State::Starting | State::Stopping);
+            if grouped && busy && row.policy.start == StartMode::Required {
+                self.script.as_mut().unwrap().orders.push_front(Order::Await(uid));
+            }
             return;
         }
-        let row = self.row(uid);
         let why = if row.waiting.is_empty() { Why::Supervisor } else { row.why };
         if row.policy.start == StartMode::Required {
             self.script.as_mut().unwrap().orders.push_front(Order::Await(uid));

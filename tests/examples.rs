@@ -1,0 +1,119 @@
+//! The examples are documentation: they run, and say what they promise to say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// `cargo test` builds the examples beside the tests; a single test target that is asked for does not.
+fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
+    if !path.exists() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo).args(["build", "--quiet", "--examples"]).status().unwrap();
+        assert!(status.success() && path.exists(), "the examples cannot be built");
+    }
+    path
+}
+
+fn run(name: &str, args: &[&str]) -> (Output, String) {
+    let output = Command::new(example(name)).args(args).output().unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    (output, text)
+}
+
+/// Each of `expected` occurs, in this order.
+fn assert_tells(text: &str, expected: &[&str]) {
+    let mut rest = text;
+    for phrase in expected {
+        let at =
+            rest.find(phrase).unwrap_or_else(|| panic!("`{phrase}` is missing, or too early, in:\n{text}"));
+        rest = &rest[at + phrase.len()..];
+    }
+}
+
+#[test]
+fn cascading_restarts_tells_its_story_and_leaves_nothing() {
+    // S-11, S-17, T-3, L-7, G-3
+    let (output, text) = run("cascading_restarts", &[]);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_tells(
+        &text,
+        &[
+            "=== A tree of three",
+            "team red says: homework: done",
+            "plugin weather says: hello, tree",
+            "the audit actor has noted 2 host calls",
+            "/ #1",
+            "├─ audit #1",
+            "├─ agents #1",
+            "└─ plugins #1",
+            "=== SIGKILL to the worker of team green",
+            "team green says: homework: done",
+            "/agents/green #1 ended: killed by SIGKILL; restart now (failure 1)",
+            "/agents/green #2 starting -> ready",
+            "red #1",
+            "green #2",
+            "blue #1",
+            "spelling #1",
+            "4 of 5 processes have kept their pids",
+            "=== Twice more",
+            "/agents/green #3 ended: killed by SIGKILL; supervisor gives up: more than 2 restarts in 60s",
+            "/agents #1 ended: gave up on `green` (more than 2 restarts in 60s): killed by SIGKILL; restart now",
+            "rest-for-one restart because of `agents`",
+            "/plugins #1 stops its children: stopped on request",
+            "/agents #2 starting -> ready",
+            "/plugins #2 starting -> ready",
+            "├─ audit #1",
+            "├─ agents #2",
+            "└─ plugins #2",
+            "untouched, it still knows of 2 calls",
+            "=== And three times more",
+            "supervisor gives up: more than 1 restarts in 60s",
+            "/ #1 stops its children: gave up on `agents`",
+            "the causal chain:",
+            "gave up on `agents`: more than 1 restarts in 60s",
+            "gave up on `green`: more than 2 restarts in 60s",
+            "killed by SIGKILL",
+            "processes left: 0",
+        ],
+    );
+}
+
+#[test]
+fn cascade_in_memory_tells_its_story() {
+    // S-11, S-17
+    let (output, text) = run("cascade_in_memory", &[]);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_tells(
+        &text,
+        &[
+            "the stock has counted to 2",
+            "the stock goes on counting: 3",
+            "stock #1",
+            "till #2",
+            "display #2",
+            "the stock begins anew: 1",
+            "shop #2",
+            "stock #2",
+            "till #3",
+            "the tree has ended:",
+            "gave up on `shop`: more than 1 restarts in 10s",
+            "gave up on `till`: more than 1 restarts in 10s",
+            "actor failed: out of paper",
+        ],
+    );
+}
+
+#[test]
+fn mcp_host_says_how_to_use_it_and_what_is_wrong() {
+    let (output, _) = run("mcp_host", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let (output, _) = run("mcp_host", &["no-such-mcp-server-anywhere"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("no-such-mcp-server-anywhere") && errors.contains("never started"), "{errors}");
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -1,0 +1,171 @@
+//! What an exit means (R-0, in its order).
+
+use procession::{
+    exit::Exit,
+    id::ChildId,
+    restart::Budget,
+    supervision::{
+        AutoShutdown, RequestError, StartMode,
+        machine::{Answer, Key},
+    },
+    vocabulary::{Down, Limit, State, Strategy},
+};
+
+use super::{Model, Next, Uid, Verdict, Wants, Why, past::Would};
+
+impl Model {
+    /// R-0, and S-9: an end is news once, of the incarnation that lives.
+    pub(crate) fn ended(&mut self, key: &Key, exit: Exit, verdict: Verdict) {
+        let Some(uid) = self.live(key) else { return };
+        let was = self.row(uid).state.clone();
+        if self.ending.is_some() {
+            let forget = was == State::Stopping && self.row(uid).next == Next::Forget;
+            let now = self.now;
+            self.row_mut(uid).past.taken_down(now);
+            let down = if forget { Down::Stopped } else { Down::Ended };
+            self.down(uid, State::down(down), None);
+            if forget {
+                self.rows.retain(|r| r.uid != uid);
+            }
+            return;
+        }
+        let tears = self.script.as_ref().is_some_and(|s| s.tears_down(uid));
+        if was == State::Stopping {
+            let now = self.now;
+            self.row_mut(uid).past.taken_down(now);
+            let next = match self.row(uid).next {
+                Next::Start(why) if tears => {
+                    self.row_mut(uid).why = why;
+                    Next::Script
+                }
+                next => next,
+            };
+            return match next {
+                Next::Forget => self.remove(uid, None),
+                Next::Nothing if self.is_temporary(uid) => self.remove(uid, None),
+                Next::Nothing => self.down(uid, State::down(Down::Stopped), None),
+                Next::Script => self.down_for_script(uid),
+                Next::Start(why) => {
+                    self.row_mut(uid).state = State::down(Down::Stopped);
+                    self.answer(uid, &[Wants::Gone], Ok(Answer::Done));
+                    self.start(uid, why);
+                }
+            };
+        }
+        let ignored = exit == Exit::Ignored && was == State::Starting;
+        let failed = RequestError::StartFailed { child: key.child.clone(), exit: exit.clone() };
+        let starting = was == State::Starting && !ignored;
+        match self.row(uid).why {
+            Why::Provisional if starting => return self.remove(uid, Some(Err(failed))),
+            Why::Once if starting => return self.down(uid, State::down(Down::Ended), Some(Err(failed))),
+            _ => {}
+        }
+        if tears {
+            // S-13
+            let now = self.now;
+            self.row_mut(uid).past.taken_down(now);
+            return self.down_for_script(uid);
+        }
+        if ignored {
+            let reply = Some(Ok(Answer::Ignored));
+            if self.is_temporary(uid) {
+                return self.remove(uid, reply);
+            }
+            return self.down(uid, State::down(Down::Ignored), reply);
+        }
+        if starting {
+            self.answer(uid, &[Wants::Verdict, Wants::Restart], Err(failed));
+            if self.row(uid).why == Why::Supervisor && self.must_start(uid) {
+                // S-7
+                self.down(uid, State::down(Down::Ended), None);
+                return self
+                    .finish(Exit::StartFailed { child: key.child.clone(), cause: exit.into() }, false);
+            }
+        }
+        self.judge(uid, exit, verdict, starting);
+    }
+
+    fn judge(&mut self, uid: Uid, exit: Exit, verdict: Verdict, starting: bool) {
+        let grouped = self.flags.strategy != Strategy::OneForOne;
+        let policy = self.row(uid).policy.clone();
+        let now = self.now;
+        let id = self.row(uid).id.clone();
+        match self.row_mut(uid).past.judge(now, verdict, &policy.restart) {
+            Would::Leave => {
+                let why = match &exit {
+                    Exit::IntensityExceeded { limit, .. } => Down::GaveUp { why: limit.clone() },
+                    _ => Down::Ended,
+                };
+                self.leave(uid, State::down(why));
+            }
+            Would::GiveUp(why) if !grouped => self.leave(uid, State::down(Down::GaveUp { why })),
+            Would::GiveUp(why) | Would::Escalate(why) => self.give_up(uid, id, exit, why),
+            Would::CoolOff(delay) => {
+                let until = now.after(delay);
+                let row = self.row_mut(uid);
+                row.state = State::CoolingOff { until };
+                row.timer = Some(until);
+            }
+            Would::Restart(delay, attempt) => {
+                if policy.restart.budget == Budget::Shared {
+                    // S-2
+                    let intensity = self.flags.intensity;
+                    if self.used() >= intensity.max_restarts {
+                        return self.give_up(uid, id, exit, intensity.limit());
+                    }
+                    self.counted.push(now);
+                }
+                if grouped {
+                    let failed_start = starting && policy.start == StartMode::Required;
+                    self.restart_group(uid, delay, attempt, failed_start);
+                } else if delay.is_zero() {
+                    self.start(uid, Why::Supervisor);
+                } else {
+                    let until = now.after(delay);
+                    let row = self.row_mut(uid);
+                    row.state = State::BackingOff { until, attempt };
+                    row.timer = Some(until);
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self, uid: Uid, id: ChildId, exit: Exit, why: Limit) {
+        // The child's own policy has not given up: whoever restarts this supervisor starts it again.
+        self.down(uid, State::down(Down::Ended), None);
+        self.finish(Exit::IntensityExceeded { child: id, cause: exit.into(), limit: why }, false);
+    }
+
+    /// S-5, S-24
+    fn leave(&mut self, uid: Uid, state: State) {
+        let (id, significant) = (self.row(uid).id.clone(), self.row(uid).policy.significant);
+        let temporary = self.is_temporary(uid);
+        self.down(uid, state, None);
+        if temporary {
+            self.remove(uid, None);
+        }
+        let others: Vec<Uid> =
+            self.rows.iter().filter(|r| r.uid != uid && r.policy.significant).map(|r| r.uid).collect();
+        let end = match self.flags.auto_shutdown {
+            AutoShutdown::Never => false,
+            AutoShutdown::AnySignificant => true,
+            AutoShutdown::AllSignificant => !others.into_iter().any(|other| self.will_live(other)),
+        };
+        if significant && end {
+            self.finish(Exit::AutoShutdown { child: id }, false);
+        }
+    }
+
+    fn will_live(&self, uid: Uid) -> bool {
+        let row = self.row(uid);
+        match row.state {
+            State::Stopping => match row.next {
+                Next::Forget => false,
+                Next::Nothing => self.script_may_start(uid) && !self.is_temporary(uid),
+                _ => true,
+            },
+            State::Down { .. } => self.script_will_start(uid),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Restarts by hand: in every state, never a crash, never refused by the budget.
+
+use procession::{
+    exit::Exit,
+    id::Incarnation,
+    restart::RestartType::{Permanent, Transient},
+    supervision::{
+        RequestError::{StartFailed, Stopped},
+        machine::{Answer, Request},
+    },
+    vocabulary::{
+        Limit,
+        Strategy::{OneForAll, OneForOne},
+    },
+};
+
+use crate::rig::{Reply, Rig, crash, flags, patient, policy};
+
+fn one() -> Rig {
+    Rig::running(flags(OneForOne, 3), &[("a", patient(Permanent, 50))])
+}
+
+fn ready(incarnation: u64) -> Reply {
+    Ok(Answer::Ready(Incarnation(incarnation)))
+}
+
+#[test]
+fn restart_works_in_every_state() {
+    //
+    let mut rig = one();
+    let asked = rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.did(), "-a");
+    assert_eq!(rig.gone("a").did(), "+a");
+    rig.ready("a");
+    assert_eq!(rig.reply(asked), Some(&ready(2)));
+    assert_eq!(rig.used(), 0);
+    rig.crash("a");
+    rig.ask(Request::Restart("a".into()));
+    assert_eq!((rig.did(), rig.timers.len()), ("+a".into(), 0), "backing off: now");
+    rig.ready("a");
+    rig.ask(Request::TerminateChild("a".into()));
+    rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.gone("a").did(), "+a", "being stopped: the last word counts");
+    assert!(rig.held.is_empty());
+}
+
+#[test]
+fn restart_revives_what_gave_up_with_new_counters() {
+    //
+    let mut p = policy(Permanent);
+    p.restart = p.restart.with_max_total_restarts(1);
+    let mut rig = Rig::running(flags(OneForOne, 9), &[("a", p)]);
+    rig.crash("a").crash("a");
+    assert!(rig.state("a").is_down());
+    rig.ask(Request::Restart("a".into()));
+    rig.ready("a");
+    assert_eq!(rig.crash("a").did(), "+a");
+}
+
+#[test]
+fn a_restart_that_fails_follows_the_policy() {
+    //
+    let mut rig = one();
+    let asked = rig.ask(Request::Restart("a".into()));
+    rig.gone("a").crash("a");
+    assert!(matches!(rig.reply(asked), Some(Err(StartFailed { .. }))));
+    assert_eq!((rig.states(), rig.used()), ("b".into(), 1));
+}
+
+#[test]
+fn concurrent_restarts_are_one() {
+    // R-8, pitfall 8
+    let mut rig = one();
+    let first = rig.ask(Request::Restart("a".into()));
+    let second = rig.ask(Request::Restart("a".into()));
+    rig.gone("a");
+    let third = rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.did(), "");
+    rig.ready("a");
+    for asked in [first, second, third] {
+        assert_eq!(rig.reply(asked), Some(&ready(2)));
+    }
+}
+
+#[test]
+fn a_restart_of_a_member_that_waits_ends_the_delay_of_its_group() {
+    //
+    let p = patient(Permanent, 50);
+    let mut rig = Rig::running(flags(OneForAll, 3), &[("a", p.clone()), ("b", p)]);
+    rig.crash("a");
+    let asked = rig.ask(Request::Restart("b".into()));
+    assert_eq!(rig.gone("b").did(), "+a", "in order, and at once");
+    rig.ready("a").ready("b");
+    assert_eq!(rig.reply(asked), Some(&ready(2)));
+}
+
+#[test]
+fn a_member_that_is_being_restarted_when_its_group_is_stopped_starts_once() {
+    // S-11
+    let p = policy(Permanent);
+    let mut rig = Rig::running(flags(OneForAll, 3), &[("a", p.clone()), ("b", p.clone()), ("c", p)]);
+    let asked = rig.ask(Request::Restart("b".into()));
+    rig.crash("a");
+    assert_eq!(rig.gone("b").did(), "", "its group starts it");
+    rig.gone("c").ready("a").ready("b");
+    assert_eq!(rig.reply(asked), Some(&ready(2)));
+}
+
+#[test]
+fn who_waits_for_a_member_is_told_when_it_is_stopped_instead() {
+    let p = policy(Permanent);
+    let mut rig = Rig::running(flags(OneForAll, 3), &[("a", p.clone()), ("b", p)]);
+    rig.crash("a");
+    let restart = rig.ask(Request::Restart("b".into()));
+    rig.gone("b");
+    rig.ask(Request::TerminateChild("b".into()));
+    assert_eq!(rig.reply(restart), Some(&Err(Stopped("b".into()))));
+    rig.ready("a");
+    assert_eq!(rig.states(), "r-");
+}
+
+#[test]
+fn what_an_operator_starts_again_in_a_group_under_way_is_started_in_its_turn() {
+    let p = policy(Permanent);
+    let mut rig = Rig::running(flags(OneForAll, 3), &[("a", p.clone()), ("b", p.clone()), ("c", p)]);
+    rig.crash("a").gone("c");
+    rig.ask(Request::TerminateChild("c".into()));
+    let asked = rig.ask(Request::RestartChild("c".into()));
+    assert_eq!(rig.did(), "");
+    rig.gone("b").ready("a");
+    assert_eq!(rig.ready("b").did(), "+c");
+    rig.ready("c");
+    assert_eq!(rig.reply(asked), Some(&ready(2)));
+}
+
+#[test]
+fn the_last_word_counts_also_while_the_group_is_being_stopped() {
+    //
+    let p = policy(Permanent);
+    let mut rig = Rig::running(flags(OneForAll, 3), &[("a", p.clone()), ("b", p)]);
+    rig.crash("a");
+    let stop = rig.ask(Request::TerminateChild("b".into()));
+    let restart = rig.ask(Request::Restart("b".into()));
+    rig.gone("b").ready("a").ready("b");
+    assert_eq!((rig.reply(stop), rig.reply(restart)), (Some(&Ok(Answer::Done)), Some(&ready(2))));
+}
+
+#[test]
+fn a_child_that_has_been_ready_is_no_longer_provisional() {
+    // S-22: what `start_child` promised its caller is over.
+    let p = patient(Permanent, 10);
+    let mut rig = Rig::running(flags(OneForAll, 9), &[("a", p.clone())]);
+    rig.start_child("x", &p);
+    rig.ready("x").crash("a");
+    rig.ask(Request::Restart("x".into()));
+    rig.gone("x").ready("a").crash("x");
+    assert_eq!(rig.states(), "rb");
+}
+
+#[test]
+fn a_member_that_gave_up_is_revived_in_its_turn() {
+    //
+    let limit = Limit::TotalRestarts { max: 1 };
+    let gave_up = Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit };
+    let children = [("a", policy(Permanent)), ("s", policy(Transient))];
+    let mut rig = Rig::running(flags(OneForAll, 3), &children);
+    rig.end("s", gave_up).crash("a");
+    let asked = rig.ask(Request::RestartChild("s".into()));
+    assert_eq!(rig.did(), "");
+    assert_eq!(rig.ready("a").did(), "+s");
+    rig.ready("s");
+    assert_eq!(rig.reply(asked), Some(&ready(2)));
+}
+
+#[test]
+fn a_failed_restart_of_a_member_that_was_reloaded_before_follows_the_policy() {
+    // an older request's terms do not outlive it.
+    let p = patient(Permanent, 10);
+    let mut rig = Rig::running(flags(OneForAll, 9), &[("a", p.clone()), ("b", p.clone())]);
+    rig.ask(Request::Reload("b".into(), p.into()));
+    rig.gone("b").crash("b");
+    rig.crash("a");
+    rig.ask(Request::Restart("b".into()));
+    rig.ready("a").crash("b");
+    assert_eq!(rig.states(), "rb");
+}
+
+#[test]
+fn a_restart_of_a_first_start_still_leaves_nothing_behind() {
+    // Pitfall 4: what was reported as failed does not go on in the background.
+    let mut rig = one();
+    let started = rig.start_child("x", &patient(Permanent, 10));
+    let restarted = rig.ask(Request::Restart("x".into()));
+    rig.gone("x").crash("x");
+    for asked in [started, restarted] {
+        assert!(matches!(rig.reply(asked), Some(Err(StartFailed { .. }))));
+    }
+    assert!(!rig.has("x"));
+}

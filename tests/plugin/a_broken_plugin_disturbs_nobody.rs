@@ -1,0 +1,83 @@
+//! G-6, S-7, R-6, pitfalls 2 and 3.
+
+use procession::{
+    id::Incarnation,
+    plugin::{PluginEventKind, PluginHostSpec},
+    restart::{Backoff, RestartPolicy},
+    vocabulary::State,
+};
+
+use crate::support::{MS, Manner, SEC, Stage, drain, launcher, plugin};
+
+#[tokio::test(start_paused = true)]
+async fn broken_plugins_keep_neither_the_host_nor_others_from_starting() {
+    // S-7, G-6
+    let (fine, refusing, dying) = (Manner::default(), Manner::refusing(u32::MAX), Manner::dying(50 * MS));
+    let host = PluginHostSpec::new()
+        .plugin(plugin("missing"))
+        .plugin(plugin("refusing"))
+        .plugin(plugin("dying"))
+        .plugin(plugin("hanging"))
+        .plugin(plugin("fine"));
+    let launcher = launcher([("fine", &fine), ("refusing", &refusing), ("dying", &dying)]);
+    launcher.program("hanging", |me| async move { me.hang().await });
+    let before = tokio::time::Instant::now();
+    let stage = Stage::new(&launcher, host).await;
+    assert!(before.elapsed() < 10 * MS && stage.root.is_ready());
+    assert_eq!(stage.plugins.ensure_ready("fine", SEC).await.unwrap(), Incarnation(1));
+    tokio::time::sleep(600 * SEC).await;
+    assert_eq!(stage.plugins.ensure_ready("fine", SEC).await.unwrap(), Incarnation(1));
+    assert_eq!(stage.plugins.place().incarnation(), Incarnation(1), "the host was restarted");
+    // R-6, pitfall 2
+    assert!(stage.plugins.worker("missing").unwrap().state().is_down());
+    assert!(stage.launches("dying") < 70 && stage.launches("refusing") < 70);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_initialize_is_retried_with_back_off_within_the_budget() {
+    // G-6, pitfall 3: not dead for good, and not for ever at full speed.
+    let manner = Manner { init: MS, ..Manner::refusing(4) };
+    let policy =
+        RestartPolicy::permanent().with_backoff(Backoff::exponential(100 * MS, 10 * SEC)).with_jitter(0.0);
+    let stage = Stage::new(
+        &launcher([("a", &manner)]),
+        PluginHostSpec::new().plugin(plugin("a").restart(policy.clone())),
+    )
+    .await;
+    let mut events = stage.plugins.events().unwrap();
+    assert_eq!(stage.plugins.ensure_ready("a", 60 * SEC).await.unwrap(), Incarnation(5));
+    let delays: Vec<u64> = drain(&mut events)
+        .iter()
+        .filter_map(|event| match &event.kind {
+            PluginEventKind::Crashed { delay: Some(delay), .. } => u64::try_from(delay.as_millis()).ok(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(delays, [100, 200, 400, 800]);
+
+    // The same after it has been ready once, and the window is empty: a re-initialize that fails is a crash like any
+    // other.
+    tokio::time::sleep(60 * SEC).await;
+    manner.refusals.store(2, std::sync::atomic::Ordering::SeqCst);
+    stage.plugins.call_value("a", "die", &1, procession::rpc::Timeout::Default).await.unwrap_err();
+    tokio::time::sleep(100 * SEC).await;
+    assert_eq!(stage.plugins.ensure_ready("a", SEC).await.unwrap(), Incarnation(8));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_never_initializes_cools_off() {
+    // R-0 (5), R-4: 5 failures in 60 s, then a pause of 60 s, then one trial.
+    let manner = Manner::refusing(u32::MAX);
+    let policy = RestartPolicy::permanent().with_jitter(0.0);
+    let host = PluginHostSpec::new().plugin(plugin("a").restart(policy));
+    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
+    tokio::time::sleep(30 * SEC).await;
+    assert_eq!(stage.launches("a"), 5);
+    assert!(matches!(stage.plugins.worker("a").unwrap().state(), State::CoolingOff { .. }));
+    tokio::time::sleep(60 * SEC).await;
+    assert_eq!(stage.launches("a"), 6);
+    assert!(stage.root.is_ready());
+    stage.end().await;
+}

@@ -1,0 +1,77 @@
+//! S-6.
+
+use std::time::Duration;
+
+use procession::{
+    plugin::{PluginError, PluginHostSpec},
+    restart::RestartPolicy,
+    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    worker::Liveness,
+};
+
+use crate::support::{Manner, SEC, Stage, launcher, plugin};
+
+#[tokio::test(start_paused = true)]
+async fn all_mistakes_are_told_at_once() {
+    // S-6
+    let hasty = Liveness { interval: Duration::ZERO, timeout: Duration::ZERO, failures_allowed: 0 };
+    let host = PluginHostSpec::new()
+        .start_concurrency(0)
+        .max_plugins(3)
+        .intensity(1, Duration::ZERO)
+        .plugin(plugin("twice"))
+        .plugin(plugin("twice"))
+        .plugin(plugin(""))
+        .plugin(
+            plugin("odd")
+                .api_version("")
+                .capabilities([""])
+                .liveness(hasty)
+                .start_timeout(Duration::ZERO)
+                .restart(RestartPolicy::permanent().with_jitter(2.0)),
+        );
+    let errors = host.validate().unwrap_err();
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+    for expected in [
+        "start_concurrency",
+        "max_plugins",
+        "intensity.period",
+        "plugins[twice].id",
+        "plugins[].id",
+        "plugins[].command.program",
+        "plugins[odd].api_version",
+        "plugins[odd].capabilities",
+        "plugins[odd].liveness.interval",
+        "plugins[odd].liveness.timeout",
+        "plugins[odd].start_timeout",
+        "plugins[odd].restart",
+    ] {
+        assert!(fields.contains(&expected), "{expected} is not among {fields:?}");
+    }
+    // The tree tells them too, before it starts anything.
+    let spec = SupervisorSpec::one_for_one().child(host.child("plugins"));
+    let refused = Root::start(spec, RootOptions::default()).await.unwrap_err();
+    let StartError::Invalid(all) = refused else { panic!("{refused}") };
+    assert_eq!(all.iter().count(), errors.iter().count());
+    assert!(all.iter().any(|error| error.field == "children[plugins].plugins[odd].api_version"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_at_run_time_is_checked_too() {
+    // S-6
+    let fine = Manner::default();
+    let stage =
+        Stage::new(&launcher([("a", &fine), ("b", &fine)]), PluginHostSpec::new().max_plugins(1)).await;
+    let wrong = stage.plugins.start_plugin(plugin("a").api_version("")).await.unwrap_err();
+    assert!(matches!(wrong, PluginError::Invalid(_)), "{wrong}");
+    stage.plugins.start_plugin(plugin("a")).await.unwrap();
+    let full = stage.plugins.start_plugin(plugin("b")).await.unwrap_err();
+    assert!(matches!(full, PluginError::Refused(_)) && full.is_retryable(), "{full}");
+    assert_eq!(stage.plugins.list().unwrap().len(), 1);
+    stage.plugins.stop_plugin("a").await.unwrap();
+    stage.plugins.start_plugin(plugin("b")).await.unwrap();
+    let secret = plugin("c").config(serde_json::json!({ "token": "hunter2" }));
+    assert!(!format!("{secret:?}").contains("hunter2"));
+    let _ = SEC;
+    stage.end().await;
+}

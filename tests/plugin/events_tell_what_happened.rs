@@ -1,0 +1,96 @@
+//! G-11, E-3.
+
+use procession::{
+    exit::Exit,
+    plugin::{PluginEventKind, PluginEvents, PluginHostSpec},
+    restart::{Backoff, CrashLoop, RestartPolicy, Then},
+    rpc::Timeout,
+};
+use serde_json::json;
+
+use crate::support::{MS, Manner, SEC, Stage, drain, launcher, plugin};
+
+fn told(events: &mut PluginEvents) -> Vec<String> {
+    let name = |kind: &PluginEventKind| serde_json::to_value(kind).unwrap()["event"].clone();
+    drain(events)
+        .iter()
+        .map(|event| format!("{}{} {}", event.plugin, event.incarnation, name(&event.kind).as_str().unwrap()))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_its_restart_and_its_end_are_told_and_nothing_else() {
+    // G-11, E-3
+    let manner = Manner::default();
+    let policy = RestartPolicy::permanent()
+        .with_backoff(Backoff::Fixed { delay: 250 * MS })
+        .with_jitter(0.0)
+        .with_crash_loop(CrashLoop::new(2, 60 * SEC, Then::GiveUp));
+    let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new()).await;
+    let mut events = stage.plugins.events().unwrap();
+    stage.plugins.start_plugin(plugin("a").restart(policy)).await.unwrap();
+    assert_eq!(told(&mut events), ["a#1 ready"]);
+
+    let die = async || {
+        stage.plugins.call_value("a", "die", &7, Timeout::Default).await.unwrap_err();
+        tokio::time::sleep(2 * SEC).await;
+    };
+    die().await;
+    let crash = drain(&mut events);
+    assert_eq!(
+        crash[0].kind,
+        PluginEventKind::Crashed {
+            code: Some(7),
+            signal: None,
+            exit: Exit::Failed { code: 7 },
+            will_restart: true,
+            delay: Some(250 * MS),
+        }
+    );
+    assert_eq!(crash[1].kind, PluginEventKind::Ready);
+    assert_eq!(crash[2].kind, PluginEventKind::Restarted);
+    assert_eq!((crash.len(), crash[2].incarnation.0), (3, 2));
+
+    // No crash, no restart: an operator did it.
+    stage.plugins.restart_plugin("a", "test").await.unwrap();
+    assert_eq!(told(&mut events), ["a#3 ready"]);
+
+    die().await;
+    let crash = drain(&mut events);
+    assert!(matches!(crash[0].kind, PluginEventKind::Crashed { will_restart: false, delay: None, .. }));
+    assert!(matches!(crash[1].kind, PluginEventKind::GaveUp { .. }));
+    assert_eq!(crash.len(), 2);
+
+    stage.plugins.stop_plugin("a").await.unwrap();
+    stage.plugins.start_plugin(plugin("a")).await.unwrap();
+    assert_eq!(told(&mut events), ["a#4 ready"], "a start after a stop is no restart");
+    stage.plugins.set_config("a", json!(1)).await.unwrap();
+    assert_eq!(told(&mut events), ["a#5 ready", "a#5 config_changed"]);
+    stage.end().await;
+    assert_eq!(told(&mut events), Vec::<String>::new(), "a stop is no crash");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_told_as_one() {
+    // G-11
+    let manner = Manner::default();
+    let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    let mut events = stage.plugins.events().unwrap();
+    let pid = stage.plugins.worker("a").unwrap().pid().unwrap();
+    stage.launcher.kill(pid, procession::process::Signal::SEGV).unwrap();
+    stage.plugins.place().wait_state(|_| true).await;
+    tokio::time::sleep(SEC).await;
+    let first = drain(&mut events).remove(0);
+    assert!(
+        matches!(
+            first.kind,
+            PluginEventKind::Crashed { code: None, signal: Some(11), will_restart: true, .. }
+        ),
+        "{first:?}"
+    );
+    // Plain data, both ways.
+    let text = serde_json::to_string(&*first).unwrap();
+    assert_eq!(serde_json::from_str::<procession::plugin::PluginEvent>(&text).unwrap(), *first);
+    stage.end().await;
+}

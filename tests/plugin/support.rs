@@ -1,0 +1,249 @@
+//! Scripted plugins, and a tree with one host.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use procession::{
+    plugin::{PluginEvent, PluginEvents, PluginHostSpec, PluginSpec, Plugins},
+    process::Command,
+    rpc::{Method, Timeout},
+    supervision::{EventsError, Root, RootOptions, SupervisorSpec},
+    testing::{ScriptedLauncher, ScriptedProcess},
+};
+use serde_json::{Value, json};
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SEC: Duration = Duration::from_secs(1);
+
+/// Lets everything happen that can happen in a millisecond.
+pub(crate) async fn settle() {
+    tokio::time::sleep(MS).await;
+}
+
+/// How a scripted plugin behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    /// How long it takes to answer `initialize`.
+    pub(crate) init: Duration,
+    /// How many launches refuse to initialize.
+    pub(crate) refusals: Arc<AtomicU32>,
+    /// What it announces, beside `echo`, `who`, `config`, `die`, `ask`.
+    pub(crate) announces: Vec<&'static str>,
+    /// How long it takes to end when it is asked to.
+    pub(crate) drain: Duration,
+    /// It dies this long after it has become ready.
+    pub(crate) dies_after: Option<Duration>,
+    /// Everything it reads, with the number of its launch.
+    pub(crate) heard: Arc<Mutex<Vec<(u64, Value)>>>,
+    /// How many are between launch and ready, and the most there were.
+    pub(crate) starting: Arc<(AtomicUsize, AtomicUsize)>,
+}
+
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner {
+            init: Duration::ZERO,
+            refusals: Arc::default(),
+            announces: Vec::new(),
+            drain: Duration::ZERO,
+            dies_after: None,
+            heard: Arc::default(),
+            starting: Arc::default(),
+        }
+    }
+}
+
+impl Manner {
+    pub(crate) fn slow(init: Duration) -> Manner {
+        Manner { init, ..Manner::default() }
+    }
+
+    pub(crate) fn refusing(launches: u32) -> Manner {
+        Manner { refusals: Arc::new(AtomicU32::new(launches)), ..Manner::default() }
+    }
+
+    pub(crate) fn dying(after: Duration) -> Manner {
+        Manner { dies_after: Some(after), ..Manner::default() }
+    }
+
+    /// The methods of the messages that one launch has read.
+    pub(crate) fn heard_by(&self, launch: u64) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        let of = |(n, message): &(u64, Value)| {
+            let method = message.get("method").and_then(Value::as_str);
+            (*n == launch).then(|| method.unwrap_or("(answer)").to_owned())
+        };
+        heard.iter().filter_map(of).collect()
+    }
+
+    /// Registers a program that behaves like this.
+    pub(crate) fn program(&self, launcher: &ScriptedLauncher, name: &str) {
+        let manner = self.clone();
+        launcher.program(name, move |process| manner.clone().run(process));
+    }
+
+    async fn run(self, mut me: ScriptedProcess) -> i32 {
+        let launch = me.launch();
+        let now = self.starting.0.fetch_add(1, Ordering::SeqCst) + 1;
+        self.starting.1.fetch_max(now, Ordering::SeqCst);
+        let mut config = Value::Null;
+        let mut asked = Value::Null;
+        let mut deadline = None;
+        loop {
+            let line = match deadline {
+                None => me.read_line().await,
+                // Whatever it is reading when it dies is lost.
+                Some(at) => match tokio::time::timeout_at(at, me.read_line()).await {
+                    Ok(line) => line,
+                    Err(_) => return 7,
+                },
+            };
+            let Some(line) = line else { return 0 };
+            let message: Value = serde_json::from_str(&line).unwrap();
+            self.heard.lock().unwrap().push((launch, message.clone()));
+            let (method, params) = (message["method"].as_str().unwrap_or_default(), &message["params"]);
+            let result = match method {
+                "initialize" => {
+                    tokio::time::sleep(self.init).await;
+                    self.starting.0.fetch_sub(1, Ordering::SeqCst);
+                    config = params["config"].clone();
+                    let left = self.refusals.load(Ordering::SeqCst);
+                    if left > 0 || config == json!("bad") {
+                        self.refusals.store(left.saturating_sub(1), Ordering::SeqCst);
+                        json!({ "ok": false, "reason": "not today" })
+                    } else {
+                        deadline = self.dies_after.map(|after| tokio::time::Instant::now() + after);
+                        let mut methods = vec!["echo", "who", "config", "die", "ask"];
+                        methods.extend(&self.announces);
+                        json!({ "ok": true, "supportedMethods": methods })
+                    }
+                }
+                "shutdown" => {
+                    tokio::time::sleep(self.drain).await;
+                    let _ = reply(&mut me, &message["id"], json!(null)).await;
+                    return 0;
+                }
+                "configChanged" => {
+                    config = params["config"].clone();
+                    continue;
+                }
+                "echo" => params.clone(),
+                "who" => json!({ "launch": launch, "pid": me.pid() }),
+                "config" => config.clone(),
+                "hang" => continue,
+                "die" => return i32::try_from(params.as_i64().unwrap_or(1)).unwrap(),
+                // Calls the host, and answers with what it says.
+                "ask" => {
+                    asked = message["id"].clone();
+                    let request = json!({
+                        "jsonrpc": "2.0", "id": 77, "method": params["method"], "params": params["params"],
+                    });
+                    me.write_line(&request.to_string()).await.unwrap();
+                    continue;
+                }
+                "say" => {
+                    let note = json!({
+                        "jsonrpc": "2.0", "method": params["method"], "params": params["params"],
+                    });
+                    me.write_line(&note.to_string()).await.unwrap();
+                    json!(null)
+                }
+                "" => {
+                    let answer = std::mem::take(&mut asked);
+                    if reply(&mut me, &answer, message).await.is_err() {
+                        return 0;
+                    }
+                    continue;
+                }
+                other => panic!("nobody should send `{other}`"),
+            };
+            if reply(&mut me, &message["id"], result).await.is_err() {
+                return 0;
+            }
+        }
+    }
+}
+
+async fn reply(me: &mut ScriptedProcess, id: &Value, result: Value) -> std::io::Result<()> {
+    me.write_line(&json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string()).await
+}
+
+/// A plugin whose program has its own name.
+pub(crate) fn plugin(id: &str) -> PluginSpec {
+    PluginSpec::new(id, Command::new(id))
+}
+
+/// A tree with one plugin host.
+pub(crate) struct Stage {
+    pub(crate) root: Root,
+    pub(crate) plugins: Plugins,
+    pub(crate) launcher: ScriptedLauncher,
+}
+
+impl Stage {
+    pub(crate) async fn new(launcher: &ScriptedLauncher, host: PluginHostSpec) -> Stage {
+        Stage::under(launcher, host, SupervisorSpec::one_for_one()).await
+    }
+
+    pub(crate) async fn under(
+        launcher: &ScriptedLauncher,
+        host: PluginHostSpec,
+        parent: SupervisorSpec,
+    ) -> Stage {
+        let spec = parent.child(host.launcher(Arc::new(launcher.clone())).child("plugins"));
+        let root = Root::start(spec, RootOptions::default()).await.unwrap();
+        let plugins = Plugins::new(root.find("/plugins").unwrap());
+        Stage { root, plugins, launcher: launcher.clone() }
+    }
+
+    /// How often a program was launched.
+    pub(crate) fn launches(&self, program: &str) -> usize {
+        self.launcher.launched().iter().filter(|launched| launched.program == program).count()
+    }
+
+    pub(crate) async fn call(&self, id: &str, method: &str, params: Value) -> Value {
+        let answer = self.plugins.call_value(id, method, &params, Timeout::Default).await.unwrap();
+        serde_json::from_str(answer.get()).unwrap()
+    }
+
+    /// Ends the tree; nothing may be left.
+    pub(crate) async fn end(self) {
+        self.root.shutdown(60 * SEC).await;
+        assert_eq!(self.launcher.alive(), Vec::<u32>::new(), "processes are left");
+    }
+}
+
+/// A launcher with these programs.
+pub(crate) fn launcher<'a>(programs: impl IntoIterator<Item = (&'a str, &'a Manner)>) -> ScriptedLauncher {
+    let launcher = ScriptedLauncher::new();
+    for (name, manner) in programs {
+        manner.program(&launcher, name);
+    }
+    launcher
+}
+
+/// The method `echo`.
+pub(crate) struct Echo;
+
+impl Method for Echo {
+    const NAME: &'static str = "echo";
+    type Params = Value;
+    type Output = Value;
+}
+
+/// Everything that has been published so far.
+pub(crate) fn drain(events: &mut PluginEvents) -> Vec<Arc<PluginEvent>> {
+    let mut all = Vec::new();
+    loop {
+        match events.try_next() {
+            Ok(Some(event)) => all.push(event),
+            Ok(None) | Err(EventsError::Closed) => return all,
+            Err(lost) => panic!("{lost}"),
+        }
+    }
+}

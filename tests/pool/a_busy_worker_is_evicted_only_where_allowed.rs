@@ -1,0 +1,45 @@
+//! L-4, pitfall 35.
+
+use procession::{
+    pool::{AcquireError, Revocation},
+    rpc::{Outcome, Timeout},
+};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_holder_is_told_and_its_calls_fail_with_that_reason() {
+    let setup = keyed(1, |spec| spec.evict_busy(true)).await;
+    let lease = setup.pool.acquire("a").await.unwrap();
+    let began = tokio::time::Instant::now();
+    let (called, revoked, other) = tokio::join!(
+        lease.call_value("hang", &(), Timeout::Never),
+        async {
+            let why = lease.revoked().await;
+            (why, began.elapsed())
+        },
+        setup.pool.acquire("b"),
+    );
+    assert_eq!(revoked.0, Revocation::Evicted);
+    assert!(revoked.1 < MS, "at once, not when the process is gone: {:?}", revoked.1);
+    let error = called.unwrap_err();
+    assert_eq!(error.revocation(), Some(&Revocation::Evicted), "{error}");
+    assert_eq!((error.outcome(), error.is_retryable()), (Outcome::Unknown, false));
+    let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
+    assert_eq!(error.revocation(), Some(&Revocation::Evicted), "{error}");
+    assert_eq!((error.outcome(), error.is_retryable()), (Outcome::NotSent, true));
+    drop(other.unwrap());
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn else_the_caller_waits_and_the_holder_is_left_in_peace() {
+    let setup = keyed(1, |spec| spec).await;
+    let lease = setup.pool.acquire("a").await.unwrap();
+    let error = setup.pool.acquire_within("b", 5 * SEC).await.unwrap_err();
+    assert!(matches!(error, AcquireError::Timeout { .. }) && error.is_retryable(), "{error}");
+    assert!(lease.revocation().is_none());
+    assert_eq!(pid(&lease).await, lease.pid().unwrap());
+    drop(lease);
+    setup.end().await;
+}

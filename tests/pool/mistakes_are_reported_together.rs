@@ -1,0 +1,56 @@
+//! S-6.
+
+use std::time::Duration;
+
+use procession::{
+    pool::PoolSpec,
+    process::Command,
+    restart::RestartPolicy,
+    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    worker::WorkerSpec,
+};
+
+use crate::support::*;
+
+fn wrong() -> PoolSpec {
+    PoolSpec::keyed(0, WorkerSpec::new(Command::new("x")).start_timeout(Duration::ZERO))
+        .per_worker(0)
+        .idle_ttl(Duration::ZERO)
+        .start_concurrency(0)
+        .recycle_after_calls(0)
+        .recycle_after(Duration::ZERO)
+        .min_idle(1)
+        .intensity(1, Duration::ZERO)
+        .restart(RestartPolicy::actor().with_jitter(7.0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_mistakes_of_a_pool_are_named_at_once() {
+    let errors = wrong().validate().unwrap_err();
+    let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+    for field in [
+        "max",
+        "per_worker",
+        "idle_ttl",
+        "start_concurrency",
+        "recycle_after_calls",
+        "recycle_after",
+        "min_idle",
+        "intensity.period",
+        "worker.start_timeout",
+        "worker.restart",
+    ] {
+        assert!(fields.contains(&field), "{field} is missing in {fields:?}");
+    }
+    let spec = SupervisorSpec::one_for_one().child(wrong().child("pool"));
+    let Err(StartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    assert!(errors.to_string().contains("children[pool].max"), "{errors}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_added_at_run_time_is_checked_too() {
+    let setup = keyed(1, |spec| spec).await;
+    let error = setup.root.supervisor().start_child(wrong().child("other")).await.unwrap_err();
+    assert!(error.to_string().contains("max"), "{error}");
+    setup.end().await;
+}

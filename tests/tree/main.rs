@@ -1,0 +1,9 @@
+//! Whole trees: root, pool, plugins and actors over scripted processes, under paused time and on several threads.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod a_tree_is_declared_and_found;
+mod signals_end_a_service;
+mod support;
+mod the_cascade;
+mod the_end_is_explained;
