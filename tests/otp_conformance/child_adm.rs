@@ -314,13 +314,13 @@ async fn extra_return() {
 #[tokio::test(start_paused = true)]
 async fn child_unlink() {
     // OTP: a child that has unlinked itself can still be terminated: the supervisor monitors it and does not hang. Nor
-    // does ours, which awaits the actor itself.
+    // does ours, which awaits the actor itself, and its cause for a second at most.
     let cast = Cast::new();
     let play = cast.start(cast.all(SupervisorSpec::one_for_one(), &["a", "b"])).await;
     play.child("/a").cast(Pull::Unlink(play.root.cell())).unwrap();
     settle().await;
     play.log();
-    tokio::time::timeout(SEC, play.sup.terminate_child("a")).await.unwrap().unwrap();
+    tokio::time::timeout(2 * SEC, play.sup.terminate_child("a")).await.unwrap().unwrap();
     assert_eq!(play.log(), "-a");
     assert_eq!(play.which().await, "a:stopped#1 b:ready#1");
     play.over().await;

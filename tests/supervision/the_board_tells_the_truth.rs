@@ -40,6 +40,35 @@ async fn a_killed_tree_is_down_on_the_board() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ends_that_nobody_has_heard_of_are_on_the_board() {
+    // E-3: whenever the supervisor is killed, also between the end of a child and the moment it would have heard of it.
+    for moment in 0..40 {
+        let record = Record::default();
+        let spec = SupervisorSpec::one_for_one()
+            .child(plain("a", &record).restart(RestartPolicy::temporary()))
+            .child(plain("b", &record))
+            .child(plain("c", &record));
+        let root = Root::start(spec, RootOptions::default()).await.unwrap();
+        for path in ["/a", "/b"] {
+            root.child::<Pull>(path).unwrap().cast(Pull::Fail("x")).unwrap();
+        }
+        for _ in 0..moment {
+            tokio::task::yield_now().await;
+        }
+        root.cell().kill();
+        let c = root.child::<Pull>("/c").unwrap();
+        let state = c.place().wait_state(|s| *s != procession::vocabulary::State::Ready).await;
+        assert!(c.actor().is_err(), "{state}, and reached");
+        root.wait().await;
+        assert!(
+            states(&root).split_whitespace().all(|s| s.ends_with(":ended")),
+            "{moment}: {}",
+            states(&root)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_root_that_has_ended_is_down_and_a_nested_supervisor_is_what_its_parent_says() {
     // E-1: every state is published once.
     let record = Record::default();
