@@ -55,6 +55,7 @@ enum Post {
     Shutdown { deadline: Option<At>, kill: bool },
     Count(oneshot::Sender<Count>),
     Which(oneshot::Sender<Vec<Which>>),
+    Spec(ChildId, oneshot::Sender<Result<ChildSpec, RequestError>>),
     SetPolicy(ChildId, Box<super::policy::ChildPolicy>, oneshot::Sender<Result<(), RequestError>>),
 }
 
@@ -176,6 +177,12 @@ impl EngineHandle {
         let (tx, rx) = oneshot::channel();
         self.posts.send(Post::Which(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
+    }
+
+    pub(crate) async fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
+        let (tx, rx) = oneshot::channel();
+        self.posts.send(Post::Spec(id, tx));
+        rx.await.unwrap_or(Err(RequestError::ShuttingDown))
     }
 
     /// Asks the supervisor to stop its children and to exit.
@@ -349,6 +356,15 @@ impl Engine {
         self.machine.count()
     }
 
+    fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
+        match (self.machine.child(&id), self.entries.get(&id)) {
+            (Some(child), Some(entry)) => {
+                Ok(ChildSpec { policy: Arc::new(child.policy.clone()), start: entry.start.clone(), id })
+            }
+            _ => Err(RequestError::NotFound(id)),
+        }
+    }
+
     /// Handles an [`EngineMessage`].
     pub fn message(&mut self, message: EngineMessage) {
         match message {
@@ -438,6 +454,9 @@ impl Engine {
             }
             Post::Which(reply) => {
                 let _ = reply.send(self.which());
+            }
+            Post::Spec(id, reply) => {
+                let _ = reply.send(self.child_spec(id));
             }
             Post::SetPolicy(id, policy, reply) => {
                 let mut errors = Vec::new();
@@ -544,6 +563,7 @@ impl Engine {
     fn check(&self, spec: &ChildSpec) -> Result<(), SpecErrors> {
         let mut errors = Vec::new();
         spec.policy.check(spec.id.as_str(), self.machine.flags(), &mut errors);
+        spec.check_start(&mut errors);
         SpecErrors::check(errors)
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use ractor::Actor;
 
 use super::{
-    errors::SpecErrors,
+    errors::{SpecError, SpecErrors},
     policy::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode},
     start::{ActorStart, Start},
     supervisor::SupervisorStart,
@@ -60,6 +60,16 @@ impl ChildSpec {
     /// A *transient* supervisor that gives up stays down, as in OTP: that is rarely what is wanted.
     pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> ChildSpec {
         ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStart::new(spec))
+    }
+
+    /// All mistakes that its start finds in itself, such as those of a nested supervisor.
+    pub(crate) fn check_start(&self, errors: &mut Vec<SpecError>) {
+        if let Err(found) = self.start.validate() {
+            errors.extend(found.iter().map(|e| SpecError {
+                field: format!("children[{}].{}", self.id, e.field),
+                problem: e.problem.clone(),
+            }));
+        }
     }
 
     fn with(mut self, change: impl FnOnce(&mut ChildPolicy)) -> ChildSpec {
@@ -178,12 +188,7 @@ impl SupervisorSpec {
             errors.extend(found.iter().cloned());
         }
         for child in &self.children {
-            if let Err(found) = child.start.validate() {
-                errors.extend(found.iter().map(|e| super::errors::SpecError {
-                    field: format!("children[{}].{}", child.id, e.field),
-                    problem: e.problem.clone(),
-                }));
-            }
+            child.check_start(&mut errors);
         }
         SpecErrors::check(errors)
     }

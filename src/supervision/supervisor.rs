@@ -282,6 +282,14 @@ impl SupervisorRef {
         self.engine()?.set_policy(id.into(), policy).await
     }
 
+    /// A child's declaration as it stands now, whatever the child is doing (OTP's `get_childspec`).
+    ///
+    /// # Errors
+    /// [`RequestError::NotFound`]; [`RequestError::ShuttingDown`] when the supervisor is gone.
+    pub async fn child_spec(&self, id: impl Into<ChildId>) -> Result<ChildSpec, RequestError> {
+        self.engine()?.child_spec(id.into()).await
+    }
+
     /// The children in start order.
     ///
     /// # Errors

@@ -1,11 +1,15 @@
 //! S-9, S-25, pitfall 51: on several threads an end is often seen before its cause.
 
+use std::collections::HashMap;
+
 use procession::{
-    event::EventKind,
+    event::{Consequence, EventKind},
     exit::Exit,
-    restart::RestartPolicy,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    restart::{Backoff, RestartPolicy},
+    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    vocabulary::State,
 };
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::support::*;
 
@@ -66,4 +70,170 @@ async fn every_cause_is_known_and_every_crash_counted_once() {
     let others: Vec<_> = exits.iter().filter(|exit| **exit != boom).collect();
     assert!(others.is_empty(), "{others:?}");
     root.shutdown(10 * SEC).await;
+}
+
+/// How a [`Victim`] ends.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Fails,
+    Panics,
+    KillsItself,
+    /// Somebody else kills it.
+    IsKilled,
+    Stops,
+    /// Its typed error says that it was a success.
+    Succeeds,
+}
+
+impl How {
+    /// Of this child's incarnation: neighbours and lives differ.
+    fn of(child: u64, incarnation: u64) -> How {
+        use How::*;
+        [Fails, Panics, KillsItself, IsKilled, Stops, Fails, Succeeds, Panics]
+            [(child * 3 + incarnation) as usize % 8]
+    }
+
+    /// The exit that its supervisor must judge, and whether it brings a transient child back.
+    fn judged(self, name: &str, incarnation: u64) -> (Exit, bool) {
+        let failed = |how: &str| Exit::ActorFailed { chain: vec![format!("{how} {name}#{incarnation}")] };
+        match self {
+            How::Fails => (failed("fails"), true),
+            How::Panics => (failed("panics"), true),
+            How::KillsItself | How::IsKilled => (Exit::ActorKilled, true),
+            How::Stops => (Exit::ActorStopped { reason: Some(format!("stops {name}#{incarnation}")) }, false),
+            How::Succeeds => (Exit::Clean { code: incarnation as i32 }, false),
+        }
+    }
+}
+
+struct Victim;
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Victim {
+    type Msg = Option<(How, u64)>;
+    type State = String;
+    type Arguments = String;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, name: String) -> Result<String, ActorProcessingErr> {
+        Ok(name)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        name: &mut String,
+    ) -> Result<(), ActorProcessingErr> {
+        // Nothing to do for what is only there to keep it busy.
+        let Some((how, incarnation)) = message else { return Ok(()) };
+        match how {
+            How::Fails => return Err(format!("fails {name}#{incarnation}").into()),
+            How::Panics => std::panic::panic_any(format!("panics {name}#{incarnation}")),
+            How::KillsItself => me.kill(),
+            How::IsKilled => {}
+            How::Stops => me.stop(Some(format!("stops {name}#{incarnation}"))),
+            How::Succeeds => return Err(Box::new(Exit::Clean { code: incarnation as i32 })),
+        }
+        Ok(())
+    }
+}
+
+const SUPERVISORS: u64 = 4;
+const CHILDREN: u64 = 64;
+const LIVES: u64 = 1565;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_causes() {
+    // S-9, S-10, S-25, pitfall 51
+    hush();
+    let name = |child: u64| format!("/s{}/c{child}", child % SUPERVISORS);
+    let policy = RestartPolicy::transient().with_backoff(Backoff::None);
+    let mut top = SupervisorSpec::one_for_one();
+    for s in 0..SUPERVISORS {
+        let mut low = SupervisorSpec::one_for_one().intensity(u32::MAX, SEC);
+        for child in (0..CHILDREN).filter(|child| child % SUPERVISORS == s) {
+            let spec = ChildSpec::actor(format!("c{child}"), move || (Victim, name(child)));
+            low = low.child(spec.restart(policy.clone()));
+        }
+        top = top.child(ChildSpec::supervisor(format!("s{s}"), low));
+    }
+    let root =
+        Root::start(top, RootOptions { event_capacity: 1 << 19, ..RootOptions::default() }).await.unwrap();
+    let mut events = root.events();
+
+    // Somebody is always looking.
+    let observer = tokio::spawn({
+        let root = root.clone();
+        async move {
+            let mut looks = 0_u64;
+            while root.is_ready() {
+                let alive = root.snapshot().root.walk().filter(|node| node.state.is_alive()).count() as u64;
+                assert!(alive <= 1 + SUPERVISORS + CHILDREN);
+                let s = root.supervisor_at(&format!("/s{}", looks % SUPERVISORS)).unwrap();
+                let count = s.count_children().await;
+                assert!(count.is_err() || count.unwrap().specs as u64 == CHILDREN / SUPERVISORS);
+                looks += 1;
+                tokio::time::sleep(MS).await;
+            }
+        }
+    });
+    // Every exit is checked as it is published.
+    let judge = tokio::spawn(async move {
+        let mut lives: HashMap<String, u64> = HashMap::new();
+        let mut ends = 0;
+        while ends < CHILDREN * LIVES {
+            let event = events.next().await.unwrap();
+            let EventKind::Exited { exit, then } = &event.kind else { continue };
+            let path = event.path.as_str();
+            let life = lives.entry(path.to_owned()).or_default();
+            *life += 1;
+            assert_eq!(event.incarnation.0, *life, "each life of {path} ends once");
+            let child = path.rsplit_once('c').unwrap().1.parse().unwrap();
+            let (expected, back) = How::of(child, *life).judged(path, *life);
+            assert_eq!(*exit, expected, "{path}#{life}");
+            assert_eq!(matches!(then, Consequence::Restart { .. }), back, "{path}#{life}: {then:?}");
+            assert!(back || *then == Consequence::Leave, "{path}#{life}: {then:?}");
+            ends += 1;
+        }
+        events
+    });
+    let killers: Vec<_> = (0..CHILDREN)
+        .map(|n| {
+            let child = root.child::<Option<(How, u64)>>(&name(n)).unwrap();
+            tokio::spawn(async move {
+                for life in 1..=LIVES {
+                    let place = child.place();
+                    place.wait_state(|s| *s == State::Ready && place.incarnation().0 == life).await;
+                    let (incarnation, actor) = child.actor().unwrap();
+                    assert_eq!(incarnation.0, life);
+                    for _ in 0..life % 5 {
+                        let _ = actor.send_message(None);
+                    }
+                    let how = How::of(n, life);
+                    match how {
+                        How::IsKilled => actor.kill(),
+                        how => actor.send_message(Some((how, life))).unwrap(),
+                    }
+                    if !how.judged("", 0).1 {
+                        // It does not come back by itself: somebody has to want it.
+                        place.wait_state(State::is_down).await;
+                        assert_eq!(place.restart().await.unwrap().0, life + 1);
+                    }
+                }
+                let place = child.place();
+                place.wait_state(|s| *s == State::Ready && place.incarnation().0 == LIVES + 1).await;
+            })
+        })
+        .collect();
+    for killer in killers {
+        killer.await.unwrap();
+    }
+    let mut events = judge.await.unwrap();
+    // And nothing is judged afterwards.
+    tokio::time::sleep(20 * MS).await;
+    let late: Vec<_> =
+        drain(&mut events).into_iter().filter(|e| matches!(e.kind, EventKind::Exited { .. })).collect();
+    assert!(late.is_empty(), "{late:?}");
+    root.shutdown(10 * SEC).await;
+    observer.await.unwrap();
 }

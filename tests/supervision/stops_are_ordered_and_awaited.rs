@@ -36,9 +36,11 @@ async fn ractors_own_stop_does_the_same() {
     }
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     record.take();
+    let begin = tokio::time::Instant::now();
     root.cell().stop(None);
     assert_eq!(root.wait().await, Exit::Requested);
     assert_eq!(record.take(), ["-c", "-b", "-a"]);
+    assert_eq!(begin.elapsed().as_millis(), 30, "it does not wait for causes that cannot come any more");
 }
 
 #[tokio::test(start_paused = true)]

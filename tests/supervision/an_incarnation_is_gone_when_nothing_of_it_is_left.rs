@@ -1,0 +1,88 @@
+//! S-19, S-21, design 3: what outlives its actor is awaited, and nobody is reached who is on the way out.
+
+use std::{sync::Arc, time::Duration};
+
+use procession::{
+    exit::Exit,
+    supervision::{ChildPolicy, ChildSpec, Root, RootOptions, Start, StartContext, Started, SupervisorSpec},
+};
+
+use crate::support::*;
+
+/// Leaves something behind for so long after its actor has ended.
+#[derive(Debug)]
+struct Lingers(Arc<dyn Start>, Duration, Record);
+
+#[async_trait::async_trait]
+impl Start for Lingers {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let (remains, time, record) = (cx.remains.clone(), self.1, self.2.clone());
+        let started = self.0.start(cx).await?;
+        let cell = started.cell.clone();
+        tokio::spawn(async move {
+            let _ = cell.wait(None).await;
+            tokio::time::sleep(time).await;
+            record.push("~a");
+            drop(remains);
+        });
+        Ok(started)
+    }
+}
+
+fn lingers(record: &Record) -> ChildSpec {
+    ChildSpec::new("a", ChildPolicy::actor(), Lingers(plain("a", record).start, SEC, record.clone()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_and_a_successor_wait_for_it() {
+    // S-19: a successor.
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one().child(lingers(&record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    a.cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    assert!(a.actor().is_err(), "nobody is reached while it lingers");
+    a.wait_ready(2 * SEC).await.unwrap();
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a"]);
+    // A stop, and the end of the whole tree.
+    a.stop().await.unwrap();
+    assert_eq!(record.take(), ["-a", "~a"]);
+    a.restart().await.unwrap();
+    root.shutdown(10 * SEC).await;
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_of_its_supervisor_waits_for_it() {
+    // S-21: a killed supervisor's children are not its successor's.
+    let record = Record::default();
+    let inner = SupervisorSpec::one_for_one().child(lingers(&record));
+    let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("inner", inner));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    root.find("/inner").unwrap().live().as_ref().unwrap().cell.kill();
+    tokio::time::sleep(2 * SEC).await;
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a"]);
+    root.cell().kill();
+    root.wait().await;
+    assert_eq!(record.take(), ["-a", "~a"], "and a killed root has ended when nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_reached_who_has_been_asked_to_stop() {
+    // Design 3
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(1000), &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    let stop = tokio::spawn({
+        let a = a.clone();
+        async move { a.stop().await }
+    });
+    settle().await;
+    assert_eq!(a.state().to_string(), "stopping");
+    assert!(a.actor().is_err());
+    assert!(a.cast(Pull::Panic).is_err());
+    stop.await.unwrap().unwrap();
+    root.shutdown(SEC).await;
+}
