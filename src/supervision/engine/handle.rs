@@ -116,7 +116,7 @@ impl Posts {
 
 /// How operators reach an engine. Held by the supervisor's place; works from any task.
 #[derive(Debug)]
-pub struct EngineHandle {
+pub(crate) struct EngineHandle {
     posts: Posts,
 }
 
