@@ -315,6 +315,7 @@ fn machine(n: usize, decisions: usize) {
         policy: policy.clone(),
         last_incarnation: Incarnation::NONE,
         held: false,
+        proven: false,
         seed: i as u64,
     });
     let mut machine = Machine::new(flags, news);

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     supervision::{engine::Observer, machine::Key},
     time::Clock,
-    vocabulary::{Down, State},
+    vocabulary::State,
 };
 
 /// An observer that keeps the registry and derives [`PluginEvent`]s (rule G-11).
@@ -32,7 +32,6 @@ impl Registry {
             EventKind::Added => entry.present = true,
             EventKind::Removed => {
                 entry.present = false;
-                entry.crashed = false;
                 // A temporary plugin that has ended; otherwise the operation under way settles it.
                 if matches!(entry.phase, Phase::Kept) {
                     table.settle(&key.child);
@@ -45,10 +44,8 @@ impl Registry {
                 }
                 return told;
             }
-            // An operator has come between: what follows is no restart after a crash.
-            EventKind::State { to: State::Stopping | State::Down { why: Down::Stopped }, .. } => {
-                entry.crashed = false;
-            }
+            // If it is started again, then by an operator: that is no restart after a crash.
+            EventKind::State { to: State::Stopping | State::Down { .. }, .. } => entry.crashed = false,
             EventKind::Exited { exit, then } => {
                 entry.last_exit = Some(exit.clone());
                 let crash = is_crash(exit, then);

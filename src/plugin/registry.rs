@@ -113,12 +113,12 @@ impl Registry {
     /// asked for it is told that the host went away.
     pub(crate) fn boot(&self, clock: Clock) -> Vec<ChildSpec> {
         let mut table = self.table();
-        let Table { plugins, closed, next } = &mut *table;
+        let Table { plugins, next, .. } = &mut *table;
         plugins.retain(|_, entry| {
             // Operations of the host's last incarnation have nothing to say here any more.
             *next += 1;
             entry.operation = *next;
-            let keep = !*closed && matches!(entry.phase, Phase::Kept | Phase::Reloading(_));
+            let keep = matches!(entry.phase, Phase::Kept | Phase::Reloading(_));
             entry.present = keep && entry.definition.is_some();
             entry.settle()
         });

@@ -574,6 +574,7 @@ impl Engine {
     /// Takes a child's start and claims its place.
     fn adopt(&mut self, spec: ChildSpec) -> NewChild {
         let place = self.place.claim(&spec.id, spec.policy.kind);
+        place.adopted();
         let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
         self.entries.insert(spec.id, Entry { start: spec.start, place, life: None });
         new
@@ -750,6 +751,7 @@ fn new_child(spec: &ChildSpec, place: Option<&Place>, seed: u64) -> NewChild {
         policy: spec.policy.clone(),
         last_incarnation: place.map(Place::incarnation).unwrap_or_default(),
         held: place.is_some_and(Place::held),
+        proven: place.is_some_and(Place::has_been_ready),
         seed,
     }
 }

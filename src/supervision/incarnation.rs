@@ -9,20 +9,19 @@ use std::{
     time::Duration,
 };
 
-use ractor::ActorId;
+use ractor::{ActorCell, ActorId, concurrency::JoinHandle};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     engine::Posts,
     machine::Key,
-    place::Live,
+    place::{Live, Place},
     policy::Shutdown,
-    remains::Gone,
-    start::{Admission, NotReady, Start, StartContext, Started, StopRequest},
+    remains::{Gone, Remains},
+    start::{NotReady, Scope, Start, StartContext, Started, StopHandle, StopRequest},
 };
 use crate::{
     exit::Exit,
-    time::At,
     vocabulary::{Down, State},
 };
 
@@ -122,13 +121,35 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// The long wait in the middle is what a thousand idle children cost, so what comes before and after it is boxed.
     async fn run(self, orders: Arc<Shared>) {
+        let (tail, born) = Box::pin(self.begin(orders)).await;
+        let end = match born {
+            Err(exit) => End::Exit(exit),
+            Ok(mut born) => {
+                let exit = match born.wait(&tail).await {
+                    Waited::Joined => None,
+                    Waited::Ordered(order) => Box::pin(born.stop(&tail, order)).await,
+                };
+                End::Actor(born.cell.get_id(), born.exit.or(exit))
+            }
+        };
+        tail.conclude(end).await;
+    }
+
+    /// The start, until the incarnation is ready or is not going to be.
+    async fn begin(self, orders: Arc<Shared>) -> (Tail, Result<Born, Exit>) {
         let Life { key, start, timeout, cx, gone, posts } = self;
-        let place = cx.place.clone();
-        let scope = cx.scope.clone();
-        let clock = scope.clock;
-        // An actor that knows nothing of this crate holds no token: its task does, until it is joined.
-        let remains = cx.remains.clone();
+        let tail = Tail {
+            key,
+            orders,
+            posts,
+            place: cx.place.clone(),
+            scope: cx.scope.clone(),
+            // An actor that knows nothing of this crate holds no token: its task does, until it is joined.
+            remains: cx.remains.clone(),
+            gone,
+        };
         let begin = async {
             let admission = start.admission().await;
             let deadline = Instant::now() + timeout;
@@ -139,28 +160,60 @@ impl Life {
         };
         let outcome = tokio::select! {
             biased;
-            _ = orders.changed(Order::Live) => Err(Exit::Requested),
+            _ = tail.orders.changed(Order::Live) => Err(Exit::Requested),
             outcome = begin => outcome,
         };
-        drop(start);
-        let end = match outcome {
-            Err(exit) => End::Exit(exit),
-            Ok((started, deadline, admission)) => {
-                let actor = started.cell.get_id();
-                let born = Born {
-                    key: &key,
-                    orders: &orders,
-                    posts: &posts,
-                    place: &place,
-                    clock_now: || clock.now(),
-                };
-                End::Actor(actor, born.live(started, deadline, timeout, admission).await)
-            }
+        let (started, deadline, admission) = match outcome {
+            Ok(started) => started,
+            Err(exit) => return (tail, Err(exit)),
         };
-        place.retract(key.incarnation);
+        let Started { cell, join, ready, stop, attachment } = started;
+        let mut born = Born { cell, join, stop, joined: false, exit: None };
+        let ready = match ready {
+            None => Ok(()),
+            Some(ready) => tokio::select! {
+                biased;
+                _ = &mut born.join => {
+                    born.joined = true;
+                    Err(NotReady)
+                }
+                _ = tail.orders.changed(Order::Live) => Err(NotReady),
+                ready = tokio::time::timeout_at(deadline, ready) => ready.unwrap_or_else(|_| {
+                    born.exit = Some(Exit::StartTimeout { after: timeout });
+                    born.cell.kill();
+                    Err(NotReady)
+                }),
+            },
+        };
+        drop(admission);
+        if ready.is_ok() {
+            let incarnation = tail.key.incarnation;
+            tail.place.publish(Live { incarnation, cell: born.cell.clone(), attachment });
+            tail.posts.report(Report::Ready(tail.key.clone()));
+        }
+        (tail, Ok(born))
+    }
+}
+
+/// What an incarnation keeps from its start to its end.
+struct Tail {
+    key: Key,
+    orders: Arc<Shared>,
+    posts: Posts,
+    place: Place,
+    scope: Scope,
+    remains: Remains,
+    gone: Gone,
+}
+
+impl Tail {
+    /// The actor is joined, or never was: waits until nothing of the incarnation is left, and says so.
+    async fn conclude(self, end: End) {
+        let Tail { key, orders: _, posts, place, scope, remains, gone } = self;
+        let incarnation = key.incarnation;
+        place.retract(incarnation);
         drop(remains);
         gone.wait().await;
-        let incarnation = key.incarnation;
         if !posts.report(Report::Ended(key, end)) {
             place.record(&scope, incarnation, State::down(Down::Ended));
         }
@@ -168,77 +221,72 @@ impl Life {
 }
 
 /// An incarnation with an actor.
-struct Born<'a, F> {
-    key: &'a Key,
-    orders: &'a Shared,
-    posts: &'a Posts,
-    place: &'a super::place::Place,
-    clock_now: F,
+struct Born {
+    cell: ActorCell,
+    join: JoinHandle<()>,
+    stop: StopHandle,
+    joined: bool,
+    /// The end has a reason that the actor's own cause does not know.
+    exit: Option<Exit>,
 }
 
-impl<F: Fn() -> At> Born<'_, F> {
-    /// From birth to the join of the actor. `Some` if the end has a reason that the actor's own cause does not know.
-    async fn live(
-        &self,
-        started: Started,
-        deadline: Instant,
-        timeout: Duration,
-        admission: Admission,
-    ) -> Option<Exit> {
-        let Started { cell, mut join, ready, stop, attachment } = started;
-        let mut exit = None;
-        let ready = match ready {
-            None => Ok(()),
-            Some(ready) => tokio::select! {
-                biased;
-                _ = &mut join => return None,
-                _ = self.orders.changed(Order::Live) => Err(NotReady),
-                ready = tokio::time::timeout_at(deadline, ready) => ready.unwrap_or_else(|_| {
-                    exit = Some(Exit::StartTimeout { after: timeout });
-                    cell.kill();
-                    Err(NotReady)
-                }),
-            },
-        };
-        drop(admission);
-        if ready.is_ok() {
-            let incarnation = self.key.incarnation;
-            self.place.publish(Live { incarnation, cell: cell.clone(), attachment });
-            self.posts.report(Report::Ready(self.key.clone()));
+enum Waited {
+    Joined,
+    Ordered(Order),
+}
+
+impl Born {
+    /// Until the actor ends by itself or an order comes.
+    async fn wait(&mut self, tail: &Tail) -> Waited {
+        if self.joined {
+            return Waited::Joined;
         }
-        let mut order = Order::Live;
-        let mut kill_at = None;
+        tokio::select! {
+            biased;
+            _ = &mut self.join => Waited::Joined,
+            order = tail.orders.changed(Order::Live) => Waited::Ordered(order),
+        }
+    }
+
+    /// Carries an order out, and harder ones that follow, until the actor is joined.
+    async fn stop(&mut self, tail: &Tail, mut order: Order) -> Option<Exit> {
+        let mut exit = Some(Exit::Requested);
+        let mut kill_at = self.obey(tail, order);
         loop {
             tokio::select! {
                 biased;
-                _ = &mut join => return exit,
-                next = self.orders.changed(order) => {
+                _ = &mut self.join => return exit,
+                next = tail.orders.changed(order) => {
                     order = next;
-                    if exit.is_none() {
-                        exit = Some(Exit::Requested);
-                    }
-                    match order {
-                        Order::Live => {}
-                        Order::Kill => cell.kill(),
-                        Order::Stop(mode) => {
-                            let patience = match mode {
-                                Shutdown::Timeout(time) => Some(time),
-                                _ => None,
-                            };
-                            kill_at = patience.and_then(|time| Instant::now().checked_add(time));
-                            let deadline = patience.map(|time| (self.clock_now)().after(time));
-                            self.place.retract(self.key.incarnation);
-                            stop.ask(&cell, StopRequest { deadline });
-                        }
-                    }
+                    kill_at = self.obey(tail, order);
                 }
                 () = sleep_until(kill_at) => {
                     kill_at = None;
                     exit = Some(Exit::ActorKilled);
-                    cell.kill();
+                    self.cell.kill();
                 }
             }
         }
+    }
+
+    /// Does what is ordered, and says when patience ends.
+    fn obey(&self, tail: &Tail, order: Order) -> Option<Instant> {
+        let mode = match order {
+            Order::Live => return None,
+            Order::Kill => {
+                self.cell.kill();
+                return None;
+            }
+            Order::Stop(mode) => mode,
+        };
+        let patience = match mode {
+            Shutdown::Timeout(time) => Some(time),
+            _ => None,
+        };
+        let deadline = patience.map(|time| tail.scope.clock.now().after(time));
+        tail.place.retract(tail.key.incarnation);
+        self.stop.ask(&self.cell, StopRequest { deadline });
+        patience.and_then(|time| Instant::now().checked_add(time))
     }
 }
 

@@ -94,6 +94,9 @@ struct Board {
     consecutive_failures: u32,
     total_failures: u64,
     total_restarts: u32,
+    /// What earlier lives of the supervisor have counted.
+    earlier: (u64, u32),
+    has_been_ready: bool,
     last_exit: Option<Box<Exit>>,
     budget: Option<Box<Budget>>,
     details: Option<Arc<dyn Details>>,
@@ -123,6 +126,8 @@ impl Place {
             consecutive_failures: 0,
             total_failures: 0,
             total_restarts: 0,
+            earlier: (0, 0),
+            has_been_ready: false,
             last_exit: None,
             budget: None,
             details: None,
@@ -370,6 +375,7 @@ impl Place {
     pub(crate) fn set_state(&self, state: State, at: At) {
         {
             let mut board = self.board();
+            board.has_been_ready |= state == State::Ready;
             board.state = state;
             board.since = at;
         }
@@ -390,10 +396,24 @@ impl Place {
         self.board().last_exit = Some(Box::new(exit));
     }
 
-    pub(crate) fn set_counters(&self, consecutive_failures: u32, total_failures: u64, total_restarts: u32) {
+    /// Writes what the present life of the supervisor has counted.
+    pub(crate) fn set_counters(&self, consecutive_failures: u32, failures: u64, restarts: u32) {
         let mut board = self.board();
-        (board.consecutive_failures, board.total_failures, board.total_restarts) =
-            (consecutive_failures, total_failures, total_restarts);
+        board.consecutive_failures = consecutive_failures;
+        board.total_failures = board.earlier.0.saturating_add(failures);
+        board.total_restarts = board.earlier.1.saturating_add(restarts);
+    }
+
+    /// A life of the supervisor begins, which counts from zero.
+    pub(crate) fn adopted(&self) {
+        let mut board = self.board();
+        board.earlier = (board.total_failures, board.total_restarts);
+        board.consecutive_failures = 0;
+    }
+
+    /// Whether any incarnation here has been ready.
+    pub(crate) fn has_been_ready(&self) -> bool {
+        self.board().has_been_ready
     }
 
     pub(crate) fn set_budget(&self, node: SupervisorNode) {

@@ -137,6 +137,7 @@ impl Rig {
             policy: Arc::new(policy.clone()),
             last_incarnation: self.places.get(&ChildId::from(id)).copied().unwrap_or_default(),
             held: self.held.contains(&ChildId::from(id)),
+            proven: false,
             seed: 7,
         }
     }

@@ -78,6 +78,8 @@ async fn of_many_changes_at_once_the_last_one_stays() {
             change.await.unwrap().unwrap();
         }
         assert_eq!(stage.call("a", "config", ().into()).await, json!(20));
+        // One restart brought it to all who asked for one.
+        assert_eq!(stage.launches("a"), if manner.announces.is_empty() { 2 } else { 1 });
         stage.end().await;
     }
 }

@@ -94,3 +94,35 @@ async fn a_signal_is_told_as_one() {
     assert_eq!(serde_json::from_str::<procession::plugin::PluginEvent>(&text).unwrap(), *first);
     stage.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_a_restart_by_policy_is_told_as_one() {
+    // G-11, E-3: whatever came before, a start by an operator is none.
+    let (a, b) = (Manner::refusing(1), Manner::default());
+    let slow = RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: 10 * SEC });
+    let brittle = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, Then::GiveUp));
+    let host = PluginHostSpec::new()
+        .plugin(plugin("a").on_demand())
+        .plugin(plugin("b").on_demand().restart(slow))
+        .plugin(plugin("c").on_demand().restart(brittle));
+    let stage = Stage::new(&launcher([("a", &a), ("b", &b), ("c", &b)]), host).await;
+    let mut events = stage.plugins.events().unwrap();
+    // After a first start that failed.
+    stage.plugins.ensure_ready("a", SEC).await.unwrap_err();
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    assert_eq!(told(&mut events), ["a#1 crashed", "a#2 ready"]);
+    // After a stop during the back-off, and after it has given up.
+    for (id, end) in [("b", "crashed"), ("c", "gave_up")] {
+        stage.plugins.ensure_ready(id, SEC).await.unwrap();
+        stage.plugins.call_value(id, "die", &1, Timeout::Default).await.unwrap_err();
+        tokio::time::sleep(SEC).await;
+        if id == "b" {
+            stage.plugins.worker(id).unwrap().stop().await.unwrap();
+        }
+        assert!(told(&mut events).pop().unwrap().ends_with(end));
+        stage.plugins.ensure_ready(id, SEC).await.unwrap();
+        let again = told(&mut events);
+        assert!(again.len() == 1 && again[0].ends_with("ready"), "{again:?}");
+    }
+    stage.end().await;
+}

@@ -6,7 +6,7 @@ use procession::{
     supervision::Place,
 };
 
-use crate::support::{Manner, SEC, Stage, launcher, plugin, settle};
+use crate::support::{Manner, SEC, Stage, answer_initialize, launcher, plugin, settle};
 
 async fn kill_host(place: &Place) {
     let cell = place.live().as_ref().unwrap().cell.clone();
@@ -76,16 +76,25 @@ async fn a_start_that_was_under_way_does_not_return() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_was_under_way_is_done() {
-    // G-16: what somebody has begun to stop does not return.
-    let slow = Manner { drain: 5 * SEC, ..Manner::default() };
-    let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new()).await;
+    // G-16, S-19: what somebody has begun to stop does not return, and the stop not before it is gone.
+    let stage = Stage::new(&launcher([]), PluginHostSpec::new()).await;
+    stage.launcher.program("a", |mut me| async move {
+        // What is in the kernel's hands for a while cannot be killed meanwhile.
+        me.set_uninterruptible(true);
+        answer_initialize(&mut me).await;
+        me.sleep(3 * SEC).await;
+        me.set_uninterruptible(false);
+        me.hang().await
+    });
     stage.plugins.start_plugin(plugin("a")).await.unwrap();
-    let plugins = stage.plugins.clone();
-    let stop = tokio::spawn(async move { plugins.stop_plugin("a").await });
+    let (plugins, launcher) = (stage.plugins.clone(), stage.launcher.clone());
+    let stop = tokio::spawn(async move {
+        plugins.stop_plugin("a").await.unwrap();
+        assert!(launcher.alive().is_empty(), "the stop returns before the process is gone");
+    });
     settle().await;
     kill_host(stage.plugins.place()).await;
-    stop.await.unwrap().unwrap();
-    assert!(stage.launcher.alive().is_empty());
+    stop.await.unwrap();
     tokio::time::sleep(60 * SEC).await;
     assert!(stage.plugins.list().unwrap().is_empty() && stage.launcher.alive().is_empty());
     stage.end().await;

@@ -169,6 +169,12 @@ impl Manner {
     }
 }
 
+/// Reads `initialize` and answers it.
+pub(crate) async fn answer_initialize(me: &mut ScriptedProcess) {
+    let request: Value = serde_json::from_str(&me.read_line().await.unwrap()).unwrap();
+    reply(me, &request["id"], json!({ "ok": true, "supportedMethods": [] })).await.unwrap();
+}
+
 async fn reply(me: &mut ScriptedProcess, id: &Value, result: Value) -> std::io::Result<()> {
     me.write_line(&json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string()).await
 }

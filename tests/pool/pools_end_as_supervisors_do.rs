@@ -70,6 +70,13 @@ async fn a_pool_that_gives_up_still_says_what_is_left_of_it() {
     assert_eq!(stubborn.revoked().await, Revocation::Stopping);
     let status = setup.pool.status().unwrap();
     assert_eq!((status.used, status.workers[0].status.key.as_str()), (1, "stubborn"));
+    // Nobody gets in any more, and nobody waits for that.
+    let began = tokio::time::Instant::now();
+    for name in ["stubborn", "worker"] {
+        let error = setup.pool.acquire(name).await.unwrap_err();
+        assert!(matches!(error, AcquireError::Unavailable(_)), "{error}");
+    }
+    assert_eq!(began.elapsed(), std::time::Duration::ZERO);
     let error = setup.pool.drain().await.unwrap_err();
     assert_eq!(error.state, procession::vocabulary::State::Stopping);
     drop((stubborn, mortal));

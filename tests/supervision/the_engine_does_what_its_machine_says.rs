@@ -295,6 +295,7 @@ impl<'a> Imagined<'a> {
             policy: Arc::new(policy.clone()),
             last_incarnation: Incarnation::NONE,
             held: false,
+            proven: false,
             seed: 0,
         };
         let mut due: Vec<_> =
@@ -381,6 +382,7 @@ impl<'a> Imagined<'a> {
                 id,
                 policy: Arc::new(policy),
                 held: false,
+                proven: false,
                 seed: 0,
             }),
             Ask::Terminate(id) => Request::TerminateChild(id),

@@ -137,3 +137,25 @@ async fn a_command_may_be_made_for_each_incarnation() {
     }
     root.shutdown(60 * SEC).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_was_ready_in_an_earlier_life_of_its_supervisor_is_remembered() {
+    // R-6, W-4
+    use procession::supervision::{ChildSpec, Root, SupervisorSpec};
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", serve);
+    let inner = SupervisorSpec::one_for_one().child(plugin(&launcher).child("w").background());
+    let outer = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("inner", inner));
+    let root = Root::start(outer, Default::default()).await.unwrap();
+    let worker = procession::worker::WorkerRef::new(root.find("/inner/w").unwrap());
+    worker.wait_ready(SEC).await.unwrap();
+    worker.call::<Die>(&1).await.unwrap_err();
+    worker.wait_ready(SEC).await.unwrap();
+    let never = Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Program, reason: "gone".into() };
+    launcher.fail_next("worker", never);
+    root.find("/inner").unwrap().live().as_ref().unwrap().cell.kill();
+    tokio::time::sleep(SEC).await;
+    assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 4, "replaced for a moment: retried");
+    assert_eq!(worker.diagnostics().total_failures, 2, "counted across its supervisor's lives");
+    root.shutdown(60 * SEC).await;
+}

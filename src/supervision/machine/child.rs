@@ -70,12 +70,16 @@ pub(super) struct Child {
 
 impl Child {
     pub(super) fn new(new: NewChild) -> Child {
+        let mut tracker = Tracker::new(new.seed);
+        if new.proven {
+            tracker.known_ready();
+        }
         Child {
             id: new.id,
             policy: new.policy,
             state: State::down(if new.held { Down::Stopped } else { Down::NeverStarted }),
             incarnation: new.last_incarnation,
-            tracker: Tracker::new(new.seed),
+            tracker,
             cause: Cause::Supervisor,
             after: After::Stay,
             held: new.held,

@@ -40,6 +40,8 @@ pub struct NewChild {
     pub last_incarnation: Incarnation,
     /// Whether an operator has stopped it and that still stands.
     pub held: bool,
+    /// Whether its place has been ready before, in an earlier life of its supervisor (rule R-6).
+    pub proven: bool,
     /// Seeds the jitter of its back-off.
     pub seed: u64,
 }
