@@ -33,11 +33,18 @@ async fn children_of_a_restarted_dynamic_supervisor() {
     let cast = Cast::new();
     let low =
         ChildSpec::supervisor("low", cast.all(SupervisorSpec::dynamic().intensity(0, HOUR), &["declared"]));
-    let play = cast.start(SupervisorSpec::one_for_one().child(low)).await;
+    let play = cast.start(SupervisorSpec::one_for_one().child(low.restart(after(1000)))).await;
     let sup = play.root.supervisor_at("/low").unwrap();
     sup.start_child(cast.plain("a")).await.unwrap();
     let a = play.child("/low/a");
     play.dies("/low/a", Death::Abnormal).await;
+    // Until the supervisor is back it is not known whether it declares this child.
+    let waiting = a.clone();
+    let waiting = tokio::spawn(async move { waiting.wait_ready(HOUR).await });
+    time_passes(1000).await;
+    let begin = Instant::now();
+    assert!(waiting.await.unwrap().is_err());
+    assert_eq!(begin.elapsed(), NO_TIME, "they are told when it has left");
     // The address of the supervisor is good for its successor.
     assert_eq!(which(&sup).await, "declared:ready#2");
     assert!(play.root.find("/low/a").is_err());
