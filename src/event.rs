@@ -105,6 +105,14 @@ pub enum Consequence {
 }
 
 impl Event {
+    /// How the incarnation ended, if this is its end.
+    pub fn exit(&self) -> Option<&Exit> {
+        match &self.kind {
+            EventKind::Exited { exit, .. } => Some(exit),
+            _ => None,
+        }
+    }
+
     /// Whether this is the exit of an incarnation that nobody had asked for and that was no success (rule E-3).
     pub fn is_crash(&self) -> bool {
         match &self.kind {

@@ -91,7 +91,7 @@ pub struct WorkerNode {
     pub calls_in_flight: usize,
     /// Bytes that wait to be written to it.
     pub bytes_queued: usize,
-    /// The newest part of what it wrote to stderr, also of the last incarnation while none is alive.
+    /// The newest part of what it wrote to stderr; of the incarnation before, as long as this one has written nothing.
     pub stderr_tail: String,
     /// Why the last start failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]

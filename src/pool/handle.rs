@@ -216,7 +216,6 @@ impl Pool {
     }
 
     /// Whether this is the place of a pool, as far as it can be known.
-    #[allow(dead_code, reason = "for the tree")]
     pub(crate) fn check(self) -> Result<Pool, FindError> {
         let live = self.place.live().is_some();
         if self.place.kind() == ChildKind::Supervisor && (!live || self.core().is_ok()) {

@@ -141,6 +141,12 @@ pub enum CallError {
         /// When an incarnation may be there, if that is known.
         retry_after: Option<Duration>,
     },
+    /// Misuse: the worker's protocol has no channel on which it could be called.
+    #[error("`{method}` was not sent: the worker's protocol has no channel")]
+    NoChannel {
+        /// The method called.
+        method: String,
+    },
     /// Misuse: the parameters cannot be written as JSON.
     #[error("the params of `{method}` cannot be serialised: {reason}")]
     InvalidParams {
@@ -180,6 +186,7 @@ impl CallError {
             | CallError::WorkerLost { outcome, .. }
             | CallError::Closed { outcome, .. } => *outcome,
             CallError::Unavailable { .. }
+            | CallError::NoChannel { .. }
             | CallError::InvalidParams { .. }
             | CallError::ZeroTimeout { .. }
             | CallError::MethodNotSupported { .. } => Outcome::NotSent,
@@ -191,6 +198,7 @@ impl CallError {
         matches!(
             self,
             CallError::InvalidParams { .. }
+                | CallError::NoChannel { .. }
                 | CallError::ZeroTimeout { .. }
                 | CallError::MethodNotSupported { .. }
         )

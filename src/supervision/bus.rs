@@ -8,6 +8,7 @@ use crate::{
     event::{Consequence, Event, EventKind},
     id::{Incarnation, Path},
     time::Clock,
+    vocabulary::State,
 };
 
 /// Where every supervisor of a tree publishes. Cheap to clone.
@@ -17,12 +18,18 @@ pub struct EventBus(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    tx: broadcast::Sender<Arc<Event>>,
     /// Held while an event is numbered *and* sent, so that the order of the stream is the order of the numbers.
-    seq: Mutex<u64>,
+    stream: Mutex<Stream>,
 }
 
-/// A subscription to a tree's events.
+#[derive(Debug)]
+struct Stream {
+    seq: u64,
+    /// `None` once the tree has ended.
+    tx: Option<broadcast::Sender<Arc<Event>>>,
+}
+
+/// A subscription to a tree's events. It ends when the tree has ended: see [`EventsError::Closed`].
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Arc<Event>>);
 
@@ -34,8 +41,8 @@ pub enum EventsError {
     /// is left.
     #[error("{0} events were lost because this subscriber was too slow")]
     Lost(u64),
-    /// The tree is gone and all its events have been received.
-    #[error("the tree is gone")]
+    /// The tree has ended and all its events have been received.
+    #[error("the tree has ended")]
     Closed,
 }
 
@@ -45,22 +52,36 @@ impl EventBus {
 
     pub(crate) fn new(clock: Clock, capacity: usize) -> EventBus {
         let (tx, _) = broadcast::channel(capacity.max(1));
-        EventBus(Arc::new(Inner { clock, tx, seq: Mutex::new(0) }))
+        EventBus(Arc::new(Inner { clock, stream: Mutex::new(Stream { seq: 0, tx: Some(tx) }) }))
     }
 
-    /// A subscription to everything published from now on.
+    /// A subscription to everything published from now on, until the tree has ended.
     pub fn subscribe(&self) -> Events {
-        Events(self.0.tx.subscribe())
+        match &self.stream().tx {
+            Some(tx) => Events(tx.subscribe()),
+            // The tree has ended: a stream that has too.
+            None => Events(broadcast::channel(1).1),
+        }
+    }
+
+    /// The tree has ended: every subscription ends when it has received what was published.
+    pub(crate) fn close(&self) {
+        self.stream().tx = None;
+    }
+
+    fn stream(&self) -> std::sync::MutexGuard<'_, Stream> {
+        self.0.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn publish(&self, path: &Path, incarnation: Incarnation, kind: EventKind) {
         log(path, incarnation, &kind);
-        let mut seq = self.0.seq.lock().unwrap_or_else(PoisonError::into_inner);
-        *seq += 1;
-        if self.0.tx.receiver_count() > 0 {
-            let event = Event { seq: *seq, at: self.0.clock.now(), path: path.clone(), incarnation, kind };
+        let mut stream = self.stream();
+        stream.seq += 1;
+        let seq = stream.seq;
+        if let Some(tx) = stream.tx.as_ref().filter(|tx| tx.receiver_count() > 0) {
+            let event = Event { seq, at: self.0.clock.now(), path: path.clone(), incarnation, kind };
             // An error says that the last subscriber has just gone.
-            let _ = self.0.tx.send(Arc::new(event));
+            let _ = tx.send(Arc::new(event));
         }
     }
 }
@@ -121,6 +142,9 @@ fn log(path: &Path, incarnation: Incarnation, kind: &EventKind) {
         EventKind::Exited { then: Consequence::Restart { .. } | Consequence::CoolOff { .. }, .. }
         | EventKind::GroupRestart { .. } => tracing::warn!(target: "procession", path, incarnation, "{kind}"),
         EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
+            tracing::info!(target: "procession", path, incarnation, "{kind}");
+        }
+        EventKind::State { to: State::Ready, .. } => {
             tracing::info!(target: "procession", path, incarnation, "{kind}");
         }
         EventKind::Added | EventKind::Removed | EventKind::State { .. } => {

@@ -116,6 +116,8 @@ impl Root {
             // Killed from outside: there was nobody to say so.
             let exit = report.await.unwrap_or(Exit::ActorKilled);
             ended_place.record(&ended_scope, Incarnation(1), State::down(Down::Ended));
+            tracing::info!(target: "procession", "the tree has ended: {exit}");
+            ended_scope.bus.close();
             tx.send_replace(Some(exit));
         });
         let root = Root(Arc::new(Handle { place, scope, cell: actor.get_cell(), exit }));

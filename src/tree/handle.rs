@@ -1,6 +1,6 @@
 //! [`Tree`]: what a service holds of its tree.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use ractor::ActorCell;
 use serde::{Deserialize, Serialize};
@@ -55,12 +55,13 @@ impl Tree {
         Tree { root }
     }
 
-    /// The place at a path such as `/pool/key` (rule T-2).
+    /// The place at a path such as `/pool/key` (rule T-2). The slash at its beginning may be left out, here and wherever
+    /// the tree takes a path; a slash inside an id is written `~1`.
     ///
     /// # Errors
     /// [`FindError::NotFound`], or the text is no path.
     pub fn find(&self, path: &str) -> Result<Place, FindError> {
-        self.root.find(path)
+        self.root.find(&absolute(path))
     }
 
     /// The process worker at a path.
@@ -71,28 +72,20 @@ impl Tree {
         WorkerRef::new(self.find(path)?).check()
     }
 
-    /// The pool at a path, or directly below the root if it is a mere name.
+    /// The pool at a path.
     ///
     /// # Errors
-    /// As [`Tree::find`]. That something else is there shows at the first use, as an unavailable pool.
+    /// As [`Tree::find`]; [`FindError::WrongKind`] if something else is there.
     pub fn pool(&self, path: &str) -> Result<Pool, FindError> {
-        Ok(Pool::new(self.named(path)?))
+        Pool::new(self.find(path)?).check()
     }
 
-    /// The plugin host at a path, or directly below the root if it is a mere name.
+    /// The plugin host at a path.
     ///
     /// # Errors
     /// As [`Tree::find`]; [`FindError::WrongKind`] if something else is there.
     pub fn plugins(&self, path: &str) -> Result<Plugins, FindError> {
-        Plugins::new(self.named(path)?).check()
-    }
-
-    fn named(&self, path: &str) -> Result<Place, FindError> {
-        if path.starts_with('/') {
-            self.find(path)
-        } else {
-            self.find(Path::root().join(&path.into()).as_str())
-        }
+        Plugins::new(self.find(path)?).check()
     }
 
     /// The actor at a path, as one that takes messages of type `M`.
@@ -100,7 +93,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::find`]. That it takes messages of another type shows when one is sent.
     pub fn actor<M: ractor::Message>(&self, path: &str) -> Result<ChildRef<M>, FindError> {
-        self.root.child(path)
+        self.root.child(&absolute(path))
     }
 
     /// The supervisor at a path; `/` for the root.
@@ -108,7 +101,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::find`]; [`FindError::WrongKind`] if it is no supervisor.
     pub fn supervisor(&self, path: &str) -> Result<SupervisorRef, FindError> {
-        self.root.supervisor_at(path)
+        self.root.supervisor_at(&absolute(path))
     }
 
     /// A subscription to all events from now on (rule E-1).
@@ -193,4 +186,8 @@ impl Tree {
     pub(crate) fn root(&self) -> &Root {
         &self.root
     }
+}
+
+fn absolute(path: &str) -> Cow<'_, str> {
+    if path.starts_with('/') { path.into() } else { format!("/{path}").into() }
 }

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     driver::Driver,
-    shared::{Line, Shared},
+    shared::{History, Line, Shared},
     spec::WorkerSpec,
 };
 use crate::{
@@ -176,12 +176,12 @@ impl Actor for WorkerActor {
 #[derive(Debug)]
 pub(crate) struct WorkerStart {
     spec: Arc<WorkerSpec>,
-    start_error: Arc<Mutex<Option<Exit>>>,
+    history: Arc<Mutex<History>>,
 }
 
 impl WorkerStart {
     pub(crate) fn new(spec: WorkerSpec) -> WorkerStart {
-        WorkerStart { spec: Arc::new(spec), start_error: Arc::default() }
+        WorkerStart { spec: Arc::new(spec), history: Arc::default() }
     }
 }
 
@@ -193,7 +193,7 @@ impl Start for WorkerStart {
             spec.program(),
             spec.protocol.name().to_owned(),
             Tail::new(spec.stderr_tail_bytes),
-            self.start_error.clone(),
+            self.history.clone(),
         ));
         cx.place.set_details(shared.clone());
         let line = Arc::new(Line { peer: OnceLock::new(), shared: shared.clone() });

@@ -21,10 +21,19 @@ pub(crate) struct Shared {
     pub(crate) program: String,
     pub(crate) protocol: String,
     pub(crate) tail: Tail,
-    /// Across incarnations: why the last start failed.
-    pub(crate) start_error: Arc<Mutex<Option<Exit>>>,
+    /// What the next incarnation shows of this one.
+    pub(crate) history: Arc<Mutex<History>>,
     peer: OnceLock<Peer>,
     state: Mutex<Figures>,
+}
+
+/// Kept across the incarnations of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// Why the last start failed; none after one that worked.
+    start_error: Option<Exit>,
+    /// The end of what the last incarnation but the present one wrote to stderr.
+    tail: String,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,17 +44,16 @@ struct Figures {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        program: String,
-        protocol: String,
-        tail: Tail,
-        start_error: Arc<Mutex<Option<Exit>>>,
-    ) -> Shared {
-        Shared { program, protocol, tail, start_error, peer: OnceLock::new(), state: Mutex::default() }
+    pub(crate) fn new(program: String, protocol: String, tail: Tail, history: Arc<Mutex<History>>) -> Shared {
+        Shared { program, protocol, tail, history, peer: OnceLock::new(), state: Mutex::default() }
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Figures) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn launched(&self, pid: u32, at: At) {
@@ -59,15 +67,18 @@ impl Shared {
 
     pub(crate) fn ready(&self, at: At) {
         self.with(|s| s.ready = Some(at));
-        *self.start_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.history().start_error = None;
     }
 
     pub(crate) fn start_failed(&self, exit: &Exit) {
-        *self.start_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit.clone());
+        let tail = self.tail.text();
+        tracing::warn!(target: "procession", stderr = tail, "did not become ready: {exit}");
+        self.history().start_error = Some(exit.clone());
     }
 
     pub(crate) fn gone(&self) {
         self.with(|s| *s = Figures::default());
+        self.history().tail = self.tail.text();
     }
 
     /// The actor is gone, and its driver with it: there is nobody else to answer the calls that are under way. Without
@@ -95,8 +106,8 @@ impl Details for Shared {
             ready_for: figures.ready.map(|at| now.since(at)),
             calls_in_flight: stats.in_flight,
             bytes_queued: stats.bytes_queued,
-            stderr_tail: self.tail.text(),
-            last_start_error: self.start_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },
+            last_start_error: self.history().start_error.clone(),
             rss_bytes: None,
             cpu_time: None,
         }
@@ -111,6 +122,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// It is ready, and its protocol has no channel.
+    pub(crate) fn has_no_channel(&self) -> bool {
+        matches!(self.peer.get(), Some(None))
+    }
+
     pub(crate) fn peer(&self) -> Option<&Peer> {
         self.peer.get().and_then(Option::as_ref)
     }

@@ -10,7 +10,7 @@ use crate::{
     id::{Incarnation, Path},
     rpc::{CallError, CallOptions, Method, Notification, Peer},
     snapshot::Node,
-    supervision::{FindError, Place, RequestError, Unavailable},
+    supervision::{FindError, Live, Place, RequestError, Unavailable},
     vocabulary::State,
 };
 
@@ -59,10 +59,15 @@ impl WorkerRef {
     }
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
-        self.peer().map(|(_, peer)| peer).map_err(|unavailable| CallError::Unavailable {
-            method: method.to_owned(),
-            state: unavailable.state,
-            retry_after: unavailable.retry_after,
+        self.peer().map(|(_, peer)| peer).map_err(|unavailable| {
+            let method = method.to_owned();
+            let line = |live: &Live| {
+                live.attachment.as_ref()?.as_any().downcast_ref::<Line>().map(Line::has_no_channel)
+            };
+            if self.place.live().as_deref().and_then(line) == Some(true) {
+                return CallError::NoChannel { method };
+            }
+            CallError::Unavailable { method, state: unavailable.state, retry_after: unavailable.retry_after }
         })
     }
 
@@ -160,7 +165,6 @@ impl WorkerRef {
     }
 
     /// Whether this is the place of a process worker.
-    #[allow(dead_code, reason = "for the tree")]
     pub(crate) fn check(self) -> Result<WorkerRef, FindError> {
         match self.place.snapshot().worker {
             Some(_) => Ok(self),

@@ -23,7 +23,9 @@ async fn everything_is_found_by_its_path() {
     assert_eq!(tree.plugins("plugins").unwrap().call::<Echo>("weather", &"hi".into()).await.unwrap(), "hi");
     assert_eq!(count(&tree).await, 1);
     assert!(matches!(tree.find("/nothing"), Err(FindError::NotFound(_))));
-    assert!(matches!(tree.find("pool"), Err(FindError::Path(_))));
+    assert!(matches!(tree.find("/a//b"), Err(FindError::Path(_))));
+    assert_eq!(tree.worker("pool/a~1b").unwrap().path().as_str(), "/pool/a~1b");
+    assert!(matches!(tree.pool("/counter"), Err(FindError::WrongKind { .. })));
     assert!(matches!(tree.worker("/counter"), Err(FindError::WrongKind { .. })));
     assert!(matches!(tree.plugins("counter"), Err(FindError::WrongKind { .. })));
     assert!(matches!(tree.supervisor("/counter"), Err(FindError::WrongKind { .. })));

@@ -58,3 +58,23 @@ async fn everybody_who_waits_gets_the_same_end() {
     }
     assert!(launcher.alive().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_event_stream_ends_with_the_tree() {
+    // E-1: although handles are still held
+    let launcher = ScriptedLauncher::new();
+    let mut builder = tree(&launcher);
+    let mut events = builder.events();
+    let tree = builder.start().await.unwrap();
+    tree.shutdown(60 * SEC).await;
+    let mut last = None;
+    let end = loop {
+        match events.next().await {
+            Ok(event) => last = Some(event),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end, EventsError::Closed);
+    assert!(last.unwrap().path.is_root(), "the root's end is the last event");
+    assert_eq!(tree.events().next().await.unwrap_err(), EventsError::Closed);
+}

@@ -22,7 +22,7 @@ async fn a_bare_process_is_ready_when_launched_and_stopped_by_signal() {
         tree(WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()))).await.unwrap();
     tokio::time::sleep(60 * SEC).await;
     assert_eq!(worker.place().incarnation().0, 1, "closed stdio is ignored");
-    assert!(matches!(worker.call::<Echo>(&String::new()).await, Err(CallError::Unavailable { .. })));
+    assert!(worker.call::<Echo>(&String::new()).await.is_err());
     let begin = tokio::time::Instant::now();
     worker.stop().await.unwrap();
     assert!(begin.elapsed() < SEC, "SIGTERM is the polite request");
@@ -52,4 +52,37 @@ async fn a_first_line_makes_ready() {
     let procession::supervision::StartError::Failed(exit) = never else { panic!() };
     assert_eq!(exit.cause(), Some(&Exit::HandshakeTimeout { after: 15 * SEC }));
     assert!(launcher.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_channel_is_misuse_and_says_so() {
+    // C-12
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |me| async move { me.hang().await });
+    let (root, worker) =
+        tree(WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()))).await.unwrap();
+    let error = worker.call::<Echo>(&String::new()).await.unwrap_err();
+    assert!(matches!(error, CallError::NoChannel { .. }) && error.is_misuse(), "{error}");
+    root.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_last_incarnation_said_is_shown_until_the_next_one_speaks() {
+    // W-4
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me| async move {
+        if me.launch() == 1 {
+            let _ = me.write_error_line("cannot open the database").await;
+            return 7;
+        }
+        me.hang().await;
+        0
+    });
+    let (root, worker) =
+        tree(WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()))).await.unwrap();
+    tokio::time::sleep(SEC).await;
+    let node = worker.diagnostics();
+    assert_eq!((node.incarnation.0, node.last_exit), (2, Some(Exit::Failed { code: 7 })));
+    assert_eq!(node.worker.unwrap().stderr_tail, "cannot open the database\n");
+    root.shutdown(60 * SEC).await;
 }
