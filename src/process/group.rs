@@ -64,14 +64,15 @@ mod shared {
                 Some((began, groups)) if *began >= asked => Arc::clone(groups),
                 _ => {
                     let began = Instant::now();
-                    let groups = Arc::new(super::living().unwrap_or_default());
+                    // Without descriptors the table cannot be read: nothing is known then.
+                    let groups = Arc::new(super::living()?);
                     *last = Some((began, Arc::clone(&groups)));
                     groups
                 }
             };
-            groups.contains(&group.as_raw_nonzero().get())
+            Some(groups.contains(&group.as_raw_nonzero().get()))
         };
-        tokio::task::spawn_blocking(look).await.ok()
+        tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 }
 
@@ -88,7 +89,12 @@ fn living() -> Option<std::collections::BTreeSet<i32>> {
         }
         stat.clear();
         // A process that ends while it is being read is not a living member.
-        let Ok(mut file) = std::fs::File::open(entry.path().join("stat")) else { continue };
+        let mut file = match std::fs::File::open(entry.path().join("stat")) {
+            Ok(file) => file,
+            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => return None,
+            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => return None,
+            Err(_) => continue,
+        };
         if file.read_to_end(&mut stat).is_ok() {
             groups.extend(group_of_living(&stat));
         }

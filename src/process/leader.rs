@@ -61,11 +61,22 @@ impl Leader {
         if state.reaped {
             return Err(Errno::SRCH.into());
         }
-        sys::kill_process_group(self.pid, signal)?;
+        self.send(signal)?;
         if signal == Signal::TERM {
-            sys::kill_process_group(self.pid, Signal::CONT)?;
+            self.send(Signal::CONT)?;
         }
         Ok(())
+    }
+
+    /// To the group, and to the leader by its own number if it has moved to another group: one system call is all it
+    /// takes to do that. Only before the reap.
+    fn send(&self, signal: Signal) -> io::Result<()> {
+        let group = sys::kill_process_group(self.pid, signal);
+        if sys::getpgid(Some(self.pid)) == Ok(self.pid) {
+            Ok(group?)
+        } else {
+            Ok(sys::kill_process(self.pid, signal)?)
+        }
     }
 
     /// How the process ended, if it has. Does not reap.
@@ -100,7 +111,7 @@ impl Leader {
             self.kill_by_pidfd();
         } else if !state.reaped {
             // One kill reaches every member at once, and no fork escapes it. It must come before the reap.
-            let _ = sys::kill_process_group(self.pid, Signal::KILL);
+            let _ = self.send(Signal::KILL);
             self.wait(&mut state, WaitIdOptions::empty());
         }
         // Asking with no signal is harmless even if the id has a new owner.

@@ -151,7 +151,13 @@ impl Inbound {
     }
 
     fn notification(&self, method: &str, params: Option<&RawValue>) {
-        if let Some(id) = self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params)) {
+        let recognise = || self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
+        let cancelled = catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
+            self.link.counters.panics.one();
+            tracing::error!(path = %self.link.config.path, "the cancel hook panicked at notification `{method}`");
+            None
+        });
+        if let Some(id) = cancelled {
             let cancel = lock(&self.queue).cancels.get(&id).cloned();
             if let Some(cancel) = cancel {
                 cancel.set();
@@ -173,6 +179,12 @@ impl Inbound {
         params: Option<&RawValue>,
         batch: Option<&Arc<Batch>>,
     ) {
+        /// Ids are kept and sent back: a longer one is refused, since nobody counts them.
+        const ID_BYTES: usize = 1024;
+        if matches!(&id, RequestId::Text(id) | RequestId::Other(id) if id.len() > ID_BYTES) {
+            let reason = "invalid request: the id is longer than 1 KiB";
+            return self.refuse(RequestId::Null, codes::INVALID_REQUEST, reason, batch);
+        }
         let config = &self.link.config;
         let cost = method.len() + params.map_or(0, |params| params.get().len());
         let run = {

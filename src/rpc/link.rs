@@ -167,7 +167,13 @@ impl Link {
     pub(crate) fn send_cancel(&self, id: u64) {
         let Some(hook) = &self.config.cancel else { return };
         let Ok(id) = i64::try_from(id) else { return };
-        let Some((method, params)) = hook(&RequestId::Number(id)) else { return };
+        let make = std::panic::AssertUnwindSafe(|| hook(&RequestId::Number(id)));
+        let Ok(cancel) = std::panic::catch_unwind(make) else {
+            self.counters.panics.one();
+            tracing::error!(path = %self.config.path, "the hook that makes cancel notifications panicked");
+            return;
+        };
+        let Some((method, params)) = cancel else { return };
         let mut frame = encode::Scratch::take();
         if encode::request(&mut frame, None, &method, &params).is_ok() {
             let _ = self.outbox.put_urgent(&mut frame);

@@ -15,6 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     engine::Posts,
     machine::Key,
+    panics::caught,
     place::{Live, Place},
     policy::Shutdown,
     remains::{Gone, Remains},
@@ -24,6 +25,9 @@ use crate::{
     exit::Exit,
     vocabulary::{Down, State},
 };
+
+/// Longer start timeouts are cut: thirty years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// What an incarnation reports.
 #[derive(Debug)]
@@ -117,6 +121,8 @@ pub(crate) struct Life {
     pub(crate) timeout: Duration,
     pub(crate) cx: StartContext,
     pub(crate) gone: Gone,
+    /// The supervisor's token: its successor must not begin before this end is on the board.
+    pub(crate) supervisor: Remains,
     pub(crate) posts: Posts,
 }
 
@@ -151,7 +157,7 @@ impl Life {
 
     /// The start, until the incarnation is ready or is not going to be.
     async fn begin(self, orders: Arc<Shared>) -> Box<(Tail, Result<Born, Exit>)> {
-        let Life { key, start, timeout, cx, gone, posts } = self;
+        let Life { key, start, timeout, cx, gone, supervisor, posts } = self;
         let tail = Tail {
             key,
             orders,
@@ -161,10 +167,11 @@ impl Life {
             // An actor that knows nothing of this crate holds no token: its task does, until it is joined.
             remains: cx.remains.clone(),
             gone,
+            supervisor,
         };
         let begin = async {
             let admission = start.admission().await;
-            let deadline = Instant::now() + timeout;
+            let deadline = Instant::now() + timeout.min(FAR);
             match tokio::time::timeout_at(deadline, start.start(cx)).await {
                 Ok(started) => Ok((started?, deadline, admission)),
                 Err(_) => Err(Exit::StartTimeout { after: timeout }),
@@ -173,7 +180,7 @@ impl Life {
         let outcome = tokio::select! {
             biased;
             _ = tail.orders.changed(Order::Live) => Err(Exit::Requested),
-            outcome = begin => outcome,
+            outcome = caught("the start", begin) => outcome.and_then(|begun| begun),
         };
         let (started, deadline, admission) = match outcome {
             Ok(started) => started,
@@ -216,12 +223,13 @@ struct Tail {
     scope: Scope,
     remains: Remains,
     gone: Gone,
+    supervisor: Remains,
 }
 
 impl Tail {
     /// The actor is joined, or never was: waits until nothing of the incarnation is left, and says so.
     async fn conclude(self, end: End) {
-        let Tail { key, orders: _, posts, place, scope, remains, gone } = self;
+        let Tail { key, orders: _, posts, place, scope, remains, gone, supervisor } = self;
         let incarnation = key.incarnation;
         place.retract(incarnation);
         drop(remains);
@@ -229,6 +237,7 @@ impl Tail {
         if !posts.report(Report::Ended(key, end)) {
             place.record(&scope, incarnation, State::down(Down::Ended));
         }
+        drop(supervisor);
     }
 }
 

@@ -21,6 +21,7 @@ mod errors;
 mod incarnation;
 pub mod machine;
 mod meeting;
+pub(crate) mod panics;
 mod place;
 mod policy;
 mod remains;

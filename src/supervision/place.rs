@@ -421,6 +421,11 @@ impl Place {
         self.board().budget = Some(Box::new(Budget { node, taken }));
     }
 
+    /// Whether there is a worker here.
+    pub(crate) fn has_details(&self) -> bool {
+        self.board().details.is_some()
+    }
+
     /// What snapshots show of the worker here from now on.
     pub fn set_details(&self, details: Arc<dyn Details>) {
         self.board().details = Some(details);

@@ -71,6 +71,9 @@ pub trait Start: Send + Sync + fmt::Debug {
         Admission::default()
     }
 
+    /// Told once, before the first start, where the child is.
+    fn adopted(&self, _place: &Place) {}
+
     /// Checks what can be checked before anything is started.
     ///
     /// # Errors

@@ -20,7 +20,9 @@ use crate::{
     process::Tail,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerNode,
-    supervision::{Details, NotReady, Start, StartContext, Started, StopHandle, StopRequest},
+    supervision::{
+        Details, NotReady, Place, Start, StartContext, Started, StopHandle, StopRequest, panics::caught,
+    },
 };
 
 /// The actor of a process worker.
@@ -109,7 +111,8 @@ impl Actor for WorkerActor {
         let clock = cx.scope.clock();
         let driver = Driver { spec, cx, shared, line: line.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
-            let exit = driver.run().await;
+            // What is not ours and may panic in here: the protocol, `on_ready`, the command's maker, the launcher.
+            let exit = caught("the worker's driver", driver.run()).await.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
         });
@@ -180,6 +183,16 @@ pub(crate) struct WorkerStart {
 }
 
 impl WorkerStart {
+    /// What a new incarnation shows of itself.
+    fn shared(&self) -> Arc<Shared> {
+        Arc::new(Shared::new(
+            self.spec.program(),
+            self.spec.protocol.name().to_owned(),
+            Tail::new(self.spec.stderr_tail_bytes),
+            self.history.clone(),
+        ))
+    }
+
     pub(crate) fn new(spec: WorkerSpec) -> WorkerStart {
         WorkerStart { spec: Arc::new(spec), history: Arc::default() }
     }
@@ -187,14 +200,15 @@ impl WorkerStart {
 
 #[async_trait]
 impl Start for WorkerStart {
+    fn adopted(&self, place: &Place) {
+        if !place.has_details() {
+            place.set_details(self.shared());
+        }
+    }
+
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
-        let shared = Arc::new(Shared::new(
-            spec.program(),
-            spec.protocol.name().to_owned(),
-            Tail::new(spec.stderr_tail_bytes),
-            self.history.clone(),
-        ));
+        let shared = self.shared();
         cx.place.set_details(shared.clone());
         let line = Arc::new(Line { peer: OnceLock::new(), shared: shared.clone() });
         let (ready, became_ready) = oneshot::channel();

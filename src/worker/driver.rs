@@ -371,7 +371,11 @@ async fn closed_verdict(body: &Body, closed: Closed) -> Verdict {
     {
         return Verdict::Exited(exited);
     }
-    Verdict::Kill(closed.to_exit())
+    Verdict::Kill(match closed {
+        // Nobody has asked the supervisor: whoever holds the peer has closed it.
+        Closed::Requested => Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() },
+        closed => closed.to_exit(),
+    })
 }
 
 /// Reads what is still in the pipes.

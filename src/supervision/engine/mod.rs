@@ -53,6 +53,8 @@ pub struct Engine {
     posts: Posts,
     rx: mpsc::UnboundedReceiver<Post>,
     timers: Timers,
+    /// Alarms beside the timers'; they end with the engine.
+    alarms: tokio::task::JoinSet<()>,
     meeting: Meeting,
     /// The actor is in its `post_stop`.
     draining: bool,
@@ -95,6 +97,7 @@ impl Engine {
             posts,
             rx,
             timers: Timers::default(),
+            alarms: tokio::task::JoinSet::new(),
             meeting: Meeting::default(),
             draining: false,
             replies: HashMap::new(),
@@ -324,9 +327,10 @@ impl Engine {
         }
     }
 
-    fn alarm_at(&self, at: At) {
+    fn alarm_at(&mut self, at: At) {
         let (posts, clock) = (self.posts.clone(), self.scope.clock);
-        tokio::spawn(async move {
+        while self.alarms.try_join_next().is_some() {}
+        self.alarms.spawn(async move {
             tokio::time::sleep_until(clock.instant(at)).await;
             posts.alarm();
         });
@@ -383,6 +387,7 @@ impl Engine {
     fn adopt(&mut self, spec: ChildSpec) -> NewChild {
         let place = self.place.claim(&spec.id, spec.policy.kind);
         place.adopted();
+        spec.start.adopted(&place);
         let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
         self.entries.insert(spec.id, Entry { start: spec.start, place, life: None });
         new

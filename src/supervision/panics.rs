@@ -1,0 +1,28 @@
+//! Panics of code that is not ours, turned into values: no task of the crate ends without saying so.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+};
+
+use crate::exit::Exit;
+
+/// Runs a future to its end; a panic in it is an exit that says where it happened.
+///
+/// What the future owns is dropped when this returns. After a panic nothing of it is used again, so that no broken
+/// invariant can be seen.
+pub(crate) async fn caught<F: Future>(what: &str, future: F) -> Result<F::Output, Exit> {
+    let mut future = pin!(future);
+    let poll = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    poll.await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();
+        Exit::ActorFailed { chain }
+    })
+}
