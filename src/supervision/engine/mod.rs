@@ -5,227 +5,36 @@
 //! A message in the actor's mailbox merely announces them: a stopping ractor actor refuses every message to itself, so
 //! an engine that relied on its mailbox would be deaf in `post_stop`.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+mod args;
+mod handle;
+mod perform;
 
+use std::{collections::HashMap, sync::Arc};
+
+pub use args::{EngineArgs, Observer};
+pub(crate) use handle::{EngineHandle, Posts};
+pub use handle::{EngineMessage, Which};
+use handle::{Operator, Post};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     errors::{RequestError, SpecErrors},
-    incarnation::{End, Life, Orders, Report},
+    incarnation::{End, Orders, Report},
     machine::{Action, Answer, Count, Input, Key, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
     place::Place,
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
-    start::{Scope, Start, StartContext},
+    start::{Scope, Start},
     timers::Timers,
 };
 use crate::{
-    event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
-    snapshot::SupervisorNode,
     time::At,
-    vocabulary::{ChildKind, Down, State},
+    vocabulary::{Down, State},
 };
-
-/// What an actor around an engine must take as a message and hand to [`Engine::message`].
-#[derive(Debug)]
-pub enum EngineMessage {
-    /// There is something on the engine's channel.
-    Poke,
-}
-
-/// Sends a message to the actor around an engine; `false` if the actor takes no messages any more.
-type Poke = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
-
-/// Something on an engine's channel.
-#[derive(Debug)]
-enum Post {
-    Report(Report),
-    Alarm,
-    Operator(Box<Operator>, oneshot::Sender<Result<Answer, RequestError>>),
-    Shutdown { deadline: Option<At>, kill: bool },
-    Count(oneshot::Sender<Count>),
-    Which(oneshot::Sender<Vec<Which>>),
-    Spec(ChildId, oneshot::Sender<Result<ChildSpec, RequestError>>),
-    SetPolicy(ChildId, Box<super::policy::ChildPolicy>, oneshot::Sender<Result<(), RequestError>>),
-}
-
-/// A request with everything that the machine must not know.
-#[derive(Debug)]
-enum Operator {
-    Plain(Request),
-    Start(ChildSpec),
-    Reload(ChildSpec),
-}
-
-/// One child in the answer to `which_children`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Which {
-    /// The child.
-    pub id: ChildId,
-    /// What it is.
-    pub kind: ChildKind,
-    /// What it is doing.
-    pub state: State,
-    /// Its last incarnation.
-    pub incarnation: Incarnation,
-}
-
-/// The sending side of an engine's channel.
-#[derive(Clone)]
-pub(crate) struct Posts(Arc<PostsInner>);
-
-struct PostsInner {
-    tx: mpsc::UnboundedSender<Post>,
-    poke: Poke,
-    /// A poke is on its way: there need not be a second one.
-    poked: AtomicBool,
-}
-
-impl std::fmt::Debug for Posts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Posts")
-    }
-}
-
-impl Posts {
-    /// Whether there is an engine to hear it.
-    pub(crate) fn report(&self, report: Report) -> bool {
-        self.send(Post::Report(report))
-    }
-
-    pub(crate) fn alarm(&self) {
-        self.send(Post::Alarm);
-    }
-
-    fn send(&self, post: Post) -> bool {
-        if self.0.tx.send(post).is_err() {
-            return false;
-        }
-        if !self.0.poked.swap(true, Ordering::AcqRel) {
-            // Refused: the actor is in its `post_stop`, where the engine reads its channel itself, or it is gone.
-            (self.0.poke)(EngineMessage::Poke);
-        }
-        true
-    }
-}
-
-/// How operators reach an engine. Held by the supervisor's place; works from any task.
-#[derive(Debug)]
-pub struct EngineHandle {
-    posts: Posts,
-}
-
-impl EngineHandle {
-    /// Hands a request over now, at the call: requests reach the engine in the order in which they were made, whenever
-    /// their answers are awaited.
-    fn ask(&self, operator: Operator) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Operator(Box::new(operator), tx));
-        // An engine that ends drops what it has not answered.
-        async { rx.await.unwrap_or(Err(RequestError::ShuttingDown)) }
-    }
-
-    /// Performs a request that needs no new declaration.
-    pub(crate) fn request(
-        &self,
-        request: Request,
-    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        self.ask(Operator::Plain(request))
-    }
-
-    pub(crate) fn start_child(
-        &self,
-        spec: ChildSpec,
-    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        self.ask(Operator::Start(spec))
-    }
-
-    pub(crate) fn reload_child(
-        &self,
-        spec: ChildSpec,
-    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        self.ask(Operator::Reload(spec))
-    }
-
-    pub(crate) async fn set_policy(
-        &self,
-        id: ChildId,
-        policy: super::policy::ChildPolicy,
-    ) -> Result<(), RequestError> {
-        let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::SetPolicy(id, Box::new(policy), tx));
-        rx.await.unwrap_or(Err(RequestError::ShuttingDown))
-    }
-
-    pub(crate) async fn count(&self) -> Result<Count, RequestError> {
-        let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Count(tx));
-        rx.await.map_err(|_| RequestError::ShuttingDown)
-    }
-
-    pub(crate) async fn which(&self) -> Result<Vec<Which>, RequestError> {
-        let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Which(tx));
-        rx.await.map_err(|_| RequestError::ShuttingDown)
-    }
-
-    pub(crate) async fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
-        let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Spec(id, tx));
-        rx.await.unwrap_or(Err(RequestError::ShuttingDown))
-    }
-
-    /// Asks the supervisor to stop its children and to exit.
-    pub(crate) fn shutdown(&self, deadline: Option<At>) {
-        self.posts.send(Post::Shutdown { deadline, kill: false });
-    }
-
-    /// As `shutdown`, and no child gets any more time.
-    pub(crate) fn kill(&self) {
-        self.posts.send(Post::Shutdown { deadline: None, kill: true });
-    }
-}
-
-/// What an engine is given at its birth.
-pub struct EngineArgs {
-    /// The supervisor's settings and first children; validated.
-    pub spec: SupervisorSpec,
-    /// The supervisor's own place.
-    pub place: Place,
-    /// The supervisor's own token.
-    pub remains: Remains,
-    /// What the tree shares.
-    pub scope: Scope,
-    /// Told when all required children are ready; dropped if that does not come to be.
-    pub ready: Option<oneshot::Sender<()>>,
-    /// Told how the supervisor ends, when no child is left; dropped if it is killed.
-    pub exit: Option<oneshot::Sender<Exit>>,
-    /// Told everything that is published of the children.
-    pub observer: Option<Observer>,
-}
-
-/// Sees each event of a supervisor's children, in order, when the board has been written and before it is published.
-/// Called inside the supervisor actor: it must not block, and must not call the engine.
-pub type Observer = Box<dyn FnMut(&Key, &EventKind) + Send>;
-
-impl std::fmt::Debug for EngineArgs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineArgs")
-            .field("spec", &self.spec)
-            .field("place", &self.place)
-            .finish_non_exhaustive()
-    }
-}
 
 struct Entry {
     start: Arc<dyn Start>,
@@ -274,8 +83,7 @@ impl Engine {
         poke: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
     ) -> Engine {
         let EngineArgs { spec, place, remains, scope, ready, exit: report, observer } = args;
-        let (tx, rx) = mpsc::unbounded_channel();
-        let posts = Posts(Arc::new(PostsInner { tx, poke: Box::new(poke), poked: AtomicBool::new(false) }));
+        let (posts, rx) = Posts::new(Box::new(poke));
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
             machine: Machine::new(flags, []),
@@ -305,7 +113,7 @@ impl Engine {
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
         engine.refresh_budget();
-        engine.place.set_engine(Some(Arc::new(EngineHandle { posts: engine.posts.clone() })));
+        engine.place.set_engine(Some(Arc::new(EngineHandle::new(engine.posts.clone()))));
         engine
     }
 
@@ -416,14 +224,14 @@ impl Engine {
         self.judge_overdue();
         self.input(Input::Shutdown);
         while self.exit.is_none() {
-            self.posts.0.poked.store(true, Ordering::Release);
+            self.posts.announce(false);
             let Some(post) = self.rx.recv().await else { return };
             self.post(post);
         }
     }
 
     fn pump(&mut self) {
-        self.posts.0.poked.store(false, Ordering::Release);
+        self.posts.announce(true);
         // What is there now, and no more: other messages get their turn.
         for _ in 0..self.rx.len() {
             let Ok(post) = self.rx.try_recv() else { break };
@@ -587,132 +395,6 @@ impl Engine {
             self.perform(action);
         }
         self.actions = actions;
-    }
-
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::Start(key) => self.start(key),
-            Action::Stop(key, mode) => {
-                let orders = self.entries.get(&key.child).and_then(|entry| entry.life.as_ref());
-                if let Some((_, orders)) = orders.filter(|(incarnation, _)| *incarnation == key.incarnation) {
-                    orders.stop(mode);
-                }
-            }
-            Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock, &self.posts),
-            Action::Disarm(timer) => self.timers.disarm(&timer),
-            Action::Reply(id, answer) => {
-                if let Some(reply) = self.replies.remove(&id) {
-                    // Nobody listens any more: that is the asker's right.
-                    let _ = reply.send(answer);
-                }
-            }
-            Action::Hold(id, held) => {
-                if let Some(entry) = self.entries.get(&id) {
-                    entry.place.set_held(held);
-                }
-            }
-            Action::Publish(key, kind) => self.publish(key, kind),
-            Action::Forget(id) => {
-                self.entries.remove(&id);
-                self.place.release(&id);
-            }
-            Action::Started => {
-                self.own_state(State::Ready);
-                if let Some(ready) = self.ready.take() {
-                    // The parent has given up waiting and will stop this supervisor.
-                    let _ = ready.send(());
-                }
-            }
-            Action::Exit(exit) => {
-                self.ready = None;
-                if let Some(report) = self.report.take() {
-                    let _ = report.send(exit.clone());
-                }
-                self.exit = Some(exit);
-            }
-        }
-    }
-
-    fn start(&mut self, key: Key) {
-        let Some(entry) = self.entries.get_mut(&key.child) else { return };
-        let Some(timeout) = self.machine.child(&key.child).map(|child| child.policy.start_timeout) else {
-            return;
-        };
-        entry.place.set_incarnation(key.incarnation);
-        let (remains, gone) = Remains::new(Some(self.remains.clone()));
-        let cx = StartContext {
-            place: entry.place.clone(),
-            incarnation: key.incarnation,
-            supervisor: self.me.clone(),
-            remains,
-            scope: self.scope.clone(),
-        };
-        let incarnation = key.incarnation;
-        let life = Life { key, start: entry.start.clone(), timeout, cx, gone, posts: self.posts.clone() };
-        entry.life = Some((incarnation, Orders::spawn(life)));
-    }
-
-    /// The root has no supervisor that would write its state.
-    fn own_state(&self, to: State) {
-        if self.place.path().is_root() {
-            self.place.record(&self.scope, self.place.incarnation(), to);
-        }
-    }
-
-    /// Writes the board and the event stream.
-    fn publish(&mut self, key: Option<Key>, kind: EventKind) {
-        let now = self.scope.clock.now();
-        let Some(key) = key else {
-            if matches!(kind, EventKind::Stopping { .. }) {
-                // Whoever waits for this supervisor from now on waits for its next incarnation.
-                self.place.close(self.place.incarnation());
-                self.own_state(State::Stopping);
-            }
-            let incarnation = self.place.incarnation();
-            return self.scope.bus.publish(&self.place.path().clone(), incarnation, kind);
-        };
-        // A child that has left the machine's table still has its entry until `Forget`.
-        let Some(place) = self.entries.get(&key.child).map(|entry| entry.place.clone()) else { return };
-        match &kind {
-            EventKind::State { to, .. } => place.set_state(to.clone(), now),
-            EventKind::Exited { exit, .. } => {
-                place.set_exit(exit.clone());
-                if let Some(child) = self.machine.child(&key.child) {
-                    let tracker = child.tracker;
-                    place.set_counters(
-                        tracker.failures(),
-                        tracker.total_failures(),
-                        tracker.total_restarts(),
-                    );
-                }
-                self.refresh_budget();
-            }
-            _ => {}
-        }
-        if let Some(observer) = &mut self.observer {
-            observer(&key, &kind);
-        }
-        self.scope.bus.publish(place.path(), key.incarnation, kind);
-    }
-
-    fn refresh_budget(&mut self) {
-        let used = self.machine.restarts_used(self.scope.clock.now());
-        let flags = self.machine.flags();
-        self.place.set_budget(SupervisorNode {
-            strategy: flags.strategy,
-            max_restarts: flags.intensity.max_restarts,
-            period: flags.intensity.period,
-            restarts_used: used,
-            restarts_left: flags.intensity.max_restarts.saturating_sub(used),
-        });
-    }
-
-    fn set_deadline(&mut self, at: At) {
-        if self.deadline.is_some_and(|deadline| deadline <= at) {
-            return;
-        }
-        self.deadline = Some(at);
-        self.alarm_at(at);
     }
 }
 

@@ -1,0 +1,40 @@
+//! What an engine is given at its birth: [`EngineArgs`].
+
+use tokio::sync::oneshot;
+
+use crate::{
+    event::EventKind,
+    exit::Exit,
+    supervision::{machine::Key, place::Place, remains::Remains, spec::SupervisorSpec, start::Scope},
+};
+
+/// What an engine is given at its birth.
+pub struct EngineArgs {
+    /// The supervisor's settings and first children; validated.
+    pub spec: SupervisorSpec,
+    /// The supervisor's own place.
+    pub place: Place,
+    /// The supervisor's own token.
+    pub remains: Remains,
+    /// What the tree shares.
+    pub scope: Scope,
+    /// Told when all required children are ready; dropped if that does not come to be.
+    pub ready: Option<oneshot::Sender<()>>,
+    /// Told how the supervisor ends, when no child is left; dropped if it is killed.
+    pub exit: Option<oneshot::Sender<Exit>>,
+    /// Told everything that is published of the children.
+    pub observer: Option<Observer>,
+}
+
+/// Sees each event of a supervisor's children, in order, when the board has been written and before it is published.
+/// Called inside the supervisor actor: it must not block, and must not call the engine.
+pub type Observer = Box<dyn FnMut(&Key, &EventKind) + Send>;
+
+impl std::fmt::Debug for EngineArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineArgs")
+            .field("spec", &self.spec)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
