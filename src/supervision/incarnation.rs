@@ -118,6 +118,8 @@ pub(crate) struct Life {
     pub(crate) cx: StartContext,
     pub(crate) gone: Gone,
     pub(crate) posts: Posts,
+    /// The supervisor's token: its end must not be seen before that of this incarnation has been told or recorded.
+    pub(crate) supervisor: Remains,
 }
 
 impl Life {
@@ -139,7 +141,7 @@ impl Life {
 
     /// The start, until the incarnation is ready or is not going to be.
     async fn begin(self, orders: Arc<Shared>) -> (Tail, Result<Born, Exit>) {
-        let Life { key, start, timeout, cx, gone, posts } = self;
+        let Life { key, start, timeout, cx, gone, posts, supervisor } = self;
         let tail = Tail {
             key,
             orders,
@@ -149,6 +151,7 @@ impl Life {
             // An actor that knows nothing of this crate holds no token: its task does, until it is joined.
             remains: cx.remains.clone(),
             gone,
+            supervisor,
         };
         let begin = async {
             let admission = start.admission().await;
@@ -204,12 +207,13 @@ struct Tail {
     scope: Scope,
     remains: Remains,
     gone: Gone,
+    supervisor: Remains,
 }
 
 impl Tail {
     /// The actor is joined, or never was: waits until nothing of the incarnation is left, and says so.
     async fn conclude(self, end: End) {
-        let Tail { key, orders: _, posts, place, scope, remains, gone } = self;
+        let Tail { key, orders: _, posts, place, scope, remains, gone, supervisor } = self;
         let incarnation = key.incarnation;
         place.retract(incarnation);
         drop(remains);
@@ -217,6 +221,7 @@ impl Tail {
         if !posts.report(Report::Ended(key, end)) {
             place.record(&scope, incarnation, State::down(Down::Ended));
         }
+        drop(supervisor);
     }
 }
 

@@ -74,7 +74,15 @@ impl Engine {
             scope: self.scope.clone(),
         };
         let incarnation = key.incarnation;
-        let life = Life { key, start: entry.start.clone(), timeout, cx, gone, posts: self.posts.clone() };
+        let life = Life {
+            key,
+            start: entry.start.clone(),
+            timeout,
+            cx,
+            gone,
+            posts: self.posts.clone(),
+            supervisor: self.remains.clone(),
+        };
         entry.life = Some((incarnation, Orders::spawn(life)));
     }
 
