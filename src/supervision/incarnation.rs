@@ -123,15 +123,27 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// The long wait in the middle is what a thousand idle children cost, so what comes before and after it is boxed.
-    async fn run(self, orders: Arc<Shared>) {
-        let (tail, born) = Box::pin(self.begin(orders)).await;
+    /// From start to gone. The long wait in the middle is what a hundred thousand idle children cost: what it does not
+    /// need is boxed, and gone by then or not there yet.
+    fn run(self, orders: Arc<Shared>) -> impl Future<Output = ()> + Send {
+        let begun = Box::pin(self.begin(orders));
+        async move {
+            let mut life = begun.await;
+            let order = match &mut life.1 {
+                Ok(born) => born.wait(&life.0).await,
+                Err(_) => None,
+            };
+            Box::pin(Life::end(*life, order)).await;
+        }
+    }
+
+    async fn end((tail, born): (Tail, Result<Born, Exit>), order: Option<Order>) {
         let end = match born {
             Err(exit) => End::Exit(exit),
             Ok(mut born) => {
-                let exit = match born.wait(&tail).await {
-                    Waited::Joined => None,
-                    Waited::Ordered(order) => Box::pin(born.stop(&tail, order)).await,
+                let exit = match order {
+                    None => None,
+                    Some(order) => born.stop(&tail, order).await,
                 };
                 End::Actor(born.cell.get_id(), born.exit.or(exit))
             }
@@ -140,7 +152,7 @@ impl Life {
     }
 
     /// The start, until the incarnation is ready or is not going to be.
-    async fn begin(self, orders: Arc<Shared>) -> (Tail, Result<Born, Exit>) {
+    async fn begin(self, orders: Arc<Shared>) -> Box<(Tail, Result<Born, Exit>)> {
         let Life { key, start, timeout, cx, gone, posts, supervisor } = self;
         let tail = Tail {
             key,
@@ -168,7 +180,7 @@ impl Life {
         };
         let (started, deadline, admission) = match outcome {
             Ok(started) => started,
-            Err(exit) => return (tail, Err(exit)),
+            Err(exit) => return Box::new((tail, Err(exit))),
         };
         let Started { cell, join, ready, stop, attachment } = started;
         let mut born = Born { cell, join, stop, joined: false, exit: None };
@@ -194,7 +206,7 @@ impl Life {
             tail.place.publish(Live { incarnation, cell: born.cell.clone(), attachment });
             tail.posts.report(Report::Ready(tail.key.clone()));
         }
-        (tail, Ok(born))
+        Box::new((tail, Ok(born)))
     }
 }
 
@@ -235,21 +247,16 @@ struct Born {
     exit: Option<Exit>,
 }
 
-enum Waited {
-    Joined,
-    Ordered(Order),
-}
-
 impl Born {
-    /// Until the actor ends by itself or an order comes.
-    async fn wait(&mut self, tail: &Tail) -> Waited {
+    /// Until the actor ends by itself, or an order comes, which is returned.
+    async fn wait(&mut self, tail: &Tail) -> Option<Order> {
         if self.joined {
-            return Waited::Joined;
+            return None;
         }
         tokio::select! {
             biased;
-            _ = &mut self.join => Waited::Joined,
-            order = tail.orders.changed(Order::Live) => Waited::Ordered(order),
+            _ = &mut self.join => None,
+            order = tail.orders.changed(Order::Live) => Some(order),
         }
     }
 

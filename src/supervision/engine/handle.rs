@@ -20,7 +20,7 @@ use crate::{
     vocabulary::{ChildKind, State},
 };
 
-/// What an actor around an engine must take as a message and hand to [`Engine::message`].
+/// What an actor around an engine must take as a message and hand to [`Engine::message`](super::Engine::message).
 #[derive(Debug)]
 pub enum EngineMessage {
     /// There is something on the engine's channel.

@@ -96,6 +96,8 @@ impl Machine {
             next_pass: 0,
             out: Vec::new(),
         };
+        let children = children.into_iter();
+        machine.children.reserve(children.size_hint().0);
         for child in children {
             machine.insert(child);
         }

@@ -40,6 +40,12 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Makes room for so many more children, and no more.
+    pub(super) fn reserve(&mut self, children: usize) {
+        self.slots.reserve_exact(children);
+        self.index.reserve(children);
+    }
+
     /// Appends a child, unless there is one of this name.
     pub(super) fn insert(&mut self, new: NewChild) -> Option<(Rank, &Child)> {
         if self.index.contains_key(&new.id) {
