@@ -98,3 +98,29 @@ async fn a_restart_waits_for_its_back_off_and_a_stop_wins_over_it() {
     assert_eq!(a.state().to_string(), "stopped");
     root.shutdown(SEC).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_waits_for_its_own_back_off() {
+    // S-16: one timer's alarm is not another's.
+    let record = Record::default();
+    let after = |delay| RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay }).with_jitter(0.0);
+    let spec = SupervisorSpec::one_for_one()
+        .child(plain("late", &record).restart(after(3 * SEC)))
+        .child(plain("early", &record).restart(after(SEC)))
+        .child(plain("later", &record).restart(after(5 * SEC)));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    for path in ["/late", "/early", "/later"] {
+        root.child::<Pull>(path).unwrap().cast(Pull::Fail("x")).unwrap();
+    }
+    settle().await;
+    record.take();
+    tokio::time::sleep(1500 * MS).await;
+    assert_eq!(record.take(), ["?early", "+early"]);
+    // The first alarm is disarmed: the others still go off.
+    root.supervisor().terminate_child("late").await.unwrap();
+    tokio::time::sleep(3 * SEC).await;
+    assert!(record.take().is_empty());
+    tokio::time::sleep(SEC).await;
+    assert_eq!(record.take(), ["?later", "+later"]);
+    root.shutdown(SEC).await;
+}

@@ -68,6 +68,33 @@ async fn ends_that_nobody_has_heard_of_are_on_the_board() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ends_that_nobody_has_heard_of_are_on_the_board_on_many_threads() {
+    // E-3: the same where an end may be on the supervisor's channel when it is killed.
+    for round in 0..500 {
+        let record = Record::default();
+        let mut spec = SupervisorSpec::one_for_one();
+        let ids: Vec<String> = (0..8).map(|n| format!("c{n}")).collect();
+        for id in &ids {
+            spec = spec.child(plain(id, &record).restart(RestartPolicy::temporary()));
+        }
+        let root = Root::start(spec, RootOptions::default()).await.unwrap();
+        let children: Vec<_> = ids.iter().map(|id| root.child::<Pull>(&format!("/{id}")).unwrap()).collect();
+        for child in &children {
+            child.cast(Pull::Fail("x")).unwrap();
+        }
+        for _ in 0..round % 50 {
+            tokio::task::yield_now().await;
+        }
+        root.cell().kill();
+        root.wait().await;
+        for child in &children {
+            assert!(child.state().is_down(), "{round}: {} is {}", child.path(), child.state());
+            assert!(child.actor().is_err());
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_root_that_has_ended_is_down_and_a_nested_supervisor_is_what_its_parent_says() {
     // E-1: every state is published once.

@@ -318,6 +318,9 @@ impl<'a> Imagined<'a> {
         this.input(Input::Boot);
         loop {
             while let Some((key, exit)) = this.ends.pop_front() {
+                if !this.ends.is_empty() {
+                    return None;
+                }
                 this.up.remove(&key.child);
                 this.due.retain(|(_, due)| !due.is_of(&key));
                 this.input(Input::Ended(key, exit));

@@ -9,7 +9,12 @@ mod args;
 mod handle;
 mod perform;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 pub use args::{EngineArgs, Observer};
 pub(crate) use handle::{EngineHandle, Posts};
@@ -414,7 +419,12 @@ impl Drop for Engine {
         for child in self.machine.children() {
             let Some(entry) = self.entries.get(child.id) else { continue };
             let to = match child.state {
-                State::Down { .. } | State::Stopping => continue,
+                State::Down { .. } => continue,
+                // Its end has come, and waits for its cause.
+                State::Starting | State::Ready | State::Stopping if entry.life.is_none() => {
+                    State::down(Down::Ended)
+                }
+                State::Stopping => continue,
                 State::Starting | State::Ready => State::Stopping,
                 _ => State::down(Down::Ended),
             };
@@ -422,7 +432,17 @@ impl Drop for Engine {
             entry.place.record(&self.scope, child.incarnation, to);
         }
         self.rx.close();
-        while let Ok(post) = self.rx.try_recv() {
+        // `try_recv` would overlook a report whose sender is still at it; `recv` ends when there is none.
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            let post = match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
+                Poll::Ready(Some(post)) => post,
+                Poll::Ready(None) => break,
+                Poll::Pending => {
+                    std::thread::yield_now();
+                    continue;
+                }
+            };
             if let Post::Report(Report::Ended(key, _)) = post
                 && let Some(entry) = self.entries.get(&key.child)
             {
