@@ -100,3 +100,25 @@ fn living_members(group: Pid) -> usize {
         .filter(|(state, pgrp)| *pgrp == group.as_raw_nonzero().get() && state != "Z" && state != "X")
         .count()
 }
+
+#[tokio::test]
+async fn a_process_that_leaves_its_group_is_killed_all_the_same() {
+    // P-4, P-9
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let script = "import os,time\nos.setpgid(0, os.getpgid(os.getppid()))\nprint('moved', flush=True)\ntime.sleep(1000)";
+    let ladder = Ladder { term_grace: Duration::from_secs(5), ..Ladder::default() };
+    let spec = WorkerSpec::new(Command::new("python3").arg("-c").arg(script))
+        .protocol(procession::protocol::FirstLine::new("moved"))
+        .ladder(ladder);
+    let (root, worker) = start(spec).await.unwrap();
+    let leader = pid(worker.pid().unwrap());
+    worker.restart("to see it go").await.unwrap();
+    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    assert!(test_kill_process(leader).is_err());
+    let leader = pid(worker.pid().unwrap());
+    root.kill().await;
+    assert!(test_kill_process(leader).is_err());
+}
