@@ -63,7 +63,10 @@ impl std::borrow::Borrow<str> for ChildId {
     }
 }
 
-/// The number of one life of a child: 1 for the first, never reused within the life of the tree.
+/// The number of one life of a child: 1 for the first of a declared one, never reused within the life of the tree.
+///
+/// The first one of a child that was added at run time may be above 1: numbers go on from those of children that have left
+/// the same supervisor, so that a path and an incarnation are never used twice.
 ///
 /// Every exit, timer, reply, stream and event carries the incarnation it belongs to, and whatever carries an old
 /// one is dropped.

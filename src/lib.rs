@@ -31,12 +31,14 @@
 //! * [`supervision::SupervisorSpec`] and [`supervision::ChildSpec`]: supervisors of any ractor actors.
 //! * [`restart`]: how to choose intensity, back-off and crash loops.
 //! * [`rpc::Router`] and [`protocol::Server`]: the other side, a worker written in Rust.
+//! * [`contract`]: the numbered rules that documentation and tests cite.
 //! * [`testing`]: scripted processes, to test trees of your own in virtual time.
 //!
 //! # What holds everywhere
 //!
 //! * Two incarnations of a child are never alive together; whatever carries an old incarnation's number is dropped.
-//! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is swept.
+//! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is swept. Out of reach
+//!   are grandchildren that have moved to a process group of their own (`setsid`, `setpgid`).
 //! * A supervisor answers at all times, whatever its children do.
 //! * Every call is answered exactly once, and a failed one says what is known of its outcome.
 //! * Time is tokio's, randomness is seeded: under paused time the same seed gives the same events, byte for byte.
@@ -49,6 +51,10 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)
 )]
 
+/// The actor framework whose actors can be children; the version that this crate's API speaks of.
+pub use ractor;
+
+pub mod contract;
 pub mod event;
 pub mod exit;
 pub mod id;

@@ -1,4 +1,4 @@
-//! Plugin workers: [`Plugin`] (G-2, G-4). The worker's side of it is [`Server`](crate::protocol::Server).
+//! Plugin workers: [`Plugin`] (G-2, G-4). The worker's side of it, in Rust, is [`Server`](crate::protocol::Server).
 
 use std::{borrow::Cow, collections::BTreeSet, fmt};
 
@@ -14,9 +14,47 @@ use crate::{
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, codes},
 };
 
-/// A worker that implements what a host plugs in. One JSON text per line;
-/// `initialize { manifest, config, instanceInfo, apiVersion }` is answered with `{ ok, supportedMethods }`, or with
-/// `{ ok: false, reason }`.
+/// A worker that implements what a host plugs in. JSON-RPC 2.0, one JSON text per line on stdin and stdout; stderr is for
+/// logs.
+///
+/// A whole session, `→` from the host:
+///
+/// ```text
+/// → {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"manifest":…,"config":…,"instanceInfo":{"path":"/plugins/x",
+///    "incarnation":1,"pid":77,"hostPid":70},"apiVersion":"1"}}
+/// ← {"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":["add","ping"]}}
+/// → {"jsonrpc":"2.0","id":2,"method":"add","params":[1,2]}
+/// ← {"jsonrpc":"2.0","method":"log","params":{"level":"info","message":"adding","meta":{"n":2}}}
+/// ← {"jsonrpc":"2.0","id":"a","method":"host/method","params":{}}      a request of the worker's own
+/// → {"jsonrpc":"2.0","id":"a","result":…}
+/// ← {"jsonrpc":"2.0","id":2,"result":3}
+/// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}     request 7 need not be answered any more
+/// → {"jsonrpc":"2.0","id":8,"method":"shutdown"}
+/// ← {"jsonrpc":"2.0","id":8,"result":null}                             and then the worker exits
+/// ```
+///
+/// To refuse, `initialize` is answered with `{"ok":false,"reason":"…"}`. Methods that were not announced are not called.
+/// `ping` is answered with anything, and asked for only if announced; `configChanged` is sent only if announced.
+/// `shutdown` may be unknown to the worker: then its stdin is closed, which it should take for the same. In Python:
+///
+/// ```python
+/// import json, sys
+///
+/// METHODS = {"add": lambda params: params[0] + params[1]}
+///
+/// for line in sys.stdin:
+///     message = json.loads(line)
+///     method, result = message.get("method"), None
+///     if "id" not in message or method is None:
+///         continue                                   # a notification, or an answer to a request of ours
+///     if method == "initialize":
+///         result = {"ok": True, "supportedMethods": list(METHODS)}
+///     elif method in METHODS:
+///         result = METHODS[method](message["params"])
+///     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+///     if method == "shutdown":
+///         break
+/// ```
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]

@@ -87,7 +87,37 @@ impl TreeBuilder {
         self
     }
 
-    /// Adds an actor. `make` is called for each incarnation.
+    /// Adds a ractor actor. `make` is called for each incarnation.
+    ///
+    /// ```
+    /// use procession::{ractor::{Actor, ActorProcessingErr, ActorRef}, tree::Tree};
+    ///
+    /// struct Counter;
+    ///
+    /// # #[cfg_attr(feature = "async-trait", procession::ractor::async_trait)]
+    /// impl Actor for Counter {
+    ///     type Msg = u64;
+    ///     type State = u64;
+    ///     type Arguments = ();
+    ///
+    ///     async fn pre_start(&self, _: ActorRef<u64>, (): ()) -> Result<u64, ActorProcessingErr> {
+    ///         Ok(0)
+    ///     }
+    ///
+    ///     async fn handle(&self, _: ActorRef<u64>, n: u64, count: &mut u64) -> Result<(), ActorProcessingErr> {
+    ///         *count += n; // an error, or a panic, ends this incarnation
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tree = Tree::builder().actor("counter", || (Counter, ())).start().await?;
+    /// tree.actor::<u64>("counter")?.cast(1)?;
+    /// # tree.kill().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn actor<A, F>(self, id: impl Into<ChildId>, make: F) -> TreeBuilder
     where
         A: Actor,
@@ -96,7 +126,8 @@ impl TreeBuilder {
         self.child(ChildSpec::actor(id, make))
     }
 
-    /// Adds a process worker; required at start.
+    /// Adds a process worker; required at start: the tree does not start without it. For one that may come up later there
+    /// is `.child(worker.child(id).background())`.
     pub fn worker(self, id: impl Into<ChildId>, worker: WorkerSpec) -> TreeBuilder {
         self.child(worker.child(id))
     }
