@@ -287,6 +287,8 @@ impl Born {
 
     /// Does what is ordered, and says when patience ends.
     fn obey(&self, tail: &Tail, order: Order) -> Option<Instant> {
+        // From here on nobody reaches it.
+        tail.place.retract(tail.key.incarnation);
         let mode = match order {
             Order::Live => return None,
             Order::Kill => {
@@ -300,7 +302,6 @@ impl Born {
             _ => None,
         };
         let deadline = patience.map(|time| tail.scope.clock.now().after(time));
-        tail.place.retract(tail.key.incarnation);
         self.stop.ask(&self.cell, StopRequest { deadline });
         patience.and_then(|time| Instant::now().checked_add(time))
     }
