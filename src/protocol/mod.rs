@@ -166,13 +166,17 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
 /// A peer's configuration with the protocol's framing and cancellations filled in; `None` without a channel.
 pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
     let Channel::Rpc(framing) = protocol.channel() else { return None };
+    let mut config = PeerConfig::default();
+    speak(protocol, framing, &mut config);
+    Some(config)
+}
+
+/// Fills in what belongs to the protocol: its framing and its cancellations.
+pub(crate) fn speak(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut PeerConfig) {
     let (outgoing, incoming) = (protocol.clone(), protocol.clone());
-    Some(PeerConfig {
-        framing,
-        cancel: Some(Arc::new(move |id| outgoing.cancel(id))),
-        incoming_cancel: Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params))),
-        ..PeerConfig::default()
-    })
+    config.framing = framing;
+    config.cancel = Some(Arc::new(move |id| outgoing.cancel(id)));
+    config.incoming_cancel = Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params)));
 }
 
 /// The exit of an incarnation whose handshake failed with this error.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     exit::Exit,
     process::{self, Control, Exited, Hold, Process, Unkillable},
-    protocol::{Channel, Goodbye, Hello, Protocol, Ready},
+    protocol::{self, Channel, Goodbye, Hello, Protocol, Ready},
     rpc::{Closed, Lost, Peer},
     supervision::{StartContext, StopRequest},
 };
@@ -157,15 +157,11 @@ impl Driver {
         let mut first_line = None;
         match self.spec.protocol.channel() {
             Channel::Rpc(framing) => {
-                let (outgoing, incoming) = (self.spec.protocol.clone(), self.spec.protocol.clone());
                 let mut config = self.spec.peer.clone();
-                config.framing = framing;
+                protocol::speak(&self.spec.protocol, framing, &mut config);
                 config.hold_pending = true;
                 config.path = self.cx.place.path().clone();
                 config.incarnation = self.cx.incarnation;
-                config.cancel = Some(Arc::new(move |id| outgoing.cancel(id)));
-                config.incoming_cancel =
-                    Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params)));
                 let handler = WorkerHandler::new(&self.spec);
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));
                 peer.watch_writes(false);
