@@ -54,6 +54,7 @@
 /// The actor framework whose actors can be children; the version that this crate's API speaks of.
 pub use ractor;
 
+pub mod containment;
 pub mod contract;
 pub mod event;
 pub mod exit;

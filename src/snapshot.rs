@@ -7,6 +7,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    containment::Containment,
     exit::Exit,
     id::{ChildId, Incarnation, Path},
     time::At,
@@ -83,6 +84,9 @@ pub struct WorkerNode {
     pub protocol: String,
     /// The live process.
     pub pid: Option<u32>,
+    /// What keeps the live process and its descendants from outliving the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containment: Option<Containment>,
     /// How long the process has been running.
     pub uptime: Option<Duration>,
     /// How long it has been ready.

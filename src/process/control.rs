@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rustix::process::Signal;
 
 use super::Exited;
+use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -28,6 +29,11 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// The process id, which is also the id of its group. It is not reused by the system before [`Control::reap`]
     /// has returned.
     fn pid(&self) -> u32;
+
+    /// What keeps the process and its descendants from outliving the host (P-12).
+    fn containment(&self) -> Containment {
+        Containment::default()
+    }
 
     /// Sends a signal to the whole group. `SIGTERM` is followed by `SIGCONT`, since a stopped process does not see
     /// the former.

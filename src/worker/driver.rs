@@ -114,7 +114,7 @@ impl Driver {
                 return exit;
             }
         };
-        self.shared.launched(process.pid, self.cx.scope.clock().now());
+        self.shared.launched(&*process.control, self.cx.scope.clock().now());
         // Kept open for protocols without a channel; not part of the body, which is shared by reference.
         let (body, first_line, _stdin) = self.embody(process);
         let (verdict, was_ready) = match self.become_ready(&body, first_line).await {

@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
+    containment::Containment,
     exit::Exit,
-    process::Tail,
+    process::{Control, Tail},
     rpc::{Lost, Peer},
     snapshot::WorkerNode,
     supervision::{Attachment, Details},
@@ -36,9 +37,10 @@ pub(crate) struct History {
     tail: String,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Figures {
     pid: Option<u32>,
+    containment: Option<Containment>,
     launched: Option<At>,
     ready: Option<At>,
 }
@@ -56,8 +58,11 @@ impl Shared {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn launched(&self, pid: u32, at: At) {
-        self.with(|s| (s.pid, s.launched) = (Some(pid), Some(at)));
+    pub(crate) fn launched(&self, control: &dyn Control, at: At) {
+        let containment = Some(control.containment());
+        self.with(|s| {
+            *s = Figures { pid: Some(control.pid()), containment, launched: Some(at), ready: None }
+        });
     }
 
     pub(crate) fn connected(&self, peer: Peer) {
@@ -96,12 +101,13 @@ impl Shared {
 
 impl Details for Shared {
     fn worker(&self, now: At) -> WorkerNode {
-        let figures = self.with(|s| *s);
+        let figures = self.with(|s| s.clone());
         let stats = self.peer.get().map(Peer::stats).unwrap_or_default();
         WorkerNode {
             program: self.program.clone(),
             protocol: self.protocol.clone(),
             pid: figures.pid,
+            containment: figures.containment,
             uptime: figures.launched.map(|at| now.since(at)),
             ready_for: figures.ready.map(|at| now.since(at)),
             calls_in_flight: stats.in_flight,
