@@ -1,8 +1,11 @@
 //! Names of things in a tree: [`ChildId`], [`Path`], [`Incarnation`].
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+/// Things found by the id of a child. Ids may come from strangers (keys of a pool), so the hash is seeded.
+pub(crate) type IdMap<T> = HashMap<ChildId, T, foldhash::fast::RandomState>;
 
 /// The name of a child, unique within its supervisor. Cheap to clone.
 ///

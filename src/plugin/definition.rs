@@ -16,7 +16,9 @@ use crate::{
     exit::Exit,
     protocol::Protocol,
     restart::{Budget, RestartPolicy, RestartType},
-    supervision::{Admission, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, Started},
+    supervision::{
+        Admission, BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, Started,
+    },
     time::Clock,
 };
 
@@ -131,12 +133,14 @@ struct BoundedStart {
 
 #[async_trait]
 impl Start for BoundedStart {
-    async fn admission(&self) -> Admission {
-        match self.starts.clone().acquire_owned().await {
-            Ok(permit) => Admission::new(permit),
-            // It is never closed.
-            Err(_) => Admission::default(),
-        }
+    fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+        Some(Box::pin(async {
+            match self.starts.clone().acquire_owned().await {
+                Ok(permit) => Admission::new(permit),
+                // It is never closed.
+                Err(_) => Admission::default(),
+            }
+        }))
     }
 
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {

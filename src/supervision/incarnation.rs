@@ -5,12 +5,15 @@
 //! end of the incarnation and holds the supervisor's remains until then (S-21).
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use ractor::{ActorCell, ActorId, concurrency::JoinHandle};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{task::unconstrained, time::Instant};
 
 use super::{
     engine::Posts,
@@ -51,10 +54,15 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Orders(Arc<Shared>);
 
+/// The order, and who is to hear of another one: the incarnation's task, and nobody else. (A `Notify` would do, but a
+/// future that waits for one is four times as large as all that an idle incarnation needs.)
 #[derive(Debug)]
-struct Shared {
-    order: Mutex<Order>,
-    given: Notify,
+struct Shared(Mutex<Given>);
+
+#[derive(Debug)]
+struct Given {
+    order: Order,
+    task: Option<Waker>,
 }
 
 /// Orders only ever get harder.
@@ -67,10 +75,10 @@ enum Order {
 }
 
 impl Orders {
-    /// Spawns the incarnation's task.
-    pub(crate) fn spawn(life: Life) -> Orders {
-        let shared = Arc::new(Shared { order: Mutex::new(Order::Live), given: Notify::new() });
-        tokio::spawn(life.run(shared.clone()));
+    /// Begins the incarnation, and spawns its task.
+    pub(crate) fn begin(life: Life) -> Orders {
+        let shared = Arc::new(Shared(Mutex::new(Given { order: Order::Live, task: None })));
+        life.begin_here(shared.clone());
         Orders(shared)
     }
 
@@ -80,14 +88,17 @@ impl Orders {
     }
 
     fn give(&self, order: Order) {
-        {
-            let mut current = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
-            match (*current, order) {
-                (Order::Live, order) | (Order::Stop(_), order @ Order::Kill) => *current = order,
+        let task = {
+            let mut given = self.0.lock();
+            match (given.order, order) {
+                (Order::Live, order) | (Order::Stop(_), order @ Order::Kill) => given.order = order,
                 _ => return,
             }
+            given.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
         }
-        self.0.given.notify_one();
     }
 }
 
@@ -98,19 +109,25 @@ impl Drop for Orders {
 }
 
 impl Shared {
-    fn order(&self) -> Order {
-        *self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the order is another than `known`.
     async fn changed(&self, known: Order) -> Order {
-        loop {
-            let order = self.order();
-            if order != known {
-                return order;
-            }
-            self.given.notified().await;
+        poll_fn(|cx| self.poll_changed(known, cx)).await
+    }
+
+    fn poll_changed(&self, known: Order, cx: &mut Context<'_>) -> Poll<Order> {
+        let mut given = self.lock();
+        if given.order != known {
+            return Poll::Ready(given.order);
         }
+        match &mut given.task {
+            Some(task) => task.clone_from(cx.waker()),
+            task => *task = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
@@ -127,18 +144,33 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// From start to gone. The long wait in the middle is what a hundred thousand idle children cost: what it does not
-    /// need is boxed, and gone by then or not there yet.
-    fn run(self, orders: Arc<Shared>) -> impl Future<Output = ()> + Send {
-        let begun = Box::pin(self.begin(orders));
-        async move {
-            let mut life = begun.await;
-            let order = match &mut life.1 {
-                Ok(born) => born.wait(&life.0).await,
-                Err(_) => None,
-            };
-            Box::pin(Life::end(*life, order)).await;
-        }
+    /// From start to gone.
+    ///
+    /// The start is polled once here, in the supervisor's own task: a start that does not wait for anything costs no
+    /// switch between the two tasks, and with most actors it does not. All that follows happens in a task of its own.
+    fn begin_here(self, orders: Arc<Shared>) {
+        let mut beginning = Box::pin(self.begin(orders));
+        // The supervisor's budget is not the start's. The task polls again, and leaves a waker of its own.
+        let first = pin!(unconstrained(beginning.as_mut())).poll(&mut Context::from_waker(Waker::noop()));
+        let beginning = match first {
+            Poll::Ready(begun) => Beginning::Over(begun),
+            Poll::Pending => Beginning::Pending(beginning),
+        };
+        tokio::spawn(Life::run(beginning));
+    }
+
+    /// The long wait in the middle is what a hundred thousand idle children cost: what it does not need is boxed, and
+    /// gone by then or not there yet.
+    async fn run(beginning: Beginning<impl Future<Output = Begun> + Send>) {
+        let mut begun = match beginning {
+            Beginning::Over(begun) => begun,
+            Beginning::Pending(pending) => pending.await,
+        };
+        let order = match &mut begun.1 {
+            Ok(born) => born.wait(&begun.0).await,
+            Err(_) => None,
+        };
+        Box::pin(Life::end(*begun, order)).await;
     }
 
     async fn end((tail, born): (Tail, Result<Born, Exit>), order: Option<Order>) {
@@ -149,14 +181,14 @@ impl Life {
                     None => None,
                     Some(order) => born.stop(&tail, order).await,
                 };
-                End::Actor(born.cell.get_id(), born.exit.or(exit))
+                End::Actor(born.cell.get_id(), born.exit.map(|exit| *exit).or(exit))
             }
         };
         tail.conclude(end).await;
     }
 
     /// The start, until the incarnation is ready or is not going to be.
-    async fn begin(self, orders: Arc<Shared>) -> Box<(Tail, Result<Born, Exit>)> {
+    async fn begin(self, orders: Arc<Shared>) -> Begun {
         let Life { key, start, timeout, cx, gone, supervisor, posts } = self;
         let tail = Tail {
             key,
@@ -170,7 +202,10 @@ impl Life {
             supervisor,
         };
         let begin = async {
-            let admission = start.admission().await;
+            let admission = match start.admission() {
+                Some(admission) => Some(admission.await),
+                None => None,
+            };
             let deadline = Instant::now() + timeout.min(FAR);
             match tokio::time::timeout_at(deadline, start.start(cx)).await {
                 Ok(started) => Ok((started?, deadline, admission)),
@@ -198,7 +233,7 @@ impl Life {
                 }
                 _ = tail.orders.changed(Order::Live) => Err(NotReady),
                 ready = tokio::time::timeout_at(deadline, ready) => ready.unwrap_or_else(|_| {
-                    born.exit = Some(Exit::StartTimeout { after: timeout });
+                    born.exit = Some(Box::new(Exit::StartTimeout { after: timeout }));
                     born.cell.kill();
                     Err(NotReady)
                 }),
@@ -212,6 +247,15 @@ impl Life {
         }
         Box::new((tail, Ok(born)))
     }
+}
+
+/// What became of the start.
+type Begun = Box<(Tail, Result<Born, Exit>)>;
+
+/// How far the start came at once.
+enum Beginning<F> {
+    Over(Begun),
+    Pending(Pin<Box<F>>),
 }
 
 /// What an incarnation keeps from its start to its end.
@@ -248,7 +292,7 @@ struct Born {
     stop: StopHandle,
     joined: bool,
     /// The end has a reason that the actor's own cause does not know.
-    exit: Option<Exit>,
+    exit: Option<Box<Exit>>,
 }
 
 impl Born {
@@ -257,11 +301,11 @@ impl Born {
         if self.joined {
             return None;
         }
-        tokio::select! {
-            biased;
-            _ = &mut self.join => None,
-            order = tail.orders.changed(Order::Live) => Some(order),
-        }
+        poll_fn(|cx| match Pin::new(&mut self.join).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => tail.orders.poll_changed(Order::Live, cx).map(Some),
+        })
+        .await
     }
 
     /// Carries an order out, and harder ones that follow, until the actor is joined.
@@ -301,7 +345,7 @@ impl Born {
             Shutdown::Timeout(time) => Some(time),
             _ => None,
         };
-        let deadline = patience.map(|time| tail.scope.clock.now().after(time));
+        let deadline = patience.map(|time| tail.scope.clock().now().after(time));
         self.stop.ask(&self.cell, StopRequest { deadline });
         patience.and_then(|time| Instant::now().checked_add(time))
     }

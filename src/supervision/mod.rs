@@ -43,7 +43,8 @@ pub use remains::{Gone, Remains};
 pub use root::{Root, RootOptions, StartError};
 pub use spec::{ChildSpec, SupervisorSpec};
 pub use start::{
-    ActorStart, Admission, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle, StopRequest,
+    ActorStart, Admission, BoxFuture, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle,
+    StopRequest,
 };
 pub(crate) use supervisor::host;
 pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};

@@ -6,7 +6,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     event::EventKind,
     exit::Exit,
-    id::{ChildId, Incarnation, Path},
+    id::{ChildId, IdMap, Incarnation, Path},
     snapshot::{Node, SupervisorNode, WorkerNode},
     time::{At, Clock},
     vocabulary::{ChildKind, Down, State},
@@ -105,7 +105,7 @@ struct Board {
 #[derive(Default)]
 struct Children {
     order: BTreeMap<u64, Place>,
-    index: HashMap<ChildId, u64>,
+    index: IdMap<u64>,
     next: u64,
     /// The highest incarnation of any child that has left: a child that comes (back) goes on from there, so that no
     /// path and incarnation are ever used twice, without a memory of every id there ever was.
@@ -297,6 +297,13 @@ impl Place {
         place
     }
 
+    /// Makes room for so many more children.
+    pub(crate) fn reserve(&self, children: usize) {
+        if children > 0 {
+            self.children().get_or_insert_with(Box::default).index.reserve(children);
+        }
+    }
+
     /// Forgets the place of a child that has left its supervisor's table.
     pub(crate) fn release(&self, id: &ChildId) {
         let place = {
@@ -388,8 +395,8 @@ impl Place {
             return;
         }
         let from = self.state();
-        self.set_state(to.clone(), scope.clock.now());
-        scope.bus.publish(&self.0.path, incarnation, EventKind::State { from, to });
+        self.set_state(to.clone(), scope.clock().now());
+        scope.bus().publish(&self.0.path, incarnation, EventKind::State { from, to });
     }
 
     pub(crate) fn set_exit(&self, exit: Exit) {

@@ -2,8 +2,9 @@
 //!
 //! This is all that the pure machine knows of a child.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::errors::{SpecError, SpecErrors};
@@ -172,7 +173,8 @@ impl Flags {
     ) -> Result<(), SpecErrors> {
         let mut errors = Vec::new();
         self.check(&mut errors);
-        let mut seen = std::collections::BTreeSet::new();
+        let children = children.into_iter();
+        let mut seen = HashSet::with_capacity_and_hasher(children.size_hint().0, RandomState::default());
         let mut count = 0;
         for (id, policy) in children {
             count += 1;

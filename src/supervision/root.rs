@@ -88,7 +88,7 @@ impl Root {
         owner: Option<ActorCell>,
         arguments: impl FnOnce(EngineArgs) -> A::Arguments,
     ) -> Result<Root, StartError> {
-        let place = Place::root(scope.clock);
+        let place = Place::root(scope.clock());
         place.set_incarnation(Incarnation(1));
         let (remains, gone) = Remains::new(None);
         let (ready_tx, ready) = oneshot::channel();
@@ -117,7 +117,7 @@ impl Root {
             let exit = report.await.unwrap_or(Exit::ActorKilled);
             ended_place.record(&ended_scope, Incarnation(1), State::down(Down::Ended));
             tracing::info!(target: "procession", "the tree has ended: {exit}");
-            ended_scope.bus.close();
+            ended_scope.bus().close();
             tx.send_replace(Some(exit));
         });
         let root = Root(Arc::new(Handle { place, scope, cell: actor.get_cell(), exit }));
@@ -148,7 +148,7 @@ impl Root {
     /// Begins to stop everything in order and returns at once; see [`Root::shutdown`].
     pub fn stop(&self, deadline: Option<Duration>) {
         if let Some(engine) = self.0.place.engine() {
-            engine.shutdown(deadline.map(|d| self.0.scope.clock.now().after(d)));
+            engine.shutdown(deadline.map(|d| self.0.scope.clock().now().after(d)));
         }
     }
 
@@ -213,17 +213,17 @@ impl Root {
 
     /// A subscription to all events from now on.
     pub fn events(&self) -> Events {
-        self.0.scope.bus.subscribe()
+        self.0.scope.bus().subscribe()
     }
 
     /// The tree as it is now, read from the shared board: nobody is asked.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { at: self.0.scope.clock.now(), root: self.0.place.snapshot() }
+        Snapshot { at: self.0.scope.clock().now(), root: self.0.place.snapshot() }
     }
 
     /// The tree's clock.
     pub fn clock(&self) -> Clock {
-        self.0.scope.clock
+        self.0.scope.clock()
     }
 }
 

@@ -17,35 +17,38 @@ use crate::{
     time::{At, Clock},
 };
 
-/// What all parts of one tree share.
+/// What all parts of one tree share. Cheap to clone, and small: every incarnation has one.
 #[derive(Clone, Debug)]
-pub struct Scope {
-    pub(crate) bus: EventBus,
-    pub(crate) clock: Clock,
-    pub(crate) seed: u64,
+pub struct Scope(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    bus: EventBus,
+    clock: Clock,
+    seed: u64,
 }
 
 impl Scope {
     /// For a new tree, whose epoch is now.
     pub(crate) fn new(seed: u64, event_capacity: usize) -> Scope {
         let clock = Clock::start();
-        Scope { bus: EventBus::new(clock, event_capacity), clock, seed }
+        Scope(Arc::new(Shared { bus: EventBus::new(clock, event_capacity), clock, seed }))
     }
 
     /// The tree's clock.
     pub fn clock(&self) -> Clock {
-        self.clock
+        self.0.clock
     }
 
     /// The tree's event stream.
     pub fn bus(&self) -> &EventBus {
-        &self.bus
+        &self.0.bus
     }
 
     /// A seed for the thing at `path`: the same in every run with the same configuration (FNV-1a over the tree's seed
     /// and the path).
     pub fn seed(&self, path: &Path) -> u64 {
-        let bytes = self.seed.to_le_bytes();
+        let bytes = self.0.seed.to_le_bytes();
         bytes.iter().chain(path.as_str().as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         })
@@ -67,8 +70,10 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// Waits until an incarnation may begin to start, where starts are bounded. What it returns is dropped when the
     /// start is over, well or badly; the `start_timeout` begins when it has returned. Dropped when the start is
     /// cancelled.
-    async fn admission(&self) -> Admission {
-        Admission::default()
+    ///
+    /// `None`, the default: at once.
+    fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+        None
     }
 
     /// Told once, before the first start, where the child is.
@@ -82,6 +87,9 @@ pub trait Start: Send + Sync + fmt::Debug {
         Ok(())
     }
 }
+
+/// See [`Start::admission`].
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The permission to start, given back when it is dropped. The default is nothing to give back.
 #[derive(Default)]

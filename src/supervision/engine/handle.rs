@@ -88,9 +88,10 @@ impl Posts {
         (Posts(Arc::new(PostsInner { tx, poke, poked: AtomicBool::new(false) })), rx)
     }
 
-    /// Whether the next post is announced: not while the engine reads its channel by itself.
+    /// Whether the next post is announced: not while the engine reads its channel by itself. Whatever was put there
+    /// without an announcement can be read once this has returned.
     pub(super) fn announce(&self, on: bool) {
-        self.0.poked.store(!on, Ordering::Release);
+        self.0.poked.swap(!on, Ordering::AcqRel);
     }
 
     /// Whether there is an engine to hear it.
@@ -106,11 +107,16 @@ impl Posts {
         if self.0.tx.send(post).is_err() {
             return false;
         }
+        self.poke();
+        true
+    }
+
+    /// Announces that there is something on the channel, unless that is known.
+    pub(super) fn poke(&self) {
         if !self.0.poked.swap(true, Ordering::AcqRel) {
             // Refused: the actor is in its `post_stop`, where the engine reads its channel itself, or it is gone.
             (self.0.poke)(EngineMessage::Poke);
         }
-        true
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    id::{ChildId, Incarnation},
+    id::{ChildId, IdMap, Incarnation},
     time::At,
     vocabulary::{Down, State},
 };
@@ -50,7 +50,7 @@ struct Entry {
 /// See the module's documentation.
 pub struct Engine {
     machine: Machine,
-    entries: HashMap<ChildId, Entry>,
+    entries: IdMap<Entry>,
     me: ActorCell,
     place: Place,
     remains: Remains,
@@ -94,7 +94,7 @@ impl Engine {
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
             machine: Machine::new(flags, []),
-            entries: HashMap::new(),
+            entries: IdMap::with_capacity_and_hasher(children.len(), Default::default()),
             me,
             place,
             remains,
@@ -118,6 +118,7 @@ impl Engine {
         // Children that were added at run time do not outlive their supervisor's incarnation (as OTP).
         let declared: std::collections::HashSet<&ChildId> = children.iter().map(|spec| &spec.id).collect();
         engine.place.release_unless(|id| declared.contains(id));
+        engine.place.reserve(children.len());
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
         engine.refresh_budget();
@@ -238,12 +239,21 @@ impl Engine {
         }
     }
 
+    /// Reads the channel: also what is put there meanwhile, for starts that do not wait report at once. Not for ever,
+    /// though: other messages get their turn.
     fn pump(&mut self) {
-        self.posts.announce(true);
-        // What is there now, and no more: other messages get their turn.
-        for _ in 0..self.rx.len() {
+        const TURN: usize = 64;
+        self.posts.announce(false);
+        for _ in 0..TURN {
+            if self.exit.is_some() {
+                break;
+            }
             let Ok(post) = self.rx.try_recv() else { break };
             self.post(post);
+        }
+        self.posts.announce(true);
+        if !self.rx.is_empty() {
+            self.posts.poke();
         }
     }
 
@@ -252,11 +262,11 @@ impl Engine {
             Post::Report(Report::Ready(key)) => self.input(Input::Ready(key)),
             Post::Report(Report::Ended(key, end)) => self.ended(key, end),
             Post::Alarm => {
-                let now = self.scope.clock.now();
+                let now = self.scope.clock().now();
                 while let Some(timer) = self.timers.pop(now) {
                     self.input(Input::Fired(timer));
                 }
-                self.timers.rearm(self.scope.clock, &self.posts);
+                self.timers.rearm(self.scope.clock(), &self.posts);
                 self.judge_overdue();
                 if self.deadline.is_some_and(|deadline| deadline <= now) {
                     self.deadline = None;
@@ -305,7 +315,7 @@ impl Engine {
             End::Actor(_, asked) if self.draining => Some((key, asked.unwrap_or(Exit::Requested))),
             End::Actor(actor, asked) => {
                 let first = self.meeting.oldest().is_none();
-                let now = self.scope.clock.now();
+                let now = self.scope.clock().now();
                 let judged = self.meeting.end(now, actor, key, asked);
                 if judged.is_none() && first {
                     self.alarm_at(now.after(Meeting::OVERDUE));
@@ -320,7 +330,7 @@ impl Engine {
 
     /// Judges ends whose cause has not come in time.
     fn judge_overdue(&mut self) {
-        let now = self.scope.clock.now();
+        let now = self.scope.clock().now();
         let patience = if self.draining { std::time::Duration::ZERO } else { Meeting::OVERDUE };
         let Some(since) = now.since_epoch().checked_sub(patience) else { return };
         while let Some((key, asked)) = self.meeting.overdue(At::new(since)) {
@@ -333,7 +343,7 @@ impl Engine {
     }
 
     fn alarm_at(&mut self, at: At) {
-        let (posts, clock) = (self.posts.clone(), self.scope.clock);
+        let (posts, clock) = (self.posts.clone(), self.scope.clock());
         while self.alarms.try_join_next().is_some() {}
         self.alarms.spawn(async move {
             tokio::time::sleep_until(clock.instant(at)).await;
@@ -400,7 +410,7 @@ impl Engine {
 
     fn input(&mut self, input: Input) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.machine.handle(self.scope.clock.now(), input, &mut actions);
+        self.machine.handle(self.scope.clock().now(), input, &mut actions);
         for action in actions.drain(..) {
             self.perform(action);
         }

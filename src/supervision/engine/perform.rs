@@ -24,7 +24,7 @@ impl Engine {
                     orders.stop(mode);
                 }
             }
-            Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock, &self.posts),
+            Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock(), &self.posts),
             Action::Disarm(timer) => self.timers.disarm(&timer),
             Action::Reply(id, answer) => {
                 if let Some(reply) = self.replies.remove(&id) {
@@ -83,7 +83,7 @@ impl Engine {
             supervisor: self.remains.clone(),
             posts: self.posts.clone(),
         };
-        entry.life = Some((incarnation, Orders::spawn(life)));
+        entry.life = Some((incarnation, Orders::begin(life)));
     }
 
     /// The root has no supervisor that would write its state.
@@ -95,7 +95,7 @@ impl Engine {
 
     /// Writes the board and the event stream.
     fn publish(&mut self, key: Option<Key>, kind: EventKind) {
-        let now = self.scope.clock.now();
+        let now = self.scope.clock().now();
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
@@ -103,7 +103,7 @@ impl Engine {
                 self.own_state(State::Stopping);
             }
             let incarnation = self.place.incarnation();
-            return self.scope.bus.publish(&self.place.path().clone(), incarnation, kind);
+            return self.scope.bus().publish(&self.place.path().clone(), incarnation, kind);
         };
         // A child that has left the machine's table still has its entry until `Forget`.
         let Some(place) = self.entries.get(&key.child).map(|entry| entry.place.clone()) else { return };
@@ -126,11 +126,11 @@ impl Engine {
         if let Some(observer) = &mut self.observer {
             observer(&key, &kind);
         }
-        self.scope.bus.publish(place.path(), key.incarnation, kind);
+        self.scope.bus().publish(place.path(), key.incarnation, kind);
     }
 
     pub(super) fn refresh_budget(&mut self) {
-        let used = self.machine.restarts_used(self.scope.clock.now());
+        let used = self.machine.restarts_used(self.scope.clock().now());
         let flags = self.machine.flags();
         self.place.set_budget(SupervisorNode {
             strategy: flags.strategy,

@@ -4,12 +4,12 @@
 //! five cache misses per look-up in a pool of 100,000, ten times per decision.)
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map},
+    collections::{BTreeMap, btree_map},
     ops::{Bound, RangeBounds},
 };
 
 use super::{child::Child, io::NewChild};
-use crate::id::ChildId;
+use crate::id::{ChildId, IdMap};
 
 /// A child's place in start order. Never reused, so that a cursor stays valid while children come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ pub(super) struct Table {
     slots: Vec<Option<(u64, Child)>>,
     free: Vec<u32>,
     order: BTreeMap<u64, u32>,
-    index: HashMap<ChildId, Rank>,
+    index: IdMap<Rank>,
     next: u64,
 }
 
