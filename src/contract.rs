@@ -57,7 +57,8 @@
 //! - S-22 `start_child`, `terminate_child`, `restart_child` (a stopped one), `delete_child`, `reload_child` (running one: stop and start, or swap, G-14), `child_spec`,
 //!   `which_children` (start order), `count_children { specs, active, supervisors, workers }`. Errors as OTP: `NotFound`, `AlreadyStarted`, `AlreadyPresent`, `Running`,
 //!   `Restarting`. They never touch siblings and never use the budget. `restart_child` is OTP's: it starts a *stopped* child, and if that fails the child stays down, without retry. To restart a running one there is R-8.
-//! - S-23 A `DynamicSupervisor` mode: one-for-one, children by id added at run time, `max_children` (restarting and stopping ones count), parallel stop.
+//! - S-23 A `DynamicSupervisor` mode: one-for-one, children by id added at run time, `max_children` (restarting and stopping ones count), parallel stop; a child that
+//!   ends by itself without a restart, or is ignored, leaves the table.
 //! - S-24 Auto-shutdown is looked at only when a significant child ends by itself without a restart; *restarting* counts as alive, stopped by hand as gone.
 //!
 //! **ractor**

@@ -108,7 +108,8 @@ impl Host {
         let place = self.place_of(id);
         let down = match entry.last_exit {
             None if matches!(entry.phase, Phase::Dormant) => Down::NeverStarted,
-            _ => Down::Stopped,
+            None | Some(Exit::Requested) => Down::Stopped,
+            Some(_) => Down::Ended,
         };
         PluginStatus {
             id: id.clone(),

@@ -134,7 +134,8 @@ pub struct Flags {
     pub intensity: Intensity,
     /// Whether the supervisor ends with its significant children.
     pub auto_shutdown: AutoShutdown,
-    /// Children come and go at run time and are stopped all at once (Elixir's `DynamicSupervisor`).
+    /// Children come and go at run time, leave the table when they have ended for good, and are stopped all at once
+    /// (Elixir's `DynamicSupervisor`).
     pub dynamic: bool,
     /// The largest number of children; restarting and stopping ones count.
     pub max_children: Option<usize>,

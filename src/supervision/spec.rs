@@ -46,7 +46,8 @@ impl ChildSpec {
     /// start, 5 s to stop.
     ///
     /// The actor needs no name and no knowledge of this crate. It is ready when its `pre_start` has returned, and is
-    /// stopped by ractor's `stop`.
+    /// stopped by ractor's `stop`. As everywhere in tokio, its `pre_start` must not block a thread: until it first waits
+    /// it runs in the supervisor's own task.
     pub fn actor<A, F>(id: impl Into<ChildId>, make: F) -> ChildSpec
     where
         A: Actor,
@@ -144,7 +145,12 @@ impl SupervisorSpec {
         SupervisorSpec::new(Strategy::RestForOne)
     }
 
-    /// One-for-one, for children that come and go at run time and are stopped all at once.
+    /// One-for-one, for children that come and go at run time and are stopped all at once (Elixir's
+    /// `DynamicSupervisor`).
+    ///
+    /// A child that ends by itself and is not restarted leaves the table, whatever its restart type, so that a supervisor
+    /// that has had a million children remembers those that are there. One that its own policy has given up on
+    /// ([`Down::GaveUp`](crate::vocabulary::Down::GaveUp)) or that was stopped by hand stays until it is removed.
     pub fn dynamic() -> SupervisorSpec {
         let flags = Flags { dynamic: true, ..Flags::default() };
         SupervisorSpec { flags, children: Vec::new() }

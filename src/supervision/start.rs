@@ -60,6 +60,10 @@ impl Scope {
 pub trait Start: Send + Sync + fmt::Debug {
     /// Brings an actor to life, linked to `cx.supervisor`.
     ///
+    /// What comes before the first `await` that has to wait runs in the supervisor's own task, as it does when one ractor
+    /// actor spawns another: it must not block. A start that waits for nothing is over at once, without a switch of
+    /// tasks; one that waits goes on in a task of its own and delays nobody.
+    ///
     /// The future is dropped when the start is cancelled or takes too long: everything it owns must then end, and
     /// whatever ends later must hold `cx.remains` until it has.
     ///

@@ -3,9 +3,10 @@
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
-    supervision::{Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
+    supervision::{ChildSpec, Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
     vocabulary::State,
 };
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::support::*;
 
@@ -92,4 +93,41 @@ async fn all_mistakes_of_a_declaration_are_reported_at_once() {
         ]
     );
     assert!(record.take().is_empty());
+}
+
+/// Up at once.
+struct Quick;
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Quick {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_that_wait_for_nothing_leave_room_for_other_messages() {
+    // S-18: all on one thread.
+    let spec = (0..5_000).fold(SupervisorSpec::one_for_one(), |spec, i| {
+        spec.child(ChildSpec::actor(format!("c{i}"), || (Quick, ())))
+    });
+    let many = ChildSpec::supervisor("many", spec).background();
+    let root = Root::start(SupervisorSpec::one_for_one().child(many), RootOptions::default()).await.unwrap();
+    let place = root.find("/many").unwrap();
+    let mut answers = 0;
+    while place.state() != State::Ready {
+        if let Ok(many) = root.supervisor_at("/many")
+            && let Ok(count) = many.count_children().await
+            && count.active < 5_000
+        {
+            answers += 1;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(answers > 1, "{answers}");
+    root.shutdown(SEC).await;
 }

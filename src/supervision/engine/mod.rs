@@ -239,10 +239,10 @@ impl Engine {
         }
     }
 
-    /// Reads the channel: also what is put there meanwhile, for starts that do not wait report at once. Not for ever,
-    /// though: other messages get their turn.
+    /// Reads the channel: also what is put there meanwhile, for starts that wait for nothing report at once. A few only:
+    /// other messages get their turn, and other tasks (tokio lets an actor take 128 messages in a row).
     fn pump(&mut self) {
-        const TURN: usize = 64;
+        const TURN: usize = 8;
         self.posts.announce(false);
         for _ in 0..TURN {
             if self.exit.is_some() {

@@ -48,7 +48,7 @@ impl Machine {
                 self.publish_exit(rank, exit, Consequence::Leave);
                 self.answer_verdict(rank, &Ok(Answer::Ignored));
                 self.settle(rank, State::down(Down::Ignored));
-                if self.children.get(rank).is_some_and(|c| c.is_temporary()) {
+                if self.flags.dynamic || self.children.get(rank).is_some_and(|c| c.is_temporary()) {
                     self.forget(rank);
                 }
                 self.advance(now);
@@ -158,8 +158,9 @@ impl Machine {
     fn leave(&mut self, now: At, rank: Rank, state: State) {
         let Some(child) = self.children.get(rank) else { return };
         let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
+        let over = temporary || self.flags.dynamic && state == ended();
         self.settle(rank, state);
-        if temporary {
+        if over {
             self.forget(rank);
         }
         if !(significant && self.auto_shutdown(id)) {

@@ -68,7 +68,7 @@ impl Model {
         }
         if ignored {
             let reply = Some(Ok(Answer::Ignored));
-            if self.is_temporary(uid) {
+            if self.flags.dynamic || self.is_temporary(uid) {
                 return self.remove(uid, reply);
             }
             return self.down(uid, State::down(Down::Ignored), reply);
@@ -139,9 +139,9 @@ impl Model {
     /// S-5, S-24
     fn leave(&mut self, uid: Uid, state: State) {
         let (id, significant) = (self.row(uid).id.clone(), self.row(uid).policy.significant);
-        let temporary = self.is_temporary(uid);
+        let goes = self.is_temporary(uid) || self.flags.dynamic && state == State::down(Down::Ended);
         self.down(uid, state, None);
-        if temporary {
+        if goes {
             self.remove(uid, None);
         }
         let others: Vec<Uid> =
