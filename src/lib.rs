@@ -58,6 +58,7 @@ pub mod containment;
 pub mod contract;
 pub mod event;
 pub mod exit;
+pub mod humane;
 pub mod id;
 pub mod snapshot;
 pub mod time;

@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Control, Exited, KILL_WAIT, Unkillable, humane};
+use super::{Control, Exited, KILL_WAIT, Unkillable};
+use crate::humane;
 
 /// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
 /// seconds.

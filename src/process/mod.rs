@@ -28,7 +28,6 @@ mod environment;
 mod exited;
 mod group;
 mod hold;
-pub mod humane;
 mod ladder;
 mod launcher;
 mod leader;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::humane;
+use crate::humane;
 
 const INITIAL: Duration = Duration::from_millis(100);
 const FACTOR: f64 = 2.0;

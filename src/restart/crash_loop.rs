@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::humane;
+use crate::humane;
 use crate::vocabulary::Limit;
 
 /// A child's own limit: `max_failures` failures within `window`.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PolicyError, humane};
+use super::PolicyError;
+use crate::humane;
 use crate::vocabulary::Limit;
 
 /// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding `period`.

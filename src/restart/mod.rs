@@ -83,7 +83,6 @@ mod backoff;
 mod budget;
 mod crash_loop;
 mod decision;
-pub(crate) mod humane;
 mod intensity;
 mod jitter;
 mod policy;

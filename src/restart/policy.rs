@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backoff, Budget, CrashLoop, RestartType, humane};
+use super::{Backoff, Budget, CrashLoop, RestartType};
+use crate::humane;
 
 /// When one child comes back, after how long, and when it no longer does.
 ///

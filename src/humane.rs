@@ -1,4 +1,5 @@
-//! Durations in configurations: `"250ms"`, `"10s"`, `"1m 30s"`, or a number of seconds. For `#[serde(with = …)]`.
+//! Durations as people write them: `"250ms"`, `"10s"`, `"1m 30s"`, or a number of seconds. For
+//! `#[serde(with = "procession::humane")]`; all configuration of this crate reads and writes durations so.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -17,13 +18,29 @@ const UNITS: [(&[&str], u128); 7] = [
     (&["ns"], 1),
 ];
 
+/// Why a text is not a duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no duration: {problem}")]
+pub struct NotADuration {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
 /// Writes a duration so that [`deserialize`] reads exactly the same one.
-pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*duration))
 }
 
 /// Reads a string or a number of seconds.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+///
+/// # Errors
+/// When it is neither, negative, or longer than a [`Duration`] can be.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     struct Humane;
     impl de::Visitor<'_> for Humane {
         type Value = Duration;
@@ -54,8 +71,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(Humane)
 }
 
-/// `1m 30s`; `0s` for nothing.
-pub(crate) fn format(duration: Duration) -> String {
+/// `1m 30s`; `0s` for nothing. [`parse`] reads exactly the same duration.
+pub fn format(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut text = String::new();
     for (names, nanos) in UNITS {
@@ -70,11 +87,19 @@ pub(crate) fn format(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// One or more numbers with a unit, with or without spaces between them; fractions are allowed.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+/// One or more numbers with a unit (`d`, `h`, `m` or `min`, `s`, `ms`, `us` or `µs`, `ns`), with or without spaces
+/// between them; fractions are allowed, and cut to whole nanoseconds.
+///
+/// # Errors
+/// When the text is empty, a unit is missing or unknown, or the sum is longer than a [`Duration`] can be.
+pub fn parse(text: &str) -> Result<Duration, NotADuration> {
+    sum(text).map_err(|problem| NotADuration { text: text.to_owned(), problem })
+}
+
+fn sum(text: &str) -> Result<Duration, String> {
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err("an empty string is no duration".to_owned());
+        return Err("it is empty".to_owned());
     }
     let mut total: u128 = 0;
     while !rest.is_empty() {
@@ -83,18 +108,15 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         let nanos = match UNITS.iter().find(|(names, _)| names.contains(&unit)) {
             Some((_, nanos)) => *nanos,
             None if unit.is_empty() => {
-                return Err(format!(
-                    "`{text}` is no duration: a number needs a unit (d, h, m, s, ms, us, ns)"
-                ));
+                return Err("a number needs a unit (d, h, m, s, ms, us, ns)".to_owned());
             }
-            None => return Err(format!("`{text}` is no duration: unknown unit `{unit}`")),
+            None => return Err(format!("unknown unit `{unit}`")),
         };
-        let part =
-            scale(number, nanos).ok_or_else(|| format!("`{text}` is no duration: bad number `{number}`"))?;
-        total = total.checked_add(part).ok_or_else(|| format!("`{text}` is too long"))?;
+        let part = scale(number, nanos).ok_or_else(|| format!("bad number `{number}`"))?;
+        total = total.checked_add(part).ok_or("it is too long")?;
         rest = tail.trim_start();
     }
-    let seconds = u64::try_from(total / NANOS_PER_SEC).map_err(|_| format!("`{text}` is too long"))?;
+    let seconds = u64::try_from(total / NANOS_PER_SEC).map_err(|_| "it is too long")?;
     // The remainder is below 10⁹ and fits.
     Ok(Duration::new(seconds, (total % NANOS_PER_SEC) as u32))
 }
@@ -161,8 +183,8 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert_eq!(
-            parse("10"),
-            Err("`10` is no duration: a number needs a unit (d, h, m, s, ms, us, ns)".to_owned())
+            parse("10").unwrap_err().to_string(),
+            "`10` is no duration: a number needs a unit (d, h, m, s, ms, us, ns)"
         );
     }
 
