@@ -71,6 +71,34 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     deserializer.deserialize_any(Humane)
 }
 
+/// The same for durations that may be missing.
+pub mod option {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes `null` for none.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads what [`deserialize`](super::deserialize) reads, or `null`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Humane(#[serde(with = "super")] Duration);
+        Ok(Option::<Humane>::deserialize(deserializer)?.map(|duration| duration.0))
+    }
+}
+
 /// `1m 30s`; `0s` for nothing. [`parse`] reads exactly the same duration.
 pub fn format(duration: Duration) -> String {
     let mut rest = duration.as_nanos();

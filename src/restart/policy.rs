@@ -46,6 +46,10 @@ pub struct RestartPolicy {
     pub retry_never_started: bool,
     /// Who pays for its restarts. Default: the supervisor's intensity.
     pub budget: Budget,
+    /// The least time between two restarts by an operator (rule R-8); one that comes earlier is refused as too soon.
+    /// Requests that come while one is being carried out join it, and are one. Default: none.
+    #[serde(with = "humane::option", skip_serializing_if = "Option::is_none")]
+    pub min_interval: Option<Duration>,
 }
 
 impl RestartPolicy {
@@ -60,6 +64,7 @@ impl RestartPolicy {
             max_total_restarts: None,
             retry_never_started: false,
             budget: Budget::Shared,
+            min_interval: None,
         }
     }
 
@@ -132,6 +137,13 @@ impl RestartPolicy {
     #[must_use]
     pub fn with_budget(mut self, budget: Budget) -> RestartPolicy {
         self.budget = budget;
+        self
+    }
+
+    /// Sets [`min_interval`](Self::min_interval), or unsets it with `None`.
+    #[must_use]
+    pub fn with_min_interval(mut self, min_interval: impl Into<Option<Duration>>) -> RestartPolicy {
+        self.min_interval = min_interval.into();
         self
     }
 

@@ -98,6 +98,15 @@ pub enum RequestError {
     /// The child was stopped before the request was carried out.
     #[error("child `{0}` was stopped meanwhile")]
     Stopped(ChildId),
+    /// The child's policy wants more time between restarts by hand
+    /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).
+    #[error("child `{child}` was restarted by hand a moment ago; try again in {retry_after:?}")]
+    TooSoon {
+        /// The child.
+        child: ChildId,
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// The declaration has mistakes.
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
@@ -108,7 +117,10 @@ impl RequestError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            RequestError::Restarting(_) | RequestError::MaxChildren(_) | RequestError::StartFailed { .. }
+            RequestError::Restarting(_)
+                | RequestError::MaxChildren(_)
+                | RequestError::StartFailed { .. }
+                | RequestError::TooSoon { .. }
         )
     }
 }

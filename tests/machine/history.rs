@@ -100,6 +100,7 @@ pub(crate) struct Policy {
     own: bool,
     max_total: Option<u32>,
     retry_never: bool,
+    min_interval: bool,
     shutdown: u8,
 }
 
@@ -117,6 +118,7 @@ impl Policy {
             .with_healthy_after(ms(25))
             .with_max_total_restarts(self.max_total)
             .with_retry_never_started(self.retry_never)
+            .with_min_interval(self.min_interval.then(|| ms(12)))
             .with_backoff(match self.backoff {
                 0 => Backoff::None,
                 1 => Backoff::fixed(ms(15)),
@@ -162,9 +164,9 @@ fn policy() -> impl Strategy<Value = Policy> {
     let max_total = prop_oneof![5 => Just(None), 1 => (0_u32..3).prop_map(Some)];
     let crash_loop = prop_oneof![4 => Just(9_u8), 1 => 0_u8..9];
     let one_in = |n: u32| prop::bool::weighted(1.0 / f64::from(n));
-    (restart, one_in(3), one_in(3), 0_u8..3, crash_loop, one_in(8), max_total, one_in(4), 0_u8..3).prop_map(
-        |(restart, background, significant, backoff, crash_loop, own, max_total, retry_never, shutdown)| {
-            Policy {
+    (restart, one_in(3), one_in(3), 0_u8..3, crash_loop, one_in(8), max_total, one_in(4), 0_u8..3, one_in(6))
+        .prop_map(
+            |(
                 restart,
                 background,
                 significant,
@@ -174,9 +176,22 @@ fn policy() -> impl Strategy<Value = Policy> {
                 max_total,
                 retry_never,
                 shutdown,
-            }
-        },
-    )
+                min_interval,
+            )| {
+                Policy {
+                    restart,
+                    background,
+                    significant,
+                    backoff,
+                    crash_loop,
+                    own,
+                    max_total,
+                    retry_never,
+                    min_interval,
+                    shutdown,
+                }
+            },
+        )
 }
 
 fn flags() -> impl Strategy<Value = Flags> {

@@ -5,7 +5,7 @@ use procession::{
     id::Incarnation,
     restart::RestartType::{Permanent, Transient},
     supervision::{
-        RequestError::{StartFailed, Stopped},
+        RequestError::{StartFailed, Stopped, TooSoon},
         machine::{Answer, Request},
     },
     vocabulary::{
@@ -14,7 +14,7 @@ use procession::{
     },
 };
 
-use crate::rig::{Reply, Rig, crash, flags, patient, policy};
+use crate::rig::{Reply, Rig, crash, flags, ms, patient, policy};
 
 fn one() -> Rig {
     Rig::running(flags(OneForOne, 3), &[("a", patient(Permanent, 50))])
@@ -196,4 +196,25 @@ fn a_restart_of_a_first_start_still_leaves_nothing_behind() {
         assert!(matches!(rig.reply(asked), Some(Err(StartFailed { .. }))));
     }
     assert!(!rig.has("x"));
+}
+
+#[test]
+fn restarts_by_hand_may_be_rate_limited() {
+    //
+    let mut limited = policy(Permanent);
+    limited.restart = limited.restart.with_min_interval(ms(100));
+    let mut rig = Rig::running(flags(OneForOne, 3), &[("a", limited)]);
+    let first = rig.ask(Request::Restart("a".into()));
+    let joined = rig.ask(Request::Restart("a".into()));
+    rig.gone("a").ready("a");
+    assert_eq!((rig.reply(first), rig.reply(joined)), (Some(&ready(2)), Some(&ready(2))), "one restart");
+    rig.wait(70);
+    let early = rig.ask(Request::Restart("a".into()));
+    let child = "a".into();
+    assert_eq!(rig.reply(early), Some(&Err(TooSoon { child, retry_after: ms(30) })));
+    assert_eq!(rig.crash("a").did(), "+a", "its crashes are nobody's will");
+    rig.ready("a").wait(30);
+    let late = rig.ask(Request::Restart("a".into()));
+    rig.gone("a").ready("a");
+    assert_eq!(rig.reply(late), Some(&ready(4)));
 }

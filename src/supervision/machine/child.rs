@@ -1,12 +1,13 @@
 //! One row of the machine's table.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::io::{Key, NewChild, RequestId, Timer};
 use crate::{
     id::{ChildId, Incarnation},
     restart::{RestartType, Tracker},
     supervision::policy::{ChildPolicy, StartMode},
+    time::At,
     vocabulary::{Down, State},
 };
 
@@ -65,6 +66,8 @@ pub(super) struct Child {
     pub(super) armed: bool,
     /// It has been ready at least once.
     pub(super) proven: bool,
+    /// When an operator last restarted it.
+    pub(super) restarted: Option<At>,
     pub(super) waiters: Vec<Waiter>,
 }
 
@@ -86,6 +89,7 @@ impl Child {
             skip_pass: false,
             armed: false,
             proven: false,
+            restarted: None,
             waiters: Vec::new(),
         }
     }
@@ -107,6 +111,12 @@ impl Child {
     pub(super) fn joins_pass(&self) -> bool {
         let gave_up = matches!(self.state, State::Down { why: Down::GaveUp { .. } });
         !self.state.is_alive() && !self.armed && !gave_up && !self.is_left_alone()
+    }
+
+    /// How long a restart by an operator would have to wait (rule R-8).
+    pub(super) fn too_soon(&self, now: At) -> Option<Duration> {
+        let wait = self.policy.restart.min_interval?.checked_sub(now.since(self.restarted?))?;
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// The meaning of the start that is in flight, or that follows the stop that is.

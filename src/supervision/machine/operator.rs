@@ -153,11 +153,17 @@ impl Machine {
     }
 
     fn restart(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
-        let child = self.children.get(rank)?;
+        let child = self.children.get_mut(rank)?;
         if child.state == State::Stopping && child.after == After::Forget {
             return Some(Err(RequestError::Stopped(child.id.clone())));
         }
         let joins = child.waiters.iter().any(|waiter| matches!(waiter, Waiter::Restart(_)));
+        if !joins {
+            if let Some(retry_after) = child.too_soon(now) {
+                return Some(Err(RequestError::TooSoon { child: child.id.clone(), retry_after }));
+            }
+            child.restarted = Some(now);
+        }
         let revives = child.state.is_down() && !self.pass_will_start(rank);
         if revives {
             self.revive(rank);

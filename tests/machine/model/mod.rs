@@ -69,6 +69,8 @@ pub(crate) struct Row {
     pub(crate) timer: Option<At>,
     proven: bool,
     past: Past,
+    /// When an operator last restarted it.
+    restarted: Option<At>,
     waiting: Vec<(RequestId, Wants)>,
 }
 
@@ -124,6 +126,7 @@ impl Model {
             timer: None,
             proven: false,
             past: Past::default(),
+            restarted: None,
             waiting: Vec::new(),
         });
         self.uids

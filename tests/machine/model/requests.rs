@@ -130,6 +130,18 @@ impl Model {
             }
             Request::Restart(_) => {
                 let joins = self.row(uid).waiting.iter().any(|(_, wants)| *wants == Wants::Restart);
+                if !joins {
+                    //
+                    let row = self.row(uid);
+                    if let (Some(least), Some(last)) = (row.policy.restart.min_interval, row.restarted)
+                        && self.now < last.after(least)
+                    {
+                        let retry_after = last.after(least).since(self.now);
+                        return Some(Err(RequestError::TooSoon { child, retry_after }));
+                    }
+                    let now = self.now;
+                    self.row_mut(uid).restarted = Some(now);
+                }
                 self.row_mut(uid).waiting.push((id, Wants::Restart));
                 if state.is_down() && !awaits_start {
                     self.row_mut(uid).past.revived();
