@@ -285,7 +285,7 @@ impl Place {
         let mut guard = self.children();
         let children = guard.get_or_insert_with(Box::default);
         if let Some(place) = children.index.get(id).and_then(|ord| children.order.get(ord)) {
-            place.board().kind = kind;
+            place.set_kind(kind);
             return place.clone();
         }
         let parent = Arc::downgrade(&self.0);
@@ -354,6 +354,18 @@ impl Place {
 
     pub(crate) fn set_held(&self, held: bool) {
         self.0.held.store(held, Ordering::Release);
+    }
+
+    /// What begins to live here. If it is something else than what was here before, nothing of that is shown any more.
+    pub(crate) fn set_kind(&self, kind: ChildKind) {
+        {
+            let mut board = self.board();
+            if board.kind == kind {
+                return;
+            }
+            (board.kind, board.budget, board.details) = (kind, None, None);
+        }
+        self.release_unless(|_| false);
     }
 
     pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {

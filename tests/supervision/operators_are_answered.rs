@@ -2,8 +2,8 @@
 
 use procession::{
     restart::{Backoff, RestartPolicy},
-    supervision::{RequestError, Root, RootOptions, SupervisorSpec},
-    vocabulary::State,
+    supervision::{ChildSpec, RequestError, Root, RootOptions, SupervisorSpec},
+    vocabulary::{ChildKind, State},
 };
 
 use crate::support::*;
@@ -79,5 +79,25 @@ async fn a_slow_start_delays_nobody_else() {
     supervisor.remove_child("slow").await.unwrap();
     assert!(begin.elapsed() < SEC);
     assert_eq!(slow.await.unwrap(), Err(RequestError::Stopped("slow".into())));
+    root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_may_make_something_else_of_a_child() {
+    // S-22
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one().child(plain("a", &record)), RootOptions::default())
+        .await
+        .unwrap();
+    let nested = SupervisorSpec::one_for_one().child(plain("b", &record));
+    root.supervisor().reload_child(ChildSpec::supervisor("a", nested)).await.unwrap();
+    assert_eq!(root.supervisor().count_children().await.unwrap().supervisors, 1);
+    let snapshot = root.snapshot();
+    assert_eq!(snapshot.root.children[0].kind, ChildKind::Supervisor);
+    assert_eq!(snapshot.root.children[0].children.len(), 1);
+    root.supervisor().reload_child(plain("a", &record)).await.unwrap();
+    let snapshot = root.snapshot();
+    let a = &snapshot.root.children[0];
+    assert_eq!((a.kind, a.children.len(), a.supervisor.is_some()), (ChildKind::Worker, 0, false));
     root.shutdown(SEC).await;
 }

@@ -61,9 +61,9 @@ impl Engine {
 
     fn start(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(&key.child) else { return };
-        let Some(timeout) = self.machine.child(&key.child).map(|child| child.policy.start_timeout) else {
-            return;
-        };
+        let Some(child) = self.machine.child(&key.child) else { return };
+        let timeout = child.policy.start_timeout;
+        entry.place.set_kind(child.policy.kind);
         entry.place.set_incarnation(key.incarnation);
         let (remains, gone) = Remains::new(Some(self.remains.clone()));
         let cx = StartContext {
