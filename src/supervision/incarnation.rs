@@ -232,11 +232,14 @@ impl Life {
                     Err(NotReady)
                 }
                 _ = tail.orders.changed(Order::Live) => Err(NotReady),
-                ready = tokio::time::timeout_at(deadline, ready) => ready.unwrap_or_else(|_| {
-                    born.exit = Some(Box::new(Exit::StartTimeout { after: timeout }));
-                    born.cell.kill();
-                    Err(NotReady)
-                }),
+                ready = tokio::time::timeout_at(deadline, caught("the start's readiness", ready)) => {
+                    let timeout = Err(Exit::StartTimeout { after: timeout });
+                    ready.unwrap_or(timeout).unwrap_or_else(|exit| {
+                        born.exit = Some(Box::new(exit));
+                        born.cell.kill();
+                        Err(NotReady)
+                    })
+                }
             },
         };
         drop(admission);

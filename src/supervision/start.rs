@@ -1,6 +1,12 @@
 //! How a child comes to life: the [`Start`] seam, what it is given ([`StartContext`]) and what it returns ([`Started`]).
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorCell, concurrency::JoinHandle};
@@ -170,7 +176,12 @@ impl StopHandle {
     pub(crate) fn ask(&self, cell: &ActorCell, request: StopRequest) {
         match self {
             StopHandle::Actor => cell.stop(None),
-            StopHandle::Request(ask) => ask(request),
+            // It is not our code, and the task of the incarnation must not die of it.
+            StopHandle::Request(ask) => {
+                if catch_unwind(AssertUnwindSafe(|| ask(request))).is_err() {
+                    cell.kill();
+                }
+            }
         }
     }
 }

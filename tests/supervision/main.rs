@@ -12,6 +12,7 @@ mod escalation_reaches_the_root;
 mod exits_are_judged_once_on_many_threads;
 mod operators_are_answered;
 mod starts_are_ordered_and_awaited;
+mod starts_may_panic;
 mod stops_are_ordered_and_awaited;
 mod the_board_tells_the_truth;
 mod the_engine_does_what_its_machine_says;

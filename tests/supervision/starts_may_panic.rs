@@ -1,0 +1,90 @@
+//! No panic of a start, of what it returns, or of what is asked of that, hangs a child or its supervisor (S-18).
+
+use std::sync::Arc;
+
+use procession::{
+    exit::Exit,
+    restart::RestartPolicy,
+    supervision::{
+        Admission, BoxFuture, ChildPolicy, ChildSpec, RequestError, Root, RootOptions, Start, StartContext,
+        Started, StopHandle, SupervisorSpec,
+    },
+    vocabulary::{Down, State},
+};
+
+use crate::support::*;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Where {
+    Admission,
+    Start,
+    Readiness,
+    Stop,
+}
+
+#[derive(Debug)]
+struct Panics(Where, Arc<dyn Start>);
+
+#[async_trait::async_trait]
+impl Start for Panics {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        assert!(self.0 != Where::Start, "pulled too hard");
+        let mut started = self.1.start(cx).await?;
+        match self.0 {
+            Where::Readiness => {
+                started.ready = Some(Box::pin(async {
+                    tokio::task::yield_now().await;
+                    panic!("pulled too hard")
+                }));
+            }
+            Where::Stop => started.stop = StopHandle::Request(Arc::new(|_| panic!("pulled too hard"))),
+            _ => {}
+        }
+        Ok(started)
+    }
+
+    fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+        assert!(self.0 != Where::Admission, "pulled too hard");
+        None
+    }
+}
+
+fn child(place: Where, record: &Record) -> ChildSpec {
+    let policy = ChildPolicy { restart: RestartPolicy::temporary(), ..ChildPolicy::actor() };
+    ChildSpec::new("a", policy, Panics(place, plain("a", record).start))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_panics_is_a_failed_start() {
+    hush();
+    for (place, what) in [
+        (Where::Admission, "the start panicked"),
+        (Where::Start, "the start panicked"),
+        (Where::Readiness, "the start's readiness panicked"),
+    ] {
+        let record = Record::default();
+        let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
+        let refused = root.supervisor().start_child(child(place, &record)).await;
+        let exit = Exit::ActorFailed { chain: vec![what.into(), "pulled too hard".into()] };
+        assert_eq!(refused, Err(RequestError::StartFailed { child: "a".into(), exit }), "{place:?}");
+        assert_eq!(root.supervisor().which_children().await.unwrap(), []);
+        let left: Vec<String> = record.take();
+        assert!(left.is_empty() || left == ["?a", "+a", "-a"], "{left:?}");
+        assert_eq!(root.shutdown(SEC).await, Exit::Requested);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_request_that_panics_kills() {
+    hush();
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one().child(child(Where::Stop, &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let place = root.find("/a").unwrap();
+    let begin = tokio::time::Instant::now();
+    root.supervisor().terminate_child("a").await.unwrap();
+    assert!(begin.elapsed() < SEC, "nobody waits for its shutdown time");
+    assert_eq!(place.state(), State::down(Down::Stopped));
+    assert_eq!(record.take(), ["?a", "+a", "-a"]);
+    root.shutdown(SEC).await;
+}
