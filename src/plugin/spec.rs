@@ -11,7 +11,7 @@ use crate::{
     restart::RestartPolicy,
     rpc::Handler,
     supervision::{SpecError, SpecErrors},
-    worker::{CommandSource, Liveness, WorkerSpec},
+    worker::{Liveness, WorkerSpec},
 };
 
 /// The declaration of a plugin: a worker with an id, a manifest, a configuration and capabilities. Cheap to clone.
@@ -206,10 +206,8 @@ impl PluginSpec {
                 problem: problem.to_owned(),
             });
         };
-        if let CommandSource::Fixed(command) = &self.worker.command
-            && command.get_program().is_empty()
-        {
-            add("command.program", "must not be empty");
+        for mistake in self.worker.validate().err().iter().flat_map(SpecErrors::iter) {
+            add(&mistake.field, &mistake.problem);
         }
         if let Speaks::Plugin(plugin) = &self.speaks
             && plugin.api_version.is_empty()
@@ -218,14 +216,6 @@ impl PluginSpec {
         }
         if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {
             add("capabilities", "must not contain an empty name");
-        }
-        if let Some(liveness) = &self.worker.liveness {
-            if liveness.interval.is_zero() {
-                add("liveness.interval", "must not be zero");
-            }
-            if liveness.timeout.is_zero() {
-                add("liveness.timeout", "must not be zero");
-            }
         }
     }
 }

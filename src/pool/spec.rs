@@ -219,7 +219,13 @@ impl PoolSpec {
             errors.push(error("recycle_after", "must not be zero"));
         }
         let policy = match &self.template.0 {
-            Source::Fixed(worker) => worker.policy(),
+            Source::Fixed(worker) => {
+                errors.extend(worker.validate().err().iter().flat_map(SpecErrors::iter).map(|e| {
+                    let field = format!("worker.{}", e.field);
+                    SpecError { field, problem: e.problem.clone() }
+                }));
+                worker.policy()
+            }
             Source::Each(_) => ChildPolicy::actor(),
         };
         let policy = ChildPolicy { restart: self.restart.clone(), ..policy };

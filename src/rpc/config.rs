@@ -116,6 +116,22 @@ pub struct PeerConfig {
     pub incoming_cancel: Option<IncomingCancelHook>,
 }
 
+impl PeerConfig {
+    /// The fields that make no sense: bounds and times of zero, with which nothing would ever get through.
+    pub fn mistakes(&self) -> Vec<&'static str> {
+        let zero = |time: Option<Duration>| time == Some(Duration::ZERO);
+        let fields = [
+            ("timeout", zero(self.timeout)),
+            ("max_frame_bytes", self.max_frame_bytes == 0),
+            ("max_in_flight", self.max_in_flight == 0),
+            ("max_queued_bytes", self.max_queued_bytes == 0),
+            ("max_handlers", self.max_handlers == 0),
+            ("write_stall", zero(self.write_stall)),
+        ];
+        fields.into_iter().filter(|(_, wrong)| *wrong).map(|(field, _)| field).collect()
+    }
+}
+
 impl Default for PeerConfig {
     fn default() -> PeerConfig {
         const MIB: usize = 1024 * 1024;

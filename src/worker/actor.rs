@@ -21,7 +21,8 @@ use crate::{
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerNode,
     supervision::{
-        Details, NotReady, Place, Start, StartContext, Started, StopHandle, StopRequest, panics::caught,
+        Details, NotReady, Place, SpecErrors, Start, StartContext, Started, StopHandle, StopRequest,
+        panics::caught,
     },
 };
 
@@ -204,6 +205,10 @@ impl Start for WorkerStart {
         if !place.has_details() {
             place.set_details(self.shared());
         }
+    }
+
+    fn validate(&self) -> Result<(), SpecErrors> {
+        self.spec.validate()
     }
 
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {

@@ -11,7 +11,7 @@ use crate::{
     protocol::{Bare, Protocol},
     restart::RestartPolicy,
     rpc::{Handler, NoHandler, Peer, PeerConfig},
-    supervision::{ChildPolicy, ChildSpec, Shutdown},
+    supervision::{ChildPolicy, ChildSpec, Shutdown, SpecError, SpecErrors},
     vocabulary::ChildKind,
 };
 
@@ -199,6 +199,28 @@ impl WorkerSpec {
     pub fn start_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.start_timeout = timeout;
         self
+    }
+
+    /// Checks the declaration. A command that is made per incarnation is checked by its launch.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6). Those of the policy are found where the worker becomes a
+    /// child.
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let mut fields = Vec::new();
+        if let CommandSource::Fixed(command) = &self.command
+            && command.get_program().is_empty()
+        {
+            let problem = "must not be empty".to_owned();
+            fields.push(SpecError { field: "command.program".to_owned(), problem });
+        }
+        let times =
+            self.liveness.map(|l| [("liveness.interval", l.interval), ("liveness.timeout", l.timeout)]);
+        let zero = times.into_iter().flatten().filter(|(_, time)| time.is_zero());
+        let zero = zero.map(|(field, _)| field.to_owned());
+        let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
+        fields.extend(zero.map(|field| SpecError { field, problem: "must not be zero".to_owned() }));
+        SpecErrors::check(fields)
     }
 
     /// The policy of a child with this declaration: it is given the whole of its stop ladder and a margin to stop.

@@ -6,6 +6,7 @@ mod support;
 
 mod a_dead_process_answers_its_calls;
 mod a_stop_climbs_the_ladder;
+mod declarations_are_checked;
 mod foreign_code_may_panic;
 mod liveness_is_watched;
 mod messages_reach_the_actor_too;
