@@ -130,14 +130,15 @@ impl WorkerSpec {
         self
     }
 
-    /// What it may call on the host.
+    /// What it may call on the host, and who is told of its notifications. It goes before the protocol's own
+    /// [default answers](Protocol::routes), which are given where it answers −32601.
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> WorkerSpec {
         self.handler = Arc::new(handler);
         self
     }
 
-    /// Who is told of its log messages, beside `tracing`.
+    /// Who is told of its log messages, beside `tracing` and the handler.
     #[must_use]
     pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
