@@ -75,6 +75,7 @@ pub struct WorkerSpec {
     pub(crate) stderr_tail_bytes: usize,
     pub(crate) restart: RestartPolicy,
     pub(crate) start_timeout: Duration,
+    pub(crate) handshake_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for WorkerSpec {
@@ -112,6 +113,7 @@ impl WorkerSpec {
             peer: PeerConfig::default(),
             stderr_tail_bytes: Tail::DEFAULT_BYTES,
             restart: RestartPolicy::permanent(),
+            handshake_timeout: None,
             start_timeout: ChildPolicy::DEFAULT_START_TIMEOUT,
         }
     }
@@ -194,11 +196,20 @@ impl WorkerSpec {
         self
     }
 
-    /// How long a start may take from launch to ready; 30 s by default. The protocol's handshake has its own bound
-    /// within it.
+    /// How long a start may take from launch to ready; 30 s by default. The handshake has its
+    /// [own bound](WorkerSpec::handshake_timeout) within it.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.start_timeout = timeout;
+        self
+    }
+
+    /// How long the handshake may take; by default as long as the [protocol](Protocol::handshake_timeout) says, 15 s for
+    /// those that ship (W-1). A server behind a package runner, which may have to fetch it first, needs more, and a
+    /// [`start_timeout`](WorkerSpec::start_timeout) that is longer still.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> WorkerSpec {
+        self.handshake_timeout = Some(timeout);
         self
     }
 
