@@ -51,9 +51,10 @@ const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11
 ///
 /// # The end
 ///
-/// A stop closes stdin. Servers that are busy then often finish first: they have the whole of
-/// [`Ladder::drain`](crate::process::Ladder::drain) for it, and calls under way are answered. A call that is cancelled may
-/// well be carried out all the same; its answer, if one comes, is dropped.
+/// A stop closes stdin, once what the server has asked is answered (for at most 2 s). Servers that are busy then often
+/// finish first: they have the whole of the ladder's `drain` for it, and calls under way are answered. Some wait a minute
+/// for the answer to a request that they sent too late; these get SIGTERM after `drain`. A call that is cancelled may well
+/// be carried out all the same; its answer, if one comes, is dropped.
 ///
 /// An error of a *tool* is no error of the call: it is a result with `isError`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

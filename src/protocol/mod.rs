@@ -12,6 +12,9 @@
 //! what a handshake finds out is the [`Session`]. It knows nothing of processes and supervision; who bounds the time
 //! of its steps, kills what does not answer and counts failures is the worker.
 //!
+//! What a child asks of its host is answered by the worker's handler, usually a [`Router`]; where that does not know the
+//! method, by the protocol, if every host that speaks it has to have an answer. [`Lsp`] and [`Mcp`] say which these are.
+//!
 //! # A protocol of your own
 //!
 //! is one small implementation; everything but the name and the channel has a default.

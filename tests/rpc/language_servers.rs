@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     id::{Incarnation, Path},
-    protocol::{self, Goodbye, Hello, Lsp, Plugin, Protocol, Served, Server},
+    protocol::{self, Channel, Goodbye, Hello, Lsp, Plugin, Protocol, Served, Server},
     rpc::{
         CallError, CallOptions, Closed, Framing, Handler, NoHandler, Peer, PeerConfig, Router, RpcError,
         Timeout,
@@ -242,6 +242,7 @@ async fn a_language_server_does_not_wait_for_the_hosts_answers_at_its_exit() {
 async fn plugin_workers_may_use_the_other_framing() {
     let server = Server::new(router()).framing(Framing::ContentLength);
     let plugin = Plugin::default().with_framing(Framing::ContentLength);
+    assert_eq!(plugin.channel(), Channel::Rpc(Framing::ContentLength));
     let (plugin, peer, serving) = serve(server, plugin);
     let session = plugin.handshake(&peer, &hello()).await.unwrap();
     assert_eq!(session.methods.iter().flatten().collect::<Vec<_>>(), ["echo", "ping", "sleep"]);
