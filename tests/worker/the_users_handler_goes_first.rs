@@ -38,8 +38,7 @@ async fn reply_to(method: &'static str, handler: Option<Router>) -> Value {
     let (root, worker) = tree(spec).await.unwrap();
     worker.wait_ready(SEC).await.unwrap();
     root.shutdown(60 * SEC).await;
-    let reply = answers.lock().unwrap()[0].clone();
-    reply
+    answers.lock().unwrap()[0].clone()
 }
 
 fn mcp(launcher: &ScriptedLauncher) -> WorkerSpec {
