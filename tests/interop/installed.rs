@@ -13,7 +13,8 @@ fn folder() -> Option<PathBuf> {
     env::var_os(FOLDER).map(|folder| std::path::absolute(folder).unwrap())
 }
 
-fn missing<T>(name: &str) -> Option<T> {
+/// Says that a test is skipped, or fails it.
+pub(crate) fn missing<T>(name: &str) -> Option<T> {
     assert!(env::var_os(REQUIRED).is_none(), "{name} is not installed; see tests/interop/README.md");
     // Not by a macro: the test harness keeps what those write to itself.
     let line = format!("skipped: {name} is not installed; see tests/interop/README.md\n");

@@ -1,6 +1,6 @@
 //! `@modelcontextprotocol/server-everything`: an MCP server in Node that uses all of the protocol.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use procession::{
     process::Command,
@@ -10,7 +10,7 @@ use procession::{
 use serde_json::{Value, json, value::to_raw_value};
 
 use crate::{
-    installed::program,
+    installed::{missing, on_path, program},
     stage::{Notes, PATIENCE, Stage, stage},
 };
 
@@ -164,8 +164,8 @@ async fn behind_npx_it_is_supervised_too() {
 
 /// The server by its name, started by `npx` from where it is installed; it is never fetched.
 fn npx(server: &Command) -> Option<Command> {
-    let bin = std::path::Path::new(server.get_program()).parent()?;
-    let folder = bin.ancestors().find(|folder| folder.join("node_modules").is_dir())?;
-    let npx = crate::installed::on_path("npx")?;
+    let bin = Path::new(server.get_program());
+    let folder = bin.ancestors().find(|folder| folder.join("node_modules").is_dir());
+    let (Some(folder), Some(npx)) = (folder, on_path("npx")) else { return missing("npx") };
     Some(Command::new(npx).arg("--no-install").arg("--prefix").arg(folder).arg(PROGRAM))
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::PathBuf,
     sync::{Mutex, Once, OnceLock, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use procession::{
     event::EventKind,
     exit::Exit,
     id::Incarnation,
-    process::Command,
+    process::{Command, Ladder},
     protocol::Protocol,
     restart::{Backoff, RestartPolicy},
     rpc::{CallError, Outcome, Router, Timeout},
@@ -23,7 +24,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// For whatever a slow machine may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a server may take to end by itself: less than the minute for which some wait for answers that cannot come.
+const DRAIN: Duration = Duration::from_secs(45);
 
 /// In the environment of everything that a stage starts.
 const MARK: &str = "PROCESSION_INTEROP_MARK";
@@ -76,6 +79,7 @@ pub(crate) async fn stage(name: &str, command: Command, protocol: impl Protocol,
     let spec = WorkerSpec::new(command.env(MARK, &mark))
         .protocol(protocol)
         .handler(notes.router)
+        .ladder(Ladder { drain: DRAIN, ..Ladder::default() })
         .restart(quickly)
         .handshake_timeout(PATIENCE)
         .start_timeout(2 * PATIENCE);
@@ -123,6 +127,12 @@ impl Stage {
         let leader = self.leader();
         // Stopped, it cannot answer: the call is certainly under way when the blow comes.
         kill_process_group(leader, Signal::STOP).unwrap();
+        let stopped = async {
+            while !is_stopped(leader) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, stopped).await.unwrap();
         self.killed_while(method, params, async || ()).await;
     }
 
@@ -138,7 +148,7 @@ impl Stage {
                     if figures.calls_in_flight > 0 && figures.bytes_queued == 0 {
                         return;
                     }
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
             tokio::time::timeout(PATIENCE, sent).await.unwrap();
@@ -190,6 +200,23 @@ impl Stage {
         let found = tokio::time::timeout(PATIENCE, found).await;
         assert!(found.is_ok(), "{parts:?} is not in the log:\n{}", log_of(self.worker.path().as_str()));
     }
+}
+
+/// Whether every thread of every process of this group stands still. A signal stops them one after the other.
+fn is_stopped(group: Pid) -> bool {
+    let stat = |path: PathBuf| -> Option<(String, i32)> {
+        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        Some((fields.next()?.to_owned(), fields.nth(1)?.parse().ok()?))
+    };
+    let folders = |path: PathBuf| {
+        std::fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    folders("/proc".into())
+        .filter(|process| stat(process.clone()).is_some_and(|(_, id)| id == group.as_raw_nonzero().get()))
+        .flat_map(|process| folders(process.join("task")))
+        .filter_map(stat)
+        .all(|(state, _)| state == "T")
 }
 
 /// Waits until no process has the mark in its environment.
