@@ -71,7 +71,8 @@ async fn main() -> ExitCode {
 async fn host(command: Command) -> Result<(), Box<dyn Error>> {
     let quickly =
         RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: Duration::from_millis(100) });
-    let server = WorkerSpec::new(command).protocol(Mcp::default()).restart(quickly).start_timeout(PATIENCE);
+    let server = WorkerSpec::new(command).protocol(Mcp::default()).restart(quickly);
+    let server = server.handshake_timeout(PATIENCE).start_timeout(2 * PATIENCE);
     let tree = Tree::builder().worker("server", server).start().await?;
     let server = tree.worker("/server")?;
     let pid = server.pid().ok_or("the server has no process")?;

@@ -5,7 +5,8 @@
 //!
 //! **Not built yet**, though the rules stand: P-6 (limits, credentials, cgroups), P-12 (guardian and death signal; without
 //! them a process is killed with its host only if it heeds the end of its stdin), C-9, C-10 and C-14 (retries, streams,
-//! progress), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and `TreeSpec` of T-1.
+//! progress; requests of a process that is being stopped are answered, for at most 2 s where the stop closes its stdin),
+//! W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and `TreeSpec` of T-1.
 //!
 //! ## S. Supervision
 //!

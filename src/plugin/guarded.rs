@@ -49,6 +49,9 @@ impl Handler for Guarded {
         if self.allows(method) {
             return self.handler.notification(cx, method, params);
         }
-        tracing::warn!(target: "procession", path = cx.path.as_str(), method, "capability denied");
+        // A log message has been logged already, for which no capability is needed.
+        if method != "log" {
+            tracing::warn!(target: "procession", path = cx.path.as_str(), method, "capability denied");
+        }
     }
 }

@@ -1,20 +1,72 @@
-//! Language servers: [`Lsp`].
+//! Language servers: [`Lsp`], the host's side. A server in Rust is [`Server::lsp`](crate::protocol::Server::lsp).
 
 use std::borrow::Cow;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     exit::Exit,
     protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, id_as, id_in, refused},
-    rpc::{CallOptions, Framing, Peer, RequestId, Timeout},
+    rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
 
 /// A language server on stdin and stdout (Language Server Protocol 3.17), with `Content-Length` framing.
 ///
-/// After an orderly stop servers exit with 0, 1 or 2; name those that count as success in the worker's spec.
+/// # What a server asks of its host
+///
+/// Servers send requests of their own, some of them before `initialize` is answered, and not all survive a refusal
+/// (one exits when `workspace/configuration` is answered with an error). So each has a default answer, which is that of a
+/// host without a screen:
+///
+/// | request | default answer |
+/// |---|---|
+/// | `workspace/configuration` | for each item its section of [`settings`](Lsp::settings), else `null` |
+/// | `workspace/workspaceFolders` | the `workspaceFolders` of [`initialize`](Lsp::initialize), else `null` |
+/// | `client/registerCapability`, `client/unregisterCapability` | accepted, and nothing is done |
+/// | `window/workDoneProgress/create` | accepted; the progress goes to the handler as `$/progress` |
+/// | `window/showMessageRequest` | `null`: no button was pressed (the question is logged) |
+/// | `window/showDocument` | `{"success": false}` |
+/// | `workspace/applyEdit` | `{"applied": false}`, with the reason |
+/// | `workspace/…/refresh` | accepted, and nothing is done |
+///
+/// The worker's handler goes first: a [`Router`] with a route for one of them replaces the default. A host that announces a
+/// capability in `initialize` (`workspace.applyEdit`, dynamic registration) should bring the route that goes with it.
+/// Everything else is answered with −32601, unless the handler knows it.
+///
+/// ```
+/// use procession::{
+///     process::Command,
+///     protocol::Lsp,
+///     rpc::{Router, RpcError},
+///     worker::WorkerSpec,
+/// };
+/// use serde_json::{json, value::to_raw_value};
+///
+/// let router = Router::new()
+///     .method_value("workspace/applyEdit", |_, _edit| async {
+///         to_raw_value(&json!({ "applied": true })).map_err(RpcError::internal)
+///     })
+///     .notification_value("textDocument/publishDiagnostics", |cx, _params| println!("{}", cx.path));
+/// let lsp = Lsp::new(json!({ "capabilities": { "workspace": { "applyEdit": true, "configuration": true } } }))
+///     .with_settings(json!({ "python": { "analysis": { "typeCheckingMode": "strict" } } }));
+/// let server = WorkerSpec::new(Command::new("pyright-langserver").arg("--stdio")).protocol(lsp).handler(router);
+/// ```
+///
+/// # Logs
+///
+/// `window/logMessage`, `window/showMessage`, `window/showMessageRequest` and `$/logTrace` are logged, at their level; the
+/// handler gets them as well.
+///
+/// # The end
+///
+/// A stop sends `shutdown`, then `exit`, whatever was answered, and leaves stdin open: servers take its end for a crash of
+/// the host and then exit with 1 or 2. The exit of an orderly stop is [`Exit::Requested`] whatever the code. An exit
+/// that nobody asked for is judged by its code; servers that exit with 0 when they lose interest end as `Clean`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -23,12 +75,23 @@ pub struct Lsp {
     /// where they are missing.
     #[serde(default)]
     pub initialize: Value,
+    /// The server's settings: sent with `workspace/didChangeConfiguration` when it is initialized, and handed out by
+    /// section when it asks with `workspace/configuration`. Null for none.
+    #[serde(default)]
+    pub settings: Value,
 }
 
 impl Lsp {
     /// A server that gets these params with `initialize`.
     pub fn new(initialize: Value) -> Lsp {
-        Lsp { initialize }
+        Lsp { initialize, settings: Value::Null }
+    }
+
+    /// With these settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Value) -> Lsp {
+        self.settings = settings;
+        self
     }
 }
 
@@ -65,6 +128,10 @@ impl Protocol for Lsp {
         let options = CallOptions::unannounced(Timeout::Never);
         let info = peer.call_value("initialize", &params, options).await.map_err(refused)?;
         peer.notify_value("initialized", &json!({})).await.map_err(refused)?;
+        if !self.settings.is_null() {
+            let settings = json!({ "settings": self.settings });
+            peer.notify_value("workspace/didChangeConfiguration", &settings).await.map_err(refused)?;
+        }
         Ok(Session { methods: None, info: Some(info) })
     }
 
@@ -87,22 +154,91 @@ impl Protocol for Lsp {
     }
 
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
-        #[derive(Deserialize)]
-        struct Params {
-            #[serde(default, rename = "type")]
-            kind: u8,
-            message: String,
+        match method {
+            "window/logMessage" | "window/showMessage" => message(params?),
+            "$/logTrace" => Some(LogEntry { level: LogLevel::Trace, ..message(params?)? }),
+            _ => None,
         }
-        if !matches!(method, "window/logMessage" | "window/showMessage") {
-            return None;
-        }
-        let Params { kind, message } = serde_json::from_str(params?.get()).ok()?;
-        let level = match kind {
-            1 => LogLevel::Error,
-            2 => LogLevel::Warn,
-            5 => LogLevel::Debug,
-            _ => LogLevel::Info,
-        };
-        Some(LogEntry { level, message, meta: None })
     }
+
+    fn routes(&self) -> Router {
+        let refresh = |kind: &str| format!("workspace/{kind}/refresh");
+        let accepted =
+            ["client/registerCapability", "client/unregisterCapability", "window/workDoneProgress/create"]
+                .map(ToOwned::to_owned)
+                .into_iter()
+                .chain(REFRESHED.map(refresh));
+        let mut router = Router::new();
+        for name in accepted {
+            router = with_answer(router, &name, Value::Null);
+        }
+        let folders = self.initialize.get("workspaceFolders").cloned().unwrap_or_default();
+        router = with_answer(router, "workspace/workspaceFolders", folders);
+        router = with_answer(router, "window/showDocument", json!({ "success": false }));
+        let unapplied = json!({ "applied": false, "failureReason": "the host does not apply edits" });
+        router = with_answer(router, "workspace/applyEdit", unapplied);
+        let settings = self.settings.clone();
+        router
+            .method_value("workspace/configuration", move |_, params| {
+                let answer = configuration(&settings, params.as_deref());
+                async move { to_raw_value(&answer?).map_err(RpcError::internal) }
+            })
+            .method_value("window/showMessageRequest", |cx, params| async move {
+                if let Some(question) = params.as_deref().and_then(message) {
+                    let (path, incarnation) = (cx.path.as_str(), cx.incarnation.0);
+                    tracing::info!(target: "procession::log", path, incarnation, "{}", question.message);
+                }
+                to_raw_value(&()).map_err(RpcError::internal)
+            })
+    }
+}
+
+/// What a server may ask the host to fetch again.
+const REFRESHED: [&str; 6] =
+    ["codeLens", "diagnostic", "foldingRange", "inlayHint", "inlineValue", "semanticTokens"];
+
+fn with_answer(router: Router, method: &str, answer: Value) -> Router {
+    router.method_value(method, move |_, _| {
+        let answer = to_raw_value(&answer).map_err(RpcError::internal);
+        async move { answer }
+    })
+}
+
+/// The answer to `workspace/configuration`: one value for each item.
+fn configuration(settings: &Value, params: Option<&RawValue>) -> Result<Vec<Value>, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        items: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        #[serde(default)]
+        section: Option<String>,
+    }
+    let params = params.map_or("{}", RawValue::get);
+    let Params { items } = serde_json::from_str(params).map_err(RpcError::invalid_params)?;
+    let section = |item: &Item| {
+        let names =
+            item.section.iter().flat_map(|section| section.split('.')).filter(|name| !name.is_empty());
+        let found = names.into_iter().try_fold(settings, |settings, name| settings.get(name));
+        found.cloned().unwrap_or_default()
+    };
+    Ok(items.iter().map(section).collect())
+}
+
+fn message(params: &RawValue) -> Option<LogEntry> {
+    #[derive(Deserialize)]
+    struct Params {
+        #[serde(default, rename = "type")]
+        kind: u8,
+        message: String,
+    }
+    let Params { kind, message } = serde_json::from_str(params.get()).ok()?;
+    let level = match kind {
+        1 => LogLevel::Error,
+        2 => LogLevel::Warn,
+        5 => LogLevel::Debug,
+        _ => LogLevel::Info,
+    };
+    Some(LogEntry { level, message, meta: None })
 }

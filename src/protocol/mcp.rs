@@ -1,7 +1,4 @@
 //! MCP servers over stdio: [`Mcp`].
-//!
-//! The revisions with `initialize`, from 2024-11-05 to 2025-11-25. What a server asks of its client (roots, sampling,
-//! elicitation) is for the worker's handler; announce it in `capabilities`.
 
 use std::borrow::Cow;
 
@@ -21,7 +18,45 @@ use crate::{
 /// The revisions that this client understands, newest first. The first is offered.
 const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
-/// An MCP server on stdin and stdout.
+/// An MCP server on stdin and stdout, of any revision with `initialize`, from 2024-11-05 to 2025-11-25.
+///
+/// # What a server asks of its host
+///
+/// Its `ping` is answered by default, also during the handshake. Everything else (`roots/list`,
+/// `sampling/createMessage`, `elicitation/create`) is for the worker's handler, with the capability that goes with it;
+/// without a route it is answered with −32601, which servers take for "not supported":
+///
+/// ```
+/// use procession::{
+///     process::Command,
+///     protocol::Mcp,
+///     rpc::{Router, RpcError},
+///     worker::WorkerSpec,
+/// };
+/// use serde_json::{json, value::to_raw_value};
+///
+/// let router = Router::new()
+///     .method_value("roots/list", |_, _| async {
+///         to_raw_value(&json!({ "roots": [{ "uri": "file:///srv/data" }] })).map_err(RpcError::internal)
+///     })
+///     .notification_value("notifications/tools/list_changed", |cx, _| println!("{} has other tools", cx.path));
+/// let mcp = Mcp::default().with_capabilities(json!({ "roots": {} }));
+/// let server = WorkerSpec::new(Command::new("some-mcp-server")).protocol(mcp).handler(router);
+/// ```
+///
+/// # Logs
+///
+/// `notifications/message` is logged, at its level; the handler gets it as well, and all other notifications
+/// (`notifications/progress`, `…/list_changed`, `…/resources/updated`).
+///
+/// # The end
+///
+/// A stop closes stdin, once what the server has asked is answered (for at most 2 s). Servers that are busy then often
+/// finish first: they have the whole of the ladder's `drain` for it, and calls under way are answered. Some wait a minute
+/// for the answer to a request that they sent too late; these get SIGTERM after `drain`. A call that is cancelled may well
+/// be carried out all the same; its answer, if one comes, is dropped.
+///
+/// An error of a *tool* is no error of the call: it is a result with `isError`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -38,6 +73,15 @@ impl Default for Mcp {
             capabilities: json!({}),
             client_info: json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }),
         }
+    }
+}
+
+impl Mcp {
+    /// A client that can do this, such as `{"roots": {}}`.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: Value) -> Mcp {
+        self.capabilities = capabilities;
+        self
     }
 }
 
@@ -114,7 +158,7 @@ impl Protocol for Mcp {
         Some(LogEntry { level: LogLevel::from_name(&level), message, meta })
     }
 
-    /// The server's `ping` is answered at once, as the specification demands.
+    /// The server's `ping` is answered, as the specification demands.
     fn routes(&self) -> Router {
         Router::new()
             .method_value("ping", |_, _| async { to_raw_value(&json!({})).map_err(RpcError::internal) })

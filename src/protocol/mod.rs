@@ -12,6 +12,9 @@
 //! what a handshake finds out is the [`Session`]. It knows nothing of processes and supervision; who bounds the time
 //! of its steps, kills what does not answer and counts failures is the worker.
 //!
+//! What a child asks of its host is answered by the worker's handler, usually a [`Router`]; where that does not know the
+//! method, by the protocol, if every host that speaks it has to have an answer. [`Lsp`] and [`Mcp`] say which these are.
+//!
 //! # A protocol of your own
 //!
 //! is one small implementation; everything but the name and the channel has a default.
@@ -66,6 +69,7 @@ mod lsp;
 mod mcp;
 mod plugin;
 mod serve;
+mod serve_lsp;
 mod stdio;
 
 pub use bare::{Bare, FirstLine};
@@ -152,12 +156,14 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// The log entry that this notification is, if it is one (G-4).
+    /// The log entry that this notification is, if it is one (G-4). It is logged and then, as any other notification,
+    /// handed to the worker's handler.
     fn log(&self, _method: &str, _params: Option<&RawValue>) -> Option<LogEntry> {
         None
     }
 
-    /// Answers to what the child asks of any host that speaks this protocol. The worker's own handler is its fallback.
+    /// Default answers to what a child may ask of any host that speaks this protocol. The worker's own handler is
+    /// asked first; what it answers with −32601 (method not found) is answered from here.
     fn routes(&self) -> Router {
         Router::new()
     }

@@ -68,6 +68,9 @@ pub struct Plugin {
     /// The version of the host's methods.
     #[serde(default = "first_version")]
     pub api_version: String,
+    /// How messages are told apart: by line, or as the libraries for language servers do it.
+    #[serde(default)]
+    pub framing: Framing,
 }
 
 fn first_version() -> String {
@@ -77,13 +80,21 @@ fn first_version() -> String {
 impl Plugin {
     /// A plugin without configuration.
     pub fn new(manifest: Value, api_version: impl Into<String>) -> Plugin {
-        Plugin { manifest, config: Value::Null, api_version: api_version.into() }
+        Plugin { manifest, config: Value::Null, api_version: api_version.into(), framing: Framing::Lines }
     }
 
     /// With this configuration.
     #[must_use]
     pub fn with_config(mut self, config: Value) -> Plugin {
         self.config = config;
+        self
+    }
+
+    /// With [`Framing::ContentLength`], for workers written with a library that speaks nothing else, such as Node's
+    /// `vscode-jsonrpc` or Python's `pygls`.
+    #[must_use]
+    pub fn with_framing(mut self, framing: Framing) -> Plugin {
+        self.framing = framing;
         self
     }
 }
@@ -140,7 +151,7 @@ impl Protocol for Plugin {
     }
 
     fn channel(&self) -> Channel {
-        Channel::Rpc(Framing::Lines)
+        Channel::Rpc(self.framing)
     }
 
     async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {

@@ -1,7 +1,7 @@
-//! The worker's side of the plugin protocol: [`Server`].
+//! The worker's side of the plugin protocol, and of the language servers': [`Server`].
 //!
-//! Owned by a child's `main`. It answers the handshake with the router's methods, answers `ping`, drains and ends on
-//! `shutdown`, and ends when its host is gone.
+//! Owned by a child's `main`. As a plugin worker it answers the handshake with the router's methods, answers `ping`,
+//! drains and ends on `shutdown`; what a language server does instead is in `serve_lsp`. Both end when their host is gone.
 
 use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -11,11 +11,14 @@ use serde_json::{
     Value, json,
     value::{RawValue, to_raw_value},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
 use crate::{
-    protocol::{Plugin, Protocol, codes, peer_config, stdio::stdio},
-    rpc::{Closed, Context, Handler, Peer, PeerConfig, Router, RpcError},
+    protocol::{Lsp, Plugin, Protocol, codes, peer_config, serve_lsp::LanguageServer, stdio::stdio},
+    rpc::{Closed, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
 };
 
 /// What the host says in `initialize` (G-2).
@@ -39,6 +42,8 @@ pub struct Initialize {
 pub enum Served {
     /// The host asked for it; every request was answered.
     Shutdown,
+    /// The host told a language server to exit without having asked it to shut down. It should exit with code 1.
+    Aborted,
     /// The host closed the channel, is gone, or broke the protocol.
     Disconnected(Closed),
 }
@@ -74,14 +79,48 @@ pub struct Server {
     announced: BTreeSet<String>,
     prepare: Option<Prepare>,
     config: Option<PeerConfig>,
+    speaks: Arc<dyn Protocol>,
+    is_language_server: bool,
 }
 
 impl Server {
-    /// A server with these methods. All of them are announced, and `ping`.
+    /// A plugin worker with these methods. All of them are announced, and `ping`.
     pub fn new(router: Router) -> Server {
         let mut announced: BTreeSet<String> = router.methods().map(ToOwned::to_owned).collect();
         announced.insert("ping".to_owned());
-        Server { router, announced, prepare: None, config: None }
+        let speaks = Arc::new(Plugin::default());
+        Server { router, announced, prepare: None, config: None, speaks, is_language_server: false }
+    }
+
+    /// A language server (Language Server Protocol 3.17) with these methods.
+    ///
+    /// `initialize` is the router's too: it answers with the server's capabilities. Without a route the answer is
+    /// that there are none. The server keeps the order of a session: before `initialize` is answered all other requests
+    /// are refused with −32002 and notifications dropped; after `shutdown` requests are refused with −32600; `exit`
+    /// ends it, once what is open has been answered. Nothing is announced, so the methods below that are about the
+    /// plugin protocol are without effect.
+    ///
+    /// ```no_run
+    /// use procession::{
+    ///     protocol::{Served, Server},
+    ///     rpc::{Router, RpcError},
+    /// };
+    /// use serde_json::{json, value::to_raw_value};
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let router = Router::new().method_value("initialize", |_, _params| async {
+    ///         let answer = json!({ "capabilities": { "hoverProvider": true } });
+    ///         to_raw_value(&answer).map_err(RpcError::internal)
+    ///     });
+    ///     let served = Server::lsp(router).serve_stdio().await?;
+    ///     std::process::exit(i32::from(served != Served::Shutdown));
+    /// }
+    /// ```
+    pub fn lsp(router: Router) -> Server {
+        let speaks = Arc::new(Lsp::default());
+        let announced = BTreeSet::new();
+        Server { router, announced, prepare: None, config: None, speaks, is_language_server: true }
     }
 
     /// Announces a method that the router's fallback answers, or a notification that the host may send (such as
@@ -101,7 +140,16 @@ impl Server {
         self
     }
 
-    /// Other bounds than the default ones. Framing and cancellations stay the plugin protocol's.
+    /// How a plugin worker's messages are told apart; by line unless this says otherwise. The host's
+    /// [`Plugin::framing`] must be the same.
+    pub fn framing(mut self, framing: Framing) -> Server {
+        if !self.is_language_server {
+            self.speaks = Arc::new(Plugin::default().with_framing(framing));
+        }
+        self
+    }
+
+    /// Other bounds than the default ones. Framing and cancellations stay the protocol's.
     pub fn config(mut self, config: PeerConfig) -> Server {
         self.config = Some(config);
         self
@@ -122,30 +170,33 @@ impl Server {
         Ok(served)
     }
 
-    /// Serves any pair of streams. On `shutdown` all open requests are answered, and everything is flushed, before
-    /// this returns; further requests are refused meanwhile with −32000.
+    /// Serves any pair of streams. On `shutdown` (a language server's: `exit`) all open requests are answered, and
+    /// everything is flushed, before this returns; further requests are refused meanwhile (a plugin worker's with −32000).
     pub async fn serve<R, W>(self, reader: R, writer: W) -> Served
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let plugin: Arc<dyn Protocol> = Arc::new(Plugin::default());
         let mut config = self.config.unwrap_or_default();
-        if let Some(wired) = peer_config(&plugin) {
+        if let Some(wired) = peer_config(&self.speaks) {
             config.framing = wired.framing;
             (config.cancel, config.incoming_cancel) = (wired.cancel, wired.incoming_cancel);
         }
         // A host that does not read is waited for: it is the host that judges.
         config.write_stall = None;
         config.hold_pending = true;
-        let (ending, mut ended) = tokio::sync::watch::channel(false);
-        let endpoint =
-            Endpoint { router: self.router, announced: self.announced, prepare: self.prepare, ending };
-        let peer = Peer::spawn(reader, writer, config, Arc::new(endpoint));
+        let (orders, mut ordered) = watch::channel(Orders::default());
+        let endpoint: Arc<dyn Handler> = if self.is_language_server {
+            Arc::new(LanguageServer::new(self.router, orders))
+        } else {
+            let Server { router, announced, prepare, .. } = self;
+            Arc::new(Endpoint { router, announced, prepare, orders })
+        };
+        let peer = Peer::spawn(reader, writer, config, endpoint);
         let mut served = tokio::select! {
             biased;
             // The sender lives in the handler, which goes when the channel does: then the other branch is due.
-            Ok(_) = ended.wait_for(|ending| *ending) => Served::Shutdown,
+            Ok(_) = ordered.wait_for(|orders| orders.exit) => Served::Shutdown,
             reason = peer.closed() => Served::Disconnected(reason),
         };
         let drain = async {
@@ -153,7 +204,8 @@ impl Server {
             peer.close_writer().await;
         };
         let mut drain = std::pin::pin!(drain);
-        if served == Served::Shutdown {
+        // A plugin's host waits for its answers and then closes the channel; a language server's does not wait.
+        if served == Served::Shutdown && !self.is_language_server {
             let end = tokio::select! {
                 biased;
                 () = drain.as_mut() => return served,
@@ -170,6 +222,9 @@ impl Server {
             // What is not done in time is dropped with the peer.
             let _ = tokio::time::timeout(GRACE, drain).await;
         }
+        if served == Served::Shutdown && !ordered.borrow().shutdown {
+            served = Served::Aborted;
+        }
         peer.close(Closed::Requested);
         served
     }
@@ -181,12 +236,21 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The handler of a served channel.
+/// What the host has told a server to do.
+#[derive(Default)]
+pub(super) struct Orders {
+    /// To begin nothing more.
+    pub(super) shutdown: bool,
+    /// To end.
+    pub(super) exit: bool,
+}
+
+/// The handler of a plugin worker's channel.
 struct Endpoint {
     router: Router,
     announced: BTreeSet<String>,
     prepare: Option<Prepare>,
-    ending: tokio::sync::watch::Sender<bool>,
+    orders: watch::Sender<Orders>,
 }
 
 impl Endpoint {
@@ -215,11 +279,11 @@ impl Handler for Endpoint {
         let answer = match method {
             "initialize" => self.initialize(cx, params).await?,
             "shutdown" => {
-                self.ending.send_replace(true);
+                self.orders.send_replace(Orders { shutdown: true, exit: true });
                 Value::Null
             }
-            "ping" if !self.router.methods().any(|name| name == "ping") => json!({}),
-            _ if *self.ending.borrow() => {
+            "ping" if !self.router.has_method("ping") => json!({}),
+            _ if self.orders.borrow().exit => {
                 return Err(RpcError::new(codes::UNAVAILABLE, "the worker is shutting down"));
             }
             _ => return self.router.request(cx, method, params).await,

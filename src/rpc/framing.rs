@@ -23,6 +23,9 @@ pub enum Framing {
 /// The longest line in a header section.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
+/// How a frame begins. Behind something else on the same line, that was printed without a line break.
+const CONTENT_LENGTH: &[u8] = b"Content-Length:";
+
 /// What the framer found at the start of the bytes it was shown. Ranges are relative to that start.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -124,6 +127,10 @@ impl Framer {
             // The end of a section that had no length is a blank line between log lines.
             self.in_body = self.length.is_some();
             return Ok(Step::Skip { used });
+        }
+        if let Some(at) = memchr::memmem::find(text, CONTENT_LENGTH).filter(|at| *at > 0) {
+            let end = line.start + at;
+            return Ok(Step::Noise { line: trim(bytes, line.start..end), used: end });
         }
         let Some((name, value)) = header(text) else { return Ok(Step::Noise { line, used }) };
         if name.eq_ignore_ascii_case(b"content-length") {

@@ -105,6 +105,11 @@ impl Router {
         self.methods.keys().map(String::as_str)
     }
 
+    /// Whether this method has a route of its own.
+    pub fn has_method(&self, name: &str) -> bool {
+        self.methods.contains_key(name)
+    }
+
     /// The names of the notifications that have a route, in alphabetical order.
     pub fn notifications(&self) -> impl Iterator<Item = &str> {
         self.notifications.keys().map(String::as_str)

@@ -31,6 +31,9 @@ const CLOSING_GRACE: Duration = Duration::from_millis(500);
 /// (rule P-8).
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// What the process has asked its host is answered before its stdin is closed, if that takes no longer (rule C-14): one that
+/// waits for an answer may not notice the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// An exit by a signal that means "stop" waits this long for the tree to begin to stop too (rule R-1).
 const STOP_SIGNAL_GRACE: Duration = Duration::from_millis(250);
 
@@ -191,7 +194,7 @@ impl Driver {
         first_line: Option<oneshot::Receiver<()>>,
     ) -> Result<(), Verdict> {
         let protocol = self.spec.protocol.clone();
-        let after = protocol.handshake_timeout();
+        let after = self.spec.handshake_timeout.unwrap_or_else(|| protocol.handshake_timeout());
         let handshake = async {
             if let Some(line) = first_line
                 && line.await.is_err()
@@ -295,7 +298,11 @@ impl Driver {
                         tracing::debug!(target: "procession", reason, "could not be told to stop; closing its stdin");
                         peer.close_writer().await;
                     }
-                    _ => peer.close_writer().await,
+                    _ => {
+                        // Those that take longer go unanswered.
+                        let _ = tokio::time::timeout(LAST_ANSWERS, peer.idle()).await;
+                        peer.close_writer().await;
+                    }
                 },
                 Some(peer) => peer.close_writer().await,
                 None => {}

@@ -1,4 +1,4 @@
-//! What becomes of the requests and notifications of a process: the protocol's share first, then the user's handler.
+//! What becomes of the requests and notifications of a process: the user's handler first, then the protocol's defaults.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::spec::WorkerSpec;
 use crate::{
     protocol::{LogEntry, LogLevel, Protocol},
-    rpc::{Context, Handler, Router, RpcError},
+    rpc::{Context, Handler, Router, RpcError, codes},
 };
 
 /// Is told of every log message of a process, in order, by the channel's reader: it must not block.
@@ -18,7 +18,7 @@ pub trait LogSink: Send + Sync {
 }
 
 pub(crate) struct WorkerHandler {
-    routes: Router,
+    defaults: Router,
     user: Arc<dyn Handler>,
     protocol: Arc<dyn Protocol>,
     logs: Option<Arc<dyn LogSink>>,
@@ -27,7 +27,7 @@ pub(crate) struct WorkerHandler {
 impl WorkerHandler {
     pub(crate) fn new(spec: &WorkerSpec) -> WorkerHandler {
         WorkerHandler {
-            routes: spec.protocol.routes().fallback(spec.handler.clone()),
+            defaults: spec.protocol.routes(),
             user: spec.handler.clone(),
             protocol: spec.protocol.clone(),
             logs: spec.logs.clone(),
@@ -43,17 +43,25 @@ impl Handler for WorkerHandler {
         method: &str,
         params: Option<&RawValue>,
     ) -> Result<Box<RawValue>, RpcError> {
-        self.routes.request(cx, method, params).await
+        if !self.defaults.has_method(method) {
+            return self.user.request(cx, method, params).await;
+        }
+        match self.user.request(cx.clone(), method, params).await {
+            Err(error) if error.code == codes::METHOD_NOT_FOUND => {
+                self.defaults.request(cx, method, params).await
+            }
+            answer => answer,
+        }
     }
 
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
-        let Some(entry) = self.protocol.log(method, params) else {
-            return self.user.notification(cx, method, params);
-        };
-        publish(&cx, &entry);
-        if let Some(logs) = &self.logs {
-            logs.log(&cx, entry);
+        if let Some(entry) = self.protocol.log(method, params) {
+            publish(&cx, &entry);
+            if let Some(logs) = &self.logs {
+                logs.log(&cx, entry);
+            }
         }
+        self.user.notification(cx, method, params);
     }
 }
 

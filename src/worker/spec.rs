@@ -75,6 +75,7 @@ pub struct WorkerSpec {
     pub(crate) stderr_tail_bytes: usize,
     pub(crate) restart: RestartPolicy,
     pub(crate) start_timeout: Duration,
+    pub(crate) handshake_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for WorkerSpec {
@@ -112,6 +113,7 @@ impl WorkerSpec {
             peer: PeerConfig::default(),
             stderr_tail_bytes: Tail::DEFAULT_BYTES,
             restart: RestartPolicy::permanent(),
+            handshake_timeout: None,
             start_timeout: ChildPolicy::DEFAULT_START_TIMEOUT,
         }
     }
@@ -130,14 +132,15 @@ impl WorkerSpec {
         self
     }
 
-    /// What it may call on the host.
+    /// What it may call on the host, and who is told of its notifications. It goes before the protocol's own
+    /// [default answers](Protocol::routes), which are given where it answers −32601.
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> WorkerSpec {
         self.handler = Arc::new(handler);
         self
     }
 
-    /// Who is told of its log messages, beside `tracing`.
+    /// Who is told of its log messages, beside `tracing` and the handler.
     #[must_use]
     pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
@@ -193,11 +196,20 @@ impl WorkerSpec {
         self
     }
 
-    /// How long a start may take from launch to ready; 30 s by default. The protocol's handshake has its own bound
-    /// within it.
+    /// How long a start may take from launch to ready; 30 s by default. The handshake has its
+    /// [own bound](WorkerSpec::handshake_timeout) within it.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.start_timeout = timeout;
+        self
+    }
+
+    /// How long the handshake may take; by default as long as the [protocol](Protocol::handshake_timeout) says, 15 s for
+    /// those that ship (W-1). A server behind a package runner, which may have to fetch it first, needs more, and a
+    /// [`start_timeout`](WorkerSpec::start_timeout) that is longer still.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> WorkerSpec {
+        self.handshake_timeout = Some(timeout);
         self
     }
 
@@ -218,6 +230,8 @@ impl WorkerSpec {
             self.liveness.map(|l| [("liveness.interval", l.interval), ("liveness.timeout", l.timeout)]);
         let zero = times.into_iter().flatten().filter(|(_, time)| time.is_zero());
         let zero = zero.map(|(field, _)| field.to_owned());
+        let zero = zero
+            .chain((self.handshake_timeout == Some(Duration::ZERO)).then(|| "handshake_timeout".to_owned()));
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
         fields.extend(zero.map(|field| SpecError { field, problem: "must not be zero".to_owned() }));
         SpecErrors::check(fields)

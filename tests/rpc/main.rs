@@ -15,6 +15,7 @@ mod cancellation;
 mod ending;
 mod handlers;
 mod hostile_streams;
+mod language_servers;
 mod messages;
 mod protocols;
 mod serving;

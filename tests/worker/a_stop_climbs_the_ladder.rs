@@ -1,8 +1,22 @@
 //! P-9, S-19, R-8, pitfalls 8, 17, 25, 31.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use procession::{exit::Exit, process::Signal, testing::ScriptedLauncher};
+use procession::{
+    exit::Exit,
+    process::{Command, Launcher, Signal},
+    protocol::Mcp,
+    rpc::{Router, RpcError},
+    testing::ScriptedLauncher,
+    worker::WorkerSpec,
+};
+use serde_json::{json, value::to_raw_value};
 
 use crate::support::*;
 
@@ -97,4 +111,51 @@ async fn the_trees_deadline_shortens_the_ladder() {
     let begin = tokio::time::Instant::now();
     assert_eq!(root.shutdown(2 * SEC).await, Exit::Requested);
     assert!(begin.elapsed() <= 2 * SEC && launcher.alive().is_empty());
+}
+
+/// Stops an MCP server that waits for an answer which takes this long. Says whether it came before the end of its
+/// stdin, and how long the stop took.
+async fn stopped_while_it_asks(answer_takes: Duration) -> (bool, Duration) {
+    let answered = Arc::new(AtomicBool::new(false));
+    let (launcher, noted) = (ScriptedLauncher::new(), answered.clone());
+    launcher.program("worker", move |mut me| {
+        let noted = noted.clone();
+        async move {
+            let hello = read(&mut me).await.unwrap();
+            answer(&mut me, &hello["id"], json!({"protocolVersion": "2025-06-18"})).await;
+            assert_eq!(read(&mut me).await.unwrap()["method"], "notifications/initialized");
+            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "roots/list"});
+            me.write_line(&question.to_string()).await.unwrap();
+            while let Some(message) = read(&mut me).await {
+                noted.fetch_or(message["id"] == "q", Ordering::Relaxed);
+            }
+            0
+        }
+    });
+    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
+    let router = Router::new().method_value("roots/list", move |_, _| {
+        asked.send(()).unwrap();
+        async move {
+            tokio::time::sleep(answer_takes).await;
+            to_raw_value(&json!({"roots": []})).map_err(RpcError::internal)
+        }
+    });
+    let launcher: Arc<dyn Launcher> = Arc::new(launcher);
+    let spec =
+        WorkerSpec::new(Command::new("worker")).protocol(Mcp::default()).launcher(launcher).handler(router);
+    let (root, worker) = tree(spec).await.unwrap();
+    was_asked.recv().await.unwrap();
+    let begin = tokio::time::Instant::now();
+    worker.stop().await.unwrap();
+    let took = begin.elapsed();
+    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    root.shutdown(60 * SEC).await;
+    (answered.load(Ordering::Relaxed), Duration::from_secs_f64(took.as_secs_f64().round()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_has_asked_is_answered_before_its_stdin_is_closed() {
+    // C-14
+    assert_eq!(stopped_while_it_asks(SEC).await, (true, SEC));
+    assert_eq!(stopped_while_it_asks(60 * SEC).await, (false, 2 * SEC), "but not for ever");
 }

@@ -16,13 +16,14 @@ fn hopeless() -> WorkerSpec {
     (channel.max_frame_bytes, channel.max_in_flight, channel.max_queued_bytes) = (0, 0, 0);
     (channel.max_handlers, channel.write_stall) = (0, Some(Duration::ZERO));
     let liveness = Liveness { interval: Duration::ZERO, timeout: Duration::ZERO, ..Liveness::default() };
-    WorkerSpec::new(Command::new("")).liveness(liveness).channel(channel)
+    WorkerSpec::new(Command::new("")).liveness(liveness).channel(channel).handshake_timeout(Duration::ZERO)
 }
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "command.program",
     "liveness.interval",
     "liveness.timeout",
+    "handshake_timeout",
     "channel.timeout",
     "channel.max_frame_bytes",
     "channel.max_in_flight",

@@ -15,3 +15,4 @@ mod processes_without_a_channel;
 mod readiness_is_a_finished_handshake;
 mod real_processes;
 mod the_same_story_each_time;
+mod the_users_handler_goes_first;

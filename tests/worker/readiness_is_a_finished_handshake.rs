@@ -53,6 +53,8 @@ async fn every_way_of_not_becoming_ready_has_its_name() {
     assert!(begin.elapsed() < SEC, "a child that dies at once fails at once");
     launcher.program("worker", |me| async move { me.hang().await });
     assert_eq!(cause(tree(plugin(&launcher)).await), Exit::HandshakeTimeout { after: 15 * SEC });
+    let patient = plugin(&launcher).handshake_timeout(20 * SEC);
+    assert_eq!(cause(tree(patient).await), Exit::HandshakeTimeout { after: 20 * SEC });
     launcher.program("worker", |mut me| async move {
         let hello = read(&mut me).await.unwrap();
         answer(&mut me, &hello["id"], serde_json::json!({"ok": false, "reason": "bad config"})).await;
