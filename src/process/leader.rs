@@ -15,7 +15,7 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use super::{Exited, Hold, Status, Usage, group, reaper, usage};
+use super::{Exited, Hold, Limits, Status, Usage, group, reaper, usage};
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
@@ -236,13 +236,17 @@ impl Leader {
 
     /// A signal that the system sends when a limit is reached may also come from anybody else: the figures decide.
     fn judge(&self, exited: Exited) -> Exited {
-        // What is counted in ticks lags behind what the limit is compared with.
-        const TICKS: Duration = Duration::from_millis(50);
         let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
             return exited;
         };
-        let sent = [Signal::XCPU, Signal::KILL].iter().any(|s| s.as_raw() == signal);
-        if sent && usage::of(self.pid).is_some_and(|usage| usage.cpu_time + TICKS >= limit) {
+        let bound = match signal {
+            _ if signal == Signal::XCPU.as_raw() => limit,
+            _ if signal == Signal::KILL.as_raw() => limit + Limits::CPU_GRACE,
+            _ => return exited,
+        };
+        // The kernel compares the limit with the ticks that hit the process, and reports the time that it has had.
+        // With other processes on the processor the two differ by some percent.
+        if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
             return Exited { status: Status::Limit { which: "cpu_seconds", signal } };
         }
         exited

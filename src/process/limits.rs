@@ -73,6 +73,9 @@ pub struct LimitsError {
 }
 
 impl Limits {
+    /// Between the signal that can be caught and the one that cannot, for programs that want to say something.
+    pub(super) const CPU_GRACE: Duration = Duration::from_secs(1);
+
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
         *self == Limits::default()
@@ -97,8 +100,8 @@ impl Limits {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) fn rlimits(&self) -> impl Iterator<Item = (Resource, [u64; 2])> {
         let both = |resource, value: Option<u64>| value.map(|value| (resource, [value; 2]));
-        // A second between them, for programs that want to say something.
-        let cpu = self.cpu_seconds.map(|value| (Resource::Cpu, [value, value.saturating_add(1)]));
+        let grace = Limits::CPU_GRACE.as_secs();
+        let cpu = self.cpu_seconds.map(|value| (Resource::Cpu, [value, value.saturating_add(grace)]));
         [
             both(Resource::Core, self.core_size),
             both(Resource::Nofile, self.open_files),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use procession::process::{Control, Exited, Hold, KILL_WAIT, Launcher, OsLauncher};
+use procession::process::{Control, Exited, Hold, KILL_WAIT, Launcher};
 use tokio::io::AsyncReadExt;
 
 use crate::common::*;
@@ -9,7 +9,7 @@ use crate::common::*;
 async fn a_grandchild_does_not_survive_a_clean_exit() {
     // P-4
     let (hold, held) = token();
-    let mut process = OsLauncher::new().launch(&sh("sleep 1000 & echo $!; exit 0"), hold).await.unwrap();
+    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), hold).await.unwrap();
     let grandchild = number(&mut process).await;
     assert_eq!(soon("exit", process.control.exited()).await, Exited::code(0));
     assert!(runs(grandchild) && held());
@@ -70,7 +70,7 @@ async fn a_cancelled_reap_may_be_repeated() {
     // P-9
     for micros in (0..3000).step_by(100) {
         let (hold, held) = token();
-        let process = OsLauncher::new().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
+        let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
         let first = process.control.reap(KILL_WAIT);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
         assert_eq!(reaped(&process).await, Exited::signal(9, false));
@@ -82,7 +82,7 @@ async fn a_cancelled_reap_may_be_repeated() {
 async fn the_hold_is_released_by_the_reap_and_not_before() {
     // S-21
     let (hold, held) = token();
-    let process = OsLauncher::new().launch(&sh("exit 0"), hold.clone()).await.unwrap();
+    let process = launcher().launch(&sh("exit 0"), hold.clone()).await.unwrap();
     drop(hold);
     soon("exit", process.control.exited()).await;
     soon("empty", process.control.emptied()).await;
@@ -96,7 +96,7 @@ async fn the_hold_is_released_by_the_reap_and_not_before() {
 async fn a_reap_that_gives_up_is_finished_in_the_background() {
     // P-9, S-19
     let (hold, held) = token();
-    let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
+    let process = launcher().launch(&sh("sleep 1000"), hold).await.unwrap();
     // Under paused time the bound is reached as soon as there is nothing else to do.
     tokio::time::pause();
     let reap = process.control.reap(KILL_WAIT).await;
