@@ -62,10 +62,19 @@ fn parse(stat: &[u8]) -> Option<Usage> {
     let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     let pages: u64 = fields.nth(24 - 16)?.parse().ok()?;
-    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    let ticks = number(libc::_SC_CLK_TCK)?;
     let ticked = user.saturating_add(system);
     let cpu_time = Duration::from_secs(ticked / ticks) + Duration::from_secs(ticked % ticks) / ticks as u32;
-    Some(Usage { rss_bytes: pages.saturating_mul(rustix::param::page_size() as u64), cpu_time })
+    Some(Usage { rss_bytes: pages.saturating_mul(number(libc::_SC_PAGESIZE)?), cpu_time })
+}
+
+/// One of the system's constants.
+#[cfg(target_os = "linux")]
+fn number(name: libc::c_int) -> Option<u64> {
+    // SAFETY: takes and returns a number.
+    #[allow(unsafe_code)]
+    let value = unsafe { libc::sysconf(name) };
+    u64::try_from(value).ok().filter(|value| *value > 0)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -77,8 +86,8 @@ mod tests {
         // W-4
         let stat =
             b"7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 75 9 9 20 0 1 0 12345 1000000 33 18446744073709551615";
-        let page = rustix::param::page_size() as u64;
-        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        let page = number(libc::_SC_PAGESIZE).unwrap();
+        let ticks = number(libc::_SC_CLK_TCK).unwrap() as f64;
         let usage = parse(stat).unwrap();
         assert_eq!(usage.rss_bytes, 33 * page);
         assert_eq!(usage.cpu_time.as_secs_f64(), 325.0 / ticks);

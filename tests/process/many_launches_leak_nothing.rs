@@ -109,7 +109,7 @@ async fn inner_full_of_children() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute: cargo test --test process -- --ignored thousands_of_children"]
+#[ignore = "5,000 processes at once: cargo test --test process -- --ignored thousands_of_children"]
 async fn thousands_of_children() {
     fill(20_000).await;
 }

@@ -109,3 +109,69 @@ async fn a_reap_that_gives_up_is_finished_in_the_background() {
     until("it is reaped", || !exists(process.pid)).await;
     assert_eq!(reaped(&process).await, Exited::signal(9, false));
 }
+
+/// A member of the leader's group whose parent is not in it and does not reap it, so that it stays a zombie.
+const NEGLECTED: &str = "the_group_is_swept::inner_neglected_";
+
+fn inner(name: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("{NEGLECTED}{name}"), "--ignored", "--nocapture"]);
+    command
+}
+
+#[test]
+#[ignore = "run by another test: the leader"]
+fn inner_neglected_leader() {
+    use std::os::unix::process::CommandExt;
+    let me = std::process::id().to_string();
+    let parent = inner("parent").process_group(0).env("LEADER", me).spawn().unwrap();
+    println!("parent: {}", parent.id());
+    std::thread::park();
+}
+
+#[test]
+#[ignore = "run by another test: the leader's child in a group of its own"]
+fn inner_neglected_parent() {
+    use std::os::unix::process::CommandExt;
+    let leader = std::env::var("LEADER").unwrap().parse().unwrap();
+    let member = std::process::Command::new("sleep").arg("1000").process_group(leader).spawn().unwrap();
+    println!("member: {}", member.id());
+    std::thread::park();
+}
+
+#[test]
+fn a_host_that_cannot_look_does_not_take_a_group_for_empty_at_once_nor_for_alive_for_ever() {
+    // P-9
+    host_of_its_own("", "the_group_is_swept::inner_that_cannot_look");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_cannot_look() {
+    use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+    let leader = procession::process::Command::new(std::env::current_exe().unwrap()).args([
+        "--exact",
+        &format!("{NEGLECTED}leader"),
+        "--ignored",
+        "--nocapture",
+    ]);
+    let mut process = launch(leader).await;
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(&mut process.stdout));
+    let (mut parent, mut member) = (None, None);
+    while parent.is_none() || member.is_none() {
+        let line = soon("a line", lines.next_line()).await.unwrap().unwrap();
+        let pid = |name| Some(line.split_once(name)?.1.trim().parse::<i32>().unwrap());
+        parent = parent.or(pid("parent: "));
+        member = member.or(pid("member: "));
+    }
+    let full = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
+    // The killed member is a zombie as long as its parent lives, and nobody can see that it is one.
+    let at_once = process.control.reap(std::time::Duration::from_millis(50)).await;
+    let in_the_end = soon("reap", process.control.reap(LONG)).await;
+    setrlimit(Resource::Nofile, full).unwrap();
+    assert_eq!(state(member.unwrap()), Some('Z'));
+    kill_process(Pid::from_raw(parent.unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert!(at_once.is_err(), "{at_once:?}");
+    assert_eq!(in_the_end, Ok(Exited::signal(9, false)));
+}

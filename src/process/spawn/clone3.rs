@@ -55,7 +55,7 @@ const CLONE_INTO_CGROUP: u64 = 1 << 33;
 /// Where a new process stands until it is a program: one for each thread that launches, used again and again.
 #[derive(Debug)]
 pub(super) struct Stack {
-    /// Just above the guard page.
+    /// Just above the guard.
     bottom: *mut u8,
 }
 
@@ -66,19 +66,20 @@ unsafe impl Send for Stack {}
 impl Stack {
     /// Far more than the few frames that are on it, also in a build without optimisation.
     const BYTES: usize = 64 * 1024;
+    /// Not accessible; a multiple of every page size there is.
+    const GUARD: usize = 64 * 1024;
 
     fn new() -> io::Result<Stack> {
-        let guard = rustix::param::page_size();
         let (none, all) = (libc::PROT_NONE, libc::PROT_READ | libc::PROT_WRITE);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         // SAFETY: a new mapping at an address of the system's choice, whose upper part is then made usable.
         #[allow(unsafe_code)]
         unsafe {
-            let start = libc::mmap(ptr::null_mut(), guard + Stack::BYTES, none, flags, -1, 0);
+            let start = libc::mmap(ptr::null_mut(), Stack::GUARD + Stack::BYTES, none, flags, -1, 0);
             if start == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
-            let bottom = start.cast::<u8>().add(guard);
+            let bottom = start.cast::<u8>().add(Stack::GUARD);
             let stack = Stack { bottom };
             if libc::mprotect(bottom.cast(), Stack::BYTES, all) != 0 {
                 return Err(io::Error::last_os_error());
@@ -90,11 +91,10 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let guard = rustix::param::page_size();
         // SAFETY: mapped by `new` with this size. Whoever launches stands still as long as a process is on it.
         #[allow(unsafe_code)]
         unsafe {
-            libc::munmap(self.bottom.sub(guard).cast(), guard + Stack::BYTES);
+            libc::munmap(self.bottom.sub(Stack::GUARD).cast(), Stack::GUARD + Stack::BYTES);
         }
     }
 }
