@@ -62,7 +62,7 @@ fn inner_host() {
         let mut all = Vec::new();
         for _ in 0..CHILDREN {
             // Deaf to the end of its stdin and to all that can be ignored.
-            let deaf = sh("trap '' HUP INT TERM PIPE; while :; do sleep 1000; done");
+            let deaf = sh("trap '' HUP INT TERM PIPE; exec sleep 1000");
             let work = || Handle::current().block_on(launch(deaf));
             all.push(tokio::task::spawn_blocking(work).await.unwrap());
         }

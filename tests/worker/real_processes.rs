@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession::{
     exit::{Exit, LaunchStage},
-    process::{Command, Ladder},
+    process::{Command, Ladder, Limits},
     restart::{Backoff, RestartPolicy},
     supervision::{Root, RootOptions, StartError, SupervisorSpec},
     worker::{WorkerRef, WorkerSpec},
@@ -122,4 +122,31 @@ async fn a_process_that_tries_to_leave_its_group_is_killed_all_the_same() {
     let leader = pid(worker.pid().unwrap());
     root.kill().await;
     assert!(test_kill_process(leader).is_err());
+}
+
+#[tokio::test]
+async fn diagnostics_say_what_a_process_uses_and_what_holds_it() {
+    // W-4, P-12
+    let (root, worker) = start(WorkerSpec::new(Command::new("sleep").arg("1000"))).await.unwrap();
+    worker.wait_ready(BOUND).await.unwrap();
+    let node = worker.diagnostics().worker.unwrap();
+    assert!(node.rss_bytes.is_some_and(|bytes| bytes > 0), "{node:?}");
+    assert!(node.cpu_time.is_some(), "{node:?}");
+    assert!(node.containment.is_some_and(|layers| layers.session && layers.death_signal));
+    root.shutdown(BOUND).await;
+    let node = worker.diagnostics().worker.unwrap();
+    assert_eq!((node.pid, node.rss_bytes, node.cpu_time), (None, None, None));
+}
+
+#[tokio::test]
+async fn who_uses_up_its_processor_time_ends_by_that_limit() {
+    // P-6, R-1
+    let limits = Limits { cpu_seconds: Some(1), core_size: Some(0), ..Limits::default() };
+    let spec = WorkerSpec::new(sh("while :; do :; done").limits(limits)).restart(RestartPolicy::temporary());
+    let (root, worker) = start(spec).await.unwrap();
+    let place = worker.place().clone();
+    let ended = place.wait_state(|_| place.last_exit().is_some());
+    tokio::time::timeout(BOUND, ended).await.unwrap();
+    assert_eq!(place.last_exit(), Some(Exit::LimitExceeded { which: "cpu_seconds".into() }));
+    root.shutdown(BOUND).await;
 }
