@@ -12,6 +12,9 @@
 //!                                                 reaper        one plain thread; keeps the Hold until all is gone
 //! ```
 //!
+//! Launches happen on threads of their own, which never end (`thread`), by the technique that the system offers
+//! (`spawn`).
+//!
 //! Owned by `worker`. It must not know what is said on the streams, who restarts, or that there are actors: it
 //! imports nothing of this crate but plain data.
 //!
