@@ -7,6 +7,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rustix::{
@@ -14,13 +15,15 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use super::{Exited, Hold, Status, group, reaper};
+use super::{Exited, Hold, Limits, Status, Usage, group, reaper, usage};
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
 pub(super) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
+    /// Processor time after which the system ends it.
+    cpu_limit: Option<Duration>,
     state: Mutex<State>,
 }
 
@@ -32,14 +35,26 @@ struct State {
     unkillable: bool,
     /// Reaped, no member of the group is left, and the hold is released.
     gone: bool,
+    /// How often the process table could not be read.
+    blind_looks: u32,
     hold: Option<Hold>,
 }
 
+/// After so many, the members that have been killed are taken to be gone.
+const BLIND_LOOKS: u32 = 20;
+
 impl Leader {
     /// Takes charge of a process that has just been created and that nobody else waits for.
-    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, hold: Hold) -> Leader {
-        let state = State { exited: None, reaped: false, gone: false, unkillable: false, hold: Some(hold) };
-        Leader { pid, pidfd: pidfd.map(Arc::new), state: Mutex::new(state) }
+    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, cpu_limit: Option<Duration>, hold: Hold) -> Leader {
+        let state = State {
+            exited: None,
+            reaped: false,
+            gone: false,
+            unkillable: false,
+            blind_looks: 0,
+            hold: Some(hold),
+        };
+        Leader { pid, pidfd: pidfd.map(Arc::new), cpu_limit, state: Mutex::new(state) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -95,6 +110,13 @@ impl Leader {
         }
     }
 
+    /// What it uses, unless it has been reaped: its number may belong to a stranger then.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let mut state = self.lock();
+        self.look(&mut state);
+        if state.reaped { None } else { usage::of(self.pid) }
+    }
+
     /// One step towards the end: kills what is left of the group, reaps the leader if it is dead, and looks whether
     /// the killed members are gone. Returns how the process ended once nothing of the group is left; only then the
     /// hold is released.
@@ -115,11 +137,7 @@ impl Leader {
             self.wait(&mut state, WaitIdOptions::empty());
         }
         // Asking with no signal is harmless even if the id has a new owner.
-        let empty = || match sys::test_kill_process_group(self.pid) {
-            Err(Errno::SRCH) => true,
-            _ => look && !group::has_living_member(self.pid),
-        };
-        if !state.reaped || !empty() {
+        if !state.reaped || !self.is_empty(&mut state, look) {
             return None;
         }
         // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
@@ -133,6 +151,23 @@ impl Leader {
         let _over = Over(self);
         drop(hold);
         exited
+    }
+
+    /// Whether nothing of the group is left, now that all of it has been killed and the leader reaped. Without
+    /// descriptors the process table cannot be read: then what was killed counts as alive for some looks more, but
+    /// not for ever, since nothing survives a kill for long.
+    fn is_empty(&self, state: &mut State, look: bool) -> bool {
+        if let Err(Errno::SRCH) = sys::test_kill_process_group(self.pid) {
+            return true;
+        }
+        match look.then(|| group::has_living_member(self.pid)) {
+            None => false,
+            Some(Some(living)) => !living,
+            Some(None) => {
+                state.blind_looks += 1;
+                state.blind_looks > BLIND_LOOKS
+            }
+        }
     }
 
     /// Releases the hold of a process that could not be reaped in time: it is reported as unkillable, and the tree goes
@@ -187,7 +222,8 @@ impl Leader {
         match answer {
             Ok(None) => {}
             Ok(Some(status)) => {
-                state.exited.get_or_insert_with(|| exited(&status));
+                // The zombie's figures can be read until it is reaped.
+                state.exited.get_or_insert_with(|| self.judge(exited(&status)));
                 state.reaped |= reaps;
             }
             // Not our child any more: somebody else has reaped it.
@@ -196,6 +232,24 @@ impl Leader {
                 state.reaped = true;
             }
         }
+    }
+
+    /// A signal that the system sends when a limit is reached may also come from anybody else: the figures decide.
+    fn judge(&self, exited: Exited) -> Exited {
+        let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
+            return exited;
+        };
+        let bound = match signal {
+            _ if signal == Signal::XCPU.as_raw() => limit,
+            _ if signal == Signal::KILL.as_raw() => limit + Limits::CPU_GRACE,
+            _ => return exited,
+        };
+        // The kernel compares the limit with the ticks that hit the process, and reports the time that it has had.
+        // With other processes on the processor the two differ by some percent.
+        if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
+            return Exited { status: Status::Limit { which: "cpu_seconds", signal } };
+        }
+        exited
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

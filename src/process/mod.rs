@@ -12,6 +12,9 @@
 //!                                                 reaper        one plain thread; keeps the Hold until all is gone
 //! ```
 //!
+//! Launches happen on threads of their own, which never end (`thread`), by the technique that the system offers
+//! (`spawn`).
+//!
 //! Owned by `worker`. It must not know what is said on the streams, who restarts, or that there are actors: it
 //! imports nothing of this crate but plain data.
 //!
@@ -31,17 +34,18 @@ mod hold;
 mod ladder;
 mod launcher;
 mod leader;
+mod limits;
 mod lookup;
 mod os;
+mod pace;
+mod plan;
 mod reaper;
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
-mod spawn;
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-#[path = "spawn_std.rs"]
 mod spawn;
 mod stderr;
 mod stdio;
 mod tail;
+mod thread;
+mod usage;
 mod watch;
 
 pub use command::{Command, CommandError, Wiring};
@@ -51,7 +55,10 @@ pub use exited::{Exited, Status, Success};
 pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};
 pub use launcher::{Launcher, Process, Stderr, Stdin, Stdout};
-pub use os::OsLauncher;
+pub use limits::{Limits, LimitsError};
+pub use os::{OsLauncher, OsLauncherBuilder};
 pub use rustix::process::Signal;
+pub use spawn::Technique;
 pub use stderr::{LineLog, drain};
 pub use tail::Tail;
+pub use usage::{Gauge, Usage};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession::{
     exit::{Exit, LaunchStage},
-    process::{Command, Ladder},
+    process::{Command, Ladder, Limits},
     restart::{Backoff, RestartPolicy},
     supervision::{Root, RootOptions, StartError, SupervisorSpec},
     worker::{WorkerRef, WorkerSpec},
@@ -102,16 +102,17 @@ fn living_members(group: Pid) -> usize {
 }
 
 #[tokio::test]
-async fn a_process_that_leaves_its_group_is_killed_all_the_same() {
+async fn a_process_that_tries_to_leave_its_group_is_killed_all_the_same() {
     // P-4, P-9
     if std::process::Command::new("python3").arg("--version").output().is_err() {
         eprintln!("skipped: there is no python3");
         return;
     }
-    let script = "import os,time\nos.setpgid(0, os.getpgid(os.getppid()))\nprint('moved', flush=True)\ntime.sleep(1000)";
+    // The leader of a session cannot.
+    let script = "import os,time\ntry:\n  os.setpgid(0, os.getpgid(os.getppid()))\nexcept OSError:\n  print('refused', flush=True)\ntime.sleep(1000)";
     let ladder = Ladder { term_grace: Duration::from_secs(5), ..Ladder::default() };
     let spec = WorkerSpec::new(Command::new("python3").arg("-c").arg(script))
-        .protocol(procession::protocol::FirstLine::new("moved"))
+        .protocol(procession::protocol::FirstLine::new("refused"))
         .ladder(ladder);
     let (root, worker) = start(spec).await.unwrap();
     let leader = pid(worker.pid().unwrap());
@@ -121,4 +122,37 @@ async fn a_process_that_leaves_its_group_is_killed_all_the_same() {
     let leader = pid(worker.pid().unwrap());
     root.kill().await;
     assert!(test_kill_process(leader).is_err());
+}
+
+#[tokio::test]
+async fn diagnostics_say_what_a_process_uses_and_what_holds_it() {
+    // W-4, P-12
+    let (root, worker) = start(WorkerSpec::new(Command::new("sleep").arg("1000"))).await.unwrap();
+    worker.wait_ready(BOUND).await.unwrap();
+    // A program that was executed a moment ago has no memory yet.
+    let used = async {
+        while worker.diagnostics().worker.unwrap().rss_bytes.is_none_or(|bytes| bytes == 0) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, used).await.unwrap();
+    let node = worker.diagnostics().worker.unwrap();
+    assert!(node.cpu_time.is_some(), "{node:?}");
+    assert!(node.containment.is_some_and(|layers| layers.session && layers.death_signal));
+    root.shutdown(BOUND).await;
+    let node = worker.diagnostics().worker.unwrap();
+    assert_eq!((node.pid, node.rss_bytes, node.cpu_time), (None, None, None));
+}
+
+#[tokio::test]
+async fn who_uses_up_its_processor_time_ends_by_that_limit() {
+    // P-6, R-1
+    let limits = Limits { cpu_seconds: Some(1), core_size: Some(0), ..Limits::default() };
+    let spec = WorkerSpec::new(sh("while :; do :; done").limits(limits)).restart(RestartPolicy::temporary());
+    let (root, worker) = start(spec).await.unwrap();
+    let place = worker.place().clone();
+    let ended = place.wait_state(|_| place.last_exit().is_some());
+    tokio::time::timeout(BOUND, ended).await.unwrap();
+    assert_eq!(place.last_exit(), Some(Exit::LimitExceeded { which: "cpu_seconds".into() }));
+    root.shutdown(BOUND).await;
 }
