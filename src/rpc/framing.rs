@@ -21,7 +21,7 @@ pub enum Framing {
 }
 
 /// The longest line in a header section.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// What the framer found at the start of the bytes it was shown. Ranges are relative to that start.
 #[derive(Debug, PartialEq, Eq)]

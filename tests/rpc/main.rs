@@ -13,6 +13,7 @@ mod answered_exactly_once;
 mod calls_are_bounded;
 mod cancellation;
 mod ending;
+mod fuzzed;
 mod handlers;
 mod hostile_streams;
 mod messages;
