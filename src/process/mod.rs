@@ -41,6 +41,7 @@ mod spawn;
 #[path = "spawn_std.rs"]
 mod spawn;
 mod stderr;
+mod stdin;
 mod stdio;
 mod tail;
 mod watch;
@@ -51,8 +52,9 @@ pub use environment::Environment;
 pub use exited::{Exited, Status, Success};
 pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};
-pub use launcher::{Launcher, Process, Stderr, Stdin, Stdout};
+pub use launcher::{Launcher, Process, Stderr, Stdout};
 pub use os::OsLauncher;
 pub use rustix::process::Signal;
 pub use stderr::{LineLog, drain};
+pub use stdin::Stdin;
 pub use tail::Tail;

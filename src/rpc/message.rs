@@ -129,10 +129,12 @@ pub(crate) fn read(frame: &[u8]) -> Text<'_> {
             Err(error) => error,
         },
     };
-    if frame.first() == Some(&b'{') && error.is_data() {
-        // JSON, but for instance with the same field twice.
-        return Text::One(invalid(RequestId::Null, "a field occurs twice"));
-    }
+    // JSON, but for instance with the same field twice; unless what follows is none.
+    let error = match serde_json::from_slice::<IgnoredAny>(frame) {
+        Ok(_) if error.is_data() => return Text::One(invalid(RequestId::Null, "a field occurs twice")),
+        Ok(_) => error,
+        Err(error) => error,
+    };
     if means_json(frame) { Text::Broken(error.to_string()) } else { Text::Noise }
 }
 

@@ -86,7 +86,8 @@ fn config(flags: u8) -> PeerConfig {
         Some(("$/cancelRequest".into(), to_raw_value(&json!({ "id": id })).unwrap()))
     }));
     config.incoming_cancel = Some(Arc::new(|method, params| {
-        let params: Value = serde_json::from_str(params.filter(|_| method == "$/cancelRequest")?.get()).ok()?;
+        let params: Value =
+            serde_json::from_str(params.filter(|_| method == "$/cancelRequest")?.get()).ok()?;
         RequestId::from_raw(&to_raw_value(&params["id"]).ok()?)
     }));
     config
