@@ -324,9 +324,12 @@ impl Future for Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{
+        io::{Read, Write},
+        time::Duration,
+    };
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -341,5 +344,94 @@ mod tests {
         let mut got = String::new();
         reader.read_to_string(&mut got).await.unwrap();
         assert_eq!(got, "last words");
+    }
+
+    const BOUND: Duration = Duration::from_secs(30);
+
+    /// Lets everything happen that is about to.
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_stdin_is_noticed_while_nothing_is_written() {
+        // P-11
+        for wiring in [Wiring::Sockets, Wiring::Pipes] {
+            let (inner, outer) = make(wiring).unwrap();
+            let (_writer, closed) = outer.register().unwrap().0.into_parts();
+            let closed = tokio::spawn(closed);
+            settle().await;
+            assert!(!closed.is_finished());
+            drop(inner);
+            tokio::time::timeout(BOUND, closed).await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_process_writes_into_its_stdin_changes_nothing() {
+        // P-11
+        let (inner, outer) = make(Wiring::Sockets).unwrap();
+        let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+        let closed = tokio::spawn(closed);
+        let [stdin, ..] = inner.fds;
+        let mut stdin = StdStream::from(stdin);
+        stdin.set_nonblocking(true).unwrap();
+        // It is discarded, then left to fill the socket.
+        let mut written = 0;
+        for _ in 0..1000 {
+            match stdin.write(&[b'x'; 16 * 1024]) {
+                Ok(n) => written += n,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            settle().await;
+        }
+        assert!((1024 * 1024..8 * 1024 * 1024).contains(&written), "{written}");
+        assert!(!closed.is_finished());
+        writer.write_all(b"still read").await.unwrap();
+        let mut read = [0; 10];
+        stdin.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"still read");
+        drop(stdin);
+        tokio::time::timeout(BOUND, closed).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_closes_only_the_other_direction_still_reads() {
+        // P-11
+        let (inner, outer) = make(Wiring::Sockets).unwrap();
+        let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+        let closed = tokio::spawn(closed);
+        let [stdin, ..] = inner.fds;
+        let mut stdin = StdStream::from(stdin);
+        stdin.shutdown(std::net::Shutdown::Write).unwrap();
+        settle().await;
+        assert!(!closed.is_finished());
+        writer.write_all(b"x").await.unwrap();
+        assert_eq!(stdin.read(&mut [0; 8]).unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_watcher_keeps_nothing_open() {
+        // P-11
+        for (wiring, drops) in
+            [(Wiring::Sockets, true), (Wiring::Sockets, false), (Wiring::Pipes, true), (Wiring::Pipes, false)]
+        {
+            let (inner, outer) = make(wiring).unwrap();
+            let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+            let _closed = tokio::spawn(closed);
+            settle().await;
+            let [stdin, ..] = inner.fds;
+            writer.write_all(b"last").await.unwrap();
+            if drops {
+                drop(writer);
+            } else {
+                writer.shutdown().await.unwrap();
+            }
+            let mut read = String::new();
+            std::fs::File::from(stdin).read_to_string(&mut read).unwrap();
+            assert_eq!(read, "last");
+        }
     }
 }

@@ -18,4 +18,5 @@ mod handlers;
 mod hostile_streams;
 mod messages;
 mod protocols;
+mod requests_in_hand_are_bounded;
 mod serving;
