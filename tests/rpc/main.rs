@@ -17,6 +17,7 @@ mod fuzzed;
 mod handlers;
 mod hostile_streams;
 mod messages;
+mod noise_is_bounded;
 mod protocols;
 mod requests_in_hand_are_bounded;
 mod serving;
