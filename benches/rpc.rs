@@ -276,11 +276,11 @@ async fn start(cores: Cores) -> (Root, WorkerRef) {
     (root, worker)
 }
 
-async fn round(worker: &WorkerRef, payload: &String, in_flight: usize, latencies: &mut Vec<f64>) -> usize {
+async fn round(worker: &WorkerRef, payload: &str, in_flight: usize, latencies: &mut Vec<f64>) -> usize {
     let begin = Instant::now();
     let callers: Vec<_> = (0..in_flight)
         .map(|_| {
-            let (worker, payload) = (worker.clone(), payload.clone());
+            let (worker, payload) = (worker.clone(), payload.to_owned());
             let mut latencies = Vec::new();
             tokio::spawn(async move {
                 let mut done = 0;
