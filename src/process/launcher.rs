@@ -3,13 +3,11 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 
-use super::{Command, Control, Hold};
+use super::{Command, Control, Hold, Stdin};
 use crate::exit::Exit;
 
-/// The host's end of a process's stdin.
-pub type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
 /// The host's end of a process's stdout.
 pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
 /// The host's end of a process's stderr.

@@ -3,15 +3,14 @@
 //! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{AsyncRead, ReadBuf},
     net::{UnixStream, unix::pipe},
 };
 
@@ -83,9 +82,9 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 impl Outer {
     /// Registers the host's ends with the current runtime.
     pub(super) fn register(self) -> io::Result<(Stdin, Stdout, Stderr)> {
-        let stdin: Stdin = match self.stdin {
-            End::Socket(socket) => Box::new(Writer(UnixStream::from_std(socket)?)),
-            End::Pipe(fd) => Box::new(PipeWriter(Some(pipe::Sender::from_owned_fd(fd)?))),
+        let stdin = match self.stdin {
+            End::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
+            End::Pipe(fd) => Stdin::pipe(fd)?,
         };
         let stdout: Stdout = match self.stdout {
             End::Socket(socket) => Box::new(Reader(UnixStream::from_std(socket)?)),
@@ -112,103 +111,14 @@ impl AsyncRead for Reader {
     }
 }
 
-/// The host's end of a stdin socket. Writing never raises `SIGPIPE`, whatever the embedding program has set.
-struct Writer(UnixStream);
-
-#[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// There it is an option of the socket.
-#[cfg(target_vendor = "apple")]
-const NO_SIGNAL: SendFlags = SendFlags::empty();
-
-impl AsyncWrite for Writer {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, |socket| rustix::net::send(socket, buf, NO_SIGNAL))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // More buffers than the system takes at once would be refused.
-        let bufs = &bufs[..bufs.len().min(64)];
-        self.poll_send(cx, |socket| {
-            rustix::net::sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), NO_SIGNAL)
-        })
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl Writer {
-    fn poll_send(
-        &self,
-        cx: &mut Context<'_>,
-        send: impl Fn(&UnixStream) -> rustix::io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_io(Interest::WRITABLE, || Ok(send(&self.0)?)) {
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                result => return Poll::Ready(result),
-            }
-        }
-    }
-}
-
-/// The host's end of a stdin pipe. A pipe has no half to shut down: it is closed, so that the process sees the end.
-struct PipeWriter(Option<pipe::Sender>);
-
-impl PipeWriter {
-    fn open(&mut self) -> io::Result<Pin<&mut pipe::Sender>> {
-        self.0.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl AsyncWrite for PipeWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.open()?.poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.open()?.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0 = None;
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{
+        io::{Read, Write},
+        time::Duration,
+    };
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -223,5 +133,94 @@ mod tests {
         let mut got = String::new();
         reader.read_to_string(&mut got).await.unwrap();
         assert_eq!(got, "last words");
+    }
+
+    const BOUND: Duration = Duration::from_secs(30);
+
+    /// Lets everything happen that is about to.
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_stdin_is_noticed_while_nothing_is_written() {
+        // P-11
+        for wiring in [Wiring::Sockets, Wiring::Pipes] {
+            let (inner, outer) = make(wiring).unwrap();
+            let (_writer, closed) = outer.register().unwrap().0.into_parts();
+            let closed = tokio::spawn(closed);
+            settle().await;
+            assert!(!closed.is_finished());
+            drop(inner);
+            tokio::time::timeout(BOUND, closed).await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_process_writes_into_its_stdin_changes_nothing() {
+        // P-11
+        let (inner, outer) = make(Wiring::Sockets).unwrap();
+        let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+        let closed = tokio::spawn(closed);
+        let [stdin, ..] = inner.fds;
+        let mut stdin = StdStream::from(stdin);
+        stdin.set_nonblocking(true).unwrap();
+        // It is discarded, then left to fill the socket.
+        let mut written = 0;
+        for _ in 0..1000 {
+            match stdin.write(&[b'x'; 16 * 1024]) {
+                Ok(n) => written += n,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            settle().await;
+        }
+        assert!((1024 * 1024..8 * 1024 * 1024).contains(&written), "{written}");
+        assert!(!closed.is_finished());
+        writer.write_all(b"still read").await.unwrap();
+        let mut read = [0; 10];
+        stdin.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"still read");
+        drop(stdin);
+        tokio::time::timeout(BOUND, closed).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_closes_only_the_other_direction_still_reads() {
+        // P-11
+        let (inner, outer) = make(Wiring::Sockets).unwrap();
+        let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+        let closed = tokio::spawn(closed);
+        let [stdin, ..] = inner.fds;
+        let mut stdin = StdStream::from(stdin);
+        stdin.shutdown(std::net::Shutdown::Write).unwrap();
+        settle().await;
+        assert!(!closed.is_finished());
+        writer.write_all(b"x").await.unwrap();
+        assert_eq!(stdin.read(&mut [0; 8]).unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_watcher_keeps_nothing_open() {
+        // P-11
+        for (wiring, drops) in
+            [(Wiring::Sockets, true), (Wiring::Sockets, false), (Wiring::Pipes, true), (Wiring::Pipes, false)]
+        {
+            let (inner, outer) = make(wiring).unwrap();
+            let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+            let _closed = tokio::spawn(closed);
+            settle().await;
+            let [stdin, ..] = inner.fds;
+            writer.write_all(b"last").await.unwrap();
+            if drops {
+                drop(writer);
+            } else {
+                writer.shutdown().await.unwrap();
+            }
+            let mut read = String::new();
+            std::fs::File::from(stdin).read_to_string(&mut read).unwrap();
+            assert_eq!(read, "last");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Collects the responses to one incoming batch: [`Batch`].
 //!
 //! JSON-RPC 2.0 §6: the responses to a batch go back as one array, in any order; when there are none, nothing is
-//! sent. So a batch is answered when its slowest request is.
+//! sent. So a batch is answered when its slowest request is, and its responses are kept until then. What all batches of
+//! a peer keep is counted ([`Kept`]) and bounded as other replies that wait are (C-6).
 
 use std::sync::{
     Arc, Mutex,
@@ -9,6 +10,31 @@ use std::sync::{
 };
 
 use crate::rpc::link::lock;
+
+/// Bytes of responses that all open batches of a peer keep.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(AtomicUsize);
+
+impl Kept {
+    /// Counts `bytes` more, if they fit into `limit`.
+    fn take(&self, bytes: usize, limit: usize) -> bool {
+        let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= limit);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts `bytes` less.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// There is no room for another response.
+#[derive(Debug)]
+pub(crate) struct Full;
 
 pub(crate) struct Batch {
     responses: Mutex<Vec<u8>>,
@@ -26,21 +52,22 @@ impl Batch {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds a response that was not expected.
-    pub(crate) fn push(&self, response: &[u8]) {
+    /// Adds a response, if all batches together then keep no more than `limit` bytes. An expected one is released
+    /// after this.
+    pub(crate) fn push(&self, response: &[u8], kept: &Kept, limit: usize) -> Result<(), Full> {
+        // With the bracket or comma before it.
+        if !kept.take(response.len() + 1, limit) {
+            return Err(Full);
+        }
         let mut responses = lock(&self.responses);
         let separator = if responses.is_empty() { b'[' } else { b',' };
         responses.push(separator);
         responses.extend_from_slice(response);
+        Ok(())
     }
 
-    /// Adds an expected response. Returns the frame when it was the last.
-    pub(crate) fn add(&self, response: &[u8]) -> Option<Vec<u8>> {
-        self.push(response);
-        self.release()
-    }
-
-    /// One less is expected. Returns the frame when that was the last and there is something to send.
+    /// One less is expected. Returns the frame when that was the last and there is something to send; its length but
+    /// one is what it has to give back.
     pub(crate) fn release(&self) -> Option<Vec<u8>> {
         if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
             return None;

@@ -93,10 +93,14 @@ pub struct PeerConfig {
     /// Calls that may wait for an answer at once; 1,024. Further ones wait for room, up to their timeout.
     pub max_in_flight: usize,
     /// Bytes that may wait to be written; 8 MiB. Calls, notifications and replies of handlers wait for room. As much
-    /// again is kept for what cannot wait (replies made by the reader). A single larger frame goes out alone.
+    /// again is kept for what cannot wait (replies made by the reader). A single larger frame goes out alone. The same
+    /// bounds hold for replies that wait until the batch they belong to is complete.
     pub max_queued_bytes: usize,
     /// Handlers of requests that run at once; 64.
     pub max_handlers: usize,
+    /// Bytes of params that handlers may work on at once; 64 MiB. A request that would be over it waits for a handler. A
+    /// single larger one runs alone.
+    pub max_handler_bytes: usize,
     /// Requests that may wait for a handler; 1,024. Further ones are answered with −32000.
     pub max_queued_requests: usize,
     /// Bytes of params that may wait for a handler; 8 MiB.
@@ -143,6 +147,7 @@ impl Default for PeerConfig {
             max_in_flight: 1024,
             max_queued_bytes: 8 * MIB,
             max_handlers: 64,
+            max_handler_bytes: 64 * MIB,
             max_queued_requests: 1024,
             max_queued_request_bytes: 8 * MIB,
             write_stall: Some(Duration::from_secs(60)),

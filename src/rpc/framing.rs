@@ -21,7 +21,7 @@ pub enum Framing {
 }
 
 /// The longest line in a header section.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// How a frame begins. Behind something else on the same line, that was printed without a line break.
 const CONTENT_LENGTH: &[u8] = b"Content-Length:";

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{Arc, Mutex, Weak, atomic::Ordering},
     task::Poll,
 };
@@ -14,7 +15,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::rpc::{
-    Closed, Context, Handler, RequestId, RpcError,
+    Closed, Context, Handler, PeerConfig, RequestId, RpcError,
     batch::Batch,
     codes, encode,
     latch::Latch,
@@ -37,8 +38,11 @@ pub(crate) struct Inbound {
 #[derive(Default)]
 struct Queue {
     running: usize,
+    /// Bytes of the requests that run.
+    running_bytes: usize,
     waiting: VecDeque<Job>,
-    bytes: usize,
+    /// Bytes of the requests that wait.
+    waiting_bytes: usize,
     /// Open requests that the other side may cancel; looked up by id only, so that its order decides nothing.
     cancels: HashMap<RequestId, Arc<Latch>>,
 }
@@ -54,7 +58,37 @@ struct Job {
 
 impl Job {
     fn bytes(&self) -> usize {
-        self.method.len() + self.params.as_ref().map_or(0, |params| params.get().len())
+        bytes(&self.method, self.params.as_deref())
+    }
+}
+
+/// What a request is counted as.
+fn bytes(method: &str, params: Option<&RawValue>) -> usize {
+    method.len() + params.map_or(0, |params| params.get().len())
+}
+
+impl Queue {
+    /// Whether a request of this size may run beside those that do.
+    fn has_room(&self, bytes: usize, config: &PeerConfig) -> bool {
+        self.running == 0
+            || (self.running < config.max_handlers.max(1)
+                && self.running_bytes.saturating_add(bytes) <= config.max_handler_bytes)
+    }
+
+    fn run(&mut self, bytes: usize) {
+        self.running += 1;
+        self.running_bytes += bytes;
+    }
+
+    /// The next one that waits, if it may run now. They run in the order in which they came.
+    fn next(&mut self, config: &PeerConfig) -> Option<Job> {
+        let bytes = self.waiting.front()?.bytes();
+        if !self.has_room(bytes, config) {
+            return None;
+        }
+        self.waiting_bytes -= bytes;
+        self.run(bytes);
+        self.waiting.pop_front()
     }
 }
 
@@ -84,7 +118,11 @@ impl Inbound {
                     self.message(message::read_part(part), Some(&batch));
                 }
                 if let Some(mut frame) = batch.release() {
-                    self.link.send_now(&mut frame);
+                    self.link.batched.give_back(frame.len() - 1);
+                    match self.link.outbox.try_room(&frame) {
+                        Ok(room) => drop(self.link.outbox.put(room, &mut frame)),
+                        Err(_) => self.link.send_now(&mut frame),
+                    }
                 }
             }
             Text::Broken(reason) => {
@@ -186,13 +224,13 @@ impl Inbound {
             return self.refuse(RequestId::Null, codes::INVALID_REQUEST, reason, batch);
         }
         let config = &self.link.config;
-        let cost = method.len() + params.map_or(0, |params| params.get().len());
+        let cost = bytes(method, params);
         let run = {
             let mut queue = lock(&self.queue);
-            let run = queue.running < config.max_handlers.max(1);
+            let run = queue.waiting.is_empty() && queue.has_room(cost, config);
             if !run
                 && (queue.waiting.len() >= config.max_queued_requests
-                    || queue.bytes + cost > config.max_queued_request_bytes)
+                    || queue.waiting_bytes + cost > config.max_queued_request_bytes)
             {
                 drop(queue);
                 self.link.counters.overloaded.one();
@@ -213,15 +251,20 @@ impl Inbound {
             let job = Job { id, method, params, batch, cancel };
             self.link.requests_open.fetch_add(1, Ordering::Relaxed);
             if run {
-                queue.running += 1;
+                queue.run(cost);
                 Some(job)
             } else {
-                queue.bytes += cost;
+                queue.waiting_bytes += cost;
                 queue.waiting.push_back(job);
                 None
             }
         };
-        let Some(job) = run else { return };
+        if let Some(job) = run {
+            self.spawn(job);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, job: Job) {
         let mut handlers = lock(&self.link.handlers);
         while handlers.try_join_next().is_some() {}
         if !self.link.is_closed() {
@@ -229,8 +272,12 @@ impl Inbound {
         }
     }
 
-    /// Answers one request and then those that wait, until none does.
-    async fn work(self: Arc<Self>, mut job: Job) {
+    /// Answers one request and then those that wait, until none does that may run. (A boxed future: it spawns itself.)
+    fn work(self: Arc<Self>, job: Job) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.work_on(job))
+    }
+
+    async fn work_on(self: Arc<Self>, mut job: Job) {
         loop {
             self.answer(&job).await;
             if self.link.requests_open.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -243,16 +290,16 @@ impl Inbound {
             }) {
                 queue.cancels.remove(&job.id);
             }
-            match queue.waiting.pop_front() {
-                Some(next) => {
-                    queue.bytes -= next.bytes();
-                    job = next;
-                }
-                None => {
-                    queue.running -= 1;
-                    return;
-                }
+            queue.running -= 1;
+            queue.running_bytes -= job.bytes();
+            let Some(next) = queue.next(&self.link.config) else { return };
+            // A large one may have kept several small ones waiting.
+            let others: Vec<Job> = std::iter::from_fn(|| queue.next(&self.link.config)).collect();
+            drop(queue);
+            for other in others {
+                self.spawn(other);
             }
+            job = next;
         }
     }
 
@@ -283,14 +330,37 @@ impl Inbound {
                 }
                 frame.into_vec()
             }
-            Some(batch) => match batch.add(&frame) {
-                Some(frame) => frame,
-                None => return,
-            },
+            Some(batch) => {
+                let limit = self.link.config.max_queued_bytes;
+                if batch.push(&frame, &self.link.batched, limit).is_err() {
+                    // It could only be kept at the expense of the host's memory.
+                    self.link.counters.overloaded.one();
+                    let error =
+                        RpcError::new(codes::OVERLOADED, "overloaded: too many replies wait for their batch");
+                    frame.clear();
+                    encode::response(&mut frame, &job.id, &Err(error));
+                    self.keep(batch, &frame);
+                }
+                match batch.release() {
+                    Some(frame) => frame,
+                    None => return,
+                }
+            }
         };
         // A handler that waits for room keeps its place among those that run: that is the back-pressure.
         let room = self.link.outbox.room(&frame).await;
+        if job.batch.is_some() {
+            self.link.batched.give_back(frame.len() - 1);
+        }
         self.link.outbox.put(room, &mut frame);
+    }
+
+    /// Adds a response that cannot be refused to a batch; the reserve that is used up by them ends the channel (C-6).
+    fn keep(&self, batch: &Batch, response: &[u8]) {
+        let limit = self.link.config.max_queued_bytes.saturating_mul(2);
+        if batch.push(response, &self.link.batched, limit).is_err() {
+            self.link.end_of_room();
+        }
     }
 
     /// Answers without a handler, and without waiting.
@@ -302,7 +372,7 @@ impl Inbound {
         encode::response(&mut frame, &id, &Err(RpcError::new(code, message)));
         match batch {
             None => self.link.send_now(&mut frame),
-            Some(batch) => batch.push(&frame),
+            Some(batch) => self.keep(batch, &frame),
         }
     }
 

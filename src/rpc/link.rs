@@ -19,7 +19,9 @@ use tokio::{
 };
 
 use crate::rpc::{
-    CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId, encode,
+    CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
+    batch::Kept,
+    encode,
     latch::Latch,
     outbox::{Outbox, Put},
     pending::{Answer, Failure, Pending},
@@ -39,6 +41,8 @@ pub(crate) struct Link {
     /// Requests that run or wait for a handler, and a poke whenever there are none.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) requests_done: Notify,
+    /// Responses that wait until their batch is complete.
+    pub(crate) batched: Kept,
     pub(crate) stall_armed: AtomicBool,
     pub(crate) announced: OnceLock<HashSet<String>>,
     pub(crate) reader_done: Latch,
@@ -61,6 +65,7 @@ impl Link {
             counters: Counters::default(),
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
+            batched: Kept::default(),
             stall_armed: AtomicBool::new(true),
             announced: OnceLock::new(),
             reader_done: Latch::default(),
@@ -159,8 +164,13 @@ impl Link {
     /// Sends what cannot wait; a reserve that is used up ends the channel (C-6).
     pub(crate) fn send_now(&self, body: &mut Vec<u8>) {
         if self.outbox.put_urgent(body).is_err() {
-            self.end(Closed::LimitExceeded { which: "queued replies" });
+            self.end_of_room();
         }
+    }
+
+    /// Not even replies find room (C-6).
+    pub(crate) fn end_of_room(&self) {
+        self.end(Closed::LimitExceeded { which: "queued replies" });
     }
 
     /// Tells the other side that nobody waits for this call any more (C-3). Best effort: without room it is left out.
@@ -185,7 +195,7 @@ impl Link {
         let counters = &self.counters;
         PeerStats {
             in_flight: lock(&self.pending).len(),
-            bytes_queued: self.outbox.queued_bytes(),
+            bytes_queued: self.outbox.queued_bytes() + self.batched.bytes(),
             requests_open: self.requests_open.load(Relaxed),
             frames_in: counters.frames_in.get(),
             frames_out: self.outbox.frames(),

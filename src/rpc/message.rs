@@ -78,7 +78,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 /// How many messages a batch may hold. Without a bound, a frame of tiny elements would cost many times its size.
-const MAX_BATCH: usize = 4096;
+pub(crate) const MAX_BATCH: usize = 4096;
 
 /// The elements of an array; `None` when there are more than [`MAX_BATCH`].
 struct Parts<'a>(Option<Vec<&'a RawValue>>);
@@ -129,10 +129,12 @@ pub(crate) fn read(frame: &[u8]) -> Text<'_> {
             Err(error) => error,
         },
     };
-    if frame.first() == Some(&b'{') && error.is_data() {
-        // JSON, but for instance with the same field twice.
-        return Text::One(invalid(RequestId::Null, "a field occurs twice"));
-    }
+    // JSON, but for instance with the same field twice; unless what follows is none.
+    let error = match serde_json::from_slice::<IgnoredAny>(frame) {
+        Ok(_) if error.is_data() => return Text::One(invalid(RequestId::Null, "a field occurs twice")),
+        Ok(_) => error,
+        Err(error) => error,
+    };
     if means_json(frame) { Text::Broken(error.to_string()) } else { Text::Noise }
 }
 
@@ -168,7 +170,7 @@ fn classify<'a>(envelope: &Envelope<'a>) -> Message<'a> {
     };
     if let Some(method) = envelope.method {
         let answer_to = || id.clone().unwrap_or(RequestId::Null);
-        if envelope.jsonrpc.is_some_and(|version| version.get() != "\"2.0\"") {
+        if envelope.jsonrpc.is_some_and(|version| text(version).as_deref() != Some("2.0")) {
             return invalid(answer_to(), "jsonrpc is \"2.0\"");
         }
         let Some(method) = text(method) else { return invalid(answer_to(), "a method is a string") };

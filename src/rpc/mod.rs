@@ -28,6 +28,9 @@ mod decode;
 mod encode;
 mod error;
 mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod inbound;
 mod latch;

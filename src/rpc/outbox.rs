@@ -1,10 +1,12 @@
 //! The bytes that wait for the writer: [`Outbox`].
 //!
-//! Whole frames go in, the writer takes all of them at once and writes them in one go. Room is counted in bytes by a
-//! fair semaphore: calls, notifications and replies of handlers wait for it in order of arrival; what cannot wait
-//! (replies made by the reader, cancellations) has a reserve of the same size. It knows nothing of what a frame says.
+//! Whole frames go in. Small ones are gathered, so that the writer writes all of them in one go; large ones are neither
+//! copied nor gathered, since moving them would cost more than a write. Room is counted in bytes by a fair semaphore:
+//! calls, notifications and replies of handlers wait for it in order of arrival; what cannot wait (replies made by the
+//! reader, cancellations) has a reserve of the same size. It knows nothing of what a frame says.
 
 use std::{
+    collections::VecDeque,
     io::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -13,8 +15,10 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError};
 
 use crate::rpc::Framing;
 
-/// A frame of this size that is alone is not copied; its buffer changes places with the empty one.
-const SWAPPED_BYTES: usize = 16 * 1024;
+/// A frame of this size is not copied: it is written from the buffer that it came in.
+const LARGE_BYTES: usize = 16 * 1024;
+/// Frames are gathered until there are so many bytes.
+const GATHERED_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -27,15 +31,27 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    buf: Vec<u8>,
-    /// Bytes of `buf` that came in through `room`.
-    charged: usize,
-    /// Bytes of `buf`, and of what the writer has taken, that came in through the reserve.
+    /// In the order in which they are written.
+    chunks: VecDeque<Chunk>,
+    /// An empty buffer for the next chunk.
+    spare: Vec<u8>,
+    /// Bytes that came in through the reserve and are not through yet, also of what the writer has taken.
     urgent: usize,
     frames: u64,
+    /// Bytes that came in, ever.
+    put: u64,
     /// Bytes the writer has taken, ever. What begins at or after this has not been sent.
     taken: u64,
     mode: Mode,
+}
+
+/// Frames that are written in one go.
+#[derive(Debug, Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// One large frame; nothing is added to it.
+    large: bool,
+    batch: Batch,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,10 +84,12 @@ pub(crate) enum Put {
     Closed,
 }
 
-/// What the writer took.
+/// What a chunk has to give back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Batch {
+    /// Bytes that came in through `room`.
     charged: usize,
+    /// Bytes that came in through the reserve.
     urgent: usize,
 }
 
@@ -121,10 +139,10 @@ impl Outbox {
             Mode::Held => return Put::Held,
             Mode::Finishing | Mode::Closed => return Put::Closed,
         }
-        let at = state.taken + state.buf.len() as u64;
-        let was_empty = state.buf.is_empty();
-        state.charged += std::mem::take(&mut room.charge);
-        self.append(&mut state, body);
+        let at = state.put;
+        let was_empty = state.chunks.is_empty();
+        let charged = std::mem::take(&mut room.charge);
+        self.append(&mut state, body, |batch, _| batch.charged += charged);
         drop(state);
         if was_empty {
             self.wake.notify_one();
@@ -143,34 +161,57 @@ impl Outbox {
         if state.urgent + body.len() > self.limit {
             return Err(ReserveFull);
         }
-        let at = state.taken + state.buf.len() as u64;
-        state.urgent += self.append(&mut state, body);
+        let at = state.put;
+        state.urgent += self.append(&mut state, body, |batch, bytes| batch.urgent += bytes);
         drop(state);
         self.wake.notify_one();
         Ok(Put::At(at))
     }
 
-    fn append(&self, state: &mut State, body: &mut Vec<u8>) -> usize {
-        let before = state.buf.len();
-        if before == 0 && body.len() >= SWAPPED_BYTES && self.framing == Framing::Lines {
-            std::mem::swap(&mut state.buf, body);
-            state.buf.push(b'\n');
-            state.frames += 1;
-            return state.buf.len();
-        }
-        if self.framing == Framing::ContentLength {
-            // Writing to memory does not fail.
-            let _ = write!(state.buf, "Content-Length: {}\r\n\r\n", body.len());
-        }
-        state.buf.extend_from_slice(body);
-        if self.framing == Framing::Lines {
-            state.buf.push(b'\n');
+    /// Adds a frame to the last chunk, or as a new one, and notes in it what the frame has to give back. What is left
+    /// in `body` is of no use.
+    fn append(&self, state: &mut State, body: &mut Vec<u8>, note: impl FnOnce(&mut Batch, usize)) -> usize {
+        let large = body.len() >= LARGE_BYTES;
+        let gathered = |last: &&mut Chunk| !large && !last.large && last.bytes.len() < GATHERED_BYTES;
+        let bytes;
+        if let Some(last) = state.chunks.back_mut().filter(gathered) {
+            let before = last.bytes.len();
+            self.frame(&mut last.bytes, body);
+            bytes = last.bytes.len() - before;
+            note(&mut last.batch, bytes);
+        } else {
+            let mut chunk = Chunk { bytes: std::mem::take(&mut state.spare), large, ..Chunk::default() };
+            if large && self.framing == Framing::Lines {
+                std::mem::swap(&mut chunk.bytes, body);
+                chunk.bytes.push(b'\n');
+            } else {
+                self.frame(&mut chunk.bytes, body);
+            }
+            bytes = chunk.bytes.len();
+            note(&mut chunk.batch, bytes);
+            state.chunks.push_back(chunk);
         }
         state.frames += 1;
-        state.buf.len() - before
+        state.put += bytes as u64;
+        bytes
     }
 
-    /// For the writer: waits for frames and swaps them for the empty `into`. `None` when there will be no more.
+    fn frame(&self, out: &mut Vec<u8>, body: &[u8]) {
+        match self.framing {
+            Framing::Lines => {
+                out.extend_from_slice(body);
+                out.push(b'\n');
+            }
+            Framing::ContentLength => {
+                // Writing to memory does not fail.
+                let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
+                out.extend_from_slice(body);
+            }
+        }
+    }
+
+    /// For the writer: waits for frames and swaps those of the first chunk for the empty `into`. `None` when there will
+    /// be no more.
     ///
     /// If it had to wait and others are about to send too (`crowded`), it lets those that are ready go first, so that
     /// one write carries all their frames.
@@ -178,10 +219,10 @@ impl Outbox {
         loop {
             {
                 let mut state = self.lock();
-                if matches!(state.mode, Mode::Open | Mode::Finishing) && !state.buf.is_empty() {
-                    std::mem::swap(&mut state.buf, into);
+                if let Some(chunk) = state.chunks.pop_front() {
+                    state.spare = std::mem::replace(into, chunk.bytes);
                     state.taken += into.len() as u64;
-                    return Some(Batch { charged: std::mem::take(&mut state.charged), urgent: state.urgent });
+                    return Some(chunk.batch);
                 }
                 if matches!(state.mode, Mode::Finishing | Mode::Closed) {
                     return None;
@@ -234,8 +275,10 @@ impl Outbox {
         }
         state.mode = mode;
         if mode != Mode::Finishing {
-            state.buf = Vec::new();
-            self.room.add_permits(std::mem::take(&mut state.charged));
+            let chunks = std::mem::take(&mut state.chunks);
+            state.spare = Vec::new();
+            state.urgent -= chunks.iter().map(|chunk| chunk.batch.urgent).sum::<usize>();
+            self.room.add_permits(chunks.iter().map(|chunk| chunk.batch.charged).sum());
         }
         drop(state);
         self.wake.notify_one();

@@ -111,6 +111,11 @@ impl Peer {
         self.link().writer_done.wait().await;
     }
 
+    /// Tells that the other side has closed its input, which only a write would show otherwise.
+    pub(crate) fn input_closed(&self) {
+        self.link().end(Closed::WriteFailed { reason: "nobody reads it any more".to_owned() });
+    }
+
     /// Answers all open calls, and every later one, with the end of the channel, and leaves the rest running.
     pub(crate) fn fail_calls(&self) {
         self.link().fail_calls();

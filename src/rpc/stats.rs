@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct PeerStats {
     /// Calls that wait for an answer.
     pub in_flight: usize,
-    /// Bytes that wait to be written.
+    /// Bytes that wait to be written, or for the rest of their batch.
     pub bytes_queued: usize,
     /// Requests of the other side that run or wait for a handler.
     pub requests_open: usize,

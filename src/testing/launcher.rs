@@ -12,15 +12,18 @@ use std::{
 
 use async_trait::async_trait;
 use rustix::io::Errno;
-use tokio::io::{BufReader, duplex};
+use tokio::{
+    io::{BufReader, duplex},
+    sync::oneshot,
+};
 
 use super::{
     group::{Group, LEADER, ScriptedControl},
-    script::{Ending, ScriptedProcess},
+    script::{Ending, Inlet, ScriptedProcess},
 };
 use crate::{
     exit::{Exit, LaunchStage},
-    process::{Command, Hold, Launcher, Process, Signal},
+    process::{Command, Hold, Launcher, Process, Signal, Stdin},
 };
 
 /// The first process id.
@@ -133,6 +136,7 @@ impl Launcher for ScriptedLauncher {
     async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit> {
         let program = command.get_program();
         let (stdin, their_stdin) = duplex(STREAM_BYTES);
+        let (open, closed) = oneshot::channel();
         let (stdout, their_stdout) = duplex(STREAM_BYTES);
         let (stderr, their_stderr) = duplex(STREAM_BYTES);
         let (script, inside) = {
@@ -157,7 +161,7 @@ impl Launcher for ScriptedLauncher {
                 env: command.get_environment().resolve(state.host.clone()),
                 command: command.clone(),
                 launch,
-                stdin: Some(BufReader::new(their_stdin)),
+                stdin: Some(BufReader::new(Inlet { stream: their_stdin, _open: open })),
                 partial: Vec::new(),
                 stdout: Some(their_stdout),
                 stderr: Some(their_stderr),
@@ -170,7 +174,10 @@ impl Launcher for ScriptedLauncher {
         tokio::spawn(Arc::clone(&group).run(LEADER, run));
         Ok(Process {
             pid: group.pid,
-            stdin: Box::new(stdin),
+            stdin: Stdin::new(stdin).with_closed(async {
+                // Nobody sends on it: it is dropped with the process's end.
+                let _ = closed.await;
+            }),
             stdout: Box::new(stdout),
             stderr: Some(Box::new(stderr)),
             control: Box::new(ScriptedControl(group)),

@@ -8,13 +8,18 @@ use std::{
     future::{Future, pending},
     io,
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream},
-    sync::mpsc,
+    io::{
+        AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream,
+        ReadBuf,
+    },
+    sync::{mpsc, oneshot},
 };
 
 use super::group::{Group, LEADER};
@@ -63,11 +68,27 @@ pub struct ScriptedProcess {
     pub(super) command: Command,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) launch: u64,
-    pub(super) stdin: Option<BufReader<DuplexStream>>,
+    pub(super) stdin: Option<BufReader<Inlet>>,
     /// What has been read of a line that is not complete.
     pub(super) partial: Vec<u8>,
     pub(super) stdout: Option<DuplexStream>,
     pub(super) stderr: Option<DuplexStream>,
+}
+
+/// The process's end of its stdin. The host learns of its drop, as it does of a real one's.
+pub(super) struct Inlet {
+    pub(super) stream: DuplexStream,
+    pub(super) _open: oneshot::Sender<()>,
+}
+
+impl AsyncRead for Inlet {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
 }
 
 /// The arrivals of one signal.
@@ -177,7 +198,8 @@ impl ScriptedProcess {
     }
 
     /// Takes stdin away from the process: to read it in another way, or to hand it to a grandchild.
-    pub fn take_stdin(&mut self) -> Option<BufReader<DuplexStream>> {
+    /// It stays open until it is dropped.
+    pub fn take_stdin(&mut self) -> Option<impl AsyncBufRead + Send + Unpin + use<>> {
         self.stdin.take()
     }
 
@@ -191,7 +213,7 @@ impl ScriptedProcess {
         self.stderr.take()
     }
 
-    /// Closes stdin: the host's writes fail with `BrokenPipe`.
+    /// Closes stdin: the host notices at once, and its writes fail with `BrokenPipe`.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
     }

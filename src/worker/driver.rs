@@ -62,6 +62,8 @@ struct Body {
     peer: Option<Peer>,
     stderr: Option<Task>,
     stdout: Option<Task>,
+    /// Waits for the end of a stdin that is a channel.
+    stdin: Option<Task>,
 }
 
 /// A task that ends with its owner.
@@ -155,7 +157,7 @@ impl Driver {
     fn embody(&self, process: Process) -> (Body, Option<oneshot::Receiver<()>>, Option<process::Stdin>) {
         let Process { stdin, stdout, stderr, control, .. } = process;
         let stderr = stderr.map(|stderr| Task::spawn(process::drain(stderr, self.shared.tail.clone())));
-        let mut body = Body { control, peer: None, stderr, stdout: None };
+        let mut body = Body { control, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
         let mut first_line = None;
         match self.spec.protocol.channel() {
@@ -166,7 +168,13 @@ impl Driver {
                 config.path = self.cx.place.path().clone();
                 config.incarnation = self.cx.incarnation;
                 let handler = WorkerHandler::new(&self.spec);
+                let (stdin, closed) = stdin.into_parts();
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));
+                let watched = peer.clone();
+                body.stdin = Some(Task::spawn(async move {
+                    closed.await;
+                    watched.input_closed();
+                }));
                 peer.watch_writes(false);
                 self.shared.connected(peer.clone());
                 body.peer = Some(peer);

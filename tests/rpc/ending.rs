@@ -211,3 +211,32 @@ async fn a_method_that_was_not_announced_is_not_sent() {
     let _open = call(&peer, "x");
     assert_eq!(wire.line().await["method"], "echo");
 }
+
+// C-3, C-4: deadlines, handlers and what waits for room end with the peer, not at their own time.
+#[tokio::test(start_paused = true)]
+async fn no_task_and_no_alarm_outlives_a_peer() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for dropped in [false, true] {
+        let (peer, mut wire) = peer_on_wire(PeerConfig::default(), Arc::new(router()), 64);
+        wire.send_json(json!({"id": 1, "method": "sleep", "params": 3_600_000})).await;
+        let calls: Vec<_> = (0..5).map(|_| call(&peer, &"x".repeat(100))).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(tasks() > before + 5);
+        if dropped {
+            // A call holds its peer: only without callers it goes.
+            calls.iter().for_each(|call| call.abort());
+        } else {
+            peer.close(Closed::Requested);
+        }
+        drop(peer);
+        for call in calls {
+            let _ = call.await;
+        }
+        let begin = tokio::time::Instant::now();
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((tasks(), begin.elapsed()), (before, Duration::ZERO));
+    }
+}

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{CallError, CallOptions, NoHandler, Peer, Timeout};
+use procession::rpc::{CallError, CallOptions, Closed, Framing, NoHandler, Outcome, Peer, Timeout};
 use proptest::prelude::*;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::Sleep,
 };
 
@@ -100,6 +100,7 @@ fn exchange(seed: u64, corrupt: bool, close_after: Option<u64>) -> usize {
             c.max_queued_bytes = 2000;
             c.max_handlers = 3;
             c.max_in_flight = 20;
+            c.framing = if seed & 1 == 0 { Framing::Lines } else { Framing::ContentLength };
         });
         let (near, far) = tokio::io::duplex(100);
         let ((nr, nw), (fr, fw)) = (tokio::io::split(near), tokio::io::split(far));
@@ -181,4 +182,79 @@ async fn a_stream_that_was_never_there() {
     let peer = Peer::spawn(Broken, tokio::io::sink(), config(|_| {}), Arc::new(NoHandler));
     let error = peer.call::<Echo>(&String::new()).await.unwrap_err();
     assert!(error.to_string().contains("broken"), "{error}");
+}
+
+/// The bytes of one answer, framed.
+fn answer(framing: Framing, id: u64) -> Vec<u8> {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"\u00e9ä"}}"#);
+    match framing {
+        Framing::ContentLength => format!("Content-Length: {}\r\n\r\n{body}", body.len()),
+        _ => format!("{body}\r\n"),
+    }
+    .into_bytes()
+}
+
+// C-1, C-4: the stream may end, or stand still, at any byte: what was whole is an answer, the rest is none.
+#[tokio::test(start_paused = true)]
+async fn a_stream_may_end_or_stand_still_at_any_byte() {
+    for framing in [Framing::Lines, Framing::ContentLength] {
+        let stream = [answer(framing, 1), answer(framing, 2)].concat();
+        let whole = answer(framing, 1).len();
+        for (cut, stands) in (0..=stream.len()).flat_map(|cut| [(cut, false), (cut, true)]) {
+            let ((reader, mut far), (writer, _sink)) = (tokio::io::duplex(4096), tokio::io::duplex(4096));
+            let peer = Peer::spawn(reader, writer, config(|c| c.framing = framing), Arc::new(NoHandler));
+            let (first, second) = (String::new(), String::new());
+            let calls = async { tokio::join!(peer.call::<Echo>(&first), peer.call::<Echo>(&second)) };
+            let feed = async {
+                tokio::task::yield_now().await;
+                far.write_all(&stream[..cut]).await.unwrap();
+                if !stands {
+                    far.shutdown().await.unwrap();
+                }
+            };
+            let ((first, second), ()) = tokio::join!(calls, feed);
+            // A last line counts without its end, if the stream ends there.
+            let line = usize::from(framing == Framing::Lines && !stands) * 2;
+            for (call, end) in [(first, whole - line), (second, stream.len() - line)] {
+                match call {
+                    Ok(text) => assert!(text == "éä" && cut >= end, "{cut}"),
+                    Err(CallError::Timeout { outcome, .. }) => {
+                        assert!(stands && cut < end && outcome == Outcome::Unknown, "{cut}");
+                    }
+                    Err(CallError::Closed { reason: Closed::Eof, outcome, .. }) => {
+                        assert!(!stands && cut < end && outcome == Outcome::Unknown, "{cut}");
+                    }
+                    // Half a line at the end of the stream is no JSON, or a result that is none.
+                    Err(other) => panic!("{cut}: {other}"),
+                }
+            }
+        }
+    }
+}
+
+// C-11, C-12: the other side may stop reading at any byte; the call is lost after the stall, and what is known is said.
+#[tokio::test(start_paused = true)]
+async fn a_pipe_may_block_at_any_byte() {
+    for room in 1..60 {
+        let ((reader, _far), (writer, mut far)) = (tokio::io::duplex(64), tokio::io::duplex(room));
+        let stall = Duration::from_secs(3);
+        let peer = Peer::spawn(reader, writer, config(|c| c.write_stall = Some(stall)), Arc::new(NoHandler));
+        let begin = tokio::time::Instant::now();
+        let text = "x".repeat(60);
+        let (one, other) = tokio::join!(peer.call::<Echo>(&text), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            peer.call::<Echo>(&text).await
+        });
+        assert_eq!(begin.elapsed(), stall);
+        assert_eq!(
+            (one.unwrap_err().outcome(), other.unwrap_err().outcome()),
+            (Outcome::Unknown, Outcome::NotSent)
+        );
+        assert_eq!(peer.end(), Some(Closed::WriteStalled { after: stall }));
+        // What had left is the beginning of a frame, and nothing else.
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.unwrap();
+        let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"echo","params":"{text}"}}"#);
+        assert_eq!(got, &frame.as_bytes()[..room]);
+    }
 }

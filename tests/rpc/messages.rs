@@ -321,3 +321,31 @@ proptest! {
         prop_assert_eq!(noise_lines, expected_noise);
     }
 }
+
+// C-1, C-13: ids are kept and sent back, so they are bounded, whatever they are made of and whoever answers.
+#[tokio::test(start_paused = true)]
+async fn ids_of_requests_are_bounded() {
+    let long =
+        |n: usize| [format!("\"{}\"", "i".repeat(n)), "9".repeat(n), format!("1.{}", "5".repeat(n - 2))];
+    let (peer, mut wire) = answering(|_| {});
+    for id in long(1024) {
+        wire.send(&format!(r#"{{"id":{id},"method":"echo","params":"x"}}"#)).await;
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut wire.reader, &mut line).await.unwrap();
+        assert!(line.contains(&format!("\"id\":{id},\"result\"")), "as it came");
+    }
+    for id in long(1025) {
+        wire.send(&format!(r#"{{"id":{id},"method":"echo","params":"x"}}"#)).await;
+        let refused = wire.line().await;
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&Value::Null, &json!(-32600)));
+        wire.send(&format!(r#"[{{"id":{id},"method":"echo","params":"x"}}]"#)).await;
+        let refused = wire.line().await;
+        assert_eq!((&refused[0]["id"], &refused[0]["error"]["code"]), (&Value::Null, &json!(-32600)));
+        // The other way round: an answer to what nobody has asked.
+        wire.send(&format!(r#"{{"id":{id},"result":1}}"#)).await;
+    }
+    assert!(wire.is_silent().await);
+    let stats = peer.stats();
+    assert_eq!((stats.unknown_replies, stats.invalid_frames, stats.requests_open), (3, 6, 0));
+    assert_eq!(peer.end(), None);
+}

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
 mod a_stop_climbs_the_ladder;
 mod declarations_are_checked;

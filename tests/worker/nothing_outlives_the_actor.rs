@@ -107,3 +107,39 @@ async fn the_tree_goes_on_without_a_process_that_cannot_be_reaped() {
         assert_eq!(launcher.alive(), [1000], "{how}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_task_and_no_alarm_outlives_a_tree() {
+    // S-20: deadlines of calls, liveness pings, back-off and grace periods all go with what they were for.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for orderly in [true, false] {
+        let launcher = ScriptedLauncher::new();
+        launcher.program("worker", |mut me| async move {
+            shake_hands(&mut me).await;
+            serve_ready(me).await
+        });
+        let liveness = procession::worker::Liveness { interval: 100 * SEC, ..Default::default() };
+        let (root, worker) = tree(plugin(&launcher).liveness(liveness)).await.unwrap();
+        let waiting = tokio::spawn({
+            let worker = worker.clone();
+            async move { worker.call::<Hang>(&()).await }
+        });
+        tokio::time::sleep(MS).await;
+        if orderly {
+            root.shutdown(60 * SEC).await;
+        } else {
+            // In the middle of a delay before a restart.
+            launcher.kill(worker.pid().unwrap(), Signal::KILL).unwrap();
+            worker.place().wait_state(|s| s.is_restarting()).await;
+            root.kill().await;
+        }
+        waiting.await.unwrap().unwrap_err();
+        drop((worker, root));
+        let begin = tokio::time::Instant::now();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((tasks(), begin.elapsed()), (before, std::time::Duration::ZERO));
+    }
+}

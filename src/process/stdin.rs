@@ -1,0 +1,289 @@
+//! [`Stdin`]: the host's end of a process's stdin, and the news that nobody reads the other one any more; for sockets and
+//! for pipes.
+
+use std::{
+    fmt,
+    future::{Future, pending},
+    io::{self, IoSlice},
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
+};
+use tokio::{
+    io::{AsyncWrite, Interest, unix::AsyncFd},
+    net::UnixStream,
+};
+
+/// Where a process's stdin is written.
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+/// Resolves when a process's stdin has been closed on its side.
+pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The host's end of a process's stdin: a stream to write, and a future that tells when the other end is closed, also
+/// while nothing is written (P-11).
+///
+/// Dropping it, or only its writer, is an end of file for the process.
+pub struct Stdin {
+    writer: Writer,
+    closed: Closed,
+}
+
+impl Stdin {
+    /// A stream that shows its end only to those who write.
+    pub fn new(writer: impl AsyncWrite + Send + Unpin + 'static) -> Stdin {
+        Stdin { writer: Box::new(writer), closed: Box::pin(pending()) }
+    }
+
+    pub(super) fn socket(socket: UnixStream) -> Stdin {
+        let socket = Arc::new(socket);
+        let watch = Watch::new(hung_up(socket.clone()));
+        Stdin::new(SocketWriter { socket, watch: watch.clone() }).with_closed(watch)
+    }
+
+    pub(super) fn pipe(fd: OwnedFd) -> io::Result<Stdin> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        // SAFETY: the value owns its descriptor, so it stays open, and the same, for as long as the value lives; and it
+        // always gives the same number.
+        #[allow(unsafe_code)]
+        let pipe = unsafe { AsyncFd::register_with_interest(fd, PIPE_INTEREST) }.map_err(io::Error::from)?;
+        let pipe = Arc::new(pipe);
+        let watch = Watch::new(unread(pipe.clone()));
+        Ok(Stdin::new(PipeWriter { pipe: Some(pipe), watch: watch.clone() }).with_closed(watch))
+    }
+
+    /// The same stream, with a future that resolves when the other end is closed. It must not keep the stream open.
+    #[must_use]
+    pub fn with_closed(mut self, closed: impl Future<Output = ()> + Send + 'static) -> Stdin {
+        self.closed = Box::pin(closed);
+        self
+    }
+
+    /// Both halves.
+    pub(crate) fn into_parts(self) -> (Writer, Closed) {
+        (self.writer, self.closed)
+    }
+}
+
+impl AsyncWrite for Stdin {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.writer.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stdin").finish_non_exhaustive()
+    }
+}
+
+/// The host's end of a stdin socket. Writing never raises `SIGPIPE`, whatever the embedding program has set.
+struct SocketWriter {
+    socket: Arc<UnixStream>,
+    watch: Watch,
+}
+
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// There it is an option of the socket.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+impl AsyncWrite for SocketWriter {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |socket| rustix::net::send(socket, buf, NO_SIGNAL))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // More buffers than the system takes at once would be refused.
+        let bufs = &bufs[..bufs.len().min(64)];
+        self.poll_send(cx, |socket| {
+            rustix::net::sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), NO_SIGNAL)
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(rustix::net::shutdown(&*self.socket, Shutdown::Write)?))
+    }
+}
+
+impl SocketWriter {
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        send: impl Fn(&UnixStream) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match self.socket.try_io(Interest::WRITABLE, || Ok(send(&self.socket)?)) {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl Drop for SocketWriter {
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}
+
+/// Resolves when nobody has the other end of a stdin socket any more (P-11).
+///
+/// A process can write into its stdin when that is a socket. What it writes is discarded, up to a bound: left unread,
+/// it would turn the end of its stdin into a reset. Past the bound it is left to fill the socket's buffer.
+async fn hung_up(socket: Arc<UnixStream>) {
+    const DISCARDED_BYTES: usize = 1024 * 1024;
+    let mut discarded = 0;
+    loop {
+        let closed = match socket.ready(Interest::READABLE).await {
+            Ok(ready) => ready.is_read_closed(),
+            Err(_) => return,
+        };
+        let read = socket.try_io(Interest::READABLE, || {
+            if discarded >= DISCARDED_BYTES {
+                // What is there stays there; only further news count.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(rustix::net::recv(&*socket, &mut [0; 4096][..], RecvFlags::empty())?.0)
+        });
+        match read {
+            Ok(n @ 1..) => discarded += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !closed => {}
+            _ if is_hung_up(&socket) => return,
+            // It has closed the direction that nobody uses. Its end shows when something is written.
+            _ => pending().await,
+        }
+    }
+}
+
+/// Whether both directions of a socket are closed, as they are when nobody has the other end.
+fn is_hung_up(socket: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok()
+        && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// The host's end of a stdin pipe. A pipe has no half to shut down: it is closed, so that the process sees the end.
+struct PipeWriter {
+    pipe: Option<Arc<AsyncFd<OwnedFd>>>,
+    watch: Watch,
+}
+
+#[cfg(target_os = "linux")]
+const PIPE_INTEREST: Interest = Interest::WRITABLE.add(Interest::ERROR);
+#[cfg(not(target_os = "linux"))]
+const PIPE_INTEREST: Interest = Interest::WRITABLE;
+
+/// Resolves when nobody reads from a pipe any more (P-11). Elsewhere only a write tells.
+async fn unread(pipe: Arc<AsyncFd<OwnedFd>>) {
+    #[cfg(target_os = "linux")]
+    let _ = pipe.ready(Interest::ERROR).await;
+    #[cfg(not(target_os = "linux"))]
+    pending::<Arc<AsyncFd<OwnedFd>>>().await;
+}
+
+impl AsyncWrite for PipeWriter {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(pipe) = &self.pipe else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        loop {
+            let mut writable = ready!(pipe.poll_write_ready(cx))?;
+            match writable.try_io(|pipe| Ok(rustix::io::write(pipe, buf)?)) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(result) => return Poll::Ready(result),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch.stop();
+        self.pipe = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for PipeWriter {
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}
+
+/// Waits for the end of the other side, and lets go of the descriptor when the writer does: a watcher that kept it
+/// would keep the process from seeing the end of its stdin.
+#[derive(Clone)]
+struct Watch(Arc<Mutex<Option<Closed>>>);
+
+impl Watch {
+    fn new(end: impl Future<Output = ()> + Send + 'static) -> Watch {
+        Watch(Arc::new(Mutex::new(Some(Box::pin(end)))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Closed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        *self.lock() = None;
+    }
+}
+
+impl Future for Watch {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut end = self.lock();
+        match end.as_mut() {
+            Some(waiting) => {
+                ready!(waiting.as_mut().poll(cx));
+                *end = None;
+                Poll::Ready(())
+            }
+            None => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the fuzzers hold the pure parts of the channel to: [`framing`] and [`message`].
+//!
+//! Each takes any bytes and panics where a property does not hold. Compiled for tests, which run the stored inputs, and
+//! for the fuzzers (`cfg(fuzzing)`); no part of the API.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+
+use crate::rpc::{
+    Framing, RequestId,
+    framing::{Framer, MAX_HEADER_BYTES, Step},
+    message::{self, Body, MAX_BATCH, Message, Text},
+    scan,
+};
+
+/// C-1: a stream means the same however it is cut, and no more than the bound is ever kept.
+///
+/// The first byte chooses framing and bound, the second how the stream is cut.
+pub fn framing(data: &[u8]) {
+    let Some((&[mode, size], stream)) = data.split_first_chunk::<2>() else { return };
+    let framing = if mode & 1 == 0 { Framing::Lines } else { Framing::ContentLength };
+    let max_bytes = 1 + 4 * usize::from(mode >> 1);
+    let whole = frames(framing, max_bytes, stream, stream.len());
+    assert_eq!(whole, frames(framing, max_bytes, stream, 1), "byte by byte");
+    assert_eq!(whole, frames(framing, max_bytes, stream, usize::from(size)), "in pieces of {size}");
+}
+
+/// What a stream was cut into, the noise between frames marked, and the error that ended it.
+type Cut = (Vec<(bool, Vec<u8>)>, Option<String>);
+
+fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cut {
+    let mut framer = Framer::new(framing, max_bytes);
+    let (mut found, mut buf) = (Vec::new(), Vec::new());
+    for piece in stream.chunks(piece.max(1)) {
+        buf.extend_from_slice(piece);
+        loop {
+            let used = match framer.next(&buf) {
+                Ok(Step::Frame { body, used }) => {
+                    assert!(!body.is_empty() && body.len() <= max_bytes && body.end <= used);
+                    found.push((true, buf[body].to_vec()));
+                    used
+                }
+                Ok(Step::Noise { line, used }) => {
+                    assert!(!line.is_empty() && line.end <= used && framing == Framing::ContentLength);
+                    found.push((false, buf[line].to_vec()));
+                    used
+                }
+                Ok(Step::Skip { used }) => used,
+                Ok(Step::More { missing }) => {
+                    assert!(missing > 0 && buf.len() <= max_bytes.max(MAX_HEADER_BYTES));
+                    break;
+                }
+                Err(error) => return (found, Some(error.to_string())),
+            };
+            buf.drain(..used);
+        }
+    }
+    let rest = framer.rest(&buf);
+    found.push((true, buf[rest].to_vec()));
+    (found, None)
+}
+
+/// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`].
+pub fn message(frame: &[u8]) {
+    let frame = frame.trim_ascii();
+    let read = message::read(frame);
+    let Ok(value) = serde_json::from_slice::<Value>(frame) else {
+        // A value that nobody has to look at may be more than serde makes of it: deeper, larger, with half a character.
+        if !matches!(read, Text::Broken(_) | Text::Noise) {
+            serde_json::from_slice::<IgnoredAny>(frame).expect("only JSON is a message");
+        }
+        return;
+    };
+    if let Some((id, result)) = scan::response(frame) {
+        assert_eq!(value["id"], id);
+        assert_eq!(value["result"], serde_json::from_str::<Value>(result).expect("a part of JSON"));
+    }
+    match (read, &value) {
+        (Text::One(message), Value::Array(parts)) => {
+            assert!(parts.len() > MAX_BATCH);
+            is_invalid(&message);
+        }
+        (Text::One(message), _) => agrees(&message, &value, &fields(frame)),
+        (Text::Batch(parts), Value::Array(values)) => {
+            assert_eq!(parts.len(), values.len());
+            for (part, value) in parts.into_iter().zip(values) {
+                agrees(&message::read_part(part), value, &fields(part.get().as_bytes()));
+            }
+        }
+        (other, _) => panic!("{other:?} was {value}"),
+    }
+}
+
+fn is_invalid(message: &Message<'_>) {
+    assert!(matches!(message, Message::Invalid { id: RequestId::Null, .. }), "{message:?}");
+}
+
+fn agrees(message: &Message<'_>, value: &Value, fields: &[String]) {
+    let known = ["jsonrpc", "id", "method", "params", "result", "error"];
+    let twice = known.iter().any(|name| fields.iter().filter(|field| field == name).count() > 1);
+    let Value::Object(object) = value else { return is_invalid(message) };
+    let id = object.get("id");
+    if twice || matches!(id, Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))) {
+        return is_invalid(message);
+    }
+    let null = Value::Null;
+    let Some(method) = object.get("method") else {
+        let Some(id) = id else { return is_invalid(message) };
+        let Message::Response { id: found, body } = message else { panic!("{message:?} was {value}") };
+        same_id(found, id);
+        let (error, result) = (object.get("error").filter(|error| !error.is_null()), object.get("result"));
+        return match body {
+            Body::Error(raw) => assert_eq!(Some(&read(raw)), error),
+            Body::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
+            Body::Nothing => assert_eq!((error, result), (None, None)),
+        };
+    };
+    let version = object.get("jsonrpc").is_none_or(|version| version == "2.0");
+    let (Some(name), true) = (method.as_str(), version) else {
+        let Message::Invalid { id: found, .. } = message else { panic!("{message:?} was {value}") };
+        return same_id(found, id.unwrap_or(&null));
+    };
+    let expected = object.get("params").unwrap_or(&null);
+    let (found, params) = match (message, id) {
+        (Message::Request { id: found, method, params }, Some(id)) => {
+            same_id(found, id);
+            (method, params)
+        }
+        (Message::Notification { method, params }, None) => (method, params),
+        _ => panic!("{message:?} was {value}"),
+    };
+    assert_eq!(found, name);
+    assert_eq!(&params.map_or(Value::Null, read), expected);
+}
+
+/// C-13: an id goes back as it came.
+fn same_id(found: &RequestId, expected: &Value) {
+    let found = serde_json::to_value(found).expect("an id can be written");
+    let same = match expected {
+        Value::Number(number) => found.as_f64() == number.as_f64(),
+        other => found == *other,
+    };
+    assert!(same, "{found} was {expected}");
+}
+
+fn read(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).expect("a part of JSON")
+}
+
+/// The names of an object's fields as they stand; none for anything else.
+fn fields(text: &[u8]) -> Vec<String> {
+    struct Names(Vec<String>);
+    impl<'de> Deserialize<'de> for Names {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
+            struct Collect;
+            impl<'de> Visitor<'de> for Collect {
+                type Value = Names;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                    let mut names = Vec::new();
+                    while let Some((name, IgnoredAny)) = map.next_entry()? {
+                        names.push(name);
+                    }
+                    Ok(Names(names))
+                }
+            }
+            deserializer.deserialize_map(Collect)
+        }
+    }
+    serde_json::from_slice::<Names>(text).map_or_else(|_| Vec::new(), |names| names.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Hands each stored input to the property: the fuzzers' seeds, and what they once found.
+    fn each(folder: &str, property: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(folder);
+        let mut inputs = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            property(&fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0);
+    }
+
+    // C-1
+    #[test]
+    fn stored_streams_mean_the_same_however_they_are_cut() {
+        each("framing", super::framing);
+    }
+
+    // C-2, C-7, C-13
+    #[test]
+    fn stored_frames_are_what_a_naive_reader_makes_of_them() {
+        each("message", super::message);
+    }
+}
