@@ -132,7 +132,7 @@ mod tests {
         let ladder: Ladder = serde_json::from_str(r#"{"drain": "500ms", "kill_wait": 1.5}"#).unwrap();
         assert_eq!(ladder.total(), Duration::from_millis(500 + 5000 + 1500));
         let text = serde_json::to_string(&ladder).unwrap();
-        assert_eq!(text, r#"{"drain":"500ms","term_grace":"5s","kill_wait":"1500ms"}"#);
+        assert_eq!(text, r#"{"drain":"500ms","term_grace":"5s","kill_wait":"1s 500ms"}"#);
         for bad in [r#"{"drain": -1}"#, r#"{"drain": "soon"}"#, r#"{"drian": 1}"#] {
             assert!(serde_json::from_str::<Ladder>(bad).is_err(), "{bad}");
         }
