@@ -211,14 +211,19 @@ fn report(name: &str, unit: &str, ours: &mut [f64], bare: &mut [f64], target: f6
     );
 }
 
+/// Both worlds take turns, so that whatever else the machine does meets both.
+async fn worlds(strategy: Strategy, n: usize) -> [World; 2] {
+    [World::start(false, strategy, n).await, World::start(true, strategy, n).await]
+}
+
 fn restart(n: usize, rounds: usize) {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for (is_ours, samples) in [(false, &mut bare), (true, &mut ours)] {
-        runtime().block_on(async {
-            let mut world = World::start(is_ours, Strategy::OneForOne, n).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            for round in 0..rounds + 50 {
-                let i = (round * 7919) % n;
+    let mut samples = [Vec::new(), Vec::new()];
+    runtime().block_on(async {
+        let mut worlds = worlds(Strategy::OneForOne, n).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for round in 0..rounds + 50 {
+            let i = (round * 7919) % n;
+            for (world, samples) in worlds.iter_mut().zip(&mut samples) {
                 let begin = Instant::now();
                 world.children[i].kill();
                 let back = world.next().await;
@@ -227,18 +232,19 @@ fn restart(n: usize, rounds: usize) {
                     samples.push(begin.elapsed().as_secs_f64() * 1e6);
                 }
             }
-            std::mem::forget(world.supervisor);
-        });
-    }
+        }
+        std::mem::forget(worlds);
+    });
+    let [mut bare, mut ours] = samples;
     report(&format!("restart, {n} siblings"), "us", &mut ours, &mut bare, 2.0, true);
 }
 
 fn storm(n: usize, rounds: usize) {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for (is_ours, samples) in [(false, &mut bare), (true, &mut ours)] {
-        runtime().block_on(async {
-            let mut world = World::start(is_ours, Strategy::OneForOne, n).await;
-            for _ in 0..rounds {
+    let mut samples = [Vec::new(), Vec::new()];
+    runtime().block_on(async {
+        let mut worlds = worlds(Strategy::OneForOne, n).await;
+        for _ in 0..rounds {
+            for (world, samples) in worlds.iter_mut().zip(&mut samples) {
                 let begin = Instant::now();
                 for child in &world.children {
                     child.kill();
@@ -249,18 +255,19 @@ fn storm(n: usize, rounds: usize) {
                 samples.push(n as f64 / begin.elapsed().as_secs_f64());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            std::mem::forget(world.supervisor);
-        });
-    }
+        }
+        std::mem::forget(worlds);
+    });
+    let [mut bare, mut ours] = samples;
     report(&format!("storm of {n}"), "restarts/s", &mut ours, &mut bare, 0.5, false);
 }
 
 fn group(strategy: Strategy, n: usize, rounds: usize) {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for (is_ours, samples) in [(false, &mut bare), (true, &mut ours)] {
-        runtime().block_on(async {
-            let mut world = World::start(is_ours, strategy, n).await;
-            for round in 0..rounds + 10 {
+    let mut samples = [Vec::new(), Vec::new()];
+    runtime().block_on(async {
+        let mut worlds = worlds(strategy, n).await;
+        for round in 0..rounds + 10 {
+            for (world, samples) in worlds.iter_mut().zip(&mut samples) {
                 let begin = Instant::now();
                 world.children[0].kill();
                 for _ in 0..n {
@@ -272,23 +279,23 @@ fn group(strategy: Strategy, n: usize, rounds: usize) {
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            std::mem::forget(world.supervisor);
-        });
-    }
+        }
+        std::mem::forget(worlds);
+    });
+    let [mut bare, mut ours] = samples;
     report(&format!("{strategy} pass of {n}"), "us", &mut ours, &mut bare, 1.5, true);
 }
 
 fn start(n: usize, rounds: usize) {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let (mut our_bytes, mut bare_bytes) = (0.0, 0.0);
-    for (is_ours, samples, bytes) in [(false, &mut bare, &mut bare_bytes), (true, &mut ours, &mut our_bytes)]
-    {
-        for _ in 0..rounds {
+    let mut samples = [Vec::new(), Vec::new()];
+    let mut bytes = [0.0; 2];
+    for _ in 0..rounds {
+        for (i, (samples, bytes)) in samples.iter_mut().zip(&mut bytes).enumerate() {
             let runtime = runtime();
             let before = LIVE.load(Ordering::Relaxed);
             runtime.block_on(async {
                 let begin = Instant::now();
-                let world = World::start(is_ours, Strategy::OneForOne, n).await;
+                let world = World::start(i == 1, Strategy::OneForOne, n).await;
                 samples.push(begin.elapsed().as_secs_f64() * 1e3);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 let driver = world.children.capacity() * size_of::<ActorRef<Ping>>();
@@ -297,10 +304,12 @@ fn start(n: usize, rounds: usize) {
             });
         }
     }
+    let [mut bare, mut ours] = samples;
     report(&format!("start of {n}"), "ms", &mut ours, &mut bare, 1.5, true);
+    let [bare, ours] = bytes;
     println!(
-        "memory per child of {n:<14} {our_bytes:>11.0}              bare {bare_bytes:>11.0}             bytes      beyond {:>5.0}  target <= 1500",
-        our_bytes - bare_bytes
+        "memory per child of {n:<14} {ours:>11.0}              bare {bare:>11.0}             bytes      beyond {:>5.0}  target <= 1500",
+        ours - bare
     );
 }
 
