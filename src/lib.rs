@@ -51,6 +51,8 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)
 )]
 
+pub use process::guardian;
+
 /// The actor framework whose actors can be children; the version that this crate's API speaks of.
 pub use ractor;
 

@@ -18,13 +18,16 @@ use rustix::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Command, Control, Exited, Hold, Launcher, Process, Unkillable, group,
+    Command, Control, Exited, Hold, Launcher, Process, Unkillable, group, guardian,
     leader::{Leader, Owner},
     lookup::{self, never_started},
     reaper, spawn, stdio,
     watch::Watch,
 };
-use crate::exit::{Exit, LaunchStage};
+use crate::{
+    containment::Containment,
+    exit::{Exit, LaunchStage},
+};
 
 /// Launches real processes, each the leader of its own process group.
 ///
@@ -207,6 +210,10 @@ struct OsControl {
 impl Control for OsControl {
     fn pid(&self) -> u32 {
         self.owner.leader().pid()
+    }
+
+    fn containment(&self) -> Containment {
+        Containment { guardian: guardian::active(), ..Containment::default() }
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
