@@ -100,9 +100,10 @@ pub struct WorkerNode {
     /// Why the last start failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<Exit>,
-    /// Resident memory of the process.
+    /// Resident memory of the live process, its descendants not counted. Read when the snapshot is taken (some ten
+    /// microseconds for each worker); known on Linux only.
     pub rss_bytes: Option<u64>,
-    /// Processor time it has used, user and system.
+    /// Processor time it has used, user and system, as `rss_bytes` is.
     pub cpu_time: Option<Duration>,
 }
 

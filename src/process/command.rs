@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Environment;
+use super::{Environment, Limits};
 
 /// A program with its arguments, directory and environment.
 ///
@@ -35,6 +35,7 @@ pub struct Command {
     cwd: Option<PathBuf>,
     environment: Environment,
     wiring: Wiring,
+    limits: Limits,
 }
 
 /// What the process gets as stdin and stdout.
@@ -78,6 +79,7 @@ impl Command {
             cwd: None,
             environment: Environment::default(),
             wiring: Wiring::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -137,6 +139,14 @@ impl Command {
         self
     }
 
+    /// What the process may use; nothing is limited by default. Values out of range are accepted here and refused by
+    /// the launcher.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Command {
+        self.limits = limits;
+        self
+    }
+
     /// The program as it was given.
     pub fn get_program(&self) -> &OsStr {
         &self.program
@@ -161,6 +171,11 @@ impl Command {
     pub fn get_wiring(&self) -> Wiring {
         self.wiring
     }
+
+    /// What the process may use.
+    pub fn get_limits(&self) -> &Limits {
+        &self.limits
+    }
 }
 
 /// The serialised form.
@@ -182,6 +197,8 @@ struct Form {
     inherit_env: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     wiring: Wiring,
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    limits: Limits,
 }
 
 fn is_default(wiring: &Wiring) -> bool {
@@ -197,6 +214,7 @@ impl TryFrom<Form> for Command {
         let mut command = Command::new(form.program).args(form.args).inherit_env(form.inherit_env);
         command.cwd = form.cwd.map(PathBuf::from);
         command.wiring = form.wiring;
+        command.limits = form.limits;
         // The order decides where a name is in several lists: a value wins over a removal, that over passing.
         for name in form.pass_env {
             command.environment.pass(name);
@@ -232,6 +250,7 @@ impl TryFrom<&Command> for Form {
             env_remove: list("env_remove", &environment.remove)?,
             inherit_env: environment.inherit,
             wiring: command.wiring,
+            limits: command.limits.clone(),
         })
     }
 }
@@ -264,7 +283,8 @@ mod tests {
             .env_remove("TZ")
             .pass_env("KEY")
             .inherit_env(true)
-            .wiring(Wiring::Pipes);
+            .wiring(Wiring::Pipes)
+            .limits(Limits { open_files: Some(64), ..Limits::default() });
         let text = serde_json::to_string(&command).unwrap();
         assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
         assert_eq!(serde_json::to_string(&Command::new("x")).unwrap(), r#"{"program":"x"}"#);
@@ -273,9 +293,13 @@ mod tests {
     #[test]
     fn bad_commands_are_refused() {
         // P-1
-        for bad in
-            [r#"{}"#, r#"{"program":""}"#, r#"{"program":"x","argz":[]}"#, r#"{"program":"x","args":"a b"}"#]
-        {
+        for bad in [
+            r#"{}"#,
+            r#"{"program":""}"#,
+            r#"{"program":"x","argz":[]}"#,
+            r#"{"program":"x","args":"a b"}"#,
+            r#"{"program":"x","limits":{"nice":99}}"#,
+        ] {
             assert!(serde_json::from_str::<Command>(bad).is_err(), "{bad}");
         }
         let odd = Command::new("x").arg(OsString::from_vec(vec![0xff]));

@@ -5,7 +5,7 @@ use std::{fmt, io, time::Duration};
 use async_trait::async_trait;
 use rustix::process::Signal;
 
-use super::Exited;
+use super::{Exited, Gauge};
 use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
@@ -33,6 +33,11 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// What keeps the process and its descendants from outliving the host (P-12).
     fn containment(&self) -> Containment {
         Containment::default()
+    }
+
+    /// What the process uses, while it lives. `None` where nobody counts.
+    fn gauge(&self) -> Option<Gauge> {
+        None
     }
 
     /// Sends a signal to the whole group. `SIGTERM` is followed by `SIGCONT`, since a stopped process does not see

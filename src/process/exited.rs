@@ -24,6 +24,13 @@ pub enum Status {
         /// Whether a core image was dumped.
         core: bool,
     },
+    /// The system ended it by a signal because it reached a limit that it was launched with (P-6).
+    Limit {
+        /// The name of the limit, as in [`Limits`](super::Limits).
+        which: &'static str,
+        /// The signal's number on this system.
+        signal: i32,
+    },
     /// It is gone, but its status was taken by somebody else: the embedding program waited for "any child", or
     /// ignores `SIGCHLD`.
     Lost,
@@ -43,15 +50,18 @@ impl Exited {
     /// The ending as an [`Exit`].
     ///
     /// A code or signal that `success` lists is [`Exit::Clean`] (a signal as code 128 + signal, as shells report it);
-    /// any other is [`Exit::Failed`] or [`Exit::Signalled`]. A lost status is a failure with code -1.
+    /// any other is [`Exit::Failed`], [`Exit::Signalled`] or [`Exit::LimitExceeded`]. A lost status is a failure with code -1.
     pub fn exit(&self, success: &Success) -> Exit {
         match self.status {
             Status::Code(code) if success.codes.contains(&code) => Exit::Clean { code },
             Status::Code(code) => Exit::Failed { code },
-            Status::Signal { signal, .. } if success.signals.contains(&signal) => {
+            Status::Signal { signal, .. } | Status::Limit { signal, .. }
+                if success.signals.contains(&signal) =>
+            {
                 Exit::Clean { code: 128 + signal }
             }
             Status::Signal { signal, core } => Exit::Signalled { signal, core },
+            Status::Limit { which, .. } => Exit::LimitExceeded { which: which.to_owned() },
             Status::Lost => Exit::Failed { code: -1 },
         }
     }
@@ -85,6 +95,8 @@ mod tests {
         assert_eq!(Exited::code(1).exit(&default), Exit::Failed { code: 1 });
         assert_eq!(Exited::signal(11, true).exit(&default), Exit::Signalled { signal: 11, core: true });
         assert_eq!(Exited { status: Status::Lost }.exit(&default), Exit::Failed { code: -1 });
+        let cpu = Exited { status: Status::Limit { which: "cpu_seconds", signal: 24 } };
+        assert_eq!(cpu.exit(&default), Exit::LimitExceeded { which: "cpu_seconds".into() });
         let odd: Success = serde_json::from_str(r#"{"codes":[0,2],"signals":[15]}"#).unwrap();
         assert_eq!(Exited::code(2).exit(&odd), Exit::Clean { code: 2 });
         assert_eq!(Exited::signal(15, false).exit(&odd), Exit::Clean { code: 143 });

@@ -3,19 +3,20 @@
 
 use rustix::process::Pid;
 
-/// Whether the group has a member that is alive, zombies not counted. Reads the whole process table once.
+/// Whether the group has a member that is alive, zombies not counted. Reads the whole process table once; `None` if it
+/// cannot be read now, for want of descriptors.
 ///
 /// A member that is born while the table is read may be missed. That shortens its time to end by itself, nothing
 /// more: the kill that follows reaches it.
 #[cfg(target_os = "linux")]
-pub(super) fn has_living_member(group: Pid) -> bool {
-    living().is_some_and(|groups| groups.contains(&group.as_raw_nonzero().get()))
+pub(super) fn has_living_member(group: Pid) -> Option<bool> {
+    Some(living()?.contains(&group.as_raw_nonzero().get()))
 }
 
 /// Elsewhere the answer is not known, and taken to be no.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn has_living_member(_group: Pid) -> bool {
-    false
+pub(super) fn has_living_member(_group: Pid) -> Option<bool> {
+    Some(false)
 }
 
 /// Waits until the group has no living member. Looks every 50 ms, off the runtime's workers; looks of several
@@ -36,7 +37,7 @@ mod shared {
     use rustix::process::Pid;
 
     pub(super) async fn look(group: Pid) -> Option<bool> {
-        Some(super::has_living_member(group))
+        super::has_living_member(group)
     }
 }
 
@@ -124,6 +125,6 @@ mod tests {
         assert_eq!(group_of_living(b"12 (a) Z 1 2) S 1 77 77 0 -1"), Some(77));
         assert_eq!(group_of_living(b"12 (sh) Z 1 77 77 0 -1"), None);
         assert_eq!(group_of_living(b"12 (sh"), None);
-        assert!(has_living_member(rustix::process::getpgrp()));
+        assert_eq!(has_living_member(rustix::process::getpgrp()), Some(true));
     }
 }

@@ -7,6 +7,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rustix::{
@@ -14,13 +15,17 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use super::{Exited, Hold, Status, group, reaper};
+use super::{Exited, Hold, Limits, Status, Usage, cgroup, group, reaper, usage};
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
 pub(super) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
+    /// Processor time after which the system ends it.
+    cpu_limit: Option<Duration>,
+    /// What holds its descendants, whatever groups and sessions they are in.
+    cgroup: Option<cgroup::Group>,
     state: Mutex<State>,
 }
 
@@ -32,14 +37,32 @@ struct State {
     unkillable: bool,
     /// Reaped, no member of the group is left, and the hold is released.
     gone: bool,
+    /// How often the process table could not be read.
+    blind_looks: u32,
     hold: Option<Hold>,
 }
 
+/// After so many, the members that have been killed are taken to be gone.
+const BLIND_LOOKS: u32 = 20;
+
 impl Leader {
     /// Takes charge of a process that has just been created and that nobody else waits for.
-    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, hold: Hold) -> Leader {
-        let state = State { exited: None, reaped: false, gone: false, unkillable: false, hold: Some(hold) };
-        Leader { pid, pidfd: pidfd.map(Arc::new), state: Mutex::new(state) }
+    pub(super) fn new(
+        pid: Pid,
+        pidfd: Option<OwnedFd>,
+        cpu_limit: Option<Duration>,
+        cgroup: Option<cgroup::Group>,
+        hold: Hold,
+    ) -> Leader {
+        let state = State {
+            exited: None,
+            reaped: false,
+            gone: false,
+            unkillable: false,
+            blind_looks: 0,
+            hold: Some(hold),
+        };
+        Leader { pid, pidfd: pidfd.map(Arc::new), cpu_limit, cgroup, state: Mutex::new(state) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -72,6 +95,11 @@ impl Leader {
     /// takes to do that. Only before the reap.
     fn send(&self, signal: Signal) -> io::Result<()> {
         let group = sys::kill_process_group(self.pid, signal);
+        match &self.cgroup {
+            Some(cgroup) if signal == Signal::KILL => cgroup.kill(),
+            Some(cgroup) => cgroup.signal_others(self.pid, signal),
+            None => {}
+        }
         if sys::getpgid(Some(self.pid)) == Ok(self.pid) {
             Ok(group?)
         } else {
@@ -95,6 +123,13 @@ impl Leader {
         }
     }
 
+    /// What it uses, unless it has been reaped: its number may belong to a stranger then.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let mut state = self.lock();
+        self.look(&mut state);
+        if state.reaped { None } else { usage::of(self.pid) }
+    }
+
     /// One step towards the end: kills what is left of the group, reaps the leader if it is dead, and looks whether
     /// the killed members are gone. Returns how the process ended once nothing of the group is left; only then the
     /// hold is released.
@@ -109,17 +144,14 @@ impl Leader {
         self.look(&mut state);
         if state.exited == Some(Exited { status: Status::Lost }) {
             self.kill_by_pidfd();
+            self.cgroup.iter().for_each(cgroup::Group::kill);
         } else if !state.reaped {
             // One kill reaches every member at once, and no fork escapes it. It must come before the reap.
             let _ = self.send(Signal::KILL);
             self.wait(&mut state, WaitIdOptions::empty());
         }
         // Asking with no signal is harmless even if the id has a new owner.
-        let empty = || match sys::test_kill_process_group(self.pid) {
-            Err(Errno::SRCH) => true,
-            _ => look && !group::has_living_member(self.pid),
-        };
-        if !state.reaped || !empty() {
+        if !state.reaped || !self.is_empty(&mut state, look) {
             return None;
         }
         // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
@@ -131,8 +163,39 @@ impl Leader {
         let exited = state.exited;
         drop(state);
         let _over = Over(self);
+        self.cgroup.iter().for_each(cgroup::Group::remove);
         drop(hold);
         exited
+    }
+
+    /// Whether nothing of the group is left, now that all of it has been killed and the leader reaped. Without
+    /// descriptors the process table cannot be read: then what was killed counts as alive for some looks more, but
+    /// not for ever, since nothing survives a kill for long.
+    fn is_empty(&self, state: &mut State, look: bool) -> bool {
+        let living = match &self.cgroup {
+            Some(cgroup) => Some(cgroup.is_populated()),
+            None if sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) => return true,
+            None => look.then(|| group::has_living_member(self.pid)),
+        };
+        match living {
+            None => false,
+            Some(Some(living)) => !living,
+            Some(None) => {
+                state.blind_looks += 1;
+                state.blind_looks > BLIND_LOOKS
+            }
+        }
+    }
+
+    /// Waits until nothing but the leader is alive in its control group or, without one, in its process group.
+    pub(super) async fn emptied(&self) {
+        let Some(cgroup) = &self.cgroup else { return group::emptied(self.pid).await };
+        // Its events are a small file that is read in microseconds.
+        let mut pause = Duration::from_millis(1);
+        while cgroup.is_populated() != Some(false) {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
     }
 
     /// Releases the hold of a process that could not be reaped in time: it is reported as unkillable, and the tree goes
@@ -187,7 +250,8 @@ impl Leader {
         match answer {
             Ok(None) => {}
             Ok(Some(status)) => {
-                state.exited.get_or_insert_with(|| exited(&status));
+                // The zombie's figures can be read until it is reaped.
+                state.exited.get_or_insert_with(|| self.judge(exited(&status)));
                 state.reaped |= reaps;
             }
             // Not our child any more: somebody else has reaped it.
@@ -196,6 +260,24 @@ impl Leader {
                 state.reaped = true;
             }
         }
+    }
+
+    /// A signal that the system sends when a limit is reached may also come from anybody else: the figures decide.
+    fn judge(&self, exited: Exited) -> Exited {
+        let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
+            return exited;
+        };
+        let bound = match signal {
+            _ if signal == Signal::XCPU.as_raw() => limit,
+            _ if signal == Signal::KILL.as_raw() => limit + Limits::CPU_GRACE,
+            _ => return exited,
+        };
+        // The kernel compares the limit with the ticks that hit the process, and reports the time that it has had.
+        // With other processes on the processor the two differ by some percent.
+        if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
+            return Exited { status: Status::Limit { which: "cpu_seconds", signal } };
+        }
+        exited
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

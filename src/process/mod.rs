@@ -22,6 +22,7 @@
 //! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch.
 //! * Whatever happens to the handles, the group is killed and its leader reaped: by the caller, or by the reaper.
 
+mod cgroup;
 mod command;
 mod control;
 mod environment;
@@ -33,19 +34,21 @@ pub mod humane;
 mod ladder;
 mod launcher;
 mod leader;
+mod limits;
 mod lookup;
 mod os;
+mod pace;
+mod plan;
 mod reaper;
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
-mod spawn;
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-#[path = "spawn_std.rs"]
 mod spawn;
 mod stderr;
 mod stdio;
 mod tail;
+mod thread;
+mod usage;
 mod watch;
 
+pub use cgroup::CgroupMode;
 pub use command::{Command, CommandError, Wiring};
 pub use control::{Control, KILL_WAIT, Unkillable};
 pub use environment::Environment;
@@ -54,7 +57,10 @@ pub use guardian::{GuardianError, guardian};
 pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};
 pub use launcher::{Launcher, Process, Stderr, Stdin, Stdout};
-pub use os::OsLauncher;
+pub use limits::{Limits, LimitsError};
+pub use os::{OsLauncher, OsLauncherBuilder};
 pub use rustix::process::Signal;
+pub use spawn::Technique;
 pub use stderr::{LineLog, drain};
 pub use tail::Tail;
+pub use usage::{Gauge, Usage};

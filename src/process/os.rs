@@ -1,11 +1,9 @@
 //! [`OsLauncher`]: processes of the operating system.
 
 use std::{
-    collections::BTreeMap,
-    ffi::{CString, OsStr, OsString},
     io,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
+    num::NonZeroU32,
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::Duration,
 };
@@ -15,13 +13,20 @@ use rustix::{
     io::Errno,
     process::{Pid, Signal},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Command, Control, Exited, Hold, Launcher, Process, Unkillable, group, guardian,
+    Command, Control, Exited, Hold, Launcher, Process, Unkillable,
+    cgroup::{CgroupMode, Group, Groups},
+    guardian,
     leader::{Leader, Owner},
-    lookup::{self, never_started},
-    reaper, spawn, stdio,
+    lookup::never_started,
+    pace::Pace,
+    plan::Plan,
+    reaper,
+    spawn::{self, Born, Failure, Technique, Workspace},
+    stdio, thread,
+    usage::Gauge,
     watch::Watch,
 };
 use crate::{
@@ -29,24 +34,39 @@ use crate::{
     exit::{Exit, LaunchStage},
 };
 
-/// Launches real processes, each the leader of its own process group.
+/// Launches that may be under way at once, in the whole program; the others wait in the order in which they came. It
+/// bounds the descriptors and the memory that wait in the launching threads' queue.
+static TURN: Semaphore = Semaphore::const_new(64);
+
+/// Launches real processes, each the leader of its own session, or at least of its own process group (P-4).
 ///
 /// The cost of a launch does not grow with the host's memory (P-13): it never forks. Only stdio reaches the process
-/// (P-5). A launch blocks a thread of tokio's blocking pool for the time of one spawn; at most twice as many as
-/// there are processors run at once, the others wait in the order in which they came.
+/// (P-5). On Linux the process is killed when the host is, even by `SIGKILL` (P-12), and is created with its limits
+/// (P-6); what holds in the end is in [`Control::containment`].
+///
+/// Launches happen on a few threads that are started when they are first needed, are shared by all launchers and
+/// never end (`procession-launch`): a program that is slow to load suspends one of those, never a worker of the
+/// runtime.
 ///
 /// Needs a tokio runtime with I/O and time enabled; the process's streams belong to the runtime it was launched on.
 #[derive(Clone, Debug)]
 pub struct OsLauncher {
-    turn: Arc<Semaphore>,
+    technique: Technique,
+    pace: Option<Arc<Pace>>,
+    groups: Arc<Groups>,
     pidfd: bool,
 }
 
 impl OsLauncher {
-    /// A launcher.
+    /// A launcher that uses the best technique there is, as fast as it goes.
     pub fn new() -> OsLauncher {
-        let width = std::thread::available_parallelism().map_or(2, |n| n.get() * 2);
-        OsLauncher { turn: Arc::new(Semaphore::new(width)), pidfd: true }
+        let groups = Arc::new(Groups::new(CgroupMode::default()));
+        OsLauncher { technique: Technique::Auto, pace: None, groups, pidfd: true }
+    }
+
+    /// A launcher with settings.
+    pub fn builder() -> OsLauncherBuilder {
+        OsLauncherBuilder { launcher: OsLauncher::new() }
     }
 }
 
@@ -56,117 +76,171 @@ impl Default for OsLauncher {
     }
 }
 
+/// The settings of an [`OsLauncher`].
+#[derive(Clone, Debug)]
+pub struct OsLauncherBuilder {
+    launcher: OsLauncher,
+}
+
+impl OsLauncherBuilder {
+    /// How processes are created; the best way there is by default.
+    #[must_use]
+    pub fn technique(mut self, technique: Technique) -> OsLauncherBuilder {
+        self.launcher.technique = technique;
+        self
+    }
+
+    /// Whether each process gets a control group of its own: where that is possible, by default. With one, a stop of
+    /// the process and every kill reach all of its descendants, also those in sessions of their own, which are out of
+    /// reach otherwise. Which it is says [`Control::containment`].
+    ///
+    /// The first launch kills and removes what hosts that have died without a guardian have left in the same place.
+    #[must_use]
+    pub fn cgroup(mut self, mode: CgroupMode) -> OsLauncherBuilder {
+        self.launcher.groups = Arc::new(Groups::new(mode));
+        self
+    }
+
+    /// At most so many launches per second, evenly spaced, by this launcher and its clones together. No bound by
+    /// default: restarts have back-offs of their own.
+    #[must_use]
+    pub fn max_per_second(mut self, launches: NonZeroU32) -> OsLauncherBuilder {
+        self.launcher.pace = Some(Arc::new(Pace::new(launches)));
+        self
+    }
+
+    /// The launcher.
+    pub fn build(self) -> OsLauncher {
+        self.launcher
+    }
+}
+
 #[async_trait]
 impl Launcher for OsLauncher {
     async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit> {
-        // The semaphore is never closed; without a turn the launch would merely not be bounded.
-        let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
-        let (command, pidfd) = (command.clone(), self.pidfd);
-        let birth = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            Newborn::new(&command, pidfd, hold)
-        });
-        // If this future is dropped here, the closure's result is dropped as soon as it is there: a process that is
-        // born later dies at once, because its owner does.
-        let newborn = match birth.await {
-            Ok(newborn) => newborn?,
-            Err(_) => return Err(never_started(LaunchStage::Spawn, None, "the runtime is shutting down")),
-        };
-        newborn.adopt()
-    }
-}
-
-/// What to execute, ready for the system call.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) path: CString,
-    pub(super) argv: Vec<CString>,
-    pub(super) envp: Vec<CString>,
-    pub(super) cwd: Option<CString>,
-}
-
-impl Plan {
-    fn new(command: &Command) -> Result<Plan, Exit> {
-        let environment = command.get_environment().resolve(std::env::vars_os());
-        let cwd = command.get_cwd().map(lookup::directory).transpose()?;
-        let here = cwd.as_deref().unwrap_or(Path::new("."));
-        let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let program = lookup::program(command.get_program(), path, here)?;
-        let argv =
-            std::iter::once(command.get_program()).chain(command.get_args().iter().map(OsString::as_os_str));
-        Ok(Plan {
-            path: text(program.into_os_string(), "program")?,
-            argv: argv.map(|arg| text(arg.to_owned(), "argument")).collect::<Result<_, _>>()?,
-            envp: envp(environment)?,
-            cwd: cwd.map(|cwd: PathBuf| text(cwd.into_os_string(), "working directory")).transpose()?,
-        })
-    }
-}
-
-fn envp(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, Exit> {
-    let entry = |(name, value): (OsString, OsString)| {
-        let bad = name.is_empty() || name.as_bytes().contains(&b'=') || name.as_bytes().contains(&0);
-        if bad || value.as_bytes().contains(&0) {
-            let what = format!("environment variable {name:?} cannot be passed");
-            return Err(never_started(LaunchStage::Command, Some(Errno::INVAL.raw_os_error()), what));
+        if let Some(pace) = &self.pace {
+            pace.turn().await;
         }
-        let mut entry = name;
-        entry.push("=");
-        entry.push(value);
-        text(entry, "environment variable")
-    };
-    environment.into_iter().map(entry).collect()
-}
-
-fn text(text: OsString, what: &str) -> Result<CString, Exit> {
-    let invalid = Some(Errno::INVAL.raw_os_error());
-    CString::new(text.into_vec()).map_err(|error| {
-        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
-        never_started(LaunchStage::Command, invalid, format_args!("{what} {text:?} contains a NUL byte"))
-    })
+        // The semaphore is never closed; without a turn the launch would merely not be bounded.
+        let turn = TURN.acquire().await.ok();
+        let (reply, birth) = oneshot::channel();
+        let (command, launcher) = (command.clone(), self.clone());
+        let job = move |workspace: &mut Workspace| {
+            let _turn = turn;
+            if reply.is_closed() {
+                return;
+            }
+            // If nobody waits any more the result is dropped, here or with the channel: a process that was born too
+            // late dies at once, because its owner does (P-10).
+            let _ = reply.send(Newborn::new(&command, &launcher, hold, workspace));
+        };
+        thread::run(Box::new(job)).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(Errno::AGAIN.raw_os_error());
+            never_started(LaunchStage::Spawn, Some(errno), "no thread can be started to launch from")
+        })?;
+        match birth.await {
+            Ok(newborn) => newborn?.adopt(),
+            Err(_) => Err(never_started(LaunchStage::Spawn, None, "the launch panicked")),
+        }
+    }
 }
 
 /// A process that was just launched and is not known to a runtime yet. Dropping it kills the process.
 struct Newborn {
     owner: Owner,
     outer: stdio::Outer,
+    containment: Containment,
 }
 
 impl Newborn {
-    /// Launches. Blocks for the time of one spawn.
-    fn new(command: &Command, pidfd: bool, hold: Hold) -> Result<Newborn, Exit> {
+    /// Launches. Blocks until the program has been executed or could not be.
+    fn new(
+        command: &Command,
+        launcher: &OsLauncher,
+        hold: Hold,
+        workspace: &mut Workspace,
+    ) -> Result<Newborn, Exit> {
         let plan = Plan::new(command)?;
-        let name = || plan.path.to_string_lossy().into_owned();
-        let failed = |stage, error: io::Error| {
-            never_started(stage, error.raw_os_error(), format_args!("program `{}`", name()))
+        let failed = |stage, errno: Option<i32>| {
+            never_started(stage, errno, format_args!("program `{}`", plan.path.to_string_lossy()))
         };
-        let (inner, outer) =
-            stdio::make(command.get_wiring()).map_err(|error| failed(LaunchStage::Stdio, error))?;
-        let pid = spawn::spawn(&plan, &inner.fds).map_err(|error| failed(stage_of(&error), error))?;
+        let (inner, outer) = stdio::make(command.get_wiring())
+            .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?;
+        let (born, group) = bear(launcher, &plan, &inner, workspace)
+            .map_err(|Failure { stage, errno, what }| never_started(stage, errno, what))?;
         drop(inner);
-        let (pidfd, lacking) = match open_pidfd(pid, pidfd) {
-            Ok(pidfd) => (pidfd, None),
-            Err(error) => (None, Some(error)),
+        let containment = Containment {
+            guardian: guardian::active(),
+            cgroup: group.as_ref().map(Group::path),
+            ..born.containment
         };
-        let owner = Owner::new(Leader::new(pid, pidfd, hold));
+        let (pidfd, lacking) = match (launcher.pidfd, born.pidfd) {
+            (false, _) => (None, None),
+            (true, Some(pidfd)) => (Some(pidfd), None),
+            (true, None) => match open_pidfd(born.pid) {
+                Ok(pidfd) => (pidfd, None),
+                Err(error) => (None, Some(error)),
+            },
+        };
+        let owner = Owner::new(Leader::new(born.pid, pidfd, plan.limits.cpu_time(), group, hold));
         match lacking {
-            None => Ok(Newborn { owner, outer }),
+            None => Ok(Newborn { owner, outer, containment }),
             // Dropping the owner ends the process.
-            Some(error) => Err(failed(LaunchStage::Spawn, error.into())),
+            Some(errno) => Err(failed(LaunchStage::Spawn, Some(errno.raw_os_error()))),
         }
     }
 
     /// Hands the process to the current runtime.
     fn adopt(self) -> Result<Process, Exit> {
-        let Newborn { owner, outer } = self;
+        let Newborn { owner, outer, containment } = self;
         let pid = owner.leader().pid();
         let (stdin, stdout, stderr) = outer.register().map_err(|error| {
             never_started(LaunchStage::Stdio, error.raw_os_error(), format_args!("channel of process {pid}"))
         })?;
         let watch = Watch::new(owner.leader());
-        let control = Box::new(OsControl { watch, owner });
+        let control = Box::new(OsControl { watch, owner, containment });
         Ok(Process { pid, stdin, stdout, stderr: Some(stderr), control })
     }
+}
+
+/// Creates the process, in a control group of its own where that is possible.
+fn bear(
+    launcher: &OsLauncher,
+    plan: &Plan,
+    inner: &stdio::Inner,
+    workspace: &mut Workspace,
+) -> Result<(Born, Option<Group>), Failure> {
+    let mut spawn = |cgroup: Option<BorrowedFd<'_>>| {
+        spawn::spawn(workspace, launcher.technique, plan, &inner.fds, cgroup)
+    };
+    if launcher.technique == Technique::Auto
+        && let Some(group) = launcher.groups.make()
+    {
+        let born = match group.open() {
+            Ok(directory) => spawn(Some(directory.as_fd())),
+            Err(_) => Err(Failure { stage: LaunchStage::Spawn, errno: None, what: String::new() }),
+        };
+        match born {
+            Ok(born) => return Ok((born, Some(group))),
+            // The program is at fault, or there is no room for any process.
+            Err(failure) if !may_be_the_group(&failure) => {
+                group.remove();
+                return Err(failure);
+            }
+            Err(_) => group.remove(),
+        }
+        let born = spawn(None)?;
+        launcher.groups.give_up();
+        return Ok((born, None));
+    }
+    Ok((spawn(None)?, None))
+}
+
+/// Whether a process may come into being without a control group that did not with one.
+fn may_be_the_group(failure: &Failure) -> bool {
+    let want = failure.errno.map(Errno::from_raw_os_error);
+    !matches!(want, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
+        && matches!(failure.stage, LaunchStage::Spawn | LaunchStage::Command)
 }
 
 /// A pidfd, if the system has such a thing.
@@ -174,10 +248,7 @@ impl Newborn {
 /// # Errors
 /// When there are no descriptors or no memory left: the launch has to fail, for the next step would.
 #[cfg(target_os = "linux")]
-fn open_pidfd(pid: Pid, wanted: bool) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
-    if !wanted {
-        return Ok(None);
-    }
+fn open_pidfd(pid: Pid) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
     // The process is our child and is reaped nowhere else, so the number cannot have a new owner yet.
     match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         Ok(pidfd) => Ok(Some(pidfd)),
@@ -187,16 +258,8 @@ fn open_pidfd(pid: Pid, wanted: bool) -> Result<Option<std::os::fd::OwnedFd>, Er
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_pidfd(_: Pid, _: bool) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+fn open_pidfd(_: Pid) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
     Ok(None)
-}
-
-/// Directory and program have been looked at before, so what is left is the image or the system.
-fn stage_of(error: &io::Error) -> LaunchStage {
-    match Errno::from_io_error(error) {
-        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => LaunchStage::Spawn,
-        _ => LaunchStage::Exec,
-    }
 }
 
 /// Control over a process of the operating system.
@@ -204,6 +267,7 @@ fn stage_of(error: &io::Error) -> LaunchStage {
 struct OsControl {
     watch: Watch,
     owner: Owner,
+    containment: Containment,
 }
 
 #[async_trait]
@@ -213,7 +277,11 @@ impl Control for OsControl {
     }
 
     fn containment(&self) -> Containment {
-        Containment { guardian: guardian::active(), ..Containment::default() }
+        self.containment.clone()
+    }
+
+    fn gauge(&self) -> Option<Gauge> {
+        Some(Gauge::new(Arc::downgrade(self.owner.leader())))
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -225,7 +293,7 @@ impl Control for OsControl {
     }
 
     async fn emptied(&self) {
-        group::emptied(self.owner.leader().raw_pid()).await;
+        self.owner.leader().emptied().await;
     }
 
     async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {

@@ -75,7 +75,7 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
 
 /// What a worker tells a snapshot about itself.
 pub trait Details: Send + Sync + fmt::Debug {
-    /// The present figures. Must not block.
+    /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
     fn worker(&self, now: At) -> WorkerNode;
 }
 

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     containment::Containment,
     exit::Exit,
-    process::{Control, Tail},
+    process::{Control, Gauge, Tail, Usage},
     rpc::{Lost, Peer},
     snapshot::WorkerNode,
     supervision::{Attachment, Details},
@@ -41,6 +41,7 @@ pub(crate) struct History {
 struct Figures {
     pid: Option<u32>,
     containment: Option<Containment>,
+    gauge: Option<Gauge>,
     launched: Option<At>,
     ready: Option<At>,
 }
@@ -60,9 +61,8 @@ impl Shared {
 
     pub(crate) fn launched(&self, control: &dyn Control, at: At) {
         let containment = Some(control.containment());
-        self.with(|s| {
-            *s = Figures { pid: Some(control.pid()), containment, launched: Some(at), ready: None }
-        });
+        let (pid, gauge) = (Some(control.pid()), control.gauge());
+        self.with(|s| *s = Figures { pid, containment, gauge, launched: Some(at), ready: None });
     }
 
     pub(crate) fn connected(&self, peer: Peer) {
@@ -103,6 +103,7 @@ impl Details for Shared {
     fn worker(&self, now: At) -> WorkerNode {
         let figures = self.with(|s| s.clone());
         let stats = self.peer.get().map(Peer::stats).unwrap_or_default();
+        let usage: Option<Usage> = figures.gauge.and_then(|gauge| gauge.read());
         WorkerNode {
             program: self.program.clone(),
             protocol: self.protocol.clone(),
@@ -114,8 +115,8 @@ impl Details for Shared {
             bytes_queued: stats.bytes_queued,
             stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },
             last_start_error: self.history().start_error.clone(),
-            rss_bytes: None,
-            cpu_time: None,
+            rss_bytes: usage.map(|usage| usage.rss_bytes),
+            cpu_time: usage.map(|usage| usage.cpu_time),
         }
     }
 }

@@ -86,6 +86,12 @@ fn and_takes_the_host_with_it_when_it_is_killed() {
     program.signal(Signal::KILL);
     program.end();
     until("the host is gone", || matches!(state(host), None | Some('Z')).then_some(()));
+    // And so are its children, which have a death signal. The next generation is out of reach now.
+    let is_child = |pid: &i32| {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.contains("role:parent")
+    };
+    until("its children are gone", || (!family.members().iter().any(is_child)).then_some(()));
 }
 
 fn and_holds_no_pipe_open() {

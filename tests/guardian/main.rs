@@ -16,6 +16,7 @@ mod a_guardian_needs_a_program_without_threads;
 mod a_terminal_reaches_the_host_once;
 mod nothing_survives_the_host;
 mod signals_reach_the_host_once;
+mod what_a_dead_host_leaves_is_found;
 
 fn main() -> std::process::ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -29,6 +30,7 @@ fn main() -> std::process::ExitCode {
             a_terminal_reaches_the_host_once::TESTS,
             nothing_survives_the_host::TESTS,
             signals_reach_the_host_once::TESTS,
+            what_a_dead_host_leaves_is_found::TESTS,
         ],
         &args[1..],
     )

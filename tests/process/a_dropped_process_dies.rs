@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use procession::process::{Launcher, OsLauncher};
+use procession::process::Launcher;
 
 use crate::common::*;
 
@@ -10,7 +10,7 @@ const FAMILY: &str = "trap '' TERM HUP; sleep 1000 & echo $!; wait";
 async fn with_its_whole_group_and_the_hold_lasts_until_it_is_reaped() {
     // P-10
     let (hold, held) = token();
-    let mut process = OsLauncher::new().launch(&sh(FAMILY), hold).await.unwrap();
+    let mut process = launcher().launch(&sh(FAMILY), hold).await.unwrap();
     let (pid, grandchild) = (process.pid, number(&mut process).await);
     assert!(runs(grandchild));
     drop(process);
@@ -24,7 +24,7 @@ fn outside_of_a_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (hold, held) = token();
     let (process, grandchild) = runtime.block_on(async {
-        let mut process = OsLauncher::new().launch(&sh(FAMILY), hold).await.unwrap();
+        let mut process = launcher().launch(&sh(FAMILY), hold).await.unwrap();
         let grandchild = number(&mut process).await;
         (process, grandchild)
     });
@@ -42,7 +42,7 @@ fn with_the_runtime_that_owns_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (hold, held) = token();
     let pid = runtime.block_on(async {
-        let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
+        let process = launcher().launch(&sh("sleep 1000"), hold).await.unwrap();
         let pid = process.pid;
         tokio::spawn(async move { process.control.exited().await });
         pid
@@ -55,7 +55,7 @@ fn with_the_runtime_that_owns_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_its_launch_is_cancelled_at_any_moment() {
     // P-10
-    let launcher = OsLauncher::new();
+    let launcher = launcher();
     let mut holds = Vec::new();
     for round in 0..60u64 {
         let (hold, held) = token();

@@ -9,7 +9,7 @@ use std::{
 
 use procession::{
     exit::Exit,
-    process::{Command, Hold, KILL_WAIT, Launcher, OsLauncher, Process},
+    process::{Command, Hold, KILL_WAIT, Launcher, OsLauncher, Process, Technique},
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
@@ -33,16 +33,27 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     soon(what, wait).await;
 }
 
+/// Says by which technique the tests launch: everything is tested with the best one, and once more with the other.
+pub(crate) const POSIX_SPAWN: &str = "PROCESSION_TEST_POSIX_SPAWN";
+
+pub(crate) fn technique() -> Technique {
+    if std::env::var_os(POSIX_SPAWN).is_some() { Technique::PosixSpawn } else { Technique::Auto }
+}
+
+pub(crate) fn launcher() -> OsLauncher {
+    OsLauncher::builder().technique(technique()).build()
+}
+
 pub(crate) fn sh(script: &str) -> Command {
     Command::new("/bin/sh").args(["-c", script])
 }
 
 pub(crate) async fn launch(command: Command) -> Process {
-    soon("launch", OsLauncher::new().launch(&command, Hold::none())).await.expect("launches")
+    soon("launch", launcher().launch(&command, Hold::none())).await.expect("launches")
 }
 
 pub(crate) async fn refusal(command: Command) -> Exit {
-    soon("launch", OsLauncher::new().launch(&command, Hold::none())).await.expect_err("must not launch")
+    soon("launch", launcher().launch(&command, Hold::none())).await.expect_err("must not launch")
 }
 
 /// Runs to the end, without input, and returns what it wrote to stdout.

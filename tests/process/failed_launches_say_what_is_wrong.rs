@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use procession::{
     exit::{Exit, LaunchStage},
-    process::{Command, Launcher, OsLauncher},
+    process::{Command, Launcher},
 };
 use rustix::io::Errno;
 
@@ -56,7 +56,7 @@ async fn each_failure_has_its_number_and_its_stage() {
     check(Command::new("locked").env("PATH", &dir.0), (Program, Errno::ACCESS), "locked").await;
     check(Command::new(&dir.0), (Program, Errno::ACCESS), "refused").await;
     check(Command::new(&script), (Exec, Errno::NOEXEC), "no-shebang").await;
-    check(Command::new(&lost), (Exec, Errno::NOENT), "lost-interpreter").await;
+    check(Command::new(&lost), (Exec, Errno::NOENT), "/nonexistent/interpreter").await;
     check(Command::new("true").cwd("/no/such/dir"), (Directory, Errno::NOENT), "/no/such/dir").await;
     check(Command::new("true").cwd(&locked), (Directory, Errno::NOTDIR), "locked").await;
     check(Command::new(""), (Bad, Errno::NOENT), "empty").await;
@@ -84,6 +84,6 @@ async fn a_program_that_is_being_written_is_busy() {
 async fn a_failed_launch_releases_the_hold() {
     // S-21
     let (hold, held) = token();
-    let launched = OsLauncher::new().launch(&Command::new("no-such-program"), hold).await;
+    let launched = launcher().launch(&Command::new("no-such-program"), hold).await;
     assert!(launched.is_err() && !held());
 }

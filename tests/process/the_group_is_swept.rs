@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use procession::process::{Control, Exited, Hold, KILL_WAIT, Launcher, OsLauncher};
+use procession::process::{Control, Exited, Hold, KILL_WAIT, Launcher};
 use tokio::io::AsyncReadExt;
 
 use crate::common::*;
@@ -9,7 +9,7 @@ use crate::common::*;
 async fn a_grandchild_does_not_survive_a_clean_exit() {
     // P-4
     let (hold, held) = token();
-    let mut process = OsLauncher::new().launch(&sh("sleep 1000 & echo $!; exit 0"), hold).await.unwrap();
+    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), hold).await.unwrap();
     let grandchild = number(&mut process).await;
     assert_eq!(soon("exit", process.control.exited()).await, Exited::code(0));
     assert!(runs(grandchild) && held());
@@ -70,7 +70,7 @@ async fn a_cancelled_reap_may_be_repeated() {
     // P-9
     for micros in (0..3000).step_by(100) {
         let (hold, held) = token();
-        let process = OsLauncher::new().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
+        let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
         let first = process.control.reap(KILL_WAIT);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
         assert_eq!(reaped(&process).await, Exited::signal(9, false));
@@ -82,7 +82,7 @@ async fn a_cancelled_reap_may_be_repeated() {
 async fn the_hold_is_released_by_the_reap_and_not_before() {
     // S-21
     let (hold, held) = token();
-    let process = OsLauncher::new().launch(&sh("exit 0"), hold.clone()).await.unwrap();
+    let process = launcher().launch(&sh("exit 0"), hold.clone()).await.unwrap();
     drop(hold);
     soon("exit", process.control.exited()).await;
     soon("empty", process.control.emptied()).await;
@@ -96,7 +96,7 @@ async fn the_hold_is_released_by_the_reap_and_not_before() {
 async fn a_reap_that_gives_up_is_finished_in_the_background() {
     // P-9, S-19
     let (hold, held) = token();
-    let process = OsLauncher::new().launch(&sh("sleep 1000"), hold).await.unwrap();
+    let process = launcher().launch(&sh("sleep 1000"), hold).await.unwrap();
     // Under paused time the bound is reached as soon as there is nothing else to do.
     tokio::time::pause();
     let reap = process.control.reap(KILL_WAIT).await;
@@ -108,4 +108,70 @@ async fn a_reap_that_gives_up_is_finished_in_the_background() {
     assert!(!held(), "the tree goes on at once");
     until("it is reaped", || !exists(process.pid)).await;
     assert_eq!(reaped(&process).await, Exited::signal(9, false));
+}
+
+/// A member of the leader's group whose parent is not in it and does not reap it, so that it stays a zombie.
+const NEGLECTED: &str = "the_group_is_swept::inner_neglected_";
+
+fn inner(name: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("{NEGLECTED}{name}"), "--ignored", "--nocapture"]);
+    command
+}
+
+#[test]
+#[ignore = "run by another test: the leader"]
+fn inner_neglected_leader() {
+    use std::os::unix::process::CommandExt;
+    let me = std::process::id().to_string();
+    let parent = inner("parent").process_group(0).env("LEADER", me).spawn().unwrap();
+    println!("parent: {}", parent.id());
+    std::thread::park();
+}
+
+#[test]
+#[ignore = "run by another test: the leader's child in a group of its own"]
+fn inner_neglected_parent() {
+    use std::os::unix::process::CommandExt;
+    let leader = std::env::var("LEADER").unwrap().parse().unwrap();
+    let member = std::process::Command::new("sleep").arg("1000").process_group(leader).spawn().unwrap();
+    println!("member: {}", member.id());
+    std::thread::park();
+}
+
+#[test]
+fn a_host_that_cannot_look_does_not_take_a_group_for_empty_at_once_nor_for_alive_for_ever() {
+    // P-9
+    host_of_its_own("", "the_group_is_swept::inner_that_cannot_look");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_cannot_look() {
+    use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+    let leader = procession::process::Command::new(std::env::current_exe().unwrap()).args([
+        "--exact",
+        &format!("{NEGLECTED}leader"),
+        "--ignored",
+        "--nocapture",
+    ]);
+    let mut process = launch(leader).await;
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(&mut process.stdout));
+    let (mut parent, mut member) = (None, None);
+    while parent.is_none() || member.is_none() {
+        let line = soon("a line", lines.next_line()).await.unwrap().unwrap();
+        let pid = |name| Some(line.split_once(name)?.1.trim().parse::<i32>().unwrap());
+        parent = parent.or(pid("parent: "));
+        member = member.or(pid("member: "));
+    }
+    let full = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
+    // The killed member is a zombie as long as its parent lives, and nobody can see that it is one.
+    let at_once = process.control.reap(std::time::Duration::from_millis(50)).await;
+    let in_the_end = soon("reap", process.control.reap(LONG)).await;
+    setrlimit(Resource::Nofile, full).unwrap();
+    assert_eq!(state(member.unwrap()), Some('Z'));
+    kill_process(Pid::from_raw(parent.unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert!(at_once.is_err(), "{at_once:?}");
+    assert_eq!(in_the_end, Ok(Exited::signal(9, false)));
 }

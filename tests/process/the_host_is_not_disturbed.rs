@@ -1,4 +1,4 @@
-use procession::process::{Exited, Launcher, OsLauncher, Signal, Status};
+use procession::process::{Exited, Launcher, Signal, Status};
 
 use crate::common::*;
 
@@ -30,7 +30,7 @@ fn a_host_that_reaps_strangers_loses_the_status_and_nothing_else() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_reaps() {
     let (hold, held) = token();
-    let mut process = OsLauncher::new().launch(&sh("sleep 1000 & echo $!; exit 3"), hold).await.unwrap();
+    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 3"), hold).await.unwrap();
     let grandchild = number(&mut process).await;
     let pid = rustix::process::Pid::from_raw(process.pid as i32);
     let stolen = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();

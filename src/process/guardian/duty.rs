@@ -19,6 +19,7 @@ pub(super) fn guard(host: libc::pid_t) -> ! {
     let mut host = Host { pid: host, stopped: None, news: false };
     let ending = host.accompany();
     sweep::sweep();
+    crate::process::cgroup::clear_leftovers();
     match ending {
         Ending::Code(code) => signals::exit(code),
         Ending::Signal(signal) => signals::die(signal),

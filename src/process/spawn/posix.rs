@@ -1,7 +1,6 @@
-//! The system call that creates a process: the seam at which another technique takes its place. Knows nothing of how
-//! the process is watched or ended.
+//! Creating a process by `posix_spawn`, where nothing better is to be had.
 //!
-//! `posix_spawn` is called directly rather than through [`std::process::Command`], which hands the caller's signal
+//! It is called directly rather than through [`std::process::Command`], which hands the caller's signal
 //! mask and ignored signals on to the program: a host that blocks `SIGTERM` for a signalfd, or was started by
 //! `nohup`, would have children that cannot be stopped (P-5). Resetting them in the calling thread instead would
 //! expose the host to the very signals it blocks.
@@ -16,9 +15,10 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::os::Plan;
+use super::Born;
+use crate::{containment::Containment, process::plan::Plan};
 
-/// Creates a process that leads its own group, with `stdio` as its only descriptors, an empty signal mask and every
+/// Creates a process that leads its own session (its own group where the C library has nothing better), with `stdio` as its only descriptors, an empty signal mask and every
 /// signal's default action. Blocks until the program has been executed or could not be.
 ///
 /// Never forks: the system's implementation borrows the address space, so the cost does not depend on its size.
@@ -26,14 +26,14 @@ use super::os::Plan;
 /// # Errors
 /// The system's error for changing the directory, executing the program or creating the process. In each case no
 /// process is left.
-pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Pid> {
+pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Born> {
     let argv = pointers(&plan.argv);
     let envp = pointers(&plan.envp);
     let mut actions = Actions::new()?;
     for (fd, target) in stdio.iter().zip(0..) {
         actions.dup2(fd, target)?;
     }
-    actions.close_others();
+    actions.close_others()?;
     if let Some(cwd) = &plan.cwd {
         actions.chdir(cwd)?;
     }
@@ -48,13 +48,16 @@ pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Pid> {
             &mut pid,
             plan.path.as_ptr(),
             &actions.0,
-            &attributes.0,
+            &attributes.inner,
             argv.as_ptr().cast::<*mut c_char>(),
             envp.as_ptr().cast::<*mut c_char>(),
         )
     };
     check(error)?;
-    Pid::from_raw(pid).ok_or_else(|| io::Error::other("the system created a process without an id"))
+    let pid = Pid::from_raw(pid);
+    let pid = pid.ok_or_else(|| io::Error::other("the system created a process without an id"))?;
+    let containment = Containment { session: attributes.session, ..Containment::default() };
+    Ok(Born { pid, pidfd: None, containment })
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -88,9 +91,19 @@ impl Actions {
 
     /// Closes what the host has open, as far as it is known now: a host may have inherited descriptors that are not
     /// close-on-exec. What another thread opens from here on must be, as everything in Rust is.
+    ///
+    /// # Errors
+    /// There is no descriptor left to look with: then there is none to launch with either.
     #[cfg(target_os = "linux")]
-    fn close_others(&mut self) {
-        let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    fn close_others(&mut self) -> io::Result<()> {
+        use rustix::io::Errno;
+        let open = match std::fs::read_dir("/proc/self/fd") {
+            Ok(open) => open,
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => return Err(error),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NFILE) => return Err(error),
+            // No process table here.
+            Err(_) => return Ok(()),
+        };
         let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
         for fd in numbers.filter(|fd| *fd > 2) {
             // Refused only for numbers above the limit on open files. In the process, closing a number that is no
@@ -99,11 +112,14 @@ impl Actions {
             #[allow(unsafe_code)]
             let _ = unsafe { libc::posix_spawn_file_actions_addclose(&mut self.0, fd) };
         }
+        Ok(())
     }
 
     /// There, an attribute does it.
     #[cfg(target_vendor = "apple")]
-    fn close_others(&mut self) {}
+    fn close_others(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     fn chdir(&mut self, directory: &CString) -> io::Result<()> {
         // SAFETY: the actions are initialised, the string is NUL-terminated, and the function copies it.
@@ -123,11 +139,20 @@ impl Drop for Actions {
 }
 
 /// What the new process is like.
-struct Attributes(libc::posix_spawnattr_t);
+struct Attributes {
+    inner: libc::posix_spawnattr_t,
+    session: bool,
+}
+
+/// C libraries older than this flag refuse it.
+#[cfg(target_os = "linux")]
+const SESSION: Option<libc::c_short> = Some(libc::POSIX_SPAWN_SETSID);
+#[cfg(not(target_os = "linux"))]
+const SESSION: Option<libc::c_short> = None;
 
 impl Attributes {
     fn new() -> io::Result<Attributes> {
-        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         #[cfg(target_vendor = "apple")]
         let flags = flags | libc::POSIX_SPAWN_CLOEXEC_DEFAULT;
         let mut attributes = MaybeUninit::uninit();
@@ -138,17 +163,22 @@ impl Attributes {
         #[allow(unsafe_code)]
         unsafe {
             check(libc::posix_spawnattr_init(attributes.as_mut_ptr()))?;
-            let mut attributes = Attributes(attributes.assume_init());
+            let mut attributes = Attributes { inner: attributes.assume_init(), session: false };
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigfillset(all.as_mut_ptr());
             // The action of these two cannot be set, and some systems refuse to try.
             libc::sigdelset(all.as_mut_ptr(), libc::SIGKILL);
             libc::sigdelset(all.as_mut_ptr(), libc::SIGSTOP);
-            check(libc::posix_spawnattr_setpgroup(&mut attributes.0, 0))?;
-            check(libc::posix_spawnattr_setsigmask(&mut attributes.0, none.as_ptr()))?;
-            check(libc::posix_spawnattr_setsigdefault(&mut attributes.0, all.as_ptr()))?;
+            check(libc::posix_spawnattr_setpgroup(&mut attributes.inner, 0))?;
+            check(libc::posix_spawnattr_setsigmask(&mut attributes.inner, none.as_ptr()))?;
+            check(libc::posix_spawnattr_setsigdefault(&mut attributes.inner, all.as_ptr()))?;
             // The constants are small; their type differs between systems.
-            check(libc::posix_spawnattr_setflags(&mut attributes.0, flags as _))?;
+            let mut set = |more| libc::posix_spawnattr_setflags(&mut attributes.inner, (flags | more) as _);
+            let session = SESSION.is_some_and(|session| set(session.into()) == 0);
+            if !session {
+                check(set(libc::POSIX_SPAWN_SETPGROUP))?;
+            }
+            attributes.session = session;
             Ok(attributes)
         }
     }
@@ -159,7 +189,7 @@ impl Drop for Attributes {
         // SAFETY: initialised by `new`, and destroyed nowhere else.
         #[allow(unsafe_code)]
         unsafe {
-            libc::posix_spawnattr_destroy(&mut self.0);
+            libc::posix_spawnattr_destroy(&mut self.inner);
         }
     }
 }

@@ -1,0 +1,54 @@
+//! [`Pace`]: so many launches in a second, and no more.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use tokio::{sync::Mutex, time::Instant};
+
+/// Spaces out those who ask for a turn, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    /// When the next turn begins.
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: NonZeroU32) -> Pace {
+        Pace { interval: Duration::from_secs(1) / per_second.get(), next: Mutex::new(None) }
+    }
+
+    /// Waits for a turn. Who gives up while waiting takes nobody's.
+    pub(super) async fn turn(&self) {
+        let mut next = self.next.lock().await;
+        if let Some(at) = *next {
+            tokio::time::sleep_until(at).await;
+        }
+        *next = Some(Instant::now() + self.interval);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_spaced_out_and_none_is_lost_with_who_gives_up() {
+        // P-13: the bound on the rate of launches.
+        let pace = Pace::new(NonZeroU32::new(4).unwrap());
+        let began = Instant::now();
+        for turn in 0..3 {
+            pace.turn().await;
+            assert_eq!(began.elapsed(), Duration::from_millis(250) * turn);
+        }
+        let given_up = tokio::time::timeout(Duration::from_millis(100), pace.turn());
+        assert!(given_up.await.is_err());
+        pace.turn().await;
+        assert_eq!(began.elapsed(), Duration::from_millis(750));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let later = Instant::now();
+        pace.turn().await;
+        assert_eq!(later.elapsed(), Duration::ZERO, "a free turn is taken at once");
+        pace.turn().await;
+        assert_eq!(later.elapsed(), Duration::from_millis(250), "and idle time is not saved up");
+    }
+}

@@ -1,0 +1,75 @@
+//! [`Plan`]: a command, looked up and laid out as the system wants it.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
+
+use super::{
+    Command,
+    limits::Limits,
+    lookup::{self, never_started},
+};
+use crate::exit::{Exit, LaunchStage};
+
+/// What to execute, ready for the system call.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) path: CString,
+    pub(super) argv: Vec<CString>,
+    pub(super) envp: Vec<CString>,
+    pub(super) cwd: Option<CString>,
+    pub(super) limits: Limits,
+}
+
+impl Plan {
+    /// # Errors
+    /// What is wrong with the command, as far as that shows without a process.
+    pub(super) fn new(command: &Command) -> Result<Plan, Exit> {
+        let limits = command.get_limits().clone();
+        limits.check().map_err(|error| invalid(error.to_string()))?;
+        let environment = command.get_environment().resolve(std::env::vars_os());
+        let cwd = command.get_cwd().map(lookup::directory).transpose()?;
+        let here = cwd.as_deref().unwrap_or(Path::new("."));
+        let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        let program = lookup::program(command.get_program(), path, here)?;
+        let argv =
+            std::iter::once(command.get_program()).chain(command.get_args().iter().map(OsString::as_os_str));
+        Ok(Plan {
+            path: text(program.into_os_string(), "program")?,
+            argv: argv.map(|arg| text(arg.to_owned(), "argument")).collect::<Result<_, _>>()?,
+            envp: envp(environment)?,
+            cwd: cwd.map(|cwd: PathBuf| text(cwd.into_os_string(), "working directory")).transpose()?,
+            limits,
+        })
+    }
+}
+
+fn envp(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, Exit> {
+    let entry = |(name, value): (OsString, OsString)| {
+        let bad = name.is_empty() || name.as_bytes().contains(&b'=') || name.as_bytes().contains(&0);
+        if bad || value.as_bytes().contains(&0) {
+            return Err(invalid(format!("environment variable {name:?} cannot be passed")));
+        }
+        let mut entry = name;
+        entry.push("=");
+        entry.push(value);
+        text(entry, "environment variable")
+    };
+    environment.into_iter().map(entry).collect()
+}
+
+fn text(text: OsString, what: &str) -> Result<CString, Exit> {
+    CString::new(text.into_vec()).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
+        invalid(format!("{what} {text:?} contains a NUL byte"))
+    })
+}
+
+fn invalid(what: String) -> Exit {
+    never_started(LaunchStage::Command, Some(Errno::INVAL.raw_os_error()), what)
+}

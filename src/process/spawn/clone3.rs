@@ -1,0 +1,308 @@
+//! Creating a process on Linux without copying anything but its descriptors (P-13), with everything set that only the
+//! process itself can set: its session, its death signal, its limits (P-4, P-6, P-12).
+//!
+//! `clone3` with the parent's memory shared and the parent's thread suspended until the program is executed. Suspended
+//! is the *thread*, and the death signal is sent when the *thread* ends: launch only from threads that have nothing else
+//! to do and never end.
+
+use std::{
+    ffi::{CString, c_char, c_int},
+    io::{self, Write},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, WaitId, WaitIdOptions},
+};
+
+use super::{
+    Born, Failure, arch,
+    child::{self, Outcome, Rlimit, Shared, Step},
+};
+use crate::{
+    containment::Containment,
+    exit::LaunchStage,
+    process::{limits::Limits, plan::Plan},
+};
+
+/// The system has refused once: an old kernel, or a filter on system calls. It will do so again.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// The kernel's `struct clone_args`.
+#[repr(C, align(8))]
+#[derive(Debug, Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+// These two do not fit the type that the C library has for flags.
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Where a new process stands until it is a program: one for each thread that launches, used again and again.
+#[derive(Debug)]
+pub(super) struct Stack {
+    /// Just above the guard.
+    bottom: *mut u8,
+}
+
+// SAFETY: it is the only owner of the memory behind its pointer, which belongs to no thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Stack {}
+
+impl Stack {
+    /// Far more than the few frames that are on it, also in a build without optimisation.
+    const BYTES: usize = 64 * 1024;
+    /// Not accessible; a multiple of every page size there is.
+    const GUARD: usize = 64 * 1024;
+
+    fn new() -> io::Result<Stack> {
+        let (none, all) = (libc::PROT_NONE, libc::PROT_READ | libc::PROT_WRITE);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: a new mapping at an address of the system's choice, whose upper part is then made usable.
+        #[allow(unsafe_code)]
+        unsafe {
+            let start = libc::mmap(ptr::null_mut(), Stack::GUARD + Stack::BYTES, none, flags, -1, 0);
+            if start == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let bottom = start.cast::<u8>().add(Stack::GUARD);
+            let stack = Stack { bottom };
+            if libc::mprotect(bottom.cast(), Stack::BYTES, all) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(stack)
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size. Whoever launches stands still as long as a process is on it.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::munmap(self.bottom.sub(Stack::GUARD).cast(), Stack::GUARD + Stack::BYTES);
+        }
+    }
+}
+
+/// Creates a process that leads its own session, is killed when the calling thread ends, and has `stdio` as its only
+/// descriptors, an empty signal mask and every signal's default action. `None` where the system refuses this technique.
+///
+/// Blocks until the program has been executed or could not be. `cgroup` is the directory of the control group that the
+/// process is born into.
+///
+/// # Errors
+/// The step that failed and the system's error. No process is left, nor a zombie.
+pub(super) fn spawn(
+    stack: &mut Option<Stack>,
+    plan: &Plan,
+    stdio: &[OwnedFd; 3],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Option<Result<Born, Failure>> {
+    if REFUSED.load(Ordering::Relaxed) {
+        return None;
+    }
+    let created = create(stack, plan, stdio, cgroup);
+    let refused = match &created {
+        // What a process in a control group is refused for says nothing about the others.
+        Err(Error::Clone(Errno::NOSYS)) => true,
+        Err(Error::Clone(Errno::PERM | Errno::INVAL)) => cgroup.is_none(),
+        // As old as that: no `close_range`.
+        Err(Error::Step(outcome)) => {
+            outcome.failed == Some(Step::CloseRange) && outcome.errno == libc::ENOSYS
+        }
+        _ => false,
+    };
+    if refused {
+        REFUSED.store(true, Ordering::Relaxed);
+        return None;
+    }
+    Some(created.map_err(|error| error.failure(plan)))
+}
+
+enum Error {
+    /// Not even that.
+    Memory(io::Error),
+    /// No process came into being.
+    Clone(Errno),
+    /// A process was there, and has ended.
+    Step(Outcome),
+}
+
+fn create(
+    stack: &mut Option<Stack>,
+    plan: &Plan,
+    stdio: &[OwnedFd; 3],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Born, Error> {
+    let stack = match stack {
+        Some(stack) => stack,
+        None => stack.insert(Stack::new().map_err(Error::Memory)?),
+    };
+    let (argv, envp) = (pointers(&plan.argv), pointers(&plan.envp));
+    let (rlimits, rlimit_count) = rows(&plan.limits);
+    let mut oom_score_adj = Vec::new();
+    if let Some(adjustment) = plan.limits.oom_score_adj {
+        // Writing to a vector does not fail.
+        let _ = write!(oom_score_adj, "{adjustment}");
+    }
+    let mut shared = Shared {
+        path: plan.path.as_ptr(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        cwd: plan.cwd.as_ref().map_or(ptr::null(), |cwd| cwd.as_ptr()),
+        stdio: [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd()],
+        host: rustix::process::getpid().as_raw_nonzero().get(),
+        rlimits,
+        rlimit_count,
+        nice: plan.limits.nice,
+        oom_score_adj: oom_score_adj.as_ptr(),
+        oom_score_adj_len: oom_score_adj.len(),
+        no_new_privileges: plan.limits.no_new_privileges,
+        outcome: Outcome { failed: None, errno: 0, resource: 0 },
+    };
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let args = CloneArgs {
+        flags: flags as u64 | CLONE_CLEAR_SIGHAND | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack.bottom as u64,
+        stack_size: Stack::BYTES as u64,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+        ..CloneArgs::default()
+    };
+    let shared = &raw mut shared;
+    let blocked = Blocked::new();
+    // SAFETY: the arguments are valid, sit in memory that outlives the call, and name a stack that this thread has for
+    // itself. The thread stands still until the process has ended or executed its program, whose strings and arrays
+    // are terminated and outlive that too. The process has copies of the descriptors and of the signal actions
+    // (neither is shared), and starts with all signals blocked, because this thread has. Until it is gone only the
+    // process uses what `shared` points to.
+    #[allow(unsafe_code)]
+    let (result, outcome) = unsafe {
+        let args = (&raw const args).cast();
+        let result = arch::clone3(args, size_of::<CloneArgs>(), child::run, shared);
+        (result, (*shared).outcome)
+    };
+    drop(blocked);
+    if result < 0 {
+        return Err(Error::Clone(Errno::from_raw_os_error(-result as i32)));
+    }
+    // SAFETY: a process was created, so the kernel has stored a new descriptor here, which is nobody else's.
+    #[allow(unsafe_code)]
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    match Pid::from_raw(result as i32) {
+        Some(pid) if outcome.failed.is_none() => {
+            let containment = Containment { session: true, death_signal: true, ..Containment::default() };
+            Ok(Born { pid, pidfd: Some(pidfd), containment })
+        }
+        _ => {
+            bury(&pidfd);
+            Err(Error::Step(outcome))
+        }
+    }
+}
+
+/// The process has given up; it ends within microseconds.
+fn bury(pidfd: &OwnedFd) {
+    use std::os::fd::AsFd;
+    while let Err(Errno::INTR) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+    {
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// The limits as rows of a table, and how many there are.
+fn rows(limits: &Limits) -> ([Rlimit; 5], usize) {
+    let mut rows = [Rlimit::default(); 5];
+    let mut count = 0;
+    for (row, (resource, [soft, hard])) in rows.iter_mut().zip(limits.rlimits()) {
+        *row = Rlimit { bounds: [soft, hard], resource: resource as usize };
+        count += 1;
+    }
+    (rows, count)
+}
+
+impl Error {
+    fn failure(self, plan: &Plan) -> Failure {
+        let program = || format!("program `{}`", plan.path.to_string_lossy());
+        let outcome = match self {
+            Error::Memory(error) => return Failure::new(LaunchStage::Spawn, error.raw_os_error(), program()),
+            Error::Clone(errno) => {
+                return Failure::new(LaunchStage::Spawn, Some(errno.raw_os_error()), program());
+            }
+            Error::Step(outcome) => outcome,
+        };
+        let (stage, what) = match outcome.failed {
+            Some(Step::Exec) => (LaunchStage::Exec, super::executed(plan, outcome.errno)),
+            Some(Step::Directory) => {
+                let cwd = plan.cwd.as_deref().unwrap_or_default().to_string_lossy();
+                (LaunchStage::Directory, format!("working directory `{cwd}`"))
+            }
+            Some(Step::Stdio) => (LaunchStage::Stdio, format!("stdio of {}", program())),
+            Some(Step::Limit) => {
+                let name = Limits::name(outcome.resource);
+                (LaunchStage::Command, format!("limit `{name}` of {}", program()))
+            }
+            Some(Step::Nice) => (LaunchStage::Command, format!("limit `nice` of {}", program())),
+            Some(Step::NoNewPrivileges) => {
+                (LaunchStage::Command, format!("limit `no_new_privileges` of {}", program()))
+            }
+            // Opening the file takes a descriptor: then it is not the value that is wrong.
+            Some(Step::OomScore) if matches!(outcome.errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+                (LaunchStage::Spawn, program())
+            }
+            Some(Step::OomScore) => (LaunchStage::Command, format!("limit `oom_score_adj` of {}", program())),
+            step => (LaunchStage::Spawn, format!("{}, step {step:?}", program())),
+        };
+        Failure::new(stage, Some(outcome.errno), what)
+    }
+}
+
+/// All signals are blocked in this thread, those included that the C library keeps for itself and does not block: their
+/// handlers must not run in a process that shares our memory and is no thread.
+struct Blocked {
+    before: u64,
+}
+
+impl Blocked {
+    fn new() -> Blocked {
+        let mut before = 0;
+        set_mask(u64::MAX, &mut before);
+        Blocked { before }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        set_mask(self.before, &mut 0);
+    }
+}
+
+fn set_mask(mask: u64, before: &mut u64) {
+    let how = libc::SIG_SETMASK as usize;
+    // SAFETY: two sets of 64 bits, as the kernel has them.
+    #[allow(unsafe_code)]
+    unsafe {
+        let (mask, before) = (&raw const mask as usize, &raw mut *before as usize);
+        arch::call(libc::SYS_rt_sigprocmask, [how, mask, before, size_of::<u64>(), 0]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Creating a process: which technique, and what comes out of it. Knows nothing of how a process is watched or ended.
+//!
+//! | technique | where | cost | what it can set |
+//! |---|---|---|---|
+//! | `clone3` | Linux 5.9 on x86-64 and aarch64, unless a filter forbids it | of the descriptors, not of the memory | everything |
+//! | `posix_spawn` | Linux, Apple systems | the same | session or group, stdio, directory, signals |
+//! | the standard library | elsewhere | as there | group, stdio, directory |
+//!
+//! None of them forks.
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+))]
+mod arch;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+))]
+mod child;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+))]
+mod clone3;
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+)))]
+#[path = "no_clone3.rs"]
+mod clone3;
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod posix;
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+#[path = "std.rs"]
+mod posix;
+
+use std::{
+    io::{self, Read},
+    os::fd::{BorrowedFd, OwnedFd},
+};
+
+use rustix::{io::Errno, process::Pid};
+
+use super::plan::Plan;
+use crate::{containment::Containment, exit::LaunchStage};
+
+/// How processes are created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Technique {
+    /// The best that the system offers: `clone3` where it is there and allowed, else as [`Technique::PosixSpawn`].
+    #[default]
+    Auto,
+    /// `posix_spawn` everywhere. There is no death signal then (P-12), and a command with limits is refused (P-6).
+    PosixSpawn,
+}
+
+/// What a thread that launches keeps between launches.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    stack: Option<clone3::Stack>,
+}
+
+/// A process that has just been created.
+#[derive(Debug)]
+pub(super) struct Born {
+    pub(super) pid: Pid,
+    /// From its very creation, where the technique has that.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// What this technique holds it by.
+    pub(super) containment: Containment,
+}
+
+/// Why there is no process.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) stage: LaunchStage,
+    pub(super) errno: Option<i32>,
+    pub(super) what: String,
+}
+
+impl Failure {
+    fn new(stage: LaunchStage, errno: Option<i32>, what: String) -> Failure {
+        Failure { stage, errno, what }
+    }
+}
+
+/// Creates a process with `stdio` as its only descriptors, an empty signal mask and every signal's default action, that
+/// leads a session or at least a group. It is born into the control group whose directory is given, if one is.
+///
+/// Blocks until the program has been executed or could not be. Where the technique has a death signal, the process is
+/// killed when the *calling thread* ends.
+///
+/// # Errors
+/// No process is left. A limit or a control group that the technique cannot apply is an error.
+pub(super) fn spawn(
+    workspace: &mut Workspace,
+    technique: Technique,
+    plan: &Plan,
+    stdio: &[OwnedFd; 3],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Born, Failure> {
+    if technique == Technique::Auto
+        && let Some(born) = clone3::spawn(&mut workspace.stack, plan, stdio, cgroup)
+    {
+        return born;
+    }
+    let program = || format!("program `{}`", plan.path.to_string_lossy());
+    let lacking = if !plan.limits.is_none() { Some("limits") } else { cgroup.map(|_| "control groups") };
+    if let Some(what) = lacking {
+        let what = format!("{what} of {} cannot be applied by posix_spawn", program());
+        return Err(Failure::new(LaunchStage::Command, Some(Errno::OPNOTSUPP.raw_os_error()), what));
+    }
+    posix::spawn(plan, stdio).map_err(|error| {
+        let stage = stage_of(&error);
+        let what = match (stage, error.raw_os_error()) {
+            (LaunchStage::Exec, Some(errno)) => executed(plan, errno),
+            _ => program(),
+        };
+        Failure::new(stage, error.raw_os_error(), what)
+    })
+}
+
+/// `posix_spawn` does not say which step failed. Directory and program have been looked at before, so what is left is
+/// the image or the system.
+fn stage_of(error: &io::Error) -> LaunchStage {
+    match Errno::from_io_error(error) {
+        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => LaunchStage::Spawn,
+        _ => LaunchStage::Exec,
+    }
+}
+
+/// What could not be executed: the program, or the interpreter that its first line names.
+fn executed(plan: &Plan, errno: i32) -> String {
+    let program = plan.path.to_string_lossy();
+    if errno == Errno::NOENT.raw_os_error()
+        && let Some(interpreter) = interpreter(&program)
+    {
+        return format!("interpreter `{interpreter}` of program `{program}`");
+    }
+    format!("program `{program}`")
+}
+
+fn interpreter(path: &str) -> Option<String> {
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    line.split_whitespace().next().map(str::to_owned)
+}

@@ -1,0 +1,131 @@
+use procession::{
+    exit::{Exit, LaunchStage},
+    process::{Command, Exited, Limits, Signal, Status, Success, Technique},
+};
+use rustix::io::Errno;
+
+use crate::common::*;
+
+/// `posix_spawn` has no limits; that it says so is tested elsewhere.
+fn not_here() -> bool {
+    technique() == Technique::PosixSpawn
+}
+
+async fn text(command: Command) -> String {
+    String::from_utf8(output(command).await).unwrap()
+}
+
+#[tokio::test]
+async fn they_are_seen_from_inside_and_not_by_the_host() {
+    // P-6
+    if not_here() {
+        return;
+    }
+    let own = || {
+        let own =
+            ["limits", "oom_score_adj"].map(|f| std::fs::read_to_string(format!("/proc/self/{f}")).unwrap());
+        (own, rustix::process::getpriority_process(None).unwrap())
+    };
+    let before = own();
+    let limits = Limits {
+        address_space: Some(1 << 32),
+        open_files: Some(77),
+        cpu_seconds: Some(100),
+        core_size: Some(0),
+        processes: Some(12_345),
+        nice: Some(5),
+        oom_score_adj: Some(321),
+        no_new_privileges: true,
+    };
+    let of = |file: &str| text(Command::new("cat").arg(file).limits(limits.clone()));
+    let seen = of("/proc/self/limits").await;
+    for (name, soft, hard) in [
+        ("Max address space", "4294967296", "4294967296"),
+        ("Max open files", "77", "77"),
+        ("Max cpu time", "100", "101"),
+        ("Max core file size", "0", "0"),
+        ("Max processes", "12345", "12345"),
+    ] {
+        let line = seen.lines().find(|line| line.starts_with(name)).unwrap();
+        let values: Vec<_> = line[name.len()..].split_whitespace().take(2).collect();
+        assert_eq!(values, [soft, hard], "{name}");
+    }
+    assert_eq!(of("/proc/self/oom_score_adj").await, "321\n");
+    assert!(of("/proc/self/status").await.contains("NoNewPrivs:\t1\n"));
+    let stat = of("/proc/self/stat").await;
+    assert_eq!(stat.split_whitespace().nth(18), Some("5"));
+    assert_eq!(own(), before);
+}
+
+#[tokio::test]
+async fn without_limits_the_process_has_the_hosts() {
+    // P-6
+    let own = std::fs::read_to_string("/proc/self/limits").unwrap();
+    assert_eq!(text(Command::new("cat").arg("/proc/self/limits")).await, own);
+}
+
+#[tokio::test]
+async fn who_uses_up_its_processor_time_has_exceeded_a_limit() {
+    // P-6, R-1
+    if not_here() {
+        return;
+    }
+    let limits = Limits { cpu_seconds: Some(1), core_size: Some(0), ..Limits::default() };
+    for (script, signal) in [("", Signal::XCPU), ("trap '' XCPU;", Signal::KILL)] {
+        let process = launch(sh(&format!("{script} while :; do :; done")).limits(limits.clone())).await;
+        let exited = soon("exit", process.control.exited()).await;
+        assert_eq!(exited.status, Status::Limit { which: "cpu_seconds", signal: signal.as_raw() });
+        let exit = exited.exit(&Success::default());
+        assert_eq!(exit, Exit::LimitExceeded { which: "cpu_seconds".into() });
+        assert_eq!(reaped(&process).await, exited);
+    }
+}
+
+#[tokio::test]
+async fn who_is_killed_before_that_has_not() {
+    // P-6, R-1
+    if not_here() {
+        return;
+    }
+    let limits = Limits { cpu_seconds: Some(100), core_size: Some(0), ..Limits::default() };
+    for signal in [Signal::XCPU, Signal::KILL] {
+        let script = format!("kill -{} $$", signal.as_raw());
+        let process = launch(sh(&script).limits(limits.clone())).await;
+        assert_eq!(soon("exit", process.control.exited()).await, Exited::signal(signal.as_raw(), false));
+        reaped(&process).await;
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_had_is_a_failed_launch_with_its_name() {
+    // P-6, R-6
+    if not_here() {
+        return;
+    }
+    // More than the kernel has for anybody.
+    let too_many = Limits { open_files: Some(1 << 40), ..Limits::default() };
+    let impossible = Limits { nice: Some(99), ..Limits::default() };
+    for (limits, name, expected) in
+        [(too_many, "open_files", Errno::PERM), (impossible, "nice", Errno::INVAL)]
+    {
+        match refusal(sh("exit 0").limits(limits)).await {
+            Exit::NeverStarted { errno, stage, reason } => {
+                assert_eq!((errno, stage), (Some(expected.raw_os_error()), LaunchStage::Command));
+                assert!(reason.contains(name), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_process_uses_is_known_until_it_is_reaped() {
+    // W-4
+    let mut process = launch(sh("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo 1; read x")).await;
+    number(&mut process).await;
+    let gauge = process.control.gauge().unwrap();
+    let usage = gauge.read().unwrap();
+    assert!(usage.rss_bytes > 100_000 && !usage.cpu_time.is_zero(), "{usage:?}");
+    reaped(&process).await;
+    assert_eq!(gauge.read(), None);
+}
