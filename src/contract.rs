@@ -3,9 +3,8 @@
 //! Where a rule says *as OTP*, Erlang/OTP's `supervisor` is the reference; where it deviates, it says so. All durations
 //! are tokio time; all counters saturate.
 //!
-//! **Not built yet**, though the rules stand: P-6 (limits, credentials, cgroups), P-12 (guardian and death signal; without
-//! them a process is killed with its host only if it heeds the end of its stdin), C-9, C-10 and C-14 (retries, streams,
-//! progress), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and `TreeSpec` of T-1.
+//! **Not built yet**, though the rules stand: P-6 (memory and pids limits by control groups), C-9, C-10 and C-14
+//! (retries, streams, progress), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and `TreeSpec` of T-1.
 //!
 //! ## S. Supervision
 //!

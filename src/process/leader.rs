@@ -85,21 +85,27 @@ impl Leader {
             return Err(Errno::SRCH.into());
         }
         self.send(signal)?;
+        self.send_beyond(signal);
         if signal == Signal::TERM {
             self.send(Signal::CONT)?;
+            self.send_beyond(Signal::CONT);
         }
         Ok(())
+    }
+
+    /// To the descendants that have left the group, if a control group holds them.
+    fn send_beyond(&self, signal: Signal) {
+        match &self.cgroup {
+            Some(cgroup) if signal == Signal::KILL => cgroup.kill(),
+            Some(cgroup) => cgroup.signal_others(self.pid, signal),
+            None => {}
+        }
     }
 
     /// To the group, and to the leader by its own number if it has moved to another group: one system call is all it
     /// takes to do that. Only before the reap.
     fn send(&self, signal: Signal) -> io::Result<()> {
         let group = sys::kill_process_group(self.pid, signal);
-        match &self.cgroup {
-            Some(cgroup) if signal == Signal::KILL => cgroup.kill(),
-            Some(cgroup) => cgroup.signal_others(self.pid, signal),
-            None => {}
-        }
         if sys::getpgid(Some(self.pid)) == Ok(self.pid) {
             Ok(group?)
         } else {
@@ -144,14 +150,13 @@ impl Leader {
         self.look(&mut state);
         if state.exited == Some(Exited { status: Status::Lost }) {
             self.kill_by_pidfd();
-            self.cgroup.iter().for_each(cgroup::Group::kill);
         } else if !state.reaped {
             // One kill reaches every member at once, and no fork escapes it. It must come before the reap.
             let _ = self.send(Signal::KILL);
             self.wait(&mut state, WaitIdOptions::empty());
         }
-        // Asking with no signal is harmless even if the id has a new owner.
         if !state.reaped || !self.is_empty(&mut state, look) {
+            self.send_beyond(Signal::KILL);
             return None;
         }
         // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
@@ -163,7 +168,6 @@ impl Leader {
         let exited = state.exited;
         drop(state);
         let _over = Over(self);
-        self.cgroup.iter().for_each(cgroup::Group::remove);
         drop(hold);
         exited
     }
@@ -173,7 +177,8 @@ impl Leader {
     /// not for ever, since nothing survives a kill for long.
     fn is_empty(&self, state: &mut State, look: bool) -> bool {
         let living = match &self.cgroup {
-            Some(cgroup) => Some(cgroup.is_populated()),
+            Some(cgroup) => Some(cgroup.vacated().map(|vacated| !vacated)),
+            // Asking with no signal is harmless even if the id has a new owner.
             None if sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) => return true,
             None => look.then(|| group::has_living_member(self.pid)),
         };

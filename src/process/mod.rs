@@ -53,6 +53,7 @@ pub use command::{Command, CommandError, Wiring};
 pub use control::{Control, KILL_WAIT, Unkillable};
 pub use environment::Environment;
 pub use exited::{Exited, Status, Success};
+pub(crate) use guardian::active as has_guardian;
 pub use guardian::{GuardianError, guardian};
 pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};

@@ -5,6 +5,8 @@
 //! (`runner`), one after the other.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+// Leaving processes behind is what is tried here.
+#![allow(clippy::zombie_processes)]
 
 mod common;
 mod roles;

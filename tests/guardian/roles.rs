@@ -28,6 +28,7 @@ pub(crate) fn play(role: &str, args: &[String]) -> ExitCode {
         "worker" => worker(),
         "host" => host(arg(0), arg(1), arg(2).parse().unwrap()),
         "busy_host" => busy_host(arg(0).parse().unwrap()),
+        "service" => service(arg(0)),
         "exit" => exit(arg(0).parse().unwrap()),
         "leave_behind" => leave_behind(arg(0)),
         "die" => die(arg(0).parse().unwrap()),
@@ -157,6 +158,26 @@ fn busy_host(seed: usize) -> ExitCode {
                 }
             }
         }
+    });
+    ExitCode::SUCCESS
+}
+
+/// Runs until it is told to stop. Its worker takes some time to clean up, and writes a file when it has.
+fn service(file: &str) -> ExitCode {
+    guard();
+    runtime().block_on(async {
+        let script =
+            format!("trap 'sleep 0.5; echo done >{file}; exit 0' TERM; while :; do sleep 0.05; done");
+        let worker = WorkerSpec::new(Command::new("sh").args(["-c", &script]));
+        let tree = Tree::builder().worker("worker", worker).start().await.unwrap();
+        let mut run = std::pin::pin!(tree.run_until_signal(Tree::DEFAULT_DEADLINE));
+        // The first poll installs the handlers.
+        tokio::select! {
+            biased;
+            _ = &mut run => panic!("nobody has said so"),
+            () = std::future::ready(()) => say("ready"),
+        }
+        run.await.unwrap();
     });
     ExitCode::SUCCESS
 }

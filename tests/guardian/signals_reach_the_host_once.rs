@@ -5,7 +5,13 @@ use crate::{
     runner::tests,
 };
 
-tests![all_that_can_be_caught, with_their_values, but_not_those_that_the_host_has_sent, orphans_are_reaped];
+tests![
+    all_that_can_be_caught,
+    with_their_values,
+    but_not_those_that_the_host_has_sent,
+    and_a_service_is_not_killed_by_an_echo,
+    orphans_are_reaped
+];
 
 fn all_that_can_be_caught() {
     // P-12
@@ -63,6 +69,20 @@ fn but_not_those_that_the_host_has_sent() {
     program.signal(Signal::USR2);
     assert_eq!((program.line(), program.end().code()), (String::new(), Some(0)));
     assert!(Pid::from_raw(host).is_some());
+}
+
+fn and_a_service_is_not_killed_by_an_echo() {
+    // T-4, P-12: a service manager signals all processes of a service
+    let family = Family::new();
+    let file = std::env::temp_dir().join(format!("procession-echo-{}", std::process::id()));
+    let mut program = Program::start(&mut family.role("service", &[file.to_str().unwrap()]));
+    let host = program.number("host");
+    assert_eq!(program.line(), "ready");
+    program.signal(Signal::TERM);
+    crate::common::signal(host, Signal::TERM);
+    assert_eq!(program.end().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "done\n", "stopped in order");
+    std::fs::remove_file(&file).unwrap();
 }
 
 fn orphans_are_reaped() {

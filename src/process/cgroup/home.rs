@@ -168,6 +168,20 @@ impl Group {
         list.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
     }
 
+    /// Removes it, with the groups that members have made in it, if nothing in it is alive. Returns whether that is
+    /// so; `None` if it cannot be told now. In the usual case this is a single system call.
+    pub(in crate::process) fn vacated(&self) -> Option<bool> {
+        if let Ok(()) | Err(Errno::NOENT) = fs::unlinkat(&self.home.directory, &self.name, AtFlags::REMOVEDIR)
+        {
+            return Some(true);
+        }
+        let vacated = !self.is_populated()?;
+        if vacated {
+            self.remove();
+        }
+        Some(vacated)
+    }
+
     /// Removes it, with the groups that members have made in it. It must be empty.
     pub(in crate::process) fn remove(&self) {
         remove(&self.home.directory, &self.name);

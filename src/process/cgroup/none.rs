@@ -37,6 +37,10 @@ impl Group {
         match self.0 {}
     }
 
+    pub(in crate::process) fn vacated(&self) -> Option<bool> {
+        match self.0 {}
+    }
+
     pub(in crate::process) fn kill(&self) {
         match self.0 {}
     }

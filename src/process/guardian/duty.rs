@@ -139,7 +139,7 @@ impl Host {
     /// Stops as the host did, once for each time, and continues it when continued.
     fn follow(&mut self) -> Option<Ending> {
         while std::mem::take(&mut self.news) {
-            let Some(signal) = self.stopped else { return None };
+            let signal = self.stopped?;
             // A continuation that has arrived meanwhile would be lost by stopping now.
             if !has_job_control() || signals::is_pending(libc::SIGCONT) {
                 return None;

@@ -16,7 +16,7 @@ static GUARDIAN: AtomicI32 = AtomicI32::new(0);
 const ADDRESSED: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
 
 /// Whether this program runs under a guardian that is still there.
-pub(in crate::process) fn active() -> bool {
+pub(crate) fn active() -> bool {
     let guardian = GUARDIAN.load(Ordering::Relaxed);
     guardian != 0 && Pid::as_raw(sys::getppid()) == guardian
 }
