@@ -80,7 +80,7 @@ pub(crate) use fork::active;
 ///   signal is sent to the guardian alone (with the default, `control-group`, the host gets it twice: directly and
 ///   forwarded); `NotifyAccess=all` with `Type=notify`, since the host is not the main process; `LISTEN_PID`,
 ///   `WATCHDOG_PID` and `SYSTEMD_EXEC_PID` are corrected here. A `kill` of the whole process group also reaches the
-///   host twice. [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal) takes such a pair for one signal.
+///   host twice. `Tree::run_until_signal` takes such a pair for one signal.
 ///
 /// Escapes are only processes that somebody else starts on behalf of a descendant (a service manager, a container
 /// daemon, cron).
