@@ -3,8 +3,9 @@
 //! Where a rule says *as OTP*, Erlang/OTP's `supervisor` is the reference; where it deviates, it says so. All durations
 //! are tokio time; all counters saturate.
 //!
-//! **Not built yet**, though the rules stand: P-6 (memory and pids limits by control groups), C-9, C-10 and C-14
-//! (retries, streams, progress), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and `TreeSpec` of T-1.
+//! **Not built yet**, though the rules stand: the credentials of P-6 and its memory and pids limits by control groups, C-9,
+//! C-10 and C-14 (retries, streams, progress), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and
+//! G-15, and `TreeSpec` of T-1.
 //!
 //! ## S. Supervision
 //!
@@ -91,7 +92,7 @@
 //! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` is there for those who want it.
 //! - P-3 stdin and stdout are the channel; stderr is drained always, line by line, into `tracing` and into a bounded tail (default 8 KiB, newest kept, cut at char boundaries), over-long
 //!   lines truncated. A child that never writes, or floods, costs the host bounded memory.
-//! - P-4 Every child leads its own session and process group (a group only, on the posix_spawn path); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
+//! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
 //! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset.
 //! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one.

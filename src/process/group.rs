@@ -19,12 +19,11 @@ pub(super) fn has_living_member(_group: Pid) -> Option<bool> {
     Some(false)
 }
 
-/// Waits until the group has no living member. Looks every 50 ms, off the runtime's workers; looks of several
-/// waiters are shared.
+/// Waits until the group has no living member. Looks every 50 ms, off the runtime's workers; a look that cannot be made
+/// says nothing. Looks of several waiters are shared.
 pub(super) async fn emptied(group: Pid) {
     const INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
     loop {
-        // If the look cannot be made, the runtime is shutting down, and this future with it.
         match shared::look(group).await {
             Some(false) => return,
             _ => tokio::time::sleep(INTERVAL).await,
@@ -43,61 +42,94 @@ mod shared {
 
 #[cfg(target_os = "linux")]
 mod shared {
-    //! With two hundred processes ending at once, one walk through the table serves all who asked before it began.
+    //! With a thousand processes ending at once, one walk through the table serves all who asked before it began. One
+    //! plain thread makes it, started when it is first needed: tasks of the runtime that did it for one another would
+    //! stand or fall with their runtimes.
 
     use std::{
-        collections::BTreeSet,
-        sync::{Arc, Mutex, PoisonError},
-        time::Instant,
+        sync::{Condvar, Mutex, MutexGuard, PoisonError},
+        thread,
     };
 
     use rustix::process::Pid;
+    use tokio::sync::oneshot;
 
-    type Look = (Instant, Arc<BTreeSet<i32>>);
-    static LAST: Mutex<Option<Look>> = Mutex::new(None);
+    struct Queue {
+        asked: Vec<(i32, oneshot::Sender<bool>)>,
+        running: bool,
+    }
 
-    /// Whether the group has a living member, at some moment after this was called.
+    static QUEUE: Mutex<Queue> = Mutex::new(Queue { asked: Vec::new(), running: false });
+    static ASKED: Condvar = Condvar::new();
+
+    /// Whether the group has a living member, at some moment after this was called. `None` if nobody can say now.
     pub(super) async fn look(group: Pid) -> Option<bool> {
-        let asked = Instant::now();
-        let look = move || {
-            let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-            let groups = match &*last {
-                Some((began, groups)) if *began >= asked => Arc::clone(groups),
-                _ => {
-                    let began = Instant::now();
-                    // Without descriptors the table cannot be read: nothing is known then.
-                    let groups = Arc::new(super::living()?);
-                    *last = Some((began, Arc::clone(&groups)));
-                    groups
-                }
-            };
-            Some(groups.contains(&group.as_raw_nonzero().get()))
-        };
-        tokio::task::spawn_blocking(look).await.ok().flatten()
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut queue = lock();
+            if !queue.running {
+                let name = "procession-look".into();
+                queue.running = thread::Builder::new().name(name).stack_size(512 * 1024).spawn(run).is_ok();
+            }
+            if queue.running {
+                queue.asked.push((group.as_raw_nonzero().get(), answer));
+                ASKED.notify_one();
+            }
+        }
+        answered.await.ok()
+    }
+
+    fn lock() -> MutexGuard<'static, Queue> {
+        QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run() {
+        loop {
+            let mut queue = lock();
+            while queue.asked.is_empty() {
+                queue = ASKED.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let asked = std::mem::take(&mut queue.asked);
+            drop(queue);
+            // Without descriptors the table cannot be read: whoever has asked is left without an answer.
+            let Some(groups) = super::living() else { continue };
+            for (group, answer) in asked {
+                // Nobody may wait any more.
+                let _ = answer.send(groups.contains(&group));
+            }
+        }
     }
 }
 
-/// The groups that have a living member; `None` where there is no process table to read.
+/// The groups that have a living member; `None` where there is no process table to read, or no descriptor to read it
+/// with.
 #[cfg(target_os = "linux")]
 fn living() -> Option<std::collections::BTreeSet<i32>> {
-    use std::io::Read;
+    use rustix::{
+        fs::{Dir, Mode, OFlags, open, openat},
+        io::Errno,
+    };
 
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let table = open("/proc", flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
     let mut groups = std::collections::BTreeSet::new();
-    let mut stat = Vec::with_capacity(512);
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+    // Three system calls for each process: with a thousand of them, what is read here is what a stop costs.
+    for entry in Dir::read_from(&table).ok()? {
+        let entry = entry.ok()?;
+        let pid = entry.file_name().to_bytes();
+        if !pid.first().is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        stat.clear();
-        // A process that ends while it is being read is not a living member.
-        let mut file = match std::fs::File::open(entry.path().join("stat")) {
+        let file = match openat(&table, [pid, b"/stat"].concat(), flags, Mode::empty()) {
             Ok(file) => file,
-            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => return None,
-            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => return None,
+            Err(Errno::MFILE | Errno::NFILE) => return None,
+            // A process that ends while it is being read is not a living member.
             Err(_) => continue,
         };
-        if file.read_to_end(&mut stat).is_ok() {
-            groups.extend(group_of_living(&stat));
+        // What is looked for comes first; the name before it has 64 bytes at most.
+        let mut stat = [0; 256];
+        if let Ok(length) = rustix::io::read(&file, &mut stat) {
+            groups.extend(group_of_living(&stat[..length]));
         }
     }
     Some(groups)

@@ -121,6 +121,7 @@ fn inner(name: &str) -> std::process::Command {
 
 #[test]
 #[ignore = "run by another test: the leader"]
+#[allow(clippy::zombie_processes)] // That is what it is for.
 fn inner_neglected_leader() {
     use std::os::unix::process::CommandExt;
     let me = std::process::id().to_string();
@@ -131,6 +132,7 @@ fn inner_neglected_leader() {
 
 #[test]
 #[ignore = "run by another test: the leader's child in a group of its own"]
+#[allow(clippy::zombie_processes)] // That is what it is for.
 fn inner_neglected_parent() {
     use std::os::unix::process::CommandExt;
     let leader = std::env::var("LEADER").unwrap().parse().unwrap();

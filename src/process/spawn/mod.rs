@@ -153,3 +153,28 @@ fn interpreter(path: &str) -> Option<String> {
     let line = String::from_utf8_lossy(line);
     line.split_whitespace().next().map(str::to_owned)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::process::{Command, Wiring, stdio};
+
+    #[test]
+    fn a_control_group_that_is_none_is_a_failed_launch_and_no_verdict_on_the_technique() {
+        // P-6
+        let plan = Plan::new(&Command::new("true")).unwrap();
+        let (inner, _outer) = stdio::make(Wiring::Pipes).unwrap();
+        let mut workspace = Workspace::default();
+        let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &inner.fds, cgroup);
+        let no_cgroup = std::fs::File::open("/dev/null").unwrap();
+        let failure = spawn(Some(no_cgroup.as_fd())).unwrap_err();
+        assert_ne!(failure.errno, Some(Errno::OPNOTSUPP.raw_os_error()), "{failure:?}");
+        assert_eq!(failure.stage, LaunchStage::Spawn, "{failure:?}");
+        let born = spawn(None).unwrap();
+        assert!(born.containment.death_signal);
+        let status = rustix::process::waitpid(Some(born.pid), rustix::process::WaitOptions::empty());
+        assert_eq!(status.unwrap().unwrap().1.exit_status(), Some(0));
+    }
+}
