@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, kill_process},
+};
 
 /// Far longer than anything takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -127,6 +130,11 @@ impl Program {
 
     /// The next line; empty at the end.
     pub(crate) fn line(&mut self) -> String {
+        if self.lines.buffer().is_empty() {
+            let mut wait = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
+            let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
+            assert_eq!(poll(&mut wait, Some(&limit)), Ok(1), "waited too long for a line");
+        }
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
