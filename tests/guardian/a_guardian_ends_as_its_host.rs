@@ -117,7 +117,7 @@ fn and_holds_no_pipe_open() {
     until("it is stopped", || (state(program.pid()) == Some('T')).then_some(()));
     crate::common::signal(host, Signal::USR2);
     assert_eq!(program.line(), "", "end of file");
-    assert_eq!(state(host), Some('Z'));
+    assert_eq!(state(program.pid()), Some('T'), "the guardian has not run meanwhile");
     program.signal(Signal::CONT);
     assert_eq!(program.end().code(), Some(0));
 }
