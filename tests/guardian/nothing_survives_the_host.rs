@@ -26,7 +26,8 @@ fn that_is_killed_with_a_hundred_families() {
     const COUNT: usize = 100;
     for kind in KINDS {
         let family = Family::new();
-        let mut program = Program::start(&mut family.role("host", &["guarded", kind, &COUNT.to_string()]));
+        let mut program =
+            Program::start(&mut family.role("host", &["guarded_only", kind, &COUNT.to_string()]));
         let host = program.number("host");
         assert_eq!(program.line(), "ready");
         // Those who have started a daemon may still be about to end.

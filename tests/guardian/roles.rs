@@ -6,7 +6,7 @@ use std::{
 };
 
 use procession::{
-    process::{Command, Hold, Launcher, OsLauncher, Process},
+    process::{CgroupMode, Command, Hold, Launcher, OsLauncher, Process},
     protocol::{Plugin, Server},
     rpc::Router,
     tree::Tree,
@@ -97,14 +97,16 @@ fn marked(args: &[&str]) -> Command {
 /// Launches `count` processes, each with a grandchild, and waits to be killed.
 fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
     match guarded {
-        "guarded" => guard(),
-        _ => println!("host {}", getpid()),
+        "bare" => println!("host {}", getpid()),
+        _ => guard(),
     }
+    // Without control groups, the guardian has to do it alone.
+    let mode = if guarded == "guarded_only" { CgroupMode::Never } else { CgroupMode::WhenPossible };
     runtime().block_on(async {
-        let launcher = OsLauncher::new();
+        let launcher = OsLauncher::builder().cgroup(mode).build();
         let one = async || {
             let mut process = launcher.launch(&marked(&["role:parent", kind]), Hold::none()).await.unwrap();
-            assert_eq!(process.control.containment().guardian, guarded == "guarded");
+            assert_eq!(process.control.containment().guardian, guarded != "bare");
             let mut line = String::new();
             BufReader::new(&mut process.stdout).read_line(&mut line).await.unwrap();
             assert_eq!(line, "ready\n");
@@ -166,10 +168,12 @@ fn busy_host(seed: usize) -> ExitCode {
 fn service(file: &str) -> ExitCode {
     guard();
     runtime().block_on(async {
-        let script =
-            format!("trap 'sleep 0.5; echo done >{file}; exit 0' TERM; while :; do sleep 0.05; done");
+        let script = format!(
+            "trap 'sleep 0.5; echo done >{file}; exit 0' TERM; echo up >{file}; while :; do sleep 0.05; done"
+        );
         let worker = WorkerSpec::new(Command::new("sh").args(["-c", &script]));
         let tree = Tree::builder().worker("worker", worker).start().await.unwrap();
+        until("the worker is up", || std::path::Path::new(file).exists().then_some(()));
         let mut run = std::pin::pin!(tree.run_until_signal(Tree::DEFAULT_DEADLINE));
         // The first poll installs the handlers.
         tokio::select! {
