@@ -3,11 +3,10 @@
 //! Where a rule says *as OTP*, Erlang/OTP's `supervisor` is the reference; where it deviates, it says so. All durations
 //! are tokio time; all counters saturate.
 //!
-//! **Not built yet**, though the rules stand: the credentials and cgroups of P-6, the guardian of P-12 (without it, and on
-//! systems without a death signal, what outlives its host ends only if it heeds the end of its stdin), C-9, C-10 and C-14
-//! (retries, streams, progress; requests of a process that is being stopped are answered, for at most 2 s where the stop
-//! closes its stdin), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and `TreeSpec` of
-//! T-1.
+//! **Not built yet**, though the rules stand: the credentials of P-6 and its memory and pids limits by control groups, C-9,
+//! C-10 and C-14 (retries, streams, progress; requests of a process that is being stopped are answered, for at most 2 s
+//! where the stop closes its stdin), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and
+//! `TreeSpec` of T-1.
 //!
 //! ## S. Supervision
 //!

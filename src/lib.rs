@@ -32,13 +32,16 @@
 //! * [`restart`]: how to choose intensity, back-off and crash loops.
 //! * [`rpc::Router`] and [`protocol::Server`]: the other side, a worker written in Rust.
 //! * [`contract`]: the numbered rules that documentation and tests cite.
+//! * [`guardian()`]: one line in `main`, so that no process outlives a host that is killed.
 //! * [`testing`]: scripted processes, to test trees of your own in virtual time.
 //!
 //! # What holds everywhere
 //!
 //! * Two incarnations of a child are never alive together; whatever carries an old incarnation's number is dropped.
-//! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is swept. Out of reach
-//!   are grandchildren that have moved to a process group of their own (`setsid`, `setpgid`).
+//! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is swept, and so is its
+//!   control group where there is one. Without one, grandchildren that have moved to a process group of their own
+//!   (`setsid`, `setpgid`) are out of reach.
+//! * Under a [`guardian`](guardian()) nothing outlives the program, even if that is killed.
 //! * A supervisor answers at all times, whatever its children do.
 //! * Every call is answered exactly once, and a failed one says what is known of its outcome.
 //! * Time is tokio's, randomness is seeded: under paused time the same seed gives the same events, byte for byte.
@@ -50,6 +53,8 @@
     not(test),
     warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)
 )]
+
+pub use process::guardian;
 
 /// The actor framework whose actors can be children; the version that this crate's API speaks of.
 pub use ractor;

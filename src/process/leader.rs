@@ -15,7 +15,7 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use super::{Exited, Hold, Limits, Status, Usage, group, reaper, usage};
+use super::{Exited, Hold, Limits, Status, Usage, cgroup, group, reaper, usage};
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Leader {
     pidfd: Option<Arc<OwnedFd>>,
     /// Processor time after which the system ends it.
     cpu_limit: Option<Duration>,
+    /// What holds its descendants, whatever groups and sessions they are in.
+    cgroup: Option<cgroup::Group>,
     state: Mutex<State>,
 }
 
@@ -45,7 +47,13 @@ const BLIND_LOOKS: u32 = 20;
 
 impl Leader {
     /// Takes charge of a process that has just been created and that nobody else waits for.
-    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, cpu_limit: Option<Duration>, hold: Hold) -> Leader {
+    pub(super) fn new(
+        pid: Pid,
+        pidfd: Option<OwnedFd>,
+        cpu_limit: Option<Duration>,
+        cgroup: Option<cgroup::Group>,
+        hold: Hold,
+    ) -> Leader {
         let state = State {
             exited: None,
             reaped: false,
@@ -54,7 +62,7 @@ impl Leader {
             blind_looks: 0,
             hold: Some(hold),
         };
-        Leader { pid, pidfd: pidfd.map(Arc::new), cpu_limit, state: Mutex::new(state) }
+        Leader { pid, pidfd: pidfd.map(Arc::new), cpu_limit, cgroup, state: Mutex::new(state) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -77,10 +85,21 @@ impl Leader {
             return Err(Errno::SRCH.into());
         }
         self.send(signal)?;
+        self.send_beyond(signal);
         if signal == Signal::TERM {
             self.send(Signal::CONT)?;
+            self.send_beyond(Signal::CONT);
         }
         Ok(())
+    }
+
+    /// To the descendants that have left the group, if a control group holds them.
+    fn send_beyond(&self, signal: Signal) {
+        match &self.cgroup {
+            Some(cgroup) if signal == Signal::KILL => cgroup.kill(),
+            Some(cgroup) => cgroup.signal_others(self.pid, signal),
+            None => {}
+        }
     }
 
     /// To the group, and to the leader by its own number if it has moved to another group: one system call is all it
@@ -136,8 +155,8 @@ impl Leader {
             let _ = self.send(Signal::KILL);
             self.wait(&mut state, WaitIdOptions::empty());
         }
-        // Asking with no signal is harmless even if the id has a new owner.
         if !state.reaped || !self.is_empty(&mut state, look) {
+            self.send_beyond(Signal::KILL);
             return None;
         }
         // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
@@ -157,16 +176,30 @@ impl Leader {
     /// descriptors the process table cannot be read: then what was killed counts as alive for some looks more, but
     /// not for ever, since nothing survives a kill for long.
     fn is_empty(&self, state: &mut State, look: bool) -> bool {
-        if let Err(Errno::SRCH) = sys::test_kill_process_group(self.pid) {
-            return true;
-        }
-        match look.then(|| group::has_living_member(self.pid)) {
+        let living = match &self.cgroup {
+            Some(cgroup) => Some(cgroup.vacated().map(|vacated| !vacated)),
+            // Asking with no signal is harmless even if the id has a new owner.
+            None if sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) => return true,
+            None => look.then(|| group::has_living_member(self.pid)),
+        };
+        match living {
             None => false,
             Some(Some(living)) => !living,
             Some(None) => {
                 state.blind_looks += 1;
                 state.blind_looks > BLIND_LOOKS
             }
+        }
+    }
+
+    /// Waits until nothing but the leader is alive in its control group or, without one, in its process group.
+    pub(super) async fn emptied(&self) {
+        let Some(cgroup) = &self.cgroup else { return group::emptied(self.pid).await };
+        // Its events are a small file that is read in microseconds.
+        let mut pause = Duration::from_millis(1);
+        while cgroup.is_populated() != Some(false) {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
 

@@ -25,11 +25,13 @@
 //! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch.
 //! * Whatever happens to the handles, the group is killed and its leader reaped: by the caller, or by the reaper.
 
+mod cgroup;
 mod command;
 mod control;
 mod environment;
 mod exited;
 mod group;
+mod guardian;
 mod hold;
 mod ladder;
 mod launcher;
@@ -49,10 +51,13 @@ mod thread;
 mod usage;
 mod watch;
 
+pub use cgroup::CgroupMode;
 pub use command::{Command, CommandError, Wiring};
 pub use control::{Control, KILL_WAIT, Unkillable};
 pub use environment::Environment;
 pub use exited::{Exited, Status, Success};
+pub(crate) use guardian::active as has_guardian;
+pub use guardian::{GuardianError, guardian};
 pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};
 pub use launcher::{Launcher, Process, Stderr, Stdout};

@@ -1,6 +1,12 @@
 //! [`OsLauncher`]: processes of the operating system.
 
-use std::{io, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    io,
+    num::NonZeroU32,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rustix::{
@@ -10,13 +16,15 @@ use rustix::{
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Command, Control, Exited, Hold, Launcher, Process, Unkillable, group,
+    Command, Control, Exited, Hold, Launcher, Process, Unkillable,
+    cgroup::{CgroupMode, Group, Groups},
+    guardian,
     leader::{Leader, Owner},
     lookup::never_started,
     pace::Pace,
     plan::Plan,
     reaper,
-    spawn::{self, Failure, Technique, Workspace},
+    spawn::{self, Born, Failure, Technique, Workspace},
     stdio, thread,
     usage::Gauge,
     watch::Watch,
@@ -45,13 +53,15 @@ static TURN: Semaphore = Semaphore::const_new(64);
 pub struct OsLauncher {
     technique: Technique,
     pace: Option<Arc<Pace>>,
+    groups: Arc<Groups>,
     pidfd: bool,
 }
 
 impl OsLauncher {
     /// A launcher that uses the best technique there is, as fast as it goes.
     pub fn new() -> OsLauncher {
-        OsLauncher { technique: Technique::Auto, pace: None, pidfd: true }
+        let groups = Arc::new(Groups::new(CgroupMode::default()));
+        OsLauncher { technique: Technique::Auto, pace: None, groups, pidfd: true }
     }
 
     /// A launcher with settings.
@@ -77,6 +87,17 @@ impl OsLauncherBuilder {
     #[must_use]
     pub fn technique(mut self, technique: Technique) -> OsLauncherBuilder {
         self.launcher.technique = technique;
+        self
+    }
+
+    /// Whether each process gets a control group of its own: where that is possible, by default. With one, a stop of
+    /// the process and every kill reach all of its descendants, also those in sessions of their own, which are out of
+    /// reach otherwise. Which it is says [`Control::containment`].
+    ///
+    /// The first launch kills and removes what hosts that have died without a guardian have left in the same place.
+    #[must_use]
+    pub fn cgroup(mut self, mode: CgroupMode) -> OsLauncherBuilder {
+        self.launcher.groups = Arc::new(Groups::new(mode));
         self
     }
 
@@ -145,9 +166,14 @@ impl Newborn {
         };
         let (inner, outer) = stdio::make(command.get_wiring())
             .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?;
-        let born = spawn::spawn(workspace, launcher.technique, &plan, &inner.fds, None)
+        let (born, group) = bear(launcher, &plan, &inner, workspace)
             .map_err(|Failure { stage, errno, what }| never_started(stage, errno, what))?;
         drop(inner);
+        let containment = Containment {
+            guardian: guardian::active(),
+            cgroup: group.as_ref().map(Group::path),
+            ..born.containment
+        };
         let (pidfd, lacking) = match (launcher.pidfd, born.pidfd) {
             (false, _) => (None, None),
             (true, Some(pidfd)) => (Some(pidfd), None),
@@ -156,9 +182,9 @@ impl Newborn {
                 Err(error) => (None, Some(error)),
             },
         };
-        let owner = Owner::new(Leader::new(born.pid, pidfd, plan.limits.cpu_time(), hold));
+        let owner = Owner::new(Leader::new(born.pid, pidfd, plan.limits.cpu_time(), group, hold));
         match lacking {
-            None => Ok(Newborn { owner, outer, containment: born.containment }),
+            None => Ok(Newborn { owner, outer, containment }),
             // Dropping the owner ends the process.
             Some(errno) => Err(failed(LaunchStage::Spawn, Some(errno.raw_os_error()))),
         }
@@ -175,6 +201,46 @@ impl Newborn {
         let control = Box::new(OsControl { watch, owner, containment });
         Ok(Process { pid, stdin, stdout, stderr: Some(stderr), control })
     }
+}
+
+/// Creates the process, in a control group of its own where that is possible.
+fn bear(
+    launcher: &OsLauncher,
+    plan: &Plan,
+    inner: &stdio::Inner,
+    workspace: &mut Workspace,
+) -> Result<(Born, Option<Group>), Failure> {
+    let mut spawn = |cgroup: Option<BorrowedFd<'_>>| {
+        spawn::spawn(workspace, launcher.technique, plan, &inner.fds, cgroup)
+    };
+    if launcher.technique == Technique::Auto
+        && let Some(group) = launcher.groups.make()
+    {
+        let born = match group.open() {
+            Ok(directory) => spawn(Some(directory.as_fd())),
+            Err(_) => Err(Failure { stage: LaunchStage::Spawn, errno: None, what: String::new() }),
+        };
+        match born {
+            Ok(born) => return Ok((born, Some(group))),
+            // The program is at fault, or there is no room for any process.
+            Err(failure) if !may_be_the_group(&failure) => {
+                group.remove();
+                return Err(failure);
+            }
+            Err(_) => group.remove(),
+        }
+        let born = spawn(None)?;
+        launcher.groups.give_up();
+        return Ok((born, None));
+    }
+    Ok((spawn(None)?, None))
+}
+
+/// Whether a process may come into being without a control group that did not with one.
+fn may_be_the_group(failure: &Failure) -> bool {
+    let want = failure.errno.map(Errno::from_raw_os_error);
+    !matches!(want, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
+        && matches!(failure.stage, LaunchStage::Spawn | LaunchStage::Command)
 }
 
 /// A pidfd, if the system has such a thing.
@@ -227,7 +293,7 @@ impl Control for OsControl {
     }
 
     async fn emptied(&self) {
-        group::emptied(self.owner.leader().raw_pid()).await;
+        self.owner.leader().emptied().await;
     }
 
     async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {

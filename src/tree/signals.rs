@@ -4,8 +4,13 @@ use std::{io, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use tokio::time::Instant;
+
 use super::Tree;
-use crate::exit::Exit;
+use crate::{exit::Exit, process};
+
+/// Under a guardian, what is sent to a whole group reaches the host twice: directly, and passed on.
+const ECHO: Duration = Duration::from_millis(250);
 
 impl Tree {
     /// The default deadline of [`Tree::run_until_signal`]: 25 s, within the 30 s that service managers and container
@@ -14,6 +19,8 @@ impl Tree {
 
     /// Runs until the tree ends or the process is told to: `SIGTERM` or `SIGINT` stops everything in order within
     /// `deadline`, a second one kills the rest at once. Returns how the tree ended; nothing of it is left then.
+    ///
+    /// Under a [`guardian`](crate::guardian()), a second signal within 250 ms of the first is its echo and does not count.
     ///
     /// The first call installs handlers for both signals for the rest of the process's life, as tokio does.
     ///
@@ -29,11 +36,18 @@ impl Tree {
             _ = int.recv() => {}
         }
         tracing::info!(target: "procession", ?deadline, "told to stop: stopping in order");
-        tokio::select! {
-            biased;
-            exit = self.shutdown(deadline) => return Ok(exit),
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        let echo = process::has_guardian().then(|| Instant::now() + ECHO);
+        let mut shutdown = std::pin::pin!(self.shutdown(deadline));
+        loop {
+            tokio::select! {
+                biased;
+                exit = &mut shutdown => return Ok(exit),
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if echo.is_none_or(|end| Instant::now() >= end) {
+                break;
+            }
         }
         tracing::warn!(target: "procession", "told to stop again: killing what is left");
         Ok(self.root().kill().await)

@@ -10,6 +10,7 @@ mod a_dropped_process_dies;
 mod a_killed_host_takes_its_children_along;
 mod a_stop_climbs_the_ladder;
 mod both_techniques_do_the_same;
+mod control_groups_hold_who_leaves;
 mod failed_launches_say_what_is_wrong;
 mod limits_bind_the_process;
 mod many_launches_leak_nothing;

@@ -1,0 +1,131 @@
+//! [`guardian`]: a small process above the host that outlives it for a moment and leaves nothing behind (P-12).
+//!
+//! ```text
+//! shell, service manager ──► guardian            the pid that was started; subreaper; forwards signals
+//!                              └─ host           everything else: runtime, tree, launches
+//!                                   ├─ worker    leads its own group
+//!                                   └─ worker ── grandchild … and orphans are adopted by the guardian, not by init
+//! ```
+//!
+//! `duty` is the life of the guardian, `sweep` its end, `signals` the system calls about signals that need `unsafe`.
+//! None of that runs in the host. The guardian is forked from a program with a single thread, so it may do what any
+//! program may; it still keeps to system calls and its stack while the host lives, so that its memory stays shared
+//! with what the host was at the very start and nothing in it can fail for want of memory.
+
+#[cfg(target_os = "linux")]
+mod duty;
+#[cfg(target_os = "linux")]
+mod fork;
+#[cfg(target_os = "linux")]
+mod signals;
+#[cfg(target_os = "linux")]
+mod sweep;
+
+use std::io;
+
+#[cfg(target_os = "linux")]
+pub(crate) use fork::active;
+
+/// Puts the program under a guardian: **once the host has ended, in whatever way, `SIGKILL` included, none of its
+/// descendants is left** (P-12). Linux only.
+///
+/// To be called first thing in `main`, before any thread exists and before the runtime is built:
+///
+/// ```no_run
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     procession::guardian()?;
+///     // From here on this is the host, a child of the guardian.
+///     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve())
+/// }
+///
+/// async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+///     // … Tree::builder() … run_until_signal …
+///     Ok(())
+/// }
+/// ```
+///
+/// The program forks. The parent, which has the process id that was started, becomes the guardian and never returns;
+/// the child goes on as the *host* and returns from here. A second call in the host does nothing.
+///
+/// # What the guardian does
+///
+/// * **It ends as the host ends**: with the same exit code, or by the same signal (without a core dump of its own).
+///   Who started the program sees no difference.
+/// * **Before that it kills every descendant that is left**, also those in sessions of their own and those that have
+///   been orphaned by a double fork, and also after an orderly end of the host. A process that even `SIGKILL` does
+///   not end (uninterruptible sleep) is given up after five seconds in which nothing died. This is not for programs
+///   that mean to leave a daemon behind.
+/// * **It adopts orphans while the host lives**, in the place of init. It reaps them when they end and leaves them
+///   alone otherwise.
+/// * **It forwards signals** that are sent to it: all that can be caught, real-time signals with their value. What a
+///   terminal sends (Ctrl-C, Ctrl-\, Ctrl-Z, a change of its size) goes to the whole foreground group, the host
+///   included, and is not sent again. `SIGCONT` is passed on to a stopped host only.
+/// * **It stops when the host stops**, if it was started by a shell with job control, so that the shell gets the
+///   terminal back; `fg` and `bg` continue both.
+/// * **If it is killed itself**, by `SIGKILL`, the kernel kills the host. (A host that changes its user or group after
+///   this call is exempt, as the kernel disarms the signal then: change them before. The host's direct children are
+///   killed with it where their [`Containment`](crate::containment::Containment) has a death signal.)
+///
+/// It holds no files (its stdio is `/dev/null`) and no directory, so it keeps no pipe open and no file system busy. It
+/// needs a few hundred KiB of memory, since it is forked before the host has any. Tools that show names show it as
+/// `guardian`.
+///
+/// # Where it runs
+///
+/// * **From a shell**: as the program itself would.
+/// * **In a container** the guardian is process 1: it reaps what nobody else does, and forwards signals for which process 1
+///   has no default action to the host, which has them. A host that dies by a signal is reported as exit code 128 +
+///   signal, since process 1 cannot kill itself.
+/// * **Under a service manager** the main process is the guardian. For systemd: `KillMode=mixed`, so that the stop
+///   signal is sent to the guardian alone (with the default, `control-group`, the host gets it twice: directly and
+///   forwarded); `NotifyAccess=all` with `Type=notify`, since the host is not the main process; `LISTEN_PID`,
+///   `WATCHDOG_PID` and `SYSTEMD_EXEC_PID` are corrected here. A `kill` of the whole process group also reaches the
+///   host twice. `Tree::run_until_signal` takes such a pair for one signal.
+///
+/// Escapes are only processes that somebody else starts on behalf of a descendant (a service manager, a container
+/// daemon, cron).
+///
+/// # Errors
+/// [`GuardianError`]. Nothing has changed then, and the program may go on without a guardian.
+pub fn guardian() -> Result<(), GuardianError> {
+    #[cfg(target_os = "linux")]
+    return fork::guardian();
+    #[cfg(not(target_os = "linux"))]
+    Err(GuardianError::Unsupported)
+}
+
+/// Why there is no guardian.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardianError {
+    /// Misuse: other threads run already, and a fork would lose them.
+    #[error(
+        "a guardian must be started before any thread, and {threads} run already: call it first thing in `main`, \
+         before the runtime is built (`#[tokio::main]` builds one before)"
+    )]
+    Threads {
+        /// How many threads the program has.
+        threads: usize,
+    },
+    /// There are no guardians on this system.
+    #[error("there are guardians on Linux only")]
+    Unsupported,
+    /// `/proc` is missing or belongs to another process namespace: the guardian would not find what to kill.
+    #[error("a guardian needs the process table of its own namespace in /proc: {0}")]
+    Proc(#[source] io::Error),
+    /// A system call failed.
+    #[error("a guardian cannot be started: {call}: {error}")]
+    System {
+        /// The system call.
+        call: &'static str,
+        /// Its error.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// Whether this program runs under a guardian.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn active() -> bool {
+    false
+}

@@ -1,0 +1,206 @@
+//! What rustix does not have about signals: masks, dispositions, waiting for them, sending real-time ones.
+//!
+//! Nothing is handled by handlers: the guardian blocks every signal and takes them one by one.
+
+use std::{mem::MaybeUninit, ptr};
+
+use libc::c_int;
+
+/// `si_code` of what the kernel itself sends.
+const SI_KERNEL: c_int = 0x80;
+
+/// A set of blocked signals, to be put back.
+pub(super) struct Mask(libc::sigset_t);
+
+/// Blocks every signal and returns what was blocked before.
+pub(super) fn block_all() -> Mask {
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: both sets are valid places, and pthread_sigmask fills the second: it can only fail for an unknown
+    // first argument.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all(), before.as_mut_ptr());
+        Mask(before.assume_init())
+    }
+}
+
+impl Mask {
+    pub(super) fn restore(&self) {
+        set_mask(libc::SIG_SETMASK, &self.0);
+    }
+}
+
+fn set_mask(how: c_int, set: &libc::sigset_t) {
+    // SAFETY: the set is initialised, and a null pointer asks for no answer.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::pthread_sigmask(how, set, ptr::null_mut());
+    }
+}
+
+fn all() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set it is given.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn only(signal: c_int) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set it is given; sigaddset refuses a number that is no signal.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        set.assume_init()
+    }
+}
+
+/// What a signal did before, to be put back.
+pub(super) struct Action(c_int, libc::sigaction);
+
+/// Gives a signal its default action and returns what it had.
+pub(super) fn default_action(signal: c_int) -> Action {
+    // SAFETY: a zeroed `sigaction` is a valid one: SIG_DFL, no flags, an empty mask. The call fails for SIGKILL and
+    // SIGSTOP, whose action is the default anyway, and leaves the zeroes in place then.
+    #[allow(unsafe_code)]
+    unsafe {
+        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+        libc::sigaction(signal, MaybeUninit::zeroed().as_ptr(), before.as_mut_ptr());
+        Action(signal, before.assume_init())
+    }
+}
+
+impl Action {
+    pub(super) fn restore(&self) {
+        // SAFETY: it puts back what the kernel said was there.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::sigaction(self.0, &self.1, ptr::null_mut());
+        }
+    }
+}
+
+/// A signal that was sent to this process.
+#[derive(Clone, Copy)]
+pub(super) struct Caught {
+    pub(super) signal: c_int,
+    pub(super) origin: Origin,
+}
+
+/// Where a signal comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// The kernel: a terminal, a timer.
+    Kernel,
+    /// `kill`, or what is like it, by this process.
+    Process(libc::pid_t),
+    /// `sigqueue`, with a value.
+    Queue(libc::pid_t, libc::sigval),
+    Other,
+}
+
+/// Waits for the next signal. All of them must be blocked.
+pub(super) fn next() -> Caught {
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the set is initialised and the place for the answer is valid.
+        #[allow(unsafe_code)]
+        let signal = unsafe { libc::sigwaitinfo(&all(), info.as_mut_ptr()) };
+        // Interrupted when the process itself was stopped and continued.
+        if signal > 0 {
+            // SAFETY: zeroed at first, which is valid for plain numbers, and filled by the call.
+            #[allow(unsafe_code)]
+            let info = unsafe { info.assume_init() };
+            return Caught { signal, origin: origin(&info) };
+        }
+    }
+}
+
+fn origin(info: &libc::siginfo_t) -> Origin {
+    // SAFETY: with these codes the kernel has filled in the sender, and for a queued signal its value.
+    #[allow(unsafe_code)]
+    unsafe {
+        match info.si_code {
+            SI_KERNEL => Origin::Kernel,
+            libc::SI_USER | libc::SI_TKILL => Origin::Process(info.si_pid()),
+            libc::SI_QUEUE => Origin::Queue(info.si_pid(), info.si_value()),
+            _ => Origin::Other,
+        }
+    }
+}
+
+/// Takes a signal, and waits for it for some milliseconds.
+pub(super) fn take(signal: c_int, millis: libc::c_long) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
+    // SAFETY: set and time are valid, and a null pointer asks for no details.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::sigtimedwait(&only(signal), ptr::null_mut(), &time);
+    }
+}
+
+/// Whether a blocked signal waits to be taken.
+pub(super) fn is_pending(signal: c_int) -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: the call initialises the set, and can only fail for a place that is not valid.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::sigpending(pending.as_mut_ptr());
+        libc::sigismember(pending.as_ptr(), signal) == 1
+    }
+}
+
+/// Passes a signal on. `to` must be a child that has not been reaped, so that the number is still its own.
+pub(super) fn pass_on(caught: Caught, to: libc::pid_t) {
+    // SAFETY: plain numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        match caught.origin {
+            Origin::Queue(_, value) => libc::sigqueue(to, caught.signal, value),
+            _ => libc::kill(to, caught.signal),
+        };
+    }
+}
+
+/// Stops this process as the signal does, and returns when it is continued. The signal that continued it is taken.
+pub(super) fn stop(signal: c_int) {
+    let action = default_action(signal);
+    raise(signal);
+    set_mask(libc::SIG_BLOCK, &only(signal));
+    action.restore();
+    take(libc::SIGCONT, 0);
+}
+
+/// Ends this process by a signal, without a core dump.
+pub(super) fn die(signal: c_int) -> ! {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    default_action(signal);
+    raise(signal);
+    // Process 1 of a namespace cannot kill itself.
+    exit(128 + signal)
+}
+
+/// Sends a signal to this process and lets it act.
+fn raise(signal: c_int) {
+    // SAFETY: plain numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::kill(libc::getpid(), signal);
+    }
+    set_mask(libc::SIG_UNBLOCK, &only(signal));
+}
+
+/// Ends this process at once: nothing that the program has registered for its end is run, nothing is flushed.
+pub(super) fn exit(code: c_int) -> ! {
+    // SAFETY: ends the process.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(code)
+    }
+}

@@ -1,0 +1,89 @@
+use std::{io::Write, process::Stdio};
+
+use rustix::process::Signal;
+
+use crate::{
+    common::{Family, Program, field, signal, state, until},
+    runner::tests,
+    terminal::Terminal,
+};
+
+tests![ctrl_c_is_not_sent_again, the_shell_gets_the_terminal_back, a_guardian_without_a_shell_does_not_stop];
+
+fn ctrl_c_is_not_sent_again() {
+    // P-12
+    let family = Family::new();
+    let mut terminal = Terminal::start(&family, "signals");
+    let host = terminal.shell.number("host");
+    for _ in 0..20 {
+        for (key, number) in [("\x03", 2), ("\x1c", 3)] {
+            terminal.keys(key);
+            assert_eq!(terminal.shell.number("signal"), number);
+        }
+    }
+    // What is sent to the guardian is passed on in the order in which it came.
+    let guardian = field(host, 1).unwrap();
+    signal(guardian, Signal::TERM);
+    assert_eq!(terminal.shell.number("signal"), 15);
+    signal(guardian, Signal::USR2);
+    assert_eq!(terminal.shell.line(), "exited 0");
+}
+
+fn the_shell_gets_the_terminal_back() {
+    // P-12
+    let family = Family::new();
+    let mut terminal = Terminal::start(&family, "reader");
+    let host = terminal.shell.number("host");
+    let guardian = field(host, 1).unwrap();
+    let states = || (state(guardian).unwrap(), state(host).unwrap());
+    for round in 0..10 {
+        terminal.keys("one\n");
+        assert_eq!(terminal.shell.line(), "read one");
+        terminal.keys("\x1a");
+        assert_eq!(terminal.shell.line(), "stopped 20", "by SIGTSTP, round {round}");
+        assert_eq!(states(), ('T', 'T'));
+        // In the background, it may not read from the terminal.
+        terminal.command("bg");
+        assert_eq!(terminal.shell.line(), "stopped 21", "by SIGTTIN, round {round}");
+        assert_eq!(states(), ('T', 'T'));
+        terminal.command("fg");
+    }
+    terminal.keys("two\n");
+    assert_eq!(terminal.shell.line(), "read two");
+    // Stopped by hand, host or guardian.
+    for pid in [host, guardian] {
+        until("the guardian has come back", || (state(guardian) == Some('S')).then_some(()));
+        signal(pid, Signal::TSTP);
+        assert_eq!(terminal.shell.line(), "stopped 20");
+        assert_eq!(states(), ('T', 'T'));
+        terminal.command("fg");
+        terminal.keys("three\n");
+        assert_eq!(terminal.shell.line(), "read three");
+    }
+    terminal.keys("\x04");
+    assert_eq!(terminal.shell.line(), "exited 7");
+}
+
+fn a_guardian_without_a_shell_does_not_stop() {
+    // P-12
+    let family = Family::new();
+    // A parent in another session waits for no stop: a guardian that stopped would never come back.
+    let mut command = std::process::Command::new("setsid");
+    command.arg(crate::common::me());
+    let mut program = Program::start(family.marked(command, &["role:reader"]).stdin(Stdio::piped()));
+    let mut input = program.input();
+    let host = program.number("host");
+    signal(host, Signal::STOP);
+    until("the host is stopped", || (state(host) == Some('T')).then_some(()));
+    // Passed on to the host, which is stopped.
+    program.signal(Signal::CONT);
+    writeln!(input, "go on").unwrap();
+    assert_eq!(program.line(), "read go on");
+    signal(host, Signal::STOP);
+    until("the host is stopped", || (state(host) == Some('T')).then_some(()));
+    signal(host, Signal::CONT);
+    writeln!(input, "go on").unwrap();
+    assert_eq!(program.line(), "read go on");
+    drop(input);
+    assert_eq!(program.end().code(), Some(7));
+}
