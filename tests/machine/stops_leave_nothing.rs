@@ -245,3 +245,22 @@ fn a_starting_child_is_stopped_like_any_other() {
     assert_eq!(rig.state("a"), State::Stopping);
     assert_eq!(rig.gone("a").did(), "exit");
 }
+
+#[test]
+fn a_child_stopped_by_hand_before_a_pending_group_does_not_keep_the_supervisor() {
+    // S-24: the group that waits begins behind it and does not bring it back.
+    let significant = |restart| ChildPolicy { significant: true, ..policy(restart) };
+    let children = [
+        ("a", policy(Permanent)),
+        ("b", significant(Transient)),
+        ("c", significant(Temporary)),
+        ("d", patient(Permanent, 50)),
+    ];
+    let flags = Flags { auto_shutdown: AutoShutdown::AllSignificant, ..flags(RestForOne, 3) };
+    let mut rig = Rig::running(flags, &children);
+    rig.ask(Request::TerminateChild("b".into()));
+    rig.crash("d");
+    rig.crash("c");
+    rig.gone("b").gone("a");
+    assert_eq!(rig.exit, Some(Exit::AutoShutdown { child: "c".into() }));
+}

@@ -161,7 +161,9 @@ impl Model {
         match row.state {
             State::Stopping => match row.next {
                 Next::Forget => false,
-                Next::Nothing => self.script_may_start(uid) && !self.is_temporary(uid),
+                Next::Nothing => {
+                    self.script_comes_to(uid) && self.script_may_start(uid) && !self.is_temporary(uid)
+                }
                 _ => true,
             },
             State::Down { .. } => self.script_will_start(uid),
