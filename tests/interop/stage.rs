@@ -122,10 +122,22 @@ impl Stage {
         Pid::from_raw(self.worker.pid().unwrap().try_into().unwrap()).unwrap()
     }
 
-    /// Kills the server while it owes an answer; the next incarnation is ready when this returns.
-    pub(crate) async fn killed_in_mid_call(&mut self, method: &str, params: Value) {
+    /// Gives a call up while the server owes its answer (C-3): it learns of that, and whatever it makes of the
+    /// cancellation, and of a request that it may have answered all the same, it goes on to answer others.
+    async fn gives_up(&self, method: &str, params: &Value) {
+        let before = self.worker.place().incarnation();
+        let leader = self.stopped().await;
+        let answer = self.worker.call_value(method, params, Timeout::After(Duration::from_millis(100))).await;
+        kill_process_group(leader, Signal::CONT).unwrap();
+        let error = answer.expect_err("a stopped server has answered");
+        assert!(matches!(&error, CallError::Timeout { .. }), "{error}");
+        self.call(method, params.clone()).await;
+        assert_eq!(self.worker.place().incarnation(), before);
+    }
+
+    /// Stops all processes of the server's group: none of them answers from here on.
+    async fn stopped(&self) -> Pid {
         let leader = self.leader();
-        // Stopped, it cannot answer: the call is certainly under way when the blow comes.
         kill_process_group(leader, Signal::STOP).unwrap();
         let stopped = async {
             while !is_stopped(leader) {
@@ -133,6 +145,14 @@ impl Stage {
             }
         };
         tokio::time::timeout(PATIENCE, stopped).await.unwrap();
+        leader
+    }
+
+    /// Gives a call up, and kills the server while it owes the answer to another; the next incarnation is ready when
+    /// this returns.
+    pub(crate) async fn killed_in_mid_call(&mut self, method: &str, params: Value) {
+        self.gives_up(method, &params).await;
+        self.stopped().await;
         self.killed_while(method, params, async || ()).await;
     }
 
