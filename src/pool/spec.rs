@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     id::ChildId,
-    restart::{Intensity, RestartPolicy},
+    restart::{Budget, CrashLoop, Intensity, RestartPolicy, Then},
     supervision::{ChildPolicy, ChildSpec, Flags, SpecError, SpecErrors, SupervisorSpec},
     worker::WorkerSpec,
 };
@@ -83,7 +83,7 @@ pub struct PoolSpec {
     pub(super) template: WorkerTemplate,
     pub(super) rules: LedgerConfig,
     pub(super) acquire_timeout: Duration,
-    pub(super) restart: RestartPolicy,
+    restart: Option<RestartPolicy>,
     pub(super) recycling: Recycling,
     intensity: Option<Intensity>,
 }
@@ -94,6 +94,11 @@ impl PoolSpec {
 
     /// A pool of at most `max` workers, one per key (rule L-1). Any number of leases on one worker, 1,024 waiting
     /// callers, no idle TTL, four starts at a time.
+    ///
+    /// **One broken key does not end the pool**, unless it is given an [`intensity`](PoolSpec::intensity): the worker of
+    /// a key that fails five times within 60 s is given up, and whoever waits for it gets
+    /// [`AcquireError::Failed`](super::AcquireError::Failed) with its last exit. The next `acquire` of the key tries
+    /// anew.
     pub fn keyed(max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
         PoolSpec::new(LedgerConfig::keyed(max), worker.into())
     }
@@ -109,7 +114,7 @@ impl PoolSpec {
             template,
             rules,
             acquire_timeout: PoolSpec::DEFAULT_ACQUIRE_TIMEOUT,
-            restart: RestartPolicy::actor(),
+            restart: None,
             recycling: Recycling::default(),
             intensity: None,
         }
@@ -172,21 +177,23 @@ impl PoolSpec {
     }
 
     /// At most `max_restarts` of all workers together in a sliding `period`; the one after that makes the pool give up
-    /// (rule S-17).
+    /// (rule S-17), and its supervisor decide what becomes of it.
     ///
-    /// By default 3 and one for each worker that the pool may have, in 5 s: the death of all of them at the same moment,
-    /// of a cause that none of them has in itself, is survived.
+    /// Anonymous pools, whose workers are all alike, have one by default: 3 and one for each worker that the pool may
+    /// have, in 5 s; the death of all of them at the same moment, of a cause that none of them has in itself, is
+    /// survived. Keyed pools have none (as plugin hosts, rule R-0): each key pays for its own crashes.
     #[must_use]
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> PoolSpec {
         self.intensity = Some(Intensity { max_restarts, period });
         self
     }
 
-    /// When workers are restarted: by default always, without delay, at the cost of the pool's intensity
-    /// ([`RestartPolicy::actor`]). It replaces the policy of the worker's own declaration.
+    /// When workers are restarted: by default always and without delay ([`RestartPolicy::actor`]), at the cost of the
+    /// pool's intensity if it has one, else until the key has failed five times within 60 s. It replaces the
+    /// policy of the worker's own declaration.
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> PoolSpec {
-        self.restart = policy;
+        self.restart = Some(policy);
         self
     }
 
@@ -228,7 +235,7 @@ impl PoolSpec {
             }
             Source::Each(_) => ChildPolicy::actor(),
         };
-        let policy = ChildPolicy { restart: self.restart.clone(), ..policy };
+        let policy = ChildPolicy { restart: self.restart_policy(), ..policy };
         if let Err(found) = self.flags().validate([("worker", &policy)]) {
             errors.extend(found.iter().map(|e| {
                 let field = e.field.replace("children[worker].", "worker.");
@@ -242,6 +249,17 @@ impl PoolSpec {
     /// the time it needs to stop, permanent and restarted at once.
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         ChildSpec::new(id, ChildPolicy::supervisor(), PoolStart::new(self))
+    }
+
+    pub(super) fn restart_policy(&self) -> RestartPolicy {
+        match &self.restart {
+            Some(policy) => policy.clone(),
+            None if self.rules.is_keyed() && self.intensity.is_none() => {
+                let own = CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp);
+                RestartPolicy::actor().with_budget(Budget::Own(own))
+            }
+            None => RestartPolicy::actor(),
+        }
     }
 
     pub(super) fn flags(&self) -> Flags {

@@ -235,7 +235,7 @@ impl PoolState {
     fn child(&mut self, key: &ChildId) -> Result<ChildSpec, Exit> {
         let made = catch_unwind(AssertUnwindSafe(|| self.spec.template.make(key)));
         let worker = made.map_err(|_| unstartable(format!("the template panicked for `{key}`")))?;
-        let mut child = worker.child(key).restart(self.spec.restart.clone()).background();
+        let mut child = worker.child(key).restart(self.spec.restart_policy()).background();
         if *self.policy != *child.policy {
             self.policy = child.policy;
         }

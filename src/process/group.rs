@@ -19,12 +19,17 @@ pub(super) fn has_living_member(_group: Pid) -> Option<bool> {
     Some(false)
 }
 
+/// Whether the group has a living member, at some moment after this was called; off the runtime's threads.
+pub(super) async fn look(group: Pid) -> Option<bool> {
+    shared::look(group).await
+}
+
 /// Waits until the group has no living member. Looks every 50 ms, off the runtime's workers; a look that cannot be made
 /// says nothing. Looks of several waiters are shared.
 pub(super) async fn emptied(group: Pid) {
     const INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
     loop {
-        match shared::look(group).await {
+        match look(group).await {
             Some(false) => return,
             _ => tokio::time::sleep(INTERVAL).await,
         }

@@ -29,6 +29,17 @@ pub(super) struct Leader {
     state: Mutex<State>,
 }
 
+/// Whether the members of a group are looked at, by a walk through the process table.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Look {
+    /// No.
+    No,
+    /// Now, on this thread.
+    Here,
+    /// That has been done, after everything was killed: whether one is alive, if it could be told.
+    Made(Option<bool>),
+}
+
 #[derive(Debug)]
 struct State {
     exited: Option<Exited>,
@@ -142,7 +153,7 @@ impl Leader {
     ///
     /// `look` says whether members that seem to be left are looked at one by one; it costs a walk through the
     /// process table, and is needed where nobody reaps orphans.
-    pub(super) fn finish(&self, look: bool) -> Option<Exited> {
+    pub(super) fn finish(&self, look: Look) -> Option<Exited> {
         let mut state = self.lock();
         if state.gone {
             return state.exited;
@@ -175,12 +186,16 @@ impl Leader {
     /// Whether nothing of the group is left, now that all of it has been killed and the leader reaped. Without
     /// descriptors the process table cannot be read: then what was killed counts as alive for some looks more, but
     /// not for ever, since nothing survives a kill for long.
-    fn is_empty(&self, state: &mut State, look: bool) -> bool {
+    fn is_empty(&self, state: &mut State, look: Look) -> bool {
         let living = match &self.cgroup {
             Some(cgroup) => Some(cgroup.vacated().map(|vacated| !vacated)),
             // Asking with no signal is harmless even if the id has a new owner.
             None if sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) => return true,
-            None => look.then(|| group::has_living_member(self.pid)),
+            None => match look {
+                Look::No => None,
+                Look::Here => Some(group::has_living_member(self.pid)),
+                Look::Made(living) => Some(living),
+            },
         };
         match living {
             None => false,
@@ -189,6 +204,15 @@ impl Leader {
                 state.blind_looks += 1;
                 state.blind_looks > BLIND_LOOKS
             }
+        }
+    }
+
+    /// Whether the group has a living member, asked of the process table off the runtime's threads. Nothing needs to
+    /// be looked at where a control group knows.
+    pub(super) async fn looked(&self) -> Look {
+        match self.cgroup {
+            Some(_) => Look::No,
+            None => Look::Made(group::look(self.pid).await),
         }
     }
 
@@ -324,7 +348,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.0.finish(false).is_none() {
+        if self.0.finish(Look::No).is_none() {
             reaper::keep(Arc::clone(&self.0));
         }
     }

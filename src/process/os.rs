@@ -13,13 +13,13 @@ use rustix::{
     io::Errno,
     process::{Pid, Signal},
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Command, Control, Exited, Hold, Launcher, Process, Unkillable,
     cgroup::{CgroupMode, Group, Groups},
     guardian,
-    leader::{Leader, Owner},
+    leader::{Leader, Look, Owner},
     lookup::never_started,
     pace::Pace,
     plan::Plan,
@@ -33,10 +33,6 @@ use crate::{
     containment::Containment,
     exit::{Exit, LaunchStage},
 };
-
-/// Launches that may be under way at once, in the whole program; the others wait in the order in which they came. It
-/// bounds the descriptors and the memory that wait in the launching threads' queue.
-static TURN: Semaphore = Semaphore::const_new(64);
 
 /// Launches real processes, each the leader of its own session, or at least of its own process group (P-4).
 ///
@@ -121,12 +117,11 @@ impl Launcher for OsLauncher {
         if let Some(pace) = &self.pace {
             pace.turn().await;
         }
-        // The semaphore is never closed; without a turn the launch would merely not be bounded.
-        let turn = TURN.acquire().await.ok();
+        // Whoever drops a process outside of a runtime needs a thread that reaps it; no process without that (P-10).
+        reaper::start().map_err(|error| no_thread(&error))?;
         let (reply, birth) = oneshot::channel();
         let (command, launcher) = (command.clone(), self.clone());
         let job = move |workspace: &mut Workspace| {
-            let _turn = turn;
             if reply.is_closed() {
                 return;
             }
@@ -134,15 +129,18 @@ impl Launcher for OsLauncher {
             // late dies at once, because its owner does (P-10).
             let _ = reply.send(Newborn::new(&command, &launcher, hold, workspace));
         };
-        thread::run(Box::new(job)).map_err(|error| {
-            let errno = error.raw_os_error().unwrap_or(Errno::AGAIN.raw_os_error());
-            never_started(LaunchStage::Spawn, Some(errno), "no thread can be started to launch from")
-        })?;
+        thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
         match birth.await {
             Ok(newborn) => newborn?.adopt(),
             Err(_) => Err(never_started(LaunchStage::Spawn, None, "the launch panicked")),
         }
     }
+}
+
+/// "Not now".
+fn no_thread(error: &io::Error) -> Exit {
+    let errno = error.raw_os_error().unwrap_or(Errno::AGAIN.raw_os_error());
+    never_started(LaunchStage::Spawn, Some(errno), "no thread can be started to launch from")
 }
 
 /// A process that was just launched and is not known to a runtime yet. Dropping it kills the process.
@@ -300,19 +298,19 @@ impl Control for OsControl {
         let leader = self.owner.leader();
         let ended = async {
             // The kill; if the process is dead already and was alone, this is all.
-            if let Some(exited) = leader.finish(false) {
+            if let Some(exited) = leader.finish(Look::No) {
                 return exited;
             }
             self.exited().await;
             let mut pause = Duration::from_millis(1);
             loop {
-                if let Some(exited) = leader.finish(false) {
+                if let Some(exited) = leader.finish(Look::No) {
                     return exited;
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(50));
-                let leader = Arc::clone(leader);
-                if let Ok(Some(exited)) = tokio::task::spawn_blocking(move || leader.finish(true)).await {
+                // Everything has been killed, so who is not seen alive now will not be.
+                if let Some(exited) = leader.finish(leader.looked().await) {
                     return exited;
                 }
             }

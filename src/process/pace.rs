@@ -1,10 +1,14 @@
 //! [`Pace`]: so many launches in a second, and no more.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
-/// Spaces out those who ask for a turn, in the order in which they came.
+/// Spaces out those who ask for a turn. Those who wait at the same time have no order among them.
 #[derive(Debug)]
 pub(super) struct Pace {
     interval: Duration,
@@ -19,11 +23,21 @@ impl Pace {
 
     /// Waits for a turn. Who gives up while waiting takes nobody's.
     pub(super) async fn turn(&self) {
-        let mut next = self.next.lock().await;
-        if let Some(at) = *next {
+        loop {
+            let now = Instant::now();
+            // Nothing is held while waiting: who waits in a runtime that does not run must not keep others waiting.
+            let at = {
+                let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+                match *next {
+                    Some(at) if at > now => at,
+                    _ => {
+                        *next = Some(now + self.interval);
+                        return;
+                    }
+                }
+            };
             tokio::time::sleep_until(at).await;
         }
-        *next = Some(Instant::now() + self.interval);
     }
 }
 

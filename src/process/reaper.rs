@@ -1,15 +1,19 @@
 //! The reaper: one plain thread that finishes what nobody waits for any more.
 //!
-//! A thread of its own, started when it is first needed, rather than a task: handles are dropped outside of
+//! A thread of its own, started before the first process is, rather than a task: handles are dropped outside of
 //! runtimes and while they shut down, and a process must be reaped all the same (P-10).
 
 use std::{
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{KILL_WAIT, leader::Leader};
+use super::{
+    KILL_WAIT,
+    leader::{Leader, Look},
+};
 
 /// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -26,15 +30,22 @@ static ARRIVED: Condvar = Condvar::new();
 /// Hands a leader over: it is killed and reaped as soon as the kernel allows it. Its hold is kept until then, at most
 /// for [`KILL_WAIT`]: past that it is unkillable, and the tree goes on without it.
 pub(super) fn keep(leader: Arc<Leader>) {
-    let mut queue = lock();
-    queue.arrived.push(leader);
-    if !queue.running {
-        // If there is no thread to be had now, the leader stays in the queue until the next one arrives.
-        let started =
-            thread::Builder::new().name("procession-reaper".into()).stack_size(512 * 1024).spawn(run);
-        queue.running = started.is_ok();
-    }
+    lock().arrived.push(leader);
     ARRIVED.notify_one();
+}
+
+/// Starts the thread unless it runs: before there is anything for it to do, since there may be no thread to be had when
+/// there is.
+///
+/// # Errors
+/// No thread can be started now; the next call tries again.
+pub(super) fn start() -> io::Result<()> {
+    let mut queue = lock();
+    if !queue.running {
+        thread::Builder::new().name("procession-reaper".into()).stack_size(512 * 1024).spawn(run)?;
+        queue.running = true;
+    }
+    Ok(())
 }
 
 fn lock() -> MutexGuard<'static, Queue> {
@@ -58,7 +69,7 @@ fn run() {
         let now = Instant::now();
         kept.extend(arrived.into_iter().map(|leader| (now, leader)));
         // Looking at each member is left for those that do not go at once.
-        let look = pause > FIRST_LOOK;
+        let look = if pause > FIRST_LOOK { Look::Here } else { Look::No };
         // A token's destructor is the caller's code: if it panics, the thread must go on for the others.
         kept.retain(|(since, leader)| {
             let step = std::panic::AssertUnwindSafe(|| {

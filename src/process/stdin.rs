@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use rustix::{
@@ -173,6 +174,8 @@ impl Drop for SocketWriter {
 /// it would turn the end of its stdin into a reset. Past the bound it is left to fill the socket's buffer.
 async fn hung_up(socket: Arc<UnixStream>) {
     const DISCARDED_BYTES: usize = 1024 * 1024;
+    /// A hang-up after a half-close wakes nobody who waits to read.
+    const HALF_CLOSED_LOOK: Duration = Duration::from_millis(500);
     let mut discarded = 0;
     loop {
         let closed = match socket.ready(Interest::READABLE).await {
@@ -191,8 +194,8 @@ async fn hung_up(socket: Arc<UnixStream>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !closed => {}
             _ if is_hung_up(&socket) => return,
-            // It has closed the direction that nobody uses. Its end shows when something is written.
-            _ => pending().await,
+            // It has closed the direction that nobody uses, and there are no news of the other one.
+            _ => tokio::time::sleep(HALF_CLOSED_LOOK).await,
         }
     }
 }

@@ -185,7 +185,11 @@ impl Place {
 
     /// The error for those who find no live incarnation.
     pub fn unavailable(&self) -> Unavailable {
-        let state = self.state();
+        let state = match self.state() {
+            // Nothing is live here, and the board has not been told yet.
+            State::Ready => State::Stopping,
+            state => state,
+        };
         let retry_after = match &state {
             State::BackingOff { until, .. } | State::CoolingOff { until } => {
                 Some(until.since(self.0.clock.now()))

@@ -97,7 +97,7 @@ impl LedgerConfig {
         self.per_worker.map_or(usize::MAX, |n| n as usize)
     }
 
-    pub(super) fn is_keyed(&self) -> bool {
+    pub(in crate::pool) fn is_keyed(&self) -> bool {
         self.kind == PoolKind::Keyed
     }
 }

@@ -121,9 +121,10 @@ pub(super) fn spawn(
         // What a process in a control group is refused for says nothing about the others.
         Err(Error::Clone(Errno::NOSYS)) => true,
         Err(Error::Clone(Errno::PERM | Errno::INVAL)) => cgroup.is_none(),
-        // As old as that: no `close_range`.
+        // As old as that: no `close_range`; or a filter that does not know it.
         Err(Error::Step(outcome)) => {
-            outcome.failed == Some(Step::CloseRange) && outcome.errno == libc::ENOSYS
+            let unknown = matches!(outcome.errno, libc::ENOSYS | libc::EPERM | libc::EINVAL);
+            outcome.failed == Some(Step::CloseRange) && unknown
         }
         _ => false,
     };
