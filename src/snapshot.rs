@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     containment::Containment,
     exit::Exit,
+    humane,
     id::{ChildId, Incarnation, Path},
     time::At,
     vocabulary::{ChildKind, State, Strategy},
@@ -64,9 +65,10 @@ pub struct Node {
 pub struct SupervisorNode {
     /// Who restarts with a child that failed.
     pub strategy: Strategy,
-    /// Restarts allowed in `period`.
+    /// Restarts allowed in `period`; `u32::MAX` if their number is not limited, since each child pays for its own.
     pub max_restarts: u32,
     /// The sliding window.
+    #[serde(with = "humane")]
     pub period: Duration,
     /// Restarts made in the window that ends now.
     pub restarts_used: u32,
@@ -88,8 +90,10 @@ pub struct WorkerNode {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub containment: Option<Containment>,
     /// How long the process has been running.
+    #[serde(with = "humane::option")]
     pub uptime: Option<Duration>,
     /// How long it has been ready.
+    #[serde(with = "humane::option")]
     pub ready_for: Option<Duration>,
     /// Calls that have no answer yet.
     pub calls_in_flight: usize,
@@ -104,7 +108,13 @@ pub struct WorkerNode {
     /// microseconds for each worker); known on Linux only.
     pub rss_bytes: Option<u64>,
     /// Processor time it has used, user and system, as `rss_bytes` is.
+    #[serde(with = "humane::option")]
     pub cpu_time: Option<Duration>,
+}
+
+/// To the tenth of a second.
+fn short(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
 }
 
 impl Node {
@@ -128,20 +138,36 @@ impl Node {
         self.path.last().unwrap_or_else(|| "/".into())
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, stem: &str, mark: &str) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, now: Option<At>, stem: &str, mark: &str) -> fmt::Result {
         let mut line = format!("{stem}{mark}{} {}", self.id(), self.incarnation);
         while line.chars().count() < 34 {
             line.push(' ');
         }
-        write!(f, "{line} {}", self.state)?;
+        write!(f, "{line} ")?;
+        match (&self.state, now) {
+            // A moment of the tree's clock says nothing to who does not know what time it is there.
+            (State::BackingOff { until, attempt }, Some(now)) => {
+                write!(f, "backing off for {} (failure {attempt})", short(until.since(now)))?;
+            }
+            (State::CoolingOff { until }, Some(now)) => {
+                write!(f, "cooling off for {}", short(until.since(now)))?;
+            }
+            (state, _) => write!(f, "{state}")?,
+        }
         if let Some(pid) = self.worker.as_ref().and_then(|w| w.pid) {
             write!(f, ", pid {pid}")?;
         }
         if let Some(s) = &self.supervisor {
-            write!(f, ", {}, {} of {} restarts used", s.strategy, s.restarts_used, s.max_restarts)?;
+            write!(f, ", {}", s.strategy)?;
+            if s.max_restarts != u32::MAX {
+                write!(f, ", {} of {} restarts used", s.restarts_used, s.max_restarts)?;
+            }
         }
         if self.total_failures > 0 {
             write!(f, ", failures {}", self.total_failures)?;
+        }
+        if let Some(exit) = self.last_exit.as_ref().filter(|exit| **exit != Exit::Requested) {
+            write!(f, ", last: {exit}")?;
         }
         writeln!(f)?;
         let stem = match mark {
@@ -151,7 +177,7 @@ impl Node {
         };
         for (i, child) in self.children.iter().enumerate() {
             let last = i + 1 == self.children.len();
-            child.write(f, &stem, if last { "└─ " } else { "├─ " })?;
+            child.write(f, now, &stem, if last { "└─ " } else { "├─ " })?;
         }
         Ok(())
     }
@@ -159,12 +185,12 @@ impl Node {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, "", "")
+        self.write(f, None, "", "")
     }
 }
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.root)
+        self.root.write(f, Some(self.at), "", "")
     }
 }

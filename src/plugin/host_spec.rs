@@ -147,7 +147,8 @@ impl PluginHostSpec {
     pub(crate) fn flags(&self) -> Flags {
         Flags {
             dynamic: true,
-            intensity: self.intensity.unwrap_or_default(),
+            // Without one, each plugin pays for its own restarts, and nothing counts.
+            intensity: self.intensity.unwrap_or(Intensity { max_restarts: u32::MAX, ..Intensity::default() }),
             max_children: self.max_plugins,
             ..Flags::default()
         }

@@ -263,7 +263,11 @@ impl PoolSpec {
     }
 
     pub(super) fn flags(&self) -> Flags {
-        let max_restarts = u32::try_from(self.rules.max).unwrap_or(u32::MAX).saturating_add(3);
+        let max_restarts = match self.restart_policy().budget {
+            Budget::Shared => u32::try_from(self.rules.max).unwrap_or(u32::MAX).saturating_add(3),
+            // Nothing counts.
+            Budget::Own(_) => u32::MAX,
+        };
         let intensity = self.intensity.unwrap_or(Intensity { max_restarts, period: Duration::from_secs(5) });
         Flags { intensity, ..SupervisorSpec::dynamic().flags }
     }

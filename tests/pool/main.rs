@@ -4,6 +4,7 @@
 
 mod support;
 
+mod a_broken_key_disturbs_nobody;
 mod a_busy_worker_is_evicted_only_where_allowed;
 mod a_lease_is_of_one_incarnation;
 mod a_vanished_caller_leaks_nothing;

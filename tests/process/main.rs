@@ -15,6 +15,7 @@ mod failed_launches_say_what_is_wrong;
 mod limits_bind_the_process;
 mod many_launches_leak_nothing;
 mod only_stdio_reaches_the_process;
+mod runtimes_do_not_hold_up_processes;
 mod stderr_is_drained;
 mod streams_end_as_streams_do;
 mod the_environment_is_the_callers;
