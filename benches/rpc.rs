@@ -13,6 +13,7 @@ use std::{
     os::fd::OwnedFd,
     pin::Pin,
     process::{Child, Stdio},
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -276,11 +277,16 @@ async fn start(cores: Cores) -> (Root, WorkerRef) {
     (root, worker)
 }
 
-async fn round(worker: &WorkerRef, payload: &str, in_flight: usize, latencies: &mut Vec<f64>) -> usize {
+async fn round(
+    worker: &WorkerRef,
+    payload: &Arc<String>,
+    in_flight: usize,
+    latencies: &mut Vec<f64>,
+) -> usize {
     let begin = Instant::now();
     let callers: Vec<_> = (0..in_flight)
         .map(|_| {
-            let (worker, payload) = (worker.clone(), payload.to_owned());
+            let (worker, payload) = (worker.clone(), payload.clone());
             let mut latencies = Vec::new();
             tokio::spawn(async move {
                 let mut done = 0;
@@ -319,7 +325,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
     Cores::pin(cores.of_host());
-    let payload = "x".repeat(bytes);
+    let payload = Arc::new("x".repeat(bytes));
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
     let (mut our_times, mut raw_times) = (Vec::new(), Vec::new());
     runtime().block_on(async {

@@ -17,7 +17,7 @@ use crate::rpc::{
     CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout, decode,
     encode::{self, Scratch},
     link::{Link, lock},
-    outbox::{Put, Room},
+    outbox::{Put, Room, Turn},
     pending::{Answer, Failure},
 };
 
@@ -89,6 +89,7 @@ impl Peer {
             }
         };
         let deadline = Deadline::of(method, link.config.timeout)?;
+        let _turn = link.turn(method, &deadline).await?;
         let room = deadline.bound(link.outbox.room(&frame)).await;
         let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
         link.sent(method, link.outbox.put(room, &mut frame))
@@ -152,6 +153,11 @@ impl Link {
         };
         let Ok(_place) = place else { return Err(self.closed_error(method, Outcome::NotSent)) };
 
+        let mut turn = None;
+        if self.outbox.is_waited_for() {
+            turn = self.turn(method, &deadline).await?;
+        }
+
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         let mut entry = Entry { link: self, id, open: true };
@@ -169,12 +175,16 @@ impl Link {
         let put = match waiting {
             Ok(put) => put,
             Err((answer, mut frame)) => {
+                if turn.is_none() {
+                    turn = self.turn(method, &deadline).await?;
+                }
                 let room = deadline.bound(self.outbox.room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
                 self.enter(method, id, answer, deadline.at)?;
                 self.put_call(room, &mut frame)
             }
         };
+        drop(turn);
         if put == Put::Closed && !self.is_closed() {
             // The writer was closed on its own; there will be no answer to what was not sent.
             lock(&self.pending).withdraw(id);
@@ -192,6 +202,12 @@ impl Link {
             }
             Failure::Closed => self.closed_error(method, self.outcome_of(put)),
         })
+    }
+
+    /// Waits to be the next that waits for room.
+    async fn turn(&self, method: &str, deadline: &Deadline) -> Result<Option<Turn<'_>>, CallError> {
+        let turn = deadline.bound(self.outbox.turn()).await;
+        turn.ok_or_else(|| deadline.error(method, Outcome::NotSent))
     }
 
     /// What cannot be answered any more is not sent, but held until the owner says how it ended.

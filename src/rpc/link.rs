@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use foldhash::fast::RandomState;
 use tokio::{
     sync::{Notify, Semaphore, oneshot},
     task::{AbortHandle, JoinSet},
@@ -44,7 +45,7 @@ pub(crate) struct Link {
     /// Responses that wait until their batch is complete.
     pub(crate) batched: Kept,
     pub(crate) stall_armed: AtomicBool,
-    pub(crate) announced: OnceLock<HashSet<String>>,
+    pub(crate) announced: OnceLock<HashSet<String, RandomState>>,
     pub(crate) reader_done: Latch,
     pub(crate) writer_done: Latch,
     pub(crate) handlers: Mutex<JoinSet<()>>,

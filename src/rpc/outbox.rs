@@ -11,7 +11,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, Semaphore, TryAcquireError};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::rpc::Framing;
 
@@ -25,6 +25,8 @@ pub(crate) struct Outbox {
     framing: Framing,
     limit: usize,
     room: Semaphore,
+    /// Held by the one of those who wait for room that is next.
+    turn: Semaphore,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -73,6 +75,9 @@ pub(crate) struct Room<'a> {
     charge: usize,
 }
 
+/// The right to be the next that waits for room; held until the frame is put.
+pub(crate) type Turn<'a> = SemaphorePermit<'a>;
+
 /// Where a frame went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
@@ -104,7 +109,25 @@ pub(crate) struct NoRoom;
 impl Outbox {
     pub(crate) fn new(framing: Framing, limit: usize) -> Outbox {
         let limit = limit.clamp(1, u32::MAX as usize);
-        Outbox { framing, limit, room: Semaphore::new(limit), state: Mutex::default(), wake: Notify::new() }
+        Outbox {
+            framing,
+            limit,
+            room: Semaphore::new(limit),
+            turn: Semaphore::new(1),
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Whether somebody waits for room. A frame that could only wait behind it is better not made yet: many large ones
+    /// would be held in memory, outside of what `limit` bounds.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.turn.available_permits() == 0
+    }
+
+    /// Waits to be the next that waits for room, in order of arrival. `None` when the outbox is closed.
+    pub(crate) async fn turn(&self) -> Option<Turn<'_>> {
+        self.turn.acquire().await.ok()
     }
 
     /// A place for `body`, if there is room now. A closed outbox has room: [`put`](Outbox::put) says that it is closed.
@@ -265,6 +288,7 @@ impl Outbox {
     /// Sends nothing more; wakes those who wait for room.
     pub(crate) fn close(&self) {
         self.end(Mode::Closed);
+        self.turn.close();
         self.room.close();
     }
 
