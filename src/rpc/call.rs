@@ -1,8 +1,9 @@
 //! The calling half of a [`Peer`]: calls and notifications.
 //!
 //! A call takes a place among those in flight, writes its frame into the thread's scratch, takes room in the outbox,
-//! enters the table, and only then puts the frame: an answer can never come before its entry. Waiting for a place or
-//! for room ends at the call's deadline; waiting for the answer ends through the table.
+//! enters the table, and only then puts the frame: an answer can never come before its entry. While another call waits
+//! for room, it waits for its turn before it makes a frame, so that calls without room hold no memory. Waiting for a
+//! place, a turn or room ends at the call's deadline; waiting for the answer ends through the table.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -89,7 +90,6 @@ impl Peer {
             }
         };
         let deadline = Deadline::of(method, link.config.timeout)?;
-        let _turn = link.turn(method, &deadline).await?;
         let room = deadline.bound(link.outbox.room(&frame)).await;
         let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
         link.sent(method, link.outbox.put(room, &mut frame))
@@ -155,7 +155,7 @@ impl Link {
 
         let mut turn = None;
         if self.outbox.is_waited_for() {
-            turn = self.turn(method, &deadline).await?;
+            turn = Some(self.turn(method, &deadline).await?);
         }
 
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -176,7 +176,7 @@ impl Link {
             Ok(put) => put,
             Err((answer, mut frame)) => {
                 if turn.is_none() {
-                    turn = self.turn(method, &deadline).await?;
+                    turn = Some(self.turn(method, &deadline).await?);
                 }
                 let room = deadline.bound(self.outbox.room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
@@ -205,9 +205,12 @@ impl Link {
     }
 
     /// Waits to be the next that waits for room.
-    async fn turn(&self, method: &str, deadline: &Deadline) -> Result<Option<Turn<'_>>, CallError> {
-        let turn = deadline.bound(self.outbox.turn()).await;
-        turn.ok_or_else(|| deadline.error(method, Outcome::NotSent))
+    async fn turn(&self, method: &str, deadline: &Deadline) -> Result<Turn<'_>, CallError> {
+        match deadline.bound(self.outbox.turn()).await {
+            Some(Some(turn)) => Ok(turn),
+            Some(None) => Err(self.closed_error(method, Outcome::NotSent)),
+            None => Err(deadline.error(method, Outcome::NotSent)),
+        }
     }
 
     /// What cannot be answered any more is not sent, but held until the owner says how it ended.

@@ -172,3 +172,28 @@ fn escape(out: &mut Vec<u8>, from: usize) {
     }
     out.extend_from_slice(rest);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_stays_as_long_as_frames_fill_it() {
+        // C-5
+        const MIB: usize = 1024 * 1024;
+        Scratch::give(vec![0; MIB]);
+        // A smaller one does not take its place.
+        Scratch::give(vec![0; 100]);
+        let mut frame = Scratch::take();
+        assert!(frame.is_empty() && frame.capacity() >= MIB);
+        frame.resize(MIB / 2, 0);
+        drop(frame);
+        let mut frame = Scratch::take();
+        assert!(frame.capacity() >= MIB);
+        frame.push(b'x');
+        drop(frame);
+        assert_eq!(Scratch::take().capacity(), 0);
+        Scratch::give(vec![0; 2 * KEEP_FULL_BYTES]);
+        assert_eq!(Scratch::take().capacity(), 0);
+    }
+}

@@ -118,6 +118,7 @@ impl Link {
     /// Answers all open calls and every later one with the end of the channel, and leaves the rest running.
     pub(crate) fn fail_calls(&self) {
         let open = lock(&self.pending).close();
+        self.outbox.end_turns();
         fail(open);
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Whole frames go in. Small ones are gathered, so that the writer writes all of them in one go; large ones are neither
 //! copied nor gathered, since moving them would cost more than a write. Room is counted in bytes by a fair semaphore:
-//! calls, notifications and replies of handlers wait for it in order of arrival; what cannot wait (replies made by the
-//! reader, cancellations) has a reserve of the same size. It knows nothing of what a frame says.
+//! notifications, replies of handlers and one call wait for it in order of arrival, further calls for their turn to be that
+//! one; what cannot wait (replies made by the reader, cancellations) has a reserve of the same size. It knows nothing of
+//! what a frame says.
 
 use std::{
     collections::VecDeque,
@@ -125,9 +126,20 @@ impl Outbox {
         self.turn.available_permits() == 0
     }
 
-    /// Waits to be the next that waits for room, in order of arrival. `None` when the outbox is closed.
+    /// Waits to be the next that waits for room, in order of arrival. `None` when there are no more turns.
     pub(crate) async fn turn(&self) -> Option<Turn<'_>> {
+        let turn = self.turn.acquire().await.ok()?;
+        if self.lock().mode != Mode::Held {
+            return Some(turn);
+        }
+        // Nothing is sent any more. Frames that nobody will write are not made; the owner is about to say how it ended.
+        turn.forget();
         self.turn.acquire().await.ok()
+    }
+
+    /// Ends the wait of those whose turn has not come.
+    pub(crate) fn end_turns(&self) {
+        self.turn.close();
     }
 
     /// A place for `body`, if there is room now. A closed outbox has room: [`put`](Outbox::put) says that it is closed.
@@ -288,7 +300,7 @@ impl Outbox {
     /// Sends nothing more; wakes those who wait for room.
     pub(crate) fn close(&self) {
         self.end(Mode::Closed);
-        self.turn.close();
+        self.end_turns();
         self.room.close();
     }
 

@@ -111,3 +111,33 @@ impl Drop for Done {
         self.0.reader_done.set();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_buffer_is_kept_only_while_bytes_come() {
+        // C-1
+        let (mut theirs, mut ours) = duplex(64);
+        let mut buf = BytesMut::with_capacity(1024 * 1024);
+        theirs.write_all(b"x").await.unwrap();
+        assert_eq!(read(&mut ours, &mut buf, 4096).await.unwrap(), 1);
+        assert_eq!(buf.capacity(), 1024 * 1024);
+        buf.clear();
+        let reading = async {
+            let n = read(&mut ours, &mut buf, 4096).await.unwrap();
+            (n, buf.capacity())
+        };
+        let writing = async {
+            tokio::task::yield_now().await;
+            theirs.write_all(b"yz").await.unwrap();
+        };
+        let ((n, capacity), ()) = tokio::join!(reading, writing);
+        assert_eq!(n, 2);
+        assert!((4096..8192).contains(&capacity), "{capacity}");
+        assert_eq!(buf, "yz");
+    }
+}
