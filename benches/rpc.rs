@@ -340,17 +340,17 @@ async fn start(cores: Cores) -> (Root, WorkerRef) {
 
 /// Somebody who can be called from many tasks.
 trait Callee: Clone + Send + 'static {
-    fn echo(&self, payload: &String) -> impl Future<Output = String> + Send;
+    fn echo(&self, payload: &Arc<String>) -> impl Future<Output = String> + Send;
 }
 
 impl Callee for WorkerRef {
-    async fn echo(&self, payload: &String) -> String {
+    async fn echo(&self, payload: &Arc<String>) -> String {
         self.call::<Echo>(payload).await.unwrap()
     }
 }
 
 impl Callee for Arc<ByHand> {
-    async fn echo(&self, payload: &String) -> String {
+    async fn echo(&self, payload: &Arc<String>) -> String {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut frame = Vec::with_capacity(128);
         write_call(&mut frame, id, payload);
