@@ -3,20 +3,27 @@
 //! `cargo bench --bench rpc`; a filter may follow (`-- 100B`, `-- death`). The child is this program itself: it echoes,
 //! batched, with blocking reads and writes. The floor is one task that keeps as many requests under way, writes JSON
 //! lines from one buffer, reads into another and parses what a caller must parse: the envelope with a raw result, and the
-//! result's text. Rounds of both alternate; figures are medians over rounds, ratios are of medians of the same run.
+//! result's text. Beside it, for small calls, what one writes by hand: a task per direction, a queue, a table and a oneshot per
+//! call. Rounds of all alternate; figures are medians over rounds, ratios are of medians of the same run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::{
+    collections::HashMap,
     future::poll_fn,
     io::{BufRead, BufReader, BufWriter, Write},
     os::fd::OwnedFd,
     pin::Pin,
     process::{Child, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
 
+use bytes::{Buf, BytesMut};
 use procession::{
     process::Command,
     protocol::Plugin,
@@ -27,8 +34,9 @@ use procession::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::UnixStream,
+    sync::{mpsc, oneshot},
 };
 
 /// One round of one cell.
@@ -180,27 +188,36 @@ struct Answer<'a> {
     result: &'a RawValue,
 }
 
+fn write_call(out: &mut Vec<u8>, id: u64, payload: &String) {
+    let call = Call { jsonrpc: "2.0", id, method: "echo", params: payload };
+    serde_json::to_writer(&mut *out, &call).unwrap();
+    out.push(b'\n');
+}
+
+/// The child, its stdin and its stdout.
+fn launch(cores: Cores) -> (Child, UnixStream, UnixStream) {
+    let (stdin, theirs_in) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (stdout, theirs_out) = std::os::unix::net::UnixStream::pair().unwrap();
+    stdin.set_nonblocking(true).unwrap();
+    stdout.set_nonblocking(true).unwrap();
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["child", cores.of_child()])
+        .stdin(Stdio::from(OwnedFd::from(theirs_in)))
+        .stdout(Stdio::from(OwnedFd::from(theirs_out)))
+        .spawn()
+        .unwrap();
+    (child, UnixStream::from_std(stdin).unwrap(), UnixStream::from_std(stdout).unwrap())
+}
+
 impl Raw {
     fn start(cores: Cores) -> Raw {
-        let (stdin, theirs_in) = std::os::unix::net::UnixStream::pair().unwrap();
-        let (stdout, theirs_out) = std::os::unix::net::UnixStream::pair().unwrap();
-        stdin.set_nonblocking(true).unwrap();
-        stdout.set_nonblocking(true).unwrap();
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["child", cores.of_child()])
-            .stdin(Stdio::from(OwnedFd::from(theirs_in)))
-            .stdout(Stdio::from(OwnedFd::from(theirs_out)))
-            .spawn()
-            .unwrap();
-        let (stdin, stdout) = (UnixStream::from_std(stdin).unwrap(), UnixStream::from_std(stdout).unwrap());
+        let (child, stdin, stdout) = launch(cores);
         Raw { child, stdin, stdout, next: 0, out: Vec::new(), input: vec![0; 64 * 1024], filled: 0 }
     }
 
     fn put(&mut self, payload: &String) {
         self.next += 1;
-        let call = Call { jsonrpc: "2.0", id: self.next, method: "echo", params: payload };
-        serde_json::to_writer(&mut self.out, &call).unwrap();
-        self.out.push(b'\n');
+        write_call(&mut self.out, self.next, payload);
     }
 
     /// Keeps `in_flight` requests under way for a round, each begun when one has ended. Returns how many ended.
@@ -263,6 +280,51 @@ impl Raw {
     }
 }
 
+// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per call ----------------
+
+type Table = Arc<Mutex<HashMap<u64, oneshot::Sender<Box<RawValue>>>>>;
+
+struct ByHand {
+    queue: mpsc::UnboundedSender<Vec<u8>>,
+    table: Table,
+    next: AtomicU64,
+}
+
+impl ByHand {
+    fn start(cores: Cores) -> (Child, Arc<ByHand>) {
+        let (child, stdin, stdout) = launch(cores);
+        let (queue, queued) = mpsc::unbounded_channel();
+        let table = Table::default();
+        tokio::spawn(write_queued(queued, stdin));
+        tokio::spawn(read_answers(table.clone(), stdout));
+        (child, Arc::new(ByHand { queue, table, next: AtomicU64::new(1) }))
+    }
+}
+
+async fn write_queued(mut queued: mpsc::UnboundedReceiver<Vec<u8>>, mut stdin: UnixStream) {
+    let (mut frames, mut out) = (Vec::new(), Vec::new());
+    while queued.recv_many(&mut frames, 1024).await > 0 {
+        out.clear();
+        frames.drain(..).for_each(|frame| out.extend_from_slice(&frame));
+        stdin.write_all(&out).await.unwrap();
+    }
+}
+
+async fn read_answers(table: Table, mut stdout: UnixStream) {
+    let mut input = BytesMut::with_capacity(64 * 1024);
+    while stdout.read_buf(&mut input).await.unwrap() > 0 {
+        let mut at = 0;
+        while let Some(end) = memchr::memchr(b'\n', &input[at..]) {
+            let answer: Answer<'_> = serde_json::from_slice(&input[at..at + end]).unwrap();
+            let caller = table.lock().unwrap().remove(&answer.id).unwrap();
+            caller.send(answer.result.to_owned()).unwrap();
+            at += end + 1;
+        }
+        input.advance(at);
+        input.reserve(64 * 1024);
+    }
+}
+
 // ---- the whole crate ----------------------------------------------------------------------------------------------
 
 async fn start(cores: Cores) -> (Root, WorkerRef) {
@@ -276,17 +338,46 @@ async fn start(cores: Cores) -> (Root, WorkerRef) {
     (root, worker)
 }
 
-async fn round(worker: &WorkerRef, payload: &str, in_flight: usize, latencies: &mut Vec<f64>) -> usize {
+/// Somebody who can be called from many tasks.
+trait Callee: Clone + Send + 'static {
+    fn echo(&self, payload: &Arc<String>) -> impl Future<Output = String> + Send;
+}
+
+impl Callee for WorkerRef {
+    async fn echo(&self, payload: &Arc<String>) -> String {
+        self.call::<Echo>(payload).await.unwrap()
+    }
+}
+
+impl Callee for Arc<ByHand> {
+    async fn echo(&self, payload: &Arc<String>) -> String {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut frame = Vec::with_capacity(128);
+        write_call(&mut frame, id, payload);
+        let (caller, answered) = oneshot::channel();
+        self.table.lock().unwrap().insert(id, caller);
+        self.queue.send(frame).unwrap();
+        serde_json::from_str(answered.await.unwrap().get()).unwrap()
+    }
+}
+
+/// Keeps `in_flight` tasks calling for a round. Returns how many calls ended.
+async fn round(
+    callee: &impl Callee,
+    payload: &Arc<String>,
+    in_flight: usize,
+    latencies: &mut Vec<f64>,
+) -> usize {
     let begin = Instant::now();
     let callers: Vec<_> = (0..in_flight)
         .map(|_| {
-            let (worker, payload) = (worker.clone(), payload.to_owned());
+            let (callee, payload) = (callee.clone(), payload.clone());
             let mut latencies = Vec::new();
             tokio::spawn(async move {
                 let mut done = 0;
                 loop {
                     let since = (in_flight == 1).then(Instant::now);
-                    let text = worker.call::<Echo>(&payload).await.unwrap();
+                    let text = callee.echo(&payload).await;
                     assert_eq!(text.len(), payload.len());
                     done += 1;
                     latencies.extend(since.map(|since| since.elapsed().as_secs_f64() * 1e6));
@@ -319,12 +410,15 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
     Cores::pin(cores.of_host());
-    let payload = "x".repeat(bytes);
-    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    let payload = Arc::new("x".repeat(bytes));
+    // What a call costs beside that of others who share a channel is a question of small ones.
+    let with_hand = bytes == 100 && in_flight > 1;
+    let (mut ours, mut raw, mut hand) = (Vec::new(), Vec::new(), Vec::new());
     let (mut our_times, mut raw_times) = (Vec::new(), Vec::new());
     runtime().block_on(async {
         let (root, worker) = start(cores).await;
         let mut floor = Raw::start(cores);
+        let by_hand = with_hand.then(|| ByHand::start(cores));
         for n in 0..=ROUNDS {
             let (mut times, mut their_times) = (Vec::new(), Vec::new());
             let begin = Instant::now();
@@ -333,16 +427,28 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
             let begin = Instant::now();
             let done = round(&worker, &payload, in_flight, &mut times).await as f64;
             let our_rate = done / begin.elapsed().as_secs_f64();
+            let mut hand_rate = None;
+            if let Some((_, by_hand)) = &by_hand {
+                let begin = Instant::now();
+                let done = round(by_hand, &payload, in_flight, &mut Vec::new()).await as f64;
+                hand_rate = Some(done / begin.elapsed().as_secs_f64());
+            }
             // The first is to warm up.
             if n > 0 {
                 raw.push(rate);
                 ours.push(our_rate);
+                hand.extend(hand_rate);
                 our_times.append(&mut times);
                 raw_times.append(&mut their_times);
             }
         }
         drop(floor.stdin);
         floor.child.wait().unwrap();
+        if let Some((mut child, by_hand)) = by_hand {
+            drop(by_hand);
+            // Its writer ends with the queue.
+            tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+        }
         root.shutdown(Duration::from_secs(10)).await;
     });
     let name = format!("{name} echo, {in_flight} in flight, {}", cores.name());
@@ -360,6 +466,15 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
         println!(
             "{name:<42} {o:>9.0} ({slow:>8.0})  raw {r:>9.0} ({slow_raw:>8.0}) calls/s  ratio {:>5.2}  target >= 0.8",
             o / r
+        );
+    }
+    if with_hand {
+        let (h, slow) = (quantile(&mut hand, 0.5), quantile(&mut hand, 0.01));
+        println!(
+            "{:<42} {:>20}  hand {h:>8.0} ({slow:>8.0}) calls/s  ratio {:>5.2}",
+            "  against a loop by hand",
+            "",
+            o / h
         );
     }
 }

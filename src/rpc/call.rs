@@ -1,8 +1,9 @@
 //! The calling half of a [`Peer`]: calls and notifications.
 //!
 //! A call takes a place among those in flight, writes its frame into the thread's scratch, takes room in the outbox,
-//! enters the table, and only then puts the frame: an answer can never come before its entry. Waiting for a place or
-//! for room ends at the call's deadline; waiting for the answer ends through the table.
+//! enters the table, and only then puts the frame: an answer can never come before its entry. While another call waits
+//! for room, it waits for its turn before it makes a frame, so that calls without room hold no memory. Waiting for a
+//! place, a turn or room ends at the call's deadline; waiting for the answer ends through the table.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -17,7 +18,7 @@ use crate::rpc::{
     CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout, decode,
     encode::{self, Scratch},
     link::{Link, lock},
-    outbox::{Put, Room},
+    outbox::{Put, Room, Turn},
     pending::{Answer, Failure},
 };
 
@@ -152,6 +153,11 @@ impl Link {
         };
         let Ok(_place) = place else { return Err(self.closed_error(method, Outcome::NotSent)) };
 
+        let mut turn = None;
+        if self.outbox.is_waited_for() {
+            turn = Some(self.turn(method, &deadline).await?);
+        }
+
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         let mut entry = Entry { link: self, id, open: true };
@@ -169,12 +175,16 @@ impl Link {
         let put = match waiting {
             Ok(put) => put,
             Err((answer, mut frame)) => {
+                if turn.is_none() {
+                    turn = Some(self.turn(method, &deadline).await?);
+                }
                 let room = deadline.bound(self.outbox.room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
                 self.enter(method, id, answer, deadline.at)?;
                 self.put_call(room, &mut frame)
             }
         };
+        drop(turn);
         if put == Put::Closed && !self.is_closed() {
             // The writer was closed on its own; there will be no answer to what was not sent.
             lock(&self.pending).withdraw(id);
@@ -192,6 +202,15 @@ impl Link {
             }
             Failure::Closed => self.closed_error(method, self.outcome_of(put)),
         })
+    }
+
+    /// Waits to be the next that waits for room.
+    async fn turn(&self, method: &str, deadline: &Deadline) -> Result<Turn<'_>, CallError> {
+        match deadline.bound(self.outbox.turn()).await {
+            Some(Some(turn)) => Ok(turn),
+            Some(None) => Err(self.closed_error(method, Outcome::NotSent)),
+            None => Err(deadline.error(method, Outcome::NotSent)),
+        }
     }
 
     /// What cannot be answered any more is not sent, but held until the owner says how it ended.

@@ -92,9 +92,10 @@ pub struct PeerConfig {
     pub max_frame_bytes: usize,
     /// Calls that may wait for an answer at once; 1,024. Further ones wait for room, up to their timeout.
     pub max_in_flight: usize,
-    /// Bytes that may wait to be written; 8 MiB. Calls, notifications and replies of handlers wait for room. As much
-    /// again is kept for what cannot wait (replies made by the reader). A single larger frame goes out alone. The same
-    /// bounds hold for replies that wait until the batch they belong to is complete.
+    /// Bytes that may wait to be written; 8 MiB. Calls, notifications and replies of handlers wait for room; a call that
+    /// waits behind another one is not serialised before its turn comes. As much again is kept for what cannot wait
+    /// (replies made by the reader). A single larger frame goes out alone. The same bounds hold for replies that wait
+    /// until the batch they belong to is complete.
     pub max_queued_bytes: usize,
     /// Handlers of requests that run at once; 64.
     pub max_handlers: usize,

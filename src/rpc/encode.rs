@@ -13,8 +13,10 @@ use serde_json::value::RawValue;
 
 use crate::rpc::{RequestId, RpcError};
 
-/// A larger buffer is not kept.
+/// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
+/// A larger buffer is not kept.
+const KEEP_FULL_BYTES: usize = 4 * 1024 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -31,6 +33,20 @@ impl Scratch {
         Scratch(bytes)
     }
 
+    /// Leaves a buffer that has been written to the thread, if it is of use: memory that is fresh from the system costs as
+    /// much as filling it.
+    pub(crate) fn give(bytes: Vec<u8>) {
+        // The slot is gone while its thread ends; the buffer is then simply freed.
+        let _ = SCRATCH.try_with(|slot| {
+            let present = slot.take();
+            slot.set(if present.capacity() < bytes.capacity() && worth_keeping(&bytes) {
+                bytes
+            } else {
+                present
+            });
+        });
+    }
+
     /// The bytes to keep.
     pub(crate) fn into_vec(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
@@ -39,11 +55,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if (1..=KEEP_BYTES).contains(&self.0.capacity()) {
-            // The slot is gone while its thread ends; the buffer is then simply freed.
-            let _ = SCRATCH.try_with(|slot| slot.set(std::mem::take(&mut self.0)));
-        }
+        Scratch::give(std::mem::take(&mut self.0));
     }
+}
+
+/// Small, or large and filled by what it was last used for.
+fn worth_keeping(bytes: &Vec<u8>) -> bool {
+    let capacity = bytes.capacity();
+    capacity <= KEEP_BYTES || (capacity <= KEEP_FULL_BYTES && capacity / 8 <= bytes.len())
 }
 
 impl Deref for Scratch {
@@ -152,4 +171,29 @@ fn escape(out: &mut Vec<u8>, from: usize) {
         rest = &rest[used..];
     }
     out.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_stays_as_long_as_frames_fill_it() {
+        // C-5
+        const MIB: usize = 1024 * 1024;
+        Scratch::give(vec![0; MIB]);
+        // A smaller one does not take its place.
+        Scratch::give(vec![0; 100]);
+        let mut frame = Scratch::take();
+        assert!(frame.is_empty() && frame.capacity() >= MIB);
+        frame.resize(MIB / 2, 0);
+        drop(frame);
+        let mut frame = Scratch::take();
+        assert!(frame.capacity() >= MIB);
+        frame.push(b'x');
+        drop(frame);
+        assert_eq!(Scratch::take().capacity(), 0);
+        Scratch::give(vec![0; 2 * KEEP_FULL_BYTES]);
+        assert_eq!(Scratch::take().capacity(), 0);
+    }
 }

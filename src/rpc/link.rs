@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use foldhash::fast::RandomState;
 use tokio::{
     sync::{Notify, Semaphore, oneshot},
     task::{AbortHandle, JoinSet},
@@ -44,7 +45,7 @@ pub(crate) struct Link {
     /// Responses that wait until their batch is complete.
     pub(crate) batched: Kept,
     pub(crate) stall_armed: AtomicBool,
-    pub(crate) announced: OnceLock<HashSet<String>>,
+    pub(crate) announced: OnceLock<HashSet<String, RandomState>>,
     pub(crate) reader_done: Latch,
     pub(crate) writer_done: Latch,
     pub(crate) handlers: Mutex<JoinSet<()>>,
@@ -117,6 +118,7 @@ impl Link {
     /// Answers all open calls and every later one with the end of the channel, and leaves the rest running.
     pub(crate) fn fail_calls(&self) {
         let open = lock(&self.pending).close();
+        self.outbox.end_turns();
         fail(open);
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Whole frames go in. Small ones are gathered, so that the writer writes all of them in one go; large ones are neither
 //! copied nor gathered, since moving them would cost more than a write. Room is counted in bytes by a fair semaphore:
-//! calls, notifications and replies of handlers wait for it in order of arrival; what cannot wait (replies made by the
-//! reader, cancellations) has a reserve of the same size. It knows nothing of what a frame says.
+//! notifications, replies of handlers and one call wait for it in order of arrival, further calls for their turn to be that
+//! one; what cannot wait (replies made by the reader, cancellations) has a reserve of the same size. It knows nothing of
+//! what a frame says.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +12,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, Semaphore, TryAcquireError};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::rpc::Framing;
 
@@ -25,6 +26,8 @@ pub(crate) struct Outbox {
     framing: Framing,
     limit: usize,
     room: Semaphore,
+    /// Held by the one of those who wait for room that is next.
+    turn: Semaphore,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -73,6 +76,9 @@ pub(crate) struct Room<'a> {
     charge: usize,
 }
 
+/// The right to be the next that waits for room; held until the frame is put.
+pub(crate) type Turn<'a> = SemaphorePermit<'a>;
+
 /// Where a frame went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
@@ -104,7 +110,36 @@ pub(crate) struct NoRoom;
 impl Outbox {
     pub(crate) fn new(framing: Framing, limit: usize) -> Outbox {
         let limit = limit.clamp(1, u32::MAX as usize);
-        Outbox { framing, limit, room: Semaphore::new(limit), state: Mutex::default(), wake: Notify::new() }
+        Outbox {
+            framing,
+            limit,
+            room: Semaphore::new(limit),
+            turn: Semaphore::new(1),
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Whether somebody waits for room. A frame that could only wait behind it is better not made yet: many large ones
+    /// would be held in memory, outside of what `limit` bounds.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.turn.available_permits() == 0
+    }
+
+    /// Waits to be the next that waits for room, in order of arrival. `None` when there are no more turns.
+    pub(crate) async fn turn(&self) -> Option<Turn<'_>> {
+        let turn = self.turn.acquire().await.ok()?;
+        if self.lock().mode != Mode::Held {
+            return Some(turn);
+        }
+        // Nothing is sent any more. Frames that nobody will write are not made; the owner is about to say how it ended.
+        turn.forget();
+        self.turn.acquire().await.ok()
+    }
+
+    /// Ends the wait of those whose turn has not come.
+    pub(crate) fn end_turns(&self) {
+        self.turn.close();
     }
 
     /// A place for `body`, if there is room now. A closed outbox has room: [`put`](Outbox::put) says that it is closed.
@@ -265,6 +300,7 @@ impl Outbox {
     /// Sends nothing more; wakes those who wait for room.
     pub(crate) fn close(&self) {
         self.end(Mode::Closed);
+        self.end_turns();
         self.room.close();
     }
 

@@ -136,7 +136,7 @@ impl Peer {
     /// From now on calls to other methods fail with `MethodNotSupported` without being sent (G-2). The first set
     /// stays.
     pub fn announce(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
-        let methods: HashSet<String> = methods.into_iter().map(Into::into).collect();
+        let methods: HashSet<String, _> = methods.into_iter().map(Into::into).collect();
         // A second handshake on one channel does not exist.
         let _ = self.link().announced.set(methods);
     }

@@ -1,6 +1,6 @@
 //! The task that reads: cuts frames out of the stream and hands them on, waiting for nothing but bytes (C-6).
 
-use std::sync::Arc;
+use std::{future::poll_fn, io, pin::pin, sync::Arc};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -47,12 +47,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
             };
         };
         buf.advance(at);
-        if buf.is_empty() && buf.capacity() > 4 * want {
-            buf = BytesMut::new();
-        }
-        buf.reserve(want.max(missing.min(MOST_READ_BYTES)));
-        let room = buf.capacity() - buf.len();
-        match reader.read_buf(&mut buf).await {
+        match read(&mut reader, &mut buf, want.max(missing.min(MOST_READ_BYTES))).await {
             Ok(0) => {
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
@@ -63,7 +58,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
             }
             Ok(n) => {
                 link.counters.bytes_in.add(n as u64);
-                if n >= room.min(want) {
+                if n >= want {
                     want = (want * 4).min(MOST_READ_BYTES);
                 } else if n < want / 4 {
                     want = (want / 2).max(LEAST_READ_BYTES);
@@ -76,6 +71,20 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
             Err(error) => return link.end(Closed::ReadFailed { reason: error.to_string() }),
         }
     }
+}
+
+/// Reads, with room for at least `want` bytes. A buffer that is much larger is kept while bytes keep coming, but not while
+/// none do: a worker that has gone quiet costs little.
+async fn read<R: AsyncRead + Unpin>(reader: &mut R, buf: &mut BytesMut, want: usize) -> io::Result<usize> {
+    poll_fn(|cx| {
+        buf.reserve(want);
+        let read = pin!(reader.read_buf(buf)).poll(cx);
+        if read.is_pending() && buf.is_empty() && buf.capacity() > 4 * want {
+            *buf = BytesMut::new();
+        }
+        read
+    })
+    .await
 }
 
 /// Counts, and logs or refuses, a line that is no JSON. `false` when the channel has ended.
@@ -100,5 +109,35 @@ struct Done(Arc<Link>);
 impl Drop for Done {
     fn drop(&mut self) {
         self.0.reader_done.set();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_buffer_is_kept_only_while_bytes_come() {
+        // C-1
+        let (mut theirs, mut ours) = duplex(64);
+        let mut buf = BytesMut::with_capacity(1024 * 1024);
+        theirs.write_all(b"x").await.unwrap();
+        assert_eq!(read(&mut ours, &mut buf, 4096).await.unwrap(), 1);
+        assert_eq!(buf.capacity(), 1024 * 1024);
+        buf.clear();
+        let reading = async {
+            let n = read(&mut ours, &mut buf, 4096).await.unwrap();
+            (n, buf.capacity())
+        };
+        let writing = async {
+            tokio::task::yield_now().await;
+            theirs.write_all(b"yz").await.unwrap();
+        };
+        let ((n, capacity), ()) = tokio::join!(reading, writing);
+        assert_eq!(n, 2);
+        assert!((4096..8192).contains(&capacity), "{capacity}");
+        assert_eq!(buf, "yz");
     }
 }

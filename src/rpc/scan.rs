@@ -12,16 +12,20 @@ pub(crate) fn response(frame: &[u8]) -> Option<(u64, &str)> {
     scan.expect(b'{')?;
     loop {
         scan.blanks();
-        let key = scan.value()?;
-        scan.blanks();
-        scan.expect(b':')?;
-        scan.blanks();
-        let value = scan.value()?;
-        match key {
-            b"\"jsonrpc\"" => {}
-            b"\"id\"" if id.is_none() => id = Some(number(value)?),
-            b"\"result\"" if result.is_none() => result = Some(value),
-            _ => return None,
+        // Compared, not searched for their ends: the keys are most of a small response.
+        if scan.skip(b"\"jsonrpc\"") {
+            scan.colon()?;
+            if !scan.skip(b"\"2.0\"") {
+                scan.value()?;
+            }
+        } else if id.is_none() && scan.skip(b"\"id\"") {
+            scan.colon()?;
+            id = Some(number(scan.value()?)?);
+        } else if result.is_none() && scan.skip(b"\"result\"") {
+            scan.colon()?;
+            result = Some(scan.value()?);
+        } else {
+            return None;
         }
         scan.blanks();
         match scan.next()? {
@@ -55,6 +59,22 @@ impl<'a> Scan<'a> {
 
     fn expect(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
+    }
+
+    /// Goes behind `text` if it stands here.
+    fn skip(&mut self, text: &[u8]) -> bool {
+        let here = self.bytes[self.at..].starts_with(text);
+        if here {
+            self.at += text.len();
+        }
+        here
+    }
+
+    fn colon(&mut self) -> Option<()> {
+        self.blanks();
+        self.expect(b':')?;
+        self.blanks();
+        Some(())
     }
 
     fn blanks(&mut self) {

@@ -7,7 +7,11 @@ use std::{sync::Arc, sync::atomic::Ordering};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::rpc::{Closed, encode::KEEP_BYTES, link::Link};
+use crate::rpc::{
+    Closed,
+    encode::{KEEP_BYTES, Scratch},
+    link::Link,
+};
 
 const LEAST_KEPT_BYTES: usize = 2 * 1024;
 
@@ -24,9 +28,10 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<Link>, mut wri
     let crowded = || link.in_flight.available_permits() + 1 < link.config.max_in_flight;
     let mut bytes = Vec::new();
     loop {
-        // A buffer is kept as long as batches fill it: a worker that has gone quiet costs little.
+        // A buffer is kept as long as batches fill it: a worker that has gone quiet costs little. A large one goes to the
+        // thread, whose next large frame needs one.
         if bytes.capacity() > KEEP_BYTES.min(4 * bytes.len().max(LEAST_KEPT_BYTES)) {
-            bytes = Vec::new();
+            Scratch::give(std::mem::take(&mut bytes));
         }
         bytes.clear();
         let Some(mut batch) = link.outbox.take(&mut bytes, crowded).await else { break };

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{CallError, CallOptions, Closed, Method, NoHandler, Outcome, Timeout};
-use tokio::io::AsyncReadExt;
+use procession::rpc::{CallError, CallOptions, Closed, Method, NoHandler, Outcome, Peer, Timeout};
+use tokio::{io::AsyncReadExt, task::JoinHandle};
 
-use crate::support::{Echo, Mark, Sleep, config, peer_on_wire, plain};
+use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, plain};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,6 +125,105 @@ async fn bytes_queued_are_bounded() {
     }
     waiting.await.unwrap().unwrap();
     assert_eq!(peer.stats().bytes_queued, 0);
+}
+
+/// Counts how often it is serialised.
+struct Counted<'a>(&'a Counter, String);
+
+impl serde::Serialize for Counted<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.add();
+        self.1.serialize(serializer)
+    }
+}
+
+fn call_counted(peer: &Peer, made: &Counter, timeout: Timeout) -> JoinHandle<Result<(), CallError>> {
+    let (peer, made) = (peer.clone(), made.clone());
+    tokio::spawn(async move {
+        let params = Counted(&made, "x".repeat(400));
+        peer.call_value("echo", &params, timeout).await.map(drop)
+    })
+}
+
+// C-5: what is queued is bounded, and so is what waits to be queued.
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_room_hold_no_frames() {
+    let config = config(|c| {
+        c.max_queued_bytes = 1000;
+        c.write_stall = None;
+    });
+    let (peer, mut wire) = peer_on_wire(config, Arc::new(NoHandler), 64);
+    let made = Counter::default();
+    let calls: Vec<_> = (0..20).map(|_| call_counted(&peer, &made, Timeout::Never)).collect();
+    tokio::time::sleep(SECOND).await;
+    // Two are queued and one waits for room.
+    assert_eq!(made.get(), 3);
+    // All get their turn, in order.
+    for id in 1..=20 {
+        let request = wire.line().await;
+        assert_eq!(request["id"], id);
+        wire.send_json(serde_json::json!({"id": id, "result": ""})).await;
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(made.get(), 20);
+}
+
+// C-3, C-12: one that gives up while it waits for its turn, or while it has it, keeps nobody from theirs.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_gives_up_passes_its_turn_on() {
+    let config = config(|c| {
+        c.max_queued_bytes = 1000;
+        c.write_stall = None;
+    });
+    let (peer, mut wire) = peer_on_wire(config, Arc::new(NoHandler), 64);
+    let made = Counter::default();
+    let timeouts = [0, 0, 2, 3, 0, 0].map(|seconds| match seconds {
+        0 => Timeout::Never,
+        seconds => Timeout::After(seconds * SECOND),
+    });
+    let calls = timeouts.map(|timeout| call_counted(&peer, &made, timeout));
+    tokio::time::sleep(SECOND).await;
+    calls[4].abort();
+    let [first, second, has_turn, waits, _dropped, last] = calls;
+    for call in [has_turn, waits] {
+        let error = call.await.unwrap().unwrap_err();
+        assert!(matches!(error, CallError::Timeout { outcome: Outcome::NotSent, .. }), "{error}");
+    }
+    for call in [first, second, last] {
+        let request = wire.line().await;
+        wire.send_json(serde_json::json!({"id": request["id"], "result": ""})).await;
+        call.await.unwrap().unwrap();
+    }
+}
+
+// C-4, C-12: the end answers those whose turn has not come, and does not have them make frames for nobody.
+#[tokio::test(start_paused = true)]
+async fn the_end_answers_calls_that_wait_for_their_turn() {
+    for hold in [false, true] {
+        let config = config(|c| {
+            c.max_queued_bytes = 1000;
+            c.hold_pending = hold;
+            c.write_stall = Some(SECOND);
+        });
+        let (peer, _wire) = peer_on_wire(config, Arc::new(NoHandler), 64);
+        let made = Counter::default();
+        let mut calls = vec![call_counted(&peer, &made, Timeout::Never)];
+        // The writer takes the first alone, so that the end of the channel frees the room of the second.
+        tokio::time::sleep(SECOND / 10).await;
+        calls.extend((1..20).map(|_| call_counted(&peer, &made, Timeout::Never)));
+        assert_eq!(peer.closed().await, Closed::WriteStalled { after: SECOND });
+        tokio::time::sleep(SECOND).await;
+        assert!(calls.iter().all(|call| call.is_finished() != hold));
+        peer.close(Closed::Requested);
+        for (n, call) in calls.into_iter().enumerate() {
+            // The first was being written.
+            let outcome = if n == 0 { Outcome::Unknown } else { Outcome::NotSent };
+            assert_eq!(call.await.unwrap().unwrap_err().outcome(), outcome, "call {n}");
+        }
+        assert!(made.get() <= 4, "{}", made.get());
+    }
 }
 
 // C-5: a frame larger than all room is sent alone rather than never.
