@@ -188,7 +188,7 @@ impl Link {
         let Some((method, params)) = cancel else { return };
         let mut frame = encode::Scratch::take();
         if encode::request(&mut frame, None, &method, &params).is_ok() {
-            let _ = self.outbox.put_urgent(&mut frame);
+            let _ = self.outbox.put_dispensable(&mut frame);
         }
     }
 

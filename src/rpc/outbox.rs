@@ -187,13 +187,22 @@ impl Outbox {
 
     /// Puts a frame into the reserve, without waiting.
     pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Put, ReserveFull> {
+        self.put_reserved(body, self.limit)
+    }
+
+    /// Puts a frame into the reserve, which may be left out: half of the reserve is kept for what may not.
+    pub(crate) fn put_dispensable(&self, body: &mut Vec<u8>) -> Result<Put, ReserveFull> {
+        self.put_reserved(body, self.limit / 2)
+    }
+
+    fn put_reserved(&self, body: &mut Vec<u8>, limit: usize) -> Result<Put, ReserveFull> {
         let mut state = self.lock();
         match state.mode {
             Mode::Open => {}
             Mode::Held => return Ok(Put::Held),
             Mode::Finishing | Mode::Closed => return Ok(Put::Closed),
         }
-        if state.urgent + body.len() > self.limit {
+        if state.urgent + body.len() > limit {
             return Err(ReserveFull);
         }
         let at = state.put;

@@ -125,3 +125,27 @@ async fn a_handler_learns_of_the_cancellation() {
     assert_eq!(cancelled.get(), 1);
     assert_eq!(a.stats().late_replies, 1);
 }
+
+// C-6, C-13: cancellations are dispensable; they do not take the room that replies need.
+#[tokio::test(start_paused = true)]
+async fn cancellations_leave_room_for_replies() {
+    let config = config(|c| {
+        with_cancel(c);
+        c.max_queued_bytes = 2000;
+    });
+    let (peer, mut wire) = peer_on_wire(config, Arc::new(NoHandler), 64);
+    for _ in 0..300 {
+        let mut call = Box::pin(peer.call::<Sleep>(&1));
+        tokio::select! { biased; _ = &mut call => unreachable!(), () = std::future::ready(()) => {} }
+    }
+    assert!(peer.stats().bytes_queued > 2500, "calls and cancellations wait: {}", peer.stats().bytes_queued);
+    wire.send("{}").await;
+    let complained = async {
+        while peer.stats().complaints == 0 && peer.stats().invalid_frames == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), complained).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(1), peer.closed()).await.is_err(), "it is still open");
+    drop(wire);
+}
