@@ -290,3 +290,42 @@ impl Future for Watch {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Shutdown;
+
+    use super::*;
+
+    fn ends() -> (Stdin, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Stdin::socket(UnixStream::from_std(ours).unwrap()), theirs)
+    }
+
+    async fn shows(closed: &mut Closed) -> bool {
+        tokio::time::timeout(Duration::from_secs(30), closed).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_hang_up_after_a_half_close_is_seen() {
+        // P-11
+        let (stdin, theirs) = ends();
+        let (_writer, mut closed) = stdin.into_parts();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        let soon = tokio::time::timeout(Duration::from_millis(700), &mut closed).await;
+        assert!(soon.is_err(), "it can still be written to");
+        drop(theirs);
+        assert!(shows(&mut closed).await);
+    }
+
+    #[tokio::test]
+    async fn a_hang_up_is_seen_behind_what_was_written() {
+        // P-11
+        let (stdin, mut theirs) = ends();
+        let (_writer, mut closed) = stdin.into_parts();
+        std::io::Write::write_all(&mut theirs, &[7; 10_000]).unwrap();
+        drop(theirs);
+        assert!(shows(&mut closed).await);
+    }
+}
