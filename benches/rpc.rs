@@ -343,7 +343,7 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
         }
         drop(floor.stdin);
         floor.child.wait().unwrap();
-        root.shutdown(Duration::from_secs(10)).await;
+        let _ = root.shutdown(Duration::from_secs(10)).await;
     });
     let name = format!("{name} echo, {in_flight} in flight, {}", cores.name());
     let (o, r) = (quantile(&mut ours, 0.5), quantile(&mut raw, 0.5));
@@ -402,7 +402,7 @@ fn death(calls: usize, rounds: usize) {
                 call.await.unwrap();
             }
             ours.push(begin.elapsed().as_secs_f64() * 1e6);
-            root.shutdown(Duration::from_secs(10)).await;
+            let _ = root.shutdown(Duration::from_secs(10)).await;
         }
     });
     let (o, r) = (quantile(&mut ours, 0.5), quantile(&mut raw, 0.5));

@@ -114,7 +114,7 @@ impl TreeBuilder {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let tree = Tree::builder().actor("counter", || (Counter, ())).start().await?;
     /// tree.actor::<u64>("counter")?.cast(1)?;
-    /// # tree.kill().await;
+    /// # let _ = tree.kill().await;
     /// # Ok(())
     /// # }
     /// ```
