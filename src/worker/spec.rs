@@ -46,9 +46,9 @@ pub trait OnReady: Send + Sync {
 /// A server that works on one thing at a time cannot answer a ping while it is busy: to the host it is unresponsive, and
 /// is killed in the midst of its work. By default a ping that is not answered fails after 5 s, the next one follows
 /// 10 s later, and the third failure in a row is one too many: a worker that stops answering is killed after 35 to 45 s, and a
-/// call that keeps it from answering for 35 s may be what kills it. For servers whose calls take longer, allow for
-/// `failures_allowed × interval + (failures_allowed + 1) × timeout` more than the longest call takes, or do without pings: a
-/// call that hangs ends by its own timeout.
+/// call that keeps it from answering for 35 s may be what kills it. For servers whose calls may take longer, choose values
+/// of which `failures_allowed × interval + (failures_allowed + 1) × timeout` is more than the longest time that one is busy,
+/// queued calls included; or do without pings: a call that hangs ends by its own timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
     /// From one ping's end to the next ping.
