@@ -3,7 +3,7 @@
 //! The plugins of a host start in the background: the tree's start does not wait for them, so that a broken one holds
 //! nobody up. Right after it a call may fail with `CallError::Unavailable` in state `starting`. Who needs a certain plugin
 //! waits for it with [`Plugins::ensure_ready`], which also starts those on demand; who needs all of them with
-//! [`Tree::wait_healthy`](crate::tree::Tree::wait_healthy).
+//! `Tree::wait_healthy`.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -48,7 +48,7 @@ const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11
 ///
 /// # Its environment
 ///
-/// Servers that are configured by variables see those only that the [`Command`](crate::process::Command) passes
+/// Servers that are configured by variables see those only that the `Command` passes
 /// (`pass_env`) or sets (`env`), beside `PATH`, `HOME` and the like.
 ///
 /// # Logs
