@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Only `cpu_seconds` can be told from other ends; for the others look at the tail of stderr. A value that is too small
 /// for the program to come up at all is no failed launch either: the launch succeeds, and the program (or its dynamic
-/// loader) fails at once in its own way, again at each restart.
+/// loader) fails at once in its own way, often with exit code 127 or by `SIGSEGV`, again at each restart.
 ///
 /// ```
 /// use procession::process::{Command, Limits};
