@@ -411,7 +411,7 @@ mod linux {
                 place.wait_state(|state| *state == State::Ready && place.incarnation() > before).await;
                 ours.push(us(began));
             }
-            root.shutdown(BOUND).await;
+            let _ = root.shutdown(BOUND).await;
         });
         report(&format!("restart, {n} children"), &mut ours, ("tokio loop", &mut bare), 1.3);
     }
@@ -422,7 +422,7 @@ mod linux {
         runtime().block_on(async {
             // What is there only once.
             let (root, _) = tree(child, 4).await;
-            root.shutdown(BOUND).await;
+            let _ = root.shutdown(BOUND).await;
             let before = LIVE.load(Ordering::Relaxed);
             let (root, workers) = tree(child, n).await;
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -440,7 +440,7 @@ mod linux {
                 stopped.unwrap();
             }
             let ours = began.elapsed().as_secs_f64() * 1e3;
-            root.shutdown(BOUND).await;
+            let _ = root.shutdown(BOUND).await;
             let (deaths, mut died) = mpsc::unbounded_channel();
             let mut pipes = Vec::new();
             for _ in 0..n {

@@ -449,7 +449,7 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
             // Its writer ends with the queue.
             tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
         }
-        root.shutdown(Duration::from_secs(10)).await;
+        let _ = root.shutdown(Duration::from_secs(10)).await;
     });
     let name = format!("{name} echo, {in_flight} in flight, {}", cores.name());
     let (o, r) = (quantile(&mut ours, 0.5), quantile(&mut raw, 0.5));
@@ -517,7 +517,7 @@ fn death(calls: usize, rounds: usize) {
                 call.await.unwrap();
             }
             ours.push(begin.elapsed().as_secs_f64() * 1e6);
-            root.shutdown(Duration::from_secs(10)).await;
+            let _ = root.shutdown(Duration::from_secs(10)).await;
         }
     });
     let (o, r) = (quantile(&mut ours, 0.5), quantile(&mut raw, 0.5));

@@ -111,6 +111,7 @@ async fn host(command: Command) -> Result<(), Box<dyn Error>> {
     print!("{}", tree.snapshot());
     let exit = tree.shutdown(Duration::from_secs(20)).await;
     println!("the tree has ended: {exit}");
+    exit.into_result()?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use crate::{id::ChildId, vocabulary::Limit};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "exit")]
 #[non_exhaustive]
+#[must_use = "an exit says whether all went well: see `Exit::into_result`"]
 pub enum Exit {
     /// It was asked to end and did.
     #[error("stopped on request")]
@@ -184,6 +185,26 @@ impl Exit {
         })
     }
 
+    /// Whether all went well, for the end of `main`: the end of a service that was told to stop is `Ok`, and every other
+    /// exit is an error, [`Exit::Clean`] too.
+    ///
+    /// ```no_run
+    /// # use procession::tree::Tree;
+    /// # async fn run(tree: Tree) -> Result<(), Box<dyn std::error::Error>> {
+    /// tree.run_until_signal(Tree::DEFAULT_DEADLINE).await?.into_result()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The exit itself, unless it is [`Exit::Requested`].
+    pub fn into_result(self) -> Result<(), Exit> {
+        match self {
+            Exit::Requested => Ok(()),
+            other => Err(other),
+        }
+    }
+
     /// An actor's error with its sources as [`Exit::ActorFailed`].
     pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Exit {
         if let Some(exit) = error.downcast_ref::<Exit>() {
@@ -252,6 +273,15 @@ mod tests {
             exit.to_string(),
             "gave up on `pool` (more than 3 restarts in 5s): gave up on `w1` (more than 3 restarts in 5s): killed by SIGKILL"
         );
+    }
+
+    #[test]
+    fn only_a_requested_end_is_a_success() {
+        // T-4
+        assert_eq!(Exit::Requested.into_result(), Ok(()));
+        for exit in [nested(), Exit::Clean { code: 0 }, Exit::Ignored] {
+            assert_eq!(exit.clone().into_result(), Err(exit));
+        }
     }
 
     #[test]

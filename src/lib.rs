@@ -18,7 +18,7 @@
 //! let tools = server.call_value("tools/list", &serde_json::json!({}), procession::rpc::Timeout::Default).await?;
 //! println!("{tools}\n{}", tree.snapshot());
 //!
-//! tree.run_until_signal(Tree::DEFAULT_DEADLINE).await?;
+//! tree.run_until_signal(Tree::DEFAULT_DEADLINE).await?.into_result()?; // an error if the tree has given up
 //! # Ok(())
 //! # }
 //! ```

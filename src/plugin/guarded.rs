@@ -41,7 +41,7 @@ impl Handler for Guarded {
             return self.handler.request(cx, method, params).await;
         }
         tracing::warn!(target: "procession", path = cx.path.as_str(), method, "capability denied");
-        let message = format!("capability denied: the manifest does not name `{method}`");
+        let message = format!("capability denied: the plugin's declared capabilities do not name `{method}`");
         Err(RpcError::new(codes::CAPABILITY_DENIED, message))
     }
 

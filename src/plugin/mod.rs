@@ -1,5 +1,33 @@
 //! Plugins: one worker per plugin id, under a host that no broken plugin takes down.
 //!
+//! The plugins of a host start in the background: the tree's start does not wait for them, so that a broken one holds
+//! nobody up. Right after it a call may fail with `CallError::Unavailable` in state `starting`. Who needs a certain plugin
+//! waits for it with [`Plugins::ensure_ready`], which also starts those on demand; who needs all of them with
+//! `Tree::wait_healthy`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use procession::{
+//!     plugin::{PluginHostSpec, PluginSpec},
+//!     process::Command,
+//!     rpc::Timeout,
+//!     tree::Tree,
+//! };
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = PluginHostSpec::new().plugin(PluginSpec::new("spellcheck", Command::new("spellcheck-plugin")));
+//! let tree = Tree::builder().plugins("plugins", host).start().await?;
+//!
+//! let plugins = tree.plugins("/plugins")?;
+//! plugins.ensure_ready("spellcheck", Duration::from_secs(30)).await?;
+//! let found = plugins.call_value("spellcheck", "check", &["wrod"], Timeout::Default).await?;
+//! println!("{found}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it is built
+//!
 //! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor; [`Plugins`] is the address
 //! that survives it. The host is a [`PluginSupervisor`]: a thin actor around an
 //! [`Engine`](crate::supervision::engine::Engine), dynamic and one-for-one. What must outlive its incarnations (which

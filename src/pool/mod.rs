@@ -3,6 +3,47 @@
 //! [`PoolSpec`] declares a pool and becomes a child of any supervisor; [`Pool`] is the address that survives the pool's
 //! own restarts; a [`Lease`] is the right to use one incarnation of one worker, and ends by drop.
 //!
+//! A lease is over when its incarnation is: the worker died, is being stopped, or made room for another key. Calls through
+//! it then fail and are never sent to another incarnation; whoever wants to go on acquires again. Whether the same call may
+//! be made again the error knows:
+//!
+//! ```no_run
+//! use procession::{pool::{Pool, PoolSpec}, process::Command, protocol::Plugin, rpc::Method, tree::Tree, worker::WorkerSpec};
+//!
+//! struct Work;
+//! impl Method for Work {
+//!     const NAME: &'static str = "work";
+//!     type Params = String;
+//!     type Output = String;
+//! }
+//!
+//! async fn work(pool: &Pool, team: &str, task: String) -> Result<String, Box<dyn std::error::Error>> {
+//!     for _ in 0..3 {
+//!         let lease = pool.acquire(team).await?; // waits for the worker's start, and for room
+//!         match lease.call::<Work>(&task).await {
+//!             Ok(done) => return Ok(done),
+//!             // It was not sent, as the lease was over before: once more, with the next incarnation.
+//!             Err(error) if error.is_retryable() => {}
+//!             // It may have been carried out (`error.outcome()`); `error.revocation()` and `error.exit()` say why.
+//!             Err(error) => return Err(error.into()),
+//!         }
+//!     }
+//!     Err("no worker lives long enough".into())
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = WorkerSpec::new(Command::new("agent")).protocol(Plugin::default());
+//! let tree = Tree::builder().pool("agents", PoolSpec::keyed(4, agent)).start().await?;
+//! println!("{}", work(&tree.pool("/agents")?, "red", "homework".into()).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Who holds a lease for long, with state in the worker, waits for [`Lease::revoked`] beside its work: it says at once why
+//! the lease is over. Then drop it, acquire the key again, and make the state anew in the next incarnation.
+//!
+//! # How it is built
+//!
 //! ```text
 //!  Pool ── Place ── live pointer ──► PoolCore ◄── observer ── Engine ──► workers
 //!    │                              (ledger)                    ▲

@@ -16,6 +16,10 @@ use super::{Environment, Limits};
 /// without a slash is looked up on the `PATH` *that the process will see*; one with a slash, if relative, is relative
 /// to the process's working directory.
 ///
+/// The process does not see the whole environment of the host, but `PATH`, `HOME` and the like (the list is at
+/// [`Environment`]) and what is named here: variables with secrets do not pass unless
+/// [`pass_env`](Command::pass_env)`("API_KEY")` says so. [`inherit_env`](Command::inherit_env) passes everything.
+///
 /// Plain data, with serde both ways. In its serialised form every string is text; a command with parts that are not
 /// UTF-8 cannot be serialised. `Debug` never shows the values of environment variables.
 ///
@@ -69,7 +73,9 @@ pub enum CommandError {
 }
 
 impl Command {
-    /// A command without arguments, in the host's working directory, with the default environment.
+    /// A command without arguments, in the host's working directory, with the default environment, which is a short
+    /// list of the host's variables (see [`Environment`]); for more there are [`env`](Command::env),
+    /// [`pass_env`](Command::pass_env) and [`inherit_env`](Command::inherit_env).
     ///
     /// An empty program is accepted here and refused by the launcher.
     pub fn new(program: impl Into<OsString>) -> Command {

@@ -13,6 +13,9 @@ use crate::humane;
 
 /// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
 /// seconds.
+///
+/// These are the times of one process. How those of several add up when a tree stops is said at
+/// `Tree::shutdown`: children of a supervisor stop one after another, those of pools and plugin hosts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ladder {

@@ -16,6 +16,20 @@ use serde::{Deserialize, Serialize};
 /// and OOM score need privileges, and systems without `clone3` (see [`Technique`](super::Technique)) have no limits at
 /// all.
 ///
+/// # What the program sees, and how its end is told
+///
+/// | limit | beyond it the program sees | the incarnation ends with |
+/// |---|---|---|
+/// | `address_space` | allocations and mappings fail (`ENOMEM`); most programs abort | what the program makes of it: `Signalled` or `Failed` |
+/// | `open_files` | `open`, `socket` and so on fail (`EMFILE`) | nothing, or what the program makes of it |
+/// | `cpu_seconds` | `SIGXCPU`, `SIGKILL` a second later | `LimitExceeded` |
+/// | `core_size` | nothing; the core image is cut off, or is not written | as it would without |
+/// | `processes` | `fork` and new threads fail (`EAGAIN`) | nothing, or what the program makes of it |
+///
+/// Only `cpu_seconds` can be told from other ends; for the others look at the tail of stderr. A value that is too small
+/// for the program to come up at all is no failed launch either: the launch succeeds, and the program (or its dynamic
+/// loader) fails at once in its own way, often with exit code 127 or by `SIGSEGV`, again at each restart.
+///
 /// ```
 /// use procession::process::{Command, Limits};
 /// let limits = Limits { address_space: Some(2 << 30), cpu_seconds: Some(60), ..Limits::default() };

@@ -47,7 +47,8 @@ pub async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     log.finish();
 }
 
-/// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate.
+/// Cuts a stream of bytes into lines and logs them to target `procession::stderr`, in bounded memory and at a bounded
+/// rate: stderr, and also the stdout of processes without a channel.
 #[derive(Debug)]
 pub struct LineLog {
     line: Vec<u8>,

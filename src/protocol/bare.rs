@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Channel, Protocol, Ready};
 
-/// Any program: ready when launched, stopped by signal, its stdout is log lines.
+/// Any program: ready when launched, stopped by signal, its stdout is log lines (target `procession::stderr`, as its
+/// stderr).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bare {}
@@ -25,7 +26,7 @@ impl Protocol for Bare {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstLine {
-    /// How the line begins. It need not be the first one; those before it are log lines.
+    /// How the line begins. It need not be the first one. All lines are log lines (target `procession::stderr`).
     pub prefix: String,
 }
 

@@ -2,7 +2,7 @@
 
 /// The worker, or what it needs, is not there now.
 pub const UNAVAILABLE: i64 = -32000;
-/// The plugin's manifest does not name the capability that the method needs.
+/// The method is not among the capabilities that the host has declared for the plugin (`PluginSpec::capabilities`).
 pub const CAPABILITY_DENIED: i64 = -32001;
 /// The worker tried and failed.
 pub const WORKER_ERROR: i64 = -32002;

@@ -41,8 +41,15 @@ const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11
 ///     })
 ///     .notification_value("notifications/tools/list_changed", |cx, _| println!("{} has other tools", cx.path));
 /// let mcp = Mcp::default().with_capabilities(json!({ "roots": {} }));
-/// let server = WorkerSpec::new(Command::new("some-mcp-server")).protocol(mcp).handler(router);
+/// // Of the host's environment only a short list passes, without secrets: name those that the server needs.
+/// let command = Command::new("some-mcp-server").pass_env("API_KEY");
+/// let server = WorkerSpec::new(command).protocol(mcp).handler(router);
 /// ```
+///
+/// # Its environment
+///
+/// Servers that are configured by variables see those only that the `Command` passes
+/// (`pass_env`) or sets (`env`), beside `PATH`, `HOME` and the like.
 ///
 /// # Logs
 ///

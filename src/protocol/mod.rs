@@ -17,7 +17,8 @@
 //!
 //! # A protocol of your own
 //!
-//! is one small implementation; everything but the name and the channel has a default.
+//! is one small implementation; everything but the name and the channel has a default. The trait is an async trait by
+//! way of the crate `async-trait` (`async-trait = "0.1"` in your `Cargo.toml`), which is what lets it be an object.
 //!
 //! ```
 //! use procession::{

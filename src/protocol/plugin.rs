@@ -40,18 +40,27 @@ use crate::{
 /// ```python
 /// import json, sys
 ///
-/// METHODS = {"add": lambda params: params[0] + params[1]}
+/// METHODS = {"add": lambda params: params[0] + params[1], "ping": lambda params: None}
+///
+/// def answer(method, params):
+///     if method == "initialize":
+///         return {"result": {"ok": True, "supportedMethods": list(METHODS)}}
+///     if method == "shutdown":
+///         return {"result": None}
+///     if method not in METHODS:
+///         return {"error": {"code": -32601, "message": f"there is no method {method}"}}
+///     try:
+///         return {"result": METHODS[method](params)}
+///     except Exception as error:                     # the call fails, the worker lives on
+///         return {"error": {"code": -32603, "message": repr(error)}}
 ///
 /// for line in sys.stdin:
 ///     message = json.loads(line)
-///     method, result = message.get("method"), None
+///     method = message.get("method")
 ///     if "id" not in message or method is None:
 ///         continue                                   # a notification, or an answer to a request of ours
-///     if method == "initialize":
-///         result = {"ok": True, "supportedMethods": list(METHODS)}
-///     elif method in METHODS:
-///         result = METHODS[method](message["params"])
-///     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+///     reply = answer(method, message.get("params"))
+///     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **reply}), flush=True)
 ///     if method == "shutdown":
 ///         break
 /// ```

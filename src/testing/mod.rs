@@ -1,6 +1,74 @@
 //! Processes that are functions: scripted, in memory, behind the same [`Launcher`](crate::process::Launcher) trait.
 //!
-//! Users test their own trees with it, under tokio's paused time and without sleeping (D-1):
+//! Users test their own trees with it, under tokio's paused time and without sleeping (D-1).
+//!
+//! # Testing a tree
+//!
+//! Workers are given the launcher in the place of the operating system's; the program behind a name is a closure, and one
+//! that speaks the plugin protocol is a [`Server`](crate::protocol::Server) on the script's streams. Time is paused, which
+//! needs tokio's feature `test-util` (under `[dev-dependencies]`): back-offs and timeouts take no time, and happen in
+//! order. In a test the attribute is `#[tokio::test(start_paused = true)]`.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use procession::{
+//!     event::EventKind,
+//!     process::{Command, Signal},
+//!     protocol::{Plugin, Server},
+//!     rpc::{Method, Router},
+//!     testing::{ScriptedLauncher, ScriptedProcess},
+//!     tree::Tree,
+//!     vocabulary::State,
+//!     worker::WorkerSpec,
+//! };
+//!
+//! struct Add;
+//! impl Method for Add {
+//!     const NAME: &'static str = "add";
+//!     type Params = (i64, i64);
+//!     type Output = i64;
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let launcher = ScriptedLauncher::new();
+//! launcher.program("calculator", |mut me: ScriptedProcess| async move {
+//!     let router = Router::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
+//!     let (Some(stdin), Some(stdout)) = (me.take_stdin(), me.take_stdout()) else { return };
+//!     Server::new(router).serve(stdin, stdout).await;
+//! });
+//!
+//! let calculator = WorkerSpec::new(Command::new("calculator"))
+//!     .protocol(Plugin::default())
+//!     .launcher(Arc::new(launcher.clone()));
+//! let tree = Tree::builder().worker("calculator", calculator).start().await?;
+//! let calculator = tree.worker("/calculator")?;
+//! assert_eq!(calculator.call::<Add>(&(1, 2)).await?, 3);
+//!
+//! // Subscribe before the blow: what follows cannot be missed then.
+//! let mut events = tree.events();
+//! let first = calculator.place().incarnation();
+//! launcher.kill(calculator.pid().ok_or("no process")?, Signal::KILL)?;
+//! let back = events.wait_for(|event| {
+//!     event.path == *calculator.path()
+//!         && event.incarnation > first
+//!         && matches!(event.kind, EventKind::State { to: State::Ready, .. })
+//! });
+//! tokio::time::timeout(Duration::from_secs(60), back).await??; // in paused time
+//! assert_eq!(calculator.call::<Add>(&(3, 4)).await?, 7);
+//! assert_eq!(launcher.launched().len(), 2);
+//!
+//! tree.shutdown(Tree::DEFAULT_DEADLINE).await.into_result()?;
+//! assert!(launcher.alive().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! For plugins there is [`PluginHostSpec::launcher`](crate::plugin::PluginHostSpec::launcher); the workers of a pool have
+//! their launcher from the `WorkerSpec` that they are made from. [`ScriptedLauncher::fail_next`] lets a launch fail, and a
+//! script may do all that a bad program does: exit, crash, hang, flood, ignore signals, leave grandchildren.
+//!
+//! # One process
 //!
 //! ```
 //! use procession::process::{Command, Hold, Launcher};

@@ -114,7 +114,7 @@ impl TreeBuilder {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let tree = Tree::builder().actor("counter", || (Counter, ())).start().await?;
     /// tree.actor::<u64>("counter")?.cast(1)?;
-    /// # tree.kill().await;
+    /// # let _ = tree.kill().await;
     /// # Ok(())
     /// # }
     /// ```
@@ -162,7 +162,33 @@ impl TreeBuilder {
 
     /// Starts the tree and returns when all required children are ready.
     ///
-    /// Dropping the future before that shuts down what has started.
+    /// Dropping the future before that shuts down what has started, in the background.
+    ///
+    /// # Signals during the start
+    ///
+    /// [`Tree::run_until_signal`] is not there yet: until its first call `SIGTERM` and `SIGINT` end the program by their
+    /// default action. On Linux the kernel kills the processes that have been launched, but not *their* children, unless
+    /// the program runs under a [`guardian`](crate::guardian()). Programs whose start takes long and that have no guardian
+    /// install a handler first, and use the same one to the end, so that no signal is lost in between:
+    ///
+    /// ```no_run
+    /// use procession::tree::Tree;
+    /// use tokio::signal::unix::{SignalKind, signal};
+    ///
+    /// # async fn run(builder: procession::tree::TreeBuilder) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut term = signal(SignalKind::terminate())?; // needs tokio's feature `signal`
+    /// let tree = tokio::select! {
+    ///     tree = builder.start() => tree?,
+    ///     _ = term.recv() => return Ok(()), // processes are killed with their groups, not stopped in order
+    /// };
+    /// // … work; a signal that comes now is kept …
+    /// tokio::select! {
+    ///     exit = tree.wait() => exit.into_result()?,
+    ///     _ = term.recv() => tree.shutdown(Tree::DEFAULT_DEADLINE).await.into_result()?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.

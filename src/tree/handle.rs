@@ -164,6 +164,22 @@ impl Tree {
 
     /// Stops everything in order, newest first, and returns when nothing is left. What has not ended after `deadline`
     /// is killed, still in order.
+    ///
+    /// # How long it takes
+    ///
+    /// The children of a supervisor, and so of the root, stop one after another, each when those after it are gone
+    /// (S-20). Their times add up: `n` workers that do not heed the end of their channel nor `SIGTERM` take `n` times
+    /// `drain + term_grace` of their [`Ladder`](crate::process::Ladder), 15 s each by default, and `ladder.total()` each
+    /// if even `SIGKILL` does not end them. Two of them have used up
+    /// [`DEFAULT_DEADLINE`](Tree::DEFAULT_DEADLINE), and what is left then is killed without its time to drain. The workers
+    /// of a pool, the plugins of a host and the children of a
+    /// [dynamic](crate::supervision::SupervisorSpec::dynamic) supervisor stop all at once: together they take as long as
+    /// the slowest of them.
+    ///
+    /// Where many processes may be stubborn, give them a shorter ladder ([`WorkerSpec::ladder`]), or put those that do not
+    /// depend on each other under a dynamic supervisor.
+    ///
+    /// [`WorkerSpec::ladder`]: crate::worker::WorkerSpec::ladder
     pub async fn shutdown(&self, deadline: Duration) -> Exit {
         self.root.shutdown(deadline).await
     }

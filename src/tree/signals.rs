@@ -20,6 +20,21 @@ impl Tree {
     /// Runs until the tree ends or the process is told to: `SIGTERM` or `SIGINT` stops everything in order within
     /// `deadline`, a second one kills the rest at once. Returns how the tree ended; nothing of it is left then.
     ///
+    /// That the tree has given up is no `Err` of this call: whoever drops the [`Exit`] ends with success. In `main`:
+    ///
+    /// ```no_run
+    /// # use procession::tree::Tree;
+    /// # async fn run(tree: Tree) -> Result<(), Box<dyn std::error::Error>> {
+    /// // `Ok` if it was told to stop; else the reason, with the whole chain of causes.
+    /// tree.run_until_signal(Tree::DEFAULT_DEADLINE).await?.into_result()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// How long an orderly stop takes is said at [`Tree::shutdown`]. A signal that comes before the first call, during
+    /// the start for example, ends the program by its default action: see
+    /// [`TreeBuilder::start`](super::TreeBuilder::start).
+    ///
     /// Under a [`guardian`](crate::guardian()), a second signal within 250 ms of the first is its echo and does not count.
     ///
     /// The first call installs handlers for both signals for the rest of the process's life, as tokio does.

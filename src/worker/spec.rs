@@ -42,6 +42,13 @@ pub trait OnReady: Send + Sync {
 }
 
 /// Regular pings of a worker whose protocol has one (rule W-3).
+///
+/// A server that works on one thing at a time cannot answer a ping while it is busy: to the host it is unresponsive, and
+/// is killed in the midst of its work. By default a ping that is not answered fails after 5 s, the next one follows
+/// 10 s later, and the third failure in a row is one too many: a worker that stops answering is killed after 35 to 45 s, and a
+/// call that keeps it from answering for 35 s may be what kills it. For servers whose calls may take longer, choose values
+/// of which `failures_allowed × interval + (failures_allowed + 1) × timeout` is more than the longest time that one is busy,
+/// queued calls included; or do without pings: a call that hangs ends by its own timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
     /// From one ping's end to the next ping.
@@ -154,7 +161,8 @@ impl WorkerSpec {
         self
     }
 
-    /// Regular pings; none by default.
+    /// Regular pings; none by default. Without effect where the protocol has no ping: [`Bare`], `FirstLine`, `Lsp`, and
+    /// plugin workers that did not announce one (see the table at [`protocol`](crate::protocol)).
     #[must_use]
     pub fn liveness(mut self, liveness: Liveness) -> WorkerSpec {
         self.liveness = Some(liveness);

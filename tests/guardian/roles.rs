@@ -181,7 +181,7 @@ fn service(file: &str) -> ExitCode {
             _ = &mut run => panic!("nobody has said so"),
             () = std::future::ready(()) => say("ready"),
         }
-        run.await.unwrap();
+        let _ = run.await.unwrap();
     });
     ExitCode::SUCCESS
 }

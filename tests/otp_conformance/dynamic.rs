@@ -274,7 +274,7 @@ async fn terminates_children_with_expired_integer_shutdown() {
     let play = cast.start(spec).await;
     let begin = Instant::now();
     play.root.stop(None);
-    play.root.wait().await;
+    let _ = play.root.wait().await;
     assert!(begin.elapsed() <= 2 * MS);
     assert_eq!(play.exits("/deaf")[0].0, Exit::ActorKilled);
 }

@@ -139,7 +139,7 @@ async fn an_owner_that_ends() {
             .unwrap();
     owner.log();
     owner.dies("/owner", Death::Abnormal).await;
-    tokio::time::timeout(SEC, root.wait()).await.unwrap();
+    let _ = tokio::time::timeout(SEC, root.wait()).await.unwrap();
     let log = owner.log();
     assert!(log.contains("-a") && log.contains("-b"), "{log}");
     owner.over().await;

@@ -207,7 +207,7 @@ async fn significant_brutal() {
     play.log();
     play.dies("/a", Death::Normal).await;
     assert_eq!(play.log(), "-a -brutal");
-    play.gives_up().await;
+    let _ = play.gives_up().await;
     assert_eq!(play.log(), "-slow");
 }
 

@@ -89,7 +89,7 @@ async fn sup_stop_brutal_kill() {
     settle().await;
     assert_eq!(play.log(), "-two");
     let begin = Instant::now();
-    play.root.wait().await;
+    let _ = play.root.wait().await;
     assert_eq!(play.log(), "-one");
     assert_eq!(begin.elapsed().as_millis(), 999);
 }
@@ -111,7 +111,7 @@ async fn brutal_kill_under_simple_one_for_one() {
     play.root.stop(None);
     settle().await;
     assert_eq!(play.log(), "-brutal -brutal2");
-    play.root.wait().await;
+    let _ = play.root.wait().await;
     assert_eq!(play.log(), "-timed -patient");
     assert_eq!(begin.elapsed().as_millis(), 1000);
 }
@@ -155,7 +155,7 @@ async fn reverse_termination_with_slow_children() {
         place.wait_state(|s| s.is_down()).await;
         assert_eq!(begin.elapsed().as_millis(), until);
     }
-    play.root.wait().await;
+    let _ = play.root.wait().await;
     assert_eq!(play.log(), "-d -c -b -a");
 }
 
@@ -171,7 +171,7 @@ async fn simple_one_for_one_shutdown() {
     play.log();
     let begin = Instant::now();
     play.root.stop(None);
-    play.root.wait().await;
+    let _ = play.root.wait().await;
     assert_eq!(begin.elapsed().as_millis(), 1500);
     assert_eq!(play.log(), "-b -a -c");
 }

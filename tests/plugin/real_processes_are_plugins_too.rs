@@ -62,6 +62,6 @@ async fn a_killed_process_is_a_crash_and_comes_back() {
     assert_eq!(second, first.next());
     assert_ne!(pid().await, old);
     plugins.stop_all().await.unwrap();
-    root.shutdown(patience).await;
+    let _ = root.shutdown(patience).await;
     assert_eq!(rustix::process::test_kill_process(victim), Err(rustix::io::Errno::SRCH));
 }

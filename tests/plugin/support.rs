@@ -219,7 +219,7 @@ impl Stage {
 
     /// Ends the tree; nothing may be left.
     pub(crate) async fn end(self) {
-        self.root.shutdown(60 * SEC).await;
+        let _ = self.root.shutdown(60 * SEC).await;
         assert_eq!(self.launcher.alive(), Vec::<u32>::new(), "processes are left");
     }
 }

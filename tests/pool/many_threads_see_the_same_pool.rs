@@ -153,6 +153,6 @@ async fn a_pool_that_gives_up_again_and_again_never_leaves_a_caller_hanging() {
     for task in tasks {
         task.await.unwrap();
     }
-    setup.root.shutdown(20 * SEC).await;
+    let _ = setup.root.shutdown(20 * SEC).await;
     assert!(setup.launcher.alive().is_empty());
 }

@@ -45,7 +45,7 @@ async fn a_kill_from_outside_is_told_and_the_key_comes_back() {
     let other = pool.acquire("b").await.unwrap();
     let pids = [next.pid().unwrap(), other.pid().unwrap()];
     drop((lease, next, other));
-    root.shutdown(20 * SEC).await;
+    let _ = root.shutdown(20 * SEC).await;
     assert!(!pids.into_iter().any(is_there));
 }
 
@@ -63,5 +63,5 @@ async fn programs_without_a_channel_are_leased_too() {
     assert!(!is_there(gone), "it returns when the process is gone");
     assert_eq!(a.revoked().await, Revocation::Stopping);
     drop((a, b));
-    root.shutdown(20 * SEC).await;
+    let _ = root.shutdown(20 * SEC).await;
 }

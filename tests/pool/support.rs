@@ -87,7 +87,7 @@ impl Setup {
     }
 
     pub(crate) async fn end(self) {
-        self.root.shutdown(60 * SEC).await;
+        let _ = self.root.shutdown(60 * SEC).await;
         assert!(self.launcher.alive().is_empty(), "nothing is left");
     }
 }

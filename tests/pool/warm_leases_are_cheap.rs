@@ -27,7 +27,7 @@ async fn measure(keys: usize) {
         best = best.min(began.elapsed().as_secs_f64() * 1e9 / ROUNDS as f64);
     }
     eprintln!("{keys} keys: {best:.0} ns per acquire and drop");
-    setup.root.kill().await;
+    let _ = setup.root.kill().await;
 }
 
 #[tokio::test]

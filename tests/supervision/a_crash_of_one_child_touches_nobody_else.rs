@@ -46,7 +46,7 @@ async fn every_kind_of_end_brings_a_permanent_child_back_and_leaves_the_others_a
     for other in ["/a", "/c"] {
         assert_eq!(root.find(other).unwrap().incarnation().0, 1);
     }
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ async fn a_temporary_child_leaves_the_table_and_a_transient_one_only_when_it_fai
     transient.cast(Pull::StopYourself).unwrap();
     settle().await;
     assert_eq!(transient.state().to_string(), "ended");
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn a_restart_waits_for_its_back_off_and_a_stop_wins_over_it() {
     tokio::time::sleep(100 * SEC).await;
     assert!(record.take().is_empty(), "the timer of the back-off does nothing");
     assert_eq!(a.state().to_string(), "stopped");
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,5 +122,5 @@ async fn each_waits_for_its_own_back_off() {
     assert!(record.take().is_empty());
     tokio::time::sleep(SEC).await;
     assert_eq!(record.take(), ["?later", "+later"]);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }

@@ -26,7 +26,7 @@ async fn one_for_all_stops_newest_first_and_starts_oldest_first() {
     b.cast(Pull::Fail("x")).unwrap();
     tokio::time::sleep(SEC).await;
     assert_eq!(record.take(), ["-b", "-c", "-a", "?a", "+a", "?b", "+b", "?c", "+c"]);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +38,7 @@ async fn rest_for_one_leaves_the_earlier_ones_alone() {
     tokio::time::sleep(SEC).await;
     assert_eq!(record.take(), ["-b", "-c", "?b", "+b", "?c", "+c"]);
     assert_eq!(a.cast(Pull::Sleep(MS)).unwrap().0, 1);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,7 @@ async fn simultaneous_crashes_are_counted_as_the_rule_says() {
         let node = root.snapshot().root;
         assert_eq!(node.supervisor.unwrap().restarts_used, restarts, "{strategy} {order:?}");
         assert!(node.children.iter().all(|c| c.state.to_string() == "ready"));
-        root.shutdown(SEC).await;
+        let _ = root.shutdown(SEC).await;
     }
 }
 
@@ -80,5 +80,5 @@ async fn a_failed_start_in_a_group_is_retried_without_a_second_retry_alive() {
     tokio::time::sleep(SEC).await;
     assert_eq!(record.take(), ["-b", "-c", "?b", "?b", "?b", "+b", "?c", "+c"]);
     assert_eq!(root.snapshot().root.supervisor.unwrap().restarts_used, 3);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }

@@ -28,7 +28,7 @@ async fn children_of_a_killed_supervisor_end_before_its_successor_starts() {
     assert_eq!(root.find("/inner/a").unwrap().incarnation().0, 2);
     tokio::time::sleep(60 * SEC).await;
     assert_eq!(record.take(), ["+slow"], "the half-born child of the killed supervisor never came up");
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,7 +49,7 @@ async fn a_stop_and_a_successor_wait_for_it() {
     a.stop().await.unwrap();
     assert_eq!(record.take(), ["-a", "~a"]);
     a.restart().await.unwrap();
-    root.shutdown(10 * SEC).await;
+    let _ = root.shutdown(10 * SEC).await;
     assert_eq!(record.take(), ["?a", "+a", "-a", "~a"]);
 }
 
@@ -64,7 +64,7 @@ async fn a_successor_of_its_supervisor_waits_for_it() {
     tokio::time::sleep(2 * SEC).await;
     assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a"]);
     root.cell().kill();
-    root.wait().await;
+    let _ = root.wait().await;
     assert_eq!(record.take(), ["-a", "~a"], "and a killed root has ended when nothing is left");
 }
 
@@ -84,5 +84,5 @@ async fn nobody_is_reached_who_has_been_asked_to_stop() {
     assert!(a.actor().is_err());
     assert!(a.cast(Pull::Panic).is_err());
     stop.await.unwrap().unwrap();
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }

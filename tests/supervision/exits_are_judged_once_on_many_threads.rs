@@ -69,7 +69,7 @@ async fn every_cause_is_known_and_every_crash_counted_once() {
     assert_eq!(exits.len() as u64, 64 * CRASHES);
     let others: Vec<_> = exits.iter().filter(|exit| **exit != boom).collect();
     assert!(others.is_empty(), "{others:?}");
-    root.shutdown(10 * SEC).await;
+    let _ = root.shutdown(10 * SEC).await;
 }
 
 /// How a [`Victim`] ends.
@@ -234,6 +234,6 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
     let late: Vec<_> =
         drain(&mut events).into_iter().filter(|e| matches!(e.kind, EventKind::Exited { .. })).collect();
     assert!(late.is_empty(), "{late:?}");
-    root.shutdown(10 * SEC).await;
+    let _ = root.shutdown(10 * SEC).await;
     observer.await.unwrap();
 }

@@ -33,7 +33,7 @@ async fn the_calls_of_otp_answer_as_in_otp() {
     assert!(matches!(supervisor.start_child(bad.clone()).await, Err(RequestError::StartFailed { .. })));
     assert_eq!(supervisor.which_children().await.unwrap(), []);
     assert!(supervisor.start_child(bad).await.is_ok());
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,7 @@ async fn a_restart_works_in_every_state_and_is_no_crash() {
         node.children[0].total_failures, 0,
         "an operator's start of a stopped child resets its counters"
     );
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +79,7 @@ async fn a_slow_start_delays_nobody_else() {
     supervisor.remove_child("slow").await.unwrap();
     assert!(begin.elapsed() < SEC);
     assert_eq!(slow.await.unwrap(), Err(RequestError::Stopped("slow".into())));
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,5 +99,5 @@ async fn a_reload_may_make_something_else_of_a_child() {
     let snapshot = root.snapshot();
     let a = &snapshot.root.children[0];
     assert_eq!((a.kind, a.children.len(), a.supervisor.is_some()), (ChildKind::Worker, 0, false));
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }

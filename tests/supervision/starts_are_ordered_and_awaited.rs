@@ -21,7 +21,7 @@ async fn each_required_start_is_awaited_before_the_next() {
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     assert_eq!(record.take(), ["?a", "+a", "?b", "+b", "?c", "+c"]);
     assert!(root.is_ready());
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn a_background_start_is_not_awaited_and_its_failure_is_a_crash() {
     assert_eq!(bad.wait_ready(SEC).await.unwrap().0, 3, "two failed starts, the third works");
     assert_eq!(root.snapshot().root.find(bad.path()).unwrap().total_failures, 2);
     assert_eq!(root.child::<Pull>("/slow").unwrap().state(), State::Starting);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,5 +129,5 @@ async fn starts_that_wait_for_nothing_leave_room_for_other_messages() {
         tokio::task::yield_now().await;
     }
     assert!(answers > 1, "{answers}");
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }

@@ -52,7 +52,7 @@ async fn a_child_that_does_not_stop_is_killed_after_its_time() {
     let begin = tokio::time::Instant::now();
     root.supervisor().terminate_child("a").await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), 5);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +66,7 @@ async fn the_deadline_bounds_the_whole_in_order_still() {
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     record.take();
     let begin = tokio::time::Instant::now();
-    root.shutdown(3 * SEC).await;
+    let _ = root.shutdown(3 * SEC).await;
     assert_eq!(begin.elapsed().as_secs(), 3);
     assert_eq!(record.take(), ["-c", "-b", "-a"]);
 }
@@ -93,6 +93,6 @@ async fn a_dynamic_supervisor_stops_all_at_once() {
     let full = root.supervisor().start_child(plain("d", &record)).await;
     assert_eq!(full, Err(RequestError::MaxChildren(3)));
     let begin = tokio::time::Instant::now();
-    root.shutdown(10 * SEC).await;
+    let _ = root.shutdown(10 * SEC).await;
     assert_eq!(begin.elapsed().as_secs(), 1);
 }

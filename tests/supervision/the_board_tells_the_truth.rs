@@ -32,7 +32,7 @@ async fn a_killed_tree_is_down_on_the_board() {
     let ready = root.child::<Pull>("/inner/ready").unwrap();
     assert!(states(&root).starts_with("/:ready inner:ready ready:ready waits:backing off"));
     root.cell().kill();
-    root.wait().await;
+    let _ = root.wait().await;
     assert_eq!(states(&root), "/:ended inner:ended ready:ended waits:ended starts:ended stops:ended");
     assert!(ready.actor().is_err());
     assert!(root.supervisor().count_children().await.is_err());
@@ -59,7 +59,7 @@ async fn ends_that_nobody_has_heard_of_are_on_the_board() {
         let c = root.child::<Pull>("/c").unwrap();
         let state = c.place().wait_state(|s| *s != procession::vocabulary::State::Ready).await;
         assert!(c.actor().is_err(), "{state}, and reached");
-        root.wait().await;
+        let _ = root.wait().await;
         assert!(
             states(&root).split_whitespace().all(|s| s.ends_with(":ended")),
             "{moment}: {}",
@@ -87,7 +87,7 @@ async fn ends_that_nobody_has_heard_of_are_on_the_board_on_many_threads() {
             tokio::task::yield_now().await;
         }
         root.cell().kill();
-        root.wait().await;
+        let _ = root.wait().await;
         for child in &children {
             assert!(child.state().is_down(), "{round}: {} is {}", child.path(), child.state());
             assert!(child.actor().is_err());
@@ -103,7 +103,7 @@ async fn a_root_that_has_ended_is_down_and_a_nested_supervisor_is_what_its_paren
     let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("inner", inner));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     let mut events = root.events();
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
     let published: Vec<_> = drain(&mut events)
         .iter()
         .filter_map(|e| match &e.kind {
@@ -136,7 +136,7 @@ async fn the_budget_that_is_shown_is_that_of_the_present_window() {
     assert_eq!((budget().restarts_used, budget().restarts_left), (1, 2));
     tokio::time::sleep(2 * SEC).await;
     assert_eq!((budget().restarts_used, budget().restarts_left), (0, 3));
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,7 +169,7 @@ async fn nobody_waits_for_what_nobody_will_start() {
         waiting.await.unwrap();
     }
     assert!(begin.elapsed() < SEC, "{:?}", begin.elapsed());
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +193,7 @@ async fn a_stop_by_an_operator_outlives_the_supervisor() {
     let states: Vec<_> =
         inner.which_children().await.unwrap().iter().map(|w| format!("{}:{}", w.id, w.state)).collect();
     assert_eq!(states, ["a:stopped", "b:ready", "c:ready"]);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,6 +207,6 @@ async fn the_earlier_of_two_deadlines_holds() {
     root.stop(Some(3 * SEC));
     root.stop(Some(30 * SEC));
     root.stop(None);
-    root.wait().await;
+    let _ = root.wait().await;
     assert_eq!(begin.elapsed().as_secs(), 3);
 }

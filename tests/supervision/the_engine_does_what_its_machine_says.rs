@@ -585,7 +585,7 @@ fn play(story: &Story, t0: At) -> (Vec<String>, Answers) {
         tokio::time::sleep_until(clock.instant(t0.after(ms(END)))).await;
         let _ = root.supervisor().remove_child("sup").await;
         settle().await;
-        root.shutdown(SEC).await;
+        let _ = root.shutdown(SEC).await;
         let mut log = Vec::new();
         for event in drain(&mut events) {
             let path = event.path.as_str();

@@ -29,7 +29,7 @@ fn run(seed: u64) -> String {
             let _ = root.child::<Pull>(path).unwrap().cast(Pull::Fail("x"));
             tokio::time::sleep(5 * MS * (step as u32 % 7)).await;
         }
-        root.shutdown(SEC).await;
+        let _ = root.shutdown(SEC).await;
         drain(&mut events).iter().map(|e| serde_json::to_string(e).unwrap() + "\n").collect()
     })
 }

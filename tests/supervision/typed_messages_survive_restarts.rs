@@ -20,6 +20,6 @@ async fn a_child_ref_reaches_whoever_is_live() {
     assert_eq!(wrong.cast("hello".into()), Err(SendError::WrongType(a.path().clone())));
     a.cast(Pull::Sleep(10 * SEC)).unwrap();
     assert!(matches!(a.call(Pull::Name, SEC).await, Err(SendError::Timeout { .. })));
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
     assert!(matches!(a.cast(Pull::Panic), Err(SendError::Unavailable(_))));
 }

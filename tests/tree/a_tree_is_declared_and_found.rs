@@ -30,7 +30,7 @@ async fn everything_is_found_by_its_path() {
     assert!(matches!(tree.plugins("counter"), Err(FindError::WrongKind { .. })));
     assert!(matches!(tree.supervisor("/counter"), Err(FindError::WrongKind { .. })));
     assert_eq!(tree.supervisor("/").unwrap().count_children().await.unwrap().supervisors, 2);
-    tree.shutdown(60 * SEC).await;
+    let _ = tree.shutdown(60 * SEC).await;
     assert!(launcher.alive().is_empty());
 }
 
@@ -76,7 +76,7 @@ async fn a_snapshot_is_plain_data_and_readable() {
     assert!(health.healthy && health.troubles.is_empty());
     tree.worker("/pool/red").unwrap().stop().await.unwrap();
     assert!(tree.health().healthy, "what an operator has stopped is no trouble");
-    tree.shutdown(60 * SEC).await;
+    let _ = tree.shutdown(60 * SEC).await;
     assert!(!tree.ready() && !tree.health().healthy);
 }
 
@@ -99,7 +99,7 @@ async fn any_actor_can_own_a_tree() {
     tree.wait_healthy(10 * SEC).await.unwrap();
     assert_eq!(launcher.alive().len(), 2);
     owner.kill();
-    tree.wait().await;
+    let _ = tree.wait().await;
     assert!(launcher.alive().is_empty(), "it ends with its owner");
 }
 
@@ -124,7 +124,7 @@ async fn handles_outlive_their_tree_and_say_so() {
     let tree = tree(&launcher).start().await.unwrap();
     echo(&tree, "red").await.unwrap();
     let (pool, worker) = (tree.pool("pool").unwrap(), tree.worker("/pool/red").unwrap());
-    tree.shutdown(60 * SEC).await;
+    let _ = tree.shutdown(60 * SEC).await;
     drop(tree);
     assert!(pool.acquire_within("red", SEC).await.is_err());
     assert!(worker.call::<Echo>(&String::new()).await.is_err());

@@ -35,7 +35,7 @@ async fn a_slow_subscriber_learns_how_many_events_it_lost() {
     let mut builder = tree(&launcher).event_capacity(8);
     let mut events = builder.events();
     let tree = builder.start().await.unwrap();
-    tree.shutdown(60 * SEC).await;
+    let _ = tree.shutdown(60 * SEC).await;
     let Err(EventsError::Lost(lost)) = events.next().await else { panic!() };
     assert_eq!(events.next().await.unwrap().seq, lost + 1);
     drop(tree);
@@ -52,7 +52,7 @@ async fn everybody_who_waits_gets_the_same_end() {
             tokio::spawn(async move { tree.wait().await })
         })
         .collect();
-    tree.kill().await;
+    let _ = tree.kill().await;
     for waiter in waiters {
         assert_eq!(waiter.await.unwrap(), Exit::Requested);
     }
@@ -66,7 +66,7 @@ async fn the_event_stream_ends_with_the_tree() {
     let mut builder = tree(&launcher);
     let mut events = builder.events();
     let tree = builder.start().await.unwrap();
-    tree.shutdown(60 * SEC).await;
+    let _ = tree.shutdown(60 * SEC).await;
     let mut last = None;
     let end = loop {
         match events.next().await {

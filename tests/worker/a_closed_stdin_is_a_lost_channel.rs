@@ -35,7 +35,7 @@ async fn an_idle_worker_that_closes_its_stdin_is_restarted() {
     assert!(matches!(worker.place().last_exit(), Some(Exit::ChannelLost { .. })));
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
     assert_eq!(launcher.alive(), [1001]);
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn a_process_that_closes_its_stdin_and_exits_has_exited() {
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     tokio::time::sleep(2 * SEC).await;
     assert_eq!(worker.place().last_exit(), Some(Exit::Failed { code: 3 }));
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +72,7 @@ async fn a_grandchild_that_has_stdin_keeps_the_channel() {
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     tokio::time::sleep(3600 * SEC).await;
     assert_eq!((worker.place().last_exit(), launcher.launched().len()), (None, 1));
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     assert!(launcher.alive().is_empty());
 }
 
@@ -90,7 +90,7 @@ async fn without_a_channel_nobody_minds() {
         let (root, worker) = tree(spec).await.unwrap();
         tokio::time::sleep(3600 * SEC).await;
         assert_eq!((worker.place().last_exit(), launcher.launched().len()), (None, 1));
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_peer_that_its_holder_closes_is_no_requested_exit() {
         crashes += usize::from(event.is_crash());
     }
     assert_eq!(crashes, 1);
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test]
@@ -132,6 +132,6 @@ async fn a_real_process_that_closes_its_stdin_is_restarted() {
         let restarted = worker.place().wait_state(|state| state.is_restarting());
         tokio::time::timeout(BOUND, restarted).await.unwrap();
         assert!(matches!(worker.place().last_exit(), Some(Exit::ChannelLost { .. })));
-        root.shutdown(BOUND).await;
+        let _ = root.shutdown(BOUND).await;
     }
 }

@@ -27,7 +27,7 @@ async fn calls_in_flight_fail_with_the_exit_and_the_tail_of_stderr() {
     assert!(matches!(down, CallError::Unavailable { .. }) && down.outcome() == Outcome::NotSent);
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
     assert_eq!(worker.call::<Echo>(&"again".to_owned()).await.unwrap(), "again");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,7 +42,7 @@ async fn an_answer_that_is_still_in_the_pipe_is_delivered() {
     });
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     assert_eq!(worker.call::<Echo>(&String::new()).await.unwrap(), "last words");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +75,7 @@ async fn a_living_process_that_closes_its_end_has_lost_its_channel() {
         also.unwrap_err();
         assert_eq!(worker.wait_ready(2 * SEC).await.unwrap().0, 2);
         assert_eq!(launcher.alive(), [1001]);
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
     }
 }
 
@@ -98,7 +98,7 @@ async fn garbage_and_floods_are_violations_in_bounded_memory() {
     let lost = worker.call::<Hang>(&()).await.unwrap_err();
     assert!(matches!(lost.exit(), Some(Exit::ProtocolViolation { .. })), "{lost}");
     assert_eq!(worker.wait_ready(2 * SEC).await.unwrap().0, 2);
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,7 @@ async fn a_signal_that_means_stop_is_no_crash_if_the_tree_stops_too() {
         launcher.kill(worker.pid().unwrap(), Signal::TERM).unwrap();
         tokio::time::sleep(100 * MS).await;
         if stopping {
-            root.shutdown(60 * SEC).await;
+            let _ = root.shutdown(60 * SEC).await;
         } else {
             assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
         }
@@ -121,6 +121,6 @@ async fn a_signal_that_means_stop_is_no_crash_if_the_tree_stops_too() {
             crashes += usize::from(event.is_crash());
         }
         assert_eq!(crashes, usize::from(!stopping));
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
     }
 }

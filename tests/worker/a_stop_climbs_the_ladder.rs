@@ -33,7 +33,7 @@ async fn a_worker_that_ends_when_told_to_is_stopped_at_once() {
     assert!(begin.elapsed() < SEC && launcher.alive().is_empty());
     assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
     assert_eq!(worker.restart("again").await.unwrap().0, 2);
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 /// Stops a worker that behaves as `script` after its handshake, and says how long that took.
@@ -55,7 +55,7 @@ where
     worker.stop().await.unwrap();
     let took = begin.elapsed();
     assert!(launcher.alive().is_empty());
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     Duration::from_secs_f64(took.as_secs_f64().round())
 }
 
@@ -95,7 +95,7 @@ async fn a_restart_on_request_makes_one_new_incarnation_and_no_crash() {
     while let Ok(Some(event)) = events.try_next() {
         assert!(!event.is_crash(), "{event}");
     }
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +149,7 @@ async fn stopped_while_it_asks(answer_takes: Duration) -> (bool, Duration) {
     worker.stop().await.unwrap();
     let took = begin.elapsed();
     assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     (answered.load(Ordering::Relaxed), Duration::from_secs_f64(took.as_secs_f64().round()))
 }
 

@@ -53,7 +53,7 @@ async fn all_mistakes_of_a_worker_are_reported_together() {
     };
     assert_eq!(fields(&errors), below("children[w]"));
     assert_eq!(fields(&PoolSpec::keyed(1, hopeless()).validate().unwrap_err()), below("worker"));
-    root.shutdown(Duration::from_secs(1)).await;
+    let _ = root.shutdown(Duration::from_secs(1)).await;
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn a_panic_in_the_drivers_hooks_is_a_crash() {
         assert_eq!(worker.place().last_exit(), Some(Exit::ActorFailed { chain }), "{place}");
         assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
         assert_eq!(launcher.alive().len(), 1);
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
         assert!(launcher.alive().is_empty());
     }
 }
@@ -96,7 +96,7 @@ async fn a_panic_in_a_cancel_hook_costs_nothing_but_the_cancel() {
         }
         assert_eq!(worker.call::<Echo>(&"alive".to_owned()).await.unwrap(), "alive");
         assert_eq!(worker.place().incarnation().0, 1);
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
     }
 }
 
@@ -113,7 +113,7 @@ async fn a_panic_while_starting_is_a_failed_start_and_stops_nobody_from_stopping
     let (root, worker) = tree(spec).await.unwrap();
     worker.call::<Die>(&1).await.unwrap_err();
     assert_eq!(worker.wait_ready(5 * SEC).await.unwrap().0, 3);
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 
     struct Nobody;
     #[cfg_attr(feature = "async-trait", ractor::async_trait)]

@@ -18,7 +18,7 @@ async fn the_actor_calls_and_tells() {
     assert_eq!(answer.get(), "\"hi\"");
     let figures = actor.call(WorkerMessage::Diagnostics, SEC).await.unwrap();
     assert_eq!((figures.pid, figures.calls_in_flight), (Some(1000), 0));
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,5 +38,5 @@ async fn a_process_calls_its_host_and_the_context_says_who_it_is() {
     worker.wait_ready(SEC).await.unwrap();
     tokio::time::sleep(200 * MS).await;
     assert_eq!(worker.call::<Echo>(&String::new()).await.unwrap(), "/w#2");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }

@@ -31,7 +31,7 @@ async fn a_killed_actor_takes_its_process_with_it_before_the_next_one_starts() {
         assert_eq!(worker.place().last_exit(), Some(procession::exit::Exit::ActorKilled));
         tokio::time::sleep(SEC).await;
         assert_eq!(launcher.alive(), [1001]);
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
     }
 }
 
@@ -52,7 +52,7 @@ async fn grandchildren_go_with_their_leader() {
     worker.stop().await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), 15, "an orderly stop gives the rest of the group its whole time");
     assert!(launcher.alive().is_empty());
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +103,7 @@ async fn the_tree_goes_on_without_a_process_that_cannot_be_reaped() {
         if how == "lost" {
             assert_eq!(worker.place().last_exit(), Some(procession::exit::Exit::Unkillable { pid: 1000 }));
         }
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
         assert_eq!(launcher.alive(), [1000], "{how}");
     }
 }
@@ -127,12 +127,12 @@ async fn no_task_and_no_alarm_outlives_a_tree() {
         });
         tokio::time::sleep(MS).await;
         if orderly {
-            root.shutdown(60 * SEC).await;
+            let _ = root.shutdown(60 * SEC).await;
         } else {
             // In the middle of a delay before a restart.
             launcher.kill(worker.pid().unwrap(), Signal::KILL).unwrap();
             worker.place().wait_state(|s| s.is_restarting()).await;
-            root.kill().await;
+            let _ = root.kill().await;
         }
         waiting.await.unwrap().unwrap_err();
         drop((worker, root));

@@ -26,7 +26,7 @@ async fn a_bare_process_is_ready_when_launched_and_stopped_by_signal() {
     let begin = tokio::time::Instant::now();
     worker.stop().await.unwrap();
     assert!(begin.elapsed() < SEC, "SIGTERM is the polite request");
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +47,7 @@ async fn a_first_line_makes_ready() {
     let begin = tokio::time::Instant::now();
     let (root, _) = tree(spec(Command::new("worker"))).await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), 3);
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     let never = tree(spec(Command::new("worker").arg("mute"))).await.unwrap_err();
     let procession::supervision::StartError::Failed(exit) = never else { panic!() };
     assert_eq!(exit.cause(), Some(&Exit::HandshakeTimeout { after: 15 * SEC }));
@@ -63,7 +63,7 @@ async fn a_call_without_a_channel_is_misuse_and_says_so() {
         tree(WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()))).await.unwrap();
     let error = worker.call::<Echo>(&String::new()).await.unwrap_err();
     assert!(matches!(error, CallError::NoChannel { .. }) && error.is_misuse(), "{error}");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,5 +84,5 @@ async fn what_the_last_incarnation_said_is_shown_until_the_next_one_speaks() {
     let node = worker.diagnostics();
     assert_eq!((node.incarnation.0, node.last_exit), (2, Some(Exit::Failed { code: 7 })));
     assert_eq!(node.worker.unwrap().stderr_tail, "cannot open the database\n");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }

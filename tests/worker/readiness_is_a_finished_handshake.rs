@@ -33,7 +33,7 @@ async fn a_worker_is_called_once_its_handshake_is_done() {
     let node = worker.diagnostics();
     let figures = node.worker.unwrap();
     assert_eq!((figures.pid, figures.protocol.as_str()), (Some(1000), "plugin"));
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     assert!(launcher.alive().is_empty());
 }
 
@@ -79,7 +79,7 @@ async fn a_missing_program_is_not_retried_unless_it_was_there_before() {
     launcher.fail_next("worker", never());
     worker.call::<Die>(&1).await.unwrap_err();
     assert_eq!(worker.wait_ready(10 * SEC).await.unwrap().0, 3, "replaced for a moment: retried");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 
     let launcher = ScriptedLauncher::new();
     let spec = procession::supervision::SupervisorSpec::one_for_one()
@@ -89,7 +89,7 @@ async fn a_missing_program_is_not_retried_unless_it_was_there_before() {
     let state = root.find("/w").unwrap().state();
     assert_eq!(state, State::down(Down::GaveUp { why: Limit::NeverStarts }));
     assert_eq!(root.find("/w").unwrap().incarnation().0, 1);
-    root.shutdown(SEC).await;
+    let _ = root.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn on_ready_comes_after_the_handshake_and_before_the_first_call() {
     worker.call::<Die>(&0).await.unwrap_err();
     tokio::time::sleep(150 * MS).await;
     assert_eq!(worker.place().last_exit(), Some(Exit::HandshakeFailed { reason: "second time".into() }));
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +137,7 @@ async fn a_command_may_be_made_for_each_incarnation() {
         assert_eq!(worker.call::<Echo>(&String::new()).await.unwrap(), format!("token-#{n}"));
         tokio::time::sleep(MS).await;
     }
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,5 +159,5 @@ async fn a_place_that_was_ready_in_an_earlier_life_of_its_supervisor_is_remember
     tokio::time::sleep(SEC).await;
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 4, "replaced for a moment: retried");
     assert_eq!(worker.diagnostics().total_failures, 2, "counted across its supervisor's lives");
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
 }

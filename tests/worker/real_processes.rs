@@ -51,7 +51,7 @@ async fn a_killed_process_comes_back_with_another_pid() {
         worker.wait_ready(BOUND).await.unwrap();
         pid(worker.pid().unwrap())
     };
-    root.shutdown(BOUND).await;
+    let _ = root.shutdown(BOUND).await;
     assert!(test_kill_process(last).is_err());
 }
 
@@ -120,7 +120,7 @@ async fn a_process_that_tries_to_leave_its_group_is_killed_all_the_same() {
     assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
     assert!(test_kill_process(leader).is_err());
     let leader = pid(worker.pid().unwrap());
-    root.kill().await;
+    let _ = root.kill().await;
     assert!(test_kill_process(leader).is_err());
 }
 
@@ -139,7 +139,7 @@ async fn diagnostics_say_what_a_process_uses_and_what_holds_it() {
     let node = worker.diagnostics().worker.unwrap();
     assert!(node.cpu_time.is_some(), "{node:?}");
     assert!(node.containment.is_some_and(|layers| layers.session && layers.death_signal));
-    root.shutdown(BOUND).await;
+    let _ = root.shutdown(BOUND).await;
     let node = worker.diagnostics().worker.unwrap();
     assert_eq!((node.pid, node.rss_bytes, node.cpu_time), (None, None, None));
 }
@@ -154,5 +154,5 @@ async fn who_uses_up_its_processor_time_ends_by_that_limit() {
     let ended = place.wait_state(|_| place.last_exit().is_some());
     tokio::time::timeout(BOUND, ended).await.unwrap();
     assert_eq!(place.last_exit(), Some(Exit::LimitExceeded { which: "cpu_seconds".into() }));
-    root.shutdown(BOUND).await;
+    let _ = root.shutdown(BOUND).await;
 }

@@ -29,7 +29,7 @@ fn run() -> String {
         let root = procession::supervision::Root::start(spec, options).await.unwrap();
         let mut events = root.events();
         tokio::time::sleep(90 * SEC).await;
-        root.shutdown(60 * SEC).await;
+        let _ = root.shutdown(60 * SEC).await;
         let mut log = String::new();
         while let Ok(Some(event)) = events.try_next() {
             log += &format!("{event}\n");

@@ -37,7 +37,7 @@ async fn reply_to(method: &'static str, handler: Option<Router>) -> Value {
     }
     let (root, worker) = tree(spec).await.unwrap();
     worker.wait_ready(SEC).await.unwrap();
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     answers.lock().unwrap()[0].clone()
 }
 
@@ -101,7 +101,7 @@ async fn a_log_message_is_logged_and_handed_to_the_handler_too() {
     });
     let (root, worker) = tree(mcp(&launcher).handler(router).logs(Sink(logged.clone()))).await.unwrap();
     worker.wait_ready(SEC).await.unwrap();
-    root.shutdown(60 * SEC).await;
+    let _ = root.shutdown(60 * SEC).await;
     assert_eq!(*logged.lock().unwrap(), [(LogLevel::Warn, "careful".to_owned())]);
     assert_eq!(handed.lock().unwrap().len(), 1);
     assert!(handed.lock().unwrap()[0].contains("careful"));

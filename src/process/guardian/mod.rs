@@ -39,7 +39,8 @@ pub(crate) use fork::active;
 /// }
 ///
 /// async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-///     // … Tree::builder() … run_until_signal …
+///     let tree = procession::tree::Tree::builder().start().await?; // … with its children
+///     tree.run_until_signal(procession::tree::Tree::DEFAULT_DEADLINE).await?.into_result()?;
 ///     Ok(())
 /// }
 /// ```
