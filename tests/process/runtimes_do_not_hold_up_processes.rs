@@ -28,6 +28,7 @@ fn a_runtime_that_is_not_driven_holds_up_no_other() {
         let driven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         driven.block_on(async {
             let process = soon("launch", launcher.launch(&sh("exit 3"), Hold::none())).await.unwrap();
+            assert_eq!(soon("exit", process.control.exited()).await, Exited::code(3));
             assert_eq!(reaped(&process).await, Exited::code(3));
         });
     }
