@@ -34,7 +34,7 @@ mod linux {
     };
 
     use procession::{
-        process::{Command, Hold, Launcher, OsLauncher, Process, Technique},
+        process::{CgroupMode, Command, Hold, Launcher, OsLauncher, Process, Technique},
         protocol::Plugin,
         restart::{Backoff, RestartPolicy},
         supervision::{Root, RootOptions, SupervisorSpec},
@@ -194,6 +194,12 @@ mod linux {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
     }
 
+    /// Without control groups, which the loops do not have either, unless `--cgroups` is among the arguments.
+    fn launcher() -> OsLauncher {
+        let with = std::env::args().any(|arg| arg == "--cgroups");
+        OsLauncher::builder().cgroup(if with { CgroupMode::WhenPossible } else { CgroupMode::Never }).build()
+    }
+
     fn kill(pid: u32) {
         kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
     }
@@ -215,7 +221,7 @@ mod linux {
             took
         };
         runtime().block_on(async {
-            let launcher = OsLauncher::new();
+            let launcher = launcher();
             for round in 0..rounds + 10 {
                 let mut one_of_each = Vec::new();
                 one_of_each.push(one(&launcher).await);
@@ -301,7 +307,7 @@ mod linux {
 
     fn death(child: &Child, n: usize, rounds: usize) {
         let command = child.command();
-        let launcher = OsLauncher::new();
+        let launcher = launcher();
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for (samples, procession) in [(&mut bare, false), (&mut ours, true)] {
             runtime().block_on(async {
@@ -342,9 +348,11 @@ mod linux {
     async fn tree(child: &Child, n: usize) -> (Root, Vec<WorkerRef>) {
         let at_once = RestartPolicy::permanent().with_backoff(Backoff::None).with_jitter(0.0);
         let mut spec = SupervisorSpec::one_for_one().intensity(u32::MAX, Duration::from_secs(1));
+        let launcher = Arc::new(launcher());
         for i in 0..n {
             let worker =
                 WorkerSpec::new(child.command()).protocol(Plugin::default()).restart(at_once.clone());
+            let worker = worker.launcher(launcher.clone());
             spec = spec.child(worker.child(format!("w{i}")));
         }
         let root = Root::start(spec, RootOptions::default()).await.unwrap();

@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Dropping the future stops the draining; the tail keeps what it has.
 pub async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     let mut log = LineLog::new();
-    let mut buffer = vec![0; 8 * 1024];
+    let mut buffer = vec![0; 4 * 1024];
     loop {
         let read = match log.due() {
             None => stderr.read(&mut buffer).await,

@@ -15,7 +15,7 @@ const LINE_BYTES: usize = 16 * 1024;
 pub(crate) async fn log_lines(mut stdout: Stdout, mut expected: Option<(Ready, oneshot::Sender<()>)>) {
     let mut log = LineLog::new();
     let mut line = Vec::new();
-    let mut buffer = vec![0; 8 * 1024];
+    let mut buffer = vec![0; 4 * 1024];
     loop {
         let read = match log.due() {
             None => stdout.read(&mut buffer).await,

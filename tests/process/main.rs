@@ -22,3 +22,4 @@ mod the_environment_is_the_callers;
 mod the_exit_is_what_the_kernel_says;
 mod the_group_is_swept;
 mod the_host_is_not_disturbed;
+mod who_cannot_be_reaped_is_given_up;
