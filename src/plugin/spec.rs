@@ -200,15 +200,15 @@ impl PluginSpec {
 
     /// The mistakes that the policy's own check does not see.
     pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
+        if let Err(found) = self.worker.validate() {
+            errors.extend(found.below(&format!("plugins[{}]", self.id)));
+        }
         let mut add = |field: &str, problem: &str| {
             errors.push(SpecError {
                 field: format!("plugins[{}].{field}", self.id),
                 problem: problem.to_owned(),
             });
         };
-        for mistake in self.worker.validate().err().iter().flat_map(SpecErrors::iter) {
-            add(&mistake.field, &mistake.problem);
-        }
         if let Speaks::Plugin(plugin) = &self.speaks
             && plugin.api_version.is_empty()
         {

@@ -227,10 +227,9 @@ impl PoolSpec {
         }
         let policy = match &self.template.0 {
             Source::Fixed(worker) => {
-                errors.extend(worker.validate().err().iter().flat_map(SpecErrors::iter).map(|e| {
-                    let field = format!("worker.{}", e.field);
-                    SpecError { field, problem: e.problem.clone() }
-                }));
+                if let Err(found) = worker.validate() {
+                    errors.extend(found.below("worker"));
+                }
                 worker.policy()
             }
             Source::Each(_) => ChildPolicy::actor(),

@@ -41,6 +41,14 @@ impl SpecErrors {
         SpecErrors(vec![SpecError { field: field.into(), problem: problem.into() }])
     }
 
+    /// The mistakes, as those of a part of something else: `prefix` says which.
+    pub(crate) fn below(&self, prefix: &str) -> impl Iterator<Item = SpecError> {
+        self.iter().map(move |error| {
+            let field = format!("{prefix}.{}", error.field);
+            SpecError { field, problem: error.problem.clone() }
+        })
+    }
+
     /// The mistakes.
     pub fn iter(&self) -> impl Iterator<Item = &SpecError> {
         self.0.iter()

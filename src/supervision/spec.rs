@@ -66,10 +66,7 @@ impl ChildSpec {
     /// All mistakes that its start finds in itself, such as those of a nested supervisor.
     pub(crate) fn check_start(&self, errors: &mut Vec<SpecError>) {
         if let Err(found) = self.start.validate() {
-            errors.extend(found.iter().map(|e| SpecError {
-                field: format!("children[{}].{}", self.id, e.field),
-                problem: e.problem.clone(),
-            }));
+            errors.extend(found.below(&format!("children[{}]", self.id)));
         }
     }
 

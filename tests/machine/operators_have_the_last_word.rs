@@ -3,7 +3,6 @@
 
 use procession::{
     exit::Exit,
-    id::Incarnation,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
     supervision::{
         Flags,
@@ -18,15 +17,7 @@ use procession::{
     },
 };
 
-use crate::rig::{Reply, Rig, background, clean, crash, flags, patient, policy};
-
-fn one() -> Rig {
-    Rig::running(flags(OneForOne, 3), &[("a", patient(Permanent, 50))])
-}
-
-fn ready(incarnation: u64) -> Reply {
-    Ok(Answer::Ready(Incarnation(incarnation)))
-}
+use crate::rig::{Rig, background, clean, crash, flags, one, patient, policy, ready};
 
 #[test]
 fn a_child_that_is_started_is_answered_when_it_is_ready() {

@@ -2,7 +2,6 @@
 
 use procession::{
     exit::Exit,
-    id::Incarnation,
     restart::RestartType::{Permanent, Transient},
     supervision::{
         RequestError::{StartFailed, Stopped, TooSoon},
@@ -14,15 +13,7 @@ use procession::{
     },
 };
 
-use crate::rig::{Reply, Rig, crash, flags, ms, patient, policy};
-
-fn one() -> Rig {
-    Rig::running(flags(OneForOne, 3), &[("a", patient(Permanent, 50))])
-}
-
-fn ready(incarnation: u64) -> Reply {
-    Ok(Answer::Ready(Incarnation(incarnation)))
-}
+use crate::rig::{Rig, crash, flags, ms, one, patient, policy, ready};
 
 #[test]
 fn restart_works_in_every_state() {

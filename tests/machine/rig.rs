@@ -59,6 +59,16 @@ pub(crate) fn background(policy: ChildPolicy) -> ChildPolicy {
     ChildPolicy { start: StartMode::Background, ..policy }
 }
 
+/// One child that is restarted after a delay.
+pub(crate) fn one() -> Rig {
+    Rig::running(flags(Strategy::OneForOne, 3), &[("a", patient(RestartType::Permanent, 50))])
+}
+
+/// The answer that this incarnation is ready.
+pub(crate) fn ready(incarnation: u64) -> Reply {
+    Ok(Answer::Ready(Incarnation(incarnation)))
+}
+
 /// What the machine wants done, as far as its order matters.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Did {
