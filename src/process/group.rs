@@ -154,6 +154,8 @@ fn group_of_living(stat: &[u8]) -> Option<i32> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::{os::unix::process::CommandExt, process::Command};
+
     use super::*;
 
     #[test]
@@ -162,6 +164,11 @@ mod tests {
         assert_eq!(group_of_living(b"12 (a) Z 1 2) S 1 77 77 0 -1"), Some(77));
         assert_eq!(group_of_living(b"12 (sh) Z 1 77 77 0 -1"), None);
         assert_eq!(group_of_living(b"12 (sh"), None);
-        assert_eq!(has_living_member(rustix::process::getpgrp()), Some(true));
+        let mut leader = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let group = Pid::from_child(&leader);
+        assert_eq!(has_living_member(group), Some(true));
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        assert_eq!(has_living_member(group), Some(false));
     }
 }

@@ -15,7 +15,7 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use super::{Exited, Hold, Limits, Status, Usage, cgroup, group, reaper, usage};
+use super::{Exited, Hold, Limits, Status, Usage, cgroup, group, membership, reaper, usage};
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
@@ -117,11 +117,7 @@ impl Leader {
     /// takes to do that. Only before the reap.
     fn send(&self, signal: Signal) -> io::Result<()> {
         let group = sys::kill_process_group(self.pid, signal);
-        if sys::getpgid(Some(self.pid)) == Ok(self.pid) {
-            Ok(group?)
-        } else {
-            Ok(sys::kill_process(self.pid, signal)?)
-        }
+        if membership::leads_group(self.pid) { Ok(group?) } else { Ok(sys::kill_process(self.pid, signal)?) }
     }
 
     /// How the process ended, if it has. Does not reap.

@@ -38,6 +38,7 @@ mod launcher;
 mod leader;
 mod limits;
 mod lookup;
+mod membership;
 mod os;
 mod pace;
 mod plan;

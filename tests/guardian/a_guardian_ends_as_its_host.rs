@@ -3,7 +3,7 @@ use std::{os::unix::process::ExitStatusExt, process::Command};
 use rustix::process::Signal;
 
 use crate::{
-    common::{Family, Program, field, state, until},
+    common::{Family, NAMESPACE, Program, can_unshare, field, state, until},
     runner::tests,
 };
 
@@ -41,13 +41,11 @@ fn as_process_1_of_a_container() {
     // P-12
     let family = Family::new();
     let container = |role: &str, arg: &str| {
-        let unshare = ["--pid", "--fork", "--mount-proc", "--"];
         let (me, role) = (crate::common::me(), format!("role:{role}"));
-        let args = [&unshare[..], &[me.to_str().unwrap(), &role, arg]].concat();
+        let args = [NAMESPACE, &["--", me.to_str().unwrap(), &role, arg]].concat();
         Program::start(&mut family.marked(Command::new("unshare"), &args))
     };
-    let possible = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
-    if !possible.is_ok_and(|output| output.status.success()) {
+    if !can_unshare() {
         println!("skipped: no process namespace may be made here");
         return;
     }

@@ -1,14 +1,22 @@
-use std::{io::Write, process::Stdio};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use rustix::process::Signal;
 
 use crate::{
-    common::{Family, Program, field, signal, state, until},
+    common::{Family, NAMESPACE, Program, can_unshare, field, me, signal, state, until},
     runner::tests,
     terminal::Terminal,
 };
 
-tests![ctrl_c_is_not_sent_again, the_shell_gets_the_terminal_back, a_guardian_without_a_shell_does_not_stop];
+tests![
+    ctrl_c_is_not_sent_again,
+    the_shell_gets_the_terminal_back,
+    a_guardian_without_a_shell_does_not_stop,
+    nor_does_one_whose_session_is_out_of_sight,
+];
 
 fn ctrl_c_is_not_sent_again() {
     // P-12
@@ -68,22 +76,46 @@ fn a_guardian_without_a_shell_does_not_stop() {
     // P-12
     let family = Family::new();
     // A parent in another session waits for no stop: a guardian that stopped would never come back.
-    let mut command = std::process::Command::new("setsid");
-    command.arg(crate::common::me());
+    let mut command = Command::new("setsid");
+    command.arg(me());
     let mut program = Program::start(family.marked(command, &["role:reader"]).stdin(Stdio::piped()));
-    let mut input = program.input();
     let host = program.number("host");
-    signal(host, Signal::STOP);
-    until("the host is stopped", || (state(host) == Some('T')).then_some(()));
-    // Passed on to the host, which is stopped.
-    program.signal(Signal::CONT);
-    writeln!(input, "go on").unwrap();
-    assert_eq!(program.line(), "read go on");
-    signal(host, Signal::STOP);
-    until("the host is stopped", || (state(host) == Some('T')).then_some(()));
-    signal(host, Signal::CONT);
-    writeln!(input, "go on").unwrap();
-    assert_eq!(program.line(), "read go on");
+    let guardian = program.pid();
+    goes_on_when_continued(&mut program, guardian, host);
+}
+
+fn nor_does_one_whose_session_is_out_of_sight() {
+    // P-12: what a container's runtime, or `unshare`, starts in a namespace is in a session of another.
+    if !can_unshare() {
+        println!("skipped: no process namespace may be made here");
+        return;
+    }
+    for session in ["", "setsid "] {
+        let family = Family::new();
+        let script = format!("{session}\"$0\" role:reader; exit $?");
+        let me = me();
+        let args = [NAMESPACE, &["--", "sh", "-c", &script, me.to_str().unwrap()]].concat();
+        let mut command = family.marked(Command::new("unshare"), &args);
+        let mut program = Program::start(command.stdin(Stdio::piped()));
+        program.number("host");
+        // Seen from here, its number is another.
+        let child = |parent| family.members().into_iter().find(|pid| field(*pid, 1) == Some(parent)).unwrap();
+        let guardian = child(child(program.pid()));
+        goes_on_when_continued(&mut program, guardian, child(guardian));
+        family.assert_gone("the namespace ends with its process 1");
+    }
+}
+
+/// The host is stopped, and continued through its guardian and directly; then its input ends.
+fn goes_on_when_continued(program: &mut Program, guardian: i32, host: i32) {
+    let mut input = program.input();
+    for continued in [guardian, host] {
+        signal(host, Signal::STOP);
+        until("the host is stopped", || (state(host) == Some('T')).then_some(()));
+        signal(continued, Signal::CONT);
+        writeln!(input, "go on").unwrap();
+        assert_eq!(program.line(), "read go on");
+    }
     drop(input);
     assert_eq!(program.end().code(), Some(7));
 }

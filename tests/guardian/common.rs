@@ -30,6 +30,15 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Arguments of `unshare` for a process namespace of its own.
+pub(crate) const NAMESPACE: &[&str] = &["--pid", "--fork", "--mount-proc"];
+
+/// Whether one may be made here.
+pub(crate) fn can_unshare() -> bool {
+    let possible = Command::new("unshare").args(NAMESPACE).arg("true").output();
+    possible.is_ok_and(|output| output.status.success())
+}
+
 pub(crate) fn me() -> std::path::PathBuf {
     std::env::current_exe().unwrap()
 }

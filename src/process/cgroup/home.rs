@@ -20,6 +20,7 @@ use super::{
     CgroupMode,
     place::{self, Place},
 };
+use crate::process::membership;
 
 const PREFIX: &str = "procession-";
 /// How long a first launch waits for the end of what a dead host has left.
@@ -147,7 +148,7 @@ impl Group {
     /// member once its pidfd is open is the one that the pidfd means.
     pub(in crate::process) fn signal_others(&self, group: Pid, signal: Signal) {
         for pid in self.members() {
-            if sys::getpgid(Some(pid)) == Ok(group) {
+            if membership::is_in_group(pid, group) {
                 continue;
             }
             let Ok(pidfd) = sys::pidfd_open(pid, PidfdFlags::empty()) else { continue };

@@ -9,6 +9,7 @@ use super::{
     signals::{self, Caught, Origin},
     sweep,
 };
+use crate::process::membership;
 
 /// The life of the guardian. `host` is its child.
 pub(super) fn guard(host: libc::pid_t) -> ! {
@@ -118,7 +119,10 @@ impl Host {
 
     /// Whether the host has not got this signal anyway.
     fn is_for_it(&self, caught: Caught) -> bool {
-        let leads_session = || sys::getsid(None) == Ok(sys::getpid());
+        let leads_session = || {
+            let me = sys::getpid();
+            membership::session_of(me) == Some(me.as_raw_nonzero().get())
+        };
         match (caught.signal, caught.origin) {
             (libc::SIGCHLD, _) => false,
             // It has signalled its own group.
@@ -160,9 +164,11 @@ impl Host {
 /// Whether somebody waits for this process to stop, and would continue it: a parent in the same session that is not
 /// in the same job. Anywhere else a guardian that stops with its host would not come back with it.
 fn has_job_control() -> bool {
-    let Some(parent) = sys::getppid() else { return false };
-    let session = sys::getsid(Some(parent));
-    session.is_ok() && session == sys::getsid(None) && sys::getpgid(Some(parent)) != Ok(sys::getpgrp())
+    let (me, Some(parent)) = (sys::getpid(), sys::getppid()) else { return false };
+    let session = membership::session_of(parent);
+    session.is_some()
+        && session == membership::session_of(me)
+        && membership::group_of(parent) != membership::group_of(me)
 }
 
 /// Children that do not say `SIGCHLD` when they end are waited for too.
