@@ -1,16 +1,23 @@
 //! Who is left in a process group: read from the process table, since a signal of number 0 cannot tell a living
 //! member from the zombie leader (P-4).
 
+#[cfg(target_os = "linux")]
+use std::collections::BTreeSet;
+
 use rustix::process::Pid;
 
-/// Whether the group has a member that is alive, zombies not counted. Reads the whole process table once; `None` if it
-/// cannot be read now, for want of descriptors.
+#[cfg(target_os = "linux")]
+use super::membership;
+
+/// Whether the group has a member that is alive, zombies and its leader not counted: who asks knows that the leader has
+/// ended. Walks through the process table once; `None` if it cannot be read now, for want of descriptors.
 ///
 /// A member that is born while the table is read may be missed. That shortens its time to end by itself, nothing
 /// more: the kill that follows reaches it.
 #[cfg(target_os = "linux")]
 pub(super) fn has_living_member(group: Pid) -> Option<bool> {
-    Some(living()?.contains(&group.as_raw_nonzero().get()))
+    let group = group.as_raw_nonzero().get();
+    Some(living(&BTreeSet::from([group]))?.contains(&group))
 }
 
 /// Elsewhere the answer is not known, and taken to be no.
@@ -54,10 +61,15 @@ mod shared {
     use std::{
         sync::{Condvar, Mutex, MutexGuard, PoisonError},
         thread,
+        time::Instant,
     };
 
     use rustix::process::Pid;
     use tokio::sync::oneshot;
+
+    /// After a walk nobody walks for so many times as long as it took: who asks meanwhile shares the next one. Without a
+    /// rest, a walk of a millisecond would be made again and again while a thousand processes end.
+    const REST: u32 = 4;
 
     struct Queue {
         asked: Vec<(i32, oneshot::Sender<bool>)>,
@@ -96,20 +108,26 @@ mod shared {
             }
             let asked = std::mem::take(&mut queue.asked);
             drop(queue);
+            let began = Instant::now();
+            let groups = asked.iter().map(|(group, _)| *group).collect();
             // Without descriptors the table cannot be read: whoever has asked is left without an answer.
-            let Some(groups) = super::living() else { continue };
+            let Some(living) = super::living(&groups) else { continue };
             for (group, answer) in asked {
                 // Nobody may wait any more.
-                let _ = answer.send(groups.contains(&group));
+                let _ = answer.send(living.contains(&group));
             }
+            thread::sleep(began.elapsed() * REST);
         }
     }
 }
 
-/// The groups that have a living member; `None` where there is no process table to read, or no descriptor to read it
-/// with.
+/// Those of the groups that have a living member besides their leader; `None` where there is no process table to read,
+/// or no descriptor to read it with.
+///
+/// With a thousand processes on the machine, this is what a stop costs: a system call for each of them tells its group,
+/// and only members of the groups that are asked for are read, which takes thirty times as long.
 #[cfg(target_os = "linux")]
-fn living() -> Option<std::collections::BTreeSet<i32>> {
+fn living(asked: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
     use rustix::{
         fs::{Dir, Mode, OFlags, open, openat},
         io::Errno,
@@ -117,27 +135,32 @@ fn living() -> Option<std::collections::BTreeSet<i32>> {
 
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let table = open("/proc", flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
-    let mut groups = std::collections::BTreeSet::new();
-    // Three system calls for each process: with a thousand of them, what is read here is what a stop costs.
+    let mut living = BTreeSet::new();
     for entry in Dir::read_from(&table).ok()? {
         let entry = entry.ok()?;
-        let pid = entry.file_name().to_bytes();
-        if !pid.first().is_some_and(u8::is_ascii_digit) {
+        let Some(pid) = entry.file_name().to_str().ok().and_then(|name| Pid::from_raw(name.parse().ok()?))
+        else {
+            continue;
+        };
+        // Not told, or gone: what can be read says which.
+        let told = membership::group_of(pid);
+        if told.is_some_and(|group| !asked.contains(&group) || group == pid.as_raw_nonzero().get()) {
             continue;
         }
-        let file = match openat(&table, [pid, b"/stat"].concat(), flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::MFILE | Errno::NFILE) => return None,
-            // A process that ends while it is being read is not a living member.
-            Err(_) => continue,
-        };
+        let file =
+            match openat(&table, [entry.file_name().to_bytes(), b"/stat"].concat(), flags, Mode::empty()) {
+                Ok(file) => file,
+                Err(Errno::MFILE | Errno::NFILE) => return None,
+                // A process that ends while it is being read is not a living member.
+                Err(_) => continue,
+            };
         // What is looked for comes first; the name before it has 64 bytes at most.
         let mut stat = [0; 256];
         if let Ok(length) = rustix::io::read(&file, &mut stat) {
-            groups.extend(group_of_living(&stat[..length]));
+            living.extend(group_of_living(&stat[..length]).filter(|group| asked.contains(group)));
         }
     }
-    Some(groups)
+    Some(living)
 }
 
 /// The group of the process that a line of `/proc/<pid>/stat` describes, unless it is dead.
@@ -164,11 +187,29 @@ mod tests {
         assert_eq!(group_of_living(b"12 (a) Z 1 2) S 1 77 77 0 -1"), Some(77));
         assert_eq!(group_of_living(b"12 (sh) Z 1 77 77 0 -1"), None);
         assert_eq!(group_of_living(b"12 (sh"), None);
-        let mut leader = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+    }
+
+    #[test]
+    fn a_group_is_empty_when_only_its_leader_is_left() {
+        // P-4
+        let sleep = |group| Command::new("sleep").arg("1000").process_group(group).spawn().unwrap();
+        let mut leader = sleep(0);
         let group = Pid::from_child(&leader);
+        assert_eq!(has_living_member(group), Some(false));
+        let mut member = sleep(group.as_raw_nonzero().get());
         assert_eq!(has_living_member(group), Some(true));
         leader.kill().unwrap();
         leader.wait().unwrap();
+        assert_eq!(has_living_member(group), Some(true));
+        member.kill().unwrap();
+        let ended = || has_living_member(group) == Some(false);
+        assert!((0..10_000).any(|_| ended() || {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            false
+        }));
+        // A zombie is left.
+        assert_eq!(rustix::process::test_kill_process_group(group), Ok(()));
+        member.wait().unwrap();
         assert_eq!(has_living_member(group), Some(false));
     }
 }
