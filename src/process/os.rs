@@ -4,7 +4,7 @@ use std::{
     io,
     num::NonZeroU32,
     os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -120,6 +120,8 @@ impl Launcher for OsLauncher {
         // Whoever drops a process outside of a runtime needs a thread that reaps it; no process without that (P-10).
         reaper::start().map_err(|error| no_thread(&error))?;
         let (reply, birth) = oneshot::channel();
+        let (give, ends) = mpsc::channel();
+        let wiring = command.get_wiring();
         let (command, launcher) = (command.clone(), self.clone());
         let job = move |workspace: &mut Workspace| {
             if reply.is_closed() {
@@ -127,11 +129,20 @@ impl Launcher for OsLauncher {
             }
             // If nobody waits any more the result is dropped, here or with the channel: a process that was born too
             // late dies at once, because its owner does (P-10).
-            let _ = reply.send(Newborn::new(&command, &launcher, hold, workspace));
+            let _ = reply.send(Newborn::new(&command, &launcher, hold, &ends, workspace));
         };
-        thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
+        let at_once = thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
+        // While that thread wakes up and looks for the program, the streams are made here, and while it waits for the
+        // program to be executed, our ends are made known to the runtime: a launch takes as long as its longer half.
+        // Not for launches that wait for their turn, for each would hold six descriptors meanwhile. Nothing is awaited
+        // until the thread has got its half, or knows that it has to make both.
+        let ours = if at_once { stdio::make(wiring).ok() } else { None }.map(|(inner, outer)| {
+            let _ = give.send(inner);
+            outer.register()
+        });
+        drop(give);
         match birth.await {
-            Ok(newborn) => newborn?.adopt(),
+            Ok(newborn) => newborn?.adopt(ours),
             Err(_) => Err(never_started(LaunchStage::Spawn, None, "the launch panicked")),
         }
     }
@@ -146,24 +157,30 @@ fn no_thread(error: &io::Error) -> Exit {
 /// A process that was just launched and is not known to a runtime yet. Dropping it kills the process.
 struct Newborn {
     owner: Owner,
-    outer: stdio::Outer,
+    /// The host's ends, if they were made here too.
+    outer: Option<stdio::Outer>,
     containment: Containment,
 }
 
 impl Newborn {
-    /// Launches. Blocks until the program has been executed or could not be.
+    /// Launches, with the process's ends if they are given, else with new ones. Blocks until the program has been executed or could not be.
     fn new(
         command: &Command,
         launcher: &OsLauncher,
         hold: Hold,
+        ends: &mpsc::Receiver<stdio::Inner>,
         workspace: &mut Workspace,
     ) -> Result<Newborn, Exit> {
         let plan = Plan::new(command)?;
         let failed = |stage, errno: Option<i32>| {
             never_started(stage, errno, format_args!("program `{}`", plan.path.to_string_lossy()))
         };
-        let (inner, outer) = stdio::make(command.get_wiring())
-            .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?;
+        let (inner, outer) = match ends.recv() {
+            Ok(inner) => (inner, None),
+            Err(_) => stdio::make(command.get_wiring())
+                .map(|(inner, outer)| (inner, Some(outer)))
+                .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
+        };
         let (born, group) = bear(launcher, &plan, &inner, workspace)
             .map_err(|Failure { stage, errno, what }| never_started(stage, errno, what))?;
         drop(inner);
@@ -188,11 +205,16 @@ impl Newborn {
         }
     }
 
-    /// Hands the process to the current runtime.
-    fn adopt(self) -> Result<Process, Exit> {
+    /// Hands the process to the current runtime, which may know the host's ends already.
+    fn adopt(self, known: Option<io::Result<stdio::Streams>>) -> Result<Process, Exit> {
         let Newborn { owner, outer, containment } = self;
         let pid = owner.leader().pid();
-        let (stdin, stdout, stderr) = outer.register().map_err(|error| {
+        let streams = match outer {
+            Some(outer) => outer.register(),
+            // One of the two is there: what was not given was made.
+            None => known.unwrap_or_else(|| Err(Errno::BADF.into())),
+        };
+        let (stdin, stdout, stderr) = streams.map_err(|error| {
             never_started(LaunchStage::Stdio, error.raw_os_error(), format_args!("channel of process {pid}"))
         })?;
         let watch = Watch::new(owner.leader());

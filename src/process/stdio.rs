@@ -33,6 +33,9 @@ pub(super) struct Outer {
     stderr: OwnedFd,
 }
 
+/// The host's ends, known to a runtime.
+pub(super) type Streams = (Stdin, Stdout, Stderr);
+
 #[derive(Debug)]
 enum End {
     Socket(StdStream),
@@ -81,7 +84,7 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 
 impl Outer {
     /// Registers the host's ends with the current runtime.
-    pub(super) fn register(self) -> io::Result<(Stdin, Stdout, Stderr)> {
+    pub(super) fn register(self) -> io::Result<Streams> {
         let stdin = match self.stdin {
             End::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
             End::Pipe(fd) => Stdin::pipe(fd)?,

@@ -35,15 +35,20 @@ struct Queue {
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: VecDeque::new(), threads: 0, idle: 0 });
 static ARRIVED: Condvar = Condvar::new();
 
-/// Runs the job on a thread that never ends, after those that came before it. Returns at once.
+/// Runs the job on a thread that never ends, after those that came before it. Returns at once, and whether a thread is
+/// free to begin at once too.
 ///
 /// # Errors
 /// There is no such thread, and none can be started now. The job is dropped; the next call tries again.
-pub(super) fn run(job: Job) -> io::Result<()> {
+pub(super) fn run(job: Job) -> io::Result<bool> {
     let mut queue = lock();
-    if queue.idle <= queue.jobs.len() && queue.threads < width() {
+    let mut free = queue.idle > queue.jobs.len();
+    if !free && queue.threads < width() {
         match start() {
-            Ok(()) => queue.threads += 1,
+            Ok(()) => {
+                queue.threads += 1;
+                free = true;
+            }
             // The others will do.
             Err(_) if queue.threads > 0 => {}
             Err(error) => return Err(error),
@@ -52,7 +57,7 @@ pub(super) fn run(job: Job) -> io::Result<()> {
     queue.jobs.push_back(job);
     drop(queue);
     ARRIVED.notify_one();
-    Ok(())
+    Ok(free)
 }
 
 fn width() -> usize {
