@@ -1,0 +1,85 @@
+//! What one OS process costs, with bare loops around the same system calls in the same run.
+//!
+//! `cargo bench --bench process`; a filter may follow (`-- launch`, `-- death`, `-- restart`, `-- storm`, `-- fleet`).
+//! Linux only. A harness of its own: single latencies between this program and others, which a loop around a closure does
+//! not fit. What is compared takes turns, sample by sample where that is possible.
+
+#![cfg_attr(target_os = "linux", allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout))]
+#![allow(missing_docs)]
+
+#[cfg(target_os = "linux")]
+mod child;
+#[cfg(target_os = "linux")]
+mod death;
+#[cfg(target_os = "linux")]
+mod figures;
+#[cfg(target_os = "linux")]
+mod fleet;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod restart;
+#[cfg(target_os = "linux")]
+mod storm;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicIsize, Ordering},
+    time::Duration,
+};
+
+/// Longer than anything takes.
+const BOUND: Duration = Duration::from_secs(60);
+
+struct Counting;
+
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
+
+#[cfg(target_os = "linux")]
+fn main() {
+    let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
+    let child = child::Child::compile();
+    println!("p50 (p99)");
+    if wanted("launch") {
+        let small = launch::launch(&child, 10, 400);
+        launch::launch(&child, 1024, 200);
+        let large = launch::launch(&child, 4096, 200);
+        println!("launch, 4 GiB against 10 MiB{:>72} {:5.2}  target <= 1.3", "ratio", large / small);
+    }
+    if wanted("death") {
+        for n in [1, 1000] {
+            death::death(&child, n, 400);
+        }
+    }
+    if wanted("restart") {
+        for (n, rounds) in [(1, 400), (100, 400), (1000, 400)] {
+            restart::restart(&child, n, rounds);
+        }
+    }
+    if wanted("storm") {
+        storm::storm(&child, 1000, 7);
+    }
+    if wanted("fleet") {
+        fleet::fleet(&child, 1000);
+    }
+}
