@@ -168,7 +168,7 @@
 //! - L-4 At the cap: evict the least recently used *idle* worker; if none is idle, wait in a bounded FIFO queue up to a deadline (`Exhausted` when the queue is full, `Timeout` at the deadline). A busy worker is killed only if `evict_busy` is set, and its holder's calls fail with that reason.
 //! - L-5 Idle TTL, warm spares (`min_idle`), recycling (W-5), `resize(max)` at run time, `drain()`, bounded start concurrency.
 //! - L-6 A lease ends by drop. A caller that vanishes gives its place in the queue to the next, nothing leaks.
-//! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Backing-off keys count against the cap and are evicted first.
+//! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Backing-off keys count against the cap and are evicted first. A key that its policy has given up rests for `failed_pause` (30 s): who asks is refused at once, and nothing is started.
 //! - L-8 Status: per key state, pid, session, calls done, last used, uptime, queue length; totals; a snapshot is taken without stopping anything.
 //! - L-9 Health probes and snapshots never count as use.
 //!
@@ -177,7 +177,7 @@
 //! - T-1 `Tree::builder()` in code, or `TreeSpec` by serde (TOML or JSON): strategy, intensity, ordered children: pools, plugin hosts, plain process workers, nested supervisors, and (in code) any actor. Unknown fields and bad values are errors with the path of the field.
 //! - T-2 `tree.find(path)`, `tree.worker(path)`, `tree.pool(name)`, `tree.plugins(name)`; paths look like `/agents/team-a->team-b`; a slash inside a key is escaped.
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
-//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM/SIGINT: orderly stop, second signal hard stop, exit code; default deadline 25 s. `tree.ready()` and `tree.health()` are there for probes.
+//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM/SIGINT: orderly stop, second signal hard stop, exit code; default deadline 25 s. `tree.ready()` and `tree.health()` are there for probes; health names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
 //!
 //! ## E. Events and snapshots
 //!

@@ -60,6 +60,10 @@ pub(super) struct Inner {
     instances: Vec<Option<Arc<Instance>>>,
     /// How the last incarnation of a key ended.
     pub(super) exits: HashMap<ChildId, Exit>,
+    /// How the last incarnation of a key ended that rests.
+    failures: HashMap<ChildId, Exit>,
+    /// The newest of them.
+    last_failure: Option<Exit>,
     /// Children that are down but still in the engine's table; a restart may follow.
     pub(super) downs: Vec<(ChildId, Incarnation, Down)>,
     /// The child that the engine has taken last.
@@ -134,6 +138,8 @@ impl PoolCore {
                 leases: HashMap::new(),
                 instances: Vec::new(),
                 exits: HashMap::new(),
+                failures: HashMap::new(),
+                last_failure: None,
                 downs: Vec::new(),
                 added: None,
                 orders: VecDeque::new(),
@@ -199,7 +205,8 @@ impl PoolCore {
                 }
                 Action::Refuse { ticket, refusal } => {
                     let Some(Waiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
-                    answers.push((Some(answer), Err(self.refusal(key, refusal, exit.clone()))));
+                    let exit = exit.clone().or_else(|| inner.failure(key.as_ref()).cloned());
+                    answers.push((Some(answer), Err(self.refusal(key, refusal, exit))));
                 }
                 Action::Revoke { lease, why } => {
                     let Some(instance) = inner.leases.remove(&lease) else { continue };
@@ -228,7 +235,10 @@ impl PoolCore {
         match refusal {
             Refusal::Exhausted => AcquireError::Exhausted { path },
             Refusal::Draining => AcquireError::Draining { path },
-            Refusal::Failed { why } => AcquireError::Failed { path, key, why, exit },
+            Refusal::Failed { why, until } => {
+                let retry_after = until.map(|until| until.since(self.clock.now()));
+                AcquireError::Failed { path, key, why, exit, retry_after }
+            }
             Refusal::WrongKind => AcquireError::WrongKind { path },
         }
     }
@@ -392,6 +402,27 @@ impl Inner {
     /// Tells the ledger; what follows is performed at the end of the turn.
     pub(super) fn feed(&mut self, now: At, input: Input) {
         self.ledger.handle(now, input, &mut self.actions);
+    }
+
+    /// Remembers how a key ended that rests now.
+    pub(super) fn failed(&mut self, key: &ChildId, exit: Exit) {
+        let (rests, resting) = self.ledger.resting(key);
+        if rests {
+            self.failures.insert(key.clone(), exit.clone());
+            self.last_failure = Some(exit);
+        }
+        // Not each time: it looks at all of them.
+        if self.failures.len() > 2 * resting + 16 {
+            self.failures.retain(|key, _| self.ledger.resting(key).0);
+        }
+    }
+
+    /// How a key ended that rests, or the newest of all that were given up.
+    pub(super) fn failure(&self, key: Option<&ChildId>) -> Option<&Exit> {
+        match key {
+            Some(key) => self.failures.get(key),
+            None => self.last_failure.as_ref(),
+        }
     }
 
     fn order(&mut self, order: Order) {

@@ -43,8 +43,11 @@ pub enum AcquireError {
     },
     /// The worker did not become ready, and its policy does not try again by itself.
     #[error(
-        "pool `{path}` could not start a worker{}: {}{}",
-        of(.key), State::down(.why.clone()), .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default()
+        "pool `{path}` could not start a worker{}: {}{}{}",
+        of(.key),
+        State::down(.why.clone()),
+        .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default(),
+        .retry_after.map(|d| format!("; it is tried anew after {d:.1?}")).unwrap_or_default()
     )]
     Failed {
         /// The pool.
@@ -55,6 +58,9 @@ pub enum AcquireError {
         why: Down,
         /// How its last start ended.
         exit: Option<Exit>,
+        /// How long the key rests since its policy has given up: until then whoever asks gets this error at once, and
+        /// nothing is started.
+        retry_after: Option<Duration>,
     },
     /// Misuse: a keyed pool needs a key, an anonymous one takes none.
     #[error("pool `{path}`: a keyed pool is asked for a key, an anonymous pool for any worker")]
@@ -75,7 +81,9 @@ fn of(key: &Option<ChildId>) -> String {
 }
 
 impl AcquireError {
-    /// Whether the same request may succeed later without a change.
+    /// Whether the same request may succeed later without a change. A worker that its policy has given up has failed
+    /// several times in a row: somebody has to look at it. [`retry_after`](AcquireError::retry_after) says when the pool
+    /// would try it anew nevertheless.
     pub fn is_retryable(&self) -> bool {
         match self {
             AcquireError::Exhausted { .. } | AcquireError::Timeout { .. } | AcquireError::Unavailable(_) => {
@@ -85,6 +93,15 @@ impl AcquireError {
             AcquireError::Draining { .. }
             | AcquireError::WrongKind { .. }
             | AcquireError::EmptyKey { .. } => false,
+        }
+    }
+
+    /// How long to wait before the same request can be answered differently, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            AcquireError::Failed { retry_after, .. } => *retry_after,
+            AcquireError::Unavailable(unavailable) => unavailable.retry_after,
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     core::{Door, PoolCore},
     errors::AcquireError,
+    health::Trouble,
     lease::Lease,
     ledger::Input,
     report::PoolReport,
@@ -161,6 +162,16 @@ impl Pool {
         engine.request(Request::RemoveChild(key.into())).await.map(drop)
     }
 
+    /// Ends the rests of all that was given up (see [`PoolSpec::failed_pause`](super::PoolSpec::failed_pause)): for an
+    /// operator who has repaired the cause. The next caller has it tried anew.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn reset_failed(&self) -> Result<(), Unavailable> {
+        self.core()?.ask(Input::ResetFailed);
+        Ok(())
+    }
+
     /// Replaces the worker of a key when nobody uses it (rule W-5): it gets no new leases, is stopped when idle, and
     /// comes back on demand. Nothing happens if the key has no worker that is ready.
     ///
@@ -213,6 +224,11 @@ impl Pool {
     pub fn worker(&self, key: &ChildId) -> Result<WorkerRef, FindError> {
         let place = self.place.child(key).ok_or_else(|| FindError::NotFound(self.path().join(key)))?;
         Ok(WorkerRef::new(place))
+    }
+
+    /// What is wrong here that no child shows: what rests has none, and workers that are missing have none either.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        self.core().map(|core| core.troubles()).unwrap_or_default()
     }
 
     /// Whether this is the place of a pool, as far as it can be known.

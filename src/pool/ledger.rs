@@ -12,6 +12,8 @@
 //!   when it was granted, and is released or revoked exactly once (L-7).
 //! * No caller waits for a slot while one is free or an idle worker could make room (L-4); none waits for a start
 //!   that has failed for good (L-1).
+//! * What a worker's policy has given up rests for `failed_pause`: nothing is started for it, and whoever would need
+//!   that is refused at once.
 //! * Whoever is first in the queue is overtaken by at most `max_overtakes` younger callers while no slot is on its
 //!   way to it.
 //!
@@ -32,6 +34,7 @@ mod action;
 mod children;
 mod config;
 mod place;
+mod resting;
 mod roster;
 mod settle;
 mod status;
@@ -43,11 +46,13 @@ use std::collections::{BTreeMap, HashMap};
 pub use self::{
     action::{Action, Granted, Input, LeaseId, Refusal, Revoked, StopReason, Ticket},
     config::{InvalidPool, LedgerConfig, Mistake, PoolKind},
+    resting::Rest,
     status::{PoolStatus, Totals, Wanted, WorkerStatus},
 };
 
 use self::{
     place::{Life, Place},
+    resting::Resting,
     roster::Roster,
     status::bump,
 };
@@ -75,6 +80,8 @@ pub struct Ledger {
     armed: Option<At>,
     /// Anonymous pools: no spare worker is started before this.
     spares_after: At,
+    /// What was given up a moment ago.
+    resting: Resting,
     drain: Drain,
     workers_named: u64,
     totals: Totals,
@@ -111,6 +118,7 @@ impl Ledger {
             overtaken: (0, 0),
             armed: None,
             spares_after: At::EPOCH,
+            resting: Resting::default(),
             drain: Drain::No,
             workers_named: 0,
             totals: Totals::default(),
@@ -120,6 +128,7 @@ impl Ledger {
     /// Takes note of `input` and appends what has to be done to `out`. A `now` before an earlier one counts as that.
     pub fn handle(&mut self, now: At, input: Input, out: &mut Vec<Action>) {
         self.now = self.now.max(now);
+        self.resting.expire(self.now);
         match input {
             Input::Acquire { ticket, key } => self.acquire(ticket, key, out),
             Input::Cancel { ticket } => {
@@ -152,6 +161,11 @@ impl Ledger {
                 if self.armed.is_some_and(|at| at <= self.now) {
                     self.armed = None;
                 }
+                self.settle(out);
+            }
+            Input::ResetFailed => {
+                self.resting.clear();
+                self.spares_after = At::EPOCH;
                 self.settle(out);
             }
             Input::SetSession { key, session } => match session {
@@ -223,6 +237,8 @@ impl Ledger {
             Some(Refusal::Draining)
         } else if key.is_some() != self.config.is_keyed() {
             Some(Refusal::WrongKind)
+        } else if let Some(rest) = key.as_ref().and_then(|key| self.rest(Some(key))) {
+            Some(Refusal::Failed { why: rest.why.clone(), until: Some(rest.until) })
         } else {
             (!self.may_wait(key.as_ref())).then_some(Refusal::Exhausted)
         };
@@ -257,6 +273,21 @@ impl Ledger {
         let live = roster.live();
         let has_slot = live + roster.demands.len() < max || (live <= max && evictable);
         joins || (demand && has_slot) || roster.queued < self.config.max_waiting
+    }
+
+    /// The rest that keeps a key, or in an anonymous pool any further worker, from being started.
+    fn rest(&self, key: Option<&ChildId>) -> Option<&Rest> {
+        let rest = match key {
+            Some(key) => self.resting.get(key),
+            None if self.config.is_keyed() => None,
+            None => self.resting.last(),
+        };
+        rest.filter(|rest| rest.until > self.now)
+    }
+
+    /// Whether a key rests, and how many do.
+    pub(in crate::pool) fn resting(&self, key: &ChildId) -> (bool, usize) {
+        (self.resting.get(key).is_some(), self.resting.len())
     }
 
     /// Takes a caller out of its line. `false` if it does not wait.

@@ -62,6 +62,7 @@
 mod core;
 mod errors;
 mod handle;
+mod health;
 mod lease;
 pub mod ledger;
 mod report;
@@ -74,7 +75,7 @@ mod watch;
 pub use errors::{AcquireError, LeaseError};
 pub use handle::Pool;
 pub use lease::{Lease, Revocation};
-pub use ledger::{PoolKind, StopReason, Totals, Wanted, WorkerStatus};
+pub use ledger::{PoolKind, Rest, StopReason, Totals, Wanted, WorkerStatus};
 pub use report::{PoolReport, WorkerReport};
 pub use spec::{PoolSpec, WorkerTemplate};
 pub use supervisor::{PoolMessage, PoolSupervisor};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     core::PoolCore,
-    ledger::{PoolStatus, Totals, Wanted, WorkerStatus},
+    ledger::{PoolStatus, Rest, Totals, Wanted, WorkerStatus},
 };
 use crate::{exit::Exit, id::Path, time::At};
 
@@ -20,10 +20,16 @@ pub struct PoolReport {
     pub workers: Vec<WorkerReport>,
     /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
     pub wanted: Vec<Wanted>,
+    /// What was given up and is not tried again yet. Nothing is started for it; who asks is refused at once.
+    pub resting: Vec<Rest>,
+    /// Workers that are kept alive however idle they are; zero in a keyed pool.
+    pub min: usize,
     /// The cap.
     pub max: usize,
     /// Slots in use: starting, ready, waiting for a restart and stopping.
     pub used: usize,
+    /// Ready workers.
+    pub ready: usize,
     /// Ready workers without leases.
     pub idle: usize,
     /// Leases held.
@@ -60,7 +66,20 @@ pub struct WorkerReport {
 impl PoolReport {
     pub(super) fn of(core: &PoolCore) -> PoolReport {
         let (status, calls) = core.status();
-        let PoolStatus { workers, wanted, max, used, idle, leases, waiting, draining, totals } = status;
+        let PoolStatus {
+            workers,
+            wanted,
+            resting,
+            min,
+            max,
+            used,
+            ready,
+            idle,
+            leases,
+            waiting,
+            draining,
+            totals,
+        } = status;
         let worker = |status: WorkerStatus| {
             let node = core.place.child(&status.key).map(|place| place.snapshot());
             let process = node.as_ref().and_then(|node| node.worker.as_ref());
@@ -79,8 +98,11 @@ impl PoolReport {
             at: core.clock.now(),
             workers: workers.into_iter().map(worker).collect(),
             wanted,
+            resting,
+            min,
             max,
             used,
+            ready,
             idle,
             leases,
             waiting,

@@ -97,8 +97,8 @@ impl PoolSpec {
     ///
     /// **One broken key does not end the pool**, unless it is given an [`intensity`](PoolSpec::intensity): the worker of
     /// a key that fails five times within 60 s is given up, and whoever waits for it gets
-    /// [`AcquireError::Failed`](super::AcquireError::Failed) with its last exit. The next `acquire` of the key tries
-    /// anew.
+    /// [`AcquireError::Failed`](super::AcquireError::Failed) with its last exit. For 30 s so does everybody who asks for
+    /// the key, without a start ([`failed_pause`](PoolSpec::failed_pause)); the first to ask after that has it tried anew.
     pub fn keyed(max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
         PoolSpec::new(LedgerConfig::keyed(max), worker.into())
     }
@@ -173,6 +173,16 @@ impl PoolSpec {
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> PoolSpec {
         self.acquire_timeout = timeout;
+        self
+    }
+
+    /// How long a key rests after its policy has given it up: who asks meanwhile is refused at once, with the last exit
+    /// and the time that is left, and nothing is started. 30 s by default; zero has it tried anew for each caller.
+    /// [`Pool::reset_failed`](super::Pool::reset_failed) ends all rests of a pool. An anonymous pool rests as a whole when
+    /// the policy of one of its workers gives up, but for the workers that live.
+    #[must_use]
+    pub fn failed_pause(mut self, pause: Duration) -> PoolSpec {
+        self.rules.failed_pause = pause;
         self
     }
 

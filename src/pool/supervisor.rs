@@ -30,6 +30,7 @@ use crate::{
         host,
     },
     time::At,
+    vocabulary::{Down, Limit},
 };
 
 /// The actor of a pool.
@@ -223,13 +224,14 @@ impl PoolState {
             self.core.lock().added = None; // whoever came before
             self.engine.add(child);
         });
-        let exit = match started {
+        let (why, exit) = match started {
             Ok(()) if self.core.was_added(&key) => return,
-            Ok(()) => unstartable(format!("the supervisor has another child `{key}`")),
-            Err(exit) => exit,
+            // Not the key's fault, and over when the other one is.
+            Ok(()) => (Down::NeverStarted, unstartable(format!("the supervisor has another child `{key}`"))),
+            Err(exit) => (Down::GaveUp { why: Limit::NeverStarts }, exit),
         };
         tracing::error!(target: "procession", path = self.core.place.path().as_str(), %key, "{exit}");
-        self.core.not_startable(key, exit);
+        self.core.not_startable(key, why, exit);
     }
 
     fn child(&mut self, key: &ChildId) -> Result<ChildSpec, Exit> {

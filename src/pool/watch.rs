@@ -16,7 +16,7 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation},
     supervision::machine::Key,
-    vocabulary::{Down, Limit, State},
+    vocabulary::{Down, State},
 };
 
 impl PoolCore {
@@ -93,9 +93,12 @@ impl PoolCore {
 
     fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: Down) {
         let exit = self.lock().exits.remove(&key);
-        self.turn(By::Actor, exit, |inner, now| {
+        self.turn(By::Actor, exit.clone(), |inner, now| {
             inner.unseat(&key);
-            inner.feed(now, Input::Child { key, incarnation, state: State::down(why) });
+            inner.feed(now, Input::Child { key: key.clone(), incarnation, state: State::down(why) });
+            if let Some(exit) = exit {
+                inner.failed(&key, exit);
+            }
         });
     }
 
@@ -118,10 +121,11 @@ impl PoolCore {
     }
 
     /// A start that came to nothing before the engine knew of it.
-    pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, exit: Exit) {
-        self.turn(By::Actor, Some(exit), |inner, now| {
-            let state = State::down(Down::GaveUp { why: Limit::NeverStarts });
-            inner.feed(now, Input::Child { key, incarnation: Incarnation::NONE, state });
+    pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: Down, exit: Exit) {
+        self.turn(By::Actor, Some(exit.clone()), |inner, now| {
+            let state = State::down(why);
+            inner.feed(now, Input::Child { key: key.clone(), incarnation: Incarnation::NONE, state });
+            inner.failed(&key, exit);
         });
     }
 }

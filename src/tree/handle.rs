@@ -1,6 +1,6 @@
 //! [`Tree`]: what a service holds of its tree.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use ractor::ActorCell;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::{
     snapshot::Snapshot,
     supervision::{ChildRef, Events, EventsError, FindError, Place, Root, SupervisorRef},
     time::Clock,
-    vocabulary::{Down, State},
+    vocabulary::{ChildKind, Down, State},
     worker::WorkerRef,
 };
 
@@ -30,9 +30,10 @@ pub struct Tree {
 /// What a health probe wants to know (rule T-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// The root is up, and every child is ready, has ended as it may, or was stopped by an operator.
+    /// The root is up, and every child is ready, has ended as it may, or was stopped by an operator; every anonymous pool
+    /// has as many ready workers as it is to keep, and no pool has given one up a moment ago.
     pub healthy: bool,
-    /// Places that are not ready although nobody has stopped them.
+    /// Places that are not ready although nobody has stopped them, and what pools lack.
     pub troubles: Vec<Trouble>,
 }
 
@@ -43,6 +44,16 @@ pub struct Trouble {
     pub path: Path,
     /// What it is doing instead.
     pub state: State,
+    /// What else is known: what a pool lacks, or until when a key is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.state)?;
+        self.detail.iter().try_for_each(|detail| write!(f, "; {detail}"))
+    }
 }
 
 impl Tree {
@@ -122,7 +133,7 @@ impl Tree {
     /// Whether all is well, and if not, where.
     pub fn health(&self) -> Health {
         let snapshot = self.snapshot();
-        let troubles: Vec<Trouble> = snapshot
+        let mut troubles: Vec<Trouble> = snapshot
             .root
             .walk()
             .filter(|node| match &node.state {
@@ -131,8 +142,17 @@ impl Tree {
                 State::Down { why: Down::GaveUp { .. } } => true,
                 _ => !node.held,
             })
-            .map(|node| Trouble { path: node.path.clone(), state: node.state.clone() })
+            .map(|node| Trouble { path: node.path.clone(), state: node.state.clone(), detail: None })
             .collect();
+        let pools = snapshot.root.walk().filter(|node| node.kind == ChildKind::Supervisor);
+        for pool in pools.filter_map(|node| self.pool(node.path.as_str()).ok()) {
+            let lacking = pool.troubles().into_iter();
+            troubles.extend(lacking.map(|t| Trouble {
+                path: t.path,
+                state: t.state,
+                detail: Some(t.detail),
+            }));
+        }
         Health { healthy: self.ready() && troubles.is_empty(), troubles }
     }
 
@@ -144,7 +164,9 @@ impl Tree {
         let mut events = self.events();
         let healthy = async {
             while !self.health().healthy {
-                if self.root.has_ended() || events.next().await == Err(EventsError::Closed) {
+                // What rests ends its rest without an event.
+                let next = tokio::time::timeout(LOOK, events.next()).await;
+                if self.root.has_ended() || next == Ok(Err(EventsError::Closed)) {
                     return false;
                 }
             }
@@ -203,6 +225,9 @@ impl Tree {
         &self.root
     }
 }
+
+/// How often a wait for health looks though nothing has happened.
+const LOOK: Duration = Duration::from_secs(1);
 
 fn absolute(path: &str) -> Cow<'_, str> {
     if path.starts_with('/') { path.into() } else { format!("/{path}").into() }

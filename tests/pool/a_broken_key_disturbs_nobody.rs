@@ -1,5 +1,10 @@
 //! R-0, L-1: in a keyed pool that was given no intensity, each key pays for its own crashes.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use procession::{
     exit::Exit,
     pool::{AcquireError, PoolSpec, WorkerTemplate},
@@ -34,6 +39,56 @@ async fn a_key_that_fails_over_and_over_is_given_up_alone() {
     assert_eq!(setup.root.find("/pool").unwrap().incarnation().0, 1);
     assert_eq!(setup.pool.status().unwrap().workers.len(), 1, "nothing of them is left");
     drop(good);
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_often_callers_ask_a_broken_key_is_started_a_few_times_a_minute() {
+    let setup = some_are_broken(|spec| spec).await;
+    let begin = tokio::time::Instant::now();
+    let mut refused = 0;
+    while begin.elapsed() < 60 * SEC {
+        let error = setup.pool.acquire("bad").await.unwrap_err();
+        assert!(
+            matches!(error, AcquireError::Failed { exit: Some(Exit::Failed { code: 9 }), .. }),
+            "{error}"
+        );
+        let rest = error.retry_after().unwrap();
+        assert!(rest <= 30 * SEC && rest + begin.elapsed() >= 30 * SEC, "{rest:?}");
+        refused += 1;
+        tokio::time::sleep(100 * MS).await;
+    }
+    assert!(refused > 500, "{refused}: who asks does not wait");
+    assert_eq!(setup.launcher.launched().len(), 10, "five at the beginning, five after the rest");
+    // An operator has repaired it, and does not want to wait.
+    setup.pool.reset_failed().unwrap();
+    setup.pool.acquire("bad").await.unwrap_err();
+    assert_eq!(setup.launcher.launched().len(), 15);
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_template_is_not_asked_each_time_either() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let setup = start(|launcher| {
+        let launcher = launcher.clone();
+        PoolSpec::keyed(
+            3,
+            WorkerTemplate::each(move |_| {
+                assert!(count.fetch_add(1, Ordering::Relaxed) > 0, "only the first time");
+                worker(&launcher, "worker")
+            }),
+        )
+    })
+    .await;
+    for _ in 0..3 {
+        let error = setup.pool.acquire("a").await.unwrap_err();
+        assert!(error.to_string().contains("the template panicked for `a`"), "{error}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    tokio::time::sleep(30 * SEC).await;
+    drop(setup.pool.acquire("a").await.unwrap());
     setup.end().await;
 }
 

@@ -100,6 +100,8 @@ pub enum Input {
     Drain,
     /// The timer fired (or time passed).
     Tick,
+    /// What was given up need not rest any longer.
+    ResetFailed,
     /// A session belongs to a key (L-1). It outlives the workers of the key.
     SetSession {
         /// The key, known or not.
@@ -191,6 +193,8 @@ pub enum Refusal {
     Failed {
         /// How its start ended.
         why: Down,
+        /// When the pool would try it anew, if it rests until then.
+        until: Option<At>,
     },
     /// Misuse: a keyed pool needs a key, an anonymous one takes none.
     #[error("a keyed pool is asked for a key, an anonymous pool for any worker")]

@@ -1,8 +1,9 @@
 //! What a report about a worker means for its slot, its leases and its callers.
 
-use super::{Action, Drain, Ledger, Refusal, Revoked, StopReason, place::Life, status::bump};
+use super::{Action, Drain, Ledger, Refusal, Rest, Revoked, StopReason, place::Life, status::bump};
 use crate::{
     id::{ChildId, Incarnation},
+    time::At,
     vocabulary::{Down, State},
 };
 
@@ -85,15 +86,21 @@ impl Ledger {
     }
 
     /// The worker is gone for good and its slot is free. Those who waited for a start that has failed hear of it; those
-    /// who waited for a worker that was stopped, or has merely ended, are demands again.
+    /// who waited for a worker that was stopped, or has merely ended, are demands again. What its policy gave up rests.
     fn gone(&mut self, ix: u32, why: Down, out: &mut Vec<Action>) {
         self.revoke(ix, Revoked::Lost, out);
         let place = self.place(ix);
         let asked = matches!(place.life, Life::Stopping { ours: Some(_) });
         let failed = !asked && (!place.was_ready || matches!(why, Down::GaveUp { .. }));
         let idle_death = !asked && !place.worked;
+        let rests = !asked && matches!(why, Down::GaveUp { .. }) && !self.config.failed_pause.is_zero();
+        let until = rests.then(|| self.now.after(self.config.failed_pause));
+        if let Some(until) = until {
+            let key = place.key.clone();
+            self.resting.insert(Rest { key, until, why: why.clone() });
+        }
         if failed {
-            let heads = if self.config.is_keyed() { &place.line } else { &self.line };
+            let heads = if self.config.is_keyed() { &self.place(ix).line } else { &self.line };
             let count = if self.config.is_keyed() { usize::MAX } else { self.config.capacity() };
             let refused: Vec<_> = heads.values().take(count).copied().collect();
             for ticket in refused {
@@ -102,12 +109,14 @@ impl Ledger {
                     Some(ix) => self.change(ix, |place| place.line.remove(&seq)),
                     None => self.line.remove(&seq),
                 };
-                self.refuse(ticket, Refusal::Failed { why: why.clone() }, out);
+                self.refuse(ticket, Refusal::Failed { why: why.clone(), until }, out);
             }
         }
         if idle_death {
             self.spares_after = self.now.after(self.config.spare_pause);
         }
+        // A spare would be the next to fail.
+        self.spares_after = self.spares_after.max(until.unwrap_or(At::EPOCH));
         self.vacate(ix);
     }
 

@@ -43,6 +43,10 @@ pub struct LedgerConfig {
     /// Anonymous pools: the pause after a worker died without having done anything, before another *spare* is
     /// started (callers are served without pause). It keeps a broken program from being started in a tight loop.
     pub spare_pause: Duration,
+    /// How long a key rests whose worker was given up (an anonymous pool: all of it, but for what lives): whoever asks
+    /// for it meanwhile is refused at once, and nothing is started. It keeps callers from having a broken program started
+    /// as often as they ask. Zero: each caller has it tried anew.
+    pub failed_pause: Duration,
 }
 
 impl LedgerConfig {
@@ -60,6 +64,7 @@ impl LedgerConfig {
             start_concurrency: 4,
             max_overtakes: Some(1024),
             spare_pause: Duration::from_secs(1),
+            failed_pause: Duration::from_secs(30),
         }
     }
 

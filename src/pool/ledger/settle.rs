@@ -1,6 +1,6 @@
 //! After each input: who can be served, which slots are assigned, who has to go, when to look again.
 
-use super::{Action, Drain, Ledger, Refusal, Revoked, StopReason, place::Life, status::bump};
+use super::{Action, Drain, Ledger, Refusal, Rest, Revoked, StopReason, place::Life, status::bump};
 use crate::{id::ChildId, time::At};
 
 impl Ledger {
@@ -16,7 +16,7 @@ impl Ledger {
                 // first in the queue after that.
                 self.assign() | self.serve(out) | self.evict(out)
             } else {
-                self.serve(out) | self.staff() | self.evict(out)
+                self.serve(out) | self.disappoint(out) | self.staff() | self.evict(out)
             };
             if !moved {
                 break;
@@ -46,6 +46,19 @@ impl Ledger {
             moved = true;
         }
         moved
+    }
+
+    /// An anonymous pool that rests and has no worker left: nobody waits for one that does not come.
+    fn disappoint(&mut self, out: &mut Vec<Action>) -> bool {
+        if self.line.is_empty() || self.roster.live() > 0 {
+            return false;
+        }
+        let Some(Rest { why, until, .. }) = self.rest(None).cloned() else { return false };
+        for ticket in std::mem::take(&mut self.line).into_values() {
+            self.tickets.remove(&ticket);
+            self.refuse(ticket, Refusal::Failed { why: why.clone(), until: Some(until) }, out);
+        }
+        true
     }
 
     fn hand_over(&mut self, ix: u32, ticket: super::Ticket, out: &mut Vec<Action>) {
@@ -78,7 +91,7 @@ impl Ledger {
         }
         while self.roster.used < self.config.max {
             let spare_due = self.roster.live() < self.warm_target() && self.now >= self.spares_after;
-            if !spare_due && !self.is_short_with(self.roster.coming) {
+            if !spare_due && (self.rest(None).is_some() || !self.is_short_with(self.roster.coming)) {
                 break;
             }
             self.workers_named += 1;
@@ -193,8 +206,10 @@ impl Ledger {
         let spares = !self.config.is_keyed()
             && self.roster.live() < self.warm_target()
             && self.roster.used < self.config.max;
-        let due =
-            self.next_expiry().map(|(_, due)| due).into_iter().chain(spares.then_some(self.spares_after));
+        // Who waits for one of those that live gets another one when the rest is over.
+        let rest = self.rest(None).filter(|_| !self.line.is_empty()).map(|rest| rest.until);
+        let expiry = self.next_expiry().map(|(_, due)| due);
+        let due = expiry.into_iter().chain(spares.then_some(self.spares_after)).chain(rest);
         let Some(due) = due.min() else { return };
         if self.armed.is_none_or(|at| due < at) {
             self.armed = Some(due);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, place::Life};
+use super::{Ledger, Rest, place::Life};
 use crate::{
     id::{ChildId, Incarnation},
     time::At,
@@ -16,10 +16,16 @@ pub struct PoolStatus {
     pub workers: Vec<WorkerStatus>,
     /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
     pub wanted: Vec<Wanted>,
+    /// What was given up and is not tried again yet.
+    pub resting: Vec<Rest>,
+    /// Workers that are kept alive however idle they are; zero in a keyed pool.
+    pub min: usize,
     /// The cap.
     pub max: usize,
     /// Slots in use: starting, ready, waiting for a restart and stopping.
     pub used: usize,
+    /// Ready workers.
+    pub ready: usize,
     /// Ready workers without leases.
     pub idle: usize,
     /// Leases held.
@@ -118,8 +124,11 @@ impl Ledger {
         });
         PoolStatus {
             wanted: wanted.collect(),
+            resting: self.resting.at(self.now),
+            min: self.config.min,
             max: self.config.max,
             used: self.roster.used,
+            ready: self.roster.ready,
             idle: self.roster.idle.len(),
             leases: workers.iter().map(|w| w.leases).sum(),
             waiting: self.tickets.len(),

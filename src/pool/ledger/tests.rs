@@ -6,13 +6,14 @@ mod ends;
 mod eviction;
 mod history;
 mod keyed;
+mod resting;
 
 use std::time::Duration;
 
 use super::*;
 use crate::{
     id::Incarnation,
-    vocabulary::{Down, State},
+    vocabulary::{Down, Limit, State},
 };
 
 /// A ledger with a clock and a memory of what it said.
@@ -63,6 +64,10 @@ impl Bench {
 
     fn gone(&mut self, key: &str, incarnation: u64) -> Vec<String> {
         self.report(key, incarnation, State::down(Down::Ended))
+    }
+
+    fn gives_up(&mut self, key: &str, incarnation: u64) -> Vec<String> {
+        self.report(key, incarnation, State::down(Down::GaveUp { why: Limit::NeverStarts }))
     }
 
     fn backs_off(&mut self, key: &str, incarnation: u64) -> Vec<String> {

@@ -31,6 +31,8 @@ struct World {
     next_ticket: u64,
     overtaken: Option<(Ticket, u32)>,
     timer: Option<At>,
+    /// What was given up, and until when it rests; in an anonymous pool one for all.
+    resting: BTreeMap<Option<ChildId>, At>,
     draining: bool,
     drained: u32,
 }
@@ -51,6 +53,7 @@ impl World {
             next_ticket: 0,
             overtaken: None,
             timer: None,
+            resting: BTreeMap::new(),
             draining: false,
             drained: 0,
         };
@@ -86,6 +89,11 @@ impl World {
         demands
     }
 
+    fn rests(&self, key: Option<&ChildId>) -> bool {
+        let key = if self.rules.kind == PoolKind::Keyed { key.cloned() } else { None };
+        self.resting.get(&key).is_some_and(|&until| until > self.now)
+    }
+
     fn unserved(&self) -> Option<Ticket> {
         let head = *self.demands().first_key_value()?.0;
         (self.live() >= self.rules.max).then_some(head)
@@ -102,6 +110,8 @@ impl World {
             match action {
                 Action::Start { key } => {
                     assert!(!self.draining);
+                    let reserved_before = self.rules.kind == PoolKind::Anonymous;
+                    assert!(reserved_before || !self.rests(Some(&key)), "{key} rests");
                     assert!(self.kids.len() < self.rules.max, "L-3: {key} started at the cap");
                     let under_way = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
                     assert!(under_way < self.rules.start_concurrency, "L-5");
@@ -133,6 +143,9 @@ impl World {
                     assert!(self.waiting.remove(&ticket).is_some());
                     assert!(self.answered.insert(ticket));
                     assert_eq!(refusal == Refusal::Draining, self.draining);
+                    if let Refusal::Failed { until: Some(until), .. } = refusal {
+                        assert!(until > self.now && self.resting.values().any(|&end| end == until));
+                    }
                 }
                 Action::Revoke { lease, .. } => assert!(self.leases.remove(&lease).is_some()),
                 Action::Timer { at } => {
@@ -196,7 +209,9 @@ impl World {
                 return;
             }
             assert!(!self.kids.keys().any(has_room), "L-2");
-            if status.used < self.rules.max {
+            if status.used < self.rules.max && self.rests(None) {
+                assert!(self.live() > 0, "nobody lives who could serve those who wait");
+            } else if status.used < self.rules.max {
                 let sitting_out = |(key, (kid, _)): &(&ChildId, &(Kid, u64))| {
                     *kid == Kid::Waiting && !self.worked.contains(*key)
                 };
@@ -251,11 +266,14 @@ impl World {
     }
 
     fn ends(&mut self, key: &ChildId, gave_up: bool) {
-        let (_, life) = self.kids.remove(key).unwrap();
+        let (was, life) = self.kids.remove(key).unwrap();
         self.worked.remove(key);
         self.recycling.remove(key);
-        let why =
-            if gave_up { Down::GaveUp { why: crate::vocabulary::Limit::NeverStarts } } else { Down::Ended };
+        let why = if gave_up { Down::GaveUp { why: Limit::NeverStarts } } else { Down::Ended };
+        if gave_up && was != (Kid::Stopping { ours: true }) && !self.rules.failed_pause.is_zero() {
+            let key = (self.rules.kind == PoolKind::Keyed).then(|| key.clone());
+            self.resting.insert(key, self.now.after(self.rules.failed_pause));
+        }
         self.report(key, life, State::down(why));
     }
 
@@ -317,6 +335,10 @@ impl World {
                 }
                 self.feed(Input::Recycle { key, incarnation: Incarnation(life) });
             }
+            (95, _) if pick.is_multiple_of(4) => {
+                self.resting.clear();
+                self.feed(Input::ResetFailed);
+            }
             (95..97, _) => {
                 self.rules.max = pick % 5;
                 self.feed(Input::Resize { max: self.rules.max });
@@ -327,6 +349,8 @@ impl World {
 
     /// The world does what it should: starts succeed, stops complete, holders release.
     fn calm(&mut self) {
+        self.now = self.now.after(Duration::from_millis(10));
+        self.feed(Input::Tick);
         for key in self.kids.keys().cloned().collect::<Vec<_>>() {
             match self.kids.get(&key) {
                 Some((Kid::Stopping { .. }, _)) => self.ends(&key, false),
@@ -345,21 +369,24 @@ impl World {
 
 fn rules() -> impl Strategy<Value = LedgerConfig> {
     let keyed = (1..5_usize, prop::option::of(1..3_u32), 0..8_usize, any::<bool>(), any::<bool>());
-    let more = (1..4_usize, prop::option::of(0..4_u32), 0..3_usize, 0..3_usize, any::<bool>());
-    (keyed, more).prop_map(|((max, per_worker, max_waiting, ttl, busy), (starts, pass, min, spare, any))| {
-        let base = if any { LedgerConfig::anonymous(max) } else { LedgerConfig::keyed(max) };
-        LedgerConfig {
-            per_worker,
-            max_waiting,
-            idle_ttl: ttl.then_some(Duration::from_millis(50)),
-            evict_busy: busy && !any,
-            start_concurrency: starts,
-            max_overtakes: pass,
-            min: if any { min.min(max) } else { 0 },
-            min_idle: if any { spare.min(max) } else { 0 },
-            ..base
-        }
-    })
+    let more = (1..4_usize, prop::option::of(0..4_u32), 0..3_usize, 0..3_usize, any::<bool>(), 0..60_u64);
+    (keyed, more).prop_map(
+        |((max, per_worker, max_waiting, ttl, busy), (starts, pass, min, spare, any, rest))| {
+            let base = if any { LedgerConfig::anonymous(max) } else { LedgerConfig::keyed(max) };
+            LedgerConfig {
+                per_worker,
+                max_waiting,
+                idle_ttl: ttl.then_some(Duration::from_millis(50)),
+                evict_busy: busy && !any,
+                start_concurrency: starts,
+                max_overtakes: pass,
+                min: if any { min.min(max) } else { 0 },
+                min_idle: if any { spare.min(max) } else { 0 },
+                failed_pause: Duration::from_millis(rest),
+                ..base
+            }
+        },
+    )
 }
 
 proptest! {
