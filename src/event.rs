@@ -115,7 +115,13 @@ impl Event {
 
     /// Whether this is the exit of an incarnation that nobody had asked for and that was no success (rule E-3).
     pub fn is_crash(&self) -> bool {
-        match &self.kind {
+        self.kind.is_crash()
+    }
+}
+
+impl EventKind {
+    pub(crate) fn is_crash(&self) -> bool {
+        match self {
             EventKind::Exited { exit, then } => {
                 *then != Consequence::Nothing
                     && !matches!(

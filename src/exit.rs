@@ -4,9 +4,11 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::ChildId, vocabulary::Limit};
+use crate::{foreign, id::ChildId, vocabulary::Limit};
 
 /// How one incarnation of a child ended.
+///
+/// Reasons are for people: one line of at most some 2 KiB, whatever a process says.
 ///
 /// Plain data: it is cloned into events, snapshots and errors, survives serialisation, and travels as the typed error
 /// of an actor. Supervisors nest the exit of the child that made them give up, so that the exit at the root holds
@@ -116,7 +118,7 @@ pub enum Exit {
     #[error("actor killed")]
     ActorKilled,
     /// A supervisor gave up: a child reached a limit.
-    #[error("gave up on `{child}` ({limit}): {cause}")]
+    #[error("gave up on `{}` ({limit}): {cause}", foreign::shown(.child.as_str()))]
     IntensityExceeded {
         /// The child whose exit was one too many.
         child: ChildId,
@@ -126,7 +128,7 @@ pub enum Exit {
         limit: Limit,
     },
     /// A supervisor could not start because a required child could not.
-    #[error("could not start `{child}`: {cause}")]
+    #[error("could not start `{}`: {cause}", foreign::shown(.child.as_str()))]
     StartFailed {
         /// The child that did not start.
         child: ChildId,
@@ -134,7 +136,7 @@ pub enum Exit {
         cause: Box<Exit>,
     },
     /// A supervisor shut itself down because its significant children have ended.
-    #[error("shut down after significant child `{child}` ended")]
+    #[error("shut down after significant child `{}` ended", foreign::shown(.child.as_str()))]
     AutoShutdown {
         /// The last significant child to end.
         child: ChildId,
@@ -210,8 +212,21 @@ impl Exit {
         if let Some(exit) = error.downcast_ref::<Exit>() {
             return exit.clone();
         }
-        let chain = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
-        Exit::ActorFailed { chain }
+        let chain = std::iter::successors(Some(error), |e| e.source()).map(|e| foreign::tidy(e.to_string()));
+        Exit::ActorFailed { chain: chain.collect() }
+    }
+
+    /// The same with reasons that fit on a line: part of them may be what the process said.
+    pub(crate) fn tidied(mut self) -> Exit {
+        match &mut self {
+            Exit::NeverStarted { reason, .. }
+            | Exit::HandshakeFailed { reason }
+            | Exit::ChannelLost { reason }
+            | Exit::ProtocolViolation { reason }
+            | Exit::Unresponsive { reason } => *reason = foreign::tidy(std::mem::take(reason)),
+            _ => {}
+        }
+        self
     }
 }
 

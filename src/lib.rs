@@ -69,6 +69,8 @@ pub mod snapshot;
 pub mod time;
 pub mod vocabulary;
 
+mod foreign;
+
 pub mod restart;
 pub mod supervision;
 

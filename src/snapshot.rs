@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     containment::Containment,
     exit::Exit,
+    foreign::shown,
     humane,
     id::{ChildId, Incarnation, Path},
     time::At,
@@ -139,7 +140,7 @@ impl Node {
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, now: Option<At>, stem: &str, mark: &str) -> fmt::Result {
-        let mut line = format!("{stem}{mark}{} {}", self.id(), self.incarnation);
+        let mut line = format!("{stem}{mark}{} {}", shown(self.id().as_str()), self.incarnation);
         while line.chars().count() < 34 {
             line.push(' ');
         }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
+    foreign::shown,
     id::ChildId,
     protocol::codes,
     rpc::{Context, Handler, RpcError},
@@ -40,8 +41,9 @@ impl Handler for Guarded {
         if self.allows(method) {
             return self.handler.request(cx, method, params).await;
         }
-        tracing::warn!(target: "procession", path = cx.path.as_str(), method, "capability denied");
-        let message = format!("capability denied: the plugin's declared capabilities do not name `{method}`");
+        tracing::warn!(target: "procession", path = cx.path.as_str(), "capability denied: `{}`", shown(method));
+        let message =
+            format!("capability denied: the plugin's declared capabilities do not name `{}`", shown(method));
         Err(RpcError::new(codes::CAPABILITY_DENIED, message))
     }
 
@@ -51,7 +53,7 @@ impl Handler for Guarded {
         }
         // A log message has been logged already, for which no capability is needed.
         if method != "log" {
-            tracing::warn!(target: "procession", path = cx.path.as_str(), method, "capability denied");
+            tracing::warn!(target: "procession", path = cx.path.as_str(), "capability denied: `{}`", shown(method));
         }
     }
 }

@@ -8,9 +8,8 @@ use tokio::{
 };
 
 use super::Tail;
+use crate::foreign::{LINE_BYTES, shown_up_to};
 
-/// Longer lines are cut in the log.
-const LINE_BYTES: usize = 16 * 1024;
 /// More lines than this in one `PERIOD` are counted instead of logged.
 const BURST: u32 = 100;
 const PERIOD: Duration = Duration::from_secs(1);
@@ -117,8 +116,10 @@ impl LineLog {
                     tracing::warn!(target: "procession::stderr", suppressed, "{suppressed} lines suppressed");
                 }
                 match cut {
-                    0 => tracing::info!(target: "procession::stderr", "{text}"),
-                    cut => tracing::info!(target: "procession::stderr", cut_bytes = cut, "{text}…"),
+                    0 => tracing::info!(target: "procession::stderr", "{}", shown_up_to(usize::MAX, &text)),
+                    cut => {
+                        tracing::info!(target: "procession::stderr", cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
+                    }
                 }
             } else {
                 self.suppressed += 1;

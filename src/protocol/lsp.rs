@@ -11,6 +11,7 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
+    foreign::{LINE_BYTES, shown_up_to},
     protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, id_as, id_in, refused},
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
@@ -186,7 +187,7 @@ impl Protocol for Lsp {
             .method_value("window/showMessageRequest", |cx, params| async move {
                 if let Some(question) = params.as_deref().and_then(message) {
                     let (path, incarnation) = (cx.path.as_str(), cx.incarnation.0);
-                    tracing::info!(target: "procession::log", path, incarnation, "{}", question.message);
+                    tracing::info!(target: "procession::log", path, incarnation, "{}", shown_up_to(LINE_BYTES, &question.message));
                 }
                 to_raw_value(&()).map_err(RpcError::internal)
             })

@@ -13,6 +13,7 @@ use serde_json::{
 use tokio::sync::watch;
 
 use crate::{
+    foreign::shown,
     protocol::serve::Orders,
     rpc::{Context, Handler, Router, RpcError, codes},
 };
@@ -78,7 +79,7 @@ impl Handler for LanguageServer {
             _ if self.initialized.load(Ordering::Acquire) => {
                 Handler::notification(&self.router, cx, method, params);
             }
-            _ => tracing::debug!(path = %cx.path, "dropped before `initialize`: `{method}`"),
+            _ => tracing::debug!(path = %cx.path, "dropped before `initialize`: `{}`", shown(method)),
         }
     }
 }

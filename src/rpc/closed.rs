@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{exit::Exit, rpc::Lost};
+use crate::{exit::Exit, foreign::shown, rpc::Lost};
 
 /// Why a channel has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl fmt::Display for Closed {
             Closed::Eof => f.write_str("the other side closed its output"),
             Closed::ReadFailed { reason } => write!(f, "reading failed: {reason}"),
             Closed::WriteFailed { reason } => write!(f, "the other side closed its input: {reason}"),
-            Closed::Violation { reason } => write!(f, "protocol violation: {reason}"),
+            Closed::Violation { reason } => write!(f, "protocol violation: {}", shown(reason)),
             Closed::LimitExceeded { which } => write!(f, "limit exceeded: {which}"),
             Closed::WriteStalled { after } => write!(f, "nothing was read by the other side for {after:?}"),
             Closed::Requested => f.write_str("closed on request"),

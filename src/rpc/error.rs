@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{exit::Exit, rpc::Closed, vocabulary::State};
+use crate::{exit::Exit, foreign::shown, rpc::Closed, vocabulary::State};
 
 /// Error codes that JSON-RPC 2.0 itself defines (section 5.1), and the one this crate adds for overload.
 pub mod codes {
@@ -27,11 +27,11 @@ pub mod codes {
 
 /// The error object of a JSON-RPC response, in either direction.
 #[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
-#[error("{message} (code {code})")]
+#[error("{} (code {code})", shown(.message))]
 pub struct RpcError {
     /// The code: one of [`codes`], or one of the application's.
     pub code: i64,
-    /// A short sentence.
+    /// A short sentence. The text form of the error shows one line of it, of at most some 2 KiB.
     #[serde(default)]
     pub message: String,
     /// Anything else the answering side wanted to say, as it wrote it.
@@ -54,7 +54,7 @@ impl RpcError {
 
     /// −32601 for the method that was asked for.
     pub fn method_not_found(method: &str) -> RpcError {
-        RpcError::new(codes::METHOD_NOT_FOUND, format!("method `{method}` not found"))
+        RpcError::new(codes::METHOD_NOT_FOUND, format!("method `{}` not found", shown(method)))
     }
 
     /// −32602 with the reason.
@@ -156,7 +156,7 @@ pub enum CallError {
         reason: String,
     },
     /// The other side answered with something that is not the method's output.
-    #[error("the result of `{method}` is not as declared: {reason}")]
+    #[error("the result of `{method}` is not as declared: {}", shown(.reason))]
     InvalidResult {
         /// The method called.
         method: String,

@@ -14,18 +14,21 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use crate::rpc::{
-    Closed, Context, Handler, PeerConfig, RequestId, RpcError,
-    batch::Batch,
-    codes, encode,
-    latch::Latch,
-    link::{Link, lock},
-    message::{self, Body, Message, Text},
-    noise::NoiseLog,
-    peer::Inner,
-    pending::{Answer, Failure, Settled},
-    reader::handle_noise,
-    scan,
+use crate::{
+    foreign::shown,
+    rpc::{
+        Closed, Context, Handler, PeerConfig, RequestId, RpcError,
+        batch::Batch,
+        codes, encode,
+        latch::Latch,
+        link::{Link, lock},
+        message::{self, Body, Message, Text},
+        noise::NoiseLog,
+        peer::Inner,
+        pending::{Answer, Failure, Settled},
+        reader::handle_noise,
+        scan,
+    },
 };
 
 pub(crate) struct Inbound {
@@ -183,7 +186,7 @@ impl Inbound {
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();
-                tracing::debug!(path = %self.link.config.path, "an answer to the unknown id {id}");
+                tracing::debug!(path = %self.link.config.path, "an answer to the unknown id {}", shown(&id.to_string()));
             }
         }
     }
@@ -192,7 +195,7 @@ impl Inbound {
         let recognise = || self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
         let cancelled = catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
             self.link.counters.panics.one();
-            tracing::error!(path = %self.link.config.path, "the cancel hook panicked at notification `{method}`");
+            tracing::error!(path = %self.link.config.path, "the cancel hook panicked at notification `{}`", shown(method));
             None
         });
         if let Some(id) = cancelled {
@@ -206,7 +209,7 @@ impl Inbound {
         let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
         if delivered.is_err() {
             self.link.counters.panics.one();
-            tracing::error!(path = %self.link.config.path, "the handler of notification `{method}` panicked");
+            tracing::error!(path = %self.link.config.path, "the handler of notification `{}` panicked", shown(method));
         }
     }
 
@@ -316,7 +319,7 @@ impl Inbound {
             });
             caught.await.unwrap_or_else(|| {
                 self.link.counters.panics.one();
-                tracing::error!(path = %self.link.config.path, "the handler of `{}` panicked", job.method);
+                tracing::error!(path = %self.link.config.path, "the handler of `{}` panicked", shown(&job.method));
                 Err(RpcError::internal("the handler panicked"))
             })
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::rpc::PeerConfig;
+use crate::{foreign::shown, rpc::PeerConfig};
 
 const LINES_PER_WINDOW: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ impl NoiseLog {
         self.lines += 1;
         let (path, incarnation) = (&config.path, config.incarnation);
         if self.lines <= LINES_PER_WINDOW {
-            tracing::info!(%path, %incarnation, "stdout: {}", shortened(line));
+            tracing::info!(%path, %incarnation, "stdout: {}", shown(&shortened(line)));
         } else if self.lines == LINES_PER_WINDOW + 1 {
             tracing::warn!(%path, %incarnation, "more than {LINES_PER_WINDOW} lines of noise in a second; the rest is only counted");
         }

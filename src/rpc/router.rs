@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::rpc::{Context, Handler, Method, Notification, RpcError, decode};
+use crate::{
+    foreign::shown,
+    rpc::{Context, Handler, Method, Notification, RpcError, decode},
+};
 
 type Reply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;
 type Route = Box<dyn Fn(Context, Option<&RawValue>) -> Reply + Send + Sync>;
@@ -75,7 +78,7 @@ impl Router {
         let sink = move |cx: Context, params: Option<&RawValue>| match decode::params(params) {
             Ok(params) => take(cx, params),
             Err(reason) => {
-                tracing::warn!(path = %cx.path, incarnation = %cx.incarnation, "bad notification `{}`: {reason}", N::NAME);
+                tracing::warn!(path = %cx.path, incarnation = %cx.incarnation, "bad notification `{}`: {}", N::NAME, shown(&reason.to_string()));
             }
         };
         self.notifications.insert(N::NAME.to_owned(), Box::new(sink));
@@ -139,7 +142,7 @@ impl Handler for Router {
         }
         match &self.fallback {
             Some(handler) => handler.notification(cx, method, params),
-            None => tracing::trace!(path = %cx.path, "no route for notification `{method}`"),
+            None => tracing::trace!(path = %cx.path, "no route for notification `{}`", shown(method)),
         }
     }
 }

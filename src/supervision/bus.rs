@@ -141,6 +141,8 @@ fn log(path: &Path, incarnation: Incarnation, kind: &EventKind) {
         }
         EventKind::Exited { then: Consequence::Restart { .. } | Consequence::CoolOff { .. }, .. }
         | EventKind::GroupRestart { .. } => tracing::warn!(target: "procession", path, incarnation, "{kind}"),
+        // One that nobody brings back is worth no less.
+        kind if kind.is_crash() => tracing::warn!(target: "procession", path, incarnation, "{kind}"),
         EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
             tracing::info!(target: "procession", path, incarnation, "{kind}");
         }

@@ -7,7 +7,7 @@ use std::{
     task::Poll,
 };
 
-use crate::exit::Exit;
+use crate::{exit::Exit, foreign};
 
 /// Runs a future to its end; a panic in it is an exit that says where it happened.
 ///
@@ -21,7 +21,7 @@ pub(crate) async fn caught<F: Future>(what: &str, future: F) -> Result<F::Output
     });
     poll.await.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(foreign::tidy);
         let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();
         Exit::ActorFailed { chain }
     })

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    process::{self, Control, Exited, Hold, Process, Unkillable},
+    process::{self, Control, Exited, Hold, Ladder, Process, Rung, Unkillable},
     protocol::{self, Channel, Goodbye, Hello, Protocol, Ready},
     rpc::{Closed, Lost, Peer},
     supervision::{StartContext, StopRequest},
@@ -101,7 +101,7 @@ impl Driver {
             target: "procession", "worker",
             path = self.cx.place.path().as_str(), incarnation = self.cx.incarnation.0
         );
-        self.drive().instrument(span).await
+        self.drive().instrument(span).await.tidied()
     }
 
     async fn drive(mut self) -> Exit {
@@ -321,6 +321,7 @@ impl Driver {
             // There is no polite request: SIGTERM is it.
             ladder.drain = Duration::ZERO;
         }
+        let began = Instant::now();
         let mut stop = self.stop.clone();
         let climb = async {
             loop {
@@ -341,10 +342,38 @@ impl Driver {
         drain(body).await;
         match ended {
             Ok(ended) => {
-                tracing::debug!(target: "procession", rung = ?ended.rung, "stopped");
+                let deadline = self.stop.borrow().and_then(|request| request.deadline);
+                let deadline = deadline.map(|at| self.cx.scope.clock().instant(at));
+                self.report_stop(body.control.pid(), ended.rung, &ladder, began, deadline);
                 Exit::Requested
             }
             Err(Unkillable { pid }) => Exit::Unkillable { pid },
+        }
+    }
+
+    /// A process that had to be killed is worth a look: what it was about to do is undone, and each stop costs that time.
+    fn report_stop(&self, pid: u32, rung: Rung, ladder: &Ladder, began: Instant, deadline: Option<Instant>) {
+        let (path, incarnation) = (self.cx.place.path().as_str(), self.cx.incarnation.0);
+        // Whoever gives no time wants it so.
+        let hard = deadline.is_some_and(|deadline| deadline <= began);
+        if rung != Rung::Kill || hard {
+            return tracing::debug!(target: "procession", path, incarnation, pid, ?rung, "stopped");
+        }
+        let Ladder { drain, term_grace, .. } = ladder;
+        let unheeded = if drain.is_zero() {
+            format!("SIGTERM has not ended it within {term_grace:?}")
+        } else {
+            format!("neither the request to stop ({drain:?}) nor SIGTERM ({term_grace:?}) has ended it")
+        };
+        let took = began.elapsed();
+        if took < drain.saturating_add(*term_grace) {
+            tracing::warn!(
+                target: "procession", path, incarnation, pid,
+                "killed at the deadline of the stop, after {took:.1?}"
+            );
+        } else {
+            // The group counts too: what the process has left behind in it.
+            tracing::warn!(target: "procession", path, incarnation, pid, "killed with its group: {unheeded}");
         }
     }
 }

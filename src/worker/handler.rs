@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::spec::WorkerSpec;
 use crate::{
+    foreign::{LINE_BYTES, shown_up_to},
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, Router, RpcError, codes},
 };
@@ -67,8 +68,9 @@ impl Handler for WorkerHandler {
 
 /// A log message of a process as an event of this process's log.
 fn publish(cx: &Context, entry: &LogEntry) {
-    let (path, incarnation, message) = (cx.path.as_str(), cx.incarnation.0, &entry.message);
-    let meta = entry.meta.as_deref().map(RawValue::get);
+    let (path, incarnation) = (cx.path.as_str(), cx.incarnation.0);
+    let message = shown_up_to(LINE_BYTES, &entry.message);
+    let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(target: "procession::log", path, incarnation, meta, "{message}")

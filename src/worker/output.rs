@@ -3,12 +3,10 @@
 use tokio::{io::AsyncReadExt, sync::oneshot, time::timeout_at};
 
 use crate::{
+    foreign::LINE_BYTES,
     process::{LineLog, Stdout},
     protocol::Ready,
 };
-
-/// Lines are looked at up to this many bytes.
-const LINE_BYTES: usize = 16 * 1024;
 
 /// Reads stdout to its end, so that the process never blocks on it; memory is bounded whatever it writes. Tells `seen`
 /// once when a line makes the process ready.

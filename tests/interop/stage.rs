@@ -200,7 +200,7 @@ impl Stage {
         self.expected.push(Exit::Requested);
         assert_eq!(exits, self.expected);
         let life = format!("path=\"{path}\" incarnation={}", incarnation.0);
-        assert!(logged(&[&life, "stopped rung=Drain"]), "it did not end by itself:\n{}", log_of(&life));
+        assert!(logged(&[&life, "stopped", "rung=Drain"]), "it did not end by itself:\n{}", log_of(&life));
         nothing_is_left(&self.mark).await;
     }
 

@@ -43,7 +43,7 @@ async fn a_key_that_was_given_up_is_a_trouble_until_it_may_be_tried_again() {
     );
     // Nothing happens when the rest is over; it is noticed nevertheless.
     tree.wait_healthy(40 * SEC).await.unwrap();
-    tree.shutdown(SEC).await;
+    let _ = tree.shutdown(SEC).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +52,7 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     let give_up = CrashLoop::new(2, MINUTE, Then::GiveUp);
     let pool = |program| {
         PoolSpec::anonymous(2, 4, worker(&launcher, program))
-            .restart(RestartPolicy::actor().with_budget(Budget::Own(give_up.clone())))
+            .restart(RestartPolicy::actor().with_budget(Budget::Own(give_up)))
     };
     let tree =
         Tree::builder().pool("good", pool("worker")).pool("bad", pool("broken")).start().await.unwrap();
@@ -62,5 +62,5 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     let bad: Vec<_> = health.troubles.iter().map(ToString::to_string).collect();
     assert_eq!(bad[0], "/bad: ready; 0 of at least 2 workers ready; the last one: failed with exit code 9");
     assert!(bad.iter().all(|trouble| trouble.starts_with("/bad")), "{bad:?}");
-    tree.shutdown(SEC).await;
+    let _ = tree.shutdown(SEC).await;
 }

@@ -36,10 +36,14 @@ use super::{
 };
 use crate::{
     exit::Exit,
+    foreign::shown,
     id::{ChildId, IdMap, Incarnation},
     time::At,
     vocabulary::{Down, State},
 };
+
+/// How many children are named that had to be killed at the deadline of a stop.
+const SHOWN_LATE: usize = 20;
 
 struct Entry {
     start: Arc<dyn Start>,
@@ -270,6 +274,7 @@ impl Engine {
                 self.judge_overdue();
                 if self.deadline.is_some_and(|deadline| deadline <= now) {
                     self.deadline = None;
+                    self.report_late();
                     self.input(Input::Kill);
                 }
             }
@@ -293,6 +298,20 @@ impl Engine {
                 });
             }
         }
+    }
+
+    /// What has not ended in the time of the stop is killed: somebody should know what it was.
+    fn report_late(&self) {
+        let living = |(id, entry): (&ChildId, &Entry)| {
+            entry.life.is_some().then(|| format!("`{}`", shown(id.as_str())))
+        };
+        let mut late: Vec<String> = self.entries.iter().filter_map(living).collect();
+        late.sort();
+        let more = late.len().saturating_sub(SHOWN_LATE);
+        late.truncate(SHOWN_LATE);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (path, late) = (self.place.path().as_str(), late.join(", "));
+        tracing::warn!(target: "procession", path, "the deadline of the stop has passed: killing {late}{more}");
     }
 
     fn shutdown(&mut self, deadline: Option<At>, kill: bool) {

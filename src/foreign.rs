@@ -1,0 +1,101 @@
+//! Text that a child wrote, on its way to where people read it: [`shown`] puts it on one line, without control characters
+//! and in bounded length.
+//!
+//! Whoever writes a reason, an error message or a log line could otherwise forge further lines of this program's log, steer
+//! the terminal it is read on, or make each copy of an exit in events and snapshots as large as a frame may be. It knows
+//! nothing of where the text goes; what is handed on as data (results, `data` of errors, the tail of stderr) is left as
+//! it came.
+
+use std::fmt;
+
+/// What is shown of a reason or a message.
+const SHOWN_BYTES: usize = 2 * 1024;
+/// Longer lines are cut in the log.
+pub(crate) const LINE_BYTES: usize = 16 * 1024;
+
+/// The beginning of a text for people.
+pub(crate) fn shown(text: &str) -> Shown<'_> {
+    shown_up_to(SHOWN_BYTES, text)
+}
+
+/// The same with a bound of its own, in bytes of the text.
+pub(crate) fn shown_up_to(bytes: usize, text: &str) -> Shown<'_> {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Shown { text: &text[..end], more: text.len() - end }
+}
+
+/// The same as a string; nothing is copied if there is nothing to change.
+pub(crate) fn tidy(text: String) -> String {
+    if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) { text } else { shown(&text).to_string() }
+}
+
+/// Written as said in the module's documentation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    text: &'a str,
+    /// Bytes that are not shown.
+    more: usize,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.text;
+        while let Some(at) = rest.find(is_unsafe) {
+            f.write_str(&rest[..at])?;
+            let mut chars = rest[at..].chars();
+            if let Some(c) = chars.next() {
+                write!(f, "{}", c.escape_default())?;
+            }
+            rest = chars.as_str();
+        }
+        f.write_str(rest)?;
+        if self.more > 0 {
+            write!(f, "… ({} bytes more)", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends a line, steers a terminal, or reverses the reading order of what follows.
+fn is_unsafe(c: char) -> bool {
+    (c.is_control() && c != '\t')
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_could_forge_a_line_is_escaped() {
+        let forged = "fine\n2026-01-01 ERROR all is lost\r\u{1b}[31m\u{202e}\u{2028}\tend\0";
+        assert_eq!(
+            shown(forged).to_string(),
+            "fine\\n2026-01-01 ERROR all is lost\\r\\u{1b}[31m\\u{202e}\\u{2028}\tend\\u{0}"
+        );
+        assert_eq!(tidy("plain, größer".to_owned()), "plain, größer");
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters_and_says_so() {
+        assert_eq!(shown_up_to(4, "aaaé").to_string(), "aaa… (2 bytes more)");
+        let long = tidy("é".repeat(5000));
+        assert!(long.len() < 2100 && long.ends_with("é… (7952 bytes more)"), "{long}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_said_it_is_one_line(text in any::<String>(), bound in 0usize..40) {
+            let line = shown_up_to(bound, &text).to_string();
+            prop_assert!(!line.contains(is_unsafe));
+            prop_assert_eq!(tidy(tidy(text.clone())), tidy(text));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What an operator reads: whatever a process says, the log stays a log; and what needs a look is a warning.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod a_killed_worker_is_worth_a_warning;
+mod nobody_forges_a_line;
+mod support;

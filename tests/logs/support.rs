@@ -1,0 +1,91 @@
+//! The log of one test: one subscriber for the whole program, so that no other test can switch a callsite off, and a
+//! buffer for each thread, since each of these tests has a runtime of one thread.
+
+use std::{cell::RefCell, io, sync::Once, time::Duration};
+
+use procession::{
+    process::Command,
+    protocol::Plugin,
+    supervision::Shutdown,
+    testing::{ScriptedLauncher, ScriptedProcess},
+    tree::Tree,
+    worker::WorkerSpec,
+};
+use serde_json::{Value, json};
+
+pub(crate) const SEC: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Here;
+
+impl io::Write for Here {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|lines| lines.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Begins to keep what is logged. A subscriber escapes less than it could: what it is given must be harmless already.
+pub(crate) fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(|| Here);
+        tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+    });
+    LINES.take();
+}
+
+/// What has been logged since, line by line.
+pub(crate) fn heard() -> Vec<String> {
+    String::from_utf8(LINES.take()).unwrap().split_terminator('\n').map(str::to_owned).collect()
+}
+
+pub(crate) async fn read(me: &mut ScriptedProcess) -> Option<Value> {
+    Some(serde_json::from_str(&me.read_line().await?).unwrap())
+}
+
+pub(crate) async fn say(me: &mut ScriptedProcess, message: Value) {
+    let _ = me.write_line(&message.to_string()).await;
+}
+
+/// Answers the handshake.
+pub(crate) async fn shake_hands(me: &mut ScriptedProcess) {
+    let hello = read(me).await.unwrap();
+    say(me, json!({"jsonrpc": "2.0", "id": hello["id"], "result": {"ok": true, "supportedMethods": ["x"]}}))
+        .await;
+}
+
+/// A tree with one worker, `/w`, that nobody waits for at the start.
+pub(crate) async fn tree<F, Fut>(script: F, change: impl FnOnce(WorkerSpec) -> WorkerSpec) -> Tree
+where
+    F: Fn(ScriptedProcess) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = i32> + Send + 'static,
+{
+    tree_with(script, change, Shutdown::Infinity).await
+}
+
+/// The same, whose supervisor waits only so long for its end.
+pub(crate) async fn tree_with<F, Fut>(
+    script: F,
+    change: impl FnOnce(WorkerSpec) -> WorkerSpec,
+    shutdown: Shutdown,
+) -> Tree
+where
+    F: Fn(ScriptedProcess) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = i32> + Send + 'static,
+{
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", script);
+    let spec = WorkerSpec::new(Command::new("worker"))
+        .protocol(Plugin::default())
+        .launcher(std::sync::Arc::new(launcher));
+    let child = change(spec).child("w").background().shutdown(shutdown);
+    Tree::builder().child(child).start().await.unwrap()
+}
