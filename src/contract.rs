@@ -128,7 +128,8 @@
 //!
 //! ## W. The worker actor
 //!
-//! - W-1 *Ready* means the protocol's handshake succeeded. It is raced against exit and its own timeout (default 15 s): a child that dies at once fails at once.
+//! - W-1 *Ready* means the protocol's handshake succeeded. It is raced against exit and its own timeout (default 15 s): a child that dies at once fails at once,
+//!   and whoever waited for it, or for an answer, reads the exit and the end of stderr in the error, bounded and on one line.
 //! - W-2 `WorkerRef`: `call`, `notify`, `stream`, `state()`, `wait_ready(deadline)`, `diagnostics()`, `restart(reason)`, `stop()`. Works from any task; survives incarnations.
 //! - W-3 Liveness: optional ping each `interval` with `timeout` and `failures_allowed`; past it the worker is `Unresponsive`, killed, and counts as a crash. Pings are no activity.
 //! - W-4 Diagnostics: path, state, incarnation, pid, uptime, ready since, consecutive and total failures, pending calls, bytes queued, last exit, last start error, next restart at, stderr tail, RSS and CPU time.

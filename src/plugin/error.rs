@@ -1,7 +1,7 @@
 //! What can go wrong with a plugin: [`PluginError`].
 
 use crate::{
-    exit::Exit,
+    exit::{Exit, Said},
     id::{ChildId, Incarnation, Path},
     rpc::{CallError, Outcome},
     supervision::{RequestError, SpecErrors, Unavailable},
@@ -21,23 +21,27 @@ pub enum PluginError {
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
     /// It was started, but did not become ready.
-    #[error("plugin `{id}` did not start: {exit}")]
+    #[error("plugin `{id}` did not start: {exit}{}", Said(.stderr_tail))]
     StartFailed {
         /// The plugin.
         id: ChildId,
         /// How its start ended.
         exit: Exit,
+        /// The last lines that its process wrote to stderr.
+        stderr_tail: String,
     },
     /// The new declaration did not become ready; the old one is in force again.
     #[error(
-        "plugin `{id}` did not start as reloaded: {exit}; its old declaration is restored{}",
-        if .restored.is_some() { " and running" } else { ", but not running yet" }
+        "plugin `{id}` did not start as reloaded: {exit}{}; its old declaration is restored{}",
+        Said(.stderr_tail), if .restored.is_some() { " and running" } else { ", but not running yet" }
     )]
     ReloadFailed {
         /// The plugin.
         id: ChildId,
         /// How the start of the new declaration ended.
         exit: Exit,
+        /// The last lines that its process wrote to stderr.
+        stderr_tail: String,
         /// The incarnation that runs the old one; `None` if it did not become ready either, so that its restart policy
         /// goes on with it.
         restored: Option<Incarnation>,

@@ -70,7 +70,9 @@ impl Host {
             | RequestError::AlreadyPresent(_)
             | RequestError::Running(_)
             | RequestError::Restarting(_) => PluginError::AlreadyStarted(id.clone()),
-            RequestError::StartFailed { exit, .. } => PluginError::StartFailed { id: id.clone(), exit },
+            RequestError::StartFailed { exit, stderr_tail, .. } => {
+                PluginError::StartFailed { id: id.clone(), exit, stderr_tail }
+            }
             RequestError::Stopped(id) => PluginError::Stopped(id),
             RequestError::Invalid(errors) => PluginError::Invalid(errors),
             RequestError::ShuttingDown => self.gone(),
@@ -86,7 +88,7 @@ impl Host {
     /// The error for those who find a plugin that is known but not there.
     pub(crate) fn dormant(&self, id: &ChildId) -> Unavailable {
         let state = State::down(Down::Stopped);
-        Unavailable { path: self.place.path().join(id), state, retry_after: None }
+        Unavailable { path: self.place.path().join(id), state, retry_after: None, lost: None }
     }
 
     pub(crate) fn worker(&self, id: &ChildId) -> Result<WorkerRef, PluginError> {

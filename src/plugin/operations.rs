@@ -11,6 +11,7 @@ use super::{
     spec::PluginSpec,
 };
 use crate::{
+    exit::Lost,
     id::{ChildId, Incarnation},
     supervision::{
         Place, RequestError, StartMode,
@@ -141,7 +142,10 @@ impl Host {
             (State::Stopping | State::Down { why: Down::Stopped | Down::Ended }, _) | (_, None) => {
                 Err(PluginError::Stopped(id.clone()))
             }
-            (_, Some(exit)) => Err(PluginError::StartFailed { id: id.clone(), exit }),
+            (_, Some(exit)) => {
+                let Lost { exit, stderr_tail } = place.lost(exit);
+                Err(PluginError::StartFailed { id: id.clone(), exit, stderr_tail })
+            }
         }
     }
 

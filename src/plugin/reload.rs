@@ -73,9 +73,9 @@ impl Host {
                     }
                     host.outcome(&id, Ok(answer))
                 }
-                Err(RequestError::StartFailed { exit, .. }) => {
+                Err(RequestError::StartFailed { exit, stderr_tail, .. }) => {
                     let restored = host.restore(&id, operation, &old, true).await;
-                    Err(PluginError::ReloadFailed { id, exit, restored })
+                    Err(PluginError::ReloadFailed { id, exit, stderr_tail, restored })
                 }
                 Err(error) => {
                     host.restore(&id, operation, &old, false).await;

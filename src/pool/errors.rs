@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lease::Revocation;
 use crate::{
-    exit::Exit,
+    exit::{Exit, Said},
     id::{ChildId, Path},
     rpc::{CallError, Outcome},
     supervision::Unavailable,
@@ -43,8 +43,9 @@ pub enum AcquireError {
     },
     /// The worker did not become ready, and its policy does not try again by itself.
     #[error(
-        "pool `{path}` could not start a worker{}: {}{}",
-        of(.key), State::down(.why.clone()), .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default()
+        "pool `{path}` could not start a worker{}: {}{}{}",
+        of(.key), State::down(.why.clone()), .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default(),
+        Said(.stderr_tail)
     )]
     Failed {
         /// The pool.
@@ -55,6 +56,8 @@ pub enum AcquireError {
         why: Down,
         /// How its last start ended.
         exit: Option<Exit>,
+        /// The last lines that its process wrote to stderr.
+        stderr_tail: Box<str>,
     },
     /// Misuse: a keyed pool needs a key, an anonymous one takes none.
     #[error("pool `{path}`: a keyed pool is asked for a key, an anonymous pool for any worker")]
