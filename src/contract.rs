@@ -150,7 +150,7 @@
 //! - G-4 `log { level, message, meta }` notifications become `tracing` events with the plugin's fields and go to a bounded ring of recent entries.
 //! - G-5 `streams.open/emit/close` by (plugin, incarnation, channel, scope); open ones are closed synthetically, once, when the worker ends.
 //! - G-6 Failing plugins never disturb others. A failed (re-)initialize is a crash like any other: retried with backoff, within the budget.
-//! - G-7 Start of many plugins is bounded (`start_concurrency`, default 4). `stop_all` stops all in parallel, reports every failure, refuses starts from then on.
+//! - G-7 Start of many plugins is bounded (`start_concurrency`, default 4); restarts and reloads take no turn. `stop_all` stops all in parallel, reports every failure, refuses starts from then on.
 //! - G-8 Error codes of the plugin protocol: −32000 unavailable, −32001 capability denied, −32002 worker error, −32003 timeout, −32004 not implemented, −32099 unknown.
 //! - G-9 Capabilities: a plugin's manifest names the host methods it may call; others get −32001.
 //! - G-10 On-demand: `ensure_ready(id)` starts or joins.

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use super::{
-    definition::Definition,
+    definition::{Definition, Turn},
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     event::PluginEvents,
@@ -58,8 +58,14 @@ impl Host {
         if closed { Err(PluginError::Closed(self.place.path().clone())) } else { Ok(()) }
     }
 
-    pub(crate) fn child(&self, definition: &Definition, recent: &Recent, start: StartMode) -> ChildSpec {
-        self.registry.common.child(definition, recent, self.clock, start)
+    /// The child of a plugin that is new in the engine's table.
+    pub(crate) fn child(&self, definition: &Definition, recent: &Recent) -> ChildSpec {
+        self.registry.common.child(definition, recent, self.clock, StartMode::Required, Turn::Waits)
+    }
+
+    /// The child that takes the place of one that is in the engine's table.
+    pub(crate) fn replacement(&self, definition: &Definition, recent: &Recent) -> ChildSpec {
+        self.registry.common.child(definition, recent, self.clock, StartMode::Background, Turn::Had)
     }
 
     /// What the engine's refusal means for a plugin.

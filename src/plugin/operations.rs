@@ -14,7 +14,7 @@ use crate::{
     exit::Lost,
     id::{ChildId, Incarnation},
     supervision::{
-        Place, RequestError, StartMode,
+        Place, RequestError,
         machine::{Answer, Request},
     },
     vocabulary::{Down, State},
@@ -107,7 +107,7 @@ impl Host {
         let operation = table.stamp();
         let entry = table.entry(id.clone());
         (entry.operation, entry.last_exit) = (operation, None);
-        let answer = engine.start_child(self.child(definition, &entry.recent, StartMode::Required));
+        let answer = engine.start_child(self.child(definition, &entry.recent));
         let (host, definition) = (self.clone(), definition.clone());
         let joint = Joint::spawn(async move {
             let answer = answer.await;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     id::{ChildId, Incarnation},
     supervision::{
-        RequestError, SpecErrors, StartMode,
+        RequestError, SpecErrors,
         machine::{Answer, Request},
     },
 };
@@ -58,9 +58,9 @@ impl Host {
         let operation = table.stamp();
         let entry = table.entry(id.clone());
         let Some(old) = entry.definition.clone() else { return Err(PluginError::NotFound(id.clone())) };
-        let mut child = self.child(new, &entry.recent, StartMode::Background);
+        let mut child = self.replacement(new, &entry.recent);
         // The old process stops under the new policy.
-        outlast(&mut child, &self.child(&old, &entry.recent, StartMode::Background));
+        outlast(&mut child, &self.replacement(&old, &entry.recent));
         let answer = engine.reload_child(child);
         let (host, id, new) = (self.clone(), id.clone(), new.clone());
         let joint = Joint::spawn(async move {
@@ -101,7 +101,7 @@ impl Host {
             match self.place.engine() {
                 Some(engine) => {
                     // It is down, so this only changes its declaration.
-                    drop(engine.reload_child(self.child(old, &recent, StartMode::Background)));
+                    drop(engine.reload_child(self.replacement(old, &recent)));
                     run.then(|| engine.request(Request::Restart(id.clone())))
                 }
                 None => None,
