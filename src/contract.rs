@@ -154,8 +154,9 @@
 //! - G-8 Error codes of the plugin protocol: −32000 unavailable, −32001 capability denied, −32002 worker error, −32003 timeout, −32004 not implemented, −32099 unknown.
 //! - G-9 Capabilities: a plugin's manifest names the host methods it may call; others get −32001.
 //! - G-10 On-demand: `ensure_ready(id)` starts or joins.
-//! - G-11 Events: crashed (code, signal, will_restart, delay), restarted (only after a crash), ready, gave up, config changed.
-//! - G-12 `configChanged` is sent live if the worker announced it; otherwise the worker restarts with the new config.
+//! - G-11 Events: crashed (code, signal, will_restart, delay), restarted (only after a crash), ready, gave up, config changed, rolled back.
+//! - G-12 `configChanged { config }` is a request, sent live if the worker announced it; an answer that is no error means that the worker has it. A worker that did not announce it, or does not answer within 10 s, restarts with the new config.
+//!   A config that is refused (the answer is an error) or with which the restart fails is rolled back: the last one that the worker took is in force again, its caller is told, and so is the event stream. Of several changes at once the last one decides for all.
 //! - G-13 Reload: new command, args, env, cwd or config for a running plugin; validated before anything is stopped; if the new one fails to become ready, the old definition is restored and running again, and the caller is told.
 //! - G-14 Swap reload: the new incarnation is started and made ready *beside* the old one, new calls move over atomically, the old one drains its calls and stops: no call fails. (Here and in W-6 two processes of one child overlap; they carry different incarnations.)
 //! - G-15 Optional file watching (debounced) that reloads on change.

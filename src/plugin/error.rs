@@ -3,7 +3,7 @@
 use crate::{
     exit::{Exit, Said},
     id::{ChildId, Incarnation, Path},
-    rpc::{CallError, Outcome},
+    rpc::{CallError, Outcome, RpcError},
     supervision::{RequestError, SpecErrors, Unavailable},
 };
 
@@ -45,6 +45,14 @@ pub enum PluginError {
         /// The incarnation that runs the old one; `None` if it did not become ready either, so that its restart policy
         /// goes on with it.
         restored: Option<Incarnation>,
+    },
+    /// It answered `configChanged` with an error, and keeps its old configuration.
+    #[error("plugin `{id}` refused its new configuration: {error}; the old one is in force again")]
+    ConfigRefused {
+        /// The plugin.
+        id: ChildId,
+        /// Its answer.
+        error: RpcError,
     },
     /// It was stopped before the request was carried out.
     #[error("plugin `{0}` was stopped meanwhile")]
@@ -104,6 +112,7 @@ impl PluginError {
     pub fn outcome(&self) -> Outcome {
         match self {
             PluginError::Call(error) => error.outcome(),
+            PluginError::ConfigRefused { .. } => Outcome::Failed,
             _ => Outcome::NotSent,
         }
     }

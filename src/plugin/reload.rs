@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     definition::{Definition, outlast},
     error::PluginError,
+    event::PluginEventKind,
     host::Host,
     joint::{Joint, Outcome},
     operations::Look,
@@ -12,6 +13,7 @@ use super::{
     spec::PluginSpec,
 };
 use crate::{
+    exit::Lost,
     id::{ChildId, Incarnation},
     supervision::{
         RequestError, SpecErrors,
@@ -75,6 +77,9 @@ impl Host {
                 }
                 Err(RequestError::StartFailed { exit, stderr_tail, .. }) => {
                     let restored = host.restore(&id, operation, &old, true).await;
+                    let lost = Lost { exit, stderr_tail };
+                    host.publish(&id, PluginEventKind::RolledBack { reason: lost.to_string() });
+                    let Lost { exit, stderr_tail } = lost;
                     Err(PluginError::ReloadFailed { id, exit, stderr_tail, restored })
                 }
                 Err(error) => {
