@@ -123,7 +123,7 @@
 //! - C-11 Only the writer task touches stdin, and only in whole frames; cancelling a caller never leaves half a frame. A write that makes no progress for `write_stall` (default 60 s, only while `Ready`) is `Unresponsive`.
 //! - C-12 Every failed call says what is known of its outcome: `NotSent` (safe to send again), `Unknown` (handed to the pipe, no answer), `Failed` (the child answered). `is_retryable()` follows it.
 //! - C-13 One bad frame fails nothing but itself. Both sides may use the same ids: they are matched by direction and by type (`1` is not `"1"`); a timed-out id is remembered long enough that its late answer is not an "unknown id".
-//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers are accepted.
+//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted.
 //! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped.
 //!
 //! ## W. The worker actor
