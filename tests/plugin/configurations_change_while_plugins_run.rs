@@ -147,12 +147,19 @@ async fn all_whose_changes_were_refused_together_are_told() {
     let manner = Manner { announces: vec!["configChanged"], ..Manner::default() };
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
-    let (first, second) =
-        tokio::join!(stage.plugins.set_config("a", json!(1)), stage.plugins.set_config("a", json!("bad")));
-    assert!(matches!(second, Err(PluginError::ConfigRefused { .. })));
-    // The second came before anybody was told of the first, or after: what is in force is what its caller was told.
-    let now = stage.call("a", "config", ().into()).await;
-    assert_eq!(now, if first.is_ok() { json!(1) } else { json!(null) });
+    // The first is on its way when the others come; the second, when its turn has come, brings the third, and with it the
+    // refusal.
+    let (first, second, third) = tokio::join!(
+        stage.plugins.set_config("a", json!(1)),
+        stage.plugins.set_config("a", json!(2)),
+        stage.plugins.set_config("a", json!("bad"))
+    );
+    assert_eq!(first.unwrap(), ConfigApplied::Live);
+    for refused in [second, third] {
+        assert!(matches!(refused, Err(PluginError::ConfigRefused { .. })), "{refused:?}");
+    }
+    assert_eq!(stage.call("a", "config", ().into()).await, json!(1));
+    assert_eq!(manner.heard_by(1).iter().filter(|method| *method == "configChanged").count(), 2);
     stage.end().await;
 }
 

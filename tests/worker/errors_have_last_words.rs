@@ -77,6 +77,12 @@ async fn a_silent_incarnation_is_not_given_the_words_of_an_earlier_one() {
     worker.restart("to see").await.unwrap_err();
     let silent = worker.restart("to see more").await.unwrap_err();
     assert_eq!(silent.to_string(), "child `w` did not start: failed with exit code 4");
+    // Nor is one that was not even launched.
+    launcher.program("worker", quits);
+    worker.restart("once more").await.unwrap_err();
+    launcher.fail_next("worker", Exit::LimitExceeded { which: "processes".into() });
+    let silent = worker.restart("and again").await.unwrap_err();
+    assert_eq!(silent.to_string(), "child `w` did not start: limit exceeded: processes");
     let _ = root.shutdown(60 * SEC).await;
 }
 
