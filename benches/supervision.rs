@@ -6,13 +6,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicIsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,26 +27,6 @@ use procession::{
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-struct Counting;
-
-static LIVE: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: everything is passed on to the system's allocator unchanged.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 // ---- the child: tells that it is up, answers ----------------------------------------------------------------------
 
@@ -292,14 +271,14 @@ fn start(n: usize, rounds: usize) {
     for _ in 0..rounds {
         for (i, (samples, bytes)) in samples.iter_mut().zip(&mut bytes).enumerate() {
             let runtime = runtime();
-            let before = LIVE.load(Ordering::Relaxed);
+            let before = counting::live();
             runtime.block_on(async {
                 let begin = Instant::now();
                 let world = World::start(i == 1, Strategy::OneForOne, n).await;
                 samples.push(begin.elapsed().as_secs_f64() * 1e3);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 let driver = world.children.capacity() * size_of::<ActorRef<Ping>>();
-                *bytes = (LIVE.load(Ordering::Relaxed) - before - driver as isize) as f64 / n as f64;
+                *bytes = (counting::live() - before - driver as isize) as f64 / n as f64;
                 std::mem::forget(world.supervisor);
             });
         }

@@ -1,7 +1,8 @@
 //! The contract: numbered rules that documentation, comments and tests cite.
 //!
 //! Where a rule says *as OTP*, Erlang/OTP's `supervisor` is the reference; where it deviates, it says so. All durations
-//! are tokio time; all counters saturate.
+//! are tokio time; all counters saturate. An arrow leads to what implements a rule, or to what it is seen by where that is
+//! no part of the API.
 //!
 //! **Not built yet**, though the rules stand: the credentials of P-6 and its memory and pids limits by control groups, C-9,
 //! C-10 and C-14 (retries, streams, progress; requests of a process that is being stopped are answered, for at most 2 s
@@ -12,180 +13,281 @@
 //!
 //! **Specs and flags**
 //! - S-1 Strategy: `OneForOne`, `OneForAll`, `RestForOne`. Children form an ordered table; the order of the specs is the start order.
+//!   → [`Strategy`](crate::vocabulary::Strategy)
 //! - S-2 Intensity: at most `max_restarts` in a sliding `period` (a restart of age ≤ period counts). The first N restarts in the window are
 //!   made, the N+1th is not attempted: the supervisor gives up. A restart is counted when it is decided, not when it is performed. Default 3 in 5 s. `max_restarts = 0` trips at once. A zero period is refused.
+//!   → [`Intensity`](crate::restart::Intensity)
 //! - S-3 Child spec: `id` (unique in its supervisor), `start`, `restart`, `shutdown` (`BrutalKill | Timeout(d) | Infinity`), `kind`
 //!   (`Worker | Supervisor`), `significant`. Default shutdown: 5 s for a worker, infinity for a supervisor, and for a process worker the total of
 //!   its stop ladder plus a margin. Zero is a valid timeout.
+//!   → [`ChildSpec`](crate::supervision::ChildSpec), [`ChildPolicy`](crate::supervision::ChildPolicy)
 //! - S-4 Auto-shutdown: `Never | AnySignificant | AllSignificant`. `significant` with `Permanent`, or under `Never`, is refused when the spec is built.
+//!   → [`AutoShutdown`](crate::supervision::AutoShutdown)
 //! - S-5 Restart types: `Permanent` (always), `Transient` (abnormal exits only), `Temporary` (never; its spec is deleted), plus `OnSuccess` (clean exits
 //!   only) and `UnlessStopped` (as Permanent, but an operator's stop outlives a group restart).
+//!   → [`RestartType`](crate::restart::RestartType)
 //! - S-6 Every invalid spec is an error at build or at `start_child`, naming the field; all mistakes of one spec are reported together.
+//!   → [`SpecErrors`](crate::supervision::SpecErrors)
 //!
 //! **Starting**
 //! - S-7 `start: Required | Background`. Required children (the default for actors, supervisors and plain workers) start one after another in order; each start is awaited until the child is *ready*. If one fails: no retry, the started ones are stopped in
 //!   reverse order, and the supervisor's start fails with the id and the cause. A start has a timeout (`start_timeout`, default 30 s); on expiry the
 //!   half-born child is torn down completely. `Background` children (the default for plugins and pool workers) are started in order too, but nobody waits for them, and a failed first start is a crash under their policy: one broken plugin never keeps a service from starting.
+//!   → [`StartMode`](crate::supervision::StartMode), [`Start`](crate::supervision::Start)
 //! - S-8 A start may answer `Ignore`: the spec stays without a live child (temporary: the spec goes).
+//!   → [`Exit::Ignored`](crate::exit::Exit::Ignored)
 //! - S-9 A child that dies before its supervisor has recorded it is still handled exactly once: a failed start never also counts as an exit.
+//!   → [`Input`](crate::supervision::machine::Input)
 //!
 //! **Restarting**
 //! - S-10 An exit that asks for a restart is counted once, whatever number of siblings restart with it. Every failed restart attempt counts again.
 //!   Not counted: initial starts, operator's starts and restarts, temporary exits, siblings stopped by a group restart.
+//!   → [`Machine`](crate::supervision::machine::Machine), [`Window`](crate::restart::Window)
 //! - S-11 One-for-one touches nobody else. One-for-all stops all other children, newest first, each awaited by its own shutdown rule, then starts all,
 //!   oldest first. Rest-for-one does that from the failed child on; earlier children keep their incarnations.
+//!   → [`Machine`](crate::supervision::machine::Machine)
 //! - S-12 A group restart drops temporary children for good and brings every other spec in its range to life, also those that had ended normally,
 //!   were ignored or were stopped by hand (as OTP), except `GaveUp` ones and `UnlessStopped` ones stopped by hand. Siblings stop at once and start after the delay; exits that the group consumes leave their trackers alone.
+//!   → [`Machine`](crate::supervision::machine::Machine)
 //! - S-13 Exits of children that the group restart is stopping are consumed by it. A crash of an earlier child during a rest-for-one pass supersedes that pass at once: starts in flight are cancelled and awaited, the wider pass begins; each exit counts once.
+//!   → [`Machine`](crate::supervision::machine::Machine)
 //! - S-14 If X fails to start during a group pass: what started in this pass keeps running, X is *restarting*, later ones are `Down`, and X is retried. The retry
 //!   under one-for-all tears down and starts all again; under rest-for-one only X and later. A crash of an earlier child meanwhile supersedes the retry: never are
 //!   two retries alive at once (OTP has that flaw).
+//!   → [`Machine`](crate::supervision::machine::Machine)
 //! - S-15 Three children crashing at once under one-for-all count as one restart; under rest-for-one crashing c, b, a (that order) as three, a, b, c as one.
+//!   → [`Machine`](crate::supervision::machine::Machine)
 //! - S-16 Restarts may be delayed by the child's back-off (R rules). In a group the longest delay counts, waiting members contributing what they have left. A waiting child (`BackingOff`, `CoolingOff`) is OTP's *restarting*: stopping or deleting it
 //!   cancels the timer, and a timer that fires for an old incarnation does nothing.
+//!   → [`Machine`](crate::supervision::machine::Machine), [`State`](crate::vocabulary::State)
 //! - S-17 Giving up: the offender is not restarted, all others are stopped in reverse order, the supervisor exits with `Exit::IntensityExceeded { child, cause, limit }`.
 //!   The parent treats that as *abnormal* for `Permanent` and as *shutdown* for `Transient` (so a transient supervisor that gives up stays down, as OTP: in state `GaveUp`, with an event at error level; a `Transient` supervisor is warned about when built).
+//!   → [`Exit::IntensityExceeded`](crate::exit::Exit::IntensityExceeded), [`Consequence`](crate::event::Consequence)
 //! - S-18 A supervisor is responsive at all times: `snapshot`, `which_children` and a stop request are answered while any child starts, stops or waits, and while it stops itself (other requests then get `ShuttingDown`).
+//!   → [`SupervisorRef`](crate::supervision::SupervisorRef), [`Engine`](crate::supervision::engine::Engine)
 //!
 //! **Stopping**
 //! - S-19 Stopping one child: ask; wait its shutdown time; kill; wait until it is *gone* (actor joined and remains closed). Only then is it `Down`. A child that ends
 //!   by itself meanwhile is simply down: no restart, no hang, no error.
+//!   → [`Shutdown`](crate::supervision::Shutdown), [`StopRequest`](crate::supervision::StopRequest)
 //! - S-20 Stopping a supervisor: children in reverse order, each awaited; dynamic supervisors stop all at once. `Tree::shutdown(deadline)` bounds the whole; past it,
 //!   everything left is killed, in order still. Nothing outlives the tree's handle returning.
+//!   → [`Root::shutdown`](crate::supervision::Root::shutdown), [`Tree::shutdown`](crate::tree::Tree::shutdown)
 //! - S-21 A supervisor that is killed or panics leaves no process behind (P-10), and its successor starts only when its remains token is closed.
+//!   → [`Remains`](crate::supervision::Remains)
 //!
 //! **Operator's calls**
 //! - S-22 `start_child`, `terminate_child`, `restart_child` (a stopped one), `delete_child`, `reload_child` (running one: stop and start, or swap, G-14), `child_spec`,
 //!   `which_children` (start order), `count_children { specs, active, supervisors, workers }`. Errors as OTP: `NotFound`, `AlreadyStarted`, `AlreadyPresent`, `Running`,
 //!   `Restarting`. They never touch siblings and never use the budget. `restart_child` is OTP's: it starts a *stopped* child, and if that fails the child stays down, without retry. To restart a running one there is R-8.
+//!   → [`SupervisorRef`](crate::supervision::SupervisorRef), [`RequestError`](crate::supervision::RequestError)
 //! - S-23 A `DynamicSupervisor` mode: one-for-one, children by id added at run time, `max_children` (restarting and stopping ones count), parallel stop; a child that
 //!   ends by itself without a restart, or is ignored, leaves the table.
+//!   → [`SupervisorSpec::dynamic`](crate::supervision::SupervisorSpec::dynamic)
 //! - S-24 Auto-shutdown is looked at only when a significant child ends by itself without a restart; *restarting* counts as alive, stopped by hand as gone.
+//!   → [`AutoShutdown`](crate::supervision::AutoShutdown)
 //!
 //! **ractor**
 //! - S-25 Children are known by (id, incarnation, ActorId), never by registered name. A kill arrives as `ActorTerminated` with the reason "killed" (with or without state: it cannot be told from a child that stops itself with that word) and is abnormal; so is "actor_task_cancelled". What the Engine itself asked for it knows by incarnation. Typed causes travel as the `Err` of the actor and are downcast; ractor delivers a
 //!   panic with a string and an `Err` with a string alike, so both are `ActorFailed`.
+//!   → [`Incarnation`](crate::id::Incarnation), [`Exit::from_error`](crate::exit::Exit::from_error)
 //! - S-26 Any ractor actor can be a child beside process workers, and any embedding actor can own a tree.
+//!   → [`ChildSpec::actor`](crate::supervision::ChildSpec::actor), [`Root::start`](crate::supervision::Root::start)
 //!
 //! ## R. Restart policy (per child) and its order with the supervisor's intensity
 //!
 //! - R-0 One decision order for every exit: (1) an old incarnation, or one that is being stopped → nothing. (2) The restart type says no → `Down(Ended)`. (3) The child's tracker says `GaveUp` or `CoolOff` → that, and nothing is counted. (4) It says `Escalate` → S-17. (5) `budget: Shared` (default; pools with an intensity and anonymous pools too) → the supervisor's
 //!   intensity counts one restart now; `budget: Own(CrashLoop)` → only the child's own crash loop counts. A plugin host that is given an intensity uses `Shared`, so that its crashes escalate like any others; one that is given none uses `Own` (5 failures in 60 s → cool off 60 s), so that a broken third-party plugin never takes the others down. A keyed pool without an intensity does the same for its keys (5 failures in 60 s → given up; the next acquire tries anew). (6) The restart, after its delay. Under one-for-all and rest-for-one a tracker's give-up *is* an escalation, and `CoolOff` is refused when built.
 //!   (Why: with 3 in 5 s and doubling back-off, an initial delay ≤ 0.71 s lets one broken child take its supervisor down, and above that the intensity never trips. Which of the two a user gets must be a choice, not an accident.)
+//!   → [`Budget`](crate::restart::Budget), [`Tracker`](crate::restart::Tracker)
 //!
 //! - R-1 `Exit` (plain data: Clone, serde) classes: `Requested`, `Clean { code }`, `Failed { code }`, `Signalled { signal, core }`, `NeverStarted { errno, stage }`, `StartTimeout`, `HandshakeFailed`, `HandshakeTimeout`, `ChannelLost`,
 //!   `ProtocolViolation`, `Unresponsive`, `LimitExceeded { which }`, `Ignored`; for actors `ActorStopped { reason }`, `ActorFailed { chain }` (panics included), `ActorKilled`; for supervisors `IntensityExceeded`, `StartFailed { child }`, `AutoShutdown`. Which codes and signals count as success is configurable
 //!   (`success_codes`, `success_signals`, default 0 and none). An exit by SIGTERM, SIGINT or SIGHUP that we did not send is judged 250 ms later: if the tree has begun to stop by then it is `Requested`, and never logged as a crash.
+//!   → [`Exit`](crate::exit::Exit), [`Success`](crate::process::Success)
 //! - R-2 Backoff: `None`, `Fixed(d)`, `Exponential { initial, factor = 2, max }`. The first delay is exactly `initial`; cap first, then jitter (`0..=1`, as ± fraction, also at
 //!   the cap); jitter is seeded. A restart after a clean exit waits `initial` and does not grow. Default: exponential, 100 ms to 30 s, jitter 0.2; pools and actors: none.
+//!   → [`Backoff`](crate::restart::Backoff)
 //! - R-3 Consecutive failures reset only after `healthy_after` (default 10 s) of uninterrupted *ready*, never by a mere start or handshake. Clean exits are no failures.
+//!   → [`RestartPolicy`](crate::restart::RestartPolicy)
 //! - R-4 Crash loop: `max_failures` within `window` → `then: CoolOff(d) | GiveUp | Escalate`. After a cool-off one trial start is made; if it fails before `healthy_after`, the next
 //!   cool-off follows at once. Only failures count, never clean exits.
+//!   → [`CrashLoop`](crate::restart::CrashLoop)
 //! - R-5 `max_total_restarts` (optional) → `Down(GaveUp)`, distinct from `Stopped`, keeps the last failure, and only an operator revives it (counters reset).
+//!   → [`Limit::TotalRestarts`](crate::vocabulary::Limit::TotalRestarts)
 //! - R-6 `NeverStarted` with a permanent errno (ENOENT, EACCES, ENOEXEC, ENOTDIR, bad cwd) is not retried unless asked for, as long as the place has never been ready (a program that is being replaced for a second is not gone for good); EAGAIN, ENOMEM, EMFILE, ETXTBSY and failed handshakes are
 //!   retried within the same budget as crashes.
+//!   → [`LaunchStage`](crate::exit::LaunchStage), [`Limit::NeverStarts`](crate::vocabulary::Limit::NeverStarts)
 //! - R-7 Policies can be changed while running (also unset), taking effect at the next decision.
+//!   → [`SupervisorRef`](crate::supervision::SupervisorRef)
 //! - R-8 An operator's `restart(reason)` works in every state: ready: stop and start; backing off or cooling off: start now; stopped or given up: start, counters reset. It is never refused by the crash budget and is not a crash; a start that then fails follows the policy. It may be rate-limited (`min_interval`); concurrent requests coalesce.
+//!   → [`Place::restart`](crate::supervision::Place::restart), [`WorkerRef::restart`](crate::worker::WorkerRef::restart)
 //! - R-9 States, one vocabulary everywhere: `Down(NeverStarted | Ended | Ignored | Stopped | GaveUp { why })`, `Starting`, `Ready`, `Stopping`, `BackingOff { until, attempt }`, `CoolingOff { until }` (the last two are OTP's *restarting* for S-16, S-22, S-24 and all caps). Every change is an event. A stop wins over every timer.
+//!   → [`State`](crate::vocabulary::State), [`Down`](crate::vocabulary::Down)
 //!
 //! ## P. One OS process
 //!
 //! - P-1 `Command`: program, args (no shell, no splitting of strings), cwd, environment, limits; serde both ways; `Debug` redacts environment values.
+//!   → [`Command`](crate::process::Command)
 //! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` is there for those who want it.
+//!   → [`Environment`](crate::process::Environment)
 //! - P-3 stdin and stdout are the channel; stderr is drained always, line by line, into `tracing` and into a bounded tail (default 8 KiB, newest kept, cut at char boundaries), over-long
 //!   lines truncated. A child that never writes, or floods, costs the host bounded memory.
+//!   → [`Tail`](crate::process::Tail), [`drain`](crate::process::drain)
 //! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
+//!   → [`Control`](crate::process::Control)
 //! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset.
+//!   → [`OsLauncher`](crate::process::OsLauncher)
 //! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one.
+//!   → [`Limits`](crate::process::Limits)
 //! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped.
+//!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited)
 //! - P-8 Grandchildren that keep stdout open do not keep the worker alive: after the exit, output is drained until EOF or a short bound, whichever is first.
+//!   → [`WorkerActor`](crate::worker::WorkerActor)
 //! - P-9 Stop ladder: protocol's shutdown request (or closing stdin) → full `drain` (default 10 s) → SIGTERM to the group → `term_grace` (5 s) → SIGKILL → reap (bounded). Each step ends as soon
 //!   as the process is gone. An acknowledged shutdown still gets its whole drain time. Stop is joinable: every caller gets the same outcome.
+//!   → [`Ladder`](crate::process::Ladder), [`terminate`](crate::process::terminate)
 //! - P-10 Dropping the handle, cancelling the start, killing the actor: the process group gets SIGKILL and is reaped in the background.
+//!   → [`Process`](crate::process::Process), [`Hold`](crate::process::Hold)
 //! - P-11 For protocols with a channel, a closed stdin or stdout of a living child is `ChannelLost`: it is killed and counts as a crash. (One socketpair per direction makes it visible; on a single one it is not.) `Bare` and `FirstLine` ignore closed stdio, and their stdout is drained as log lines. EPIPE never reaches the embedding service.
+//!   → [`Channel`](crate::protocol::Channel), [`Exit::ChannelLost`](crate::exit::Exit::ChannelLost)
 //! - P-12 If the host itself is SIGKILLed, no direct child survives by more than a second (except programs whose exec clears the death signal: setuid, file capabilities); with `guardian()`, no descendant does (an owned cgroup only lets the guardian, or the next start, find and kill them all). `guardian()` returns an error if threads already run. `Containment` reports what holds.
+//!   → [`guardian`](crate::process::guardian), [`Containment`](crate::containment::Containment)
 //! - P-13 Launch cost does not grow with the host's memory.
+//!   → [`Technique`](crate::process::Technique)
 //!
 //! ## C. The RPC channel (JSON-RPC 2.0)
 //!
 //! - C-1 Framing: one JSON text per line, or `Content-Length` headers. Frames in are bounded (default 64 MiB), over-size is `ProtocolViolation`, memory stays bounded while reading it.
+//!   → [`Framing`](crate::rpc::Framing), [`PeerConfig`](crate::rpc::PeerConfig)
 //! - C-2 Typed methods: `trait Method { const NAME; type Params: Serialize; type Output: DeserializeOwned; }`, and untyped `call_value`. Requests and notifications in both directions; incoming batches are understood, none are sent.
+//!   → [`Method`](crate::rpc::Method), [`Notification`](crate::rpc::Notification)
 //! - C-3 Timeouts: call > method > worker > tree (default 60 s); `None` is expressible; zero is refused. A timed-out or dropped call sends the protocol's cancel and its late answer is discarded.
+//!   → [`Timeout`](crate::rpc::Timeout)
 //! - C-4 Every call is answered exactly once: result, remote error (code, message, data preserved), timeout, cancelled, or `WorkerLost { exit, stderr_tail }`. When the process dies: the group is swept, the pipes are drained to EOF (bounded, P-8), answers found there are delivered, and all others fail within 1 ms after that.
+//!   → [`CallError`](crate::rpc::CallError), [`Lost`](crate::rpc::Lost)
 //! - C-5 Bounds: calls in flight (default 1024), bytes queued to stdin (default 8 MiB). Calls wait for room (up to their timeout); droppable notifications are dropped and counted.
+//!   → [`PeerConfig`](crate::rpc::PeerConfig)
 //! - C-6 The reader never waits for the writer, and neither waits for a handler: two sides calling each other at full load never deadlock. Handlers run concurrently up to a limit (64); further requests queue (1,024 or 8 MiB), then get −32000 *overloaded*; if even replies find no room the child is `LimitExceeded`. Notifications are delivered in arrival order,
 //!   and before any response that follows them.
+//!   → [`Peer`](crate::rpc::Peer), [`Handler`](crate::rpc::Handler)
 //! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path; unparseable text −32700 (null id); not a request −32600.
+//!   → [`Router`](crate::rpc::Router), [`rpc::codes`](crate::rpc::codes)
 //! - C-8 Non-JSON lines on stdout are logged as the child's noise (bounded), or are a violation: `noise: Log | Violation`.
+//!   → [`Noise`](crate::rpc::Noise)
 //! - C-9 Calls in flight at a restart are not silently retried; a method marked idempotent may be, on the next incarnation, within its original deadline.
 //! - C-10 Streams: a call or notification may open a stream of items, with a bounded buffer and an explicit end; if the worker dies the stream ends with the exit, once. Streams are keyed by incarnation and id.
 //! - C-11 Only the writer task touches stdin, and only in whole frames; cancelling a caller never leaves half a frame. A write that makes no progress for `write_stall` (default 60 s, only while `Ready`) is `Unresponsive`.
+//!   → [`PeerConfig::write_stall`](crate::rpc::PeerConfig::write_stall)
 //! - C-12 Every failed call says what is known of its outcome: `NotSent` (safe to send again), `Unknown` (handed to the pipe, no answer), `Failed` (the child answered). `is_retryable()` follows it.
+//!   → [`Outcome`](crate::rpc::Outcome)
 //! - C-13 One bad frame fails nothing but itself. Both sides may use the same ids: they are matched by direction and by type (`1` is not `"1"`); a timed-out id is remembered long enough that its late answer is not an "unknown id".
-//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers are accepted.
+//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted.
+//!   → [`RequestId`](crate::rpc::RequestId)
 //! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped.
+//!   → [`Handler`](crate::rpc::Handler)
 //!
 //! ## W. The worker actor
 //!
-//! - W-1 *Ready* means the protocol's handshake succeeded. It is raced against exit and its own timeout (default 15 s): a child that dies at once fails at once.
+//! - W-1 *Ready* means the protocol's handshake succeeded. It is raced against exit and its own timeout (default 15 s): a child that dies at once fails at once,
+//!   and whoever waited for it, or for an answer, reads the exit and the end of stderr in the error, bounded and on one line.
+//!   → [`Protocol::handshake`](crate::protocol::Protocol::handshake)
 //! - W-2 `WorkerRef`: `call`, `notify`, `stream`, `state()`, `wait_ready(deadline)`, `diagnostics()`, `restart(reason)`, `stop()`. Works from any task; survives incarnations.
+//!   → [`WorkerRef`](crate::worker::WorkerRef)
 //! - W-3 Liveness: optional ping each `interval` with `timeout` and `failures_allowed`; past it the worker is `Unresponsive`, killed, and counts as a crash. Pings are no activity.
+//!   → [`Liveness`](crate::worker::Liveness)
 //! - W-4 Diagnostics: path, state, incarnation, pid, uptime, ready since, consecutive and total failures, pending calls, bytes queued, last exit, last start error, next restart at, stderr tail, RSS and CPU time.
+//!   → [`WorkerNode`](crate::snapshot::WorkerNode)
 //! - W-5 Optional recycling: after `max_calls`, `max_age` or `max_rss`, when idle, without counting as a crash.
+//!   → [`PoolSpec::recycle_after`](crate::pool::PoolSpec::recycle_after)
 //! - W-6 Optional `standby`: one more incarnation, launched and shaken hands with, waits beside the live one; a crash promotes it at once and a new standby is prepared behind it. It counts against caps and memory, takes part in
 //!   stops and reloads, carries its own incarnation number, and is never given work before its promotion. A promotion is a restart without delay and counts as one; the spare behind it backs off; a dying spare counts nothing. (This and G-14 are the only places where two processes of one child are alive together.)
 //! - W-7 Protocols that ship: `Bare` (ready when launched), `FirstLine` (ready when it prints an expected line), `Plugin` (G rules), `Lsp` (initialize/initialized, shutdown/exit, `$/cancelRequest`, Content-Length), `Mcp`
 //!   (both eras: revision 2026-07-28 with `server/discover` and no initialize; older ones with initialize/initialized, ping; the dual-era client probes discover and falls back on *any* error or silence; cancel by `notifications/cancelled`; stop by closing stdin).
 //!   A user's own protocol is one small trait implementation.
+//!   → [`Bare`](crate::protocol::Bare), [`FirstLine`](crate::protocol::FirstLine), [`Plugin`](crate::protocol::Plugin), [`Lsp`](crate::protocol::Lsp), [`Mcp`](crate::protocol::Mcp)
 //! - W-8 `on_ready(peer, incarnation)` runs after the handshake and before the first call is admitted (replay of subscriptions, open documents, logins); its failure is `HandshakeFailed`.
+//!   → [`OnReady`](crate::worker::OnReady)
 //! - W-9 The `Command` may be made per incarnation (`Fn(Incarnation) -> Command`: a fresh token, a fresh port).
+//!   → [`CommandSource`](crate::worker::CommandSource)
 //!
 //! ## G. Plugins
 //!
 //! - G-1 One worker per plugin id. `start_plugin` while a start is in flight joins it; while registered and alive it answers `AlreadyStarted`. Its caller gets the first verdict: after a failed start nothing is left behind and a new start works. (Plugins listed in the configuration start in the background and are retried, S-7.)
+//!   → [`Plugins::start_plugin`](crate::plugin::Plugins::start_plugin)
 //! - G-2 Handshake `initialize { manifest, config, instanceInfo, apiVersion }` → `{ ok, supportedMethods }`. Calls to methods that were not announced fail locally with `MethodNotSupported`.
+//!   → [`Plugin`](crate::protocol::Plugin)
 //! - G-3 Host methods by router, with the caller's plugin id, path and incarnation in the context. Replies never reach another incarnation.
+//!   → [`plugin_of`](crate::plugin::plugin_of), [`Context`](crate::rpc::Context)
 //! - G-4 `log { level, message, meta }` notifications become `tracing` events with the plugin's fields and go to a bounded ring of recent entries.
+//!   → [`LogRecord`](crate::plugin::LogRecord)
 //! - G-5 `streams.open/emit/close` by (plugin, incarnation, channel, scope); open ones are closed synthetically, once, when the worker ends.
 //! - G-6 Failing plugins never disturb others. A failed (re-)initialize is a crash like any other: retried with backoff, within the budget.
-//! - G-7 Start of many plugins is bounded (`start_concurrency`, default 4). `stop_all` stops all in parallel, reports every failure, refuses starts from then on.
+//!   → [`PluginSupervisor`](crate::plugin::PluginSupervisor)
+//! - G-7 Start of many plugins is bounded (`start_concurrency`, default 4); restarts and reloads take no turn. `stop_all` stops all in parallel, reports every failure, refuses starts from then on.
+//!   → [`PluginHostSpec::start_concurrency`](crate::plugin::PluginHostSpec::start_concurrency), [`Plugins::stop_all`](crate::plugin::Plugins::stop_all)
 //! - G-8 Error codes of the plugin protocol: −32000 unavailable, −32001 capability denied, −32002 worker error, −32003 timeout, −32004 not implemented, −32099 unknown.
+//!   → [`protocol::codes`](crate::protocol::codes)
 //! - G-9 Capabilities: a plugin's manifest names the host methods it may call; others get −32001.
+//!   → [`PluginSpec::capabilities`](crate::plugin::PluginSpec::capabilities)
 //! - G-10 On-demand: `ensure_ready(id)` starts or joins.
-//! - G-11 Events: crashed (code, signal, will_restart, delay), restarted (only after a crash), ready, gave up, config changed.
-//! - G-12 `configChanged` is sent live if the worker announced it; otherwise the worker restarts with the new config.
+//!   → [`Plugins::ensure_ready`](crate::plugin::Plugins::ensure_ready)
+//! - G-11 Events: crashed (code, signal, will_restart, delay), restarted (only after a crash), ready, gave up, config changed, rolled back.
+//!   → [`PluginEvent`](crate::plugin::PluginEvent)
+//! - G-12 `configChanged { config }` is a request, sent live if the worker announced it; an answer that is no error means that the worker has it. A worker that did not announce it, or does not answer within 10 s, restarts with the new config.
+//!   A config that is refused (the answer is an error) or with which the restart fails is rolled back: the last one that the worker took is in force again, its caller is told, and so is the event stream. Of several changes at once the last one decides for all.
+//!   → [`Plugins::set_config`](crate::plugin::Plugins::set_config), [`ConfigApplied`](crate::plugin::ConfigApplied)
 //! - G-13 Reload: new command, args, env, cwd or config for a running plugin; validated before anything is stopped; if the new one fails to become ready, the old definition is restored and running again, and the caller is told.
+//!   → [`Plugins::reload`](crate::plugin::Plugins::reload)
 //! - G-14 Swap reload: the new incarnation is started and made ready *beside* the old one, new calls move over atomically, the old one drains its calls and stops: no call fails. (Here and in W-6 two processes of one child overlap; they carry different incarnations.)
 //! - G-15 Optional file watching (debounced) that reloads on change.
 //! - G-16 Plugins started at run time belong to the host's place and return after a restart of the plugin host (pool keys return on demand).
+//!   → [`PluginHostSpec::child`](crate::plugin::PluginHostSpec::child)
 //!
 //! ## L. Pools
 //!
 //! - L-1 Keyed pool: `acquire(key)` gives a lease on that key's worker, starting it if needed; callers for a starting key join that start; a session id can be registered for a key before the process starts, and looked up.
+//!   → [`PoolSpec::keyed`](crate::pool::PoolSpec::keyed), [`Pool::acquire`](crate::pool::Pool::acquire)
 //! - L-2 Anonymous pool: `acquire()` gives the least loaded worker, or starts one, between `min` and `max`; `per_worker` concurrent leases.
+//!   → [`PoolSpec::anonymous`](crate::pool::PoolSpec::anonymous), [`Pool::acquire_any`](crate::pool::Pool::acquire_any)
 //! - L-3 The cap is never exceeded, whatever number of callers race. Starting, ready and stopping workers all count.
+//!   → [`Ledger`](crate::pool::ledger::Ledger)
 //! - L-4 At the cap: evict the least recently used *idle* worker; if none is idle, wait in a bounded FIFO queue up to a deadline (`Exhausted` when the queue is full, `Timeout` at the deadline). A busy worker is killed only if `evict_busy` is set, and its holder's calls fail with that reason.
+//!   → [`AcquireError`](crate::pool::AcquireError), [`PoolSpec::evict_busy`](crate::pool::PoolSpec::evict_busy)
 //! - L-5 Idle TTL, warm spares (`min_idle`), recycling (W-5), `resize(max)` at run time, `drain()`, bounded start concurrency.
+//!   → [`PoolSpec`](crate::pool::PoolSpec), [`Pool::drain`](crate::pool::Pool::drain)
 //! - L-6 A lease ends by drop. A caller that vanishes gives its place in the queue to the next, nothing leaks.
+//!   → [`Lease`](crate::pool::Lease)
 //! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Backing-off keys count against the cap and are evicted first. A key that its policy has given up rests for `failed_pause` (30 s): who asks is refused at once, and nothing is started.
+//!   → [`Revocation`](crate::pool::Revocation)
 //! - L-8 Status: per key state, pid, session, calls done, last used, uptime, queue length; totals; a snapshot is taken without stopping anything.
+//!   → [`PoolReport`](crate::pool::PoolReport)
 //! - L-9 Health probes and snapshots never count as use.
+//!   → [`Pool::status`](crate::pool::Pool::status)
 //!
 //! ## T. Tree
 //!
 //! - T-1 `Tree::builder()` in code, or `TreeSpec` by serde (TOML or JSON): strategy, intensity, ordered children: pools, plugin hosts, plain process workers, nested supervisors, and (in code) any actor. Unknown fields and bad values are errors with the path of the field.
+//!   → [`TreeBuilder`](crate::tree::TreeBuilder)
 //! - T-2 `tree.find(path)`, `tree.worker(path)`, `tree.pool(name)`, `tree.plugins(name)`; paths look like `/agents/team-a->team-b`; a slash inside a key is escaped.
+//!   → [`Tree::find`](crate::tree::Tree::find)
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
+//!   → [`Tree::wait`](crate::tree::Tree::wait)
 //! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM/SIGINT: orderly stop, second signal hard stop, exit code; default deadline 25 s. `tree.ready()` and `tree.health()` are there for probes; health names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
+//!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal)
 //!
 //! ## E. Events and snapshots
 //!
 //! - E-1 One event stream per tree: sequence number, `At`, path, incarnation, kind, from → to, cause. No gaps in the numbers; a slow subscriber learns how many it lost. Serde both ways.
+//!   → [`Event`](crate::event::Event), [`Events`](crate::supervision::Events)
 //! - E-2 A snapshot is a plain serialisable tree with everything of W-4 and every supervisor's strategy, budget used and left, oldest-first children.
+//!   → [`Snapshot`](crate::snapshot::Snapshot)
 //! - E-3 Nobody reports what did not happen: no `stopped` before the process is reaped, no `restarted` after an operator's start, no `crashed` for a requested stop.
+//!   → [`Event::is_crash`](crate::event::Event::is_crash), [`PluginEventKind`](crate::plugin::PluginEventKind)
 //!
 //! ## D. Tests
 //!
 //! - D-1 Everything above is testable with scripted processes under paused time, without sleeping, and the same seed gives the same event log: 200 runs, one hash.
+//!   → [`ScriptedLauncher`](crate::testing::ScriptedLauncher)
 //! - D-2 What only the kernel can prove (signals, groups, orphans, pipes, limits) is tested with real processes, waiting on conditions, never on fixed sleeps.

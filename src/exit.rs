@@ -1,6 +1,11 @@
 //! How an incarnation ended: [`Exit`], plain data that travels from the leaf to the root.
 
+mod lost;
+
 use std::{fmt, time::Duration};
+
+pub use lost::Lost;
+pub(crate) use lost::Said;
 
 use serde::{Deserialize, Serialize};
 

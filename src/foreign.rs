@@ -6,7 +6,7 @@
 //! nothing of where the text goes; what is handed on as data (results, `data` of errors, the tail of stderr) is left as
 //! it came.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// What is shown of a reason or a message.
 const SHOWN_BYTES: usize = 2 * 1024;
@@ -42,21 +42,18 @@ pub(crate) struct Shown<'a> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.text;
-        while let Some(at) = rest.find(is_unsafe) {
-            f.write_str(&rest[..at])?;
-            let mut chars = rest[at..].chars();
-            if let Some(c) = chars.next() {
-                write!(f, "{}", c.escape_default())?;
-            }
-            rest = chars.as_str();
-        }
-        f.write_str(rest)?;
+        self.text.chars().flat_map(escaped).try_for_each(|c| f.write_char(c))?;
         if self.more > 0 {
             write!(f, "… ({} bytes more)", self.more)?;
         }
         Ok(())
     }
+}
+
+/// One character as it is shown.
+pub(crate) fn escaped(c: char) -> impl Iterator<Item = char> {
+    let (shown, other) = if is_unsafe(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    shown.into_iter().flatten().chain(other)
 }
 
 /// Ends a line, steers a terminal, or reverses the reading order of what follows.

@@ -3,7 +3,6 @@
 use std::{
     os::fd::AsFd,
     process::Stdio,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -11,8 +10,9 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::sync::mpsc;
 
 use crate::{
-    BOUND, LIVE,
+    BOUND,
     child::Child,
+    counting::live,
     death::register,
     figures::{runtime, us},
     restart::tree,
@@ -23,10 +23,10 @@ pub(crate) fn fleet(child: &Child, n: usize) {
         // What is there only once.
         let (root, _) = tree(child, 4).await;
         let _ = root.shutdown(BOUND).await;
-        let before = LIVE.load(Ordering::Relaxed);
+        let before = live();
         let (root, workers) = tree(child, n).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let bytes = (LIVE.load(Ordering::Relaxed) - before) / n as isize;
+        let bytes = (live() - before) / n as isize;
         println!("memory of one idle worker of {n:<6}        {bytes:8} bytes                                             target <= 32768");
         // Idle, but for what its own threads do.
         let (began, cpu) = (Instant::now(), cpu_time());

@@ -2,12 +2,14 @@
 
 use std::{
     borrow::Cow,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use serde_json::{Value, value::RawValue};
 
+use super::error::PluginError;
 use crate::{
     exit::Exit,
     id::Incarnation,
@@ -29,11 +31,17 @@ struct Current {
     version: u64,
     /// The last incarnation that was told a configuration, and which.
     told: (Incarnation, u64),
+    /// The last configuration that an incarnation has taken; that of the declaration before.
+    taken: (u64, Value),
+    /// The last versions that were refused, and why.
+    refused: Option<(RangeInclusive<u64>, PluginError)>,
 }
 
 impl Configured {
     pub(crate) fn new(plugin: Plugin) -> Configured {
-        let state = Current { plugin: Arc::new(plugin), version: 0, told: (Incarnation::NONE, 0) };
+        let taken = (0, plugin.config.clone());
+        let told = (Incarnation::NONE, 0);
+        let state = Current { plugin: Arc::new(plugin), version: 0, told, taken, refused: None };
         Configured { state: Mutex::new(state), turn: tokio::sync::Mutex::new(()) }
     }
 
@@ -45,11 +53,17 @@ impl Configured {
         self.state().plugin.clone()
     }
 
-    /// From now on handshakes bring this configuration.
-    pub(crate) fn set(&self, config: Value) {
+    /// From now on handshakes bring this configuration. Returns its version.
+    pub(crate) fn set(&self, config: Value) -> u64 {
         let mut state = self.state();
         state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
         state.version += 1;
+        state.version
+    }
+
+    /// The newest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.state().version
     }
 
     /// Whether this incarnation has the newest configuration.
@@ -59,15 +73,50 @@ impl Configured {
     }
 
     /// The newest configuration, for this incarnation: from now on it counts as told.
-    pub(crate) fn hand_over(&self, incarnation: Incarnation) -> Value {
+    pub(crate) fn hand_over(&self, incarnation: Incarnation) -> (u64, Value) {
         let mut state = self.state();
         state.told = (incarnation, state.version);
-        state.plugin.config.clone()
+        (state.version, state.plugin.config.clone())
     }
 
     /// What was handed over did not arrive.
     pub(crate) fn not_told(&self) {
         self.state().told = (Incarnation::NONE, 0);
+    }
+
+    /// An incarnation lives with this configuration.
+    pub(crate) fn take(&self, version: u64, config: Value) {
+        let mut state = self.state();
+        if version > state.taken.0 {
+            state.taken = (version, config);
+        }
+    }
+
+    /// Nothing lives with this version: the last one that was taken is in force again, which `keeper` has still. `false`
+    /// if a newer one has come meanwhile, which is not judged yet.
+    pub(crate) fn refuse(&self, version: u64, why: &PluginError, keeper: Incarnation) -> bool {
+        let mut state = self.state();
+        // A handshake may have brought a newer one than was there when it was asked for.
+        let version = version.max(state.told.1);
+        state.refused = Some((state.taken.0 + 1..=version, why.clone()));
+        state.told = (Incarnation::NONE, 0);
+        if state.version > version {
+            return false;
+        }
+        state.version += 1;
+        let config = state.taken.1.clone();
+        (state.taken.0, state.told) = (state.version, (keeper, state.version));
+        state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
+        true
+    }
+
+    /// Why this version was refused, if it was.
+    pub(crate) fn refusal(&self, version: u64) -> Option<PluginError> {
+        self.state()
+            .refused
+            .as_ref()
+            .filter(|(versions, _)| versions.contains(&version))
+            .map(|(_, why)| why.clone())
     }
 }
 
@@ -86,12 +135,14 @@ impl Protocol for Configured {
     }
 
     async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {
-        let plugin = {
+        let (version, plugin) = {
             let mut state = self.state();
             state.told = (hello.incarnation, state.version);
-            state.plugin.clone()
+            (state.version, state.plugin.clone())
         };
-        plugin.handshake(peer, hello).await
+        let session = plugin.handshake(peer, hello).await?;
+        self.take(version, plugin.config.clone());
+        Ok(session)
     }
 
     async fn shutdown(&self, peer: &Peer) -> Goodbye {

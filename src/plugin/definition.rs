@@ -1,6 +1,9 @@
 //! A declaration in force: [`Definition`], and how it becomes a child of the host's engine.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -78,6 +81,7 @@ impl Common {
         recent: &Recent,
         clock: Clock,
         start: StartMode,
+        turn: Turn,
     ) -> ChildSpec {
         let spec = &definition.spec;
         let mut worker = spec.worker.clone();
@@ -98,7 +102,11 @@ impl Common {
         worker.restart = restart_policy(spec, self.host.intensity.is_some());
         let mut child = worker.child(spec.id.clone());
         Arc::make_mut(&mut child.policy).start = start;
-        child.start = Arc::new(BoundedStart { start: child.start, starts: self.starts.clone() });
+        child.start = Arc::new(BoundedStart {
+            start: child.start,
+            starts: self.starts.clone(),
+            had_its_turn: AtomicBool::new(turn == Turn::Had),
+        });
         child
     }
 }
@@ -124,18 +132,37 @@ pub(crate) fn outlast(child: &mut ChildSpec, other: &ChildSpec) {
     }
 }
 
-/// Starts when there is a place among the starts of the host (rule G-7).
+/// Whether the first start of a child has to wait for its turn (rule G-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It is new here.
+    Waits,
+    /// It takes the place of one that was started before.
+    Had,
+}
+
+/// Starts for the first time when there is a place among the starts of the host (rule G-7).
+///
+/// Once only: what comes back after a crash would take a place from those that are new for as long as its handshake
+/// hangs, and again each time. Its restart policy spreads it instead.
 #[derive(Debug)]
 struct BoundedStart {
     start: Arc<dyn Start>,
     starts: Arc<Semaphore>,
+    had_its_turn: AtomicBool,
 }
 
 #[async_trait]
 impl Start for BoundedStart {
     fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+        if self.had_its_turn.load(Ordering::Acquire) {
+            return None;
+        }
         Some(Box::pin(async {
-            match self.starts.clone().acquire_owned().await {
+            let permit = self.starts.clone().acquire_owned().await;
+            // Not before: a start that was given up in the queue has had no turn.
+            self.had_its_turn.store(true, Ordering::Release);
+            match permit {
                 Ok(permit) => Admission::new(permit),
                 // It is never closed.
                 Err(_) => Admission::default(),

@@ -1,9 +1,9 @@
 //! What can go wrong with a plugin: [`PluginError`].
 
 use crate::{
-    exit::Exit,
+    exit::{Exit, Said},
     id::{ChildId, Incarnation, Path},
-    rpc::{CallError, Outcome},
+    rpc::{CallError, Outcome, RpcError},
     supervision::{RequestError, SpecErrors, Unavailable},
 };
 
@@ -21,26 +21,38 @@ pub enum PluginError {
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
     /// It was started, but did not become ready.
-    #[error("plugin `{id}` did not start: {exit}")]
+    #[error("plugin `{id}` did not start: {exit}{}", Said(.stderr_tail))]
     StartFailed {
         /// The plugin.
         id: ChildId,
         /// How its start ended.
         exit: Exit,
+        /// The last lines that its process wrote to stderr.
+        stderr_tail: String,
     },
     /// The new declaration did not become ready; the old one is in force again.
     #[error(
-        "plugin `{id}` did not start as reloaded: {exit}; its old declaration is restored{}",
-        if .restored.is_some() { " and running" } else { ", but not running yet" }
+        "plugin `{id}` did not start as reloaded: {exit}{}; its old declaration is restored{}",
+        Said(.stderr_tail), if .restored.is_some() { " and running" } else { ", but not running yet" }
     )]
     ReloadFailed {
         /// The plugin.
         id: ChildId,
         /// How the start of the new declaration ended.
         exit: Exit,
+        /// The last lines that its process wrote to stderr.
+        stderr_tail: String,
         /// The incarnation that runs the old one; `None` if it did not become ready either, so that its restart policy
         /// goes on with it.
         restored: Option<Incarnation>,
+    },
+    /// It answered `configChanged` with an error, and keeps its old configuration.
+    #[error("plugin `{id}` refused its new configuration: {error}; the old one is in force again")]
+    ConfigRefused {
+        /// The plugin.
+        id: ChildId,
+        /// Its answer.
+        error: RpcError,
     },
     /// It was stopped before the request was carried out.
     #[error("plugin `{0}` was stopped meanwhile")]
@@ -100,6 +112,7 @@ impl PluginError {
     pub fn outcome(&self) -> Outcome {
         match self {
             PluginError::Call(error) => error.outcome(),
+            PluginError::ConfigRefused { .. } => Outcome::Failed,
             _ => Outcome::NotSent,
         }
     }

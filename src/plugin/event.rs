@@ -1,6 +1,6 @@
 //! What happens to plugins, as their users see it (rule G-11): [`PluginEvent`], [`PluginEvents`].
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -60,6 +60,36 @@ pub enum PluginEventKind {
         /// How it got to know.
         applied: ConfigApplied,
     },
+    /// A change of its declaration or of its configuration was refused or failed; what it had before is in force again.
+    RolledBack {
+        /// Why: the plugin's own words, or how it ended.
+        reason: String,
+    },
+}
+
+impl fmt::Display for PluginEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} plugin `{}`{} {}", self.at, self.plugin, self.incarnation, self.kind)
+    }
+}
+
+impl fmt::Display for PluginEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PluginEventKind::Crashed { exit, will_restart: false, .. } => {
+                write!(f, "crashed and is not restarted: {exit}")
+            }
+            PluginEventKind::Crashed { exit, delay, .. } => {
+                let delay = delay.unwrap_or_default();
+                write!(f, "crashed and is restarted after {}: {exit}", crate::humane::format(delay))
+            }
+            PluginEventKind::Restarted => f.write_str("is back after a crash"),
+            PluginEventKind::Ready => f.write_str("is ready"),
+            PluginEventKind::GaveUp { why } => write!(f, "is given up: {why}"),
+            PluginEventKind::ConfigChanged { applied } => write!(f, "got a new configuration {applied}"),
+            PluginEventKind::RolledBack { reason } => write!(f, "has what it had before a change: {reason}"),
+        }
+    }
 }
 
 /// A subscription to the events of all plugins of one host. It outlives the host's incarnations.

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use super::{
-    definition::Definition,
+    definition::{Definition, Turn},
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     event::PluginEvents,
@@ -58,8 +58,14 @@ impl Host {
         if closed { Err(PluginError::Closed(self.place.path().clone())) } else { Ok(()) }
     }
 
-    pub(crate) fn child(&self, definition: &Definition, recent: &Recent, start: StartMode) -> ChildSpec {
-        self.registry.common.child(definition, recent, self.clock, start)
+    /// The child of a plugin that is new in the engine's table.
+    pub(crate) fn child(&self, definition: &Definition, recent: &Recent) -> ChildSpec {
+        self.registry.common.child(definition, recent, self.clock, StartMode::Required, Turn::Waits)
+    }
+
+    /// The child that takes the place of one that is in the engine's table.
+    pub(crate) fn replacement(&self, definition: &Definition, recent: &Recent) -> ChildSpec {
+        self.registry.common.child(definition, recent, self.clock, StartMode::Background, Turn::Had)
     }
 
     /// What the engine's refusal means for a plugin.
@@ -70,7 +76,9 @@ impl Host {
             | RequestError::AlreadyPresent(_)
             | RequestError::Running(_)
             | RequestError::Restarting(_) => PluginError::AlreadyStarted(id.clone()),
-            RequestError::StartFailed { exit, .. } => PluginError::StartFailed { id: id.clone(), exit },
+            RequestError::StartFailed { exit, stderr_tail, .. } => {
+                PluginError::StartFailed { id: id.clone(), exit, stderr_tail }
+            }
             RequestError::Stopped(id) => PluginError::Stopped(id),
             RequestError::Invalid(errors) => PluginError::Invalid(errors),
             RequestError::ShuttingDown => self.gone(),
@@ -86,7 +94,7 @@ impl Host {
     /// The error for those who find a plugin that is known but not there.
     pub(crate) fn dormant(&self, id: &ChildId) -> Unavailable {
         let state = State::down(Down::Stopped);
-        Unavailable { path: self.place.path().join(id), state, retry_after: None }
+        Unavailable { path: self.place.path().join(id), state, retry_after: None, lost: None }
     }
 
     pub(crate) fn worker(&self, id: &ChildId) -> Result<WorkerRef, PluginError> {

@@ -94,7 +94,8 @@ impl PluginHostSpec {
         self
     }
 
-    /// How many plugins start at once, restarts included; further ones wait for their turn (rule G-7). Not zero.
+    /// How many plugins start for the first time at once; further ones wait for their turn (rule G-7). Restarts take no
+    /// turn: their policies spread them, and one that hangs in its handshake must not hold up the others. Not zero.
     #[must_use]
     pub fn start_concurrency(mut self, starts: usize) -> PluginHostSpec {
         self.start_concurrency = starts;

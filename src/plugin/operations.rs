@@ -11,9 +11,10 @@ use super::{
     spec::PluginSpec,
 };
 use crate::{
+    exit::Lost,
     id::{ChildId, Incarnation},
     supervision::{
-        Place, RequestError, StartMode,
+        Place, RequestError,
         machine::{Answer, Request},
     },
     vocabulary::{Down, State},
@@ -106,7 +107,7 @@ impl Host {
         let operation = table.stamp();
         let entry = table.entry(id.clone());
         (entry.operation, entry.last_exit) = (operation, None);
-        let answer = engine.start_child(self.child(definition, &entry.recent, StartMode::Required));
+        let answer = engine.start_child(self.child(definition, &entry.recent));
         let (host, definition) = (self.clone(), definition.clone());
         let joint = Joint::spawn(async move {
             let answer = answer.await;
@@ -141,7 +142,10 @@ impl Host {
             (State::Stopping | State::Down { why: Down::Stopped | Down::Ended }, _) | (_, None) => {
                 Err(PluginError::Stopped(id.clone()))
             }
-            (_, Some(exit)) => Err(PluginError::StartFailed { id: id.clone(), exit }),
+            (_, Some(exit)) => {
+                let Lost { exit, stderr_tail } = place.lost(exit);
+                Err(PluginError::StartFailed { id: id.clone(), exit, stderr_tail })
+            }
         }
     }
 

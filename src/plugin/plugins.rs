@@ -32,6 +32,9 @@ pub struct Plugins {
 }
 
 impl Plugins {
+    /// How long a plugin may take to answer `configChanged`.
+    pub const CONFIG_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// The plugin host at a place. Whether one is there shows at the first use.
     pub fn new(place: Place) -> Plugins {
         Plugins { place }
@@ -122,12 +125,16 @@ impl Plugins {
         self.host()?.reload(&id.into(), spec).await
     }
 
-    /// Gives a plugin another configuration: by `configChanged { config }` if it announced that, else by a restart (rule
-    /// G-12). Every later incarnation has it too.
+    /// Gives a plugin another configuration: by the request `configChanged { config }` if it announced that, else by a
+    /// restart (rule G-12); by a restart too if it does not answer within [`CONFIG_TIMEOUT`](Plugins::CONFIG_TIMEOUT).
+    /// Every later incarnation has it too.
+    ///
+    /// A configuration that a plugin refuses, or does not become ready with, is rolled back: the last one that it took is
+    /// in force again, and [`PluginEventKind::RolledBack`](super::PluginEventKind::RolledBack) says so.
     ///
     /// # Errors
-    /// [`PluginError::NotConfigurable`] if it does not speak the plugin protocol; [`PluginError::StartFailed`] if it does
-    /// not become ready with it, and then its policy goes on with the new configuration.
+    /// [`PluginError::NotConfigurable`] if it does not speak the plugin protocol; [`PluginError::ConfigRefused`] if it
+    /// answered with an error; [`PluginError::ReloadFailed`] if it did not become ready with it.
     pub async fn set_config(
         &self,
         id: impl Into<ChildId>,

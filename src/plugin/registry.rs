@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    definition::{Common, Definition},
+    definition::{Common, Definition, Turn},
     event::{PluginEvent, PluginEvents},
     host_spec::PluginHostSpec,
     joint::Joint,
@@ -127,7 +127,7 @@ impl Registry {
         kept.iter()
             .filter_map(|entry| {
                 let definition = entry.definition.as_ref()?;
-                Some(self.common.child(definition, &entry.recent, clock, StartMode::Background))
+                Some(self.common.child(definition, &entry.recent, clock, StartMode::Background, Turn::Waits))
             })
             .collect()
     }

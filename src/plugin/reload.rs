@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     definition::{Definition, outlast},
     error::PluginError,
+    event::PluginEventKind,
     host::Host,
     joint::{Joint, Outcome},
     operations::Look,
@@ -12,9 +13,10 @@ use super::{
     spec::PluginSpec,
 };
 use crate::{
+    exit::Lost,
     id::{ChildId, Incarnation},
     supervision::{
-        RequestError, SpecErrors, StartMode,
+        RequestError, SpecErrors,
         machine::{Answer, Request},
     },
 };
@@ -58,9 +60,9 @@ impl Host {
         let operation = table.stamp();
         let entry = table.entry(id.clone());
         let Some(old) = entry.definition.clone() else { return Err(PluginError::NotFound(id.clone())) };
-        let mut child = self.child(new, &entry.recent, StartMode::Background);
+        let mut child = self.replacement(new, &entry.recent);
         // The old process stops under the new policy.
-        outlast(&mut child, &self.child(&old, &entry.recent, StartMode::Background));
+        outlast(&mut child, &self.replacement(&old, &entry.recent));
         let answer = engine.reload_child(child);
         let (host, id, new) = (self.clone(), id.clone(), new.clone());
         let joint = Joint::spawn(async move {
@@ -73,9 +75,12 @@ impl Host {
                     }
                     host.outcome(&id, Ok(answer))
                 }
-                Err(RequestError::StartFailed { exit, .. }) => {
+                Err(RequestError::StartFailed { exit, stderr_tail, .. }) => {
                     let restored = host.restore(&id, operation, &old, true).await;
-                    Err(PluginError::ReloadFailed { id, exit, restored })
+                    let lost = Lost { exit, stderr_tail };
+                    host.publish(&id, PluginEventKind::RolledBack { reason: lost.to_string() });
+                    let Lost { exit, stderr_tail } = lost;
+                    Err(PluginError::ReloadFailed { id, exit, stderr_tail, restored })
                 }
                 Err(error) => {
                     host.restore(&id, operation, &old, false).await;
@@ -101,7 +106,7 @@ impl Host {
             match self.place.engine() {
                 Some(engine) => {
                     // It is down, so this only changes its declaration.
-                    drop(engine.reload_child(self.child(old, &recent, StartMode::Background)));
+                    drop(engine.reload_child(self.replacement(old, &recent)));
                     run.then(|| engine.request(Request::Restart(id.clone())))
                 }
                 None => None,

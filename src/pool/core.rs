@@ -25,7 +25,7 @@ use super::{
     waiting::{Answer, Waiting},
 };
 use crate::{
-    exit::Exit,
+    exit::{Exit, Lost},
     id::{ChildId, Incarnation},
     supervision::{Attachment, Place, Unavailable},
     time::{At, Clock},
@@ -59,11 +59,11 @@ pub(super) struct Inner {
     /// By slot, the last incarnation of its key that became ready. A warm lease finds it without another hash.
     instances: Vec<Option<Arc<Instance>>>,
     /// How the last incarnation of a key ended.
-    pub(super) exits: HashMap<ChildId, Exit>,
+    pub(super) exits: HashMap<ChildId, Lost>,
     /// How the last incarnation of a key ended that rests.
-    failures: HashMap<ChildId, Exit>,
+    failures: HashMap<ChildId, Lost>,
     /// The newest of them.
-    last_failure: Option<Exit>,
+    last_failure: Option<Lost>,
     /// Children that are down but still in the engine's table; a restart may follow.
     pub(super) downs: Vec<(ChildId, Incarnation, Down)>,
     /// The child that the engine has taken last.
@@ -159,18 +159,18 @@ impl PoolCore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something under the lock and performs what follows from it. `exit` is the end of the child that it is about.
+    /// Does something under the lock and performs what follows from it. `lost` is the end of the child that it is about.
     pub(super) fn turn<R>(
         self: &Arc<Self>,
         by: By,
-        exit: Option<Exit>,
+        lost: Option<Lost>,
         work: impl FnOnce(&mut Inner, At) -> R,
     ) -> R {
         let mut answers = Vec::new();
         let (result, poke) = {
             let mut inner = self.lock();
             let result = work(&mut inner, self.clock.now());
-            self.perform(&mut inner, exit, &mut answers);
+            self.perform(&mut inner, lost, &mut answers);
             let poke = by == By::Anyone && !inner.orders.is_empty() && !inner.poked;
             inner.poked |= poke;
             (result, poke)
@@ -186,7 +186,7 @@ impl PoolCore {
         result
     }
 
-    fn perform(self: &Arc<Self>, inner: &mut Inner, exit: Option<Exit>, answers: &mut Vec<Delivery>) {
+    fn perform(self: &Arc<Self>, inner: &mut Inner, lost: Option<Lost>, answers: &mut Vec<Delivery>) {
         if inner.actions.is_empty() {
             return;
         }
@@ -205,15 +205,17 @@ impl PoolCore {
                 }
                 Action::Refuse { ticket, refusal } => {
                     let Some(Waiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
-                    let exit = exit.clone().or_else(|| inner.failure(key.as_ref()).cloned());
-                    answers.push((Some(answer), Err(self.refusal(key, refusal, exit))));
+                    let lost = lost.clone().or_else(|| inner.failure(key.as_ref()).cloned());
+                    answers.push((Some(answer), Err(self.refusal(key, refusal, lost))));
                 }
                 Action::Revoke { lease, why } => {
                     let Some(instance) = inner.leases.remove(&lease) else { continue };
                     instance.end(match why {
                         Revoked::Evicted => Revocation::Evicted,
                         Revoked::Stopping => Revocation::Stopping,
-                        Revoked::Lost => Revocation::Lost { exit: exit.clone().unwrap_or(Exit::ActorKilled) },
+                        Revoked::Lost => Revocation::Lost {
+                            exit: lost.as_ref().map_or(Exit::ActorKilled, |lost| lost.exit.clone()),
+                        },
                     });
                 }
                 Action::Drained => {
@@ -230,14 +232,21 @@ impl PoolCore {
         Lease::new(self.clone(), granted.lease, instance)
     }
 
-    fn refusal(&self, key: Option<ChildId>, refusal: Refusal, exit: Option<Exit>) -> AcquireError {
+    fn refusal(&self, key: Option<ChildId>, refusal: Refusal, lost: Option<Lost>) -> AcquireError {
         let path = self.place.path().clone();
         match refusal {
             Refusal::Exhausted => AcquireError::Exhausted { path },
             Refusal::Draining => AcquireError::Draining { path },
             Refusal::Failed { why, until } => {
-                let retry_after = until.map(|until| until.since(self.clock.now()));
-                AcquireError::Failed { path, key, why, exit, retry_after }
+                let (exit, stderr_tail) = lost.map(|lost| (lost.exit, lost.stderr_tail)).unzip();
+                AcquireError::Failed {
+                    path,
+                    key,
+                    why,
+                    exit,
+                    stderr_tail: stderr_tail.unwrap_or_default().into(),
+                    retry_after: until.map(|until| until.since(self.clock.now())),
+                }
             }
             Refusal::WrongKind => AcquireError::WrongKind { path },
         }
@@ -354,7 +363,7 @@ impl PoolCore {
     }
 
     pub(super) fn unavailable(&self) -> Unavailable {
-        Unavailable { path: self.place.path().clone(), state: State::Stopping, retry_after: None }
+        Unavailable { path: self.place.path().clone(), state: State::Stopping, retry_after: None, lost: None }
     }
 
     pub(super) fn gone(&self) -> AcquireError {
@@ -405,11 +414,11 @@ impl Inner {
     }
 
     /// Remembers how a key ended that rests now.
-    pub(super) fn failed(&mut self, key: &ChildId, exit: Exit) {
+    pub(super) fn failed(&mut self, key: &ChildId, lost: Lost) {
         let (rests, resting) = self.ledger.resting(key);
         if rests {
-            self.failures.insert(key.clone(), exit.clone());
-            self.last_failure = Some(exit);
+            self.failures.insert(key.clone(), lost.clone());
+            self.last_failure = Some(lost);
         }
         // Not each time: it looks at all of them.
         if self.failures.len() > 2 * resting + 16 {
@@ -418,7 +427,7 @@ impl Inner {
     }
 
     /// How a key ended that rests, or the newest of all that were given up.
-    pub(super) fn failure(&self, key: Option<&ChildId>) -> Option<&Exit> {
+    pub(super) fn failure(&self, key: Option<&ChildId>) -> Option<&Lost> {
         match key {
             Some(key) => self.failures.get(key),
             None => self.last_failure.as_ref(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lease::Revocation;
 use crate::{
-    exit::Exit,
+    exit::{Exit, Said},
     id::{ChildId, Path},
     rpc::{CallError, Outcome},
     supervision::Unavailable,
@@ -17,13 +17,15 @@ use crate::{
 #[non_exhaustive]
 pub enum AcquireError {
     /// All workers are in use and as many callers wait as may (rule L-4).
-    #[error("pool `{path}` is exhausted: all workers are in use and the queue is full")]
+    #[error(
+        "pool `{path}` is exhausted: all workers are in use and as many callers wait as may; try again later, or raise its `max` or `max_waiting`"
+    )]
     Exhausted {
         /// The pool.
         path: Path,
     },
     /// No lease became free within the caller's deadline.
-    #[error("pool `{path}` had no lease{} within {after:?}", of(.key))]
+    #[error("pool `{path}` had no lease{} within {after:?}: its workers were in use or starting; try again, wait longer, or raise its `max`", of(.key))]
     Timeout {
         /// The pool.
         path: Path,
@@ -36,17 +38,18 @@ pub enum AcquireError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The pool takes no more work.
-    #[error("pool `{path}` is draining")]
+    #[error("pool `{path}` is draining and gives no leases; restart it to use it again")]
     Draining {
         /// The pool.
         path: Path,
     },
     /// The worker did not become ready, and its policy does not try again by itself.
     #[error(
-        "pool `{path}` could not start a worker{}: {}{}{}",
+        "pool `{path}` could not start a worker{}: {}{}{}{}",
         of(.key),
         State::down(.why.clone()),
         .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default(),
+        Said(.stderr_tail),
         .retry_after.map(|d| format!("; it is tried anew after {d:.1?}")).unwrap_or_default()
     )]
     Failed {
@@ -58,18 +61,22 @@ pub enum AcquireError {
         why: Down,
         /// How its last start ended.
         exit: Option<Exit>,
+        /// The last lines that its process wrote to stderr.
+        stderr_tail: Box<str>,
         /// How long the key rests since its policy has given up: until then whoever asks gets this error at once, and
         /// nothing is started.
         retry_after: Option<Duration>,
     },
     /// Misuse: a keyed pool needs a key, an anonymous one takes none.
-    #[error("pool `{path}`: a keyed pool is asked for a key, an anonymous pool for any worker")]
+    #[error(
+        "pool `{path}` was asked for what it does not have: a keyed pool is asked for a key (`acquire`), an anonymous one for any worker (`acquire_any`)"
+    )]
     WrongKind {
         /// The pool.
         path: Path,
     },
     /// Misuse: a key must not be empty.
-    #[error("pool `{path}`: a key must not be empty")]
+    #[error("pool `{path}` was asked for an empty key; give the key at least one character")]
     EmptyKey {
         /// The pool.
         path: Path,
@@ -116,10 +123,12 @@ impl AcquireError {
 #[non_exhaustive]
 pub enum LeaseError {
     /// The lease is over; the call did not go to another incarnation instead (rule L-7).
-    #[error("`{method}` was not carried out: {why}")]
+    #[error("`{method}` {} `{path}`: the lease is over ({why}); acquire another one", what_became(*.outcome))]
     Revoked {
         /// The method called.
         method: String,
+        /// The worker.
+        path: Path,
         /// Why the lease is over.
         why: Revocation,
         /// What is known of the effect.
@@ -129,11 +138,24 @@ pub enum LeaseError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// Misuse: the worker's protocol has no channel that could be called.
-    #[error("`{method}` was not sent: the protocol of the worker has no channel")]
+    #[error(
+        "`{method}` was not sent to `{path}`: its protocol has no channel; \
+         declare the workers of the pool with one that has"
+    )]
     NoChannel {
         /// The method called.
         method: String,
+        /// The worker.
+        path: Path,
     },
+}
+
+fn what_became(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotSent => "was not sent to",
+        Outcome::Unknown => "was not answered, but perhaps carried out, by",
+        Outcome::Failed => "failed at",
+    }
 }
 
 impl LeaseError {

@@ -3,7 +3,7 @@
 //! What is not there has no place on the board: a key that was given up, and workers that an anonymous pool should have.
 
 use super::{core::PoolCore, ledger::Rest};
-use crate::{exit::Exit, id::Path, vocabulary::State};
+use crate::{exit::Lost, id::Path, vocabulary::State};
 
 #[derive(Debug)]
 pub(crate) struct Trouble {
@@ -36,6 +36,6 @@ impl PoolCore {
     }
 }
 
-fn ended(last: Option<&Exit>) -> String {
-    last.map(|exit| format!("; the last one: {exit}")).unwrap_or_default()
+fn ended(last: Option<&Lost>) -> String {
+    last.map(|lost| format!("; the last one: {lost}")).unwrap_or_default()
 }

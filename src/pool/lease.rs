@@ -182,10 +182,16 @@ impl Lease {
 
     fn peer_for(&self, method: &str) -> Result<&Peer, LeaseError> {
         if let Some(why) = self.instance.ended.get() {
-            let (method, why) = (method.to_owned(), why.clone());
-            return Err(LeaseError::Revoked { method, why, outcome: Outcome::NotSent });
+            return Err(self.over(method, why.clone(), Outcome::NotSent));
         }
-        self.instance.peer.as_ref().ok_or_else(|| LeaseError::NoChannel { method: method.to_owned() })
+        self.instance
+            .peer
+            .as_ref()
+            .ok_or_else(|| LeaseError::NoChannel { method: method.to_owned(), path: self.path().clone() })
+    }
+
+    fn over(&self, method: &str, why: Revocation, outcome: Outcome) -> LeaseError {
+        LeaseError::Revoked { method: method.to_owned(), path: self.path().clone(), why, outcome }
     }
 
     /// Calls `M` and waits for its output, at most as long as its timeout.
@@ -258,9 +264,7 @@ impl Lease {
         let result = tokio::select! {
             biased;
             result = call => result.map_err(|error| self.because(method, error)),
-            why = cut => {
-                Err(LeaseError::Revoked { method: method.to_owned(), why, outcome: Outcome::Unknown })
-            }
+            why = cut => Err(self.over(method, why, Outcome::Unknown)),
         };
         self.instance.calls.fetch_add(1, Ordering::Relaxed);
         self.instance.own_calls.fetch_add(1, Ordering::Relaxed);
@@ -272,8 +276,7 @@ impl Lease {
         let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
         match self.instance.ended.get() {
             Some(why @ (Revocation::Evicted | Revocation::PoolEnded)) if lost => {
-                let (method, why) = (method.to_owned(), why.clone());
-                LeaseError::Revoked { method, why, outcome: error.outcome() }
+                self.over(method, why.clone(), error.outcome())
             }
             _ => error.into(),
         }

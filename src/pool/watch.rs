@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::EventKind,
-    exit::Exit,
+    exit::{Exit, Lost},
     id::{ChildId, Incarnation},
     supervision::machine::Key,
     vocabulary::{Down, State},
@@ -42,8 +42,10 @@ impl PoolCore {
     }
 
     fn exited(&self, key: &Key, exit: &Exit) {
+        let stderr_tail = self.place.child(&key.child).map(|place| place.stderr_behind(exit));
+        let lost = Lost { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
         let mut inner = self.lock();
-        inner.exits.insert(key.child.clone(), exit.clone());
+        inner.exits.insert(key.child.clone(), lost);
         if let Some(instance) = inner.instance_of(&key.child)
             && instance.incarnation == key.incarnation
         {
@@ -53,7 +55,7 @@ impl PoolCore {
 
     fn changed_to(self: &Arc<Self>, key: &Key, state: State) {
         let Key { child, incarnation } = key.clone();
-        let exit = {
+        let lost = {
             let mut inner = self.lock();
             inner.downs.retain(|(down, ..)| *down != child);
             match state {
@@ -77,7 +79,7 @@ impl PoolCore {
             }
             _ => None,
         };
-        self.turn(By::Actor, exit, |inner, now| {
+        self.turn(By::Actor, lost, |inner, now| {
             if let Some(instance) = instance {
                 inner.seat(Arc::new(instance));
             }
@@ -92,12 +94,12 @@ impl PoolCore {
     }
 
     fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: Down) {
-        let exit = self.lock().exits.remove(&key);
-        self.turn(By::Actor, exit.clone(), |inner, now| {
+        let lost = self.lock().exits.remove(&key);
+        self.turn(By::Actor, lost.clone(), |inner, now| {
             inner.unseat(&key);
             inner.feed(now, Input::Child { key: key.clone(), incarnation, state: State::down(why) });
-            if let Some(exit) = exit {
-                inner.failed(&key, exit);
+            if let Some(lost) = lost {
+                inner.failed(&key, lost);
             }
         });
     }
@@ -122,10 +124,11 @@ impl PoolCore {
 
     /// A start that came to nothing before the engine knew of it.
     pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: Down, exit: Exit) {
-        self.turn(By::Actor, Some(exit.clone()), |inner, now| {
+        let lost = Lost { exit, stderr_tail: String::new() };
+        self.turn(By::Actor, Some(lost.clone()), |inner, now| {
             let state = State::down(why);
             inner.feed(now, Input::Child { key: key.clone(), incarnation: Incarnation::NONE, state });
-            inner.failed(&key, exit);
+            inner.failed(&key, lost);
         });
     }
 }

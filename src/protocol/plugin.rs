@@ -29,12 +29,15 @@ use crate::{
 /// → {"jsonrpc":"2.0","id":"a","result":…}
 /// ← {"jsonrpc":"2.0","id":2,"result":3}
 /// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}     request 7 need not be answered any more
+/// → {"jsonrpc":"2.0","id":3,"method":"configChanged","params":{"config":…}}
+/// ← {"jsonrpc":"2.0","id":3,"result":null}                             it has it; an error refuses it
 /// → {"jsonrpc":"2.0","id":8,"method":"shutdown"}
 /// ← {"jsonrpc":"2.0","id":8,"result":null}                             and then the worker exits
 /// ```
 ///
 /// To refuse, `initialize` is answered with `{"ok":false,"reason":"…"}`. Methods that were not announced are not called.
-/// `ping` is answered with anything, and asked for only if announced; `configChanged` is sent only if announced.
+/// `ping` is answered with anything, and asked for only if announced; `configChanged` is sent only if announced, and
+/// answered as any request: with an error, in whose message the reason is, to refuse it and to keep the old configuration.
 /// `shutdown` may be unknown to the worker: then its stdin is closed, which it should take for the same. In Python:
 ///
 /// ```python

@@ -123,8 +123,8 @@ impl Server {
         Server { router, announced, prepare: None, config: None, speaks, is_language_server: true }
     }
 
-    /// Announces a method that the router's fallback answers, or a notification that the host may send (such as
-    /// `configChanged`).
+    /// Announces a method that the router's fallback answers, or a notification that the host may send. (The host's
+    /// `configChanged` is a request: a method of the router, announced as any other.)
     pub fn announce(mut self, name: impl Into<String>) -> Server {
         self.announced.insert(name.into());
         self

@@ -7,7 +7,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{exit::Exit, foreign::shown, rpc::Closed, vocabulary::State};
+use crate::{
+    exit::{Exit, Lost},
+    foreign::shown,
+    rpc::Closed,
+    vocabulary::State,
+};
 
 /// Error codes that JSON-RPC 2.0 itself defines (section 5.1), and the one this crate adds for overload.
 pub mod codes {
@@ -68,15 +73,6 @@ impl RpcError {
     }
 }
 
-/// What the owner of a peer knows about the process behind it when it closes the peer for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// How the process ended.
-    pub exit: Exit,
-    /// The last lines it wrote to stderr.
-    pub stderr_tail: String,
-}
-
 /// What is known of a failed call's effect (C-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,7 +108,7 @@ pub enum CallError {
         outcome: Outcome,
     },
     /// The process behind the peer has ended.
-    #[error("`{method}` was lost with its worker: {}", .lost.exit)]
+    #[error("`{method}` was lost with its worker: {}", .lost)]
     WorkerLost {
         /// The method called.
         method: String,

@@ -16,7 +16,7 @@ pub enum Framing {
     /// One JSON text per line; CR LF and blank lines are accepted.
     #[default]
     Lines,
-    /// `Content-Length` headers, as in the Language Server Protocol; other headers are accepted.
+    /// `Content-Length` headers, as in the Language Server Protocol; behind that one, other headers are accepted.
     ContentLength,
 }
 
@@ -143,6 +143,10 @@ impl Framer {
                 return Err(FramingError::TooLarge { max_bytes: self.max_bytes });
             }
             self.length = Some(length);
+        } else if self.length.is_none() && !name.eq_ignore_ascii_case(b"content-type") {
+            // The Language Server Protocol knows these two. Others are let pass behind a length, where a section has
+            // certainly begun; anywhere else it is more likely that somebody has printed `Warning: …`.
+            return Ok(Step::Noise { line, used });
         }
         Ok(Step::Skip { used })
     }

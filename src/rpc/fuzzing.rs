@@ -176,19 +176,12 @@ fn fields(text: &[u8]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
+#[path = "../../tests/corpus/mod.rs"]
+mod corpus;
 
-    /// Hands each stored input to the property: the fuzzers' seeds, and what they once found.
-    fn each(folder: &str, property: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(folder);
-        let mut inputs = 0;
-        for entry in fs::read_dir(folder).unwrap() {
-            property(&fs::read(entry.unwrap().path()).unwrap());
-            inputs += 1;
-        }
-        assert!(inputs > 0);
-    }
+#[cfg(test)]
+mod tests {
+    use super::corpus::each;
 
     // C-1
     #[test]

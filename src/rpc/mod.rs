@@ -48,9 +48,11 @@ mod scan;
 mod stats;
 mod writer;
 
+/// What every call is answered with whose process has ended.
+pub use crate::exit::Lost;
 pub use closed::{Closed, Ending};
 pub use config::{CallOptions, CancelHook, IncomingCancelHook, Noise, PeerConfig, Timeout};
-pub use error::{CallError, Lost, Outcome, RpcError, codes};
+pub use error::{CallError, Outcome, RpcError, codes};
 pub use framing::Framing;
 pub use handler::{Context, Handler, NoHandler};
 pub use method::{Method, Notification};

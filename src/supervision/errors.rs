@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    exit::Exit,
+    exit::{Exit, Lost, Said},
     id::{ChildId, Path},
     vocabulary::State,
 };
@@ -96,12 +96,14 @@ pub enum RequestError {
     #[error("the supervisor is shutting down")]
     ShuttingDown,
     /// The child was started, but did not become ready.
-    #[error("child `{child}` did not start: {exit}")]
+    #[error("child `{child}` did not start: {exit}{}", Said(.stderr_tail))]
     StartFailed {
         /// The child.
         child: ChildId,
         /// How its start ended.
         exit: Exit,
+        /// The last lines that the process behind it wrote to stderr; empty if there was none, or it wrote none.
+        stderr_tail: String,
     },
     /// The child was stopped before the request was carried out.
     #[error("child `{0}` was stopped meanwhile")]
@@ -135,7 +137,7 @@ impl RequestError {
 
 /// A child cannot be reached now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{path}` is not available: {state}")]
+#[error("`{path}` is not available: {state}{}", last(.lost.as_deref()))]
 pub struct Unavailable {
     /// Where the child is in the tree.
     pub path: Path,
@@ -143,6 +145,12 @@ pub struct Unavailable {
     pub state: State,
     /// When its next start is due, if that is known.
     pub retry_after: Option<Duration>,
+    /// How its last incarnation ended, if one has, and what its process wrote last.
+    pub lost: Option<Box<Lost>>,
+}
+
+fn last(lost: Option<&Lost>) -> String {
+    lost.map(|lost| format!("; its last incarnation: {lost}")).unwrap_or_default()
 }
 
 /// Why a child could not be found by its path.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     event::EventKind,
-    exit::Exit,
+    exit::{Exit, Lost},
     id::{ChildId, IdMap, Incarnation, Path},
     snapshot::{Node, SupervisorNode, WorkerNode},
     time::{At, Clock},
@@ -77,6 +77,11 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
 pub trait Details: Send + Sync + fmt::Debug {
     /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
     fn worker(&self, now: At) -> WorkerNode;
+
+    /// The last lines that the process of the last incarnation that has ended wrote to stderr; empty if it wrote none.
+    fn stderr_tail(&self) -> String {
+        String::new()
+    }
 }
 
 /// What a supervisor tells a snapshot about itself; set by its engine whenever it changes.
@@ -196,7 +201,21 @@ impl Place {
             }
             _ => None,
         };
-        Unavailable { path: self.0.path.clone(), state, retry_after }
+        let lost = self.last_exit().map(|exit| Box::new(self.lost(exit)));
+        Unavailable { path: self.0.path.clone(), state, retry_after, lost }
+    }
+
+    /// An exit of the child here with the last words of the process behind it.
+    pub(crate) fn lost(&self, exit: Exit) -> Lost {
+        Lost { stderr_tail: self.stderr_behind(&exit), exit }
+    }
+
+    /// The last words of the process that is the cause of the last exit of the child here, which was this: its own
+    /// process, or, if it is a supervisor, the one at the end of the chain.
+    pub(crate) fn stderr_behind(&self, exit: &Exit) -> String {
+        let culprit = exit.culprits().try_fold(self.clone(), |place, id| place.child(id));
+        let details = culprit.and_then(|place| place.board().details.clone());
+        details.map(|details| details.stderr_tail()).unwrap_or_default()
     }
 
     /// Waits until the child is ready, and returns its live incarnation.

@@ -17,7 +17,7 @@ use super::{
     supervisor::{Supervisor, SupervisorRef},
 };
 use crate::{
-    exit::Exit,
+    exit::{Exit, Lost, Said},
     id::{Incarnation, Path},
     snapshot::Snapshot,
     time::Clock,
@@ -65,8 +65,13 @@ pub enum StartError {
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
     /// A required child did not start. What had started has been stopped again; nothing is left.
-    #[error("the tree did not start: {0}")]
-    Failed(Exit),
+    #[error("the tree did not start: {exit}{}", Said(.stderr_tail))]
+    Failed {
+        /// Why: the causes lead to the child that did not start, see [`Exit::chain`].
+        exit: Exit,
+        /// The last lines that the process of this child wrote to stderr; empty if it has none, or it wrote none.
+        stderr_tail: String,
+    },
 }
 
 impl Root {
@@ -106,7 +111,8 @@ impl Root {
             Some(owner) => A::spawn_linked(None, actor, args, owner).await,
             None => A::spawn(None, actor, args).await,
         };
-        let (actor, join) = spawned.map_err(|e| StartError::Failed(spawn_error(e)))?;
+        let (actor, join) =
+            spawned.map_err(|e| StartError::Failed { exit: spawn_error(e), stderr_tail: String::new() })?;
         let (tx, exit) = watch::channel(None);
         let (ended_place, ended_scope) = (place.clone(), scope.clone());
         tokio::spawn(async move {
@@ -123,7 +129,10 @@ impl Root {
         let root = Root(Arc::new(Handle { place, scope, cell: actor.get_cell(), exit }));
         match ready.await {
             Ok(()) => Ok(root),
-            Err(_) => Err(StartError::Failed(root.wait().await)),
+            Err(_) => {
+                let Lost { exit, stderr_tail } = root.0.place.lost(root.wait().await);
+                Err(StartError::Failed { exit, stderr_tail })
+            }
         }
     }
 

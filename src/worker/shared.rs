@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 pub(crate) struct History {
     /// Why the last start failed; none after one that worked.
     start_error: Option<Exit>,
-    /// The end of what the last incarnation but the present one wrote to stderr.
+    /// The end of what the last incarnation that has ended wrote to stderr.
     tail: String,
 }
 
@@ -78,7 +78,8 @@ impl Shared {
     pub(crate) fn start_failed(&self, exit: &Exit) {
         let tail = self.tail.text();
         tracing::warn!(target: "procession", stderr = tail, "did not become ready: {exit}");
-        self.history().start_error = Some(exit.clone());
+        let mut history = self.history();
+        (history.start_error, history.tail) = (Some(exit.clone()), tail);
     }
 
     pub(crate) fn gone(&self) {
@@ -89,6 +90,7 @@ impl Shared {
     /// The actor is gone, and its driver with it: there is nobody else to answer the calls that are under way. Without
     /// effect after an orderly end.
     pub(crate) fn killed(&self) {
+        self.history().tail = self.tail.text();
         if let Some(peer) = self.peer.get() {
             peer.close(Lost { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
         }
@@ -100,6 +102,10 @@ impl Shared {
 }
 
 impl Details for Shared {
+    fn stderr_tail(&self) -> String {
+        self.history().tail.clone()
+    }
+
     fn worker(&self, now: At) -> WorkerNode {
         let figures = self.with(|s| s.clone());
         let stats = self.peer.get().map(Peer::stats).unwrap_or_default();

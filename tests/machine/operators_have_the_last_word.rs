@@ -34,7 +34,10 @@ fn a_failed_start_leaves_nothing_behind() {
     let mut rig = one();
     let asked = rig.start_child("x", &policy(Permanent));
     rig.crash("x");
-    assert_eq!(rig.reply(asked), Some(&Err(StartFailed { child: "x".into(), exit: crash() })));
+    assert_eq!(
+        rig.reply(asked),
+        Some(&Err(StartFailed { child: "x".into(), exit: crash(), stderr_tail: String::new() }))
+    );
     assert!(!rig.has("x") && rig.used() == 0 && rig.timers.is_empty());
     rig.start_child("x", &policy(Permanent));
     assert_eq!(rig.incarnation("x"), 2, "a new start works, under a new number");

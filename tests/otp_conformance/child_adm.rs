@@ -88,7 +88,7 @@ async fn child_adm_restart_child_that_fails() {
     play.sup.terminate_child("a").await.unwrap();
     script.next([Birth::Fails, Birth::Ignored]);
     let exit = Exit::ActorFailed { chain: vec!["stillborn".into()] };
-    let failed = Err(RequestError::StartFailed { child: "a".into(), exit });
+    let failed = Err(RequestError::StartFailed { child: "a".into(), exit, stderr_tail: String::new() });
     assert_eq!(play.sup.restart_child("a").await, failed);
     time_passes(1000).await;
     assert_eq!(play.which().await, "a:ended#2");

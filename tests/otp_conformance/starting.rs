@@ -143,7 +143,7 @@ async fn sup_start_fail() {
             script.always(birth.clone());
             let spec = cast.all(spec.clone().intensity(100, HOUR), &["a", "b"]);
             let spec = spec.child(cast.scripted("c", &script)).child(cast.plain("d"));
-            let Err(StartError::Failed(exit)) = cast.try_start(spec.clone()).await else { panic!() };
+            let Err(StartError::Failed { exit, .. }) = cast.try_start(spec.clone()).await else { panic!() };
             let cause = Box::new(expected.clone());
             assert_eq!(exit, Exit::StartFailed { child: "c".into(), cause });
             let ends = if spec.flags.dynamic { "-a -b" } else { "-b -a" };
@@ -162,7 +162,10 @@ async fn sup_start_fail_of_a_transient_and_a_temporary_child() {
         let cast = Cast::new();
         let spec = SupervisorSpec::one_for_one()
             .child(cast.scripted("a", &Script::births([Birth::Fails])).restart(policy));
-        assert!(matches!(cast.try_start(spec).await, Err(StartError::Failed(Exit::StartFailed { .. }))));
+        assert!(matches!(
+            cast.try_start(spec).await,
+            Err(StartError::Failed { exit: Exit::StartFailed { .. }, .. })
+        ));
     }
     let cast = Cast::new();
     let a = cast.scripted("a", &Script::births([Birth::Fails])).restart(temporary()).background();
@@ -180,7 +183,7 @@ async fn sup_start_fail_of_a_nested_supervisor() {
     let low = cast.all(SupervisorSpec::one_for_one(), &["a"]);
     let low = low.child(cast.scripted("b", &Script::births([Birth::Fails])));
     let spec = cast.all(SupervisorSpec::rest_for_one(), &["first"]).child(ChildSpec::supervisor("low", low));
-    let Err(StartError::Failed(exit)) = cast.try_start(spec).await else { panic!() };
+    let Err(StartError::Failed { exit, .. }) = cast.try_start(spec).await else { panic!() };
     assert_eq!(exit.culprits().map(|id| id.as_str().to_owned()).collect::<Vec<_>>(), ["low", "b"]);
     assert_eq!(exit.chain().last(), Some(&Exit::ActorFailed { chain: vec!["stillborn".into()] }));
     assert_eq!(record.take(), "?first +first ?a +a ?b -a -first");

@@ -9,7 +9,7 @@ use procession::{
 };
 use serde_json::json;
 
-use crate::support::{Manner, SEC, Stage, launcher, plugin, settle};
+use crate::support::{Manner, SEC, Stage, drain, launcher, plugin, settle};
 
 fn running(program: &str) -> PluginSpec {
     PluginSpec::new("a", Command::new(program))
@@ -57,7 +57,13 @@ async fn a_reload_that_fails_restores_and_says_so() {
     let host = PluginHostSpec::new().plugin(running("old").config(json!(1)));
     let stage = Stage::new(&launcher([("old", &old), ("new", &new)]), host).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    let mut events = stage.plugins.events().unwrap();
     let error = stage.plugins.reload("a", running("new").config(json!(2))).await.unwrap_err();
+    let last = drain(&mut events).pop().unwrap().to_string();
+    assert!(
+        last.ends_with("plugin `a`#3 has what it had before a change: handshake failed: not today"),
+        "{last}"
+    );
     let PluginError::ReloadFailed { exit, restored, .. } = &error else { panic!("{error}") };
     assert_eq!(*exit, Exit::HandshakeFailed { reason: "not today".into() });
     assert_eq!(*restored, Some(Incarnation(3)));

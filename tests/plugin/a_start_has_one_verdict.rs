@@ -78,11 +78,18 @@ async fn a_failed_start_leaves_nothing_and_a_new_one_works() {
 async fn a_start_ends_with_the_process_and_does_not_wait_for_its_timeout() {
     // W-1, G-1
     let stage = Stage::new(&launcher([]), PluginHostSpec::new()).await;
-    stage.launcher.program("dies", |_| async { 3 });
+    stage.launcher.program("dies", |mut me| async move {
+        me.write_error_line("no license").await.unwrap();
+        3
+    });
     let before = tokio::time::Instant::now();
     let failed = stage.plugins.start_plugin(plugin("dies")).await.unwrap_err();
     assert_eq!(failed.exit(), Some(&Exit::Failed { code: 3 }));
     assert!(before.elapsed() < SEC);
+    assert_eq!(
+        failed.to_string(),
+        "plugin `dies` did not start: failed with exit code 3; its stderr ends with `no license`"
+    );
     let missing = stage.plugins.start_plugin(plugin("missing")).await.unwrap_err();
     assert!(matches!(missing.exit(), Some(Exit::NeverStarted { .. })), "{missing}");
     assert!(stage.plugins.list().unwrap().is_empty());

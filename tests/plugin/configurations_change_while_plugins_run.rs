@@ -2,12 +2,15 @@
 
 use procession::{
     id::Incarnation,
-    plugin::{ConfigApplied, PluginError, PluginHostSpec},
+    plugin::{
+        ConfigApplied, PluginError, PluginEvent, PluginEventKind, PluginEvents, PluginHostSpec, Plugins,
+    },
     protocol::Bare,
+    rpc::Outcome,
 };
 use serde_json::json;
 
-use crate::support::{Manner, SEC, Stage, launcher, plugin, settle};
+use crate::support::{Manner, SEC, Stage, drain, launcher, plugin, settle};
 
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_announced_it_is_told_live() {
@@ -93,5 +96,106 @@ async fn a_protocol_without_configuration_is_misuse() {
     assert!(matches!(refused, PluginError::NotConfigurable(_)), "{refused}");
     let unknown = stage.plugins.set_config("b", json!(1)).await.unwrap_err();
     assert!(matches!(unknown, PluginError::NotFound(_)), "{unknown}");
+    stage.end().await;
+}
+
+/// What the events since then say of rollbacks and changes.
+fn told(events: &mut PluginEvents) -> Vec<String> {
+    let kind = |event: std::sync::Arc<PluginEvent>| match &event.kind {
+        PluginEventKind::ConfigChanged { .. } | PluginEventKind::RolledBack { .. } => {
+            Some(event.kind.to_string())
+        }
+        _ => None,
+    };
+    drain(events).into_iter().filter_map(kind).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_may_refuse_and_keeps_what_it_has() {
+    // G-12, G-11
+    let manner = Manner { announces: vec!["configChanged"], ..Manner::default() };
+    let host = PluginHostSpec::new().plugin(plugin("a").config(json!(1)));
+    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
+    let mut events = stage.plugins.events().unwrap();
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    stage.plugins.set_config("a", json!(2)).await.unwrap();
+    let refused = stage.plugins.set_config("a", json!("bad")).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "plugin `a` refused its new configuration: bad port (code -32000); the old one is in force again"
+    );
+    assert!(!refused.is_retryable() && refused.outcome() == Outcome::Failed);
+    assert_eq!(
+        told(&mut events),
+        ["got a new configuration while it runs", "has what it had before a change: bad port (code -32000)"]
+    );
+    // It was told nothing further, and what comes after has the last one that was taken.
+    assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
+    assert_eq!(manner.heard_by(1).iter().filter(|method| *method == "configChanged").count(), 2);
+    stage.plugins.restart_plugin("a", "test").await.unwrap();
+    assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
+    // The same again, now that a handshake has brought it.
+    stage.plugins.set_config("a", json!("bad")).await.unwrap_err();
+    assert_eq!(stage.plugins.set_config("a", json!(3)).await.unwrap(), ConfigApplied::Live);
+    assert_eq!(stage.call("a", "config", ().into()).await, json!(3));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_whose_changes_were_refused_together_are_told() {
+    // G-12
+    let manner = Manner { announces: vec!["configChanged"], ..Manner::default() };
+    let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    // The first is on its way when the others come; the second, when its turn has come, brings the third, and with it the
+    // refusal.
+    let (first, second, third) = tokio::join!(
+        stage.plugins.set_config("a", json!(1)),
+        stage.plugins.set_config("a", json!(2)),
+        stage.plugins.set_config("a", json!("bad"))
+    );
+    assert_eq!(first.unwrap(), ConfigApplied::Live);
+    for refused in [second, third] {
+        assert!(matches!(refused, Err(PluginError::ConfigRefused { .. })), "{refused:?}");
+    }
+    assert_eq!(stage.call("a", "config", ().into()).await, json!(1));
+    assert_eq!(manner.heard_by(1).iter().filter(|method| *method == "configChanged").count(), 2);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_does_not_answer_in_time_is_restarted_with_it() {
+    // G-12
+    let manner = Manner { announces: vec!["configChanged"], ..Manner::default() };
+    let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    let before = tokio::time::Instant::now();
+    assert_eq!(stage.plugins.set_config("a", json!("mute")).await.unwrap(), ConfigApplied::Restarted);
+    assert!((Plugins::CONFIG_TIMEOUT..Plugins::CONFIG_TIMEOUT + SEC).contains(&before.elapsed()));
+    assert_eq!((stage.call("a", "config", ().into()).await, stage.launches("a")), (json!("mute"), 2));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_become_ready_with_it_gets_the_old_one_back() {
+    // G-12, G-13
+    let manner = Manner::default();
+    let host = PluginHostSpec::new().plugin(plugin("a").config(json!(1)));
+    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
+    let mut events = stage.plugins.events().unwrap();
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    stage.plugins.set_config("a", json!(2)).await.unwrap();
+    let failed = stage.plugins.set_config("a", json!("bad")).await.unwrap_err();
+    let PluginError::ReloadFailed { restored: Some(Incarnation(4)), .. } = &failed else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
+    assert_eq!(
+        told(&mut events),
+        [
+            "got a new configuration by a restart",
+            "has what it had before a change: handshake failed: not today"
+        ]
+    );
     stage.end().await;
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use procession::plugin::PluginHostSpec;
 
-use crate::support::{MS, Manner, SEC, Stage, launcher, plugin};
+use crate::support::{MS, Manner, SEC, Stage, answer_initialize, launcher, plugin};
 
 #[tokio::test(start_paused = true)]
 async fn fifty_plugins_start_a_few_at_a_time() {
@@ -63,5 +63,53 @@ async fn places_come_back_from_starts_that_fail_or_are_given_up() {
     queued.await.unwrap().unwrap_err();
     given_up.await.unwrap().unwrap_err();
     stage.plugins.start_plugin(plugin("fine")).await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_take_no_turn() {
+    // G-7: four that hang in the handshake of each restart hold nobody up, and are not held up themselves.
+    let ids = ["a", "b", "c", "d"];
+    let launcher = launcher([("new", &Manner::default())]);
+    for id in ids {
+        launcher.program(id, |mut me| async move {
+            if me.launch() > 1 {
+                match me.hang().await {}
+            }
+            answer_initialize(&mut me).await;
+            me.sleep(SEC).await;
+            7
+        });
+    }
+    let stage = Stage::new(&launcher, PluginHostSpec::new().plugins(ids.map(plugin))).await;
+    for id in ids {
+        stage.plugins.ensure_ready(id, SEC / 2).await.unwrap();
+    }
+    tokio::time::sleep(2 * SEC).await;
+    assert_eq!(stage.launcher.launched().len(), 8, "all four are in the handshake of a restart");
+    let before = tokio::time::Instant::now();
+    stage.plugins.start_plugin(plugin("new")).await.unwrap();
+    assert!(before.elapsed() < 10 * MS, "{:?}", before.elapsed());
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fills_the_queue_does_not_hold_up_a_restart_or_a_reload() {
+    // G-7, G-13
+    let (slow, fine) = (Manner::slow(9 * SEC), Manner::default());
+    let stage = Stage::new(
+        &launcher([("slow", &slow), ("fine", &fine)]),
+        PluginHostSpec::new().start_concurrency(1).plugin(plugin("fine")),
+    )
+    .await;
+    stage.plugins.ensure_ready("fine", SEC).await.unwrap();
+    let plugins = stage.plugins.clone();
+    let starting = tokio::spawn(async move { plugins.start_plugin(plugin("slow")).await });
+    tokio::time::sleep(SEC).await;
+    let before = tokio::time::Instant::now();
+    stage.plugins.restart_plugin("fine", "test").await.unwrap();
+    stage.plugins.reload("fine", plugin("fine")).await.unwrap();
+    assert!(before.elapsed() < SEC, "{:?}", before.elapsed());
+    starting.await.unwrap().unwrap();
     stage.end().await;
 }

@@ -128,9 +128,17 @@ impl Manner {
                     let _ = reply(&mut me, &message["id"], json!(null)).await;
                     return 0;
                 }
+                "configChanged" if params["config"] == "bad" => {
+                    let error = json!({ "code": -32000, "message": "bad port" });
+                    let refusal = json!({ "jsonrpc": "2.0", "id": message["id"], "error": error });
+                    me.write_line(&refusal.to_string()).await.unwrap();
+                    continue;
+                }
+                // Never answered.
+                "configChanged" if params["config"] == "mute" => continue,
                 "configChanged" => {
                     config = params["config"].clone();
-                    continue;
+                    json!(null)
                 }
                 "echo" => params.clone(),
                 "who" => json!({ "launch": launch, "pid": me.pid() }),

@@ -25,9 +25,15 @@ async fn the_holder_is_told_and_its_calls_fail_with_that_reason() {
     let error = called.unwrap_err();
     assert_eq!(error.revocation(), Some(&Revocation::Evicted), "{error}");
     assert_eq!((error.outcome(), error.is_retryable()), (Outcome::Unknown, false));
+    let why = "the lease is over (the worker was stopped to make room for another key); acquire another one";
+    assert_eq!(
+        error.to_string(),
+        format!("`hang` was not answered, but perhaps carried out, by `/pool/a`: {why}")
+    );
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
     assert_eq!(error.revocation(), Some(&Revocation::Evicted), "{error}");
     assert_eq!((error.outcome(), error.is_retryable()), (Outcome::NotSent, true));
+    assert_eq!(error.to_string(), format!("`pid` was not sent to `/pool/a`: {why}"));
     drop(other.unwrap());
     setup.end().await;
 }
@@ -38,6 +44,9 @@ async fn else_the_caller_waits_and_the_holder_is_left_in_peace() {
     let lease = setup.pool.acquire("a").await.unwrap();
     let error = setup.pool.acquire_within("b", 5 * SEC).await.unwrap_err();
     assert!(matches!(error, AcquireError::Timeout { .. }) && error.is_retryable(), "{error}");
+    let (cause, way_out) =
+        ("its workers were in use or starting", "try again, wait longer, or raise its `max`");
+    assert_eq!(error.to_string(), format!("pool `/pool` had no lease for `b` within 5s: {cause}; {way_out}"));
     assert!(lease.revocation().is_none());
     assert_eq!(pid(&lease).await, lease.pid().unwrap());
     drop(lease);

@@ -19,6 +19,7 @@ mod hostile_streams;
 mod language_servers;
 mod messages;
 mod noise_is_bounded;
+mod noise_may_look_like_headers;
 mod protocols;
 mod requests_in_hand_are_bounded;
 mod serving;

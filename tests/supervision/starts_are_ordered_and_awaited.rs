@@ -33,7 +33,9 @@ async fn a_failed_required_start_stops_the_others_in_reverse_and_fails_the_super
         .child(plain("b", &record))
         .child(puppet("c", Script::failing(1), &record))
         .child(plain("d", &record));
-    let Err(StartError::Failed(exit)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    let Err(StartError::Failed { exit, .. }) = Root::start(spec, RootOptions::default()).await else {
+        panic!()
+    };
     assert_eq!(record.take(), ["?a", "+a", "?b", "+b", "?c", "-b", "-a"]);
     let cause = Box::new(Exit::ActorFailed { chain: vec!["no luck".into()] });
     assert_eq!(exit, Exit::StartFailed { child: "c".into(), cause });
@@ -63,7 +65,9 @@ async fn a_start_that_takes_too_long_is_torn_down() {
     let record = Record::default();
     let slow = puppet("slow", Script::slow_start(60_000), &record).start_timeout(2 * SEC);
     let spec = SupervisorSpec::one_for_one().child(slow);
-    let Err(StartError::Failed(exit)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    let Err(StartError::Failed { exit, .. }) = Root::start(spec, RootOptions::default()).await else {
+        panic!()
+    };
     assert_eq!(exit.cause(), Some(&Exit::StartTimeout { after: 2 * SEC }));
     tokio::time::sleep(100 * SEC).await;
     assert_eq!(record.take(), ["?slow"], "it does not come up later");

@@ -66,7 +66,11 @@ async fn a_start_that_panics_is_a_failed_start() {
         let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
         let refused = root.supervisor().start_child(child(place, &record)).await;
         let exit = Exit::ActorFailed { chain: vec![what.into(), "pulled too hard".into()] };
-        assert_eq!(refused, Err(RequestError::StartFailed { child: "a".into(), exit }), "{place:?}");
+        assert_eq!(
+            refused,
+            Err(RequestError::StartFailed { child: "a".into(), exit, stderr_tail: String::new() }),
+            "{place:?}"
+        );
         assert_eq!(root.supervisor().which_children().await.unwrap(), []);
         let left: Vec<String> = record.take();
         assert!(left.is_empty() || left == ["?a", "+a", "-a"], "{left:?}");

@@ -143,5 +143,5 @@ async fn no_timeout_is_too_long() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |_| async { 1 });
     let spec = plugin(&launcher).start_timeout(std::time::Duration::MAX);
-    assert!(matches!(tree(spec).await, Err(StartError::Failed(_))));
+    assert!(matches!(tree(spec).await, Err(StartError::Failed { .. })));
 }

@@ -8,6 +8,7 @@ mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
 mod a_stop_climbs_the_ladder;
 mod declarations_are_checked;
+mod errors_have_last_words;
 mod foreign_code_may_panic;
 mod liveness_is_watched;
 mod messages_reach_the_actor_too;

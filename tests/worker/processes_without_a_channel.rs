@@ -49,7 +49,7 @@ async fn a_first_line_makes_ready() {
     assert_eq!(begin.elapsed().as_secs(), 3);
     let _ = root.shutdown(60 * SEC).await;
     let never = tree(spec(Command::new("worker").arg("mute"))).await.unwrap_err();
-    let procession::supervision::StartError::Failed(exit) = never else { panic!() };
+    let procession::supervision::StartError::Failed { exit, .. } = never else { panic!() };
     assert_eq!(exit.cause(), Some(&Exit::HandshakeTimeout { after: 15 * SEC }));
     assert!(launcher.alive().is_empty());
 }

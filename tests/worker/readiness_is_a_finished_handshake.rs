@@ -16,7 +16,7 @@ use crate::support::*;
 
 fn cause(start: Result<(procession::supervision::Root, procession::worker::WorkerRef), StartError>) -> Exit {
     match start {
-        Err(StartError::Failed(exit)) => exit.cause().unwrap().clone(),
+        Err(StartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -58,7 +58,7 @@ async fn a_killed_process_comes_back_with_another_pid() {
 #[tokio::test]
 async fn bad_programs_end_in_typed_errors() {
     let cause = |result: Result<(Root, WorkerRef), StartError>| match result {
-        Err(StartError::Failed(exit)) => exit.cause().unwrap().clone(),
+        Err(StartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
         other => panic!("{other:?}"),
     };
     let missing = cause(start(WorkerSpec::new(Command::new("no-such-program-anywhere"))).await);

@@ -29,7 +29,7 @@ pub(super) struct Resting {
 
 impl Resting {
     /// Rests that are remembered. Beyond it the oldest ends early: what callers name must not fill the memory.
-    const MAX: usize = 4096;
+    const MAX: usize = 1024;
 
     pub(super) fn insert(&mut self, rest: Rest) {
         self.ends.push_back((rest.until, rest.key.clone()));

@@ -5,6 +5,7 @@ use crate::{
     event::EventKind,
     snapshot::SupervisorNode,
     supervision::{
+        errors::RequestError,
         incarnation::{Life, Orders},
         machine::{Action, Key},
         remains::Remains,
@@ -26,7 +27,12 @@ impl Engine {
             }
             Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock(), &self.posts),
             Action::Disarm(timer) => self.timers.disarm(&timer),
-            Action::Reply(id, answer) => {
+            Action::Reply(id, mut answer) => {
+                if let Err(RequestError::StartFailed { child, exit, stderr_tail }) = &mut answer
+                    && let Some(entry) = self.entries.get(child)
+                {
+                    *stderr_tail = entry.place.stderr_behind(exit);
+                }
                 if let Some(reply) = self.replies.remove(&id) {
                     // Nobody listens any more: that is the asker's right.
                     let _ = reply.send(answer);

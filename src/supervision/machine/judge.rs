@@ -63,7 +63,9 @@ impl Machine {
     /// A start did not end in readiness.
     fn start_failed(&mut self, now: At, rank: Rank, exit: Exit) {
         let Some(child) = self.children.get(rank) else { return };
-        let failed = RequestError::StartFailed { child: child.id.clone(), exit: exit.clone() };
+        // What its process wrote is for those to add who know of processes.
+        let (id, stderr_tail) = (child.id.clone(), String::new());
+        let failed = RequestError::StartFailed { child: id, exit: exit.clone(), stderr_tail };
         match child.cause {
             Cause::Provisional => {
                 self.publish_exit(rank, exit, Consequence::Leave);

@@ -53,7 +53,11 @@ impl Model {
             };
         }
         let ignored = exit == Exit::Ignored && was == State::Starting;
-        let failed = RequestError::StartFailed { child: key.child.clone(), exit: exit.clone() };
+        let failed = RequestError::StartFailed {
+            child: key.child.clone(),
+            exit: exit.clone(),
+            stderr_tail: String::new(),
+        };
         let starting = was == State::Starting && !ignored;
         match self.row(uid).why {
             Why::Provisional if starting => return self.remove(uid, Some(Err(failed))),

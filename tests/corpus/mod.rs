@@ -1,0 +1,15 @@
+//! The stored inputs of the fuzzers, for whoever runs them as ordinary tests: the crate's own tests and those of the
+//! channel.
+
+use std::{fs, path::Path};
+
+/// Hands each stored input to the property: the fuzzers' seeds, and what they once found.
+pub(crate) fn each(target: &str, property: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
+    let mut inputs = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        property(&fs::read(entry.unwrap().path()).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs > 0);
+}
