@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -190,6 +191,14 @@ impl Place {
 
     /// The error for those who find no live incarnation.
     pub fn unavailable(&self) -> Unavailable {
+        let (state, retry_after) = self.absence();
+        let lost = self.last_exit().map(|exit| Box::new(self.lost(exit)));
+        Unavailable { path: self.0.path.clone(), state, retry_after, lost }
+    }
+
+    /// What the child does instead of being live, and when its next start is due: what a failed call has to know, without
+    /// a copy of anybody's last words.
+    pub(crate) fn absence(&self) -> (State, Option<Duration>) {
         let state = match self.state() {
             // Nothing is live here, and the board has not been told yet.
             State::Ready => State::Stopping,
@@ -201,8 +210,7 @@ impl Place {
             }
             _ => None,
         };
-        let lost = self.last_exit().map(|exit| Box::new(self.lost(exit)));
-        Unavailable { path: self.0.path.clone(), state, retry_after, lost }
+        (state, retry_after)
     }
 
     /// An exit of the child here with the last words of the process behind it.

@@ -50,16 +50,18 @@ impl WorkerRef {
     /// # Errors
     /// [`Unavailable`] when there is none, or its protocol has no channel.
     pub fn peer(&self) -> Result<(Incarnation, Peer), Unavailable> {
+        self.live_peer().ok_or_else(|| self.place.unavailable())
+    }
+
+    fn live_peer(&self) -> Option<(Incarnation, Peer)> {
         let live = self.place.live();
-        let found = live.as_ref().and_then(|live| {
-            let line = live.attachment.as_ref()?.as_any().downcast_ref::<Line>()?;
-            Some((live.incarnation, line.peer()?.clone()))
-        });
-        found.ok_or_else(|| self.place.unavailable())
+        let live = live.as_ref()?;
+        let line = live.attachment.as_ref()?.as_any().downcast_ref::<Line>()?;
+        Some((live.incarnation, line.peer()?.clone()))
     }
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
-        self.peer().map(|(_, peer)| peer).map_err(|unavailable| {
+        self.live_peer().map(|(_, peer)| peer).ok_or_else(|| {
             let method = method.to_owned();
             let line = |live: &Live| {
                 live.attachment.as_ref()?.as_any().downcast_ref::<Line>().map(Line::has_no_channel)
@@ -67,7 +69,8 @@ impl WorkerRef {
             if self.place.live().as_deref().and_then(line) == Some(true) {
                 return CallError::NoChannel { method };
             }
-            CallError::Unavailable { method, state: unavailable.state, retry_after: unavailable.retry_after }
+            let (state, retry_after) = self.place.absence();
+            CallError::Unavailable { method, state, retry_after }
         })
     }
 
