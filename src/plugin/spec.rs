@@ -35,6 +35,8 @@ pub struct PluginSpec {
     pub(crate) id: ChildId,
     pub(crate) worker: WorkerSpec,
     pub(crate) speaks: Speaks,
+    /// What was set of the plugin protocol.
+    set: BTreeSet<&'static str>,
     pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
     pub(crate) handler: Option<Arc<dyn Handler>>,
     pub(crate) on_demand: bool,
@@ -78,6 +80,7 @@ impl PluginSpec {
             id: id.into(),
             worker,
             speaks: Speaks::Plugin(protocol::Plugin::default()),
+            set: BTreeSet::new(),
             capabilities: None,
             handler: None,
             on_demand: false,
@@ -89,36 +92,35 @@ impl PluginSpec {
         &self.id
     }
 
-    fn plugin(&mut self) -> &mut protocol::Plugin {
-        if !matches!(self.speaks, Speaks::Plugin(_)) {
-            self.speaks = Speaks::Plugin(protocol::Plugin::default());
+    /// Sets something of the plugin protocol; with another one it is a mistake, which the check reports.
+    fn set(mut self, field: &'static str, set: impl FnOnce(&mut protocol::Plugin)) -> PluginSpec {
+        self.set.insert(field);
+        if let Speaks::Plugin(plugin) = &mut self.speaks {
+            set(plugin);
         }
-        let Speaks::Plugin(plugin) = &mut self.speaks else { unreachable!("it has just been made one") };
-        plugin
-    }
-
-    /// What it is, as the host's catalogue says. It then speaks the plugin protocol.
-    #[must_use]
-    pub fn manifest(mut self, manifest: Value) -> PluginSpec {
-        self.plugin().manifest = manifest;
         self
     }
 
-    /// What the user has set for it. It then speaks the plugin protocol.
+    /// What it is, as the host's catalogue says. Of the plugin protocol only.
     #[must_use]
-    pub fn config(mut self, config: Value) -> PluginSpec {
-        self.plugin().config = config;
-        self
+    pub fn manifest(self, manifest: Value) -> PluginSpec {
+        self.set("manifest", |plugin| plugin.manifest = manifest)
     }
 
-    /// The version of the host's methods; `1` by default. It then speaks the plugin protocol.
+    /// What the user has set for it. Of the plugin protocol only.
     #[must_use]
-    pub fn api_version(mut self, version: impl Into<String>) -> PluginSpec {
-        self.plugin().api_version = version.into();
-        self
+    pub fn config(self, config: Value) -> PluginSpec {
+        self.set("config", |plugin| plugin.config = config)
     }
 
-    /// Another protocol than the plugin protocol, such as [`Mcp`](protocol::Mcp). It has no configuration then.
+    /// The version of the host's methods; `1` by default. Of the plugin protocol only.
+    #[must_use]
+    pub fn api_version(self, version: impl Into<String>) -> PluginSpec {
+        self.set("api_version", |plugin| plugin.api_version = version.into())
+    }
+
+    /// Another protocol than the plugin protocol, such as [`Mcp`](protocol::Mcp). It has neither manifest nor configuration
+    /// then: what the other side needs is set in the protocol.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol) -> PluginSpec {
         self.speaks = Speaks::Other(Arc::new(protocol));
@@ -213,6 +215,10 @@ impl PluginSpec {
             && plugin.api_version.is_empty()
         {
             add("api_version", "must not be empty");
+        }
+        if let Speaks::Other(protocol) = &self.speaks {
+            let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
+            self.set.iter().for_each(|field| add(field, &problem));
         }
         if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {
             add("capabilities", "must not contain an empty name");

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use procession::{
     plugin::{PluginError, PluginHostSpec},
+    protocol::Mcp,
     restart::RestartPolicy,
     supervision::{Root, RootOptions, StartError, SupervisorSpec},
     worker::Liveness,
 };
+
+use serde_json::json;
 
 use crate::support::{Manner, SEC, Stage, launcher, plugin};
 
@@ -74,4 +77,19 @@ async fn a_start_at_run_time_is_checked_too() {
     assert!(!format!("{secret:?}").contains("hunter2"));
     let _ = SEC;
     stage.end().await;
+}
+
+#[test]
+fn what_belongs_to_the_plugin_protocol_is_refused_with_another_one() {
+    // S-6: in whatever order they are said
+    let first = plugin("a").protocol(Mcp::default()).config(json!({"key": 1})).api_version("2");
+    let last = plugin("b").manifest(json!({"name": "b"})).protocol(Mcp::default());
+    let errors = PluginHostSpec::new().plugin(first).plugin(last).validate().unwrap_err();
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.iter().count(), 3, "{texts:?}");
+    for field in ["plugins[a].config", "plugins[a].api_version", "plugins[b].manifest"] {
+        let problem = "belongs to the plugin protocol, and it speaks `mcp`";
+        assert!(texts.iter().any(|text| text.contains(field) && text.contains(problem)), "{texts:?}");
+    }
+    plugin("c").protocol(Mcp::default()).validate().unwrap();
 }
