@@ -238,15 +238,8 @@ impl PoolCore {
             Refusal::Exhausted => AcquireError::Exhausted { path },
             Refusal::Draining => AcquireError::Draining { path },
             Refusal::Failed { why, until } => {
-                let (exit, stderr_tail) = lost.map(|lost| (lost.exit, lost.stderr_tail)).unzip();
-                AcquireError::Failed {
-                    path,
-                    key,
-                    why,
-                    exit,
-                    stderr_tail: stderr_tail.unwrap_or_default().into(),
-                    retry_after: until.map(|until| until.since(self.clock.now())),
-                }
+                let retry_after = until.map(|until| until.since(self.clock.now()));
+                AcquireError::Failed { path, key, why, lost: lost.map(Box::new), retry_after }
             }
             Refusal::WrongKind => AcquireError::WrongKind { path },
         }

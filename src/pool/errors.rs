@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lease::Revocation;
 use crate::{
-    exit::{Exit, Said},
+    exit::{Exit, Lost},
     id::{ChildId, Path},
     rpc::{CallError, Outcome},
     supervision::Unavailable,
@@ -45,11 +45,10 @@ pub enum AcquireError {
     },
     /// The worker did not become ready, and its policy does not try again by itself.
     #[error(
-        "pool `{path}` could not start a worker{}: {}{}{}{}",
+        "pool `{path}` could not start a worker{}: {}{}{}",
         of(.key),
         State::down(.why.clone()),
-        .exit.as_ref().map(|e| format!(" ({e})")).unwrap_or_default(),
-        Said(.stderr_tail),
+        .lost.as_ref().map(|lost| format!(" ({lost})")).unwrap_or_default(),
         .retry_after.map(|d| format!("; it is tried anew after {d:.1?}")).unwrap_or_default()
     )]
     Failed {
@@ -59,10 +58,8 @@ pub enum AcquireError {
         key: Option<ChildId>,
         /// What has become of it.
         why: Down,
-        /// How its last start ended.
-        exit: Option<Exit>,
-        /// The last lines that its process wrote to stderr.
-        stderr_tail: Box<str>,
+        /// How its last start ended, and what its process wrote last.
+        lost: Option<Box<Lost>>,
         /// How long the key rests since its policy has given up: until then whoever asks gets this error at once, and
         /// nothing is started.
         retry_after: Option<Duration>,
@@ -88,6 +85,14 @@ fn of(key: &Option<ChildId>) -> String {
 }
 
 impl AcquireError {
+    /// How the last start of the worker ended, if that is what went wrong.
+    pub fn exit(&self) -> Option<&Exit> {
+        match self {
+            AcquireError::Failed { lost, .. } => lost.as_ref().map(|lost| &lost.exit),
+            _ => None,
+        }
+    }
+
     /// Whether the same request may succeed later without a change. A worker that its policy has given up has failed
     /// several times in a row: somebody has to look at it. [`retry_after`](AcquireError::retry_after) says when the pool
     /// would try it anew nevertheless.
