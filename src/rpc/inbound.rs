@@ -159,10 +159,10 @@ impl Inbound {
             match body {
                 Body::Result(result) => Ok(result.get().to_owned()),
                 Body::Nothing => Ok("null".to_owned()),
-                Body::Error(error) => Err(match serde_json::from_str::<RpcError>(error.get()) {
+                Body::Error(error) => Err(Box::new(match serde_json::from_str::<RpcError>(error.get()) {
                     Ok(error) => Failure::Remote(error),
                     Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
-                }),
+                })),
             }
         };
         let number = match id {
@@ -174,12 +174,10 @@ impl Inbound {
 
     /// Hands the answer to its caller, or counts it.
     fn settle(&self, id: &RequestId, number: Option<u64>, answer: impl FnOnce() -> Answer) {
-        let settled = number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number));
+        let settled =
+            number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number, answer));
         match settled {
-            Settled::Waiting(caller) => {
-                // The caller may have gone this very moment.
-                let _ = caller.send(answer());
-            }
+            Settled::Waiting(caller) => caller.wake(),
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();

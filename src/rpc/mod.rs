@@ -31,6 +31,7 @@ mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 mod handler;
 mod inbound;
 mod latch;
@@ -42,9 +43,11 @@ mod outbox;
 mod peer;
 mod pending;
 mod reader;
+mod reply;
 mod request_id;
 mod router;
 mod scan;
+mod slots;
 mod stats;
 mod writer;
 
