@@ -66,6 +66,7 @@ fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cu
 /// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`].
 pub fn message(frame: &[u8]) {
     let frame = frame.trim_ascii();
+    assert_eq!(scan::response(frame), scan::scan(frame, None), "the short way and the long way");
     let read = message::read(frame);
     let Ok(value) = serde_json::from_slice::<Value>(frame) else {
         // A value that nobody has to look at may be more than serde makes of it: deeper, larger, with half a character.
