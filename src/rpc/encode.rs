@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::rpc::{RequestId, RpcError};
+use crate::rpc::{RequestId, RpcError, compact};
 
 /// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
@@ -94,11 +94,11 @@ pub(crate) fn request<P: Serialize + ?Sized>(
         None => out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#),
     }
     let begin = out.len();
-    string(out, method)?;
+    compact::string(out, method)?;
     let before = out.len();
     out.extend_from_slice(PARAMS);
     let start = before + PARAMS.len();
-    serde_json::to_writer(&mut *out, params)?;
+    compact::write(out, params)?;
     if &out[start..] == b"null" {
         out.truncate(before);
     }
@@ -110,29 +110,17 @@ pub(crate) fn request<P: Serialize + ?Sized>(
 const PARAMS: &[u8] = br#","params":"#;
 
 fn number(out: &mut Vec<u8>, mut number: u64) {
+    // As many as the largest has.
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
-        // A digit.
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
             return out.extend_from_slice(&digits[at..]);
         }
     }
-}
-
-/// Names of methods rarely need an escape, and then no serialiser.
-fn string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
-    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    if !text.bytes().all(plain) {
-        return serde_json::to_writer(out, text);
-    }
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-    Ok(())
 }
 
 /// A response.

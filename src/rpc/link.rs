@@ -6,7 +6,6 @@
 //! open and later calls. They coincide unless the owner asked to hold pending calls.
 
 use std::{
-    collections::HashSet,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
@@ -14,7 +13,6 @@ use std::{
     task::Waker,
 };
 
-use foldhash::fast::RandomState;
 use tokio::{
     sync::Notify,
     task::{AbortHandle, JoinSet},
@@ -22,6 +20,7 @@ use tokio::{
 
 use crate::rpc::{
     CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
+    announced::Announced,
     batch::Kept,
     encode,
     gate::Gate,
@@ -47,7 +46,7 @@ pub(crate) struct Link {
     /// Responses that wait until their batch is complete.
     pub(crate) batched: Kept,
     pub(crate) stall_armed: AtomicBool,
-    pub(crate) announced: OnceLock<HashSet<String, RandomState>>,
+    pub(crate) announced: OnceLock<Announced>,
     pub(crate) reader_done: Latch,
     pub(crate) writer_done: Latch,
     pub(crate) handlers: Mutex<JoinSet<()>>,

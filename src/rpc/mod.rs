@@ -19,9 +19,11 @@
 //! restarts and handshakes: what *ready*, *cancel* and *log* look like on the wire is filled in through
 //! [`PeerConfig`]'s hooks by the layer above.
 
+mod announced;
 mod batch;
 mod call;
 mod closed;
+mod compact;
 mod config;
 mod deadlines;
 mod decode;
