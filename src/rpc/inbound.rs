@@ -104,7 +104,7 @@ impl Inbound {
     /// Handles one frame. `false` when the channel has ended and the rest must not be read.
     pub(crate) fn accept(self: &Arc<Self>, frame: &[u8], noise: &mut NoiseLog) -> bool {
         if let Some((id, result)) = scan::response(frame) {
-            self.settle(&RequestId::Number(id.cast_signed()), Some(id), || Ok(result.to_owned()));
+            self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
         }
         match message::read(frame) {
@@ -155,15 +155,13 @@ impl Inbound {
             tracing::debug!(path = %self.link.config.path, "the other side could not read a message: {error}");
             return;
         }
-        let answer = || -> Answer {
-            match body {
-                Body::Result(result) => Ok(result.get().to_owned()),
-                Body::Nothing => Ok("null".to_owned()),
-                Body::Error(error) => Err(Box::new(match serde_json::from_str::<RpcError>(error.get()) {
-                    Ok(error) => Failure::Remote(error),
-                    Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
-                })),
-            }
+        let answer: Answer = match body {
+            Body::Result(result) => Ok(result.get().to_owned()),
+            Body::Nothing => Ok("null".to_owned()),
+            Body::Error(error) => Err(Box::new(match serde_json::from_str::<RpcError>(error.get()) {
+                Ok(error) => Failure::Remote(error),
+                Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
+            })),
         };
         let number = match id {
             RequestId::Number(number) => u64::try_from(*number).ok(),
@@ -172,8 +170,9 @@ impl Inbound {
         self.settle(id, number, answer);
     }
 
-    /// Hands the answer to its caller, or counts it.
-    fn settle(&self, id: &RequestId, number: Option<u64>, answer: impl FnOnce() -> Answer) {
+    /// Hands the answer to its caller, or counts it. It has been made before the lock is taken, which callers wait for: it may
+    /// be a large copy.
+    fn settle(&self, id: &RequestId, number: Option<u64>, answer: Answer) {
         let settled =
             number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number, answer));
         match settled {

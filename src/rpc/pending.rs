@@ -89,11 +89,11 @@ impl Pending {
         Ok(sooner)
     }
 
-    /// Answers a call; the answer is made only if somebody waits for it.
-    pub(crate) fn settle(&mut self, id: u64, answer: impl FnOnce() -> Answer) -> Settled {
+    /// Answers a call, if it waits for an answer.
+    pub(crate) fn settle(&mut self, id: u64, answer: Answer) -> Settled {
         if let Some(call @ Call::Waiting { .. }) = self.calls.get_mut(id) {
             self.waiting -= 1;
-            return Settled::Waiting(call.answer(answer()));
+            return Settled::Waiting(call.answer(answer));
         }
         if self.abandoned.remove(&id) { Settled::Late } else { Settled::Unknown }
     }
@@ -235,10 +235,10 @@ mod tests {
         let (woken, waker) = caller();
         let mut pending = Pending::default();
         assert!(!pending.insert(1, waker.clone(), None).unwrap());
-        let Settled::Waiting(caller) = pending.settle(1, || result("first")) else { panic!() };
+        let Settled::Waiting(caller) = pending.settle(1, result("first")) else { panic!() };
         caller.wake();
         assert_eq!((woken.0.load(Ordering::Relaxed), pending.waiting()), (1, 0));
-        let second = pending.settle(1, || panic!("an answer that nobody waits for is not made"));
+        let second = pending.settle(1, result("second"));
         assert!(matches!(second, Settled::Unknown));
         assert!(pending.close().is_empty());
         let Found::Answer(Ok(text)) = pending.collect(1, &waker) else { panic!() };
@@ -253,7 +253,7 @@ mod tests {
         pending.insert(1, first.clone(), None).unwrap();
         assert!(matches!(pending.collect(1, &first), Found::Nothing { stale: None }));
         assert!(matches!(pending.collect(1, &second), Found::Nothing { stale: Some(_) }));
-        let Settled::Waiting(caller) = pending.settle(1, || result("1")) else { panic!() };
+        let Settled::Waiting(caller) = pending.settle(1, result("1")) else { panic!() };
         caller.wake();
         assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 1));
     }
@@ -269,12 +269,12 @@ mod tests {
         assert!(!pending.insert(3, caller().1, None).unwrap());
         let expired: Vec<u64> = pending.expire(now).into_iter().map(|(id, _)| id).collect();
         assert_eq!((expired, pending.next_deadline(), pending.waiting()), (vec![2], Some(now + second), 2));
-        assert!(matches!(pending.settle(2, || panic!()), Settled::Late));
-        assert!(matches!(pending.settle(2, || panic!()), Settled::Unknown));
+        assert!(matches!(pending.settle(2, result("late")), Settled::Late));
+        assert!(matches!(pending.settle(2, result("late")), Settled::Unknown));
         let Found::Answer(Err(failure)) = pending.collect(2, Waker::noop()) else { panic!() };
         assert!(matches!(*failure, Failure::Timeout));
         assert!(matches!(pending.abandon(3), Some(Call::Waiting { .. })));
-        assert!(matches!(pending.settle(3, || panic!()), Settled::Late));
+        assert!(matches!(pending.settle(3, result("late")), Settled::Late));
         assert_eq!(pending.close().len(), 1);
         assert!(pending.insert(4, caller().1, None).is_err());
         let Found::Answer(Err(failure)) = pending.collect(1, Waker::noop()) else { panic!() };

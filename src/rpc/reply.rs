@@ -86,3 +86,29 @@ impl Drop for Reply<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::rpc::{CallOptions, NoHandler, Peer, PeerConfig, Router};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_moves_to_another_task_is_answered_there() {
+        // C-4
+        let router = Router::new().method_value("one", |_, _| async { Ok(RawValue::TRUE.to_owned()) });
+        let config = PeerConfig::default;
+        let (near, _far) = Peer::memory_pair((config(), Arc::new(NoHandler)), (config(), Arc::new(router)));
+        let mut call = Box::pin(async move {
+            let answer = near.call_value("one", &(), CallOptions::default()).await;
+            (answer, near.stats().in_flight)
+        });
+        // Sent by a task that never looks again.
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let (answer, in_flight) = tokio::spawn(call).await.unwrap();
+        assert_eq!((answer.unwrap().get(), in_flight), ("true", 0));
+    }
+}

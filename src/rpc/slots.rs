@@ -32,7 +32,7 @@ impl<T> Slots<T> {
     /// Enters a value under an id that is not in use.
     pub(crate) fn insert(&mut self, id: u64, value: T) {
         self.len += 1;
-        // Two collisions in an array that is rather full: it was too short, not a call too old.
+        // In an array that is more than half full, a slot is taken because it is too short; else because a call is old.
         while self.array.is_empty() || (self.slot(id).is_some() && 2 * self.len > self.array.len()) {
             self.grow();
         }
