@@ -479,6 +479,30 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
     }
 }
 
+/// Makes so many calls of 100 bytes, 256 in flight, and nothing else: for whoever counts instructions (`calls=<number>`).
+fn count(calls: usize) {
+    const IN_FLIGHT: usize = 256;
+    let payload = Arc::new("x".repeat(100));
+    runtime().block_on(async {
+        let (root, worker) = start(Cores::Free).await;
+        let callers: Vec<_> = (0..IN_FLIGHT)
+            .map(|n| {
+                let (worker, payload) = (worker.clone(), payload.clone());
+                let share = calls / IN_FLIGHT + usize::from(n < calls % IN_FLIGHT);
+                tokio::spawn(async move {
+                    for _ in 0..share {
+                        assert_eq!(worker.echo(&payload).await.len(), payload.len());
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        let _ = root.shutdown(Duration::from_secs(10)).await;
+    });
+}
+
 /// From SIGKILL until the last of the open calls has failed, and until a bare pidfd says that a process has died.
 fn death(calls: usize, rounds: usize) {
     Cores::pin(None);
@@ -534,6 +558,9 @@ fn main() {
     if args.first().is_some_and(|arg| arg == "child") {
         Cores::pin(args[1].parse().ok());
         return child();
+    }
+    if let Some(calls) = args.iter().find_map(|arg| arg.strip_prefix("calls=")) {
+        return count(calls.parse().expect("calls=<number>"));
     }
     let filter: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
     println!("median (p99)");

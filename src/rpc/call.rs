@@ -5,21 +5,19 @@
 //! for room, it waits for its turn before it makes a frame, so that calls without room hold no memory. Waiting for a
 //! place, a turn or room ends at the call's deadline; waiting for the answer ends through the table.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, task::Waker, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::{
-    sync::{TryAcquireError, oneshot},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::rpc::{
     CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout, decode,
     encode::{self, Scratch},
-    link::{Link, lock},
+    link::Link,
     outbox::{Put, Room, Turn},
-    pending::{Answer, Failure},
+    pending::Failure,
+    reply::{self, Reply},
 };
 
 impl Peer {
@@ -143,15 +141,14 @@ impl Link {
                 Timeout::Never => None,
             },
         )?;
-        let place = match self.in_flight.try_acquire() {
-            Ok(place) => Ok(place),
-            Err(TryAcquireError::Closed) => Err(TryAcquireError::Closed),
-            Err(TryAcquireError::NoPermits) => match deadline.bound(self.in_flight.acquire()).await {
-                Some(place) => place.map_err(|_| TryAcquireError::Closed),
+        let _place = match self.in_flight.try_enter() {
+            Some(place) => place,
+            None => match deadline.bound(self.in_flight.enter()).await {
+                Some(Ok(place)) => place,
+                Some(Err(_)) => return Err(self.closed_error(method, Outcome::NotSent)),
                 None => return Err(deadline.error(method, Outcome::NotSent)),
             },
         };
-        let Ok(_place) = place else { return Err(self.closed_error(method, Outcome::NotSent)) };
 
         let mut turn = None;
         if self.outbox.is_waited_for() {
@@ -159,41 +156,33 @@ impl Link {
         }
 
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        let mut entry = Entry { link: self, id, open: true };
-        let waiting = {
+        let caller = reply::waker().await;
+        let sent = {
             let mut frame = Scratch::take();
             encode_request(&mut frame, Some(id), method, params)?;
             match self.outbox.try_room(&frame) {
-                Ok(room) => {
-                    self.enter(method, id, answer, deadline.at)?;
-                    Ok(self.put_call(room, &mut frame))
-                }
-                Err(_) => Err((answer, frame.into_vec())),
+                Ok(room) => Ok(self.send(method, id, caller, &deadline, room, &mut frame)?),
+                Err(_) => Err(frame.into_vec()),
             }
         };
-        let put = match waiting {
-            Ok(put) => put,
-            Err((answer, mut frame)) => {
+        let (reply, put) = match sent {
+            Ok(sent) => sent,
+            Err(mut frame) => {
                 if turn.is_none() {
                     turn = Some(self.turn(method, &deadline).await?);
                 }
                 let room = deadline.bound(self.outbox.room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
-                self.enter(method, id, answer, deadline.at)?;
-                self.put_call(room, &mut frame)
+                self.send(method, id, reply::waker().await, &deadline, room, &mut frame)?
             }
         };
         drop(turn);
         if put == Put::Closed && !self.is_closed() {
             // The writer was closed on its own; there will be no answer to what was not sent.
-            lock(&self.pending).withdraw(id);
-            entry.open = false;
+            reply.withdraw();
             return Err(self.closed_error(method, Outcome::NotSent));
         }
-        let answer: Answer = answered.await.unwrap_or(Err(Failure::Closed));
-        entry.open = false;
-        answer.map_err(|failure| match failure {
+        reply.await.map_err(|failure| match *failure {
             Failure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
             Failure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
             Failure::Timeout => {
@@ -213,48 +202,28 @@ impl Link {
         }
     }
 
-    /// What cannot be answered any more is not sent, but held until the owner says how it ended.
-    fn put_call(&self, room: Room<'_>, frame: &mut Vec<u8>) -> Put {
-        if self.channel_end().is_some() { Put::Held } else { self.outbox.put(room, frame) }
-    }
-
-    fn enter(
+    /// Enters the call and puts its frame, in that order. What cannot be answered any more is not sent, but held until the
+    /// owner says how it ended.
+    fn send(
         &self,
         method: &str,
         id: u64,
-        answer: oneshot::Sender<Answer>,
-        deadline: Option<Instant>,
-    ) -> Result<(), CallError> {
-        let entered = lock(&self.pending).insert(id, answer, deadline);
-        match entered {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.rearm.notify_one();
-                Ok(())
-            }
-            Err(_) => Err(self.closed_error(method, Outcome::NotSent)),
-        }
+        caller: Waker,
+        deadline: &Deadline,
+        room: Room<'_>,
+        frame: &mut Vec<u8>,
+    ) -> Result<(Reply<'_>, Put), CallError> {
+        let Ok(reply) = Reply::enter(self, id, caller, deadline.at) else {
+            return Err(self.closed_error(method, Outcome::NotSent));
+        };
+        let put = if self.has_ended() { Put::Held } else { self.outbox.put(room, frame) };
+        Ok((reply, put))
     }
 
     fn sent(&self, method: &str, put: Put) -> Result<(), CallError> {
         match put {
             Put::At(_) => Ok(()),
             Put::Held | Put::Closed => Err(self.closed_error(method, Outcome::NotSent)),
-        }
-    }
-}
-
-/// A call's place in the table. Dropped before the answer, it abandons the call.
-struct Entry<'a> {
-    link: &'a Link,
-    id: u64,
-    open: bool,
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        if self.open && lock(&self.link.pending).abandon(self.id) {
-            self.link.send_cancel(self.id);
         }
     }
 }

@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::rpc::{
-    link::{Link, lock},
-    pending::Failure,
-};
+use crate::rpc::link::{Link, lock};
 
 pub(crate) async fn keep_deadlines(link: Arc<Link>) {
     loop {
@@ -25,9 +22,9 @@ pub(crate) async fn keep_deadlines(link: Arc<Link>) {
             () = sleep_until(next) => {}
         }
         let expired = lock(&link.pending).expire(Instant::now());
-        for (id, answer) in expired {
-            // First the answer: the caller must not wait for the other side in any way.
-            let _ = answer.send(Err(Failure::Timeout));
+        for (id, caller) in expired {
+            // First the caller, who has its answer already: it must not wait for the other side in any way.
+            caller.wake();
             link.send_cancel(id);
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::rpc::{RequestId, RpcError};
+use crate::rpc::{RequestId, RpcError, compact};
 
 /// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
@@ -85,25 +85,42 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     method: &str,
     params: &P,
 ) -> Result<(), serde_json::Error> {
-    let begin = out.len();
-    out.extend_from_slice(br#"{"jsonrpc":"2.0","#);
-    if let Some(id) = id {
-        out.extend_from_slice(br#""id":"#);
-        serde_json::to_writer(&mut *out, &id)?;
-        out.push(b',');
+    match id {
+        Some(id) => {
+            out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+            number(out, id);
+            out.extend_from_slice(br#","method":"#);
+        }
+        None => out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#),
     }
-    out.extend_from_slice(br#""method":"#);
-    serde_json::to_writer(&mut *out, method)?;
+    let begin = out.len();
+    compact::string(out, method)?;
     let before = out.len();
-    out.extend_from_slice(br#","params":"#);
-    let start = out.len();
-    serde_json::to_writer(&mut *out, params)?;
+    out.extend_from_slice(PARAMS);
+    let start = before + PARAMS.len();
+    compact::write(out, params)?;
     if &out[start..] == b"null" {
         out.truncate(before);
     }
     out.push(b'}');
     flatten(out, begin);
     Ok(())
+}
+
+const PARAMS: &[u8] = br#","params":"#;
+
+fn number(out: &mut Vec<u8>, mut number: u64) {
+    // As many as the largest has.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
 }
 
 /// A response.
@@ -175,7 +192,36 @@ fn escape(out: &mut Vec<u8>, from: usize) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn requests_are_what_a_serialiser_makes_of_them() {
+        // C-2
+        for id in [None, Some(0), Some(1), Some(10), Some(1_234_567_890), Some(u64::MAX)] {
+            for method in
+                ["", "echo", "a/b.c~", "quo\"te", "back\\slash", "l\u{1}ne\n", "sépa\u{2028}rateur", "\u{7f}"]
+            {
+                for params in
+                    [json!(null), json!(["x", null]), json!({"a": 1.5, "b": "\u{2029}\n"}), json!("null")]
+                {
+                    let mut frame = b"before".to_vec();
+                    request(&mut frame, id, method, &params).unwrap();
+                    let frame = std::str::from_utf8(frame.strip_prefix(b"before").unwrap()).unwrap();
+                    let mut expected = json!({"jsonrpc": "2.0", "method": method});
+                    if let Some(id) = id {
+                        expected["id"] = id.into();
+                    }
+                    if !params.is_null() {
+                        expected["params"] = params;
+                    }
+                    assert_eq!(serde_json::from_str::<Value>(frame).unwrap(), expected, "{frame}");
+                    assert!(!frame.contains(['\n', '\r', '\u{2028}', '\u{2029}']), "{frame}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_large_buffer_stays_as_long_as_frames_fill_it() {

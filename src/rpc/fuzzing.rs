@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 
 use crate::rpc::{
-    Framing, RequestId,
+    Framing, RequestId, compact,
     framing::{Framer, MAX_HEADER_BYTES, Step},
     message::{self, Body, MAX_BATCH, Message, Text},
     scan,
@@ -63,9 +63,10 @@ fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cu
     (found, None)
 }
 
-/// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`].
+/// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`], and that is written as serde_json does.
 pub fn message(frame: &[u8]) {
     let frame = frame.trim_ascii();
+    assert_eq!(scan::response(frame), scan::scan(frame, None), "the short way and the long way");
     let read = message::read(frame);
     let Ok(value) = serde_json::from_slice::<Value>(frame) else {
         // A value that nobody has to look at may be more than serde makes of it: deeper, larger, with half a character.
@@ -74,6 +75,9 @@ pub fn message(frame: &[u8]) {
         }
         return;
     };
+    let mut written = Vec::new();
+    compact::write(&mut written, &value).expect("a value can be written");
+    assert_eq!(written, serde_json::to_vec(&value).expect("by serde_json too"));
     if let Some((id, result)) = scan::response(frame) {
         assert_eq!(value["id"], id);
         assert_eq!(value["result"], serde_json::from_str::<Value>(result).expect("a part of JSON"));

@@ -107,7 +107,7 @@ impl Inbound {
     /// Handles one frame. `false` when the channel has ended and the rest must not be read.
     pub(crate) fn accept(self: &Arc<Self>, frame: &[u8], noise: &mut NoiseLog) -> bool {
         if let Some((id, result)) = scan::response(frame) {
-            self.settle(&RequestId::Number(id.cast_signed()), Some(id), || Ok(result.to_owned()));
+            self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
         }
         match message::read(frame) {
@@ -158,15 +158,13 @@ impl Inbound {
             tracing::debug!(path = %self.link.config.path, "the other side could not read a message: {error}");
             return;
         }
-        let answer = || -> Answer {
-            match body {
-                Body::Result(result) => Ok(result.get().to_owned()),
-                Body::Nothing => Ok("null".to_owned()),
-                Body::Error(error) => Err(match serde_json::from_str::<RpcError>(error.get()) {
-                    Ok(error) => Failure::Remote(error),
-                    Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
-                }),
-            }
+        let answer: Answer = match body {
+            Body::Result(result) => Ok(result.get().to_owned()),
+            Body::Nothing => Ok("null".to_owned()),
+            Body::Error(error) => Err(Box::new(match serde_json::from_str::<RpcError>(error.get()) {
+                Ok(error) => Failure::Remote(error),
+                Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
+            })),
         };
         let number = match id {
             RequestId::Number(number) => u64::try_from(*number).ok(),
@@ -175,14 +173,13 @@ impl Inbound {
         self.settle(id, number, answer);
     }
 
-    /// Hands the answer to its caller, or counts it.
-    fn settle(&self, id: &RequestId, number: Option<u64>, answer: impl FnOnce() -> Answer) {
-        let settled = number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number));
+    /// Hands the answer to its caller, or counts it. It has been made before the lock is taken, which callers wait for: it may
+    /// be a large copy.
+    fn settle(&self, id: &RequestId, number: Option<u64>, answer: Answer) {
+        let settled =
+            number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number, answer));
         match settled {
-            Settled::Waiting(caller) => {
-                // The caller may have gone this very moment.
-                let _ = caller.send(answer());
-            }
+            Settled::Waiting(caller) => caller.wake(),
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();

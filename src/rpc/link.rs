@@ -6,26 +6,27 @@
 //! open and later calls. They coincide unless the owner asked to hold pending calls.
 
 use std::{
-    collections::HashSet,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
+    task::Waker,
 };
 
-use foldhash::fast::RandomState;
 use tokio::{
-    sync::{Notify, Semaphore, oneshot},
+    sync::Notify,
     task::{AbortHandle, JoinSet},
 };
 
 use crate::rpc::{
     CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
+    announced::Announced,
     batch::Kept,
     encode,
+    gate::Gate,
     latch::Latch,
     outbox::{Outbox, Put},
-    pending::{Answer, Failure, Pending},
+    pending::Pending,
     stats::Counters,
 };
 
@@ -34,7 +35,7 @@ pub(crate) struct Link {
     pub(crate) config: PeerConfig,
     pub(crate) pending: Mutex<Pending>,
     pub(crate) outbox: Outbox,
-    pub(crate) in_flight: Semaphore,
+    pub(crate) in_flight: Gate,
     pub(crate) next_id: AtomicU64,
     /// A call has an earlier deadline than all others.
     pub(crate) rearm: Notify,
@@ -45,7 +46,7 @@ pub(crate) struct Link {
     /// Responses that wait until their batch is complete.
     pub(crate) batched: Kept,
     pub(crate) stall_armed: AtomicBool,
-    pub(crate) announced: OnceLock<HashSet<String, RandomState>>,
+    pub(crate) announced: OnceLock<Announced>,
     pub(crate) reader_done: Latch,
     pub(crate) writer_done: Latch,
     pub(crate) handlers: Mutex<JoinSet<()>>,
@@ -59,7 +60,7 @@ impl Link {
     pub(crate) fn new(config: PeerConfig) -> Link {
         Link {
             outbox: Outbox::new(config.framing, config.max_queued_bytes),
-            in_flight: Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            in_flight: Gate::new(config.max_in_flight),
             pending: Mutex::default(),
             next_id: AtomicU64::new(1),
             rearm: Notify::new(),
@@ -101,11 +102,11 @@ impl Link {
         if self.ending.set(ending).is_err() {
             return;
         }
-        // No call can be entered after this, and each entered one is taken out exactly once: here, or before.
+        // No call can be entered after this, and each entered one is answered exactly once: here, or before.
         let open = lock(&self.pending).close();
         self.in_flight.close();
         self.outbox.close();
-        fail(open);
+        open.into_iter().for_each(Waker::wake);
         let _ = self.channel_end.set(Closed::Requested);
         self.channel_ended.set();
         for task in lock(&self.tasks).drain(..) {
@@ -119,7 +120,7 @@ impl Link {
     pub(crate) fn fail_calls(&self) {
         let open = lock(&self.pending).close();
         self.outbox.end_turns();
-        fail(open);
+        open.into_iter().for_each(Waker::wake);
     }
 
     /// Hands over the tasks to abort at the end.
@@ -139,6 +140,10 @@ impl Link {
 
     pub(crate) fn channel_end(&self) -> Option<Closed> {
         self.channel_end.get().cloned()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.channel_end.get().is_some()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -196,7 +201,7 @@ impl Link {
         use std::sync::atomic::Ordering::Relaxed;
         let counters = &self.counters;
         PeerStats {
-            in_flight: lock(&self.pending).len(),
+            in_flight: lock(&self.pending).waiting(),
             bytes_queued: self.outbox.queued_bytes() + self.batched.bytes(),
             requests_open: self.requests_open.load(Relaxed),
             frames_in: counters.frames_in.get(),
@@ -211,13 +216,6 @@ impl Link {
             overloaded: counters.overloaded.get(),
             panics: counters.panics.get(),
         }
-    }
-}
-
-fn fail(open: Vec<oneshot::Sender<Answer>>) {
-    for answer in open {
-        // The caller may be gone.
-        let _ = answer.send(Err(Failure::Closed));
     }
 }
 

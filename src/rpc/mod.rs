@@ -19,9 +19,11 @@
 //! restarts and handshakes: what *ready*, *cancel* and *log* look like on the wire is filled in through
 //! [`PeerConfig`]'s hooks by the layer above.
 
+mod announced;
 mod batch;
 mod call;
 mod closed;
+mod compact;
 mod config;
 mod deadlines;
 mod decode;
@@ -31,6 +33,7 @@ mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 mod handler;
 mod inbound;
 mod latch;
@@ -42,9 +45,11 @@ mod outbox;
 mod peer;
 mod pending;
 mod reader;
+mod reply;
 mod request_id;
 mod router;
 mod scan;
+mod slots;
 mod stats;
 mod writer;
 

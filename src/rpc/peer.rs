@@ -1,7 +1,6 @@
 //! One side of a JSON-RPC 2.0 channel: [`Peer`].
 
 use std::{
-    collections::HashSet,
     fmt,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
@@ -136,7 +135,7 @@ impl Peer {
     /// From now on calls to other methods fail with `MethodNotSupported` without being sent (G-2). The first set
     /// stays.
     pub fn announce(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
-        let methods: HashSet<String, _> = methods.into_iter().map(Into::into).collect();
+        let methods = methods.into_iter().map(Into::into).collect();
         // A second handshake on one channel does not exist.
         let _ = self.link().announced.set(methods);
     }

@@ -1,22 +1,21 @@
 //! The calls that wait for an answer: [`Pending`].
 //!
-//! Pure bookkeeping. Whoever removes an entry owns its sender, so that each call is answered once (C-4). The order in
-//! which calls time out or are closed is the order of their ids, never that of a hash map.
+//! Pure bookkeeping. An entry is made by its caller, answered at most once (C-4) and taken out by its caller, who finds
+//! the answer in it: no call allocates a channel of its own. Wakers are handed out, never woken or dropped in here: both
+//! may run code of the task's, which may be a call that is dropped and wants the table. The order in which calls time out
+//! or are closed is the order of their ids, never that of a table.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::{collections::BTreeSet, task::Waker};
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
-use crate::rpc::RpcError;
+use crate::rpc::{RpcError, slots::Slots};
 
 /// How many ids of abandoned calls are remembered.
 const REMEMBERED: usize = 4096;
 
 /// What a caller is handed: the text of the result, not yet known to be JSON.
-pub(crate) type Answer = Result<String, Failure>;
+pub(crate) type Answer = Result<String, Box<Failure>>;
 
 /// Why a call has no result.
 #[derive(Debug)]
@@ -29,25 +28,38 @@ pub(crate) enum Failure {
     Closed,
 }
 
+/// One call, from when it is sent until its caller has its answer.
 #[derive(Debug)]
-struct Waiting {
-    answer: oneshot::Sender<Answer>,
-    deadline: Option<Instant>,
+pub(crate) enum Call {
+    Waiting { caller: Waker, deadline: Option<Instant> },
+    Answered(Answer),
 }
 
 /// What an id turned out to be.
 #[derive(Debug)]
 pub(crate) enum Settled {
-    Waiting(oneshot::Sender<Answer>),
+    /// A call's; its caller has to be woken.
+    Waiting(Waker),
     /// Nobody waits for it any more.
     Late,
     /// Never sent, or answered before.
     Unknown,
 }
 
+/// What a caller finds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Answer(Answer),
+    /// Nothing yet; the waker that was there before is of no use any more.
+    Nothing {
+        stale: Option<Waker>,
+    },
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    calls: HashMap<u64, Waiting, BuildHasherDefault<Spread>>,
+    calls: Slots<Call>,
+    waiting: usize,
     abandoned: BTreeSet<u64>,
     next_deadline: Option<Instant>,
     closed: bool,
@@ -62,13 +74,14 @@ impl Pending {
     pub(crate) fn insert(
         &mut self,
         id: u64,
-        answer: oneshot::Sender<Answer>,
+        caller: Waker,
         deadline: Option<Instant>,
     ) -> Result<bool, PendingClosed> {
         if self.closed {
             return Err(PendingClosed);
         }
-        self.calls.insert(id, Waiting { answer, deadline });
+        self.calls.insert(id, Call::Waiting { caller, deadline });
+        self.waiting += 1;
         let sooner = deadline.is_some_and(|d| self.next_deadline.is_none_or(|next| d < next));
         if sooner {
             self.next_deadline = deadline;
@@ -76,49 +89,66 @@ impl Pending {
         Ok(sooner)
     }
 
-    /// Takes out a call that is answered.
-    pub(crate) fn settle(&mut self, id: u64) -> Settled {
-        match self.calls.remove(&id) {
-            Some(waiting) => Settled::Waiting(waiting.answer),
-            None if self.abandoned.remove(&id) => Settled::Late,
-            None => Settled::Unknown,
+    /// Answers a call, if it waits for an answer.
+    pub(crate) fn settle(&mut self, id: u64, answer: Answer) -> Settled {
+        if let Some(call @ Call::Waiting { .. }) = self.calls.get_mut(id) {
+            self.waiting -= 1;
+            return Settled::Waiting(call.answer(answer));
+        }
+        if self.abandoned.remove(&id) { Settled::Late } else { Settled::Unknown }
+    }
+
+    /// For the caller: takes out the answered call, or has `caller` woken when it is.
+    pub(crate) fn collect(&mut self, id: u64, caller: &Waker) -> Found {
+        match self.calls.get_mut(id) {
+            Some(Call::Waiting { caller: known, .. }) => {
+                let stale = (!known.will_wake(caller)).then(|| std::mem::replace(known, caller.clone()));
+                Found::Nothing { stale }
+            }
+            _ => match self.calls.remove(id) {
+                Some(Call::Answered(answer)) => Found::Answer(answer),
+                _ => Found::Answer(Err(Box::new(Failure::Closed))),
+            },
         }
     }
 
-    /// Takes out a call whose caller is gone; its answer will be late. `false` if it was answered meanwhile.
-    pub(crate) fn abandon(&mut self, id: u64) -> bool {
-        let waiting = self.calls.remove(&id).is_some();
-        if waiting {
+    /// Takes out a call whose caller is gone. If it was waiting, its answer will be late.
+    pub(crate) fn abandon(&mut self, id: u64) -> Option<Call> {
+        let call = self.withdraw(id)?;
+        if matches!(call, Call::Waiting { .. }) {
             self.remember(id);
         }
-        waiting
+        Some(call)
     }
 
     /// Takes out a call that was never sent.
-    pub(crate) fn withdraw(&mut self, id: u64) {
-        self.calls.remove(&id);
+    pub(crate) fn withdraw(&mut self, id: u64) -> Option<Call> {
+        let call = self.calls.remove(id)?;
+        self.waiting -= usize::from(matches!(call, Call::Waiting { .. }));
+        Some(call)
     }
 
-    /// Takes out the calls whose deadline has come, oldest id first, and finds the next deadline.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(u64, oneshot::Sender<Answer>)> {
+    /// Lets the calls time out whose deadline has come, and finds the next deadline. Returns whom to wake, oldest id
+    /// first.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(u64, Waker)> {
         self.next_deadline = None;
-        let mut due = Vec::new();
-        for (&id, waiting) in &self.calls {
-            match waiting.deadline {
-                Some(deadline) if deadline <= now => due.push(id),
-                Some(deadline) => {
-                    self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+        let mut expired = Vec::new();
+        for (id, call) in self.calls.iter_mut() {
+            match call {
+                Call::Waiting { deadline: Some(deadline), .. } if *deadline <= now => {
+                    expired.push((id, call.answer(Err(Box::new(Failure::Timeout)))));
                 }
-                None => {}
+                Call::Waiting { deadline: Some(deadline), .. } => {
+                    self.next_deadline =
+                        Some(self.next_deadline.map_or(*deadline, |next| next.min(*deadline)));
+                }
+                _ => {}
             }
         }
-        due.sort_unstable();
-        let mut expired = Vec::with_capacity(due.len());
-        for id in due {
-            if let Some(waiting) = self.calls.remove(&id) {
-                self.remember(id);
-                expired.push((id, waiting.answer));
-            }
+        self.waiting -= expired.len();
+        expired.sort_unstable_by_key(|(id, _)| *id);
+        for (id, _) in &expired {
+            self.remember(*id);
         }
         expired
     }
@@ -127,16 +157,23 @@ impl Pending {
         self.next_deadline
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+    /// How many calls wait for an answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
     }
 
-    /// Takes out all calls, oldest first, and lets no further one in.
-    pub(crate) fn close(&mut self) -> Vec<oneshot::Sender<Answer>> {
+    /// Answers all calls with the end of the channel, and lets no further one in. Returns whom to wake, oldest first.
+    pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
-        let mut calls: Vec<_> = std::mem::take(&mut self.calls).into_iter().collect();
-        calls.sort_unstable_by_key(|(id, _)| *id);
-        calls.into_iter().map(|(_, waiting)| waiting.answer).collect()
+        let mut closed = Vec::with_capacity(self.waiting);
+        for (id, call) in self.calls.iter_mut() {
+            if matches!(call, Call::Waiting { .. }) {
+                closed.push((id, call.answer(Err(Box::new(Failure::Closed)))));
+            }
+        }
+        self.waiting = 0;
+        closed.sort_unstable_by_key(|(id, _)| *id);
+        closed.into_iter().map(|(_, caller)| caller).collect()
     }
 
     fn remember(&mut self, id: u64) {
@@ -147,23 +184,101 @@ impl Pending {
     }
 }
 
-/// Spreads consecutive integers over a hash table. The keys are our own ids, so nobody can choose them to collide.
-#[derive(Debug, Default)]
-pub(crate) struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
+impl Call {
+    /// Answers a call that waits; returns whom to wake.
+    fn answer(&mut self, answer: Answer) -> Waker {
+        match std::mem::replace(self, Call::Answered(answer)) {
+            Call::Waiting { caller, .. } => caller,
+            // Those who call this have looked; an answer that is there already must stay the only one.
+            answered @ Call::Answered(_) => {
+                *self = answered;
+                Waker::noop().clone()
+            }
+        }
     }
+}
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn write_u64(&mut self, value: u64) {
-        // Fibonacci hashing: the golden ratio of 2^64.
-        self.0 = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    fn caller() -> (Arc<Woken>, Waker) {
+        let woken = Arc::new(Woken::default());
+        (woken.clone(), woken.into())
+    }
+
+    fn result(text: &str) -> Answer {
+        Ok(text.to_owned())
+    }
+
+    #[test]
+    fn a_call_is_answered_once_and_by_the_first() {
+        // C-4
+        let (woken, waker) = caller();
+        let mut pending = Pending::default();
+        assert!(!pending.insert(1, waker.clone(), None).unwrap());
+        let Settled::Waiting(caller) = pending.settle(1, result("first")) else { panic!() };
+        caller.wake();
+        assert_eq!((woken.0.load(Ordering::Relaxed), pending.waiting()), (1, 0));
+        let second = pending.settle(1, result("second"));
+        assert!(matches!(second, Settled::Unknown));
+        assert!(pending.close().is_empty());
+        let Found::Answer(Ok(text)) = pending.collect(1, &waker) else { panic!() };
+        assert_eq!(text, "first");
+        assert!(pending.abandon(1).is_none());
+    }
+
+    #[test]
+    fn a_caller_that_moved_is_woken_where_it_is() {
+        let ((before, first), (after, second)) = (caller(), caller());
+        let mut pending = Pending::default();
+        pending.insert(1, first.clone(), None).unwrap();
+        assert!(matches!(pending.collect(1, &first), Found::Nothing { stale: None }));
+        assert!(matches!(pending.collect(1, &second), Found::Nothing { stale: Some(_) }));
+        let Settled::Waiting(caller) = pending.settle(1, result("1")) else { panic!() };
+        caller.wake();
+        assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn what_is_given_up_is_late_once() {
+        // C-13
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        assert!(pending.insert(1, caller().1, Some(now + second)).unwrap());
+        assert!(pending.insert(2, caller().1, Some(now)).unwrap());
+        assert!(!pending.insert(3, caller().1, None).unwrap());
+        let expired: Vec<u64> = pending.expire(now).into_iter().map(|(id, _)| id).collect();
+        assert_eq!((expired, pending.next_deadline(), pending.waiting()), (vec![2], Some(now + second), 2));
+        assert!(matches!(pending.settle(2, result("late")), Settled::Late));
+        assert!(matches!(pending.settle(2, result("late")), Settled::Unknown));
+        let Found::Answer(Err(failure)) = pending.collect(2, Waker::noop()) else { panic!() };
+        assert!(matches!(*failure, Failure::Timeout));
+        assert!(matches!(pending.abandon(3), Some(Call::Waiting { .. })));
+        assert!(matches!(pending.settle(3, result("late")), Settled::Late));
+        assert_eq!(pending.close().len(), 1);
+        assert!(pending.insert(4, caller().1, None).is_err());
+        let Found::Answer(Err(failure)) = pending.collect(1, Waker::noop()) else { panic!() };
+        assert!(matches!(*failure, Failure::Closed));
+        assert_eq!(pending.waiting(), 0);
     }
 }

@@ -5,12 +5,39 @@
 //! plainly `{"jsonrpc":…,"id":<digits>,"result":…}`, in any order, is left to the parser. A result that turns out to
 //! be no JSON then fails its call instead of the frame, which is the better answer: the call does not wait in vain.
 
+/// What most responses begin with: no serialiser puts blanks there, and most put the result last.
+const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+const RESULT: &[u8] = br#","result":"#;
+
 /// The id and the text of the result.
 pub(crate) fn response(frame: &[u8]) -> Option<(u64, &str)> {
+    scan(frame, head(frame))
+}
+
+/// The id of a response that begins as most do, and where its result begins. Compared in two pieces; everything else is
+/// recognised key by key, and this must find nothing that is not found that way.
+fn head(frame: &[u8]) -> Option<(u64, usize)> {
+    let rest = frame.strip_prefix(HEAD)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (id, rest) = rest.split_at(digits);
+    rest.starts_with(RESULT).then_some(())?;
+    Some((number(id)?, HEAD.len() + digits + RESULT.len()))
+}
+
+/// [`response`], with what is known of its beginning; `None` is always right.
+pub(crate) fn scan(frame: &[u8], head: Option<(u64, usize)>) -> Option<(u64, &str)> {
     let mut scan = Scan { bytes: frame, at: 0 };
     let (mut id, mut result) = (None, None);
-    scan.expect(b'{')?;
-    loop {
+    let mut more = true;
+    if let Some((number, at)) = head {
+        scan.at = at;
+        scan.blanks();
+        (id, result) = (Some(number), Some(scan.value()?));
+        more = scan.more()?;
+    } else {
+        scan.expect(b'{')?;
+    }
+    while more {
         scan.blanks();
         // Compared, not searched for their ends: the keys are most of a small response.
         if scan.skip(b"\"jsonrpc\"") {
@@ -27,19 +54,14 @@ pub(crate) fn response(frame: &[u8]) -> Option<(u64, &str)> {
         } else {
             return None;
         }
-        scan.blanks();
-        match scan.next()? {
-            b',' => {}
-            b'}' if scan.at == frame.len() => break,
-            _ => return None,
-        }
+        more = scan.more()?;
     }
     Some((id?, std::str::from_utf8(result?).ok()?))
 }
 
 fn number(text: &[u8]) -> Option<u64> {
     // Longer ones are not ours.
-    if text.len() > 18 || (text.len() > 1 && text[0] == b'0') {
+    if text.is_empty() || text.len() > 18 || (text.len() > 1 && text[0] == b'0') {
         return None;
     }
     text.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
@@ -75,6 +97,16 @@ impl<'a> Scan<'a> {
         self.expect(b':')?;
         self.blanks();
         Some(())
+    }
+
+    /// Goes behind what follows a value: whether that is another key, or the end of the object and the frame.
+    fn more(&mut self) -> Option<bool> {
+        self.blanks();
+        match self.next()? {
+            b',' => Some(true),
+            b'}' if self.at == self.bytes.len() => Some(false),
+            _ => None,
+        }
     }
 
     fn blanks(&mut self) {
@@ -126,11 +158,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use super::response;
+    use super::{response, scan};
 
     #[test]
     fn only_plain_responses_are_recognised() {
         assert_eq!(response(br#"{"jsonrpc":"2.0","id":7,"result":[1,"}"]}"#), Some((7, r#"[1,"}"]"#)));
+        assert_eq!(response(br#"{"jsonrpc":"2.0","id":7,"result": 1 }"#), Some((7, "1")));
         assert_eq!(response(b"{ \"result\" : null , \"id\" : 0 }"), Some((0, "null")));
         assert_eq!(response(br#"{"id":1,"result":"\\"}"#), Some((1, r#""\\""#)));
         assert_eq!(response(br#"{"id":1,"result":"\""}"#), Some((1, r#""\"""#)));
@@ -151,6 +184,11 @@ mod tests {
             r#"{"id":1}"#,
             r#"{"id":1,"result":1"#,
             r#"{"id":1,"method":"result"}"#,
+            r#"{"jsonrpc":"2.0","id":,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":01,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1,"id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1"#,
             "{}",
             "{",
             "",
@@ -186,6 +224,30 @@ mod tests {
             let (found, result) = response(text.as_bytes()).unwrap();
             prop_assert_eq!(found, id);
             prop_assert_eq!(serde_json::from_str::<Value>(result).unwrap(), value);
+        }
+
+        /// What begins as most responses do and is not quite one.
+        #[test]
+        fn the_short_way_finds_what_the_long_way_does(
+            id in "(0|[1-9][0-9]{0,19}|[0-9]{1,3}|-1|1\\.5|\"1\"|)",
+            blank in " {0,1}",
+            value in json(),
+            tail in prop_oneof![
+                4 => Just("}".to_owned()),
+                1 => Just(r#","error":null}"#.to_owned()),
+                1 => Just(r#","id":1}"#.to_owned()),
+                1 => Just(r#", "jsonrpc":"2.0"}"#.to_owned()),
+                1 => "[{}\\[\\]\",:a1 ]{0,6}",
+            ],
+            change in proptest::option::of((any::<proptest::sample::Index>(), proptest::option::of(any::<u8>()))),
+        ) {
+            let value = serde_json::to_string(&value).unwrap();
+            let mut frame = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{blank}{value}{tail}"#).into_bytes();
+            if let Some((at, byte)) = change {
+                let at = at.index(frame.len());
+                drop(frame.splice(at..=at, byte));
+            }
+            prop_assert_eq!(response(&frame), scan(&frame, None));
         }
 
         #[test]

@@ -25,7 +25,7 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<Link>, mut wri
     // The latch is set also when this task is aborted.
     let done = Done(link);
     let link = &done.0;
-    let crowded = || link.in_flight.available_permits() + 1 < link.config.max_in_flight;
+    let crowded = || link.in_flight.taken() > 1;
     let mut bytes = Vec::new();
     loop {
         // A buffer is kept as long as batches fill it: a worker that has gone quiet costs little. A large one goes to the

@@ -1,0 +1,240 @@
+//! The bound on calls in flight: [`Gate`].
+//!
+//! A semaphore would do, but every place that it takes back goes through its lock. Here a place is taken and given back
+//! by one atomic step each as long as nobody waits, and who waits is served by a semaphore, in order of arrival. One word
+//! holds both figures, so that they change together and no order between two of them has to be argued:
+//!
+//! * `free` places, which anybody may take while nobody waits,
+//! * `owed` places: of those who wait, how many have been handed none yet. A place that comes back while there are any is
+//!   handed to the semaphore and becomes a permit in it.
+//!
+//! So there are as many waiting as places owed and permits in the semaphore together. Who comes later never takes a place
+//! that is owed, and who gives up leaves the sum right (see [`Owed`]'s drop).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+
+/// One place owed; below it the free ones are counted.
+const OWED: u64 = 1 << 32;
+const FREE: u64 = OWED - 1;
+/// Nobody gets in without asking the semaphore, which is closed then.
+const CLOSED: u64 = 1 << 63;
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    places: u32,
+    state: AtomicU64,
+    handed: Semaphore,
+}
+
+/// A place among those in flight; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(&'a Gate);
+
+/// The gate is closed.
+#[derive(Debug)]
+pub(crate) struct GateClosed;
+
+impl Gate {
+    /// With so many places, at least one.
+    pub(crate) fn new(places: usize) -> Gate {
+        let places = u32::try_from(places).unwrap_or(u32::MAX).max(1);
+        Gate { places, state: AtomicU64::new(u64::from(places)), handed: Semaphore::new(0) }
+    }
+
+    /// A place, if there is one now that nobody waits for.
+    pub(crate) fn try_enter(&self) -> Option<Place<'_>> {
+        self.change(|state| (state & !FREE == 0 && state > 0).then(|| state - 1)).map(|_| Place(self))
+    }
+
+    /// A place, as soon as there is one, in order of arrival.
+    pub(crate) async fn enter(&self) -> Result<Place<'_>, GateClosed> {
+        let mut free = false;
+        let taken_or_owed = |state: u64| {
+            free = state & !FREE == 0 && state > 0;
+            Some(if free { state - 1 } else { state + OWED })
+        };
+        self.change(taken_or_owed);
+        if free {
+            return Ok(Place(self));
+        }
+        let owed = Owed(self);
+        // Dropped, the wait first gives back what it was handed, and only then the place is accounted for.
+        let permit = self.handed.acquire().await.map_err(|_| GateClosed)?;
+        permit.forget();
+        std::mem::forget(owed);
+        Ok(Place(self))
+    }
+
+    /// Lets nobody in any more; who waits is told so.
+    pub(crate) fn close(&self) {
+        self.state.fetch_or(CLOSED, Ordering::AcqRel);
+        self.handed.close();
+    }
+
+    /// How many places are taken, or about to be.
+    pub(crate) fn taken(&self) -> u32 {
+        // What is below the other figure fits.
+        let free = (self.state.load(Ordering::Relaxed) & FREE) as u32;
+        self.places.saturating_sub(free)
+    }
+
+    fn leave(&self) {
+        let before = self.change(|state| Some(if owes(state) { state - OWED } else { state + 1 }));
+        if before.is_some_and(owes) {
+            self.handed.add_permits(1);
+        }
+    }
+
+    /// Changes the state, if there is a change; returns what it was.
+    fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        // What was done in a place is done for whoever gets it next.
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok()
+    }
+}
+
+fn owes(state: u64) -> bool {
+    state & !CLOSED >= OWED
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// Somebody waits. Dropped, it waits no more.
+struct Owed<'a>(&'a Gate);
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        let gate = self.0;
+        let before = gate.change(|state| owes(state).then(|| state - OWED));
+        // If nothing is owed, everybody who waits has a permit in the semaphore: one of them is of no use any more.
+        if before.is_none() && gate.handed.forget_permits(1) == 1 {
+            gate.leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place<'a>, GateClosed>> + 'a>>;
+
+    /// Looks once.
+    fn look<'a>(entering: &mut Entering<'a>) -> Poll<Result<Place<'a>, GateClosed>> {
+        entering.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn nobody_overtakes_those_who_wait() {
+        // C-5
+        let gate = Gate::new(1);
+        let place = gate.try_enter().unwrap();
+        let (mut first, mut second): (Entering<'_>, Entering<'_>) =
+            (Box::pin(gate.enter()), Box::pin(gate.enter()));
+        assert!(look(&mut first).is_pending() && look(&mut second).is_pending());
+        drop(place);
+        assert!(gate.try_enter().is_none());
+        assert!(look(&mut second).is_pending());
+        let Poll::Ready(Ok(place)) = look(&mut first) else { panic!() };
+        assert_eq!(gate.taken(), 1);
+        drop(place);
+        let Poll::Ready(Ok(place)) = look(&mut second) else { panic!() };
+        drop(place);
+        assert_eq!(gate.taken(), 0);
+        assert!(gate.try_enter().is_some());
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_place_to_the_next() {
+        let gate = Gate::new(1);
+        let place = gate.try_enter().unwrap();
+        let (mut first, mut second): (Entering<'_>, Entering<'_>) =
+            (Box::pin(gate.enter()), Box::pin(gate.enter()));
+        assert!(look(&mut first).is_pending() && look(&mut second).is_pending());
+        drop(place);
+        // It was handed the place already.
+        drop(first);
+        let Poll::Ready(Ok(place)) = look(&mut second) else { panic!() };
+        let mut third: Entering<'_> = Box::pin(gate.enter());
+        assert!(look(&mut third).is_pending());
+        drop(third);
+        drop(place);
+        assert_eq!(gate.taken(), 0);
+    }
+
+    #[test]
+    fn a_closed_gate_lets_nobody_in() {
+        let gate = Gate::new(2);
+        let places = (gate.try_enter().unwrap(), gate.try_enter().unwrap());
+        let mut waiting: Entering<'_> = Box::pin(gate.enter());
+        assert!(look(&mut waiting).is_pending());
+        gate.close();
+        assert!(matches!(look(&mut waiting), Poll::Ready(Err(GateClosed))));
+        drop(places);
+        assert!(gate.try_enter().is_none());
+        assert!(matches!(look(&mut (Box::pin(gate.enter()) as Entering<'_>)), Poll::Ready(Err(GateClosed))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// Whatever comes, goes and gives up: never more inside than places, nobody waits while one is free, and first come
+        /// is first served.
+        #[test]
+        fn it_is_a_fair_semaphore(
+            places in 1_usize..4,
+            steps in proptest::collection::vec((0..4_u8, any::<proptest::sample::Index>()), 0..200),
+        ) {
+            let gate = Gate::new(places);
+            let mut inside = Vec::new();
+            let mut waiting: VecDeque<Entering<'_>> = VecDeque::new();
+            for (step, which) in steps {
+                match step {
+                    0 => {
+                        let mut entering: Entering<'_> = Box::pin(gate.enter());
+                        match look(&mut entering) {
+                            Poll::Ready(place) => {
+                                prop_assert!(waiting.is_empty());
+                                inside.push(place.unwrap());
+                            }
+                            Poll::Pending => waiting.push_back(entering),
+                        }
+                    }
+                    1 => {
+                        let place = gate.try_enter();
+                        prop_assert!(place.is_none() || waiting.is_empty());
+                        inside.extend(place);
+                    }
+                    2 if !inside.is_empty() => drop(inside.swap_remove(which.index(inside.len()))),
+                    3 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
+                    _ => {}
+                }
+                // The last first: it must not get what belongs to one before it.
+                let mut served = Vec::new();
+                for (n, entering) in waiting.iter_mut().enumerate().rev() {
+                    if let Poll::Ready(place) = look(entering) {
+                        inside.push(place.unwrap());
+                        served.push(n);
+                    }
+                }
+                prop_assert!(served.iter().rev().copied().eq(0..served.len()), "{:?}", served);
+                waiting.drain(..served.len());
+                prop_assert_eq!(gate.taken() as usize, inside.len());
+                prop_assert!(inside.len() == places || (waiting.is_empty() && inside.len() < places));
+            }
+        }
+    }
+}

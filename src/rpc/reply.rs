@@ -1,0 +1,114 @@
+//! A call's place in the table of those that wait for an answer: [`Reply`].
+//!
+//! Owned by the caller's future. Entered right before the frame is put, so that an answer can never come before it, with
+//! the waker of the poll that it is entered in.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::time::Instant;
+
+use crate::rpc::{
+    link::{Link, lock},
+    pending::{Answer, Call, Found, PendingClosed},
+};
+
+/// The answer to a call, as a future. Dropped before there is one, it abandons the call and tells the other side.
+pub(crate) struct Reply<'a> {
+    link: &'a Link,
+    id: u64,
+    /// Entered in this very poll: the table has its waker already.
+    fresh: bool,
+    open: bool,
+}
+
+/// The waker of the current poll.
+pub(crate) async fn waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
+}
+
+impl<'a> Reply<'a> {
+    /// Enters a call; `caller` is the waker of the current poll, in which the reply is also polled for the first time.
+    pub(crate) fn enter(
+        link: &'a Link,
+        id: u64,
+        caller: Waker,
+        deadline: Option<Instant>,
+    ) -> Result<Reply<'a>, PendingClosed> {
+        let sooner = lock(&link.pending).insert(id, caller, deadline)?;
+        if sooner {
+            link.rearm.notify_one();
+        }
+        Ok(Reply { link, id, fresh: true, open: true })
+    }
+
+    /// Takes back a call that was not sent.
+    pub(crate) fn withdraw(mut self) {
+        self.open = false;
+        let _outside_the_lock = lock(&self.link.pending).withdraw(self.id);
+    }
+}
+
+impl Future for Reply<'_> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        // Nothing is missed: what came since has woken that waker.
+        if std::mem::take(&mut self.fresh) {
+            return Poll::Pending;
+        }
+        let found = lock(&self.link.pending).collect(self.id, cx.waker());
+        match found {
+            Found::Answer(answer) => {
+                self.open = false;
+                Poll::Ready(answer)
+            }
+            Found::Nothing { stale } => {
+                // Not under the lock.
+                drop(stale);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let abandoned = lock(&self.link.pending).abandon(self.id);
+        if matches!(abandoned, Some(Call::Waiting { .. })) {
+            self.link.send_cancel(self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::rpc::{CallOptions, NoHandler, Peer, PeerConfig, Router};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_moves_to_another_task_is_answered_there() {
+        // C-4
+        let router = Router::new().method_value("one", |_, _| async { Ok(RawValue::TRUE.to_owned()) });
+        let config = PeerConfig::default;
+        let (near, _far) = Peer::memory_pair((config(), Arc::new(NoHandler)), (config(), Arc::new(router)));
+        let mut call = Box::pin(async move {
+            let answer = near.call_value("one", &(), CallOptions::default()).await;
+            (answer, near.stats().in_flight)
+        });
+        // Sent by a task that never looks again.
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let (answer, in_flight) = tokio::spawn(call).await.unwrap();
+        assert_eq!((answer.unwrap().get(), in_flight), ("true", 0));
+    }
+}
