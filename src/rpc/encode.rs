@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::rpc::{RequestId, RpcError, compact};
+use crate::rpc::{RequestId, RpcError};
 
 /// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
@@ -94,11 +94,11 @@ pub(crate) fn request<P: Serialize + ?Sized>(
         None => out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#),
     }
     let begin = out.len();
-    compact::string(out, method)?;
+    string(out, method)?;
     let before = out.len();
     out.extend_from_slice(PARAMS);
     let start = before + PARAMS.len();
-    compact::write(out, params)?;
+    serde_json::to_writer(&mut *out, params)?;
     if &out[start..] == b"null" {
         out.truncate(before);
     }
@@ -121,6 +121,18 @@ fn number(out: &mut Vec<u8>, mut number: u64) {
             return out.extend_from_slice(&digits[at..]);
         }
     }
+}
+
+/// Names of methods rarely need an escape, and then no serialiser.
+fn string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if !text.bytes().all(plain) {
+        return serde_json::to_writer(out, text);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+    Ok(())
 }
 
 /// A response.

@@ -110,11 +110,15 @@ struct Owed<'a>(&'a Gate);
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
         let gate = self.0;
-        let before = gate.change(|state| owes(state).then(|| state - OWED));
-        // If nothing is owed, everybody who waits has a permit in the semaphore: one of them is of no use any more.
-        if before.is_none() && gate.handed.forget_permits(1) == 1 {
-            gate.leave();
+        if gate.change(|state| owes(state).then(|| state - OWED)).is_some() {
+            return;
         }
+        // If nothing is owed, everybody who waits has a permit in the semaphore: one of them is of no use any more. Or it is
+        // about to be there: whoever hands it over is between two instructions.
+        while gate.handed.forget_permits(1) == 0 {
+            std::thread::yield_now();
+        }
+        gate.leave();
     }
 }
 
@@ -186,6 +190,35 @@ mod tests {
         drop(places);
         assert!(gate.try_enter().is_none());
         assert!(matches!(look(&mut (Box::pin(gate.enter()) as Entering<'_>)), Poll::Ready(Err(GateClosed))));
+    }
+
+    #[test]
+    fn nothing_is_lost_when_threads_come_and_give_up() {
+        const PLACES: usize = 1;
+        let (gate, inside) = (Gate::new(PLACES), AtomicU64::new(0));
+        std::thread::scope(|threads| {
+            for thread in 0..4_u32 {
+                let (gate, inside) = (&gate, &inside);
+                threads.spawn(move || {
+                    for round in 0..100_000_u32 {
+                        let mut entering: Entering<'_> = Box::pin(gate.enter());
+                        // Some give up before they have looked once more, some are patient.
+                        for _ in 0..(round.wrapping_mul(2_654_435_761) >> 28) + thread {
+                            if let Poll::Ready(place) = look(&mut entering) {
+                                assert!(inside.fetch_add(1, Ordering::SeqCst) < PLACES as u64);
+                                (0..round % 64).for_each(|_| std::hint::spin_loop());
+                                inside.fetch_sub(1, Ordering::SeqCst);
+                                drop(place.unwrap());
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(gate.taken(), 0);
+        let places: Vec<_> = std::iter::from_fn(|| gate.try_enter()).collect();
+        assert_eq!(places.len(), PLACES);
     }
 
     proptest! {

@@ -23,7 +23,6 @@ mod announced;
 mod batch;
 mod call;
 mod closed;
-mod compact;
 mod config;
 mod deadlines;
 mod decode;
