@@ -20,6 +20,11 @@ impl ChildId {
         ChildId(id.as_ref().into())
     }
 
+    /// Whether it is a clone of `other`; an equal id need not be.
+    pub(crate) fn is_same(&self, other: &ChildId) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -308,6 +308,10 @@ impl Place {
         }
     }
 
+    pub(crate) fn has_children(&self) -> bool {
+        self.children().is_some()
+    }
+
     /// Forgets the place of a child that has left its supervisor's table.
     pub(crate) fn release(&self, id: &ChildId) {
         let place = {

@@ -4,12 +4,7 @@ use super::Engine;
 use crate::{
     event::EventKind,
     snapshot::SupervisorNode,
-    supervision::{
-        incarnation::{Life, Orders},
-        machine::{Action, Key},
-        remains::Remains,
-        start::StartContext,
-    },
+    supervision::machine::{Action, Key},
     time::At,
     vocabulary::State,
 };
@@ -18,13 +13,11 @@ impl Engine {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Start(key) => self.start(key),
-            Action::Stop(key, mode) => {
-                let orders = self.entries.get(&key.child).and_then(|entry| entry.life.as_ref());
-                if let Some((_, orders)) = orders.filter(|(incarnation, _)| *incarnation == key.incarnation) {
-                    orders.stop(mode);
-                }
+            Action::Stop(key, mode) => self.stop_life(&key, mode),
+            Action::Arm(timer, at) => {
+                self.timers.arm(timer, at);
+                self.alarm_at(at);
             }
-            Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock(), &self.posts),
             Action::Disarm(timer) => self.timers.disarm(&timer),
             Action::Reply(id, answer) => {
                 if let Some(reply) = self.replies.remove(&id) {
@@ -33,13 +26,13 @@ impl Engine {
                 }
             }
             Action::Hold(id, held) => {
-                if let Some(entry) = self.entries.get(&id) {
+                if let Some(entry) = self.roster.get_mut(&id) {
                     entry.place.set_held(held);
                 }
             }
             Action::Publish(key, kind) => self.publish(key, kind),
             Action::Forget(id) => {
-                self.entries.remove(&id);
+                self.roster.remove(&id);
                 self.place.release(&id);
             }
             Action::Started => {
@@ -57,33 +50,6 @@ impl Engine {
                 self.exit = Some(exit);
             }
         }
-    }
-
-    fn start(&mut self, key: Key) {
-        let Some(entry) = self.entries.get_mut(&key.child) else { return };
-        let Some(child) = self.machine.child(&key.child) else { return };
-        let timeout = child.policy.start_timeout;
-        entry.place.set_kind(child.policy.kind);
-        entry.place.set_incarnation(key.incarnation);
-        let (remains, gone) = Remains::new(Some(self.remains.clone()));
-        let cx = StartContext {
-            place: entry.place.clone(),
-            incarnation: key.incarnation,
-            supervisor: self.me.clone(),
-            remains,
-            scope: self.scope.clone(),
-        };
-        let incarnation = key.incarnation;
-        let life = Life {
-            key,
-            start: entry.start.clone(),
-            timeout,
-            cx,
-            gone,
-            supervisor: self.remains.clone(),
-            posts: self.posts.clone(),
-        };
-        entry.life = Some((incarnation, Orders::begin(life)));
     }
 
     /// The root has no supervisor that would write its state.
@@ -106,7 +72,7 @@ impl Engine {
             return self.scope.bus().publish(&self.place.path().clone(), incarnation, kind);
         };
         // A child that has left the machine's table still has its entry until `Forget`.
-        let Some(place) = self.entries.get(&key.child).map(|entry| entry.place.clone()) else { return };
+        let Some(place) = self.roster.get_mut(&key.child).map(|entry| entry.place.clone()) else { return };
         match &kind {
             EventKind::State { to, .. } => place.set_state(to.clone(), now),
             EventKind::Exited { exit, .. } => {
