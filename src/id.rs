@@ -154,10 +154,12 @@ impl Path {
     /// The path of the child `id` of the supervisor at this path.
     #[must_use]
     pub fn join(&self, id: &ChildId) -> Path {
-        let mut text = String::with_capacity(self.0.len() + id.as_str().len() + 1);
-        if !self.is_root() {
-            text.push_str(&self.0);
+        let parent = if self.is_root() { "" } else { &*self.0 };
+        if !id.as_str().bytes().any(|byte| matches!(byte, b'~' | b'/')) {
+            return Path([parent, "/", id.as_str()].concat().into());
         }
+        let mut text = String::with_capacity(self.0.len() + id.as_str().len() + 1);
+        text.push_str(parent);
         text.push('/');
         for c in id.as_str().chars() {
             match c {

@@ -77,7 +77,7 @@ impl Engine {
 
     /// Tells an incarnation to end; may be repeated with a harder mode.
     pub(super) fn stop_life(&mut self, key: &Key, mode: Shutdown) {
-        let now = self.now();
+        let now = self.at;
         let Some(slot) = self.roster.find(&key.child) else { return };
         let Some(entry) = self.roster.at_mut(slot) else { return };
         let Some(life) = entry.life.as_mut().filter(|life| life.incarnation == key.incarnation) else {

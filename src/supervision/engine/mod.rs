@@ -41,7 +41,7 @@ use super::{
     incarnation::bell::Slot,
     machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
-    place::Place,
+    place::{Budget, Place},
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
     start::Scope,
@@ -81,6 +81,10 @@ pub struct Engine {
     deadline: Option<At>,
     exit: Option<Exit>,
     actions: Vec<Action>,
+    /// When the present input came: all that it causes happens then. (Reading the clock is not free.)
+    at: At,
+    /// Restarts that are on the board.
+    counted: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -125,6 +129,8 @@ impl Engine {
             deadline: None,
             exit: None,
             actions: Vec::new(),
+            at: At::EPOCH,
+            counted: 0,
         };
         let flags = engine.machine.flags().clone();
         // Children that were added at run time do not outlive their supervisor's incarnation (as OTP).
@@ -136,7 +142,8 @@ impl Engine {
         engine.roster.reserve(children.len());
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
-        engine.refresh_budget();
+        let flags = engine.machine.flags();
+        engine.place.set_budget(Budget::new(flags.strategy, flags.intensity));
         engine.place.set_engine(Some(Arc::new(EngineHandle::new(engine.posts.clone()))));
         engine
     }
@@ -341,7 +348,12 @@ impl Engine {
 
     fn input(&mut self, input: Input) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.machine.handle(self.scope.clock().now(), input, &mut actions);
+        self.at = self.now();
+        self.machine.handle(self.at, input, &mut actions);
+        while self.counted < self.machine.restarts_counted() {
+            self.counted += 1;
+            self.place.spend(self.at);
+        }
         for action in actions.drain(..) {
             self.perform(action);
         }

@@ -3,7 +3,6 @@
 use super::Engine;
 use crate::{
     event::EventKind,
-    snapshot::SupervisorNode,
     supervision::machine::{Action, Key},
     time::At,
     vocabulary::State,
@@ -32,7 +31,12 @@ impl Engine {
             }
             Action::Publish(key, kind) => self.publish(key, kind),
             Action::Forget(id) => {
-                self.roster.remove(&id);
+                if let Some(entry) = self.roster.remove(&id)
+                    && let Some(life) = entry.life
+                {
+                    // Not so by the machine's rules; but nobody would ever look after it.
+                    life.abandon(&entry.place, &self.scope, &self.remains);
+                }
                 self.place.release(&id);
             }
             Action::Started => {
@@ -61,7 +65,7 @@ impl Engine {
 
     /// Writes the board and the event stream.
     fn publish(&mut self, key: Option<Key>, kind: EventKind) {
-        let now = self.scope.clock().now();
+        let now = self.at;
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
@@ -85,7 +89,6 @@ impl Engine {
                         tracker.total_restarts(),
                     );
                 }
-                self.refresh_budget();
             }
             _ => {}
         }
@@ -93,18 +96,6 @@ impl Engine {
             observer(&key, &kind);
         }
         self.scope.bus().publish(place.path(), key.incarnation, kind);
-    }
-
-    pub(super) fn refresh_budget(&mut self) {
-        let used = self.machine.restarts_used(self.scope.clock().now());
-        let flags = self.machine.flags();
-        self.place.set_budget(SupervisorNode {
-            strategy: flags.strategy,
-            max_restarts: flags.intensity.max_restarts,
-            period: flags.intensity.period,
-            restarts_used: used,
-            restarts_left: flags.intensity.max_restarts.saturating_sub(used),
-        });
     }
 
     pub(super) fn set_deadline(&mut self, at: At) {
