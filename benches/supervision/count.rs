@@ -19,6 +19,8 @@ pub(crate) fn asked() -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut world = World::start(who == "ours", strategy, n).await;
+        // Until every child has run: they are counted or not, but all of them.
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         for round in 0..rounds {
             let (first, killed, awaited) = match what.as_str() {
                 "restart" => (round % n, 1, 1),

@@ -6,9 +6,10 @@
 
 mod board;
 mod children;
+mod live;
+mod snapshot;
 
 use std::{
-    any::Any,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -20,7 +21,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use board::Board;
 pub(crate) use board::Budget;
 use children::Children;
-use ractor::ActorCell;
+pub use live::{Attachment, Details, Live};
 use tokio::sync::Notify;
 
 use super::{
@@ -33,7 +34,6 @@ use crate::{
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation, Path},
-    snapshot::{Node, WorkerNode},
     time::{At, Clock},
     vocabulary::{ChildKind, Down, State},
 };
@@ -59,29 +59,6 @@ struct Inner {
     /// The engine that works here, if a supervisor does.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<Children>>>,
-}
-
-/// The live incarnation of a child.
-#[derive(Debug)]
-pub struct Live {
-    /// Its number.
-    pub incarnation: Incarnation,
-    /// Its actor.
-    pub cell: ActorCell,
-    /// What the start put beside it, such as a worker's channel.
-    pub attachment: Option<Arc<dyn Attachment>>,
-}
-
-/// Something that a start publishes together with the live incarnation.
-pub trait Attachment: Any + Send + Sync + fmt::Debug {
-    /// For downcasts.
-    fn as_any(&self) -> &(dyn Any + Send + Sync);
-}
-
-/// What a worker tells a snapshot about itself.
-pub trait Details: Send + Sync + fmt::Debug {
-    /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
-    fn worker(&self, now: At) -> WorkerNode;
 }
 
 impl Place {
@@ -415,38 +392,6 @@ impl Place {
     /// What snapshots show of the worker here from now on.
     pub fn set_details(&self, details: Arc<dyn Details>) {
         self.board().details = Some(details);
-    }
-
-    // ---- read by everybody ---------------------------------------------------------------------------------------
-
-    /// This place and everything below it.
-    pub fn snapshot(&self) -> Node {
-        let now = self.0.clock.now();
-        let (mut node, details) = {
-            let mut board = self.board();
-            let supervisor = board.budget.as_mut().map(|budget| budget.at(now));
-            let node = Node {
-                path: self.0.path.clone(),
-                kind: board.kind,
-                state: board.state.clone(),
-                since: board.since,
-                incarnation: self.incarnation(),
-                held: self.held(),
-                consecutive_failures: board.consecutive_failures,
-                total_failures: board.total_failures,
-                total_restarts: board.total_restarts,
-                last_exit: board.last_exit.as_deref().cloned(),
-                supervisor,
-                worker: None,
-                children: Vec::new(),
-            };
-            (node, board.details.clone())
-        };
-        node.worker = details.map(|details| details.worker(now));
-        let children: Vec<Place> =
-            self.children().as_ref().map(|children| children.iter().cloned().collect()).unwrap_or_default();
-        node.children = children.iter().map(Place::snapshot).collect();
-        node
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
