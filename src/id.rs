@@ -20,6 +20,11 @@ impl ChildId {
         ChildId(id.as_ref().into())
     }
 
+    /// Whether it is a clone of `other`; an equal id need not be.
+    pub(crate) fn is_same(&self, other: &ChildId) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -149,10 +154,12 @@ impl Path {
     /// The path of the child `id` of the supervisor at this path.
     #[must_use]
     pub fn join(&self, id: &ChildId) -> Path {
-        let mut text = String::with_capacity(self.0.len() + id.as_str().len() + 1);
-        if !self.is_root() {
-            text.push_str(&self.0);
+        let parent = if self.is_root() { "" } else { &*self.0 };
+        if !id.as_str().bytes().any(|byte| matches!(byte, b'~' | b'/')) {
+            return Path([parent, "/", id.as_str()].concat().into());
         }
+        let mut text = String::with_capacity(self.0.len() + id.as_str().len() + 1);
+        text.push_str(parent);
         text.push('/');
         for c in id.as_str().chars() {
             match c {

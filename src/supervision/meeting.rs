@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use ractor::ActorId;
 
 use super::machine::Key;
@@ -20,8 +21,8 @@ use crate::{exit::Exit, time::At};
 /// Owned by the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Meeting {
-    causes: HashMap<ActorId, (u64, Exit)>,
-    ends: HashMap<ActorId, (u64, Key, Option<Exit>)>,
+    causes: HashMap<ActorId, (u64, Exit), RandomState>,
+    ends: HashMap<ActorId, (u64, Key, Option<Exit>), RandomState>,
     /// Ends that wait, oldest first.
     waiting: BTreeMap<u64, (At, ActorId)>,
     next: u64,

@@ -1,14 +1,14 @@
 //! Which children are stopped and started, in which order, and when a supervisor gives up.
 //!
 //! Two halves. The pure [`machine`] decides: inputs in, actions out, no I/O, no clock. The [`engine`] performs, inside a
-//! ractor actor: it starts one task per incarnation, feeds the machine with what becomes of them, writes the board that
+//! ractor actor: it starts and stops incarnations, feeds the machine with what becomes of them, writes the board that
 //! snapshots read and the event stream. Every supervisor of the crate is a thin actor around an engine; there is one
 //! implementation of supervision.
 //!
 //! ```text
-//!  Place ◄── board, live pointer ── Engine ──► incarnation task ──► actor (ractor)
-//!    ▲                               │  ▲             │
-//!    │ ChildRef, WorkerRef …         ▼  └── reports ──┘
+//!  Place ◄── board, live pointer ── Engine ──► Life of an incarnation ──► actor (ractor)
+//!    ▲                               │  ▲                                    │
+//!    │ ChildRef, WorkerRef …         ▼  └─────────── bell ◄──────────────────┘
 //!  users                          Machine
 //! ```
 //!

@@ -5,9 +5,11 @@
 //! gone when its actor is joined *and* its token is closed. Only then is a child down, does a stop return, does a
 //! successor start.
 
-use std::sync::Arc;
-
-use tokio::sync::oneshot;
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
 
 /// Held by whatever belongs to an incarnation; the incarnation is not gone before the last clone is dropped.
 ///
@@ -17,29 +19,45 @@ pub struct Remains(#[expect(dead_code, reason = "held for its drop")] Arc<Open>)
 
 #[derive(Debug)]
 struct Open {
-    // Dropped in this order: first whoever waits for this incarnation learns of its end, then the supervisor's token
-    // goes.
-    _gone: oneshot::Sender<std::convert::Infallible>,
+    /// Who waits for this incarnation. It learns of the end before the supervisor's token goes.
+    waiter: Mutex<Option<Waker>>,
     _supervisor: Option<Remains>,
 }
 
 /// Resolves when every clone of a [`Remains`] is dropped.
 #[derive(Debug)]
-pub struct Gone(oneshot::Receiver<std::convert::Infallible>);
+pub struct Gone(Weak<Open>);
 
 impl Remains {
     /// A token, and the one place where its end is awaited.
     pub fn new(supervisor: Option<Remains>) -> (Remains, Gone) {
-        let (tx, rx) = oneshot::channel();
-        (Remains(Arc::new(Open { _gone: tx, _supervisor: supervisor })), Gone(rx))
+        let open = Arc::new(Open { waiter: Mutex::new(None), _supervisor: supervisor });
+        let gone = Gone(Arc::downgrade(&open));
+        (Remains(open), gone)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let waiter = self.waiter.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
     }
 }
 
 impl Gone {
     /// Returns when every clone of the token has been dropped.
     pub async fn wait(self) {
-        // Nothing is ever sent: the error *is* the end.
-        let _ = self.0.await;
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// Whether every clone has been dropped; else the last waker given hears of it.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // While it is held here, nobody else's clone is the last: the drop below wakes then.
+        let Some(open) = self.0.upgrade() else { return Poll::Ready(()) };
+        *open.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -59,5 +77,20 @@ mod tests {
         drop(extra);
         child_gone.wait().await;
         parent_gone.await;
+    }
+
+    #[test]
+    fn whoever_waits_on_another_thread_hears_of_the_end() {
+        // The last clone goes while it is being asked for.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..1000 {
+                let (remains, gone) = Remains::new(None);
+                let waits = tokio::spawn(gone.wait());
+                let drops = tokio::spawn(async move { drop(remains) });
+                waits.await.unwrap();
+                drops.await.unwrap();
+            }
+        });
     }
 }

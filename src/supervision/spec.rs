@@ -1,6 +1,10 @@
 //! Declarations: [`ChildSpec`], [`SupervisorSpec`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use ractor::Actor;
 
@@ -53,7 +57,9 @@ impl ChildSpec {
         A: Actor,
         F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
     {
-        ChildSpec::new(id, ChildPolicy::actor(), ActorStart::new(make))
+        // Shared as long as nobody changes it: there may be a hundred thousand.
+        static POLICY: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| Arc::new(ChildPolicy::actor()));
+        ChildSpec { id: id.into(), policy: POLICY.clone(), start: Arc::new(ActorStart::new(make)) }
     }
 
     /// A nested supervisor. Defaults: permanent, restarted at once, required at start, all the time it needs to stop.

@@ -168,7 +168,8 @@ impl fmt::Debug for Started {
 pub enum StopHandle {
     /// By ractor's own `stop`: for actors that know nothing of this crate.
     Actor,
-    /// By a request that the actor takes as a message, so that it stays in its loop while it stops.
+    /// By a request that the actor takes as a message, so that it stays in its loop while it stops. Called in the
+    /// supervisor's own task: it must not block.
     Request(Arc<dyn Fn(StopRequest) + Send + Sync>),
 }
 

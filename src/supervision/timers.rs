@@ -1,7 +1,8 @@
-//! The timers of one engine: an ordered set, and one task that sleeps until the first is due.
+//! What an engine waits for: [`Timers`], an ordered set, and [`Alarm`], the one task that sleeps until the first is due.
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use tokio::task::AbortHandle;
 
 use super::{engine::Posts, machine::Timer};
@@ -11,27 +12,22 @@ use crate::time::{At, Clock};
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeMap<(At, u64), Timer>,
-    index: HashMap<Timer, (At, u64)>,
+    index: HashMap<Timer, (At, u64), RandomState>,
     next: u64,
-    alarm: Option<(At, AbortHandle)>,
 }
 
 impl Timers {
-    pub(crate) fn arm(&mut self, timer: Timer, at: At, clock: Clock, posts: &Posts) {
+    pub(crate) fn arm(&mut self, timer: Timer, at: At) {
         self.disarm(&timer);
         let key = (at, self.next);
         self.next += 1;
         self.index.insert(timer.clone(), key);
         self.due.insert(key, timer);
-        self.set_alarm(clock, posts);
     }
 
     pub(crate) fn disarm(&mut self, timer: &Timer) {
         if let Some(key) = self.index.remove(timer) {
             self.due.remove(&key);
-        }
-        if self.due.is_empty() {
-            self.silence();
         }
     }
 
@@ -46,35 +42,41 @@ impl Timers {
         Some(timer)
     }
 
-    /// The alarm went off and what was due has been taken: set it anew.
-    pub(crate) fn rearm(&mut self, clock: Clock, posts: &Posts) {
-        self.alarm = None;
-        self.set_alarm(clock, posts);
+    /// When the first is due.
+    pub(crate) fn first(&self) -> Option<At> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
     }
+}
 
-    /// Makes sure that the alarm goes off when the first timer is due. An alarm that is too early does no harm.
-    fn set_alarm(&mut self, clock: Clock, posts: &Posts) {
-        let Some((&(first, _), _)) = self.due.first_key_value() else { return };
-        if self.alarm.as_ref().is_some_and(|(at, _)| *at <= first) {
+/// Wakes the engine. One that goes off too early does no harm, so that it is set anew only for what is due before it:
+/// a child that is stopped and ends at once costs no timer, although its patience was one.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<(At, AbortHandle)>);
+
+impl Alarm {
+    /// Makes sure that it goes off when `at` has come.
+    pub(crate) fn by(&mut self, at: At, clock: Clock, posts: &Posts) {
+        if self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
             return;
         }
         self.silence();
         let posts = posts.clone();
         let alarm = tokio::spawn(async move {
-            tokio::time::sleep_until(clock.instant(first)).await;
+            tokio::time::sleep_until(clock.instant(at)).await;
             posts.alarm();
         });
-        self.alarm = Some((first, alarm.abort_handle()));
+        self.0 = Some((at, alarm.abort_handle()));
     }
 
-    fn silence(&mut self) {
-        if let Some((_, alarm)) = self.alarm.take() {
+    /// It has gone off, or is not needed.
+    pub(crate) fn silence(&mut self) {
+        if let Some((_, alarm)) = self.0.take() {
             alarm.abort();
         }
     }
 }
 
-impl Drop for Timers {
+impl Drop for Alarm {
     fn drop(&mut self) {
         self.silence();
     }

@@ -11,7 +11,7 @@ use crate::{
     id::{ChildId, Incarnation},
     supervision::{
         errors::RequestError,
-        incarnation::Report,
+        incarnation::{Delivery, bell::Slot},
         machine::{Answer, Count, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
@@ -31,12 +31,17 @@ pub enum EngineMessage {
 pub(super) type Poke = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
 
 /// Something on an engine's channel.
-#[derive(Debug)]
 pub(super) enum Post {
-    Report(Report),
+    /// Look after the incarnation here.
+    Ring(Slot),
+    /// A start that took its time is over.
+    Begun(Box<Delivery>),
     Alarm,
     Operator(Box<Operator>, oneshot::Sender<Result<Answer, RequestError>>),
-    Shutdown { deadline: Option<At>, kill: bool },
+    Shutdown {
+        deadline: Option<At>,
+        kill: bool,
+    },
     Count(oneshot::Sender<Count>),
     Which(oneshot::Sender<Vec<Which>>),
     Spec(ChildId, oneshot::Sender<Result<ChildSpec, RequestError>>),
@@ -94,21 +99,27 @@ impl Posts {
         self.0.poked.swap(!on, Ordering::AcqRel);
     }
 
-    /// Whether there is an engine to hear it.
-    pub(crate) fn report(&self, report: Report) -> bool {
-        self.send(Post::Report(report))
+    pub(crate) fn ring(&self, slot: Slot) {
+        let _ = self.send(Post::Ring(slot));
+    }
+
+    /// What a start has come to; it comes back if there is no engine any more.
+    pub(crate) fn deliver(&self, delivery: Box<Delivery>) -> Result<(), Box<Delivery>> {
+        match self.send(Post::Begun(delivery)) {
+            Err(Post::Begun(delivery)) => Err(delivery),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn alarm(&self) {
-        self.send(Post::Alarm);
+        let _ = self.send(Post::Alarm);
     }
 
-    fn send(&self, post: Post) -> bool {
-        if self.0.tx.send(post).is_err() {
-            return false;
-        }
+    /// Posts of which nobody hears any more come back.
+    fn send(&self, post: Post) -> Result<(), Post> {
+        self.0.tx.send(post).map_err(|refused| refused.0)?;
         self.poke();
-        true
+        Ok(())
     }
 
     /// Announces that there is something on the channel, unless that is known.
@@ -135,7 +146,7 @@ impl EngineHandle {
     /// their answers are awaited.
     fn ask(&self, operator: Operator) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
         let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Operator(Box::new(operator), tx));
+        let _ = self.posts.send(Post::Operator(Box::new(operator), tx));
         // An engine that ends drops what it has not answered.
         async { rx.await.unwrap_or(Err(RequestError::ShuttingDown)) }
     }
@@ -164,35 +175,35 @@ impl EngineHandle {
 
     pub(crate) async fn set_policy(&self, id: ChildId, policy: ChildPolicy) -> Result<(), RequestError> {
         let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::SetPolicy(id, Box::new(policy), tx));
+        let _ = self.posts.send(Post::SetPolicy(id, Box::new(policy), tx));
         rx.await.unwrap_or(Err(RequestError::ShuttingDown))
     }
 
     pub(crate) async fn count(&self) -> Result<Count, RequestError> {
         let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Count(tx));
+        let _ = self.posts.send(Post::Count(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
     }
 
     pub(crate) async fn which(&self) -> Result<Vec<Which>, RequestError> {
         let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Which(tx));
+        let _ = self.posts.send(Post::Which(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
     }
 
     pub(crate) async fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
         let (tx, rx) = oneshot::channel();
-        self.posts.send(Post::Spec(id, tx));
+        let _ = self.posts.send(Post::Spec(id, tx));
         rx.await.unwrap_or(Err(RequestError::ShuttingDown))
     }
 
     /// Asks the supervisor to stop its children and to exit.
     pub(crate) fn shutdown(&self, deadline: Option<At>) {
-        self.posts.send(Post::Shutdown { deadline, kill: false });
+        let _ = self.posts.send(Post::Shutdown { deadline, kill: false });
     }
 
     /// As `shutdown`, and no child gets any more time.
     pub(crate) fn kill(&self) {
-        self.posts.send(Post::Shutdown { deadline: None, kill: true });
+        let _ = self.posts.send(Post::Shutdown { deadline: None, kill: true });
     }
 }

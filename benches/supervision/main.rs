@@ -2,15 +2,17 @@
 //!
 //! `cargo bench --bench supervision`; a filter may follow (`-- restart`). A harness of its own: what is measured are
 //! single latencies and whole storms, which a loop around a closure does not fit. The machine is warm after the first
-//! rounds; figures are medians over rounds, ratios are of medians of the same run.
+//! rounds; figures are medians over rounds, ratios are of medians of the same run. `-- count` runs one of them alone, for
+//! a profiler: see `count.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
-#[path = "support/counting.rs"]
+mod count;
+#[path = "../support/counting.rs"]
 mod counting;
+mod world;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,155 +21,14 @@ use procession::{
     id::Incarnation,
     restart::RestartPolicy,
     supervision::{
-        ChildPolicy, ChildSpec, Flags, Root, RootOptions, SupervisorSpec,
+        ChildPolicy, Flags,
         machine::{Action, Input, Key, Machine, NewChild},
     },
     time::At,
     vocabulary::Strategy,
 };
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-// ---- the child: tells that it is up, answers ----------------------------------------------------------------------
-
-struct Child(usize, UnboundedSender<(usize, ActorRef<Ping>)>);
-
-struct Ping(RpcReplyPort<usize>);
-
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
-impl Actor for Child {
-    type Msg = Ping;
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, me: ActorRef<Ping>, (): ()) -> Result<(), ActorProcessingErr> {
-        let _ = self.1.send((self.0, me));
-        Ok(())
-    }
-    async fn handle(&self, _: ActorRef<Ping>, ping: Ping, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        let _ = ping.0.send(self.0);
-        Ok(())
-    }
-}
-
-// ---- the floor: ractor alone --------------------------------------------------------------------------------------
-
-struct Bare {
-    strategy: Strategy,
-    up: UnboundedSender<(usize, ActorRef<Ping>)>,
-}
-
-struct BareState {
-    by_id: HashMap<ractor::ActorId, usize>,
-    cells: Vec<ActorCell>,
-    joins: Vec<Option<tokio::task::JoinHandle<()>>>,
-}
-
-impl Bare {
-    async fn bear(&self, i: usize, me: &ActorRef<()>, state: &mut BareState) {
-        let (child, join) =
-            Child::spawn_linked(None, Child(i, self.up.clone()), (), me.get_cell()).await.unwrap();
-        state.by_id.insert(child.get_id(), i);
-        if state.cells.len() <= i {
-            state.cells.push(child.get_cell());
-            state.joins.push(Some(join));
-        } else {
-            state.cells[i] = child.get_cell();
-            state.joins[i] = Some(join);
-        }
-    }
-}
-
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
-impl Actor for Bare {
-    type Msg = ();
-    type State = BareState;
-    type Arguments = usize;
-    async fn pre_start(&self, me: ActorRef<()>, n: usize) -> Result<BareState, ActorProcessingErr> {
-        let mut state = BareState { by_id: HashMap::new(), cells: Vec::new(), joins: Vec::new() };
-        for i in 0..n {
-            self.bear(i, &me, &mut state).await;
-        }
-        Ok(state)
-    }
-    async fn handle_supervisor_evt(
-        &self,
-        me: ActorRef<()>,
-        event: SupervisionEvent,
-        state: &mut BareState,
-    ) -> Result<(), ActorProcessingErr> {
-        let (SupervisionEvent::ActorTerminated(cell, ..) | SupervisionEvent::ActorFailed(cell, _)) = event
-        else {
-            return Ok(());
-        };
-        let Some(i) = state.by_id.remove(&cell.get_id()) else { return Ok(()) };
-        let from = match self.strategy {
-            Strategy::OneForOne => i..i + 1,
-            Strategy::OneForAll => 0..state.cells.len(),
-            Strategy::RestForOne => i..state.cells.len(),
-        };
-        for j in from.clone().rev() {
-            if j != i {
-                state.by_id.remove(&state.cells[j].get_id());
-                state.cells[j].stop(None);
-            }
-            state.joins[j].take().unwrap().await.unwrap();
-        }
-        for j in from {
-            self.bear(j, &me, state).await;
-        }
-        Ok(())
-    }
-}
-
-// ---- both, behind one face ----------------------------------------------------------------------------------------
-
-enum Supervisor {
-    Bare(#[expect(dead_code, reason = "kept alive")] ActorRef<()>),
-    Procession(#[expect(dead_code, reason = "kept alive")] Root),
-}
-
-struct World {
-    supervisor: Supervisor,
-    up: UnboundedReceiver<(usize, ActorRef<Ping>)>,
-    children: Vec<ActorRef<Ping>>,
-}
-
-impl World {
-    async fn start(ours: bool, strategy: Strategy, n: usize) -> World {
-        let (tx, mut up) = unbounded_channel();
-        let supervisor = if ours {
-            let mut spec = SupervisorSpec::new(strategy).intensity(u32::MAX, Duration::from_secs(1));
-            let policy = Arc::new(ChildPolicy::actor());
-            for i in 0..n {
-                let tx = tx.clone();
-                let mut child = ChildSpec::actor(format!("c{i}"), move || (Child(i, tx.clone()), ()));
-                child.policy = policy.clone();
-                spec = spec.child(child);
-            }
-            Supervisor::Procession(Root::start(spec, RootOptions::default()).await.unwrap())
-        } else {
-            Supervisor::Bare(Bare::spawn(None, Bare { strategy, up: tx }, n).await.unwrap().0)
-        };
-        let mut children: Vec<Option<ActorRef<Ping>>> = vec![None; n];
-        for _ in 0..n {
-            let (i, child) = up.recv().await.unwrap();
-            children[i] = Some(child);
-        }
-        World { supervisor, up, children: children.into_iter().map(Option::unwrap).collect() }
-    }
-
-    async fn next(&mut self) -> usize {
-        let (i, child) = self.up.recv().await.unwrap();
-        self.children[i] = child;
-        i
-    }
-
-    async fn ping(&self, i: usize) {
-        let (tx, rx) = tokio::sync::oneshot::channel();
-        self.children[i].cast(Ping(tx.into())).unwrap();
-        assert_eq!(rx.await.unwrap(), i);
-    }
-}
+use ractor::ActorRef;
+use world::{Ping, World};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -273,9 +134,14 @@ fn start(n: usize, rounds: usize) {
             let runtime = runtime();
             let before = counting::live();
             runtime.block_on(async {
-                let begin = Instant::now();
-                let world = World::start(i == 1, Strategy::OneForOne, n).await;
-                samples.push(begin.elapsed().as_secs_f64() * 1e3);
+                // On a worker, as everything that a service does: a thread beside the workers would only add switches.
+                let started = tokio::spawn(async move {
+                    let begin = Instant::now();
+                    let world = World::start(i == 1, Strategy::OneForOne, n).await;
+                    (world, begin.elapsed())
+                });
+                let (world, time) = started.await.unwrap();
+                samples.push(time.as_secs_f64() * 1e3);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 let driver = world.children.capacity() * size_of::<ActorRef<Ping>>();
                 *bytes = (counting::live() - before - driver as isize) as f64 / n as f64;
@@ -336,6 +202,9 @@ fn machine(n: usize, decisions: usize) {
 }
 
 fn main() {
+    if count::asked() {
+        return;
+    }
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     println!("median (p99)");

@@ -4,9 +4,12 @@
 //! incarnation, and the entry on the board that snapshots read. Supervisors write it; everybody else reads it without
 //! asking anybody, so that nobody can be too busy to answer.
 
+mod board;
+mod children;
+mod live;
+mod snapshot;
+
 use std::{
-    any::Any,
-    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -16,7 +19,10 @@ use std::{
 };
 
 use arc_swap::{ArcSwapOption, Guard};
-use ractor::ActorCell;
+use board::Board;
+pub(crate) use board::Budget;
+use children::Children;
+pub use live::{Attachment, Details, Live};
 use tokio::sync::Notify;
 
 use super::{
@@ -28,8 +34,7 @@ use super::{
 use crate::{
     event::EventKind,
     exit::{Exit, Lost},
-    id::{ChildId, IdMap, Incarnation, Path},
-    snapshot::{Node, SupervisorNode, WorkerNode},
+    id::{ChildId, Incarnation, Path},
     time::{At, Clock},
     vocabulary::{ChildKind, Down, State},
 };
@@ -57,67 +62,6 @@ struct Inner {
     children: Mutex<Option<Box<Children>>>,
 }
 
-/// The live incarnation of a child.
-#[derive(Debug)]
-pub struct Live {
-    /// Its number.
-    pub incarnation: Incarnation,
-    /// Its actor.
-    pub cell: ActorCell,
-    /// What the start put beside it, such as a worker's channel.
-    pub attachment: Option<Arc<dyn Attachment>>,
-}
-
-/// Something that a start publishes together with the live incarnation.
-pub trait Attachment: Any + Send + Sync + fmt::Debug {
-    /// For downcasts.
-    fn as_any(&self) -> &(dyn Any + Send + Sync);
-}
-
-/// What a worker tells a snapshot about itself.
-pub trait Details: Send + Sync + fmt::Debug {
-    /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
-    fn worker(&self, now: At) -> WorkerNode;
-
-    /// The last lines that the process of the last incarnation that has ended wrote to stderr; empty if it wrote none.
-    fn stderr_tail(&self) -> String {
-        String::new()
-    }
-}
-
-/// What a supervisor tells a snapshot about itself; set by its engine whenever it changes.
-#[derive(Clone, Debug)]
-pub(crate) struct Budget {
-    pub(crate) node: SupervisorNode,
-    /// The figures hold until then, when the oldest restart leaves the window.
-    pub(crate) taken: At,
-}
-
-struct Board {
-    kind: ChildKind,
-    state: State,
-    since: At,
-    consecutive_failures: u32,
-    total_failures: u64,
-    total_restarts: u32,
-    /// What earlier lives of the supervisor have counted.
-    earlier: (u64, u32),
-    has_been_ready: bool,
-    last_exit: Option<Box<Exit>>,
-    budget: Option<Box<Budget>>,
-    details: Option<Arc<dyn Details>>,
-}
-
-#[derive(Default)]
-struct Children {
-    order: BTreeMap<u64, Place>,
-    index: IdMap<u64>,
-    next: u64,
-    /// The highest incarnation of any child that has left: a child that comes (back) goes on from there, so that no
-    /// path and incarnation are ever used twice, without a memory of every id there ever was.
-    retired: u64,
-}
-
 impl Place {
     /// The place of a tree's root.
     pub fn root(clock: Clock) -> Place {
@@ -125,19 +69,7 @@ impl Place {
     }
 
     fn new(path: Path, clock: Clock, parent: Weak<Inner>, kind: ChildKind, incarnation: u64) -> Place {
-        let board = Board {
-            kind,
-            state: State::down(Down::NeverStarted),
-            since: clock.now(),
-            consecutive_failures: 0,
-            total_failures: 0,
-            total_restarts: 0,
-            earlier: (0, 0),
-            has_been_ready: false,
-            last_exit: None,
-            budget: None,
-            details: None,
-        };
+        let board = Board::new(kind, clock.now());
         Place(Arc::new(Inner {
             path,
             clock,
@@ -315,34 +247,32 @@ impl Place {
     pub(crate) fn claim(&self, id: &ChildId, kind: ChildKind) -> Place {
         let mut guard = self.children();
         let children = guard.get_or_insert_with(Box::default);
-        if let Some(place) = children.index.get(id).and_then(|ord| children.order.get(ord)) {
+        if let Some(place) = children.get(id) {
             place.set_kind(kind);
             return place.clone();
         }
         let parent = Arc::downgrade(&self.0);
-        let place = Place::new(self.0.path.join(id), self.0.clock, parent, kind, children.retired);
-        let ord = children.next;
-        children.next += 1;
-        children.index.insert(id.clone(), ord);
-        children.order.insert(ord, place.clone());
+        let place = Place::new(self.0.path.join(id), self.0.clock, parent, kind, children.retired());
+        children.push(id.clone(), place.clone());
         place
     }
 
     /// Makes room for so many more children.
     pub(crate) fn reserve(&self, children: usize) {
         if children > 0 {
-            self.children().get_or_insert_with(Box::default).index.reserve(children);
+            self.children().get_or_insert_with(Box::default).reserve(children);
         }
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        self.children().is_some()
     }
 
     /// Forgets the place of a child that has left its supervisor's table.
     pub(crate) fn release(&self, id: &ChildId) {
         let place = {
             let mut guard = self.children();
-            let Some(children) = guard.as_mut() else { return };
-            let Some(ord) = children.index.remove(id) else { return };
-            let Some(place) = children.order.remove(&ord) else { return };
-            children.retired = children.retired.max(place.incarnation().0);
+            let Some(place) = guard.as_mut().and_then(|children| children.remove(id)) else { return };
             place
         };
         place.0.removed.store(true, Ordering::Release);
@@ -352,7 +282,7 @@ impl Place {
     /// Forgets the places of all children that do not satisfy `keep`.
     pub(crate) fn release_unless(&self, keep: impl Fn(&ChildId) -> bool) {
         let gone: Vec<ChildId> = match self.children().as_ref() {
-            Some(children) => children.index.keys().filter(|id| !keep(id)).cloned().collect(),
+            Some(children) => children.ids().filter(|id| !keep(id)).cloned().collect(),
             None => return,
         };
         for id in gone {
@@ -363,8 +293,7 @@ impl Place {
     /// The place of a child.
     pub fn child(&self, id: &ChildId) -> Option<Place> {
         let guard = self.children();
-        let children = guard.as_ref()?;
-        children.order.get(children.index.get(id)?).cloned()
+        guard.as_ref()?.get(id).cloned()
     }
 
     /// The place at a path below this one; paths count from the root of the tree.
@@ -450,8 +379,7 @@ impl Place {
     pub(crate) fn set_counters(&self, consecutive_failures: u32, failures: u64, restarts: u32) {
         let mut board = self.board();
         board.consecutive_failures = consecutive_failures;
-        board.total_failures = board.earlier.0.saturating_add(failures);
-        board.total_restarts = board.earlier.1.saturating_add(restarts);
+        board.count(failures, restarts);
     }
 
     /// A life of the supervisor begins, which counts from zero.
@@ -466,9 +394,16 @@ impl Place {
         self.board().has_been_ready
     }
 
-    pub(crate) fn set_budget(&self, node: SupervisorNode) {
-        let taken = self.0.clock.now();
-        self.board().budget = Some(Box::new(Budget { node, taken }));
+    /// The supervisor here begins, with its whole budget.
+    pub(crate) fn set_budget(&self, budget: Budget) {
+        self.board().budget = Some(Box::new(budget));
+    }
+
+    /// The supervisor here has counted a restart.
+    pub(crate) fn spend(&self, at: At) {
+        if let Some(budget) = &mut self.board().budget {
+            budget.spend(at);
+        }
     }
 
     /// Whether there is a worker here.
@@ -479,44 +414,6 @@ impl Place {
     /// What snapshots show of the worker here from now on.
     pub fn set_details(&self, details: Arc<dyn Details>) {
         self.board().details = Some(details);
-    }
-
-    // ---- read by everybody ---------------------------------------------------------------------------------------
-
-    /// This place and everything below it.
-    pub fn snapshot(&self) -> Node {
-        let now = self.0.clock.now();
-        let (mut node, details) = {
-            let board = self.board();
-            let supervisor = board.budget.as_ref().map(|budget| {
-                let mut node = budget.node.clone();
-                if now.since(budget.taken) > node.period {
-                    (node.restarts_used, node.restarts_left) = (0, node.max_restarts);
-                }
-                node
-            });
-            let node = Node {
-                path: self.0.path.clone(),
-                kind: board.kind,
-                state: board.state.clone(),
-                since: board.since,
-                incarnation: self.incarnation(),
-                held: self.held(),
-                consecutive_failures: board.consecutive_failures,
-                total_failures: board.total_failures,
-                total_restarts: board.total_restarts,
-                last_exit: board.last_exit.as_deref().cloned(),
-                supervisor,
-                worker: None,
-                children: Vec::new(),
-            };
-            (node, board.details.clone())
-        };
-        node.worker = details.map(|details| details.worker(now));
-        let children: Vec<Place> =
-            self.children().as_ref().map(|c| c.order.values().cloned().collect()).unwrap_or_default();
-        node.children = children.iter().map(Place::snapshot).collect();
-        node
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

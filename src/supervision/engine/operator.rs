@@ -1,0 +1,107 @@
+//! What operators ask of an engine, and how children come to it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Engine, handle::Operator, roster::Entry};
+use crate::{
+    id::ChildId,
+    supervision::{
+        errors::{RequestError, SpecErrors},
+        incarnation::bell,
+        machine::{Answer, Input, NewChild, Request, RequestId},
+        place::Place,
+        spec::ChildSpec,
+    },
+};
+
+impl Engine {
+    pub(super) fn operator(
+        &mut self,
+        operator: Operator,
+        reply: oneshot::Sender<Result<Answer, RequestError>>,
+    ) {
+        let request = match operator {
+            Operator::Plain(request) => request,
+            Operator::Start(spec) => {
+                if self.machine.is_stopping() {
+                    let _ = reply.send(Err(RequestError::ShuttingDown));
+                    return;
+                }
+                if let Err(errors) = self.check(&spec) {
+                    let _ = reply.send(Err(errors.into()));
+                    return;
+                }
+                let refused = self.machine.child(&spec.id).is_some() || self.is_full();
+                // The machine refuses it and names the reason; nothing must be adopted for it then.
+                let new = if refused { new_child(&spec, None, 0) } else { self.adopt(spec) };
+                Request::StartChild(new)
+            }
+            Operator::Reload(spec) => {
+                if let Err(errors) = self.check(&spec) {
+                    let _ = reply.send(Err(errors.into()));
+                    return;
+                }
+                let policy = spec.policy.clone();
+                let id = spec.id.clone();
+                if let Some(entry) = self.roster.get_mut(&id) {
+                    entry.start = spec.start;
+                }
+                Request::Reload(id, policy)
+            }
+        };
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.replies.insert(id, reply);
+        self.input(Input::Request(id, request));
+    }
+
+    fn check(&self, spec: &ChildSpec) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        spec.policy.check(spec.id.as_str(), self.machine.flags(), &mut errors);
+        spec.check_start(&mut errors);
+        SpecErrors::check(errors)
+    }
+
+    fn is_full(&self) -> bool {
+        self.machine.flags().max_children.is_some_and(|max| self.roster.len() >= max)
+    }
+
+    /// Takes a child's start and claims its place.
+    pub(super) fn adopt(&mut self, spec: ChildSpec) -> NewChild {
+        let place = self.place.claim(&spec.id, spec.policy.kind);
+        place.adopted();
+        spec.start.adopted(&place);
+        let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
+        let (start, posts) = (spec.start, self.posts.clone());
+        self.roster.insert(spec.id, |id, slot| Entry {
+            id,
+            start,
+            place,
+            bell: bell::hang(posts, slot),
+            life: None,
+        });
+        new
+    }
+
+    pub(super) fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
+        match (self.machine.child(&id), self.roster.get(&id)) {
+            (Some(child), Some(entry)) => {
+                Ok(ChildSpec { policy: Arc::new(child.policy.clone()), start: entry.start.clone(), id })
+            }
+            _ => Err(RequestError::NotFound(id)),
+        }
+    }
+}
+
+fn new_child(spec: &ChildSpec, place: Option<&Place>, seed: u64) -> NewChild {
+    NewChild {
+        id: spec.id.clone(),
+        policy: spec.policy.clone(),
+        last_incarnation: place.map(Place::incarnation).unwrap_or_default(),
+        held: place.is_some_and(Place::held),
+        proven: place.is_some_and(Place::has_been_ready),
+        seed,
+    }
+}

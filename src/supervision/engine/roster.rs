@@ -1,0 +1,96 @@
+//! The engine's children: their starts, places and lives. Found by id, or by the slot that their bells ring for.
+
+use std::{sync::Arc, task::Waker};
+
+use crate::{
+    id::{ChildId, IdMap},
+    supervision::{
+        incarnation::{Life, bell::Slot},
+        place::Place,
+        start::Start,
+    },
+};
+
+/// What an engine has of one child.
+pub(super) struct Entry {
+    pub(super) id: ChildId,
+    pub(super) start: Arc<dyn Start>,
+    pub(super) place: Place,
+    /// Rings for this entry's slot; one serves all incarnations.
+    pub(super) bell: Waker,
+    pub(super) life: Option<Life>,
+}
+
+#[derive(Default)]
+pub(super) struct Roster {
+    slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    index: IdMap<u32>,
+    /// The slot that was found last: what happens to a child happens to it several times in a row.
+    last: u32,
+}
+
+impl Roster {
+    /// Makes room for so many more children, and no more.
+    pub(super) fn reserve(&mut self, children: usize) {
+        self.slots.reserve_exact(children);
+        self.index.reserve(children);
+    }
+
+    /// Takes a child that is not there yet, as the entry that `make` makes for its slot.
+    pub(super) fn insert(&mut self, id: ChildId, make: impl FnOnce(ChildId, Slot) -> Entry) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // As many as there are ids in memory; a slot is far larger than the bytes that are cut off here.
+            (self.slots.len() - 1) as u32
+        });
+        self.index.insert(id.clone(), slot);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(make(id, Slot(slot)));
+        }
+    }
+
+    pub(super) fn find(&mut self, id: &ChildId) -> Option<Slot> {
+        let is_last = |entry: &Entry| entry.id.is_same(id);
+        if !self.at(Slot(self.last)).is_some_and(is_last) {
+            self.last = *self.index.get(id)?;
+        }
+        Some(Slot(self.last))
+    }
+
+    pub(super) fn get_mut(&mut self, id: &ChildId) -> Option<&mut Entry> {
+        let slot = self.find(id)?;
+        self.at_mut(slot)
+    }
+
+    pub(super) fn get(&self, id: &ChildId) -> Option<&Entry> {
+        self.at(Slot(*self.index.get(id)?))
+    }
+
+    pub(super) fn at(&self, slot: Slot) -> Option<&Entry> {
+        self.slots.get(slot.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, id: &ChildId) -> Option<Entry> {
+        let slot = self.index.remove(id)?;
+        self.free.push(slot);
+        self.slots.get_mut(slot as usize)?.take()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The children that have a life.
+    pub(super) fn living(&self) -> impl Iterator<Item = &ChildId> {
+        self.slots.iter().flatten().filter(|entry| entry.life.is_some()).map(|entry| &entry.id)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.slots.iter_mut().flatten()
+    }
+}

@@ -1,0 +1,109 @@
+//! The entry of a place on the board, which snapshots read: [`Board`], and a supervisor's [`Budget`] in it.
+//!
+//! Owned by the place, behind its lock. It knows nothing of who writes it.
+
+use std::sync::Arc;
+
+use super::Details;
+use crate::{
+    exit::Exit,
+    restart::{Intensity, Window},
+    snapshot::SupervisorNode,
+    time::At,
+    vocabulary::{ChildKind, Down, State, Strategy},
+};
+
+pub(super) struct Board {
+    pub(super) kind: ChildKind,
+    pub(super) state: State,
+    pub(super) since: At,
+    pub(super) consecutive_failures: u32,
+    pub(super) total_failures: u64,
+    pub(super) total_restarts: u32,
+    /// What earlier lives of the supervisor have counted.
+    pub(super) earlier: (u64, u32),
+    pub(super) has_been_ready: bool,
+    pub(super) last_exit: Option<Box<Exit>>,
+    pub(super) budget: Option<Box<Budget>>,
+    pub(super) details: Option<Arc<dyn Details>>,
+}
+
+impl Board {
+    pub(super) fn new(kind: ChildKind, now: At) -> Board {
+        Board {
+            kind,
+            state: State::down(Down::NeverStarted),
+            since: now,
+            consecutive_failures: 0,
+            total_failures: 0,
+            total_restarts: 0,
+            earlier: (0, 0),
+            has_been_ready: false,
+            last_exit: None,
+            budget: None,
+            details: None,
+        }
+    }
+
+    /// Writes what the present life of the supervisor has counted.
+    pub(super) fn count(&mut self, failures: u64, restarts: u32) {
+        self.total_failures = self.earlier.0.saturating_add(failures);
+        self.total_restarts = self.earlier.1.saturating_add(restarts);
+    }
+}
+
+/// A supervisor's restarts, as a snapshot shows them.
+///
+/// The times are kept, and counted when somebody looks: restarts leave the window without anybody telling, and a figure
+/// that is made at each change would be made a thousand times in a storm and be stale after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    strategy: Strategy,
+    intensity: Intensity,
+    restarts: Window,
+}
+
+impl Budget {
+    /// Nothing of it is used.
+    pub(crate) fn new(strategy: Strategy, intensity: Intensity) -> Budget {
+        Budget { strategy, intensity, restarts: Window::new() }
+    }
+
+    /// A restart has been counted.
+    pub(super) fn spend(&mut self, at: At) {
+        // It was within the intensity: the supervisor's own window, which has the same times, has said so.
+        let _ = self.restarts.try_restart(at, &self.intensity);
+    }
+
+    /// What is used in the period that ends now.
+    pub(super) fn at(&mut self, now: At) -> SupervisorNode {
+        let Intensity { max_restarts, period } = self.intensity;
+        let restarts_used = self.restarts.used(now, &self.intensity);
+        let restarts_left = max_restarts.saturating_sub(restarts_used);
+        SupervisorNode { strategy: self.strategy, max_restarts, period, restarts_used, restarts_left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_restart_leaves_the_budget_when_it_is_too_old_and_not_before() {
+        // S-2, E-2: nobody writes meanwhile.
+        let second = |n| At::new(Duration::from_secs(n));
+        let mut budget = Budget::new(Strategy::OneForOne, Intensity::new(3, Duration::from_secs(5)));
+        budget.spend(second(1));
+        budget.spend(second(4));
+        let mut used = |now| {
+            let node = budget.at(second(now));
+            (node.restarts_used, node.restarts_left)
+        };
+        assert_eq!(used(4), (2, 1));
+        assert_eq!(used(6), (2, 1), "of age 5, it counts");
+        assert_eq!(used(7), (1, 2), "the second is still there");
+        assert_eq!(used(10), (0, 3));
+    }
+}
