@@ -15,6 +15,7 @@
 
 mod actor;
 mod driver;
+mod ending;
 mod handler;
 mod output;
 mod shared;

@@ -1,0 +1,170 @@
+//! How a process comes to its end, by itself or because it has to: swept, drained, reaped. The driver's last step; what it
+//! decides is decided before.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::driver::{Body, Driver, stop_asked};
+use crate::{
+    exit::Exit,
+    process::{self, Exited, Ladder, Rung, Unkillable},
+    protocol::Goodbye,
+};
+
+/// After a death, how long the pipes may be silent before they count as drained, and how long they are read at most
+/// (rule P-8).
+const DRAIN_QUIET: Duration = Duration::from_millis(100);
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// What the process has asked its host is answered before its stdin is closed, if that takes no longer (rule C-14): one that
+/// waits for an answer may not notice the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// An exit by a signal that means "stop" waits this long for the tree to begin to stop too (rule R-1).
+const STOP_SIGNAL_GRACE: Duration = Duration::from_millis(250);
+
+impl Driver {
+    /// It ended by itself: sweep the group, drain the pipes, reap.
+    pub(super) async fn bury(&mut self, body: &Body, exited: Exited) -> Exit {
+        // The zombie pins the ids: this cannot hit a stranger. A group that is gone already is what we want.
+        let _ = body.control.signal(rustix::process::Signal::KILL);
+        drain(body).await;
+        if let Err(Unkillable { pid }) = body.control.reap(self.spec.ladder.kill_wait).await {
+            return Exit::Unkillable { pid };
+        }
+        let exit = exited.exit(&self.spec.success);
+        // Ctrl-C in a terminal and a service manager's SIGTERM reach everybody: that is no crash if the tree is about to
+        // stop (rule R-1).
+        if let Exit::Signalled { signal, .. } = exit
+            && stop_signals().contains(&signal)
+            && tokio::time::timeout(STOP_SIGNAL_GRACE, stop_asked(&mut self.stop)).await.is_ok()
+        {
+            return Exit::Requested;
+        }
+        exit
+    }
+
+    pub(super) async fn kill(&mut self, body: &Body, exit: Exit) -> Exit {
+        let _ = body.control.signal(rustix::process::Signal::KILL);
+        tokio::select! {
+            biased;
+            () = async { body.control.exited().await; drain(body).await } => {}
+            () = tokio::time::sleep(self.spec.ladder.kill_wait) => {}
+        }
+        match body.control.reap(self.spec.ladder.kill_wait).await {
+            Ok(_) => exit,
+            Err(Unkillable { pid }) => Exit::Unkillable { pid },
+        }
+    }
+
+    /// The ladder (rule P-9). A nearer deadline that is asked for meanwhile shortens it.
+    pub(super) async fn stop_in_order(&mut self, body: &Body, was_ready: bool) -> Exit {
+        let mut ladder = self.spec.ladder;
+        if let Some(peer) = &body.peer {
+            peer.watch_writes(false);
+        }
+        let polite = async {
+            match &body.peer {
+                Some(peer) if was_ready => match self.spec.protocol.shutdown(peer).await {
+                    Goodbye::Acknowledged => {}
+                    Goodbye::Failed { reason } => {
+                        tracing::debug!(target: "procession", reason, "could not be told to stop; closing its stdin");
+                        peer.close_writer().await;
+                    }
+                    _ => {
+                        // Those that take longer go unanswered.
+                        let _ = tokio::time::timeout(LAST_ANSWERS, peer.idle()).await;
+                        peer.close_writer().await;
+                    }
+                },
+                Some(peer) => peer.close_writer().await,
+                None => {}
+            }
+            std::future::pending::<()>().await;
+        };
+        if body.peer.is_none() || !was_ready {
+            // There is no polite request: SIGTERM is it.
+            ladder.drain = Duration::ZERO;
+        }
+        let began = Instant::now();
+        let mut stop = self.stop.clone();
+        let climb = async {
+            loop {
+                let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
+                let deadline = deadline.map(|at| before(self.cx.scope.clock().instant(at)));
+                tokio::select! {
+                    biased;
+                    ended = process::terminate(&*body.control, &ladder, deadline) => return ended,
+                    Ok(()) = stop.changed() => {}
+                }
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = climb => ended,
+            () = polite => return Exit::Requested,
+        };
+        drain(body).await;
+        match ended {
+            Ok(ended) => {
+                let deadline = self.stop.borrow().and_then(|request| request.deadline);
+                let deadline = deadline.map(|at| self.cx.scope.clock().instant(at));
+                self.report_stop(body.control.pid(), ended.rung, &ladder, began, deadline);
+                Exit::Requested
+            }
+            Err(Unkillable { pid }) => Exit::Unkillable { pid },
+        }
+    }
+
+    /// A process that had to be killed is worth a look: what it was about to do is undone, and each stop costs that time.
+    fn report_stop(&self, pid: u32, rung: Rung, ladder: &Ladder, began: Instant, deadline: Option<Instant>) {
+        let (path, incarnation) = (self.cx.place.path().as_str(), self.cx.incarnation.0);
+        // Whoever gives no time wants it so.
+        let hard = deadline.is_some_and(|deadline| deadline <= began);
+        if rung != Rung::Kill || hard {
+            return tracing::debug!(target: "procession", path, incarnation, pid, ?rung, "stopped");
+        }
+        let Ladder { drain, term_grace, .. } = ladder;
+        let unheeded = if drain.is_zero() {
+            format!("SIGTERM has not ended it within {term_grace:?}")
+        } else {
+            format!("neither the request to stop ({drain:?}) nor SIGTERM ({term_grace:?}) has ended it")
+        };
+        let took = began.elapsed();
+        if took < drain.saturating_add(*term_grace) {
+            tracing::warn!(
+                target: "procession", path, incarnation, pid,
+                "killed at the deadline of the stop, after {took:.1?}"
+            );
+        } else {
+            // The group counts too: what the process has left behind in it.
+            tracing::warn!(target: "procession", path, incarnation, pid, "killed with its group: {unheeded}");
+        }
+    }
+}
+
+/// The asker kills the actor at its deadline: be done a little earlier.
+fn before(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - (left / 10).min(Duration::from_millis(250))
+}
+
+fn stop_signals() -> [i32; 3] {
+    use rustix::process::Signal;
+    [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw)
+}
+
+/// Reads what is still in the pipes.
+async fn drain(body: &Body) {
+    let rest = async {
+        for task in [&body.stdout, &body.stderr].into_iter().flatten() {
+            task.ended().await;
+        }
+    };
+    let channel = async {
+        if let Some(peer) = &body.peer {
+            peer.drain(DRAIN_QUIET, DRAIN_MAX).await;
+        }
+    };
+    // A grandchild may hold stderr open: then it is not waited for longer than for silence.
+    let _ = tokio::join!(channel, tokio::time::timeout(DRAIN_QUIET, rest));
+}
