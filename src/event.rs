@@ -170,13 +170,33 @@ impl fmt::Display for Consequence {
         match self {
             Consequence::Nothing => f.write_str("nothing to do"),
             Consequence::Leave => f.write_str("not restarted"),
-            Consequence::Restart { delay, attempt } if delay.is_zero() => {
-                write!(f, "restart now (failure {attempt})")
+            Consequence::Restart { delay, attempt } => {
+                if delay.is_zero() {
+                    f.write_str("restart now")?;
+                } else {
+                    write!(f, "restart in {delay:?}")?;
+                }
+                // A clean end is none.
+                if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
-            Consequence::Restart { delay, attempt } => write!(f, "restart in {delay:?} (failure {attempt})"),
             Consequence::CoolOff { delay } => write!(f, "trial start in {delay:?}"),
             Consequence::GiveUp { why } => write!(f, "given up: {why}"),
             Consequence::Escalate { why } => write!(f, "supervisor gives up: {why}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_says_which_failure_it_follows_if_it_is_one() {
+        let restart =
+            |millis, attempt| Consequence::Restart { delay: Duration::from_millis(millis), attempt };
+        assert_eq!(restart(0, 0).to_string(), "restart now");
+        assert_eq!(restart(0, 1).to_string(), "restart now (failure 1)");
+        assert_eq!(restart(100, 0).to_string(), "restart in 100ms");
+        assert_eq!(restart(100, 2).to_string(), "restart in 100ms (failure 2)");
     }
 }
