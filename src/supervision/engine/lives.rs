@@ -68,6 +68,9 @@ impl Engine {
                 .push_back(Input::Ready(Key { child: entry.id.clone(), incarnation: life.incarnation }));
         }
         life.delivered(born, estate.gone, &entry.place, now);
+        if self.draining {
+            life.unlink(&self.me);
+        }
         if let Some(at) = life.patience() {
             self.patience.insert((at, slot));
             self.alarm_at(at);
