@@ -64,6 +64,24 @@ async fn ractors_own_stop_waits_for_no_state_that_nobody_takes() {
     assert_eq!(record.take(), ["-a"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn ractors_own_stop_overtakes_the_end_of_a_killed_supervisor() {
+    // S-20, S-21: a stop goes before events, and the killed one's engine is in one.
+    let record = Record::default();
+    let inner = SupervisorSpec::one_for_one().child(plain("b", &record));
+    let spec = SupervisorSpec::one_for_one()
+        .child(puppet("a", Script::slow_stop(10), &record))
+        .child(ChildSpec::supervisor("inner", inner));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    record.take();
+    root.find("/inner").unwrap().live().as_ref().unwrap().cell.kill();
+    root.cell().stop(None);
+    assert_eq!(tokio::time::timeout(SEC, root.wait()).await, Ok(Exit::Requested));
+    let mut left = record.take();
+    left.sort();
+    assert_eq!(left, ["-a", "-b"]);
+}
+
 /// Owns a tree, and stops it in a handler.
 struct Owner(Record);
 

@@ -260,9 +260,11 @@ impl Engine {
             return;
         }
         self.draining = true;
-        for entry in self.roster.iter_mut() {
-            if let Some(life) = &entry.life {
+        for slot in self.roster.occupied() {
+            if let Some(life) = self.roster.at(slot).and_then(|entry| entry.life.as_ref()) {
                 life.unlink(&self.me);
+                // Its end may lie in the mailbox: nothing would ring for it.
+                self.look(slot);
             }
         }
         self.judge_overdue();

@@ -139,6 +139,11 @@ impl Life {
         self.gone.as_ref().is_none_or(|gone| gone.poll(cx).is_ready())
     }
 
+    /// Whether its actor has been seen to end.
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(&self.stage, Stage::Born(born) if born.joined)
+    }
+
     /// How it ended, when it is gone.
     pub(crate) fn end(self) -> End {
         match self.stage {
