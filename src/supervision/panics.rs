@@ -1,6 +1,7 @@
 //! Panics of code that is not ours, turned into values: no task of the crate ends without saying so.
 
 use std::{
+    any::Any,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -19,10 +20,17 @@ pub(crate) async fn caught<F: Future>(what: &str, future: F) -> Result<F::Output
         Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
     });
-    poll.await.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(foreign::tidy);
-        let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();
-        Exit::ActorFailed { chain }
-    })
+    poll.await.map_err(|panic| told(what, &*panic))
+}
+
+/// The same for what does not wait.
+pub(crate) fn survived<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Exit> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| told(what, &*panic))
+}
+
+fn told(what: &str, panic: &(dyn Any + Send)) -> Exit {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(foreign::tidy);
+    let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();
+    Exit::ActorFailed { chain }
 }

@@ -4,9 +4,11 @@ use procession::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
-    supervision::{ChildRef, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildRef, ChildSpec, Root, RootOptions, SupervisorSpec},
     vocabulary::State,
 };
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::support::*;
 
@@ -123,4 +125,75 @@ async fn each_waits_for_its_own_back_off() {
     tokio::time::sleep(SEC).await;
     assert_eq!(record.take(), ["?later", "+later"]);
     let _ = root.shutdown(SEC).await;
+}
+
+/// What it leaves to its supervisor panics.
+struct Trap;
+
+#[derive(Debug)]
+struct Spring;
+
+impl Drop for Spring {
+    fn drop(&mut self) {
+        panic!("pulled too hard");
+    }
+}
+
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::error::Error for Unspeakable {}
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("pulled too hard")
+    }
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Trap {
+    /// Whether it fails.
+    type Msg = bool;
+    type State = Option<Spring>;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<bool>, (): ()) -> Result<Option<Spring>, ActorProcessingErr> {
+        Ok(None)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<bool>,
+        fail: bool,
+        state: &mut Option<Spring>,
+    ) -> Result<(), ActorProcessingErr> {
+        if fail {
+            return Err(Box::new(Unspeakable));
+        }
+        *state = Some(Spring);
+        me.stop(None);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_actor_leaves_behind_may_panic_in_its_supervisor() {
+    // S-11, S-18
+    hush();
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .intensity(100, SEC)
+        .child(ChildSpec::actor("a", || (Trap, ())))
+        .child(plain("b", &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a: ChildRef<bool> = root.child("/a").unwrap();
+    let chain = vec!["the actor's error panicked".into(), "pulled too hard".into()];
+    for (fail, exit) in [(false, Exit::ActorStopped { reason: None }), (true, Exit::ActorFailed { chain })] {
+        let incarnation = a.cast(fail).unwrap().0;
+        settle().await;
+        assert_eq!(a.place().last_exit(), Some(exit));
+        assert_eq!(a.wait_ready(SEC).await.unwrap().0, incarnation + 1);
+    }
+    assert_eq!(root.find("/b").unwrap().incarnation().0, 1);
+    assert_eq!(root.shutdown(SEC).await, Exit::Requested);
 }

@@ -1,6 +1,12 @@
 //! S-9, S-25, pitfall 51: on several threads an end is often seen before its cause.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use procession::{
     event::{Consequence, EventKind},
@@ -236,4 +242,71 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
     assert!(late.is_empty(), "{late:?}");
     let _ = root.shutdown(10 * SEC).await;
     observer.await.unwrap();
+}
+
+/// Stops itself as soon as it is told to, and holds what there is one of.
+struct Holder(Arc<AtomicUsize>);
+
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Holder {
+    type Msg = ();
+    type State = Held;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<Held, ActorProcessingErr> {
+        let held = self.0.fetch_add(1, Ordering::SeqCst);
+        // Not taken back at once, so that it counts however late it is seen.
+        if held > 0 { Err("the last one is still held".into()) } else { Ok(Held(self.0.clone())) }
+    }
+
+    async fn handle(&self, me: ActorRef<()>, (): (), _: &mut Held) -> Result<(), ActorProcessingErr> {
+        me.stop(None);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_stopped_actor_held_is_free_for_its_successor() {
+    // S-19: its state comes with its cause, which may be the last thing that its successor waits for.
+    let held = Arc::new(AtomicUsize::new(0));
+    let policy = RestartPolicy::permanent().with_backoff(Backoff::None);
+    let holder = ChildSpec::actor("a", move || (Holder(held.clone()), ())).restart(policy);
+    let root = Root::start(
+        SupervisorSpec::one_for_one().intensity(u32::MAX, SEC).child(holder),
+        RootOptions::default(),
+    )
+    .await
+    .unwrap();
+    let busy: Vec<_> = (0..3)
+        .map(|_| {
+            let supervisor = root.supervisor();
+            // It reads what they ask, and finds the end there before it looks for events.
+            tokio::spawn(async move { while supervisor.count_children().await.is_ok() {} })
+        })
+        .collect();
+    let child = root.child::<()>("/a").unwrap();
+    for incarnation in 1..=500 {
+        assert_eq!(
+            child.wait_ready(30 * SEC).await.unwrap().0,
+            incarnation,
+            "{:?}",
+            child.place().last_exit()
+        );
+        child.cast(()).unwrap();
+        while child.actor().is_ok_and(|(live, _)| live.0 == incarnation) {
+            tokio::task::yield_now().await;
+        }
+    }
+    let _ = root.shutdown(10 * SEC).await;
+    for task in busy {
+        task.await.unwrap();
+    }
 }

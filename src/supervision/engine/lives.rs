@@ -68,6 +68,9 @@ impl Engine {
                 .push_back(Input::Ready(Key { child: entry.id.clone(), incarnation: life.incarnation }));
         }
         life.delivered(born, estate.gone, &entry.place, now);
+        if self.draining {
+            life.unlink(&self.me);
+        }
         if let Some(at) = life.patience() {
             self.patience.insert((at, slot));
             self.alarm_at(at);
@@ -113,7 +116,11 @@ impl Engine {
     pub(super) fn look(&mut self, slot: Slot) {
         let Some(entry) = self.roster.at_mut(slot) else { return };
         let Some(life) = &mut entry.life else { return };
-        if !life.is_gone(&entry.place, &entry.bell) {
+        // The engine of a killed supervisor is dropped with the event of its end. In `post_stop` that lies unread in our own
+        // mailbox, which goes when this actor ends, and our token stays open until all that it leads to has ended.
+        let is_gone = life.is_gone(&entry.place, &entry.bell)
+            || (self.draining && life.is_joined() && entry.place.engine().is_some());
+        if !is_gone {
             return;
         }
         let Some(life) = entry.life.take() else { return };

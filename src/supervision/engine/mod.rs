@@ -41,6 +41,7 @@ use super::{
     incarnation::bell::Slot,
     machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
+    panics::survived,
     place::{Budget, Place},
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
@@ -217,11 +218,18 @@ impl Engine {
                 // An actor's typed error is its exit; everything else, panics included, is a failure with a text.
                 let exit = match error.downcast::<Exit>() {
                     Ok(exit) => *exit,
-                    Err(error) => Exit::from_error(&*error),
+                    // What it says is not our code, nor what it does when it is dropped.
+                    Err(error) => survived("the actor's error", move || Exit::from_error(&*error))
+                        .unwrap_or_else(|panicked| panicked),
                 };
                 self.cause(cell.get_id(), exit);
             }
-            SupervisionEvent::ActorTerminated(cell, _state, reason) => {
+            SupervisionEvent::ActorTerminated(cell, state, reason) => {
+                // The cause may be all that its successor waits for, and what it held must be free by then.
+                if let Err(panicked) = survived("the drop of the actor's state", move || drop(state)) {
+                    let path = self.place.path().as_str();
+                    tracing::warn!(target: "procession", path, "{panicked}");
+                }
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
                 let exit = match reason.as_deref() {
                     Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
@@ -252,6 +260,13 @@ impl Engine {
             return;
         }
         self.draining = true;
+        for slot in self.roster.occupied() {
+            if let Some(life) = self.roster.at(slot).and_then(|entry| entry.life.as_ref()) {
+                life.unlink(&self.me);
+                // Its end may lie in the mailbox: nothing would ring for it.
+                self.look(slot);
+            }
+        }
         self.judge_overdue();
         self.input(Input::Shutdown);
         self.posts.announce(false);
@@ -363,6 +378,30 @@ impl Engine {
         self.input(if kill { Input::Kill } else { Input::Shutdown });
     }
 
+    /// No child is left, and none comes any more. When the actor is dropped is not ours to say: the state of one that was
+    /// stopped lies in the mailbox of its supervisor, or of the tree's owner, which may be waiting for this very end.
+    fn retire(&mut self) {
+        self.place.set_engine(None);
+        self.alarm.silence();
+        self.remains = Remains::new(None).0;
+        self.close();
+    }
+
+    /// Lets nothing in any more, and drops what has come: its askers are told so.
+    fn close(&mut self) {
+        self.rx.close();
+        // `try_recv` would overlook a delivery whose sender is still at it; `recv` ends when there is none.
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
+                Poll::Ready(Some(Post::Begun(delivery))) => delivery.estate.abandon(delivery.born.ok()),
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => break,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+    }
+
     fn input(&mut self, input: Input) {
         let mut actions = std::mem::take(&mut self.actions);
         self.at = self.now();
@@ -382,9 +421,12 @@ impl Drop for Engine {
     /// If the supervisor was killed, an end is made of its children now. The board is told here and by their estates,
     /// since there is no engine any more to hear of their ends.
     fn drop(&mut self) {
+        if self.exit.is_some() {
+            // A successor may be at work here already.
+            return;
+        }
         self.place.set_engine(None);
-        let children = if self.exit.is_none() { Some(self.machine.children()) } else { None };
-        for child in children.into_iter().flatten() {
+        for child in self.machine.children() {
             let Some(entry) = self.roster.get(child.id) else { continue };
             let to = match child.state {
                 State::Down { .. } => continue,
@@ -404,16 +446,6 @@ impl Drop for Engine {
                 life.abandon(&entry.place, &self.scope, &self.remains);
             }
         }
-        self.rx.close();
-        // `try_recv` would overlook a delivery whose sender is still at it; `recv` ends when there is none.
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
-                Poll::Ready(Some(Post::Begun(delivery))) => delivery.estate.abandon(delivery.born.ok()),
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => break,
-                Poll::Pending => std::thread::yield_now(),
-            }
-        }
+        self.close();
     }
 }

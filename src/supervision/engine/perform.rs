@@ -60,6 +60,7 @@ impl Engine {
                     let _ = report.send(exit.clone());
                 }
                 self.exit = Some(exit);
+                self.retire();
             }
         }
     }

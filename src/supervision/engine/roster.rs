@@ -90,6 +90,12 @@ impl Roster {
         self.slots.iter().flatten().filter(|entry| entry.life.is_some()).map(|entry| &entry.id)
     }
 
+    /// The slots that are in use.
+    pub(super) fn occupied(&self) -> Vec<Slot> {
+        let slots = (0_u32..).zip(&self.slots);
+        slots.filter(|(_, entry)| entry.is_some()).map(|(slot, _)| Slot(slot)).collect()
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.slots.iter_mut().flatten()
     }

@@ -114,6 +114,13 @@ impl Life {
         }
     }
 
+    /// Its supervisor reads no events any more: its actor's state, which comes with one, is not to lie there.
+    pub(crate) fn unlink(&self, supervisor: &ActorCell) {
+        if let Stage::Born(born) = &self.stage {
+            born.cell.unlink(supervisor.clone());
+        }
+    }
+
     /// Whether nothing of it is left. If there is, the bell rings when it is worth another look.
     pub(crate) fn is_gone(&mut self, place: &Place, bell: &Waker) -> bool {
         let cx = &mut Context::from_waker(bell);
@@ -130,6 +137,11 @@ impl Life {
             Stage::Failed(_) => {}
         }
         self.gone.as_ref().is_none_or(|gone| gone.poll(cx).is_ready())
+    }
+
+    /// Whether its actor has been seen to end.
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(&self.stage, Stage::Born(born) if born.joined)
     }
 
     /// How it ended, when it is gone.
