@@ -64,7 +64,8 @@ pub struct Engine {
     roster: Roster,
     me: ActorCell,
     place: Place,
-    remains: Remains,
+    /// Until the exit is there.
+    remains: Option<Remains>,
     scope: Scope,
     posts: Posts,
     rx: mpsc::UnboundedReceiver<Post>,
@@ -115,7 +116,7 @@ impl Engine {
             roster: Roster::default(),
             me,
             place,
-            remains,
+            remains: Some(remains),
             scope,
             posts,
             rx,
@@ -221,7 +222,9 @@ impl Engine {
                 };
                 self.cause(cell.get_id(), exit);
             }
-            SupervisionEvent::ActorTerminated(cell, _state, reason) => {
+            SupervisionEvent::ActorTerminated(cell, state, reason) => {
+                // A successor may begin below, and two lives of one child never overlap, not even in their last states.
+                drop(state);
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
                 let exit = match reason.as_deref() {
                     Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
@@ -247,11 +250,17 @@ impl Engine {
 
     /// Stops all children in order and returns when none is left: for an actor that was stopped by ractor's own `stop`
     /// and is in its `post_stop`, where it takes no messages any more.
+    ///
+    /// It reads no supervision events either: ractor keeps them unread, with the last states of those that have ended
+    /// and whatever tokens are in them. So the children are unlinked, and their events go nowhere.
     pub async fn drain(&mut self) {
         if self.exit.is_some() {
             return;
         }
         self.draining = true;
+        for life in self.roster.iter_mut().filter_map(|entry| entry.life.as_ref()) {
+            life.unlink(&self.me);
+        }
         self.judge_overdue();
         self.input(Input::Shutdown);
         self.posts.announce(false);
@@ -376,15 +385,31 @@ impl Engine {
         }
         self.actions = actions;
     }
+
+    /// Takes nothing any more. Whoever has asked something meanwhile learns that it comes too late.
+    fn close(&mut self) {
+        self.rx.close();
+        // `try_recv` would overlook a delivery whose sender is still at it; `recv` ends when there is none.
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
+                Poll::Ready(Some(Post::Begun(delivery))) => delivery.estate.abandon(delivery.born.ok()),
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => break,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+    }
 }
 
 impl Drop for Engine {
     /// If the supervisor was killed, an end is made of its children now. The board is told here and by their estates,
     /// since there is no engine any more to hear of their ends.
     fn drop(&mut self) {
+        // With its exit it has left its place, where a successor may be by now.
+        let Some(remains) = self.remains.take() else { return };
         self.place.set_engine(None);
-        let children = if self.exit.is_none() { Some(self.machine.children()) } else { None };
-        for child in children.into_iter().flatten() {
+        for child in self.machine.children() {
             let Some(entry) = self.roster.get(child.id) else { continue };
             let to = match child.state {
                 State::Down { .. } => continue,
@@ -401,19 +426,9 @@ impl Drop for Engine {
         }
         for entry in self.roster.iter_mut() {
             if let Some(life) = entry.life.take() {
-                life.abandon(&entry.place, &self.scope, &self.remains);
+                life.abandon(&entry.place, &self.scope, &remains);
             }
         }
-        self.rx.close();
-        // `try_recv` would overlook a delivery whose sender is still at it; `recv` ends when there is none.
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
-                Poll::Ready(Some(Post::Begun(delivery))) => delivery.estate.abandon(delivery.born.ok()),
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => break,
-                Poll::Pending => std::thread::yield_now(),
-            }
-        }
+        self.close();
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     supervision::{
+        panics::discard,
         place::{Attachment, Live, Place},
         policy::Shutdown,
         remains::{Gone, Remains},
@@ -132,10 +133,20 @@ impl Life {
         self.gone.as_ref().is_none_or(|gone| gone.poll(cx).is_ready())
     }
 
+    /// Its end is not told to this supervisor, which does not listen any more.
+    pub(crate) fn unlink(&self, supervisor: &ActorCell) {
+        if let Stage::Born(born) = &self.stage {
+            born.cell.unlink(supervisor.clone());
+        }
+    }
+
     /// How it ended, when it is gone.
     pub(crate) fn end(self) -> End {
         match self.stage {
-            Stage::Born(Born { cell, asked, .. }) => End::Actor(cell.get_id(), asked.map(Asked::exit)),
+            Stage::Born(Born { cell, asked, stop, .. }) => {
+                discard(stop);
+                End::Actor(cell.get_id(), asked.map(Asked::exit))
+            }
             Stage::Failed(exit) => End::Exit(*exit),
             Stage::Starting(_) => End::Exit(Exit::Requested),
         }
