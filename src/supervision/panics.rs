@@ -10,6 +10,11 @@ use std::{
 
 use crate::{exit::Exit, foreign};
 
+/// Drops what is not ours. A panic of that is told by the panic hook, and hurts nobody who waits for something else.
+pub(crate) fn discard<T>(foreign: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(foreign)));
+}
+
 /// Runs a future to its end; a panic in it is an exit that says where it happened.
 ///
 /// What the future owns is dropped when this returns. After a panic nothing of it is used again, so that no broken

@@ -20,6 +20,19 @@ enum Where {
     Start,
     Readiness,
     Stop,
+    /// What is left of a start that is given up.
+    DropOfStart,
+    DropOfReadiness,
+    /// What belongs to an incarnation, when that is over.
+    DropOfStop,
+}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("pulled too hard");
+    }
 }
 
 #[derive(Debug)]
@@ -29,6 +42,10 @@ struct Panics(Where, Arc<dyn Start>);
 impl Start for Panics {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         assert!(self.0 != Where::Start, "pulled too hard");
+        if self.0 == Where::DropOfStart {
+            let _held = PanicsWhenDropped;
+            std::future::pending::<()>().await;
+        }
         let mut started = self.1.start(cx).await?;
         match self.0 {
             Where::Readiness => {
@@ -38,6 +55,19 @@ impl Start for Panics {
                 }));
             }
             Where::Stop => started.stop = StopHandle::Request(Arc::new(|_| panic!("pulled too hard"))),
+            Where::DropOfReadiness => {
+                started.ready = Some(Box::pin(async {
+                    let _held = PanicsWhenDropped;
+                    std::future::pending().await
+                }));
+            }
+            Where::DropOfStop => {
+                let (held, cell) = (PanicsWhenDropped, started.cell.clone());
+                started.stop = StopHandle::Request(Arc::new(move |_| {
+                    let _ = &held;
+                    cell.stop(None);
+                }));
+            }
             _ => {}
         }
         Ok(started)
@@ -91,4 +121,20 @@ async fn a_stop_request_that_panics_kills() {
     assert_eq!(place.state(), State::down(Down::Stopped));
     assert_eq!(record.take(), ["?a", "+a", "-a"]);
     let _ = root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_when_it_is_dropped_hangs_nobody_and_takes_nobody_down() {
+    hush();
+    for place in [Where::DropOfStart, Where::DropOfReadiness, Where::DropOfStop] {
+        let record = Record::default();
+        let spec = SupervisorSpec::one_for_one()
+            .child(child(place, &record).background())
+            .child(plain("b", &record));
+        let root = Root::start(spec, RootOptions::default()).await.unwrap();
+        let stopped = tokio::time::timeout(60 * SEC, root.supervisor().terminate_child("a")).await;
+        assert_eq!(stopped, Ok(Ok(())), "{place:?}");
+        assert_eq!(root.child::<Pull>("/b").unwrap().wait_ready(SEC).await.unwrap().0, 1, "{place:?}");
+        assert_eq!(root.shutdown(SEC).await, Exit::Requested);
+    }
 }

@@ -1,10 +1,14 @@
 //! S-18, S-19, S-20, T-3.
 
+use std::{sync::Arc, time::Duration};
+
 use procession::{
     exit::Exit,
-    supervision::{ChildSpec, RequestError, Root, RootOptions, Shutdown, SupervisorSpec},
+    supervision::{
+        ChildPolicy, ChildSpec, Remains, RequestError, Root, RootOptions, Shutdown, Start, StartContext,
+        Started, StopHandle, SupervisorSpec,
+    },
 };
-
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use crate::support::*;
@@ -186,4 +190,93 @@ async fn a_dynamic_supervisor_stops_all_at_once() {
     let begin = tokio::time::Instant::now();
     let _ = root.shutdown(10 * SEC).await;
     assert_eq!(begin.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_the_last_states_of_children_does_not_keep_ractors_own_stop() {
+    // S-20: they come with supervision events, which nobody reads any more; and there are tokens in them.
+    let record = Record::default();
+    let inner =
+        || SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(10), &Record::default()));
+    let spec = SupervisorSpec::one_for_one()
+        .child(ChildSpec::supervisor("inner", inner()))
+        .child(ChildSpec::new("holds", ChildPolicy::actor(), Holds(Duration::ZERO)))
+        .child(ChildSpec::new("late", ChildPolicy::actor(), Holds(20 * SEC)).background())
+        .child(puppet("b", Script::slow_stop(10), &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    record.take();
+    root.cell().stop(None);
+    let exit = tokio::time::timeout(60 * SEC, root.wait()).await;
+    assert_eq!(exit, Ok(Exit::Requested));
+    assert_eq!(record.take(), ["-b"]);
+
+    // One that has ended by itself just before.
+    let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("inner", inner()));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    root.find("/inner").unwrap().live().as_ref().unwrap().cell.stop(None);
+    root.cell().stop(None);
+    let exit = tokio::time::timeout(60 * SEC, root.wait()).await;
+    assert_eq!(exit, Ok(Exit::Requested));
+}
+
+/// Starts an actor that has its token in its state.
+#[derive(Debug)]
+struct Holds(Duration);
+
+#[async_trait::async_trait]
+impl Start for Holds {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let (time, remains, supervisor) = (self.0, cx.remains, cx.supervisor);
+        let (actor, join) = Holder::spawn_linked(None, Holder, remains, supervisor).await.unwrap();
+        let ready = Box::pin(async move {
+            tokio::time::sleep(time).await;
+            Ok(())
+        });
+        let (cell, stop) = (actor.get_cell(), StopHandle::Actor);
+        Ok(Started { cell, join, ready: Some(ready), stop, attachment: None })
+    }
+}
+
+struct Holder;
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Holder {
+    type Msg = ();
+    type State = Remains;
+    type Arguments = Remains;
+
+    async fn pre_start(&self, _: ActorRef<()>, remains: Remains) -> Result<Remains, ActorProcessingErr> {
+        Ok(remains)
+    }
+}
+
+/// Starts a puppet that is up and never ready.
+#[derive(Debug)]
+struct HalfBorn(Arc<dyn Start>);
+
+#[async_trait::async_trait]
+impl Start for HalfBorn {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let started = self.0.start(cx).await?;
+        Ok(Started { ready: Some(Box::pin(std::future::pending())), ..started })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_up_and_not_yet_ready_is_asked_and_then_killed_like_any_other() {
+    // S-19
+    for (stop, takes) in [(10, 10), (60_000, 5_000)] {
+        let record = Record::default();
+        let half_born = HalfBorn(puppet("a", Script::slow_stop(stop), &record).start);
+        let spec = SupervisorSpec::one_for_one()
+            .child(ChildSpec::new("a", ChildPolicy::actor(), half_born).background());
+        let root = Root::start(spec, RootOptions::default()).await.unwrap();
+        settle().await;
+        let begin = tokio::time::Instant::now();
+        let stopped = tokio::time::timeout(120 * SEC, root.supervisor().terminate_child("a")).await;
+        assert_eq!(stopped, Ok(Ok(())));
+        assert_eq!(begin.elapsed().as_millis(), takes);
+        assert_eq!(record.take(), ["?a", "+a", "-a"]);
+        let _ = root.shutdown(SEC).await;
+    }
 }

@@ -20,9 +20,10 @@ impl Engine {
         let Some(slot) = self.roster.find(&key.child) else { return };
         let Some(entry) = self.roster.at_mut(slot) else { return };
         let Some(child) = self.machine.child(&key.child) else { return };
+        let Some(supervisor) = &self.remains else { return };
         entry.place.set_kind(child.policy.kind);
         entry.place.set_incarnation(key.incarnation);
-        let (remains, gone) = Remains::new(Some(self.remains.clone()));
+        let (remains, gone) = Remains::new(Some(supervisor.clone()));
         let begun = begin(Birth {
             start: entry.start.clone(),
             timeout: child.policy.start_timeout,
@@ -36,7 +37,7 @@ impl Engine {
             gone,
             place: &entry.place,
             scope: &self.scope,
-            supervisor: &self.remains,
+            supervisor,
             posts: &self.posts,
             slot,
         });

@@ -65,7 +65,8 @@ pub struct Engine {
     roster: Roster,
     me: ActorCell,
     place: Place,
-    remains: Remains,
+    /// Until the exit is there.
+    remains: Option<Remains>,
     scope: Scope,
     posts: Posts,
     rx: mpsc::UnboundedReceiver<Post>,
@@ -116,7 +117,7 @@ impl Engine {
             roster: Roster::default(),
             me,
             place,
-            remains,
+            remains: Some(remains),
             scope,
             posts,
             rx,
@@ -255,6 +256,9 @@ impl Engine {
 
     /// Stops all children in order and returns when none is left: for an actor that was stopped by ractor's own `stop`
     /// and is in its `post_stop`, where it takes no messages any more.
+    ///
+    /// It reads no supervision events either: ractor keeps them unread, with the last states of those that have ended
+    /// and whatever tokens are in them. So the children are unlinked, and their events go nowhere.
     pub async fn drain(&mut self) {
         if self.exit.is_some() {
             return;
@@ -378,15 +382,6 @@ impl Engine {
         self.input(if kill { Input::Kill } else { Input::Shutdown });
     }
 
-    /// No child is left, and none comes any more. When the actor is dropped is not ours to say: the state of one that was
-    /// stopped lies in the mailbox of its supervisor, or of the tree's owner, which may be waiting for this very end.
-    fn retire(&mut self) {
-        self.place.set_engine(None);
-        self.alarm.silence();
-        self.remains = Remains::new(None).0;
-        self.close();
-    }
-
     /// Lets nothing in any more, and drops what has come: its askers are told so.
     fn close(&mut self) {
         self.rx.close();
@@ -421,10 +416,8 @@ impl Drop for Engine {
     /// If the supervisor was killed, an end is made of its children now. The board is told here and by their estates,
     /// since there is no engine any more to hear of their ends.
     fn drop(&mut self) {
-        if self.exit.is_some() {
-            // A successor may be at work here already.
-            return;
-        }
+        // With its exit it has left its place, where a successor may be by now.
+        let Some(remains) = self.remains.take() else { return };
         self.place.set_engine(None);
         for child in self.machine.children() {
             let Some(entry) = self.roster.get(child.id) else { continue };
@@ -443,7 +436,7 @@ impl Drop for Engine {
         }
         for entry in self.roster.iter_mut() {
             if let Some(life) = entry.life.take() {
-                life.abandon(&entry.place, &self.scope, &self.remains);
+                life.abandon(&entry.place, &self.scope, &remains);
             }
         }
         self.close();

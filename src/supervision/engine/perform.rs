@@ -43,7 +43,9 @@ impl Engine {
                     && let Some(life) = entry.life
                 {
                     // Not so by the machine's rules; but nobody would ever look after it.
-                    life.abandon(&entry.place, &self.scope, &self.remains);
+                    if let Some(remains) = &self.remains {
+                        life.abandon(&entry.place, &self.scope, remains);
+                    }
                 }
                 self.place.release(&id);
             }
@@ -60,9 +62,18 @@ impl Engine {
                     let _ = report.send(exit.clone());
                 }
                 self.exit = Some(exit);
-                self.retire();
+                self.leave();
             }
         }
+    }
+
+    /// Nothing of the supervisor is left but its actor. The engine in that may outlive it: ractor sends the last state of an
+    /// actor that was stopped to its supervisor, which may be past reading it.
+    fn leave(&mut self) {
+        self.alarm.silence();
+        self.place.set_engine(None);
+        self.close();
+        self.remains = None;
     }
 
     /// The root has no supervisor that would write its state.

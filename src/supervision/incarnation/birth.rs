@@ -19,7 +19,7 @@ use crate::{
     id::Incarnation,
     supervision::{
         engine::Posts,
-        panics::caught,
+        panics::{caught, discard},
         place::{Attachment, Place},
         remains::{Gone, Remains},
         start::{Admission, NotReady, Readiness, Scope, Start, StartContext, Started},
@@ -73,7 +73,8 @@ pub(crate) fn begin(birth: Birth<'_>) -> Begun {
         Poll::Pending => Stage::Launching(Box::pin(async { launch.await.and_then(|launched| launched) })),
         Poll::Ready(launched) => match launched.and_then(|launched| launched) {
             Err(exit) => return Begun::Now(Err(exit), gone),
-            Ok(Launched { born, ready: None, attachment, .. }) => {
+            Ok(Launched { born, ready: None, attachment, admission, .. }) => {
+                discard(admission);
                 place.publish(born.live(incarnation, attachment));
                 return Begun::Now(Ok(born), gone);
             }
@@ -147,11 +148,15 @@ async fn go_on(
 ) -> (Result<Born, Exit>, bool) {
     let launched = match stage {
         Stage::Launched(launched) => Ok(launched),
-        Stage::Launching(launch) => tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(Exit::Requested),
-            launched = launch => launched,
-        },
+        Stage::Launching(mut launch) => {
+            let launched = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Exit::Requested),
+                launched = launch.as_mut() => launched,
+            };
+            discard(launch);
+            launched
+        }
     };
     let Launched { mut born, ready, attachment, admission, deadline } = match launched {
         Ok(launched) => launched,
@@ -159,21 +164,24 @@ async fn go_on(
     };
     let ready = match ready {
         None => Ok(()),
-        Some(ready) => tokio::select! {
-            biased;
-            () = born.join() => Err(NotReady),
-            () = cancel.cancelled() => Err(NotReady),
-            ready = timeout_at(deadline, caught("the start's readiness", ready)) => Ok(ready),
-        }
-        .and_then(|ready| {
-            let timeout = Err(Exit::StartTimeout { after: timeout });
-            ready.unwrap_or(timeout).unwrap_or_else(|exit| {
-                born.kill_because(exit);
-                Err(NotReady)
+        Some(mut ready) => {
+            let outcome = tokio::select! {
+                biased;
+                () = born.join() => Err(NotReady),
+                () = cancel.cancelled() => Err(NotReady),
+                ready = timeout_at(deadline, caught("the start's readiness", ready.as_mut())) => Ok(ready),
+            };
+            discard(ready);
+            outcome.and_then(|ready| {
+                let timeout = Err(Exit::StartTimeout { after: timeout });
+                ready.unwrap_or(timeout).unwrap_or_else(|exit| {
+                    born.kill_because(exit);
+                    Err(NotReady)
+                })
             })
-        }),
+        }
     };
-    drop(admission);
+    discard(admission);
     if ready.is_ok() {
         place.publish(born.live(incarnation, attachment));
     }

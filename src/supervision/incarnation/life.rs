@@ -17,6 +17,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     supervision::{
+        panics::discard,
         place::{Attachment, Live, Place},
         policy::Shutdown,
         remains::{Gone, Remains},
@@ -147,7 +148,10 @@ impl Life {
     /// How it ended, when it is gone.
     pub(crate) fn end(self) -> End {
         match self.stage {
-            Stage::Born(Born { cell, asked, .. }) => End::Actor(cell.get_id(), asked.map(Asked::exit)),
+            Stage::Born(Born { cell, asked, stop, .. }) => {
+                discard(stop);
+                End::Actor(cell.get_id(), asked.map(Asked::exit))
+            }
             Stage::Failed(exit) => End::Exit(*exit),
             Stage::Starting(_) => End::Exit(Exit::Requested),
         }

@@ -29,6 +29,7 @@ use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
     machine::{Answer, Request},
+    panics::discard,
     start::Scope,
 };
 use crate::{
@@ -347,7 +348,8 @@ impl Place {
     /// From now on nothing reaches this incarnation.
     pub fn retract(&self, incarnation: Incarnation) {
         if self.live().as_ref().is_some_and(|live| live.incarnation == incarnation) {
-            self.0.live.store(None);
+            // There may be an attachment in it that is not ours.
+            discard(self.0.live.swap(None));
         }
     }
 
