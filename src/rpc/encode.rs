@@ -28,7 +28,8 @@ pub(crate) struct Scratch(Vec<u8>);
 
 impl Scratch {
     pub(crate) fn take() -> Scratch {
-        let mut bytes = SCRATCH.take();
+        // A call may be dropped with what its thread keeps, when this slot is gone already.
+        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
         Scratch(bytes)
     }

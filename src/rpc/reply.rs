@@ -96,6 +96,31 @@ mod tests {
     use super::*;
     use crate::rpc::{CallOptions, NoHandler, Peer, PeerConfig, Router};
 
+    #[tokio::test]
+    async fn a_call_may_be_dropped_with_what_its_thread_keeps() {
+        // C-3: the cancel is written when the thread's own buffer is gone.
+        type Kept = std::cell::RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>;
+        thread_local! {
+            static KEPT: Kept = const { Kept::new(None) };
+        }
+        let cancel = |_: &_| Some(("cancel".into(), RawValue::NULL.to_owned()));
+        let config = PeerConfig { cancel: Some(Arc::new(cancel)), ..PeerConfig::default() };
+        let (near, _far) =
+            Peer::memory_pair((config, Arc::new(NoHandler)), (PeerConfig::default(), Arc::new(NoHandler)));
+        let stats = near.clone();
+        let thread = std::thread::spawn(move || {
+            // Made first, and so destroyed last.
+            KEPT.with(|kept| *kept.borrow_mut() = None);
+            let mut call: Pin<Box<dyn Future<Output = ()>>> =
+                Box::pin(async move { drop(near.call_value("m", &(), CallOptions::default()).await) });
+            assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            KEPT.with(|kept| *kept.borrow_mut() = Some(call));
+        });
+        // A panic in there would end the process.
+        thread.join().unwrap();
+        assert_eq!(stats.stats().in_flight, 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_call_that_moves_to_another_task_is_answered_there() {
         // C-4

@@ -86,6 +86,22 @@ async fn ractors_own_stop_overtakes_the_end_of_a_killed_supervisor() {
     assert_eq!(left, ["-a", "-b"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_ended_before_ractors_own_stop_is_not_brought_back_by_it() {
+    // S-20: the cause of this end never comes, and is not waited for in a stop.
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one().child(plain("a", &record)), RootOptions::default())
+        .await
+        .unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    a.actor().unwrap().1.unlink(root.cell());
+    a.cast(Pull::StopYourself).unwrap();
+    settle().await;
+    root.cell().stop(None);
+    assert_eq!(root.wait().await, Exit::Requested);
+    assert_eq!(record.take(), ["?a", "+a", "-a"]);
+}
+
 /// Owns a tree, and stops it in a handler.
 struct Owner(Record);
 

@@ -271,8 +271,9 @@ impl Engine {
                 self.look(slot);
             }
         }
-        self.judge_overdue();
         self.input(Input::Shutdown);
+        // Not before: what ends in a stop is not brought back.
+        self.judge_overdue();
         self.posts.announce(false);
         while self.exit.is_none() {
             if let Some(input) = self.pending.pop_front() {
