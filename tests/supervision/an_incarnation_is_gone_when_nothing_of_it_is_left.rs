@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     exit::Exit,
-    supervision::{ChildPolicy, ChildSpec, Root, RootOptions, Start, StartContext, Started, SupervisorSpec},
+    supervision::{
+        ChildPolicy, ChildSpec, Root, RootOptions, Shutdown, Start, StartContext, Started, SupervisorSpec,
+    },
 };
 
 use crate::support::*;
@@ -84,5 +86,25 @@ async fn nobody_is_reached_who_has_been_asked_to_stop() {
     assert!(a.actor().is_err());
     assert!(a.cast(Pull::Panic).is_err());
     stop.await.unwrap().unwrap();
+    let _ = root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_leaves_behind_does_not_change_how_it_ended() {
+    // S-19, S-25: it has ended by itself, and is then stopped while it lingers.
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .child(lingers(&record).shutdown(Shutdown::Timeout(Duration::from_millis(100))));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    a.cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    a.stop().await.unwrap();
+    assert_eq!(a.place().last_exit(), Some(Exit::ActorFailed { chain: vec!["x".into()] }));
+    // It has ended in the time that it was given, and what lingers longer was not killed.
+    a.restart().await.unwrap();
+    a.stop().await.unwrap();
+    assert_eq!(a.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a", "-a", "~a"]);
     let _ = root.shutdown(SEC).await;
 }

@@ -78,6 +78,19 @@ async fn the_deadline_bounds_the_whole_in_order_still() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_deadline_holds_also_when_others_have_gone_off_before_it() {
+    // S-20: there is one alarm for all that is due.
+    let record = Record::default();
+    let endless = puppet("a", Script::slow_stop(60_000), &record).shutdown(Shutdown::Infinity);
+    let slow = puppet("b", Script::slow_stop(60_000), &record).shutdown(Shutdown::Timeout(SEC));
+    let spec = SupervisorSpec::one_for_one().child(endless).child(slow);
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let _ = root.shutdown(3 * SEC).await;
+    assert_eq!(begin.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_shuts_the_tree_down() {
     // T-3
     let record = Record::default();
