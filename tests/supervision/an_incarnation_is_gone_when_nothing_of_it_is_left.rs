@@ -108,3 +108,47 @@ async fn what_it_leaves_behind_does_not_change_how_it_ended() {
     assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a", "-a", "~a"]);
     let _ = root.shutdown(SEC).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_from_a_killed_supervisor_hears_of_it() {
+    // S-21: the supervisor had waited for it before.
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one().child(lingers(&record)), RootOptions::default())
+        .await
+        .unwrap();
+    root.child::<Pull>("/a").unwrap().cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    root.cell().kill();
+    let exit = tokio::time::timeout(60 * SEC, root.wait()).await;
+    assert_eq!(exit, Ok(Exit::ActorKilled));
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a"]);
+    assert!(root.find("/a").unwrap().state().is_down());
+}
+
+/// Its start is over when it is told.
+#[derive(Debug)]
+struct WhenTold(Arc<dyn Start>, Arc<tokio::sync::Notify>);
+
+#[async_trait::async_trait]
+impl Start for WhenTold {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let started = self.0.start(cx).await?;
+        self.1.notified().await;
+        Ok(started)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_start_hands_over_while_its_supervisor_is_killed_is_not_lost() {
+    // S-21: it is on its way when nobody reads any more.
+    let (record, told) = (Record::default(), Arc::new(tokio::sync::Notify::new()));
+    let start = WhenTold(lingers(&record).start, told.clone());
+    let a = ChildSpec::new("a", ChildPolicy::actor(), start).background();
+    let root = Root::start(SupervisorSpec::one_for_one().child(a), RootOptions::default()).await.unwrap();
+    settle().await;
+    told.notify_one();
+    root.cell().kill();
+    assert_eq!(root.wait().await, Exit::ActorKilled);
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a"]);
+    assert!(root.find("/a").unwrap().state().is_down());
+}

@@ -261,9 +261,10 @@ impl Engine {
         for life in self.roster.iter_mut().filter_map(|entry| entry.life.as_ref()) {
             life.unlink(&self.me);
         }
-        self.judge_overdue();
-        self.input(Input::Shutdown);
         self.posts.announce(false);
+        // First: an end that waits for its cause must not be judged as a crash any more, and answered with a restart.
+        self.input(Input::Shutdown);
+        self.judge_overdue();
         while self.exit.is_none() {
             if let Some(input) = self.pending.pop_front() {
                 self.input(input);
