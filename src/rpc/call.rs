@@ -264,3 +264,41 @@ fn encode_request<P: Serialize + ?Sized>(
     encode::request(frame, id, method, params)
         .map_err(|error| CallError::InvalidParams { method: method.to_owned(), reason: error.to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::rpc::{NoHandler, PeerConfig};
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_wait_for_their_turn_fail_with_all_others() {
+        // C-4
+        let (near, _far) = tokio::io::duplex(64);
+        let (reader, writer) = tokio::io::split(near);
+        let config = PeerConfig { max_queued_bytes: 1000, write_stall: None, ..PeerConfig::default() };
+        let peer = Peer::spawn(reader, writer, config, Arc::new(NoHandler));
+        let call = || {
+            let peer = peer.clone();
+            tokio::spawn(async move {
+                peer.call_value("m", &"x".repeat(900), CallOptions::timeout(Timeout::Never)).await
+            })
+        };
+        // One is being written, one waits for its room, and one for the second to have it.
+        let calls = [call(), call(), call()];
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        peer.fail_calls();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let [first, second, third] = calls;
+        assert!(!second.is_finished(), "it fails when it has room, or when the channel ends");
+        let outcome = async |call: tokio::task::JoinHandle<Result<_, CallError>>| {
+            let ended = tokio::time::timeout(Duration::from_secs(60), call).await;
+            ended.unwrap().unwrap().unwrap_err().outcome()
+        };
+        assert_eq!(outcome(first).await, Outcome::Unknown);
+        assert_eq!(outcome(third).await, Outcome::NotSent);
+        drop(peer);
+        second.abort();
+    }
+}

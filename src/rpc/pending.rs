@@ -281,4 +281,19 @@ mod tests {
         assert!(matches!(*failure, Failure::Closed));
         assert_eq!(pending.waiting(), 0);
     }
+
+    #[test]
+    fn the_last_of_those_that_were_given_up_are_remembered() {
+        // C-5, C-13
+        let mut pending = Pending::default();
+        let given_up = REMEMBERED as u64 + 10;
+        for id in 1..=given_up {
+            pending.insert(id, caller().1, None).unwrap();
+            assert!(pending.abandon(id).is_some());
+        }
+        assert_eq!(pending.abandoned.len(), REMEMBERED);
+        assert!(matches!(pending.settle(10, result("late")), Settled::Unknown));
+        assert!(matches!(pending.settle(11, result("late")), Settled::Late));
+        assert!(matches!(pending.settle(given_up, result("late")), Settled::Late));
+    }
 }

@@ -1,6 +1,10 @@
 //! Giving a call up tells the other side, and never leaves half a frame (C-3, C-11).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use procession::rpc::{CallOptions, NoHandler, Peer, Router, Timeout};
 use serde_json::json;
@@ -44,6 +48,22 @@ async fn a_dropped_call_is_cancelled_and_an_answered_one_is_not() {
     assert!(wire.is_silent().await);
     assert_eq!(peer.stats().late_replies, 1);
     assert_eq!(peer.stats().in_flight, 0);
+}
+
+// C-3: its answer was there before its caller looked again, and nobody is to hear of it any more.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_with_its_answer_is_not_cancelled() {
+    let (peer, mut wire) = peer_on_wire(config(with_cancel), Arc::new(NoHandler), 4096);
+    let mut call = Box::pin(peer.call::<Sleep>(&1));
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let id = wire.line().await["id"].clone();
+    wire.send_json(json!({"id": id, "result": 1})).await;
+    assert!(wire.is_silent().await);
+    assert_eq!(peer.stats().in_flight, 0);
+    drop(call);
+    assert!(wire.is_silent().await);
+    // Nor is it late: it was answered.
+    assert_eq!((peer.stats().late_replies, peer.stats().unknown_replies), (0, 0));
 }
 
 // C-11: callers come and go at every moment while the pipe takes a few bytes at a time; every frame stays whole.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     exit::Exit,
-    rpc::{CallError, Closed, Lost, NoHandler, Outcome, Peer, PeerConfig, Timeout},
+    rpc::{CallError, CallOptions, Closed, Lost, NoHandler, Outcome, Peer, PeerConfig, Timeout},
 };
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, task::JoinHandle};
@@ -239,4 +239,23 @@ async fn no_task_and_no_alarm_outlives_a_peer() {
         }
         assert_eq!((tasks(), begin.elapsed()), (before, Duration::ZERO));
     }
+}
+
+// C-4: a call that nobody polls any more keeps its place, and must not keep those that wait for one.
+#[tokio::test(start_paused = true)]
+async fn the_end_answers_calls_that_wait_for_a_place() {
+    let (peer, _wire) = peer_on_wire(config(|c| c.max_in_flight = 1), Arc::new(NoHandler), 4096);
+    let params = String::new();
+    let mut held = Box::pin(peer.call::<Echo>(&params));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(held.as_mut().poll(&mut cx).is_pending());
+    let waits = tokio::spawn({
+        let peer = peer.clone();
+        let never = CallOptions::timeout(Timeout::Never);
+        async move { peer.call_with::<Echo>(&String::new(), never).await }
+    });
+    tokio::task::yield_now().await;
+    peer.close(Closed::Requested);
+    let error = tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Closed { outcome: Outcome::NotSent, .. }), "{error:?}");
 }

@@ -197,3 +197,28 @@ async fn what_an_actor_leaves_behind_may_panic_in_its_supervisor() {
     assert_eq!(root.find("/b").unwrap().incarnation().0, 1);
     assert_eq!(root.shutdown(SEC).await, Exit::Requested);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_whose_cause_never_comes_is_judged_without_it() {
+    // S-25: somebody has unlinked it, so that ractor tells nobody. An earlier alarm makes no difference.
+    let record = Record::default();
+    let early = RestartPolicy::permanent().with_backoff(Backoff::fixed(300 * MS)).with_jitter(0.0);
+    let at_once = RestartPolicy::permanent().with_backoff(Backoff::None);
+    let spec = SupervisorSpec::one_for_one()
+        .child(plain("a", &record).restart(at_once))
+        .child(plain("b", &record).restart(early));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    root.child::<Pull>("/b").unwrap().cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    let a = root.find("/a").unwrap();
+    let cell = a.live().as_ref().unwrap().cell.clone();
+    cell.unlink(root.cell());
+    cell.kill();
+    tokio::time::sleep(900 * MS).await;
+    assert_eq!((a.incarnation().0, root.find("/b").unwrap().incarnation().0), (1, 2));
+    tokio::time::sleep(200 * MS).await;
+    assert_eq!((a.incarnation().0, a.state()), (2, State::Ready));
+    let chain = vec!["the actor ended without telling its supervisor why".into()];
+    assert_eq!(a.last_exit(), Some(Exit::ActorFailed { chain }));
+    let _ = root.shutdown(SEC).await;
+}

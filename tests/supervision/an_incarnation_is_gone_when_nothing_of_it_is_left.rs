@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     exit::Exit,
-    supervision::{ChildPolicy, ChildSpec, Root, RootOptions, Start, StartContext, Started, SupervisorSpec},
+    supervision::{
+        ChildPolicy, ChildSpec, Root, RootOptions, Shutdown, Start, StartContext, Started, SupervisorSpec,
+    },
 };
 
 use crate::support::*;
@@ -85,4 +87,68 @@ async fn nobody_is_reached_who_has_been_asked_to_stop() {
     assert!(a.cast(Pull::Panic).is_err());
     stop.await.unwrap().unwrap();
     let _ = root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_leaves_behind_does_not_change_how_it_ended() {
+    // S-19, S-25: it has ended by itself, and is then stopped while it lingers.
+    let record = Record::default();
+    let spec = SupervisorSpec::one_for_one()
+        .child(lingers(&record).shutdown(Shutdown::Timeout(Duration::from_millis(100))));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    a.cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    a.stop().await.unwrap();
+    assert_eq!(a.place().last_exit(), Some(Exit::ActorFailed { chain: vec!["x".into()] }));
+    // It has ended in the time that it was given, and what lingers longer was not killed.
+    a.restart().await.unwrap();
+    a.stop().await.unwrap();
+    assert_eq!(a.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a", "-a", "~a"]);
+    let _ = root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_from_a_killed_supervisor_hears_of_it() {
+    // S-21: the supervisor had waited for it before.
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one().child(lingers(&record)), RootOptions::default())
+        .await
+        .unwrap();
+    root.child::<Pull>("/a").unwrap().cast(Pull::Fail("x")).unwrap();
+    settle().await;
+    root.cell().kill();
+    let exit = tokio::time::timeout(60 * SEC, root.wait()).await;
+    assert_eq!(exit, Ok(Exit::ActorKilled));
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a"]);
+    assert!(root.find("/a").unwrap().state().is_down());
+}
+
+/// Its start is over when it is told.
+#[derive(Debug)]
+struct WhenTold(Arc<dyn Start>, Arc<tokio::sync::Notify>);
+
+#[async_trait::async_trait]
+impl Start for WhenTold {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let started = self.0.start(cx).await?;
+        self.1.notified().await;
+        Ok(started)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_start_hands_over_while_its_supervisor_is_killed_is_not_lost() {
+    // S-21: it is on its way when nobody reads any more.
+    let (record, told) = (Record::default(), Arc::new(tokio::sync::Notify::new()));
+    let start = WhenTold(lingers(&record).start, told.clone());
+    let a = ChildSpec::new("a", ChildPolicy::actor(), start).background();
+    let root = Root::start(SupervisorSpec::one_for_one().child(a), RootOptions::default()).await.unwrap();
+    settle().await;
+    told.notify_one();
+    root.cell().kill();
+    assert_eq!(root.wait().await, Exit::ActorKilled);
+    assert_eq!(record.take(), ["?a", "+a", "-a", "~a"]);
+    assert!(root.find("/a").unwrap().state().is_down());
 }

@@ -1,5 +1,10 @@
 //! S-7, S-8, S-9.
 
+use std::{
+    future::Future,
+    task::{Context, Waker},
+};
+
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
@@ -133,5 +138,28 @@ async fn starts_that_wait_for_nothing_leave_room_for_other_messages() {
         tokio::task::yield_now().await;
     }
     assert!(answers > 1, "{answers}");
+    let _ = root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_into_one_turn_goes_on_in_the_next() {
+    // S-18: and nobody else says anything meanwhile.
+    const MANY: usize = 100;
+    let spec = (0..MANY).fold(SupervisorSpec::one_for_all(), |spec, i| {
+        spec.child(ChildSpec::actor(format!("c{i}"), || (Quick, ())))
+    });
+    let root = tokio::time::timeout(SEC, Root::start(spec, RootOptions::default())).await.unwrap().unwrap();
+    root.find("/c7").unwrap().live().as_ref().unwrap().cell.kill();
+    tokio::time::sleep(SEC).await;
+    let children = root.supervisor().which_children().await.unwrap();
+    assert!(children.iter().all(|c| c.state == State::Ready && c.incarnation.0 == 2), "{children:?}");
+    // More requests than one turn takes, with one announcement.
+    let place = root.find("/c7").unwrap();
+    let mut stops: Vec<_> = (0..MANY).map(|_| Box::pin(place.stop())).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(stops.iter_mut().all(|stop| stop.as_mut().poll(&mut cx).is_pending()));
+    for stop in stops {
+        tokio::time::timeout(SEC, stop).await.unwrap().unwrap();
+    }
     let _ = root.shutdown(SEC).await;
 }

@@ -8,6 +8,7 @@ use procession::{
         ChildPolicy, ChildSpec, Remains, RequestError, Root, RootOptions, Shutdown, Start, StartContext,
         Started, StopHandle, SupervisorSpec,
     },
+    vocabulary::State,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -183,6 +184,19 @@ async fn the_deadline_bounds_the_whole_in_order_still() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_deadline_holds_also_when_others_have_gone_off_before_it() {
+    // S-20: there is one alarm for all that is due.
+    let record = Record::default();
+    let endless = puppet("a", Script::slow_stop(60_000), &record).shutdown(Shutdown::Infinity);
+    let slow = puppet("b", Script::slow_stop(60_000), &record).shutdown(Shutdown::Timeout(SEC));
+    let spec = SupervisorSpec::one_for_one().child(endless).child(slow);
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let _ = root.shutdown(3 * SEC).await;
+    assert_eq!(begin.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_shuts_the_tree_down() {
     // T-3
     let record = Record::default();
@@ -233,6 +247,29 @@ async fn what_is_in_the_last_states_of_children_does_not_keep_ractors_own_stop()
     root.cell().stop(None);
     let exit = tokio::time::timeout(60 * SEC, root.wait()).await;
     assert_eq!(exit, Ok(Exit::Requested));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ractors_own_stop_waits_for_no_cause_and_a_kill_ends_it() {
+    // S-20, S-21
+    let record = Record::default();
+    let endless = puppet("b", Script::slow_stop(60_000), &record).shutdown(Shutdown::Infinity);
+    let spec = SupervisorSpec::one_for_one().child(endless).child(plain("a", &record));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    record.take();
+    // Its cause never comes.
+    let a = root.find("/a").unwrap().live().as_ref().unwrap().cell.clone();
+    a.unlink(root.cell());
+    a.kill();
+    settle().await;
+    root.cell().stop(None);
+    settle().await;
+    assert_eq!(root.find("/b").unwrap().state(), State::Stopping, "nobody waits for the end of `a` any more");
+    root.cell().kill();
+    let begin = tokio::time::Instant::now();
+    assert_eq!(root.wait().await, Exit::ActorKilled);
+    assert!(begin.elapsed() < SEC);
+    assert_eq!(record.take(), ["-a", "-b"]);
 }
 
 /// Starts an actor that has its token in its state.

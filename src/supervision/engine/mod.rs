@@ -271,10 +271,10 @@ impl Engine {
                 self.look(slot);
             }
         }
-        self.input(Input::Shutdown);
-        // Not before: what ends in a stop is not brought back.
-        self.judge_overdue();
         self.posts.announce(false);
+        // First: an end that waits for its cause must not be judged as a crash any more, and answered with a restart.
+        self.input(Input::Shutdown);
+        self.judge_overdue();
         while self.exit.is_none() {
             if let Some(input) = self.pending.pop_front() {
                 self.input(input);

@@ -100,3 +100,44 @@ impl Roster {
         self.slots.iter_mut().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        exit::Exit,
+        supervision::{StartContext, Started},
+        time::Clock,
+    };
+
+    #[derive(Debug)]
+    struct Never;
+
+    #[async_trait::async_trait]
+    impl Start for Never {
+        async fn start(&self, _: StartContext) -> Result<Started, Exit> {
+            Err(Exit::Ignored)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_are_used_again_and_nobody_is_taken_for_another() {
+        // S-23: pools add and remove children for as long as they live.
+        let place = Place::root(Clock::start());
+        let mut roster = Roster::default();
+        let insert = |roster: &mut Roster, id: &ChildId| {
+            let (start, place, bell) = (Arc::new(Never), place.clone(), Waker::noop().clone());
+            roster.insert(id.clone(), |id, _| Entry { id, start, place, bell, life: None });
+        };
+        let id = |n: usize| ChildId::from(format!("c{n}"));
+        for n in 0..1000 {
+            insert(&mut roster, &id(n));
+            assert_eq!(roster.get_mut(&id(n)).map(|entry| entry.id.clone()), Some(id(n)));
+            if let Some(old) = n.checked_sub(3) {
+                assert_eq!(roster.remove(&id(old)).map(|entry| entry.id), Some(id(old)));
+                assert!(roster.find(&id(old)).is_none() && roster.get(&id(old)).is_none());
+            }
+        }
+        assert_eq!((roster.len(), roster.slots.len()), (3, 4));
+    }
+}
