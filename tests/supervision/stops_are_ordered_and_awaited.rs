@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use procession::{
+    event::EventKind,
     exit::Exit,
     supervision::{
         ChildPolicy, ChildSpec, Remains, RequestError, Root, RootOptions, Shutdown, Start, StartContext,
@@ -243,8 +244,14 @@ async fn what_is_in_the_last_states_of_children_does_not_keep_ractors_own_stop()
     // One that has ended by itself just before.
     let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("inner", inner()));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let mut events = root.events();
     root.find("/inner").unwrap().live().as_ref().unwrap().cell.stop(None);
-    root.cell().stop(None);
+    // It ends in the very poll in which it tells this, and a task is the first to hear.
+    let cell = root.cell();
+    tokio::spawn(async move {
+        while !matches!(&events.next().await.unwrap().kind, EventKind::State { to, .. } if to.is_down()) {}
+        cell.stop(None);
+    });
     let exit = tokio::time::timeout(60 * SEC, root.wait()).await;
     assert_eq!(exit, Ok(Exit::Requested));
 }
