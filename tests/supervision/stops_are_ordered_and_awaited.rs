@@ -102,6 +102,7 @@ async fn what_ended_before_ractors_own_stop_is_not_brought_back_by_it() {
     root.cell().stop(None);
     assert_eq!(root.wait().await, Exit::Requested);
     assert_eq!(record.take(), ["?a", "+a", "-a"]);
+    assert_eq!(a.place().last_exit(), Some(Exit::Requested));
 }
 
 /// Owns a tree, and stops it in a handler.

@@ -158,7 +158,10 @@ impl Engine {
         let Some(since) = self.now().since_epoch().checked_sub(patience) else { return };
         while let Some((key, asked)) = self.meeting.overdue(At::new(since)) {
             let chain = || vec!["the actor ended without telling its supervisor why".into()];
-            self.input(Input::Ended(key, asked.unwrap_or_else(|| Exit::ActorFailed { chain: chain() })));
+            let untold =
+                || if self.draining { Exit::Requested } else { Exit::ActorFailed { chain: chain() } };
+            let exit = asked.unwrap_or_else(untold);
+            self.input(Input::Ended(key, exit));
         }
     }
 
