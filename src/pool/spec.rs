@@ -200,7 +200,8 @@ impl PoolSpec {
 
     /// When workers are restarted: by default always and without delay ([`RestartPolicy::actor`]), at the cost of the
     /// pool's intensity if it has one, else until the key has failed five times within 60 s. It replaces the
-    /// policy of the worker's own declaration.
+    /// policy of the worker's own declaration. In a keyed pool without an intensity a policy with the shared budget gets a
+    /// budget of its own: its own crash loop, or those five failures.
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> PoolSpec {
         self.restart = Some(policy);
@@ -261,14 +262,14 @@ impl PoolSpec {
     }
 
     pub(super) fn restart_policy(&self) -> RestartPolicy {
-        match &self.restart {
-            Some(policy) => policy.clone(),
-            None if self.rules.is_keyed() && self.intensity.is_none() => {
-                let own = CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp);
-                RestartPolicy::actor().with_budget(Budget::Own(own))
-            }
-            None => RestartPolicy::actor(),
+        let policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
+        let alone = self.rules.is_keyed() && self.intensity.is_none();
+        if !alone || policy.budget != Budget::Shared {
+            return policy;
         }
+        // Each key pays for its own crashes, whatever else was chosen of how it is restarted.
+        let own = policy.crash_loop.unwrap_or(CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp));
+        policy.with_crash_loop(None).with_budget(Budget::Own(own))
     }
 
     pub(super) fn flags(&self) -> Flags {

@@ -10,6 +10,7 @@ use ractor::Actor;
 
 use super::{
     errors::{SpecError, SpecErrors},
+    panics::survived,
     policy::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode},
     start::{ActorStart, Start},
     supervisor::SupervisorStart,
@@ -71,8 +72,13 @@ impl ChildSpec {
 
     /// All mistakes that its start finds in itself, such as those of a nested supervisor.
     pub(crate) fn check_start(&self, errors: &mut Vec<SpecError>) {
-        if let Err(found) = self.start.validate() {
-            errors.extend(found.below(&format!("children[{}]", self.id)));
+        match survived("the check of the start", || self.start.validate()) {
+            Ok(Ok(())) => {}
+            Ok(Err(found)) => errors.extend(found.below(&format!("children[{}]", self.id))),
+            Err(panicked) => errors.push(SpecError {
+                field: format!("children[{}].start", self.id),
+                problem: panicked.to_string(),
+            }),
         }
     }
 

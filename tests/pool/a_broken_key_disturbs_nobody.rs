@@ -8,6 +8,7 @@ use std::sync::{
 use procession::{
     exit::Exit,
     pool::{AcquireError, PoolSpec, WorkerTemplate},
+    restart::{Backoff, RestartPolicy},
     vocabulary::{Down, State},
 };
 
@@ -99,6 +100,21 @@ async fn a_key_comes_back_from_some_crashes() {
         lease.revoked().await;
     }
     assert_eq!(setup.pool.acquire("a").await.unwrap().incarnation().0, 5);
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_policy_of_restarts_is_no_intensity() {
+    let policy = RestartPolicy::permanent().with_backoff(Backoff::fixed(10 * MS)).with_crash_loop(None);
+    let setup = some_are_broken(|spec| spec.restart(policy)).await;
+    let good = setup.pool.acquire("good").await.unwrap();
+    for n in 0..10 {
+        let error = setup.pool.acquire(format!("bad{n}")).await.unwrap_err();
+        assert!(matches!(error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
+    }
+    assert!(good.revocation().is_none());
+    assert_eq!(setup.root.find("/pool").unwrap().incarnation().0, 1);
+    drop(good);
     setup.end().await;
 }
 

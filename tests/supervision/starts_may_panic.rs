@@ -6,8 +6,8 @@ use procession::{
     exit::Exit,
     restart::RestartPolicy,
     supervision::{
-        Admission, BoxFuture, ChildPolicy, ChildSpec, RequestError, Root, RootOptions, Start, StartContext,
-        Started, StopHandle, SupervisorSpec,
+        Admission, BoxFuture, ChildPolicy, ChildSpec, Place, RequestError, Root, RootOptions, SpecErrors,
+        Start, StartContext, Started, StopHandle, SupervisorSpec,
     },
     vocabulary::{Down, State},
 };
@@ -137,4 +137,40 @@ async fn what_panics_when_it_is_dropped_hangs_nobody_and_takes_nobody_down() {
         assert_eq!(root.child::<Pull>("/b").unwrap().wait_ready(SEC).await.unwrap().0, 1, "{place:?}");
         assert_eq!(root.shutdown(SEC).await, Exit::Requested);
     }
+}
+
+/// Panics where it is not even started.
+#[derive(Debug)]
+struct Hasty {
+    checks: bool,
+}
+
+#[async_trait::async_trait]
+impl Start for Hasty {
+    async fn start(&self, _: StartContext) -> Result<Started, Exit> {
+        Err(Exit::Ignored)
+    }
+    fn validate(&self) -> Result<(), SpecErrors> {
+        if self.checks { panic!("pulled too hard") } else { Ok(()) }
+    }
+    fn adopted(&self, _: &Place) {
+        panic!("pulled too hard")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_panics_is_a_mistake_of_its_child() {
+    // S-6, S-18
+    hush();
+    let record = Record::default();
+    let root = Root::start(SupervisorSpec::one_for_one().child(plain("b", &record)), RootOptions::default());
+    let root = root.await.unwrap();
+    let child = |checks| ChildSpec::new("a", ChildPolicy::actor(), Hasty { checks });
+    let refused = root.supervisor().start_child(child(true)).await.unwrap_err();
+    let RequestError::Invalid(errors) = &refused else { panic!("{refused}") };
+    assert_eq!(errors.iter().next().unwrap().field, "children[a].start");
+    assert!(refused.to_string().contains("the check of the start panicked: pulled too hard"), "{refused}");
+    root.supervisor().start_child(child(false)).await.unwrap();
+    assert_eq!(root.find("/b").unwrap().incarnation().0, 1);
+    assert_eq!(root.shutdown(SEC).await, Exit::Requested);
 }

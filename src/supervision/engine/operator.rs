@@ -11,6 +11,7 @@ use crate::{
         errors::{RequestError, SpecErrors},
         incarnation::bell,
         machine::{Answer, Input, NewChild, Request, RequestId},
+        panics::survived,
         place::Place,
         spec::ChildSpec,
     },
@@ -72,7 +73,9 @@ impl Engine {
     pub(super) fn adopt(&mut self, spec: ChildSpec) -> NewChild {
         let place = self.place.claim(&spec.id, spec.policy.kind);
         place.adopted();
-        spec.start.adopted(&place);
+        if let Err(panicked) = survived("the start, told of its place,", || spec.start.adopted(&place)) {
+            tracing::warn!(target: "procession", path = place.path().as_str(), "{panicked}");
+        }
         let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
         let (start, posts) = (spec.start, self.posts.clone());
         self.roster.insert(spec.id, |id, slot| Entry {
