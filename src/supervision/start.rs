@@ -1,12 +1,6 @@
 //! How a child comes to life: the [`Start`] seam, what it is given ([`StartContext`]) and what it returns ([`Started`]).
 
-use std::{
-    fmt,
-    future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    sync::Arc,
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorCell, concurrency::JoinHandle};
@@ -14,6 +8,7 @@ use ractor::{Actor, ActorCell, concurrency::JoinHandle};
 use super::{
     bus::EventBus,
     errors::SpecErrors,
+    panics::survived,
     place::{Attachment, Place},
     remains::Remains,
 };
@@ -177,9 +172,9 @@ impl StopHandle {
     pub(crate) fn ask(&self, cell: &ActorCell, request: StopRequest) {
         match self {
             StopHandle::Actor => cell.stop(None),
-            // It is not our code, and the task of the incarnation must not die of it.
+            // It is not our code, and its supervisor, which asks, must not die of it.
             StopHandle::Request(ask) => {
-                if catch_unwind(AssertUnwindSafe(|| ask(request))).is_err() {
+                if survived("the stop request", || ask(request)).is_err() {
                     cell.kill();
                 }
             }

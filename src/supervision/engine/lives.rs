@@ -157,10 +157,12 @@ impl Engine {
         let patience = if self.draining { std::time::Duration::ZERO } else { Meeting::OVERDUE };
         let Some(since) = self.now().since_epoch().checked_sub(patience) else { return };
         while let Some((key, asked)) = self.meeting.overdue(At::new(since)) {
-            let chain = || vec!["the actor ended without telling its supervisor why".into()];
-            let untold =
-                || if self.draining { Exit::Requested } else { Exit::ActorFailed { chain: chain() } };
-            let exit = asked.unwrap_or_else(untold);
+            let exit = asked.unwrap_or_else(|| match self.draining {
+                true => Exit::Requested,
+                false => Exit::ActorFailed {
+                    chain: vec!["the actor ended without telling its supervisor why".into()],
+                },
+            });
             self.input(Input::Ended(key, exit));
         }
     }

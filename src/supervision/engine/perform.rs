@@ -41,11 +41,10 @@ impl Engine {
             Action::Forget(id) => {
                 if let Some(entry) = self.roster.remove(&id)
                     && let Some(life) = entry.life
+                    && let Some(remains) = &self.remains
                 {
                     // Not so by the machine's rules; but nobody would ever look after it.
-                    if let Some(remains) = &self.remains {
-                        life.abandon(&entry.place, &self.scope, remains);
-                    }
+                    life.abandon(&entry.place, &self.scope, remains);
                 }
                 self.place.release(&id);
             }
