@@ -285,6 +285,9 @@
 //!   → [`Snapshot`](crate::snapshot::Snapshot)
 //! - E-3 Nobody reports what did not happen: no `stopped` before the process is reaped, no `restarted` after an operator's start, no `crashed` for a requested stop.
 //!   → [`Event::is_crash`](crate::event::Event::is_crash), [`PluginEventKind`](crate::plugin::PluginEventKind)
+//! - E-4 A process cannot flood the log. At most 100 lines of one kind are logged in a second for each channel: of its log messages, its noise, its unusable messages, answers and
+//!   notifications, what it may not do, and panics of the host's handlers; of its stderr and of a stdout that is no channel likewise. The rest is counted, and the count is logged at the end of that second at the latest.
+//!   → [`drain`](crate::process::drain), [`LogSink`](crate::worker::LogSink)
 //!
 //! ## D. Tests
 //!

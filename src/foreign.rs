@@ -6,7 +6,11 @@
 //! nothing of where the text goes; what is handed on as data (results, `data` of errors, the tail of stderr) is left as
 //! it came.
 
+mod rate;
+
 use std::fmt::{self, Write as _};
+
+pub(crate) use rate::{About, LogRates, Rate};
 
 /// What is shown of a reason or a message.
 const SHOWN_BYTES: usize = 2 * 1024;

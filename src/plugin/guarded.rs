@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::shown,
+    foreign::{About, shown},
     id::ChildId,
     protocol::codes,
     rpc::{Context, Handler, RpcError},
@@ -41,7 +41,7 @@ impl Handler for Guarded {
         if self.allows(method) {
             return self.handler.request(cx, method, params).await;
         }
-        tracing::warn!(target: "procession", path = cx.path.as_str(), "capability denied: `{}`", shown(method));
+        log_denied(&cx, method);
         let message =
             format!("capability denied: the plugin's declared capabilities do not name `{}`", shown(method));
         Err(RpcError::new(codes::CAPABILITY_DENIED, message))
@@ -53,7 +53,14 @@ impl Handler for Guarded {
         }
         // A log message has been logged already, for which no capability is needed.
         if method != "log" {
-            tracing::warn!(target: "procession", path = cx.path.as_str(), "capability denied: `{}`", shown(method));
+            log_denied(&cx, method);
         }
+    }
+}
+
+fn log_denied(cx: &Context, method: &str) {
+    if cx.may_log(About::Denied) {
+        let (path, incarnation) = (&cx.path, cx.incarnation.0);
+        tracing::warn!(target: "procession", %path, incarnation, "capability denied: `{}`", shown(method));
     }
 }

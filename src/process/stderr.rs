@@ -1,18 +1,12 @@
 //! Draining stderr (P-3): line by line into `tracing`, and into a [`Tail`].
 
-use std::time::Duration;
-
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time::{Instant, timeout_at},
 };
 
 use super::Tail;
-use crate::foreign::{LINE_BYTES, shown_up_to};
-
-/// More lines than this in one `PERIOD` are counted instead of logged.
-const BURST: u32 = 100;
-const PERIOD: Duration = Duration::from_secs(1);
+use crate::foreign::{LINE_BYTES, Rate, shown_up_to};
 
 /// Reads a process's stderr to its end, so that the process never blocks on it.
 ///
@@ -53,15 +47,13 @@ pub struct LineLog {
     line: Vec<u8>,
     /// Bytes of the current line that were not kept.
     cut: usize,
-    period_began: Instant,
-    logged: u32,
-    suppressed: u64,
+    rate: Rate,
 }
 
 impl LineLog {
     /// An empty log; must be made where tokio's clock runs.
     pub fn new() -> LineLog {
-        LineLog { line: Vec::new(), cut: 0, period_began: Instant::now(), logged: 0, suppressed: 0 }
+        LineLog { line: Vec::new(), cut: 0, rate: Rate::default() }
     }
 
     /// Takes the next bytes of the stream.
@@ -82,15 +74,12 @@ impl LineLog {
 
     /// When the number of suppressed lines should be reported, if there are any.
     pub fn due(&self) -> Option<Instant> {
-        (self.suppressed > 0).then_some(self.period_began + PERIOD)
+        self.rate.due()
     }
 
     /// Logs the number of suppressed lines, if there are any.
     pub fn report(&mut self) {
-        if self.suppressed > 0 {
-            tracing::warn!(target: "procession::stderr", suppressed = self.suppressed, "{} lines suppressed", self.suppressed);
-            self.suppressed = 0;
-        }
+        report(self.rate.take_suppressed());
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -103,29 +92,25 @@ impl LineLog {
     fn end_line(&mut self) {
         let cut = std::mem::take(&mut self.cut);
         let whole = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        if !whole.is_empty() {
-            let now = Instant::now();
-            if now >= self.period_began + PERIOD {
-                (self.period_began, self.logged) = (now, 0);
-            }
-            if self.logged < BURST {
-                self.logged += 1;
-                let text = String::from_utf8_lossy(whole);
-                let suppressed = std::mem::take(&mut self.suppressed);
-                if suppressed > 0 {
-                    tracing::warn!(target: "procession::stderr", suppressed, "{suppressed} lines suppressed");
+        if !whole.is_empty()
+            && let Some(suppressed) = self.rate.admit()
+        {
+            report(suppressed);
+            let text = String::from_utf8_lossy(whole);
+            match cut {
+                0 => tracing::info!(target: "procession::stderr", "{}", shown_up_to(usize::MAX, &text)),
+                cut => {
+                    tracing::info!(target: "procession::stderr", cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
                 }
-                match cut {
-                    0 => tracing::info!(target: "procession::stderr", "{}", shown_up_to(usize::MAX, &text)),
-                    cut => {
-                        tracing::info!(target: "procession::stderr", cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
-                    }
-                }
-            } else {
-                self.suppressed += 1;
             }
         }
         self.line.clear();
+    }
+}
+
+fn report(suppressed: u64) {
+    if suppressed > 0 {
+        tracing::warn!(target: "procession::stderr", suppressed, "{suppressed} lines suppressed");
     }
 }
 

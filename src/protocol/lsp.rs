@@ -11,7 +11,7 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
-    foreign::{LINE_BYTES, shown_up_to},
+    foreign::{About, LINE_BYTES, shown_up_to},
     protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, id_as, id_in, refused},
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
@@ -185,9 +185,12 @@ impl Protocol for Lsp {
                 async move { to_raw_value(&answer?).map_err(RpcError::internal) }
             })
             .method_value("window/showMessageRequest", |cx, params| async move {
-                if let Some(question) = params.as_deref().and_then(message) {
-                    let (path, incarnation) = (cx.path.as_str(), cx.incarnation.0);
-                    tracing::info!(target: "procession::log", path, incarnation, "{}", shown_up_to(LINE_BYTES, &question.message));
+                if cx.may_log(About::Message)
+                    && let Some(question) = params.as_deref().and_then(message)
+                {
+                    let (path, incarnation) = (&cx.path, cx.incarnation.0);
+                    let text = shown_up_to(LINE_BYTES, &question.message);
+                    tracing::info!(target: "procession::log", %path, incarnation, "{text}");
                 }
                 to_raw_value(&()).map_err(RpcError::internal)
             })

@@ -13,7 +13,7 @@ use serde_json::{
 use tokio::sync::watch;
 
 use crate::{
-    foreign::shown,
+    foreign::{About, shown},
     protocol::serve::Orders,
     rpc::{Context, Handler, Router, RpcError, codes},
 };
@@ -79,7 +79,11 @@ impl Handler for LanguageServer {
             _ if self.initialized.load(Ordering::Acquire) => {
                 Handler::notification(&self.router, cx, method, params);
             }
-            _ => tracing::debug!(path = %cx.path, "dropped before `initialize`: `{}`", shown(method)),
+            _ if tracing::enabled!(tracing::Level::DEBUG) && cx.may_log(About::Notification) => {
+                let (path, incarnation) = (&cx.path, cx.incarnation.0);
+                tracing::debug!(%path, incarnation, "dropped before `initialize`: `{}`", shown(method));
+            }
+            _ => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The task that lets calls time out.
+//! The task that keeps the time of a peer: lets calls time out, and says how much of the log was left out.
 //!
 //! One timer per peer instead of one per call: it sleeps until the earliest deadline and is woken when a call brings
 //! an earlier one. Calls mostly share one timeout, so that happens about once per timeout.
@@ -9,7 +9,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::rpc::link::{Link, lock};
 
-pub(crate) async fn keep_deadlines(link: Arc<Link>) {
+/// Lets calls time out, and reports the log lines that were left out.
+pub(crate) async fn keep_time(link: Arc<Link>) {
+    tokio::join!(keep_deadlines(&link), link.log.keep_reporting());
+}
+
+async fn keep_deadlines(link: &Link) {
     loop {
         let next = lock(&link.pending).next_deadline();
         let Some(next) = next else {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
+    foreign::About,
     id::{Incarnation, Path},
     rpc::{Peer, RequestId, RpcError, latch::Latch, peer::Inner},
 };
@@ -57,6 +58,11 @@ impl Context {
     /// Whether the other side has cancelled the request.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|latch| latch.is_set())
+    }
+
+    /// Whether a line of the log about this may be written now. Once the channel is gone there is nobody left to be noted.
+    pub(crate) fn may_log(&self, about: About) -> bool {
+        self.peer.upgrade().is_some_and(|inner| inner.link.log.admit(about))
     }
 
     /// The peer that the request came in through, to call or notify the other side; `None` when nobody holds it any

@@ -15,7 +15,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::shown,
+    foreign::{About, shown, shown_up_to},
     rpc::{
         Closed, Context, Handler, PeerConfig, RequestId, RpcError,
         batch::Batch,
@@ -23,7 +23,6 @@ use crate::{
         latch::Latch,
         link::{Link, lock},
         message::{self, Body, Message, Text},
-        noise::NoiseLog,
         peer::Inner,
         pending::{Answer, Failure, Settled},
         reader::handle_noise,
@@ -105,7 +104,7 @@ impl Inbound {
     }
 
     /// Handles one frame. `false` when the channel has ended and the rest must not be read.
-    pub(crate) fn accept(self: &Arc<Self>, frame: &[u8], noise: &mut NoiseLog) -> bool {
+    pub(crate) fn accept(self: &Arc<Self>, frame: &[u8]) -> bool {
         if let Some((id, result)) = scan::response(frame) {
             self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
@@ -131,7 +130,7 @@ impl Inbound {
             Text::Broken(reason) => {
                 self.refuse(RequestId::Null, codes::PARSE_ERROR, &format!("parse error: {reason}"), None);
             }
-            Text::Noise => return handle_noise(&self.link, noise, frame),
+            Text::Noise => return handle_noise(&self.link, frame),
         }
         // A channel that has ended because the other side does not read any more is still read.
         !matches!(
@@ -154,8 +153,11 @@ impl Inbound {
     fn response(&self, id: &RequestId, body: &Body<'_>) {
         if let (RequestId::Null, Body::Error(error)) = (id, body) {
             self.link.counters.complaints.one();
-            let error: String = error.get().chars().take(200).collect();
-            tracing::debug!(path = %self.link.config.path, "the other side could not read a message: {error}");
+            if tracing::enabled!(tracing::Level::DEBUG) && self.link.log.admit(About::Unusable) {
+                let (path, incarnation) = self.link.whose();
+                let error = shown_up_to(200, error.get());
+                tracing::debug!(%path, incarnation, "the other side could not read a message: {error}");
+            }
             return;
         }
         let answer: Answer = match body {
@@ -183,7 +185,10 @@ impl Inbound {
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();
-                tracing::debug!(path = %self.link.config.path, "an answer to the unknown id {}", shown(&id.to_string()));
+                if tracing::enabled!(tracing::Level::DEBUG) && self.link.log.admit(About::Answer) {
+                    let (path, incarnation) = self.link.whose();
+                    tracing::debug!(%path, incarnation, "an answer to the unknown id {}", shown(&id.to_string()));
+                }
             }
         }
     }
@@ -191,8 +196,7 @@ impl Inbound {
     fn notification(&self, method: &str, params: Option<&RawValue>) {
         let recognise = || self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
         let cancelled = catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
-            self.link.counters.panics.one();
-            tracing::error!(path = %self.link.config.path, "the cancel hook panicked at notification `{}`", shown(method));
+            self.link.panicked(format_args!("the cancel hook panicked at notification `{}`", shown(method)));
             None
         });
         if let Some(id) = cancelled {
@@ -205,8 +209,7 @@ impl Inbound {
         let cx = self.context(None, None);
         let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
         if delivered.is_err() {
-            self.link.counters.panics.one();
-            tracing::error!(path = %self.link.config.path, "the handler of notification `{}` panicked", shown(method));
+            self.link.panicked(format_args!("the handler of notification `{}` panicked", shown(method)));
         }
     }
 
@@ -315,8 +318,7 @@ impl Inbound {
                 }
             });
             caught.await.unwrap_or_else(|| {
-                self.link.counters.panics.one();
-                tracing::error!(path = %self.link.config.path, "the handler of `{}` panicked", shown(&job.method));
+                self.link.panicked(format_args!("the handler of `{}` panicked", shown(&job.method)));
                 Err(RpcError::internal("the handler panicked"))
             })
         };

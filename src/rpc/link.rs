@@ -18,16 +18,20 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::rpc::{
-    CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
-    announced::Announced,
-    batch::Kept,
-    encode,
-    gate::Gate,
-    latch::Latch,
-    outbox::{Outbox, Put},
-    pending::Pending,
-    stats::Counters,
+use crate::{
+    foreign::{About, LogRates},
+    id::Path,
+    rpc::{
+        CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
+        announced::Announced,
+        batch::Kept,
+        encode,
+        gate::Gate,
+        latch::Latch,
+        outbox::{Outbox, Put},
+        pending::Pending,
+        stats::Counters,
+    },
 };
 
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Link {
     /// A call has an earlier deadline than all others.
     pub(crate) rearm: Notify,
     pub(crate) counters: Counters,
+    /// Asked before each line of the log that the other side can cause.
+    pub(crate) log: LogRates,
     /// Requests that run or wait for a handler, and a poke whenever there are none.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) requests_done: Notify,
@@ -65,6 +71,7 @@ impl Link {
             next_id: AtomicU64::new(1),
             rearm: Notify::new(),
             counters: Counters::default(),
+            log: LogRates::new(config.path.clone(), config.incarnation),
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
             batched: Kept::default(),
@@ -114,6 +121,21 @@ impl Link {
         }
         lock(&self.handlers).abort_all();
         self.requests_done.notify_waiters();
+        self.log.finish();
+    }
+
+    /// Whom a line of the log is about.
+    pub(crate) fn whose(&self) -> (&Path, u64) {
+        (&self.config.path, self.config.incarnation.0)
+    }
+
+    /// Counts and logs a panic of the host's own code.
+    pub(crate) fn panicked(&self, what: std::fmt::Arguments<'_>) {
+        self.counters.panics.one();
+        if self.log.admit(About::Panic) {
+            let (path, incarnation) = self.whose();
+            tracing::error!(%path, incarnation, "{what}");
+        }
     }
 
     /// Answers all open calls and every later one with the end of the channel, and leaves the rest running.
@@ -186,9 +208,7 @@ impl Link {
         let Ok(id) = i64::try_from(id) else { return };
         let make = std::panic::AssertUnwindSafe(|| hook(&RequestId::Number(id)));
         let Ok(cancel) = std::panic::catch_unwind(make) else {
-            self.counters.panics.one();
-            tracing::error!(path = %self.config.path, "the hook that makes cancel notifications panicked");
-            return;
+            return self.panicked(format_args!("the hook that makes cancel notifications panicked"));
         };
         let Some((method, params)) = cancel else { return };
         let mut frame = encode::Scratch::take();

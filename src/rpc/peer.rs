@@ -9,7 +9,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::rpc::{
-    Closed, Ending, Handler, PeerConfig, PeerStats, deadlines::keep_deadlines, inbound::Inbound, link::Link,
+    Closed, Ending, Handler, PeerConfig, PeerStats, deadlines::keep_time, inbound::Inbound, link::Link,
     reader::read_frames, writer::write_frames,
 };
 
@@ -51,7 +51,7 @@ impl Peer {
         let tasks = vec![
             tokio::spawn(read_frames(inbound, reader)).abort_handle(),
             tokio::spawn(write_frames(link.clone(), writer)).abort_handle(),
-            tokio::spawn(keep_deadlines(link.clone())).abort_handle(),
+            tokio::spawn(keep_time(link.clone())).abort_handle(),
         ];
         link.adopt(tasks);
         Peer { inner }

@@ -10,7 +10,7 @@ use crate::rpc::{
     framing::{Framer, Step},
     inbound::Inbound,
     link::Link,
-    noise::{NoiseLog, shortened},
+    noise::{log_noise, shortened},
 };
 
 const LEAST_READ_BYTES: usize = 4 * 1024;
@@ -19,7 +19,6 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut reader: R) {
     let done = Done(inbound.link().clone());
     let link = &*done.0;
-    let mut noise = NoiseLog::default();
     let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
     let mut buf = BytesMut::new();
     let mut want = LEAST_READ_BYTES;
@@ -30,13 +29,13 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
             at += match framer.next(bytes) {
                 Ok(Step::Frame { body, used }) => {
                     link.counters.frames_in.one();
-                    if !inbound.accept(&bytes[body], &mut noise) {
+                    if !inbound.accept(&bytes[body]) {
                         return;
                     }
                     used
                 }
                 Ok(Step::Noise { line, used }) => {
-                    if !handle_noise(link, &mut noise, &bytes[line]) {
+                    if !handle_noise(link, &bytes[line]) {
                         return;
                     }
                     used
@@ -52,7 +51,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
                     link.counters.frames_in.one();
-                    inbound.accept(&buf[rest], &mut noise);
+                    inbound.accept(&buf[rest]);
                 }
                 return link.end(Closed::Eof);
             }
@@ -88,11 +87,11 @@ async fn read<R: AsyncRead + Unpin>(reader: &mut R, buf: &mut BytesMut, want: us
 }
 
 /// Counts, and logs or refuses, a line that is no JSON. `false` when the channel has ended.
-pub(crate) fn handle_noise(link: &Link, log: &mut NoiseLog, line: &[u8]) -> bool {
+pub(crate) fn handle_noise(link: &Link, line: &[u8]) -> bool {
     link.counters.noise_lines.one();
     match link.config.noise {
         Noise::Log => {
-            log.log(&link.config, line);
+            log_noise(link, line);
             true
         }
         Noise::Violation => {

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    foreign::shown,
+    foreign::{About, shown},
     rpc::{Context, Handler, Method, Notification, RpcError, decode},
 };
 
@@ -78,7 +78,10 @@ impl Router {
         let sink = move |cx: Context, params: Option<&RawValue>| match decode::params(params) {
             Ok(params) => take(cx, params),
             Err(reason) => {
-                tracing::warn!(path = %cx.path, incarnation = %cx.incarnation, "bad notification `{}`: {}", N::NAME, shown(&reason.to_string()));
+                if cx.may_log(About::Notification) {
+                    let (path, incarnation) = (&cx.path, cx.incarnation.0);
+                    tracing::warn!(%path, incarnation, "bad notification `{}`: {}", N::NAME, shown(&reason));
+                }
             }
         };
         self.notifications.insert(N::NAME.to_owned(), Box::new(sink));
@@ -142,7 +145,11 @@ impl Handler for Router {
         }
         match &self.fallback {
             Some(handler) => handler.notification(cx, method, params),
-            None => tracing::trace!(path = %cx.path, "no route for notification `{}`", shown(method)),
+            None if tracing::enabled!(tracing::Level::TRACE) && cx.may_log(About::Notification) => {
+                let (path, incarnation) = (&cx.path, cx.incarnation.0);
+                tracing::trace!(%path, incarnation, "no route for notification `{}`", shown(method));
+            }
+            None => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::spec::WorkerSpec;
 use crate::{
-    foreign::{LINE_BYTES, shown_up_to},
+    foreign::{About, LINE_BYTES, shown_up_to},
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, Router, RpcError, codes},
 };
@@ -66,21 +66,24 @@ impl Handler for WorkerHandler {
     }
 }
 
-/// A log message of a process as an event of this process's log.
+/// A log message of a process as an event of this process's log, unless there were too many just now.
 fn publish(cx: &Context, entry: &LogEntry) {
-    let (path, incarnation) = (cx.path.as_str(), cx.incarnation.0);
-    let message = shown_up_to(LINE_BYTES, &entry.message);
-    let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());
     macro_rules! event {
-        ($level:ident) => {
-            tracing::$level!(target: "procession::log", path, incarnation, meta, "{message}")
+        ($level:ident, $LEVEL:ident) => {
+            // What nobody listens to is not counted as left out.
+            if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(About::Message) {
+                let (path, incarnation) = (&cx.path, cx.incarnation.0);
+                let message = shown_up_to(LINE_BYTES, &entry.message);
+                let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());
+                tracing::$level!(target: "procession::log", %path, incarnation, meta, "{message}");
+            }
         };
     }
     match entry.level {
-        LogLevel::Trace => event!(trace),
-        LogLevel::Debug => event!(debug),
-        LogLevel::Info => event!(info),
-        LogLevel::Warn => event!(warn),
-        LogLevel::Error => event!(error),
+        LogLevel::Trace => event!(trace, TRACE),
+        LogLevel::Debug => event!(debug, DEBUG),
+        LogLevel::Info => event!(info, INFO),
+        LogLevel::Warn => event!(warn, WARN),
+        LogLevel::Error => event!(error, ERROR),
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod a_flood_becomes_a_handful_of_lines;
 mod a_killed_worker_is_worth_a_warning;
 mod nobody_forges_a_line;
 mod support;

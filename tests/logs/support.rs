@@ -37,13 +37,28 @@ pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(|| Here);
+        let subscriber = subscriber.with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
         tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     });
     LINES.take();
 }
 
-/// What has been logged since, line by line.
+/// The same without debug and trace, as long as the result lives.
+pub(crate) fn listen_to_info() -> tracing::subscriber::DefaultGuard {
+    listen();
+    let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(|| Here);
+    tracing::subscriber::set_default(subscriber.finish())
+}
+
+/// What has been logged since, line by line, as most people have it: no debug and no trace.
 pub(crate) fn heard() -> Vec<String> {
+    let mut lines = heard_at_every_level();
+    lines.retain(|line| !["DEBUG", "TRACE"].iter().any(|level| line.trim_start().starts_with(level)));
+    lines
+}
+
+/// Everything that has been logged since, line by line.
+pub(crate) fn heard_at_every_level() -> Vec<String> {
     String::from_utf8(LINES.take()).unwrap().split_terminator('\n').map(str::to_owned).collect()
 }
 

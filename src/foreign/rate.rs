@@ -1,0 +1,205 @@
+//! Log lines that a process can cause, at a bounded rate: [`Rate`] for one stream of lines, [`LogRates`] for one channel.
+//!
+//! A process writes as fast as it can, and each line of this program's log costs its host time and disk. So every call of
+//! `tracing` that a process can reach asks here first. At most [`BURST`] lines of one kind are logged in a [`PERIOD`]; the
+//! rest is counted, and the count is logged before the next line, at the end of the period, or at the end of the channel,
+//! whichever is first. Kinds do not share a rate: a flood of one hides nothing of the others.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::id::{Incarnation, Path};
+
+/// How many lines of one kind are logged in a period.
+pub(crate) const BURST: u32 = 100;
+/// The period.
+pub(crate) const PERIOD: Duration = Duration::from_secs(1);
+
+/// The bound on one stream of lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rate {
+    began: Option<Instant>,
+    logged: u32,
+    suppressed: u64,
+}
+
+impl Rate {
+    /// Whether a line may be logged now. If it may, the result is the number of lines that were left out since the last
+    /// one, which are reported first.
+    pub(crate) fn admit(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        if self.began.is_none_or(|began| now >= began + PERIOD) {
+            (self.began, self.logged) = (Some(now), 0);
+        }
+        if self.logged >= BURST {
+            self.suppressed += 1;
+            return None;
+        }
+        self.logged += 1;
+        Some(self.take_suppressed())
+    }
+
+    /// When the number of lines that were left out is to be reported, if there are any.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.began.filter(|_| self.suppressed > 0).map(|began| began + PERIOD)
+    }
+
+    /// The lines that were left out and not reported yet; from now on they count as reported.
+    pub(crate) fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
+    }
+}
+
+/// What a line that a process causes by its channel is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// A log message that it sent.
+    Message,
+    /// A line on its stdout that is no message.
+    Noise,
+    /// A message that cannot be used as it is.
+    Unusable,
+    /// An answer that nobody waits for.
+    Answer,
+    /// A notification that nobody takes, or whose params do not fit.
+    Notification,
+    /// Something that it may not do.
+    Denied,
+    /// A hook or a handler of the host that panicked over what it sent.
+    Panic,
+}
+
+impl About {
+    const ALL: [About; 7] = [
+        About::Message,
+        About::Noise,
+        About::Unusable,
+        About::Answer,
+        About::Notification,
+        About::Denied,
+        About::Panic,
+    ];
+
+    /// For the report of what was left out.
+    fn lines(self) -> &'static str {
+        match self {
+            About::Message => "log messages",
+            About::Noise => "lines of noise on stdout",
+            About::Unusable => "lines about unusable messages",
+            About::Answer => "lines about answers that nobody waits for",
+            About::Notification => "lines about notifications",
+            About::Denied => "lines about denied capabilities",
+            About::Panic => "lines about panics",
+        }
+    }
+}
+
+/// The rates of all lines that the process behind one channel can cause.
+///
+/// A line below the level that is listened to is not to be asked for (`tracing::enabled!`): it would count as left out.
+#[derive(Debug)]
+pub(crate) struct LogRates {
+    path: Path,
+    incarnation: Incarnation,
+    /// Made when the first line is logged: most channels never log one.
+    rates: Mutex<Option<Box<[Rate; About::ALL.len()]>>>,
+    suppressing: Notify,
+}
+
+impl LogRates {
+    /// For the channel of this incarnation of the child at this place.
+    pub(crate) fn new(path: Path, incarnation: Incarnation) -> LogRates {
+        LogRates { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
+    }
+
+    /// Whether a line about this may be logged now. What was left out before it is reported by this.
+    pub(crate) fn admit(&self, about: About) -> bool {
+        let admitted = {
+            let mut rates = self.rates();
+            let rate = &mut rates.get_or_insert_default()[about as usize];
+            let admitted = rate.admit();
+            if admitted.is_none() && rate.suppressed == 1 {
+                self.suppressing.notify_one();
+            }
+            admitted
+        };
+        if let Some(suppressed) = admitted {
+            self.say(about, suppressed);
+        }
+        admitted.is_some()
+    }
+
+    /// Reports what was left out, for ever: at the end of each period in which something was. Cancel safe.
+    pub(crate) async fn keep_reporting(&self) {
+        loop {
+            let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(Rate::due).min();
+            match due {
+                None => self.suppressing.notified().await,
+                Some(due) => {
+                    tokio::time::sleep_until(due).await;
+                    self.report(|rate| rate.due().is_some_and(|at| at <= due));
+                }
+            }
+        }
+    }
+
+    /// Reports what was left out: the channel has ended.
+    pub(crate) fn finish(&self) {
+        self.report(|_| true);
+    }
+
+    fn report(&self, due: impl Fn(&Rate) -> bool) {
+        for about in About::ALL {
+            let suppressed = match self.rates().as_mut() {
+                Some(rates) if due(&rates[about as usize]) => rates[about as usize].take_suppressed(),
+                _ => 0,
+            };
+            self.say(about, suppressed);
+        }
+    }
+
+    fn say(&self, about: About, suppressed: u64) {
+        if suppressed > 0 {
+            let (path, incarnation) = (&self.path, self.incarnation.0);
+            tracing::warn!(target: "procession", %path, incarnation, suppressed, "{suppressed} {} suppressed", about.lines());
+        }
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Option<Box<[Rate; About::ALL.len()]>>> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_becomes_a_burst_and_a_count() {
+        // E-4
+        let mut rate = Rate::default();
+        let admitted = (0..2_000_000).filter(|_| rate.admit() == Some(0)).count();
+        assert_eq!(admitted, BURST as usize);
+        assert_eq!(rate.due(), Some(Instant::now() + PERIOD));
+        tokio::time::advance(PERIOD).await;
+        assert_eq!(rate.admit(), Some(1_999_900), "the next line brings the count");
+        assert_eq!((rate.due(), rate.take_suppressed()), (None, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_kind_has_a_rate_of_its_own() {
+        let rates = LogRates::new(Path::root(), Incarnation(1));
+        let admitted = |about| (0..1000).filter(|_| rates.admit(about)).count();
+        for about in About::ALL {
+            assert_eq!(admitted(about), BURST as usize, "{about:?}");
+        }
+        // The end of the period is reported without a further line.
+        let reporting = tokio::time::timeout(3 * PERIOD, rates.keep_reporting());
+        assert!(reporting.await.is_err());
+        assert!(rates.rates().iter().flat_map(|rates| rates.iter()).all(|rate| rate.suppressed == 0));
+    }
+}
