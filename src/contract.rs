@@ -129,7 +129,7 @@
 //!
 //! - P-1 `Command`: program, args (no shell, no splitting of strings), cwd, environment, limits; serde both ways; `Debug` redacts environment values.
 //!   → [`Command`](crate::process::Command)
-//! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` is there for those who want it.
+//! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` is there for those who want it. `SHLVL` says that a shell is around the process (1, or the host's if it passes and lies between 1 and 99), so that no shell takes a socket as stdin for a remote login and reads a start-up file that it would not read on a pipe; where the caller's own value does not say so, the process gets pipes.
 //!   → [`Environment`](crate::process::Environment)
 //! - P-3 stdin and stdout are the channel; stderr is drained always, line by line, into `tracing` and into a bounded tail (default 8 KiB, newest kept, cut at char boundaries), over-long
 //!   lines truncated. A child that never writes, or floods, costs the host bounded memory.
@@ -137,8 +137,8 @@
 //! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
 //!   → [`Control`](crate::process::Control)
-//! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset.
-//!   → [`OsLauncher`](crate::process::OsLauncher)
+//! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset. And only bytes come back: the host's ends of a channel refuse descriptors that a process sends (`SO_PASSRIGHTS`, Linux 6.16); where they cannot, a channel is made of pipes.
+//!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::Sockets)
 //! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one.
 //!   → [`Limits`](crate::process::Limits)
 //! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped.
@@ -150,7 +150,7 @@
 //!   → [`Ladder`](crate::process::Ladder), [`terminate`](crate::process::terminate)
 //! - P-10 Dropping the handle, cancelling the start, killing the actor: the process group gets SIGKILL and is reaped in the background.
 //!   → [`Process`](crate::process::Process), [`Hold`](crate::process::Hold)
-//! - P-11 For protocols with a channel, a closed stdin or stdout of a living child is `ChannelLost`: it is killed and counts as a crash. (One socketpair per direction makes it visible; on a single one it is not.) `Bare` and `FirstLine` ignore closed stdio, and their stdout is drained as log lines. EPIPE never reaches the embedding service.
+//! - P-11 For protocols with a channel, a closed stdin or stdout of a living child is `ChannelLost`: it is killed and counts as a crash. (One socketpair or pipe per direction makes it visible; on a single socketpair it is not.) `Bare` and `FirstLine` ignore closed stdio, and their stdout is drained as log lines. EPIPE never reaches the embedding service.
 //!   → [`Channel`](crate::protocol::Channel), [`Exit::ChannelLost`](crate::exit::Exit::ChannelLost)
 //! - P-12 If the host itself is SIGKILLed, no direct child survives by more than a second (except programs whose exec clears the death signal: setuid, file capabilities); with `guardian()`, no descendant does (an owned cgroup only lets the guardian, or the next start, find and kill them all). `guardian()` returns an error if threads already run. `Containment` reports what holds.
 //!   → [`guardian`](crate::process::guardian), [`Containment`](crate::containment::Containment)

@@ -38,20 +38,26 @@ pub struct Command {
     args: Vec<OsString>,
     cwd: Option<PathBuf>,
     environment: Environment,
-    wiring: Wiring,
+    wiring: Option<Wiring>,
+    /// Whether stdin and stdout are a channel, which is what decides where no wiring was chosen.
+    channel: bool,
     limits: Limits,
 }
 
-/// What the process gets as stdin and stdout.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What the process gets as stdin and stdout. By default sockets for a channel, and pipes for a worker whose protocol has
+/// none ([`Bare`](crate::protocol::Bare), [`FirstLine`](crate::protocol::FirstLine)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wiring {
     /// One socket pair for each: faster for large messages, and no signal is involved when the process is gone.
-    #[default]
-    Sockets,
-    /// Pipes of 256 KiB (where the system allows it), for programs that re-open `/dev/stdin` or `/dev/stdout`.
     ///
-    /// Writing to a pipe without a reader raises `SIGPIPE`, which Rust programs ignore unless they ask for it.
+    /// The host refuses descriptors that the process sends over them: its `sendmsg` fails with `EPERM`. Where the system
+    /// cannot refuse them (Linux before 6.16, other systems), the process gets pipes instead; and so does one whose
+    /// `SHLVL` the caller took away or set to something that lets bash take itself for a remote shell (see
+    /// [`Environment`]).
+    Sockets,
+    /// Pipes of 256 KiB (where the system allows it) for a channel, of the usual size without one; for programs that
+    /// re-open `/dev/stdin` or `/dev/stdout`, which fails with `ENXIO` on a socket.
     Pipes,
 }
 
@@ -84,7 +90,8 @@ impl Command {
             args: Vec::new(),
             cwd: None,
             environment: Environment::default(),
-            wiring: Wiring::default(),
+            wiring: None,
+            channel: true,
             limits: Limits::default(),
         }
     }
@@ -141,7 +148,13 @@ impl Command {
     /// What the process gets as stdin and stdout.
     #[must_use]
     pub fn wiring(mut self, wiring: Wiring) -> Command {
-        self.wiring = wiring;
+        self.wiring = Some(wiring);
+        self
+    }
+
+    /// The same for a process whose stdin and stdout are no channel.
+    pub(crate) fn without_channel(mut self) -> Command {
+        self.channel = false;
         self
     }
 
@@ -175,7 +188,12 @@ impl Command {
 
     /// What the process gets as stdin and stdout.
     pub fn get_wiring(&self) -> Wiring {
-        self.wiring
+        self.wiring.unwrap_or(if self.channel { Wiring::Sockets } else { Wiring::Pipes })
+    }
+
+    /// Whether stdin and stdout are a channel.
+    pub(super) fn has_channel(&self) -> bool {
+        self.channel
     }
 
     /// What the process may use.
@@ -201,14 +219,10 @@ struct Form {
     env_remove: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inherit_env: bool,
-    #[serde(default, skip_serializing_if = "is_default")]
-    wiring: Wiring,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wiring: Option<Wiring>,
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     limits: Limits,
-}
-
-fn is_default(wiring: &Wiring) -> bool {
-    *wiring == Wiring::default()
 }
 
 impl TryFrom<Form> for Command {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fmt,
+    ops::RangeInclusive,
     os::unix::ffi::OsStrExt,
 };
 
@@ -32,10 +33,23 @@ const PASSED: [&str; 19] = [
 ];
 const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
 
+/// How many shells a process is inside of.
+///
+/// `bash -c` with a socket as stdin takes itself for a shell that `rshd` has started, and reads `~/.bashrc`, unless this
+/// says that another shell is around it: 1 at least. At 1,000 bash thinks that something is wrong, and begins at 1 again.
+const SHELL_LEVEL: &str = "SHLVL";
+const SHELL_LEVELS: RangeInclusive<u16> = 1..=99;
+
 /// How the environment of a process is made from the host's.
 ///
 /// It is cleared, except for a short list (`PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, and the
 /// proxy and CA variables) and the names that the caller passes; what the caller sets wins over both.
+///
+/// `SHLVL` is 1, or what the host has if that is passed and lies between 1 and 99. `bash -c` reads `~/.bashrc` when its
+/// stdin is a socket and `SHLVL` does not say that it runs inside of another shell: that file could print into the
+/// channel, take its time, and bring back what is kept out here. If the caller takes `SHLVL` away or sets it to something
+/// else, that stands, and the process gets pipes, with which bash does not ask. What clears its environment itself and
+/// then runs a shell (`env -i bash -c …`) needs [`Wiring::Pipes`](super::Wiring::Pipes).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     pub(super) inherit: bool,
@@ -79,8 +93,20 @@ impl Environment {
     ) -> BTreeMap<OsString, OsString> {
         let mut result: BTreeMap<_, _> =
             host.into_iter().filter(|(name, _)| self.passes(name) && !self.remove.contains(name)).collect();
+        if !self.remove.contains(OsStr::new(SHELL_LEVEL)) {
+            let level = result.entry(SHELL_LEVEL.into()).or_default();
+            if !is_inner_level(level) {
+                *level = "1".into();
+            }
+        }
         result.extend(self.set.iter().map(|(name, value)| (name.clone(), value.clone())));
         result
+    }
+
+    /// Whether bash knows with it that a socket as stdin does not mean a remote shell.
+    pub(super) fn is_fit_for_sockets(&self) -> bool {
+        let name = OsStr::new(SHELL_LEVEL);
+        !self.remove.contains(name) && self.set.get(name).is_none_or(|level| is_inner_level(level))
     }
 
     fn passes(&self, name: &OsStr) -> bool {
@@ -89,6 +115,11 @@ impl Environment {
             || PASSED_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
             || self.pass.contains(name)
     }
+}
+
+fn is_inner_level(level: &OsStr) -> bool {
+    let digits = level.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).is_some_and(|level| SHELL_LEVELS.contains(&level))
 }
 
 /// Names only: values are often secrets.
@@ -127,7 +158,7 @@ mod tests {
         // P-2
         assert_eq!(
             names(&Environment::default()),
-            ["CURL_CA_BUNDLE", "LC_TIME", "PATH", "XDG_DATA_HOME", "https_proxy"]
+            ["CURL_CA_BUNDLE", "LC_TIME", "PATH", "SHLVL", "XDG_DATA_HOME", "https_proxy"]
         );
     }
 
@@ -150,6 +181,38 @@ mod tests {
         let mut environment = Environment::default();
         environment.inherit(true);
         environment.remove("AWS_SECRET");
-        assert_eq!(names(&environment).len(), host().len() - 1);
+        assert_eq!(names(&environment).len(), host().len() - 1 + 1);
+    }
+
+    #[test]
+    fn a_shell_is_always_inside_of_another() {
+        // P-2
+        let level = |environment: &Environment, host: &str| {
+            let mut seen = environment.resolve([("SHLVL".into(), host.into())]);
+            seen.remove("SHLVL".as_ref() as &OsStr).map(|level| level.into_string().unwrap())
+        };
+        let mut inheriting = Environment::default();
+        inheriting.inherit(true);
+        let mut passing = Environment::default();
+        passing.pass("SHLVL");
+        for environment in [&inheriting, &passing] {
+            for (host, seen) in
+                [("0", "1"), ("", "1"), ("-3", "1"), ("x", "1"), ("999", "1"), (" 7", "1"), ("7", "7")]
+            {
+                assert_eq!(level(environment, host).as_deref(), Some(seen), "{host:?}");
+            }
+            assert!(environment.is_fit_for_sockets());
+        }
+        assert_eq!(level(&Environment::default(), "7").as_deref(), Some("1"));
+        // What the caller wants stands, and then there are no sockets.
+        for (value, fit) in [("0", false), ("", false), ("+5", false), ("1000", false), ("3", true)] {
+            let mut environment = Environment::default();
+            environment.set("SHLVL", value);
+            assert_eq!(level(&environment, "7").as_deref(), Some(value));
+            assert_eq!(environment.is_fit_for_sockets(), fit, "{value:?}");
+        }
+        inheriting.remove("SHLVL");
+        assert_eq!(level(&inheriting, "7"), None);
+        assert!(!inheriting.is_fit_for_sockets());
     }
 }

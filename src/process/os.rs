@@ -25,7 +25,8 @@ use super::{
     plan::Plan,
     reaper,
     spawn::{self, Born, Failure, Technique, Workspace},
-    stdio, thread,
+    stdio::{self, Layout, Sockets},
+    thread,
     usage::Gauge,
     watch::Watch,
 };
@@ -50,6 +51,7 @@ pub struct OsLauncher {
     technique: Technique,
     pace: Option<Arc<Pace>>,
     groups: Arc<Groups>,
+    sockets: Sockets,
     pidfd: bool,
 }
 
@@ -57,7 +59,7 @@ impl OsLauncher {
     /// A launcher that uses the best technique there is, as fast as it goes.
     pub fn new() -> OsLauncher {
         let groups = Arc::new(Groups::new(CgroupMode::default()));
-        OsLauncher { technique: Technique::Auto, pace: None, groups, pidfd: true }
+        OsLauncher { technique: Technique::Auto, pace: None, groups, sockets: Sockets::Auto, pidfd: true }
     }
 
     /// A launcher with settings.
@@ -83,6 +85,13 @@ impl OsLauncherBuilder {
     #[must_use]
     pub fn technique(mut self, technique: Technique) -> OsLauncherBuilder {
         self.launcher.technique = technique;
+        self
+    }
+
+    /// Whether processes may have sockets as stdin and stdout; where that is safe, by default.
+    #[must_use]
+    pub fn sockets(mut self, sockets: Sockets) -> OsLauncherBuilder {
+        self.launcher.sockets = sockets;
         self
     }
 
@@ -121,7 +130,7 @@ impl Launcher for OsLauncher {
         reaper::start().map_err(|error| no_thread(&error))?;
         let (reply, birth) = oneshot::channel();
         let (give, ends) = mpsc::channel();
-        let wiring = command.get_wiring();
+        let layout = Layout::new(command, self.sockets);
         let (command, launcher) = (command.clone(), self.clone());
         let job = move |workspace: &mut Workspace| {
             if reply.is_closed() {
@@ -129,14 +138,14 @@ impl Launcher for OsLauncher {
             }
             // If nobody waits any more the result is dropped, here or with the channel: a process that was born too
             // late dies at once, because its owner does (P-10).
-            let _ = reply.send(Newborn::new(&command, &launcher, hold, &ends, workspace));
+            let _ = reply.send(Newborn::new(&command, &launcher, hold, (layout, &ends), workspace));
         };
         let at_once = thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
         // While that thread wakes up and looks for the program, the streams are made here, and while it waits for the
         // program to be executed, our ends are made known to the runtime: a launch takes as long as its longer half.
         // Not for launches that wait for their turn, for each would hold six descriptors meanwhile. Nothing is awaited
         // until the thread has got its half, or knows that it has to make both.
-        let ours = if at_once { stdio::make(wiring).ok() } else { None }.map(|(inner, outer)| {
+        let ours = if at_once { stdio::make(layout).ok() } else { None }.map(|(inner, outer)| {
             let _ = give.send(inner);
             outer.register()
         });
@@ -168,7 +177,7 @@ impl Newborn {
         command: &Command,
         launcher: &OsLauncher,
         hold: Hold,
-        ends: &mpsc::Receiver<stdio::Inner>,
+        (layout, ends): (Layout, &mpsc::Receiver<stdio::Inner>),
         workspace: &mut Workspace,
     ) -> Result<Newborn, Exit> {
         let plan = Plan::new(command)?;
@@ -177,7 +186,7 @@ impl Newborn {
         };
         let (inner, outer) = match ends.recv() {
             Ok(inner) => (inner, None),
-            Err(_) => stdio::make(command.get_wiring())
+            Err(_) => stdio::make(layout)
                 .map(|(inner, outer)| (inner, Some(outer)))
                 .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
         };

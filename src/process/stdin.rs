@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::{Future, pending},
     io::{self, IoSlice},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -20,6 +20,8 @@ use tokio::{
     io::{AsyncWrite, Interest, unix::AsyncFd},
     net::UnixStream,
 };
+
+use super::sigpipe;
 
 /// Where a process's stdin is written.
 pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
@@ -208,7 +210,7 @@ fn is_hung_up(socket: &UnixStream) -> bool {
         && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-/// The host's end of a stdin pipe. A pipe has no half to shut down: it is closed, so that the process sees the end.
+/// The host's end of a stdin pipe. Writing never raises `SIGPIPE` here either. A pipe has no half to shut down: it is closed, so that the process sees the end.
 struct PipeWriter {
     pipe: Option<Arc<AsyncFd<OwnedFd>>>,
     watch: Watch,
@@ -232,7 +234,7 @@ impl AsyncWrite for PipeWriter {
         let Some(pipe) = &self.pipe else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
         loop {
             let mut writable = ready!(pipe.poll_write_ready(cx))?;
-            match writable.try_io(|pipe| Ok(rustix::io::write(pipe, buf)?)) {
+            match writable.try_io(|pipe| Ok(sigpipe::write(pipe.as_fd(), buf)?)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(result) => return Poll::Ready(result),
                 Err(_would_block) => {}

@@ -1,6 +1,7 @@
 //! The host's and the process's ends of stdin, stdout and stderr.
 //!
-//! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block.
+//! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block, and sockets
+//! among them refuse descriptors.
 
 use std::{
     io,
@@ -14,9 +15,9 @@ use tokio::{
     net::{UnixStream, unix::pipe},
 };
 
-use super::{Stderr, Stdin, Stdout, Wiring};
+use super::{Command, Stderr, Stdin, Stdout, Wiring, descriptors};
 
-/// The size asked for where programs insist on pipes.
+/// The size asked for where a channel is made of pipes.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
@@ -42,23 +43,53 @@ enum End {
     Pipe(OwnedFd),
 }
 
-/// Makes both sides of all three.
-pub(super) fn make(wiring: Wiring) -> io::Result<(Inner, Outer)> {
+/// Whether processes may have sockets as stdin and stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Sockets {
+    /// Where the system lets the host refuse the descriptors that a process sends over them: Linux 6.16.
+    #[default]
+    Auto,
+    /// Nowhere: every process gets pipes, as on systems without that.
+    Never,
+}
+
+/// What a process gets as stdin and stdout, as far as that shows before there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    sockets: bool,
+    /// Much will be said in both directions.
+    channel: bool,
+}
+
+impl Layout {
+    pub(super) fn new(command: &Command, sockets: Sockets) -> Layout {
+        // A caller's value stands, and no shell reads a start-up file because of a socket.
+        let fit = sockets == Sockets::Auto && command.get_environment().is_fit_for_sockets();
+        Layout { sockets: fit && command.get_wiring() == Wiring::Sockets, channel: command.has_channel() }
+    }
+}
+
+/// Makes both sides of all three. Sockets can be had only where they can refuse descriptors.
+pub(super) fn make(layout: Layout) -> io::Result<(Inner, Outer)> {
     let (stderr, their_stderr) = io::pipe()?;
-    let (stdin, their_stdin, stdout, their_stdout) = match wiring {
-        Wiring::Sockets => {
-            let (stdin, their_stdin) = socket_pair()?;
-            let (stdout, their_stdout) = socket_pair()?;
+    let sockets = if layout.sockets { two_socket_pairs()? } else { None };
+    let (stdin, their_stdin, stdout, their_stdout) = match sockets {
+        Some([(stdin, their_stdin), (stdout, their_stdout)]) => {
             (End::Socket(stdin), OwnedFd::from(their_stdin), End::Socket(stdout), OwnedFd::from(their_stdout))
         }
-        Wiring::Pipes => {
+        None => {
             let (their_stdin, stdin) = io::pipe()?;
             let (stdout, their_stdout) = io::pipe()?;
             let (stdin, stdout) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
             #[cfg(target_os = "linux")]
-            for pipe in [&stdin, &stdout] {
-                // Refused when the user's quota of pipe memory is used up; the default size does as well.
-                let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+            // Refused when the user's quota of pipe memory is used up; the default size does as well. That quota is also
+            // why a stdin that nothing is written to gets the least there is.
+            if layout.channel {
+                let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE_BYTES);
+                let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
+            } else {
+                let _ = rustix::pipe::fcntl_setpipe_size(&stdin, 1);
             }
             (End::Pipe(stdin), their_stdin.into(), End::Pipe(stdout), their_stdout.into())
         }
@@ -67,12 +98,21 @@ pub(super) fn make(wiring: Wiring) -> io::Result<(Inner, Outer)> {
     Ok((Inner { fds }, Outer { stdin, stdout, stderr: stderr.into() }))
 }
 
-fn socket_pair() -> io::Result<(StdStream, StdStream)> {
+fn two_socket_pairs() -> io::Result<Option<[(StdStream, StdStream); 2]>> {
+    let (Some(stdin), Some(stdout)) = (socket_pair()?, socket_pair()?) else { return Ok(None) };
+    Ok(Some([stdin, stdout]))
+}
+
+/// The host's end and the process's. `None` where the host's end cannot refuse descriptors.
+fn socket_pair() -> io::Result<Option<(StdStream, StdStream)>> {
     let (ours, theirs) = StdStream::pair()?;
+    if !descriptors::refuse(&ours)? {
+        return Ok(None);
+    }
     ours.set_nonblocking(true)?;
     #[cfg(target_vendor = "apple")]
     rustix::net::sockopt::set_socket_nosigpipe(&ours, true)?;
-    Ok((ours, theirs))
+    Ok(Some((ours, theirs)))
 }
 
 /// A host that runs without stdin, stdout or stderr gets their numbers for its next descriptors. The process's ends
@@ -128,7 +168,8 @@ mod tests {
     #[tokio::test]
     async fn a_reset_is_an_end_of_file() {
         // P-8
-        let (ours, mut theirs) = socket_pair().unwrap();
+        let (ours, mut theirs) = StdStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
         (&ours).write_all(b"never read").unwrap();
         theirs.write_all(b"last words").unwrap();
         drop(theirs);
@@ -139,6 +180,10 @@ mod tests {
     }
 
     const BOUND: Duration = Duration::from_secs(30);
+
+    fn ends(wiring: Wiring) -> (Inner, Outer) {
+        make(Layout::new(&Command::new("x").wiring(wiring), Sockets::Auto)).unwrap()
+    }
 
     /// Lets everything happen that is about to.
     async fn settle() {
@@ -151,7 +196,7 @@ mod tests {
     async fn a_closed_stdin_is_noticed_while_nothing_is_written() {
         // P-11
         for wiring in [Wiring::Sockets, Wiring::Pipes] {
-            let (inner, outer) = make(wiring).unwrap();
+            let (inner, outer) = ends(wiring);
             let (_writer, closed) = outer.register().unwrap().0.into_parts();
             let closed = tokio::spawn(closed);
             settle().await;
@@ -164,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_process_writes_into_its_stdin_changes_nothing() {
         // P-11
-        let (inner, outer) = make(Wiring::Sockets).unwrap();
+        let (inner, outer) = ends(Wiring::Sockets);
         let (mut writer, closed) = outer.register().unwrap().0.into_parts();
         let closed = tokio::spawn(closed);
         let [stdin, ..] = inner.fds;
@@ -192,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_closes_only_the_other_direction_still_reads() {
         // P-11
-        let (inner, outer) = make(Wiring::Sockets).unwrap();
+        let (inner, outer) = ends(Wiring::Sockets);
         let (mut writer, closed) = outer.register().unwrap().0.into_parts();
         let closed = tokio::spawn(closed);
         let [stdin, ..] = inner.fds;
@@ -210,7 +255,7 @@ mod tests {
         for (wiring, drops) in
             [(Wiring::Sockets, true), (Wiring::Sockets, false), (Wiring::Pipes, true), (Wiring::Pipes, false)]
         {
-            let (inner, outer) = make(wiring).unwrap();
+            let (inner, outer) = ends(wiring);
             let (mut writer, closed) = outer.register().unwrap().0.into_parts();
             let _closed = tokio::spawn(closed);
             settle().await;

@@ -8,7 +8,7 @@ use super::{actor::WorkerStart, handler::LogSink};
 use crate::{
     id::{ChildId, Incarnation},
     process::{Command, Ladder, Launcher, OsLauncher, Success, Tail},
-    protocol::{Bare, Protocol},
+    protocol::{Bare, Channel, Protocol},
     restart::RestartPolicy,
     rpc::{Handler, NoHandler, Peer, PeerConfig},
     supervision::{ChildPolicy, ChildSpec, Shutdown, SpecError, SpecErrors},
@@ -274,7 +274,24 @@ impl WorkerSpec {
     pub(crate) fn command_of(&self, incarnation: Incarnation) -> Arc<Command> {
         match &self.command {
             CommandSource::Fixed(command) => command.clone(),
-            CommandSource::Each(make) => Arc::new(make(incarnation)),
+            CommandSource::Each(make) => Arc::new(self.wired(make(incarnation))),
+        }
+    }
+
+    /// The same declaration for its actor: with everything in the command that does not change from one incarnation to
+    /// the next.
+    pub(crate) fn settled(mut self) -> WorkerSpec {
+        if let CommandSource::Fixed(command) = &self.command {
+            let wired = self.wired(Command::clone(command));
+            self.command = CommandSource::Fixed(Arc::new(wired));
+        }
+        self
+    }
+
+    fn wired(&self, command: Command) -> Command {
+        match self.protocol.channel() {
+            Channel::Rpc(_) => command,
+            Channel::Output(_) => command.without_channel(),
         }
     }
 }

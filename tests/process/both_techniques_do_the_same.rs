@@ -1,9 +1,9 @@
-//! The whole of this program runs once more with `posix_spawn`; here is what differs.
+//! The whole of this program runs once more with `posix_spawn`, and once more without sockets; here is what differs.
 
 use procession::{
     containment::Containment,
     exit::{Exit, LaunchStage},
-    process::{Limits, Technique},
+    process::{Limits, Sockets, Technique},
 };
 use rustix::io::Errno;
 
@@ -12,11 +12,21 @@ use crate::common::*;
 #[test]
 fn everything_holds_with_posix_spawn_too() {
     // P-4, P-5, P-7, P-8, P-9, P-10
-    if technique() == Technique::PosixSpawn {
+    once_more_with(POSIX_SPAWN);
+}
+
+#[test]
+fn everything_holds_without_sockets_too() {
+    // P-5, P-8, P-11
+    once_more_with(NO_SOCKETS);
+}
+
+fn once_more_with(variable: &str) {
+    if technique() == Technique::PosixSpawn || sockets() == Sockets::Never {
         return;
     }
     let me = std::env::current_exe().unwrap();
-    let run = std::process::Command::new(me).env(POSIX_SPAWN, "1").output().unwrap();
+    let run = std::process::Command::new(me).env(variable, "1").output().unwrap();
     let out = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && !out.contains(" 0 passed"), "{out}");
 }

@@ -9,7 +9,7 @@ use std::{
 
 use procession::{
     exit::Exit,
-    process::{Command, Hold, KILL_WAIT, Launcher, OsLauncher, Process, Technique},
+    process::{Command, Hold, KILL_WAIT, Launcher, OsLauncher, Process, Sockets, Technique},
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
@@ -40,8 +40,22 @@ pub(crate) fn technique() -> Technique {
     if std::env::var_os(POSIX_SPAWN).is_some() { Technique::PosixSpawn } else { Technique::Auto }
 }
 
+/// Says that the tests launch without sockets: everything is tested with them, and once more with pipes alone.
+pub(crate) const NO_SOCKETS: &str = "PROCESSION_TEST_NO_SOCKETS";
+
+pub(crate) fn sockets() -> Sockets {
+    if std::env::var_os(NO_SOCKETS).is_some() { Sockets::Never } else { Sockets::Auto }
+}
+
+/// Whether a channel is made of sockets: since Linux 6.16 the kernel refuses descriptors that are sent over them.
+pub(crate) fn sockets_are_expected() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let numbers: Vec<u32> = release.split(['.', '-']).take(2).map_while(|n| n.parse().ok()).collect();
+    sockets() == Sockets::Auto && numbers >= vec![6, 16]
+}
+
 pub(crate) fn launcher() -> OsLauncher {
-    OsLauncher::builder().technique(technique()).build()
+    OsLauncher::builder().technique(technique()).sockets(sockets()).build()
 }
 
 pub(crate) fn sh(script: &str) -> Command {

@@ -8,6 +8,8 @@ mod common;
 
 mod a_dropped_process_dies;
 mod a_killed_host_takes_its_children_along;
+mod a_process_sends_no_descriptors;
+mod a_socket_makes_no_shell_remote;
 mod a_stop_climbs_the_ladder;
 mod both_techniques_do_the_same;
 mod control_groups_hold_who_leaves;

@@ -38,7 +38,7 @@ async fn pipes_are_pipes_and_large() {
     let out = String::from_utf8(out).unwrap();
     assert!(out.matches("pipe:").count() == 2 && out.ends_with("reopened\n"), "{out}");
     let out = String::from_utf8(output(sh("readlink /proc/$$/fd/0 /proc/$$/fd/1")).await).unwrap();
-    assert_eq!(out.matches("socket:").count(), 2, "{out}");
+    assert_eq!(out.matches("socket:").count(), if sockets_are_expected() { 2 } else { 0 }, "{out}");
 }
 
 /// Blocked and ignored signals are properties of the host's threads and of the host: the test runs in a host of its

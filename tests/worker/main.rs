@@ -14,6 +14,7 @@ mod liveness_is_watched;
 mod messages_reach_the_actor_too;
 mod nothing_outlives_the_actor;
 mod processes_without_a_channel;
+mod programs_without_a_channel_have_pipes;
 mod readiness_is_a_finished_handshake;
 mod real_processes;
 mod the_same_story_each_time;

@@ -159,13 +159,17 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::process::{Command, Wiring, stdio};
+    use crate::process::{
+        Command, Sockets,
+        stdio::{self, Layout},
+    };
 
     #[test]
     fn a_control_group_that_is_none_is_a_failed_launch_and_no_verdict_on_the_technique() {
         // P-6
-        let plan = Plan::new(&Command::new("true")).unwrap();
-        let (inner, _outer) = stdio::make(Wiring::Pipes).unwrap();
+        let command = Command::new("true");
+        let plan = Plan::new(&command).unwrap();
+        let (inner, _outer) = stdio::make(Layout::new(&command, Sockets::Never)).unwrap();
         let mut workspace = Workspace::default();
         let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &inner.fds, cgroup);
         let no_cgroup = std::fs::File::open("/dev/null").unwrap();
