@@ -102,8 +102,9 @@
 //!   → [`Budget`](crate::restart::Budget), [`Tracker`](crate::restart::Tracker)
 //!
 //! - R-1 `Exit` (plain data: Clone, serde) classes: `Requested`, `Clean { code }`, `Failed { code }`, `Signalled { signal, core }`, `NeverStarted { errno, stage }`, `StartTimeout`, `HandshakeFailed`, `HandshakeTimeout`, `ChannelLost`,
-//!   `ProtocolViolation`, `Unresponsive`, `LimitExceeded { which }`, `Ignored`; for actors `ActorStopped { reason }`, `ActorFailed { chain }` (panics included), `ActorKilled`; for supervisors `IntensityExceeded`, `StartFailed { child }`, `AutoShutdown`. Which codes and signals count as success is configurable
+//!   `ProtocolViolation`, `Unresponsive`, `LimitExceeded { which }`, `EndedBeforeReady { how }`, `Ignored`; for actors `ActorStopped { reason }`, `ActorFailed { chain }` (panics included), `ActorKilled`; for supervisors `IntensityExceeded`, `StartFailed { child }`, `AutoShutdown`. Which codes and signals count as success is configurable
 //!   (`success_codes`, `success_signals`, default 0 and none). An exit by SIGTERM, SIGINT or SIGHUP that we did not send is judged 250 ms later: if the tree has begun to stop by then it is `Requested`, and never logged as a crash.
+//!   A success before *ready* is a failed start (`EndedBeforeReady`), whatever code or signal, restart type and kind of child: it is counted, backed off and part of a crash loop. The exceptions are declared beforehand: `Ignored` (S-8), `AutoShutdown` (S-24), and a start that is declared to complete, which is ready by its success.
 //!   → [`Exit`](crate::exit::Exit), [`Success`](crate::process::Success)
 //! - R-2 Backoff: `None`, `Fixed(d)`, `Exponential { initial, factor = 2, max }`. The first delay is exactly `initial`; cap first, then jitter (`0..=1`, as ± fraction, also at
 //!   the cap); jitter is seeded. A restart after a clean exit waits `initial` and does not grow. Default: exponential, 100 ms to 30 s, jitter 0.2; pools and actors: none.

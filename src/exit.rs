@@ -62,6 +62,13 @@ pub enum Exit {
         /// The bound that was reached.
         after: Duration,
     },
+    /// It ended by itself, in a way that is a success later in a life, before it was ready. That is a failed start: what
+    /// exits with 0 because it was started with a wrong flag has not done what it was started for.
+    #[error("ended before it was ready: {how}")]
+    EndedBeforeReady {
+        /// How it ended: [`Exit::Clean`] or [`Exit::ActorStopped`].
+        how: Box<Exit>,
+    },
     /// The handshake was refused or went wrong.
     #[error("handshake failed: {reason}")]
     HandshakeFailed {
@@ -212,6 +219,17 @@ impl Exit {
         }
     }
 
+    /// The exit of an incarnation that has not become ready: a success that came too early is none.
+    ///
+    /// [`Exit::Ignored`] and [`Exit::AutoShutdown`] stay what they are: the start, or the supervisor's declaration, says
+    /// that there is nothing (more) to run.
+    pub(crate) fn before_ready(self) -> Exit {
+        match self {
+            Exit::Clean { .. } | Exit::ActorStopped { .. } => Exit::EndedBeforeReady { how: Box::new(self) },
+            other => other,
+        }
+    }
+
     /// An actor's error with its sources as [`Exit::ActorFailed`].
     pub fn from_error(error: &(dyn std::error::Error + 'static)) -> Exit {
         if let Some(exit) = error.downcast_ref::<Exit>() {
@@ -307,8 +325,22 @@ mod tests {
     #[test]
     fn exits_survive_serialisation() {
         //
-        let exit = nested();
-        let json = serde_json::to_string(&exit).unwrap();
-        assert_eq!(serde_json::from_str::<Exit>(&json).unwrap(), exit);
+        for exit in [nested(), Exit::Clean { code: 0 }.before_ready()] {
+            let json = serde_json::to_string(&exit).unwrap();
+            assert_eq!(serde_json::from_str::<Exit>(&json).unwrap(), exit);
+        }
+    }
+
+    #[test]
+    fn a_success_before_ready_is_none() {
+        //
+        let early = Exit::Clean { code: 0 }.before_ready();
+        assert_eq!(early.to_string(), "ended before it was ready: exited with code 0");
+        assert_eq!(early.clone().before_ready(), early);
+        let stopped = Exit::ActorStopped { reason: Some("done".into()) };
+        assert_eq!(stopped.clone().before_ready(), Exit::EndedBeforeReady { how: Box::new(stopped) });
+        for exit in [nested(), Exit::Ignored, Exit::Requested, Exit::AutoShutdown { child: "a".into() }] {
+            assert_eq!(exit.clone().before_ready(), exit);
+        }
     }
 }

@@ -76,8 +76,12 @@ fn is_crash(exit: &Exit, then: &Consequence) -> bool {
 }
 
 fn crashed(exit: &Exit, then: &Consequence) -> PluginEventKind {
-    let (code, signal) = match exit {
-        Exit::Failed { code } => (Some(*code), None),
+    let how = match exit {
+        Exit::EndedBeforeReady { how } => how,
+        other => other,
+    };
+    let (code, signal) = match how {
+        Exit::Failed { code } | Exit::Clean { code } => (Some(*code), None),
         Exit::Signalled { signal, .. } => (None, Some(*signal)),
         _ => (None, None),
     };

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It ended by itself, with success. Never counted as a failure.
+    /// It ended by itself, with success, after it had been ready. Never counted as a failure. (A success before that is a
+    /// failed start.)
     Clean,
-    /// It failed: crashed, hung, broke its protocol, did not become ready.
+    /// It failed: crashed, hung, broke its protocol, did not become ready, however well it ended then.
     Failure,
     /// It can never start as it is declared (no such program, not executable, no such directory). A failure, too.
     Permanent,

@@ -1,15 +1,16 @@
 //! The driver: one process from launch to reap. Owned by the worker actor; dropped with it, at any moment, it leaves
 //! nothing behind, since dropping a process kills its group.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
-    task::AbortHandle,
+    task::{AbortHandle, unconstrained},
 };
 use tracing::Instrument;
 
 use super::{
+    ending,
     handler::WorkerHandler,
     output,
     shared::{Line, Shared},
@@ -133,6 +134,7 @@ impl Driver {
             Verdict::Kill(exit) => self.kill(&body, exit).await,
             Verdict::Stop => self.stop_in_order(&body, was_ready).await,
         };
+        let exit = if was_ready { exit } else { exit.before_ready() };
         if !was_ready && exit != Exit::Requested {
             self.shared.start_failed(&exit);
         }
@@ -214,12 +216,21 @@ impl Driver {
             }
             Ok(())
         };
+        let mut shaking = pin!(tokio::time::timeout(after, handshake));
         let shaken = tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => return Err(Verdict::Stop),
-            shaken = tokio::time::timeout(after, handshake) => shaken,
+            shaken = &mut shaking => shaken,
             closed = channel_closed(body) => return Err(closed_verdict(body, closed).await),
-            exited = body.control.exited() => return Err(Verdict::Exited(exited)),
+            exited = body.control.exited() => {
+                // What makes it ready may be among the last that it wrote, and was written before its end.
+                ending::drain(body).await;
+                tokio::select! {
+                    biased;
+                    shaken = unconstrained(shaking) => shaken,
+                    () = std::future::ready(()) => return Err(Verdict::Exited(exited)),
+                }
+            }
         };
         match shaken {
             Ok(Ok(())) => {

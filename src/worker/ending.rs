@@ -154,7 +154,7 @@ fn stop_signals() -> [i32; 3] {
 }
 
 /// Reads what is still in the pipes.
-async fn drain(body: &Body) {
+pub(super) async fn drain(body: &Body) {
     let rest = async {
         for task in [&body.stdout, &body.stderr].into_iter().flatten() {
             task.ended().await;

@@ -8,8 +8,8 @@ use procession::{
         Then,
     },
     supervision::{
-        ChildPolicy,
-        machine::{Input, Timer},
+        ChildPolicy, RequestError,
+        machine::{Input, Request, Timer},
     },
     vocabulary::{Down, Limit, State, Strategy::OneForOne},
 };
@@ -39,6 +39,49 @@ fn restart_types_choose_exits() {
     rig.crash("a");
     assert!(!rig.has("a"), "its spec is deleted");
     assert_eq!(rig.used(), 0, "S-10");
+}
+
+#[test]
+fn a_success_before_ready_is_a_failed_start() {
+    // whatever the restart type, and told as what it is.
+    let early = |how: Exit| Exit::EndedBeforeReady { how: Box::new(how) };
+    let stopped = Exit::ActorStopped { reason: None };
+    for exit in [clean(), stopped] {
+        for (restart, state) in [
+            (Permanent, State::Starting),
+            (Transient, State::Starting),
+            (OnSuccess, State::down(Down::Ended)),
+        ] {
+            let mut rig = one(policy(restart));
+            // The second life ends before it is ready.
+            let again = rig.ask(Request::Restart("a".into()));
+            rig.gone("a").end("a", exit.clone());
+            assert_eq!(rig.state("a"), state, "{restart}, {exit}");
+            assert_eq!(rig.machine.child(&"a".into()).unwrap().tracker.total_failures(), 1, "{restart}");
+            let Some(Err(RequestError::StartFailed { exit: told, .. })) = rig.reply(again) else { panic!() };
+            assert_eq!(*told, early(exit.clone()));
+        }
+        let mut rig = Rig::new(flags(OneForOne, 3), &[("a", policy(Temporary))]);
+        rig.boot().end("a", exit.clone());
+        let Some(Exit::StartFailed { cause, .. }) = &rig.exit else { panic!("{:?}", rig.exit) };
+        assert_eq!(**cause, early(exit));
+    }
+}
+
+#[test]
+fn what_is_ready_and_gone_at_once_was_ready() {
+    // so is a start that is declared to complete: its success is its readiness.
+    let mut rig = Rig::new(flags(OneForOne, 3), &[("a", policy(Transient))]);
+    rig.boot().ready("a").end("a", clean());
+    assert_eq!((rig.state("a"), rig.exit.is_some()), (State::down(Down::Ended), false));
+    // Nothing to run, and an end that is declared beforehand, are no failed starts.
+    for (exit, state) in
+        [(Exit::Ignored, Down::Ignored), (Exit::AutoShutdown { child: "leaf".into() }, Down::Ended)]
+    {
+        let mut rig = Rig::new(flags(OneForOne, 3), &[("a", background(policy(Transient)))]);
+        rig.boot().end("a", exit);
+        assert_eq!(rig.state("a"), State::down(state));
+    }
 }
 
 #[test]

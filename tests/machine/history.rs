@@ -20,6 +20,8 @@ use crate::{
 pub(crate) enum How {
     Crash,
     Clean,
+    Stops,
+    AutoShutdown,
     Requested,
     Ignored,
     NoSuchProgram,
@@ -34,6 +36,8 @@ impl How {
         match self {
             How::Crash => crash(),
             How::Clean => clean(),
+            How::Stops => Exit::ActorStopped { reason: None },
+            How::AutoShutdown => Exit::AutoShutdown { child: "leaf".into() },
             How::Requested => Exit::Requested,
             How::Ignored => Exit::Ignored,
             How::NoSuchProgram => never(2),
@@ -48,7 +52,7 @@ impl How {
 
     pub(crate) fn verdict(self, restart: RestartType) -> Verdict {
         match self {
-            How::Clean | How::Ignored => Verdict::Clean,
+            How::Clean | How::Stops | How::AutoShutdown | How::Ignored => Verdict::Clean,
             How::Requested => Verdict::Requested,
             How::NoSuchProgram => Verdict::Never,
             // S-17
@@ -223,6 +227,8 @@ fn step() -> impl Strategy<Value = Step> {
     let how = prop_oneof![
         8 => Just(How::Crash),
         3 => Just(How::Clean),
+        1 => Just(How::Stops),
+        1 => Just(How::AutoShutdown),
         1 => Just(How::Requested),
         1 => Just(How::Ignored),
         1 => Just(How::NoSuchProgram),

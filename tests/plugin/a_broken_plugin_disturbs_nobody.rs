@@ -81,3 +81,25 @@ async fn a_plugin_that_never_initializes_cools_off() {
     assert!(stage.root.is_ready());
     stage.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_exits_with_0_before_it_is_ready_cools_off_too() {
+    //
+    let stage = launcher([]);
+    stage.program("quits", |_| async { 0 });
+    let policy = RestartPolicy::permanent().with_jitter(0.0);
+    let host = PluginHostSpec::new().plugin(plugin("quits").restart(policy));
+    let stage = Stage::new(&stage, host).await;
+    let mut events = stage.plugins.events().unwrap();
+    let error = stage.plugins.ensure_ready("quits", SEC).await.unwrap_err().to_string();
+    assert!(error.contains("ended before it was ready: exited with code 0"), "{error}");
+    tokio::time::sleep(30 * SEC).await;
+    assert_eq!(stage.launches("quits"), 5);
+    assert!(matches!(stage.plugins.worker("quits").unwrap().state(), State::CoolingOff { .. }));
+    tokio::time::sleep(3570 * SEC).await;
+    assert!(stage.launches("quits") <= 5 + 60, "{}", stage.launches("quits"));
+    let told = drain(&mut events);
+    let crashes = told.iter().filter(|e| matches!(e.kind, PluginEventKind::Crashed { code: Some(0), .. }));
+    assert!(crashes.count() >= 60, "each is told");
+    stage.end().await;
+}

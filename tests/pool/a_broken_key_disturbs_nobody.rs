@@ -9,6 +9,7 @@ use procession::{
     exit::Exit,
     pool::{AcquireError, PoolSpec, WorkerTemplate},
     restart::{Backoff, RestartPolicy},
+    testing::ScriptedProcess,
     vocabulary::{Down, State},
 };
 
@@ -63,6 +64,27 @@ async fn however_often_callers_ask_a_broken_key_is_started_a_few_times_a_minute(
     setup.pool.acquire("bad").await.unwrap_err();
     assert_eq!(setup.launcher.launched().len(), 15);
     setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_exits_with_0_before_it_is_ready_is_broken() {
+    //
+    let how = || Box::new(Exit::Clean { code: 0 });
+    for policy in [RestartPolicy::actor(), RestartPolicy::transient()] {
+        let setup = start(|launcher| {
+            launcher.program("quits", |_: ScriptedProcess| async { 0 });
+            PoolSpec::keyed(3, worker(launcher, "quits")).restart(policy)
+        })
+        .await;
+        let begin = tokio::time::Instant::now();
+        let error = setup.pool.acquire("a").await.unwrap_err();
+        assert!(matches!(error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
+        assert_eq!(error.exit(), Some(&Exit::EndedBeforeReady { how: how() }));
+        assert!(begin.elapsed() < 5 * SEC, "its callers do not wait for their time-out");
+        tokio::time::sleep(3600 * SEC).await;
+        assert_eq!(setup.launcher.launched().len(), 5);
+        setup.end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ mod support;
 mod a_crash_of_one_child_touches_nobody_else;
 mod a_group_restart_is_ordered;
 mod a_killed_supervisor_leaves_nothing;
+mod a_success_before_ready_is_a_failed_start;
 mod an_incarnation_is_gone_when_nothing_of_it_is_left;
 mod escalation_reaches_the_root;
 mod exits_are_judged_once_on_many_threads;

@@ -7,6 +7,7 @@ mod support;
 mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
 mod a_stop_climbs_the_ladder;
+mod a_success_before_ready_is_a_failed_start;
 mod declarations_are_checked;
 mod errors_have_last_words;
 mod foreign_code_may_panic;

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     task::unconstrained,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{Born, Estate, Orders, bell::Slot, orders::Cancel};
@@ -167,17 +167,16 @@ async fn go_on(
         Some(mut ready) => {
             let outcome = tokio::select! {
                 biased;
-                () = born.join() => Err(NotReady),
-                () = cancel.cancelled() => Err(NotReady),
-                ready = timeout_at(deadline, caught("the start's readiness", ready.as_mut())) => Ok(ready),
+                () = cancel.cancelled() => Ok(Err(NotReady)),
+                // Before the end of the actor: one that is ready and ends at the same moment was ready.
+                ready = caught("the start's readiness", ready.as_mut()) => ready,
+                () = born.join() => Ok(Err(NotReady)),
+                () = sleep_until(deadline) => Err(Exit::StartTimeout { after: timeout }),
             };
             discard(ready);
-            outcome.and_then(|ready| {
-                let timeout = Err(Exit::StartTimeout { after: timeout });
-                ready.unwrap_or(timeout).unwrap_or_else(|exit| {
-                    born.kill_because(exit);
-                    Err(NotReady)
-                })
+            outcome.unwrap_or_else(|exit| {
+                born.kill_because(exit);
+                Err(NotReady)
             })
         }
     };

@@ -74,7 +74,8 @@ pub enum Request {
 pub enum Input {
     /// The supervisor itself starts: start the children.
     Boot,
-    /// An incarnation is ready.
+    /// An incarnation is ready. One that is ready and gone at the same moment is told as both, in this order: what ends
+    /// without having been ready is a failed start, however well it ended.
     Ready(Key),
     /// An incarnation has ended and everything it owned is gone; also when it never became ready.
     Ended(Key, Exit),

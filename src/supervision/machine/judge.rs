@@ -18,6 +18,9 @@ impl Machine {
     pub(super) fn ended(&mut self, now: At, key: &Key, exit: Exit) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
+        // a success before *ready* is a failed start. (A start that is declared to complete is ready by its success:
+        // its `Ready` comes before its end.)
+        let exit = if child.state == State::Starting { exit.before_ready() } else { exit };
         // Exits that are not judged leave the tracker's counters alone, but the time of being healthy ends with each.
         if matches!(self.phase, super::stop::Phase::Stopping { .. })
             || self.pass.as_ref().is_some_and(|p| p.consumes(rank))

@@ -18,6 +18,13 @@ impl Model {
     pub(crate) fn ended(&mut self, key: &Key, exit: Exit, verdict: Verdict) {
         let Some(uid) = self.live(key) else { return };
         let was = self.row(uid).state.clone();
+        //
+        let (exit, verdict) = match exit {
+            Exit::Clean { .. } | Exit::ActorStopped { .. } if was == State::Starting => {
+                (Exit::EndedBeforeReady { how: exit.into() }, Verdict::Failure)
+            }
+            exit => (exit, verdict),
+        };
         if self.ending.is_some() {
             let forget = was == State::Stopping && self.row(uid).next == Next::Forget;
             let now = self.now;
