@@ -289,6 +289,10 @@
 //! - E-4 A process cannot flood the log. At most 100 lines of one kind are logged in a second for each channel: of its log messages, its noise, its unusable messages, answers and
 //!   notifications, what it may not do, and panics of the host's handlers; of its stderr and of a stdout that is no channel likewise. The rest is counted, and the count is logged at the end of that second at the latest.
 //!   → [`drain`](crate::process::drain), [`LogSink`](crate::worker::LogSink)
+//! - E-5 An answer comes last. When an operation returns (`wait_ready`, `acquire`, `stop_plugin`, a request to a supervisor), everything that it did can be seen from
+//!   every thread: the state is on the board, the event is on the stream, a worker that is said to be ready takes calls, and one that was removed is not found.
+//!   The state and the live incarnation change together: a place in state `Ready` is reached, unless its end has just become known.
+//!   → [`Place::wait_ready`](crate::supervision::Place::wait_ready), [`Action::Admit`](crate::supervision::machine::Action::Admit)
 //!
 //! ## D. Tests
 //!

@@ -43,7 +43,7 @@ pub(super) struct PoolCore {
     spares: bool,
     actor: OnceLock<ActorRef<PoolMessage>>,
     inner: Mutex<Inner>,
-    /// Drained, or closed.
+    /// Drained, or closed; told when everybody can see it.
     changed: Notify,
 }
 
@@ -72,6 +72,13 @@ pub(super) struct Inner {
     /// A message to the actor is on its way.
     poked: bool,
     actions: Vec<Action>,
+    /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
+    /// that whoever is answered can look at once.
+    pub(super) hearing: bool,
+    /// Their answers.
+    late: Vec<Delivery>,
+    /// They are to be told that the pool is drained.
+    late_drained: bool,
 }
 
 #[derive(Debug)]
@@ -145,6 +152,9 @@ impl PoolCore {
                 orders: VecDeque::new(),
                 poked: false,
                 actions,
+                hearing: false,
+                late: Vec::new(),
+                late_drained: false,
             }),
             changed: Notify::new(),
         })
@@ -171,6 +181,9 @@ impl PoolCore {
             let mut inner = self.lock();
             let result = work(&mut inner, self.clock.now());
             self.perform(&mut inner, lost, &mut answers);
+            if inner.hearing {
+                inner.late.append(&mut answers);
+            }
             let poke = by == By::Anyone && !inner.orders.is_empty() && !inner.poked;
             inner.poked |= poke;
             (result, poke)
@@ -218,6 +231,7 @@ impl PoolCore {
                         },
                     });
                 }
+                Action::Drained if inner.hearing => inner.late_drained = true,
                 Action::Drained => {
                     inner.drained = true;
                     self.changed.notify_waiters();
@@ -268,7 +282,7 @@ impl PoolCore {
     }
 
     fn warm(self: &Arc<Self>, inner: &mut Inner, now: At, key: Option<&ChildId>) -> Option<Lease> {
-        if inner.closed {
+        if inner.closed || inner.hearing {
             return None;
         }
         while let Some(granted) = inner.ledger.lease_now(now, key) {
@@ -365,6 +379,25 @@ impl PoolCore {
 
     // ---- the pool's actor ------------------------------------------------------------------------------------------
 
+    /// What the actor was told is public now: those whom it concerns are answered.
+    pub(super) fn heard(&self) {
+        let late = {
+            let mut inner = self.lock();
+            if !std::mem::take(&mut inner.hearing) {
+                return;
+            }
+            if std::mem::take(&mut inner.late_drained) {
+                inner.drained = true;
+                self.changed.notify_waiters();
+            }
+            std::mem::take(&mut inner.late)
+        };
+        for (to, answer) in late {
+            // A caller that has gone meanwhile: the lease comes back and ends here.
+            let _ = to.map(|to| to.send(answer));
+        }
+    }
+
     /// Takes what is to be done.
     pub(super) fn orders(&self) -> VecDeque<Order> {
         let mut inner = self.lock();
@@ -392,6 +425,7 @@ impl PoolCore {
 
     /// The pool is gone without an orderly stop: those who still hold a lease are told too.
     pub(super) fn abandon(self: &Arc<Self>) {
+        self.heard();
         self.close();
         let leases = std::mem::take(&mut self.lock().leases);
         for instance in leases.values() {

@@ -182,6 +182,7 @@ impl Actor for PoolSupervisor {
         state.core.close();
         state.engine.drain().await;
         state.core.bury();
+        state.core.heard();
         Ok(())
     }
 }
@@ -193,6 +194,7 @@ impl PoolState {
 
     /// After each message: what the ledger wants done is done, in its order.
     fn conclude(&mut self, me: &ActorRef<PoolMessage>) -> Result<(), ActorProcessingErr> {
+        self.core.heard();
         loop {
             if self.engine.is_stopping() {
                 self.core.close();
@@ -215,6 +217,7 @@ impl PoolState {
                     Order::Timer(at) => self.arm(at, me),
                 }
             }
+            self.core.heard();
         }
         host::conclude(&self.engine, me)
     }

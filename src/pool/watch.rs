@@ -22,6 +22,7 @@ use crate::{
 impl PoolCore {
     /// The engine's observer: called inside the pool's actor, in the order of the events.
     pub(super) fn see(self: &Arc<Self>, key: &Key, kind: &EventKind) {
+        self.lock().hearing = true;
         match kind {
             EventKind::Added => self.lock().added = Some(key.child.clone()),
             EventKind::Exited { exit, .. } => self.exited(key, exit),

@@ -86,6 +86,8 @@ pub(crate) struct Rig {
     /// The last incarnation of every id, as its place remembers it.
     pub(crate) places: BTreeMap<ChildId, Incarnation>,
     pub(crate) held: BTreeSet<ChildId>,
+    /// Whom messages and calls reach.
+    admitted: BTreeMap<ChildId, Incarnation>,
     pub(crate) timers: Vec<(At, Timer)>,
     pub(crate) replies: HashMap<RequestId, Reply>,
     pub(crate) asked: u64,
@@ -110,6 +112,7 @@ impl Rig {
             alive: BTreeMap::new(),
             places: BTreeMap::new(),
             held: BTreeSet::new(),
+            admitted: BTreeMap::new(),
             timers: Vec::new(),
             replies: HashMap::new(),
             asked: 0,
@@ -183,6 +186,7 @@ impl Rig {
     pub(crate) fn end(&mut self, id: &str, exit: Exit) -> &mut Self {
         let key = self.key(id);
         self.alive.remove(&key.child);
+        self.admitted.remove(&key.child);
         self.exits_told += 1;
         self.input(Input::Ended(key, exit));
         self
@@ -291,7 +295,18 @@ impl Rig {
                 let old = self.alive.insert(key.child, (key.incarnation, false));
                 assert_eq!(old, None, "two incarnations alive together");
             }
+            Action::Admit(key) => {
+                let life = self.alive.get(&key.child).expect("an admission of what is alive");
+                assert_eq!(*life, (key.incarnation, false));
+                assert_ne!(
+                    self.board.get(&key.child),
+                    Some(&State::Ready),
+                    "{key} is told to be ready too early"
+                );
+                assert_eq!(self.admitted.insert(key.child, key.incarnation), None, "admitted twice");
+            }
             Action::Stop(key, mode) => {
+                self.admitted.remove(&key.child);
                 let life = self.alive.get_mut(&key.child).expect("a stop of what is alive");
                 assert_eq!(life.0, key.incarnation);
                 life.1 = true;
@@ -355,6 +370,8 @@ impl Rig {
         assert_eq!(seen, self.board);
         for child in self.machine.children() {
             let life = self.alive.get(child.id);
+            let reached = (*child.state == State::Ready).then_some(child.incarnation);
+            assert_eq!(self.admitted.get(child.id).copied(), reached, "{}", child.id);
             assert_eq!(child.state.is_alive(), life.is_some(), "{} is {}", child.id, child.state);
             assert_eq!(*child.state == State::Stopping, life.is_some_and(|l| l.1), "{}", child.id);
         }

@@ -464,7 +464,7 @@ impl<'a> Imagined<'a> {
                 });
                 assert_eq!(self.answers.insert(id.0 as usize, answer), None);
             }
-            Action::Hold(..) | Action::Started => {}
+            Action::Admit(_) | Action::Hold(..) | Action::Started => {}
             Action::Publish(Some(key), kind) => {
                 self.log.push(line(self.now, &format!("/sup/{}", key.child), key.incarnation, &kind));
             }

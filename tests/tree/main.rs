@@ -8,3 +8,4 @@ mod signals_end_a_service;
 mod support;
 mod the_cascade;
 mod the_end_is_explained;
+mod what_was_answered_is_visible;

@@ -54,6 +54,16 @@ impl Engine {
         }
     }
 
+    /// From now on messages and calls reach this incarnation, unless it has ended meanwhile.
+    pub(super) fn admit(&mut self, key: &Key) {
+        let now = self.at;
+        let Some(slot) = self.roster.find(&key.child) else { return };
+        let Some(entry) = self.roster.at_mut(slot) else { return };
+        if let Some(life) = entry.life.as_mut().filter(|life| life.incarnation == key.incarnation) {
+            life.admit(&entry.place, now);
+        }
+    }
+
     /// A start that had gone on is over.
     pub(super) fn delivered(&mut self, delivery: Delivery) {
         let Delivery { slot, ready, born, estate } = delivery;

@@ -59,6 +59,9 @@ use crate::{
 /// How many children are named that had to be killed at the deadline of a stop.
 const SHOWN_LATE: usize = 20;
 
+/// What a request is answered with.
+type Reply = Result<Answer, RequestError>;
+
 /// See the module's documentation.
 pub struct Engine {
     machine: Machine,
@@ -79,7 +82,9 @@ pub struct Engine {
     pending: VecDeque<Input>,
     /// The actor is in its `post_stop`.
     draining: bool,
-    replies: HashMap<RequestId, oneshot::Sender<Result<Answer, RequestError>>>,
+    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    /// What is to be answered when the present input is through.
+    answers: Vec<(oneshot::Sender<Reply>, Reply)>,
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
     report: Option<oneshot::Sender<Exit>>,
@@ -128,6 +133,7 @@ impl Engine {
             pending: VecDeque::new(),
             draining: false,
             replies: HashMap::new(),
+            answers: Vec::new(),
             next_request: 0,
             ready,
             report,
@@ -410,6 +416,11 @@ impl Engine {
             self.perform(action);
         }
         self.actions = actions;
+        // Who is answered may look at once, and finds everything done.
+        for (reply, answer) in self.answers.drain(..) {
+            // Nobody listens any more: that is the asker's right.
+            let _ = reply.send(answer);
+        }
     }
 }
 

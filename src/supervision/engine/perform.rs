@@ -15,6 +15,7 @@ impl Engine {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Start(key) => self.start(key),
+            Action::Admit(key) => self.admit(&key),
             Action::Stop(key, mode) => self.stop_life(&key, mode),
             Action::Arm(timer, at) => {
                 self.timers.arm(timer, at);
@@ -28,8 +29,7 @@ impl Engine {
                     *stderr_tail = entry.place.stderr_behind(exit);
                 }
                 if let Some(reply) = self.replies.remove(&id) {
-                    // Nobody listens any more: that is the asker's right.
-                    let _ = reply.send(answer);
+                    self.answers.push((reply, answer));
                 }
             }
             Action::Hold(id, held) => {
@@ -114,7 +114,11 @@ impl Engine {
         if let Some(observer) = &mut self.observer {
             observer(&key, &kind);
         }
+        let changed = matches!(kind, EventKind::State { .. });
         self.scope.bus().publish(place.path(), key.incarnation, kind);
+        if changed {
+            place.tell();
+        }
     }
 
     pub(super) fn set_deadline(&mut self, at: At) {

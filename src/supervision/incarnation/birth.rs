@@ -16,11 +16,10 @@ use tokio::{
 use super::{Born, Estate, Orders, bell::Slot, orders::Cancel};
 use crate::{
     exit::Exit,
-    id::Incarnation,
     supervision::{
         engine::Posts,
         panics::{caught, discard},
-        place::{Attachment, Place},
+        place::Place,
         remains::{Gone, Remains},
         start::{Admission, NotReady, Readiness, Scope, Start, StartContext, Started},
     },
@@ -73,9 +72,8 @@ pub(crate) fn begin(birth: Birth<'_>) -> Begun {
         Poll::Pending => Stage::Launching(Box::pin(async { launch.await.and_then(|launched| launched) })),
         Poll::Ready(launched) => match launched.and_then(|launched| launched) {
             Err(exit) => return Begun::Now(Err(exit), gone),
-            Ok(Launched { born, ready: None, attachment, admission, .. }) => {
+            Ok(Launched { born, ready: None, admission, .. }) => {
                 discard(admission);
-                place.publish(born.live(incarnation, attachment));
                 return Begun::Now(Ok(born), gone);
             }
             Ok(launched) => Stage::Launched(launched),
@@ -91,7 +89,7 @@ pub(crate) fn begin(birth: Birth<'_>) -> Begun {
     };
     let posts = posts.clone();
     tokio::spawn(async move {
-        let (born, ready) = go_on(stage, timeout, &cancel, &estate.place, incarnation).await;
+        let (born, ready) = go_on(stage, timeout, &cancel).await;
         drop(cancel);
         if let Err(delivery) = posts.deliver(Box::new(Delivery { slot, ready, born, estate })) {
             delivery.estate.settle(delivery.born.ok()).await;
@@ -104,7 +102,6 @@ pub(crate) fn begin(birth: Birth<'_>) -> Begun {
 struct Launched {
     born: Born,
     ready: Option<Readiness>,
-    attachment: Option<Arc<dyn Attachment>>,
     admission: Option<Admission>,
     deadline: Instant,
 }
@@ -135,17 +132,11 @@ async fn launch(start: Arc<dyn Start>, timeout: Duration, cx: StartContext) -> R
         }
     };
     let Started { cell, join, ready, stop, attachment } = started?;
-    Ok(Launched { born: Born::new(cell, join, stop), ready, attachment, admission, deadline })
+    Ok(Launched { born: Born::new(cell, join, stop, attachment), ready, admission, deadline })
 }
 
 /// In the start's own task: the rest of it. Whether the incarnation became ready comes beside what there is of it.
-async fn go_on(
-    stage: Stage,
-    timeout: Duration,
-    cancel: &Cancel,
-    place: &Place,
-    incarnation: Incarnation,
-) -> (Result<Born, Exit>, bool) {
+async fn go_on(stage: Stage, timeout: Duration, cancel: &Cancel) -> (Result<Born, Exit>, bool) {
     let launched = match stage {
         Stage::Launched(launched) => Ok(launched),
         Stage::Launching(mut launch) => {
@@ -158,7 +149,7 @@ async fn go_on(
             launched
         }
     };
-    let Launched { mut born, ready, attachment, admission, deadline } = match launched {
+    let Launched { mut born, ready, admission, deadline } = match launched {
         Ok(launched) => launched,
         Err(exit) => return (Err(exit), false),
     };
@@ -181,8 +172,5 @@ async fn go_on(
         }
     };
     discard(admission);
-    if ready.is_ok() {
-        place.publish(born.live(incarnation, attachment));
-    }
     (Ok(born), ready.is_ok())
 }

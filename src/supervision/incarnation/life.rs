@@ -86,6 +86,16 @@ impl Life {
         self.obey(order, place, now);
     }
 
+    /// It is ready: from now on messages and calls reach it.
+    pub(crate) fn admit(&mut self, place: &Place, now: At) {
+        if let Stage::Born(born) = &mut self.stage
+            && !born.has_ended()
+        {
+            let (incarnation, cell) = (self.incarnation, born.cell.clone());
+            place.admit(Live { incarnation, cell, attachment: born.attachment.take() }, now);
+        }
+    }
+
     /// Gives an order, unless it has one that is as hard.
     pub(crate) fn obey(&mut self, order: Order, place: &Place, now: At) {
         if !self.order.harden(order) {
@@ -148,8 +158,9 @@ impl Life {
     /// How it ended, when it is gone.
     pub(crate) fn end(self) -> End {
         match self.stage {
-            Stage::Born(Born { cell, asked, stop, .. }) => {
+            Stage::Born(Born { cell, asked, stop, attachment, .. }) => {
                 discard(stop);
+                discard(attachment);
                 End::Actor(cell.get_id(), asked.map(Asked::exit))
             }
             Stage::Failed(exit) => End::Exit(*exit),
@@ -177,6 +188,8 @@ pub(crate) struct Born {
     join: JoinHandle<()>,
     joined: bool,
     stop: StopHandle,
+    /// Until it is admitted.
+    attachment: Option<Arc<dyn Attachment>>,
     asked: Option<Asked>,
 }
 
@@ -201,13 +214,13 @@ impl Asked {
 }
 
 impl Born {
-    pub(crate) fn new(cell: ActorCell, join: JoinHandle<()>, stop: StopHandle) -> Born {
-        Born { cell, join, joined: false, stop, asked: None }
-    }
-
-    /// What is published when it is ready.
-    pub(crate) fn live(&self, incarnation: Incarnation, attachment: Option<Arc<dyn Attachment>>) -> Live {
-        Live { incarnation, cell: self.cell.clone(), attachment }
+    pub(crate) fn new(
+        cell: ActorCell,
+        join: JoinHandle<()>,
+        stop: StopHandle,
+        attachment: Option<Arc<dyn Attachment>>,
+    ) -> Born {
+        Born { cell, join, joined: false, stop, attachment, asked: None }
     }
 
     pub(crate) fn kill(&self) {

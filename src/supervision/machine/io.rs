@@ -103,13 +103,16 @@ pub enum Timer {
 pub enum Action {
     /// Start this incarnation.
     Start(Key),
+    /// From now on messages and calls reach this incarnation, which is ready. Comes before the change of state is
+    /// published, so that whoever sees the one sees the other.
+    Admit(Key),
     /// Stop this incarnation and report when it is gone. May come again, to kill it.
     Stop(Key, Shutdown),
     /// Fire this timer at that time.
     Arm(Timer, At),
     /// Forget this timer.
     Disarm(Timer),
-    /// Answer this request.
+    /// Answer this request, when everything else that the input has caused is done.
     Reply(RequestId, Result<Answer, RequestError>),
     /// Remember at the child's place whether an operator has stopped it.
     Hold(ChildId, bool),

@@ -284,6 +284,7 @@ impl Machine {
         child.tracker.ready(now);
         child.proven = true;
         child.cause = Cause::Supervisor;
+        self.out.push(Action::Admit(key.clone()));
         self.set(rank, State::Ready);
         self.answer_verdict(rank, &Ok(Answer::Ready(key.incarnation)));
         self.advance(now);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Details;
 use crate::{
     exit::Exit,
+    id::Incarnation,
     restart::{Intensity, Window},
     snapshot::SupervisorNode,
     time::At,
@@ -23,6 +24,8 @@ pub(super) struct Board {
     /// What earlier lives of the supervisor have counted.
     pub(super) earlier: (u64, u32),
     pub(super) has_been_ready: bool,
+    /// The last incarnation that nothing is to reach any more.
+    pub(super) retracted: Incarnation,
     pub(super) last_exit: Option<Box<Exit>>,
     pub(super) budget: Option<Box<Budget>>,
     pub(super) details: Option<Arc<dyn Details>>,
@@ -39,10 +42,17 @@ impl Board {
             total_restarts: 0,
             earlier: (0, 0),
             has_been_ready: false,
+            retracted: Incarnation::NONE,
             last_exit: None,
             budget: None,
             details: None,
         }
+    }
+
+    pub(super) fn set_state(&mut self, state: State, at: At) {
+        self.has_been_ready |= state == State::Ready;
+        self.state = state;
+        self.since = at;
     }
 
     /// Writes what the present life of the supervisor has counted.

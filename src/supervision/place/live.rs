@@ -1,10 +1,17 @@
 //! Who is reached at a place: [`Live`], and what others put beside it and into its snapshot.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use ractor::ActorCell;
 
-use crate::{id::Incarnation, snapshot::WorkerNode, time::At};
+use super::Place;
+use crate::{
+    id::Incarnation, snapshot::WorkerNode, supervision::panics::discard, time::At, vocabulary::State,
+};
 
 /// The live incarnation of a child.
 #[derive(Debug)]
@@ -31,5 +38,97 @@ pub trait Details: Send + Sync + fmt::Debug {
     /// The last lines that the process of the last incarnation that has ended wrote to stderr; empty if it wrote none.
     fn stderr_tail(&self) -> String {
         String::new()
+    }
+}
+
+impl Place {
+    /// From now on messages and calls reach this incarnation, and the state says that it is ready; unless it has begun to
+    /// end meanwhile.
+    pub(crate) fn admit(&self, live: Live, at: At) {
+        let before = {
+            let mut board = self.board();
+            if board.retracted == live.incarnation {
+                return;
+            }
+            self.0.untold.store(true, Ordering::Release);
+            board.set_state(State::Ready, at);
+            self.0.live.swap(Some(Arc::new(live)))
+        };
+        discard(before);
+    }
+
+    /// The live incarnation begins to end by itself: it still answers, but whoever waits for readiness from now on waits
+    /// for the next one.
+    pub(crate) fn close(&self, incarnation: Incarnation) {
+        self.0.closing.store(incarnation.0, Ordering::Release);
+    }
+
+    /// From now on nothing reaches this incarnation.
+    pub fn retract(&self, incarnation: Incarnation) {
+        let live = {
+            let mut board = self.board();
+            board.retracted = incarnation;
+            let is_live = self.live().as_ref().is_some_and(|live| live.incarnation == incarnation);
+            is_live.then(|| self.0.live.swap(None))
+        };
+        // There may be an attachment in it that is not ours.
+        discard(live);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{time::Clock, vocabulary::Down};
+
+    struct Idle;
+
+    #[cfg_attr(feature = "async-trait", ractor::async_trait)]
+    impl ractor::Actor for Idle {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ractor::ActorRef<()>, (): ()) -> Result<(), ractor::ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_begun_to_end_is_not_admitted() {
+        // E-5: its end may be known to itself before its supervisor has heard that it was ready.
+        let place = Place::root(Clock::start());
+        let (actor, join) = ractor::Actor::spawn(None, Idle, ()).await.unwrap();
+        let live = |n| Live { incarnation: Incarnation(n), cell: actor.get_cell(), attachment: None };
+        place.retract(Incarnation(1));
+        place.admit(live(1), At::EPOCH);
+        assert!(place.live().is_none());
+        assert_eq!(place.state(), State::down(Down::NeverStarted));
+        // The next one has nothing to do with that.
+        place.admit(live(2), At::EPOCH);
+        place.retract(Incarnation(1));
+        assert_eq!(place.live().as_ref().map(|live| live.incarnation), Some(Incarnation(2)));
+        assert_eq!(place.state(), State::Ready);
+        place.retract(Incarnation(2));
+        assert!(place.live().is_none());
+        actor.stop(None);
+        join.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_who_waits_hears_of_what_is_not_told() {
+        // E-5
+        let place = Place::root(Clock::start());
+        place.set_state(State::Ready, At::EPOCH);
+        let waits = place.wait_state(|state| *state == State::Ready);
+        let mut waits = std::pin::pin!(waits);
+        assert!(at_once(waits.as_mut()).await.is_none(), "its event is not out");
+        place.tell();
+        assert_eq!(waits.await, State::Ready);
+    }
+
+    /// The result, if it is there already.
+    async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+        tokio::time::timeout(std::time::Duration::ZERO, future).await.ok()
     }
 }

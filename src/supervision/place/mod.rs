@@ -8,6 +8,7 @@ mod board;
 mod children;
 mod live;
 mod snapshot;
+mod waiting;
 
 use std::{
     fmt,
@@ -29,7 +30,6 @@ use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
     machine::{Answer, Request},
-    panics::discard,
     start::Scope,
 };
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
     exit::{Exit, Lost},
     id::{ChildId, Incarnation, Path},
     time::{At, Clock},
-    vocabulary::{ChildKind, Down, State},
+    vocabulary::{ChildKind, State},
 };
 
 /// A position in the tree. Cheap to clone.
@@ -48,7 +48,8 @@ struct Inner {
     path: Path,
     clock: Clock,
     parent: Weak<Inner>,
-    /// The live incarnation, from ready until its end.
+    /// The live incarnation, from ready until its end. Changed under the lock of the board only: it and the state are seen
+    /// together.
     live: ArcSwapOption<Live>,
     /// The last incarnation that was started here.
     incarnation: AtomicU64,
@@ -57,6 +58,8 @@ struct Inner {
     closing: AtomicU64,
     removed: AtomicBool,
     board: Mutex<Board>,
+    /// A change of state is on the board and not on the event stream yet.
+    untold: AtomicBool,
     changed: Notify,
     /// The engine that works here, if a supervisor does.
     engine: ArcSwapOption<EngineHandle>,
@@ -81,6 +84,7 @@ impl Place {
             closing: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             board: Mutex::new(board),
+            untold: AtomicBool::new(false),
             changed: Notify::new(),
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
@@ -157,49 +161,6 @@ impl Place {
         let culprit = exit.culprits().try_fold(self.clone(), |place, id| place.child(id));
         let details = culprit.and_then(|place| place.board().details.clone());
         details.map(|details| details.stderr_tail()).unwrap_or_default()
-    }
-
-    /// Waits until the child is ready, and returns its live incarnation.
-    ///
-    /// Without a deadline this may wait for ever: bound it. It ends early when waiting is vain: the child was stopped by
-    /// an operator, its policy has given up, or it has left the tree.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when waiting is vain.
-    pub async fn wait_ready(&self) -> Result<Arc<Live>, Unavailable> {
-        loop {
-            let changed = self.0.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(live) = &*self.live()
-                && live.incarnation.0 != self.0.closing.load(Ordering::Acquire)
-            {
-                return Ok(live.clone());
-            }
-            let vain = match self.state() {
-                State::Down { why: Down::GaveUp { .. } } => true,
-                State::Down { .. } => self.held(),
-                _ => false,
-            };
-            if vain || self.0.removed.load(Ordering::Acquire) {
-                return Err(self.unavailable());
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until the state satisfies `until`, and returns it.
-    pub async fn wait_state(&self, mut until: impl FnMut(&State) -> bool) -> State {
-        loop {
-            let changed = self.0.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            let state = self.state();
-            if until(&state) {
-                return state;
-            }
-            changed.await;
-        }
     }
 
     /// The engine that controls the child at this place.
@@ -333,36 +294,6 @@ impl Place {
         self.0.incarnation.fetch_max(incarnation.0, Ordering::AcqRel);
     }
 
-    /// From now on messages and calls reach this incarnation.
-    pub(crate) fn publish(&self, live: Live) {
-        self.0.live.store(Some(Arc::new(live)));
-        self.0.changed.notify_waiters();
-    }
-
-    /// The live incarnation begins to end by itself: it still answers, but whoever waits for readiness from now on waits
-    /// for the next one.
-    pub(crate) fn close(&self, incarnation: Incarnation) {
-        self.0.closing.store(incarnation.0, Ordering::Release);
-    }
-
-    /// From now on nothing reaches this incarnation.
-    pub fn retract(&self, incarnation: Incarnation) {
-        if self.live().as_ref().is_some_and(|live| live.incarnation == incarnation) {
-            // There may be an attachment in it that is not ours.
-            discard(self.0.live.swap(None));
-        }
-    }
-
-    pub(crate) fn set_state(&self, state: State, at: At) {
-        {
-            let mut board = self.board();
-            board.has_been_ready |= state == State::Ready;
-            board.state = state;
-            board.since = at;
-        }
-        self.0.changed.notify_waiters();
-    }
-
     /// Writes a state that no engine is there to write, if `incarnation` is still the last one here.
     pub(crate) fn record(&self, scope: &Scope, incarnation: Incarnation, to: State) {
         if self.incarnation() != incarnation {
@@ -371,6 +302,7 @@ impl Place {
         let from = self.state();
         self.set_state(to.clone(), scope.clock().now());
         scope.bus().publish(&self.0.path, incarnation, EventKind::State { from, to });
+        self.tell();
     }
 
     pub(crate) fn set_exit(&self, exit: Exit) {
