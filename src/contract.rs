@@ -137,6 +137,8 @@
 //!   → [`Tail`](crate::process::Tail), [`drain`](crate::process::drain)
 //! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
+//!   Where there is a control group it reaches all descendants, and groups that they make in it, as many and as deep as they like, go with it: signalling and removing them
+//!   takes no stack, two descriptors, time in proportion to their number, and none of it on a thread of the runtime.
 //!   → [`Control`](crate::process::Control)
 //! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset. And only bytes come back: the host's ends of a channel refuse descriptors that a process sends (`SO_PASSRIGHTS`, Linux 6.16); where they cannot, a channel is made of pipes.
 //!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::Sockets)

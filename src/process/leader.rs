@@ -96,19 +96,20 @@ impl Leader {
             return Err(Errno::SRCH.into());
         }
         self.send(signal)?;
-        self.send_beyond(signal);
         if signal == Signal::TERM {
             self.send(Signal::CONT)?;
-            self.send_beyond(Signal::CONT);
+            self.send_beyond(&[Signal::TERM, Signal::CONT]);
+        } else {
+            self.send_beyond(&[signal]);
         }
         Ok(())
     }
 
     /// To the descendants that have left the group, if a control group holds them.
-    fn send_beyond(&self, signal: Signal) {
+    fn send_beyond(&self, signals: &[Signal]) {
         match &self.cgroup {
-            Some(cgroup) if signal == Signal::KILL => cgroup.kill(),
-            Some(cgroup) => cgroup.signal_others(self.pid, signal),
+            Some(cgroup) if signals == [Signal::KILL] => cgroup.kill(),
+            Some(cgroup) => cgroup.signal_others(self.pid, signals),
             None => {}
         }
     }
@@ -163,7 +164,7 @@ impl Leader {
             self.wait(&mut state, WaitIdOptions::empty());
         }
         if !state.reaped || !self.is_empty(&mut state, look) {
-            self.send_beyond(Signal::KILL);
+            self.send_beyond(&[Signal::KILL]);
             return None;
         }
         // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not

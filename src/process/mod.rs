@@ -49,6 +49,7 @@ mod spawn;
 mod stderr;
 mod stdin;
 mod stdio;
+mod sweeper;
 mod tail;
 mod thread;
 mod usage;

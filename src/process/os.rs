@@ -26,7 +26,7 @@ use super::{
     reaper,
     spawn::{self, Born, Failure, Technique, Workspace},
     stdio::{self, Layout, Sockets},
-    thread,
+    sweeper, thread,
     usage::Gauge,
     watch::Watch,
 };
@@ -126,8 +126,9 @@ impl Launcher for OsLauncher {
         if let Some(pace) = &self.pace {
             pace.turn().await;
         }
-        // Whoever drops a process outside of a runtime needs a thread that reaps it; no process without that (P-10).
-        reaper::start().map_err(|error| no_thread(&error))?;
+        // Whoever drops a process outside of a runtime needs threads that reap it and what it leaves; no process without
+        // them (P-10). Later there may be none to be had.
+        reaper::start().and_then(|()| sweeper::start()).map_err(|error| no_thread(&error))?;
         let (reply, birth) = oneshot::channel();
         let (give, ends) = mpsc::channel();
         let layout = Layout::new(command, self.sockets);

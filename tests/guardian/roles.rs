@@ -67,6 +67,10 @@ fn sleeper(kind: &str) -> ExitCode {
     match kind {
         "plain" => {}
         "session" => drop(setsid().unwrap()),
+        "nest" => {
+            setsid().unwrap();
+            nest(300);
+        }
         "daemon" => {
             setsid().unwrap();
             StdCommand::new(me()).args(["role:sleeper", "plain"]).spawn().unwrap();
@@ -76,6 +80,23 @@ fn sleeper(kind: &str) -> ExitCode {
     }
     say("ready");
     forever()
+}
+
+/// Makes groups in its own where that is possible, one in the other, and goes to the last of them.
+fn nest(depth: usize) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let Some(mount) = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")) else { return };
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    let Ok(()) = std::env::set_current_dir(format!("{}{own}", mount.split(' ').nth(1).unwrap())) else {
+        return;
+    };
+    for _ in 0..depth {
+        let Ok(()) = std::fs::create_dir(".a group that is hidden") else { return };
+        std::env::set_current_dir(".a group that is hidden").unwrap();
+    }
+    std::fs::write("cgroup.procs", "0").unwrap();
+    std::env::set_current_dir("/").unwrap();
 }
 
 fn parent(kind: &str) -> ExitCode {

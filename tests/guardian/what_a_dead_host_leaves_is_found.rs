@@ -7,7 +7,7 @@ use crate::{
     runner::tests,
 };
 
-tests![by_the_next_one, by_its_guardian];
+tests![by_the_next_one, by_its_guardian, nests_too];
 
 /// The groups of a host in the control group that this program is in too, if it has any.
 fn groups(host: i32) -> Vec<PathBuf> {
@@ -26,8 +26,8 @@ fn groups(host: i32) -> Vec<PathBuf> {
 }
 
 /// A host with a daemon, killed.
-fn killed(family: &Family, guarded: &str) -> Option<i32> {
-    let mut program = Program::start(&mut family.role("host", &[guarded, "daemon", "5"]));
+fn killed(family: &Family, guarded: &str, kind: &str) -> Option<i32> {
+    let mut program = Program::start(&mut family.role("host", &[guarded, kind, "5"]));
     let host = program.number("host");
     assert_eq!(program.line(), "ready");
     if groups(host).is_empty() {
@@ -50,7 +50,7 @@ fn by_the_next_one() {
     let members = until("host, children and daemons are all there is", || {
         Some(next.members()).filter(|members| members.len() == 1 + 2 * 3)
     });
-    let Some(host) = killed(&family, "bare") else { return };
+    let Some(host) = killed(&family, "bare", "daemon") else { return };
     assert!(!family.members().is_empty(), "the daemons live on");
 
     let last = Family::new();
@@ -67,13 +67,29 @@ fn by_the_next_one() {
     }
     // Nothing of this test is left for a later start either.
     drop((last, next));
-    killed(&family, "guarded");
+    killed(&family, "guarded", "daemon");
     assert_eq!(groups(other), Vec::<PathBuf>::new());
 }
 
 fn by_its_guardian() {
     // P-12
     let family = Family::new();
-    let Some(host) = killed(&family, "guarded") else { return };
+    let Some(host) = killed(&family, "guarded", "daemon") else { return };
     assert_eq!(groups(host), Vec::<PathBuf>::new());
+}
+
+fn nests_too() {
+    // P-4, P-12
+    let family = Family::new();
+    let Some(host) = killed(&family, "guarded", "nest") else { return };
+    assert_eq!(groups(host), Vec::<PathBuf>::new());
+    let Some(host) = killed(&family, "bare", "nest") else { return };
+    let last = Family::new();
+    let mut program = Program::start(&mut last.role("host", &["guarded", "plain", "1"]));
+    program.number("host");
+    assert_eq!(program.line(), "ready");
+    until("what it has left is gone", || groups(host).is_empty().then_some(()));
+    family.assert_gone("a host without a guardian");
+    program.signal(Signal::KILL);
+    program.end();
 }

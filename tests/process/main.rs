@@ -6,6 +6,7 @@
 
 mod common;
 
+mod a_child_may_nest_groups_as_it_likes;
 mod a_dropped_process_dies;
 mod a_killed_host_takes_its_children_along;
 mod a_process_sends_no_descriptors;

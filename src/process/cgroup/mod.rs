@@ -12,19 +12,35 @@
 //! controller is enabled, so nothing is limited or accounted differently, and the rule against processes in inner
 //! groups does not apply.
 //!
-//! `home` is the host's group and what dead hosts have left; `place` finds where in the file system that is.
+//! `home` is the host's group and what dead hosts have left, `group` that of one process; `place` finds where in the file
+//! system that is, and `owner` says which host a group belongs to. Processes make groups in their own as they like, as deep
+//! as they like: `walk` visits them, for a `removal` or with a `courier`, on the thread of the sweeper.
 
+#[cfg(target_os = "linux")]
+mod courier;
+#[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
+mod group;
 #[cfg(target_os = "linux")]
 mod home;
 #[cfg(not(target_os = "linux"))]
-#[path = "none.rs"]
-mod home;
+mod none;
+#[cfg(target_os = "linux")]
+mod owner;
 #[cfg(target_os = "linux")]
 mod place;
+#[cfg(target_os = "linux")]
+mod removal;
+#[cfg(target_os = "linux")]
+mod walk;
 
 #[cfg(target_os = "linux")]
-pub(super) use home::clear_leftovers;
-pub(super) use home::{Group, Groups};
+pub(super) use group::Group;
+#[cfg(target_os = "linux")]
+pub(super) use home::{Groups, clear_leftovers};
+#[cfg(not(target_os = "linux"))]
+pub(super) use none::{Group, Groups};
 
 /// Whether processes are held by control groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

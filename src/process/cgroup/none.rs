@@ -45,7 +45,7 @@ impl Group {
         match self.0 {}
     }
 
-    pub(in crate::process) fn signal_others(&self, _: Pid, _: Signal) {
+    pub(in crate::process) fn signal_others(&self, _: Pid, _: &[Signal]) {
         match self.0 {}
     }
 

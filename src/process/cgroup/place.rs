@@ -1,52 +1,74 @@
 //! Where the control group of this program is in the file system.
 
-use std::{fs, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
 
-/// A control group: where it is mounted, and its path below the root of the hierarchy.
+/// A control group: where it is mounted, and its path below the root of the hierarchy. Names need not be UTF-8.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) directory: PathBuf,
-    pub(super) path: String,
+    pub(super) path: OsString,
 }
 
 /// The group that this program is in, if it can be seen.
 pub(super) fn own() -> Option<Place> {
-    find(&fs::read_to_string("/proc/self/mountinfo").ok()?, &fs::read_to_string("/proc/self/cgroup").ok()?)
+    find(&fs::read("/proc/self/mountinfo").ok()?, &fs::read("/proc/self/cgroup").ok()?)
 }
 
 /// `mounts` is a `mountinfo`, `groups` lists the groups of a process. Beside hierarchies of version 1 the unified one
 /// is number 0. In a container, what is mounted may be a part of the hierarchy only.
-fn find(mounts: &str, groups: &str) -> Option<Place> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let at = |line: &str| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        if file_system.split(' ').next() != Some("cgroup2") {
+fn find(mounts: &[u8], groups: &[u8]) -> Option<Place> {
+    let path = lines(groups).find_map(|line| line.strip_prefix(b"0::"))?;
+    let at = |line: &[u8]| {
+        let dash = memchr::memmem::find(line, b" - ")?;
+        let (mount, file_system) = (&line[..dash], &line[dash + 3..]);
+        if fields(file_system).next() != Some(b"cgroup2") {
             return None;
         }
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-        let below = path.strip_prefix(root.trim_end_matches('/'))?;
+        let mut fields = fields(mount).skip(3);
+        let (mut root, point) = (unescape(fields.next()?), unescape(fields.next()?));
+        while root.last() == Some(&b'/') {
+            root.pop();
+        }
+        let below = path.strip_prefix(&*root)?;
         // A group outside of what the namespace shows, or a mere prefix of a name.
-        if !below.is_empty() && !below.starts_with('/') || below.split('/').any(|name| name == "..") {
+        let mut names = below.split(|byte| *byte == b'/');
+        if !names.next()?.is_empty() || names.clone().any(|name| name == b"..") {
             return None;
         }
-        let directory = PathBuf::from(point).join(below.trim_matches('/'));
-        Some(Place { directory, path: path.trim_end_matches('/').to_owned() })
+        let mut directory = PathBuf::from(OsString::from_vec(point));
+        directory
+            .extend(names.filter(|name| !name.is_empty()).map(|name| Path::new(OsStr::from_bytes(name))));
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        Some(Place { directory, path: OsStr::from_bytes(path).to_owned() })
     };
-    mounts.lines().find_map(at)
+    lines(mounts).find_map(at)
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+}
+
+fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b' ')
 }
 
 /// Blanks and the like are written as a backslash and three octal digits.
-fn unescape(field: &str) -> String {
-    let mut parts = field.split('\\');
-    let mut text = parts.next().unwrap_or_default().to_owned();
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut parts = field.split(|byte| *byte == b'\\');
+    let mut text = parts.next().unwrap_or_default().to_vec();
     for part in parts {
-        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+        let octal = part.get(..3).and_then(|octal| std::str::from_utf8(octal).ok());
+        match octal.and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
             Some(byte) => {
-                text.push(char::from(byte));
-                text.push_str(&part[3..]);
+                text.push(byte);
+                text.extend(&part[3..]);
             }
-            None => text.push_str(part),
+            None => text.extend(part),
         }
     }
     text
@@ -64,8 +86,10 @@ mod tests {
     #[test]
     fn the_own_group_is_found_in_every_kind_of_mount() {
         // P-6
-        let dir = |mounts, groups| find(mounts, groups).map(|place| (place.directory, place.path));
-        let is = |directory: &str, path: &str| Some((PathBuf::from(directory), path.to_owned()));
+        let dir = |mounts: &str, groups: &str| find(mounts.as_bytes(), groups.as_bytes());
+        let is = |directory: &str, path: &str| {
+            Some(Place { directory: PathBuf::from(directory), path: path.into() })
+        };
         assert_eq!(dir(HYBRID, "8:pids:/x\n0::/\n"), is("/sys/fs/cgroup/unified", ""));
         assert_eq!(dir(HYBRID, "0::/a/b\n"), is("/sys/fs/cgroup/unified/a/b", "/a/b"));
         assert_eq!(dir(PART, "0::/docker/abc\n"), is("/my groups", "/docker/abc"));
@@ -75,5 +99,15 @@ mod tests {
         }
         assert_eq!(dir(HYBRID, "0::/../x\n"), None);
         assert_eq!(dir("", "0::/\n"), None);
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_names() {
+        // P-6
+        let name = b"/\xff.service";
+        let mounts = [b"40 31 0:9 / /mnt/\xfe rw - ext4 /dev/x rw\n", HYBRID.as_bytes()].concat();
+        let place = find(&mounts, &[b"0::", &name[..], b"\n"].concat()).unwrap();
+        assert_eq!(place.path.as_bytes(), name);
+        assert_eq!(place.directory.as_os_str().as_bytes(), [b"/sys/fs/cgroup/unified", &name[..]].concat());
     }
 }

@@ -1,0 +1,169 @@
+//! [`Courier`]: brings signals to the members of a group that are not in the process group of its leader.
+//!
+//! A number that is read may have a new owner when it is used. A pidfd has not, and a process that is still a member
+//! once its pidfd is open is the one that the pidfd means. Whether it is says the table of processes: to read the list of
+//! members again for each of them would take a minute with some ten thousand.
+
+use std::{os::unix::ffi::OsStrExt, sync::Arc, time::Instant};
+
+use rustix::{
+    fd::{BorrowedFd, OwnedFd},
+    ffi::CStr,
+    io::{self, Errno},
+    process::{self as sys, Pid, PidfdFlags, Signal},
+};
+
+use super::{
+    files,
+    group::Inner,
+    walk::{Progress, Visit, Walk},
+};
+use crate::process::{
+    membership,
+    sweeper::{Job, Next},
+};
+
+/// A list of members that is shorter is dealt with on the spot.
+const SHORT: usize = 512;
+
+/// On its way through a group and those below it.
+#[derive(Debug)]
+pub(super) struct Courier {
+    walk: Walk,
+    errand: Errand,
+}
+
+#[derive(Debug)]
+struct Errand {
+    group: Arc<Inner>,
+    /// Those in it have been signalled.
+    except: Pid,
+    signals: Vec<Signal>,
+    reading: Option<(OwnedFd, Numbers)>,
+}
+
+impl Courier {
+    pub(super) fn new(group: &Arc<Inner>, except: Pid, signals: &[Signal]) -> Courier {
+        let walk = Walk::new(Arc::clone(group.directory()), group.name().to_owned());
+        let errand = Errand { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };
+        Courier { walk, errand }
+    }
+
+    /// Does it on the spot, if there are few members and no groups below. Returns whether it has.
+    pub(super) fn deliver_few(&mut self) -> bool {
+        let (at, name) = (self.errand.group.directory(), self.errand.group.name());
+        if files::has_groups(at, name) {
+            return false;
+        }
+        let mut list = [0; SHORT];
+        let read = files::open_group(at, name)
+            .and_then(|group| files::open_file(group, c"cgroup.procs"))
+            .and_then(|file| io::read(&file, &mut list));
+        match read {
+            Ok(SHORT) => false,
+            Ok(length) => {
+                Numbers::default().each(&list[..length], |pid| self.errand.deliver(pid));
+                true
+            }
+            // It is gone, or cannot be read now; nor later, then.
+            Err(_) => true,
+        }
+    }
+}
+
+impl Job for Courier {
+    fn step(&mut self, until: Instant) -> Next {
+        match self.walk.go(&mut self.errand, until) {
+            Progress::Interrupted => Next::AtOnce,
+            Progress::Over => Next::Over,
+        }
+    }
+}
+
+impl Visit for Errand {
+    fn enter(&mut self, group: BorrowedFd<'_>, until: Instant) -> bool {
+        if self.reading.is_none() {
+            let Ok(list) = files::open_file(group, c"cgroup.procs") else { return true };
+            self.reading = Some((list, Numbers::default()));
+        }
+        while let Some((list, mut numbers)) = self.reading.take() {
+            let mut chunk = [0; SHORT];
+            // A group of threads has no list of processes; a group above it has.
+            let Ok(length @ 1..) = io::read(&list, &mut chunk) else { return true };
+            numbers.each(&chunk[..length], |pid| self.deliver(pid));
+            self.reading = Some((list, numbers));
+            if Instant::now() >= until {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn goes_down(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
+        files::is_populated(above, name) != Some(false)
+    }
+}
+
+impl Errand {
+    fn deliver(&self, pid: Pid) {
+        if membership::is_in_group(pid, self.except) {
+            return;
+        }
+        let Ok(pidfd) = sys::pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if is_below(pid, self.group.path().as_bytes()) {
+            for signal in &self.signals {
+                let _ = sys::pidfd_send_signal(&pidfd, *signal);
+            }
+        }
+    }
+}
+
+/// Whether a process is in a group or in one below it.
+fn is_below(pid: Pid, path: &[u8]) -> bool {
+    match std::fs::read(format!("/proc/{}/cgroup", pid.as_raw_nonzero())) {
+        Ok(groups) => groups.split(|byte| *byte == b'\n').any(|line| {
+            let below = line.strip_prefix(b"0::").and_then(|group| group.strip_prefix(path));
+            below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest[0] == b' ')
+        }),
+        // Its path is longer than the kernel can tell. It was on a list of ours a moment ago, and nobody else's groups
+        // lie that deep.
+        Err(error) => Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG),
+    }
+}
+
+/// Reads numbers, one a line, in pieces.
+#[derive(Debug, Default)]
+struct Numbers {
+    number: i32,
+}
+
+impl Numbers {
+    /// A member in another namespace is shown as 0, and is none.
+    fn each(&mut self, text: &[u8], mut act: impl FnMut(Pid)) {
+        for byte in text {
+            if byte.is_ascii_digit() {
+                self.number = self.number.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
+            } else if let Some(pid) = Pid::from_raw(std::mem::take(&mut self.number)) {
+                act(pid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_may_be_cut_anywhere() {
+        // P-4
+        let text = b"12\n0\n34567\n8\n";
+        for cut in 0..text.len() {
+            let (mut numbers, mut pids) = (Numbers::default(), Vec::new());
+            for part in [&text[..cut], &text[cut..]] {
+                numbers.each(part, |pid| pids.push(pid.as_raw_nonzero().get()));
+            }
+            assert_eq!(pids, [12, 34567, 8]);
+        }
+    }
+}
