@@ -6,6 +6,7 @@
 //! nothing of where the text goes; what is handed on as data (results, `data` of errors, the tail of stderr) is left as
 //! it came.
 
+pub(crate) mod json;
 mod rate;
 
 use std::fmt::{self, Write as _};
@@ -13,9 +14,11 @@ use std::fmt::{self, Write as _};
 pub(crate) use rate::{About, LogRates, Rate};
 
 /// What is shown of a reason or a message.
-const SHOWN_BYTES: usize = 2 * 1024;
+pub(crate) const SHOWN_BYTES: usize = 2 * 1024;
 /// Longer lines are cut in the log.
 pub(crate) const LINE_BYTES: usize = 16 * 1024;
+/// How long an id may be: of a child, a key or a session of a pool, a request.
+pub(crate) const ID_BYTES: usize = 1024;
 
 /// The beginning of a text for people.
 pub(crate) fn shown(text: &str) -> Shown<'_> {
@@ -24,10 +27,7 @@ pub(crate) fn shown(text: &str) -> Shown<'_> {
 
 /// The same with a bound of its own, in bytes of the text.
 pub(crate) fn shown_up_to(bytes: usize, text: &str) -> Shown<'_> {
-    let mut end = bytes.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = json::floor_char_boundary(text, bytes);
     Shown { text: &text[..end], more: text.len() - end }
 }
 

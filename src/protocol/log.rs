@@ -23,12 +23,17 @@ pub enum LogLevel {
 impl LogLevel {
     /// Reads the names that are in use, syslog's included, in any case.
     pub fn from_name(name: &str) -> LogLevel {
-        match name.to_ascii_lowercase().as_str() {
-            "trace" | "verbose" => LogLevel::Trace,
-            "debug" => LogLevel::Debug,
-            "warn" | "warning" => LogLevel::Warn,
-            "error" | "critical" | "crit" | "alert" | "emergency" | "fatal" => LogLevel::Error,
-            _ => LogLevel::Info,
+        let is = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+        if is(&["trace", "verbose"]) {
+            LogLevel::Trace
+        } else if is(&["debug"]) {
+            LogLevel::Debug
+        } else if is(&["warn", "warning"]) {
+            LogLevel::Warn
+        } else if is(&["error", "critical", "crit", "alert", "emergency", "fatal"]) {
+            LogLevel::Error
+        } else {
+            LogLevel::Info
         }
     }
 }
@@ -38,8 +43,8 @@ impl LogLevel {
 pub struct LogEntry {
     /// How much it matters.
     pub level: LogLevel,
-    /// The text.
+    /// The text. Those of the protocols that ship are cut after 16 KiB, and end with how much was left out.
     pub message: String,
-    /// Anything else, as it was sent.
+    /// Anything else, as it was sent; of what is larger than 16 KiB the beginning, as a string.
     pub meta: Option<Box<RawValue>>,
 }

@@ -11,7 +11,11 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
-    foreign::{About, LINE_BYTES, shown_up_to},
+    foreign::{
+        About, LINE_BYTES,
+        json::{elements, members, text},
+        shown_up_to,
+    },
     protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, id_as, id_in, refused},
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
@@ -171,25 +175,25 @@ impl Protocol for Lsp {
                 .chain(REFRESHED.map(refresh));
         let mut router = Router::new();
         for name in accepted {
-            router = with_answer(router, &name, Value::Null);
+            router = with_answer(router, &name, &Value::Null);
         }
         let folders = self.initialize.get("workspaceFolders").cloned().unwrap_or_default();
-        router = with_answer(router, "workspace/workspaceFolders", folders);
-        router = with_answer(router, "window/showDocument", json!({ "success": false }));
+        router = with_answer(router, "workspace/workspaceFolders", &folders);
+        router = with_answer(router, "window/showDocument", &json!({ "success": false }));
         let unapplied = json!({ "applied": false, "failureReason": "the host does not apply edits" });
-        router = with_answer(router, "workspace/applyEdit", unapplied);
+        router = with_answer(router, "workspace/applyEdit", &unapplied);
         let settings = self.settings.clone();
         router
             .method_value("workspace/configuration", move |_, params| {
                 let answer = configuration(&settings, params.as_deref());
-                async move { to_raw_value(&answer?).map_err(RpcError::internal) }
+                async move { answer }
             })
             .method_value("window/showMessageRequest", |cx, params| async move {
                 if cx.may_log(About::Message)
                     && let Some(question) = params.as_deref().and_then(message)
                 {
                     let (path, incarnation) = (&cx.path, cx.incarnation.0);
-                    let text = shown_up_to(LINE_BYTES, &question.message);
+                    let text = shown_up_to(usize::MAX, &question.message);
                     tracing::info!(target: "procession::log", %path, incarnation, "{text}");
                 }
                 to_raw_value(&()).map_err(RpcError::internal)
@@ -201,48 +205,62 @@ impl Protocol for Lsp {
 const REFRESHED: [&str; 6] =
     ["codeLens", "diagnostic", "foldingRange", "inlayHint", "inlineValue", "semanticTokens"];
 
-fn with_answer(router: Router, method: &str, answer: Value) -> Router {
+fn with_answer(router: Router, method: &str, answer: &Value) -> Router {
+    let answer = to_raw_value(answer).map_err(RpcError::internal);
     router.method_value(method, move |_, _| {
-        let answer = to_raw_value(&answer).map_err(RpcError::internal);
+        let answer = answer.clone();
         async move { answer }
     })
 }
 
-/// The answer to `workspace/configuration`: one value for each item.
-fn configuration(settings: &Value, params: Option<&RawValue>) -> Result<Vec<Value>, RpcError> {
-    #[derive(Deserialize)]
-    struct Params {
-        items: Vec<Item>,
-    }
-    #[derive(Deserialize)]
-    struct Item {
-        #[serde(default)]
-        section: Option<String>,
-    }
-    let params = params.map_or("{}", RawValue::get);
-    let Params { items } = serde_json::from_str(params).map_err(RpcError::invalid_params)?;
-    let section = |item: &Item| {
-        let names =
-            item.section.iter().flat_map(|section| section.split('.')).filter(|name| !name.is_empty());
-        let found = names.into_iter().try_fold(settings, |settings, name| settings.get(name));
-        found.cloned().unwrap_or_default()
-    };
-    Ok(items.iter().map(section).collect())
+/// The answer to `workspace/configuration`: one value for each item. Made item by item, and no larger than a server can
+/// have use for: a few bytes ask for all settings.
+fn configuration(settings: &Value, params: Option<&RawValue>) -> Result<Box<RawValue>, RpcError> {
+    /// What follows once so many are written is refused. A single item gets its section however large that is.
+    const ANSWER_BYTES: usize = 1024 * 1024;
+    let [items] = params.and_then(|params| members(params, ["items"])).unwrap_or_default();
+    let items = items.ok_or_else(|| RpcError::invalid_params("there is no member `items`"))?;
+    let mut answer = b"[".to_vec();
+    let mut wrong = Ok(());
+    let all = elements(items, |item| {
+        if answer.len() > 1 {
+            answer.push(b',');
+        }
+        let written = section(settings, item).and_then(|section| {
+            if answer.len() > ANSWER_BYTES {
+                return Err(RpcError::invalid_params("the items ask for more than 1 MiB of settings"));
+            }
+            serde_json::to_writer(&mut answer, section).map_err(RpcError::internal)
+        });
+        wrong = written;
+        wrong.is_ok()
+    });
+    wrong?;
+    all.ok_or_else(|| RpcError::invalid_params("`items` is no array"))?;
+    answer.push(b']');
+    let answer = String::from_utf8(answer).map_err(RpcError::internal)?;
+    RawValue::from_string(answer).map_err(RpcError::internal)
+}
+
+/// The settings that an item asks for; all of them without a `section`.
+fn section<'a>(settings: &'a Value, item: &RawValue) -> Result<&'a Value, RpcError> {
+    const NONE: &Value = &Value::Null;
+    let [section] =
+        members(item, ["section"]).ok_or_else(|| RpcError::invalid_params("an item is an object"))?;
+    let Some(section) = section.filter(|section| section.get() != "null") else { return Ok(settings) };
+    let section =
+        text(section, LINE_BYTES).ok_or_else(|| RpcError::invalid_params("a `section` is a string"))?;
+    let mut names = section.split('.').filter(|name| !name.is_empty());
+    Ok(names.try_fold(settings, |settings, name| settings.get(name)).unwrap_or(NONE))
 }
 
 fn message(params: &RawValue) -> Option<LogEntry> {
-    #[derive(Deserialize)]
-    struct Params {
-        #[serde(default, rename = "type")]
-        kind: u8,
-        message: String,
-    }
-    let Params { kind, message } = serde_json::from_str(params.get()).ok()?;
-    let level = match kind {
-        1 => LogLevel::Error,
-        2 => LogLevel::Warn,
-        5 => LogLevel::Debug,
+    let [kind, message] = members(params, ["type", "message"])?;
+    let level = match kind.map(RawValue::get) {
+        Some("1") => LogLevel::Error,
+        Some("2") => LogLevel::Warn,
+        Some("5") => LogLevel::Debug,
         _ => LogLevel::Info,
     };
-    Some(LogEntry { level, message, meta: None })
+    Some(LogEntry { level, message: text(message?, LINE_BYTES)?, meta: None })
 }

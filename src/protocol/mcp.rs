@@ -11,6 +11,10 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
+    foreign::{
+        ID_BYTES, LINE_BYTES,
+        json::{members, text, told},
+    },
     protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, alive, id_in, refused},
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
@@ -92,12 +96,6 @@ impl Mcp {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    protocol_version: String,
-}
-
 #[async_trait]
 impl Protocol for Mcp {
     fn name(&self) -> &str {
@@ -116,12 +114,13 @@ impl Protocol for Mcp {
         });
         let options = CallOptions::unannounced(Timeout::Never);
         let info = peer.call_value("initialize", &params, options).await.map_err(refused)?;
-        let answer: Answer = serde_json::from_str(info.get()).map_err(|error| Exit::HandshakeFailed {
-            reason: format!("the answer to `initialize` is not as expected: {error}"),
+        let failed = |reason: String| Exit::HandshakeFailed { reason };
+        let [version] = members(&info, ["protocolVersion"]).unwrap_or_default();
+        let version = version.and_then(|version| text(version, ID_BYTES)).ok_or_else(|| {
+            failed(format!("the answer to `initialize` has no `protocolVersion`: {}", told(&info, 400)))
         })?;
-        if !REVISIONS.contains(&answer.protocol_version.as_str()) {
-            let reason = format!("protocol version `{}` is not supported", answer.protocol_version);
-            return Err(Exit::HandshakeFailed { reason });
+        if !REVISIONS.contains(&version.as_str()) {
+            return Err(failed(format!("protocol version `{version}` is not supported")));
         }
         peer.notify_value("notifications/initialized", &()).await.map_err(refused)?;
         Ok(Session { methods: None, info: Some(info) })
@@ -145,24 +144,14 @@ impl Protocol for Mcp {
     }
 
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
-        #[derive(Deserialize)]
-        struct Params {
-            #[serde(default)]
-            level: String,
-            #[serde(default)]
-            logger: Option<String>,
-            data: Value,
-        }
         if method != "notifications/message" {
             return None;
         }
-        let Params { level, logger, data } = serde_json::from_str(params?.get()).ok()?;
-        let message = match data {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
+        let [level, logger, data] = members(params?, ["level", "logger", "data"])?;
+        let level = level.map(|level| LogLevel::from_name(level.get().trim_matches('"'))).unwrap_or_default();
+        let logger = logger.and_then(|logger| text(logger, ID_BYTES));
         let meta = logger.and_then(|logger| to_raw_value(&json!({ "logger": logger })).ok());
-        Some(LogEntry { level: LogLevel::from_name(&level), message, meta })
+        Some(LogEntry { level, message: told(data?, LINE_BYTES), meta })
     }
 
     /// The server's `ping` is answered, as the specification demands.

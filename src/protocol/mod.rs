@@ -59,6 +59,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     exit::Exit,
+    foreign::json::members,
     rpc::{CallError, Framing, Peer, PeerConfig, RequestId, Router},
 };
 
@@ -206,9 +207,8 @@ fn alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
 
 /// The id in the params of a cancellation.
 fn id_in(params: Option<&RawValue>, field: &str) -> Option<RequestId> {
-    use std::collections::BTreeMap;
-    let params: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(params?.get()).ok()?;
-    RequestId::from_raw(params.get(field)?)
+    let [id] = members(params?, [field])?;
+    RequestId::from_raw(id?)
 }
 
 /// `{"<field>": <id>}`

@@ -4,10 +4,17 @@ use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     exit::Exit,
+    foreign::{
+        LINE_BYTES, SHOWN_BYTES,
+        json::{elements, members, text, told},
+    },
     protocol::{
         Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, alive, id_as, id_in, refused,
     },
@@ -146,14 +153,46 @@ struct InstanceInfo<'a> {
     host_pid: u32,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    ok: bool,
-    #[serde(default)]
-    supported_methods: BTreeSet<String>,
-    #[serde(default, alias = "error", alias = "message")]
-    reason: Option<Value>,
+/// How many methods a worker may announce, and how many bytes their names may have together.
+const MOST_METHODS: usize = 4096;
+const MOST_METHOD_BYTES: usize = 256 * 1024;
+
+/// The methods that the answer to `initialize` announces, or why it is none.
+fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
+    let unexpected =
+        |what: &str| format!("the answer to `initialize` is not as expected: {what}: {}", told(answer, 400));
+    let names = ["ok", "supportedMethods", "reason", "error", "message"];
+    let [ok, methods, reasons @ ..] = members(answer, names).ok_or_else(|| unexpected("it is no object"))?;
+    match ok.map(RawValue::get) {
+        Some("true") => {}
+        Some("false") => {
+            let reason = reasons.into_iter().flatten().find(|reason| reason.get() != "null");
+            return Err(reason.map_or_else(
+                || "the worker answered `initialize` with `ok: false`".to_owned(),
+                |reason| told(reason, SHOWN_BYTES),
+            ));
+        }
+        Some(_) => return Err(unexpected("`ok` is neither true nor false")),
+        None => return Err(unexpected("missing field `ok`")),
+    }
+    let (mut announced, mut bytes, mut strings) = (BTreeSet::new(), 0, true);
+    let Some(methods) = methods else { return Ok(announced) };
+    let all = elements(methods, |name| {
+        bytes += name.get().len();
+        strings = name.get().starts_with('"');
+        if !strings || announced.len() >= MOST_METHODS || bytes > MOST_METHOD_BYTES {
+            return false;
+        }
+        announced.extend(text(name, MOST_METHOD_BYTES));
+        true
+    });
+    match all {
+        Some(true) => Ok(announced),
+        Some(false) if strings => {
+            Err(format!("it announces more than {MOST_METHODS} methods, or more than 256 KiB of their names"))
+        }
+        _ => Err(unexpected("`supportedMethods` is no array of strings")),
+    }
 }
 
 #[async_trait]
@@ -180,18 +219,8 @@ impl Protocol for Plugin {
         };
         let options = CallOptions::unannounced(Timeout::Never);
         let info = peer.call_value("initialize", &request, options).await.map_err(refused)?;
-        let answer: Answer = serde_json::from_str(info.get()).map_err(|error| Exit::HandshakeFailed {
-            reason: format!("the answer to `initialize` is not as expected: {error}"),
-        })?;
-        if !answer.ok {
-            let reason = match answer.reason {
-                Some(Value::String(reason)) => reason,
-                Some(other) => other.to_string(),
-                None => "the worker answered `initialize` with `ok: false`".to_owned(),
-            };
-            return Err(Exit::HandshakeFailed { reason });
-        }
-        Ok(Session { methods: Some(answer.supported_methods), info: Some(info) })
+        let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
+        Ok(Session { methods: Some(methods), info: Some(info) })
     }
 
     async fn shutdown(&self, peer: &Peer) -> Goodbye {
@@ -221,19 +250,17 @@ impl Protocol for Plugin {
     }
 
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
-        #[derive(Deserialize)]
-        struct Params {
-            #[serde(default)]
-            level: String,
-            #[serde(default)]
-            message: String,
-            #[serde(default)]
-            meta: Option<Box<RawValue>>,
-        }
         if method != "log" {
             return None;
         }
-        let Params { level, message, meta } = serde_json::from_str(params?.get()).ok()?;
-        Some(LogEntry { level: LogLevel::from_name(&level), message, meta })
+        let [level, message, meta] = members(params?, ["level", "message", "meta"])?;
+        let level = level.map(|level| LogLevel::from_name(level.get().trim_matches('"'))).unwrap_or_default();
+        let message = message.map(|message| told(message, LINE_BYTES)).unwrap_or_default();
+        let meta = meta.filter(|meta| meta.get() != "null");
+        let meta = meta.and_then(|meta| match meta.get().len() {
+            ..=LINE_BYTES => Some(meta.to_owned()),
+            _ => to_raw_value(&told(meta, LINE_BYTES)).ok(),
+        });
+        Some(LogEntry { level, message, meta })
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::rpc::link::lock;
+use crate::rpc::{encode::append, link::lock};
 
-/// Bytes of responses that all open batches of a peer keep.
+/// Bytes of responses that a peer keeps somewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Kept(AtomicUsize);
 
@@ -20,6 +20,12 @@ impl Kept {
     fn take(&self, bytes: usize, limit: usize) -> bool {
         let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= limit);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// The same; what is larger than the limit is let in alone.
+    pub(crate) fn take_or_alone(&self, bytes: usize, limit: usize) -> bool {
+        self.take(bytes, limit)
+            || self.0.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Counts `bytes` less.
@@ -61,8 +67,8 @@ impl Batch {
         }
         let mut responses = lock(&self.responses);
         let separator = if responses.is_empty() { b'[' } else { b',' };
-        responses.push(separator);
-        responses.extend_from_slice(response);
+        append(&mut responses, &[separator]);
+        append(&mut responses, response);
         Ok(())
     }
 

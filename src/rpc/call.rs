@@ -1,8 +1,8 @@
 //! The calling half of a [`Peer`]: calls and notifications.
 //!
 //! A call takes a place among those in flight, writes its frame into the thread's scratch, takes room in the outbox,
-//! enters the table, and only then puts the frame: an answer can never come before its entry. While another call waits
-//! for room, it waits for its turn before it makes a frame, so that calls without room hold no memory. Waiting for a
+//! enters the table, and only then puts the frame: an answer can never come before its entry. While another call or
+//! notification waits for room, it waits for its turn before it makes a frame, so that what has no room holds no memory. Waiting for a
 //! place, a turn or room ends at the call's deadline; waiting for the answer ends through the table.
 
 use std::{sync::atomic::Ordering, task::Waker, time::Duration};
@@ -79,6 +79,15 @@ impl Peer {
         params: &P,
     ) -> Result<(), CallError> {
         let link = self.link();
+        let wait = async || {
+            let deadline = Deadline::of(method, link.config.timeout)?;
+            let turn = link.turn(method, &deadline).await?;
+            Ok((deadline, turn))
+        };
+        let mut next = None;
+        if link.outbox.is_waited_for() {
+            next = Some(wait().await?);
+        }
         let mut frame = {
             let mut frame = Scratch::take();
             encode_request(&mut frame, None, method, params)?;
@@ -87,7 +96,10 @@ impl Peer {
                 Err(_) => frame.into_vec(),
             }
         };
-        let deadline = Deadline::of(method, link.config.timeout)?;
+        let (deadline, _turn) = match next {
+            Some(next) => next,
+            None => wait().await?,
+        };
         let room = deadline.bound(link.outbox.room(&frame)).await;
         let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
         link.sent(method, link.outbox.put(room, &mut frame))
@@ -185,6 +197,7 @@ impl Link {
         reply.await.map_err(|failure| match *failure {
             Failure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
             Failure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
+            Failure::TooLarge { bytes } => CallError::AnswerDropped { method: method.to_owned(), bytes },
             Failure::Timeout => {
                 let sent = matches!(put, Put::At(_));
                 deadline.error(method, if sent { Outcome::Unknown } else { Outcome::NotSent })

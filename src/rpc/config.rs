@@ -79,6 +79,31 @@ impl From<Timeout> for CallOptions {
 }
 
 /// How a peer behaves. `Default` is right for a process on the other side of a pipe; change fields from there.
+///
+/// # What the other side can make this one hold
+///
+/// Whatever it sends, and in whatever shape, a peer holds no more than the sum of these bounds
+/// ([`worst_case_bytes`](PeerConfig::worst_case_bytes)) and a fifth of it for what an allocator adds:
+///
+/// | what | bound |
+/// |---|---|
+/// | the frame that is being read | `max_frame_bytes` |
+/// | the answer that is on its way to its caller | `max_frame_bytes` |
+/// | answers whose callers have not taken them | `max_answer_bytes` |
+/// | params of requests that run, and the copies that their handlers get | 2 × `max_handler_bytes` |
+/// | replies of handlers that wait for room | `max_handler_bytes` |
+/// | params of requests that wait for a handler | `max_queued_request_bytes` |
+/// | ids and names of requests, and their tasks | 8 KiB × (`max_handlers` + `max_queued_requests`) |
+/// | frames that wait to be written, and the reserve for what cannot wait | 2 × `max_queued_bytes` |
+/// | replies that wait for the rest of their batch | 2 × `max_queued_bytes` |
+/// | calls in flight | 512 bytes × `max_in_flight` |
+/// | buffers, and the ids of calls that were given up | 2 MiB |
+///
+/// A single request, answer or reply that is larger than its bound is let in alone: where a bound is below
+/// `max_frame_bytes`, that counts in its place. Not in the sum is what the host does by itself: the params of its calls while
+/// they wait for their turn, answers that their callers have taken, and what its handlers make of the params. That depends on
+/// the types that they read them as: a `serde_json::Value` takes some 25 times the bytes that it was written in, a
+/// `RawValue` just those.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PeerConfig {
@@ -106,6 +131,10 @@ pub struct PeerConfig {
     pub max_queued_requests: usize,
     /// Bytes of params that may wait for a handler; 8 MiB.
     pub max_queued_request_bytes: usize,
+    /// Bytes of answers that wait for their callers; 64 MiB. A caller that is waited for takes its answer at once, so that
+    /// this is reached by those only that are not looked at. What does not fit is dropped, and its call fails with
+    /// [`CallError::AnswerDropped`](crate::rpc::CallError::AnswerDropped). A single larger one is kept.
+    pub max_answer_bytes: usize,
     /// How long a write may make no progress; 60 s, `None` for ever (C-11).
     pub write_stall: Option<Duration>,
     /// Whether the channel's end leaves open calls open until the owner calls [`Peer::close`](crate::rpc::Peer::close):
@@ -122,6 +151,41 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// How many bytes the other side can make this one hold, whatever it sends: the sum of the bounds in the table
+    /// [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the defaults some 430 MiB, of which a worker that
+    /// does what it should needs next to nothing.
+    ///
+    /// ```
+    /// use procession::rpc::PeerConfig;
+    ///
+    /// const MIB: usize = 1024 * 1024;
+    /// let mut config = PeerConfig::default();
+    /// config.max_frame_bytes = 4 * MIB;
+    /// config.max_answer_bytes = 4 * MIB;
+    /// config.max_handler_bytes = 4 * MIB;
+    /// assert!(config.worst_case_bytes() < 80 * MIB);
+    /// ```
+    pub fn worst_case_bytes(&self) -> usize {
+        const PER_REQUEST: usize = 8 * 1024;
+        const PER_CALL: usize = 512;
+        const BUFFERS: usize = 2 * 1024 * 1024;
+        let PeerConfig { max_frame_bytes: frame, max_queued_bytes: queued, .. } = *self;
+        let handlers = self.max_handler_bytes.max(frame);
+        let requests = self.max_handlers.saturating_add(self.max_queued_requests);
+        let bounds = [
+            frame,
+            frame,
+            self.max_answer_bytes.max(frame),
+            handlers.saturating_mul(3),
+            self.max_queued_request_bytes,
+            requests.saturating_mul(PER_REQUEST),
+            queued.saturating_mul(4),
+            self.max_in_flight.saturating_mul(PER_CALL),
+            BUFFERS,
+        ];
+        bounds.into_iter().fold(0, usize::saturating_add)
+    }
+
     /// The fields that make no sense: bounds and times of zero, with which nothing would ever get through.
     pub fn mistakes(&self) -> Vec<&'static str> {
         let zero = |time: Option<Duration>| time == Some(Duration::ZERO);
@@ -151,6 +215,7 @@ impl Default for PeerConfig {
             max_handler_bytes: 64 * MIB,
             max_queued_requests: 1024,
             max_queued_request_bytes: 8 * MIB,
+            max_answer_bytes: 64 * MIB,
             write_stall: Some(Duration::from_secs(60)),
             hold_pending: false,
             path: Path::root(),

@@ -3,14 +3,16 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::foreign::tidy;
+
 /// Reads JSON. The error names the path of the field and serde's reason; the path is looked for only when reading
 /// fails, so that success costs nothing extra.
 pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-            Err(traced) => format!("at `{}`: {}", traced.path(), traced.inner()),
-            Ok(_) => error.to_string(),
+            Err(traced) => tidy(format!("at `{}`: {}", traced.path(), traced.inner())),
+            Ok(_) => tidy(error.to_string()),
         }
     })
 }

@@ -48,10 +48,27 @@ impl Scratch {
         });
     }
 
-    /// The bytes to keep.
+    /// The bytes to keep, in a buffer of their size.
     pub(crate) fn into_vec(mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0)
+        let mut bytes = std::mem::take(&mut self.0);
+        fit(&mut bytes);
+        bytes
     }
+}
+
+/// Gives back what a buffer that is about to wait has too much: what waits is counted by its length.
+pub(crate) fn fit(bytes: &mut Vec<u8>) {
+    if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+        bytes.shrink_to_fit();
+    }
+}
+
+/// Appends to a buffer that waits, which grows by a quarter at a time: what waits is counted by its length.
+pub(crate) fn append(bytes: &mut Vec<u8>, more: &[u8]) {
+    if bytes.capacity() - bytes.len() < more.len() {
+        bytes.reserve_exact(more.len() + (bytes.len() / 4).max(256));
+    }
+    bytes.extend_from_slice(more);
 }
 
 impl Drop for Scratch {

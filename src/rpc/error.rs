@@ -9,7 +9,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     exit::{Exit, Lost},
-    foreign::shown,
+    foreign::{
+        json::{members, text, told},
+        shown, tidy,
+    },
     rpc::Closed,
     vocabulary::State,
 };
@@ -36,7 +39,8 @@ pub mod codes {
 pub struct RpcError {
     /// The code: one of [`codes`], or one of the application's.
     pub code: i64,
-    /// A short sentence. The text form of the error shows one line of it, of at most some 2 KiB.
+    /// A short sentence; of what the other side sent 1 MiB is kept. The text form of the error shows one line of it, of
+    /// at most some 2 KiB.
     #[serde(default)]
     pub message: String,
     /// Anything else the answering side wanted to say, as it wrote it.
@@ -44,10 +48,27 @@ pub struct RpcError {
     pub data: Option<Box<RawValue>>,
 }
 
+/// More of an error's message is not kept.
+const MESSAGE_BYTES: usize = 1024 * 1024;
+
 impl RpcError {
     /// An error without data.
     pub fn new(code: i64, message: impl Into<String>) -> RpcError {
         RpcError { code, message: message.into(), data: None }
+    }
+
+    /// What another side has answered with; the reason if it is no error object.
+    pub(crate) fn read(raw: &RawValue) -> Result<RpcError, String> {
+        let wrong = |what: &str| format!("not an error object: {what}: {}", told(raw, 400));
+        let [code, message, data] =
+            members(raw, ["code", "message", "data"]).ok_or_else(|| wrong("it is no object"))?;
+        let code = code.ok_or_else(|| wrong("missing field `code`"))?;
+        let code = code.get().parse().map_err(|_| wrong("`code` is no integer"))?;
+        let message = match message {
+            Some(message) => text(message, MESSAGE_BYTES).ok_or_else(|| wrong("`message` is no string"))?,
+            None => String::new(),
+        };
+        Ok(RpcError { code, message, data: data.map(ToOwned::to_owned) })
     }
 
     /// The same error with data. Data that cannot be serialised is left out.
@@ -64,12 +85,12 @@ impl RpcError {
 
     /// −32602 with the reason.
     pub fn invalid_params(reason: impl fmt::Display) -> RpcError {
-        RpcError::new(codes::INVALID_PARAMS, format!("invalid params: {reason}"))
+        RpcError::new(codes::INVALID_PARAMS, format!("invalid params: {}", tidy(reason.to_string())))
     }
 
     /// −32603 with the reason.
     pub fn internal(reason: impl fmt::Display) -> RpcError {
-        RpcError::new(codes::INTERNAL_ERROR, format!("internal error: {reason}"))
+        RpcError::new(codes::INTERNAL_ERROR, format!("internal error: {}", tidy(reason.to_string())))
     }
 }
 
@@ -159,6 +180,17 @@ pub enum CallError {
         /// Serde's message, with the path of the field.
         reason: String,
     },
+    /// The other side answered, but its answer was dropped: it did not fit beside those that wait for their callers
+    /// ([`PeerConfig::max_answer_bytes`](crate::rpc::PeerConfig::max_answer_bytes)).
+    #[error(
+        "the answer to `{method}` was dropped: {bytes} bytes do not fit beside the answers that other callers have not taken yet; make fewer calls at once, or raise `max_answer_bytes`"
+    )]
+    AnswerDropped {
+        /// The method called.
+        method: String,
+        /// The size of the answer.
+        bytes: usize,
+    },
     /// Misuse: a timeout of zero. To call without a timeout there is [`Timeout::Never`](crate::rpc::Timeout::Never).
     #[error("`{method}` was called with a timeout of zero; use `Timeout::Never` for no timeout")]
     ZeroTimeout {
@@ -177,7 +209,9 @@ impl CallError {
     /// What is known of the call's effect.
     pub fn outcome(&self) -> Outcome {
         match self {
-            CallError::Remote { .. } | CallError::InvalidResult { .. } => Outcome::Failed,
+            CallError::Remote { .. } | CallError::InvalidResult { .. } | CallError::AnswerDropped { .. } => {
+                Outcome::Failed
+            }
             CallError::Timeout { outcome, .. }
             | CallError::WorkerLost { outcome, .. }
             | CallError::Closed { outcome, .. } => *outcome,

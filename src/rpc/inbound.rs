@@ -15,7 +15,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::{About, shown, shown_up_to},
+    foreign::{About, ID_BYTES, shown, shown_up_to},
     rpc::{
         Closed, Context, Handler, PeerConfig, RequestId, RpcError,
         batch::Batch,
@@ -163,10 +163,9 @@ impl Inbound {
         let answer: Answer = match body {
             Body::Result(result) => Ok(result.get().to_owned()),
             Body::Nothing => Ok("null".to_owned()),
-            Body::Error(error) => Err(Box::new(match serde_json::from_str::<RpcError>(error.get()) {
-                Ok(error) => Failure::Remote(error),
-                Err(reason) => Failure::Malformed(format!("not an error object: {reason}")),
-            })),
+            Body::Error(error) => {
+                Err(Box::new(RpcError::read(error).map_or_else(Failure::Malformed, Failure::Remote)))
+            }
         };
         let number = match id {
             RequestId::Number(number) => u64::try_from(*number).ok(),
@@ -220,8 +219,7 @@ impl Inbound {
         params: Option<&RawValue>,
         batch: Option<&Arc<Batch>>,
     ) {
-        /// Ids are kept and sent back: a longer one is refused, since nobody counts them.
-        const ID_BYTES: usize = 1024;
+        // Ids are kept and sent back: a longer one is refused, since nobody counts them.
         if matches!(&id, RequestId::Text(id) | RequestId::Other(id) if id.len() > ID_BYTES) {
             let reason = "invalid request: the id is longer than 1 KiB";
             return self.refuse(RequestId::Null, codes::INVALID_REQUEST, reason, batch);
@@ -324,13 +322,25 @@ impl Inbound {
         };
         let mut frame = encode::Scratch::take();
         encode::response(&mut frame, &job.id, &result);
-        let mut frame = match &job.batch {
+        // While the frame waits, it must not be kept twice.
+        drop(result);
+        let (mut frame, kept) = match &job.batch {
             None => {
                 if let Ok(room) = self.link.outbox.try_room(&frame) {
                     self.link.outbox.put(room, &mut frame);
                     return;
                 }
-                frame.into_vec()
+                if !self.link.replies.take_or_alone(frame.len(), self.link.config.max_handler_bytes) {
+                    self.link.counters.overloaded.one();
+                    return self.refuse(
+                        job.id.clone(),
+                        codes::OVERLOADED,
+                        "overloaded: too many replies wait to be read",
+                        None,
+                    );
+                }
+                let kept = frame.len();
+                (frame.into_vec(), kept)
             }
             Some(batch) => {
                 let limit = self.link.config.max_queued_bytes;
@@ -343,16 +353,15 @@ impl Inbound {
                     encode::response(&mut frame, &job.id, &Err(error));
                     self.keep(batch, &frame);
                 }
-                match batch.release() {
-                    Some(frame) => frame,
-                    None => return,
-                }
+                let Some(frame) = batch.release() else { return };
+                (frame, 0)
             }
         };
         // A handler that waits for room keeps its place among those that run: that is the back-pressure.
         let room = self.link.outbox.room(&frame).await;
-        if job.batch.is_some() {
-            self.link.batched.give_back(frame.len() - 1);
+        match &job.batch {
+            None => self.link.replies.give_back(kept),
+            Some(_) => self.link.batched.give_back(frame.len() - 1),
         }
         self.link.outbox.put(room, &mut frame);
     }

@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) requests_done: Notify,
     /// Responses that wait until their batch is complete.
     pub(crate) batched: Kept,
+    /// Responses of handlers that wait for room.
+    pub(crate) replies: Kept,
     pub(crate) stall_armed: AtomicBool,
     pub(crate) announced: OnceLock<Announced>,
     pub(crate) reader_done: Latch,
@@ -67,7 +69,7 @@ impl Link {
         Link {
             outbox: Outbox::new(config.framing, config.max_queued_bytes),
             in_flight: Gate::new(config.max_in_flight),
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending::new(config.max_answer_bytes)),
             next_id: AtomicU64::new(1),
             rearm: Notify::new(),
             counters: Counters::default(),
@@ -75,6 +77,7 @@ impl Link {
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
             batched: Kept::default(),
+            replies: Kept::default(),
             stall_armed: AtomicBool::new(true),
             announced: OnceLock::new(),
             reader_done: Latch::default(),
@@ -119,7 +122,8 @@ impl Link {
         for task in lock(&self.tasks).drain(..) {
             task.abort();
         }
-        lock(&self.handlers).abort_all();
+        // With all that they hold: handles to a peer that is closed may be kept for long.
+        drop(std::mem::take(&mut *lock(&self.handlers)));
         self.requests_done.notify_waiters();
         self.log.finish();
     }

@@ -2,7 +2,7 @@
 //!
 //! Whole frames go in. Small ones are gathered, so that the writer writes all of them in one go; large ones are neither
 //! copied nor gathered, since moving them would cost more than a write. Room is counted in bytes by a fair semaphore:
-//! notifications, replies of handlers and one call wait for it in order of arrival, further calls for their turn to be that
+//! replies of handlers and one call or notification wait for it in order of arrival, further ones for their turn to be that
 //! one; what cannot wait (replies made by the reader, cancellations) has a reserve of the same size. It knows nothing of
 //! what a frame says.
 
@@ -14,7 +14,10 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::rpc::Framing;
+use crate::rpc::{
+    Framing,
+    encode::{append, fit},
+};
 
 /// A frame of this size is not copied: it is written from the buffer that it came in.
 const LARGE_BYTES: usize = 16 * 1024;
@@ -227,9 +230,13 @@ impl Outbox {
             let mut chunk = Chunk { bytes: std::mem::take(&mut state.spare), large, ..Chunk::default() };
             if large && self.framing == Framing::Lines {
                 std::mem::swap(&mut chunk.bytes, body);
-                chunk.bytes.push(b'\n');
+                append(&mut chunk.bytes, b"\n");
+                fit(&mut chunk.bytes);
             } else {
                 self.frame(&mut chunk.bytes, body);
+                if large {
+                    fit(&mut chunk.bytes);
+                }
             }
             bytes = chunk.bytes.len();
             note(&mut chunk.batch, bytes);
@@ -243,13 +250,13 @@ impl Outbox {
     fn frame(&self, out: &mut Vec<u8>, body: &[u8]) {
         match self.framing {
             Framing::Lines => {
-                out.extend_from_slice(body);
-                out.push(b'\n');
+                append(out, body);
+                append(out, b"\n");
             }
             Framing::ContentLength => {
                 // Writing to memory does not fail.
                 let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
-                out.extend_from_slice(body);
+                append(out, body);
             }
         }
     }

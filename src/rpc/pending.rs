@@ -24,8 +24,26 @@ pub(crate) enum Failure {
     /// The response is no response.
     Malformed(String),
     Timeout,
+    /// It does not fit beside the answers that were not collected yet.
+    TooLarge {
+        bytes: usize,
+    },
     /// The channel says why.
     Closed,
+}
+
+/// What an answer is counted as, until its caller has it.
+fn bytes(answer: &Answer) -> usize {
+    match answer {
+        Ok(text) => text.len(),
+        Err(failure) => match &**failure {
+            Failure::Remote(RpcError { message, data, .. }) => {
+                message.len() + data.as_ref().map_or(0, |data| data.get().len())
+            }
+            Failure::Malformed(reason) => reason.len(),
+            Failure::TooLarge { .. } | Failure::Timeout | Failure::Closed => 0,
+        },
+    }
 }
 
 /// One call, from when it is sent until its caller has its answer.
@@ -63,6 +81,9 @@ pub(crate) struct Pending {
     abandoned: BTreeSet<u64>,
     next_deadline: Option<Instant>,
     closed: bool,
+    /// Bytes of answers that their callers have not collected, and their bound. A single larger one is let in alone.
+    uncollected: usize,
+    max_uncollected: usize,
 }
 
 /// The table is closed.
@@ -70,6 +91,11 @@ pub(crate) struct Pending {
 pub(crate) struct PendingClosed;
 
 impl Pending {
+    /// An empty table whose uncollected answers are bounded by so many bytes.
+    pub(crate) fn new(max_uncollected: usize) -> Pending {
+        Pending { max_uncollected, ..Pending::default() }
+    }
+
     /// Enters a call. `true` when its deadline comes before all others.
     pub(crate) fn insert(
         &mut self,
@@ -90,9 +116,15 @@ impl Pending {
     }
 
     /// Answers a call, if it waits for an answer.
-    pub(crate) fn settle(&mut self, id: u64, answer: Answer) -> Settled {
+    pub(crate) fn settle(&mut self, id: u64, mut answer: Answer) -> Settled {
         if let Some(call @ Call::Waiting { .. }) = self.calls.get_mut(id) {
             self.waiting -= 1;
+            let bytes = bytes(&answer);
+            if self.uncollected > 0 && self.uncollected.saturating_add(bytes) > self.max_uncollected {
+                answer = Err(Box::new(Failure::TooLarge { bytes }));
+            } else {
+                self.uncollected += bytes;
+            }
             return Settled::Waiting(call.answer(answer));
         }
         if self.abandoned.remove(&id) { Settled::Late } else { Settled::Unknown }
@@ -106,7 +138,10 @@ impl Pending {
                 Found::Nothing { stale }
             }
             _ => match self.calls.remove(id) {
-                Some(Call::Answered(answer)) => Found::Answer(answer),
+                Some(Call::Answered(answer)) => {
+                    self.uncollected -= bytes(&answer);
+                    Found::Answer(answer)
+                }
                 _ => Found::Answer(Err(Box::new(Failure::Closed))),
             },
         }
@@ -124,7 +159,10 @@ impl Pending {
     /// Takes out a call that was never sent.
     pub(crate) fn withdraw(&mut self, id: u64) -> Option<Call> {
         let call = self.calls.remove(id)?;
-        self.waiting -= usize::from(matches!(call, Call::Waiting { .. }));
+        match &call {
+            Call::Waiting { .. } => self.waiting -= 1,
+            Call::Answered(answer) => self.uncollected -= bytes(answer),
+        }
         Some(call)
     }
 
@@ -233,7 +271,7 @@ mod tests {
     fn a_call_is_answered_once_and_by_the_first() {
         // C-4
         let (woken, waker) = caller();
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(usize::MAX);
         assert!(!pending.insert(1, waker.clone(), None).unwrap());
         let Settled::Waiting(caller) = pending.settle(1, result("first")) else { panic!() };
         caller.wake();
@@ -247,9 +285,40 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_are_not_collected_are_bounded() {
+        // C-15
+        let mut pending = Pending::new(10);
+        let settle = |pending: &mut Pending, id, bytes: usize| {
+            pending.insert(id, caller().1, None).unwrap();
+            assert!(matches!(pending.settle(id, Ok("x".repeat(bytes))), Settled::Waiting(_)));
+        };
+        let collect = |pending: &mut Pending, id| match pending.collect(id, Waker::noop()) {
+            Found::Answer(Ok(text)) => Ok(text.len()),
+            Found::Answer(Err(failure)) => match *failure {
+                Failure::TooLarge { bytes } => Err(bytes),
+                other => panic!("{other:?}"),
+            },
+            Found::Nothing { .. } => panic!("it is answered"),
+        };
+        // A single one is let in, however large.
+        settle(&mut pending, 1, 50);
+        settle(&mut pending, 2, 1);
+        assert_eq!((collect(&mut pending, 2), collect(&mut pending, 1)), (Err(1), Ok(50)));
+        settle(&mut pending, 3, 6);
+        settle(&mut pending, 4, 4);
+        settle(&mut pending, 5, 1);
+        assert_eq!(collect(&mut pending, 5), Err(1));
+        // Given up, it makes room as well.
+        assert!(pending.abandon(3).is_some());
+        settle(&mut pending, 6, 6);
+        assert_eq!((collect(&mut pending, 4), collect(&mut pending, 6)), (Ok(4), Ok(6)));
+        assert_eq!(pending.uncollected, 0);
+    }
+
+    #[test]
     fn a_caller_that_moved_is_woken_where_it_is() {
         let ((before, first), (after, second)) = (caller(), caller());
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(usize::MAX);
         pending.insert(1, first.clone(), None).unwrap();
         assert!(matches!(pending.collect(1, &first), Found::Nothing { stale: None }));
         assert!(matches!(pending.collect(1, &second), Found::Nothing { stale: Some(_) }));
@@ -261,7 +330,7 @@ mod tests {
     #[test]
     fn what_is_given_up_is_late_once() {
         // C-13
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(usize::MAX);
         let now = Instant::now();
         let second = Duration::from_secs(1);
         assert!(pending.insert(1, caller().1, Some(now + second)).unwrap());
@@ -285,7 +354,7 @@ mod tests {
     #[test]
     fn the_last_of_those_that_were_given_up_are_remembered() {
         // C-5, C-13
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(usize::MAX);
         let given_up = REMEMBERED as u64 + 10;
         for id in 1..=given_up {
             pending.insert(id, caller().1, None).unwrap();

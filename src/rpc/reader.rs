@@ -2,12 +2,11 @@
 
 use std::{future::poll_fn, io, pin::pin, sync::Arc};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::rpc::{
     Closed, Noise,
-    framing::{Framer, Step},
+    framing::{Framer, MAX_HEADER_BYTES, Step},
     inbound::Inbound,
     link::Link,
     noise::{log_noise, shortened},
@@ -20,7 +19,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
     let done = Done(inbound.link().clone());
     let link = &*done.0;
     let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
-    let mut buf = BytesMut::new();
+    let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
     loop {
         let mut at = 0;
@@ -45,8 +44,9 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
                 Err(error) => return link.end(Closed::Violation { reason: error.to_string() }),
             };
         };
-        buf.advance(at);
-        match read(&mut reader, &mut buf, want.max(missing.min(MOST_READ_BYTES))).await {
+        buf.drain(..at);
+        let most = link.config.max_frame_bytes.saturating_add(MAX_HEADER_BYTES);
+        match read(&mut reader, &mut buf, want.max(missing.min(MOST_READ_BYTES)), most).await {
             Ok(0) => {
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
@@ -73,13 +73,22 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
 }
 
 /// Reads, with room for at least `want` bytes. A buffer that is much larger is kept while bytes keep coming, but not while
-/// none do: a worker that has gone quiet costs little.
-async fn read<R: AsyncRead + Unpin>(reader: &mut R, buf: &mut BytesMut, want: usize) -> io::Result<usize> {
+/// none do: a worker that has gone quiet costs little. One that grows does so up to `most` bytes and what is to be read:
+/// a frame costs what it is long, and no power of two.
+async fn read<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buf: &mut Vec<u8>,
+    want: usize,
+    most: usize,
+) -> io::Result<usize> {
     poll_fn(|cx| {
-        buf.reserve(want);
+        if buf.capacity() - buf.len() < want {
+            let doubled = buf.capacity().saturating_mul(2).min(most);
+            buf.reserve_exact(doubled.saturating_sub(buf.len()).max(want));
+        }
         let read = pin!(reader.read_buf(buf)).poll(cx);
         if read.is_pending() && buf.is_empty() && buf.capacity() > 4 * want {
-            *buf = BytesMut::new();
+            *buf = Vec::new();
         }
         read
     })
@@ -121,13 +130,13 @@ mod tests {
     async fn a_large_buffer_is_kept_only_while_bytes_come() {
         // C-1
         let (mut theirs, mut ours) = duplex(64);
-        let mut buf = BytesMut::with_capacity(1024 * 1024);
+        let mut buf = Vec::with_capacity(1024 * 1024);
         theirs.write_all(b"x").await.unwrap();
-        assert_eq!(read(&mut ours, &mut buf, 4096).await.unwrap(), 1);
+        assert_eq!(read(&mut ours, &mut buf, 4096, 1 << 20).await.unwrap(), 1);
         assert_eq!(buf.capacity(), 1024 * 1024);
         buf.clear();
         let reading = async {
-            let n = read(&mut ours, &mut buf, 4096).await.unwrap();
+            let n = read(&mut ours, &mut buf, 4096, 1 << 20).await.unwrap();
             (n, buf.capacity())
         };
         let writing = async {
@@ -137,6 +146,6 @@ mod tests {
         let ((n, capacity), ()) = tokio::join!(reading, writing);
         assert_eq!(n, 2);
         assert!((4096..8192).contains(&capacity), "{capacity}");
-        assert_eq!(buf, "yz");
+        assert_eq!(buf, b"yz");
     }
 }

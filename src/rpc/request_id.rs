@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::foreign::ID_BYTES;
+
 /// The id of a request. `1` and `"1"` are different ids (C-13).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -20,9 +22,12 @@ pub enum RequestId {
 }
 
 impl RequestId {
-    /// Reads an id; `None` for what is neither a number, a string nor null.
+    /// Reads an id; `None` for what is neither a number, a string nor null, or longer than 1 KiB.
     pub fn from_raw(raw: &RawValue) -> Option<RequestId> {
         let text = raw.get();
+        if RequestId::is_too_long(text) {
+            return None;
+        }
         match text.as_bytes().first()? {
             b'"' => serde_json::from_str(text).ok().map(RequestId::Text),
             b'n' => Some(RequestId::Null),
@@ -32,6 +37,13 @@ impl RequestId {
             }),
             _ => None,
         }
+    }
+}
+
+impl RequestId {
+    /// Whether an id that is written so is certainly longer than ids may be. An escape takes six bytes for one.
+    pub(crate) fn is_too_long(written: &str) -> bool {
+        written.len() > 6 * ID_BYTES + 2
     }
 }
 

@@ -92,7 +92,7 @@ impl Driver {
             target: "procession", "worker",
             path = self.cx.place.path().as_str(), incarnation = self.cx.incarnation.0
         );
-        self.drive().instrument(span).await.tidied()
+        self.drive().instrument(span).await
     }
 
     async fn drive(mut self) -> Exit {
@@ -106,6 +106,7 @@ impl Driver {
         let process = match launched {
             Ok(process) => process,
             Err(exit) => {
+                let exit = exit.tidied();
                 self.shared.start_failed(&exit);
                 return exit;
             }
@@ -134,7 +135,7 @@ impl Driver {
             Verdict::Kill(exit) => self.kill(&body, exit).await,
             Verdict::Stop => self.stop_in_order(&body, was_ready).await,
         };
-        let exit = if was_ready { exit } else { exit.before_ready() };
+        let exit = if was_ready { exit } else { exit.before_ready() }.tidied();
         if !was_ready && exit != Exit::Requested {
             self.shared.start_failed(&exit);
         }

@@ -73,7 +73,7 @@ fn publish(cx: &Context, entry: &LogEntry) {
             // What nobody listens to is not counted as left out.
             if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(About::Message) {
                 let (path, incarnation) = (&cx.path, cx.incarnation.0);
-                let message = shown_up_to(LINE_BYTES, &entry.message);
+                let message = shown_up_to(LINE_BYTES + 64, &entry.message);
                 let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());
                 tracing::$level!(target: "procession::log", %path, incarnation, meta, "{message}");
             }

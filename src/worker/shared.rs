@@ -24,7 +24,6 @@ pub(crate) struct Shared {
     pub(crate) tail: Tail,
     /// What the next incarnation shows of this one.
     pub(crate) history: Arc<Mutex<History>>,
-    peer: OnceLock<Peer>,
     state: Mutex<Figures>,
 }
 
@@ -44,11 +43,13 @@ struct Figures {
     gauge: Option<Gauge>,
     launched: Option<At>,
     ready: Option<At>,
+    /// Until the end of the incarnation: the board outlives it, and must not keep what its channel holds.
+    peer: Option<Peer>,
 }
 
 impl Shared {
     pub(crate) fn new(program: String, protocol: String, tail: Tail, history: Arc<Mutex<History>>) -> Shared {
-        Shared { program, protocol, tail, history, peer: OnceLock::new(), state: Mutex::default() }
+        Shared { program, protocol, tail, history, state: Mutex::default() }
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Figures) -> T) -> T {
@@ -62,12 +63,11 @@ impl Shared {
     pub(crate) fn launched(&self, control: &dyn Control, at: At) {
         let containment = Some(control.containment());
         let (pid, gauge) = (Some(control.pid()), control.gauge());
-        self.with(|s| *s = Figures { pid, containment, gauge, launched: Some(at), ready: None });
+        self.with(|s| *s = Figures { pid, containment, gauge, launched: Some(at), ready: None, peer: None });
     }
 
     pub(crate) fn connected(&self, peer: Peer) {
-        // One incarnation has one channel.
-        let _ = self.peer.set(peer);
+        self.with(|s| s.peer = Some(peer));
     }
 
     pub(crate) fn ready(&self, at: At) {
@@ -83,7 +83,8 @@ impl Shared {
     }
 
     pub(crate) fn gone(&self) {
-        self.with(|s| *s = Figures::default());
+        // Dropped outside of the lock.
+        let _figures = self.with(std::mem::take);
         self.history().tail = self.tail.text();
     }
 
@@ -91,7 +92,7 @@ impl Shared {
     /// effect after an orderly end.
     pub(crate) fn killed(&self) {
         self.history().tail = self.tail.text();
-        if let Some(peer) = self.peer.get() {
+        if let Some(peer) = self.with(|s| s.peer.take()) {
             peer.close(Lost { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
         }
     }
@@ -108,7 +109,7 @@ impl Details for Shared {
 
     fn worker(&self, now: At) -> WorkerNode {
         let figures = self.with(|s| s.clone());
-        let stats = self.peer.get().map(Peer::stats).unwrap_or_default();
+        let stats = figures.peer.as_ref().map(Peer::stats).unwrap_or_default();
         let usage: Option<Usage> = figures.gauge.and_then(|gauge| gauge.read());
         WorkerNode {
             program: self.program.clone(),

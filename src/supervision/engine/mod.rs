@@ -50,7 +50,7 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    foreign::shown,
+    foreign::{shown, tidy},
     id::ChildId,
     time::At,
     vocabulary::{Down, State},
@@ -240,7 +240,7 @@ impl Engine {
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
                 let exit = match reason.as_deref() {
                     Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
-                    _ => Exit::ActorStopped { reason },
+                    _ => Exit::ActorStopped { reason: reason.map(tidy) },
                 };
                 self.cause(cell.get_id(), exit);
             }
