@@ -175,9 +175,10 @@
 //! - C-6 The reader never waits for the writer, and neither waits for a handler: two sides calling each other at full load never deadlock. Handlers run concurrently up to a limit (64); further requests queue (1,024 or 8 MiB), then get −32000 *overloaded*; if even replies find no room the child is `LimitExceeded`. Notifications are delivered in arrival order,
 //!   and before any response that follows them.
 //!   → [`Peer`](crate::rpc::Peer), [`Handler`](crate::rpc::Handler)
-//! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path; unparseable text −32700 (null id); not a request −32600.
+//! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path. Only what has a `method` asks for something, so nothing else is ever answered: a request that cannot be read gets −32700, an object with a method that is no request −32600,
+//!   with its id if that can be told and with null otherwise; at most 100 such errors are sent in a second. (JSON-RPC 2.0 §5 would have any JSON that is no request answered. Then one line of a JSON logger starts an exchange of errors that never ends.)
 //!   → [`Router`](crate::rpc::Router), [`rpc::codes`](crate::rpc::codes)
-//! - C-8 Non-JSON lines on stdout are logged as the child's noise (bounded), or are a violation: `noise: Log | Violation`.
+//! - C-8 Lines on stdout that are no message, JSON or not, are logged as the child's noise (bounded), or are a violation: `noise: Log | Violation`.
 //!   → [`Noise`](crate::rpc::Noise)
 //! - C-9 Calls in flight at a restart are not silently retried; a method marked idempotent may be, on the next incarnation, within its original deadline.
 //! - C-10 Streams: a call or notification may open a stream of items, with a bounded buffer and an explicit end; if the worker dies the stream ends with the exit, once. Streams are keyed by incarnation and id.
@@ -185,7 +186,7 @@
 //!   → [`PeerConfig::write_stall`](crate::rpc::PeerConfig::write_stall)
 //! - C-12 Every failed call says what is known of its outcome: `NotSent` (safe to send again), `Unknown` (handed to the pipe, no answer), `Failed` (the child answered). `is_retryable()` follows it.
 //!   → [`Outcome`](crate::rpc::Outcome)
-//! - C-13 One bad frame fails nothing but itself. Both sides may use the same ids: they are matched by direction and by type (`1` is not `"1"`); a timed-out id is remembered long enough that its late answer is not an "unknown id".
+//! - C-13 One bad frame fails nothing but itself. An answer that cannot be read fails its call at once, as long as its id is legible: with the beginning of the text and the place of the mistake (which is also a warning), in a handshake too. An error whose id is null, empty or missing is logged; it fails the call that was sent last, with the outcome `Unknown`, if that is the only open one and nothing has been sent since. Both sides may use the same ids: they are matched by direction and by type (`1` is not `"1"`; in an answer `1.0` and `1e0` are 1, in a request they go back as they came); a timed-out id is remembered long enough that its late answer is not an "unknown id".
 //!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted.
 //!   → [`RequestId`](crate::rpc::RequestId)
 //! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped.

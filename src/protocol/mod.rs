@@ -60,7 +60,7 @@ use serde_json::value::RawValue;
 use crate::{
     exit::Exit,
     foreign::json::members,
-    rpc::{CallError, Framing, Peer, PeerConfig, RequestId, Router},
+    rpc::{CallError, Framing, Outcome, Peer, PeerConfig, RequestId, Router},
 };
 
 mod bare;
@@ -197,11 +197,11 @@ pub fn refused(error: CallError) -> Exit {
     }
 }
 
-/// Whether the child answered at all.
+/// Whether the child answered at all; what it says, and how well, is of no interest.
 fn alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
     match answer {
-        Ok(_) | Err(CallError::Remote { .. }) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.outcome() != Outcome::Failed && error.remote().is_none() => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -11,13 +11,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use crate::rpc::{
-    CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout, decode,
-    encode::{self, Scratch},
-    link::Link,
-    outbox::{Put, Room, Turn},
-    pending::Failure,
-    reply::{self, Reply},
+use crate::{
+    foreign::shown,
+    rpc::{
+        CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout,
+        decode::{self, Mistake},
+        encode::{self, Scratch},
+        link::Link,
+        noise::unreadable,
+        outbox::{Put, Room, Turn},
+        pending::Failure,
+        reply::{self, Reply},
+    },
 };
 
 impl Peer {
@@ -39,9 +44,12 @@ impl Peer {
         mut options: CallOptions,
     ) -> Result<M::Output, CallError> {
         options.timeout = options.timeout.or(M::TIMEOUT);
-        let result = self.link().call(M::NAME, params, options).await?;
-        decode::text(&result)
-            .map_err(|reason| CallError::InvalidResult { method: M::NAME.to_owned(), reason })
+        let link = self.link();
+        let result = link.call(M::NAME, params, options).await?;
+        decode::text(&result).map_err(|mistake| match mistake {
+            Mistake::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
+            Mistake::Syntax(reason) => link.unreadable_result(M::NAME, &reason, result.as_bytes()),
+        })
     }
 
     /// Calls a method by name with anything that can be serialised; the result stays raw.
@@ -54,11 +62,14 @@ impl Peer {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        let result = self.link().call(method, params, options.into()).await?;
-        RawValue::from_string(result).map_err(|error| CallError::InvalidResult {
-            method: method.to_owned(),
-            reason: error.to_string(),
-        })
+        let link = self.link();
+        let result = link.call(method, params, options.into()).await?;
+        // The text goes with the attempt to read it; its beginning is all that is said of it.
+        let mut beginning = [0; BEGINNING_BYTES];
+        let length = result.len().min(BEGINNING_BYTES);
+        beginning[..length].copy_from_slice(&result.as_bytes()[..length]);
+        RawValue::from_string(result)
+            .map_err(|error| link.unreadable_result(method, &error.to_string(), &beginning[..length]))
     }
 
     /// Sends a notification; waits for room, at most as long as the peer's timeout.
@@ -196,6 +207,7 @@ impl Link {
         }
         reply.await.map_err(|failure| match *failure {
             Failure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
+            Failure::Complaint(error) => CallError::Unattributed { method: method.to_owned(), error },
             Failure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
             Failure::TooLarge { bytes } => CallError::AnswerDropped { method: method.to_owned(), bytes },
             Failure::Timeout => {
@@ -204,6 +216,13 @@ impl Link {
             }
             Failure::Closed => self.closed_error(method, self.outcome_of(put)),
         })
+    }
+
+    /// The error of a call whose result is no JSON.
+    fn unreadable_result(&self, method: &str, mistake: &str, text: &[u8]) -> CallError {
+        let reason = unreadable(mistake, "it", text);
+        self.unusable(format_args!("the result of `{method}` cannot be used: {}", shown(&reason)));
+        CallError::InvalidResult { method: method.to_owned(), reason }
     }
 
     /// Waits to be the next that waits for room.
@@ -229,7 +248,7 @@ impl Link {
         let Ok(reply) = Reply::enter(self, id, caller, deadline.at) else {
             return Err(self.closed_error(method, Outcome::NotSent));
         };
-        let put = if self.has_ended() { Put::Held } else { self.outbox.put(room, frame) };
+        let put = if self.has_ended() { Put::Held } else { self.outbox.put_call(room, frame, id) };
         Ok((reply, put))
     }
 
@@ -240,6 +259,9 @@ impl Link {
         }
     }
 }
+
+/// How much of a result that cannot be read is kept to be told.
+const BEGINNING_BYTES: usize = 128;
 
 /// When a call times out, and after how long that is.
 struct Deadline {

@@ -16,7 +16,7 @@ pub type CancelHook = Arc<dyn Fn(&RequestId) -> Option<(Cow<'static, str>, Box<R
 /// Reads from an incoming notification (its method and params) which request it cancels.
 pub type IncomingCancelHook = Arc<dyn Fn(&str, Option<&RawValue>) -> Option<RequestId> + Send + Sync>;
 
-/// What a line that is no JSON means (C-8).
+/// What a line means that is no message: no JSON, or JSON without a method, a result or an error (C-8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Noise {
@@ -109,7 +109,7 @@ impl From<Timeout> for CallOptions {
 pub struct PeerConfig {
     /// How frames are told apart.
     pub framing: Framing,
-    /// What a line that is no JSON means.
+    /// What a line means that is no message.
     pub noise: Noise,
     /// The timeout of calls that do not bring one; 60 s, `None` for none.
     pub timeout: Option<Duration>,

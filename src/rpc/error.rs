@@ -19,9 +19,9 @@ use crate::{
 
 /// Error codes that JSON-RPC 2.0 itself defines (section 5.1), and the one this crate adds for overload.
 pub mod codes {
-    /// The text is not JSON; answered with a null id.
+    /// The text has a method, but is not JSON.
     pub const PARSE_ERROR: i64 = -32700;
-    /// The JSON is not a request.
+    /// It has a method, but is not a request.
     pub const INVALID_REQUEST: i64 = -32600;
     /// There is no such method.
     pub const METHOD_NOT_FOUND: i64 = -32601;
@@ -118,6 +118,17 @@ pub enum CallError {
         /// The error object, as it came.
         error: RpcError,
     },
+    /// The other side reported an error that names no request, while this call was the only open one and the last thing
+    /// that had been sent.
+    #[error(
+        "`{method}` was answered with an error that names no request, which can only be meant for it: {error}"
+    )]
+    Unattributed {
+        /// The method called.
+        method: String,
+        /// The error object, as it came.
+        error: RpcError,
+    },
     /// There was no answer in time, or no room to send the call (then the outcome is [`Outcome::NotSent`]).
     #[error("`{method}` was not answered within {after:?}")]
     Timeout {
@@ -172,12 +183,12 @@ pub enum CallError {
         /// Serde's message.
         reason: String,
     },
-    /// The other side answered with something that is not the method's output.
+    /// The other side answered with something that is not the method's output, or that cannot be read.
     #[error("the result of `{method}` is not as declared: {}", shown(.reason))]
     InvalidResult {
         /// The method called.
         method: String,
-        /// Serde's message, with the path of the field.
+        /// Serde's message with the path of the field; of what cannot be read, its beginning and the place of the mistake.
         reason: String,
     },
     /// The other side answered, but its answer was dropped: it did not fit beside those that wait for their callers
@@ -212,6 +223,7 @@ impl CallError {
             CallError::Remote { .. } | CallError::InvalidResult { .. } | CallError::AnswerDropped { .. } => {
                 Outcome::Failed
             }
+            CallError::Unattributed { .. } => Outcome::Unknown,
             CallError::Timeout { outcome, .. }
             | CallError::WorkerLost { outcome, .. }
             | CallError::Closed { outcome, .. } => *outcome,
@@ -247,10 +259,10 @@ impl CallError {
         }
     }
 
-    /// The error object of the other side, if it answered with one.
+    /// The error object of the other side, if it sent one.
     pub fn remote(&self) -> Option<&RpcError> {
         match self {
-            CallError::Remote { error, .. } => Some(error),
+            CallError::Remote { error, .. } | CallError::Unattributed { error, .. } => Some(error),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, value::RawValue};
 use crate::rpc::{
     Framing, RequestId,
     framing::{Framer, MAX_HEADER_BYTES, Step},
+    legible,
     message::{self, Body, MAX_BATCH, Message, Text},
     scan,
 };
@@ -68,9 +69,12 @@ pub fn message(frame: &[u8]) {
     let frame = frame.trim_ascii();
     assert_eq!(scan::response(frame), scan::scan(frame, None), "the short way and the long way");
     let read = message::read(frame);
+    // Whatever it is, what is left of it can be looked for.
+    let legible = legible::objects(frame).count();
+    assert!(legible <= frame.len() / 2, "an object takes two bytes at least");
     let Ok(value) = serde_json::from_slice::<Value>(frame) else {
         // A value that nobody has to look at may be more than serde makes of it: deeper, larger, with half a character.
-        if !matches!(read, Text::Broken(_) | Text::Noise) {
+        if !matches!(read, Text::Damaged(_)) {
             serde_json::from_slice::<IgnoredAny>(frame).expect("only JSON is a message");
         }
         return;
@@ -80,48 +84,84 @@ pub fn message(frame: &[u8]) {
         assert_eq!(value["result"], serde_json::from_str::<Value>(result).expect("a part of JSON"));
     }
     match (read, &value) {
-        (Text::One(message), Value::Array(parts)) => {
-            assert!(parts.len() > MAX_BATCH);
-            is_invalid(&message);
+        (Text::Damaged(damage), Value::Array(parts)) => {
+            assert!(damage.is_json && parts.len() > MAX_BATCH);
         }
-        (Text::One(message), _) => agrees(&message, &value, &fields(frame)),
+        (Text::Damaged(damage), _) => assert!(damage.is_json && has_field_twice(frame), "{damage:?}"),
+        (Text::One(message), Value::Array(parts)) => {
+            assert!(matches!(message, Message::Noise) && !parts.iter().any(Value::is_object));
+        }
+        (Text::One(message), _) => agrees(&message, &value, frame),
         (Text::Batch(parts), Value::Array(values)) => {
             assert_eq!(parts.len(), values.len());
             for (part, value) in parts.into_iter().zip(values) {
-                agrees(&message::read_part(part), value, &fields(part.get().as_bytes()));
+                let text = part.get().as_bytes();
+                match message::read_part(part) {
+                    Ok(message) => agrees(&message, value, text),
+                    Err(damage) => assert!(damage.is_json && has_field_twice(text), "{damage:?}"),
+                }
             }
         }
         (other, _) => panic!("{other:?} was {value}"),
     }
 }
 
-fn is_invalid(message: &Message<'_>) {
-    assert!(matches!(message, Message::Invalid { id: RequestId::Null, .. }), "{message:?}");
+/// Whether a member that means something occurs twice.
+fn has_field_twice(object: &[u8]) -> bool {
+    let fields = fields(object);
+    let known = ["jsonrpc", "id", "method", "params", "result", "error"];
+    known.iter().any(|name| fields.iter().filter(|field| field == name).count() > 1)
 }
 
-fn agrees(message: &Message<'_>, value: &Value, fields: &[String]) {
-    let known = ["jsonrpc", "id", "method", "params", "result", "error"];
-    let twice = known.iter().any(|name| fields.iter().filter(|field| field == name).count() > 1);
-    let Value::Object(object) = value else { return is_invalid(message) };
-    let id = object.get("id");
-    if twice || matches!(id, Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))) {
-        return is_invalid(message);
-    }
-    let null = Value::Null;
-    let Some(method) = object.get("method") else {
-        let Some(id) = id else { return is_invalid(message) };
-        let Message::Response { id: found, body } = message else { panic!("{message:?} was {value}") };
-        same_id(found, id);
-        let (error, result) = (object.get("error").filter(|error| !error.is_null()), object.get("result"));
-        return match body {
-            Body::Error(raw) => assert_eq!(Some(&read(raw)), error),
-            Body::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
-            Body::Nothing => assert_eq!((error, result), (None, None)),
-        };
+fn agrees(message: &Message<'_>, value: &Value, text: &[u8]) {
+    assert!(!has_field_twice(text));
+    let Value::Object(object) = value else {
+        return assert!(matches!(message, Message::Noise), "{message:?} was {value}");
     };
+    let id = object.get("id");
+    let null = Value::Null;
+    if let Some(method) = object.get("method") {
+        return agrees_with_request(message, object, method);
+    }
+    let error = object.get("error").filter(|error| !error.is_null());
+    let result = object.get("result");
+    let is_error = error.is_some_and(|error| error.is_object() && error["code"].is_i64());
+    let bare = object.keys().all(|name| name == "id" || name == "error");
+    match message {
+        Message::Complaint { error: raw } => {
+            assert!(is_error && id.is_none_or(|id| id.is_null() || id == ""));
+            assert_eq!(Some(&read(raw)), error);
+        }
+        Message::Response { id: found, body } => {
+            assert!(!(is_error && id.is_some_and(|id| id.is_null() || id == "")));
+            same_id(found, id.unwrap_or(&null));
+            match body {
+                Body::Error(raw) => assert_eq!(Some(&read(raw)), error),
+                Body::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
+                Body::Nothing => {
+                    assert_eq!((error, result), (None, None));
+                    assert!(bare || object.contains_key("jsonrpc"));
+                }
+            }
+        }
+        Message::Noise => {
+            let is_id = matches!(id, Some(Value::Null | Value::Number(_) | Value::String(_)));
+            let answers = error.is_some() || result.is_some() || bare || object.contains_key("jsonrpc");
+            assert!(!(is_id && answers), "{value}");
+            assert!(!(is_error && id.is_none()), "{value}");
+        }
+        _ => panic!("{message:?} was {value}"),
+    }
+}
+
+fn agrees_with_request(message: &Message<'_>, object: &serde_json::Map<String, Value>, method: &Value) {
+    let (id, null) = (object.get("id"), Value::Null);
+    if matches!(id, Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))) {
+        return assert!(matches!(message, Message::Invalid { id: RequestId::Null, .. }), "{message:?}");
+    }
     let version = object.get("jsonrpc").is_none_or(|version| version == "2.0");
     let (Some(name), true) = (method.as_str(), version) else {
-        let Message::Invalid { id: found, .. } = message else { panic!("{message:?} was {value}") };
+        let Message::Invalid { id: found, .. } = message else { panic!("{message:?}") };
         return same_id(found, id.unwrap_or(&null));
     };
     let expected = object.get("params").unwrap_or(&null);
@@ -131,7 +171,7 @@ fn agrees(message: &Message<'_>, value: &Value, fields: &[String]) {
             (method, params)
         }
         (Message::Notification { method, params }, None) => (method, params),
-        _ => panic!("{message:?} was {value}"),
+        _ => panic!("{message:?}"),
     };
     assert_eq!(found, name);
     assert_eq!(&params.map_or(Value::Null, read), expected);

@@ -15,7 +15,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::{About, ID_BYTES, shown, shown_up_to},
+    foreign::{About, Rate, shown},
     rpc::{
         Closed, Context, Handler, PeerConfig, RequestId, RpcError,
         batch::Batch,
@@ -27,14 +27,17 @@ use crate::{
         pending::{Answer, Failure, Settled},
         reader::handle_noise,
         scan,
+        unusable::has_fitting_length,
     },
 };
 
 pub(crate) struct Inbound {
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     handler: Arc<dyn Handler>,
     peer: Weak<Inner>,
     queue: Mutex<Queue>,
+    /// Errors about unusable frames that have been sent lately.
+    pub(super) errors: Mutex<Rate>,
 }
 
 #[derive(Default)]
@@ -96,7 +99,7 @@ impl Queue {
 
 impl Inbound {
     pub(crate) fn new(link: Arc<Link>, handler: Arc<dyn Handler>, peer: Weak<Inner>) -> Inbound {
-        Inbound { link, handler, peer, queue: Mutex::default() }
+        Inbound { link, handler, peer, queue: Mutex::default(), errors: Mutex::default() }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -110,14 +113,22 @@ impl Inbound {
             return true;
         }
         match message::read(frame) {
+            Text::One(Message::Noise) => return handle_noise(&self.link, frame),
             Text::One(message) => self.message(message, None),
-            Text::Batch(parts) if parts.is_empty() => {
-                self.refuse(RequestId::Null, codes::INVALID_REQUEST, "invalid request: an empty batch", None);
-            }
             Text::Batch(parts) => {
                 let batch = Batch::new();
                 for part in parts {
-                    self.message(message::read_part(part), Some(&batch));
+                    let is_message = match message::read_part(part) {
+                        Ok(Message::Noise) => false,
+                        Ok(message) => {
+                            self.message(message, Some(&batch));
+                            true
+                        }
+                        Err(damage) => self.damaged(part.get().as_bytes(), &damage, Some(&batch)),
+                    };
+                    if !is_message && !handle_noise(&self.link, part.get().as_bytes()) {
+                        return false;
+                    }
                 }
                 if let Some(mut frame) = batch.release() {
                     self.link.batched.give_back(frame.len() - 1);
@@ -127,10 +138,11 @@ impl Inbound {
                     }
                 }
             }
-            Text::Broken(reason) => {
-                self.refuse(RequestId::Null, codes::PARSE_ERROR, &format!("parse error: {reason}"), None);
+            Text::Damaged(damage) => {
+                if !self.damaged(frame, &damage, None) {
+                    return handle_noise(&self.link, frame);
+                }
             }
-            Text::Noise => return handle_noise(&self.link, frame),
         }
         // A channel that has ended because the other side does not read any more is still read.
         !matches!(
@@ -139,44 +151,53 @@ impl Inbound {
         )
     }
 
+    /// Handles what stands behind the last line break of a stream that has ended. Half a message says nothing about the call
+    /// that it was for: how the process ended does.
+    pub(crate) fn accept_last(self: &Arc<Self>, rest: &[u8]) {
+        if matches!(message::read(rest), Text::Damaged(_)) {
+            handle_noise(&self.link, rest);
+        } else {
+            self.accept(rest);
+        }
+    }
+
     fn message(self: &Arc<Self>, message: Message<'_>, batch: Option<&Arc<Batch>>) {
         match message {
             Message::Request { id, method, params } => self.request(id, &method, params, batch),
             Message::Notification { method, params } => self.notification(&method, params),
             Message::Response { id, body } => self.response(&id, &body),
+            Message::Complaint { error } => self.complaint(error),
             Message::Invalid { id, reason } => {
                 self.refuse(id, codes::INVALID_REQUEST, &format!("invalid request: {reason}"), batch);
             }
+            // Not for this: the reader logs it.
+            Message::Noise => {}
         }
     }
 
     fn response(&self, id: &RequestId, body: &Body<'_>) {
-        if let (RequestId::Null, Body::Error(error)) = (id, body) {
-            self.link.counters.complaints.one();
-            if tracing::enabled!(tracing::Level::DEBUG) && self.link.log.admit(About::Unusable) {
-                let (path, incarnation) = self.link.whose();
-                let error = shown_up_to(200, error.get());
-                tracing::debug!(%path, incarnation, "the other side could not read a message: {error}");
-            }
-            return;
-        }
         let answer: Answer = match body {
             Body::Result(result) => Ok(result.get().to_owned()),
             Body::Nothing => Ok("null".to_owned()),
-            Body::Error(error) => {
-                Err(Box::new(RpcError::read(error).map_or_else(Failure::Malformed, Failure::Remote)))
-            }
+            Body::Error(error) => Err(Box::new(RpcError::read(error).map_or_else(
+                |reason| {
+                    let reason = format!("the error cannot be read: {reason}");
+                    self.link.unusable(format_args!(
+                        "an answer to call {}: {}",
+                        shown(&id.to_string()),
+                        shown(&reason)
+                    ));
+                    Failure::Malformed(reason)
+                },
+                Failure::Remote,
+            ))),
         };
-        let number = match id {
-            RequestId::Number(number) => u64::try_from(*number).ok(),
-            _ => None,
-        };
-        self.settle(id, number, answer);
+        self.settle(id, id.as_call(), answer);
     }
 
     /// Hands the answer to its caller, or counts it. It has been made before the lock is taken, which callers wait for: it may
     /// be a large copy.
-    fn settle(&self, id: &RequestId, number: Option<u64>, answer: Answer) {
+    pub(super) fn settle(&self, id: &RequestId, number: Option<u64>, answer: Answer) {
         let settled =
             number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number, answer));
         match settled {
@@ -219,8 +240,7 @@ impl Inbound {
         params: Option<&RawValue>,
         batch: Option<&Arc<Batch>>,
     ) {
-        // Ids are kept and sent back: a longer one is refused, since nobody counts them.
-        if matches!(&id, RequestId::Text(id) | RequestId::Other(id) if id.len() > ID_BYTES) {
+        if !has_fitting_length(&id) {
             let reason = "invalid request: the id is longer than 1 KiB";
             return self.refuse(RequestId::Null, codes::INVALID_REQUEST, reason, batch);
         }
@@ -364,27 +384,6 @@ impl Inbound {
             Some(_) => self.link.batched.give_back(frame.len() - 1),
         }
         self.link.outbox.put(room, &mut frame);
-    }
-
-    /// Adds a response that cannot be refused to a batch; the reserve that is used up by them ends the channel (C-6).
-    fn keep(&self, batch: &Batch, response: &[u8]) {
-        let limit = self.link.config.max_queued_bytes.saturating_mul(2);
-        if batch.push(response, &self.link.batched, limit).is_err() {
-            self.link.end_of_room();
-        }
-    }
-
-    /// Answers without a handler, and without waiting.
-    fn refuse(&self, id: RequestId, code: i64, message: &str, batch: Option<&Arc<Batch>>) {
-        if code != codes::OVERLOADED {
-            self.link.counters.invalid_frames.one();
-        }
-        let mut frame = encode::Scratch::take();
-        encode::response(&mut frame, &id, &Err(RpcError::new(code, message)));
-        match batch {
-            None => self.link.send_now(&mut frame),
-            Some(batch) => self.keep(batch, &frame),
-        }
     }
 
     fn context(&self, request: Option<RequestId>, cancel: Option<Arc<Latch>>) -> Context {

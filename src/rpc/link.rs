@@ -133,6 +133,14 @@ impl Link {
         (&self.config.path, self.config.incarnation.0)
     }
 
+    /// Logs a message of the other side that cannot be used as it is.
+    pub(crate) fn unusable(&self, what: std::fmt::Arguments<'_>) {
+        if tracing::enabled!(tracing::Level::WARN) && self.log.admit(About::Unusable) {
+            let (path, incarnation) = self.whose();
+            tracing::warn!(%path, incarnation, "{what}");
+        }
+    }
+
     /// Counts and logs a panic of the host's own code.
     pub(crate) fn panicked(&self, what: std::fmt::Arguments<'_>) {
         self.counters.panics.one();

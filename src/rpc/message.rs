@@ -2,7 +2,8 @@
 //!
 //! Pure. Params, results and errors stay raw: they are parsed once, by whoever knows their type. Lenient where the
 //! meaning is clear (a missing `jsonrpc`, a response without a result, which is what a JavaScript server sends for
-//! `undefined`); everything else that is no message is told apart by how it has to be answered (JSON-RPC 2.0, C-7).
+//! `undefined`). Only what has a `method` asks for something, so nothing else is ever answered (C-7): programs also write
+//! their logs as JSON, and two sides that answer each other's errors would never stop.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::rpc::RequestId;
+use crate::{foreign::json::members, rpc::RequestId};
 
 /// One message, borrowed from the frame it came in.
 #[derive(Debug)]
@@ -30,11 +31,17 @@ pub(crate) enum Message<'a> {
         id: RequestId,
         body: Body<'a>,
     },
-    /// JSON, but no message: −32600 with this id.
+    /// An error that does not say what it answers: its id is null, empty or missing.
+    Complaint {
+        error: &'a RawValue,
+    },
+    /// An object with a method that is no request: −32600 with this id.
     Invalid {
         id: RequestId,
         reason: &'static str,
     },
+    /// JSON, but no message, such as the line of a JSON logger.
+    Noise,
 }
 
 #[derive(Debug)]
@@ -50,10 +57,17 @@ pub(crate) enum Body<'a> {
 pub(crate) enum Text<'a> {
     One(Message<'a>),
     Batch(Vec<&'a RawValue>),
-    /// It meant to be JSON and is not: −32700.
-    Broken(String),
-    /// It never meant to be JSON.
-    Noise,
+    /// It cannot be read as a whole. What it was meant to be may still be legible.
+    Damaged(Damage),
+}
+
+/// What is wrong with a text that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    /// The mistake and its place.
+    pub(crate) reason: String,
+    /// It is JSON all the same.
+    pub(crate) is_json: bool,
 }
 
 #[derive(Deserialize)]
@@ -116,79 +130,107 @@ impl<'de> Deserialize<'de> for Parts<'de> {
 pub(crate) fn read(frame: &[u8]) -> Text<'_> {
     let error = match frame.first() {
         Some(b'{') => match serde_json::from_slice::<Envelope<'_>>(frame) {
-            Ok(envelope) => return Text::One(classify(&envelope)),
+            Ok(envelope) => return Text::One(classify(&envelope, frame)),
             Err(error) => error,
         },
         Some(b'[') => match serde_json::from_slice::<Parts<'_>>(frame) {
-            Ok(Parts(Some(parts))) => return Text::Batch(parts),
-            Ok(Parts(None)) => return Text::One(invalid(RequestId::Null, "the batch is too large")),
+            Ok(Parts(Some(parts))) if parts.iter().any(|part| is_object(part)) => return Text::Batch(parts),
+            Ok(Parts(Some(_))) => return Text::One(Message::Noise),
+            Ok(Parts(None)) => {
+                let reason = format!("the batch holds more than {MAX_BATCH} messages");
+                return Text::Damaged(Damage { reason, is_json: true });
+            }
             Err(error) => error,
         },
         _ => match serde_json::from_slice::<IgnoredAny>(frame) {
-            Ok(_) => return Text::One(invalid(RequestId::Null, "a message is an object")),
+            Ok(_) => return Text::One(Message::Noise),
             Err(error) => error,
         },
     };
     // JSON, but for instance with the same field twice; unless what follows is none.
-    let error = match serde_json::from_slice::<IgnoredAny>(frame) {
-        Ok(_) if error.is_data() => return Text::One(invalid(RequestId::Null, "a field occurs twice")),
-        Ok(_) => error,
-        Err(error) => error,
-    };
-    if means_json(frame) { Text::Broken(error.to_string()) } else { Text::Noise }
+    Text::Damaged(match serde_json::from_slice::<IgnoredAny>(frame) {
+        Ok(_) => Damage { reason: error.to_string(), is_json: error.is_data() },
+        Err(error) => Damage { reason: error.to_string(), is_json: false },
+    })
 }
 
 /// Reads one element of a batch.
-pub(crate) fn read_part(part: &RawValue) -> Message<'_> {
-    if !part.get().starts_with('{') {
-        return invalid(RequestId::Null, "a message is an object");
+pub(crate) fn read_part(part: &RawValue) -> Result<Message<'_>, Damage> {
+    if !is_object(part) {
+        return Ok(Message::Noise);
     }
     match serde_json::from_str::<Envelope<'_>>(part.get()) {
-        Ok(envelope) => classify(&envelope),
-        Err(_) => invalid(RequestId::Null, "a field occurs twice"),
+        Ok(envelope) => Ok(classify(&envelope, part.get().as_bytes())),
+        Err(error) => Err(Damage { reason: error.to_string(), is_json: error.is_data() }),
     }
 }
 
-/// Whether a text that is no JSON looks as if it was meant to be: `{"` and `[{` rather than `{x` and `[INFO]`.
-fn means_json(frame: &[u8]) -> bool {
-    let mut significant = frame.iter().filter(|b| !b.is_ascii_whitespace());
-    matches!(
-        (significant.next(), significant.next()),
-        (Some(b'{'), Some(b'"' | b'}')) | (Some(b'['), Some(b'{'))
-    )
+fn is_object(part: &RawValue) -> bool {
+    part.get().starts_with('{')
 }
 
-fn invalid<'a>(id: RequestId, reason: &'static str) -> Message<'a> {
-    Message::Invalid { id, reason }
+fn classify<'a>(envelope: &Envelope<'a>, object: &[u8]) -> Message<'a> {
+    let id = envelope.id.map(RequestId::from_raw);
+    if let Some(method) = envelope.method {
+        return request(envelope, id, method);
+    }
+    match (id, envelope.error, envelope.result) {
+        (None | Some(Some(RequestId::Null)), Some(error), _) if is_error(error) => {
+            Message::Complaint { error }
+        }
+        (Some(Some(RequestId::Text(id))), Some(error), _) if id.is_empty() && is_error(error) => {
+            Message::Complaint { error }
+        }
+        (Some(Some(id)), Some(error), _) => Message::Response { id, body: Body::Error(error) },
+        (Some(Some(id)), None, Some(result)) => Message::Response { id, body: Body::Result(result) },
+        // Without its version it might be anything that has an id: a line of a log, for instance.
+        (Some(Some(id)), None, None) if envelope.jsonrpc.is_some() || is_bare(object) => {
+            Message::Response { id, body: Body::Nothing }
+        }
+        _ => Message::Noise,
+    }
 }
 
-fn classify<'a>(envelope: &Envelope<'a>) -> Message<'a> {
-    let id = match envelope.id.map(RequestId::from_raw) {
-        Some(None) => return invalid(RequestId::Null, "an id is a number, a string or null"),
-        Some(Some(id)) => Some(id),
+/// What has a method and therefore asks for something.
+fn request<'a>(envelope: &Envelope<'a>, id: Option<Option<RequestId>>, method: &'a RawValue) -> Message<'a> {
+    let id = match id {
+        Some(None) => {
+            let reason = "an id is a number, a string or null";
+            return Message::Invalid { id: RequestId::Null, reason };
+        }
+        Some(id) => id,
         None => None,
     };
-    if let Some(method) = envelope.method {
-        let answer_to = || id.clone().unwrap_or(RequestId::Null);
-        if envelope.jsonrpc.is_some_and(|version| text(version).as_deref() != Some("2.0")) {
-            return invalid(answer_to(), "jsonrpc is \"2.0\"");
-        }
-        let Some(method) = text(method) else { return invalid(answer_to(), "a method is a string") };
-        let params = envelope.params;
-        return match id {
-            Some(id) => Message::Request { id, method, params },
-            None => Message::Notification { method, params },
-        };
+    let invalid =
+        |id: Option<RequestId>, reason| Message::Invalid { id: id.unwrap_or(RequestId::Null), reason };
+    if envelope.jsonrpc.is_some_and(|version| text(version).as_deref() != Some("2.0")) {
+        return invalid(id, "jsonrpc is \"2.0\"");
     }
-    // Answered with a null id: the other side may have a request of its own with the same id, which an error with
-    // that id would be taken for an answer to.
-    let Some(id) = id else { return invalid(RequestId::Null, "neither a method nor an id") };
-    let body = match (envelope.error, envelope.result) {
-        (Some(error), _) => Body::Error(error),
-        (None, Some(result)) => Body::Result(result),
-        (None, None) => Body::Nothing,
-    };
-    Message::Response { id, body }
+    let Some(method) = text(method) else { return invalid(id, "a method is a string") };
+    let params = envelope.params;
+    match id {
+        Some(id) => Message::Request { id, method, params },
+        None => Message::Notification { method, params },
+    }
+}
+
+/// Whether an object is nothing but an id.
+fn is_bare(object: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Bare {
+        #[serde(rename = "id")]
+        _id: IgnoredAny,
+        #[serde(default, rename = "error")]
+        _error: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Bare>(object).is_ok()
+}
+
+/// Whether this is an error object, and not just a word in a line of a log.
+fn is_error(raw: &RawValue) -> bool {
+    let code = members(raw, ["code"]).and_then(|[code]| code);
+    code.is_some_and(|code| code.get().parse::<i64>().is_ok())
 }
 
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {

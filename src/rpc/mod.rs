@@ -36,6 +36,7 @@ mod gate;
 mod handler;
 mod inbound;
 mod latch;
+mod legible;
 mod link;
 mod message;
 mod method;
@@ -50,6 +51,7 @@ mod router;
 mod scan;
 mod slots;
 mod stats;
+mod unusable;
 mod writer;
 
 /// What every call is answered with whose process has ended.

@@ -1,4 +1,6 @@
-//! Logs lines that were no JSON, shortened and at a bounded rate (C-8).
+//! Logs lines that were no messages, shortened and at a bounded rate (C-8).
+
+use std::fmt;
 
 use crate::{
     foreign::{About, shown},
@@ -14,11 +16,22 @@ pub(crate) fn log_noise(link: &Link, line: &[u8]) {
     }
 }
 
+/// What is wrong with a text that cannot be read, where, and how it begins.
+pub(crate) fn unreadable(mistake: &str, what: impl fmt::Display, text: &[u8]) -> String {
+    const BEGINNING_CHARS: usize = 200;
+    let beginning = shortened_to(BEGINNING_CHARS, text);
+    format!("{what} cannot be read: {mistake}; it begins with `{beginning}`")
+}
+
 /// The beginning of a line as text.
 pub(crate) fn shortened(line: &[u8]) -> String {
+    shortened_to(SHOWN_CHARS, line)
+}
+
+fn shortened_to(chars: usize, line: &[u8]) -> String {
     // A char takes at most four bytes.
-    let head = &line[..line.len().min(SHOWN_CHARS * 4)];
-    let mut text: String = String::from_utf8_lossy(head).chars().take(SHOWN_CHARS).collect();
+    let head = &line[..line.len().min(chars * 4)];
+    let mut text: String = String::from_utf8_lossy(head).chars().take(chars).collect();
     if text.len() < line.len() {
         text.push('…');
     }

@@ -48,6 +48,8 @@ struct State {
     put: u64,
     /// Bytes the writer has taken, ever. What begins at or after this has not been sent.
     taken: u64,
+    /// The call whose frame came in last, if that frame was a call's.
+    last_call: Option<u64>,
     mode: Mode,
 }
 
@@ -170,7 +172,16 @@ impl Outbox {
     }
 
     /// Puts a frame into its place. What is left in `body` is of no use.
-    pub(crate) fn put(&self, mut room: Room<'_>, body: &mut Vec<u8>) -> Put {
+    pub(crate) fn put(&self, room: Room<'_>, body: &mut Vec<u8>) -> Put {
+        self.put_marked(room, body, None)
+    }
+
+    /// The same for the frame of this call.
+    pub(crate) fn put_call(&self, room: Room<'_>, body: &mut Vec<u8>, call: u64) -> Put {
+        self.put_marked(room, body, Some(call))
+    }
+
+    fn put_marked(&self, mut room: Room<'_>, body: &mut Vec<u8>, call: Option<u64>) -> Put {
         let mut state = self.lock();
         match state.mode {
             Mode::Open => {}
@@ -181,6 +192,7 @@ impl Outbox {
         let was_empty = state.chunks.is_empty();
         let charged = std::mem::take(&mut room.charge);
         self.append(&mut state, body, |batch, _| batch.charged += charged);
+        state.last_call = call;
         drop(state);
         if was_empty {
             self.wake.notify_one();
@@ -210,6 +222,7 @@ impl Outbox {
         }
         let at = state.put;
         state.urgent += self.append(&mut state, body, |batch, bytes| batch.urgent += bytes);
+        state.last_call = None;
         drop(state);
         self.wake.notify_one();
         Ok(Put::At(at))
@@ -339,6 +352,12 @@ impl Outbox {
     /// Whether any byte of the frame may have been sent.
     pub(crate) fn may_be_sent(&self, put: Put) -> bool {
         matches!(put, Put::At(at) if at < self.lock().taken)
+    }
+
+    /// The call that was sent last, if nothing else was sent since and all of it is on its way.
+    pub(crate) fn last_call(&self) -> Option<u64> {
+        let state = self.lock();
+        state.last_call.filter(|_| state.taken == state.put)
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {

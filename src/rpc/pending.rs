@@ -21,6 +21,8 @@ pub(crate) type Answer = Result<String, Box<Failure>>;
 #[derive(Debug)]
 pub(crate) enum Failure {
     Remote(RpcError),
+    /// An error that named no call, and can only be about this one.
+    Complaint(RpcError),
     /// The response is no response.
     Malformed(String),
     Timeout,
@@ -37,7 +39,8 @@ fn bytes(answer: &Answer) -> usize {
     match answer {
         Ok(text) => text.len(),
         Err(failure) => match &**failure {
-            Failure::Remote(RpcError { message, data, .. }) => {
+            Failure::Remote(RpcError { message, data, .. })
+            | Failure::Complaint(RpcError { message, data, .. }) => {
                 message.len() + data.as_ref().map_or(0, |data| data.get().len())
             }
             Failure::Malformed(reason) => reason.len(),
@@ -128,6 +131,16 @@ impl Pending {
             return Settled::Waiting(call.answer(answer));
         }
         if self.abandoned.remove(&id) { Settled::Late } else { Settled::Unknown }
+    }
+
+    /// Answers the only call that waits, if it is this one. Its own answer may come all the same, and is late then.
+    pub(crate) fn blame(&mut self, id: u64, answer: Answer) -> Option<Waker> {
+        if self.waiting != 1 {
+            return None;
+        }
+        let Settled::Waiting(caller) = self.settle(id, answer) else { return None };
+        self.remember(id);
+        Some(caller)
     }
 
     /// For the caller: takes out the answered call, or has `caller` woken when it is.

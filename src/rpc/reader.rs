@@ -51,7 +51,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
                     link.counters.frames_in.one();
-                    inbound.accept(&buf[rest]);
+                    inbound.accept_last(&buf[rest]);
                 }
                 return link.end(Closed::Eof);
             }
@@ -95,7 +95,7 @@ async fn read<R: AsyncRead + Unpin>(
     .await
 }
 
-/// Counts, and logs or refuses, a line that is no JSON. `false` when the channel has ended.
+/// Counts, and logs or refuses, a line that is no message. `false` when the channel has ended.
 pub(crate) fn handle_noise(link: &Link, line: &[u8]) -> bool {
     link.counters.noise_lines.one();
     match link.config.noise {
@@ -104,8 +104,10 @@ pub(crate) fn handle_noise(link: &Link, line: &[u8]) -> bool {
             true
         }
         Noise::Violation => {
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+            let what = if is_json { "no message" } else { "not JSON" };
             let line = shortened(&line[..line.len().min(80)]);
-            link.end(Closed::Violation { reason: format!("not JSON: {line}") });
+            link.end(Closed::Violation { reason: format!("{what}: {line}") });
             false
         }
     }

@@ -45,6 +45,23 @@ impl RequestId {
     pub(crate) fn is_too_long(written: &str) -> bool {
         written.len() > 6 * ID_BYTES + 2
     }
+
+    /// The call of ours that this may be the id of: `1.0` and `1e0` are the number 1.
+    pub(crate) fn as_call(&self) -> Option<u64> {
+        /// Integers beyond this have no number of their own among the floats, and longer texts are no ids of ours.
+        const MOST: f64 = 9_007_199_254_740_992.0;
+        const MOST_CHARS: usize = 64;
+        match self {
+            RequestId::Number(number) => u64::try_from(*number).ok(),
+            RequestId::Other(text) if text.len() <= MOST_CHARS => {
+                let number = text.parse().ok().filter(|number: &f64| number.fract() == 0.0)?;
+                // Checked right before: it is an integer, and fits.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                (0.0..=MOST).contains(&number).then_some(number as u64)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Serialize for RequestId {

@@ -24,13 +24,13 @@ pub struct PeerStats {
     pub late_replies: u64,
     /// Answers to calls that were never made, or a second answer to one.
     pub unknown_replies: u64,
-    /// Error responses with a null id: the other side could not read something.
+    /// Errors whose id is null, empty or missing: the other side could not use something.
     pub complaints: u64,
     /// Droppable notifications that found no room.
     pub dropped_notifications: u64,
-    /// Lines that were no JSON.
+    /// Lines that were no messages: no JSON, or JSON that asks for nothing and answers nothing.
     pub noise_lines: u64,
-    /// Frames that were no messages.
+    /// Requests and answers that could not be used: damaged, or not as JSON-RPC has them.
     pub invalid_frames: u64,
     /// Requests that were answered with −32000.
     pub overloaded: u64,

@@ -49,7 +49,7 @@ fn floods() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"id": 987_654, "result": 1}), "unknown id", "answers that nobody waits for suppressed"),
         (
             json!({"id": null, "error": {"code": 1, "message": "?"}}),
-            "could not read",
+            "names no request",
             "unusable messages suppressed",
         ),
     ]

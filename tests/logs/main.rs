@@ -6,3 +6,4 @@ mod a_flood_becomes_a_handful_of_lines;
 mod a_killed_worker_is_worth_a_warning;
 mod nobody_forges_a_line;
 mod support;
+mod what_cannot_be_read_is_a_warning;

@@ -159,7 +159,7 @@ async fn cancellations_leave_room_for_replies() {
         tokio::select! { biased; _ = &mut call => unreachable!(), () = std::future::ready(()) => {} }
     }
     assert!(peer.stats().bytes_queued > 2500, "calls and cancellations wait: {}", peer.stats().bytes_queued);
-    wire.send("{}").await;
+    wire.send(r#"{"method":1}"#).await;
     let complained = async {
         while peer.stats().complaints == 0 && peer.stats().invalid_frames == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

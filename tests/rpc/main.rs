@@ -9,6 +9,7 @@
 
 mod support;
 
+mod a_legible_id_is_enough;
 mod answered_exactly_once;
 mod calls_are_bounded;
 mod cancellation;
@@ -23,3 +24,4 @@ mod noise_may_look_like_headers;
 mod protocols;
 mod requests_in_hand_are_bounded;
 mod serving;
+mod what_is_no_request_is_never_answered;

@@ -32,19 +32,12 @@ async fn the_specification_s_errors() {
         r#"[{"jsonrpc": "2.0", "method": "sum", "params": [1], "id": "1"}, {"jsonrpc": "2.0", "method"]"#,
     );
     assert_eq!(code(&answer.await), (Value::Null, -32700));
-    assert_eq!(code(&ask("[]").await), (Value::Null, -32600));
-    let answer = ask("[1,2,3]").await;
-    assert_eq!(
-        answer.as_array().unwrap().iter().map(code).collect::<Vec<_>>(),
-        vec![(Value::Null, -32600); 3]
-    );
-    assert_eq!(code(&ask("42").await), (Value::Null, -32600));
     assert_eq!(code(&ask(r#"{"id": 1, "id": 2, "method": "echo"}"#).await), (Value::Null, -32600));
     assert_eq!(code(&ask(r#"{"id": [], "method": "echo"}"#).await), (Value::Null, -32600));
     assert_eq!(code(&ask(r#"{"jsonrpc": "1.0", "id": 3, "method": "echo"}"#).await), (json!(3), -32600));
     // C-13: the frames around them are untouched.
     assert_eq!(ask(r#"{"id": 1.50, "method": "echo", "params": "a"}"#).await["result"], "a");
-    assert!(peer.stats().invalid_frames >= 8);
+    assert_eq!(peer.stats().invalid_frames, 6);
     assert_eq!(peer.end(), None);
 }
 
@@ -62,7 +55,7 @@ async fn a_batch_is_answered_as_one() {
     let answer = wire.line().await;
     let mut ids: Vec<_> = answer.as_array().unwrap().iter().map(|a| a["id"].to_string()).collect();
     ids.sort();
-    assert_eq!(ids, ["\"1\"", "2", "null", "null"]);
+    assert_eq!(ids, ["\"1\"", "2", "null"]);
     // Nothing to answer, nothing sent.
     wire.send(
         r#"[{"jsonrpc":"2.0","method":"mark","params":1},{"jsonrpc":"2.0","method":"mark","params":2}]"#,
@@ -76,10 +69,10 @@ async fn a_batch_is_answered_as_one() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_without_end_is_refused_as_one() {
     let (peer, mut wire) = answering(|_| {});
-    let most = format!("[{}1]", "1,".repeat(4095));
-    wire.send(&most).await;
-    assert_eq!(wire.line().await.as_array().unwrap().len(), 4096);
-    wire.send(&format!("[{}1]", "1,".repeat(4096))).await;
+    let batch = |messages| format!("[{}]", vec![r#"{"id":1,"method":"nope"}"#; messages].join(","));
+    wire.send(&batch(4096)).await;
+    assert!(wire.line().await.is_array());
+    wire.send(&batch(4097)).await;
     let answer = wire.line().await;
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)));
     assert_eq!(peer.end(), None);
@@ -225,7 +218,7 @@ async fn line_separators_never_leave_raw() {
     assert_eq!(wire.line().await["params"], json!({"a": 1}));
 }
 
-// C-13: an error with a null id is a complaint, not an answer.
+// C-13: an error with a null id is a complaint, not an answer, if it may be about something else.
 #[tokio::test(start_paused = true)]
 async fn a_complaint_fails_nothing() {
     let (peer, mut wire) = plain();
@@ -234,6 +227,8 @@ async fn a_complaint_fails_nothing() {
         async move { peer.call::<crate::support::Echo>(&String::new()).await }
     });
     let id = wire.line().await["id"].clone();
+    peer.notify_value("told", &()).await.unwrap();
+    wire.line().await;
     wire.send_json(json!({"id": null, "error": {"code": -32700, "message": "?"}})).await;
     assert!(wire.is_silent().await);
     assert!(!call.is_finished());

@@ -97,9 +97,13 @@ async fn the_answers_of_a_batch_are_bounded() {
 // C-6: batches that are kept open by one slow request do not add up without end.
 #[tokio::test(start_paused = true)]
 async fn many_open_batches_are_bounded_together() {
-    let (peer, mut wire) = peer_on_wire(config(|c| c.max_queued_bytes = 20_000), slow(), 1 << 16);
-    let mut batch = vec![request(1, 1)];
-    batch.resize(100, json!(1));
+    let config = config(|c| {
+        c.max_queued_bytes = 20_000;
+        (c.max_handlers, c.max_queued_requests) = (1, 10);
+    });
+    let (peer, mut wire) = peer_on_wire(config, slow(), 1 << 16);
+    // One of each runs or waits, all others are refused at once.
+    let batch = vec![request(1, 1); 100];
     for _ in 0..10 {
         wire.send_json(batch.clone().into()).await;
     }

@@ -1,0 +1,50 @@
+//! C-8, C-13: an answer that cannot be read is a warning that says what is wrong with it and where; a line of a JSON logger
+//! is the process's noise.
+
+use procession::rpc::Timeout;
+use serde_json::json;
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn with_its_beginning_and_the_place_of_the_mistake() {
+    listen();
+    let answers = ["{\"v\":NaN}", "{\"v\":NaN},\"took\":\"3\u{1b}[31m\"", "1,\"result\":2", "\"caf\", }"];
+    let tree = tree(
+        move |mut me| async move {
+            shake_hands(&mut me).await;
+            for answer in answers {
+                let call = read(&mut me).await.unwrap();
+                let _ = me.write_line(r#"{"level":"info","message":"working"}"#).await;
+                let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{answer}}}"#, call["id"]);
+                let _ = me.write_line(&text).await;
+            }
+            // The last one: an error that names no request.
+            read(&mut me).await;
+            say(&mut me, json!({"error": {"code": 5, "message": "lost\nits id"}})).await;
+            match me.hang().await {}
+        },
+        |spec| spec,
+    )
+    .await;
+    let worker = tree.worker("/w").unwrap();
+    worker.wait_ready(SEC).await.unwrap();
+    heard();
+    for _ in 0..=answers.len() {
+        worker.call_value("x", &(), Timeout::Default).await.unwrap_err();
+    }
+    let lines = heard();
+    let warnings: Vec<_> = lines.iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 5, "{lines:?}");
+    for (warning, expected) in
+        warnings.iter().zip(["column 6", "column", "duplicate field", "column", "names no request"])
+    {
+        assert!(warning.contains("path=/w incarnation=1") && warning.contains(expected), "{warning}");
+        assert!(warning.contains("it begins with `") || expected == "names no request", "{warning}");
+        assert!(!warning.contains('\u{1b}'));
+    }
+    assert!(warnings[1].contains(r#""took":"3"#));
+    let noise = lines.iter().filter(|line| line.contains("INFO") && line.contains("stdout: ")).count();
+    assert_eq!(noise, answers.len(), "{lines:?}");
+    let _ = tree.shutdown(SEC * 60).await;
+}
