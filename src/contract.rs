@@ -144,7 +144,7 @@
 //!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::Sockets)
 //! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one.
 //!   → [`Limits`](crate::process::Limits)
-//! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped.
+//! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped. A host that ignores SIGCHLD (inherited, as a rule) would never see a status: a launch puts that right, with a warning.
 //!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited)
 //! - P-8 Grandchildren that keep stdout open do not keep the worker alive: after the exit, output is drained until EOF or a short bound, whichever is first.
 //!   → [`WorkerActor`](crate::worker::WorkerActor)
@@ -275,7 +275,7 @@
 //!
 //! ## T. Tree
 //!
-//! - T-1 `Tree::builder()` in code, or `TreeSpec` by serde (TOML or JSON): strategy, intensity, ordered children: pools, plugin hosts, plain process workers, nested supervisors, and (in code) any actor. Unknown fields and bad values are errors with the path of the field.
+//! - T-1 `Tree::builder()` in code, or `TreeSpec` by serde (TOML or JSON): strategy, intensity, ordered children: pools, plugin hosts, plain process workers, nested supervisors, and (in code) any actor. Unknown fields and bad values are errors with the path of the field. A start on a runtime without a timer is an error, and so is a launch on one without I/O.
 //!   → [`TreeBuilder`](crate::tree::TreeBuilder)
 //! - T-2 `tree.find(path)`, `tree.worker(path)`, `tree.pool(name)`, `tree.plugins(name)`; paths look like `/agents/team-a->team-b`; a slash inside a key is escaped.
 //!   → [`Tree::find`](crate::tree::Tree::find)

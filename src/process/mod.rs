@@ -44,6 +44,7 @@ mod os;
 mod pace;
 mod plan;
 mod reaper;
+mod sigchld;
 mod sigpipe;
 mod spawn;
 mod stderr;

@@ -23,7 +23,7 @@ use super::{
     lookup::never_started,
     pace::Pace,
     plan::Plan,
-    reaper,
+    reaper, sigchld,
     spawn::{self, Born, Failure, Technique, Workspace},
     stdio::{self, Layout, Sockets},
     sweeper, thread,
@@ -45,7 +45,7 @@ use crate::{
 /// never end (`procession-launch`): a program that is slow to load suspends one of those, never a worker of the
 /// runtime.
 ///
-/// Needs a tokio runtime with I/O and time enabled; the process's streams belong to the runtime it was launched on.
+/// Needs a tokio runtime with I/O and time enabled, else no launch succeeds; the process's streams belong to the runtime it was launched on.
 #[derive(Clone, Debug)]
 pub struct OsLauncher {
     technique: Technique,
@@ -129,6 +129,7 @@ impl Launcher for OsLauncher {
         // Whoever drops a process outside of a runtime needs threads that reap it and what it leaves; no process without
         // them (P-10). Later there may be none to be had.
         reaper::start().and_then(|()| sweeper::start()).map_err(|error| no_thread(&error))?;
+        sigchld::put_right();
         let (reply, birth) = oneshot::channel();
         let (give, ends) = mpsc::channel();
         let layout = Layout::new(command, self.sockets);
@@ -148,7 +149,7 @@ impl Launcher for OsLauncher {
         // until the thread has got its half, or knows that it has to make both.
         let ours = if at_once { stdio::make(layout).ok() } else { None }.map(|(inner, outer)| {
             let _ = give.send(inner);
-            outer.register()
+            register(outer)
         });
         drop(give);
         match birth.await {
@@ -220,17 +221,29 @@ impl Newborn {
         let Newborn { owner, outer, containment } = self;
         let pid = owner.leader().pid();
         let streams = match outer {
-            Some(outer) => outer.register(),
+            Some(outer) => register(outer),
             // One of the two is there: what was not given was made.
             None => known.unwrap_or_else(|| Err(Errno::BADF.into())),
         };
         let (stdin, stdout, stderr) = streams.map_err(|error| {
-            never_started(LaunchStage::Stdio, error.raw_os_error(), format_args!("channel of process {pid}"))
+            let (errno, what) = (error.raw_os_error(), format!("channel of process {pid}"));
+            match errno {
+                Some(_) => never_started(LaunchStage::Stdio, errno, what),
+                None => never_started(LaunchStage::Stdio, None, format_args!("{what}: {error}")),
+            }
         })?;
         let watch = Watch::new(owner.leader());
         let control = Box::new(OsControl { watch, owner, containment });
         Ok(Process { pid, stdin, stdout, stderr: Some(stderr), control })
     }
+}
+
+/// Makes our ends known to the current runtime, which may have no I/O: then tokio panics.
+fn register(outer: stdio::Outer) -> io::Result<stdio::Streams> {
+    let register = std::panic::AssertUnwindSafe(|| outer.register());
+    std::panic::catch_unwind(register).unwrap_or_else(|_| {
+        Err(io::Error::other("it needs a tokio runtime with I/O enabled, as `enable_io` and `enable_all` do"))
+    })
 }
 
 /// Creates the process, in a control group of its own where that is possible.

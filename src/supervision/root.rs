@@ -3,13 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorCell};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 
 use super::{
     bus::{EventBus, Events},
     child_ref::ChildRef,
     engine::EngineArgs,
     errors::{FindError, SpecErrors},
+    panics::survived,
     place::Place,
     remains::Remains,
     spec::SupervisorSpec,
@@ -30,10 +34,10 @@ use crate::{
 /// When [`Root::wait`] or [`Root::shutdown`] returns, nothing of the tree is left: every actor is joined, every process
 /// reaped.
 #[derive(Clone, Debug)]
-pub struct Root(Arc<Handle>);
+pub struct Root(Arc<RootHandle>);
 
 #[derive(Debug)]
-struct Handle {
+struct RootHandle {
     place: Place,
     scope: Scope,
     cell: ActorCell,
@@ -64,6 +68,14 @@ pub enum StartError {
     /// Its declaration has mistakes.
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
+    /// There is no tokio runtime here, or it has no timer. Trees with processes need one with I/O, too.
+    #[error(
+        "the tree did not start: {reason}; it needs a tokio runtime with time and I/O enabled, as `enable_all` does"
+    )]
+    Runtime {
+        /// What is missing.
+        reason: String,
+    },
     /// A required child did not start. What had started has been stopped again; nothing is left.
     #[error("the tree did not start: {exit}{}", Said(.stderr_tail))]
     Failed {
@@ -93,6 +105,7 @@ impl Root {
         owner: Option<ActorCell>,
         arguments: impl FnOnce(EngineArgs) -> A::Arguments,
     ) -> Result<Root, StartError> {
+        check_runtime()?;
         let place = Place::root(scope.clock());
         place.set_incarnation(Incarnation(1));
         let (remains, gone) = Remains::new(None);
@@ -126,7 +139,7 @@ impl Root {
             ended_scope.bus().close();
             tx.send_replace(Some(exit));
         });
-        let root = Root(Arc::new(Handle { place, scope, cell: actor.get_cell(), exit }));
+        let root = Root(Arc::new(RootHandle { place, scope, cell: actor.get_cell(), exit }));
         match ready.await {
             Ok(()) => Ok(root),
             Err(_) => {
@@ -236,7 +249,15 @@ impl Root {
     }
 }
 
-impl Drop for Handle {
+/// Whether this is a runtime with a timer. There is no way to ask but to use it; without one nothing would ever time
+/// out, and tasks that panic for that reason leave others waiting for ever.
+fn check_runtime() -> Result<(), StartError> {
+    Handle::try_current().map_err(|error| StartError::Runtime { reason: error.to_string() })?;
+    survived("the timer", || drop(tokio::time::sleep(Duration::ZERO)))
+        .map_err(|_| StartError::Runtime { reason: "this runtime has no timer".into() })
+}
+
+impl Drop for RootHandle {
     fn drop(&mut self) {
         if let Some(engine) = self.place.engine() {
             engine.shutdown(None);

@@ -191,10 +191,8 @@ impl TreeBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with time and I/O enabled, as [`tokio::spawn`] does.
+    /// [`StartError`]; nothing is left running then. [`StartError::Runtime`] outside of a tokio runtime with time enabled;
+    /// a process cannot be launched on one without I/O.
     pub async fn start(mut self) -> Result<Tree, StartError> {
         self.spec.validate()?;
         let scope = self.scope().clone();

@@ -40,3 +40,44 @@ async fn inner_that_reaps() {
     soon("reap", process.control.reap(LONG)).await.unwrap();
     assert!(!runs(grandchild) && !held());
 }
+
+#[test]
+fn one_that_ignores_the_end_of_its_children_is_put_right() {
+    // P-7
+    let told = host_of_its_own("", "the_host_is_not_disturbed::inner_that_ignores");
+    assert_eq!(told.matches("this program ignored SIGCHLD").count(), 1, "{told}");
+    assert_eq!(told.matches("had SA_NOCLDWAIT set for SIGCHLD").count(), 1, "{told}");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_ignores() {
+    tracing_subscriber::fmt().with_ansi(false).init();
+    // As one that has inherited it.
+    // SAFETY: no handler is installed.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
+    for (script, exited) in
+        [("exit 0", Exited::code(0)), ("exit 3", Exited::code(3)), ("kill -9 $$", Exited::signal(9, false))]
+    {
+        let process = launch(sh(script)).await;
+        assert_eq!(soon("exit", process.control.exited()).await, exited);
+        assert_eq!(reaped(&process).await, exited);
+    }
+    // The other way to say it, which has a handler.
+    extern "C" fn handler(_: libc::c_int) {}
+    // SAFETY: zeroes are a valid action, and the handler does nothing.
+    #[allow(unsafe_code)]
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_NOCLDWAIT;
+        assert_eq!(libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut()), 0);
+        let process = launch(sh("exit 7")).await;
+        assert_eq!(reaped(&process).await, Exited::code(7));
+        assert_eq!(libc::sigaction(libc::SIGCHLD, std::ptr::null(), &mut action), 0);
+        assert_eq!(action.sa_sigaction, handler as *const () as usize, "it is the host's");
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod a_runtime_without_time_is_no_place;
 mod a_tree_is_declared_and_found;
 mod health_names_what_is_wrong;
 mod signals_end_a_service;

@@ -1,0 +1,45 @@
+use procession::{
+    process::Command,
+    supervision::StartError,
+    tree::{Tree, TreeBuilder},
+    worker::WorkerSpec,
+};
+use tokio::runtime::Builder;
+
+fn tree() -> TreeBuilder {
+    Tree::builder().worker("w", WorkerSpec::new(Command::new("sleep").arg("1000")))
+}
+
+#[test]
+fn a_start_without_a_timer_is_an_error() {
+    // T-1
+    for runtime in [Builder::new_current_thread().build(), Builder::new_multi_thread().enable_io().build()] {
+        let error = runtime.unwrap().block_on(tree().start()).unwrap_err();
+        assert!(matches!(error, StartError::Runtime { .. }), "{error}");
+        assert!(error.to_string().contains("has no timer"), "{error}");
+        assert!(error.to_string().contains("enable_all"), "{error}");
+    }
+}
+
+#[test]
+fn so_is_one_without_a_runtime() {
+    // T-1
+    let waker = std::task::Waker::noop();
+    let mut start = std::pin::pin!(tree().start());
+    let std::task::Poll::Ready(Err(error)) = start.as_mut().poll(&mut std::task::Context::from_waker(waker))
+    else {
+        panic!("it has not failed at once")
+    };
+    assert!(matches!(error, StartError::Runtime { .. }), "{error}");
+}
+
+#[test]
+fn a_process_without_io_is_one_too() {
+    // T-1, R-6: a tree of actors alone would do.
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let error = runtime.block_on(tree().start()).unwrap_err();
+    assert!(matches!(error, StartError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains("enable_io"), "{error}");
+    let actors = runtime.block_on(Tree::builder().start());
+    assert!(!matches!(actors, Err(StartError::Runtime { .. })));
+}
