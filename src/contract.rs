@@ -266,7 +266,7 @@
 //!   → [`PoolSpec`](crate::pool::PoolSpec), [`Pool::drain`](crate::pool::Pool::drain)
 //! - L-6 A lease ends by drop. A caller that vanishes gives its place in the queue to the next, nothing leaks.
 //!   → [`Lease`](crate::pool::Lease)
-//! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Backing-off keys count against the cap and are evicted first. A key that its policy has given up rests for `failed_pause` (30 s): who asks is refused at once, and nothing is started.
+//! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Once the channel of a worker has ended, or its exit is known, it is retracted before anything else: no lease of it is given, whatever number of callers and threads, and its leases are over; a kill costs at most the calls under way on it. Backing-off keys count against the cap and are evicted first. A key that its policy has given up rests for `failed_pause` (30 s): who asks is refused at once, and nothing is started.
 //!   → [`Revocation`](crate::pool::Revocation)
 //! - L-8 Status: per key state, pid, session, calls done, last used, uptime, queue length; totals; a snapshot is taken without stopping anything.
 //!   → [`PoolReport`](crate::pool::PoolReport)

@@ -8,7 +8,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -17,19 +17,20 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     errors::AcquireError,
+    failing::Failing,
     lease::{Instance, Lease, Revocation},
-    ledger::{Action, Granted, Input, LeaseId, Ledger, PoolStatus, Refusal, Revoked, Ticket},
+    ledger::{Action, Granted, Input, LeaseId, Ledger, Refusal, Revoked, Ticket},
     sessions::Sessions,
     spec::Recycling,
     supervisor::PoolMessage,
-    waiting::{Answer, Waiting},
+    waiting::Answer,
 };
 use crate::{
-    exit::{Exit, Lost},
+    exit::Lost,
     id::{ChildId, Incarnation},
-    supervision::{Attachment, Place, Unavailable},
+    supervision::{Attachment, Place},
     time::{At, Clock},
-    vocabulary::{Down, State},
+    vocabulary::Down,
 };
 
 #[derive(Debug)]
@@ -38,26 +39,27 @@ pub(super) struct PoolCore {
     pub(super) acquire_timeout: Duration,
     pub(super) sessions: Arc<Sessions>,
     pub(super) clock: Clock,
-    recycling: Recycling,
+    pub(super) recycling: Recycling,
+    pub(super) failing: Failing,
     /// Spare workers are wanted: each warm lease may call for another one.
-    spares: bool,
+    pub(super) spares: bool,
     actor: OnceLock<ActorRef<PoolMessage>>,
     inner: Mutex<Inner>,
     /// Drained, or closed; told when everybody can see it.
-    changed: Notify,
+    pub(super) changed: Notify,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) ledger: Ledger,
     /// The pool takes no more callers and performs no more orders.
-    closed: bool,
-    drained: bool,
-    next_ticket: u64,
-    waiters: BTreeMap<Ticket, Waiter>,
-    leases: HashMap<LeaseId, Arc<Instance>>,
+    pub(super) closed: bool,
+    pub(super) drained: bool,
+    pub(super) next_ticket: u64,
+    pub(super) waiters: BTreeMap<Ticket, Waiter>,
+    pub(super) leases: HashMap<LeaseId, Arc<Instance>>,
     /// By slot, the last incarnation of its key that became ready. A warm lease finds it without another hash.
-    instances: Vec<Option<Arc<Instance>>>,
+    pub(super) instances: Vec<Option<Arc<Instance>>>,
     /// How the last incarnation of a key ended.
     pub(super) exits: HashMap<ChildId, Lost>,
     /// How the last incarnation of a key ended that rests.
@@ -71,7 +73,7 @@ pub(super) struct Inner {
     orders: VecDeque<Order>,
     /// A message to the actor is on its way.
     poked: bool,
-    actions: Vec<Action>,
+    pub(super) actions: Vec<Action>,
     /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
     /// that whoever is answered can look at once.
     pub(super) hearing: bool,
@@ -82,9 +84,9 @@ pub(super) struct Inner {
 }
 
 #[derive(Debug)]
-struct Waiter {
-    key: Option<ChildId>,
-    answer: oneshot::Sender<Answer>,
+pub(super) struct Waiter {
+    pub(super) key: Option<ChildId>,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 /// What the pool's actor has to do.
@@ -134,6 +136,7 @@ impl PoolCore {
             acquire_timeout,
             sessions,
             recycling,
+            failing: Failing::default(),
             spares: ledger.config().min_idle > 0,
             actor: OnceLock::new(),
             inner: Mutex::new(Inner {
@@ -179,7 +182,11 @@ impl PoolCore {
         let mut answers = Vec::new();
         let (result, poke) = {
             let mut inner = self.lock();
-            let result = work(&mut inner, self.clock.now());
+            let now = self.clock.now();
+            // `lost` is nothing to those.
+            self.heed_ends(&mut inner, now);
+            self.perform(&mut inner, None, &mut answers);
+            let result = work(&mut inner, now);
             self.perform(&mut inner, lost, &mut answers);
             if inner.hearing {
                 inner.late.append(&mut answers);
@@ -223,12 +230,12 @@ impl PoolCore {
                 }
                 Action::Revoke { lease, why } => {
                     let Some(instance) = inner.leases.remove(&lease) else { continue };
-                    instance.end(match why {
-                        Revoked::Evicted => Revocation::Evicted,
-                        Revoked::Stopping => Revocation::Stopping,
-                        Revoked::Lost => Revocation::Lost {
-                            exit: lost.as_ref().map_or(Exit::ActorKilled, |lost| lost.exit.clone()),
-                        },
+                    instance.end(match (why, &lost) {
+                        (Revoked::Evicted, _) => Revocation::Evicted,
+                        (Revoked::Stopping, _) => Revocation::Stopping,
+                        (Revoked::Lost, Some(lost)) => Revocation::Lost { exit: lost.exit.clone() },
+                        // The holder is told when it is known how it ended.
+                        (Revoked::Lost, None) => continue,
                     });
                 }
                 Action::Drained if inner.hearing => inner.late_drained = true,
@@ -241,7 +248,12 @@ impl PoolCore {
         inner.actions = actions;
     }
 
-    fn lease(self: &Arc<Self>, inner: &mut Inner, granted: Granted, instance: Arc<Instance>) -> Lease {
+    pub(super) fn lease(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        granted: Granted,
+        instance: Arc<Instance>,
+    ) -> Lease {
         inner.leases.insert(granted.lease, instance.clone());
         Lease::new(self.clone(), granted.lease, instance)
     }
@@ -257,124 +269,6 @@ impl PoolCore {
             }
             Refusal::WrongKind => AcquireError::WrongKind { path },
         }
-    }
-
-    // ---- callers -------------------------------------------------------------------------------------------------
-
-    /// A lease on a worker that is ready, without waiting.
-    pub(super) fn lease_now(self: &Arc<Self>, key: Option<&ChildId>) -> Option<Lease> {
-        if self.spares {
-            return self.turn(By::Anyone, None, |inner, now| {
-                let lease = self.warm(inner, now, key);
-                inner.feed(now, Input::Tick);
-                lease
-            });
-        }
-        let (lease, rest) = {
-            let mut inner = self.lock();
-            let lease = self.warm(&mut inner, self.clock.now(), key);
-            (lease, !inner.actions.is_empty())
-        };
-        if rest {
-            self.turn(By::Anyone, None, |_, _| ());
-        }
-        lease
-    }
-
-    fn warm(self: &Arc<Self>, inner: &mut Inner, now: At, key: Option<&ChildId>) -> Option<Lease> {
-        if inner.closed || inner.hearing {
-            return None;
-        }
-        while let Some(granted) = inner.ledger.lease_now(now, key) {
-            let instance = inner.instance(&granted)?.clone();
-            if instance.is_live() {
-                return Some(self.lease(inner, granted, instance));
-            }
-            // Its end is known here and will be judged in a moment. Nobody else gets it until then; those who hold it
-            // are told when it is known how it ended.
-            let Granted { key, incarnation, .. } = granted;
-            let mut actions = Vec::new();
-            inner.ledger.handle(now, Input::Child { key, incarnation, state: State::Stopping }, &mut actions);
-            actions.retain(|action| !matches!(action, Action::Revoke { .. }));
-            inner.actions.append(&mut actions);
-        }
-        None
-    }
-
-    /// Gets in line.
-    pub(super) fn enter(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
-        let (tx, rx) = oneshot::channel();
-        let ticket = self.turn(By::Anyone, None, |inner, now| {
-            if inner.closed {
-                return Err(self.gone());
-            }
-            inner.next_ticket += 1;
-            let ticket = Ticket(inner.next_ticket);
-            inner.waiters.insert(ticket, Waiter { key: key.clone(), answer: tx });
-            inner.feed(now, Input::Acquire { ticket, key: key.clone() });
-            Ok(ticket)
-        })?;
-        Ok(Waiting::new(self.clone(), ticket, key, rx))
-    }
-
-    pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {
-        self.turn(By::Anyone, None, |inner, now| {
-            if inner.waiters.remove(&ticket).is_some() {
-                inner.feed(now, Input::Cancel { ticket });
-            }
-        });
-    }
-
-    pub(super) fn release(self: &Arc<Self>, lease: LeaseId, instance: &Instance) {
-        self.turn(By::Anyone, None, |inner, now| {
-            if inner.leases.remove(&lease).is_none() {
-                return; // revoked
-            }
-            if self.recycling.is_due(instance.own_calls.load(Ordering::Relaxed), now.since(instance.ready_at))
-            {
-                let (key, incarnation) = (instance.key.clone(), instance.incarnation);
-                inner.feed(now, Input::Recycle { key, incarnation });
-            }
-            inner.feed(now, Input::Release { lease });
-        });
-    }
-
-    /// Feeds the ledger with something that a user of the pool wants.
-    pub(super) fn ask(self: &Arc<Self>, input: Input) {
-        self.turn(By::Anyone, None, |inner, now| inner.feed(now, input));
-    }
-
-    /// Waits until the drained pool has no worker left.
-    pub(super) async fn drained(&self) -> Result<(), Unavailable> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let inner = self.lock();
-                if inner.drained {
-                    return Ok(());
-                }
-                if inner.closed {
-                    return Err(self.unavailable());
-                }
-            }
-            changed.await;
-        }
-    }
-
-    /// The ledger's view, and the calls made on each of its workers.
-    pub(super) fn status(&self) -> (PoolStatus, HashMap<ChildId, u64>) {
-        let inner = self.lock();
-        let calls = |i: &Arc<Instance>| (i.key.clone(), i.calls.load(Ordering::Relaxed));
-        (inner.ledger.status(), inner.instances.iter().flatten().map(calls).collect())
-    }
-
-    pub(super) fn unavailable(&self) -> Unavailable {
-        Unavailable { path: self.place.path().clone(), state: State::Stopping, retry_after: None, lost: None }
-    }
-
-    pub(super) fn gone(&self) -> AcquireError {
-        self.unavailable().into()
     }
 
     // ---- the pool's actor ------------------------------------------------------------------------------------------
@@ -427,8 +321,13 @@ impl PoolCore {
     pub(super) fn abandon(self: &Arc<Self>) {
         self.heard();
         self.close();
-        let leases = std::mem::take(&mut self.lock().leases);
-        for instance in leases.values() {
+        // Also of those whose leases are over, and whose exit will not be told any more.
+        let instances: Vec<_> = {
+            let mut inner = self.lock();
+            let leased = std::mem::take(&mut inner.leases).into_values();
+            leased.chain(inner.instances.iter().flatten().cloned()).collect()
+        };
+        for instance in instances {
             instance.end(Revocation::PoolEnded);
         }
     }
@@ -467,7 +366,7 @@ impl Inner {
         }
     }
 
-    fn instance(&self, granted: &Granted) -> Option<&Arc<Instance>> {
+    pub(super) fn instance(&self, granted: &Granted) -> Option<&Arc<Instance>> {
         self.instances.get(granted.lease.slot())?.as_ref()
     }
 

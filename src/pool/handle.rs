@@ -190,7 +190,7 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`].
     pub fn status(&self) -> Result<PoolReport, Unavailable> {
-        Ok(PoolReport::of(&*self.core()?))
+        Ok(PoolReport::of(&self.core()?))
     }
 
     /// Registers the session of a key, or forgets it; the key need not have a worker yet (rule L-1). It outlives the

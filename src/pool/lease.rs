@@ -5,7 +5,7 @@ use std::{
     future::Future,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -18,7 +18,7 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, Path},
     rpc::{CallError, CallOptions, Method, Notification, Outcome, Peer},
-    supervision::{Live, Place},
+    supervision::Place,
     time::At,
     worker::WorkerRef,
 };
@@ -51,7 +51,6 @@ pub(super) struct Instance {
     pub(super) key: ChildId,
     pub(super) incarnation: Incarnation,
     pub(super) place: Place,
-    live: Arc<Live>,
     pub(super) ready_at: At,
     /// Calls made through leases, across the incarnations that the key has had since it got its slot.
     pub(super) calls: Arc<AtomicU64>,
@@ -59,41 +58,56 @@ pub(super) struct Instance {
     pub(super) own_calls: AtomicU64,
     pid: Option<u32>,
     peer: Option<Peer>,
+    /// Its end has become known.
+    failing: Arc<AtomicBool>,
     ended: OnceLock<Revocation>,
     told: Notify,
 }
 
 impl Instance {
-    /// The incarnation that is live at this place, if it is this one.
+    /// The incarnation that is live at this place, if it is this one. From then on the pool hears when its end becomes
+    /// known.
     pub(super) fn live(
+        core: &Arc<PoolCore>,
         key: &ChildId,
         incarnation: Incarnation,
         place: Place,
-        ready_at: At,
         calls: Arc<AtomicU64>,
     ) -> Option<Instance> {
         let worker = WorkerRef::new(place.clone());
         // None: its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
         let live = place.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
+        let failing = Arc::new(AtomicBool::new(false));
+        // The pool leads to the worker: not the other way round, too.
+        let (pool, of, failed) = (Arc::downgrade(core), key.clone(), failing.clone());
+        let watched = WorkerRef::watch(&live, move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.failing.note(of, incarnation);
+            }
+            failed.store(true, Ordering::Release);
+        });
+        if !watched {
+            return None;
+        }
         Some(Instance {
             key: key.clone(),
             incarnation,
-            ready_at,
+            ready_at: core.clock.now(),
             calls,
             own_calls: AtomicU64::new(0),
             pid: worker.pid(),
             peer,
             ended: OnceLock::new(),
             told: Notify::new(),
-            live,
+            failing,
             place,
         })
     }
 
-    /// Whether calls still reach it. It is not from the moment at which its end is known to be near.
+    /// Whether it may be leased: not from the moment at which its end is known.
     pub(super) fn is_live(&self) -> bool {
-        self.place.live().as_ref().is_some_and(|live| Arc::ptr_eq(live, &self.live))
+        !self.failing.load(Ordering::Acquire)
     }
 
     /// Ends all leases; the first reason stays.
@@ -117,8 +131,8 @@ impl Instance {
 
 /// The right to use exactly one incarnation of one worker of a pool. It ends when it is dropped (rule L-6).
 ///
-/// Calls go straight to that incarnation's channel. If the worker dies or is evicted the holder is told at once
-/// ([`Lease::revoked`]), calls under way fail, and so do later ones: none is ever sent to another incarnation. The key's
+/// Calls go straight to that incarnation's channel. If the worker dies or is evicted the holder is told as soon as it is known
+/// why ([`Lease::revoked`]), calls under way fail, and so do later ones: none is ever sent to another incarnation. The key's
 /// next acquire gets the next incarnation.
 #[must_use = "a lease ends when it is dropped"]
 pub struct Lease {

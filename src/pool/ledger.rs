@@ -142,6 +142,10 @@ impl Ledger {
                 self.child(&key, incarnation, state, out);
                 self.settle(out);
             }
+            Input::Failing { key, incarnation } => {
+                self.failing(&key, incarnation, out);
+                self.settle(out);
+            }
             Input::Recycle { key, incarnation } => {
                 if let Some(&ix) = self.by_key.get(&key) {
                     let place = self.place(ix);
@@ -266,7 +270,7 @@ impl Ledger {
         };
         let place = self.by_key.get(key).map(|&ix| self.place(ix));
         let life = place.map_or(Life::Absent, |place| place.life);
-        let joins = matches!(life, Life::Reserved | Life::Starting | Life::Waiting { .. });
+        let joins = matches!(life, Life::Reserved | Life::Starting | Life::Failing | Life::Waiting { .. });
         let demand = matches!(life, Life::Absent | Life::Stopping { .. })
             && place.is_none_or(|place| place.line.is_empty());
         let evictable = !roster.idle.is_empty() || !roster.unwanted.is_empty() || !roster.leased.is_empty();

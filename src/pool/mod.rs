@@ -59,8 +59,10 @@
 //!
 //! Nothing in this folder knows plugins.
 
+mod callers;
 mod core;
 mod errors;
+mod failing;
 mod handle;
 mod health;
 mod lease;

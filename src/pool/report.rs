@@ -1,7 +1,7 @@
 //! [`PoolReport`]: a pool with its workers' processes (rule L-8). Plain data; taking it counts as no use (rule L-9).
 
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     core::PoolCore,
@@ -64,7 +64,7 @@ pub struct WorkerReport {
 }
 
 impl PoolReport {
-    pub(super) fn of(core: &PoolCore) -> PoolReport {
+    pub(super) fn of(core: &Arc<PoolCore>) -> PoolReport {
         let (status, calls) = core.status();
         let PoolStatus {
             workers,

@@ -66,12 +66,11 @@ impl PoolCore {
         };
         let instance = match state {
             State::Ready => {
-                let now = self.clock.now();
                 let calls = self.lock().instance_of(&child).map(|i| i.calls.clone()).unwrap_or_default();
                 let live = self
                     .place
                     .child(&child)
-                    .and_then(|place| Instance::live(&child, incarnation, place, now, calls));
+                    .and_then(|place| Instance::live(self, &child, incarnation, place, calls));
                 // It has died already, and that will be told next: nobody shall get it.
                 if live.is_none() {
                     return;

@@ -78,6 +78,9 @@ impl From<Timeout> for CallOptions {
     }
 }
 
+/// See [`PeerConfig::at_end`]. Called by whoever notices the end; it must not block.
+pub(crate) type EndHook = Arc<dyn Fn() + Send + Sync>;
+
 /// How a peer behaves. `Default` is right for a process on the other side of a pipe; change fields from there.
 ///
 /// # What the other side can make this one hold
@@ -148,6 +151,8 @@ pub struct PeerConfig {
     pub cancel: Option<CancelHook>,
     /// Recognises when the other side gives up a request.
     pub incoming_cancel: Option<IncomingCancelHook>,
+    /// Called when the channel ends, before anybody can see that it has; perhaps more than once.
+    pub(crate) at_end: Option<EndHook>,
 }
 
 impl PeerConfig {
@@ -222,6 +227,7 @@ impl Default for PeerConfig {
             incarnation: Incarnation::NONE,
             cancel: None,
             incoming_cancel: None,
+            at_end: None,
         }
     }
 }

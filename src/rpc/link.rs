@@ -93,6 +93,7 @@ impl Link {
 
     /// The channel has ended; the first cause stays.
     pub(crate) fn end(&self, cause: Closed) {
+        self.tell_owner();
         if self.channel_end.set(cause.clone()).is_err() {
             return;
         }
@@ -109,6 +110,7 @@ impl Link {
 
     /// Answers all open calls and every later one; ends all tasks. The first ending stays.
     pub(crate) fn close(&self, ending: Ending) {
+        self.tell_owner();
         if self.ending.set(ending).is_err() {
             return;
         }
@@ -147,6 +149,14 @@ impl Link {
         if self.log.admit(About::Panic) {
             let (path, incarnation) = self.whose();
             tracing::error!(%path, incarnation, "{what}");
+        }
+    }
+
+    /// The owner hears of the end first: whoever learns of it from the channel and looks for another one must not be sent
+    /// here again.
+    fn tell_owner(&self) {
+        if let Some(hook) = self.config.at_end.as_ref().filter(|_| !self.has_ended()) {
+            hook();
         }
     }
 

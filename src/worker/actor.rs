@@ -1,6 +1,6 @@
 //! The worker actor: linked first, owner of the driver, addressed by messages.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -215,7 +215,7 @@ impl Start for WorkerStart {
         let spec = self.spec.clone();
         let shared = self.shared();
         cx.place.set_details(shared.clone());
-        let line = Arc::new(Line { peer: OnceLock::new(), shared: shared.clone() });
+        let line = Arc::new(Line::new(shared.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();
         let arguments = WorkerArguments { spec, cx, shared, line: line.clone(), ready };

@@ -128,7 +128,7 @@ impl Driver {
             }
             Err(verdict) => (verdict, false),
         };
-        // From here on no call goes to this incarnation.
+        // Before anything else: from here on no call goes to this incarnation.
         self.cx.place.retract(self.cx.incarnation);
         let exit = match verdict {
             Verdict::Exited(exited) => self.bury(&body, exited).await,
@@ -160,6 +160,13 @@ impl Driver {
                 config.hold_pending = true;
                 config.path = self.cx.place.path().clone();
                 config.incarnation = self.cx.incarnation;
+                // The reader notices most ends first, and nobody must be sent here while the exit is waited for.
+                let (place, incarnation) = (self.cx.place.downgrade(), self.cx.incarnation);
+                config.at_end = Some(Arc::new(move || {
+                    if let Some(place) = place.upgrade() {
+                        place.retract(incarnation);
+                    }
+                }));
                 let handler = WorkerHandler::new(&self.spec);
                 let (stdin, closed) = stdin.into_parts();
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));

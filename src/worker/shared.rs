@@ -133,9 +133,30 @@ pub(crate) struct Line {
     /// `None` for protocols without a channel.
     pub(crate) peer: OnceLock<Option<Peer>>,
     pub(crate) shared: Arc<Shared>,
+    watch: Mutex<Watch>,
+}
+
+/// Who is to hear that nothing reaches the incarnation any more.
+#[derive(Default)]
+struct Watch {
+    over: bool,
+    told: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Line {
+    pub(crate) fn new(shared: Arc<Shared>) -> Line {
+        Line { peer: OnceLock::new(), shared, watch: Mutex::default() }
+    }
+
+    /// Has `told` called when nothing is to reach the incarnation any more; `false` if that is so already.
+    pub(crate) fn watch(&self, told: impl FnOnce() + Send + 'static) -> bool {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watch.over {
+            watch.told = Some(Box::new(told));
+        }
+        !watch.over
+    }
+
     /// It is ready, and its protocol has no channel.
     pub(crate) fn has_no_channel(&self) -> bool {
         matches!(self.peer.get(), Some(None))
@@ -155,5 +176,16 @@ impl fmt::Debug for Line {
 impl Attachment for Line {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
+    }
+
+    fn retracted(&self) {
+        let told = {
+            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.over = true;
+            watch.told.take()
+        };
+        if let Some(told) = told {
+            told();
+        }
     }
 }

@@ -60,6 +60,12 @@ impl WorkerRef {
         Some((live.incarnation, line.peer()?.clone()))
     }
 
+    /// Has `told` called when nothing is to reach this incarnation of a worker any more; `false` if that is so already.
+    pub(crate) fn watch(live: &Live, told: impl FnOnce() + Send + 'static) -> bool {
+        let line = live.attachment.as_ref().and_then(|line| line.as_any().downcast_ref::<Line>());
+        line.is_some_and(|line| line.watch(told))
+    }
+
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
         self.live_peer().map(|(_, peer)| peer).ok_or_else(|| {
             let method = method.to_owned();

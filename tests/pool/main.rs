@@ -14,6 +14,7 @@ mod idle_workers_go;
 mod keys_and_sessions;
 mod many_threads_see_the_same_pool;
 mod mistakes_are_reported_together;
+mod no_lease_is_of_a_dead_worker;
 mod pools_end_as_supervisors_do;
 mod real_processes_are_leased;
 mod status_is_no_use;

@@ -83,6 +83,15 @@ pub enum Input {
         /// The state it is in now.
         state: State,
     },
+    /// The end of a worker has become known, and how it ended has not: it gets no new leases, and those it has are over.
+    /// What becomes of it is reported later, as [`Input::Child`]; until then it counts as one that comes back. Ignored if
+    /// it is not ready.
+    Failing {
+        /// The worker.
+        key: ChildId,
+        /// The life that ends; another one is left alone.
+        incarnation: Incarnation,
+    },
     /// The worker shall be replaced when nobody uses it (W-5): it gets no new leases, is stopped when idle, and
     /// comes back on demand.
     Recycle {

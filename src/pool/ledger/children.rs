@@ -80,6 +80,24 @@ impl Ledger {
         }
     }
 
+    /// The end of a worker has become known.
+    pub(super) fn failing(&mut self, key: &ChildId, incarnation: Incarnation, out: &mut Vec<Action>) {
+        let Some(&ix) = self.by_key.get(key) else { return };
+        let place = self.place(ix);
+        if place.life != Life::Ready || place.incarnation != incarnation {
+            return;
+        }
+        self.revoke(ix, Revoked::Lost, out);
+        self.change(ix, |place| {
+            place.life = Life::Failing;
+            place.ready_since = None;
+            place.recycle = false;
+        });
+        if self.drain == Drain::Draining {
+            self.stop(ix, StopReason::Drain, out);
+        }
+    }
+
     fn waits(&mut self, ix: u32, incarnation: Incarnation, life: Life, out: &mut Vec<Action>) {
         self.revoke(ix, Revoked::Lost, out);
         self.change(ix, |place| place.reborn(life, incarnation));

@@ -20,6 +20,8 @@ pub(super) enum Life {
     Starting,
     /// Leases may be granted.
     Ready,
+    /// Its end has become known; how it ended, and what follows, has not.
+    Failing,
     /// Waits for a restart that somebody else has decided on: backing off, or cooling off without an attempt.
     Waiting { until: At, attempt: Option<u32> },
     /// On its way out: for our reason, or for somebody else's.
@@ -115,7 +117,7 @@ impl Place {
             Life::Ready => State::Ready,
             Life::Waiting { until, attempt: Some(attempt) } => State::BackingOff { until, attempt },
             Life::Waiting { until, attempt: None } => State::CoolingOff { until },
-            Life::Stopping { .. } => State::Stopping,
+            Life::Failing | Life::Stopping { .. } => State::Stopping,
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Roster {
     pub(super) ready: usize,
     /// Workers with leases.
     pub(super) busy: usize,
-    /// Anonymous pools: workers that will be ready by themselves.
+    /// Anonymous pools: workers that will be ready by themselves, as far as is known.
     pub(super) coming: usize,
     /// Keyed pools: callers that wait for a slot, or for a lease of a full worker.
     pub(super) queued: usize,
@@ -117,6 +117,8 @@ impl Roster {
                     }
                 }
             }
+            // It is likely to come back, and soon.
+            Life::Failing => count(&mut self.coming, 1),
             Life::Waiting { attempt, .. } => {
                 if first.is_none() {
                     list(&mut self.unwanted, place.touch.0);

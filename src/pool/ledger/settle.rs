@@ -256,7 +256,9 @@ impl Ledger {
         for (_, ix) in by_use {
             match self.place(ix).life {
                 Life::Reserved => self.vacate(ix), // a spare
-                Life::Starting | Life::Waiting { .. } => self.stop(ix, StopReason::Drain, out),
+                Life::Starting | Life::Failing | Life::Waiting { .. } => {
+                    self.stop(ix, StopReason::Drain, out)
+                }
                 Life::Absent | Life::Ready | Life::Stopping { .. } => self.retire(ix, out),
             }
         }

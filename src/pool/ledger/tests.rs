@@ -4,6 +4,7 @@ mod anonymous;
 mod cost;
 mod ends;
 mod eviction;
+mod failing;
 mod history;
 mod keyed;
 mod resting;

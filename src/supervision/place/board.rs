@@ -24,7 +24,7 @@ pub(super) struct Board {
     /// What earlier lives of the supervisor have counted.
     pub(super) earlier: (u64, u32),
     pub(super) has_been_ready: bool,
-    /// The last incarnation that nothing is to reach any more.
+    /// The last incarnation that was to be reached no more: its end may be noticed before its beginning is told.
     pub(super) retracted: Incarnation,
     pub(super) last_exit: Option<Box<Exit>>,
     pub(super) budget: Option<Box<Budget>>,

@@ -10,7 +10,11 @@ use ractor::ActorCell;
 
 use super::Place;
 use crate::{
-    id::Incarnation, snapshot::WorkerNode, supervision::panics::discard, time::At, vocabulary::State,
+    id::Incarnation,
+    snapshot::WorkerNode,
+    supervision::panics::{discard, survived},
+    time::At,
+    vocabulary::State,
 };
 
 /// The live incarnation of a child.
@@ -28,6 +32,9 @@ pub struct Live {
 pub trait Attachment: Any + Send + Sync + fmt::Debug {
     /// For downcasts.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
+
+    /// Nothing reaches the incarnation any more. Called on whatever thread has noticed first; it must not block.
+    fn retracted(&self) {}
 }
 
 /// What a worker tells a snapshot about itself.
@@ -69,9 +76,16 @@ impl Place {
             let mut board = self.board();
             board.retracted = incarnation;
             let is_live = self.live().as_ref().is_some_and(|live| live.incarnation == incarnation);
-            is_live.then(|| self.0.live.swap(None))
+            if is_live { self.0.live.swap(None) } else { None }
         };
+        let Some(live) = live else { return };
         // There may be an attachment in it that is not ours.
+        let told = survived("the attachment, told that it is not reached any more,", || {
+            live.attachment.iter().for_each(|attachment| attachment.retracted());
+        });
+        if let Err(panicked) = told {
+            tracing::warn!(target: "procession", path = self.path().as_str(), "{panicked}");
+        }
         discard(live);
     }
 }

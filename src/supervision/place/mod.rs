@@ -44,6 +44,16 @@ use crate::{
 #[derive(Clone)]
 pub struct Place(Arc<Inner>);
 
+/// The same, for those whom the place itself leads to.
+#[derive(Clone)]
+pub(crate) struct WeakPlace(Weak<Inner>);
+
+impl WeakPlace {
+    pub(crate) fn upgrade(&self) -> Option<Place> {
+        self.0.upgrade().map(Place)
+    }
+}
+
 struct Inner {
     path: Path,
     clock: Clock,
@@ -89,6 +99,10 @@ impl Place {
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
         }))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakPlace {
+        WeakPlace(Arc::downgrade(&self.0))
     }
 
     /// Where it is.

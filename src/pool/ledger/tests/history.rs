@@ -11,6 +11,7 @@ use super::*;
 enum Kid {
     Starting,
     Ready,
+    Failing,
     Waiting,
     Cooling,
     Stopping { ours: bool },
@@ -214,7 +215,7 @@ impl World {
                 assert!(self.live() > 0, "nobody lives who could serve those who wait");
             } else if status.used < self.rules.max {
                 let sitting_out = |(key, (kid, _)): &(&ChildId, &(Kid, u64))| {
-                    *kid == Kid::Waiting && !self.worked.contains(*key)
+                    *kid == Kid::Failing || (*kid == Kid::Waiting && !self.worked.contains(*key))
                 };
                 let coming = under_way + reserved + self.kids.iter().filter(sitting_out).count();
                 assert!(self.waiting.len() <= coming.saturating_mul(self.cap()), "a slot is free");
@@ -259,6 +260,10 @@ impl World {
         let state = match kid {
             Kid::Starting => State::Starting,
             Kid::Ready => State::Ready,
+            Kid::Failing => {
+                let incarnation = Incarnation(life);
+                return self.feed(Input::Failing { key: key.clone(), incarnation });
+            }
             Kid::Waiting => State::BackingOff { until: At::NEVER, attempt: 1 },
             Kid::Cooling => State::CoolingOff { until: At::NEVER },
             Kid::Stopping { .. } => State::Stopping,
@@ -307,6 +312,11 @@ impl World {
             }
             (60..78, Some((key, (Kid::Starting, _)))) => self.becomes(&key, Kid::Ready),
             (60..78, Some((key, (Kid::Waiting | Kid::Cooling, _)))) => self.becomes(&key, Kid::Starting),
+            (60..78, Some((key, (Kid::Failing, _)))) => match pick % 3 {
+                0 => self.becomes(&key, Kid::Waiting),
+                1 => self.becomes(&key, Kid::Starting),
+                _ => self.ends(&key, pick.is_multiple_of(2)),
+            },
             (60..78, Some((key, (Kid::Stopping { ours: true }, _)))) => self.ends(&key, false),
             (60..78, Some((key, (Kid::Stopping { ours: false }, _)))) => {
                 if pick.is_multiple_of(2) {
@@ -318,6 +328,7 @@ impl World {
             (78..86, Some((key, (was, _)))) if !matches!(was, Kid::Stopping { .. }) => match pick % 7 {
                 0 => self.becomes(&key, Kid::Starting),
                 1 => self.becomes(&key, Kid::Cooling),
+                4 | 5 if was == Kid::Ready => self.becomes(&key, Kid::Failing),
                 2 => self.becomes(&key, Kid::Stopping { ours: false }),
                 3 if was == Kid::Ready => self.becomes(&key, Kid::Ready),
                 _ => self.becomes(&key, Kid::Waiting),
@@ -329,6 +340,7 @@ impl World {
                 for state in [State::Ready, State::Starting, State::Stopping, State::down(Down::Ended)] {
                     self.report(&key, life - 1, state); // what an old life says
                 }
+                self.feed(Input::Failing { key, incarnation: Incarnation(life - 1) });
             }
             (93..95, Some((key, (Kid::Ready, life)))) => {
                 if self.leases_on(&key) > 0 {
@@ -356,7 +368,7 @@ impl World {
             match self.kids.get(&key) {
                 Some((Kid::Stopping { .. }, _)) => self.ends(&key, false),
                 Some((Kid::Starting, _)) => self.becomes(&key, Kid::Ready),
-                Some((Kid::Waiting | Kid::Cooling, _)) => self.becomes(&key, Kid::Starting),
+                Some((Kid::Failing | Kid::Waiting | Kid::Cooling, _)) => self.becomes(&key, Kid::Starting),
                 Some((Kid::Ready, _)) | None => {}
             }
         }
