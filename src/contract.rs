@@ -107,12 +107,12 @@
 //!   A success before *ready* is a failed start (`EndedBeforeReady`), whatever code or signal, restart type and kind of child: it is counted, backed off and part of a crash loop. The exceptions are declared beforehand: `Ignored` (S-8), `AutoShutdown` (S-24), and a start that is declared to complete, which is ready by its success.
 //!   → [`Exit`](crate::exit::Exit), [`Success`](crate::process::Success)
 //! - R-2 Backoff: `None`, `Fixed(d)`, `Exponential { initial, factor = 2, max }`. The first delay is exactly `initial`; cap first, then jitter (`0..=1`, as ± fraction, also at
-//!   the cap); jitter is seeded. A restart after a clean exit waits `initial` and does not grow. Default: exponential, 100 ms to 30 s, jitter 0.2; pools and actors: none.
+//!   the cap); jitter is seeded. What grows it are early ends in a row: failures, and clean ends before `healthy_after`; after a clean end of a healthy child it is `initial`. `None` (or a fixed delay of zero) is bounded by the intensity alone, and is refused when built under an intensity that is no limit, unless the child has a budget of its own. Default: exponential, 100 ms to 30 s, jitter 0.2; pools and actors: none.
 //!   → [`Backoff`](crate::restart::Backoff)
-//! - R-3 Consecutive failures reset only after `healthy_after` (default 10 s) of uninterrupted *ready*, never by a mere start or handshake. Clean exits are no failures.
+//! - R-3 Consecutive failures reset only after `healthy_after` (default 10 s) of uninterrupted *ready*, never by a mere start or handshake. Clean exits are no failures, and no sign of health either: one that comes before `healthy_after` is early.
 //!   → [`RestartPolicy`](crate::restart::RestartPolicy)
 //! - R-4 Crash loop: `max_failures` within `window` → `then: CoolOff(d) | GiveUp | Escalate`. After a cool-off one trial start is made; if it fails before `healthy_after`, the next
-//!   cool-off follows at once. Only failures count, never clean exits.
+//!   cool-off follows at once. Failures count; under `budget: Own`, where no intensity counts them, clean ends before `healthy_after` too.
 //!   → [`CrashLoop`](crate::restart::CrashLoop)
 //! - R-5 `max_total_restarts` (optional) → `Down(GaveUp)`, distinct from `Stopped`, keeps the last failure, and only an operator revives it (counters reset).
 //!   → [`Limit::TotalRestarts`](crate::vocabulary::Limit::TotalRestarts)

@@ -28,7 +28,7 @@ pub(crate) const LINE: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo
 
 pub(crate) async fn tree(child: &Child, n: usize) -> (Root, Vec<WorkerRef>) {
     let at_once = RestartPolicy::permanent().with_backoff(Backoff::None).with_jitter(0.0);
-    let mut spec = SupervisorSpec::one_for_one().intensity(u32::MAX, Duration::from_secs(1));
+    let mut spec = SupervisorSpec::one_for_one().intensity(1_000_000, Duration::from_secs(1));
     let launcher = Arc::new(launcher());
     for i in 0..n {
         let worker = WorkerSpec::new(child.command()).protocol(Plugin::default()).restart(at_once.clone());

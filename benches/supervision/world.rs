@@ -117,7 +117,7 @@ impl World {
     pub(crate) async fn start(ours: bool, strategy: Strategy, n: usize) -> World {
         let (tx, mut up) = unbounded_channel();
         let supervisor = if ours {
-            let mut spec = SupervisorSpec::new(strategy).intensity(u32::MAX, Duration::from_secs(1));
+            let mut spec = SupervisorSpec::new(strategy).intensity(1_000_000, Duration::from_secs(1));
             let policy = Arc::new(ChildPolicy::actor());
             for i in 0..n {
                 let tx = tx.clone();

@@ -10,7 +10,8 @@ const INITIAL: Duration = Duration::from_millis(100);
 const FACTOR: f64 = 2.0;
 const MAX: Duration = Duration::from_secs(30);
 
-/// The delay before a restart, as a function of the failures in a row.
+/// The delay before a restart, as a function of the early ends in a row: failures, and clean ends of a child that has not
+/// been ready for [`healthy_after`](super::RestartPolicy::healthy_after).
 ///
 /// Default: exponential, 100 ms doubling to 30 s. Jitter is applied afterwards (see
 /// [`RestartPolicy::jitter`](super::RestartPolicy::jitter)), at the cap as well.
@@ -19,7 +20,9 @@ const MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {
-    /// At once. What bounds the rate is then only the intensity or a crash loop.
+    /// At once. What bounds the rate is then only the supervisor's intensity, or the child's own
+    /// [budget](super::Budget::Own): it is refused under a supervisor whose intensity is
+    /// [no limit](super::Intensity::is_unlimited).
     None,
     /// Always the same.
     Fixed {
@@ -29,7 +32,7 @@ pub enum Backoff {
     },
     /// `initial`, `initial · factor`, `initial · factor²`, … up to `max`.
     Exponential {
-        /// The delay after the first failure, and after every clean exit. Default 100 ms.
+        /// The delay after the first early end, and after a clean exit of a healthy child. Default 100 ms.
         #[serde(with = "humane", default = "initial")]
         initial: Duration,
         /// By how much each delay is longer than the one before. Default 2.
@@ -52,16 +55,21 @@ impl Backoff {
         Backoff::Exponential { initial, factor: FACTOR, max }
     }
 
-    /// The delay after the `failures`-th failure in a row, before jitter.
+    /// Whether it never waits: none, or a fixed delay of zero.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Backoff::None | Backoff::Fixed { delay: Duration::ZERO })
+    }
+
+    /// The delay after the `ends`-th early end in a row, before jitter.
     ///
-    /// The first is exactly `initial`. Zero failures (a clean exit without failures before it) wait as long as one.
-    /// Never more than `max`, for no number of failures; the same on every platform.
-    pub fn delay(&self, failures: u32) -> Duration {
+    /// The first is exactly `initial`. Zero (a clean exit of a healthy child) waits as long as one.
+    /// Never more than `max`, for no number of ends; the same on every platform.
+    pub fn delay(&self, ends: u32) -> Duration {
         match *self {
             Backoff::None => Duration::ZERO,
             Backoff::Fixed { delay } => delay,
             Backoff::Exponential { initial, factor, max } => {
-                let steps = failures.saturating_sub(1);
+                let steps = ends.saturating_sub(1);
                 if steps == 0 || initial.is_zero() {
                     return initial.min(max);
                 }

@@ -14,9 +14,10 @@ use super::CrashLoop;
 ///   supervisor down with its fourth crash, after 0.7 s; with an initial delay above 0.71 s it never does (see the
 ///   [module](super)).
 /// * [`Own`](Self::Own): its restarts are free for the supervisor; only its own crash loop counts. Right for children
-///   that have nothing to do with each other: a broken third-party plugin never takes the others down. Clean exits
-///   are no failures, so that a child which keeps ending *cleanly* is bounded only by its back-off and
-///   `max_total_restarts`: do not pair `Own` with [`Backoff::None`](super::Backoff::None) for such a child.
+///   that have nothing to do with each other: a broken third-party plugin never takes the others down. A *clean* end
+///   before [`healthy_after`](super::RestartPolicy::healthy_after) counts in the crash loop as a failure does: here
+///   nothing else would bound a child that ends well, and at once, each time. One that works for longer and then ends
+///   well may do so for ever.
 ///
 /// In either case a crash loop that gives up or cools off uses nothing of the intensity.
 ///

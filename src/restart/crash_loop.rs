@@ -9,8 +9,9 @@ use crate::vocabulary::Limit;
 
 /// A child's own limit: `max_failures` failures within `window`.
 ///
-/// It is reached *with* the `max_failures`-th failure, which is not followed by an ordinary restart. Only failures
-/// count, never clean exits; a failure of age ≤ `window` counts. Being healthy in between does not empty the window, a
+/// It is reached *with* the `max_failures`-th failure, which is not followed by an ordinary restart. Failures count, and,
+/// in a [budget of the child's own](super::Budget::Own), clean ends before
+/// [`healthy_after`](super::RestartPolicy::healthy_after); a failure of age ≤ `window` counts. Being healthy in between does not empty the window, a
 /// cool-off and an operator's revival do. Default: 5 failures in 60 s, then cool off for 60 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,8 +31,8 @@ pub struct CrashLoop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Then {
-    /// Leave it down for a while, then make one trial start. If the trial fails before it has been ready for
-    /// `healthy_after`, the next cool-off follows at once. Only under one-for-one.
+    /// Leave it down for a while, then make one trial start. If the trial ends in a way that counts before it has been
+    /// ready for `healthy_after`, the next cool-off follows at once. Only under one-for-one.
     CoolOff {
         /// How long. Not zero. (`for` in a configuration.)
         #[serde(rename = "for", with = "humane")]

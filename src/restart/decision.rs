@@ -14,7 +14,7 @@ pub enum Decision {
     Restart {
         /// How long to wait; zero is at once. Jitter is included.
         delay: Duration,
-        /// Failures in a row so far; zero after a clean exit without failures before it.
+        /// Failures in a row so far; zero after clean exits without failures before them.
         attempt: u32,
     },
     /// Leave it down for so long, then make one trial start. Not counted by the supervisor's intensity.

@@ -15,7 +15,8 @@ use crate::vocabulary::Limit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Intensity {
-    /// Restarts that are made in one period; the next one is not attempted. Zero trips at the first.
+    /// Restarts that are made in one period; the next one is not attempted. Zero trips at the first; [`u32::MAX`] is no
+    /// limit.
     pub max_restarts: u32,
     /// The sliding window. Not zero.
     #[serde(with = "humane")]
@@ -26,6 +27,11 @@ impl Intensity {
     /// At most `max_restarts` in a sliding `period`.
     pub fn new(max_restarts: u32, period: Duration) -> Intensity {
         Intensity { max_restarts, period }
+    }
+
+    /// Whether it is no limit at all: `max_restarts` is [`u32::MAX`].
+    pub fn is_unlimited(&self) -> bool {
+        self.max_restarts == u32::MAX
     }
 
     /// The limit, as it appears in states and exits.

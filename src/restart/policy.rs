@@ -33,7 +33,8 @@ pub struct RestartPolicy {
     /// children that died together do not come back in lockstep. Default 0.2; without effect on a delay of zero.
     pub jitter: f64,
     /// How long it must have been ready without interruption before its failures in a row are forgotten and a trial
-    /// counts as passed. Judged when it ends. Default 10 s; not zero.
+    /// counts as passed. A clean end before that lengthens the back-off as a failure does. Judged when it ends.
+    /// Default 10 s; not zero.
     #[serde(with = "humane")]
     pub healthy_after: Duration,
     /// How many failures in which time are too many, before the supervisor's budget is asked. Default: no limit.
@@ -145,6 +146,11 @@ impl RestartPolicy {
     pub fn with_min_interval(mut self, min_interval: impl Into<Option<Duration>>) -> RestartPolicy {
         self.min_interval = min_interval.into();
         self
+    }
+
+    /// Whether the supervisor's intensity counts the child's restarts.
+    pub fn is_shared(&self) -> bool {
+        self.budget.is_shared()
     }
 
     /// The crash loop that applies to the child: that of its own budget, else [`crash_loop`](Self::crash_loop).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Backoff, Budget, CrashLoop, RestartPolicy, Then};
+use super::{Backoff, Budget, CrashLoop, Intensity, RestartPolicy, RestartType, Then};
 use crate::vocabulary::Strategy;
 
 /// A mistake in a [`RestartPolicy`] or an [`Intensity`](super::Intensity). Always misuse: it is found before anything
@@ -65,6 +65,12 @@ pub enum PolicyError {
     /// Two crash loops for one child.
     #[error("`crash_loop` and `budget.own` exclude each other: `budget.own` is the child's crash loop")]
     TwoCrashLoops,
+    /// Nothing bounds the rate of its restarts.
+    #[error(
+        "`backoff` must not be `none` where no intensity bounds the restarts: wait between them, give the supervisor an \
+         intensity, or the child a budget of its own (`budget.own`)"
+    )]
+    Unbounded,
     /// An intensity without extent.
     #[error("`intensity.period` must not be zero")]
     ZeroPeriod,
@@ -96,6 +102,16 @@ impl RestartPolicy {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Checks that something bounds the rate at which a supervisor with this intensity restarts the child.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Unbounded`].
+    pub fn check_rate(&self, intensity: &Intensity) -> Result<(), PolicyError> {
+        let bounded = !self.backoff.is_none() || !self.is_shared() || !intensity.is_unlimited();
+        if bounded || self.restart == RestartType::Temporary { Ok(()) } else { Err(PolicyError::Unbounded) }
     }
 }
 

@@ -23,10 +23,12 @@ pub struct Tracker {
     ready_for: Duration,
     total_failures: u64,
     failures: u32,
+    /// Ends in a row that came too early, clean ones too: what the back-off grows with.
+    early: u32,
     total_restarts: u32,
     ever_ready: bool,
     trial: bool,
-    /// Failures in the crash loop's window. Absent as long as there are none to remember.
+    /// What counts in the crash loop's window. Absent as long as there is nothing to remember.
     crashes: Option<Box<Window>>,
 }
 
@@ -40,6 +42,7 @@ impl Tracker {
             ready_for: Duration::ZERO,
             total_failures: 0,
             failures: 0,
+            early: 0,
             total_restarts: 0,
             ever_ready: false,
             trial: false,
@@ -80,15 +83,18 @@ impl Tracker {
     /// 1. The restart type says no: [`Leave`](Decision::Leave).
     /// 2. It can never start, has never been ready, and is not to be retried: give up.
     /// 3. One restart more than `max_total_restarts`: give up.
-    /// 4. A failure that completes the crash loop, or any failure of a trial: what the crash loop says.
-    /// 5. Restart. After a failure with the back-off's delay for so many failures in a row, after a clean exit with
-    ///    its first; with jitter.
+    /// 4. A failure that completes the crash loop, or any failure of a trial: what the crash loop says. Where the child
+    ///    pays from a [budget of its own](super::Budget::Own), a clean end before `healthy_after` counts as a failure here.
+    /// 5. Restart, with the back-off's delay for so many early ends in a row; with jitter. Early is every failure, and a
+    ///    clean end before `healthy_after`.
     ///
-    /// Before that, the failures in a row are forgotten, and a trial is over, if an incarnation has been ready for
-    /// `healthy_after` without interruption; nothing else forgets them, a clean exit neither.
+    /// Before that, what came in a row is forgotten, and a trial is over, if an incarnation has been ready for
+    /// `healthy_after` without interruption; nothing else forgets it, a clean exit neither.
     pub fn exited(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Decision {
-        if self.is_healthy(now, policy) {
+        let healthy = self.is_healthy(now, policy);
+        if healthy {
             self.failures = 0;
+            self.early = 0;
             self.trial = false;
         }
         self.ready_since = None;
@@ -97,6 +103,12 @@ impl Tracker {
             self.failures = self.failures.saturating_add(1);
             self.total_failures = self.total_failures.saturating_add(1);
         }
+        let early = verdict.is_failure() || !healthy;
+        if early {
+            self.early = self.early.saturating_add(1);
+        }
+        // Where the supervisor's intensity pays, it counts the clean ends.
+        let counts = verdict.is_failure() || early && !policy.is_shared();
         if !policy.restart.wants_restart(verdict) {
             return Decision::Leave;
         }
@@ -107,7 +119,7 @@ impl Tracker {
             return Decision::GiveUp { why: Limit::TotalRestarts { max } };
         }
         match policy.effective_crash_loop() {
-            Some(crash_loop) if verdict.is_failure() => {
+            Some(crash_loop) if counts => {
                 if let Some(decision) = self.judge(now, crash_loop) {
                     return decision;
                 }
@@ -120,7 +132,7 @@ impl Tracker {
             }
         }
         self.total_restarts = self.total_restarts.saturating_add(1);
-        let step = if verdict.is_failure() { self.failures } else { 0 };
+        let step = if early { self.early } else { 0 };
         let delay = self.jitter.spread(policy.backoff.delay(step), policy.jitter);
         Decision::Restart { delay, attempt: self.failures }
     }
@@ -153,7 +165,7 @@ impl Tracker {
     }
 
     /// Whether it is on trial after a cool-off: from the decision to cool off until an exit after `healthy_after` of
-    /// being ready. A failure meanwhile is followed by the next cool-off at once.
+    /// being ready. What counts in the crash loop meanwhile is followed by the next cool-off at once.
     pub fn is_trial(&self) -> bool {
         self.trial
     }
@@ -163,7 +175,7 @@ impl Tracker {
         self.ever_ready
     }
 
-    /// What the crash loop makes of a failure; `None` if it has not been reached.
+    /// What the crash loop makes of one more; `None` if it has not been reached.
     fn judge(&mut self, now: At, crash_loop: &CrashLoop) -> Option<Decision> {
         let crashes = self.crashes.get_or_insert_default();
         let reached = crashes.record(now, crash_loop.window) >= crash_loop.max_failures;

@@ -122,6 +122,9 @@ impl ChildPolicy {
                 add("restart", problem.to_string());
             }
         }
+        if let Err(problem) = self.restart.check_rate(&flags.intensity) {
+            add("restart", problem.to_string());
+        }
     }
 }
 

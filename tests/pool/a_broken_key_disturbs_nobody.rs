@@ -8,12 +8,21 @@ use std::sync::{
 use procession::{
     exit::Exit,
     pool::{AcquireError, PoolSpec, WorkerTemplate},
+    protocol::Bare,
     restart::{Backoff, RestartPolicy},
     testing::ScriptedProcess,
     vocabulary::{Down, State},
 };
 
 use crate::support::*;
+
+/// Exits with 0 at once. (Not for ever: a loop without a pause would stop the clock.)
+async fn quits(me: ScriptedProcess) -> i32 {
+    if me.launch() > 1000 {
+        me.hang().await;
+    }
+    0
+}
 
 /// `bad…` are keys of workers that fail at once.
 async fn some_are_broken(rules: impl FnOnce(PoolSpec) -> PoolSpec) -> Setup {
@@ -72,7 +81,7 @@ async fn a_program_that_exits_with_0_before_it_is_ready_is_broken() {
     let how = || Box::new(Exit::Clean { code: 0 });
     for policy in [RestartPolicy::actor(), RestartPolicy::transient()] {
         let setup = start(|launcher| {
-            launcher.program("quits", |_: ScriptedProcess| async { 0 });
+            launcher.program("quits", quits);
             PoolSpec::keyed(3, worker(launcher, "quits")).restart(policy)
         })
         .await;
@@ -83,6 +92,27 @@ async fn a_program_that_exits_with_0_before_it_is_ready_is_broken() {
         assert!(begin.elapsed() < 5 * SEC, "its callers do not wait for their time-out");
         tokio::time::sleep(3600 * SEC).await;
         assert_eq!(setup.launcher.launched().len(), 5);
+        setup.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_is_ready_and_done_at_once_is_not_started_without_end() {
+    // whether callers come back for it, or do not.
+    for asks in [1, 50] {
+        let setup = start(|launcher| {
+            launcher.program("quits", quits);
+            PoolSpec::keyed(3, worker(launcher, "quits").protocol(Bare::default()))
+        })
+        .await;
+        for _ in 0..asks {
+            drop(setup.pool.acquire_within("a", SEC).await);
+        }
+        let launches = setup.launcher.launched().len();
+        tokio::time::sleep(25 * SEC).await;
+        assert_eq!((launches.min(5), setup.launcher.launched().len()), (launches, 5), "{asks} asked");
+        let rests = setup.pool.acquire("a").await.unwrap_err();
+        assert!(matches!(rests.exit(), Some(Exit::Clean { code: 0 })), "{rests}");
         setup.end().await;
     }
 }

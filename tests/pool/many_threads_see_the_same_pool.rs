@@ -25,7 +25,7 @@ async fn the_cap_holds_under_racing_callers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_death_is_told_to_its_holder_and_nobody_reaches_a_successor() {
     // L-7
-    let setup = keyed(4, |spec| spec.intensity(u32::MAX, SEC)).await;
+    let setup = keyed(4, |spec| spec.intensity(1_000_000, SEC)).await;
     let told = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..8)
         .map(|n| {

@@ -1,5 +1,5 @@
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, Decision, RestartPolicy, Then, Verdict},
+    restart::{Backoff, Budget, CrashLoop, Decision, RestartPolicy, RestartType, Then, Verdict},
     vocabulary::{Limit, Strategy},
 };
 
@@ -65,9 +65,9 @@ fn health_does_not_empty_the_window() {
     assert_eq!(child.lives(secs(11), Verdict::Failure), COOL);
 }
 
-// R-4, pitfall 6
+// where the supervisor's intensity counts them.
 #[test]
-fn clean_exits_never_make_a_crash_loop() {
+fn clean_exits_never_make_a_crash_loop_beside_an_intensity() {
     let mut child = Child::new(cooling());
     let _ = child.crashes();
     let _ = child.crashes();
@@ -75,6 +75,39 @@ fn clean_exits_never_make_a_crash_loop() {
         assert_eq!(child.lives(ms(1), Verdict::Clean), restart(secs(0), 2));
     }
     assert_eq!(child.crashes(), COOL);
+}
+
+fn own() -> RestartPolicy {
+    immediate().with_budget(Budget::Own(CrashLoop::new(3, secs(30), Then::cool_off(secs(60)))))
+}
+
+// nobody else would count them.
+#[test]
+fn early_clean_ends_count_in_a_crash_loop_of_the_childs_own() {
+    for verdict in [Verdict::Clean, Verdict::Requested] {
+        let mut child = Child::new(own());
+        assert_eq!(child.lives(ms(1), verdict), restart(secs(0), 0));
+        assert_eq!(child.crashes(), restart(secs(0), 1));
+        assert_eq!(child.lives(ms(9_999), verdict), COOL);
+        // Nor do they pass a trial.
+        assert_eq!(child.lives(ms(1), verdict), COOL);
+        assert_eq!(child.lives(secs(10), verdict), restart(secs(0), 0));
+        assert!(!child.tracker.is_trial());
+        assert_eq!(child.tracker.total_failures(), 1);
+    }
+}
+
+// a job that takes its time is run again and again.
+#[test]
+fn clean_ends_of_a_healthy_child_do_not_count() {
+    let mut child = Child::new(own());
+    for _ in 0..50 {
+        assert_eq!(child.lives(secs(10), Verdict::Clean), restart(secs(0), 0));
+    }
+    // The job that is run until it fails: a failure is not restarted, ends at once are bounded.
+    let mut child = Child::new(own().with_restart(RestartType::OnSuccess));
+    let decisions: Vec<Decision> = (0..3).map(|_| child.lives(ms(1), Verdict::Clean)).collect();
+    assert_eq!(decisions, [restart(secs(0), 0), restart(secs(0), 0), COOL]);
 }
 
 //
@@ -108,7 +141,7 @@ fn a_cool_off_empties_the_window() {
     assert_eq!(child.crashes(), Decision::CoolOff { delay: secs(1) });
 }
 
-// a clean exit is no failure of the trial, and no proof of health.
+// beside an intensity a clean exit is no failure of the trial, and no proof of health.
 #[test]
 fn a_clean_exit_neither_fails_nor_passes_a_trial() {
     let mut child = on_trial();

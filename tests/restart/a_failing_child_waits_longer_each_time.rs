@@ -54,25 +54,44 @@ fn any_number_of_failures_stays_at_the_cap() {
     assert_eq!(Backoff::exponential(secs(9), secs(1)).delay(1), secs(1));
 }
 
-// a restart after a clean exit waits `initial` and does not grow. R-4, pitfall 6.
+// clean ends that come too early wait longer each time, and are no failures.
 #[test]
-fn clean_exits_wait_the_first_delay_for_ever() {
-    let mut child = Child::new(steady());
-    for _ in 0..50 {
-        assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(100), 0));
-        assert_eq!(child.lives(ms(1), Verdict::Requested), restart(ms(100), 0));
+fn early_clean_ends_wait_as_failures_do() {
+    for verdict in [Verdict::Clean, Verdict::Requested] {
+        let mut child = Child::new(steady());
+        for delay in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000] {
+            assert_eq!(child.lives(ms(9_999), verdict), restart(ms(delay), 0));
+        }
+        assert_eq!((child.tracker.failures(), child.tracker.total_failures()), (0, 0));
+        // Half a minute of work is not early: it may end like that for ever.
+        for _ in 0..50 {
+            assert_eq!(child.lives(secs(30), verdict), restart(ms(100), 0));
+        }
+        assert_eq!(child.lives(ms(1), verdict), restart(ms(100), 0));
+        assert_eq!(child.lives(ms(1), verdict), restart(ms(200), 0));
     }
-    assert_eq!(child.tracker.total_failures(), 0);
 }
 
-// a clean exit between failures waits `initial`, but is no proof of health.
+// a fixed delay stays what it is.
 #[test]
-fn a_clean_exit_between_failures_neither_grows_nor_resets() {
+fn a_fixed_delay_does_not_grow() {
+    let mut child = Child::new(steady().with_backoff(Backoff::fixed(ms(70))));
+    for _ in 0..50 {
+        assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(70), 0));
+    }
+}
+
+// of what comes in a row, clean ends and failures lengthen the delay together; only failures are counted as
+// such.
+#[test]
+fn a_clean_exit_between_failures_grows_and_resets_nothing() {
     let mut child = Child::new(steady());
     assert_eq!(child.crashes(), restart(ms(100), 1));
     assert_eq!(child.crashes(), restart(ms(200), 2));
-    assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(100), 2));
-    assert_eq!(child.crashes(), restart(ms(400), 3));
+    assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(400), 2));
+    assert_eq!(child.crashes(), restart(ms(800), 3));
+    assert_eq!(child.lives(secs(10), Verdict::Failure), restart(ms(100), 1));
+    assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(200), 1));
 }
 
 // pools and actors: none.

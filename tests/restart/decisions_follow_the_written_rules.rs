@@ -77,9 +77,11 @@ fn policy() -> impl Strategy<Value = RestartPolicy> {
 /// The rules, with lists instead of counters and without regard for cost.
 #[derive(Default)]
 struct Reference {
-    /// Since the last sign of health.
+    /// Failures since the last sign of health.
     streak: Vec<At>,
-    /// Since the last cool-off.
+    /// Ends since the last sign of health.
+    early: u32,
+    /// What counts in a crash loop, since the last cool-off.
     failures: Vec<At>,
     restarts: Vec<At>,
     longest_ready: Option<Duration>,
@@ -96,11 +98,14 @@ impl Reference {
     /// The decision, with the delay before jitter.
     fn judge(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Decision {
         //
-        if self.longest_ready.take().is_some_and(|ready| ready >= policy.healthy_after) {
+        let healthy = self.longest_ready.take().is_some_and(|ready| ready >= policy.healthy_after);
+        if healthy {
             self.streak.clear();
+            self.early = 0;
             self.trial = false;
         }
         let failed = matches!(verdict, Verdict::Failure | Verdict::Permanent);
+        self.early += u32::from(failed || !healthy);
         if failed {
             self.streak.push(now);
         }
@@ -118,7 +123,8 @@ impl Reference {
             return Decision::GiveUp { why: Limit::TotalRestarts { max } };
         }
         //
-        if let (true, Some(crash_loop)) = (failed, policy.effective_crash_loop()) {
+        let counts = failed || !healthy && matches!(policy.budget, Budget::Own(_));
+        if let (true, Some(crash_loop)) = (counts, policy.effective_crash_loop()) {
             self.failures.push(now);
             let recent = self.failures.iter().filter(|at| now.since(**at) <= crash_loop.window).count();
             if recent >= crash_loop.max_failures as usize || self.trial {
@@ -138,7 +144,7 @@ impl Reference {
         }
         self.restarts.push(now);
         //
-        let step = if failed { self.streak.len() as u32 } else { 1 };
+        let step = if failed || !healthy { self.early } else { 1 };
         let delay = match policy.backoff {
             Backoff::None => Duration::ZERO,
             Backoff::Fixed { delay } => delay,

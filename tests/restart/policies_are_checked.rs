@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, Intensity, PolicyError, RestartPolicy, Then},
+    restart::{Backoff, Budget, CrashLoop, Intensity, PolicyError, RestartPolicy, RestartType, Then},
     vocabulary::Strategy,
 };
 
@@ -33,6 +33,27 @@ fn the_ready_made_policies_are_valid_everywhere() {
     }
     assert_eq!(Intensity::default().validate(), Ok(()));
     assert_eq!(Intensity::new(0, ms(1)).validate(), Ok(()));
+}
+
+// none is bounded by the intensity alone.
+#[test]
+fn restarts_without_delay_need_a_bound() {
+    let unlimited = Intensity::new(u32::MAX, secs(5));
+    let crash_loop = CrashLoop::default();
+    let at_once = RestartPolicy::actor();
+    for policy in [at_once.clone(), at_once.clone().with_backoff(Backoff::fixed(Duration::ZERO))] {
+        assert_eq!(policy.check_rate(&Intensity::default()), Ok(()));
+        assert_eq!(policy.check_rate(&unlimited), Err(PolicyError::Unbounded));
+        // This one sees no clean ends.
+        let with_loop = policy.clone().with_crash_loop(crash_loop);
+        assert_eq!(with_loop.check_rate(&unlimited), Err(PolicyError::Unbounded));
+        let own = policy.clone().with_budget(Budget::Own(crash_loop));
+        assert_eq!(own.check_rate(&unlimited), Ok(()));
+        assert_eq!(policy.with_restart(RestartType::Temporary).check_rate(&unlimited), Ok(()));
+    }
+    for backoff in [Backoff::default(), Backoff::fixed(ms(1))] {
+        assert_eq!(at_once.clone().with_backoff(backoff).check_rate(&unlimited), Ok(()));
+    }
 }
 
 // S-6: all mistakes of one spec are reported together, each naming its field.

@@ -13,6 +13,7 @@ mod errors_have_last_words;
 mod foreign_code_may_panic;
 mod liveness_is_watched;
 mod messages_reach_the_actor_too;
+mod no_exit_makes_a_hot_loop;
 mod nothing_outlives_the_actor;
 mod processes_without_a_channel;
 mod programs_without_a_channel_have_pipes;

@@ -41,6 +41,7 @@ enum Entry {
     Judged {
         at: At,
         failure: bool,
+        early: bool,
         healthy: bool,
         would: Would,
         counts_in_loop: bool,
@@ -102,9 +103,10 @@ impl Past {
         self.0.push(Entry::Judged {
             at: now,
             failure: verdict.is_failure(),
+            early: verdict.is_failure() || !healthy,
             healthy,
             would: would.clone(),
-            counts_in_loop: reached_loop && crash_loop(policy).is_some() && verdict.is_failure(),
+            counts_in_loop: reached_loop && crash_loop(policy).is_some() && counts(verdict, healthy, policy),
             loop_unset: reached_loop && crash_loop(policy).is_none(),
         });
         would
@@ -131,7 +133,7 @@ impl Past {
         {
             return (Would::GiveUp(Limit::TotalRestarts { max }), false);
         }
-        if let Some(crash_loop) = crash_loop(policy).filter(|_| verdict.is_failure()) {
+        if let Some(crash_loop) = crash_loop(policy).filter(|_| counts(verdict, healthy, policy)) {
             let recent = 1 + self.crashes(now, crash_loop.window);
             let trial = !healthy && self.on_trial();
             if trial || recent >= crash_loop.max_failures as usize {
@@ -144,18 +146,19 @@ impl Past {
                 return (would, true);
             }
         }
-        let before = if healthy { 0 } else { self.failures_in_a_row() };
-        let failures = before + u32::from(verdict.is_failure());
-        let step = if verdict.is_failure() { failures } else { 0 };
-        (Would::Restart(delay(&policy.backoff, step), failures), true)
+        let (failures, early) = if healthy { (0, 0) } else { self.in_a_row() };
+        let failures = failures + u32::from(verdict.is_failure());
+        let early = if verdict.is_failure() || !healthy { early + 1 } else { 0 };
+        (Would::Restart(delay(&policy.backoff, early), failures), true)
     }
 
-    ///
-    fn failures_in_a_row(&self) -> u32 {
-        let mut row = 0;
+    /// failures, and ends that were failures or too early.
+    fn in_a_row(&self) -> (u32, u32) {
+        let mut row = (0, 0);
         for entry in self.life() {
-            if let Entry::Judged { failure, healthy, .. } = entry {
-                row = if *healthy { 0 } else { row } + u32::from(*failure);
+            if let Entry::Judged { failure, early, healthy, .. } = entry {
+                let before = if *healthy { (0, 0) } else { row };
+                row = (before.0 + u32::from(*failure), before.1 + u32::from(*early));
             }
         }
         row
@@ -187,6 +190,11 @@ impl Past {
         };
         life[from..].iter().filter(counts).count()
     }
+}
+
+///
+fn counts(verdict: Verdict, healthy: bool, policy: &RestartPolicy) -> bool {
+    verdict.is_failure() || !healthy && matches!(policy.budget, Budget::Own(_))
 }
 
 fn crash_loop(policy: &RestartPolicy) -> Option<CrashLoop> {
