@@ -187,7 +187,7 @@
 //! - C-12 Every failed call says what is known of its outcome: `NotSent` (safe to send again), `Unknown` (handed to the pipe, no answer), `Failed` (the child answered). `is_retryable()` follows it.
 //!   → [`Outcome`](crate::rpc::Outcome)
 //! - C-13 One bad frame fails nothing but itself. An answer that cannot be read fails its call at once, as long as its id is legible: with the beginning of the text and the place of the mistake (which is also a warning), in a handshake too. An error whose id is null, empty or missing is logged; it fails the call that was sent last, with the outcome `Unknown`, if that is the only open one and nothing has been sent since. Both sides may use the same ids: they are matched by direction and by type (`1` is not `"1"`; in an answer `1.0` and `1e0` are 1, in a request they go back as they came); a timed-out id is remembered long enough that its late answer is not an "unknown id".
-//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted.
+//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted. What comes with a null id and is a notification here (the handler says so, or the protocol) is taken as one.
 //!   → [`RequestId`](crate::rpc::RequestId)
 //! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped.
 //!   → [`Handler`](crate::rpc::Handler)

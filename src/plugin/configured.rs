@@ -161,6 +161,10 @@ impl Protocol for Configured {
         self.plugin().incoming_cancel(method, params)
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        self.plugin().is_notification(method)
+    }
+
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
         self.plugin().log(method, params)
     }

@@ -47,6 +47,10 @@ impl Handler for Guarded {
         Err(RpcError::new(codes::CAPABILITY_DENIED, message))
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        self.handler.is_notification(method)
+    }
+
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
         if self.allows(method) {
             return self.handler.notification(cx, method, params);

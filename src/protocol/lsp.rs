@@ -158,6 +158,11 @@ impl Protocol for Lsp {
         (method == "$/cancelRequest").then(|| id_in(params, "id"))?
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        // The specification: what begins so is a notification, and may be ignored.
+        method.starts_with("$/") || NOTIFICATIONS.contains(&method)
+    }
+
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
         match method {
             "window/logMessage" | "window/showMessage" => message(params?),
@@ -200,6 +205,10 @@ impl Protocol for Lsp {
             })
     }
 }
+
+/// What a server tells its host.
+const NOTIFICATIONS: [&str; 4] =
+    ["window/logMessage", "window/showMessage", "telemetry/event", "textDocument/publishDiagnostics"];
 
 /// What a server may ask the host to fetch again.
 const REFRESHED: [&str; 6] =

@@ -143,6 +143,10 @@ impl Protocol for Mcp {
         (method == "notifications/cancelled").then(|| id_in(params, "requestId"))?
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        method.starts_with("notifications/")
+    }
+
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
         if method != "notifications/message" {
             return None;

@@ -158,6 +158,12 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether this method is a notification in this protocol, also when it comes with `"id": null`, as some libraries
+    /// write it. What the worker's own handler takes as one is one in any case.
+    fn is_notification(&self, _method: &str) -> bool {
+        false
+    }
+
     /// The log entry that this notification is, if it is one (G-4). It is logged and then, as any other notification,
     /// handed to the worker's handler.
     fn log(&self, _method: &str, _params: Option<&RawValue>) -> Option<LogEntry> {

@@ -249,6 +249,10 @@ impl Protocol for Plugin {
         (method == "$/cancelRequest").then(|| id_in(params, "id"))?
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        matches!(method, "log" | "$/cancelRequest")
+    }
+
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
         if method != "log" {
             return None;

@@ -291,6 +291,10 @@ impl Handler for Endpoint {
         to_raw_value(&answer).map_err(RpcError::internal)
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        self.router.is_notification(method)
+    }
+
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
         Handler::notification(&self.router, cx, method, params);
     }

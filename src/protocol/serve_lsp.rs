@@ -73,6 +73,10 @@ impl Handler for LanguageServer {
         }
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        matches!(method, "exit" | "initialized") || self.router.is_notification(method)
+    }
+
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
         match method {
             "exit" => self.orders.send_modify(|orders| orders.exit = true),

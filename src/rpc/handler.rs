@@ -30,6 +30,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Takes a notification. Called by the reader itself, in order of arrival and before any response that follows,
     /// so it must not block: whatever takes time goes into a channel or a task.
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>);
+
+    /// Whether this method is a notification here. Some libraries write `"id": null` into their notifications, which makes
+    /// them look like requests; what is a notification is then taken as one. `false` unless a handler says otherwise.
+    fn is_notification(&self, _method: &str) -> bool {
+        false
+    }
 }
 
 /// Who asks, and whether they still want to know.

@@ -163,6 +163,11 @@ impl Inbound {
 
     fn message(self: &Arc<Self>, message: Message<'_>, batch: Option<&Arc<Batch>>) {
         match message {
+            Message::Request { id: RequestId::Null, method, params }
+                if self.takes_as_notification(&method, params) =>
+            {
+                self.notification(&method, params);
+            }
             Message::Request { id, method, params } => self.request(id, &method, params, batch),
             Message::Notification { method, params } => self.notification(&method, params),
             Message::Response { id, body } => self.response(&id, &body),
@@ -211,6 +216,18 @@ impl Inbound {
                 }
             }
         }
+    }
+
+    /// Whether what looks like a request with a null id is a notification here.
+    fn takes_as_notification(&self, method: &str, params: Option<&RawValue>) -> bool {
+        let recognise = || {
+            let cancels = self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
+            cancels.is_some() || self.handler.is_notification(method)
+        };
+        catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
+            self.link.panicked(format_args!("the handler panicked when asked about `{}`", shown(method)));
+            false
+        })
     }
 
     fn notification(&self, method: &str, params: Option<&RawValue>) {

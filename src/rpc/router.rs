@@ -124,6 +124,13 @@ impl Router {
 
 #[async_trait]
 impl Handler for Router {
+    /// What has a route as a notification and none as a method.
+    fn is_notification(&self, method: &str) -> bool {
+        !self.methods.contains_key(method)
+            && (self.notifications.contains_key(method)
+                || self.fallback.as_ref().is_some_and(|handler| handler.is_notification(method)))
+    }
+
     async fn request(
         &self,
         cx: Context,

@@ -55,6 +55,11 @@ impl Handler for WorkerHandler {
         }
     }
 
+    fn is_notification(&self, method: &str) -> bool {
+        !self.defaults.has_method(method)
+            && (self.user.is_notification(method) || self.protocol.is_notification(method))
+    }
+
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
         if let Some(entry) = self.protocol.log(method, params) {
             publish(&cx, &entry);

@@ -10,6 +10,7 @@
 mod support;
 
 mod a_legible_id_is_enough;
+mod a_notification_may_have_a_null_id;
 mod answered_exactly_once;
 mod calls_are_bounded;
 mod cancellation;

@@ -106,3 +106,26 @@ async fn a_log_message_is_logged_and_handed_to_the_handler_too() {
     assert_eq!(handed.lock().unwrap().len(), 1);
     assert!(handed.lock().unwrap()[0].contains("careful"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_message_with_a_null_id_is_one_too() {
+    // C-13, G-4: also without a route for it.
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me: ScriptedProcess| async move {
+        let hello = read(&mut me).await.unwrap();
+        let params = json!({"level": "error", "data": "null and void"});
+        let message =
+            json!({"jsonrpc": "2.0", "id": null, "method": "notifications/message", "params": params});
+        me.write_line(&message.to_string()).await.unwrap();
+        answer(&mut me, &hello["id"], json!({"protocolVersion": "2025-06-18"})).await;
+        // The next one after the handshake is the end, and not an error.
+        assert_eq!(read(&mut me).await.unwrap()["method"], "notifications/initialized");
+        assert!(read(&mut me).await.is_none());
+        0
+    });
+    let logged = Arc::new(Mutex::new(Vec::new()));
+    let (root, worker) = tree(mcp(&launcher).logs(Sink(logged.clone()))).await.unwrap();
+    worker.wait_ready(SEC).await.unwrap();
+    let _ = root.shutdown(60 * SEC).await;
+    assert_eq!(*logged.lock().unwrap(), [(LogLevel::Error, "null and void".to_owned())]);
+}
