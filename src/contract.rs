@@ -26,7 +26,7 @@
 //! - S-5 Restart types: `Permanent` (always), `Transient` (abnormal exits only), `Temporary` (never; its spec is deleted), plus `OnSuccess` (clean exits
 //!   only) and `UnlessStopped` (as Permanent, but an operator's stop outlives a group restart).
 //!   → [`RestartType`](crate::restart::RestartType)
-//! - S-6 Every invalid spec is an error at build or at `start_child`, naming the field; all mistakes of one spec are reported together.
+//! - S-6 Every invalid spec is an error at build or at `start_child`, naming the field; all mistakes of one spec are reported together. What is said in a spec and would have no effect is such a mistake: what belongs to a channel on a worker without one, pings of a protocol that has none, a limit that cannot be applied, a policy where another one replaces it. A tree without children starts, and the log says so.
 //!   → [`SpecErrors`](crate::supervision::SpecErrors)
 //!
 //! **Starting**
@@ -133,7 +133,7 @@
 //! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` is there for those who want it. `SHLVL` says that a shell is around the process (1, or the host's if it passes and lies between 1 and 99), so that no shell takes a socket as stdin for a remote login and reads a start-up file that it would not read on a pipe; where the caller's own value does not say so, the process gets pipes.
 //!   → [`Environment`](crate::process::Environment)
 //! - P-3 stdin and stdout are the channel; stderr is drained always, line by line, into `tracing` and into a bounded tail (default 8 KiB, newest kept, cut at char boundaries), over-long
-//!   lines truncated. A child that never writes, or floods, costs the host bounded memory.
+//!   lines truncated. A child that never writes, or floods, costs the host bounded memory. The stdout of a process without a channel is read in the same way, into a target and a tail of its own.
 //!   → [`Tail`](crate::process::Tail), [`drain`](crate::process::drain)
 //! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
@@ -142,7 +142,7 @@
 //!   → [`Control`](crate::process::Control)
 //! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset. And only bytes come back: the host's ends of a channel refuse descriptors that a process sends (`SO_PASSRIGHTS`, Linux 6.16); where they cannot, a channel is made of pipes.
 //!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::Sockets)
-//! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one.
+//! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one. A limit that cannot be applied is a mistake of the declaration where that shows without a process, else a failed launch.
 //!   → [`Limits`](crate::process::Limits)
 //! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped. A host that ignores SIGCHLD (inherited, as a rule) would never see a status: a launch puts that right, with a warning.
 //!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited)
@@ -153,7 +153,7 @@
 //!   → [`Ladder`](crate::process::Ladder), [`terminate`](crate::process::terminate)
 //! - P-10 Dropping the handle, cancelling the start, killing the actor: the process group gets SIGKILL and is reaped in the background.
 //!   → [`Process`](crate::process::Process), [`Hold`](crate::process::Hold)
-//! - P-11 For protocols with a channel, a closed stdin or stdout of a living child is `ChannelLost`: it is killed and counts as a crash. (One socketpair or pipe per direction makes it visible; on a single socketpair it is not.) `Bare` and `FirstLine` ignore closed stdio, and their stdout is drained as log lines. EPIPE never reaches the embedding service.
+//! - P-11 For protocols with a channel, a closed stdin or stdout of a living child is `ChannelLost`: it is killed and counts as a crash. (One socketpair or pipe per direction makes it visible; on a single socketpair it is not.) `Bare` and `FirstLine` ignore closed stdio, their stdout is drained as log lines, and they get pipes, which they may open again by name. EPIPE never reaches the embedding service.
 //!   → [`Channel`](crate::protocol::Channel), [`Exit::ChannelLost`](crate::exit::Exit::ChannelLost)
 //! - P-12 If the host itself is SIGKILLed, no direct child survives by more than a second (except programs whose exec clears the death signal: setuid, file capabilities); with `guardian()`, no descendant does (an owned cgroup only lets the guardian, or the next start, find and kill them all). `guardian()` returns an error if threads already run. `Containment` reports what holds.
 //!   → [`guardian`](crate::process::guardian), [`Containment`](crate::containment::Containment)
@@ -204,13 +204,13 @@
 //!   → [`WorkerRef`](crate::worker::WorkerRef)
 //! - W-3 Liveness: optional ping each `interval` with `timeout` and `failures_allowed`; past it the worker is `Unresponsive`, killed, and counts as a crash. Pings are no activity.
 //!   → [`Liveness`](crate::worker::Liveness)
-//! - W-4 Diagnostics: path, state, incarnation, pid, uptime, ready since, consecutive and total failures, pending calls, bytes queued, last exit, last start error, next restart at, stderr tail, RSS and CPU time.
+//! - W-4 Diagnostics: path, state, incarnation, pid, uptime, ready since, consecutive and total failures, pending calls, bytes queued, last exit, last start error, next restart at, stderr tail, RSS and CPU time; the tail of stdout and the first line of a worker without a channel.
 //!   → [`WorkerNode`](crate::snapshot::WorkerNode)
 //! - W-5 Optional recycling: after `max_calls`, `max_age` or `max_rss`, when idle, without counting as a crash.
 //!   → [`PoolSpec::recycle_after`](crate::pool::PoolSpec::recycle_after)
 //! - W-6 Optional `standby`: one more incarnation, launched and shaken hands with, waits beside the live one; a crash promotes it at once and a new standby is prepared behind it. It counts against caps and memory, takes part in
 //!   stops and reloads, carries its own incarnation number, and is never given work before its promotion. A promotion is a restart without delay and counts as one; the spare behind it backs off; a dying spare counts nothing. (This and G-14 are the only places where two processes of one child are alive together.)
-//! - W-7 Protocols that ship: `Bare` (ready when launched), `FirstLine` (ready when it prints an expected line), `Plugin` (G rules), `Lsp` (initialize/initialized, shutdown/exit, `$/cancelRequest`, Content-Length), `Mcp`
+//! - W-7 Protocols that ship: `Bare` (ready when launched), `FirstLine` (ready when it prints an expected line, whatever colours, byte order mark, blanks or carriage returns are before it, ended or not; the line is handed out per incarnation, and a time-out names the one that was awaited), `Plugin` (G rules), `Lsp` (initialize/initialized, shutdown/exit, `$/cancelRequest`, Content-Length), `Mcp`
 //!   (both eras: revision 2026-07-28 with `server/discover` and no initialize; older ones with initialize/initialized, ping; the dual-era client probes discover and falls back on *any* error or silence; cancel by `notifications/cancelled`; stop by closing stdin).
 //!   A user's own protocol is one small trait implementation.
 //!   → [`Bare`](crate::protocol::Bare), [`FirstLine`](crate::protocol::FirstLine), [`Plugin`](crate::protocol::Plugin), [`Lsp`](crate::protocol::Lsp), [`Mcp`](crate::protocol::Mcp)

@@ -76,10 +76,13 @@ pub enum Exit {
         reason: String,
     },
     /// The handshake was not finished in time.
-    #[error("handshake not finished after {after:?}")]
+    #[error("handshake not finished after {after:?}{}", .awaited.as_deref().map(|a| format!(": {a}")).unwrap_or_default())]
     HandshakeTimeout {
         /// The bound that was reached.
         after: Duration,
+        /// What did not come, where that can be said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        awaited: Option<String>,
     },
     /// The process closed its stdin or stdout but lived on.
     #[error("channel lost: {reason}")]
@@ -246,7 +249,10 @@ impl Exit {
             | Exit::HandshakeFailed { reason }
             | Exit::ChannelLost { reason }
             | Exit::ProtocolViolation { reason }
-            | Exit::Unresponsive { reason } => *reason = foreign::tidy(std::mem::take(reason)),
+            | Exit::Unresponsive { reason }
+            | Exit::HandshakeTimeout { awaited: Some(reason), .. } => {
+                *reason = foreign::tidy(std::mem::take(reason));
+            }
             _ => {}
         }
         self

@@ -102,6 +102,13 @@ pub struct WorkerNode {
     pub bytes_queued: usize,
     /// The newest part of what it wrote to stderr; of the incarnation before, as long as this one has written nothing.
     pub stderr_tail: String,
+    /// The newest part of what it wrote to stdout, of a worker without a channel.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stdout_tail: String,
+    /// The line on stdout that made the newest incarnation ready, where one was waited for; escaped and shortened. Whole it
+    /// is in `WorkerRef::first_line`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_line: Option<String>,
     /// Why the last start failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<Exit>,

@@ -89,6 +89,8 @@ impl Common {
         if let Some(launcher) = &self.host.launcher {
             worker.launcher = launcher.clone();
         }
+        // Both have been looked at where they were set.
+        worker.chosen = Default::default();
         worker.handler = Arc::new(Guarded {
             allowed: spec.capabilities.clone(),
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),

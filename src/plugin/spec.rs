@@ -49,6 +49,15 @@ pub(crate) enum Speaks {
     Other(Arc<dyn Protocol>),
 }
 
+impl Speaks {
+    fn protocol(&self) -> Arc<dyn Protocol> {
+        match self {
+            Speaks::Plugin(plugin) => Arc::new(plugin.clone()),
+            Speaks::Other(protocol) => protocol.clone(),
+        }
+    }
+}
+
 impl fmt::Debug for PluginSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PluginSpec")
@@ -202,7 +211,12 @@ impl PluginSpec {
 
     /// The mistakes that the policy's own check does not see.
     pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
-        if let Err(found) = self.worker.validate() {
+        // As it will be when it speaks its protocol, which is not set in the worker.
+        let protocol = self.speaks.protocol();
+        let mut worker = self.worker.clone();
+        (worker.protocol, worker.chosen.protocol) = (protocol.clone(), true);
+        worker.chosen.handler |= self.handler.is_some();
+        if let Err(found) = worker.validate() {
             errors.extend(found.below(&format!("plugins[{}]", self.id)));
         }
         let mut add = |field: &str, problem: &str| {
@@ -219,6 +233,16 @@ impl PluginSpec {
         if let Speaks::Other(protocol) = &self.speaks {
             let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
             self.set.iter().for_each(|field| add(field, &problem));
+        }
+        let elsewhere = "has no effect in the worker's declaration: set it by `PluginSpec::";
+        if self.worker.chosen.protocol {
+            add("worker.protocol", &format!("{elsewhere}protocol`"));
+        }
+        if self.worker.chosen.handler {
+            add("worker.handler", &format!("{elsewhere}handler`"));
+        }
+        if self.capabilities.is_some() && !protocol.channel().is_rpc() {
+            add("capabilities", &format!("has no effect: the protocol `{}` has no channel", protocol.name()));
         }
         if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {
             add("capabilities", "must not contain an empty name");

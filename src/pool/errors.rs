@@ -145,7 +145,7 @@ pub enum LeaseError {
     /// Misuse: the worker's protocol has no channel that could be called.
     #[error(
         "`{method}` was not sent to `{path}`: its protocol has no channel; \
-         declare the workers of the pool with one that has"
+         declare the workers of the pool with one that has (`.protocol(…)`)"
     )]
     NoChannel {
         /// The method called.

@@ -199,8 +199,8 @@ impl PoolSpec {
     }
 
     /// When workers are restarted: by default always and without delay ([`RestartPolicy::actor`]), at the cost of the
-    /// pool's intensity if it has one, else until the key has failed five times within 60 s. It replaces the
-    /// policy of the worker's own declaration. In a keyed pool without an intensity a policy with the shared budget gets a
+    /// pool's intensity if it has one, else until the key has failed five times within 60 s. A policy in
+    /// the worker's own declaration is a mistake. In a keyed pool without an intensity a policy with the shared budget gets a
     /// budget of its own: its own crash loop, or those five failures.
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> PoolSpec {
@@ -240,6 +240,9 @@ impl PoolSpec {
             Source::Fixed(worker) => {
                 if let Err(found) = worker.validate() {
                     errors.extend(found.below("worker"));
+                }
+                if let Some(problem) = misplaced_policy(worker) {
+                    errors.push(error("worker.restart", problem));
                 }
                 worker.policy()
             }
@@ -281,6 +284,12 @@ impl PoolSpec {
         let intensity = self.intensity.unwrap_or(Intensity { max_restarts, period: Duration::from_secs(5) });
         Flags { intensity, ..SupervisorSpec::dynamic().flags }
     }
+}
+
+/// The workers of a pool have the pool's policy.
+pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
+    let problem = "has no effect in a pool: set it by `PoolSpec::restart`";
+    worker.chosen.restart.then_some(problem)
 }
 
 fn describe(mistake: &Mistake) -> SpecError {

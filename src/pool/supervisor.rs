@@ -18,7 +18,7 @@ use super::{
     ledger::{Input, Ledger},
     report::PoolReport,
     sessions::Sessions,
-    spec::PoolSpec,
+    spec::{PoolSpec, misplaced_policy},
 };
 use crate::{
     exit::{Exit, LaunchStage},
@@ -240,6 +240,9 @@ impl PoolState {
     fn child(&mut self, key: &ChildId) -> Result<ChildSpec, Exit> {
         let made = catch_unwind(AssertUnwindSafe(|| self.spec.template.make(key)));
         let worker = made.map_err(|_| unstartable(format!("the template panicked for `{key}`")))?;
+        if let Some(problem) = misplaced_policy(&worker) {
+            return Err(unstartable(format!("restart {problem}")));
+        }
         let mut child = worker.child(key).restart(self.spec.restart_policy()).background();
         if *self.policy != *child.policy {
             self.policy = child.policy;

@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Environment, Limits};
+use super::{Environment, Limits, LimitsError};
+use crate::foreign::shown;
 
 /// A program with its arguments, directory and environment.
 ///
@@ -45,7 +47,7 @@ pub struct Command {
 }
 
 /// What the process gets as stdin and stdout. By default sockets for a channel, and pipes for a worker whose protocol has
-/// none ([`Bare`](crate::protocol::Bare), [`FirstLine`](crate::protocol::FirstLine)).
+/// none (`Bare`, `FirstLine`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wiring {
@@ -59,6 +61,21 @@ pub enum Wiring {
     /// Pipes of 256 KiB (where the system allows it) for a channel, of the usual size without one; for programs that
     /// re-open `/dev/stdin` or `/dev/stdout`, which fails with `ENXIO` on a socket.
     Pipes,
+}
+
+/// One mistake in a command that shows without a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandMistake {
+    /// The field, such as `limits.nice`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl CommandMistake {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> CommandMistake {
+        CommandMistake { field: field.into(), problem: problem.into() }
+    }
 }
 
 /// Why a serialised command is refused, or a command cannot be serialised.
@@ -199,6 +216,42 @@ impl Command {
     /// What the process may use.
     pub fn get_limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Everything that is wrong with it wherever it is launched: no program, a NUL byte, a variable's name that is none,
+    /// a limit out of its range. Texts of the command are not repeated: they may be secrets.
+    pub fn mistakes(&self) -> Vec<CommandMistake> {
+        let mut mistakes = Vec::new();
+        let mut add = |field: String, problem| mistakes.push(CommandMistake::new(field, problem));
+        let nul = |text: &OsStr| text.as_bytes().contains(&0);
+        const NUL: &str = "must not contain a NUL byte";
+        if self.program.is_empty() {
+            add("program".into(), "must not be empty");
+        }
+        if nul(&self.program) {
+            add("program".into(), NUL);
+        }
+        for (i, _) in self.args.iter().enumerate().filter(|(_, arg)| nul(arg)) {
+            add(format!("args[{i}]"), NUL);
+        }
+        if self.cwd.as_ref().is_some_and(|cwd| nul(cwd.as_os_str())) {
+            add("cwd".into(), NUL);
+        }
+        for (name, value) in &self.environment.set {
+            let field = || format!("env[{}]", shown(&name.to_string_lossy()));
+            if name.is_empty() || nul(name) || name.as_bytes().contains(&b'=') {
+                add(field(), "is no name of a variable");
+            }
+            if nul(value) {
+                add(field(), NUL);
+            }
+        }
+        let limits = self.limits.mistakes().map(|error| {
+            let LimitsError { field, value, from, to } = error;
+            CommandMistake::new(format!("limits.{field}"), format!("is {value}, but must be {from} to {to}"))
+        });
+        mistakes.extend(limits);
+        mistakes
     }
 }
 

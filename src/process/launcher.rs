@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{Command, Control, Hold, Stdin};
+use super::{Command, CommandMistake, Control, Hold, Stdin};
 use crate::exit::Exit;
 
 /// The host's end of a process's stdout.
@@ -23,6 +23,12 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
     async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit>;
+
+    /// Everything that is wrong with a command as far as that shows without a launch: what declarations are checked for.
+    /// By default what is wrong wherever it is launched ([`Command::mistakes`]).
+    fn mistakes(&self, command: &Command) -> Vec<CommandMistake> {
+        command.mistakes()
+    }
 }
 
 /// A running process: its streams and the control over it.

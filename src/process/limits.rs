@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 /// them. All but `no_new_privileges`, `nice` and `oom_score_adj` bind each process for itself: descendants inherit the
 /// limits, each with a count of its own. To bound a whole family takes a control group.
 ///
-/// A limit that cannot be applied is a failed launch ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage
-/// `command`, with the limit's name), never a silence: values above the host's own hard limits or below its niceness
+/// A limit that cannot be applied is never a silence: values above the host's own hard limits or below its niceness
 /// and OOM score need privileges, and systems without `clone3` (see [`Technique`](super::Technique)) have no limits at
-/// all.
+/// all. Where that can be seen without a process it is a mistake of the declaration, reported with all others; else it
+/// is a failed launch ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage `command`, with the limit's name).
 ///
 /// # What the program sees, and how its end is told
 ///
@@ -98,16 +98,61 @@ impl Limits {
     /// # Errors
     /// The first value out of its range.
     pub(super) fn check(&self) -> Result<(), LimitsError> {
-        let within = |field, value: Option<i64>, range: RangeInclusive<i64>| match value {
-            Some(value) if !range.contains(&value) => {
-                Err(LimitsError { field, value, from: *range.start(), to: *range.end() })
-            }
-            _ => Ok(()),
+        self.mistakes().next().map_or(Ok(()), Err)
+    }
+
+    /// All values out of their ranges.
+    pub(super) fn mistakes(&self) -> impl Iterator<Item = LimitsError> {
+        let outside = |field, value: Option<i64>, range: RangeInclusive<i64>| {
+            let value = value.filter(|value| !range.contains(value))?;
+            Some(LimitsError { field, value, from: *range.start(), to: *range.end() })
         };
-        within("nice", self.nice.map(i64::from), -20..=19)?;
-        within("oom_score_adj", self.oom_score_adj.map(i64::from), -1000..=1000)?;
         let cpu = self.cpu_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
-        within("cpu_seconds", cpu, 1..=i64::from(u32::MAX))
+        [
+            outside("nice", self.nice.map(i64::from), -20..=19),
+            outside("oom_score_adj", self.oom_score_adj.map(i64::from), -1000..=1000),
+            outside("cpu_seconds", cpu, 1..=i64::from(u32::MAX)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Those that this host may not give to a process, each with the reason: it would take privileges. What that does not
+    /// see, the launch does.
+    #[cfg(target_os = "linux")]
+    pub(super) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
+        use rustix::thread::{CapabilitySet, capabilities};
+        if self.is_none() {
+            return Vec::new();
+        }
+        let Ok(own) = capabilities(None) else { return Vec::new() };
+        let mut beyond = Vec::new();
+        if !own.effective.contains(CapabilitySet::SYS_RESOURCE) {
+            for (resource, [_, hard]) in self.rlimits() {
+                // No maximum: none is above it.
+                let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+                if hard > most {
+                    let problem = format!("is above the host's own hard limit, which is {most}");
+                    beyond.push((Limits::name(resource as usize), problem));
+                }
+            }
+        }
+        if let Some(nice) = self.nice
+            && !own.effective.contains(CapabilitySet::SYS_NICE)
+            && let Ok(host) = rustix::process::getpriority_process(None)
+        {
+            let floor = rustix::process::getrlimit(Resource::Nice).current.unwrap_or(40);
+            let least = host.min(20 - i32::try_from(floor.min(40)).unwrap_or(0));
+            if nice < least {
+                beyond.push(("nice", format!("is below what this host may give, which is {least}")));
+            }
+        }
+        beyond
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// Those that the system knows as resource limits, each with a soft and a hard bound.

@@ -57,7 +57,7 @@ mod usage;
 mod watch;
 
 pub use cgroup::CgroupMode;
-pub use command::{Command, CommandError, Wiring};
+pub use command::{Command, CommandError, CommandMistake, Wiring};
 pub use control::{Control, KILL_WAIT, Unkillable};
 pub use environment::Environment;
 pub use exited::{Exited, Status, Success};

@@ -16,7 +16,7 @@ use rustix::{
 use tokio::sync::oneshot;
 
 use super::{
-    Command, Control, Exited, Hold, Launcher, Process, Unkillable,
+    Command, CommandMistake, Control, Exited, Hold, Launcher, Limits, Process, Unkillable,
     cgroup::{CgroupMode, Group, Groups},
     guardian,
     leader::{Leader, Look, Owner},
@@ -157,6 +157,25 @@ impl Launcher for OsLauncher {
             Err(_) => Err(never_started(LaunchStage::Spawn, None, "the launch panicked")),
         }
     }
+
+    fn mistakes(&self, command: &Command) -> Vec<CommandMistake> {
+        let mut mistakes = command.mistakes();
+        mistakes.extend(limits_out_of_reach(self.technique, command.get_limits()));
+        mistakes
+    }
+}
+
+/// What is wrong with a command here, beside what is wrong with it everywhere.
+fn limits_out_of_reach(technique: Technique, limits: &Limits) -> Vec<CommandMistake> {
+    if limits.is_none() {
+        return Vec::new();
+    }
+    if !spawn::has_limits(technique) {
+        let problem = "cannot be applied: processes are created by posix_spawn here, which has no limits";
+        return vec![CommandMistake::new("limits", problem)];
+    }
+    let beyond = limits.beyond_reach().into_iter();
+    beyond.map(|(field, problem)| CommandMistake::new(format!("limits.{field}"), problem)).collect()
 }
 
 /// "Not now".

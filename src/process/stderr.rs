@@ -40,20 +40,42 @@ pub async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     log.finish();
 }
 
-/// Cuts a stream of bytes into lines and logs them to target `procession::stderr`, in bounded memory and at a bounded
-/// rate: stderr, and also the stdout of processes without a channel.
+/// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate: stderr to target
+/// `procession::stderr`, the stdout of processes without a channel to `procession::stdout`.
 #[derive(Debug)]
 pub struct LineLog {
     line: Vec<u8>,
     /// Bytes of the current line that were not kept.
     cut: usize,
     rate: Rate,
+    stream: Stream,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// An event of the stream's target, which has to be known when this is compiled.
+macro_rules! event {
+    ($stream:expr, $level:ident, $($event:tt)*) => {
+        match $stream {
+            Stream::Stdout => tracing::$level!(target: "procession::stdout", $($event)*),
+            Stream::Stderr => tracing::$level!(target: "procession::stderr", $($event)*),
+        }
+    };
 }
 
 impl LineLog {
-    /// An empty log; must be made where tokio's clock runs.
+    /// An empty log of stderr; must be made where tokio's clock runs.
     pub fn new() -> LineLog {
-        LineLog { line: Vec::new(), cut: 0, rate: Rate::default() }
+        LineLog { line: Vec::new(), cut: 0, rate: Rate::default(), stream: Stream::Stderr }
+    }
+
+    /// An empty log of stdout; must be made where tokio's clock runs.
+    pub fn of_stdout() -> LineLog {
+        LineLog { stream: Stream::Stdout, ..LineLog::new() }
     }
 
     /// Takes the next bytes of the stream.
@@ -79,7 +101,7 @@ impl LineLog {
 
     /// Logs the number of suppressed lines, if there are any.
     pub fn report(&mut self) {
-        report(self.rate.take_suppressed());
+        report(self.stream, self.rate.take_suppressed());
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -95,12 +117,12 @@ impl LineLog {
         if !whole.is_empty()
             && let Some(suppressed) = self.rate.admit()
         {
-            report(suppressed);
+            report(self.stream, suppressed);
             let text = String::from_utf8_lossy(whole);
             match cut {
-                0 => tracing::info!(target: "procession::stderr", "{}", shown_up_to(usize::MAX, &text)),
+                0 => event!(self.stream, info, "{}", shown_up_to(usize::MAX, &text)),
                 cut => {
-                    tracing::info!(target: "procession::stderr", cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
+                    event!(self.stream, info, cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
                 }
             }
         }
@@ -108,9 +130,9 @@ impl LineLog {
     }
 }
 
-fn report(suppressed: u64) {
+fn report(stream: Stream, suppressed: u64) {
     if suppressed > 0 {
-        tracing::warn!(target: "procession::stderr", suppressed, "{suppressed} lines suppressed");
+        event!(stream, warn, suppressed, "{suppressed} lines suppressed");
     }
 }
 

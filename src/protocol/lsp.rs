@@ -116,6 +116,10 @@ impl Protocol for Lsp {
         Channel::Rpc(Framing::ContentLength)
     }
 
+    fn has_ping(&self) -> bool {
+        false
+    }
+
     async fn handshake(&self, peer: &Peer, _: &Hello) -> Result<Session, Exit> {
         let mut params = match &self.initialize {
             Value::Object(params) => params.clone(),

@@ -59,7 +59,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     exit::Exit,
-    foreign::json::members,
+    foreign::{LINE_BYTES, json::members},
     rpc::{CallError, Framing, Outcome, Peer, PeerConfig, RequestId, Router},
 };
 
@@ -70,6 +70,7 @@ mod log;
 mod lsp;
 mod mcp;
 mod plugin;
+mod printed;
 mod serve;
 mod serve_lsp;
 mod stdio;
@@ -80,6 +81,7 @@ pub use log::{LogEntry, LogLevel};
 pub use lsp::Lsp;
 pub use mcp::Mcp;
 pub use plugin::Plugin;
+pub(crate) use printed::printed;
 pub use serve::{Initialize, Served, Server};
 
 /// What stdin and stdout are used for.
@@ -88,9 +90,16 @@ pub use serve::{Initialize, Served, Server};
 pub enum Channel {
     /// A JSON-RPC channel. Its end is the end of the incarnation (P-11).
     Rpc(Framing),
-    /// None: stdout is drained as log lines, and closed stdio is nothing to report. There is no peer, so handshake,
+    /// None: stdout is drained as log lines (target `procession::stdout`), and closed stdio is nothing to report. There is no peer, so handshake,
     /// shutdown and ping are never asked for.
     Output(Ready),
+}
+
+impl Channel {
+    /// Whether there is a channel to call on.
+    pub fn is_rpc(&self) -> bool {
+        matches!(self, Channel::Rpc(_))
+    }
 }
 
 /// When a child without a channel is ready.
@@ -99,7 +108,9 @@ pub enum Channel {
 pub enum Ready {
     /// As soon as it is launched.
     Launched,
-    /// When it prints a line to stdout that begins with this, blanks before it ignored.
+    /// When it prints a line to stdout that begins with this. Only what is seen of a line counts: blanks, colours and a byte
+    /// order mark before it do not. A carriage return begins a line too. One that is not ended counts when nothing more is
+    /// printed for a while, a second at most, or when stdout ends.
     Line(Arc<str>),
 }
 
@@ -108,8 +119,32 @@ impl Ready {
     pub fn is_met_by(&self, line: &str) -> bool {
         match self {
             Ready::Launched => true,
-            Ready::Line(prefix) => line.trim_start().starts_with(&**prefix),
+            Ready::Line(_) => self.line(line).is_some(),
         }
+    }
+
+    /// What is seen of the line if it makes the child ready.
+    pub(crate) fn line(&self, line: &str) -> Option<Arc<str>> {
+        let Ready::Line(prefix) = self else { return None };
+        let seen = line.split(['\r', '\n']).map(printed).find(|seen| {
+            // Nothing printed is no line.
+            !seen.trim_end().is_empty() && seen.starts_with(prefix.trim_start())
+        })?;
+        Some(seen.trim_end().into())
+    }
+
+    /// Why it can never be met, if that is so.
+    pub(crate) fn hopeless(&self) -> Option<String> {
+        let Ready::Line(prefix) = self else { return None };
+        if prefix.len() > LINE_BYTES {
+            return Some(format!(
+                "is longer than {LINE_BYTES} bytes, and no more than that of a line counts"
+            ));
+        }
+        let unseen = prefix.contains(['\r', '\n']) || printed(prefix) != prefix.trim_start();
+        unseen.then(|| {
+            "has a line break, an escape sequence or a byte order mark, which are taken away".to_owned()
+        })
     }
 }
 
@@ -140,6 +175,12 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Asks the child to end. Dropped when the child is gone or its time to drain is over.
     async fn shutdown(&self, _peer: &Peer) -> Goodbye {
         Goodbye::CloseStdin
+    }
+
+    /// Whether [`ping`](Protocol::ping) can ask at all. Where it says no, a worker with
+    /// `Liveness` is refused, since its pings would have no effect. Yes by default.
+    fn has_ping(&self) -> bool {
+        true
     }
 
     /// Asks the child for a sign of life; `None` where the protocol has no way to. The caller bounds the time. An
@@ -196,7 +237,7 @@ pub(crate) fn speak(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut
 /// The exit of an incarnation whose handshake failed with this error.
 pub fn refused(error: CallError) -> Exit {
     match error {
-        CallError::Timeout { after, .. } => Exit::HandshakeTimeout { after },
+        CallError::Timeout { after, .. } => Exit::HandshakeTimeout { after, awaited: None },
         CallError::WorkerLost { lost, .. } => lost.exit.clone(),
         CallError::Closed { reason, .. } => reason.to_exit(),
         other => Exit::HandshakeFailed { reason: other.to_string() },

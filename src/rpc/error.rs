@@ -170,7 +170,10 @@ pub enum CallError {
         retry_after: Option<Duration>,
     },
     /// Misuse: the worker's protocol has no channel on which it could be called.
-    #[error("`{method}` was not sent: the worker's protocol has no channel")]
+    #[error(
+        "`{method}` was not sent: the worker's protocol has no channel; a worker that is called is declared with \
+         `.protocol(…)`"
+    )]
     NoChannel {
         /// The method called.
         method: String,

@@ -61,7 +61,7 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
         let (mut out, mut err) = (String::new(), String::new());
         process.stdout.read_to_string(&mut out).await.unwrap();
         process.stderr.take().unwrap().read_to_string(&mut err).await.unwrap();
-        assert_eq!(out, format!("{n} [\"x y\"] Some(\"1\") 2\none\ntwo\n"));
+        assert_eq!(out, format!("{n} [\"x y\"] Some(\"1\") 3\none\ntwo\n"));
         assert_eq!(err, "bye\n");
         let error = process.stdin.write_all(b"x").await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);

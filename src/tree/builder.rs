@@ -10,7 +10,8 @@ use crate::{
     plugin::PluginHostSpec,
     pool::PoolSpec,
     supervision::{
-        AutoShutdown, ChildSpec, EventBus, Events, Root, Scope, SpecErrors, StartError, SupervisorSpec,
+        AutoShutdown, ChildSpec, EventBus, Events, Root, Scope, SpecError, SpecErrors, StartError,
+        SupervisorSpec,
     },
     vocabulary::Strategy,
     worker::WorkerSpec,
@@ -27,6 +28,8 @@ pub struct TreeBuilder {
     event_capacity: usize,
     owner: Option<ActorCell>,
     scope: Option<Scope>,
+    /// What was set after [`TreeBuilder::events`] had settled it.
+    late: Vec<&'static str>,
 }
 
 impl Default for TreeBuilder {
@@ -37,6 +40,7 @@ impl Default for TreeBuilder {
             event_capacity: EventBus::DEFAULT_CAPACITY,
             owner: None,
             scope: None,
+            late: Vec::new(),
         }
     }
 }
@@ -66,12 +70,19 @@ impl TreeBuilder {
     /// Several hosts that must not restart their children in lockstep want different seeds.
     pub fn seed(mut self, seed: u64) -> TreeBuilder {
         self.seed = seed;
-        self
+        self.settled_before("seed")
     }
 
     /// How many events a subscriber may be behind before it loses some; 4,096 by default.
     pub fn event_capacity(mut self, events: usize) -> TreeBuilder {
         self.event_capacity = events;
+        self.settled_before("event_capacity")
+    }
+
+    fn settled_before(mut self, field: &'static str) -> TreeBuilder {
+        if self.scope.is_some() {
+            self.late.push(field);
+        }
         self
     }
 
@@ -152,15 +163,29 @@ impl TreeBuilder {
     /// # Errors
     /// All mistakes at once, each naming its field (rule S-6).
     pub fn validate(&self) -> Result<(), SpecErrors> {
-        self.spec.validate()
+        let mut errors: Vec<SpecError> = Vec::new();
+        for field in &self.late {
+            let problem = "has no effect: it must be set before `TreeBuilder::events` is called".to_owned();
+            errors.push(SpecError { field: (*field).to_owned(), problem });
+        }
+        if self.event_capacity == 0 {
+            let problem = "must not be zero".to_owned();
+            errors.push(SpecError { field: "event_capacity".to_owned(), problem });
+        }
+        if let Err(found) = self.spec.validate() {
+            errors.extend(found.iter().cloned());
+        }
+        SpecErrors::check(errors)
     }
 
-    /// A subscription that sees the tree's start too. Settles the seed, the capacity and the epoch.
+    /// A subscription that sees the tree's start too. Settles the seed, the capacity and the epoch: what is set after this
+    /// is a mistake.
     pub fn events(&mut self) -> Events {
         self.scope().bus().subscribe()
     }
 
-    /// Starts the tree and returns when all required children are ready.
+    /// Starts the tree and returns when all required children are ready. A tree without children starts too, and a line of
+    /// the log says so: it has nothing to do until children are added to its supervisors.
     ///
     /// Dropping the future before that shuts down what has started, in the background.
     ///
@@ -194,7 +219,13 @@ impl TreeBuilder {
     /// [`StartError`]; nothing is left running then. [`StartError::Runtime`] outside of a tokio runtime with time enabled;
     /// a process cannot be launched on one without I/O.
     pub async fn start(mut self) -> Result<Tree, StartError> {
-        self.spec.validate()?;
+        self.validate()?;
+        if self.spec.children.is_empty() {
+            tracing::info!(
+                target: "procession", path = "/",
+                "the tree has no children: nothing is started until some are added"
+            );
+        }
         let scope = self.scope().clone();
         let root = Root::start_with(RootSupervisor, self.spec, scope, self.owner, |args| args).await?;
         Ok(Tree::new(root))

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    process::Tail,
+    id::Path,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerNode,
     supervision::{
@@ -74,6 +74,7 @@ pub struct WorkerArguments {
 #[derive(Debug)]
 pub struct WorkerState {
     line: Arc<Line>,
+    path: Path,
     clock: crate::time::Clock,
     stop: watch::Sender<Option<StopRequest>>,
     driver: AbortOnDrop,
@@ -109,7 +110,7 @@ impl Actor for WorkerActor {
     ) -> Result<WorkerState, ActorProcessingErr> {
         let WorkerArguments { spec, cx, shared, line, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
-        let clock = cx.scope.clock();
+        let (path, clock) = (cx.place.path().clone(), cx.scope.clock());
         let driver = Driver { spec, cx, shared, line: line.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
             // What is not ours and may panic in here: the protocol, `on_ready`, the command's maker, the launcher.
@@ -117,7 +118,7 @@ impl Actor for WorkerActor {
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerState { line, clock, stop, driver: AbortOnDrop(driver), ended: false })
+        Ok(WorkerState { line, path, clock, stop, driver: AbortOnDrop(driver), ended: false })
     }
 
     async fn handle(
@@ -132,6 +133,7 @@ impl Actor for WorkerActor {
                 tokio::spawn(async move {
                     let answer = match line.peer() {
                         Some(peer) => peer.call_value(&method, &params, CallOptions::timeout(timeout)).await,
+                        None if line.has_no_channel() => Err(CallError::NoChannel { method }),
                         None => Err(CallError::Unavailable {
                             method,
                             state: crate::vocabulary::State::Starting,
@@ -145,6 +147,9 @@ impl Actor for WorkerActor {
                 if let Some(peer) = state.line.peer() {
                     // A notification has nobody who could be told.
                     let _ = peer.try_notify_value(&method, &params);
+                } else if state.line.has_no_channel() {
+                    let error = CallError::NoChannel { method };
+                    tracing::warn!(target: "procession", path = %state.path, "{error}");
                 }
             }
             WorkerMessage::Diagnostics(reply) => {
@@ -189,7 +194,7 @@ impl WorkerStart {
         Arc::new(Shared::new(
             self.spec.program(),
             self.spec.protocol.name().to_owned(),
-            Tail::new(self.spec.stderr_tail_bytes),
+            self.spec.stderr_tail_bytes,
             self.history.clone(),
         ))
     }

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::{
     ending,
     handler::WorkerHandler,
-    output,
+    output::{self, Expected},
     shared::{Line, Shared},
     spec::{Liveness, WorkerSpec},
 };
@@ -46,6 +46,9 @@ enum Verdict {
     /// Its stop was asked for.
     Stop,
 }
+
+/// The line that makes a process without a channel ready, once it is there.
+type FirstLine = oneshot::Receiver<Arc<str>>;
 
 /// The running process with everything around it.
 pub(super) struct Body {
@@ -147,7 +150,7 @@ impl Driver {
     }
 
     /// Connects the streams.
-    fn embody(&self, process: Process) -> (Body, Option<oneshot::Receiver<()>>, Option<process::Stdin>) {
+    fn embody(&self, process: Process) -> (Body, Option<FirstLine>, Option<process::Stdin>) {
         let Process { stdin, stdout, stderr, control, .. } = process;
         let stderr = stderr.map(|stderr| Task::spawn(process::drain(stderr, self.shared.tail.clone())));
         let mut body = Body { control, peer: None, stderr, stdout: None, stdin: None };
@@ -183,32 +186,30 @@ impl Driver {
                 let expected = match ready {
                     Ready::Launched => None,
                     ready => {
-                        let (tx, rx) = oneshot::channel();
-                        first_line = Some(rx);
-                        Some((ready, tx))
+                        let (expected, line) = Expected::new(ready, self.handshake_timeout());
+                        first_line = Some(line);
+                        Some(expected)
                     }
                 };
                 kept = Some(stdin);
-                body.stdout = Some(Task::spawn(output::log_lines(stdout, expected)));
+                let tail = self.shared.stdout_tail.clone();
+                body.stdout = Some(Task::spawn(output::log_lines(stdout, tail, expected)));
             }
         }
         (body, first_line, kept)
     }
 
     /// The handshake, raced against the exit, the stop and its timeout (rule W-1).
-    async fn become_ready(
-        &mut self,
-        body: &Body,
-        first_line: Option<oneshot::Receiver<()>>,
-    ) -> Result<(), Verdict> {
+    async fn become_ready(&mut self, body: &Body, first_line: Option<FirstLine>) -> Result<(), Verdict> {
         let protocol = self.spec.protocol.clone();
-        let after = self.spec.handshake_timeout.unwrap_or_else(|| protocol.handshake_timeout());
+        let after = self.handshake_timeout();
         let handshake = async {
-            if let Some(line) = first_line
-                && line.await.is_err()
-            {
-                // Stdout was closed without the line: only the exit or the timeout can end this.
-                std::future::pending::<()>().await;
+            if let Some(line) = first_line {
+                match line.await {
+                    Ok(line) => self.shared.printed(line),
+                    // Stdout was closed without the line: only the exit or the timeout can end this.
+                    Err(_) => std::future::pending::<()>().await,
+                }
             }
             if let Some(peer) = &body.peer {
                 let mut hello = Hello::new(self.cx.place.path().clone(), self.cx.incarnation);
@@ -251,8 +252,18 @@ impl Driver {
                 Some(closed) => closed_verdict(body, closed).await,
                 None => Verdict::Kill(exit),
             }),
-            Err(_) => Err(Verdict::Kill(Exit::HandshakeTimeout { after })),
+            Err(_) => {
+                let awaited = match protocol.channel() {
+                    Channel::Output(ready) => output::awaited(&ready, &self.shared.stdout_tail),
+                    Channel::Rpc(_) => None,
+                };
+                Err(Verdict::Kill(Exit::HandshakeTimeout { after, awaited }))
+            }
         }
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        self.spec.handshake_timeout.unwrap_or_else(|| self.spec.protocol.handshake_timeout())
     }
 
     /// From ready until something ends it.
@@ -264,7 +275,7 @@ impl Driver {
             // Before the exit: a process that has broken the protocol may well end because its channel was closed.
             closed = channel_closed(body) => closed_verdict(body, closed).await,
             exited = body.control.exited() => Verdict::Exited(exited),
-            exit = unresponsive(body, &*protocol, self.spec.liveness) => Verdict::Kill(exit),
+            exit = unresponsive(body, &*protocol, self.spec.liveness, &self.cx) => Verdict::Kill(exit),
         }
     }
 }
@@ -299,13 +310,25 @@ async fn closed_verdict(body: &Body, closed: Closed) -> Verdict {
 }
 
 /// Pings for ever; returns when too many in a row have failed (rule W-3).
-async fn unresponsive(body: &Body, protocol: &dyn Protocol, liveness: Option<Liveness>) -> Exit {
+async fn unresponsive(
+    body: &Body,
+    protocol: &dyn Protocol,
+    liveness: Option<Liveness>,
+    cx: &StartContext,
+) -> Exit {
     let (Some(peer), Some(liveness)) = (&body.peer, liveness) else { return std::future::pending().await };
     let mut failures = 0;
     loop {
         tokio::time::sleep(liveness.interval).await;
         match tokio::time::timeout(liveness.timeout, protocol.ping(peer)).await {
-            Ok(None) => return std::future::pending().await,
+            Ok(None) => {
+                tracing::warn!(
+                    target: "procession", path = %cx.place.path(), incarnation = cx.incarnation.0,
+                    "its liveness is not watched: it has announced no ping, or its protocol `{}` has none",
+                    protocol.name()
+                );
+                return std::future::pending().await;
+            }
             Ok(Some(Ok(()))) => failures = 0,
             Ok(Some(Err(_))) | Err(_) => {
                 failures += 1;

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     containment::Containment,
     exit::Exit,
+    foreign::shown,
     process::{Control, Gauge, Tail, Usage},
     rpc::{Lost, Peer},
     snapshot::WorkerNode,
@@ -21,7 +22,11 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) program: String,
     pub(crate) protocol: String,
+    /// Of stderr.
     pub(crate) tail: Tail,
+    /// Of the stdout of a process without a channel.
+    pub(crate) stdout_tail: Tail,
+    first_line: OnceLock<Arc<str>>,
     /// What the next incarnation shows of this one.
     pub(crate) history: Arc<Mutex<History>>,
     state: Mutex<Figures>,
@@ -48,8 +53,31 @@ struct Figures {
 }
 
 impl Shared {
-    pub(crate) fn new(program: String, protocol: String, tail: Tail, history: Arc<Mutex<History>>) -> Shared {
-        Shared { program, protocol, tail, history, state: Mutex::default() }
+    pub(crate) fn new(
+        program: String,
+        protocol: String,
+        tail_bytes: usize,
+        history: Arc<Mutex<History>>,
+    ) -> Shared {
+        Shared {
+            program,
+            protocol,
+            tail: Tail::new(tail_bytes),
+            stdout_tail: Tail::new(tail_bytes),
+            first_line: OnceLock::new(),
+            history,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The line that makes it ready.
+    pub(crate) fn printed(&self, line: Arc<str>) {
+        // One incarnation becomes ready once.
+        let _ = self.first_line.set(line);
+    }
+
+    pub(crate) fn first_line(&self) -> Option<&Arc<str>> {
+        self.first_line.get()
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Figures) -> T) -> T {
@@ -77,7 +105,8 @@ impl Shared {
 
     pub(crate) fn start_failed(&self, exit: &Exit) {
         let tail = self.tail.text();
-        tracing::warn!(target: "procession", stderr = tail, "did not become ready: {exit}");
+        let stdout = Some(self.stdout_tail.text()).filter(|text| !text.is_empty());
+        tracing::warn!(target: "procession", stderr = tail, stdout, "did not become ready: {exit}");
         let mut history = self.history();
         (history.start_error, history.tail) = (Some(exit.clone()), tail);
     }
@@ -121,6 +150,8 @@ impl Details for Shared {
             calls_in_flight: stats.in_flight,
             bytes_queued: stats.bytes_queued,
             stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },
+            stdout_tail: self.stdout_tail.text(),
+            first_line: self.first_line().map(|line| shown(line).to_string()),
             last_start_error: self.history().start_error.clone(),
             rss_bytes: usage.map(|usage| usage.rss_bytes),
             cpu_time: usage.map(|usage| usage.cpu_time),

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::{actor::WorkerStart, handler::LogSink};
 use crate::{
     id::{ChildId, Incarnation},
-    process::{Command, Ladder, Launcher, OsLauncher, Success, Tail},
-    protocol::{Bare, Channel, Protocol},
+    process::{Command, CommandMistake, Ladder, Launcher, OsLauncher, Success, Tail},
+    protocol::{Bare, Channel, Protocol, Ready},
     restart::RestartPolicy,
     rpc::{Handler, NoHandler, Peer, PeerConfig},
     supervision::{ChildPolicy, ChildSpec, Shutdown, SpecError, SpecErrors},
@@ -83,6 +83,17 @@ pub struct WorkerSpec {
     pub(crate) restart: RestartPolicy,
     pub(crate) start_timeout: Duration,
     pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) chosen: Chosen,
+}
+
+/// What the caller has set, where a value alone does not say so: what would have no effect is a mistake.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) protocol: bool,
+    pub(crate) handler: bool,
+    pub(crate) logs: bool,
+    pub(crate) channel: bool,
+    pub(crate) restart: bool,
 }
 
 impl fmt::Debug for WorkerSpec {
@@ -122,13 +133,16 @@ impl WorkerSpec {
             restart: RestartPolicy::permanent(),
             handshake_timeout: None,
             start_timeout: ChildPolicy::DEFAULT_START_TIMEOUT,
+            chosen: Chosen::default(),
         }
     }
 
-    /// What is spoken on its channel.
+    /// What is spoken on its channel. Without this, nothing ([`Bare`]): then it cannot be called, and what belongs to a
+    /// channel (handler, logs, `on_ready`, liveness, bounds) is a mistake.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol + 'static) -> WorkerSpec {
         self.protocol = Arc::new(protocol);
+        self.chosen.protocol = true;
         self
     }
 
@@ -144,6 +158,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> WorkerSpec {
         self.handler = Arc::new(handler);
+        self.chosen.handler = true;
         self
     }
 
@@ -151,6 +166,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
+        self.chosen.logs = true;
         self
     }
 
@@ -161,8 +177,8 @@ impl WorkerSpec {
         self
     }
 
-    /// Regular pings; none by default. Without effect where the protocol has no ping: [`Bare`], `FirstLine`, `Lsp`, and
-    /// plugin workers that did not announce one (see the table at [`protocol`](crate::protocol)).
+    /// Regular pings; none by default. A mistake where the protocol has no ping: [`Bare`], `FirstLine`, `Lsp` (see the table
+    /// at [`protocol`](crate::protocol)). Without effect on a plugin worker that did not announce one, which is logged.
     #[must_use]
     pub fn liveness(mut self, liveness: Liveness) -> WorkerSpec {
         self.liveness = Some(liveness);
@@ -187,10 +203,12 @@ impl WorkerSpec {
     #[must_use]
     pub fn channel(mut self, config: PeerConfig) -> WorkerSpec {
         self.peer = config;
+        self.chosen.channel = true;
         self
     }
 
-    /// How much of the newest stderr is kept for diagnostics, in bytes; 8 KiB by default.
+    /// How much of the newest stderr is kept for diagnostics, in bytes; 8 KiB by default. As much of the stdout of a worker
+    /// without a channel is kept too.
     #[must_use]
     pub fn stderr_tail(mut self, bytes: usize) -> WorkerSpec {
         self.stderr_tail_bytes = bytes;
@@ -201,6 +219,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn restart(mut self, restart: RestartPolicy) -> WorkerSpec {
         self.restart = restart;
+        self.chosen.restart = true;
         self
     }
 
@@ -213,7 +232,7 @@ impl WorkerSpec {
     }
 
     /// How long the handshake may take; by default as long as the [protocol](Protocol::handshake_timeout) says, 15 s for
-    /// those that ship (W-1). A server behind a package runner, which may have to fetch it first, needs more, and a
+    /// those that ship (W-1). A mistake where there is nothing to wait for ([`Bare`]). A server behind a package runner, which may have to fetch it first, needs more, and a
     /// [`start_timeout`](WorkerSpec::start_timeout) that is longer still.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> WorkerSpec {
@@ -227,12 +246,12 @@ impl WorkerSpec {
     /// All mistakes at once, each naming its field (rule S-6). Those of the policy are found where the worker becomes a
     /// child.
     pub fn validate(&self) -> Result<(), SpecErrors> {
-        let mut fields = Vec::new();
-        if let CommandSource::Fixed(command) = &self.command
-            && command.get_program().is_empty()
-        {
-            let problem = "must not be empty".to_owned();
-            fields.push(SpecError { field: "command.program".to_owned(), problem });
+        let mut errors = Vec::new();
+        let mut add = |field: String, problem: String| errors.push(SpecError { field, problem });
+        if let CommandSource::Fixed(command) = &self.command {
+            for CommandMistake { field, problem } in self.launcher.mistakes(command) {
+                add(format!("command.{field}"), problem);
+            }
         }
         let times =
             self.liveness.map(|l| [("liveness.interval", l.interval), ("liveness.timeout", l.timeout)]);
@@ -241,8 +260,47 @@ impl WorkerSpec {
         let zero = zero
             .chain((self.handshake_timeout == Some(Duration::ZERO)).then(|| "handshake_timeout".to_owned()));
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
-        fields.extend(zero.map(|field| SpecError { field, problem: "must not be zero".to_owned() }));
-        SpecErrors::check(fields)
+        zero.for_each(|field| add(field, "must not be zero".to_owned()));
+        if let Channel::Output(ready) = self.protocol.channel()
+            && let Some(why) = ready.hopeless()
+        {
+            add("protocol".to_owned(), format!("waits for a line that cannot come: its beginning {why}"));
+        }
+        self.without_effect(&mut |field, why| add(field.to_owned(), format!("has no effect: {why}")));
+        SpecErrors::check(errors)
+    }
+
+    /// What was set and would do nothing with this protocol.
+    fn without_effect(&self, add: &mut dyn FnMut(&str, String)) {
+        let Chosen { handler, logs, channel, protocol, .. } = self.chosen;
+        let name = self.protocol.name();
+        match self.protocol.channel() {
+            Channel::Rpc(_) => {
+                if self.liveness.is_some() && !self.protocol.has_ping() {
+                    add("liveness", format!("the protocol `{name}` has no ping"));
+                }
+            }
+            Channel::Output(ready) => {
+                let why = if protocol {
+                    format!("the protocol `{name}` has no channel")
+                } else {
+                    "the worker was given no protocol, and so it has no channel; choose one with \
+                     `.protocol(…)`"
+                        .to_owned()
+                };
+                let set = [
+                    ("handler", handler),
+                    ("logs", logs),
+                    ("on_ready", self.on_ready.is_some()),
+                    ("liveness", self.liveness.is_some()),
+                    ("channel", channel),
+                ];
+                set.into_iter().filter(|(_, set)| *set).for_each(|(field, _)| add(field, why.clone()));
+                if ready == Ready::Launched && self.handshake_timeout.is_some() {
+                    add("handshake_timeout", format!("a `{name}` worker is ready as soon as it is launched"));
+                }
+            }
+        }
     }
 
     /// The policy of a child with this declaration: it is given the whole of its stop ladder and a margin to stop.

@@ -60,6 +60,19 @@ impl WorkerRef {
         Some((live.incarnation, line.peer()?.clone()))
     }
 
+    /// The line that made the live incarnation ready, where its protocol waits for one
+    /// ([`FirstLine`](crate::protocol::FirstLine)), such as the address that a server has printed; and which incarnation
+    /// it is of: the next one has a line of its own. `None` while no incarnation is ready.
+    ///
+    /// It is as it looks on a terminal: without colours, and without blanks around it. At most 16 KiB.
+    pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
+        let live = self.place.live();
+        let live = live.as_ref()?;
+        let line = live.attachment.as_ref()?.as_any().downcast_ref::<Line>()?;
+        line.peer.get()?;
+        Some((live.incarnation, line.shared.first_line()?.clone()))
+    }
+
     /// Has `told` called when nothing is to reach this incarnation of a worker any more; `false` if that is so already.
     pub(crate) fn watch(live: &Live, told: impl FnOnce() + Send + 'static) -> bool {
         let line = live.attachment.as_ref().and_then(|line| line.as_any().downcast_ref::<Line>());

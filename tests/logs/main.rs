@@ -7,3 +7,4 @@ mod a_killed_worker_is_worth_a_warning;
 mod nobody_forges_a_line;
 mod support;
 mod what_cannot_be_read_is_a_warning;
+mod what_does_nothing_is_said;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use procession::{
-    plugin::{PluginError, PluginHostSpec},
-    protocol::Mcp,
+    plugin::{PluginError, PluginHostSpec, PluginSpec},
+    process::Command,
+    protocol::{FirstLine, Lsp, Mcp},
     restart::RestartPolicy,
-    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    supervision::{Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
+    testing::ScriptedLauncher,
     worker::Liveness,
 };
 
@@ -92,4 +94,43 @@ fn what_belongs_to_the_plugin_protocol_is_refused_with_another_one() {
         assert!(texts.iter().any(|text| text.contains(field) && text.contains(problem)), "{texts:?}");
     }
     plugin("c").protocol(Mcp::default()).validate().unwrap();
+}
+
+#[test]
+fn what_would_have_no_effect_is_refused() {
+    // S-6
+    use procession::rpc::Router;
+    let fields = |spec: PluginSpec| {
+        let found = |errors: SpecErrors| errors.iter().map(|error| error.field.clone()).collect();
+        spec.validate().map_or_else(found, |()| Vec::new())
+    };
+    // Set in the worker, where the plugin's own would replace it.
+    let elsewhere =
+        plugin("a").worker(|worker| worker.protocol(Mcp::default()).handler(Router::new()).stderr_tail(1));
+    assert_eq!(fields(elsewhere), ["plugins[a].worker.protocol", "plugins[a].worker.handler"]);
+    // A plugin without a channel may be; but it asks for nothing, and nobody calls it.
+    let silent = plugin("b").protocol(FirstLine::new("up"));
+    assert_eq!(fields(silent.clone()), Vec::<String>::new());
+    assert_eq!(
+        fields(silent.capabilities(["x"]).handler(Router::new()).liveness(Liveness::default())),
+        ["plugins[b].handler", "plugins[b].liveness", "plugins[b].capabilities"]
+    );
+    let pinged = plugin("c").protocol(Lsp::default()).liveness(Liveness::default());
+    assert_eq!(fields(pinged), ["plugins[c].liveness"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_without_a_channel_starts() {
+    // W-7: what the host gives all plugins is no mistake of this one.
+    let launcher = ScriptedLauncher::new();
+    launcher.program("quiet", |mut me| async move {
+        me.write_line("up and running").await.unwrap();
+        me.hang().await
+    });
+    let host = PluginHostSpec::new().handler(procession::rpc::Router::new());
+    let stage = Stage::new(&launcher, host).await;
+    let quiet = PluginSpec::new("quiet", Command::new("quiet")).protocol(FirstLine::new("up"));
+    stage.plugins.start_plugin(quiet).await.unwrap();
+    assert!(stage.plugins.call_value("quiet", "x", &(), procession::rpc::Timeout::Default).await.is_err());
+    stage.end().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession::{
-    pool::PoolSpec,
+    pool::{PoolSpec, WorkerTemplate},
     process::Command,
     restart::RestartPolicy,
     supervision::{Root, RootOptions, StartError, SupervisorSpec},
@@ -52,5 +52,27 @@ async fn a_pool_that_is_added_at_run_time_is_checked_too() {
     let setup = keyed(1, |spec| spec).await;
     let error = setup.root.supervisor().start_child(wrong().child("other")).await.unwrap_err();
     assert!(error.to_string().contains("max"), "{error}");
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_in_the_workers_declaration_is_no_silence() {
+    // The workers of a pool have the pool's policy.
+    let own = || WorkerSpec::new(Command::new("x")).restart(RestartPolicy::temporary());
+    let errors = PoolSpec::keyed(1, own()).validate().unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "invalid declaration: worker.restart has no effect in a pool: set it by `PoolSpec::restart`"
+    );
+    assert!(PoolSpec::anonymous(0, 1, own()).validate().is_err());
+    // What is made for each key is looked at when it is made.
+    let setup = start(|l| {
+        let worker = worker(l, "worker").restart(RestartPolicy::temporary());
+        PoolSpec::keyed(1, WorkerTemplate::each(move |_| worker.clone()))
+    })
+    .await;
+    let error = setup.pool.acquire("a").await.unwrap_err();
+    assert!(error.to_string().contains("`PoolSpec::restart`"), "{error}");
+    assert_eq!(setup.alive(), 0);
     setup.end().await;
 }

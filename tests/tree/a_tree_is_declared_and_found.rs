@@ -132,3 +132,18 @@ async fn handles_outlive_their_tree_and_say_so() {
     let gone: Result<_, Unavailable> = worker.wait_ready(SEC).await;
     assert!(!matches!(gone.unwrap_err().state, State::Ready));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_too_late_is_a_mistake() {
+    // S-6: the subscription has settled both.
+    let mut builder = Tree::builder();
+    let _events = builder.events();
+    let Err(StartError::Invalid(errors)) = builder.seed(7).event_capacity(9).start().await else { panic!() };
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["seed", "event_capacity"]);
+    assert!(texts.iter().all(|text| text.contains("before `TreeBuilder::events`")), "{texts:?}");
+    let mut builder = Tree::builder().seed(7).event_capacity(9);
+    let _events = builder.events();
+    assert!(builder.validate().is_ok());
+    assert!(Tree::builder().event_capacity(0).validate().is_err());
+}

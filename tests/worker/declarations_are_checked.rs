@@ -5,6 +5,7 @@ use std::time::Duration;
 use procession::{
     pool::PoolSpec,
     process::Command,
+    protocol::Plugin,
     rpc::PeerConfig,
     supervision::{RequestError, Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
     worker::{Liveness, WorkerSpec},
@@ -16,7 +17,11 @@ fn hopeless() -> WorkerSpec {
     (channel.max_frame_bytes, channel.max_in_flight, channel.max_queued_bytes) = (0, 0, 0);
     (channel.max_handlers, channel.write_stall) = (0, Some(Duration::ZERO));
     let liveness = Liveness { interval: Duration::ZERO, timeout: Duration::ZERO, ..Liveness::default() };
-    WorkerSpec::new(Command::new("")).liveness(liveness).channel(channel).handshake_timeout(Duration::ZERO)
+    WorkerSpec::new(Command::new(""))
+        .protocol(Plugin::default())
+        .liveness(liveness)
+        .channel(channel)
+        .handshake_timeout(Duration::ZERO)
 }
 
 const FIELDS: [&str; 10] = [
@@ -58,5 +63,7 @@ async fn all_mistakes_of_a_worker_are_reported_together() {
 
 #[test]
 fn what_is_declared_by_default_is_right() {
-    assert_eq!(WorkerSpec::new(Command::new("x")).liveness(Liveness::default()).validate(), Ok(()));
+    let spec = WorkerSpec::new(Command::new("x"));
+    assert_eq!(spec.validate(), Ok(()));
+    assert_eq!(spec.protocol(Plugin::default()).liveness(Liveness::default()).validate(), Ok(()));
 }

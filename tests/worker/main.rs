@@ -6,6 +6,7 @@ mod support;
 
 mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
+mod a_first_line_is_found_and_handed_out;
 mod a_stop_climbs_the_ladder;
 mod a_success_before_ready_is_a_failed_start;
 mod declarations_are_checked;
@@ -14,6 +15,7 @@ mod foreign_code_may_panic;
 mod liveness_is_watched;
 mod messages_reach_the_actor_too;
 mod no_exit_makes_a_hot_loop;
+mod nothing_is_without_effect;
 mod nothing_outlives_the_actor;
 mod processes_without_a_channel;
 mod programs_without_a_channel_have_pipes;

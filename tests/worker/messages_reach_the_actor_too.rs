@@ -1,6 +1,12 @@
 //! Design 4: typed messages for those who hold only an `ActorRef`; calls in both directions.
 
-use procession::{rpc::Timeout, supervision::ChildRef, testing::ScriptedLauncher, worker::WorkerMessage};
+use procession::{
+    process::Command,
+    rpc::{CallError, Timeout},
+    supervision::ChildRef,
+    testing::ScriptedLauncher,
+    worker::{WorkerMessage, WorkerSpec},
+};
 use serde_json::value::to_raw_value;
 
 use crate::support::*;
@@ -38,5 +44,21 @@ async fn a_process_calls_its_host_and_the_context_says_who_it_is() {
     worker.wait_ready(SEC).await.unwrap();
     tokio::time::sleep(200 * MS).await;
     assert_eq!(worker.call::<Echo>(&String::new()).await.unwrap(), "/w#2");
+    let _ = root.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_without_a_channel_says_that_and_not_that_it_is_starting() {
+    // C-12
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |me| async move { me.hang().await });
+    let spec = WorkerSpec::new(Command::new("worker")).launcher(std::sync::Arc::new(launcher.clone()));
+    let (root, _) = tree(spec).await.unwrap();
+    let actor: ChildRef<WorkerMessage> = root.child("/w").unwrap();
+    let params = to_raw_value("hi").unwrap();
+    let call =
+        |reply| WorkerMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };
+    let error = actor.call(call, SEC).await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::NoChannel { .. }), "{error}");
     let _ = root.shutdown(60 * SEC).await;
 }

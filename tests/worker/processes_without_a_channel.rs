@@ -50,7 +50,12 @@ async fn a_first_line_makes_ready() {
     let _ = root.shutdown(60 * SEC).await;
     let never = tree(spec(Command::new("worker").arg("mute"))).await.unwrap_err();
     let procession::supervision::StartError::Failed { exit, .. } = never else { panic!() };
-    assert_eq!(exit.cause(), Some(&Exit::HandshakeTimeout { after: 15 * SEC }));
+    let awaited = "no line of its stdout begins with `listening on`; the last one is `starting`".to_owned();
+    assert_eq!(
+        exit.cause(),
+        Some(&Exit::HandshakeTimeout { after: 15 * SEC, awaited: Some(awaited.clone()) })
+    );
+    assert!(exit.to_string().contains(&awaited), "{exit}");
     assert!(launcher.alive().is_empty());
 }
 

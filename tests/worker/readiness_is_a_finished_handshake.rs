@@ -52,9 +52,12 @@ async fn every_way_of_not_becoming_ready_has_its_name() {
     assert_eq!(cause(tree(plugin(&launcher)).await), Exit::Signalled { signal: 11, core: false });
     assert!(begin.elapsed() < SEC, "a child that dies at once fails at once");
     launcher.program("worker", |me| async move { me.hang().await });
-    assert_eq!(cause(tree(plugin(&launcher)).await), Exit::HandshakeTimeout { after: 15 * SEC });
+    assert_eq!(
+        cause(tree(plugin(&launcher)).await),
+        Exit::HandshakeTimeout { after: 15 * SEC, awaited: None }
+    );
     let patient = plugin(&launcher).handshake_timeout(20 * SEC);
-    assert_eq!(cause(tree(patient).await), Exit::HandshakeTimeout { after: 20 * SEC });
+    assert_eq!(cause(tree(patient).await), Exit::HandshakeTimeout { after: 20 * SEC, awaited: None });
     launcher.program("worker", |mut me| async move {
         let hello = read(&mut me).await.unwrap();
         answer(&mut me, &hello["id"], serde_json::json!({"ok": false, "reason": "bad config"})).await;

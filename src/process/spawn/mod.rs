@@ -126,6 +126,11 @@ pub(super) fn spawn(
     })
 }
 
+/// Whether processes get their limits by this technique, as far as that shows without a launch.
+pub(super) fn has_limits(technique: Technique) -> bool {
+    technique == Technique::Auto && clone3::is_available()
+}
+
 /// `posix_spawn` does not say which step failed. Directory and program have been looked at before, so what is left is
 /// the image or the system.
 fn stage_of(error: &io::Error) -> LaunchStage {

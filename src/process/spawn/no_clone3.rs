@@ -17,3 +17,7 @@ pub(super) fn spawn(
 ) -> Option<Result<Born, Failure>> {
     None
 }
+
+pub(super) fn is_available() -> bool {
+    false
+}
