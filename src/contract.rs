@@ -31,7 +31,7 @@
 //!
 //! **Starting**
 //! - S-7 `start: Required | Background`. Required children (the default for actors, supervisors and plain workers) start one after another in order; each start is awaited until the child is *ready*. If one fails: no retry, the started ones are stopped in
-//!   reverse order, and the supervisor's start fails with the id and the cause. A start has a timeout (`start_timeout`, default 30 s); on expiry the
+//!   reverse order, and the supervisor's start fails with the id and the cause. A start has a timeout (`start_timeout`, default 30 s; of a process worker 15 s more than its handshake may take, if that is longer); on expiry the
 //!   half-born child is torn down completely. `Background` children (the default for plugins and pool workers) are started in order too, but nobody waits for them, and a failed first start is a crash under their policy: one broken plugin never keeps a service from starting.
 //!   → [`StartMode`](crate::supervision::StartMode), [`Start`](crate::supervision::Start)
 //! - S-8 A start may answer `Ignore`: the spec stays without a live child (temporary: the spec goes).

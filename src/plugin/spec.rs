@@ -164,7 +164,7 @@ impl PluginSpec {
     /// does not count.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> PluginSpec {
-        self.worker.start_timeout = timeout;
+        self.worker.start_timeout = Some(timeout);
         self
     }
 

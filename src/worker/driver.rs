@@ -186,7 +186,7 @@ impl Driver {
                 let expected = match ready {
                     Ready::Launched => None,
                     ready => {
-                        let (expected, line) = Expected::new(ready, self.handshake_timeout());
+                        let (expected, line) = Expected::new(ready, self.spec.handshake_bound());
                         first_line = Some(line);
                         Some(expected)
                     }
@@ -202,7 +202,7 @@ impl Driver {
     /// The handshake, raced against the exit, the stop and its timeout (rule W-1).
     async fn become_ready(&mut self, body: &Body, first_line: Option<FirstLine>) -> Result<(), Verdict> {
         let protocol = self.spec.protocol.clone();
-        let after = self.handshake_timeout();
+        let after = self.spec.handshake_bound();
         let handshake = async {
             if let Some(line) = first_line {
                 match line.await {
@@ -260,10 +260,6 @@ impl Driver {
                 Err(Verdict::Kill(Exit::HandshakeTimeout { after, awaited }))
             }
         }
-    }
-
-    fn handshake_timeout(&self) -> Duration {
-        self.spec.handshake_timeout.unwrap_or_else(|| self.spec.protocol.handshake_timeout())
     }
 
     /// From ready until something ends it.

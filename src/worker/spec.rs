@@ -81,7 +81,7 @@ pub struct WorkerSpec {
     pub(crate) peer: PeerConfig,
     pub(crate) stderr_tail_bytes: usize,
     pub(crate) restart: RestartPolicy,
-    pub(crate) start_timeout: Duration,
+    pub(crate) start_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) chosen: Chosen,
 }
@@ -132,7 +132,7 @@ impl WorkerSpec {
             stderr_tail_bytes: Tail::DEFAULT_BYTES,
             restart: RestartPolicy::permanent(),
             handshake_timeout: None,
-            start_timeout: ChildPolicy::DEFAULT_START_TIMEOUT,
+            start_timeout: None,
             chosen: Chosen::default(),
         }
     }
@@ -223,17 +223,18 @@ impl WorkerSpec {
         self
     }
 
-    /// How long a start may take from launch to ready; 30 s by default. The handshake has its
-    /// [own bound](WorkerSpec::handshake_timeout) within it.
+    /// How long a start may take from launch to ready. The handshake has its
+    /// [own bound](WorkerSpec::handshake_timeout) within it; by default the start has 15 s more than that, and 30 s at least.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> WorkerSpec {
-        self.start_timeout = timeout;
+        self.start_timeout = Some(timeout);
         self
     }
 
     /// How long the handshake may take; by default as long as the [protocol](Protocol::handshake_timeout) says, 15 s for
-    /// those that ship (W-1). A mistake where there is nothing to wait for ([`Bare`]). A server behind a package runner, which may have to fetch it first, needs more, and a
-    /// [`start_timeout`](WorkerSpec::start_timeout) that is longer still.
+    /// those that ship (W-1). A server behind a package runner, which may have to fetch it first, needs more; the
+    /// [`start_timeout`](WorkerSpec::start_timeout) follows. A mistake where there is nothing to wait for ([`Bare`]), and
+    /// where a shorter `start_timeout` was chosen.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.handshake_timeout = Some(timeout);
@@ -266,6 +267,13 @@ impl WorkerSpec {
         {
             add("protocol".to_owned(), format!("waits for a line that cannot come: its beginning {why}"));
         }
+        if let (Some(handshake), Some(start)) = (self.handshake_timeout, self.start_timeout)
+            && handshake > start
+        {
+            let problem =
+                format!("is {handshake:?}, but the whole start has no more than `start_timeout`, {start:?}");
+            add("handshake_timeout".to_owned(), problem);
+        }
         self.without_effect(&mut |field, why| add(field.to_owned(), format!("has no effect: {why}")));
         SpecErrors::check(errors)
     }
@@ -275,7 +283,10 @@ impl WorkerSpec {
         let Chosen { handler, logs, channel, protocol, .. } = self.chosen;
         let name = self.protocol.name();
         match self.protocol.channel() {
-            Channel::Rpc(_) => {
+            Channel::Rpc(framing) => {
+                if self.peer.framing != framing && self.peer.framing != PeerConfig::default().framing {
+                    add("channel.framing", format!("the protocol `{name}` has its own"));
+                }
                 if self.liveness.is_some() && !self.protocol.has_ping() {
                     add("liveness", format!("the protocol `{name}` has no ping"));
                 }
@@ -306,10 +317,13 @@ impl WorkerSpec {
     /// The policy of a child with this declaration: it is given the whole of its stop ladder and a margin to stop.
     pub fn policy(&self) -> ChildPolicy {
         const MARGIN: Duration = Duration::from_secs(2);
+        const BESIDE_THE_HANDSHAKE: Duration = Duration::from_secs(15);
+        let longest = self.handshake_bound().saturating_add(BESIDE_THE_HANDSHAKE);
+        let longest = longest.max(ChildPolicy::DEFAULT_START_TIMEOUT);
         ChildPolicy {
             restart: self.restart.clone(),
             shutdown: Shutdown::Timeout(self.ladder.total().saturating_add(MARGIN)),
-            start_timeout: self.start_timeout,
+            start_timeout: self.start_timeout.unwrap_or(longest),
             kind: ChildKind::Worker,
             ..ChildPolicy::actor()
         }
@@ -319,6 +333,11 @@ impl WorkerSpec {
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         let policy = self.policy();
         ChildSpec::new(id, policy, WorkerStart::new(self))
+    }
+
+    /// The bound of the handshake.
+    pub(crate) fn handshake_bound(&self) -> Duration {
+        self.handshake_timeout.unwrap_or_else(|| self.protocol.handshake_timeout())
     }
 
     /// For logs and snapshots.

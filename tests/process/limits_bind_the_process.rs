@@ -129,3 +129,38 @@ async fn what_a_process_uses_is_known_until_it_is_reaped() {
     reaped(&process).await;
     assert_eq!(gauge.read(), None);
 }
+
+#[test]
+fn what_takes_privileges_is_known_before_the_launch() {
+    // P-6: a host of its own, which gives its privileges away.
+    if !not_here() {
+        host_of_its_own("ulimit -n 256;", "limits_bind_the_process::inner_without_privileges");
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_without_privileges() {
+    use procession::process::Launcher;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    // Of this thread, which starts the one that launches.
+    let mut own = capabilities(None).unwrap();
+    own.effective.remove(CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_NICE);
+    set_capabilities(None, own).unwrap();
+    let own = rustix::process::getpriority_process(None).unwrap();
+    for (limits, field) in [
+        (Limits { open_files: Some(257), ..Limits::default() }, Some("limits.open_files")),
+        (Limits { nice: Some(own - 1), ..Limits::default() }, Some("limits.nice")),
+        (Limits { open_files: Some(256), nice: Some(own), ..Limits::default() }, None),
+    ] {
+        let command = sh("exit 0").limits(limits);
+        let fields: Vec<String> =
+            launcher().mistakes(&command).into_iter().map(|mistake| mistake.field).collect();
+        assert_eq!(fields.first().map(String::as_str), field);
+        // It is as it was said to be.
+        assert_eq!(
+            launcher().launch(&command, procession::process::Hold::none()).await.is_err(),
+            field.is_some()
+        );
+    }
+}

@@ -152,3 +152,28 @@ async fn a_call_to_a_worker_without_a_protocol_says_what_it_lacks() {
     assert!(matches!(error, CallError::NoChannel { .. }), "{error}");
     let _ = root.kill().await;
 }
+
+#[test]
+fn a_bound_that_another_one_always_comes_before_is_a_mistake() {
+    let spec = || WorkerSpec::new(Command::new("x")).protocol(Plugin::default());
+    let contradictory = spec().handshake_timeout(60 * SEC).start_timeout(59 * SEC);
+    assert_eq!(fields(&contradictory), ["handshake_timeout"]);
+    assert_eq!(spec().handshake_timeout(60 * SEC).start_timeout(60 * SEC).validate(), Ok(()));
+    // A patient handshake has the time that it asks for.
+    let start_of = |spec: WorkerSpec| spec.policy().start_timeout;
+    assert_eq!(start_of(spec()), 30 * SEC);
+    assert_eq!(start_of(spec().handshake_timeout(60 * SEC)), 75 * SEC);
+    assert_eq!(start_of(spec().handshake_timeout(Duration::MAX)), Duration::MAX);
+    assert_eq!(start_of(spec().start_timeout(5 * SEC)), 5 * SEC);
+}
+
+#[test]
+fn frames_are_told_apart_as_the_protocol_says() {
+    let mut channel = PeerConfig::default();
+    channel.framing = procession::rpc::Framing::ContentLength;
+    let spec =
+        |protocol: Plugin| WorkerSpec::new(Command::new("x")).protocol(protocol).channel(channel.clone());
+    assert_eq!(fields(&spec(Plugin::default())), ["channel.framing"]);
+    let lsp = WorkerSpec::new(Command::new("x")).protocol(Lsp::default());
+    assert_eq!(lsp.channel(channel.clone()).validate(), Ok(()));
+}
