@@ -162,7 +162,7 @@
 //!
 //! ## C. The RPC channel (JSON-RPC 2.0)
 //!
-//! - C-1 Framing: one JSON text per line, or `Content-Length` headers. Frames in are bounded (default 64 MiB), over-size is `ProtocolViolation`, memory stays bounded while reading it.
+//! - C-1 Framing: one JSON text per line, or `Content-Length` headers. Frames in are bounded (default 64 MiB), over-size is `ProtocolViolation`, memory stays bounded while reading it. Frames out are bounded too (`max_outgoing_frame_bytes`, default what the protocol's programs take: 64 MiB, for MCP 10 MiB less 64 KiB): a larger call or notification is `NotSent`, a larger result becomes −32603, a larger batch of answers is sent in parts.
 //!   → [`Framing`](crate::rpc::Framing), [`PeerConfig`](crate::rpc::PeerConfig)
 //! - C-2 Typed methods: `trait Method { const NAME; type Params: Serialize; type Output: DeserializeOwned; }`, and untyped `call_value`. Requests and notifications in both directions; incoming batches are understood, none are sent.
 //!   → [`Method`](crate::rpc::Method), [`Notification`](crate::rpc::Notification)

@@ -130,6 +130,10 @@ impl Protocol for Configured {
         self.plugin().channel()
     }
 
+    fn max_outgoing_frame_bytes(&self) -> usize {
+        self.plugin().max_outgoing_frame_bytes()
+    }
+
     fn handshake_timeout(&self) -> std::time::Duration {
         self.plugin().handshake_timeout()
     }

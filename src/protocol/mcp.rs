@@ -22,6 +22,12 @@ use crate::{
 /// The revisions that this client understands, newest first. The first is offered.
 const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
+/// What every server can take on one line. Servers made with the TypeScript SDK (1.32: `STDIO_DEFAULT_MAX_BUFFER_SIZE`) keep
+/// no more than 10 MiB of what they have not read yet. That may hold the beginning of the next line too, since Node reads up
+/// to 64 KiB at once: measured, a line of 10 MiB less one byte passes alone, and may end the server with another one behind
+/// it. The Python SDK (2.3) has no such bound.
+const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
+
 /// An MCP server on stdin and stdout, of any revision with `initialize`, from 2024-11-05 to 2025-11-25.
 ///
 /// # What a server asks of its host
@@ -59,6 +65,13 @@ const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11
 ///
 /// `notifications/message` is logged, at its level; the handler gets it as well, and all other notifications
 /// (`notifications/progress`, `…/list_changed`, `…/resources/updated`).
+///
+/// # Sizes
+///
+/// A server that is made with the TypeScript SDK stops reading at a line of 10 MiB, and mostly ends then, with exit code 0.
+/// So nothing larger than 10 MiB less 64 KiB is sent: such calls and notifications fail with
+/// [`CallError::TooLarge`]. Where servers take more (those made with the Python SDK have no bound of their own), raise
+/// [`PeerConfig::max_outgoing_frame_bytes`](crate::rpc::PeerConfig::max_outgoing_frame_bytes).
 ///
 /// # The end
 ///
@@ -104,6 +117,10 @@ impl Protocol for Mcp {
 
     fn channel(&self) -> Channel {
         Channel::Rpc(Framing::Lines)
+    }
+
+    fn max_outgoing_frame_bytes(&self) -> usize {
+        MAX_LINE_BYTES
     }
 
     async fn handshake(&self, peer: &Peer, _: &Hello) -> Result<Session, Exit> {

@@ -60,7 +60,7 @@ use serde_json::value::RawValue;
 use crate::{
     exit::Exit,
     foreign::{LINE_BYTES, json::members},
-    rpc::{CallError, Framing, Outcome, Peer, PeerConfig, RequestId, Router},
+    rpc::{CallError, Framing, MAX_OUTGOING_FRAME_BYTES, Outcome, Peer, PeerConfig, RequestId, Router},
 };
 
 mod bare;
@@ -157,6 +157,12 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// What stdin and stdout are used for.
     fn channel(&self) -> Channel;
 
+    /// The largest frame that children who speak it can be relied on to take, in bytes of the JSON text; 64 MiB. A worker's
+    /// [`PeerConfig`] may say otherwise.
+    fn max_outgoing_frame_bytes(&self) -> usize {
+        MAX_OUTGOING_FRAME_BYTES
+    }
+
     /// How long the handshake may take; 15 s (W-1).
     fn handshake_timeout(&self) -> Duration {
         Duration::from_secs(15)
@@ -226,10 +232,11 @@ pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
     Some(config)
 }
 
-/// Fills in what belongs to the protocol: its framing and its cancellations.
+/// Fills in what belongs to the protocol: its framing, its cancellations, and what its programs take.
 pub(crate) fn speak(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut PeerConfig) {
     let (outgoing, incoming) = (protocol.clone(), protocol.clone());
     config.framing = framing;
+    config.max_outgoing_frame_bytes.get_or_insert_with(|| protocol.max_outgoing_frame_bytes());
     config.cancel = Some(Arc::new(move |id| outgoing.cancel(id)));
     config.incoming_cancel = Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params)));
 }

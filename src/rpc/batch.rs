@@ -59,17 +59,31 @@ impl Batch {
     }
 
     /// Adds a response, if all batches together then keep no more than `limit` bytes. An expected one is released
-    /// after this.
-    pub(crate) fn push(&self, response: &[u8], kept: &Kept, limit: usize) -> Result<(), Full> {
+    /// after this. If it does not fit into one frame of `max_bytes` with those that are there, they are returned as a frame of
+    /// their own, as [`release`](Batch::release) does: each is found by its id, and a batch cannot be refused by halves.
+    pub(crate) fn push(
+        &self,
+        response: &[u8],
+        kept: &Kept,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<u8>>, Full> {
         // With the bracket or comma before it.
         if !kept.take(response.len() + 1, limit) {
             return Err(Full);
         }
         let mut responses = lock(&self.responses);
+        // With the bracket or comma before it, and the bracket at the end.
+        let full = !responses.is_empty() && responses.len() + response.len() + 2 > max_bytes;
+        let full = full.then(|| {
+            let mut frame = std::mem::take(&mut *responses);
+            frame.push(b']');
+            frame
+        });
         let separator = if responses.is_empty() { b'[' } else { b',' };
         append(&mut responses, &[separator]);
         append(&mut responses, response);
-        Ok(())
+        Ok(full)
     }
 
     /// One less is expected. Returns the frame when that was the last and there is something to send; its length but

@@ -16,7 +16,7 @@ use crate::{
     rpc::{
         CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout,
         decode::{self, Mistake},
-        encode::{self, Scratch},
+        encode::{self, NoFrame, Scratch},
         link::Link,
         noise::unreadable,
         outbox::{Put, Room, Turn},
@@ -101,7 +101,7 @@ impl Peer {
         }
         let mut frame = {
             let mut frame = Scratch::take();
-            encode_request(&mut frame, None, method, params)?;
+            link.encode(&mut frame, None, method, params)?;
             match link.outbox.try_room(&frame) {
                 Ok(room) => return link.sent(method, link.outbox.put(room, &mut frame)),
                 Err(_) => frame.into_vec(),
@@ -135,7 +135,7 @@ impl Peer {
     ) -> Result<bool, CallError> {
         let link = self.link();
         let mut frame = Scratch::take();
-        encode_request(&mut frame, None, method, params)?;
+        link.encode(&mut frame, None, method, params)?;
         match link.outbox.try_room(&frame) {
             Ok(room) => link.sent(method, link.outbox.put(room, &mut frame)).map(|()| true),
             Err(_) => {
@@ -182,7 +182,7 @@ impl Link {
         let caller = reply::waker().await;
         let sent = {
             let mut frame = Scratch::take();
-            encode_request(&mut frame, Some(id), method, params)?;
+            self.encode(&mut frame, Some(id), method, params)?;
             match self.outbox.try_room(&frame) {
                 Ok(room) => Ok(self.send(method, id, caller, &deadline, room, &mut frame)?),
                 Err(_) => Err(frame.into_vec()),
@@ -215,6 +215,26 @@ impl Link {
                 deadline.error(method, if sent { Outcome::Unknown } else { Outcome::NotSent })
             }
             Failure::Closed => self.closed_error(method, self.outcome_of(put)),
+        })
+    }
+
+    /// Writes a request, or a notification when there is no id.
+    fn encode<P: Serialize + ?Sized>(
+        &self,
+        frame: &mut Vec<u8>,
+        id: Option<u64>,
+        method: &str,
+        params: &P,
+    ) -> Result<(), CallError> {
+        let max_bytes = self.max_outgoing;
+        encode::request(frame, id, method, params, max_bytes).map_err(|reason| {
+            let method = method.to_owned();
+            match reason {
+                NoFrame::Unserialisable(error) => {
+                    CallError::InvalidParams { method, reason: error.to_string() }
+                }
+                NoFrame::TooLarge { bytes } => CallError::TooLarge { method, bytes, max_bytes },
+            }
         })
     }
 
@@ -288,16 +308,6 @@ impl Deadline {
     fn error(&self, method: &str, outcome: Outcome) -> CallError {
         CallError::Timeout { method: method.to_owned(), after: self.after.unwrap_or_default(), outcome }
     }
-}
-
-fn encode_request<P: Serialize + ?Sized>(
-    frame: &mut Vec<u8>,
-    id: Option<u64>,
-    method: &str,
-    params: &P,
-) -> Result<(), CallError> {
-    encode::request(frame, id, method, params)
-        .map_err(|error| CallError::InvalidParams { method: method.to_owned(), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ pub type CancelHook = Arc<dyn Fn(&RequestId) -> Option<(Cow<'static, str>, Box<R
 /// Reads from an incoming notification (its method and params) which request it cancels.
 pub type IncomingCancelHook = Arc<dyn Fn(&str, Option<&RawValue>) -> Option<RequestId> + Send + Sync>;
 
+/// The largest frame that is sent where neither the configuration nor a protocol says otherwise: as large as one that is
+/// read.
+pub(crate) const MAX_OUTGOING_FRAME_BYTES: usize = 64 * 1024 * 1024;
+
 /// What a line means that is no message: no JSON, or JSON without a method, a result or an error (C-8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +122,12 @@ pub struct PeerConfig {
     pub timeout: Option<Duration>,
     /// The largest frame that is read; 64 MiB. A larger one ends the channel as a violation.
     pub max_frame_bytes: usize,
+    /// The largest frame that is sent: what its protocol says (see
+    /// [`Protocol::max_outgoing_frame_bytes`](crate::protocol::Protocol::max_outgoing_frame_bytes)), 64 MiB where there is
+    /// none, unless this says otherwise. Programs that cannot take a frame may end of it, and everything with them. So calls
+    /// and notifications that are larger fail with [`CallError::TooLarge`](crate::rpc::CallError::TooLarge) and are not
+    /// sent; a result of a handler becomes the error −32603. Counted are the bytes of the JSON text.
+    pub max_outgoing_frame_bytes: Option<usize>,
     /// Calls that may wait for an answer at once; 1,024. Further ones wait for room, up to their timeout.
     pub max_in_flight: usize,
     /// Bytes that may wait to be written; 8 MiB. Calls, notifications and replies of handlers wait for room; a call that
@@ -197,6 +207,7 @@ impl PeerConfig {
         let fields = [
             ("timeout", zero(self.timeout)),
             ("max_frame_bytes", self.max_frame_bytes == 0),
+            ("max_outgoing_frame_bytes", self.max_outgoing_frame_bytes == Some(0)),
             ("max_in_flight", self.max_in_flight == 0),
             ("max_queued_bytes", self.max_queued_bytes == 0),
             ("max_handlers", self.max_handlers == 0),
@@ -214,6 +225,7 @@ impl Default for PeerConfig {
             noise: Noise::Log,
             timeout: Some(Duration::from_secs(60)),
             max_frame_bytes: 64 * MIB,
+            max_outgoing_frame_bytes: None,
             max_in_flight: 1024,
             max_queued_bytes: 8 * MIB,
             max_handlers: 64,

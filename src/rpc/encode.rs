@@ -5,13 +5,14 @@
 
 use std::{
     cell::Cell,
+    io,
     ops::{Deref, DerefMut},
 };
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::rpc::{RequestId, RpcError};
+use crate::rpc::{RequestId, RpcError, codes};
 
 /// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
@@ -96,13 +97,63 @@ impl DerefMut for Scratch {
     }
 }
 
-/// A request, or a notification when there is no id.
+/// Why there is no frame.
+#[derive(Debug)]
+pub(crate) enum NoFrame {
+    Unserialisable(serde_json::Error),
+    /// It would have so many bytes.
+    TooLarge {
+        bytes: usize,
+    },
+}
+
+/// A buffer that takes bytes up to a bound. What comes behind it is only counted: nobody has to hold a frame in memory to
+/// learn that it is too large.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    end: usize,
+    beyond: usize,
+}
+
+impl Bounded<'_> {
+    #[cold]
+    fn count(&mut self, bytes: &[u8]) {
+        self.beyond += bytes.len();
+    }
+}
+
+impl io::Write for Bounded<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.beyond == 0 && bytes.len() <= self.end.saturating_sub(self.out.len()) {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.count(bytes);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A request, or a notification when there is no id; at most `max_bytes` of it, behind what is in `out`.
 pub(crate) fn request<P: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     id: Option<u64>,
     method: &str,
     params: &P,
-) -> Result<(), serde_json::Error> {
+    max_bytes: usize,
+) -> Result<(), NoFrame> {
+    let frame = out.len();
     match id {
         Some(id) => {
             out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
@@ -112,16 +163,28 @@ pub(crate) fn request<P: Serialize + ?Sized>(
         None => out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#),
     }
     let begin = out.len();
-    string(out, method)?;
+    string(out, method).map_err(NoFrame::Unserialisable)?;
     let before = out.len();
     out.extend_from_slice(PARAMS);
     let start = before + PARAMS.len();
-    serde_json::to_writer(&mut *out, params)?;
-    if &out[start..] == b"null" {
+    // The bracket behind them takes the last byte.
+    let mut bounded =
+        Bounded { end: frame.saturating_add(max_bytes.saturating_sub(1)), out: &mut *out, beyond: 0 };
+    serde_json::to_writer(&mut bounded, params).map_err(NoFrame::Unserialisable)?;
+    let beyond = bounded.beyond;
+    if beyond == 0 && &out[start..] == b"null" {
         out.truncate(before);
     }
     out.push(b'}');
-    flatten(out, begin);
+    if beyond == 0 {
+        flatten(out, begin);
+    }
+    // Escapes may have made it larger.
+    let bytes = out.len() - frame + beyond;
+    if bytes > max_bytes {
+        out.truncate(frame);
+        return Err(NoFrame::TooLarge { bytes });
+    }
     Ok(())
 }
 
@@ -153,8 +216,45 @@ fn string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// A response.
-pub(crate) fn response(out: &mut Vec<u8>, id: &RequestId, result: &Result<Box<RawValue>, RpcError>) {
+/// A response. One that would be larger than `max_bytes` becomes an error that says so, which goes out in any case; the
+/// result is how large it would have been.
+pub(crate) fn response(
+    out: &mut Vec<u8>,
+    id: &RequestId,
+    result: &Result<Box<RawValue>, RpcError>,
+    max_bytes: usize,
+) -> Result<(), usize> {
+    let begin = out.len();
+    // What is certainly too large is not copied first.
+    let least = match result {
+        Ok(result) => result.get().len(),
+        Err(error) => error.message.len() + error.data.as_ref().map_or(0, |data| data.get().len()),
+    };
+    let mut bytes = least;
+    if least <= max_bytes {
+        write_flat(out, id, result);
+        bytes = out.len() - begin;
+    }
+    if bytes <= max_bytes {
+        return Ok(());
+    }
+    out.truncate(begin);
+    let (code, what) = match result {
+        Ok(_) => (codes::INTERNAL_ERROR, "result"),
+        Err(error) => (error.code, "error"),
+    };
+    let message =
+        format!("the {what} is too large to be sent: {bytes} bytes, of which {max_bytes} are allowed");
+    write_flat(out, id, &Err(RpcError::new(code, message)));
+    Err(bytes)
+}
+
+/// A response without a result, whose error is short.
+pub(crate) fn small_response(out: &mut Vec<u8>, id: &RequestId, error: RpcError) {
+    write_flat(out, id, &Err(error));
+}
+
+fn write_flat(out: &mut Vec<u8>, id: &RequestId, result: &Result<Box<RawValue>, RpcError>) {
     let begin = out.len();
     if write_response(out, id, result).is_err() {
         // Nothing in it can fail to be written to memory; if it did, the other side still gets an answer.
@@ -237,7 +337,7 @@ mod tests {
                     [json!(null), json!(["x", null]), json!({"a": 1.5, "b": "\u{2029}\n"}), json!("null")]
                 {
                     let mut frame = b"before".to_vec();
-                    request(&mut frame, id, method, &params).unwrap();
+                    request(&mut frame, id, method, &params, usize::MAX).unwrap();
                     let frame = std::str::from_utf8(frame.strip_prefix(b"before").unwrap()).unwrap();
                     let mut expected = json!({"jsonrpc": "2.0", "method": method});
                     if let Some(id) = id {
@@ -251,6 +351,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_large_is_counted_and_not_made() {
+        // C-1
+        let text = "\u{2028}".repeat(100);
+        let params = json!({"a": text, "list": [1, 2, 3]});
+        let mut whole = Vec::new();
+        request(&mut whole, Some(1), "m", &params, usize::MAX).unwrap();
+        for max in 0..=whole.len() {
+            let mut frame = b"before".to_vec();
+            let made = request(&mut frame, Some(1), "m", &params, max);
+            if max == whole.len() {
+                made.unwrap();
+                assert_eq!(frame[6..], whole);
+                continue;
+            }
+            let Err(NoFrame::TooLarge { bytes }) = made else { panic!("{max}: {made:?}") };
+            // What is not made is not escaped either.
+            assert!(bytes > max && (whole.len() - 300..=whole.len()).contains(&bytes), "{max}: {bytes}");
+            assert_eq!(frame, b"before");
+        }
+        let mut frame = Vec::new();
+        let large = vec!["0123456789"; 10_000_000];
+        let made = request(&mut frame, None, "m", &large, 1000);
+        assert!(matches!(made, Err(NoFrame::TooLarge { bytes }) if bytes > 130_000_000));
+        assert!(frame.capacity() < 4000, "{}", frame.capacity());
+        // Nothing at all, which is written as `null` and left out.
+        request(&mut frame, None, "m", &(), 40).unwrap();
+        assert_eq!(frame, br#"{"jsonrpc":"2.0","method":"m"}"#);
     }
 
     #[test]

@@ -186,6 +186,19 @@ pub enum CallError {
         /// Serde's message.
         reason: String,
     },
+    /// The call is larger than the other side takes
+    /// ([`PeerConfig::max_outgoing_frame_bytes`](crate::rpc::PeerConfig::max_outgoing_frame_bytes)). It was not sent.
+    #[error(
+        "`{method}` was not sent: it is {bytes} bytes large, and the other side is sent no more than {max_bytes}; send less at once, or raise `max_outgoing_frame_bytes` if it takes more"
+    )]
+    TooLarge {
+        /// The method called.
+        method: String,
+        /// The size that the frame would have; a little less where characters would have been escaped in it.
+        bytes: usize,
+        /// The largest that is sent.
+        max_bytes: usize,
+    },
     /// The other side answered with something that is not the method's output, or that cannot be read.
     #[error("the result of `{method}` is not as declared: {}", shown(.reason))]
     InvalidResult {
@@ -233,6 +246,7 @@ impl CallError {
             CallError::Unavailable { .. }
             | CallError::NoChannel { .. }
             | CallError::InvalidParams { .. }
+            | CallError::TooLarge { .. }
             | CallError::ZeroTimeout { .. }
             | CallError::MethodNotSupported { .. } => Outcome::NotSent,
         }
@@ -243,6 +257,7 @@ impl CallError {
         matches!(
             self,
             CallError::InvalidParams { .. }
+                | CallError::TooLarge { .. }
                 | CallError::NoChannel { .. }
                 | CallError::ZeroTimeout { .. }
                 | CallError::MethodNotSupported { .. }

@@ -18,7 +18,7 @@ use crate::{
     foreign::{About, Rate, shown},
     rpc::{
         Closed, Context, Handler, PeerConfig, RequestId, RpcError,
-        batch::Batch,
+        batch::{Batch, Full},
         codes, encode,
         latch::Latch,
         link::{Link, lock},
@@ -130,12 +130,8 @@ impl Inbound {
                         return false;
                     }
                 }
-                if let Some(mut frame) = batch.release() {
-                    self.link.batched.give_back(frame.len() - 1);
-                    match self.link.outbox.try_room(&frame) {
-                        Ok(room) => drop(self.link.outbox.put(room, &mut frame)),
-                        Err(_) => self.link.send_now(&mut frame),
-                    }
+                if let Some(frame) = batch.release() {
+                    self.send_batch_now(frame);
                 }
             }
             Text::Damaged(damage) => {
@@ -358,7 +354,12 @@ impl Inbound {
             })
         };
         let mut frame = encode::Scratch::take();
-        encode::response(&mut frame, &job.id, &result);
+        // In a batch it has brackets around it.
+        let max_bytes = self.link.max_outgoing.saturating_sub(if job.batch.is_some() { 2 } else { 0 });
+        if let Err(bytes) = encode::response(&mut frame, &job.id, &result, max_bytes) {
+            let method = shown(&job.method);
+            self.link.unusable(format_args!("the answer to `{method}` is too large to be sent: {bytes} bytes, of which {max_bytes} are allowed"));
+        }
         // While the frame waits, it must not be kept twice.
         drop(result);
         let (mut frame, kept) = match &job.batch {
@@ -381,26 +382,52 @@ impl Inbound {
             }
             Some(batch) => {
                 let limit = self.link.config.max_queued_bytes;
-                if batch.push(&frame, &self.link.batched, limit).is_err() {
-                    // It could only be kept at the expense of the host's memory.
-                    self.link.counters.overloaded.one();
-                    let error =
-                        RpcError::new(codes::OVERLOADED, "overloaded: too many replies wait for their batch");
-                    frame.clear();
-                    encode::response(&mut frame, &job.id, &Err(error));
-                    self.keep(batch, &frame);
+                let full = match batch.push(&frame, &self.link.batched, limit, self.link.max_outgoing) {
+                    Ok(full) => full,
+                    Err(Full) => {
+                        // It could only be kept at the expense of the host's memory.
+                        self.link.counters.overloaded.one();
+                        let error = RpcError::new(
+                            codes::OVERLOADED,
+                            "overloaded: too many replies wait for their batch",
+                        );
+                        frame.clear();
+                        encode::small_response(&mut frame, &job.id, error);
+                        self.keep(batch, &frame);
+                        None
+                    }
+                };
+                drop(frame);
+                if let Some(full) = full {
+                    self.send_batch(full).await;
                 }
                 let Some(frame) = batch.release() else { return };
                 (frame, 0)
             }
         };
         // A handler that waits for room keeps its place among those that run: that is the back-pressure.
-        let room = self.link.outbox.room(&frame).await;
-        match &job.batch {
-            None => self.link.replies.give_back(kept),
-            Some(_) => self.link.batched.give_back(frame.len() - 1),
+        if job.batch.is_some() {
+            return self.send_batch(frame).await;
         }
+        let room = self.link.outbox.room(&frame).await;
+        self.link.replies.give_back(kept);
         self.link.outbox.put(room, &mut frame);
+    }
+
+    /// Sends the responses of a batch, as soon as there is room.
+    async fn send_batch(&self, mut frame: Vec<u8>) {
+        let room = self.link.outbox.room(&frame).await;
+        self.link.batched.give_back(frame.len() - 1);
+        self.link.outbox.put(room, &mut frame);
+    }
+
+    /// Sends the responses of a batch, from where nothing can be waited for.
+    pub(super) fn send_batch_now(&self, mut frame: Vec<u8>) {
+        self.link.batched.give_back(frame.len() - 1);
+        match self.link.outbox.try_room(&frame) {
+            Ok(room) => drop(self.link.outbox.put(room, &mut frame)),
+            Err(_) => self.link.send_now(&mut frame),
+        }
     }
 
     fn context(&self, request: Option<RequestId>, cancel: Option<Arc<Latch>>) -> Context {

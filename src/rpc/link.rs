@@ -25,6 +25,7 @@ use crate::{
         CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
         announced::Announced,
         batch::Kept,
+        config::MAX_OUTGOING_FRAME_BYTES,
         encode,
         gate::Gate,
         latch::Latch,
@@ -36,6 +37,8 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// The largest frame that is sent.
+    pub(crate) max_outgoing: usize,
     pub(crate) config: PeerConfig,
     pub(crate) pending: Mutex<Pending>,
     pub(crate) outbox: Outbox,
@@ -87,6 +90,7 @@ impl Link {
             channel_end: OnceLock::new(),
             channel_ended: Latch::default(),
             ending: OnceLock::new(),
+            max_outgoing: config.max_outgoing_frame_bytes.unwrap_or(MAX_OUTGOING_FRAME_BYTES),
             config,
         }
     }
@@ -234,7 +238,7 @@ impl Link {
         };
         let Some((method, params)) = cancel else { return };
         let mut frame = encode::Scratch::take();
-        if encode::request(&mut frame, None, &method, &params).is_ok() {
+        if encode::request(&mut frame, None, &method, &params, self.max_outgoing).is_ok() {
             let _ = self.outbox.put_dispensable(&mut frame);
         }
     }

@@ -57,6 +57,7 @@ mod writer;
 /// What every call is answered with whose process has ended.
 pub use crate::exit::Lost;
 pub use closed::{Closed, Ending};
+pub(crate) use config::MAX_OUTGOING_FRAME_BYTES;
 pub use config::{CallOptions, CancelHook, IncomingCancelHook, Noise, PeerConfig, Timeout};
 pub use error::{CallError, Outcome, RpcError, codes};
 pub use framing::Framing;

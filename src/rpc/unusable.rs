@@ -98,7 +98,7 @@ impl Inbound {
             }
         }
         let mut frame = encode::Scratch::take();
-        encode::response(&mut frame, &id, &Err(RpcError::new(code, message)));
+        encode::small_response(&mut frame, &id, RpcError::new(code, message));
         match batch {
             None => self.link.send_now(&mut frame),
             Some(batch) => self.keep(batch, &frame),
@@ -108,8 +108,10 @@ impl Inbound {
     /// Adds a response that cannot be refused to a batch; the reserve that is used up by them ends the channel (C-6).
     pub(super) fn keep(&self, batch: &Batch, response: &[u8]) {
         let limit = self.link.config.max_queued_bytes.saturating_mul(2);
-        if batch.push(response, &self.link.batched, limit).is_err() {
-            self.link.end_of_room();
+        match batch.push(response, &self.link.batched, limit, self.link.max_outgoing) {
+            Ok(Some(full)) => self.send_batch_now(full),
+            Ok(None) => {}
+            Err(_) => self.link.end_of_room(),
         }
     }
 }

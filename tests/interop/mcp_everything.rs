@@ -63,6 +63,24 @@ async fn it_is_supervised() {
         let answer = stage.call("tools/call", tool("echo", json!({ "message": text }))).await;
         assert!(answer["content"][0]["text"] == format!("Echo: {text}"));
     }
+    // C-1: a line of 10 MiB would end it. The largest that is sent does not, also with more right behind it.
+    let mebibytes = |n: usize| tool("echo", json!({ "message": "x".repeat(n << 20) }));
+    let error = stage.try_call("tools/call", mebibytes(12)).await.unwrap_err();
+    assert!(matches!(error, CallError::TooLarge { max_bytes, .. } if max_bytes < 10 << 20), "{error}");
+    let CallError::TooLarge { bytes, max_bytes, .. } = error else { unreachable!() };
+    let fits = (12 << 20) - (bytes - max_bytes);
+    let largest = tool("echo", json!({ "message": "x".repeat(fits) }));
+    let (one, two) = (largest.clone(), mebibytes(1));
+    let both = [(one, fits), (two, 1 << 20)].map(|(params, length)| {
+        let worker = stage.worker.clone();
+        tokio::spawn(async move {
+            let answer = worker.call_value("tools/call", &params, Timeout::After(PATIENCE)).await.unwrap();
+            assert!(answer.get().len() > length);
+        })
+    });
+    for call in both {
+        call.await.unwrap();
+    }
     // An error of the tool, and one of the protocol.
     let bad = stage.call("tools/call", tool("get-sum", json!({ "a": "x" }))).await;
     assert_eq!(bad["isError"], true);

@@ -15,6 +15,7 @@ mod answered_exactly_once;
 mod calls_are_bounded;
 mod cancellation;
 mod ending;
+mod frames_out_are_bounded;
 mod fuzzed;
 mod handlers;
 mod hostile_streams;

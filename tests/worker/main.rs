@@ -4,6 +4,7 @@
 
 mod support;
 
+mod a_call_too_large_is_kept_from_the_process;
 mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
 mod a_first_line_is_found_and_handed_out;
