@@ -73,7 +73,8 @@ async fn host(command: Command) -> Result<(), Box<dyn Error>> {
         RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: Duration::from_millis(100) });
     let server = WorkerSpec::new(command).protocol(Mcp::default()).restart(quickly);
     let server = server.handshake_timeout(PATIENCE).start_timeout(2 * PATIENCE);
-    let tree = Tree::builder().worker("server", server).start().await?;
+    // The server is all that this program is for: if it is broken, the program ends, and says so.
+    let tree = Tree::builder().intensity(3, Duration::from_secs(5)).worker("server", server).start().await?;
     let server = tree.worker("/server")?;
     let pid = server.pid().ok_or("the server has no process")?;
     println!("handshake done: incarnation {}, pid {pid}", server.place().incarnation());

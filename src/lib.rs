@@ -12,7 +12,8 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = WorkerSpec::new(Command::new("my-mcp-server").arg("--stdio")).protocol(Mcp::default());
-//! let tree = Tree::builder().worker("server", server).start().await?;
+//! // It is all that this program is for: with more than 3 restarts in 5 s the tree ends.
+//! let tree = Tree::builder().intensity(3, Duration::from_secs(5)).worker("server", server).start().await?;
 //!
 //! let server = tree.worker("/server")?; // good for all incarnations of the process
 //! let tools = server.call_value("tools/list", &serde_json::json!({}), procession::rpc::Timeout::Default).await?;

@@ -19,7 +19,7 @@ use std::{
 
 use procession::{
     id::Incarnation,
-    restart::RestartPolicy,
+    restart::{Intensity, RestartPolicy},
     supervision::{
         ChildPolicy, Flags,
         machine::{Action, Input, Key, Machine, NewChild},
@@ -161,9 +161,8 @@ fn start(n: usize, rounds: usize) {
 /// Decisions of the pure machine: an exit judged and a restart made, then ready.
 fn machine(n: usize, decisions: usize) {
     let policy = Arc::new(ChildPolicy { restart: RestartPolicy::actor(), ..ChildPolicy::actor() });
-    let mut flags = Flags::default();
-    flags.intensity.max_restarts = u32::MAX;
-    flags.intensity.period = Duration::from_millis(1);
+    let intensity = Intensity::new(u32::MAX, Duration::from_millis(1));
+    let flags = Flags { intensity: Some(intensity), ..Flags::default() };
     let news = (0..n).map(|i| NewChild {
         id: format!("c{i}").into(),
         policy: policy.clone(),

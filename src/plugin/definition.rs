@@ -18,7 +18,7 @@ use super::{
 use crate::{
     exit::Exit,
     protocol::Protocol,
-    restart::{Budget, RestartPolicy, RestartType},
+    restart::{CrashLoop, RestartPolicy, RestartType},
     supervision::{
         Admission, BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, Started,
     },
@@ -120,8 +120,8 @@ pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
         // As permanent, but what an operator has stopped does not come back with the host (rule G-16).
         policy.restart = RestartType::UnlessStopped;
     }
-    if !shared && policy.budget == Budget::Shared {
-        policy.budget = Budget::Own(policy.crash_loop.take().unwrap_or_default());
+    if !shared {
+        policy.pay_alone(CrashLoop::default());
     }
     policy
 }
@@ -178,5 +178,9 @@ impl Start for BoundedStart {
 
     fn validate(&self) -> Result<(), SpecErrors> {
         self.start.validate()
+    }
+
+    fn own_budget(&self) -> Option<CrashLoop> {
+        self.start.own_budget()
     }
 }

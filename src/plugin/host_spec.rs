@@ -149,7 +149,9 @@ impl PluginHostSpec {
         Flags {
             dynamic: true,
             // Without one, each plugin pays for its own restarts, and nothing counts.
-            intensity: self.intensity.unwrap_or(Intensity { max_restarts: u32::MAX, ..Intensity::default() }),
+            intensity: Some(
+                self.intensity.unwrap_or(Intensity { max_restarts: u32::MAX, ..Intensity::default() }),
+            ),
             max_children: self.max_plugins,
             ..Flags::default()
         }

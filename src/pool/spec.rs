@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     id::ChildId,
-    restart::{Budget, CrashLoop, Intensity, RestartPolicy, Then},
+    restart::{CrashLoop, Intensity, RestartPolicy, Then},
     supervision::{ChildPolicy, ChildSpec, Flags, SpecError, SpecErrors, SupervisorSpec},
     worker::WorkerSpec,
 };
@@ -265,24 +265,22 @@ impl PoolSpec {
     }
 
     pub(super) fn restart_policy(&self) -> RestartPolicy {
-        let policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
-        let alone = self.rules.is_keyed() && self.intensity.is_none();
-        if !alone || policy.budget != Budget::Shared {
-            return policy;
+        let mut policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
+        if self.rules.is_keyed() && self.intensity.is_none() {
+            // Each key pays for its own crashes, whatever else was chosen of how it is restarted.
+            policy.pay_alone(CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp));
         }
-        // Each key pays for its own crashes, whatever else was chosen of how it is restarted.
-        let own = policy.crash_loop.unwrap_or(CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp));
-        policy.with_crash_loop(None).with_budget(Budget::Own(own))
+        policy
     }
 
     pub(super) fn flags(&self) -> Flags {
-        let max_restarts = match self.restart_policy().budget {
-            Budget::Shared => u32::try_from(self.rules.max).unwrap_or(u32::MAX).saturating_add(3),
+        let max_restarts = match self.restart_policy().is_shared() {
+            true => u32::try_from(self.rules.max).unwrap_or(u32::MAX).saturating_add(3).min(u32::MAX - 1),
             // Nothing counts.
-            Budget::Own(_) => u32::MAX,
+            false => u32::MAX,
         };
         let intensity = self.intensity.unwrap_or(Intensity { max_restarts, period: Duration::from_secs(5) });
-        Flags { intensity, ..SupervisorSpec::dynamic().flags }
+        Flags { intensity: Some(intensity), ..SupervisorSpec::dynamic().flags }
     }
 }
 

@@ -10,7 +10,7 @@ use super::CrashLoop;
 ///
 /// * [`Shared`](Self::Shared): each restart uses one of the supervisor's `max_restarts` in `period`. Right for
 ///   children that are parts of one thing: if one of them cannot live, the whole is broken, and somebody higher up
-///   should try to set it up anew. With 3 in 5 s and the default back-off, a child that dies at each start takes its
+///   should set it up again. With 3 in 5 s and the default back-off, a child that dies at each start takes its
 ///   supervisor down with its fourth crash, after 0.7 s; with an initial delay above 0.71 s it never does (see the
 ///   [module](super)).
 /// * [`Own`](Self::Own): its restarts are free for the supervisor; only its own crash loop counts. Right for children
@@ -20,6 +20,23 @@ use super::CrashLoop;
 ///   well may do so for ever.
 ///
 /// In either case a crash loop that gives up or cools off uses nothing of the intensity.
+///
+/// # Unset
+///
+/// Escalation is chosen: where a policy sets no budget, the supervisor decides when the child is declared to it (also by
+/// `start_child`, `reload_child` and `set_policy`).
+///
+/// | | supervisor was given an intensity | was given none |
+/// |---|---|---|
+/// | process worker, one-for-one or dynamic | `Shared` | `Own`: the policy's `crash_loop`, or 5 failures in 60 s, then a pause of 60 s |
+/// | actor or nested supervisor, one-for-one or dynamic | `Shared` | `Shared`, with 3 in 5 s |
+/// | one-for-all, rest-for-one | `Shared` | `Shared`, with 3 in 5 s |
+/// | plugin of a plugin host | `Shared` | `Own`, as a process worker |
+/// | key of a keyed pool | `Shared` | `Own`: the policy's `crash_loop`, or 5 failures in 60 s, then given up |
+/// | worker of an anonymous pool | `Shared` | `Shared`, with 3 and one for each worker in 5 s |
+///
+/// So one broken process never ends its healthy neighbours by default. A program whose *only* work is one worker wants an
+/// intensity: without one its tree does not end when that worker is broken, and nobody restarts the program.
 ///
 /// In a configuration: `"shared"`, `{ own = { max_failures = 5, window = "60s", then = "give_up" } }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

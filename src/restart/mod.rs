@@ -18,7 +18,9 @@
 //! ```
 //!
 //! Two independent nets catch a child that does not stop failing: the supervisor's [`Intensity`], shared by all its
-//! children, and the child's own limits in its [`RestartPolicy`].
+//! children, and the child's own limits in its [`RestartPolicy`]. Which of them counts is the child's [`Budget`]; where
+//! it is unset, process workers of a one-for-one supervisor that was given no intensity have their own, so that none of
+//! them ends the others unless somebody wants that.
 //!
 //! # Intensity and period
 //!
@@ -38,7 +40,7 @@
 //!
 //! # Choosing them
 //!
-//! The budget is shared, so it has to grow with the number of children. Two questions:
+//! If the budget is shared, it has to grow with the number of children. Two questions:
 //!
 //! * *What may end together?* If one cause (a database, a full disk, a signal to the group) ends all children at
 //!   once and they could all come back, `max_restarts` must be at least their number. Ten workers need 10, not 3.
@@ -57,7 +59,7 @@
 //! that dies at once with a doubling back-off crashes at 0, `d`, `3d`, `7d`, … after its first crash, where `d` is
 //! the initial delay. With 3 in 5 s the fourth crash is inside the window if `7d` ≤ 5 s:
 //!
-//! * `d` ≤ 0.71 s: one broken child takes its supervisor down, after `7d`. (The default, 100 ms: after 0.7 s.)
+//! * `d` ≤ 0.71 s: one broken child takes its supervisor down, after `7d`. (With 100 ms: after 0.7 s.)
 //! * `d` > 0.71 s: the intensity never trips, for however long the child goes on failing. (As long as the back-off may
 //!   grow to `4d`. What counts is whether the first three delays together are longer than the period.)
 //!
@@ -77,7 +79,8 @@
 //!   up on this child, or escalate.
 //!
 //! Use a crash loop instead of the intensity ([`Budget::Own`]) when children are independent of each other and some
-//! are not yours: plugins, servers that users configure.
+//! are not yours: plugins, servers that users configure. For process workers that is the default; an intensity, if given,
+//! escalates. A program whose only work is one worker wants one: its tree does not end by itself otherwise.
 
 mod backoff;
 mod budget;

@@ -45,8 +45,10 @@ pub struct RestartPolicy {
     /// Whether a child that can never start as it is declared (no such program) is retried like one that crashed.
     /// Default: no, unless it has been ready before.
     pub retry_never_started: bool,
-    /// Who pays for its restarts. Default: the supervisor's intensity.
-    pub budget: Budget,
+    /// Who pays for its restarts. Unset by default: it is decided where the declaration becomes a child (see
+    /// [`Budget`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// The least time between two restarts by an operator (rule R-8); one that comes earlier is refused as too soon.
     /// Requests that come while one is being carried out join it, and are one. Default: none.
     #[serde(with = "humane::option", skip_serializing_if = "Option::is_none")]
@@ -64,7 +66,7 @@ impl RestartPolicy {
             crash_loop: None,
             max_total_restarts: None,
             retry_never_started: false,
-            budget: Budget::Shared,
+            budget: None,
             min_interval: None,
         }
     }
@@ -134,10 +136,10 @@ impl RestartPolicy {
         self
     }
 
-    /// Sets [`budget`](Self::budget).
+    /// Sets [`budget`](Self::budget), or unsets it with `None`.
     #[must_use]
-    pub fn with_budget(mut self, budget: Budget) -> RestartPolicy {
-        self.budget = budget;
+    pub fn with_budget(mut self, budget: impl Into<Option<Budget>>) -> RestartPolicy {
+        self.budget = budget.into();
         self
     }
 
@@ -148,16 +150,23 @@ impl RestartPolicy {
         self
     }
 
-    /// Whether the supervisor's intensity counts the child's restarts.
+    /// Whether the supervisor's intensity counts the child's restarts, as it does where nobody has decided otherwise.
     pub fn is_shared(&self) -> bool {
-        self.budget.is_shared()
+        self.budget.is_none_or(|budget| budget.is_shared())
+    }
+
+    /// Gives the child a budget of its own: its crash loop, or `default` if it has none.
+    pub(crate) fn pay_alone(&mut self, default: CrashLoop) {
+        if self.is_shared() {
+            self.budget = Some(Budget::Own(self.crash_loop.take().unwrap_or(default)));
+        }
     }
 
     /// The crash loop that applies to the child: that of its own budget, else [`crash_loop`](Self::crash_loop).
     pub fn effective_crash_loop(&self) -> Option<&CrashLoop> {
         match &self.budget {
-            Budget::Own(crash_loop) => Some(crash_loop),
-            Budget::Shared => self.crash_loop.as_ref(),
+            Some(Budget::Own(crash_loop)) => Some(crash_loop),
+            Some(Budget::Shared) | None => self.crash_loop.as_ref(),
         }
     }
 }

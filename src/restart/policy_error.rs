@@ -95,7 +95,7 @@ impl RestartPolicy {
         if let Some(crash_loop) = &self.crash_loop {
             check_crash_loop(crash_loop, "crash_loop", strategy, &mut errors);
         }
-        if let Budget::Own(crash_loop) = &self.budget {
+        if let Some(Budget::Own(crash_loop)) = &self.budget {
             check_crash_loop(crash_loop, "budget.own", strategy, &mut errors);
             if self.crash_loop.is_some() {
                 errors.push(PolicyError::TwoCrashLoops);

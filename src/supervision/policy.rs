@@ -122,7 +122,7 @@ impl ChildPolicy {
                 add("restart", problem.to_string());
             }
         }
-        if let Err(problem) = self.restart.check_rate(&flags.intensity) {
+        if let Err(problem) = self.restart.check_rate(&flags.effective_intensity()) {
             add("restart", problem.to_string());
         }
     }
@@ -133,8 +133,9 @@ impl ChildPolicy {
 pub struct Flags {
     /// Who restarts with a child that failed.
     pub strategy: Strategy,
-    /// How many restarts in which time are too many.
-    pub intensity: Intensity,
+    /// How many restarts in which time are too many. `None`: nobody has said so. It is 3 in 5 s then, for those children
+    /// that do not pay for their own restarts ([`Budget`](crate::restart::Budget)).
+    pub intensity: Option<Intensity>,
     /// Whether the supervisor ends with its significant children.
     pub auto_shutdown: AutoShutdown,
     /// Children come and go at run time, leave the table when they have ended for good, and are stopped all at once
@@ -148,7 +149,7 @@ impl Default for Flags {
     fn default() -> Flags {
         Flags {
             strategy: Strategy::OneForOne,
-            intensity: Intensity::default(),
+            intensity: None,
             auto_shutdown: AutoShutdown::Never,
             dynamic: false,
             max_children: None,
@@ -157,8 +158,13 @@ impl Default for Flags {
 }
 
 impl Flags {
+    /// The intensity that counts, given or not.
+    pub fn effective_intensity(&self) -> Intensity {
+        self.intensity.unwrap_or_default()
+    }
+
     pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
-        if self.intensity.period.is_zero() {
+        if self.effective_intensity().period.is_zero() {
             errors.push(SpecError { field: "intensity.period".into(), problem: "must not be zero".into() });
         }
         if self.dynamic && self.strategy != Strategy::OneForOne {

@@ -124,6 +124,20 @@ impl ChildSpec {
     }
 }
 
+/// Decides who pays for the restarts of a child whose policy leaves it open (R-0 (5)): here a declaration becomes a child of
+/// a supervisor with these flags. Nothing behind this, the machine least of all, knows of an open budget; what stays
+/// open is shared.
+pub(crate) fn settle_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, flags: &Flags) {
+    let alone = flags.strategy == Strategy::OneForOne && flags.intensity.is_none();
+    if alone && policy.restart.budget.is_none() {
+        // It is not our code, and its supervisor must not die of it.
+        let own = survived("the start, asked for its budget,", || start.own_budget()).unwrap_or_default();
+        if let Some(crash_loop) = own {
+            Arc::make_mut(policy).restart.pay_alone(crash_loop);
+        }
+    }
+}
+
 /// The declaration of a supervisor: flags and children. Validated where it is used; all mistakes are reported at once.
 #[derive(Clone, Debug, Default)]
 pub struct SupervisorSpec {
@@ -134,7 +148,8 @@ pub struct SupervisorSpec {
 }
 
 impl SupervisorSpec {
-    /// A supervisor without children, with 3 restarts in 5 seconds.
+    /// A supervisor without children that was given no intensity: it allows 3 restarts in 5 s of those children that do not
+    /// pay for their own ([`Budget`](crate::restart::Budget)).
     pub fn new(strategy: Strategy) -> SupervisorSpec {
         SupervisorSpec { flags: Flags { strategy, ..Flags::default() }, children: Vec::new() }
     }
@@ -165,10 +180,12 @@ impl SupervisorSpec {
         SupervisorSpec { flags, children: Vec::new() }
     }
 
-    /// At most `max_restarts` in a sliding `period`; the one after that makes the supervisor give up.
+    /// At most `max_restarts` in a sliding `period`, of all children that have no budget of their own; the one after that
+    /// makes the supervisor give up. Without this, the process workers of a one-for-one or dynamic supervisor pay for
+    /// their own crashes, and none of them ends it.
     #[must_use]
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> SupervisorSpec {
-        self.flags.intensity = Intensity { max_restarts, period };
+        self.flags.intensity = Some(Intensity { max_restarts, period });
         self
     }
 

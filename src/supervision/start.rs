@@ -15,6 +15,7 @@ use super::{
 use crate::{
     exit::Exit,
     id::{Incarnation, Path},
+    restart::CrashLoop,
     time::{At, Clock},
 };
 
@@ -78,6 +79,12 @@ pub trait Start: Send + Sync + fmt::Debug {
     ///
     /// `None`, the default: at once.
     fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+        None
+    }
+
+    /// The crash loop from which a child of this kind pays for its own restarts, where neither its policy nor its supervisor
+    /// says who pays ([`Budget`](crate::restart::Budget)). `None`, the default: the supervisor's intensity pays.
+    fn own_budget(&self) -> Option<CrashLoop> {
         None
     }
 

@@ -52,8 +52,13 @@ impl TreeBuilder {
         self
     }
 
-    /// At most `max_restarts` of the root's children in a sliding `period`; the one after that ends the tree. 3 in 5 s
-    /// by default; see [`restart`](crate::restart) for how to choose.
+    /// At most `max_restarts` of the root's children in a sliding `period`; the one after that ends the tree. See
+    /// [`restart`](crate::restart) for how to choose.
+    ///
+    /// Without this, under one-for-one, each process worker pays for its own crashes: after 5 failures in 60 s it pauses for
+    /// 60 s, health names it, and the tree goes on. Actors, nested supervisors, pools and plugin hosts may be restarted 3
+    /// times in 5 s together. So **a program whose only work is one worker wants an intensity**: its tree does not end by
+    /// itself otherwise, and whoever runs the program does not learn that it has stopped working.
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> TreeBuilder {
         self.spec = self.spec.intensity(max_restarts, period);
         self

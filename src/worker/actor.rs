@@ -18,6 +18,7 @@ use super::{
 use crate::{
     exit::Exit,
     id::Path,
+    restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerNode,
     supervision::{
@@ -214,6 +215,11 @@ impl Start for WorkerStart {
 
     fn validate(&self) -> Result<(), SpecErrors> {
         self.spec.validate()
+    }
+
+    /// Processes crash for reasons of their own.
+    fn own_budget(&self) -> Option<CrashLoop> {
+        Some(CrashLoop::default())
     }
 
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {

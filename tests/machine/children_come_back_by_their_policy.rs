@@ -206,7 +206,7 @@ fn a_crash_loop_may_escalate() {
 fn an_own_budget_does_not_touch_the_supervisors() {
     // R-0 (5)
     let mut own = policy(Permanent);
-    own.restart.budget = Budget::Own(CrashLoop::new(9, ms(1000), Then::GiveUp));
+    own.restart.budget = Some(Budget::Own(CrashLoop::new(9, ms(1000), Then::GiveUp)));
     let mut rig = one(own);
     for _ in 0..8 {
         assert_eq!(rig.crash("a").did(), "+a");

@@ -229,7 +229,7 @@ impl Both {
         assert_eq!(rig.machine.restarts_used(rig.now), model.used(), "restarts (left: machine)");
         assert_eq!(rig.machine.is_stopping(), model.is_stopping());
         // S-2: in no window more than are allowed.
-        let intensity = model.flags.intensity;
+        let intensity = model.flags.effective_intensity();
         for from in &model.counted {
             let within = |at: &&At| **at >= *from && at.since(*from) <= intensity.period;
             assert!(model.counted.iter().filter(within).count() <= intensity.max_restarts as usize);

@@ -129,7 +129,7 @@ impl Policy {
                 _ => Backoff::exponential(ms(10), ms(40)),
             });
         if self.own {
-            restart.budget = Budget::Own(crash_loop.unwrap_or_default());
+            restart.budget = Some(Budget::Own(crash_loop.unwrap_or_default()));
         } else if self.crash_loop < 9 {
             restart.crash_loop = crash_loop;
         }
@@ -216,7 +216,7 @@ fn flags() -> impl Strategy<Value = Flags> {
         |((strategy, dynamic), max_restarts, period, auto_shutdown, max_children)| Flags {
             strategy,
             dynamic,
-            intensity: Intensity::new(max_restarts, ms(period)),
+            intensity: Some(Intensity::new(max_restarts, ms(period))),
             auto_shutdown,
             max_children,
         },

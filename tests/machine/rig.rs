@@ -40,7 +40,7 @@ pub(crate) fn clean() -> Exit {
 
 /// Flags with a period of one second.
 pub(crate) fn flags(strategy: Strategy, max_restarts: u32) -> Flags {
-    Flags { strategy, intensity: Intensity::new(max_restarts, ms(1000)), ..Flags::default() }
+    Flags { strategy, intensity: Some(Intensity::new(max_restarts, ms(1000))), ..Flags::default() }
 }
 
 /// A required child that is restarted at once.

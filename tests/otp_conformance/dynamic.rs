@@ -58,7 +58,7 @@ async fn children_of_a_restarted_dynamic_supervisor() {
 async fn set_default_options() {
     // Elixir: 3 restarts in 5 seconds, no bound on the number of children.
     let flags = SupervisorSpec::dynamic().flags;
-    assert_eq!((flags.intensity.max_restarts, flags.intensity.period), (3, 5 * SEC));
+    assert_eq!((flags.effective_intensity().max_restarts, flags.effective_intensity().period), (3, 5 * SEC));
     assert_eq!((flags.strategy, flags.max_children), (Strategy::OneForOne, None));
 }
 

@@ -123,7 +123,7 @@ impl Reference {
             return Decision::GiveUp { why: Limit::TotalRestarts { max } };
         }
         //
-        let counts = failed || !healthy && matches!(policy.budget, Budget::Own(_));
+        let counts = failed || !healthy && matches!(policy.budget, Some(Budget::Own(_)));
         if let (true, Some(crash_loop)) = (counts, policy.effective_crash_loop()) {
             self.failures.push(now);
             let recent = self.failures.iter().filter(|at| now.since(**at) <= crash_loop.window).count();

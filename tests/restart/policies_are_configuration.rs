@@ -49,7 +49,7 @@ fn a_configuration_reads_as_a_person_writes_it() {
         "backoff": "none", "budget": "shared", "crash_loop": { "then": "escalate" }, "restart": "unless_stopped",
     }))
     .unwrap();
-    assert_eq!((words.backoff, words.budget), (Backoff::None, Budget::Shared));
+    assert_eq!((words.backoff, words.budget), (Backoff::None, Some(Budget::Shared)));
     assert_eq!(words.crash_loop.unwrap().then, Then::Escalate);
 }
 

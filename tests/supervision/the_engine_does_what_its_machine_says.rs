@@ -178,7 +178,7 @@ impl Story {
         let flags = Flags {
             strategy,
             dynamic,
-            intensity: Intensity::new(restarts, ms(1000 + dice.below(4000))),
+            intensity: Some(Intensity::new(restarts, ms(1000 + dice.below(4000)))),
             auto_shutdown: dice.pick(&auto),
             max_children: dice.one_in(4).then_some(5),
         };
@@ -224,7 +224,7 @@ fn policy(dice: &mut Dice, flags: &Flags) -> ChildPolicy {
         .with_backoff(dice.pick(&backoffs))
         .with_max_total_restarts(dice.one_in(8).then_some(3));
     if dice.one_in(6) {
-        restart.budget = Budget::Own(crash_loop);
+        restart.budget = Some(Budget::Own(crash_loop));
     } else if dice.one_in(6) {
         restart.crash_loop = Some(crash_loop);
     }

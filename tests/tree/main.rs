@@ -4,6 +4,7 @@
 
 mod a_runtime_without_time_is_no_place;
 mod a_tree_is_declared_and_found;
+mod escalation_is_chosen;
 mod health_names_what_is_wrong;
 mod signals_end_a_service;
 mod support;

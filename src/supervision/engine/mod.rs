@@ -37,7 +37,7 @@ use roster::Roster;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    errors::{RequestError, SpecErrors},
+    errors::RequestError,
     incarnation::bell::Slot,
     machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
@@ -155,7 +155,7 @@ impl Engine {
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
         let flags = engine.machine.flags();
-        engine.place.set_budget(Budget::new(flags.strategy, flags.intensity));
+        engine.place.set_budget(Budget::new(flags.strategy, flags.effective_intensity()));
         engine.place.set_engine(Some(Arc::new(EngineHandle::new(engine.posts.clone()))));
         engine
     }
@@ -345,12 +345,7 @@ impl Engine {
                 let _ = reply.send(self.child_spec(id));
             }
             Post::SetPolicy(id, policy, reply) => {
-                let mut errors = Vec::new();
-                policy.check(id.as_str(), self.machine.flags(), &mut errors);
-                let _ = reply.send(match SpecErrors::check(errors) {
-                    Err(errors) => Err(errors.into()),
-                    Ok(()) => self.machine.set_policy(&id, Arc::new(*policy)),
-                });
+                let _ = reply.send(self.set_policy(&id, Arc::new(*policy)));
             }
         }
     }

@@ -13,7 +13,8 @@ use crate::{
         machine::{Answer, Input, NewChild, Request, RequestId},
         panics::survived,
         place::Place,
-        spec::ChildSpec,
+        policy::ChildPolicy,
+        spec::{ChildSpec, settle_budget},
     },
 };
 
@@ -44,7 +45,8 @@ impl Engine {
                     let _ = reply.send(Err(errors.into()));
                     return;
                 }
-                let policy = spec.policy.clone();
+                let mut policy = spec.policy.clone();
+                settle_budget(&mut policy, &*spec.start, self.machine.flags());
                 let id = spec.id.clone();
                 if let Some(entry) = self.roster.get_mut(&id) {
                     entry.start = spec.start;
@@ -56,6 +58,21 @@ impl Engine {
         let id = RequestId(self.next_request);
         self.replies.insert(id, reply);
         self.input(Input::Request(id, request));
+    }
+
+    /// Changes a child's policy while it runs.
+    pub(super) fn set_policy(
+        &mut self,
+        id: &ChildId,
+        mut policy: Arc<ChildPolicy>,
+    ) -> Result<(), RequestError> {
+        let mut errors = Vec::new();
+        policy.check(id.as_str(), self.machine.flags(), &mut errors);
+        SpecErrors::check(errors)?;
+        if let Some(entry) = self.roster.get(id) {
+            settle_budget(&mut policy, &*entry.start, self.machine.flags());
+        }
+        self.machine.set_policy(id, policy)
     }
 
     fn check(&self, spec: &ChildSpec) -> Result<(), SpecErrors> {
@@ -70,7 +87,8 @@ impl Engine {
     }
 
     /// Takes a child's start and claims its place.
-    pub(super) fn adopt(&mut self, spec: ChildSpec) -> NewChild {
+    pub(super) fn adopt(&mut self, mut spec: ChildSpec) -> NewChild {
+        settle_budget(&mut spec.policy, &*spec.start, self.machine.flags());
         let place = self.place.claim(&spec.id, spec.policy.kind);
         place.adopted();
         if let Err(panicked) = survived("the start, told of its place,", || spec.start.adopted(&place)) {

@@ -6,7 +6,7 @@ use super::{Action, Answer, Key, Machine, Rank, ended};
 use crate::{
     event::{Consequence, EventKind},
     exit::Exit,
-    restart::{Budget, Decision},
+    restart::Decision,
     supervision::{
         errors::RequestError, machine::After, machine::Cause, policy::StartMode, verdict::verdict,
     },
@@ -128,12 +128,9 @@ impl Machine {
                 self.wait(now, rank, State::CoolingOff { until: now.after(delay) });
             }
             Decision::Restart { delay, attempt } => {
-                let shared = policy.restart.budget == Budget::Shared;
-                if shared && !self.window.try_restart(now, &self.flags.intensity) {
-                    let intensity = self.flags.intensity;
-                    let why =
-                        Limit::Intensity { max_restarts: intensity.max_restarts, period: intensity.period };
-                    return self.give_up(rank, exit, why);
+                let (shared, intensity) = (policy.restart.is_shared(), self.flags.effective_intensity());
+                if shared && !self.window.try_restart(now, &intensity) {
+                    return self.give_up(rank, exit, intensity.limit());
                 }
                 self.counted += u64::from(shared);
                 self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });

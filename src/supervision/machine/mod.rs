@@ -128,7 +128,7 @@ impl Machine {
 
     /// Restarts counted in the period that ends now.
     pub fn restarts_used(&mut self, now: At) -> u32 {
-        self.window.used(now, &self.flags.intensity)
+        self.window.used(now, &self.flags.effective_intensity())
     }
 
     /// Restarts counted since the beginning.

@@ -118,9 +118,9 @@ impl Model {
                 row.timer = Some(until);
             }
             Would::Restart(delay, attempt) => {
-                if policy.restart.budget == Budget::Shared {
+                if !matches!(policy.restart.budget, Some(Budget::Own(_))) {
                     // S-2
-                    let intensity = self.flags.intensity;
+                    let intensity = self.flags.effective_intensity();
                     if self.used() >= intensity.max_restarts {
                         return self.give_up(uid, id, exit, intensity.limit());
                     }

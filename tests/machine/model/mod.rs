@@ -193,7 +193,7 @@ impl Model {
 
     /// S-2: a restart of age ≤ period counts.
     pub(crate) fn used(&self) -> u32 {
-        let period = self.flags.intensity.period;
+        let period = self.flags.effective_intensity().period;
         self.counted.iter().filter(|at| self.now.since(**at) <= period).count() as u32
     }
 

@@ -194,13 +194,13 @@ impl Past {
 
 ///
 fn counts(verdict: Verdict, healthy: bool, policy: &RestartPolicy) -> bool {
-    verdict.is_failure() || !healthy && matches!(policy.budget, Budget::Own(_))
+    verdict.is_failure() || !healthy && matches!(policy.budget, Some(Budget::Own(_)))
 }
 
 fn crash_loop(policy: &RestartPolicy) -> Option<CrashLoop> {
     match policy.budget {
-        Budget::Own(crash_loop) => Some(crash_loop),
-        Budget::Shared => policy.crash_loop,
+        Some(Budget::Own(crash_loop)) => Some(crash_loop),
+        Some(Budget::Shared) | None => policy.crash_loop,
     }
 }
 
