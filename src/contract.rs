@@ -104,7 +104,7 @@
 //!
 //! - R-1 `Exit` (plain data: Clone, serde) classes: `Requested`, `Clean { code }`, `Failed { code }`, `Signalled { signal, core }`, `NeverStarted { errno, stage }`, `StartTimeout`, `HandshakeFailed`, `HandshakeTimeout`, `ChannelLost`,
 //!   `ProtocolViolation`, `Unresponsive`, `LimitExceeded { which }`, `EndedBeforeReady { how }`, `Ignored`; for actors `ActorStopped { reason }`, `ActorFailed { chain }` (panics included), `ActorKilled`; for supervisors `IntensityExceeded`, `StartFailed { child }`, `AutoShutdown`. Which codes and signals count as success is configurable
-//!   (`success_codes`, `success_signals`, default 0 and none). An exit by SIGTERM, SIGINT or SIGHUP that we did not send is judged 250 ms later: if the tree has begun to stop by then it is `Requested`, and never logged as a crash.
+//!   (`success_codes`, `success_signals`, default 0 and none). An exit that a stop of the whole service may have caused is judged a moment later: if the tree has begun to stop by then it is `Requested`, and never logged as a crash, counted or restarted. It is one by SIGTERM, SIGINT, SIGHUP or SIGQUIT that we did not send (judged 250 ms later), by SIGPIPE, or with any exit code. With a code it waits for half of the shortest back-off, at most 250 ms, so that the siblings of its group have the other half to stop; without a back-off it waits only if the host has got a stop signal itself. The back-off counts from the end of the process, and the board shows it at once: no restart is later for the wait.
 //!   A success before *ready* is a failed start (`EndedBeforeReady`), whatever code or signal, restart type and kind of child: it is counted, backed off and part of a crash loop. The exceptions are declared beforehand: `Ignored` (S-8), `AutoShutdown` (S-24), and a start that is declared to complete, which is ready by its success.
 //!   → [`Exit`](crate::exit::Exit), [`Success`](crate::process::Success)
 //! - R-2 Backoff: `None`, `Fixed(d)`, `Exponential { initial, factor = 2, max }`. The first delay is exactly `initial`; cap first, then jitter (`0..=1`, as ± fraction, also at
@@ -282,8 +282,8 @@
 //!   → [`Tree::find`](crate::tree::Tree::find)
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
 //!   → [`Tree::wait`](crate::tree::Tree::wait)
-//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM/SIGINT: orderly stop, second signal hard stop, exit code; default deadline 25 s. `tree.ready()` and `tree.health()` are there for probes; health names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
-//!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal)
+//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop, exit code; default deadline 25 s. Which signals stop and which reload is a value; those that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
+//!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal), [`Signals`](crate::tree::Signals)
 //!
 //! ## E. Events and snapshots
 //!

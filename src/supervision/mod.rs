@@ -28,6 +28,7 @@ mod remains;
 mod root;
 mod spec;
 mod start;
+mod stop_notice;
 mod supervisor;
 mod timers;
 mod verdict;
@@ -42,6 +43,7 @@ pub use policy::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode};
 pub use remains::{Gone, Remains};
 pub use root::{Root, RootOptions, StartError};
 pub use spec::{ChildSpec, SupervisorSpec};
+pub(crate) use start::ExitGrace;
 pub use start::{
     ActorStart, Admission, BoxFuture, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle,
     StopRequest,

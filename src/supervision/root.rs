@@ -18,6 +18,7 @@ use super::{
     remains::Remains,
     spec::SupervisorSpec,
     start::{Scope, spawn_error},
+    stop_notice::HostProbe,
     supervisor::{Supervisor, SupervisorRef},
 };
 use crate::{
@@ -180,6 +181,11 @@ impl Root {
             engine.kill();
         }
         self.wait().await
+    }
+
+    /// From now on `probe` says whether the host has been told to stop: what ends then may have been told too (rule R-1).
+    pub(crate) fn watch_host(&self, probe: HostProbe) {
+        self.0.scope.stop_notice().watch_host(probe);
     }
 
     /// Whether the tree is up: every supervisor's required children have become ready.

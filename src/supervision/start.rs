@@ -1,6 +1,6 @@
 //! How a child comes to life: the [`Start`] seam, what it is given ([`StartContext`]) and what it returns ([`Started`]).
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorCell, concurrency::JoinHandle};
@@ -11,11 +11,12 @@ use super::{
     panics::survived,
     place::{Attachment, Place},
     remains::Remains,
+    stop_notice::StopNotice,
 };
 use crate::{
     exit::Exit,
     id::{Incarnation, Path},
-    restart::CrashLoop,
+    restart::{CrashLoop, RestartPolicy, Verdict},
     time::{At, Clock},
 };
 
@@ -28,13 +29,15 @@ struct Shared {
     bus: EventBus,
     clock: Clock,
     seed: u64,
+    stop_notice: StopNotice,
 }
 
 impl Scope {
     /// For a new tree, whose epoch is now.
     pub(crate) fn new(seed: u64, event_capacity: usize) -> Scope {
         let clock = Clock::start();
-        Scope(Arc::new(Shared { bus: EventBus::new(clock, event_capacity), clock, seed }))
+        let bus = EventBus::new(clock, event_capacity);
+        Scope(Arc::new(Shared { bus, clock, seed, stop_notice: StopNotice::new() }))
     }
 
     /// The tree's clock.
@@ -45,6 +48,11 @@ impl Scope {
     /// The tree's event stream.
     pub fn bus(&self) -> &EventBus {
         &self.0.bus
+    }
+
+    /// What is known of the tree's end.
+    pub(crate) fn stop_notice(&self) -> &StopNotice {
+        &self.0.stop_notice
     }
 
     /// A seed for the thing at `path`: the same in every run with the same configuration (FNV-1a over the tree's seed
@@ -135,6 +143,29 @@ pub struct StartContext {
     pub remains: Remains,
     /// What the tree shares.
     pub scope: Scope,
+    /// How long its exit may wait to be judged, if it is one that a stop of the whole service may have caused.
+    pub(crate) grace: ExitGrace,
+}
+
+/// How long an exit may wait to be judged without a restart being later for it: half of the shortest back-off, zero where
+/// there is none (rule R-1).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ExitGrace {
+    /// After an exit that counts as a success.
+    pub(crate) clean: Duration,
+    /// After a failure.
+    pub(crate) failure: Duration,
+}
+
+impl ExitGrace {
+    pub(crate) fn of(policy: &RestartPolicy) -> ExitGrace {
+        let shortest = policy.backoff.delay(1).mul_f64((1.0 - policy.jitter).clamp(0.0, 1.0)) / 2;
+        let after = |verdict| match policy.restart.wants_restart(verdict) {
+            true => shortest,
+            false => Duration::ZERO,
+        };
+        ExitGrace { clean: after(Verdict::Clean), failure: after(Verdict::Failure) }
+    }
 }
 
 /// A new incarnation: linked, perhaps not ready yet.

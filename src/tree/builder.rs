@@ -196,7 +196,7 @@ impl TreeBuilder {
     ///
     /// # Signals during the start
     ///
-    /// [`Tree::run_until_signal`] is not there yet: until its first call `SIGTERM` and `SIGINT` end the program by their
+    /// [`Tree::run_until_signal`] is not there yet: until its first call signals such as `SIGTERM` end the program by their
     /// default action. On Linux the kernel kills the processes that have been launched, but not *their* children, unless
     /// the program runs under a [`guardian`](crate::guardian()). Programs whose start takes long and that have no guardian
     /// install a handler first, and use the same one to the end, so that no signal is lost in between:

@@ -11,3 +11,4 @@ mod signals;
 pub use builder::TreeBuilder;
 pub use handle::{Health, Tree, Trouble};
 pub use root_supervisor::{RootMessage, RootSupervisor};
+pub use signals::{HostSignal, Signals};

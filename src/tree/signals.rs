@@ -1,24 +1,164 @@
-//! What a service does on `SIGTERM` and `SIGINT` (rule T-4).
+//! What a service does on the signals that tell it to stop or to reload (rule T-4): [`Signals`].
 
-use std::{io, time::Duration};
+use std::{fmt, future::Future, io, sync::Arc, task::Poll, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use tokio::time::Instant;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 
 use super::Tree;
-use crate::{exit::Exit, process};
+use crate::{
+    exit::Exit,
+    process,
+    supervision::{
+        BoxFuture,
+        panics::{caught, discard},
+    },
+};
 
-/// Under a guardian, what is sent to a whole group reaches the host twice: directly, and passed on.
+/// Some signals come in pairs that mean one thing: under a guardian, what is sent to a whole group reaches the host
+/// directly and passed on; a terminal that closes signals its jobs, and so does the shell in it; a service manager may
+/// send `SIGHUP` right after `SIGTERM`.
 const ECHO: Duration = Duration::from_millis(250);
+
+/// A signal that a host can be told something by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HostSignal {
+    /// `SIGTERM`, which service managers and `kill` send.
+    Terminate,
+    /// `SIGINT`: Ctrl-C.
+    Interrupt,
+    /// `SIGHUP`: the terminal has been closed; to many daemons it means "reload".
+    Hangup,
+    /// `SIGQUIT`: Ctrl-\.
+    Quit,
+    /// `SIGUSR1`.
+    User1,
+    /// `SIGUSR2`.
+    User2,
+}
+
+impl HostSignal {
+    fn kind(self) -> SignalKind {
+        match self {
+            HostSignal::Terminate => SignalKind::terminate(),
+            HostSignal::Interrupt => SignalKind::interrupt(),
+            HostSignal::Hangup => SignalKind::hangup(),
+            HostSignal::Quit => SignalKind::quit(),
+            HostSignal::User1 => SignalKind::user_defined1(),
+            HostSignal::User2 => SignalKind::user_defined2(),
+        }
+    }
+}
+
+impl fmt::Display for HostSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HostSignal::Terminate => "SIGTERM",
+            HostSignal::Interrupt => "SIGINT",
+            HostSignal::Hangup => "SIGHUP",
+            HostSignal::Quit => "SIGQUIT",
+            HostSignal::User1 => "SIGUSR1",
+            HostSignal::User2 => "SIGUSR2",
+        })
+    }
+}
+
+type Hook = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Which signals stop a tree, which reload, and how long a stop may take: what [`Tree::run_until_signal`] is given.
+///
+/// By default `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop the tree within [`Tree::DEFAULT_DEADLINE`], and none
+/// reloads. A [`Duration`] becomes the default with that deadline.
+///
+/// ```no_run
+/// use procession::tree::{HostSignal, Signals, Tree};
+///
+/// # async fn reload(_: &Tree) {}
+/// # async fn run(tree: Tree) -> Result<(), Box<dyn std::error::Error>> {
+/// let again = tree.clone();
+/// let signals = Signals::default().reload_on(HostSignal::Hangup, move || {
+///     let tree = again.clone();
+///     async move { reload(&tree).await } // read the configuration, reload plugins …
+/// });
+/// tree.run_until_signal(signals).await?.into_result()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "it has no effect until `Tree::run_until_signal` is given it"]
+pub struct Signals {
+    deadline: Duration,
+    stop: Vec<HostSignal>,
+    reload: Vec<(HostSignal, Hook)>,
+}
+
+impl Default for Signals {
+    fn default() -> Signals {
+        use HostSignal::{Hangup, Interrupt, Quit, Terminate};
+        let stop = vec![Terminate, Interrupt, Hangup, Quit];
+        Signals { deadline: Tree::DEFAULT_DEADLINE, stop, reload: Vec::new() }
+    }
+}
+
+impl From<Duration> for Signals {
+    fn from(deadline: Duration) -> Signals {
+        Signals::default().deadline(deadline)
+    }
+}
+
+impl Signals {
+    /// What has not stopped in order after this long is killed. 25 s by default.
+    pub fn deadline(mut self, deadline: Duration) -> Signals {
+        self.deadline = deadline;
+        self
+    }
+
+    /// These signals stop the tree, and no others do. One of them that reloaded so far does not any longer.
+    pub fn stop_on(mut self, signals: impl IntoIterator<Item = HostSignal>) -> Signals {
+        self.stop = signals.into_iter().collect();
+        let Signals { stop, reload, .. } = &mut self;
+        reload.retain(|(signal, _)| !stop.contains(signal));
+        self
+    }
+
+    /// This signal does not stop the tree: `hook` is run at each arrival.
+    ///
+    /// Reloads run one at a time. Arrivals while one runs make one more, after it. A stop does not wait for a reload:
+    /// its future is dropped. One that panics is logged, and the service goes on.
+    pub fn reload_on<F, R>(mut self, signal: HostSignal, hook: F) -> Signals
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.stop.retain(|stops| *stops != signal);
+        self.reload.retain(|(reloads, _)| *reloads != signal);
+        self.reload.push((signal, Arc::new(move || Box::pin(hook()))));
+        self
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reload: Vec<HostSignal> = self.reload.iter().map(|(signal, _)| *signal).collect();
+        let Signals { deadline, stop, .. } = self;
+        let mut f = f.debug_struct("Signals");
+        f.field("deadline", deadline).field("stop", stop).field("reload", &reload).finish()
+    }
+}
 
 impl Tree {
     /// The default deadline of [`Tree::run_until_signal`]: 25 s, within the 30 s that service managers and container
     /// runtimes allow or the larger part of them.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(25);
 
-    /// Runs until the tree ends or the process is told to: `SIGTERM` or `SIGINT` stops everything in order within
-    /// `deadline`, a second one kills the rest at once. Returns how the tree ended; nothing of it is left then.
+    /// Runs until the tree ends or the process is told to stop, and returns how the tree ended; nothing of it is left then.
+    ///
+    /// `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop everything in order within the deadline, and a second one kills the
+    /// rest at once. Which signals stop, which reload instead, and the deadline are a [`Signals`]; a [`Duration`] is the
+    /// default with that deadline.
     ///
     /// That the tree has given up is no `Err` of this call: whoever drops the [`Exit`] ends with success. In `main`:
     ///
@@ -35,36 +175,107 @@ impl Tree {
     /// the start for example, ends the program by its default action: see
     /// [`TreeBuilder::start`](super::TreeBuilder::start).
     ///
-    /// Under a [`guardian`](crate::guardian()), a second signal within 250 ms of the first is its echo and does not count.
+    /// # A signal to everybody
     ///
-    /// The first call installs handlers for both signals for the rest of the process's life, as tokio does.
+    /// A service manager may signal the workers together with their host. A worker that ends by such a signal a moment
+    /// before its host has got it has not crashed (rule R-1), also if it catches the signal and exits with a code.
+    ///
+    /// # Signals that do not count
+    ///
+    /// * One that was ignored when this is called stays ignored, as under `nohup`.
+    /// * Within 250 ms of the first signal, a second one does not count if either is a `SIGHUP`: it comes with others when a
+    ///   terminal closes and when a service manager sends it after `SIGTERM`. Under a [`guardian`](crate::guardian()) no signal does:
+    ///   it is an echo of the first.
+    ///
+    /// The first call installs handlers for these signals for the rest of the process's life, as tokio does.
     ///
     /// # Errors
     /// When a handler cannot be installed; the tree goes on.
-    pub async fn run_until_signal(&self, deadline: Duration) -> io::Result<Exit> {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            biased;
-            exit = self.wait() => return Ok(exit),
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        tracing::info!(target: "procession", ?deadline, "told to stop: stopping in order");
-        let echo = process::has_guardian().then(|| Instant::now() + ECHO);
-        let mut shutdown = std::pin::pin!(self.shutdown(deadline));
-        loop {
+    pub async fn run_until_signal(&self, signals: impl Into<Signals>) -> io::Result<Exit> {
+        let Signals { deadline, stop, reload } = signals.into();
+        let mut stop = listen(stop.into_iter().map(|signal| (signal, ())))?;
+        let mut reload = listen(reload)?;
+        let mut also = listen(stop.iter().map(|listener| (listener.signal, ())))?;
+        let numbers: Vec<i32> = stop.iter().map(|listener| listener.signal.kind().as_raw_value()).collect();
+        // In this order: a signal that is taken between the two looks is seen at the next arrival.
+        self.root().watch_host(Box::new(move || process::is_pending(&numbers) || arrived(&mut also)));
+        let mut reloading: Option<BoxFuture<'static, ()>> = None;
+        let first = loop {
             tokio::select! {
                 biased;
+                exit = self.wait() => return Ok(exit),
+                (signal, ()) = next(&mut stop) => break signal,
+                () = async { if let Some(reload) = &mut reloading { reload.await } }, if reloading.is_some() => {
+                    reloading = None;
+                }
+                (signal, hook) = next(&mut reload), if reloading.is_none() => {
+                    tracing::info!(target: "procession", path = "/", %signal, "told to reload");
+                    reloading = Some(Box::pin(async move {
+                        if let Err(panicked) = caught("the reload hook", async move { hook().await }).await {
+                            tracing::error!(target: "procession", path = "/", %signal, "{panicked}");
+                        }
+                    }));
+                }
+            }
+        };
+        discard(reloading);
+        tracing::info!(target: "procession", path = "/", signal = %first, ?deadline, "told to stop: stopping in order");
+        let echo = Instant::now() + ECHO;
+        let mut shutdown = std::pin::pin!(self.shutdown(deadline));
+        let second = loop {
+            let (signal, ()) = tokio::select! {
+                biased;
                 exit = &mut shutdown => return Ok(exit),
-                _ = term.recv() => {}
-                _ = int.recv() => {}
+                signal = next(&mut stop) => signal,
+            };
+            // Of two that wait the kernel delivers the one with the lower number first.
+            let hangup = [first, signal].contains(&HostSignal::Hangup);
+            let has_echo = hangup || process::has_guardian();
+            if !has_echo || Instant::now() >= echo {
+                break signal;
             }
-            if echo.is_none_or(|end| Instant::now() >= end) {
-                break;
-            }
-        }
-        tracing::warn!(target: "procession", "told to stop again: killing what is left");
+        };
+        tracing::warn!(target: "procession", path = "/", signal = %second, "told to stop again: killing what is left");
         Ok(self.root().kill().await)
     }
+}
+
+/// Hears one signal, and has what is to be done then.
+struct Listener<T> {
+    signal: HostSignal,
+    arrivals: Signal,
+    then: T,
+}
+
+/// Listens to those of the signals that are not ignored.
+fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<Vec<Listener<T>>> {
+    let mut listeners = Vec::new();
+    for (number, then) in signals {
+        if process::is_ignored(number.kind().as_raw_value()) {
+            tracing::info!(target: "procession", path = "/", signal = %number, "ignored since before the tree: stays so");
+            continue;
+        }
+        listeners.push(Listener { signal: number, arrivals: signal(number.kind())?, then });
+    }
+    Ok(listeners)
+}
+
+/// The next of the signals to arrive; the first in the list if several have. Cancel safe.
+async fn next<T: Clone>(listeners: &mut [Listener<T>]) -> (HostSignal, T) {
+    std::future::poll_fn(|cx| {
+        for listener in listeners.iter_mut() {
+            if let Poll::Ready(Some(())) = listener.arrivals.poll_recv(cx) {
+                return Poll::Ready((listener.signal, listener.then.clone()));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Whether any of the signals has arrived since the last look.
+fn arrived(listeners: &mut [Listener<()>]) -> bool {
+    let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    let mut look = std::pin::pin!(tokio::task::unconstrained(next(listeners)));
+    look.as_mut().poll(cx).is_ready()
 }

@@ -133,18 +133,27 @@ impl Driver {
         };
         // Before anything else: from here on no call goes to this incarnation.
         self.cx.place.retract(self.cx.incarnation);
+        let by_itself = matches!(verdict, Verdict::Exited(_)).then(|| self.cx.scope.clock().now());
         let exit = match verdict {
             Verdict::Exited(exited) => self.bury(&body, exited).await,
             Verdict::Kill(exit) => self.kill(&body, exit).await,
             Verdict::Stop => self.stop_in_order(&body, was_ready).await,
         };
         let exit = if was_ready { exit } else { exit.before_ready() }.tidied();
-        if !was_ready && exit != Exit::Requested {
-            self.shared.start_failed(&exit);
-        }
+        // Nobody waits for what becomes of the end: neither callers nor snapshots.
         self.shared.gone();
         if let Some(peer) = &body.peer {
             peer.close(Lost { exit: exit.clone(), stderr_tail: self.shared.tail.text() });
+        }
+        let exit = match by_itself {
+            Some(since) => self.judge(exit, since).await,
+            None => exit,
+        };
+        if exit == Exit::Requested {
+            // If the whole tree stops, this worker's turn comes. Until then it is neither restarted nor replaced.
+            stop_asked(&mut self.stop).await;
+        } else if !was_ready {
+            self.shared.start_failed(&exit);
         }
         exit
     }
@@ -230,7 +239,7 @@ impl Driver {
             biased;
             () = stop_asked(&mut self.stop) => return Err(Verdict::Stop),
             shaken = &mut shaking => shaken,
-            closed = channel_closed(body) => return Err(closed_verdict(body, closed).await),
+            closed = channel_closed(body) => return Err(self.closed_verdict(body, closed).await),
             exited = body.control.exited() => {
                 // What makes it ready may be among the last that it wrote, and was written before its end.
                 ending::drain(body).await;
@@ -249,7 +258,7 @@ impl Driver {
             }
             Ok(Err(exit)) => Err(match body.peer.as_ref().and_then(Peer::end) {
                 // It failed because the channel has ended: that is the reason, or the process's exit is.
-                Some(closed) => closed_verdict(body, closed).await,
+                Some(closed) => self.closed_verdict(body, closed).await,
                 None => Verdict::Kill(exit),
             }),
             Err(_) => {
@@ -269,10 +278,30 @@ impl Driver {
             biased;
             () = stop_asked(&mut self.stop) => Verdict::Stop,
             // Before the exit: a process that has broken the protocol may well end because its channel was closed.
-            closed = channel_closed(body) => closed_verdict(body, closed).await,
+            closed = channel_closed(body) => self.closed_verdict(body, closed).await,
             exited = body.control.exited() => Verdict::Exited(exited),
             exit = unresponsive(body, &*protocol, self.spec.liveness, &self.cx) => Verdict::Kill(exit),
         }
+    }
+
+    /// What the end of the channel means. A process that is about to end by itself closes its files first, and so does one
+    /// that has been told to stop together with its host.
+    async fn closed_verdict(&self, body: &Body, closed: Closed) -> Verdict {
+        if matches!(closed, Closed::Eof | Closed::ReadFailed { .. } | Closed::WriteFailed { .. }) {
+            let exited = tokio::time::timeout(CLOSING_GRACE, body.control.exited());
+            tokio::select! {
+                biased;
+                () = self.stop_begins() => return Verdict::Stop,
+                exited = exited => if let Ok(exited) = exited {
+                    return Verdict::Exited(exited);
+                },
+            }
+        }
+        Verdict::Kill(match closed {
+            // Nobody has asked the supervisor: whoever holds the peer has closed it.
+            Closed::Requested => Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() },
+            closed => closed.to_exit(),
+        })
     }
 }
 
@@ -290,19 +319,6 @@ async fn channel_closed(body: &Body) -> Closed {
         Some(peer) => peer.closed().await,
         None => std::future::pending().await,
     }
-}
-
-async fn closed_verdict(body: &Body, closed: Closed) -> Verdict {
-    if matches!(closed, Closed::Eof | Closed::ReadFailed { .. } | Closed::WriteFailed { .. })
-        && let Ok(exited) = tokio::time::timeout(CLOSING_GRACE, body.control.exited()).await
-    {
-        return Verdict::Exited(exited);
-    }
-    Verdict::Kill(match closed {
-        // Nobody has asked the supervisor: whoever holds the peer has closed it.
-        Closed::Requested => Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() },
-        closed => closed.to_exit(),
-    })
 }
 
 /// Pings for ever; returns when too many in a row have failed (rule W-3).

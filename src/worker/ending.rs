@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::driver::{Body, Driver, stop_asked};
+use super::driver::{Body, Driver};
 use crate::{
     exit::Exit,
     process::{self, Exited, Ladder, Rung, Unkillable},
@@ -19,8 +19,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// What the process has asked its host is answered before its stdin is closed, if that takes no longer (rule C-14): one that
 /// waits for an answer may not notice the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// An exit by a signal that means "stop" waits this long for the tree to begin to stop too (rule R-1).
-const STOP_SIGNAL_GRACE: Duration = Duration::from_millis(250);
 
 impl Driver {
     /// It ended by itself: sweep the group, drain the pipes, reap.
@@ -31,16 +29,7 @@ impl Driver {
         if let Err(Unkillable { pid }) = body.control.reap(self.spec.ladder.kill_wait).await {
             return Exit::Unkillable { pid };
         }
-        let exit = exited.exit(&self.spec.success);
-        // Ctrl-C in a terminal and a service manager's SIGTERM reach everybody: that is no crash if the tree is about to
-        // stop (rule R-1).
-        if let Exit::Signalled { signal, .. } = exit
-            && stop_signals().contains(&signal)
-            && tokio::time::timeout(STOP_SIGNAL_GRACE, stop_asked(&mut self.stop)).await.is_ok()
-        {
-            return Exit::Requested;
-        }
-        exit
+        exited.exit(&self.spec.success)
     }
 
     pub(super) async fn kill(&mut self, body: &Body, exit: Exit) -> Exit {
@@ -146,11 +135,6 @@ impl Driver {
 fn before(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     deadline - (left / 10).min(Duration::from_millis(250))
-}
-
-fn stop_signals() -> [i32; 3] {
-    use rustix::process::Signal;
-    [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw)
 }
 
 /// Reads what is still in the pipes.

@@ -20,6 +20,7 @@ mod handler;
 mod output;
 mod shared;
 mod spec;
+mod whole_stop;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerMessage};

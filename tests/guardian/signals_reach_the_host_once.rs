@@ -73,20 +73,22 @@ fn but_not_those_that_the_host_has_sent() {
 
 fn and_a_service_is_not_killed_by_an_echo() {
     // T-4, P-12: a service manager signals all processes of a service
-    let family = Family::new();
-    let file = std::env::temp_dir().join(format!("procession-echo-{}", std::process::id()));
-    let mut program = Program::start(&mut family.role("service", &[file.to_str().unwrap()]));
-    let host = program.number("host");
-    assert_eq!(program.line(), "ready");
-    program.signal(Signal::TERM);
-    // Some of them, so that they do not all arrive as one.
-    for _ in 0..30 {
-        crate::common::signal(host, Signal::TERM);
-        std::thread::yield_now();
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let family = Family::new();
+        let file = std::env::temp_dir().join(format!("procession-echo-{}", std::process::id()));
+        let mut program = Program::start(&mut family.role("service", &[file.to_str().unwrap()]));
+        let host = program.number("host");
+        assert_eq!(program.line(), "ready");
+        program.signal(signal);
+        // Some of them, so that they do not all arrive as one.
+        for _ in 0..30 {
+            crate::common::signal(host, signal);
+            std::thread::yield_now();
+        }
+        assert_eq!(program.end().code(), Some(0));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "done\n", "stopped in order");
+        std::fs::remove_file(&file).unwrap();
     }
-    assert_eq!(program.end().code(), Some(0));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "done\n", "stopped in order");
-    std::fs::remove_file(&file).unwrap();
 }
 
 fn orphans_are_reaped() {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod a_runtime_without_time_is_no_place;
+mod a_signal_to_everybody_is_no_crash;
 mod a_tree_is_declared_and_found;
 mod escalation_is_chosen;
 mod health_names_what_is_wrong;

@@ -8,11 +8,12 @@ use std::sync::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    exit::Exit,
     id::{ChildId, Incarnation},
     supervision::{
         errors::RequestError,
         incarnation::{Delivery, bell::Slot},
-        machine::{Answer, Count, Request},
+        machine::{Answer, Count, Key, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
     },
@@ -37,6 +38,8 @@ pub(super) enum Post {
     /// A start that took its time is over.
     Begun(Box<Delivery>),
     Alarm,
+    /// The process of an incarnation has ended at this moment, and its exit, this one as it seems, is judged later.
+    Died(Key, At, Box<Exit>),
     Operator(Box<Operator>, oneshot::Sender<Result<Answer, RequestError>>),
     Shutdown {
         deadline: Option<At>,
@@ -195,6 +198,11 @@ impl EngineHandle {
         let (tx, rx) = oneshot::channel();
         let _ = self.posts.send(Post::Spec(id, tx));
         rx.await.unwrap_or(Err(RequestError::ShuttingDown))
+    }
+
+    /// The process of an incarnation has ended at this moment. Its exit, this one as it seems, is judged later.
+    pub(crate) fn died(&self, key: Key, at: At, exit: Exit) {
+        let _ = self.posts.send(Post::Died(key, at, Box::new(exit)));
     }
 
     /// Asks the supervisor to stop its children and to exit.

@@ -9,7 +9,7 @@ use crate::{
         meeting::Meeting,
         policy::Shutdown,
         remains::Remains,
-        start::StartContext,
+        start::{ExitGrace, StartContext},
     },
     time::At,
 };
@@ -23,6 +23,7 @@ impl Engine {
         let Some(supervisor) = &self.remains else { return };
         entry.place.set_kind(child.policy.kind);
         entry.place.set_incarnation(key.incarnation);
+        let grace = ExitGrace::of(&child.policy.restart);
         let (remains, gone) = Remains::new(Some(supervisor.clone()));
         let begun = begin(Birth {
             start: entry.start.clone(),
@@ -33,6 +34,7 @@ impl Engine {
                 supervisor: self.me.clone(),
                 remains,
                 scope: self.scope.clone(),
+                grace,
             },
             gone,
             place: &entry.place,
@@ -140,6 +142,17 @@ impl Engine {
         }
         let key = Key { child: entry.id.clone(), incarnation: life.incarnation };
         self.ended(key, life.end());
+    }
+
+    /// The process of an incarnation has ended, and its exit is judged later (rule R-1). The board shows what is to come of
+    /// it already.
+    pub(super) fn died(&mut self, key: &Key, at: At, exit: Exit) {
+        let foreseen = self.machine.died(key, at, &exit);
+        let Some(entry) = self.roster.get(&key.child) else { return };
+        if let Some(state) = foreseen {
+            entry.place.set_exit(exit);
+            entry.place.set_state(state, at);
+        }
     }
 
     /// An incarnation is gone. What it was asked to do is known; else the cause must be there before it is judged.

@@ -333,6 +333,7 @@ impl Engine {
             Post::Ring(slot) => self.look(slot),
             Post::Begun(delivery) => self.delivered(*delivery),
             Post::Alarm => self.alarmed(),
+            Post::Died(key, at, exit) => self.died(&key, at, *exit),
             Post::Operator(operator, reply) => self.operator(*operator, reply),
             Post::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
             Post::Count(reply) => {

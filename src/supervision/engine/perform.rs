@@ -87,6 +87,9 @@ impl Engine {
         let now = self.at;
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
+                if self.place.path().is_root() {
+                    self.scope.stop_notice().begin();
+                }
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
                 self.place.close(self.place.incarnation());
                 self.own_state(State::Stopping);

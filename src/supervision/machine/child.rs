@@ -66,6 +66,8 @@ pub(super) struct Child {
     pub(super) armed: bool,
     /// It has been ready at least once.
     pub(super) proven: bool,
+    /// When its present incarnation ended, if that was before its exit was told.
+    pub(super) died: Option<At>,
     /// When an operator last restarted it.
     pub(super) restarted: Option<At>,
     pub(super) waiters: Vec<Waiter>,
@@ -89,6 +91,7 @@ impl Child {
             skip_pass: false,
             armed: false,
             proven: false,
+            died: None,
             restarted: None,
             waiters: Vec::new(),
         }

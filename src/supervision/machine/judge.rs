@@ -1,7 +1,5 @@
 //! What an exit means: rule R-0, in its order.
 
-use std::time::Duration;
-
 use super::{Action, Answer, Key, Machine, Rank, ended};
 use crate::{
     event::{Consequence, EventKind},
@@ -107,7 +105,9 @@ impl Machine {
         // has gone on without it, and is taken down with it.
         let failed_start = child.state == State::Starting && policy.start == StartMode::Required;
         let verdict = verdict(&exit, policy.restart.restart);
-        match child.tracker.exited(now, verdict, &policy.restart) {
+        // Delays count from the end, and its exit may have waited to be judged.
+        let died = child.died.map_or(now, |died| died.min(now));
+        match child.tracker.exited(died, verdict, &policy.restart) {
             Decision::Leave => {
                 // S-17: a transient supervisor that gave up stays down, and it shows.
                 let state = match &exit {
@@ -125,7 +125,7 @@ impl Machine {
             }
             Decision::CoolOff { delay } => {
                 self.publish_exit(rank, exit, Consequence::CoolOff { delay });
-                self.wait(now, rank, State::CoolingOff { until: now.after(delay) });
+                self.wait(now, rank, State::CoolingOff { until: died.after(delay).max(now) });
             }
             Decision::Restart { delay, attempt } => {
                 let (shared, intensity) = (policy.restart.is_shared(), self.flags.effective_intensity());
@@ -134,15 +134,35 @@ impl Machine {
                 }
                 self.counted += u64::from(shared);
                 self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
+                let until = died.after(delay);
                 if grouped {
-                    self.restart_group(now, rank, delay, attempt, failed_start);
-                } else if delay == Duration::ZERO {
+                    self.restart_group(now, rank, until.since(now), attempt, failed_start);
+                } else if until <= now {
                     self.start(now, rank, Cause::Supervisor);
                     self.advance(now);
                 } else {
-                    self.wait(now, rank, State::BackingOff { until: now.after(delay), attempt });
+                    self.wait(now, rank, State::BackingOff { until, attempt });
                 }
             }
+        }
+    }
+
+    /// The state that this exit leads to, if that is to wait for a restart of the child alone.
+    pub(super) fn foresee(&self, rank: Rank, at: At, exit: &Exit) -> Option<State> {
+        let child = self.children.get(rank)?;
+        if self.flags.strategy != Strategy::OneForOne
+            || matches!(child.cause, Cause::Provisional | Cause::Once)
+            || self.is_booting() && child.is_required_for_boot()
+        {
+            return None;
+        }
+        let policy = &child.policy.restart;
+        match child.tracker.clone().exited(at, verdict(exit, policy.restart), policy) {
+            Decision::Restart { delay, attempt } if !delay.is_zero() => {
+                Some(State::BackingOff { until: at.after(delay), attempt })
+            }
+            Decision::CoolOff { delay } => Some(State::CoolingOff { until: at.after(delay) }),
+            _ => None,
         }
     }
 

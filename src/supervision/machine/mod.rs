@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     event::EventKind,
+    exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Tracker, Window},
     time::At,
@@ -173,6 +174,20 @@ impl Machine {
         child.map(|child| child.policy = policy).ok_or_else(|| RequestError::NotFound(id.clone()))
     }
 
+    /// An incarnation has ended at `at` with this exit, as it seems, and its end comes as an input later: its back-off, and
+    /// the time that it has been ready, count from `at` (rule R-1). Returns the state that waits for it, if that is to wait
+    /// for a restart.
+    pub fn died(&mut self, key: &Key, at: At, exit: &Exit) -> Option<State> {
+        let rank = self.current(key)?;
+        let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
+        let child = self.children.get_mut(rank)?;
+        if !matches!(child.state, State::Starting | State::Ready) {
+            return None;
+        }
+        child.died = Some(at);
+        if stops { None } else { self.foresee(rank, at, exit) }
+    }
+
     // ---- small steps that all parts share -----------------------------------------------------------------------
 
     fn insert(&mut self, new: NewChild) -> Option<Rank> {
@@ -216,6 +231,7 @@ impl Machine {
         child.incarnation = child.incarnation.next();
         child.cause = cause;
         child.after = After::Stay;
+        child.died = None;
         child.tracker.started(now);
         if child.held {
             child.held = false;

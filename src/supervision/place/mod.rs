@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
-    machine::{Answer, Request},
+    machine::{Answer, Key, Request},
     start::Scope,
 };
 use crate::{
@@ -321,6 +321,14 @@ impl Place {
 
     pub(crate) fn set_exit(&self, exit: Exit) {
         self.board().last_exit = Some(Box::new(exit));
+    }
+
+    /// The process of this incarnation has ended at this moment, and its exit, this one as it seems, is judged later: its
+    /// back-off counts from now on.
+    pub(crate) fn report_death(&self, incarnation: Incarnation, at: At, exit: Exit) {
+        if let Ok((child, engine)) = self.controlled() {
+            engine.died(Key { child, incarnation }, at, exit);
+        }
     }
 
     /// Writes what the present life of the supervisor has counted.
