@@ -122,7 +122,7 @@
 //!   → [`LaunchStage`](crate::exit::LaunchStage), [`Limit::NeverStarts`](crate::vocabulary::Limit::NeverStarts)
 //! - R-7 Policies can be changed while running (also unset), taking effect at the next decision.
 //!   → [`SupervisorRef`](crate::supervision::SupervisorRef)
-//! - R-8 An operator's `restart(reason)` works in every state: ready: stop and start; backing off or cooling off: start now; stopped or given up: start, counters reset. It is never refused by the crash budget and is not a crash; a start that then fails follows the policy. It may be rate-limited (`min_interval`); concurrent requests coalesce.
+//! - R-8 An operator's `restart(reason)` works in every state: ready: stop and start; backing off: start now; cooling off, stopped or given up: start, counters reset (it is no trial, R-4). It is never refused by the crash budget and is not a crash; a start that then fails follows the policy. It may be rate-limited (`min_interval`); concurrent requests coalesce.
 //!   → [`Place::restart`](crate::supervision::Place::restart), [`WorkerRef::restart`](crate::worker::WorkerRef::restart)
 //! - R-9 States, one vocabulary everywhere: `Down(NeverStarted | Ended | Ignored | Stopped | GaveUp { why })`, `Starting`, `Ready`, `Stopping`, `BackingOff { until, attempt }`, `CoolingOff { until }` (the last two are OTP's *restarting* for S-16, S-22, S-24 and all caps). Every change is an event. A stop wins over every timer.
 //!   → [`State`](crate::vocabulary::State), [`Down`](crate::vocabulary::Down)
@@ -239,7 +239,8 @@
 //!   → [`protocol::codes`](crate::protocol::codes)
 //! - G-9 Capabilities: a plugin's manifest names the host methods it may call; others get −32001.
 //!   → [`PluginSpec::capabilities`](crate::plugin::PluginSpec::capabilities)
-//! - G-10 On-demand: `ensure_ready(id)` starts or joins.
+//! - G-10 On-demand: `ensure_ready(id)` joins a start, and starts what is dormant or has ended by itself; its policy rules from the first start on, so that no number of callers launches it more often than that says, and its counters stay as they are.
+//!   What an operator has stopped, or its policy has given up, is an error that says so, and how it ended: only an operator (`restart_plugin`, `start_plugin`) revives it. Keys of pools keep L-7: after their rest the next caller has them tried again.
 //!   → [`Plugins::ensure_ready`](crate::plugin::Plugins::ensure_ready)
 //! - G-11 Events: crashed (code, signal, will_restart, delay), restarted (only after a crash), ready, gave up, config changed, rolled back.
 //!   → [`PluginEvent`](crate::plugin::PluginEvent)
@@ -282,14 +283,14 @@
 //!   → [`Tree::find`](crate::tree::Tree::find)
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
 //!   → [`Tree::wait`](crate::tree::Tree::wait)
-//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop, exit code; default deadline 25 s. Which signals stop and which reload is a value; those that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
+//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop, exit code; default deadline 25 s. Which signals stop and which reload is a value; those that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health says of what was given up or waits how it ended last, and names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
 //!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal), [`Signals`](crate::tree::Signals)
 //!
 //! ## E. Events and snapshots
 //!
 //! - E-1 One event stream per tree: sequence number, `At`, path, incarnation, kind, from → to, cause. No gaps in the numbers; a slow subscriber learns how many it lost. Serde both ways.
 //!   → [`Event`](crate::event::Event), [`Events`](crate::supervision::Events)
-//! - E-2 A snapshot is a plain serialisable tree with everything of W-4 and every supervisor's strategy, budget used and left, oldest-first children.
+//! - E-2 A snapshot is a plain serialisable tree with everything of W-4 and every supervisor's strategy, budget used and left, oldest-first children. Its figures are those of that very moment: failures in a row are what an exit would find, and a plugin that is stopped, has ended or was given up keeps its last exit, its counts, the end of its stderr and the time of its last crash.
 //!   → [`Snapshot`](crate::snapshot::Snapshot)
 //! - E-3 Nobody reports what did not happen: no `stopped` before the process is reaped, no `restarted` after an operator's start, no `crashed` for a requested stop.
 //!   → [`Event::is_crash`](crate::event::Event::is_crash), [`PluginEventKind`](crate::plugin::PluginEventKind)

@@ -41,11 +41,11 @@ pub struct Node {
     /// Whether an operator has stopped it and that still stands.
     #[serde(default)]
     pub held: bool,
-    /// Failures in a row.
+    /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
     pub consecutive_failures: u32,
-    /// Failures in its life.
+    /// Failures in its life, or since an operator has revived it.
     pub total_failures: u64,
-    /// Restarts in its life.
+    /// Restarts in its life, or since an operator has revived it.
     pub total_restarts: u32,
     /// How its last incarnation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

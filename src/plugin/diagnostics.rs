@@ -6,6 +6,7 @@ use super::recent::LogRecord;
 use crate::{
     id::{ChildId, Incarnation},
     snapshot::Node,
+    time::At,
     vocabulary::State,
 };
 
@@ -29,8 +30,12 @@ pub struct PluginStatus {
 pub struct PluginDiagnostics {
     /// In short.
     pub status: PluginStatus,
-    /// Its figures (rule W-4); `None` while it is not in the host's table.
+    /// Its figures (rule W-4); of one that is not in the host's table any more, those that it left with: last exit, counts,
+    /// the end of stderr. `None` if it never was.
     pub node: Option<Node>,
+    /// When it last crashed, whatever it is doing now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<At>,
     /// What it has logged of late, oldest first (rule G-4).
     pub logs: Vec<LogRecord>,
 }

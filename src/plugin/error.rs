@@ -71,9 +71,12 @@ pub enum PluginError {
         /// The plugins and what went wrong with each, in the order of their ids.
         failures: Vec<(ChildId, PluginError)>,
     },
-    /// It was not ready in time, or nobody is going to start it.
+    /// It was not ready in time.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// It was stopped by an operator, or its policy has given it up: only an operator brings it back (rule G-10).
+    #[error("plugin {0}; it stays down until it is started or restarted by an operator")]
+    StaysDown(Unavailable),
     /// The plugin host is down, restarting or stopping.
     #[error("plugin host {0}")]
     HostUnavailable(Unavailable),

@@ -11,7 +11,7 @@ use super::{
     registry::{Entry, Phase, Registry},
 };
 use crate::{
-    exit::Exit,
+    exit::{Exit, Lost},
     id::{ChildId, Incarnation},
     supervision::{Attachment, ChildSpec, Place, RequestError, StartMode, Unavailable, engine::EngineHandle},
     time::Clock,
@@ -80,6 +80,10 @@ impl Host {
                 PluginError::StartFailed { id: id.clone(), exit, stderr_tail }
             }
             RequestError::Stopped(id) => PluginError::Stopped(id),
+            RequestError::Held(_) | RequestError::GaveUp { .. } => match self.place_of(id) {
+                Some(place) => PluginError::StaysDown(place.unavailable()),
+                None => PluginError::Stopped(id.clone()),
+            },
             RequestError::Invalid(errors) => PluginError::Invalid(errors),
             RequestError::ShuttingDown => self.gone(),
             other => PluginError::Refused(other),
@@ -92,15 +96,23 @@ impl Host {
     }
 
     /// The error for those who find a plugin that is known but not there.
-    pub(crate) fn dormant(&self, id: &ChildId) -> Unavailable {
-        let state = State::down(Down::Stopped);
-        Unavailable { path: self.place.path().join(id), state, retry_after: None, lost: None }
+    pub(crate) fn dormant(&self, id: &ChildId, entry: Option<&Entry>) -> Unavailable {
+        let last = entry.and_then(|entry| entry.last.as_ref());
+        let lost = last.and_then(|node| {
+            let stderr_tail =
+                node.worker.as_ref().map(|worker| worker.stderr_tail.clone()).unwrap_or_default();
+            Some(Box::new(Lost { exit: node.last_exit.clone()?, stderr_tail }))
+        });
+        let state = State::down(entry.map_or(Down::Stopped, absence));
+        Unavailable { path: self.place.path().join(id), state, retry_after: None, lost }
     }
 
     pub(crate) fn worker(&self, id: &ChildId) -> Result<WorkerRef, PluginError> {
-        match self.place_of(id) {
-            Some(place) => Ok(WorkerRef::new(place)),
-            None if self.registry.table().plugins.contains_key(id) => Err(self.dormant(id).into()),
+        if let Some(place) = self.place_of(id) {
+            return Ok(WorkerRef::new(place));
+        }
+        match self.registry.table().plugins.get(id) {
+            Some(entry) => Err(self.dormant(id, Some(entry)).into()),
             None => Err(PluginError::NotFound(id.clone())),
         }
     }
@@ -114,15 +126,13 @@ impl Host {
 
     fn status(&self, id: &ChildId, entry: &Entry) -> PluginStatus {
         let place = self.place_of(id);
-        let down = match entry.last_exit {
-            None if matches!(entry.phase, Phase::Dormant) => Down::NeverStarted,
-            None | Some(Exit::Requested) => Down::Stopped,
-            Some(_) => Down::Ended,
-        };
         PluginStatus {
             id: id.clone(),
-            state: place.as_ref().map_or(State::down(down), Place::state),
-            incarnation: place.as_ref().map_or(Incarnation::NONE, Place::incarnation),
+            state: place.as_ref().map_or_else(|| State::down(absence(entry)), Place::state),
+            incarnation: match (&place, &entry.last) {
+                (Some(place), _) => place.incarnation(),
+                (None, last) => last.as_ref().map_or(Incarnation::NONE, |node| node.incarnation),
+            },
             declared: entry.declared,
         }
     }
@@ -130,12 +140,23 @@ impl Host {
     pub(crate) fn diagnostics(&self, id: &ChildId) -> Result<PluginDiagnostics, PluginError> {
         let table = self.registry.table();
         let entry = table.plugins.get(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
-        let node = self.place_of(id).map(|place| place.snapshot());
-        Ok(PluginDiagnostics { status: self.status(id, entry), node, logs: entry.recent.records() })
+        let node = self.place_of(id).map(|place| place.snapshot()).or_else(|| entry.last.as_deref().cloned());
+        let (status, logs) = (self.status(id, entry), entry.recent.records());
+        Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
     }
 
     pub(crate) fn events(&self) -> PluginEvents {
         self.registry.subscribe()
+    }
+}
+
+/// Why a plugin that is known is not in the engine's table.
+fn absence(entry: &Entry) -> Down {
+    match &entry.last_exit {
+        _ if entry.stopped => Down::Stopped,
+        None if matches!(entry.phase, Phase::Dormant) => Down::NeverStarted,
+        None | Some(Exit::Requested) => Down::Stopped,
+        Some(_) => Down::Ended,
     }
 }
 

@@ -9,15 +9,15 @@ use super::{
 use crate::{
     event::{Consequence, EventKind},
     exit::Exit,
-    supervision::{engine::Observer, machine::Key},
+    supervision::{Place, engine::Observer, machine::Key},
     time::Clock,
     vocabulary::State,
 };
 
 /// An observer that keeps the registry and derives [`PluginEvent`]s (rule G-11).
-pub(crate) fn observer(registry: Arc<Registry>, clock: Clock) -> Observer {
+pub(crate) fn observer(registry: Arc<Registry>, host: Place, clock: Clock) -> Observer {
     Box::new(move |key, kind| {
-        for kind in registry.observe(key, kind) {
+        for kind in registry.observe(key, kind, &host) {
             let (plugin, incarnation) = (key.child.clone(), key.incarnation);
             registry.publish(PluginEvent { at: clock.now(), plugin, incarnation, kind });
         }
@@ -25,13 +25,15 @@ pub(crate) fn observer(registry: Arc<Registry>, clock: Clock) -> Observer {
 }
 
 impl Registry {
-    fn observe(&self, key: &Key, kind: &EventKind) -> Vec<PluginEventKind> {
+    fn observe(&self, key: &Key, kind: &EventKind, host: &Place) -> Vec<PluginEventKind> {
         let mut table = self.table();
         let Some(entry) = table.plugins.get_mut(&key.child) else { return Vec::new() };
         match kind {
             EventKind::Added => entry.present = true,
             EventKind::Removed => {
                 entry.present = false;
+                // Its place goes with it.
+                entry.last = host.child(&key.child).map(|place| Box::new(place.snapshot()));
                 // A temporary plugin that has ended; otherwise the operation under way settles it.
                 if matches!(entry.phase, Phase::Kept) {
                     table.settle(&key.child);
@@ -50,6 +52,9 @@ impl Registry {
                 entry.last_exit = Some(exit.clone());
                 let crash = is_crash(exit, then);
                 entry.crashed |= crash;
+                if crash {
+                    entry.last_crash = Some(host.clock().now());
+                }
                 let gave_up = match then {
                     Consequence::GiveUp { why } | Consequence::Escalate { why } => Some(why.clone()),
                     _ => None,

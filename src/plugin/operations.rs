@@ -14,7 +14,7 @@ use crate::{
     exit::Lost,
     id::{ChildId, Incarnation},
     supervision::{
-        Place, RequestError,
+        ChildSpec, Place, RequestError,
         machine::{Answer, Request},
     },
     vocabulary::{Down, State},
@@ -31,6 +31,8 @@ pub(crate) enum Look {
     Busy(Joint),
     /// It is known, but not in the engine's table.
     Dormant(Arc<Definition>),
+    /// The same, and an operator has taken it out.
+    Stopped(Arc<Definition>),
     /// It is in the engine's table.
     Kept(Place, State),
 }
@@ -41,6 +43,7 @@ impl Host {
         match (&entry.phase, &entry.definition) {
             (Phase::Starting(joint), _) => Look::Starting(joint.clone()),
             (Phase::Leaving(joint) | Phase::Reloading(joint), _) => Look::Busy(joint.clone()),
+            (Phase::Dormant, Some(definition)) if entry.stopped => Look::Stopped(definition.clone()),
             (Phase::Dormant, Some(definition)) => Look::Dormant(definition.clone()),
             (Phase::Dormant, None) => Look::Unknown,
             (Phase::Kept, _) => match self.place_of(id) {
@@ -73,7 +76,7 @@ impl Host {
                 let mut table = self.registry.table();
                 self.open(table.closed)?;
                 match self.look(&table, &id) {
-                    Look::Unknown | Look::Dormant(_) => {
+                    Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
                         Look::Starting(self.begin_start(&mut table, &definition)?)
                     }
                     // It is there, but nobody is going to start it: the new declaration takes its place.
@@ -96,18 +99,46 @@ impl Host {
         }
     }
 
-    /// Starts a plugin that is not in the engine's table.
+    /// Starts a plugin that is not in the engine's table, for an operator: if it does not become ready nothing is left.
     pub(crate) fn begin_start(
         &self,
         table: &mut Table,
         definition: &Arc<Definition>,
     ) -> Result<Joint, PluginError> {
         let engine = self.engine()?;
+        self.starting(table, definition, |child| engine.start_child(child))
+    }
+
+    /// Starts a plugin that is not in the engine's table, for somebody who needs it: its policy rules from the first start
+    /// on, so that it is not started more often than that says, however many need it.
+    fn begin_demand(&self, table: &mut Table, definition: &Arc<Definition>) -> Result<Joint, PluginError> {
+        let engine = self.engine()?;
+        let id = definition.spec.id.clone();
+        self.starting(table, definition, |child| {
+            // Both are handed over now, one behind the other: the second is answered with the first verdict.
+            let started = engine.start_child(child.background());
+            let demanded = engine.request(Request::Demand(id));
+            async move {
+                started.await?;
+                demanded.await
+            }
+        })
+    }
+
+    fn starting<F>(
+        &self,
+        table: &mut Table,
+        definition: &Arc<Definition>,
+        start: impl FnOnce(ChildSpec) -> F,
+    ) -> Result<Joint, PluginError>
+    where
+        F: Future<Output = Result<Answer, RequestError>> + Send + 'static,
+    {
         let id = definition.spec.id.clone();
         let operation = table.stamp();
         let entry = table.entry(id.clone());
-        (entry.operation, entry.last_exit) = (operation, None);
-        let answer = engine.start_child(self.child(definition, &entry.recent));
+        (entry.operation, entry.last_exit, entry.stopped) = (operation, None, false);
+        let answer = start(self.child(definition, &entry.recent));
         let (host, definition) = (self.clone(), definition.clone());
         let joint = Joint::spawn(async move {
             let answer = answer.await;
@@ -162,6 +193,7 @@ impl Host {
     fn begin_stop(&self, table: &mut Table, id: &ChildId) -> Result<Option<Joint>, PluginError> {
         let operation = table.stamp();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
+        entry.stopped = true;
         match &entry.phase {
             Phase::Dormant => return Ok(None),
             Phase::Leaving(joint) => return Ok(Some(joint.clone())),
@@ -230,7 +262,7 @@ impl Host {
             Ok(outcome) => outcome,
             Err(_) => Err(match self.place_of(id) {
                 Some(place) => place.unavailable(),
-                None => self.dormant(id),
+                None => self.dormant(id, self.registry.table().plugins.get(id)),
             }
             .into()),
         }
@@ -238,17 +270,38 @@ impl Host {
 
     async fn make_ready(&self, id: &ChildId) -> Outcome {
         loop {
-            match self.look_to_start(id)? {
+            let look = {
+                let mut table = self.registry.table();
+                self.open(table.closed)?;
+                match self.look(&table, id) {
+                    Look::Dormant(definition) => Look::Starting(self.begin_demand(&mut table, &definition)?),
+                    Look::Stopped(_) => {
+                        return Err(PluginError::StaysDown(self.dormant(id, table.plugins.get(id))));
+                    }
+                    look => look,
+                }
+            };
+            match look {
                 Look::Starting(joint) => return self.join(&joint).await,
                 Look::Busy(joint) => self.over(&joint).await?,
                 Look::Kept(place, State::Stopping) => {
                     place.wait_state(|state| *state != State::Stopping).await;
                 }
-                Look::Kept(place, State::Down { .. }) => {
-                    return place.restart().await.map_err(|error| self.refusal(id, error));
+                Look::Kept(_, State::Down { .. }) => {
+                    // A start that somebody has asked for meanwhile is joined.
+                    let answer = self.engine()?.request(Request::Demand(id.clone())).await;
+                    return self.outcome(id, answer);
                 }
-                Look::Kept(place, _) => return Ok(place.wait_ready().await?.incarnation),
-                Look::Unknown | Look::Dormant(_) => return Err(PluginError::NotFound(id.clone())),
+                Look::Kept(place, _) => {
+                    return match place.wait_ready().await {
+                        Ok(live) => Ok(live.incarnation),
+                        Err(down) if down.state.is_down() => Err(PluginError::StaysDown(down)),
+                        Err(unavailable) => Err(unavailable.into()),
+                    };
+                }
+                Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
+                    return Err(PluginError::NotFound(id.clone()));
+                }
             }
         }
     }
@@ -264,17 +317,21 @@ impl Host {
                     let restarted = WorkerRef::new(place).restart(reason).await;
                     return restarted.map_err(|error| self.refusal(id, error));
                 }
-                Look::Unknown | Look::Dormant(_) => return Err(PluginError::NotFound(id.clone())),
+                Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
+                    return Err(PluginError::NotFound(id.clone()));
+                }
             }
         }
     }
 
-    /// Looks, and starts what is dormant.
+    /// Looks, and starts what is not in the engine's table, for an operator.
     fn look_to_start(&self, id: &ChildId) -> Result<Look, PluginError> {
         let mut table = self.registry.table();
         self.open(table.closed)?;
         Ok(match self.look(&table, id) {
-            Look::Dormant(definition) => Look::Starting(self.begin_start(&mut table, &definition)?),
+            Look::Dormant(definition) | Look::Stopped(definition) => {
+                Look::Starting(self.begin_start(&mut table, &definition)?)
+            }
             look => look,
         })
     }

@@ -70,8 +70,9 @@ impl Plugins {
     /// Stops a plugin, takes it out of the host, and returns when nothing of its process is left. Concurrent callers
     /// join (rule P-9), and a start under way is given up.
     ///
-    /// A plugin of the host's own declaration stays known and is started by
-    /// [`ensure_ready`](Plugins::ensure_ready); one that is stopped already is fine. Any other is forgotten.
+    /// A plugin of the host's own declaration stays known, and stays down until an operator brings it back
+    /// ([`restart_plugin`](Plugins::restart_plugin), [`start_plugin`](Plugins::start_plugin)); one that is stopped already
+    /// is fine. Any other is forgotten.
     ///
     /// # Errors
     /// [`PluginError::NotFound`]; [`PluginError::NotStopped`] if it had to be killed or could not be reaped.
@@ -88,12 +89,16 @@ impl Plugins {
         self.host()?.stop_all().await
     }
 
-    /// Returns when the plugin is ready, for which it is started if it is stopped or on demand, or its start is joined
-    /// (rule G-10). What has begun goes on after the deadline.
+    /// Returns when the plugin is ready, for which it is started if it is on demand or has ended by itself, or its start is
+    /// joined (rule G-10). What has begun goes on after the deadline.
+    ///
+    /// Its restart policy rules from the first start on: however many callers need a broken plugin, it is launched as often
+    /// as its policy says.
     ///
     /// # Errors
-    /// [`PluginError::NotFound`]; [`PluginError::StartFailed`] if it was started for this; [`PluginError::Unavailable`]
-    /// at the deadline.
+    /// [`PluginError::NotFound`]; [`PluginError::StartFailed`] if the start that was made or joined failed;
+    /// [`PluginError::StaysDown`] if an operator has stopped it or its policy has given it up;
+    /// [`PluginError::Unavailable`] at the deadline.
     pub async fn ensure_ready(
         &self,
         id: impl Into<ChildId>,

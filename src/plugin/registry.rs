@@ -20,8 +20,9 @@ use super::{
 use crate::{
     exit::Exit,
     id::ChildId,
+    snapshot::Node,
     supervision::{ChildSpec, StartMode},
-    time::Clock,
+    time::{At, Clock},
 };
 
 /// See the module's documentation.
@@ -60,12 +61,18 @@ pub(crate) struct Entry {
     pub(crate) last_exit: Option<Exit>,
     /// It has crashed and has not been ready since.
     pub(crate) crashed: bool,
+    /// When it last crashed.
+    pub(crate) last_crash: Option<At>,
+    /// An operator has stopped it and taken it out of the engine's table.
+    pub(crate) stopped: bool,
+    /// What there was of it when it left the engine's table.
+    pub(crate) last: Option<Box<Node>>,
 }
 
 /// What is being done to a plugin.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// Known, but not in the engine's table: on demand, or stopped.
+    /// Known, but not in the engine's table: on demand, ended, or stopped.
     Dormant,
     /// A request for its start is under way; the supervisor's own starts are `Kept`.
     Starting(Joint),
@@ -147,6 +154,9 @@ impl Table {
             recent: Recent::default(),
             last_exit: None,
             crashed: false,
+            last_crash: None,
+            stopped: false,
+            last: None,
         })
     }
 

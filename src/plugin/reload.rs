@@ -35,7 +35,7 @@ impl Host {
                 self.open(table.closed)?;
                 match self.look(&table, id) {
                     Look::Unknown => return Err(PluginError::NotFound(id.clone())),
-                    Look::Dormant(_) => {
+                    Look::Dormant(_) | Look::Stopped(_) => {
                         table.entry(id.clone()).definition = Some(new);
                         return Ok(Incarnation::NONE);
                     }

@@ -184,7 +184,7 @@ impl Start for PluginHostStart {
         let spec = SupervisorSpec { flags: registry.common.host.flags(), children: registry.boot(clock) };
         let (tx, rx) = oneshot::channel();
         let engine = EngineArgs {
-            observer: Some(observer(registry.clone(), clock)),
+            observer: Some(observer(registry.clone(), cx.place.clone(), clock)),
             ..EngineArgs::nested(spec, &cx, tx)
         };
         let host = Host { registry, place: cx.place.clone(), clock };

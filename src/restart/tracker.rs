@@ -137,7 +137,7 @@ impl Tracker {
         Decision::Restart { delay, attempt: self.failures }
     }
 
-    /// An operator starts it although it was stopped or given up: all counters and limits begin anew.
+    /// An operator starts it although it was stopped, given up or cooling off: all counters and limits begin at zero.
     ///
     /// Whether the child has ever been ready is remembered, and the jitter goes on where it was.
     pub fn revived(&mut self) {
@@ -152,6 +152,14 @@ impl Tracker {
     /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
     pub fn failures_at(&self, now: At, policy: &RestartPolicy) -> u32 {
         if self.is_healthy(now, policy) { 0 } else { self.failures }
+    }
+
+    /// When the failures in a row will have been forgotten, if the live incarnation goes on being ready; `None` if none
+    /// is ready.
+    pub fn forgets_at(&self, policy: &RestartPolicy) -> Option<At> {
+        // Being ready for no time at all proves nothing.
+        let least = policy.healthy_after.max(Duration::from_nanos(1));
+        self.ready_since.map(|since| since.after(least))
     }
 
     /// Failures since the beginning, or since it was revived.

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{
     exit::{Exit, Lost, Said},
     id::{ChildId, Path},
-    vocabulary::State,
+    vocabulary::{Limit, State},
 };
 
 /// One mistake in a declaration.
@@ -108,6 +108,17 @@ pub enum RequestError {
     /// The child was stopped before the request was carried out.
     #[error("child `{0}` was stopped meanwhile")]
     Stopped(ChildId),
+    /// An operator has stopped the child, and only an operator starts it again.
+    #[error("child `{0}` was stopped by an operator, and stays down until it is restarted by one")]
+    Held(ChildId),
+    /// The child's policy has given it up, and only an operator revives it.
+    #[error("child `{child}` was given up ({why}), and stays down until an operator restarts it")]
+    GaveUp {
+        /// The child.
+        child: ChildId,
+        /// The limit that was reached.
+        why: Limit,
+    },
     /// The child's policy wants more time between restarts by hand
     /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).
     #[error("child `{child}` was restarted by hand a moment ago; try again in {retry_after:?}")]

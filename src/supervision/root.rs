@@ -198,6 +198,11 @@ impl Root {
         self.0.exit.borrow().is_some()
     }
 
+    /// How the tree has ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        self.0.exit.borrow().clone()
+    }
+
     /// The root supervisor.
     pub fn supervisor(&self) -> SupervisorRef {
         SupervisorRef::new(self.0.place.clone())

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::TreeBuilder;
 use crate::{
-    exit::Exit,
+    exit::{Exit, Lost},
     id::Path,
     plugin::Plugins,
     pool::Pool,
-    snapshot::Snapshot,
+    snapshot::{Node, Snapshot},
     supervision::{ChildRef, Events, EventsError, FindError, Place, Root, SupervisorRef},
     time::Clock,
     vocabulary::{ChildKind, Down, State},
@@ -44,7 +44,7 @@ pub struct Trouble {
     pub path: Path,
     /// What it is doing instead.
     pub state: State,
-    /// What else is known: what a pool lacks, or until when a key is not tried again.
+    /// What else is known: how the last incarnation ended, what a pool lacks, or until when a key is not tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -142,8 +142,17 @@ impl Tree {
                 State::Down { why: Down::GaveUp { .. } } => true,
                 _ => !node.held,
             })
-            .map(|node| Trouble { path: node.path.clone(), state: node.state.clone(), detail: None })
+            .map(|node| self.trouble(node))
             .collect();
+        if self.root.has_ended() {
+            // Its children have ended with it, and it is down for good.
+            let state = snapshot.root.state.clone();
+            let detail = self.root.exit().filter(|exit| !matches!(exit, Exit::Requested)).map(|exit| {
+                let lost = self.lost("/", exit);
+                format!("the tree has ended: {lost}")
+            });
+            troubles.insert(0, Trouble { path: Path::root(), state, detail });
+        }
         let pools = snapshot.root.walk().filter(|node| node.kind == ChildKind::Supervisor);
         for pool in pools.filter_map(|node| self.pool(node.path.as_str()).ok()) {
             let lacking = pool.troubles().into_iter();
@@ -154,6 +163,29 @@ impl Tree {
             }));
         }
         Health { healthy: self.ready() && troubles.is_empty(), troubles }
+    }
+
+    fn trouble(&self, node: &Node) -> Trouble {
+        let why = match (&node.state, &node.last_exit) {
+            (
+                State::Down { why: Down::GaveUp { .. } }
+                | State::BackingOff { .. }
+                | State::CoolingOff { .. },
+                Some(exit),
+            ) => Some(exit.clone()),
+            _ => None,
+        };
+        let detail = why.map(|exit| format!("the last one: {}", self.lost(node.path.as_str(), exit)));
+        Trouble { path: node.path.clone(), state: node.state.clone(), detail }
+    }
+
+    /// An exit of what is at a path, with the last words of the process behind it.
+    fn lost(&self, path: &str, exit: Exit) -> Lost {
+        match self.root.find(path) {
+            Ok(place) => place.lost(exit),
+            // It has left the tree meanwhile.
+            Err(_) => Lost { exit, stderr_tail: String::new() },
+        }
     }
 
     /// Waits until all is well, for at most `deadline`.

@@ -199,6 +199,7 @@ impl Both {
             Ask::Delete => Request::DeleteChild(child),
             Ask::Remove => Request::RemoveChild(child),
             Ask::Restart => Request::Restart(child),
+            Ask::Demand => Request::Demand(child),
             Ask::Reload => {
                 self.rig.policies_changed = true;
                 Request::Reload(child, Arc::new(policy))

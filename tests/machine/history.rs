@@ -70,6 +70,7 @@ pub(crate) enum Ask {
     Delete,
     Remove,
     Restart,
+    Demand,
     Reload,
 }
 
@@ -242,6 +243,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Ask::Delete),
         Just(Ask::Remove),
         Just(Ask::Restart),
+        Just(Ask::Demand),
         Just(Ask::Reload),
     ];
     prop_oneof![

@@ -2,9 +2,13 @@
 
 use procession::{
     exit::Exit,
-    restart::RestartType::{Permanent, Transient},
+    restart::{
+        CrashLoop,
+        RestartType::{Permanent, Transient},
+        Then,
+    },
     supervision::{
-        RequestError::{StartFailed, Stopped, TooSoon},
+        RequestError::{GaveUp, Held, StartFailed, Stopped, TooSoon},
         machine::{Answer, Request},
     },
     vocabulary::{
@@ -13,7 +17,7 @@ use procession::{
     },
 };
 
-use crate::rig::{Rig, crash, flags, ms, one, patient, policy, ready};
+use crate::rig::{Rig, clean, crash, flags, ms, one, patient, policy, ready};
 
 #[test]
 fn restart_works_in_every_state() {
@@ -208,4 +212,58 @@ fn restarts_by_hand_may_be_rate_limited() {
     let late = rig.ask(Request::Restart("a".into()));
     rig.gone("a").ready("a");
     assert_eq!(rig.reply(late), Some(&ready(4)));
+}
+
+#[test]
+fn a_restart_out_of_a_cool_off_begins_at_zero() {
+    // it is no trial, and takes a whole crash loop to cool off again.
+    let mut p = patient(Permanent, 10);
+    p.restart = p.restart.with_crash_loop(CrashLoop::new(2, ms(900), Then::cool_off(ms(500))));
+    let mut rig = Rig::running(flags(OneForOne, 9), &[("a", p)]);
+    rig.crash("a").fire().crash("a");
+    assert_eq!(rig.states(), "c");
+    let by_hand = rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.machine.child(&"a".into()).unwrap().tracker.failures(), 0);
+    rig.ready("a");
+    assert_eq!(rig.reply(by_hand), Some(&ready(3)));
+    assert_eq!((rig.crash("a").states(), rig.used() > 0), ("b".into(), true), "the first failure of many");
+    assert_eq!(rig.fire().crash("a").states(), "c");
+    // A trial by the clock is one.
+    assert_eq!(rig.fire().ready("a").crash("a").states(), "c");
+}
+
+#[test]
+fn whoever_needs_a_child_starts_what_nobody_has_stopped() {
+    // G-10
+    let mut p = patient(Transient, 10);
+    p.restart = p.restart.with_max_total_restarts(1);
+    let mut rig = Rig::running(flags(OneForOne, 9), &[("a", p)]);
+    let demand = |rig: &mut Rig| rig.ask(Request::Demand("a".into()));
+    let asked = demand(&mut rig);
+    assert_eq!(rig.reply(asked), Some(&ready(1)), "ready");
+    let failures = |rig: &Rig| rig.machine.child(&"a".into()).unwrap().tracker.total_failures();
+    rig.crash("a");
+    let joins = demand(&mut rig);
+    assert_eq!(rig.did(), "", "it waits for the back-off");
+    rig.fire().ready("a");
+    assert_eq!(rig.reply(joins), Some(&ready(2)));
+    rig.end("a", clean());
+    let again = demand(&mut rig);
+    assert_eq!((rig.did(), failures(&rig)), ("+a".into(), 1), "ended by itself; its counters stay");
+    rig.ready("a");
+    assert_eq!(rig.reply(again), Some(&ready(3)));
+    rig.crash("a");
+    let refused = demand(&mut rig);
+    assert!(matches!(rig.reply(refused), Some(Err(GaveUp { .. }))));
+    rig.ask(Request::Restart("a".into()));
+    rig.ready("a");
+    assert_eq!(failures(&rig), 0, "an operator revives it");
+    rig.ask(Request::TerminateChild("a".into()));
+    let stopping = demand(&mut rig);
+    rig.gone("a");
+    let stopped = demand(&mut rig);
+    for refused in [stopping, stopped] {
+        assert_eq!(rig.reply(refused), Some(&Err(Held("a".into()))));
+    }
+    assert_eq!(rig.states(), "-");
 }

@@ -113,7 +113,7 @@ async fn a_stop_ends_a_reload() {
     tokio::time::sleep(60 * SEC).await;
     assert!(stage.launcher.alive().is_empty());
     // Declared, so still known: as it was declared.
-    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    stage.plugins.restart_plugin("a", "wanted again").await.unwrap();
     assert_eq!(stage.launches("old"), 2);
     stage.end().await;
 }

@@ -108,8 +108,8 @@ async fn only_a_restart_by_policy_is_told_as_one() {
     let stage = Stage::new(&launcher([("a", &a), ("b", &b), ("c", &b)]), host).await;
     let mut events = stage.plugins.events().unwrap();
     // After a first start that failed.
-    stage.plugins.ensure_ready("a", SEC).await.unwrap_err();
-    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    stage.plugins.restart_plugin("a", "test").await.unwrap_err();
+    stage.plugins.restart_plugin("a", "test").await.unwrap();
     assert_eq!(told(&mut events), ["a#1 crashed", "a#2 ready"]);
     // After a stop during the back-off, and after it has given up.
     for (id, end) in [("b", "crashed"), ("c", "gave_up")] {
@@ -120,7 +120,7 @@ async fn only_a_restart_by_policy_is_told_as_one() {
             stage.plugins.worker(id).unwrap().stop().await.unwrap();
         }
         assert!(told(&mut events).pop().unwrap().ends_with(end));
-        stage.plugins.ensure_ready(id, SEC).await.unwrap();
+        stage.plugins.restart_plugin(id, "test").await.unwrap();
         let again = told(&mut events);
         assert!(again.len() == 1 && again[0].ends_with("ready"), "{again:?}");
     }

@@ -20,3 +20,4 @@ mod plugins_start_on_demand;
 mod real_processes_are_plugins_too;
 mod starts_are_bounded;
 mod stops_are_joined_and_final;
+mod what_was_known_of_a_plugin_stays_known;

@@ -50,8 +50,11 @@ async fn plugins_that_were_added_return_and_stopped_ones_do_not() {
     assert!(matches!(unknown, PluginError::NotFound(_)), "{unknown}");
     // A subscription of before goes on.
     assert!(!crate::support::drain(&mut events).is_empty());
-    // And what is stopped can be had back.
+    // G-10: what is stopped can be had back by an operator.
     for id in ["gone", "held", "added-held"] {
+        let stopped = stage.plugins.ensure_ready(id, SEC).await.unwrap_err();
+        assert!(matches!(stopped, PluginError::StaysDown(_)), "{stopped}");
+        stage.plugins.restart_plugin(id, "wanted again").await.unwrap();
         stage.plugins.ensure_ready(id, SEC).await.unwrap();
     }
     stage.end().await;

@@ -1,9 +1,10 @@
 //! G-10, R-8.
 
 use procession::{
+    exit::Exit,
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
-    restart::{CrashLoop, RestartPolicy, Then},
+    restart::{Backoff, CrashLoop, RestartPolicy, Then},
     vocabulary::{Down, State},
 };
 
@@ -36,31 +37,101 @@ async fn a_plugin_on_demand_starts_when_it_is_needed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_keeps_a_plugin_from_running_it_is_started_or_joined() {
+async fn what_an_operator_stopped_is_had_back_by_an_operator_only() {
     // G-10
     let manner = Manner { drain: SEC, ..Manner::default() };
-    let policy = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, Then::GiveUp));
-    let host = PluginHostSpec::new().plugin(plugin("a").restart(policy));
-    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
-    let ensure = async || stage.plugins.ensure_ready("a", 10 * SEC).await.unwrap().0;
+    let host = PluginHostSpec::new().plugin(plugin("a")).plugin(plugin("b").on_demand());
+    let stage = Stage::new(&launcher([("a", &manner), ("b", &manner)]), host).await;
+    let ensure = async |id: &str| stage.plugins.ensure_ready(id, 10 * SEC).await;
+    let stays_down = |outcome: Result<Incarnation, PluginError>| {
+        let error = outcome.unwrap_err();
+        assert!(matches!(&error, PluginError::StaysDown(_)) && !error.is_retryable(), "{error}");
+        assert!(error.to_string().contains("stopped"), "{error}");
+    };
     // Starting, ready.
-    assert_eq!((ensure().await, ensure().await), (1, 1));
-    // Given up.
-    stage.plugins.call_value("a", "die", &1, procession::rpc::Timeout::Default).await.unwrap_err();
-    tokio::time::sleep(SEC).await;
-    assert_eq!(ensure().await, 2);
+    assert_eq!((ensure("a").await.unwrap().0, ensure("a").await.unwrap().0), (1, 1));
     // Stopped through its worker.
     stage.plugins.worker("a").unwrap().stop().await.unwrap();
-    assert_eq!(ensure().await, 3);
+    stays_down(ensure("a").await);
+    assert_eq!(stage.plugins.restart_plugin("a", "wanted again").await.unwrap().0, 2);
+    assert_eq!(ensure("a").await.unwrap().0, 2);
     // Being stopped, and taken out of the host: it is declared, so it is still known.
     let plugins = stage.plugins.clone();
     let stop = tokio::spawn(async move { plugins.stop_plugin("a").await });
     settle().await;
-    assert_eq!(ensure().await, 4);
+    stays_down(ensure("a").await);
     stop.await.unwrap().unwrap();
-    stage.plugins.stop_plugin("a").await.unwrap();
-    stage.plugins.stop_plugin("a").await.unwrap();
-    assert_eq!(ensure().await, 5);
+    stays_down(ensure("a").await);
+    // And one that had not been started.
+    stage.plugins.stop_plugin("b").await.unwrap();
+    stays_down(ensure("b").await);
+    assert_eq!((stage.launches("a"), stage.launches("b")), (2, 0));
+    assert_eq!(stage.plugins.restart_plugin("a", "wanted again").await.unwrap().0, 3);
+    let b = stage.plugins.start_plugin(plugin("b")).await.unwrap();
+    assert_eq!((ensure("a").await.unwrap().0, ensure("b").await.unwrap()), (3, b));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_do_not_revive_what_its_policy_gave_up() {
+    // G-10, R-5: three launches, however many callers need it and however often they ask.
+    let policy = || {
+        let thrice = CrashLoop::new(3, 60 * SEC, Then::GiveUp);
+        RestartPolicy::permanent().with_backoff(Backoff::fixed(100 * MS)).with_crash_loop(thrice)
+    };
+    let host = PluginHostSpec::new()
+        .plugin(plugin("listed").restart(policy()))
+        .plugin(plugin("wanted").on_demand().restart(policy()));
+    let broken = Manner::refusing(u32::MAX);
+    let stage = Stage::new(&launcher([("listed", &broken), ("wanted", &broken)]), host).await;
+    for id in ["listed", "wanted"] {
+        let mut callers = Vec::new();
+        for n in 0..10 {
+            let plugins = stage.plugins.clone();
+            callers.push(tokio::spawn(async move {
+                tokio::time::sleep(n * 50 * MS).await;
+                for _ in 0..10 {
+                    plugins.ensure_ready(id, SEC).await.unwrap_err();
+                }
+                plugins.ensure_ready(id, SEC).await.unwrap_err()
+            }));
+        }
+        for caller in callers {
+            let error = caller.await.unwrap();
+            let PluginError::StaysDown(down) = &error else { panic!("{error}") };
+            assert!(matches!(down.state, State::Down { why: Down::GaveUp { .. } }), "{error}");
+            assert!(down.lost.is_some(), "it says how the last one ended");
+        }
+        assert_eq!(stage.launches(id), 3, "{id}");
+        // Another one by an operator begins from zero.
+        stage.plugins.restart_plugin(id, "repaired?").await.unwrap_err();
+        tokio::time::sleep(SEC).await;
+        assert_eq!(stage.launches(id), 6, "{id}");
+        // What an operator changes about it does not start it either.
+        stage.plugins.set_config(id, serde_json::json!({"a": 1})).await.unwrap();
+        stage.plugins.reload(id, plugin(id).restart(policy())).await.unwrap();
+        stage.plugins.ensure_ready(id, SEC).await.unwrap_err();
+        assert_eq!(stage.launches(id), 6, "{id}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_ended_by_itself_is_started_and_its_counters_stay() {
+    // G-10, R-5: a plugin that ends when it is idle.
+    let manner = Manner::default();
+    let policy = RestartPolicy::transient().with_max_total_restarts(1);
+    let host = PluginHostSpec::new().plugin(plugin("a").on_demand().restart(policy));
+    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
+    for n in 1..4 {
+        assert_eq!(stage.plugins.ensure_ready("a", SEC).await.unwrap(), Incarnation(n));
+        let _ = stage.plugins.call_value("a", "die", &0, procession::rpc::Timeout::Default).await;
+        tokio::time::sleep(SEC).await;
+        assert_eq!(stage.plugins.list().unwrap()[0].state, State::down(Down::Ended));
+        let seen = stage.plugins.diagnostics("a").unwrap();
+        let node = seen.node.unwrap();
+        assert_eq!((node.incarnation, node.last_exit), (Incarnation(n), Some(Exit::Clean { code: 0 })));
+    }
     stage.end().await;
 }
 
@@ -81,16 +152,19 @@ async fn the_deadline_bounds_the_wait_and_not_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_start_on_demand_can_be_tried_again() {
-    // G-1, G-10
+async fn a_failed_start_on_demand_is_told_and_its_policy_goes_on() {
+    // G-10
     let manner = Manner::refusing(1);
-    let host = PluginHostSpec::new().plugin(plugin("a").on_demand());
+    let policy = RestartPolicy::permanent().with_backoff(Backoff::fixed(10 * SEC)).with_jitter(0.0);
+    let host = PluginHostSpec::new().plugin(plugin("a").on_demand().restart(policy));
     let stage = Stage::new(&launcher([("a", &manner)]), host).await;
-    let failed = stage.plugins.ensure_ready("a", 10 * SEC).await.unwrap_err();
+    let failed = stage.plugins.ensure_ready("a", 60 * SEC).await.unwrap_err();
     assert!(matches!(failed, PluginError::StartFailed { .. }), "{failed}");
-    tokio::time::sleep(60 * SEC).await;
+    // The next caller waits for the next attempt, and makes none.
+    let late = stage.plugins.ensure_ready("a", SEC).await.unwrap_err();
+    assert!(matches!(&late, PluginError::Unavailable(_)) && late.is_retryable(), "{late}");
     assert_eq!(stage.launches("a"), 1);
-    stage.plugins.ensure_ready("a", 10 * SEC).await.unwrap();
+    assert_eq!(stage.plugins.ensure_ready("a", 60 * SEC).await.unwrap(), Incarnation(2));
     stage.end().await;
 }
 

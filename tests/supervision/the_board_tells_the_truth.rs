@@ -2,7 +2,7 @@
 
 use procession::{
     restart::{Backoff, Budget, CrashLoop, RestartPolicy, RestartType, Then},
-    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildPolicy, ChildSpec, Root, RootOptions, SupervisorSpec},
 };
 
 use crate::support::*;
@@ -209,4 +209,49 @@ async fn the_earlier_of_two_deadlines_holds() {
     root.stop(None);
     let _ = root.wait().await;
     assert_eq!(begin.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_row_are_those_that_an_exit_would_find() {
+    // R-3, E-2: at every moment, also when nobody writes anything.
+    let record = Record::default();
+    let policy = RestartPolicy::permanent()
+        .with_backoff(Backoff::None)
+        .with_budget(Budget::Own(CrashLoop::new(100, SEC, Then::GiveUp)))
+        .with_healthy_after(10 * SEC);
+    let child = plain("a", &record).restart(policy.clone());
+    let root = Root::start(SupervisorSpec::one_for_one().child(child), RootOptions::default()).await.unwrap();
+    let a = root.child::<Pull>("/a").unwrap();
+    let figures = || {
+        let node = a.place().snapshot();
+        (node.consecutive_failures, node.total_failures, node.total_restarts)
+    };
+    let fail_twice = async || {
+        for _ in 0..2 {
+            a.cast(Pull::Fail("x")).unwrap();
+            settle().await;
+        }
+    };
+    fail_twice().await;
+    assert_eq!(figures(), (2, 2, 2));
+    tokio::time::sleep(9 * SEC).await;
+    assert_eq!(figures().0, 2, "not yet");
+    tokio::time::sleep(SEC).await;
+    assert_eq!(figures(), (0, 2, 2), "it has been healthy");
+    // another policy, another moment.
+    let patient = ChildPolicy { restart: policy.with_healthy_after(60 * SEC), ..ChildPolicy::actor() };
+    root.supervisor().set_policy("a", patient).await.unwrap();
+    assert_eq!(figures().0, 2);
+    tokio::time::sleep(50 * SEC).await;
+    assert_eq!(figures().0, 0);
+    // revived by an operator, it begins at zero, before anything else has happened to it.
+    fail_twice().await;
+    assert_eq!(figures(), (2, 4, 4));
+    a.stop().await.unwrap();
+    assert_eq!(figures(), (2, 4, 4), "a stop forgets nothing");
+    a.restart().await.unwrap();
+    assert_eq!(figures(), (0, 0, 0));
+    fail_twice().await;
+    assert_eq!(figures(), (2, 2, 2));
+    let _ = root.shutdown(SEC).await;
 }

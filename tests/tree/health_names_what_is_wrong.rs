@@ -6,7 +6,7 @@ use procession::{
     pool::PoolSpec,
     process::Command,
     protocol::Plugin,
-    restart::{Budget, CrashLoop, RestartPolicy, Then},
+    restart::{Backoff, Budget, CrashLoop, RestartPolicy, Then},
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
     worker::WorkerSpec,
@@ -63,4 +63,40 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     assert_eq!(bad[0], "/bad: ready; 0 of at least 2 workers ready; the last one: failed with exit code 9");
     assert!(bad.iter().all(|trouble| trouble.starts_with("/bad")), "{bad:?}");
     let _ = tree.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_says_why() {
+    // T-4: a worker, a plugin, and the tree itself.
+    let launcher = launcher();
+    launcher.program("ill", |mut me: ScriptedProcess| async move {
+        let _ = me.write_error_line("no more paper").await;
+        9
+    });
+    let twice = CrashLoop::new(2, MINUTE, Then::GiveUp);
+    let policy = RestartPolicy::permanent().with_backoff(Backoff::fixed(SEC)).with_jitter(0.0);
+    let broken = worker(&launcher, "ill").child("w").restart(policy.clone().with_crash_loop(twice));
+    let waits = worker(&launcher, "ill").child("b").restart(policy.with_backoff(Backoff::fixed(MINUTE)));
+    let tree = Tree::builder()
+        .intensity(100, MINUTE)
+        .child(broken.background())
+        .child(waits.background())
+        .start()
+        .await
+        .unwrap();
+    tokio::time::sleep(5 * SEC).await;
+    let texts: Vec<_> = tree.health().troubles.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    let ill = "the last one: failed with exit code 9; its stderr ends with `no more paper`";
+    assert!(texts[0].starts_with("/w: gave up") && texts[0].ends_with(ill), "{texts:?}");
+    assert!(texts[1].starts_with("/b: backing off") && texts[1].ends_with(ill), "{texts:?}");
+    let _ = tree.shutdown(SEC).await;
+
+    let once = worker(&launcher, "ill").child("w").background();
+    let tree = Tree::builder().intensity(0, MINUTE).child(once).start().await.unwrap();
+    let _ = tree.wait().await;
+    let health = tree.health();
+    assert!(!health.healthy);
+    let text = health.troubles[0].to_string();
+    assert!(text.starts_with("/: ended; the tree has ended: ") && text.contains("no more paper"), "{text}");
 }

@@ -346,7 +346,12 @@ impl Engine {
                 let _ = reply.send(self.child_spec(id));
             }
             Post::SetPolicy(id, policy, reply) => {
-                let _ = reply.send(self.set_policy(&id, Arc::new(*policy)));
+                let set = self.set_policy(&id, Arc::new(*policy));
+                if let Some(entry) = self.roster.get(&id) {
+                    self.at = self.now();
+                    self.count_of(&id, &entry.place);
+                }
+                let _ = reply.send(set);
             }
         }
     }

@@ -3,9 +3,11 @@
 use super::Engine;
 use crate::{
     event::EventKind,
+    id::ChildId,
     supervision::{
         errors::RequestError,
         machine::{Action, Key},
+        place::Place,
     },
     time::At,
     vocabulary::State,
@@ -100,17 +102,15 @@ impl Engine {
         // A child that has left the machine's table still has its entry until `Forget`.
         let Some(place) = self.roster.get_mut(&key.child).map(|entry| entry.place.clone()) else { return };
         match &kind {
-            EventKind::State { to, .. } => place.set_state(to.clone(), now),
+            EventKind::State { to, .. } => {
+                if matches!(to, State::Starting | State::Ready) {
+                    self.count_of(&key.child, &place);
+                }
+                place.set_state(to.clone(), now);
+            }
             EventKind::Exited { exit, .. } => {
                 place.set_exit(exit.clone());
-                if let Some(child) = self.machine.child(&key.child) {
-                    let tracker = child.tracker;
-                    place.set_counters(
-                        tracker.failures(),
-                        tracker.total_failures(),
-                        tracker.total_restarts(),
-                    );
-                }
+                self.count_of(&key.child, &place);
             }
             _ => {}
         }
@@ -121,6 +121,13 @@ impl Engine {
         self.scope.bus().publish(place.path(), key.incarnation, kind);
         if changed {
             place.tell();
+        }
+    }
+
+    /// Writes the figures of a child.
+    pub(super) fn count_of(&self, child: &ChildId, place: &Place) {
+        if let Some(child) = self.machine.child(child) {
+            place.set_counters(self.at, child.tracker, &child.policy.restart);
         }
     }
 

@@ -64,6 +64,10 @@ pub enum Request {
     /// Restarts a child in whatever state it is (rule R-8); joins a restart under way. A start in flight by
     /// `StartChild`, or by the supervisor's own start, is made again and keeps its meaning.
     Restart(ChildId),
+    /// Wants a child to run that nobody has stopped (rule G-10): joins a start, starts one that has never been started or
+    /// has ended by itself, and leaves its counters alone. One that an operator has stopped, or its policy has given up,
+    /// stays down.
+    Demand(ChildId),
     /// Changes a child's policy and, if it is alive or waiting, stops it and starts it anew; a start that fails is not
     /// retried, unless it is made by a group restart under way, whose rules it follows then.
     Reload(ChildId, Arc<ChildPolicy>),

@@ -33,6 +33,7 @@ impl Machine {
                 Request::DeleteChild(child) => self.with(child, |m, rank| m.delete_child(rank)),
                 Request::RemoveChild(child) => self.with(child, |m, rank| m.remove_child(now, id, rank)),
                 Request::Restart(child) => self.with(child, |m, rank| m.restart(now, id, rank)),
+                Request::Demand(child) => self.with(child, |m, rank| m.demand(now, id, rank)),
                 Request::Reload(child, policy) => self.with(child, |m, rank| m.reload(now, id, rank, policy)),
             }
         };
@@ -164,8 +165,9 @@ impl Machine {
             }
             child.restarted = Some(now);
         }
+        let cools_off = matches!(child.state, State::CoolingOff { .. });
         let revives = child.state.is_down() && !self.pass_will_start(rank);
-        if revives {
+        if revives || cools_off {
             self.revive(rank);
         }
         self.wait_for(rank, Waiter::Restart(id));
@@ -174,6 +176,30 @@ impl Machine {
         }
         if !revives && !joins || self.pass_will_start(rank) {
             self.renew(now, rank, Cause::Restart);
+        }
+        None
+    }
+
+    fn demand(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+        let child = self.children.get(rank)?;
+        let name = || child.id.clone();
+        match &child.state {
+            State::Ready => return Some(Ok(Answer::Ready(child.incarnation))),
+            State::Stopping if child.after == After::Forget => {
+                return Some(Err(RequestError::Stopped(name())));
+            }
+            State::Stopping | State::Down { .. } if child.held => {
+                return Some(Err(RequestError::Held(name())));
+            }
+            State::Down { why: Down::GaveUp { why } } if !self.pass_will_start(rank) => {
+                return Some(Err(RequestError::GaveUp { child: name(), why: why.clone() }));
+            }
+            _ => {}
+        }
+        let starts = child.state.is_down() && !self.pass_will_start(rank);
+        self.wait_for(rank, Waiter::Verdict(id));
+        if starts {
+            self.start_in_turn(now, rank, Cause::Restart);
         }
         None
     }
@@ -238,7 +264,7 @@ impl Machine {
         }
     }
 
-    /// An operator starts it although it was stopped or given up: its counters begin anew.
+    /// An operator starts it although it was stopped, given up or cooling off: its counters begin at zero.
     fn revive(&mut self, rank: Rank) {
         if let Some(child) = self.children.get_mut(rank) {
             child.tracker.revived();

@@ -19,10 +19,14 @@ pub(super) struct Board {
     pub(super) state: State,
     pub(super) since: At,
     pub(super) consecutive_failures: u32,
+    /// When those will have been forgotten, if the child goes on being ready.
+    pub(super) forgets: Option<At>,
     pub(super) total_failures: u64,
     pub(super) total_restarts: u32,
     /// What earlier lives of the supervisor have counted.
     pub(super) earlier: (u64, u32),
+    /// What its present life has counted.
+    counted: (u64, u32),
     pub(super) has_been_ready: bool,
     /// The last incarnation that was to be reached no more: its end may be noticed before its beginning is told.
     pub(super) retracted: Incarnation,
@@ -38,9 +42,11 @@ impl Board {
             state: State::down(Down::NeverStarted),
             since: now,
             consecutive_failures: 0,
+            forgets: None,
             total_failures: 0,
             total_restarts: 0,
             earlier: (0, 0),
+            counted: (0, 0),
             has_been_ready: false,
             retracted: Incarnation::NONE,
             last_exit: None,
@@ -55,8 +61,25 @@ impl Board {
         self.since = at;
     }
 
+    /// A life of the supervisor begins, which counts from zero.
+    pub(super) fn adopted(&mut self) {
+        self.earlier = (self.total_failures, self.total_restarts);
+        self.counted = (0, 0);
+        (self.consecutive_failures, self.forgets) = (0, None);
+    }
+
+    /// Failures in a row, as an exit at this moment would find them.
+    pub(super) fn failures_in_a_row(&self, now: At) -> u32 {
+        if self.forgets.is_some_and(|at| at <= now) { 0 } else { self.consecutive_failures }
+    }
+
     /// Writes what the present life of the supervisor has counted.
     pub(super) fn count(&mut self, failures: u64, restarts: u32) {
+        if failures < self.counted.0 || restarts < self.counted.1 {
+            // An operator has revived the child: nothing counts that was before.
+            self.earlier = (0, 0);
+        }
+        self.counted = (failures, restarts);
         self.total_failures = self.earlier.0.saturating_add(failures);
         self.total_restarts = self.earlier.1.saturating_add(restarts);
     }

@@ -36,6 +36,7 @@ use crate::{
     event::EventKind,
     exit::{Exit, Lost},
     id::{ChildId, Incarnation, Path},
+    restart::{RestartPolicy, Tracker},
     time::{At, Clock},
     vocabulary::{ChildKind, State},
 };
@@ -332,17 +333,16 @@ impl Place {
     }
 
     /// Writes what the present life of the supervisor has counted.
-    pub(crate) fn set_counters(&self, consecutive_failures: u32, failures: u64, restarts: u32) {
+    pub(crate) fn set_counters(&self, now: At, tracker: &Tracker, policy: &RestartPolicy) {
         let mut board = self.board();
-        board.consecutive_failures = consecutive_failures;
-        board.count(failures, restarts);
+        board.consecutive_failures = tracker.failures_at(now, policy);
+        board.forgets = tracker.forgets_at(policy);
+        board.count(tracker.total_failures(), tracker.total_restarts());
     }
 
     /// A life of the supervisor begins, which counts from zero.
     pub(crate) fn adopted(&self) {
-        let mut board = self.board();
-        board.earlier = (board.total_failures, board.total_restarts);
-        board.consecutive_failures = 0;
+        self.board().adopted();
     }
 
     /// Whether any incarnation here has been ready.

@@ -17,7 +17,7 @@ impl Place {
                 since: board.since,
                 incarnation: self.incarnation(),
                 held: self.held(),
-                consecutive_failures: board.consecutive_failures,
+                consecutive_failures: board.failures_in_a_row(now),
                 total_failures: board.total_failures,
                 total_restarts: board.total_restarts,
                 last_exit: board.last_exit.as_deref().cloned(),

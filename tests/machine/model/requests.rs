@@ -1,7 +1,7 @@
 //! Operators' calls (S-22, R-8).
 
 use procession::{
-    id::ChildId,
+    id::{ChildId, Incarnation},
     supervision::{
         RequestError, StartMode,
         machine::{Answer, NewChild, Request, RequestId},
@@ -25,6 +25,7 @@ impl Model {
                 | Request::DeleteChild(child)
                 | Request::RemoveChild(child)
                 | Request::Restart(child)
+                | Request::Demand(child)
                 | Request::Reload(child, _) => child.clone(),
                 Request::StartChild(_) => unreachable!(),
             };
@@ -143,6 +144,9 @@ impl Model {
                     self.row_mut(uid).restarted = Some(now);
                 }
                 self.row_mut(uid).waiting.push((id, Wants::Restart));
+                if let State::CoolingOff { .. } = state {
+                    self.row_mut(uid).past.revived();
+                }
                 if state.is_down() && !awaits_start {
                     self.row_mut(uid).past.revived();
                     self.start_in_turn(uid, Why::Restart);
@@ -164,6 +168,23 @@ impl Model {
                 self.anew(uid, Why::Once);
                 None
             }
+            Request::Demand(_) => match state {
+                State::Ready => Some(Ok(Answer::Ready(Incarnation(self.row(uid).incarnation)))),
+                State::Stopping if leaves => Some(Err(RequestError::Stopped(child))),
+                State::Stopping | State::Down { .. } if self.row(uid).held => {
+                    Some(Err(RequestError::Held(child)))
+                }
+                State::Down { why: Down::GaveUp { why } } if !awaits_start => {
+                    Some(Err(RequestError::GaveUp { child, why }))
+                }
+                state => {
+                    self.row_mut(uid).waiting.push((id, Wants::Verdict));
+                    if state.is_down() && !awaits_start {
+                        self.start_in_turn(uid, Why::Restart);
+                    }
+                    None
+                }
+            },
             Request::StartChild(_) => unreachable!(),
         }
     }
