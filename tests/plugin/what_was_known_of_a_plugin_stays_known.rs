@@ -64,15 +64,15 @@ async fn of_one_that_crashed_and_then_ended_by_itself() {
     let stage = stage().await;
     stage.plugins.ensure_ready("well", SEC).await.unwrap();
     stage.plugins.call_value("well", "die", &3, Timeout::Default).await.unwrap_err();
-    let crashed = stage.root.clock().now();
     stage.plugins.ensure_ready("well", 5 * SEC).await.unwrap();
+    let back = stage.root.clock().now();
     tokio::time::sleep(20 * SEC).await;
     stage.plugins.call_value("well", "die", &0, Timeout::Default).await.unwrap_err();
     tokio::time::sleep(SEC).await;
     let ended = stage.plugins.diagnostics("well").unwrap();
     assert_eq!(ended.status.state, State::down(Down::Ended));
     assert_eq!(figures(&ended), (Some(Exit::Clean { code: 0 }), 1, ""));
-    assert!(ended.last_crash.is_some_and(|at| at <= crashed));
+    assert!(ended.last_crash.is_some_and(|at| at <= back));
     // It begins again from zero, and the crash is not forgotten.
     stage.plugins.ensure_ready("well", SEC).await.unwrap();
     let again = stage.plugins.diagnostics("well").unwrap();
