@@ -57,6 +57,7 @@ pub(super) struct Instance {
     /// The same, and of this incarnation alone.
     pub(super) own_calls: AtomicU64,
     pid: Option<u32>,
+    first_line: Option<Arc<str>>,
     peer: Option<Peer>,
     /// Its end has become known.
     failing: Arc<AtomicBool>,
@@ -77,6 +78,7 @@ impl Instance {
         let worker = WorkerRef::new(place.clone());
         // None: its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
+        let first_line = worker.first_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
         let live = place.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
         let failing = Arc::new(AtomicBool::new(false));
         // The pool leads to the worker: not the other way round, too.
@@ -97,6 +99,7 @@ impl Instance {
             calls,
             own_calls: AtomicU64::new(0),
             pid: worker.pid(),
+            first_line,
             peer,
             ended: OnceLock::new(),
             told: Notify::new(),
@@ -164,6 +167,12 @@ impl Lease {
     /// The process of this incarnation.
     pub fn pid(&self) -> Option<u32> {
         self.instance.pid
+    }
+
+    /// The line that made this incarnation ready, such as its address, where its protocol waits for one
+    /// ([`WorkerRef::first_line`]).
+    pub fn first_line(&self) -> Option<&str> {
+        self.instance.first_line.as_deref()
     }
 
     /// The session registered for the key (rule L-1).

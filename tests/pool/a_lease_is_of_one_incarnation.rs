@@ -4,7 +4,7 @@ use procession::{
     exit::Exit,
     pool::{LeaseError, PoolSpec, Revocation},
     process::Signal,
-    protocol::Bare,
+    protocol::{Bare, FirstLine},
     rpc::{CallError, Outcome, Timeout},
 };
 
@@ -145,5 +145,29 @@ async fn a_killed_worker_actor_leaves_no_call_unanswered() {
     assert_eq!(by_worker.unwrap_err().exit(), Some(&Exit::ActorKilled));
     assert!(began.elapsed() < SEC);
     drop(lease);
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_address_that_a_worker_has_printed_is_of_the_lease_too() {
+    // L-7, W-7
+    let setup = start(|launcher| {
+        launcher.program("server", |mut me| async move {
+            me.write_line(&format!("\u{1b}[32mlistening on :{}\u{1b}[0m", me.pid())).await.unwrap();
+            me.hang().await
+        });
+        PoolSpec::keyed(1, worker(launcher, "server").protocol(FirstLine::new("listening on")))
+    })
+    .await;
+    let first = setup.pool.acquire("a").await.unwrap();
+    assert_eq!(first.first_line(), Some("listening on :1000"));
+    setup.kill(&first);
+    first.revoked().await;
+    let second = setup.pool.acquire("a").await.unwrap();
+    assert_eq!(
+        (first.first_line(), second.first_line()),
+        (Some("listening on :1000"), Some("listening on :1001"))
+    );
+    drop((first, second));
     setup.end().await;
 }
