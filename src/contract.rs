@@ -138,6 +138,9 @@
 //!   → [`Tail`](crate::process::Tail), [`drain`](crate::process::drain)
 //! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
+//!   Without a control group, what has left the group and not the session is signalled and swept too: by one look at the process table for all that ask, which stands between no crash and its
+//!   successor. A stop, a removal, a reload and the end of the supervisor are answered after it. None of that needs a thread that is not there since the first launch.
+//!   → [`Control::bury`](crate::process::Control::bury)
 //!   Where there is a control group it reaches all descendants, and groups that they make in it, as many and as deep as they like, go with it: signalling and removing them
 //!   takes no stack, two descriptors, time in proportion to their number, and none of it on a thread of the runtime.
 //!   → [`Control`](crate::process::Control)
@@ -145,8 +148,8 @@
 //!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::Sockets)
 //! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one. A limit that cannot be applied is a mistake of the declaration where that shows without a process, else a failed launch.
 //!   → [`Limits`](crate::process::Limits)
-//! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped. A host that ignores SIGCHLD (inherited, as a rule) would never see a status: a launch puts that right, with a warning.
-//!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited)
+//! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped. A host that ignores SIGCHLD (inherited, as a rule) would never see a status: a launch puts that right, with a warning. A host that is process 1 or a subreaper, without a guardian, reaps those adopted orphans whose session or control group was that of a process of a launcher; all others only if told so.
+//!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited), [`Adopted`](crate::process::Adopted)
 //! - P-8 Grandchildren that keep stdout open do not keep the worker alive: after the exit, output is drained until EOF or a short bound, whichever is first.
 //!   → [`WorkerActor`](crate::worker::WorkerActor)
 //! - P-9 Stop ladder: protocol's shutdown request (or closing stdin) → full `drain` (default 10 s) → SIGTERM to the group → `term_grace` (5 s) → SIGKILL → reap (bounded). Each step ends as soon

@@ -5,7 +5,7 @@ use std::{fmt, io, time::Duration};
 use async_trait::async_trait;
 use rustix::process::Signal;
 
-use super::{Exited, Gauge};
+use super::{Exited, Gauge, Hold};
 use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
@@ -54,7 +54,8 @@ pub trait Control: Send + Sync + fmt::Debug {
 
     /// Waits until the group has no living member but the leader. Meaningful once the leader has exited. Cancel-safe.
     ///
-    /// On Linux the process table is looked at every 50 ms; elsewhere this returns at once.
+    /// Where a control group holds it, nothing else in that; else nothing in its group and its session. On Linux the process
+    /// table is looked at every 50 ms then; elsewhere this returns at once.
     async fn emptied(&self);
 
     /// Kills what is left of the group, reaps the leader, and waits until the killed members are gone too.
@@ -65,4 +66,16 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Unkillable`] after `wait` (usually [`KILL_WAIT`]); a background reaper goes on.
     async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable>;
+
+    /// As [`Control::reap`], for a process that is to have a successor at once. When this returns nothing of the *group* is
+    /// left. What has left the group but not the session is killed a moment later, where that takes a look at all processes
+    /// of the system; `trail` is kept until then.
+    ///
+    /// # Errors
+    /// As [`Control::reap`].
+    async fn bury(&self, wait: Duration, trail: Hold) -> Result<Exited, Unkillable> {
+        let reaped = self.reap(wait).await;
+        drop(trail);
+        reaped
+    }
 }

@@ -6,8 +6,11 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -15,7 +18,15 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use super::{Exited, Hold, Limits, Status, Usage, cgroup, group, membership, reaper, usage};
+use tokio::sync::Notify;
+
+#[cfg(target_os = "linux")]
+use super::orphans;
+use super::{
+    Exited, Hold, KILL_WAIT, Limits, Status, Usage, cgroup,
+    look::{self, Reaped, Whom},
+    membership, reaper, usage,
+};
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
@@ -26,18 +37,9 @@ pub(super) struct Leader {
     cpu_limit: Option<Duration>,
     /// What holds its descendants, whatever groups and sessions they are in.
     cgroup: Option<cgroup::Group>,
+    /// Its number may belong to somebody else.
+    free: Arc<AtomicBool>,
     state: Mutex<State>,
-}
-
-/// Whether the members of a group are looked at, by a walk through the process table.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Look {
-    /// No.
-    No,
-    /// Now, on this thread.
-    Here,
-    /// That has been done, after everything was killed: whether one is alive, if it could be told.
-    Made(Option<bool>),
 }
 
 #[derive(Debug)]
@@ -48,13 +50,24 @@ struct State {
     unkillable: bool,
     /// Reaped, no member of the group is left, and the hold is released.
     gone: bool,
-    /// How often the process table could not be read.
-    blind_looks: u32,
+    /// Since when the process table cannot be read.
+    blind: Option<Instant>,
+    /// What the process table has been asked.
+    inquiry: Option<Arc<Inquiry>>,
     hold: Option<Hold>,
 }
 
-/// After so many, the members that have been killed are taken to be gone.
-const BLIND_LOOKS: u32 = 20;
+/// After that time without a look, the members that have been killed are taken to be gone.
+const BLIND: Duration = Duration::from_secs(1);
+
+/// A question to the process table.
+#[derive(Debug)]
+struct Inquiry {
+    /// About all that the leader leads, and not just the group.
+    whole: bool,
+    answer: OnceLock<Option<bool>>,
+    answered: Notify,
+}
 
 impl Leader {
     /// Takes charge of a process that has just been created and that nobody else waits for.
@@ -70,10 +83,14 @@ impl Leader {
             reaped: false,
             gone: false,
             unkillable: false,
-            blind_looks: 0,
+            blind: None,
+            inquiry: None,
             hold: Some(hold),
         };
-        Leader { pid, pidfd: pidfd.map(Arc::new), cpu_limit, cgroup, state: Mutex::new(state) }
+        #[cfg(target_os = "linux")]
+        orphans::arrived(pid, cgroup.as_ref().map(cgroup::Group::full_path));
+        let (free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
+        Leader { pid, pidfd, cpu_limit, cgroup, free, state: Mutex::new(state) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -105,13 +122,19 @@ impl Leader {
         Ok(())
     }
 
-    /// To the descendants that have left the group, if a control group holds them.
+    /// To the descendants that have left the group: all, if a control group holds them, else those in the session.
     fn send_beyond(&self, signals: &[Signal]) {
         match &self.cgroup {
             Some(cgroup) if signals == [Signal::KILL] => cgroup.kill(),
             Some(cgroup) => cgroup.signal_others(self.pid, signals),
-            None => {}
+            // The end of the leader, which follows, takes care of them.
+            None if signals == [Signal::KILL] => {}
+            None => look::ask(self.pid, self.led(), signals, |_| {}),
         }
+    }
+
+    fn led(&self) -> Whom {
+        Whom::Led(Arc::clone(&self.free))
     }
 
     /// To the group, and to the leader by its own number if it has moved to another group: one system call is all it
@@ -144,31 +167,83 @@ impl Leader {
         if state.reaped { None } else { usage::of(self.pid) }
     }
 
-    /// One step towards the end: kills what is left of the group, reaps the leader if it is dead, and looks whether
-    /// the killed members are gone. Returns how the process ended once nothing of the group is left; only then the
-    /// hold is released.
+    /// One step towards the end: kills what is left of the group and the session, or of the control group, reaps the
+    /// leader if it is dead, and sees whether the others are gone. Returns how the process ended once nothing is left;
+    /// only then the hold is released.
     ///
-    /// `look` says whether members that seem to be left are looked at one by one; it costs a walk through the
-    /// process table, and is needed where nobody reaps orphans.
-    pub(super) fn finish(&self, look: Look) -> Option<Exited> {
+    /// Without a control group the process table is asked, which takes a moment: see [`Leader::progress`]. Until it has
+    /// answered that nobody is alive, the zombie stays, and the numbers with it.
+    pub(super) fn finish(&self) -> Option<Exited> {
         let mut state = self.lock();
         if state.gone {
             return state.exited;
         }
         self.look(&mut state);
+        let over = match &self.cgroup {
+            Some(cgroup) => {
+                self.sweep_group(&mut state);
+                // Whether anything is left shows the next look.
+                let over = state.reaped && self.is_vacated(&mut state, cgroup);
+                if !over {
+                    cgroup.kill();
+                }
+                over
+            }
+            None if state.reaped => {
+                self.kill_lost(&state);
+                self.nobody_is_left(&mut state, false)
+            }
+            None => {
+                let _ = self.send(Signal::KILL);
+                if state.exited.is_some() && self.nobody_is_left(&mut state, true) {
+                    self.wait(&mut state, WaitIdOptions::empty());
+                }
+                state.reaped
+            }
+        };
+        if over { self.conclude(state) } else { None }
+    }
+
+    /// As [`Leader::finish`], for one that is to have a successor at once: what has left the group, and is in the session
+    /// still, is swept behind it, and `trail` kept until that is done.
+    pub(super) fn bury(&self, trail: &mut Option<Hold>) -> Option<Exited> {
+        if self.cgroup.is_some() {
+            return self.finish();
+        }
+        let mut state = self.lock();
+        if state.gone {
+            return state.exited;
+        }
+        self.look(&mut state);
+        let mine = !state.reaped;
+        let reaped = Reaped::now();
+        self.sweep_group(&mut state);
+        if mine && state.reaped {
+            Behind { leader: self.pid, reaped, since: Instant::now(), _trail: trail.take() }.sweep();
+        }
+        if state.reaped && self.nobody_is_left(&mut state, false) { self.conclude(state) } else { None }
+    }
+
+    /// Kills the group and reaps the leader, if it is dead. One kill reaches every member at once, and no fork escapes it.
+    /// It must come before the reap.
+    fn sweep_group(&self, state: &mut State) {
+        if state.reaped {
+            return self.kill_lost(state);
+        }
+        let _ = self.send(Signal::KILL);
+        self.wait(state, WaitIdOptions::empty());
+    }
+
+    fn kill_lost(&self, state: &State) {
         if state.exited == Some(Exited { status: Status::Lost }) {
             self.kill_by_pidfd();
-        } else if !state.reaped {
-            // One kill reaches every member at once, and no fork escapes it. It must come before the reap.
-            let _ = self.send(Signal::KILL);
-            self.wait(&mut state, WaitIdOptions::empty());
         }
-        if !state.reaped || !self.is_empty(&mut state, look) {
-            self.send_beyond(&[Signal::KILL]);
-            return None;
-        }
-        // Whoever takes the hold releases it, and only then it is over for anybody: a caller that is told so must not
-        // find the hold still there. The token's destructor is the caller's code and does not run under the lock.
+    }
+
+    /// Releases the hold and says that it is over. Whoever takes the hold releases it, and only then it is over for
+    /// anybody: a caller that is told so must not find the hold still there. The token's destructor is the caller's code
+    /// and does not run under the lock.
+    fn conclude(&self, mut state: MutexGuard<'_, State>) -> Option<Exited> {
         let hold = match state.hold.take() {
             None if !state.unkillable => return None,
             hold => hold,
@@ -180,42 +255,67 @@ impl Leader {
         exited
     }
 
-    /// Whether nothing of the group is left, now that all of it has been killed and the leader reaped. Without
-    /// descriptors the process table cannot be read: then what was killed counts as alive for some looks more, but
-    /// not for ever, since nothing survives a kill for long.
-    fn is_empty(&self, state: &mut State, look: Look) -> bool {
-        let living = match &self.cgroup {
-            Some(cgroup) => Some(cgroup.vacated().map(|vacated| !vacated)),
-            // Asking with no signal is harmless even if the id has a new owner.
-            None if sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) => return true,
-            None => match look {
-                Look::No => None,
-                Look::Here => Some(group::has_living_member(self.pid)),
-                Look::Made(living) => Some(living),
-            },
-        };
-        match living {
-            None => false,
-            Some(Some(living)) => !living,
-            Some(None) => {
-                state.blind_looks += 1;
-                state.blind_looks > BLIND_LOOKS
+    fn is_vacated(&self, state: &mut State, cgroup: &cgroup::Group) -> bool {
+        match cgroup.vacated() {
+            Some(vacated) => vacated,
+            None => state.is_blind_for_long(),
+        }
+    }
+
+    /// Whether nobody is left, now that all have been killed: in the group, and in the session if the whole is asked for.
+    /// An answer is for one question; without one, or with one that is no, the next is asked.
+    fn nobody_is_left(&self, state: &mut State, whole: bool) -> bool {
+        // Asking with no signal is harmless even if the id has a new owner.
+        if !whole && sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) {
+            return true;
+        }
+        if let Some(inquiry) = state.inquiry.take_if(|inquiry| inquiry.whole == whole) {
+            match inquiry.answer.get() {
+                None => {
+                    state.inquiry = Some(inquiry);
+                    return false;
+                }
+                Some(Some(false)) => return true,
+                Some(Some(true)) => state.blind = None,
+                Some(None) if state.is_blind_for_long() => return true,
+                Some(None) => {}
             }
         }
+        let inquiry = Arc::new(Inquiry { whole, answer: OnceLock::new(), answered: Notify::new() });
+        state.inquiry = Some(Arc::clone(&inquiry));
+        let answer = move |living| {
+            let _ = inquiry.answer.set(living);
+            inquiry.answered.notify_waiters();
+        };
+        match whole {
+            true => look::ask(self.pid, self.led(), &[Signal::KILL], answer),
+            false => look::ask(self.pid, Whom::Grouped, &[], answer),
+        }
+        false
     }
 
-    /// Whether the group has a living member, asked of the process table off the runtime's threads. Nothing needs to
-    /// be looked at where a control group knows.
-    pub(super) async fn looked(&self) -> Look {
-        match self.cgroup {
-            Some(_) => Look::No,
-            None => Look::Made(group::look(self.pid).await),
+    /// Waits until there is something new, as far as that is announced, at most for `pause` where nothing is.
+    pub(super) async fn progress(&self, pause: Duration) {
+        let inquiry = self.lock().inquiry.clone();
+        let Some(inquiry) = inquiry else { return tokio::time::sleep(pause).await };
+        let mut answered = std::pin::pin!(inquiry.answered.notified());
+        answered.as_mut().enable();
+        if inquiry.answer.get().is_none() {
+            // Others may be asked about too.
+            let _ = tokio::time::timeout(Duration::from_millis(50), answered).await;
         }
     }
 
-    /// Waits until nothing but the leader is alive in its control group or, without one, in its process group.
+    /// Waits until nothing but the leader is alive in its control group or, without one, in its process group and session.
     pub(super) async fn emptied(&self) {
-        let Some(cgroup) = &self.cgroup else { return group::emptied(self.pid).await };
+        const INTERVAL: Duration = Duration::from_millis(50);
+        let Some(cgroup) = &self.cgroup else {
+            // A look that cannot be made says nothing.
+            while look::look(self.pid, self.led()).await != Some(false) {
+                tokio::time::sleep(INTERVAL).await;
+            }
+            return;
+        };
         // Its events are a small file that is read in microseconds.
         let mut pause = Duration::from_millis(1);
         while cgroup.is_populated() != Some(false) {
@@ -267,6 +367,8 @@ impl Leader {
             _ => WaitId::Pid(self.pid),
         };
         let reaps = !options.contains(WaitIdOptions::NOWAIT);
+        // Said before it is so: whoever is about to use the number looks afterwards.
+        self.free.store(reaps, Ordering::SeqCst);
         let answer = loop {
             match sys::waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | options) {
                 Err(Errno::INTR) => {}
@@ -274,17 +376,27 @@ impl Leader {
             }
         };
         match answer {
-            Ok(None) => {}
+            Ok(None) => self.free.store(false, Ordering::SeqCst),
             Ok(Some(status)) => {
                 // The zombie's figures can be read until it is reaped.
                 state.exited.get_or_insert_with(|| self.judge(exited(&status)));
-                state.reaped |= reaps;
+                if reaps {
+                    self.has_been_reaped(state);
+                }
             }
             // Not our child any more: somebody else has reaped it.
             Err(_) => {
                 state.exited.get_or_insert(Exited { status: Status::Lost });
-                state.reaped = true;
+                self.has_been_reaped(state);
             }
+        }
+    }
+
+    fn has_been_reaped(&self, state: &mut State) {
+        self.free.store(true, Ordering::SeqCst);
+        if !std::mem::replace(&mut state.reaped, true) {
+            #[cfg(target_os = "linux")]
+            orphans::left(self.pid, Reaped::now());
         }
     }
 
@@ -309,6 +421,34 @@ impl Leader {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock, and the state is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether nothing could be looked at for so long that what has been killed is taken to be gone: nothing survives a
+    /// kill for long.
+    fn is_blind_for_long(&mut self) -> bool {
+        self.blind.get_or_insert_with(Instant::now).elapsed() > BLIND
+    }
+}
+
+/// What has left the group of a leader that has been reaped, and not its session.
+struct Behind {
+    leader: Pid,
+    reaped: Reaped,
+    since: Instant,
+    _trail: Option<Hold>,
+}
+
+impl Behind {
+    /// Kills it, again and again until nobody is left or the time is over.
+    fn sweep(self) {
+        let (leader, whom) = (self.leader, Whom::Left(self.reaped));
+        look::ask(leader, whom, &[Signal::KILL], move |living| {
+            if living != Some(false) && self.since.elapsed() < KILL_WAIT {
+                self.sweep();
+            }
+        });
     }
 }
 
@@ -345,7 +485,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.0.finish(Look::No).is_none() {
+        if self.0.finish().is_none() {
             reaper::keep(Arc::clone(&self.0));
         }
     }

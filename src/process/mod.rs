@@ -22,7 +22,8 @@
 //!
 //! * A signal is only ever sent to a group whose leader has not been reaped, so it cannot hit a stranger that got
 //!   the same number. All reaping and all signalling of a process happen under one lock.
-//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch.
+//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch, descendants of
+//!   those excepted.
 //! * Whatever happens to the handles, the group is killed and its leader reaped: by the caller, or by the reaper.
 
 mod cgroup;
@@ -32,15 +33,21 @@ mod descriptors;
 mod disposition;
 mod environment;
 mod exited;
-mod group;
 mod guardian;
 mod hold;
 mod ladder;
 mod launcher;
 mod leader;
 mod limits;
+#[cfg(target_os = "linux")]
+mod look;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_look.rs"]
+mod look;
 mod lookup;
 mod membership;
+#[cfg(target_os = "linux")]
+mod orphans;
 mod os;
 mod pace;
 mod plan;
@@ -52,6 +59,8 @@ mod stderr;
 mod stdin;
 mod stdio;
 mod sweeper;
+#[cfg(target_os = "linux")]
+mod table;
 mod tail;
 mod thread;
 mod usage;
@@ -69,6 +78,8 @@ pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};
 pub use launcher::{Launcher, Process, Stderr, Stdout};
 pub use limits::{Limits, LimitsError};
+#[cfg(target_os = "linux")]
+pub use orphans::Adopted;
 pub use os::{OsLauncher, OsLauncherBuilder};
 pub use rustix::process::Signal;
 pub use spawn::Technique;

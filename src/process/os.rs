@@ -15,11 +15,13 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
+#[cfg(target_os = "linux")]
+use super::orphans::{self, Adopted};
 use super::{
     Command, CommandMistake, Control, Exited, Hold, Launcher, Limits, Process, Unkillable,
     cgroup::{CgroupMode, Group, Groups},
     guardian,
-    leader::{Leader, Look, Owner},
+    leader::{Leader, Owner},
     lookup::never_started,
     pace::Pace,
     plan::Plan,
@@ -103,6 +105,15 @@ impl OsLauncherBuilder {
     #[must_use]
     pub fn cgroup(mut self, mode: CgroupMode) -> OsLauncherBuilder {
         self.launcher.groups = Arc::new(Groups::new(mode));
+        self
+    }
+
+    /// Which orphans are reaped that this program adopts, if it is process 1 or a subreaper and has no guardian: those that
+    /// belonged to a process of a launcher, by default. For the whole program; the last launcher that is built decides.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn reap_adopted(self, which: Adopted) -> OsLauncherBuilder {
+        orphans::reap(which);
         self
     }
 
@@ -211,6 +222,8 @@ impl Newborn {
                 .map(|(inner, outer)| (inner, Some(outer)))
                 .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
         };
+        #[cfg(target_os = "linux")]
+        let _birth = orphans::Birth::new();
         let (born, group) = bear(launcher, &plan, &inner, workspace)
             .map_err(|Failure { stage, errno, what }| never_started(stage, errno, what))?;
         drop(inner);
@@ -359,24 +372,40 @@ impl Control for OsControl {
     }
 
     async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {
+        self.end(wait, Leader::finish).await
+    }
+
+    async fn bury(&self, wait: Duration, trail: Hold) -> Result<Exited, Unkillable> {
+        let trail = std::sync::Mutex::new(Some(trail));
+        let step = |leader: &Leader| {
+            // Nothing panics under the lock, which is this call's alone.
+            leader.bury(&mut trail.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        };
+        self.end(wait, step).await
+    }
+}
+
+impl OsControl {
+    /// Step by step, until nothing is left or the time is over.
+    async fn end(
+        &self,
+        wait: Duration,
+        step: impl Fn(&Leader) -> Option<Exited>,
+    ) -> Result<Exited, Unkillable> {
         let leader = self.owner.leader();
         let ended = async {
             // The kill; if the process is dead already and was alone, this is all.
-            if let Some(exited) = leader.finish(Look::No) {
+            if let Some(exited) = step(leader) {
                 return exited;
             }
             self.exited().await;
             let mut pause = Duration::from_millis(1);
             loop {
-                if let Some(exited) = leader.finish(Look::No) {
+                if let Some(exited) = step(leader) {
                     return exited;
                 }
-                tokio::time::sleep(pause).await;
+                leader.progress(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(50));
-                // Everything has been killed, so who is not seen alive now will not be.
-                if let Some(exited) = leader.finish(leader.looked().await) {
-                    return exited;
-                }
             }
         };
         match tokio::time::timeout(wait, ended).await {

@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    KILL_WAIT,
-    leader::{Leader, Look},
-};
+use super::{KILL_WAIT, leader::Leader};
 
 /// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -68,12 +65,10 @@ fn run() {
         pause = if arrived.is_empty() { (pause * 2).min(LAST_LOOK) } else { FIRST_LOOK };
         let now = Instant::now();
         kept.extend(arrived.into_iter().map(|leader| (now, leader)));
-        // Looking at each member is left for those that do not go at once.
-        let look = if pause > FIRST_LOOK { Look::Here } else { Look::No };
         // A token's destructor is the caller's code: if it panics, the thread must go on for the others.
         kept.retain(|(since, leader)| {
             let step = std::panic::AssertUnwindSafe(|| {
-                let finished = leader.finish(look);
+                let finished = leader.finish();
                 if finished.is_none() && since.elapsed() > KILL_WAIT {
                     leader.release();
                 }

@@ -15,13 +15,13 @@ use std::{
 ///
 /// Tokens nest: a child's token holds its supervisor's, so that a supervisor is not gone before its children are.
 #[derive(Clone, Debug)]
-pub struct Remains(#[expect(dead_code, reason = "held for its drop")] Arc<Open>);
+pub struct Remains(Arc<Open>);
 
 #[derive(Debug)]
 struct Open {
     /// Who waits for this incarnation. It learns of the end before the supervisor's token goes.
     waiter: Mutex<Option<Waker>>,
-    _supervisor: Option<Remains>,
+    supervisor: Option<Remains>,
 }
 
 /// Resolves when every clone of a [`Remains`] is dropped.
@@ -31,9 +31,14 @@ pub struct Gone(Weak<Open>);
 impl Remains {
     /// A token, and the one place where its end is awaited.
     pub fn new(supervisor: Option<Remains>) -> (Remains, Gone) {
-        let open = Arc::new(Open { waiter: Mutex::new(None), _supervisor: supervisor });
+        let open = Arc::new(Open { waiter: Mutex::new(None), supervisor });
         let gone = Gone(Arc::downgrade(&open));
         (Remains(open), gone)
+    }
+
+    /// The token of the supervisor: for what may outlive the incarnation, but not its supervisor.
+    pub(crate) fn supervisor(&self) -> Option<Remains> {
+        self.0.supervisor.clone()
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::driver::{Body, Driver};
 use crate::{
     exit::Exit,
-    process::{self, Exited, Ladder, Rung, Unkillable},
+    process::{self, Exited, Hold, Ladder, Rung, Unkillable},
     protocol::Goodbye,
 };
 
@@ -26,7 +26,7 @@ impl Driver {
         // The zombie pins the ids: this cannot hit a stranger. A group that is gone already is what we want.
         let _ = body.control.signal(rustix::process::Signal::KILL);
         drain(body).await;
-        if let Err(Unkillable { pid }) = body.control.reap(self.spec.ladder.kill_wait).await {
+        if let Err(Unkillable { pid }) = self.lay_to_rest(body).await {
             return Exit::Unkillable { pid };
         }
         exited.exit(&self.spec.success)
@@ -39,10 +39,16 @@ impl Driver {
             () = async { body.control.exited().await; drain(body).await } => {}
             () = tokio::time::sleep(self.spec.ladder.kill_wait) => {}
         }
-        match body.control.reap(self.spec.ladder.kill_wait).await {
+        match self.lay_to_rest(body).await {
             Ok(_) => exit,
             Err(Unkillable { pid }) => Exit::Unkillable { pid },
         }
+    }
+
+    /// Reaps it. What has left its group may be swept behind its successor; stops wait for that (rule P-4).
+    async fn lay_to_rest(&self, body: &Body) -> Result<Exited, Unkillable> {
+        let trail = Hold::new(self.cx.place.leave_trail(&self.cx.remains));
+        body.control.bury(self.spec.ladder.kill_wait, trail).await
     }
 
     /// The ladder (rule P-9). A nearer deadline that is asked for meanwhile shortens it.

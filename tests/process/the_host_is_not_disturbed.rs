@@ -76,6 +76,7 @@ async fn inner_that_ignores() {
         action.sa_flags = libc::SA_NOCLDWAIT;
         assert_eq!(libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut()), 0);
         let process = launch(sh("exit 7")).await;
+        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(7));
         assert_eq!(reaped(&process).await, Exited::code(7));
         assert_eq!(libc::sigaction(libc::SIGCHLD, std::ptr::null(), &mut action), 0);
         assert_eq!(action.sa_sigaction, handler as *const () as usize, "it is the host's");

@@ -25,3 +25,4 @@ mod readiness_is_a_finished_handshake;
 mod real_processes;
 mod the_same_story_each_time;
 mod the_users_handler_goes_first;
+mod what_is_swept_behind_is_waited_for;

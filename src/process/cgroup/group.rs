@@ -72,6 +72,11 @@ impl Group {
         self.0.path.to_string_lossy().into_owned()
     }
 
+    /// The same as it is.
+    pub(in crate::process) fn full_path(&self) -> &OsStr {
+        self.0.path()
+    }
+
     /// Its directory, for a process to be born into.
     pub(in crate::process) fn open(&self) -> io::Result<OwnedFd> {
         Ok(files::open_group(self.0.directory(), &self.0.name)?)

@@ -42,7 +42,7 @@ use super::{
     machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
     panics::survived,
-    place::{Budget, Place},
+    place::{Budget, Place, trail},
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
     start::Scope,
@@ -82,9 +82,10 @@ pub struct Engine {
     pending: VecDeque<Input>,
     /// The actor is in its `post_stop`.
     draining: bool,
-    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    /// Those that wait for an answer, and where the child is that it is about.
+    replies: HashMap<RequestId, (oneshot::Sender<Reply>, Option<Place>)>,
     /// What is to be answered when the present input is through.
-    answers: Vec<(oneshot::Sender<Reply>, Reply)>,
+    answers: Vec<(oneshot::Sender<Reply>, Option<Place>, Reply)>,
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
     report: Option<oneshot::Sender<Exit>>,
@@ -418,9 +419,17 @@ impl Engine {
         }
         self.actions = actions;
         // Who is answered may look at once, and finds everything done.
-        for (reply, answer) in self.answers.drain(..) {
+        for (reply, place, answer) in self.answers.drain(..) {
+            let trails = place.map(|place| place.open_trails()).unwrap_or_default();
             // Nobody listens any more: that is the asker's right.
-            let _ = reply.send(answer);
+            if trails.is_empty() {
+                let _ = reply.send(answer);
+            } else {
+                tokio::spawn(async move {
+                    trail::closed(trails).await;
+                    let _ = reply.send(answer);
+                });
+            }
         }
     }
 }

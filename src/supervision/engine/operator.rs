@@ -56,7 +56,8 @@ impl Engine {
         };
         self.next_request += 1;
         let id = RequestId(self.next_request);
-        self.replies.insert(id, reply);
+        let place = request.ends().and_then(|child| self.roster.get(child)).map(|entry| entry.place.clone());
+        self.replies.insert(id, (reply, place));
         self.input(Input::Request(id, request));
     }
 

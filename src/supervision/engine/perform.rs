@@ -30,8 +30,8 @@ impl Engine {
                 {
                     *stderr_tail = entry.place.stderr_behind(exit);
                 }
-                if let Some(reply) = self.replies.remove(&id) {
-                    self.answers.push((reply, answer));
+                if let Some((reply, place)) = self.replies.remove(&id) {
+                    self.answers.push((reply, place, answer));
                 }
             }
             Action::Hold(id, held) => {

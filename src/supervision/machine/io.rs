@@ -73,6 +73,20 @@ pub enum Request {
     Reload(ChildId, Arc<ChildPolicy>),
 }
 
+impl Request {
+    /// The child of which nothing of an earlier incarnation is to be left when the answer comes: one that is told to end.
+    pub fn ends(&self) -> Option<&ChildId> {
+        match self {
+            Request::StartChild(_) | Request::RestartChild(_) | Request::Demand(_) => None,
+            Request::TerminateChild(id)
+            | Request::DeleteChild(id)
+            | Request::RemoveChild(id)
+            | Request::Restart(id)
+            | Request::Reload(id, _) => Some(id),
+        }
+    }
+}
+
 /// What happened, as the engine tells it.
 #[derive(Clone, Debug)]
 pub enum Input {

@@ -8,6 +8,7 @@ mod board;
 mod children;
 mod live;
 mod snapshot;
+pub(crate) mod trail;
 mod waiting;
 
 use std::{
@@ -25,6 +26,7 @@ pub(crate) use board::Budget;
 use children::Children;
 pub use live::{Attachment, Details, Live};
 use tokio::sync::Notify;
+use trail::Trails;
 
 use super::{
     engine::EngineHandle,
@@ -72,6 +74,7 @@ struct Inner {
     /// A change of state is on the board and not on the event stream yet.
     untold: AtomicBool,
     changed: Notify,
+    trails: Trails,
     /// The engine that works here, if a supervisor does.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<Children>>>,
@@ -97,6 +100,7 @@ impl Place {
             board: Mutex::new(board),
             untold: AtomicBool::new(false),
             changed: Notify::new(),
+            trails: Trails::default(),
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
         }))

@@ -1,0 +1,241 @@
+//! Looks at the process table: who is left of a process, in its group or in its session (P-4).
+//!
+//! There is nobody else to ask where there is no control group. A signal of number 0 cannot tell a living member from the
+//! zombie leader, and nothing at all knows the members of a session. A walk through the table costs a system call or two
+//! for each process of the system, so one walk serves all that have asked before it began; it is a job of the sweeper, and
+//! rests four times as long as it took.
+//!
+//! # Whose number it is
+//!
+//! A process in the session is signalled only if the session is certainly ours. While the leader has not been reaped, its
+//! zombie pins the number. Once it has, whoever is left of the session pins it: then no *process* gets that number, and one
+//! that is as old as the reap proves that the session is.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal};
+use tokio::sync::oneshot;
+
+use super::{
+    orphans, sweeper,
+    table::{self, Seen},
+};
+
+/// After a walk nobody walks for so many times as long as it took: who asks meanwhile shares the next one. Without a
+/// rest, a walk of a millisecond would be made again and again while a thousand processes end.
+const REST: u32 = 4;
+
+/// After one that could not be made.
+const BLIND_REST: Duration = Duration::from_millis(20);
+
+/// For so long no number is given away a second time: the system gives each of the others before.
+const NO_REUSE: Duration = Duration::from_millis(250);
+
+/// Whose processes are looked for.
+#[derive(Clone, Debug)]
+pub(super) enum Whom {
+    /// All in the group and in the session of a leader that has not been reaped; the flag says when that is over.
+    Led(Arc<AtomicBool>),
+    /// All in the group. They are not signalled.
+    Grouped,
+    /// All in the session of a leader that has been reaped.
+    Left(Reaped),
+}
+
+/// When a leader was reaped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reaped {
+    at: Instant,
+    /// In the unit in which the system says when a process was started.
+    ticks: Option<u64>,
+}
+
+impl Reaped {
+    /// To be called right before the reap.
+    pub(super) fn now() -> Reaped {
+        Reaped { at: Instant::now(), ticks: table::ticks() }
+    }
+
+    /// Whether a member of a session of the leader's number is a member of the leader's: one that was started before the
+    /// reap is; another one is if the number cannot have been given away since.
+    pub(super) fn owns(&self, start: Option<u64>) -> bool {
+        let is_older = self.ticks.zip(start).is_some_and(|(reaped, start)| start <= reaped);
+        is_older || self.at.elapsed() < NO_REUSE
+    }
+}
+
+type Answer = Box<dyn FnOnce(Option<bool>) + Send>;
+
+struct Question {
+    leader: i32,
+    whom: Whom,
+    signals: Vec<Signal>,
+    answer: Answer,
+}
+
+#[derive(Default)]
+struct Queue {
+    asked: Vec<Question>,
+    /// A walk is to come.
+    awaited: bool,
+}
+
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { asked: Vec::new(), awaited: false });
+
+fn lock() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has those who are left signalled, if they are outside of the leader's group, and says on the sweeper's thread whether
+/// any was alive, zombies and the leader not counted; `None` if the table cannot be read now, for want of descriptors.
+///
+/// A process that is born while the table is read may be missed. That shortens its time to end by itself, nothing more,
+/// where a kill of the group follows.
+pub(super) fn ask(
+    leader: Pid,
+    whom: Whom,
+    signals: &[Signal],
+    answer: impl FnOnce(Option<bool>) + Send + 'static,
+) {
+    let leader = leader.as_raw_nonzero().get();
+    let question = Question { leader, whom, signals: signals.to_vec(), answer: Box::new(answer) };
+    let mut queue = lock();
+    queue.asked.push(question);
+    if !std::mem::replace(&mut queue.awaited, true) {
+        sweeper::add(Box::new(Walk::default()));
+    }
+}
+
+/// Has a walk made, for the sake of orphans only.
+pub(super) fn have_one() {
+    let mut queue = lock();
+    if !std::mem::replace(&mut queue.awaited, true) {
+        sweeper::add(Box::new(Walk::default()));
+    }
+}
+
+/// As [`ask`], for tasks.
+pub(super) async fn look(leader: Pid, whom: Whom) -> Option<bool> {
+    let (answer, answered) = oneshot::channel();
+    // Nobody may wait any more.
+    ask(leader, whom, &[], |living| {
+        let _ = answer.send(living);
+    });
+    answered.await.ok().flatten()
+}
+
+/// One walk through the table and the rest after it.
+#[derive(Debug, Default)]
+struct Walk {
+    made: bool,
+}
+
+impl sweeper::Job for Walk {
+    fn step(&mut self, _: Instant) -> sweeper::Next {
+        if self.made {
+            let mut queue = lock();
+            if queue.asked.is_empty() {
+                queue.awaited = false;
+                return sweeper::Next::Over;
+            }
+        }
+        self.made = true;
+        let asked = std::mem::take(&mut lock().asked);
+        let began = Instant::now();
+        let rest = if walk(asked) { began.elapsed() * REST } else { BLIND_REST };
+        sweeper::Next::After(rest)
+    }
+}
+
+/// What has been found for one leader.
+#[derive(Debug, Default)]
+struct Found {
+    /// In the group.
+    grouped: bool,
+    /// In the session, with the time of their start and whether they are in the group too.
+    members: Vec<(Pid, u64, bool)>,
+    /// There is a process of the leader's number that is alive.
+    namesake: bool,
+}
+
+fn walk(asked: Vec<Question>) -> bool {
+    let mut found: BTreeMap<i32, Found> =
+        asked.iter().map(|question| (question.leader, Found::default())).collect();
+    let orphans = orphans::Look::new();
+    let whole = table::each(|entry| {
+        orphans.at(entry);
+        let number = entry.pid().as_raw_nonzero().get();
+        if let Some(found) = found.get_mut(&number) {
+            found.namesake = true;
+        }
+        let (group, session) = (entry.group(), entry.session());
+        // Not told, or gone: what can be read says which.
+        let counts = |id: Option<i32>| id.is_none_or(|id| id != number && found.contains_key(&id));
+        if !counts(group) && !counts(session) {
+            return;
+        }
+        let Some(Seen { alive: true, group, session, start }) = entry.read() else { return };
+        if let Some(found) = found.get_mut(&group)
+            && number != group
+        {
+            found.grouped = true;
+        }
+        if let Some(found) = found.get_mut(&session)
+            && number != session
+        {
+            found.members.push((entry.pid(), start, group == session));
+        }
+    });
+    for Question { leader, whom, signals, answer } in asked {
+        let living =
+            whole.then(|| found.get(&leader).is_some_and(|found| found.judge(leader, &whom, &signals)));
+        answer(living);
+    }
+    whole
+}
+
+impl Found {
+    /// Whether any of those that are meant is alive; signals them.
+    fn judge(&self, leader: i32, whom: &Whom, signals: &[Signal]) -> bool {
+        let is_ours = || match whom {
+            Whom::Led(reaped) => !reaped.load(Ordering::Acquire),
+            Whom::Grouped => false,
+            Whom::Left(reaped) => {
+                !self.namesake && self.members.iter().any(|(_, start, _)| reaped.owns(Some(*start)))
+            }
+        };
+        if !signals.is_empty() {
+            for (pid, _, _) in self.members.iter().filter(|(_, _, grouped)| !grouped || is_kill(signals)) {
+                table::signal_if(*pid, signals, |pid| {
+                    super::membership::session_of(pid) == Some(leader) && is_ours()
+                });
+            }
+        }
+        match whom {
+            Whom::Led(_) => self.grouped || !self.members.is_empty(),
+            Whom::Grouped => self.grouped,
+            Whom::Left(_) => !self.members.is_empty() && is_ours(),
+        }
+    }
+}
+
+fn is_kill(signals: &[Signal]) -> bool {
+    signals == [Signal::KILL]
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question")
+            .field("leader", &self.leader)
+            .field("whom", &self.whom)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use procession::process::{Adopted, CgroupMode, Exited, Hold, KILL_WAIT, Launcher, OsLauncher};
+
+use crate::common::*;
+
+/// In the form that a host takes that is process 1 of a container: a subreaper.
+fn adopt() {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+}
+
+/// The zombies among the children of this program.
+fn zombies() -> Vec<i32> {
+    let me = std::process::id().to_string();
+    let is_ours = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat[stat.rfind(')').map_or(0, |end| end + 1)..].split_ascii_whitespace();
+        fields.next() == Some("Z") && fields.next() == Some(&*me)
+    };
+    let names = std::fs::read_dir("/proc").unwrap().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+}
+
+fn launchers() -> [OsLauncher; 2] {
+    [CgroupMode::WhenPossible, CgroupMode::Never]
+        .map(|mode| OsLauncher::builder().technique(technique()).cgroup(mode).build())
+}
+
+/// Two that end by themselves, one that has to be killed, and one with a session of its own.
+const LEAVES: &str = "(sleep 0.01 & sleep 0.01 & sleep 1000 & setsid sleep 0.01 &)";
+
+#[test]
+fn after_each_end_and_while_a_process_lives() {
+    // P-7
+    host_of_its_own("", "orphans_are_reaped_if_they_were_ours::inner_that_adopts");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_adopts() {
+    adopt();
+    // Of the host's own children nobody takes the status, also if they have sessions of their own.
+    let mut own = std::process::Command::new("setsid").args(["sh", "-c", "exit 7"]).spawn().unwrap();
+    let own_pid = own.id().cast_signed();
+    until("it has ended", || zombies() == [own_pid]).await;
+    for launcher in launchers() {
+        let mut held = false;
+        for stop in [false, true] {
+            for _ in 0..5 {
+                let script = format!("{LEAVES}; sleep 0.05; exit 3");
+                let process = soon("launch", launcher.launch(&sh(&script), Hold::none())).await.unwrap();
+                held = process.control.containment().cgroup.is_some();
+                assert_eq!(soon("exit", process.control.exited()).await, Exited::code(3));
+                let ended = match stop {
+                    true => soon("reap", process.control.reap(KILL_WAIT)).await,
+                    false => soon("burial", process.control.bury(KILL_WAIT, Hold::none())).await,
+                };
+                assert_eq!(ended, Ok(Exited::code(3)));
+            }
+            // Without a control group one that has left the session is a stranger.
+            let is_ours = |pid: &i32| *pid != own_pid && (held || !has_left(*pid));
+            until("they are reaped", || !zombies().iter().any(is_ours)).await;
+        }
+        let lives = soon("launch", launcher.launch(&sh(&format!("{LEAVES}; read line")), Hold::none())).await;
+        let lives = lives.unwrap();
+        let in_session =
+            || zombies().into_iter().filter(|pid| session(*pid) == Some(lives.pid.cast_signed())).count();
+        until("some have ended", || in_session() > 0).await;
+        until("they are reaped while it lives", || in_session() == 0).await;
+        reaped(&lives).await;
+    }
+    assert_eq!(own.wait().unwrap().code(), Some(7));
+}
+
+fn session(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 2..].split(' ').nth(3)?.parse().ok()
+}
+
+/// Whether it leads a session.
+fn has_left(pid: i32) -> bool {
+    session(pid) == Some(pid)
+}
+
+#[test]
+fn and_all_of_them_if_the_program_says_so() {
+    // P-7
+    host_of_its_own("", "orphans_are_reaped_if_they_were_ours::inner_that_reaps_all");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_reaps_all() {
+    adopt();
+    let orphan = || {
+        let output = std::process::Command::new("sh").args(["-c", "setsid sleep 0.01 & echo $!"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().parse::<i32>().unwrap()
+    };
+    let stranger = orphan();
+    until("it has ended", || zombies().contains(&stranger)).await;
+    let one = async || {
+        let process = launch(sh("exit 4")).await;
+        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(4));
+        assert_eq!(reaped(&process).await, Exited::code(4), "the status of ours is ours");
+    };
+    one().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(zombies().contains(&stranger), "nobody has said so");
+    let _launcher = OsLauncher::builder().reap_adopted(Adopted::All).build();
+    for _ in 0..20 {
+        one().await;
+    }
+    until("it is reaped", || zombies().is_empty()).await;
+}

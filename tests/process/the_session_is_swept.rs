@@ -1,0 +1,189 @@
+use std::{os::unix::process::CommandExt, time::Duration};
+
+use procession::process::{
+    CgroupMode, Command, Exited, Hold, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, Rung, terminate,
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::common::*;
+
+const KIND: &str = "PROCESSION_TEST_KIND";
+
+/// A process whose child has left its group and not its session, as a debugger's debuggee has, or the jobs of a shell.
+fn debugger(kind: &str) -> Command {
+    let args = ["--exact", "the_session_is_swept::inner_debugger", "--ignored", "--nocapture"];
+    Command::new(std::env::current_exe().unwrap()).args(args).env(KIND, kind)
+}
+
+#[test]
+#[ignore = "run by another test: the leader"]
+#[allow(clippy::zombie_processes)] // The host's sweep ends it.
+fn inner_debugger() {
+    let kind = std::env::var(KIND).unwrap();
+    let script = match kind.as_str() {
+        // Its successor is in another group again, and an orphan.
+        "chain" => "trap '' TERM; (sh -c 'echo debuggee: $$; exec sleep 1000 >/dev/null' & wait) & exit 0",
+        "deaf" => "trap '' TERM; echo debuggee: $$; while :; do sleep 1000; done >/dev/null",
+        _ => "echo debuggee: $$; exec sleep 1000 >/dev/null",
+    };
+    let mut debuggee =
+        std::process::Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
+    if kind == "chain" {
+        debuggee.wait().unwrap();
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    // SAFETY: ends the process at once.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(5)
+    }
+}
+
+/// Without a control group, which would do the same.
+async fn launch_debugger(kind: &str, hold: Hold) -> (Process, i32) {
+    let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
+    let mut process = soon("launch", launcher.launch(&debugger(kind), hold)).await.unwrap();
+    let mut lines = BufReader::new(&mut process.stdout).lines();
+    loop {
+        let line = soon("a line", lines.next_line()).await.unwrap().expect("it has not said so");
+        if let Some((_, pid)) = line.split_once("debuggee: ") {
+            let pid = pid.trim().parse().unwrap();
+            return (process, pid);
+        }
+    }
+}
+
+#[tokio::test]
+async fn by_a_reap() {
+    // P-4, P-8
+    for kind in ["plain", "deaf", "chain"] {
+        let (hold, held) = token();
+        let (process, debuggee) = launch_debugger(kind, hold).await;
+        drop(process.stdin);
+        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(5));
+        assert!(runs(debuggee), "{kind}");
+        assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(Exited::code(5)));
+        assert!(!runs(debuggee) && !held() && !exists(process.pid), "{kind}: gone when the reap returns");
+    }
+}
+
+#[tokio::test]
+async fn by_a_drop() {
+    // P-10
+    let (hold, held) = token();
+    let (process, debuggee) = launch_debugger("deaf", hold).await;
+    drop(process);
+    until("the hold is released", || !held()).await;
+    assert!(!runs(debuggee), "released only when all is gone");
+}
+
+#[tokio::test]
+async fn by_a_stop_which_asks_it_to_end() {
+    // P-9
+    for (kind, rung) in [("plain", Rung::Term), ("deaf", Rung::Kill)] {
+        let (process, debuggee) = launch_debugger(kind, Hold::none()).await;
+        let term_grace = if rung == Rung::Term { LONG } else { Duration::from_millis(300) };
+        let ladder = Ladder { drain: Duration::ZERO, term_grace, kill_wait: LONG };
+        let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
+        assert_eq!(ended.rung, rung);
+        assert!(!runs(debuggee));
+    }
+}
+
+#[tokio::test]
+async fn behind_the_successor_of_a_crash() {
+    // P-4: with the leader long reaped, in the end.
+    for kind in ["plain", "deaf", "chain"] {
+        let ((hold, held), (trail, trailed)) = (token(), token());
+        let (process, debuggee) = launch_debugger(kind, hold).await;
+        drop(process.stdin);
+        soon("exit", process.control.exited()).await;
+        let buried = soon("burial", process.control.bury(KILL_WAIT, trail)).await;
+        assert_eq!(buried, Ok(Exited::code(5)));
+        assert!(!held() && !exists(process.pid));
+        until("it is swept", || !trailed()).await;
+        assert!(!runs(debuggee), "{kind}: gone when the trail is released");
+    }
+}
+
+#[tokio::test]
+async fn and_no_other_session() {
+    // P-4: neither that of the host, nor one that has been left.
+    let mut other = std::process::Command::new("sleep");
+    let mut own = other.arg("1000").process_group(0).spawn().unwrap();
+    let script = "(setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' </dev/null &); read line";
+    let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
+    let mut process = soon("launch", launcher.launch(&sh(script), Hold::none())).await.unwrap();
+    let daemon = number(&mut process).await;
+    reaped(&process).await;
+    assert!(runs(daemon) && runs(own.id().cast_signed()));
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(daemon).unwrap(),
+        procession::process::Signal::KILL,
+    )
+    .unwrap();
+    own.kill().unwrap();
+    own.wait().unwrap();
+}
+
+#[test]
+fn a_burial_waits_for_no_look() {
+    // P-4: the look cannot even be made.
+    host_of_its_own("", "the_session_is_swept::inner_that_cannot_look");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_that_cannot_look() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let ((hold, held), (trail, trailed)) = (token(), token());
+    let (process, debuggee) = launch_debugger("deaf", hold).await;
+    process.control.signal(procession::process::Signal::KILL).unwrap();
+    soon("exit", process.control.exited()).await;
+    let full = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
+    let buried = soon("burial", process.control.bury(KILL_WAIT, trail)).await;
+    let (alive, trailed_before, held) = (runs_without_a_look(debuggee), trailed(), held());
+    setrlimit(Resource::Nofile, full).unwrap();
+    assert_eq!(buried, Ok(Exited::signal(9, false)));
+    assert!(alive && trailed_before && !held);
+    until("it is swept", || !trailed()).await;
+    assert!(!runs(debuggee));
+}
+
+fn runs_without_a_look(pid: i32) -> bool {
+    rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid).unwrap()).is_ok()
+}
+
+#[test]
+fn a_stop_needs_no_new_thread() {
+    // P-9: at the limit of processes there is none to be had, which does not hold for root.
+    if !rustix::process::geteuid().is_root() || technique() != procession::process::Technique::Auto {
+        return;
+    }
+    // A user of its own: all its processes count.
+    const USER: u32 = 64_123;
+    let mut host = std::process::Command::new(std::env::current_exe().unwrap());
+    host.args(["--exact", "the_session_is_swept::inner_at_the_limit", "--ignored", "--nocapture"]);
+    let Ok(host) = host.uid(USER).gid(USER).current_dir("/").output() else {
+        println!("skipped: the program cannot be run by another user");
+        return;
+    };
+    let (out, err) = (String::from_utf8_lossy(&host.stdout), String::from_utf8_lossy(&host.stderr));
+    assert!(host.status.success() && out.contains("1 passed"), "{:?}: {out} {err}", host.status);
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a host of its own"]
+async fn inner_at_the_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
+    let process = soon("launch", launcher.launch(&sh("read line"), Hold::none())).await.unwrap();
+    let full = getrlimit(Resource::Nproc);
+    setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..full }).unwrap();
+    assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "there are threads");
+    let ladder = Ladder { drain: Duration::ZERO, term_grace: LONG, kill_wait: LONG };
+    let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
+    assert_eq!(ended.rung, Rung::Term);
+}

@@ -1,0 +1,143 @@
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use procession::{
+    exit::Exit,
+    process::{Command, Control, Exited, Hold, Launcher, Process, Signal, Unkillable},
+    restart::{Backoff, RestartPolicy},
+    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    testing::ScriptedLauncher,
+    worker::{WorkerRef, WorkerSpec},
+};
+
+use crate::support::*;
+
+/// Processes of which something is always still to be swept behind them; `trails` keeps it back.
+#[derive(Clone, Debug)]
+struct Leaving {
+    scripted: ScriptedLauncher,
+    trails: Arc<Mutex<Vec<Hold>>>,
+}
+
+#[async_trait]
+impl Launcher for Leaving {
+    async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit> {
+        let mut process = self.scripted.launch(command, hold).await?;
+        process.control = Box::new(Left { control: process.control, trails: Arc::clone(&self.trails) });
+        Ok(process)
+    }
+}
+
+#[derive(Debug)]
+struct Left {
+    control: Box<dyn Control>,
+    trails: Arc<Mutex<Vec<Hold>>>,
+}
+
+#[async_trait]
+impl Control for Left {
+    fn pid(&self) -> u32 {
+        self.control.pid()
+    }
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.control.signal(signal)
+    }
+    async fn exited(&self) -> Exited {
+        self.control.exited().await
+    }
+    async fn emptied(&self) {
+        self.control.emptied().await;
+    }
+    async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {
+        self.control.reap(wait).await
+    }
+    async fn bury(&self, wait: Duration, trail: Hold) -> Result<Exited, Unkillable> {
+        self.trails.lock().unwrap().push(trail);
+        self.control.reap(wait).await
+    }
+}
+
+async fn crashed(backoff: Backoff) -> (Root, WorkerRef, Leaving) {
+    let scripted = ScriptedLauncher::new();
+    scripted.program("worker", serve);
+    let launcher = Leaving { scripted, trails: Arc::default() };
+    let spec = WorkerSpec::new(Command::new("worker"))
+        .protocol(procession::protocol::Plugin::default())
+        .launcher(Arc::new(launcher.clone()))
+        .restart(RestartPolicy::permanent().with_backoff(backoff));
+    let nested = SupervisorSpec::one_for_one().child(spec.child("w"));
+    let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("s", nested));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/s/w").unwrap());
+    let _ = worker.call::<Die>(&7).await.unwrap_err();
+    let at_hand = Arc::clone(&launcher.trails);
+    until(move || !at_hand.lock().unwrap().is_empty()).await;
+    (root, worker, launcher)
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(MS).await;
+    }
+}
+
+/// Whether it is over in a minute.
+async fn is_over<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    tokio::time::timeout(60 * SEC, future).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_no_successor() {
+    // P-4
+    let (root, worker, launcher) = crashed(Backoff::fixed(MS)).await;
+    assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
+    assert_eq!(launcher.trails.lock().unwrap().len(), 1);
+    launcher.trails.lock().unwrap().clear();
+    root.shutdown(SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_a_stop_while_it_backs_off() {
+    // P-4, S-19
+    let (root, worker, launcher) = crashed(Backoff::fixed(3600 * SEC)).await;
+    let mut stop = Box::pin(worker.stop());
+    assert!(!is_over(&mut stop).await);
+    launcher.trails.lock().unwrap().clear();
+    stop.await.unwrap();
+    root.shutdown(SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_a_removal_and_a_reload() {
+    // P-4, S-22
+    let (root, worker, launcher) = crashed(Backoff::fixed(3600 * SEC)).await;
+    let supervisor = root.supervisor_at("/s").unwrap();
+    let spec = supervisor.child_spec("w").await.unwrap();
+    let mut reload = Box::pin(supervisor.reload_child(spec));
+    assert!(!is_over(&mut reload).await);
+    assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2, "the new one has not waited");
+    launcher.trails.lock().unwrap().clear();
+    reload.await.unwrap();
+    let _ = worker.call::<Die>(&7).await.unwrap_err();
+    let at_hand = Arc::clone(&launcher.trails);
+    until(move || !at_hand.lock().unwrap().is_empty()).await;
+    let mut removal = Box::pin(supervisor.remove_child("w"));
+    assert!(!is_over(&mut removal).await);
+    launcher.trails.lock().unwrap().clear();
+    removal.await.unwrap();
+    root.shutdown(SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_the_end_of_the_tree() {
+    // P-4, S-20
+    let (root, _, launcher) = crashed(Backoff::fixed(3600 * SEC)).await;
+    let mut shutdown = Box::pin(root.shutdown(SEC));
+    assert!(!is_over(&mut shutdown).await);
+    launcher.trails.lock().unwrap().clear();
+    shutdown.await.into_result().unwrap();
+}
