@@ -196,7 +196,7 @@
 //! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped.
 //!   → [`Handler`](crate::rpc::Handler)
 //! - C-15 What one process can make its host hold is bounded, whatever it sends, by the sum of the bounds of its channel times 1.2. Nothing that it sends is expanded before it is bounded: what is only compared, forwarded or thrown away is not built, and what is kept is cut first
-//!   (log messages 16 KiB, reasons 2 KiB, messages of errors 1 MiB, announced methods 4,096 with 256 KiB of names, ids 1 KiB). What waits is counted by what it holds. A channel that has ended holds nothing, however long handles to it are kept.
+//!   (log messages 16 KiB, reasons 2 KiB, messages of errors 1 MiB, announced methods 4,096 with 256 KiB of names, ids 1 KiB). What waits is counted by what it holds. A channel that has ended holds nothing but the names of its methods, however long handles to it are kept.
 //!   → [`PeerConfig::worst_case_bytes`](crate::rpc::PeerConfig::worst_case_bytes)
 //!
 //! ## W. The worker actor

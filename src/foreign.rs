@@ -7,10 +7,12 @@
 //! it came.
 
 pub(crate) mod json;
+mod modest;
 mod rate;
 
 use std::fmt::{self, Write as _};
 
+pub(crate) use modest::Modest;
 pub(crate) use rate::{About, LogRates, Rate};
 
 /// What is shown of a reason or a message.

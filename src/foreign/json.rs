@@ -36,6 +36,8 @@ pub(crate) fn members<'a, const N: usize>(
             Ok(found)
         }
     }
+    // Asked first: serde's message about what is no object would hold all of it.
+    raw.get().starts_with('{').then_some(())?;
     serde_json::Deserializer::from_str(raw.get()).deserialize_map(Find(names)).ok()
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn elements<'a>(raw: &'a RawValue, each: impl FnMut(&'a RawValue) -> 
             Ok(true)
         }
     }
+    raw.get().starts_with('[').then_some(())?;
     serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Each(each)).ok()
 }
 

@@ -124,7 +124,7 @@ impl PluginHostSpec {
         self
     }
 
-    /// How many of the newest log entries are kept of each plugin (rule G-4).
+    /// How many of the newest log entries are kept of each plugin (rule G-4), of at most 16 KiB each.
     #[must_use]
     pub fn recent_logs(mut self, entries: usize) -> PluginHostSpec {
         self.recent_logs = entries;

@@ -98,13 +98,14 @@ pub(crate) type EndHook = Arc<dyn Fn() + Send + Sync>;
 /// | the answer that is on its way to its caller | `max_frame_bytes` |
 /// | answers whose callers have not taken them | `max_answer_bytes` |
 /// | params of requests that run, and the copies that their handlers get | 2 × `max_handler_bytes` |
-/// | replies of handlers that wait for room | `max_handler_bytes` |
+/// | replies of handlers that wait for room | `max_handler_bytes`, or `max_outgoing_frame_bytes` if that is more |
 /// | params of requests that wait for a handler | `max_queued_request_bytes` |
 /// | ids and names of requests, and their tasks | 8 KiB × (`max_handlers` + `max_queued_requests`) |
-/// | frames that wait to be written, and the reserve for what cannot wait | 2 × `max_queued_bytes` |
+/// | frames that wait to be written | `max_queued_bytes`, or `max_outgoing_frame_bytes` if that is more |
+/// | the reserve for what cannot wait to be written | `max_queued_bytes` |
 /// | replies that wait for the rest of their batch | 2 × `max_queued_bytes` |
 /// | calls in flight | 512 bytes × `max_in_flight` |
-/// | buffers, and the ids of calls that were given up | 2 MiB |
+/// | buffers, and the ids of calls that were given up | 1 MiB |
 ///
 /// A single request, answer or reply that is larger than its bound is let in alone: where a bound is below
 /// `max_frame_bytes`, that counts in its place. Not in the sum is what the host does by itself: the params of its calls while
@@ -167,7 +168,7 @@ pub struct PeerConfig {
 
 impl PeerConfig {
     /// How many bytes the other side can make this one hold, whatever it sends: the sum of the bounds in the table
-    /// [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the defaults some 430 MiB, of which a worker that
+    /// [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the defaults some 490 MiB, of which a worker that
     /// does what it should needs next to nothing.
     ///
     /// ```
@@ -176,6 +177,7 @@ impl PeerConfig {
     /// const MIB: usize = 1024 * 1024;
     /// let mut config = PeerConfig::default();
     /// config.max_frame_bytes = 4 * MIB;
+    /// config.max_outgoing_frame_bytes = Some(4 * MIB);
     /// config.max_answer_bytes = 4 * MIB;
     /// config.max_handler_bytes = 4 * MIB;
     /// assert!(config.worst_case_bytes() < 80 * MIB);
@@ -183,18 +185,21 @@ impl PeerConfig {
     pub fn worst_case_bytes(&self) -> usize {
         const PER_REQUEST: usize = 8 * 1024;
         const PER_CALL: usize = 512;
-        const BUFFERS: usize = 2 * 1024 * 1024;
+        const BUFFERS: usize = 1024 * 1024;
         let PeerConfig { max_frame_bytes: frame, max_queued_bytes: queued, .. } = *self;
         let handlers = self.max_handler_bytes.max(frame);
+        let outgoing = self.max_outgoing_frame_bytes.unwrap_or(MAX_OUTGOING_FRAME_BYTES);
         let requests = self.max_handlers.saturating_add(self.max_queued_requests);
         let bounds = [
             frame,
             frame,
             self.max_answer_bytes.max(frame),
-            handlers.saturating_mul(3),
+            handlers.saturating_mul(2),
+            self.max_handler_bytes.max(outgoing),
+            queued.max(outgoing),
             self.max_queued_request_bytes,
             requests.saturating_mul(PER_REQUEST),
-            queued.saturating_mul(4),
+            queued.saturating_mul(3),
             self.max_in_flight.saturating_mul(PER_CALL),
             BUFFERS,
         ];

@@ -91,6 +91,9 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&'de RawValue>::deserialize(deserializer).map(Some)
 }
 
+/// How long a name may be as it is written: 1 KiB, each byte of it with an escape.
+const MAX_NAME_BYTES: usize = 6 * 1024 + 2;
+
 /// How many messages a batch may hold. Without a bound, a frame of tiny elements would cost many times its size.
 pub(crate) const MAX_BATCH: usize = 4096;
 
@@ -203,8 +206,13 @@ fn request<'a>(envelope: &Envelope<'a>, id: Option<Option<RequestId>>, method: &
     };
     let invalid =
         |id: Option<RequestId>, reason| Message::Invalid { id: id.unwrap_or(RequestId::Null), reason };
-    if envelope.jsonrpc.is_some_and(|version| text(version).as_deref() != Some("2.0")) {
+    let is_2 =
+        |version: &RawValue| version.get().len() <= MAX_NAME_BYTES && text(version).as_deref() == Some("2.0");
+    if envelope.jsonrpc.is_some_and(|version| !is_2(version)) {
         return invalid(id, "jsonrpc is \"2.0\"");
+    }
+    if method.get().len() > MAX_NAME_BYTES {
+        return invalid(id, "a method is a string of at most 1 KiB");
     }
     let Some(method) = text(method) else { return invalid(id, "a method is a string") };
     let params = envelope.params;
@@ -224,7 +232,8 @@ fn is_bare(object: &[u8]) -> bool {
         #[serde(default, rename = "error")]
         _error: Option<IgnoredAny>,
     }
-    serde_json::from_slice::<Bare>(object).is_ok()
+    // With a larger one it is no id, and serde would complain about it in full.
+    object.len() <= 2 * MAX_NAME_BYTES && serde_json::from_slice::<Bare>(object).is_ok()
 }
 
 /// Whether this is an error object, and not just a word in a line of a log.
@@ -233,10 +242,12 @@ fn is_error(raw: &RawValue) -> bool {
     code.is_some_and(|code| code.get().parse::<i64>().is_ok())
 }
 
+/// A short text: see [`MAX_NAME_BYTES`].
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    match serde_json::from_str::<&str>(raw.get()) {
-        Ok(text) => Some(Cow::Borrowed(text)),
-        // With an escape in it.
-        Err(_) => serde_json::from_str::<String>(raw.get()).ok().map(Cow::Owned),
+    let written = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if written.contains('\\') {
+        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(written))
     }
 }

@@ -241,6 +241,21 @@ impl WorkerSpec {
         self
     }
 
+    /// How many bytes one process of this worker can make its host hold, whatever it writes: what
+    /// [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times the tail of its stderr, and
+    /// 1 MiB for lines that are read, log messages and the names of its methods. A plugin's newest log entries come on top
+    /// of it ([`PluginHostSpec::recent_logs`](crate::plugin::PluginHostSpec::recent_logs)).
+    pub fn worst_case_bytes(&self) -> usize {
+        const LINES_AND_NAMES: usize = 1024 * 1024;
+        let channel = match self.protocol.channel() {
+            Channel::Rpc(_) => self.peer.worst_case_bytes(),
+            Channel::Output(_) => 0,
+        };
+        // Twice as a ring that grows, and as a text with what was no text replaced.
+        let stderr = self.stderr_tail_bytes.saturating_mul(8);
+        channel.saturating_add(stderr).saturating_add(LINES_AND_NAMES)
+    }
+
     /// Checks the declaration. A command that is made per incarnation is checked by its launch.
     ///
     /// # Errors
