@@ -304,6 +304,8 @@
 //!   every thread: the state is on the board, the event is on the stream, a worker that is said to be ready takes calls, and one that was removed is not found.
 //!   The state and the live incarnation change together: a place in state `Ready` is reached, unless its end has just become known.
 //!   → [`Place::wait_ready`](crate::supervision::Place::wait_ready), [`Action::Admit`](crate::supervision::machine::Action::Admit)
+//! - E-4 Every event of the log names the child it is about, in one form: `path` and `incarnation` are fields of the event itself, never only of a span, and no span stands before it. Exempt is what concerns the host as a whole.
+//!   → [`drain`](crate::process::drain)
 //!
 //! ## D. Tests
 //!

@@ -71,6 +71,7 @@ pub mod time;
 pub mod vocabulary;
 
 mod foreign;
+mod log_event;
 
 pub mod restart;
 pub mod supervision;

@@ -12,7 +12,10 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::id::{Incarnation, Path};
+use crate::{
+    id::{Incarnation, Path},
+    log_event::log_event,
+};
 
 /// How many lines of one kind are logged in a period.
 pub(crate) const BURST: u32 = 100;
@@ -164,8 +167,14 @@ impl LogRates {
 
     fn say(&self, about: About, suppressed: u64) {
         if suppressed > 0 {
-            let (path, incarnation) = (&self.path, self.incarnation.0);
-            tracing::warn!(target: "procession", %path, incarnation, suppressed, "{suppressed} {} suppressed", about.lines());
+            log_event!(
+                warn,
+                self.path,
+                self.incarnation,
+                suppressed,
+                "{suppressed} {} suppressed",
+                about.lines()
+            );
         }
     }
 

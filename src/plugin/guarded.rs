@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::{
     foreign::{About, shown},
     id::ChildId,
+    log_event::log_event,
     protocol::codes,
     rpc::{Context, Handler, RpcError},
 };
@@ -64,7 +65,6 @@ impl Handler for Guarded {
 
 fn log_denied(cx: &Context, method: &str) {
     if cx.may_log(About::Denied) {
-        let (path, incarnation) = (&cx.path, cx.incarnation.0);
-        tracing::warn!(target: "procession", %path, incarnation, "capability denied: `{}`", shown(method));
+        log_event!(warn, cx.path, cx.incarnation, "capability denied: `{}`", shown(method));
     }
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     exit::{Exit, LaunchStage},
     id::ChildId,
+    log_event::log_event,
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
         Unavailable,
@@ -233,7 +234,8 @@ impl PoolState {
             Ok(()) => (Down::NeverStarted, unstartable(format!("the supervisor has another child `{key}`"))),
             Err(exit) => (Down::GaveUp { why: Limit::NeverStarts }, exit),
         };
-        tracing::error!(target: "procession", path = self.core.place.path().as_str(), %key, "{exit}");
+        let place = &self.core.place;
+        log_event!(error, place.path(), place.incarnation(), key = key.as_str(), "{exit}");
         self.core.not_startable(key, why, exit);
     }
 

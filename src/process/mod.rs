@@ -83,6 +83,7 @@ pub use orphans::Adopted;
 pub use os::{OsLauncher, OsLauncherBuilder};
 pub use rustix::process::Signal;
 pub use spawn::Technique;
+pub(crate) use stderr::drain_into;
 pub use stderr::{LineLog, drain};
 pub use stdin::Stdin;
 pub use stdio::Sockets;

@@ -6,17 +6,25 @@ use tokio::{
 };
 
 use super::Tail;
-use crate::foreign::{LINE_BYTES, Rate, shown_up_to};
+use crate::{
+    foreign::{LINE_BYTES, Rate, shown_up_to},
+    id::{Incarnation, Path},
+    log_event::log_event,
+};
 
 /// Reads a process's stderr to its end, so that the process never blocks on it.
 ///
 /// Everything goes into `tail`; each line becomes an event of target `procession::stderr` at level info, in the
-/// current span, at most 100 in a second (the rest is counted, and the count logged). Memory is bounded whatever
+/// current span, with `path` and `incarnation` if it is a worker's, at most 100 in a second (the rest is counted, and the count logged). Memory is bounded whatever
 /// the process writes: lines are cut at 16 KiB. An error while reading ends it like an end of file.
 ///
 /// Dropping the future stops the draining; the tail keeps what it has.
-pub async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
-    let mut log = LineLog::new();
+pub async fn drain(stderr: impl AsyncRead + Unpin, tail: Tail) {
+    drain_into(LineLog::new(), stderr, tail).await;
+}
+
+/// The same, into this log.
+pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     let mut buffer = vec![0; 4 * 1024];
     loop {
         let read = match log.due() {
@@ -49,6 +57,8 @@ pub struct LineLog {
     cut: usize,
     rate: Rate,
     stream: Stream,
+    /// Whose lines they are, if that is known.
+    owner: Option<(Path, Incarnation)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +69,17 @@ enum Stream {
 
 /// An event of the stream's target, which has to be known when this is compiled.
 macro_rules! event {
-    ($stream:expr, $level:ident, $($event:tt)*) => {
-        match $stream {
-            Stream::Stdout => tracing::$level!(target: "procession::stdout", $($event)*),
-            Stream::Stderr => tracing::$level!(target: "procession::stderr", $($event)*),
+    ($log:expr, $level:ident, $($event:tt)*) => {
+        match ($log.stream, &$log.owner) {
+            (Stream::Stdout, Some((path, incarnation))) => {
+                log_event!($level, target: "procession::stdout", path, *incarnation, $($event)*)
+            }
+            (Stream::Stderr, Some((path, incarnation))) => {
+                log_event!($level, target: "procession::stderr", path, *incarnation, $($event)*)
+            }
+            // A process that is no worker.
+            (Stream::Stdout, None) => tracing::$level!(target: "procession::stdout", $($event)*),
+            (Stream::Stderr, None) => tracing::$level!(target: "procession::stderr", $($event)*),
         }
     };
 }
@@ -70,12 +87,20 @@ macro_rules! event {
 impl LineLog {
     /// An empty log of stderr; must be made where tokio's clock runs.
     pub fn new() -> LineLog {
-        LineLog { line: Vec::new(), cut: 0, rate: Rate::default(), stream: Stream::Stderr }
+        let (line, rate) = (Vec::new(), Rate::default());
+        LineLog { line, cut: 0, rate, stream: Stream::Stderr, owner: None }
     }
 
     /// An empty log of stdout; must be made where tokio's clock runs.
     pub fn of_stdout() -> LineLog {
         LineLog { stream: Stream::Stdout, ..LineLog::new() }
+    }
+
+    /// Says of each line that it is this worker's.
+    #[must_use]
+    pub fn of(mut self, path: Path, incarnation: Incarnation) -> LineLog {
+        self.owner = Some((path, incarnation));
+        self
     }
 
     /// Takes the next bytes of the stream.
@@ -101,7 +126,8 @@ impl LineLog {
 
     /// Logs the number of suppressed lines, if there are any.
     pub fn report(&mut self) {
-        report(self.stream, self.rate.take_suppressed());
+        let suppressed = self.rate.take_suppressed();
+        report(self, suppressed);
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -117,12 +143,12 @@ impl LineLog {
         if !whole.is_empty()
             && let Some(suppressed) = self.rate.admit()
         {
-            report(self.stream, suppressed);
+            report(self, suppressed);
             let text = String::from_utf8_lossy(whole);
             match cut {
-                0 => event!(self.stream, info, "{}", shown_up_to(usize::MAX, &text)),
+                0 => event!(self, info, "{}", shown_up_to(usize::MAX, &text)),
                 cut => {
-                    event!(self.stream, info, cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
+                    event!(self, info, cut_bytes = cut, "{}…", shown_up_to(usize::MAX, &text))
                 }
             }
         }
@@ -130,9 +156,9 @@ impl LineLog {
     }
 }
 
-fn report(stream: Stream, suppressed: u64) {
+fn report(log: &LineLog, suppressed: u64) {
     if suppressed > 0 {
-        event!(stream, warn, suppressed, "{suppressed} lines suppressed");
+        event!(log, warn, suppressed, "{suppressed} lines suppressed");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         json::{elements, members, text},
         shown_up_to,
     },
+    log_event::log_event,
     protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, id_as, id_in, refused},
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
@@ -201,9 +202,8 @@ impl Protocol for Lsp {
                 if cx.may_log(About::Message)
                     && let Some(question) = params.as_deref().and_then(message)
                 {
-                    let (path, incarnation) = (&cx.path, cx.incarnation.0);
                     let text = shown_up_to(usize::MAX, &question.message);
-                    tracing::info!(target: "procession::log", %path, incarnation, "{text}");
+                    log_event!(info, target: "procession::log", cx.path, cx.incarnation, "{text}");
                 }
                 to_raw_value(&()).map_err(RpcError::internal)
             })

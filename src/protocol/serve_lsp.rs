@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     foreign::{About, shown},
+    log_event::log_event,
     protocol::serve::Orders,
     rpc::{Context, Handler, Router, RpcError, codes},
 };
@@ -83,9 +84,13 @@ impl Handler for LanguageServer {
             _ if self.initialized.load(Ordering::Acquire) => {
                 Handler::notification(&self.router, cx, method, params);
             }
-            _ if tracing::enabled!(tracing::Level::DEBUG) && cx.may_log(About::Notification) => {
-                let (path, incarnation) = (&cx.path, cx.incarnation.0);
-                tracing::debug!(%path, incarnation, "dropped before `initialize`: `{}`", shown(method));
+            _ if tracing::enabled!(target: "procession::protocol", tracing::Level::DEBUG)
+                && cx.may_log(About::Notification) =>
+            {
+                log_event!(
+                    debug, target: "procession::protocol", cx.path, cx.incarnation,
+                    "dropped before `initialize`: `{}`", shown(method)
+                );
             }
             _ => {}
         }

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     foreign::{About, Rate, shown},
+    log_event::log_event,
     rpc::{
         Closed, Context, Handler, PeerConfig, RequestId, RpcError,
         batch::{Batch, Full},
@@ -206,9 +207,14 @@ impl Inbound {
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();
-                if tracing::enabled!(tracing::Level::DEBUG) && self.link.log.admit(About::Answer) {
+                if tracing::enabled!(target: "procession::rpc", tracing::Level::DEBUG)
+                    && self.link.log.admit(About::Answer)
+                {
                     let (path, incarnation) = self.link.whose();
-                    tracing::debug!(%path, incarnation, "an answer to the unknown id {}", shown(&id.to_string()));
+                    log_event!(
+                        debug, target: "procession::rpc", path, incarnation,
+                        "an answer to the unknown id {}", shown(&id.to_string())
+                    );
                 }
             }
         }

@@ -20,7 +20,8 @@ use tokio::{
 
 use crate::{
     foreign::{About, LogRates},
-    id::Path,
+    id::{Incarnation, Path},
+    log_event::log_event,
     rpc::{
         CallError, Closed, Ending, Outcome, PeerConfig, PeerStats, RequestId,
         announced::Announced,
@@ -135,15 +136,17 @@ impl Link {
     }
 
     /// Whom a line of the log is about.
-    pub(crate) fn whose(&self) -> (&Path, u64) {
-        (&self.config.path, self.config.incarnation.0)
+    pub(crate) fn whose(&self) -> (&Path, Incarnation) {
+        (&self.config.path, self.config.incarnation)
     }
 
     /// Logs a message of the other side that cannot be used as it is.
     pub(crate) fn unusable(&self, what: std::fmt::Arguments<'_>) {
-        if tracing::enabled!(tracing::Level::WARN) && self.log.admit(About::Unusable) {
+        if tracing::enabled!(target: "procession::rpc", tracing::Level::WARN)
+            && self.log.admit(About::Unusable)
+        {
             let (path, incarnation) = self.whose();
-            tracing::warn!(%path, incarnation, "{what}");
+            log_event!(warn, target: "procession::rpc", path, incarnation, "{what}");
         }
     }
 
@@ -152,7 +155,7 @@ impl Link {
         self.counters.panics.one();
         if self.log.admit(About::Panic) {
             let (path, incarnation) = self.whose();
-            tracing::error!(%path, incarnation, "{what}");
+            log_event!(error, target: "procession::rpc", path, incarnation, "{what}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     foreign::{About, shown},
+    log_event::log_event,
     rpc::link::Link,
 };
 
@@ -11,8 +12,8 @@ const SHOWN_CHARS: usize = 500;
 
 pub(crate) fn log_noise(link: &Link, line: &[u8]) {
     if link.log.admit(About::Noise) {
-        let (path, incarnation) = (&link.config.path, link.config.incarnation.0);
-        tracing::info!(%path, incarnation, "stdout: {}", shown(&shortened(line)));
+        let (path, incarnation) = link.whose();
+        log_event!(info, target: "procession::rpc::noise", path, incarnation, "stdout: {}", shown(&shortened(line)));
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     foreign::{About, shown},
+    log_event::log_event,
     rpc::{Context, Handler, Method, Notification, RpcError, decode},
 };
 
@@ -79,8 +80,10 @@ impl Router {
             Ok(params) => take(cx, params),
             Err(reason) => {
                 if cx.may_log(About::Notification) {
-                    let (path, incarnation) = (&cx.path, cx.incarnation.0);
-                    tracing::warn!(%path, incarnation, "bad notification `{}`: {}", N::NAME, shown(&reason));
+                    log_event!(
+                        warn, target: "procession::rpc", cx.path, cx.incarnation,
+                        "bad notification `{}`: {}", N::NAME, shown(&reason)
+                    );
                 }
             }
         };
@@ -152,9 +155,13 @@ impl Handler for Router {
         }
         match &self.fallback {
             Some(handler) => handler.notification(cx, method, params),
-            None if tracing::enabled!(tracing::Level::TRACE) && cx.may_log(About::Notification) => {
-                let (path, incarnation) = (&cx.path, cx.incarnation.0);
-                tracing::trace!(%path, incarnation, "no route for notification `{}`", shown(method));
+            None if tracing::enabled!(target: "procession::rpc", tracing::Level::TRACE)
+                && cx.may_log(About::Notification) =>
+            {
+                log_event!(
+                    trace, target: "procession::rpc", cx.path, cx.incarnation,
+                    "no route for notification `{}`", shown(method)
+                );
             }
             None => {}
         }

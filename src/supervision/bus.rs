@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use crate::{
     event::{Consequence, Event, EventKind},
     id::{Incarnation, Path},
+    log_event::log_event,
     time::Clock,
     vocabulary::State,
 };
@@ -131,26 +132,25 @@ impl Events {
 
 /// The same for those who read logs.
 fn log(path: &Path, incarnation: Incarnation, kind: &EventKind) {
-    let (path, incarnation) = (path.as_str(), incarnation.0);
     match kind {
         EventKind::Exited { then: Consequence::GiveUp { .. } | Consequence::Escalate { .. }, .. } => {
-            tracing::error!(target: "procession", path, incarnation, "{kind}");
+            log_event!(error, path, incarnation, "{kind}");
         }
         EventKind::Exited { exit: crate::exit::Exit::IntensityExceeded { .. }, .. } => {
-            tracing::error!(target: "procession", path, incarnation, "{kind}");
+            log_event!(error, path, incarnation, "{kind}");
         }
         EventKind::Exited { then: Consequence::Restart { .. } | Consequence::CoolOff { .. }, .. }
-        | EventKind::GroupRestart { .. } => tracing::warn!(target: "procession", path, incarnation, "{kind}"),
+        | EventKind::GroupRestart { .. } => log_event!(warn, path, incarnation, "{kind}"),
         // One that nobody brings back is worth no less.
-        kind if kind.is_crash() => tracing::warn!(target: "procession", path, incarnation, "{kind}"),
+        kind if kind.is_crash() => log_event!(warn, path, incarnation, "{kind}"),
         EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
-            tracing::info!(target: "procession", path, incarnation, "{kind}");
+            log_event!(info, path, incarnation, "{kind}");
         }
         EventKind::State { to: State::Ready, .. } => {
-            tracing::info!(target: "procession", path, incarnation, "{kind}");
+            log_event!(info, path, incarnation, "{kind}");
         }
         EventKind::Added | EventKind::Removed | EventKind::State { .. } => {
-            tracing::debug!(target: "procession", path, incarnation, "{kind}");
+            log_event!(debug, path, incarnation, "{kind}");
         }
     }
 }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     exit::{Exit, Lost, Said},
     id::{Incarnation, Path},
+    log_event::log_event,
     snapshot::Snapshot,
     time::Clock,
     vocabulary::{ChildKind, Down, State},
@@ -136,7 +137,7 @@ impl Root {
             // Killed from outside: there was nobody to say so.
             let exit = report.await.unwrap_or(Exit::ActorKilled);
             ended_place.record(&ended_scope, Incarnation(1), State::down(Down::Ended));
-            tracing::info!(target: "procession", "the tree has ended: {exit}");
+            log_event!(info, ended_place.path(), Incarnation(1), "the tree has ended: {exit}");
             ended_scope.bus().close();
             tx.send_replace(Some(exit));
         });

@@ -6,7 +6,8 @@ use ractor::{Actor, ActorCell};
 
 use super::{Tree, root_supervisor::RootSupervisor};
 use crate::{
-    id::ChildId,
+    id::{ChildId, Incarnation, Path},
+    log_event::log_event,
     plugin::PluginHostSpec,
     pool::PoolSpec,
     supervision::{
@@ -226,8 +227,10 @@ impl TreeBuilder {
     pub async fn start(mut self) -> Result<Tree, StartError> {
         self.validate()?;
         if self.spec.children.is_empty() {
-            tracing::info!(
-                target: "procession", path = "/",
+            log_event!(
+                info,
+                Path::root(),
+                Incarnation::NONE,
                 "the tree has no children: nothing is started until some are added"
             );
         }

@@ -10,6 +10,8 @@ use tokio::{
 use super::Tree;
 use crate::{
     exit::Exit,
+    id::{Incarnation, Path},
+    log_event::log_event,
     process,
     supervision::{
         BoxFuture,
@@ -209,17 +211,17 @@ impl Tree {
                     reloading = None;
                 }
                 (signal, hook) = next(&mut reload), if reloading.is_none() => {
-                    tracing::info!(target: "procession", path = "/", %signal, "told to reload");
+                    log_event!(info, Path::root(), Incarnation(1), %signal, "told to reload");
                     reloading = Some(Box::pin(async move {
                         if let Err(panicked) = caught("the reload hook", async move { hook().await }).await {
-                            tracing::error!(target: "procession", path = "/", %signal, "{panicked}");
+                            log_event!(error, Path::root(), Incarnation(1), %signal, "{panicked}");
                         }
                     }));
                 }
             }
         };
         discard(reloading);
-        tracing::info!(target: "procession", path = "/", signal = %first, ?deadline, "told to stop: stopping in order");
+        log_event!(info, Path::root(), Incarnation(1), signal = %first, ?deadline, "told to stop: stopping in order");
         let echo = Instant::now() + ECHO;
         let mut shutdown = std::pin::pin!(self.shutdown(deadline));
         let second = loop {
@@ -235,7 +237,7 @@ impl Tree {
                 break signal;
             }
         };
-        tracing::warn!(target: "procession", path = "/", signal = %second, "told to stop again: killing what is left");
+        log_event!(warn, Path::root(), Incarnation(1), signal = %second, "told to stop again: killing what is left");
         Ok(self.root().kill().await)
     }
 }
@@ -252,7 +254,7 @@ fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<V
     let mut listeners = Vec::new();
     for (number, then) in signals {
         if process::is_ignored(number.kind().as_raw_value()) {
-            tracing::info!(target: "procession", path = "/", signal = %number, "ignored since before the tree: stays so");
+            log_event!(info, Path::root(), Incarnation(1), signal = %number, "ignored since before the tree: stays so");
             continue;
         }
         listeners.push(Listener { signal: number, arrivals: signal(number.kind())?, then });

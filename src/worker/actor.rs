@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    id::Path,
+    id::{Incarnation, Path},
+    log_event::log_event,
     restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerNode,
@@ -76,6 +77,7 @@ pub struct WorkerArguments {
 pub struct WorkerState {
     line: Arc<Line>,
     path: Path,
+    incarnation: Incarnation,
     clock: crate::time::Clock,
     stop: watch::Sender<Option<StopRequest>>,
     driver: AbortOnDrop,
@@ -111,7 +113,8 @@ impl Actor for WorkerActor {
     ) -> Result<WorkerState, ActorProcessingErr> {
         let WorkerArguments { spec, cx, shared, line, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
-        let (path, clock) = (cx.place.path().clone(), cx.scope.clock());
+        let (path, incarnation) = (cx.place.path().clone(), cx.incarnation);
+        let clock = cx.scope.clock();
         let driver = Driver { spec, cx, shared, line: line.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
             // What is not ours and may panic in here: the protocol, `on_ready`, the command's maker, the launcher.
@@ -119,7 +122,7 @@ impl Actor for WorkerActor {
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerState { line, path, clock, stop, driver: AbortOnDrop(driver), ended: false })
+        Ok(WorkerState { line, path, incarnation, clock, stop, driver: AbortOnDrop(driver), ended: false })
     }
 
     async fn handle(
@@ -150,7 +153,7 @@ impl Actor for WorkerActor {
                     let _ = peer.try_notify_value(&method, &params);
                 } else if state.line.has_no_channel() {
                     let error = CallError::NoChannel { method };
-                    tracing::warn!(target: "procession", path = %state.path, "{error}");
+                    log_event!(warn, state.path, state.incarnation, "{error}");
                 }
             }
             WorkerMessage::Diagnostics(reply) => {

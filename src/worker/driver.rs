@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    process::{self, Control, Exited, Hold, Process},
+    log_event::log_event,
+    process::{self, Control, Exited, Hold, LineLog, Process},
     protocol::{self, Channel, Hello, Protocol, Ready},
     rpc::{Closed, Lost, Peer},
     supervision::{StartContext, StopRequest},
@@ -110,7 +111,7 @@ impl Driver {
             Ok(process) => process,
             Err(exit) => {
                 let exit = exit.tidied();
-                self.shared.start_failed(&exit);
+                self.shared.start_failed(self.cx.place.path(), self.cx.incarnation, &exit);
                 return exit;
             }
         };
@@ -153,7 +154,7 @@ impl Driver {
             // If the whole tree stops, this worker's turn comes. Until then it is neither restarted nor replaced.
             stop_asked(&mut self.stop).await;
         } else if !was_ready {
-            self.shared.start_failed(&exit);
+            self.shared.start_failed(self.cx.place.path(), self.cx.incarnation, &exit);
         }
         exit
     }
@@ -161,7 +162,10 @@ impl Driver {
     /// Connects the streams.
     fn embody(&self, process: Process) -> (Body, Option<FirstLine>, Option<process::Stdin>) {
         let Process { stdin, stdout, stderr, control, .. } = process;
-        let stderr = stderr.map(|stderr| Task::spawn(process::drain(stderr, self.shared.tail.clone())));
+        let mine = |log: LineLog| log.of(self.cx.place.path().clone(), self.cx.incarnation);
+        let stderr = stderr.map(|stderr| {
+            Task::spawn(process::drain_into(mine(LineLog::new()), stderr, self.shared.tail.clone()))
+        });
         let mut body = Body { control, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
         let mut first_line = None;
@@ -202,7 +206,8 @@ impl Driver {
                 };
                 kept = Some(stdin);
                 let tail = self.shared.stdout_tail.clone();
-                body.stdout = Some(Task::spawn(output::log_lines(stdout, tail, expected)));
+                let log = mine(LineLog::of_stdout());
+                body.stdout = Some(Task::spawn(output::log_lines(log, stdout, tail, expected)));
             }
         }
         (body, first_line, kept)
@@ -334,8 +339,10 @@ async fn unresponsive(
         tokio::time::sleep(liveness.interval).await;
         match tokio::time::timeout(liveness.timeout, protocol.ping(peer)).await {
             Ok(None) => {
-                tracing::warn!(
-                    target: "procession", path = %cx.place.path(), incarnation = cx.incarnation.0,
+                log_event!(
+                    warn,
+                    cx.place.path(),
+                    cx.incarnation,
                     "its liveness is not watched: it has announced no ping, or its protocol `{}` has none",
                     protocol.name()
                 );

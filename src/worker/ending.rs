@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::driver::{Body, Driver};
 use crate::{
     exit::Exit,
+    log_event::log_event,
     process::{self, Exited, Hold, Ladder, Rung, Unkillable},
     protocol::Goodbye,
 };
@@ -62,7 +63,13 @@ impl Driver {
                 Some(peer) if was_ready => match self.spec.protocol.shutdown(peer).await {
                     Goodbye::Acknowledged => {}
                     Goodbye::Failed { reason } => {
-                        tracing::debug!(target: "procession", reason, "could not be told to stop; closing its stdin");
+                        log_event!(
+                            debug,
+                            self.cx.place.path(),
+                            self.cx.incarnation,
+                            reason,
+                            "could not be told to stop; closing its stdin"
+                        );
                         peer.close_writer().await;
                     }
                     _ => {
@@ -112,11 +119,11 @@ impl Driver {
 
     /// A process that had to be killed is worth a look: what it was about to do is undone, and each stop costs that time.
     fn report_stop(&self, pid: u32, rung: Rung, ladder: &Ladder, began: Instant, deadline: Option<Instant>) {
-        let (path, incarnation) = (self.cx.place.path().as_str(), self.cx.incarnation.0);
+        let (path, incarnation) = (self.cx.place.path(), self.cx.incarnation);
         // Whoever gives no time wants it so.
         let hard = deadline.is_some_and(|deadline| deadline <= began);
         if rung != Rung::Kill || hard {
-            return tracing::debug!(target: "procession", path, incarnation, pid, ?rung, "stopped");
+            return log_event!(debug, path, incarnation, pid, ?rung, "stopped");
         }
         let Ladder { drain, term_grace, .. } = ladder;
         let unheeded = if drain.is_zero() {
@@ -126,13 +133,10 @@ impl Driver {
         };
         let took = began.elapsed();
         if took < drain.saturating_add(*term_grace) {
-            tracing::warn!(
-                target: "procession", path, incarnation, pid,
-                "killed at the deadline of the stop, after {took:.1?}"
-            );
+            log_event!(warn, path, incarnation, pid, "killed at the deadline of the stop, after {took:.1?}");
         } else {
             // The group counts too: what the process has left behind in it.
-            tracing::warn!(target: "procession", path, incarnation, pid, "killed with its group: {unheeded}");
+            log_event!(warn, path, incarnation, pid, "killed with its group: {unheeded}");
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::spec::WorkerSpec;
 use crate::{
     foreign::{About, LINE_BYTES, shown_up_to},
+    log_event::log_event,
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, Router, RpcError, codes},
 };
@@ -77,10 +78,9 @@ fn publish(cx: &Context, entry: &LogEntry) {
         ($level:ident, $LEVEL:ident) => {
             // What nobody listens to is not counted as left out.
             if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(About::Message) {
-                let (path, incarnation) = (&cx.path, cx.incarnation.0);
                 let message = shown_up_to(LINE_BYTES + 64, &entry.message);
                 let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());
-                tracing::$level!(target: "procession::log", %path, incarnation, meta, "{message}");
+                log_event!($level, target: "procession::log", cx.path, cx.incarnation, meta, "{message}");
             }
         };
     }

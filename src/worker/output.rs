@@ -85,8 +85,12 @@ impl Expected {
 
 /// Reads stdout to its end, so that the process never blocks on it; memory is bounded whatever it writes. Everything goes
 /// into `tail` and into the log. Tells once which line makes the process ready.
-pub(crate) async fn log_lines(mut stdout: Stdout, tail: Tail, mut expected: Option<Expected>) {
-    let mut log = LineLog::of_stdout();
+pub(crate) async fn log_lines(
+    mut log: LineLog,
+    mut stdout: Stdout,
+    tail: Tail,
+    mut expected: Option<Expected>,
+) {
     let mut buffer = vec![0; 4 * 1024];
     loop {
         let due = [log.due(), expected.as_ref().and_then(Expected::due)].into_iter().flatten().min();

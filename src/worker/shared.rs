@@ -10,6 +10,8 @@ use crate::{
     containment::Containment,
     exit::Exit,
     foreign::shown,
+    id::{Incarnation, Path},
+    log_event::log_event,
     process::{Control, Gauge, Tail, Usage},
     rpc::{Lost, Peer},
     snapshot::WorkerNode,
@@ -103,10 +105,10 @@ impl Shared {
         self.history().start_error = None;
     }
 
-    pub(crate) fn start_failed(&self, exit: &Exit) {
+    pub(crate) fn start_failed(&self, path: &Path, incarnation: Incarnation, exit: &Exit) {
         let tail = self.tail.text();
         let stdout = Some(self.stdout_tail.text()).filter(|text| !text.is_empty());
-        tracing::warn!(target: "procession", stderr = tail, stdout, "did not become ready: {exit}");
+        log_event!(warn, path, incarnation, stderr = tail, stdout, "did not become ready: {exit}");
         let mut history = self.history();
         (history.start_error, history.tail) = (Some(exit.clone()), tail);
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::shared::Line;
 use crate::{
     id::{Incarnation, Path},
+    log_event::log_event,
     rpc::{CallError, CallOptions, Method, Notification, Peer},
     snapshot::Node,
     supervision::{FindError, Live, Place, RequestError, Unavailable},
@@ -174,7 +175,7 @@ impl WorkerRef {
     /// # Errors
     /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
     pub async fn restart(&self, reason: &str) -> Result<Incarnation, RequestError> {
-        tracing::info!(target: "procession", path = self.path().as_str(), reason, "restart asked for");
+        log_event!(info, self.path(), self.place.incarnation(), reason, "restart asked for");
         self.place.restart().await
     }
 

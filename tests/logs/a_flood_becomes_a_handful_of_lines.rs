@@ -88,7 +88,7 @@ async fn of_messages_of_any_kind() {
                 &lines[..10]
             );
             let report = lines.iter().find(|line| line.contains(about)).unwrap();
-            assert!(report.contains("path=/w") && report.contains("incarnation=1"), "{report}");
+            assert!(report.contains("path=\"/w\"") && report.contains("incarnation=1"), "{report}");
         }
     }
 }

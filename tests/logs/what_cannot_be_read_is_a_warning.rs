@@ -39,7 +39,7 @@ async fn with_its_beginning_and_the_place_of_the_mistake() {
     for (warning, expected) in
         warnings.iter().zip(["column 6", "column", "duplicate field", "column", "names no request"])
     {
-        assert!(warning.contains("path=/w incarnation=1") && warning.contains(expected), "{warning}");
+        assert!(warning.contains("path=\"/w\" incarnation=1") && warning.contains(expected), "{warning}");
         assert!(warning.contains("it begins with `") || expected == "names no request", "{warning}");
         assert!(!warning.contains('\u{1b}'));
     }

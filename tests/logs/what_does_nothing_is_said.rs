@@ -35,7 +35,7 @@ async fn a_plugin_that_announced_no_ping_is_not_watched_and_that_is_said_once() 
     let lines = heard();
     let said: Vec<_> = lines.iter().filter(|line| line.contains("liveness is not watched")).collect();
     assert!(
-        said.len() == 1 && said[0].contains("WARN") && said[0].contains("path=/w incarnation=1"),
+        said.len() == 1 && said[0].contains("WARN") && said[0].contains("path=\"/w\" incarnation=1"),
         "{lines:?}"
     );
     let _ = tree.shutdown(60 * SEC).await;

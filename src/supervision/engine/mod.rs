@@ -52,6 +52,7 @@ use crate::{
     exit::Exit,
     foreign::{shown, tidy},
     id::ChildId,
+    log_event::log_event,
     time::At,
     vocabulary::{Down, State},
 };
@@ -235,8 +236,7 @@ impl Engine {
             SupervisionEvent::ActorTerminated(cell, state, reason) => {
                 // The cause may be all that its successor waits for, and what it held must be free by then.
                 if let Err(panicked) = survived("the drop of the actor's state", move || drop(state)) {
-                    let path = self.place.path().as_str();
-                    tracing::warn!(target: "procession", path, "{panicked}");
+                    log_event!(warn, self.place.path(), self.place.incarnation(), "{panicked}");
                 }
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
                 let exit = match reason.as_deref() {
@@ -380,8 +380,13 @@ impl Engine {
         let more = late.len().saturating_sub(SHOWN_LATE);
         late.truncate(SHOWN_LATE);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let (path, late) = (self.place.path().as_str(), late.join(", "));
-        tracing::warn!(target: "procession", path, "the deadline of the stop has passed: killing {late}{more}");
+        let late = late.join(", ");
+        log_event!(
+            warn,
+            self.place.path(),
+            self.place.incarnation(),
+            "the deadline of the stop has passed: killing {late}{more}"
+        );
     }
 
     fn shutdown(&mut self, deadline: Option<At>, kill: bool) {

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{Engine, handle::Operator, roster::Entry};
 use crate::{
     id::ChildId,
+    log_event::log_event,
     supervision::{
         errors::{RequestError, SpecErrors},
         incarnation::bell,
@@ -93,7 +94,7 @@ impl Engine {
         let place = self.place.claim(&spec.id, spec.policy.kind);
         place.adopted();
         if let Err(panicked) = survived("the start, told of its place,", || spec.start.adopted(&place)) {
-            tracing::warn!(target: "procession", path = place.path().as_str(), "{panicked}");
+            log_event!(warn, place.path(), place.incarnation(), "{panicked}");
         }
         let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
         let (start, posts) = (spec.start, self.posts.clone());

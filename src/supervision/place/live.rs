@@ -11,6 +11,7 @@ use ractor::ActorCell;
 use super::Place;
 use crate::{
     id::Incarnation,
+    log_event::log_event,
     snapshot::WorkerNode,
     supervision::panics::{discard, survived},
     time::At,
@@ -84,7 +85,7 @@ impl Place {
             live.attachment.iter().for_each(|attachment| attachment.retracted());
         });
         if let Err(panicked) = told {
-            tracing::warn!(target: "procession", path = self.path().as_str(), "{panicked}");
+            log_event!(warn, self.path(), incarnation, "{panicked}");
         }
         discard(live);
     }

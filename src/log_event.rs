@@ -1,0 +1,20 @@
+//! The one form of an event of this crate's log: `log_event!`.
+
+/// `log_event!(warn, path, incarnation, fields…, "text")`: an event of target `procession`, or of another target if one is
+/// named behind the level.
+///
+/// Whom it is about are fields of the event itself, so that a filter that switches spans off leaves them in. It has no
+/// parent: a span around it would be one of ractor's, with the id of an actor, before each line.
+macro_rules! log_event {
+    ($level:ident, target: $target:literal, $path:expr, $incarnation:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            target: $target, parent: None,
+            path = $path.as_str(), incarnation = $incarnation.0,
+            $($rest)+
+        )
+    };
+    ($level:ident, $path:expr, $incarnation:expr, $($rest:tt)+) => {
+        log_event!($level, target: "procession", $path, $incarnation, $($rest)+)
+    };
+}
+pub(crate) use log_event;
