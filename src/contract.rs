@@ -5,8 +5,7 @@
 //! no part of the API.
 //!
 //! **Not built yet**, though the rules stand: the credentials of P-6 and its memory and pids limits by control groups, C-9,
-//! C-10 and C-14 (retries, streams, progress; requests of a process that is being stopped are answered, for at most 2 s
-//! where the stop closes its stdin), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and
+//! C-10 and C-14 in part (retries, streams, progress), W-5 in part, W-6 (standby), the 2026-07-28 era of MCP in W-7, G-5, G-14 and G-15, and
 //! `TreeSpec` of T-1.
 //!
 //! ## S. Supervision
@@ -152,8 +151,9 @@
 //!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited), [`Adopted`](crate::process::Adopted)
 //! - P-8 Grandchildren that keep stdout open do not keep the worker alive: after the exit, output is drained until EOF or a short bound, whichever is first.
 //!   → [`WorkerActor`](crate::worker::WorkerActor)
-//! - P-9 Stop ladder: protocol's shutdown request (or closing stdin) → full `drain` (default 10 s) → SIGTERM to the group → `term_grace` (5 s) → SIGKILL → reap (bounded). Each step ends as soon
-//!   as the process is gone. An acknowledged shutdown still gets its whole drain time. Stop is joinable: every caller gets the same outcome.
+//! - P-9 Stop ladder: the calls under way are answered, then the process's own requests → the protocol's shutdown request (or closing stdin), when that is done, or when a fifth of `drain` is left, at most 2 s → the rest of `drain` (10 s in all) → SIGTERM to the group → `term_grace` (5 s) → SIGKILL → reap (bounded).
+//!   Each step ends as soon as the process is gone. A nearer deadline, also the tree's, shortens each of them and brings the shutdown request forward. Calls that are made meanwhile are not waited for. A shutdown request that is not answered until a fifth of `drain` is left is followed by the end of stdin; an acknowledged one
+//!   leaves the process its whole drain time. (Calls first, because servers made with Python's SDK abort them at the end of their stdin, and language servers at `exit`.) Stop is joinable: every caller gets the same outcome.
 //!   → [`Ladder`](crate::process::Ladder), [`terminate`](crate::process::terminate)
 //! - P-10 Dropping the handle, cancelling the start, killing the actor: the process group gets SIGKILL and is reaped in the background.
 //!   → [`Process`](crate::process::Process), [`Hold`](crate::process::Hold)
@@ -193,7 +193,7 @@
 //! - C-13 One bad frame fails nothing but itself. An answer that cannot be read fails its call at once, as long as its id is legible: with the beginning of the text and the place of the mistake (which is also a warning), in a handshake too. An error whose id is null, empty or missing is logged; it fails the call that was sent last, with the outcome `Unknown`, if that is the only open one and nothing has been sent since. Both sides may use the same ids: they are matched by direction and by type (`1` is not `"1"`; in an answer `1.0` and `1e0` are 1, in a request they go back as they came); a timed-out id is remembered long enough that its late answer is not an "unknown id".
 //!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted. What comes with a null id and is a notification here (the handler says so, or the protocol) is taken as one.
 //!   → [`RequestId`](crate::rpc::RequestId)
-//! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped.
+//! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped: those that are open when its last call has been answered are waited for (P-9).
 //!   → [`Handler`](crate::rpc::Handler)
 //! - C-15 What one process can make its host hold is bounded, whatever it sends, by the sum of the bounds of its channel times 1.2. Nothing that it sends is expanded before it is bounded: what is only compared, forwarded or thrown away is not built, and what is kept is cut first
 //!   (log messages 16 KiB, reasons 2 KiB, messages of errors 1 MiB, announced methods 4,096 with 256 KiB of names, ids 1 KiB). What waits is counted by what it holds. A channel that has ended holds nothing but the names of its methods, however long handles to it are kept.

@@ -19,7 +19,9 @@ use crate::humane;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ladder {
-    /// From the polite request to `SIGTERM`. Granted in full, acknowledged or not. 10 s by default.
+    /// From the beginning of the stop to `SIGTERM`; 10 s by default. For a worker with a channel it is also the time in
+    /// which the calls under way are answered, then the requests of the process; it is asked to end when they are, or when a
+    /// fifth of this is left (at most 2 s). Granted in full, acknowledged or not.
     #[serde(with = "humane")]
     pub drain: Duration,
     /// From `SIGTERM` to `SIGKILL`. 5 s by default.
@@ -38,6 +40,12 @@ impl Default for Ladder {
 }
 
 impl Ladder {
+    /// When, after the beginning of a stop that grants this long, a process is asked to end that has not been asked before.
+    /// The rest is for what it does then.
+    pub(crate) fn asked_after(drain: Duration) -> Duration {
+        drain - (drain / 5).min(Duration::from_secs(2))
+    }
+
     /// The longest that [`terminate`] can take.
     pub fn total(&self) -> Duration {
         self.drain.saturating_add(self.term_grace).saturating_add(self.kill_wait)

@@ -70,8 +70,10 @@ use crate::{
 ///
 /// # The end
 ///
-/// A stop sends `shutdown`, then `exit`, whatever was answered, and leaves stdin open: servers take its end for a crash of
-/// the host and then exit with 1 or 2. The exit of an orderly stop is [`Exit::Requested`] whatever the code. An exit
+/// A stop waits until the calls under way are answered, and what the server has asked. Then it sends `shutdown` (after which
+/// a server takes no more requests) and `exit` (at which it ends, in the middle of whatever it does), whatever was answered,
+/// and leaves stdin open: servers take its end for a crash of the host and then exit with 1 or 2. Only one that does not
+/// answer `shutdown` until a fifth of the ladder's `drain` is left has its stdin closed. The exit of an orderly stop is [`Exit::Requested`] whatever the code. An exit
 /// that nobody asked for is judged by its code; servers that exit with 0 when they lose interest end as `Clean`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -75,10 +75,11 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 ///
 /// # The end
 ///
-/// A stop closes stdin, once what the server has asked is answered (for at most 2 s). Servers that are busy then often
-/// finish first: they have the whole of the ladder's `drain` for it, and calls under way are answered. Some wait a minute
-/// for the answer to a request that they sent too late; these get SIGTERM after `drain`. A call that is cancelled may well
-/// be carried out all the same; its answer, if one comes, is dropped.
+/// A stop waits until the calls under way are answered, then until what the server has asked is, and then closes stdin: at
+/// the latest when a fifth of the ladder's `drain` is left, 2 s at most. (Servers that are made with the Python SDK abort
+/// what they still work on when their stdin ends.) Some wait a minute for the answer to a request that they sent too late;
+/// these get SIGTERM after `drain`. A call that is cancelled may well be carried out all the same; its answer, if one comes,
+/// is dropped.
 ///
 /// An error of a *tool* is no error of the call: it is a result with `isError`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

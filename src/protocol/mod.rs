@@ -178,7 +178,8 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         Ok(Session::default())
     }
 
-    /// Asks the child to end. Dropped when the child is gone or its time to drain is over.
+    /// Asks the child to end. Called once the calls under way have been answered, and what the child has asked, or once
+    /// that takes too long for the stop (P-9). When its own time is over the child's stdin is closed. Dropped when the child is gone or its time to drain is over.
     async fn shutdown(&self, _peer: &Peer) -> Goodbye {
         Goodbye::CloseStdin
     }

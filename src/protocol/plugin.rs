@@ -45,7 +45,7 @@ use crate::{
 /// To refuse, `initialize` is answered with `{"ok":false,"reason":"…"}`. Methods that were not announced are not called.
 /// `ping` is answered with anything, and asked for only if announced; `configChanged` is sent only if announced, and
 /// answered as any request: with an error, in whose message the reason is, to refuse it and to keep the old configuration.
-/// `shutdown` may be unknown to the worker: then its stdin is closed, which it should take for the same. In Python:
+/// `shutdown` comes when all calls have been answered, or have taken too long for the stop. It may be unknown to the worker: then its stdin is closed, which it should take for the same. In Python:
 ///
 /// ```python
 /// import json, sys

@@ -30,6 +30,7 @@ async fn keep_deadlines(link: &Link) {
         for (id, caller) in expired {
             // First the caller, who has its answer already: it must not wait for the other side in any way.
             caller.wake();
+            link.call_is_done();
             link.send_cancel(id);
         }
     }

@@ -203,7 +203,10 @@ impl Inbound {
         let settled =
             number.map_or(Settled::Unknown, |number| lock(&self.link.pending).settle(number, answer));
         match settled {
-            Settled::Waiting(caller) => caller.wake(),
+            Settled::Waiting(caller) => {
+                caller.wake();
+                self.link.call_is_done();
+            }
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();

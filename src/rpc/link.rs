@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
 };
@@ -50,6 +50,9 @@ pub(crate) struct Link {
     pub(crate) counters: Counters,
     /// Asked before each line of the log that the other side can cause.
     pub(crate) log: LogRates,
+    /// Somebody waits for calls to be answered, and is poked whenever one has been, or is given up.
+    pub(crate) calls_watched: AtomicBool,
+    pub(crate) call_done: Notify,
     /// Requests that run or wait for a handler, and a poke whenever there are none.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) requests_done: Notify,
@@ -78,6 +81,8 @@ impl Link {
             rearm: Notify::new(),
             counters: Counters::default(),
             log: LogRates::new(config.path.clone(), config.incarnation),
+            calls_watched: AtomicBool::new(false),
+            call_done: Notify::new(),
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
             batched: Kept::default(),
@@ -124,6 +129,7 @@ impl Link {
         self.in_flight.close();
         self.outbox.close();
         open.into_iter().for_each(Waker::wake);
+        self.call_is_done();
         let _ = self.channel_end.set(Closed::Requested);
         self.channel_ended.set();
         for task in lock(&self.tasks).drain(..) {
@@ -150,6 +156,14 @@ impl Link {
         }
     }
 
+    /// A call does not wait any more. To be called after the table's lock has been given back: whoever watches has said so
+    /// before looking at the table.
+    pub(crate) fn call_is_done(&self) {
+        if self.calls_watched.load(Ordering::Relaxed) {
+            self.call_done.notify_waiters();
+        }
+    }
+
     /// Counts and logs a panic of the host's own code.
     pub(crate) fn panicked(&self, what: std::fmt::Arguments<'_>) {
         self.counters.panics.one();
@@ -172,6 +186,7 @@ impl Link {
         let open = lock(&self.pending).close();
         self.outbox.end_turns();
         open.into_iter().for_each(Waker::wake);
+        self.call_is_done();
     }
 
     /// Hands over the tasks to abort at the end.
@@ -247,7 +262,7 @@ impl Link {
     }
 
     pub(crate) fn stats(&self) -> PeerStats {
-        use std::sync::atomic::Ordering::Relaxed;
+        use Ordering::Relaxed;
         let counters = &self.counters;
         PeerStats {
             in_flight: lock(&self.pending).waiting(),

@@ -9,8 +9,12 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::rpc::{
-    Closed, Ending, Handler, PeerConfig, PeerStats, deadlines::keep_time, inbound::Inbound, link::Link,
-    reader::read_frames, writer::write_frames,
+    Closed, Ending, Handler, PeerConfig, PeerStats,
+    deadlines::keep_time,
+    inbound::Inbound,
+    link::{Link, lock},
+    reader::read_frames,
+    writer::write_frames,
 };
 
 /// One side of a JSON-RPC 2.0 channel: calls the other side, and answers it through a [`Handler`].
@@ -118,6 +122,25 @@ impl Peer {
     /// Answers all open calls, and every later one, with the end of the channel, and leaves the rest running.
     pub(crate) fn fail_calls(&self) {
         self.link().fail_calls();
+    }
+
+    /// Waits until the calls that are open now are answered, given up or timed out; at once when no answer can come any
+    /// more. Calls that are made later are not waited for.
+    pub async fn answered(&self) {
+        let link = self.link();
+        let next = link.next_id.load(Ordering::Relaxed);
+        link.calls_watched.store(true, Ordering::Relaxed);
+        loop {
+            let done = link.call_done.notified();
+            if !lock(&link.pending).waits_before(next) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = link.reader_done.wait() => return,
+                () = done => {}
+            }
+        }
     }
 
     /// Waits until no request of the other side is being handled; at once when the peer is closed.

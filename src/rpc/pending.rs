@@ -208,6 +208,12 @@ impl Pending {
         self.next_deadline
     }
 
+    /// Whether a call waits for an answer that was made before the one of this id.
+    pub(crate) fn waits_before(&self, id: u64) -> bool {
+        self.waiting > 0
+            && self.calls.iter().any(|(waiting, call)| waiting < id && matches!(call, Call::Waiting { .. }))
+    }
+
     /// How many calls wait for an answer.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting

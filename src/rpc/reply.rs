@@ -49,6 +49,7 @@ impl<'a> Reply<'a> {
     pub(crate) fn withdraw(mut self) {
         self.open = false;
         let _outside_the_lock = lock(&self.link.pending).withdraw(self.id);
+        self.link.call_is_done();
     }
 }
 
@@ -83,6 +84,7 @@ impl Drop for Reply<'_> {
         let abandoned = lock(&self.link.pending).abandon(self.id);
         if matches!(abandoned, Some(Call::Waiting { .. })) {
             self.link.send_cancel(self.id);
+            self.link.call_is_done();
         }
     }
 }

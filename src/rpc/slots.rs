@@ -65,6 +65,12 @@ impl<T> Slots<T> {
     }
 
     /// All entries, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let array = self.array.iter().flatten().map(|(id, value)| (*id, value));
+        array.chain(self.beside.iter().map(|(id, value)| (*id, value)))
+    }
+
+    /// All entries, in no order that means anything.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
         let array = self.array.iter_mut().flatten().map(|(id, value)| (*id, value));
         array.chain(self.beside.iter_mut().map(|(id, value)| (*id, value)))

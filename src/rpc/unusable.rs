@@ -83,6 +83,7 @@ impl Inbound {
         let caller = lock(&self.link.pending).blame(call, Err(Box::new(Failure::Complaint(error))));
         if let Some(caller) = caller {
             caller.wake();
+            self.link.call_is_done();
         }
     }
 

@@ -11,15 +11,13 @@ use crate::{
     log_event::log_event,
     process::{self, Exited, Hold, Ladder, Rung, Unkillable},
     protocol::Goodbye,
+    rpc::Peer,
 };
 
 /// After a death, how long the pipes may be silent before they count as drained, and how long they are read at most
 /// (rule P-8).
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// What the process has asked its host is answered before its stdin is closed, if that takes no longer (rule C-14): one that
-/// waits for an answer may not notice the end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// It ended by itself: sweep the group, drain the pipes, reap.
@@ -58,26 +56,10 @@ impl Driver {
         if let Some(peer) = &body.peer {
             peer.watch_writes(false);
         }
+        let began = Instant::now();
         let polite = async {
             match &body.peer {
-                Some(peer) if was_ready => match self.spec.protocol.shutdown(peer).await {
-                    Goodbye::Acknowledged => {}
-                    Goodbye::Failed { reason } => {
-                        log_event!(
-                            debug,
-                            self.cx.place.path(),
-                            self.cx.incarnation,
-                            reason,
-                            "could not be told to stop; closing its stdin"
-                        );
-                        peer.close_writer().await;
-                    }
-                    _ => {
-                        // Those that take longer go unanswered.
-                        let _ = tokio::time::timeout(LAST_ANSWERS, peer.idle()).await;
-                        peer.close_writer().await;
-                    }
-                },
+                Some(peer) if was_ready => self.part(peer, began).await,
                 Some(peer) => peer.close_writer().await,
                 None => {}
             }
@@ -87,15 +69,16 @@ impl Driver {
             // There is no polite request: SIGTERM is it.
             ladder.drain = Duration::ZERO;
         }
-        let began = Instant::now();
         let mut stop = self.stop.clone();
         let climb = async {
             loop {
                 let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
                 let deadline = deadline.map(|at| before(self.cx.scope.clock().instant(at)));
+                // What has passed of the time to drain is not given again.
+                let rest = Ladder { drain: ladder.drain.saturating_sub(began.elapsed()), ..ladder };
                 tokio::select! {
                     biased;
-                    ended = process::terminate(&*body.control, &ladder, deadline) => return ended,
+                    ended = process::terminate(&*body.control, &rest, deadline) => return ended,
                     Ok(()) = stop.changed() => {}
                 }
             }
@@ -114,6 +97,62 @@ impl Driver {
                 Exit::Requested
             }
             Err(Unkillable { pid }) => Exit::Unkillable { pid },
+        }
+    }
+
+    /// Asks the process to end once nothing is open any more: first the calls that were under way, then what it has asked
+    /// itself, since one that waits for an answer may not notice the end (rules P-9, C-14). What takes longer than the time to
+    /// drain allows goes unanswered, and so does a request to end: then it is the end of its stdin that asks.
+    async fn part(&self, peer: &Peer, began: Instant) {
+        let open = async {
+            peer.answered().await;
+            peer.idle().await;
+        };
+        tokio::select! {
+            biased;
+            () = open => {}
+            () = self.closing_time(began) => {}
+        }
+        let mut asked = std::pin::pin!(self.spec.protocol.shutdown(peer));
+        let goodbye = tokio::select! {
+            biased;
+            goodbye = asked.as_mut() => goodbye,
+            () = self.closing_time(began) => {
+                peer.close_writer().await;
+                asked.await
+            }
+        };
+        match goodbye {
+            Goodbye::Acknowledged => return,
+            Goodbye::Failed { reason } => {
+                log_event!(
+                    debug,
+                    self.cx.place.path(),
+                    self.cx.incarnation,
+                    reason,
+                    "could not be told to stop; closing its stdin"
+                );
+            }
+            _ => {}
+        }
+        peer.close_writer().await;
+    }
+
+    /// Returns when it is time for the end of stdin, of a stop that began then. A nearer deadline brings it forward.
+    async fn closing_time(&self, began: Instant) {
+        let mut stop = self.stop.clone();
+        loop {
+            let drain = self.spec.ladder.drain;
+            let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
+            let deadline = deadline.map(|at| before(self.cx.scope.clock().instant(at)));
+            let drain =
+                deadline.map_or(drain, |deadline| drain.min(deadline.saturating_duration_since(began)));
+            tokio::select! {
+                biased;
+                // One that is longer than the clock knows is for ever.
+                () = tokio::time::sleep(Ladder::asked_after(drain).saturating_sub(began.elapsed())) => return,
+                Ok(()) = stop.changed() => {}
+            }
         }
     }
 

@@ -69,7 +69,7 @@ impl Engine {
     /// A start that had gone on is over.
     pub(super) fn delivered(&mut self, delivery: Delivery) {
         let Delivery { slot, ready, born, estate } = delivery;
-        let now = self.now();
+        let (now, deadline) = (self.now(), self.deadline);
         let entry = self.roster.at_mut(slot).filter(|entry| {
             let life = entry.life.as_ref();
             life.is_some_and(|life| life.is_starting() && life.incarnation == estate.incarnation)
@@ -80,7 +80,7 @@ impl Engine {
             self.pending
                 .push_back(Input::Ready(Key { child: entry.id.clone(), incarnation: life.incarnation }));
         }
-        life.delivered(born, estate.gone, &entry.place, now);
+        life.delivered(born, estate.gone, &entry.place, now, deadline);
         if self.draining {
             life.unlink(&self.me);
         }
@@ -93,14 +93,14 @@ impl Engine {
 
     /// Tells an incarnation to end; may be repeated with a harder mode.
     pub(super) fn stop_life(&mut self, key: &Key, mode: Shutdown) {
-        let now = self.at;
+        let (now, deadline) = (self.at, self.deadline);
         let Some(slot) = self.roster.find(&key.child) else { return };
         let Some(entry) = self.roster.at_mut(slot) else { return };
         let Some(life) = entry.life.as_mut().filter(|life| life.incarnation == key.incarnation) else {
             return;
         };
         let before = life.patience();
-        life.obey(Order::stop(mode), &entry.place, now);
+        life.obey(Order::stop(mode), &entry.place, now, deadline);
         let after = life.patience();
         if before != after {
             if let Some(at) = before {

@@ -80,10 +80,17 @@ impl Life {
     }
 
     /// Its start is over. What it has been told meanwhile it is told again.
-    pub(crate) fn delivered(&mut self, born: Result<Born, Exit>, gone: Gone, place: &Place, now: At) {
+    pub(crate) fn delivered(
+        &mut self,
+        born: Result<Born, Exit>,
+        gone: Gone,
+        place: &Place,
+        now: At,
+        deadline: Option<At>,
+    ) {
         let order = self.order;
         *self = Life::begun(self.incarnation, born, gone);
-        self.obey(order, place, now);
+        self.obey(order, place, now, deadline);
     }
 
     /// It is ready: from now on messages and calls reach it.
@@ -96,8 +103,9 @@ impl Life {
         }
     }
 
-    /// Gives an order, unless it has one that is as hard.
-    pub(crate) fn obey(&mut self, order: Order, place: &Place, now: At) {
+    /// Gives an order, unless it has one that is as hard. It is told of the `deadline` of its supervisor's own stop, if there
+    /// is one and its time to end is not over before.
+    pub(crate) fn obey(&mut self, order: Order, place: &Place, now: At, deadline: Option<At>) {
         if !self.order.harden(order) {
             return;
         }
@@ -108,9 +116,19 @@ impl Life {
             Stage::Born(born) if !born.has_ended() => {
                 // From here on nobody reaches it.
                 place.retract(self.incarnation);
-                self.patience = born.obey(order, now);
+                self.patience = born.obey(order, now, deadline);
             }
             Stage::Born(_) | Stage::Failed(_) => {}
+        }
+    }
+
+    /// Tells one that is stopping of a nearer deadline.
+    pub(crate) fn hasten(&mut self, deadline: At) {
+        if let (Order::Stop(_), Stage::Born(born)) = (self.order, &mut self.stage)
+            && !born.has_ended()
+            && born.told.is_none_or(|told| deadline < told)
+        {
+            born.tell(Some(deadline));
         }
     }
 
@@ -191,6 +209,8 @@ pub(crate) struct Born {
     /// Until it is admitted.
     attachment: Option<Arc<dyn Attachment>>,
     asked: Option<Asked>,
+    /// The deadline of its stop that it knows of.
+    told: Option<At>,
 }
 
 /// Why it has to end: then its own cause does not count.
@@ -220,7 +240,7 @@ impl Born {
         stop: StopHandle,
         attachment: Option<Arc<dyn Attachment>>,
     ) -> Born {
-        Born { cell, join, joined: false, stop, attachment, asked: None }
+        Born { cell, join, joined: false, stop, attachment, asked: None, told: None }
     }
 
     pub(crate) fn kill(&self) {
@@ -245,8 +265,13 @@ impl Born {
         self.joined || self.join.is_finished()
     }
 
+    fn tell(&mut self, deadline: Option<At>) {
+        self.told = deadline;
+        self.stop.ask(&self.cell, StopRequest { deadline });
+    }
+
     /// Does what is ordered, and says when patience ends.
-    fn obey(&mut self, order: Order, now: At) -> Option<At> {
+    fn obey(&mut self, order: Order, now: At, deadline: Option<At>) -> Option<At> {
         let mode = match order {
             Order::Live => return None,
             Order::Kill => {
@@ -257,11 +282,11 @@ impl Born {
             Order::Stop(mode) => mode,
         };
         self.asked.get_or_insert(Asked::Kindly);
-        let deadline = match mode {
+        let patience = match mode {
             Shutdown::Timeout(time) => Some(now.after(time)),
             _ => None,
         };
-        self.stop.ask(&self.cell, StopRequest { deadline });
-        deadline
+        self.tell(patience.into_iter().chain(deadline).min());
+        patience
     }
 }
