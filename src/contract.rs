@@ -116,8 +116,8 @@
 //!   → [`CrashLoop`](crate::restart::CrashLoop)
 //! - R-5 `max_total_restarts` (optional) → `Down(GaveUp)`, distinct from `Stopped`, keeps the last failure, and only an operator revives it (counters reset).
 //!   → [`Limit::TotalRestarts`](crate::vocabulary::Limit::TotalRestarts)
-//! - R-6 `NeverStarted` with a permanent errno (ENOENT, EACCES, ENOEXEC, ENOTDIR, bad cwd) is not retried unless asked for, as long as the place has never been ready (a program that is being replaced for a second is not gone for good); EAGAIN, ENOMEM, EMFILE, ETXTBSY and failed handshakes are
-//!   retried within the same budget as crashes.
+//! - R-6 `NeverStarted` with a permanent error is judged once, with the reason, and not retried unless asked for, as long as the place has never been ready. Permanent is what no later launch is spared: a command that is no command (NUL, empty program, limits), E2BIG, ENAMETOOLONG, ELOOP, EISDIR, EINVAL, EPERM, and, of program, interpreter and directory, ENOENT, ENOTDIR, EACCES (not executable, no regular file), ENOEXEC (no `#!` line, empty), ELIBBAD. EAGAIN, ENOMEM, EMFILE, EIO, ESTALE, ETXTBSY and failed handshakes are
+//!   retried within the same budget as crashes. Once the place has been ready, a program or directory that is away, empty, half-written, being written or not executable (ENOENT, ENOTDIR, EACCES, ENOEXEC, ELIBBAD, ETXTBSY, EIO, ESTALE) is being replaced: for `program_grace` (30 s) it is waited for with back-off, never at once, and no counter or budget changes. After that each failed launch counts.
 //!   → [`LaunchStage`](crate::exit::LaunchStage), [`Limit::NeverStarts`](crate::vocabulary::Limit::NeverStarts)
 //! - R-7 Policies can be changed while running (also unset), taking effect at the next decision.
 //!   → [`SupervisorRef`](crate::supervision::SupervisorRef)

@@ -55,31 +55,38 @@ pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Resu
     }
     if program.as_bytes().contains(&b'/') {
         let found = cwd.join(program);
-        return executable(&found).map(|()| found).map_err(|errno| missing(errno, ""));
+        return executable(&found).map(|()| found).map_err(|(errno, how)| missing(errno, how));
     }
     let default = OsString::from(DEFAULT_PATH);
-    let mut denied = None;
+    let (mut denied, mut other) = (None, None);
     for entry in std::env::split_paths(path.unwrap_or(&default)) {
         // An empty entry is the working directory, as everywhere; join leaves it as it is.
         let candidate = cwd.join(entry).join(program);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(Errno::ACCESS) => denied = Some(Errno::ACCESS),
-            Err(_) => {}
+            Err((Errno::ACCESS, _)) => denied = Some(Errno::ACCESS),
+            Err((Errno::NOENT | Errno::NOTDIR, _)) => {}
+            Err((errno, _)) => other = other.or(Some(errno)),
         }
     }
-    Err(match denied {
-        Some(errno) => missing(errno, " is on the PATH but may not be executed"),
-        None => missing(Errno::NOENT, " is not on the PATH"),
+    Err(match (denied, other) {
+        (Some(errno), _) => missing(errno, " is on the PATH but may not be executed"),
+        (None, Some(errno)) => missing(errno, " cannot be looked for on the PATH"),
+        (None, None) => missing(Errno::NOENT, " is not on the PATH"),
     })
 }
 
-fn executable(path: &Path) -> Result<(), Errno> {
-    let found = std::fs::metadata(path).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    if !found.is_file() {
-        return Err(Errno::ACCESS);
+/// What is wrong with a file, and how to say so beyond the error.
+fn executable(path: &Path) -> Result<(), (Errno, &'static str)> {
+    let failed = |error: std::io::Error| (Errno::from_io_error(&error).unwrap_or(Errno::IO), "");
+    let found = std::fs::metadata(path).map_err(failed)?;
+    if found.is_dir() {
+        return Err((Errno::ACCESS, " is a directory"));
     }
-    rustix::fs::access(path, Access::EXEC_OK)
+    if !found.is_file() {
+        return Err((Errno::ACCESS, " is no regular file"));
+    }
+    rustix::fs::access(path, Access::EXEC_OK).map_err(|errno| (errno, ""))
 }
 
 #[cfg(test)]

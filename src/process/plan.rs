@@ -32,6 +32,15 @@ impl Plan {
     pub(super) fn new(command: &Command) -> Result<Plan, Exit> {
         let limits = command.get_limits().clone();
         limits.check().map_err(|error| invalid(error.to_string()))?;
+        // Before anything is looked up by them: no look at a file could name the mistake.
+        for (name, what) in [
+            (Some(command.get_program()), "program"),
+            (command.get_cwd().map(Path::as_os_str), "working directory"),
+        ] {
+            if let Some(name) = name.filter(|name| name.as_bytes().contains(&0)) {
+                text(name.to_owned(), what)?;
+            }
+        }
         let environment = command.get_environment().resolve(std::env::vars_os());
         let cwd = command.get_cwd().map(lookup::directory).transpose()?;
         let here = cwd.as_deref().unwrap_or(Path::new("."));

@@ -17,6 +17,11 @@ pub enum Decision {
         /// Failures in a row so far; zero after clean exits without failures before them.
         attempt: u32,
     },
+    /// Its program is away and is waited for: start the next incarnation after the delay. Counted by nothing.
+    AwaitProgram {
+        /// How long to wait; never zero. Jitter is included.
+        delay: Duration,
+    },
     /// Leave it down for so long, then make one trial start. Not counted by the supervisor's intensity.
     CoolOff {
         /// How long, exactly.

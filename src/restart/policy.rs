@@ -42,9 +42,14 @@ pub struct RestartPolicy {
     /// How many restarts are made in its life (until an operator revives it): after clean exits, failures and
     /// cool-offs alike. The exit that asks for one more makes it given up. Default: no limit.
     pub max_total_restarts: Option<u32>,
-    /// Whether a child that can never start as it is declared (no such program) is retried like one that crashed.
-    /// Default: no, unless it has been ready before.
+    /// Whether a child that can never start as it is declared (no such program, a command that is too long) is retried like
+    /// one that crashed. Default: no, unless it has been ready before.
     pub retry_never_started: bool,
+    /// How long a program that has been ready before, and is away, empty, half-written or not executable now, is waited for
+    /// before a failed launch counts against any limit: a program is replaced in such steps. It is looked for with the
+    /// back-off's delays (100 ms and more where there is none). Default 30 s; zero counts at once.
+    #[serde(with = "humane")]
+    pub program_grace: Duration,
     /// Who pays for its restarts. Unset by default: it is decided where the declaration becomes a child (see
     /// [`Budget`]).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +71,7 @@ impl RestartPolicy {
             crash_loop: None,
             max_total_restarts: None,
             retry_never_started: false,
+            program_grace: Duration::from_secs(30),
             budget: None,
             min_interval: None,
         }
@@ -133,6 +139,13 @@ impl RestartPolicy {
     #[must_use]
     pub fn with_retry_never_started(mut self, retry: bool) -> RestartPolicy {
         self.retry_never_started = retry;
+        self
+    }
+
+    /// Sets [`program_grace`](Self::program_grace).
+    #[must_use]
+    pub fn with_program_grace(mut self, grace: Duration) -> RestartPolicy {
+        self.program_grace = grace;
         self
     }
 

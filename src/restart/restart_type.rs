@@ -16,8 +16,14 @@ pub enum Verdict {
     Clean,
     /// It failed: crashed, hung, broke its protocol, did not become ready, however well it ended then.
     Failure,
-    /// It can never start as it is declared (no such program, not executable, no such directory). A failure, too.
+    /// It can never start as it is declared (a command that is too long, a NUL in it). A failure, too.
     Permanent,
+    /// Its program or directory is not there, or is not what it should be (empty, not executable). A failure, too:
+    /// for a child that has never been ready a permanent one. If it has been, the program is just being replaced.
+    Missing,
+    /// Its program is being written, or cannot be read whole. A failure, too; of a child that has been ready the program is
+    /// just being replaced.
+    Busy,
     /// It was asked to end, by somebody other than its supervisor, and did. Never counted as a failure. (Exits that
     /// the supervisor itself asked for are not judged at all.)
     Requested,
@@ -26,7 +32,12 @@ pub enum Verdict {
 impl Verdict {
     /// Whether it counts as a failure: for back-off, crash loops and totals.
     pub fn is_failure(self) -> bool {
-        matches!(self, Verdict::Failure | Verdict::Permanent)
+        matches!(self, Verdict::Failure | Verdict::Permanent | Verdict::Missing | Verdict::Busy)
+    }
+
+    /// Whether its program is away, if there was one.
+    pub fn is_away(self) -> bool {
+        matches!(self, Verdict::Missing | Verdict::Busy)
     }
 }
 
@@ -51,7 +62,7 @@ pub enum RestartType {
 impl RestartType {
     /// Whether a child of this type is to come back after an exit with this verdict.
     ///
-    /// | | clean | failure, permanent | requested |
+    /// | | clean | failure of any kind | requested |
     /// |---|---|---|---|
     /// | `Permanent`, `UnlessStopped` | yes | yes | yes |
     /// | `Transient` | no | yes | no |

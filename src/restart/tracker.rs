@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{CrashLoop, Decision, RestartPolicy, Then, Verdict, Window, jitter::Jitter};
+use super::{Backoff, CrashLoop, Decision, RestartPolicy, Then, Verdict, Window, jitter::Jitter};
 use crate::{time::At, vocabulary::Limit};
+
+/// The shortest pause before a program that is away is looked for again.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 /// Remembers of one child what its [`RestartPolicy`] needs, and decides at each exit what is to happen.
 ///
@@ -26,6 +29,9 @@ pub struct Tracker {
     /// Ends in a row that came too early, clean ones too: what the back-off grows with.
     early: u32,
     total_restarts: u32,
+    /// Since when the program has been away, and how often it has been looked for.
+    away_since: Option<At>,
+    looks: u32,
     ever_ready: bool,
     trial: bool,
     /// What counts in the crash loop's window. Absent as long as there is nothing to remember.
@@ -44,6 +50,8 @@ impl Tracker {
             failures: 0,
             early: 0,
             total_restarts: 0,
+            away_since: None,
+            looks: 0,
             ever_ready: false,
             trial: false,
             crashes: None,
@@ -58,6 +66,7 @@ impl Tracker {
     /// The live incarnation has become ready.
     pub fn ready(&mut self, now: At) {
         self.ready_since = Some(now);
+        self.away_since = None;
         self.ever_ready = true;
     }
 
@@ -81,11 +90,13 @@ impl Tracker {
     /// In this order:
     ///
     /// 1. The restart type says no: [`Leave`](Decision::Leave).
-    /// 2. It can never start, has never been ready, and is not to be retried: give up.
-    /// 3. One restart more than `max_total_restarts`: give up.
-    /// 4. A failure that completes the crash loop, or any failure of a trial: what the crash loop says. Where the child
+    /// 2. Its program is away, and the child has been ready before: for `program_grace` it is
+    ///    [waited for](Decision::AwaitProgram), which changes no counter.
+    /// 3. It can never start, has never been ready, and is not to be retried: give up.
+    /// 4. One restart more than `max_total_restarts`: give up.
+    /// 5. A failure that completes the crash loop, or any failure of a trial: what the crash loop says. Where the child
     ///    pays from a [budget of its own](super::Budget::Own), a clean end before `healthy_after` counts as a failure here.
-    /// 5. Restart, with the back-off's delay for so many early ends in a row; with jitter. Early is every failure, and a
+    /// 6. Restart, with the back-off's delay for so many early ends in a row; with jitter. Early is every failure, and a
     ///    clean end before `healthy_after`.
     ///
     /// Before that, what came in a row is forgotten, and a trial is over, if an incarnation has been ready for
@@ -99,6 +110,9 @@ impl Tracker {
         }
         self.ready_since = None;
         self.ready_for = Duration::ZERO;
+        if let Some(delay) = self.awaits_program(now, verdict, policy) {
+            return Decision::AwaitProgram { delay };
+        }
         if verdict.is_failure() {
             self.failures = self.failures.saturating_add(1);
             self.total_failures = self.total_failures.saturating_add(1);
@@ -112,7 +126,8 @@ impl Tracker {
         if !policy.restart.wants_restart(verdict) {
             return Decision::Leave;
         }
-        if verdict == Verdict::Permanent && !policy.retry_never_started && !self.ever_ready {
+        let never = matches!(verdict, Verdict::Permanent | Verdict::Missing) && !self.ever_ready;
+        if never && !policy.retry_never_started {
             return Decision::GiveUp { why: Limit::NeverStarts };
         }
         if let Some(max) = policy.max_total_restarts.filter(|max| self.total_restarts >= *max) {
@@ -181,6 +196,27 @@ impl Tracker {
     /// Whether any incarnation has ever been ready.
     pub fn has_been_ready(&self) -> bool {
         self.ever_ready
+    }
+
+    /// How long to wait for a program that is just being replaced; `None` if it is not, or has been away for too long.
+    fn awaits_program(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Option<Duration> {
+        if !verdict.is_away() || !self.ever_ready {
+            self.away_since = None;
+            return None;
+        }
+        if self.away_since.is_none() {
+            (self.away_since, self.looks) = (Some(now), 0);
+        }
+        let left = policy.program_grace.checked_sub(now.since(self.away_since?))?;
+        if left.is_zero() || !policy.restart.wants_restart(verdict) {
+            return None;
+        }
+        self.looks = self.looks.saturating_add(1);
+        // Never at once: a program that is not there is not there a microsecond later.
+        let backoff = if policy.backoff.is_none() { Backoff::default() } else { policy.backoff };
+        let delay = self.jitter.spread(backoff.delay(self.looks), policy.jitter);
+        // The last look is at the end of that time.
+        Some(delay.clamp(SHORTEST_LOOK, left.max(SHORTEST_LOOK)))
     }
 
     /// What the crash loop makes of one more; `None` if it has not been reached.

@@ -221,11 +221,12 @@ fn a_missing_program_is_not_retried() {
     let mut rig = Rig::new(flags(OneForOne, 3), &[("a", background(policy(Permanent)))]);
     rig.boot().end("a", missing());
     assert_eq!(rig.state("a"), State::down(Down::GaveUp { why: Limit::NeverStarts }));
-    assert_eq!(
-        one(policy(Permanent)).end("a", missing()).did(),
-        "+a",
-        "it has been ready: it is being replaced"
-    );
+    // It has been ready: it is being replaced, and nobody pays for that.
+    let mut rig = one(policy(Permanent));
+    assert_eq!(rig.end("a", missing()).did(), "");
+    assert_eq!(rig.state("a"), State::BackingOff { until: at(100), attempt: 0 });
+    assert_eq!(rig.fire().did(), "+a");
+    assert_eq!((rig.used(), rig.machine.child(&"a".into()).unwrap().tracker.total_failures()), (0, 0));
 }
 
 #[test]

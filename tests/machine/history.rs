@@ -25,6 +25,8 @@ pub(crate) enum How {
     Requested,
     Ignored,
     NoSuchProgram,
+    TooLong,
+    BeingWritten,
     NoMemory,
     GaveUp,
 }
@@ -41,6 +43,8 @@ impl How {
             How::Requested => Exit::Requested,
             How::Ignored => Exit::Ignored,
             How::NoSuchProgram => never(2),
+            How::TooLong => never(7),
+            How::BeingWritten => never(26),
             How::NoMemory => never(12),
             How::GaveUp => Exit::IntensityExceeded {
                 child: "leaf".into(),
@@ -54,7 +58,9 @@ impl How {
         match self {
             How::Clean | How::Stops | How::AutoShutdown | How::Ignored => Verdict::Clean,
             How::Requested => Verdict::Requested,
-            How::NoSuchProgram => Verdict::Never,
+            How::NoSuchProgram => Verdict::Missing,
+            How::TooLong => Verdict::Never,
+            How::BeingWritten => Verdict::Busy,
             // S-17
             How::GaveUp if restart == RestartType::Transient => Verdict::Clean,
             How::Crash | How::NoMemory | How::GaveUp => Verdict::Failure,
@@ -123,6 +129,7 @@ impl Policy {
             .with_healthy_after(ms(25))
             .with_max_total_restarts(self.max_total)
             .with_retry_never_started(self.retry_never)
+            .with_program_grace(ms([0, 35, 30_000][usize::from(self.shutdown % 3)]))
             .with_min_interval(self.min_interval.then(|| ms(12)))
             .with_backoff(match self.backoff {
                 0 => Backoff::None,
@@ -232,7 +239,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(How::AutoShutdown),
         1 => Just(How::Requested),
         1 => Just(How::Ignored),
-        1 => Just(How::NoSuchProgram),
+        2 => Just(How::NoSuchProgram),
+        1 => Just(How::TooLong),
+        1 => Just(How::BeingWritten),
         1 => Just(How::NoMemory),
         1 => Just(How::GaveUp),
     ];

@@ -62,7 +62,41 @@ async fn each_failure_has_its_number_and_its_stage() {
     check(Command::new(""), (Bad, Errno::NOENT), "empty").await;
     check(Command::new("true").arg("a\0b"), (Bad, Errno::INVAL), "NUL").await;
     check(Command::new("true").env("A=B", "x"), (Bad, Errno::INVAL), "A=B").await;
-    check(Command::new("true").arg("x".repeat(1 << 20)), (Exec, Errno::TOOBIG), "true").await;
+    check(Command::new("true").arg("x".repeat(1 << 20)), (Exec, Errno::TOOBIG), "too long").await;
+}
+
+#[tokio::test]
+async fn what_no_later_launch_is_spared_has_its_reason() {
+    //
+    use LaunchStage::{Command as Bad, Directory, Exec, Program};
+    let dir = Dir::new("never");
+    // Before anything is looked up by such a name.
+    check(Command::new("tr\0ue"), (Bad, Errno::INVAL), "NUL").await;
+    check(Command::new("/bin/tr\0ue"), (Bad, Errno::INVAL), "NUL").await;
+    check(Command::new("true").cwd("/tm\0p"), (Bad, Errno::INVAL), "working directory").await;
+    check(Command::new("true").env("A", "x\0y"), (Bad, Errno::INVAL), "environment").await;
+    // Names.
+    let ring = dir.0.join("ring");
+    std::os::unix::fs::symlink(&ring, &ring).unwrap();
+    check(Command::new(&ring), (Program, Errno::LOOP), "ring").await;
+    check(Command::new("ring").env("PATH", &dir.0), (Program, Errno::LOOP), "PATH").await;
+    check(Command::new("true").cwd(&ring), (Directory, Errno::LOOP), "ring").await;
+    let long = "x".repeat(5000);
+    check(Command::new(format!("/{long}")), (Program, Errno::NAMETOOLONG), "xxx").await;
+    check(Command::new(&long), (Program, Errno::NAMETOOLONG), "PATH").await;
+    // Files.
+    check(Command::new("/"), (Program, Errno::ACCESS), "is a directory").await;
+    check(Command::new("/dev/null"), (Program, Errno::ACCESS), "no regular file").await;
+    let script = dir.file("no-first-line", "echo hello\n", 0o755);
+    check(Command::new(&script), (Exec, Errno::NOEXEC), "`#!/bin/sh`").await;
+    let empty = dir.file("empty", "", 0o755);
+    check(Command::new(&empty), (Exec, Errno::NOEXEC), "which is empty").await;
+    let cut = dir.file("cut", "\u{7f}ELF\u{2}\u{1}\u{1}", 0o755);
+    check(Command::new(&cut), (Exec, Errno::NOEXEC), "cut").await;
+    // An interpreter that is a script that is its own interpreter.
+    let own = dir.0.join("own");
+    dir.file("own", &format!("#!{}\n", own.display()), 0o755);
+    check(Command::new(&own), (Exec, Errno::LOOP), "own").await;
 }
 
 #[tokio::test]

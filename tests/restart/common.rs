@@ -56,7 +56,10 @@ impl Child {
     pub(crate) fn ends(&mut self, life: Duration, verdict: Verdict) -> Decision {
         self.now = self.now.after(life);
         let decision = self.tracker.exited(self.now, verdict, &self.policy);
-        if let Decision::Restart { delay, .. } | Decision::CoolOff { delay } = decision {
+        if let Decision::Restart { delay, .. }
+        | Decision::AwaitProgram { delay }
+        | Decision::CoolOff { delay } = decision
+        {
             self.now = self.now.after(delay);
         }
         decision

@@ -32,6 +32,8 @@ fn life() -> impl Strategy<Value = Life> {
         8 => Just(End::Judged(Verdict::Failure)),
         2 => Just(End::Judged(Verdict::Clean)),
         1 => Just(End::Judged(Verdict::Permanent)),
+        3 => Just(End::Judged(Verdict::Missing)),
+        1 => Just(End::Judged(Verdict::Busy)),
         1 => Just(End::Judged(Verdict::Requested)),
         2 => Just(End::Consumed),
         1 => Just(End::Revived),
@@ -74,6 +76,20 @@ fn policy() -> impl Strategy<Value = RestartPolicy> {
     )
 }
 
+fn backoff_after(backoff: &Backoff, step: u32) -> Duration {
+    match *backoff {
+        Backoff::None => Duration::ZERO,
+        Backoff::Fixed { delay } => delay,
+        Backoff::Exponential { initial, factor, max } => {
+            let mut delay = initial.as_secs_f64();
+            for _ in 1..step {
+                delay = (delay * factor).min(max.as_secs_f64());
+            }
+            Duration::from_secs_f64(delay)
+        }
+    }
+}
+
 /// The rules, with lists instead of counters and without regard for cost.
 #[derive(Default)]
 struct Reference {
@@ -87,11 +103,16 @@ struct Reference {
     longest_ready: Option<Duration>,
     trial: bool,
     ever_ready: bool,
+    /// When the program was looked for and was not there, since it was there last.
+    away: Vec<At>,
 }
 
 impl Reference {
     fn lived(&mut self, ready_for: Option<Duration>) {
         self.longest_ready = self.longest_ready.max(ready_for);
+        if ready_for.is_some() {
+            self.away.clear();
+        }
         self.ever_ready |= ready_for.is_some();
     }
 
@@ -104,7 +125,24 @@ impl Reference {
             self.early = 0;
             self.trial = false;
         }
-        let failed = matches!(verdict, Verdict::Failure | Verdict::Permanent);
+        //
+        let away = matches!(verdict, Verdict::Missing | Verdict::Busy) && self.ever_ready;
+        if away {
+            self.away.push(now);
+            let left = policy.program_grace.saturating_sub(now.since(self.away[0]));
+            if !left.is_zero() && policy.restart.wants_restart(verdict) {
+                let backoff = match policy.backoff {
+                    Backoff::None => Backoff::default(),
+                    Backoff::Fixed { delay } if delay.is_zero() => Backoff::default(),
+                    other => other,
+                };
+                let delay = backoff_after(&backoff, self.away.len() as u32);
+                return Decision::AwaitProgram { delay: delay.min(left) };
+            }
+        } else {
+            self.away.clear();
+        }
+        let failed = !matches!(verdict, Verdict::Clean | Verdict::Requested);
         self.early += u32::from(failed || !healthy);
         if failed {
             self.streak.push(now);
@@ -113,7 +151,8 @@ impl Reference {
             return Decision::Leave;
         }
         //
-        if verdict == Verdict::Permanent && !self.ever_ready && !policy.retry_never_started {
+        let never = matches!(verdict, Verdict::Permanent | Verdict::Missing);
+        if never && !self.ever_ready && !policy.retry_never_started {
             return Decision::GiveUp { why: Limit::NeverStarts };
         }
         //
@@ -145,17 +184,7 @@ impl Reference {
         self.restarts.push(now);
         //
         let step = if failed || !healthy { self.early } else { 1 };
-        let delay = match policy.backoff {
-            Backoff::None => Duration::ZERO,
-            Backoff::Fixed { delay } => delay,
-            Backoff::Exponential { initial, factor, max } => {
-                let mut delay = initial.as_secs_f64();
-                for _ in 1..step {
-                    delay = (delay * factor).min(max.as_secs_f64());
-                }
-                Duration::from_secs_f64(delay)
-            }
-        };
+        let delay = backoff_after(&policy.backoff, step);
         Decision::Restart { delay, attempt: self.streak.len() as u32 }
     }
 }
@@ -204,9 +233,22 @@ proptest! {
                             prop_assert_eq!(attempt, nth);
                             prop_assert!(within(*delay, *plain, policy.jitter), "{:?} {:?}", delay, plain);
                         }
+                        (
+                            Decision::AwaitProgram { delay },
+                            Decision::AwaitProgram { delay: plain },
+                        ) => {
+                            prop_assert!(!delay.is_zero());
+                            // Cut to what is left, after the jitter.
+                            let least = Duration::from_secs_f64(plain.as_secs_f64() * (1.0 - policy.jitter));
+                            prop_assert!(*delay >= least.saturating_sub(ms(1)), "{:?} {:?}", delay, plain);
+                            prop_assert!(*delay <= policy.program_grace);
+                        }
                         _ => prop_assert_eq!(&actual, &expected),
                     }
-                    if let Decision::Restart { delay, .. } | Decision::CoolOff { delay } = actual {
+                    if let Decision::Restart { delay, .. }
+                    | Decision::AwaitProgram { delay }
+                    | Decision::CoolOff { delay } = actual
+                    {
                         now = now.after(delay);
                     }
                 }
@@ -240,7 +282,14 @@ proptest! {
                 tracker.ready(now);
                 now = now.after(ms(ready));
             }
-            let Decision::Restart { delay, .. } = tracker.exited(now, verdict, &policy) else { break };
+            let delay = match tracker.exited(now, verdict, &policy) {
+                Decision::Restart { delay, .. } => delay,
+                Decision::AwaitProgram { delay } => {
+                    now = now.after(delay);
+                    continue;
+                }
+                _ => break,
+            };
             restarts += 1;
             if verdict.is_failure() {
                 failed.push(now);

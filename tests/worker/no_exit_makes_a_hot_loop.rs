@@ -96,7 +96,7 @@ async fn what_works_for_a_while_and_ends_well_is_run_again_without_an_end() {
 #[tokio::test(start_paused = true)]
 async fn no_delay_without_any_bound_is_a_mistake() {
     let launcher = program(0, Some(0));
-    let spec = SupervisorSpec::one_for_one().intensity(1_000_000, SEC);
+    let spec = SupervisorSpec::one_for_one().intensity(u32::MAX, SEC);
     let at_once = bare(&launcher, RestartPolicy::actor().with_budget(Budget::Shared));
     let spec = spec.child(at_once.child("w"));
     let mistakes = spec.validate().unwrap_err().to_string();

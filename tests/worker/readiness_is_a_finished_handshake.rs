@@ -160,7 +160,9 @@ async fn a_place_that_was_ready_in_an_earlier_life_of_its_supervisor_is_remember
     launcher.fail_next("worker", never);
     root.find("/inner").unwrap().live().as_ref().unwrap().cell.kill();
     tokio::time::sleep(SEC).await;
-    assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 4, "replaced for a moment: retried");
+    assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 4, "replaced for a moment: waited for");
+    worker.call::<Die>(&1).await.unwrap_err();
+    worker.wait_ready(SEC).await.unwrap();
     assert_eq!(worker.diagnostics().total_failures, 2, "counted across its supervisor's lives");
     let _ = root.shutdown(60 * SEC).await;
 }

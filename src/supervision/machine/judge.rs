@@ -134,16 +134,25 @@ impl Machine {
                 }
                 self.counted += u64::from(shared);
                 self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
-                let until = died.after(delay);
-                if grouped {
-                    self.restart_group(now, rank, until.since(now), attempt, failed_start);
-                } else if until <= now {
-                    self.start(now, rank, Cause::Supervisor);
-                    self.advance(now);
-                } else {
-                    self.wait(now, rank, State::BackingOff { until, attempt });
-                }
+                self.restart_at(now, rank, died.after(delay), attempt, failed_start);
             }
+            Decision::AwaitProgram { delay } => {
+                let attempt = child.tracker.failures();
+                self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
+                self.restart_at(now, rank, died.after(delay), attempt, failed_start);
+            }
+        }
+    }
+
+    /// The child, or its group, is started again at that time, or now if it is past.
+    fn restart_at(&mut self, now: At, rank: Rank, until: At, attempt: u32, failed_start: bool) {
+        if self.flags.strategy != Strategy::OneForOne {
+            self.restart_group(now, rank, until.since(now), attempt, failed_start);
+        } else if until <= now {
+            self.start(now, rank, Cause::Supervisor);
+            self.advance(now);
+        } else {
+            self.wait(now, rank, State::BackingOff { until, attempt });
         }
     }
 
@@ -157,7 +166,12 @@ impl Machine {
             return None;
         }
         let policy = &child.policy.restart;
-        match child.tracker.clone().exited(at, verdict(exit, policy.restart), policy) {
+        let early = (child.state == State::Starting).then(|| exit.clone().before_ready());
+        let verdict = verdict(early.as_ref().unwrap_or(exit), policy.restart);
+        match child.tracker.clone().exited(at, verdict, policy) {
+            Decision::AwaitProgram { delay } => {
+                Some(State::BackingOff { until: at.after(delay), attempt: child.tracker.failures() })
+            }
             Decision::Restart { delay, attempt } if !delay.is_zero() => {
                 Some(State::BackingOff { until: at.after(delay), attempt })
             }

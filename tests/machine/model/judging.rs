@@ -1,5 +1,7 @@
 //! What an exit means (R-0, in its order).
 
+use std::time::Duration;
+
 use procession::{
     exit::Exit,
     id::ChildId,
@@ -126,18 +128,23 @@ impl Model {
                     }
                     self.counted.push(now);
                 }
-                if grouped {
-                    let failed_start = starting && policy.start == StartMode::Required;
-                    self.restart_group(uid, delay, attempt, failed_start);
-                } else if delay.is_zero() {
-                    self.start(uid, Why::Supervisor);
-                } else {
-                    let until = now.after(delay);
-                    let row = self.row_mut(uid);
-                    row.state = State::BackingOff { until, attempt };
-                    row.timer = Some(until);
-                }
+                self.again(uid, delay, attempt, starting);
             }
+            Would::Await(delay, attempt) => self.again(uid, delay, attempt, starting),
+        }
+    }
+
+    fn again(&mut self, uid: Uid, delay: Duration, attempt: u32, starting: bool) {
+        if self.flags.strategy != Strategy::OneForOne {
+            let failed_start = starting && self.row(uid).policy.start == StartMode::Required;
+            self.restart_group(uid, delay, attempt, failed_start);
+        } else if delay.is_zero() {
+            self.start(uid, Why::Supervisor);
+        } else {
+            let until = self.now.after(delay);
+            let row = self.row_mut(uid);
+            row.state = State::BackingOff { until, attempt };
+            row.timer = Some(until);
         }
     }
 

@@ -14,12 +14,16 @@ pub(crate) enum Verdict {
     Failure,
     /// Can never start as it is declared.
     Never,
+    /// Its program is not there.
+    Missing,
+    /// Its program is being written.
+    Busy,
     Requested,
 }
 
 impl Verdict {
     fn is_failure(self) -> bool {
-        matches!(self, Verdict::Failure | Verdict::Never)
+        matches!(self, Verdict::Failure | Verdict::Never | Verdict::Missing | Verdict::Busy)
     }
 }
 
@@ -27,6 +31,8 @@ impl Verdict {
 pub(crate) enum Would {
     Leave,
     Restart(Duration, u32),
+    /// Counted by nobody.
+    Await(Duration, u32),
     CoolOff(Duration),
     GiveUp(Limit),
     Escalate(Limit),
@@ -40,6 +46,8 @@ enum Entry {
     TakenDown(At),
     Judged {
         at: At,
+        /// Its program was away, and had been there.
+        away: bool,
         failure: bool,
         early: bool,
         healthy: bool,
@@ -100,10 +108,12 @@ impl Past {
         let ready = self.longest_ready(now);
         let healthy = !ready.is_zero() && ready >= policy.healthy_after;
         let (would, reached_loop) = self.would(now, verdict, healthy, policy);
+        let waits = matches!(would, Would::Await(..));
         self.0.push(Entry::Judged {
             at: now,
-            failure: verdict.is_failure(),
-            early: verdict.is_failure() || !healthy,
+            away: self.is_away(verdict),
+            failure: verdict.is_failure() && !waits,
+            early: (verdict.is_failure() || !healthy) && !waits,
             healthy,
             would: would.clone(),
             counts_in_loop: reached_loop && crash_loop(policy).is_some() && counts(verdict, healthy, policy),
@@ -122,8 +132,22 @@ impl Past {
         if !wants {
             return (Would::Leave, false);
         }
-        let ever_ready = self.0.iter().any(|e| matches!(e, Entry::Ready(_)));
-        if verdict == Verdict::Never && !policy.retry_never_started && !ever_ready {
+        if self.is_away(verdict) {
+            let since = self.absence();
+            let away = since.first().map_or(Duration::ZERO, |(at, _)| now.since(*at));
+            if away < policy.program_grace {
+                let looks = 1 + since.iter().filter(|(_, waits)| *waits).count();
+                let backoff = match policy.backoff {
+                    Backoff::None => Backoff::default(),
+                    other => other,
+                };
+                let wait = delay(&backoff, looks as u32).min(policy.program_grace - away);
+                let failures = if healthy { 0 } else { self.in_a_row().0 };
+                return (Would::Await(wait, failures), false);
+            }
+        }
+        let never = matches!(verdict, Verdict::Never | Verdict::Missing);
+        if never && !policy.retry_never_started && !self.ever_ready() {
             return (Would::GiveUp(Limit::NeverStarts), false);
         }
         let made =
@@ -150,6 +174,27 @@ impl Past {
         let failures = failures + u32::from(verdict.is_failure());
         let early = if verdict.is_failure() || !healthy { early + 1 } else { 0 };
         (Would::Restart(delay(&policy.backoff, early), failures), true)
+    }
+
+    fn ever_ready(&self) -> bool {
+        self.0.iter().any(|e| matches!(e, Entry::Ready(_)))
+    }
+
+    ///
+    fn is_away(&self, verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Missing | Verdict::Busy) && self.ever_ready()
+    }
+
+    /// The ends, since the program was there last, at which it was not, and whether it was waited for.
+    fn absence(&self) -> Vec<(At, bool)> {
+        let there = |e: &Entry| matches!(e, Entry::Ready(_) | Entry::Judged { away: false, .. });
+        let life = self.life();
+        let from = life.iter().rposition(there).map_or(0, |i| i + 1);
+        let away = |e: &Entry| match e {
+            Entry::Judged { at, away: true, would, .. } => Some((*at, matches!(would, Would::Await(..)))),
+            _ => None,
+        };
+        life[from..].iter().filter_map(away).collect()
     }
 
     /// failures, and ends that were failures or too early.
