@@ -204,7 +204,7 @@ impl WorkerStart {
     }
 
     pub(crate) fn new(spec: WorkerSpec) -> WorkerStart {
-        WorkerStart { spec: Arc::new(spec.settled()), history: Arc::default() }
+        WorkerStart { spec: Arc::new(spec), history: Arc::default() }
     }
 }
 

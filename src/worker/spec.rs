@@ -364,26 +364,13 @@ impl WorkerSpec {
     }
 
     pub(crate) fn command_of(&self, incarnation: Incarnation) -> Arc<Command> {
-        match &self.command {
+        let command = match &self.command {
             CommandSource::Fixed(command) => command.clone(),
-            CommandSource::Each(make) => Arc::new(self.wired(make(incarnation))),
-        }
-    }
-
-    /// The same declaration for its actor: with everything in the command that does not change from one incarnation to
-    /// the next.
-    pub(crate) fn settled(mut self) -> WorkerSpec {
-        if let CommandSource::Fixed(command) = &self.command {
-            let wired = self.wired(Command::clone(command));
-            self.command = CommandSource::Fixed(Arc::new(wired));
-        }
-        self
-    }
-
-    fn wired(&self, command: Command) -> Command {
+            CommandSource::Each(make) => Arc::new(make(incarnation)),
+        };
         match self.protocol.channel() {
             Channel::Rpc(_) => command,
-            Channel::Output(_) => command.without_channel(),
+            Channel::Output(_) => Arc::new(Command::clone(&command).without_channel()),
         }
     }
 }
