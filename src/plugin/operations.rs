@@ -293,11 +293,13 @@ impl Host {
                     return self.outcome(id, answer);
                 }
                 Look::Kept(place, _) => {
-                    return match place.wait_ready().await {
-                        Ok(live) => Ok(live.incarnation),
-                        Err(down) if down.state.is_down() => Err(PluginError::StaysDown(down)),
-                        Err(unavailable) => Err(unavailable.into()),
-                    };
+                    match place.wait_ready().await {
+                        Ok(live) => return Ok(live.incarnation),
+                        // By itself, and out of the table: it is started for this.
+                        Err(down) if down.state == State::down(Down::Ended) => {}
+                        Err(down) if down.state.is_down() => return Err(PluginError::StaysDown(down)),
+                        Err(unavailable) => return Err(unavailable.into()),
+                    }
                 }
                 Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
                     return Err(PluginError::NotFound(id.clone()));

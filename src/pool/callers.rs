@@ -40,7 +40,7 @@ impl PoolCore {
     }
 
     fn warm(self: &Arc<Self>, inner: &mut Inner, now: At, key: Option<&ChildId>) -> Option<Lease> {
-        if inner.closed || inner.hearing {
+        if inner.closed || (inner.hearing && inner.is_fresh(key)) {
             return None;
         }
         while let Some(granted) = inner.ledger.lease_now(now, key) {

@@ -77,6 +77,8 @@ pub(super) struct Inner {
     /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
     /// that whoever is answered can look at once.
     pub(super) hearing: bool,
+    /// Whose worker has become ready by what is not public yet.
+    pub(super) fresh: Vec<ChildId>,
     /// Their answers.
     late: Vec<Delivery>,
     /// They are to be told that the pool is drained.
@@ -156,6 +158,7 @@ impl PoolCore {
                 poked: false,
                 actions,
                 hearing: false,
+                fresh: Vec::new(),
                 late: Vec::new(),
                 late_drained: false,
             }),
@@ -280,6 +283,7 @@ impl PoolCore {
             if !std::mem::take(&mut inner.hearing) {
                 return;
             }
+            inner.fresh.clear();
             if std::mem::take(&mut inner.late_drained) {
                 inner.drained = true;
                 self.changed.notify_waiters();
@@ -357,6 +361,14 @@ impl Inner {
         match key {
             Some(key) => self.failures.get(key),
             None => self.last_failure.as_ref(),
+        }
+    }
+
+    /// Whether the worker that a caller would get may not be public yet.
+    pub(super) fn is_fresh(&self, key: Option<&ChildId>) -> bool {
+        match key {
+            Some(key) => self.fresh.contains(key),
+            None => !self.fresh.is_empty(),
         }
     }
 

@@ -60,7 +60,10 @@ impl PoolCore {
             let mut inner = self.lock();
             inner.downs.retain(|(down, ..)| *down != child);
             match state {
-                State::Ready => inner.exits.remove(&child),
+                State::Ready => {
+                    inner.fresh.push(child.clone());
+                    inner.exits.remove(&child)
+                }
                 _ => inner.exits.get(&child).cloned(),
             }
         };

@@ -156,3 +156,33 @@ async fn a_pool_that_gives_up_again_and_again_never_leaves_a_caller_hanging() {
     let _ = setup.root.shutdown(20 * SEC).await;
     assert!(setup.launcher.alive().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_warm_worker_is_had_without_waiting_whatever_happens_to_others() {
+    // L-1, L-7
+    let setup = keyed(4, |spec| spec.intensity(1_000_000, SEC)).await;
+    drop(setup.pool.acquire("warm").await.unwrap());
+    let over = Arc::new(AtomicU64::new(0));
+    let (pool, launcher, stop) = (setup.pool.clone(), setup.launcher.clone(), over.clone());
+    let storm = tokio::spawn(async move {
+        while stop.load(Ordering::Relaxed) == 0 {
+            let lease = pool.acquire("stormy").await.unwrap();
+            let _ = launcher.kill(lease.pid().unwrap(), procession::process::Signal::KILL);
+            lease.revoked().await;
+        }
+    });
+    let pool = setup.pool.clone();
+    let warm = tokio::spawn(async move {
+        for n in 0..20_000 {
+            let lease = pool.try_acquire(&"warm".into());
+            assert!(lease.is_some(), "attempt {n}");
+            if n % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    warm.await.unwrap();
+    over.store(1, Ordering::Relaxed);
+    storm.await.unwrap();
+    setup.end().await;
+}
