@@ -60,6 +60,7 @@ pub enum EventKind {
         /// The child that failed.
         child: ChildId,
         /// When the first of them starts again.
+        #[serde(with = "crate::humane")]
         delay: Duration,
     },
     /// All children that the supervisor has to wait for are ready.
@@ -83,6 +84,7 @@ pub enum Consequence {
     /// The child is restarted.
     Restart {
         /// After this long.
+        #[serde(with = "crate::humane")]
         delay: Duration,
         /// The number of failures in a row.
         attempt: u32,
@@ -90,6 +92,7 @@ pub enum Consequence {
     /// The child crashed too often; a trial start follows after a pause.
     CoolOff {
         /// After this long.
+        #[serde(with = "crate::humane")]
         delay: Duration,
     },
     /// The child's own limit is reached; it stays down until an operator starts it.

@@ -60,14 +60,19 @@ pub enum Exit {
     #[error("not ready after {after:?}")]
     StartTimeout {
         /// The bound that was reached.
+        #[serde(with = "crate::humane")]
         after: Duration,
     },
     /// It ended by itself, in a way that is a success later in a life, before it was ready. That is a failed start: what
     /// exits with 0 because it was started with a wrong flag has not done what it was started for.
-    #[error("ended before it was ready: {how}")]
+    #[error("ended before it was ready: {how}{}", ends_with(.printed.as_deref()))]
     EndedBeforeReady {
         /// How it ended: [`Exit::Clean`] or [`Exit::ActorStopped`].
         how: Box<Exit>,
+        /// The end of what its process printed on stdout that was no message, if it printed something: a program that is
+        /// started with a wrong flag may explain its usage there. One line of at most some 400 bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        printed: Option<String>,
     },
     /// The handshake was refused or went wrong.
     #[error("handshake failed: {reason}")]
@@ -79,6 +84,7 @@ pub enum Exit {
     #[error("handshake not finished after {after:?}{}", .awaited.as_deref().map(|a| format!(": {a}")).unwrap_or_default())]
     HandshakeTimeout {
         /// The bound that was reached.
+        #[serde(with = "crate::humane")]
         after: Duration,
         /// What did not come, where that can be said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,9 +234,26 @@ impl Exit {
     /// that there is nothing (more) to run.
     pub(crate) fn before_ready(self) -> Exit {
         match self {
-            Exit::Clean { .. } | Exit::ActorStopped { .. } => Exit::EndedBeforeReady { how: Box::new(self) },
+            Exit::Clean { .. } | Exit::ActorStopped { .. } => {
+                Exit::EndedBeforeReady { how: Box::new(self), printed: None }
+            }
             other => other,
         }
+    }
+
+    /// The same, with the end of what the process has printed, if this is an exit that should say so.
+    pub(crate) fn having_printed(mut self, text: &str) -> Exit {
+        const BYTES: usize = 400;
+        let text = text.trim();
+        if let Exit::EndedBeforeReady { printed, .. } = &mut self
+            && !text.is_empty()
+        {
+            let begin =
+                (text.len().saturating_sub(BYTES)..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let more = if begin > 0 { "…" } else { "" };
+            *printed = Some(format!("{more}{}", foreign::shown_up_to(BYTES, &text[begin..])));
+        }
+        self
     }
 
     /// An actor's error with its sources as [`Exit::ActorFailed`].
@@ -257,6 +280,10 @@ impl Exit {
         }
         self
     }
+}
+
+fn ends_with(text: Option<&str>) -> String {
+    text.map(|text| format!("; its stdout ends with `{text}`")).unwrap_or_default()
 }
 
 /// The name of a signal as in POSIX, or its number.
@@ -344,7 +371,10 @@ mod tests {
         assert_eq!(early.to_string(), "ended before it was ready: exited with code 0");
         assert_eq!(early.clone().before_ready(), early);
         let stopped = Exit::ActorStopped { reason: Some("done".into()) };
-        assert_eq!(stopped.clone().before_ready(), Exit::EndedBeforeReady { how: Box::new(stopped) });
+        assert_eq!(
+            stopped.clone().before_ready(),
+            Exit::EndedBeforeReady { how: Box::new(stopped), printed: None }
+        );
         for exit in [nested(), Exit::Ignored, Exit::Requested, Exit::AutoShutdown { child: "a".into() }] {
             assert_eq!(exit.clone().before_ready(), exit);
         }

@@ -2,7 +2,10 @@
 //!
 //! A type apart from the live state: it is what leaves the process, and keeps its shape when the inside changes.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +24,10 @@ use crate::{
 pub struct Snapshot {
     /// When it was taken.
     pub at: At,
+    /// The same moment by the host's wall clock, in milliseconds since the Unix epoch: what makes times of day of the times
+    /// in a snapshot and in events, see [`Snapshot::time_of`]. Nothing in a tree depends on it.
+    #[serde(default)]
+    pub unix_ms: u64,
     /// The supervisor at its top.
     pub root: Node,
 }
@@ -125,6 +132,25 @@ fn short(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
 }
 
+impl Snapshot {
+    /// The wall-clock time of a moment of the tree, as far as the wall clock has not been set meanwhile.
+    pub fn time_of(&self, at: At) -> SystemTime {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let taken = epoch.checked_add(Duration::from_millis(self.unix_ms)).unwrap_or(epoch);
+        let time = match at >= self.at {
+            true => taken.checked_add(at.since(self.at)),
+            false => taken.checked_sub(self.at.since(at)),
+        };
+        time.unwrap_or(taken)
+    }
+
+    /// The wall clock, for [`Snapshot::unix_ms`].
+    pub(crate) fn wall_clock() -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Node {
     /// This node and all below it, parents before children, children in start order.
     pub fn walk(&self) -> impl Iterator<Item = &Node> {
@@ -160,7 +186,7 @@ impl Node {
             (State::CoolingOff { until }, Some(now)) => {
                 write!(f, "cooling off for {}", short(until.since(now)))?;
             }
-            (state, _) => write!(f, "{state}")?,
+            (state, _) => write!(f, "{}", state.doing(None))?,
         }
         if let Some(pid) = self.worker.as_ref().and_then(|w| w.pid) {
             write!(f, ", pid {pid}")?;

@@ -1,6 +1,6 @@
 //! Time inside a tree: [`At`], the duration since the tree's epoch, and the [`Clock`] that reads it.
 //!
-//! There is no wall clock in this crate. Every time that is stored, compared, published or serialised is an
+//! Nothing here reads a wall clock; only a snapshot has one figure of it, which says when it was taken. Every time that is stored, compared, published or serialised is an
 //! [`At`], read from tokio's clock, so that a test under paused time sees the same figures in every run.
 
 use std::{fmt, time::Duration};

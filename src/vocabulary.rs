@@ -106,6 +106,22 @@ impl State {
         matches!(self, State::BackingOff { .. } | State::CoolingOff { .. })
     }
 
+    /// The restart policy has given up: only an operator brings it back.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self, State::Down { why: Down::GaveUp { .. } })
+    }
+
+    /// The state for people who do not have the tree's clock: how long is `left` of a wait, if that is known, and never a
+    /// moment.
+    pub(crate) fn doing(&self, left: Option<Duration>) -> impl fmt::Display {
+        let left = left.map(|left| format!(" for another {left:.1?}")).unwrap_or_default();
+        match self {
+            State::BackingOff { attempt, .. } => format!("backing off{left} (failure {attempt})"),
+            State::CoolingOff { .. } => format!("cooling off{left}"),
+            state => state.to_string(),
+        }
+    }
+
     /// No incarnation is alive and none is on its way.
     pub fn is_down(&self) -> bool {
         matches!(self, State::Down { .. })
@@ -141,6 +157,7 @@ pub enum Limit {
         /// Restarts allowed in `period`.
         max_restarts: u32,
         /// The sliding window.
+        #[serde(with = "crate::humane")]
         period: Duration,
     },
     /// The child's own crash loop.
@@ -148,6 +165,7 @@ pub enum Limit {
         /// Failures allowed in `window`.
         max_failures: u32,
         /// The sliding window.
+        #[serde(with = "crate::humane")]
         window: Duration,
     },
     /// The child's restarts over its whole life.

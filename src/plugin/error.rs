@@ -4,7 +4,7 @@ use crate::{
     exit::{Exit, Said},
     id::{ChildId, Incarnation, Path},
     rpc::{CallError, Outcome, RpcError},
-    supervision::{RequestError, SpecErrors, Unavailable},
+    supervision::{RequestError, SpecErrors, Unavailable, never_starts},
 };
 
 /// Why something that was asked of a plugin host was refused or failed.
@@ -101,10 +101,12 @@ impl PluginError {
     /// Whether the same request may succeed later without a change, and it is safe to make it again.
     pub fn is_retryable(&self) -> bool {
         match self {
-            PluginError::StartFailed { .. }
-            | PluginError::ReloadFailed { .. }
-            | PluginError::Unavailable(_)
-            | PluginError::HostUnavailable(_) => true,
+            PluginError::StartFailed { exit, .. } | PluginError::ReloadFailed { exit, .. } => {
+                !never_starts(exit)
+            }
+            PluginError::Unavailable(unavailable) | PluginError::HostUnavailable(unavailable) => {
+                unavailable.is_retryable()
+            }
             PluginError::Refused(error) => error.is_retryable(),
             PluginError::Call(error) => error.is_retryable(),
             _ => false,

@@ -44,6 +44,7 @@ pub enum PluginEventKind {
         /// Whether it is going to be restarted.
         will_restart: bool,
         /// After how long.
+        #[serde(with = "crate::humane::option", default)]
         delay: Option<Duration>,
     },
     /// It is ready again after a crash. Comes after [`Ready`](PluginEventKind::Ready), and only then.

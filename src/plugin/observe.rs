@@ -82,7 +82,7 @@ fn is_crash(exit: &Exit, then: &Consequence) -> bool {
 
 fn crashed(exit: &Exit, then: &Consequence) -> PluginEventKind {
     let how = match exit {
-        Exit::EndedBeforeReady { how } => how,
+        Exit::EndedBeforeReady { how, .. } => how,
         other => other,
     };
     let (code, signal) = match how {

@@ -8,7 +8,7 @@ use crate::{
     exit::{Exit, Lost},
     id::{ChildId, Path},
     rpc::{CallError, Outcome},
-    supervision::Unavailable,
+    supervision::{Unavailable, never_starts},
     vocabulary::{Down, State},
 };
 
@@ -98,10 +98,12 @@ impl AcquireError {
     /// would try it anew nevertheless.
     pub fn is_retryable(&self) -> bool {
         match self {
-            AcquireError::Exhausted { .. } | AcquireError::Timeout { .. } | AcquireError::Unavailable(_) => {
-                true
+            AcquireError::Exhausted { .. } | AcquireError::Timeout { .. } => true,
+            AcquireError::Unavailable(unavailable) => unavailable.is_retryable(),
+            AcquireError::Failed { why, lost, .. } => {
+                let never = lost.as_ref().is_some_and(|lost| never_starts(&lost.exit));
+                !matches!(why, Down::GaveUp { .. }) && !never
             }
-            AcquireError::Failed { why, .. } => !matches!(why, Down::GaveUp { .. }),
             AcquireError::Draining { .. }
             | AcquireError::WrongKind { .. }
             | AcquireError::EmptyKey { .. } => false,

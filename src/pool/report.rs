@@ -55,6 +55,7 @@ pub struct WorkerReport {
     /// The live process.
     pub pid: Option<u32>,
     /// How long the process has been running.
+    #[serde(with = "crate::humane::option", default)]
     pub uptime: Option<Duration>,
     /// Failures since the key got its slot.
     pub failures: u64,

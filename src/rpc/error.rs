@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -43,9 +43,14 @@ pub struct RpcError {
     /// at most some 2 KiB.
     #[serde(default)]
     pub message: String,
-    /// Anything else the answering side wanted to say, as it wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Anything else the answering side wanted to say, as it wrote it: `null` is said, `None` is not.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
+}
+
+/// A member that is there, `null` too: serde would take that for one that is absent.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(value).map(Some)
 }
 
 /// More of an error's message is not kept.
@@ -160,7 +165,7 @@ pub enum CallError {
         outcome: Outcome,
     },
     /// There is no live incarnation to call right now.
-    #[error("`{method}` was not sent: the worker is {state}{}", .retry_after.map(|d| format!(", retry after {d:?}")).unwrap_or_default())]
+    #[error("`{method}` was not sent: the worker is {}", .state.doing(*.retry_after))]
     Unavailable {
         /// The method called.
         method: String,
@@ -264,9 +269,11 @@ impl CallError {
         )
     }
 
-    /// Whether the same call can safely be sent again: it had no effect and may work next time.
+    /// Whether the same call can safely be sent again: it had no effect and may work next time. Not if the worker's policy
+    /// has given it up: only an operator brings it back.
     pub fn is_retryable(&self) -> bool {
-        self.outcome() == Outcome::NotSent && !self.is_misuse()
+        let given_up = matches!(self, CallError::Unavailable { state, .. } if state.is_given_up());
+        self.outcome() == Outcome::NotSent && !self.is_misuse() && !given_up
     }
 
     /// The exit of the worker, if that is what the call failed of.

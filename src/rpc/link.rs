@@ -30,6 +30,7 @@ use crate::{
         encode,
         gate::Gate,
         latch::Latch,
+        noise::RecentNoise,
         outbox::{Outbox, Put},
         pending::Pending,
         stats::Counters,
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     /// A call has an earlier deadline than all others.
     pub(crate) rearm: Notify,
     pub(crate) counters: Counters,
+    /// The newest lines that were no messages.
+    pub(crate) noise: RecentNoise,
     /// Asked before each line of the log that the other side can cause.
     pub(crate) log: LogRates,
     /// Somebody waits for calls to be answered, and is poked whenever one has been, or is given up.
@@ -80,6 +83,7 @@ impl Link {
             next_id: AtomicU64::new(1),
             rearm: Notify::new(),
             counters: Counters::default(),
+            noise: RecentNoise::default(),
             log: LogRates::new(config.path.clone(), config.incarnation),
             calls_watched: AtomicBool::new(false),
             call_done: Notify::new(),

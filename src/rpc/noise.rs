@@ -1,6 +1,9 @@
 //! Logs lines that were no messages, shortened and at a bounded rate (C-8).
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::{
     foreign::{About, shown},
@@ -10,7 +13,30 @@ use crate::{
 
 const SHOWN_CHARS: usize = 500;
 
+/// The newest lines that were no messages, some 400 bytes of them: a program that ends at once may have explained itself
+/// there.
+#[derive(Debug, Default)]
+pub(crate) struct RecentNoise(Mutex<String>);
+
+impl RecentNoise {
+    const BYTES: usize = 400;
+
+    fn keep(&self, line: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_str(&shortened_to(Self::BYTES, line));
+        kept.push('\n');
+        let excess = kept.len().saturating_sub(Self::BYTES);
+        let cut = (excess..).find(|at| kept.is_char_boundary(*at)).unwrap_or(0);
+        kept.drain(..cut);
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 pub(crate) fn log_noise(link: &Link, line: &[u8]) {
+    link.noise.keep(line);
     if link.log.admit(About::Noise) {
         let (path, incarnation) = link.whose();
         log_event!(info, target: "procession::rpc::noise", path, incarnation, "stdout: {}", shown(&shortened(line)));

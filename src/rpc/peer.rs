@@ -173,6 +173,11 @@ impl Peer {
         self.link().stall_armed.store(on, Ordering::Relaxed);
     }
 
+    /// The newest lines that were no messages.
+    pub(crate) fn noise(&self) -> String {
+        self.link().noise.text()
+    }
+
     /// The figures of this moment.
     pub fn stats(&self) -> PeerStats {
         self.link().stats()

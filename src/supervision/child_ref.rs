@@ -48,7 +48,7 @@ pub enum SendError {
 impl SendError {
     /// Whether the message was certainly not handled, so that it may be sent again.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, SendError::Unavailable(_))
+        matches!(self, SendError::Unavailable(unavailable) if unavailable.is_retryable())
     }
 }
 

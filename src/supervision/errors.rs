@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use super::verdict::never_starts;
 use crate::{
     exit::{Exit, Lost, Said},
     id::{ChildId, Path},
@@ -121,7 +122,7 @@ pub enum RequestError {
     },
     /// The child's policy wants more time between restarts by hand
     /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).
-    #[error("child `{child}` was restarted by hand a moment ago; try again in {retry_after:?}")]
+    #[error("child `{child}` was restarted by hand a moment ago; try again in {retry_after:.1?}")]
     TooSoon {
         /// The child.
         child: ChildId,
@@ -134,21 +135,19 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the same request may succeed later without a change.
+    /// Whether the same request may succeed later without a change. What can never start as it is declared cannot.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            RequestError::Restarting(_)
-                | RequestError::MaxChildren(_)
-                | RequestError::StartFailed { .. }
-                | RequestError::TooSoon { .. }
-        )
+        match self {
+            RequestError::Restarting(_) | RequestError::MaxChildren(_) | RequestError::TooSoon { .. } => true,
+            RequestError::StartFailed { exit, .. } => !never_starts(exit),
+            _ => false,
+        }
     }
 }
 
 /// A child cannot be reached now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{path}` is not available: {state}{}", last(.lost.as_deref()))]
+#[error("`{path}` is not available: {}{}", .state.doing(*.retry_after), last(.lost.as_deref()))]
 pub struct Unavailable {
     /// Where the child is in the tree.
     pub path: Path,
@@ -158,6 +157,15 @@ pub struct Unavailable {
     pub retry_after: Option<Duration>,
     /// How its last incarnation ended, if one has, and what its process wrote last.
     pub lost: Option<Box<Lost>>,
+}
+
+impl Unavailable {
+    /// Whether it may be available later without anybody doing something about it. Not what its policy has given up, and not
+    /// what can never start as it is declared.
+    pub fn is_retryable(&self) -> bool {
+        let never = self.state.is_down() && self.lost.as_ref().is_some_and(|lost| never_starts(&lost.exit));
+        !self.state.is_given_up() && !never
+    }
 }
 
 fn last(lost: Option<&Lost>) -> String {

@@ -50,3 +50,4 @@ pub use start::{
 };
 pub(crate) use supervisor::host;
 pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};
+pub(crate) use verdict::never_starts;

@@ -20,7 +20,7 @@ pub enum Shutdown {
     /// It is killed at once.
     BrutalKill,
     /// It is asked to stop and killed when it has not ended after this long. Zero is a valid timeout.
-    Timeout(Duration),
+    Timeout(#[serde(with = "crate::humane")] Duration),
     /// It is asked to stop and awaited for as long as it takes.
     Infinity,
 }

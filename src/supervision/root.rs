@@ -252,7 +252,8 @@ impl Root {
 
     /// The tree as it is now, read from the shared board: nobody is asked.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { at: self.0.scope.clock().now(), root: self.0.place.snapshot() }
+        let (at, unix_ms) = (self.0.scope.clock().now(), Snapshot::wall_clock());
+        Snapshot { at, unix_ms, root: self.0.place.snapshot() }
     }
 
     /// The tree's clock.

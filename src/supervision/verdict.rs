@@ -38,6 +38,13 @@ fn is_bad_library(errno: Errno) -> bool {
     cfg!(target_os = "linux") && errno.raw_os_error() == libc::ELIBBAD
 }
 
+/// Whether what ended so fails again however often it is started, until somebody changes its declaration or the system. Of a
+/// supervisor the child that is the cause counts.
+pub(crate) fn never_starts(exit: &Exit) -> bool {
+    let Some(Exit::NeverStarted { errno, stage, .. }) = exit.chain().last() else { return false };
+    matches!(launch(*errno, *stage), Verdict::Permanent | Verdict::Missing)
+}
+
 /// Reduces an exit to what the restart policy needs.
 ///
 /// A supervisor that gave up is abnormal for a permanent child and *shutdown* for a transient one (rule S-17, as OTP).

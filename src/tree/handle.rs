@@ -51,7 +51,7 @@ pub struct Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.state)?;
+        write!(f, "{}: {}", self.path, self.state.doing(None))?;
         self.detail.iter().try_for_each(|detail| write!(f, "; {detail}"))
     }
 }

@@ -140,7 +140,8 @@ impl Driver {
             Verdict::Kill(exit) => self.kill(&body, exit).await,
             Verdict::Stop => self.stop_in_order(&body, was_ready).await,
         };
-        let exit = if was_ready { exit } else { exit.before_ready() }.tidied();
+        let exit =
+            if was_ready { exit } else { exit.before_ready().having_printed(&self.printed(&body)) }.tidied();
         // Nobody waits for what becomes of the end: neither callers nor snapshots.
         self.shared.gone();
         if let Some(peer) = &body.peer {
@@ -287,6 +288,11 @@ impl Driver {
             exited = body.control.exited() => Verdict::Exited(exited),
             exit = unresponsive(body, &*protocol, self.spec.liveness, &self.cx) => Verdict::Kill(exit),
         }
+    }
+
+    /// What the process has printed on stdout that was no message.
+    fn printed(&self, body: &Body) -> String {
+        body.peer.as_ref().map_or_else(|| self.shared.stdout_tail.text(), Peer::noise)
     }
 
     /// What the end of the channel means. A process that is about to end by itself closes its files first, and so does one

@@ -44,7 +44,7 @@ fn restart_types_choose_exits() {
 #[test]
 fn a_success_before_ready_is_a_failed_start() {
     // whatever the restart type, and told as what it is.
-    let early = |how: Exit| Exit::EndedBeforeReady { how: Box::new(how) };
+    let early = |how: Exit| Exit::EndedBeforeReady { how: Box::new(how), printed: None };
     let stopped = Exit::ActorStopped { reason: None };
     for exit in [clean(), stopped] {
         for (restart, state) in [

@@ -88,7 +88,7 @@ async fn a_program_that_exits_with_0_before_it_is_ready_is_broken() {
         let begin = tokio::time::Instant::now();
         let error = setup.pool.acquire("a").await.unwrap_err();
         assert!(matches!(error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
-        assert_eq!(error.exit(), Some(&Exit::EndedBeforeReady { how: how() }));
+        assert_eq!(error.exit(), Some(&Exit::EndedBeforeReady { how: how(), printed: None }));
         assert!(begin.elapsed() < 5 * SEC, "its callers do not wait for their time-out");
         tokio::time::sleep(3600 * SEC).await;
         assert_eq!(setup.launcher.launched().len(), 5);

@@ -44,7 +44,10 @@ fn stops_itself(ready: bool, restart: RestartPolicy, record: &Record) -> ChildSp
 }
 
 fn early() -> Exit {
-    Exit::EndedBeforeReady { how: Box::new(Exit::ActorStopped { reason: Some("all done".into()) }) }
+    Exit::EndedBeforeReady {
+        how: Box::new(Exit::ActorStopped { reason: Some("all done".into()) }),
+        printed: None,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 mod a_runtime_without_time_is_no_place;
 mod a_signal_to_everybody_is_no_crash;
 mod a_tree_is_declared_and_found;
+mod errors_say_what_can_be_done;
 mod escalation_is_chosen;
 mod health_names_what_is_wrong;
 mod signals_end_a_service;

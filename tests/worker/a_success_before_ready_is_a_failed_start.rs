@@ -23,7 +23,7 @@ fn own(restart: RestartType) -> RestartPolicy {
 }
 
 fn early(code: i32) -> Exit {
-    Exit::EndedBeforeReady { how: Box::new(Exit::Clean { code }) }
+    Exit::EndedBeforeReady { how: Box::new(Exit::Clean { code }), printed: None }
 }
 
 /// A worker in the background, an hour later.

@@ -23,7 +23,7 @@ impl Model {
         //
         let (exit, verdict) = match exit {
             Exit::Clean { .. } | Exit::ActorStopped { .. } if was == State::Starting => {
-                (Exit::EndedBeforeReady { how: exit.into() }, Verdict::Failure)
+                (Exit::EndedBeforeReady { how: exit.into(), printed: None }, Verdict::Failure)
             }
             exit => (exit, verdict),
         };
