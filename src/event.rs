@@ -179,7 +179,7 @@ impl fmt::Display for Consequence {
                 } else {
                     write!(f, "restart in {delay:?}")?;
                 }
-                // A clean end is none.
+                // A clean end is none, nor is a look for a program that is away.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
             Consequence::CoolOff { delay } => write!(f, "trial start in {delay:?}"),

@@ -140,7 +140,9 @@ impl fmt::Display for State {
             State::Ready => f.write_str("ready"),
             State::Stopping => f.write_str("stopping"),
             State::BackingOff { until, attempt } => {
-                write!(f, "backing off until {until} (failure {attempt})")
+                write!(f, "backing off until {until}")?;
+                // A clean end is none, nor is a look for a program that is away.
+                if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
             State::CoolingOff { until } => write!(f, "cooling off until {until}"),
         }
