@@ -299,13 +299,16 @@
 //!   → [`Event::is_crash`](crate::event::Event::is_crash), [`PluginEventKind`](crate::plugin::PluginEventKind)
 //! - E-4 A process cannot flood the log. At most 100 lines of one kind are logged in a second for each channel: of its log messages, its noise, its unusable messages, answers and
 //!   notifications, what it may not do, and panics of the host's handlers; of its stderr and of a stdout that is no channel likewise. The rest is counted, and the count is logged at the end of that second at the latest.
+//!   Nor can it forge a line: whatever comes from a process, an id or a key is one escaped line of bounded length, at every level, in fields as in texts. Ids of children, keys and sessions of pools have at most 1 KiB.
 //!   → [`drain`](crate::process::drain), [`LogSink`](crate::worker::LogSink)
 //! - E-5 An answer comes last. When an operation returns (`wait_ready`, `acquire`, `stop_plugin`, a request to a supervisor), everything that it did can be seen from
 //!   every thread: the state is on the board, the event is on the stream, a worker that is said to be ready takes calls, and one that was removed is not found.
 //!   The state and the live incarnation change together: a place in state `Ready` is reached, unless its end has just become known.
 //!   → [`Place::wait_ready`](crate::supervision::Place::wait_ready), [`Action::Admit`](crate::supervision::machine::Action::Admit)
-//! - E-4 Every event of the log names the child it is about, in one form: `path` and `incarnation` are fields of the event itself, never only of a span, and no span stands before it. Exempt is what concerns the host as a whole.
+//! - E-6 Every event of the log names the child it is about, in one form: `path` and `incarnation` are fields of the event itself, never only of a span, and no span stands before it. Exempt is what concerns the host as a whole.
 //!   → [`drain`](crate::process::drain)
+//! - E-7 What is set for a process may be a secret: the values of its environment, its arguments, the settings of its protocol, manifests and configurations of plugins are in no `Debug`, snapshot, event or error, and in no line of the log. (What a process writes by itself is not looked through.)
+//!   → [`Command`](crate::process::Command), [`protocol`](crate::protocol)
 //!
 //! ## D. Tests
 //!

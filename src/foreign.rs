@@ -10,7 +10,10 @@ pub(crate) mod json;
 mod modest;
 mod rate;
 
-use std::fmt::{self, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 pub(crate) use modest::Modest;
 pub(crate) use rate::{About, LogRates, Rate};
@@ -36,6 +39,26 @@ pub(crate) fn shown_up_to(bytes: usize, text: &str) -> Shown<'_> {
 /// The same as a string; nothing is copied if there is nothing to change.
 pub(crate) fn tidy(text: String) -> String {
     if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) { text } else { shown(&text).to_string() }
+}
+
+/// The same for a text that seldom needs it.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(shown(text).to_string())
+    }
+}
+
+/// The end of a text for people, on one line.
+pub(crate) fn ending(text: &str) -> String {
+    let text = text.trim_end();
+    let mut begin = text.len().saturating_sub(SHOWN_BYTES);
+    while !text.is_char_boundary(begin) {
+        begin += 1;
+    }
+    let cut = if begin > 0 { "…" } else { "" };
+    format!("{cut}{}", shown(&text[begin..]))
 }
 
 /// Written as said in the module's documentation.
@@ -89,6 +112,15 @@ mod tests {
         assert_eq!(shown_up_to(4, "aaaé").to_string(), "aaa… (2 bytes more)");
         let long = tidy("é".repeat(5000));
         assert!(long.len() < 2100 && long.ends_with("é… (7952 bytes more)"), "{long}");
+    }
+
+    #[test]
+    fn the_end_of_what_is_long_is_its_end() {
+        assert_eq!(ending("one\ntwo \u{1b}[31m\n"), "one\\ntwo \\u{1b}[31m");
+        let long = ending(&format!("begin {}", "é".repeat(5000)));
+        assert!(long.starts_with("…é") && long.ends_with('é') && long.len() <= SHOWN_BYTES + 3, "{long}");
+        assert!(matches!(one_line("plain"), Cow::Borrowed("plain")));
+        assert_eq!(one_line("a\nb"), "a\\nb");
     }
 
     proptest! {

@@ -4,18 +4,25 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::foreign;
+
 /// Things found by the id of a child. Ids may come from strangers (keys of a pool), so the hash is seeded.
 pub(crate) type IdMap<T> = HashMap<ChildId, T, foldhash::fast::RandomState>;
 
 /// The name of a child, unique within its supervisor. Cheap to clone.
 ///
-/// Any non-empty string is valid, slashes included: [`Path`] escapes them.
+/// Any non-empty string of at most 1 KiB ([`MAX_BYTES`](ChildId::MAX_BYTES)) is valid, slashes included: [`Path`] escapes them.
+/// Ids may come from strangers, such as the keys of a pool, and are kept, logged and shown: so `Display` is for people, one
+/// line in which what would end it is escaped. [`as_str`](ChildId::as_str) is the id itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ChildId(Arc<str>);
 
 impl ChildId {
-    /// A child id; an empty one is accepted here and refused where a child is declared.
+    /// How long an id may be.
+    pub const MAX_BYTES: usize = foreign::ID_BYTES;
+
+    /// A child id; one that is empty or too long is accepted here and refused where a child is declared.
     pub fn new(id: impl AsRef<str>) -> ChildId {
         ChildId(id.as_ref().into())
     }
@@ -37,13 +44,16 @@ impl<'de> Deserialize<'de> for ChildId {
         if text.is_empty() {
             return Err(serde::de::Error::custom("a child id must not be empty"));
         }
+        if text.len() > ChildId::MAX_BYTES {
+            return Err(serde::de::Error::custom("a child id must not be longer than 1 KiB"));
+        }
         Ok(ChildId::new(text))
     }
 }
 
 impl fmt::Display for ChildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        foreign::shown(&self.0).fmt(f)
     }
 }
 
@@ -102,7 +112,8 @@ impl fmt::Display for Incarnation {
 /// Where a child is in the tree, such as `/agents/team-a->team-b`. Cheap to clone.
 ///
 /// The root is `/`. A slash inside a child's id is written `~1` and a tilde `~0`, as in JSON Pointer (RFC 6901), so
-/// that every path has one spelling and every spelling names one place.
+/// that every path has one spelling and every spelling names one place. `Display` is for people, as that of ids is;
+/// [`as_str`](Path::as_str) is the path itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Path(Arc<str>);
@@ -112,13 +123,13 @@ pub struct Path(Arc<str>);
 #[non_exhaustive]
 pub enum PathError {
     /// Paths are absolute.
-    #[error("path `{0}` must begin with a slash")]
+    #[error("path `{}` must begin with a slash", foreign::shown(.0))]
     NotAbsolute(String),
     /// Two slashes in a row, or one at the end.
-    #[error("path `{0}` has an empty segment")]
+    #[error("path `{}` has an empty segment", foreign::shown(.0))]
     EmptySegment(String),
     /// A tilde must be followed by `0` or `1`.
-    #[error("path `{0}` has a `~` that is not followed by 0 or 1")]
+    #[error("path `{}` has a `~` that is not followed by 0 or 1", foreign::shown(.0))]
     BadEscape(String),
 }
 
@@ -197,7 +208,7 @@ impl Path {
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        foreign::shown(&self.0).fmt(f)
     }
 }
 
@@ -227,6 +238,22 @@ mod tests {
             assert_eq!(Path::parse(path.as_str()).unwrap(), path);
             assert_eq!(path.ids().collect::<Vec<_>>(), ["pool".into(), ChildId::from(id)]);
             assert_eq!(path.last(), Some(id.into()));
+        }
+    }
+
+    #[test]
+    fn ids_and_paths_are_shown_on_one_line() {
+        // E-4
+        let id = ChildId::new("a\n ERROR b\u{1b}[2J\u{202e}");
+        let shown = "a\\n ERROR b\\u{1b}[2J\\u{202e}";
+        assert_eq!(id.to_string(), shown);
+        let path = Path::root().join(&id);
+        assert_eq!((path.to_string(), path.last()), (format!("/{shown}"), Some(id)));
+        assert_eq!(Path::parse(path.as_str()).unwrap(), path);
+        assert!(ChildId::new("x".repeat(1 << 20)).to_string().len() < 3000);
+        for (bytes, valid) in [(ChildId::MAX_BYTES, true), (ChildId::MAX_BYTES + 1, false)] {
+            let json = serde_json::to_string(&"x".repeat(bytes)).unwrap();
+            assert_eq!(serde_json::from_str::<ChildId>(&json).is_ok(), valid);
         }
     }
 

@@ -4,12 +4,13 @@
 /// named behind the level.
 ///
 /// Whom it is about are fields of the event itself, so that a filter that switches spans off leaves them in. It has no
-/// parent: a span around it would be one of ractor's, with the id of an actor, before each line.
+/// parent: a span around it would be one of ractor's, with the id of an actor, before each line. Ids may come from strangers,
+/// so the path is put on one line; further fields and the text are the caller's to put there.
 macro_rules! log_event {
     ($level:ident, target: $target:literal, $path:expr, $incarnation:expr, $($rest:tt)+) => {
         tracing::$level!(
             target: $target, parent: None,
-            path = $path.as_str(), incarnation = $incarnation.0,
+            path = $crate::foreign::one_line($path.as_str()).as_ref(), incarnation = $incarnation.0,
             $($rest)+
         )
     };

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -18,14 +19,12 @@ use crate::{
 };
 
 /// [`Plugin`], with the newest configuration at each handshake.
-#[derive(Debug)]
 pub(crate) struct Configured {
     state: Mutex<Current>,
     /// One change at a time reaches the plugin, so that the last one it hears of is the last one that was made.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug)]
 struct Current {
     plugin: Arc<Plugin>,
     version: u64,
@@ -117,6 +116,16 @@ impl Configured {
             .as_ref()
             .filter(|(versions, _)| versions.contains(&version))
             .map(|(_, why)| why.clone())
+    }
+}
+
+impl fmt::Debug for Configured {
+    /// Without the configurations, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured")
+            .field("plugin", &self.plugin())
+            .field("version", &self.version())
+            .finish()
     }
 }
 

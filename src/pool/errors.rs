@@ -72,6 +72,16 @@ pub enum AcquireError {
         /// The pool.
         path: Path,
     },
+    /// Misuse: a key or a session is longer than [`ChildId::MAX_BYTES`].
+    #[error("pool `{path}` was given a {what} of {bytes} bytes; the longest has {max}", max = ChildId::MAX_BYTES)]
+    TooLong {
+        /// The pool.
+        path: Path,
+        /// What is too long.
+        what: &'static str,
+        /// How long it is.
+        bytes: usize,
+    },
     /// Misuse: a key must not be empty.
     #[error("pool `{path}` was asked for an empty key; give the key at least one character")]
     EmptyKey {
@@ -106,6 +116,7 @@ impl AcquireError {
             }
             AcquireError::Draining { .. }
             | AcquireError::WrongKind { .. }
+            | AcquireError::TooLong { .. }
             | AcquireError::EmptyKey { .. } => false,
         }
     }
@@ -121,7 +132,10 @@ impl AcquireError {
 
     /// Whether the request itself was wrong, so that it fails however often it is made.
     pub fn is_misuse(&self) -> bool {
-        matches!(self, AcquireError::WrongKind { .. } | AcquireError::EmptyKey { .. })
+        matches!(
+            self,
+            AcquireError::WrongKind { .. } | AcquireError::TooLong { .. } | AcquireError::EmptyKey { .. }
+        )
     }
 }
 

@@ -129,6 +129,9 @@ impl Pool {
         if key.as_ref().is_some_and(|key| key.as_str().is_empty()) {
             return Err(AcquireError::EmptyKey { path: core.place.path().clone() });
         }
+        if let Some(key) = &key {
+            Pool::check_length(core, "key", key.as_str())?;
+        }
         core.enter(key)?.wait(deadline).await
     }
 
@@ -196,15 +199,26 @@ impl Pool {
     /// Registers the session of a key, or forgets it; the key need not have a worker yet (rule L-1). It outlives the
     /// key's workers and restarts of the pool. A session belongs to one key: another one that had it has none now.
     ///
+    /// Sessions are kept until they are forgotten: their number is the caller's to bound.
+    ///
     /// # Errors
-    /// [`Unavailable`].
-    pub fn set_session(&self, key: impl Into<ChildId>, session: Option<&str>) -> Result<(), Unavailable> {
+    /// [`AcquireError::Unavailable`], and [`AcquireError::TooLong`] for a key or a session that is.
+    pub fn set_session(&self, key: impl Into<ChildId>, session: Option<&str>) -> Result<(), AcquireError> {
         let (core, key) = (self.core()?, key.into());
+        Pool::check_length(&core, "key", key.as_str())?;
+        Pool::check_length(&core, "session", session.unwrap_or_default())?;
         if let Some(before) = core.sessions.set(&key, session) {
             core.ask(Input::SetSession { key: before, session: None });
         }
         core.ask(Input::SetSession { key, session: session.map(str::to_owned) });
         Ok(())
+    }
+
+    fn check_length(core: &PoolCore, what: &'static str, text: &str) -> Result<(), AcquireError> {
+        match text.len() {
+            ..=ChildId::MAX_BYTES => Ok(()),
+            bytes => Err(AcquireError::TooLong { path: core.place.path().clone(), what, bytes }),
+        }
     }
 
     /// The session registered for a key.

@@ -235,7 +235,7 @@ impl PoolState {
             Err(exit) => (Down::GaveUp { why: Limit::NeverStarts }, exit),
         };
         let place = &self.core.place;
-        log_event!(error, place.path(), place.incarnation(), key = key.as_str(), "{exit}");
+        log_event!(error, place.path(), place.incarnation(), %key, "{exit}");
         self.core.not_startable(key, why, exit);
     }
 

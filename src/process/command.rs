@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
+    fmt,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -23,7 +24,7 @@ use crate::foreign::shown;
 /// [`pass_env`](Command::pass_env)`("API_KEY")` says so. [`inherit_env`](Command::inherit_env) passes everything.
 ///
 /// Plain data, with serde both ways. In its serialised form every string is text; a command with parts that are not
-/// UTF-8 cannot be serialised. `Debug` never shows the values of environment variables.
+/// UTF-8 cannot be serialised. `Debug` shows neither the values of environment variables nor arguments, which may be secrets.
 ///
 /// ```
 /// use procession::process::Command;
@@ -34,7 +35,7 @@ use crate::foreign::shown;
 /// assert_eq!(command, same);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Command {
     program: OsString,
     args: Vec<OsString>,
@@ -255,6 +256,19 @@ impl Command {
     }
 }
 
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("program", &self.program)
+            .field("args", &format_args!("[{} not shown]", self.args.len()))
+            .field("cwd", &self.cwd)
+            .field("environment", &self.environment)
+            .field("wiring", &self.wiring)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
 /// The serialised form.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "Command")]
@@ -380,9 +394,9 @@ mod tests {
     }
 
     #[test]
-    fn debug_hides_the_values_of_the_environment() {
+    fn debug_hides_arguments_and_the_values_of_the_environment() {
         // P-1
-        let shown = format!("{:?}", Command::new("x").env("TOKEN", "hunter2"));
+        let shown = format!("{:?}", Command::new("x").arg("--password=hunter2").env("TOKEN", "hunter2"));
         assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
     }
 }

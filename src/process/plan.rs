@@ -73,10 +73,9 @@ fn envp(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, Exit>
 }
 
 fn text(text: OsString, what: &str) -> Result<CString, Exit> {
-    CString::new(text.into_vec()).map_err(|error| {
-        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
-        invalid(format!("{what} {text:?} contains a NUL byte"))
-    })
+    // It is not repeated: it may be a secret.
+    CString::new(text.into_vec())
+        .map_err(|error| invalid(format!("{what} contains a NUL byte, at {}", error.nul_position())))
 }
 
 fn invalid(what: String) -> Exit {

@@ -1,6 +1,6 @@
 //! Language servers: [`Lsp`], the host's side. A server in Rust is [`Server::lsp`](crate::protocol::Server::lsp).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ use crate::{
 /// and leaves stdin open: servers take its end for a crash of the host and then exit with 1 or 2. Only one that does not
 /// answer `shutdown` until a fifth of the ladder's `drain` is left has its stdin closed. The exit of an orderly stop is [`Exit::Requested`] whatever the code. An exit
 /// that nobody asked for is judged by its code; servers that exit with 0 when they lose interest end as `Clean`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Lsp {
@@ -100,6 +100,13 @@ impl Lsp {
     pub fn with_settings(mut self, settings: Value) -> Lsp {
         self.settings = settings;
         self
+    }
+}
+
+impl fmt::Debug for Lsp {
+    /// Without its settings, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lsp").finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! MCP servers over stdio: [`Mcp`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 /// is dropped.
 ///
 /// An error of a *tool* is no error of the call: it is a result with `isError`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Mcp {
@@ -90,6 +90,13 @@ pub struct Mcp {
     pub capabilities: Value,
     /// The client's name and version.
     pub client_info: Value,
+}
+
+impl fmt::Debug for Mcp {
+    /// Without what it tells the server, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mcp").finish_non_exhaustive()
+    }
 }
 
 impl Default for Mcp {

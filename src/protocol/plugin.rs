@@ -125,11 +125,11 @@ impl Default for Plugin {
 }
 
 impl fmt::Debug for Plugin {
-    /// Without the configuration, which may hold secrets.
+    /// Without manifest and configuration, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plugin")
-            .field("manifest", &self.manifest)
             .field("api_version", &self.api_version)
+            .field("framing", &self.framing)
             .finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What the host says in `initialize` (G-2).
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]
 pub struct Initialize {
@@ -34,6 +34,16 @@ pub struct Initialize {
     pub instance_info: Value,
     /// The version of the host's methods.
     pub api_version: Value,
+}
+
+impl fmt::Debug for Initialize {
+    /// Without manifest and configuration, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Initialize")
+            .field("instance_info", &self.instance_info)
+            .field("api_version", &self.api_version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a server has ended.

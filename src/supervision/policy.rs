@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::{SpecError, SpecErrors};
 use crate::{
+    foreign::shown_up_to,
+    id::ChildId,
     restart::{Intensity, RestartPolicy, RestartType},
     vocabulary::{ChildKind, Strategy},
 };
@@ -101,10 +103,13 @@ impl ChildPolicy {
     /// All mistakes in this policy, given the flags of the supervisor it is for.
     pub(crate) fn check(&self, id: &str, flags: &Flags, errors: &mut Vec<SpecError>) {
         let mut add = |field: &str, problem: String| {
-            errors.push(SpecError { field: format!("children[{id}].{field}"), problem });
+            errors.push(SpecError { field: format!("children[{}].{field}", shown_up_to(100, id)), problem });
         };
         if id.is_empty() {
             add("id", "must not be empty".into());
+        }
+        if id.len() > ChildId::MAX_BYTES {
+            add("id", format!("has {} bytes, and must not have more than {}", id.len(), ChildId::MAX_BYTES));
         }
         if self.start_timeout.is_zero() {
             add("start_timeout", "must not be zero".into());

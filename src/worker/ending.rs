@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::driver::{Body, Driver};
 use crate::{
     exit::Exit,
+    foreign::shown,
     log_event::log_event,
     process::{self, Exited, Hold, Ladder, Rung, Unkillable},
     protocol::Goodbye,
@@ -129,7 +130,7 @@ impl Driver {
                     debug,
                     self.cx.place.path(),
                     self.cx.incarnation,
-                    reason,
+                    reason = %shown(&reason),
                     "could not be told to stop; closing its stdin"
                 );
             }

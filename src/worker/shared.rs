@@ -9,7 +9,7 @@ use std::{
 use crate::{
     containment::Containment,
     exit::Exit,
-    foreign::shown,
+    foreign::{ending, shown},
     id::{Incarnation, Path},
     log_event::log_event,
     process::{Control, Gauge, Tail, Usage},
@@ -107,8 +107,8 @@ impl Shared {
 
     pub(crate) fn start_failed(&self, path: &Path, incarnation: Incarnation, exit: &Exit) {
         let tail = self.tail.text();
-        let stdout = Some(self.stdout_tail.text()).filter(|text| !text.is_empty());
-        log_event!(warn, path, incarnation, stderr = tail, stdout, "did not become ready: {exit}");
+        let stdout = Some(ending(&self.stdout_tail.text())).filter(|text| !text.is_empty());
+        log_event!(warn, path, incarnation, stderr = %ending(&tail), stdout = stdout.map(tracing::field::display), "did not become ready: {exit}");
         let mut history = self.history();
         (history.start_error, history.tail) = (Some(exit.clone()), tail);
     }

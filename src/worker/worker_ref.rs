@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::shared::Line;
 use crate::{
+    foreign::shown,
     id::{Incarnation, Path},
     log_event::log_event,
     rpc::{CallError, CallOptions, Method, Notification, Peer},
@@ -175,7 +176,7 @@ impl WorkerRef {
     /// # Errors
     /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
     pub async fn restart(&self, reason: &str) -> Result<Incarnation, RequestError> {
-        log_event!(info, self.path(), self.place.incarnation(), reason, "restart asked for");
+        log_event!(info, self.path(), self.place.incarnation(), reason = %shown(reason), "restart asked for");
         self.place.restart().await
     }
 

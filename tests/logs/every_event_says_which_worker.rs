@@ -1,4 +1,4 @@
-//! E-4. Whom an event is about are fields of the event itself: `path` and `incarnation`, in one form. Spans may be switched off
+//! E-6. Whom an event is about are fields of the event itself: `path` and `incarnation`, in one form. Spans may be switched off
 //! by a filter, and those of ractor stand before no line.
 
 use std::{

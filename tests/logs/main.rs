@@ -6,6 +6,7 @@ mod a_flood_becomes_a_handful_of_lines;
 mod a_killed_worker_is_worth_a_warning;
 mod every_event_says_which_worker;
 mod nobody_forges_a_line;
+mod secrets_are_not_shown;
 mod support;
 mod what_cannot_be_read_is_a_warning;
 mod what_does_nothing_is_said;

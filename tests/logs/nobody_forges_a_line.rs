@@ -1,6 +1,14 @@
 //! Whatever a process writes, each event of the log is one line, and nothing steers the terminal it is read on.
 
-use procession::{exit::Exit, rpc::CallOptions, testing::ScriptedProcess};
+use procession::{
+    exit::Exit,
+    pool::{AcquireError, PoolSpec},
+    process::Command,
+    rpc::CallOptions,
+    testing::{ScriptedLauncher, ScriptedProcess},
+    tree::Tree,
+    worker::WorkerSpec,
+};
 use serde_json::json;
 
 use crate::support::*;
@@ -102,4 +110,94 @@ async fn not_by_the_error_of_a_call() {
     let text = error.to_string();
     assert!(text.contains("done\\n ERROR") && text.len() < 3000 && !text.contains('\n'), "{text}");
     let _ = tree.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_by_the_key_of_a_pool_or_the_id_of_a_child() {
+    let _guard = listen_to_fields();
+    let launcher = std::sync::Arc::new(ScriptedLauncher::new());
+    let worker = WorkerSpec::new(Command::new("missing")).launcher(launcher);
+    let tree = Tree::builder()
+        .child(PoolSpec::keyed(3, worker).child("pool"))
+        .child(
+            WorkerSpec::new(Command::new("missing"))
+                .launcher(std::sync::Arc::new(ScriptedLauncher::new()))
+                .child(FORGED)
+                .background(),
+        )
+        .start()
+        .await
+        .unwrap();
+    let pool = tree.pool("pool").unwrap();
+    for key in [FORGED.to_owned(), format!("{FORGED}{}", "k".repeat(900))] {
+        let error = pool.acquire(key.as_str()).await.unwrap_err().to_string();
+        assert!(
+            error.len() < 10_000 && !error.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{error}"
+        );
+    }
+    // 1 KiB is what an id may have.
+    for bytes in [1025, 1 << 20] {
+        let key = "k".repeat(bytes);
+        let error = pool.acquire(key.as_str()).await.unwrap_err();
+        assert!(
+            matches!(error, AcquireError::TooLong { what: "key", bytes: found, .. } if found == bytes),
+            "{error}"
+        );
+        assert!(
+            pool.set_session(key.as_str(), Some("s")).is_err() && pool.set_session("k", Some(&key)).is_err()
+        );
+        let child = WorkerSpec::new(Command::new("x")).child(key.as_str());
+        let error = Tree::builder().child(child).start().await.unwrap_err().to_string();
+        assert!(error.contains("must not have more than 1024") && error.len() < 1000, "{error}");
+    }
+    tokio::time::sleep(SEC).await;
+    let _ = tree.kill().await;
+    let values = heard_at_every_level();
+    for value in &values {
+        assert!(
+            value.len() < 5000 && !value.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{value:?}"
+        );
+    }
+    assert!(
+        values.iter().any(|value| value.starts_with("path: ") && value.contains("done\\n ERROR")),
+        "{values:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_by_a_field_either() {
+    let _guard = listen_to_fields();
+    let tree = tree(
+        |mut me: ScriptedProcess| async move {
+            let _ = me.write_error_line(FORGED).await;
+            let _ = me.write_line(FORGED).await;
+            for (name, value) in
+                [("level", json!("error")), ("message", json!(FORGED)), ("meta", json!({"x\n": "\u{202e}"}))]
+            {
+                say(&mut me, json!({"method": "log", "params": {name: value}})).await;
+            }
+            say(&mut me, json!({"method": FORGED})).await;
+            say(&mut me, json!({"id": FORGED, "result": 1})).await;
+            say(&mut me, json!({"id": null, "error": {"code": 1, "message": FORGED}})).await;
+            2
+        },
+        |spec| spec,
+    )
+    .await;
+    let worker = tree.worker("/w").unwrap();
+    tokio::time::sleep(SEC).await;
+    let _ = worker.restart(FORGED).await;
+    let _ = tree.kill().await;
+    let values = heard_at_every_level();
+    for value in &values {
+        assert!(!value.contains(|c: char| (c.is_control() && c != '\t') || c == '\u{202e}'), "{value:?}");
+    }
+    for field in ["stderr: ", "reason: ", "message: "] {
+        assert!(
+            values.iter().any(|value| value.starts_with(field) && value.contains("done\\n")),
+            "{field} {values:#?}"
+        );
+    }
 }

@@ -50,6 +50,42 @@ pub(crate) fn listen_to_info() -> tracing::subscriber::DefaultGuard {
     tracing::subscriber::set_default(subscriber.finish())
 }
 
+/// Keeps each field of each event as it is given to a subscriber, one a line; what would end a line is kept as `\\r`.
+struct Fields;
+
+impl tracing::field::Visit for Fields {
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        let line = format!("{field}: {}", value.replace('\n', "\r"));
+        LINES.with_borrow_mut(|lines| lines.extend(line.into_bytes().into_iter().chain([b'\n'])));
+    }
+
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Fields {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("procession")
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Fields);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Begins to keep the fields of events, as long as the result lives.
+pub(crate) fn listen_to_fields() -> tracing::subscriber::DefaultGuard {
+    listen();
+    tracing::subscriber::set_default(Fields)
+}
+
 /// What has been logged since, line by line, as most people have it: no debug and no trace.
 pub(crate) fn heard() -> Vec<String> {
     let mut lines = heard_at_every_level();
