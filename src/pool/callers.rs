@@ -98,8 +98,14 @@ impl PoolCore {
         self.turn(By::Anyone, None, |inner, now| inner.feed(now, input));
     }
 
-    /// Waits until the drained pool has no worker left.
+    /// Waits until the drained pool has no worker left, and nothing of any.
     pub(super) async fn drained(&self) -> Result<(), Unavailable> {
+        self.has_drained().await?;
+        self.place.swept().await;
+        Ok(())
+    }
+
+    async fn has_drained(&self) -> Result<(), Unavailable> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();

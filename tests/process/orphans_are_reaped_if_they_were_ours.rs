@@ -61,15 +61,19 @@ async fn inner_that_adopts() {
             let is_ours = |pid: &i32| *pid != own_pid && (held || !has_left(*pid));
             until("they are reaped", || !zombies().iter().any(is_ours)).await;
         }
-        let lives = soon("launch", launcher.launch(&sh(&format!("{LEAVES}; read line")), Hold::none())).await;
-        let lives = lives.unwrap();
-        let in_session =
-            || zombies().into_iter().filter(|pid| session(*pid) == Some(lives.pid.cast_signed())).count();
-        until("some have ended", || in_session() > 0).await;
-        until("they are reaped while it lives", || in_session() == 0).await;
+        let script = "(sleep 1000 >/dev/null 2>&1 & echo $!); read line";
+        let mut lives = soon("launch", launcher.launch(&sh(script), Hold::none())).await.unwrap();
+        let orphan = number(&mut lives).await;
+        kill(orphan);
+        until("it is reaped while the process lives", || state(orphan).is_none()).await;
         reaped(&lives).await;
     }
     assert_eq!(own.wait().unwrap().code(), Some(7));
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, procession::process::Signal::KILL).unwrap();
 }
 
 fn session(pid: i32) -> Option<i32> {
@@ -92,11 +96,10 @@ fn and_all_of_them_if_the_program_says_so() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_reaps_all() {
     adopt();
-    let orphan = || {
-        let output = std::process::Command::new("sh").args(["-c", "setsid sleep 0.01 & echo $!"]).output();
-        String::from_utf8(output.unwrap().stdout).unwrap().trim().parse::<i32>().unwrap()
-    };
-    let stranger = orphan();
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!";
+    let output = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
+    let stranger = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    kill(stranger);
     until("it has ended", || zombies().contains(&stranger)).await;
     let one = async || {
         let process = launch(sh("exit 4")).await;

@@ -7,10 +7,12 @@ use std::{
 use async_trait::async_trait;
 use procession::{
     exit::Exit,
+    pool::PoolSpec,
     process::{Command, Control, Exited, Hold, Launcher, Process, Signal, Unkillable},
     restart::{Backoff, RestartPolicy},
     supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
     testing::ScriptedLauncher,
+    tree::Tree,
     worker::{WorkerRef, WorkerSpec},
 };
 
@@ -61,14 +63,19 @@ impl Control for Left {
     }
 }
 
-async fn crashed(backoff: Backoff) -> (Root, WorkerRef, Leaving) {
+fn leaving() -> (WorkerSpec, Leaving) {
     let scripted = ScriptedLauncher::new();
     scripted.program("worker", serve);
     let launcher = Leaving { scripted, trails: Arc::default() };
     let spec = WorkerSpec::new(Command::new("worker"))
         .protocol(procession::protocol::Plugin::default())
-        .launcher(Arc::new(launcher.clone()))
-        .restart(RestartPolicy::permanent().with_backoff(backoff));
+        .launcher(Arc::new(launcher.clone()));
+    (spec, launcher)
+}
+
+async fn crashed(backoff: Backoff) -> (Root, WorkerRef, Leaving) {
+    let (spec, launcher) = leaving();
+    let spec = spec.restart(RestartPolicy::permanent().with_backoff(backoff));
     let nested = SupervisorSpec::one_for_one().child(spec.child("w"));
     let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("s", nested));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
@@ -140,4 +147,23 @@ async fn by_the_end_of_the_tree() {
     assert!(!is_over(&mut shutdown).await);
     launcher.trails.lock().unwrap().clear();
     shutdown.await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_a_pool_that_is_drained() {
+    // P-4, L-5: its worker has left the table by then.
+    let (spec, launcher) = leaving();
+    let pool = PoolSpec::keyed(2, spec).restart(RestartPolicy::temporary());
+    let tree = Tree::builder().pool("pool", pool).start().await.unwrap();
+    let pool = tree.pool("pool").unwrap();
+    let lease = pool.acquire("key").await.unwrap();
+    let _ = lease.call::<Die>(&7).await.unwrap_err();
+    drop(lease);
+    let at_hand = Arc::clone(&launcher.trails);
+    until(move || !at_hand.lock().unwrap().is_empty()).await;
+    let mut drain = Box::pin(pool.drain());
+    assert!(!is_over(&mut drain).await);
+    launcher.trails.lock().unwrap().clear();
+    drain.await.unwrap();
+    tree.shutdown(SEC).await.into_result().unwrap();
 }

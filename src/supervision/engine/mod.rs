@@ -42,7 +42,7 @@ use super::{
     machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
     meeting::Meeting,
     panics::survived,
-    place::{Budget, Place, trail},
+    place::{Budget, Place},
     remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
     start::Scope,
@@ -425,15 +425,13 @@ impl Engine {
         self.actions = actions;
         // Who is answered may look at once, and finds everything done.
         for (reply, place, answer) in self.answers.drain(..) {
-            let trails = place.map(|place| place.open_trails()).unwrap_or_default();
             // Nobody listens any more: that is the asker's right.
-            if trails.is_empty() {
-                let _ = reply.send(answer);
-            } else {
-                tokio::spawn(async move {
-                    trail::closed(trails).await;
-                    let _ = reply.send(answer);
-                });
+            match place.filter(|place| !place.is_swept()) {
+                None => drop(reply.send(answer)),
+                Some(place) => drop(tokio::spawn(async move {
+                    place.swept().await;
+                    drop(reply.send(answer));
+                })),
             }
         }
     }

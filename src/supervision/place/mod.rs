@@ -8,7 +8,7 @@ mod board;
 mod children;
 mod live;
 mod snapshot;
-pub(crate) mod trail;
+mod trail;
 mod waiting;
 
 use std::{

@@ -20,18 +20,38 @@ pub(crate) struct Trail {
 pub(super) struct Trails(Mutex<Vec<watch::Receiver<()>>>);
 
 impl Place {
-    /// A trail of an incarnation here.
+    /// A trail of an incarnation here. The supervisor's place knows it too: children may leave that before it is closed.
     pub(crate) fn leave_trail(&self, remains: &Remains) -> Trail {
         let (open, closed) = watch::channel(());
-        let mut trails = self.0.trails.0.lock().unwrap_or_else(PoisonError::into_inner);
-        trails.retain(is_open);
-        trails.push(closed);
+        if let Some(parent) = self.0.parent.upgrade() {
+            parent.trails.add(closed.clone());
+        }
+        self.0.trails.add(closed);
         Trail { _open: open, _supervisor: remains.supervisor() }
     }
 
-    /// The trails of the incarnations here that are still open.
-    pub(crate) fn open_trails(&self) -> Vec<watch::Receiver<()>> {
-        let mut trails = self.0.trails.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether nothing is swept any more of earlier incarnations here, or of the children here.
+    pub(crate) fn is_swept(&self) -> bool {
+        self.0.trails.open().is_empty()
+    }
+
+    /// Returns when that is so for those that have ended by now.
+    pub(crate) async fn swept(&self) {
+        for mut trail in self.0.trails.open() {
+            while trail.changed().await.is_ok() {}
+        }
+    }
+}
+
+impl Trails {
+    fn add(&self, trail: watch::Receiver<()>) {
+        let mut trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        trails.retain(is_open);
+        trails.push(trail);
+    }
+
+    fn open(&self) -> Vec<watch::Receiver<()>> {
+        let mut trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         trails.retain(is_open);
         trails.clone()
     }
@@ -40,11 +60,4 @@ impl Place {
 /// Nothing is ever sent: there is an error once the other end is gone.
 fn is_open(trail: &watch::Receiver<()>) -> bool {
     trail.has_changed().is_ok()
-}
-
-/// Returns when all of them are closed.
-pub(crate) async fn closed(trails: Vec<watch::Receiver<()>>) {
-    for mut trail in trails {
-        while trail.changed().await.is_ok() {}
-    }
 }
