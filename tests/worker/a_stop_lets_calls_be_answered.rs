@@ -18,8 +18,10 @@ use tokio::time::{Duration, Instant};
 use crate::support::*;
 
 /// What happened, and how many milliseconds after the stop was asked for.
+type Entries = Vec<(String, u64)>;
+
 #[derive(Clone)]
-struct Diary(Arc<Mutex<(Instant, Vec<(String, u64)>)>>);
+struct Diary(Arc<Mutex<(Instant, Entries)>>);
 
 impl Diary {
     fn new() -> Diary {
@@ -33,7 +35,7 @@ impl Diary {
         let at = diary.0.elapsed().as_millis() as u64;
         diary.1.push((what.to_owned(), at));
     }
-    fn read(&self) -> Vec<(String, u64)> {
+    fn read(&self) -> Entries {
         self.0.lock().unwrap().1.clone()
     }
     /// Whether this is what happened, in order; a millisecond or two more do not count.
