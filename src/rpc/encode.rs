@@ -167,9 +167,9 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     let before = out.len();
     out.extend_from_slice(PARAMS);
     let start = before + PARAMS.len();
-    // The bracket behind them takes the last byte.
-    let mut bounded =
-        Bounded { end: frame.saturating_add(max_bytes.saturating_sub(1)), out: &mut *out, beyond: 0 };
+    // The bracket behind them takes the last byte. There is always room for `null`, which is taken out again.
+    let end = frame.saturating_add(max_bytes.saturating_sub(1)).max(start + b"null".len());
+    let mut bounded = Bounded { end, out: &mut *out, beyond: 0 };
     serde_json::to_writer(&mut bounded, params).map_err(NoFrame::Unserialisable)?;
     let beyond = bounded.beyond;
     if beyond == 0 && &out[start..] == b"null" {

@@ -45,7 +45,7 @@ async fn without_one_a_crashing_plugin_cools_off_alone() {
     assert_eq!(stage.launches("dying"), 5);
     assert!(matches!(stage.plugins.worker("dying").unwrap().state(), State::CoolingOff { .. }));
     let error = stage.plugins.call_value("dying", "echo", &1, Timeout::Default).await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string().contains("retry after"), "{error}");
+    assert!(error.is_retryable() && error.to_string().contains("cooling off for another"), "{error}");
     tokio::time::sleep(600 * SEC).await;
     assert_eq!(stage.launches("fine"), 1);
     assert!(stage.root.is_ready());
