@@ -177,7 +177,7 @@
 //! - C-5 Bounds: calls in flight (default 1024), bytes queued to stdin (default 8 MiB). Calls wait for room (up to their timeout); droppable notifications are dropped and counted.
 //!   → [`PeerConfig`](crate::rpc::PeerConfig)
 //! - C-6 The reader never waits for the writer, and neither waits for a handler: two sides calling each other at full load never deadlock. Handlers run concurrently up to a limit (64); further requests queue (1,024 or 8 MiB), then get −32000 *overloaded*; if even replies find no room the child is `LimitExceeded`. Notifications are delivered in arrival order,
-//!   and before any response that follows them.
+//!   and before any response that follows them. However many messages a process sends at once, the reader lets other tasks run after a few hundred of them.
 //!   → [`Peer`](crate::rpc::Peer), [`Handler`](crate::rpc::Handler)
 //! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path. Only what has a `method` asks for something, so nothing else is ever answered: a request that cannot be read gets −32700, an object with a method that is no request −32600,
 //!   with its id if that can be told and with null otherwise; at most 100 such errors are sent in a second. (JSON-RPC 2.0 §5 would have any JSON that is no request answered. Then one line of a JSON logger starts an exchange of errors that never ends.)

@@ -26,7 +26,7 @@ use crate::{
         message::{self, Body, Message, Text},
         peer::Inner,
         pending::{Answer, Failure, Settled},
-        reader::handle_noise,
+        reader::{Turn, handle_noise},
         scan,
         unusable::has_fitting_length,
     },
@@ -107,8 +107,9 @@ impl Inbound {
         &self.link
     }
 
-    /// Handles one frame. `false` when the channel has ended and the rest must not be read.
-    pub(crate) fn accept(self: &Arc<Self>, frame: &[u8]) -> bool {
+    /// Handles one frame. `false` when the channel has ended and the rest must not be read. Waits only to let other tasks
+    /// run, between the messages of a long one.
+    pub(crate) async fn accept(self: &Arc<Self>, frame: &[u8]) -> bool {
         if let Some((id, result)) = scan::response(frame) {
             self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
@@ -118,14 +119,16 @@ impl Inbound {
             Text::One(message) => self.message(message, None),
             Text::Batch(parts) => {
                 let batch = Batch::new();
+                let mut turn = Turn::default();
                 for part in parts {
+                    turn.pass(part.get().len()).await;
                     let is_message = match message::read_part(part) {
                         Ok(Message::Noise) => false,
                         Ok(message) => {
                             self.message(message, Some(&batch));
                             true
                         }
-                        Err(damage) => self.damaged(part.get().as_bytes(), &damage, Some(&batch)),
+                        Err(damage) => self.damaged(part.get().as_bytes(), &damage, Some(&batch)).await,
                     };
                     if !is_message && !handle_noise(&self.link, part.get().as_bytes()) {
                         return false;
@@ -136,7 +139,7 @@ impl Inbound {
                 }
             }
             Text::Damaged(damage) => {
-                if !self.damaged(frame, &damage, None) {
+                if !self.damaged(frame, &damage, None).await {
                     return handle_noise(&self.link, frame);
                 }
             }
@@ -150,11 +153,11 @@ impl Inbound {
 
     /// Handles what stands behind the last line break of a stream that has ended. Half a message says nothing about the call
     /// that it was for: how the process ended does.
-    pub(crate) fn accept_last(self: &Arc<Self>, rest: &[u8]) {
+    pub(crate) async fn accept_last(self: &Arc<Self>, rest: &[u8]) {
         if matches!(message::read(rest), Text::Damaged(_)) {
             handle_noise(&self.link, rest);
         } else {
-            self.accept(rest);
+            self.accept(rest).await;
         }
     }
 

@@ -15,20 +15,39 @@ use crate::rpc::{
 const LEAST_READ_BYTES: usize = 4 * 1024;
 const MOST_READ_BYTES: usize = 64 * 1024;
 
+/// Lets other tasks run after some work: 256 messages, each of which counts as one more for every KiB. A runtime's own turns
+/// end after 128 reads, and one read may bring tens of thousands of messages.
+#[derive(Debug, Default)]
+pub(super) struct Turn(usize);
+
+impl Turn {
+    const WORK: usize = 256;
+
+    /// To be called once for each message of so many bytes.
+    pub(super) async fn pass(&mut self, bytes: usize) {
+        self.0 += 1 + bytes / 1024;
+        if self.0 >= Turn::WORK {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut reader: R) {
     let done = Done(inbound.link().clone());
     let link = &*done.0;
     let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
     let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
+    let mut turn = Turn::default();
     loop {
         let mut at = 0;
         let missing = loop {
             let bytes = &buf[at..];
-            at += match framer.next(bytes) {
+            let used = match framer.next(bytes) {
                 Ok(Step::Frame { body, used }) => {
                     link.counters.frames_in.one();
-                    if !inbound.accept(&bytes[body]) {
+                    if !inbound.accept(&bytes[body]).await {
                         return;
                     }
                     used
@@ -43,6 +62,8 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
                 Ok(Step::More { missing }) => break missing,
                 Err(error) => return link.end(Closed::Violation { reason: error.to_string() }),
             };
+            at += used;
+            turn.pass(used).await;
         };
         buf.drain(..at);
         let most = link.config.max_frame_bytes.saturating_add(MAX_HEADER_BYTES);
@@ -51,7 +72,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
                     link.counters.frames_in.one();
-                    inbound.accept_last(&buf[rest]);
+                    inbound.accept_last(&buf[rest]).await;
                 }
                 return link.end(Closed::Eof);
             }

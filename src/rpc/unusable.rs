@@ -17,6 +17,7 @@ use crate::{
         message::Damage,
         noise::{shortened, unreadable},
         pending::Failure,
+        reader::Turn,
     },
 };
 
@@ -28,10 +29,12 @@ pub(super) fn has_fitting_length(id: &RequestId) -> bool {
 impl Inbound {
     /// Makes the best of a text that cannot be read: fails the calls that it was an answer to (C-13), and refuses what was
     /// a request (C-7). `false` if it was neither.
-    pub(super) fn damaged(&self, text: &[u8], damage: &Damage, batch: Option<&Arc<Batch>>) -> bool {
+    pub(super) async fn damaged(&self, text: &[u8], damage: &Damage, batch: Option<&Arc<Batch>>) -> bool {
+        let mut turn = Turn::default();
         let mut is_message = false;
         let mut refused = None;
         for object in legible::objects(text) {
+            turn.pass(0).await;
             match object {
                 Legible::Answer(id, other) => {
                     for id in [Some(id), other].into_iter().flatten() {

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod a_flood_holds_up_nobody_else;
 mod a_legible_id_is_enough;
 mod a_notification_may_have_a_null_id;
 mod answered_exactly_once;
