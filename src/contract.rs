@@ -70,7 +70,7 @@
 //!   by itself meanwhile is simply down: no restart, no hang, no error.
 //!   → [`Shutdown`](crate::supervision::Shutdown), [`StopRequest`](crate::supervision::StopRequest)
 //! - S-20 Stopping a supervisor: children in reverse order, each awaited; dynamic supervisors stop all at once. `Tree::shutdown(deadline)` bounds the whole; past it,
-//!   everything left is killed, in order still. Nothing outlives the tree's handle returning.
+//!   everything left is killed, in order still. Every child that is asked to stop is told the deadline, and one that is stopping already is told if it comes nearer. Nothing outlives the tree's handle returning.
 //!   → [`Root::shutdown`](crate::supervision::Root::shutdown), [`Tree::shutdown`](crate::tree::Tree::shutdown)
 //! - S-21 A supervisor that is killed or panics leaves no process behind (P-10), and its successor starts only when its remains token is closed.
 //!   → [`Remains`](crate::supervision::Remains)

@@ -100,3 +100,25 @@ impl Batch {
         Some(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_full_when_the_next_response_would_make_it_too_large() {
+        // C-1: two responses of four bytes make `[aaaa,bbbb]`.
+        for (max_bytes, frames) in [(11, 1), (10, 2)] {
+            let (batch, kept) = (Batch::new(), Kept::default());
+            assert_eq!(batch.push(b"aaaa", &kept, 100, max_bytes).unwrap(), None);
+            let full = batch.push(b"bbbb", &kept, 100, max_bytes).unwrap();
+            let last = batch.release().unwrap();
+            let sent: Vec<Vec<u8>> = full.into_iter().chain([last]).collect();
+            assert_eq!(sent.len(), frames, "{max_bytes}");
+            assert!(sent.iter().all(|frame| frame.len() <= max_bytes), "{sent:?}");
+            // What each frame gives back adds up.
+            sent.iter().for_each(|frame| kept.give_back(frame.len() - 1));
+            assert_eq!(kept.bytes(), 0);
+        }
+    }
+}

@@ -123,11 +123,11 @@ pub struct PeerConfig {
     pub timeout: Option<Duration>,
     /// The largest frame that is read; 64 MiB. A larger one ends the channel as a violation.
     pub max_frame_bytes: usize,
-    /// The largest frame that is sent: what its protocol says (see
-    /// [`Protocol::max_outgoing_frame_bytes`](crate::protocol::Protocol::max_outgoing_frame_bytes)), 64 MiB where there is
-    /// none, unless this says otherwise. Programs that cannot take a frame may end of it, and everything with them. So calls
-    /// and notifications that are larger fail with [`CallError::TooLarge`](crate::rpc::CallError::TooLarge) and are not
-    /// sent; a result of a handler becomes the error −32603. Counted are the bytes of the JSON text.
+    /// The largest frame that is sent: what its protocol says (`Protocol::max_outgoing_frame_bytes`), 64 MiB
+    /// where there is none, unless this says otherwise. A program that cannot take a frame may end because of it, with
+    /// everything that it does. So calls and notifications that are larger fail with
+    /// [`CallError::TooLarge`](crate::rpc::CallError::TooLarge) and are not sent; a result of a handler becomes the error
+    /// −32603. The bytes of the JSON text are counted.
     pub max_outgoing_frame_bytes: Option<usize>,
     /// Calls that may wait for an answer at once; 1,024. Further ones wait for room, up to their timeout.
     pub max_in_flight: usize,

@@ -202,7 +202,7 @@ pub enum StopHandle {
     /// By ractor's own `stop`: for actors that know nothing of this crate.
     Actor,
     /// By a request that the actor takes as a message, so that it stays in its loop while it stops. Called in the
-    /// supervisor's own task: it must not block.
+    /// supervisor's own task: it must not block. It is called again if a nearer deadline is set while the actor stops.
     Request(Arc<dyn Fn(StopRequest) + Send + Sync>),
 }
 

@@ -75,8 +75,11 @@ impl Driver {
             loop {
                 let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
                 let deadline = deadline.map(|at| before(self.cx.scope.clock().instant(at)));
-                // What has passed of the time to drain is not given again.
-                let rest = Ladder { drain: ladder.drain.saturating_sub(began.elapsed()), ..ladder };
+                // Time that has passed is not given again.
+                let passed = began.elapsed();
+                let drain = ladder.drain.saturating_sub(passed);
+                let both = ladder.drain.saturating_add(ladder.term_grace).saturating_sub(passed);
+                let rest = Ladder { drain, term_grace: ladder.term_grace.min(both), ..ladder };
                 tokio::select! {
                     biased;
                     ended = process::terminate(&*body.control, &rest, deadline) => return ended,

@@ -244,7 +244,7 @@ impl WorkerSpec {
     /// How many bytes one process of this worker can make its host hold, whatever it writes: what
     /// [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times the tail of its stderr, and
     /// 1 MiB for lines that are read, log messages and the names of its methods. A plugin's newest log entries come on top
-    /// of it ([`PluginHostSpec::recent_logs`](crate::plugin::PluginHostSpec::recent_logs)).
+    /// of it (`PluginHostSpec::recent_logs`).
     pub fn worst_case_bytes(&self) -> usize {
         const LINES_AND_NAMES: usize = 1024 * 1024;
         let channel = match self.protocol.channel() {

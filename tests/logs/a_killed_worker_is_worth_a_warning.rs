@@ -3,9 +3,11 @@
 use procession::{
     process::{Ladder, Signal},
     restart::RestartPolicy,
-    supervision::Shutdown,
+    supervision::{ChildSpec, Shutdown},
     testing::ScriptedProcess,
+    tree::Tree,
 };
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::support::*;
 
@@ -54,6 +56,42 @@ async fn a_deadline_is_said_to_be_one() {
     // The worker knows of the tree's deadline, and is done a little before it.
     let text = "killed at the deadline of the stop, after 2.8s path=\"/w\"";
     assert!(warnings.iter().any(|line| line.contains("WARN") && line.contains(text)), "{warnings:?}");
+}
+
+/// Takes a minute to end.
+struct Slow;
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for Slow {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<()>, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        tokio::time::sleep(60 * SEC).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_knows_of_no_deadline_is_named_when_it_has_passed() {
+    // S-20: an actor is told to stop, but not by when.
+    listen();
+    let slow = |id: &str| ChildSpec::actor(id, || (Slow, ())).shutdown(Shutdown::Infinity);
+    let tree = Tree::builder().child(slow("a")).child(slow("b")).start().await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let _ = tree.shutdown(3 * SEC).await;
+    assert!(begin.elapsed() <= 3 * SEC);
+    let warnings = warnings();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(
+        warning.contains("the deadline of the stop has passed: killing `a`, `b` path=\"/\""),
+        "{warning}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,12 @@
 //! What starts and has nothing to do, or cannot do what was asked of it, says so; and what a program prints is told from its
 //! errors.
 
-use procession::{protocol::Bare, supervision::SupervisorSpec, tree::Tree, worker::Liveness};
+use procession::{
+    protocol::Bare,
+    supervision::{ChildRef, SupervisorSpec},
+    tree::Tree,
+    worker::{Liveness, WorkerMessage},
+};
 
 use crate::support::*;
 
@@ -57,5 +62,26 @@ async fn what_a_program_prints_is_told_from_its_errors() {
     for (target, text) in [("procession::stdout: ", "to stdout"), ("procession::stderr: ", "to stderr")] {
         assert!(lines.iter().any(|line| line.contains(&format!("{target}{text}"))), "{lines:?}");
     }
+    let _ = tree.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_a_worker_without_a_channel_is_not_lost_in_silence() {
+    // C-12
+    listen();
+    let script = |me: procession::testing::ScriptedProcess| async move { match me.hang().await {} };
+    let tree = tree(script, |spec| spec.protocol(Bare::default())).await;
+    tree.wait_healthy(SEC).await.unwrap();
+    let actor: ChildRef<WorkerMessage> = tree.actor("/w").unwrap();
+    let params = serde_json::value::to_raw_value(&1).unwrap();
+    actor.cast(WorkerMessage::Notify { method: "note".into(), params }).unwrap();
+    tokio::time::sleep(SEC).await;
+    let lines = heard();
+    assert!(
+        lines.iter().any(|line| {
+            line.contains("WARN") && line.contains("`note`") && line.contains("path=\"/w\" incarnation=1")
+        }),
+        "{lines:?}"
+    );
     let _ = tree.shutdown(60 * SEC).await;
 }

@@ -74,7 +74,7 @@ async fn what_no_later_launch_is_spared_has_its_reason() {
     check(Command::new("tr\0ue"), (Bad, Errno::INVAL), "NUL").await;
     check(Command::new("/bin/tr\0ue"), (Bad, Errno::INVAL), "NUL").await;
     check(Command::new("true").cwd("/tm\0p"), (Bad, Errno::INVAL), "working directory").await;
-    check(Command::new("true").env("A", "x\0y"), (Bad, Errno::INVAL), "environment").await;
+    check(Command::new("true").env("A", "x\0y"), (Bad, Errno::INVAL), "environment variable \"A\"").await;
     // Names.
     let ring = dir.0.join("ring");
     std::os::unix::fs::symlink(&ring, &ring).unwrap();

@@ -17,7 +17,7 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn each_required_start_is_awaited_before_the_next() {
-    // S-7
+    // S-1, S-7
     let record = Record::default();
     let spec = SupervisorSpec::one_for_one()
         .child(puppet("a", Script::slow_start(20), &record))

@@ -13,6 +13,7 @@ use procession::{
     process::{Command, Launcher, Signal},
     protocol::Mcp,
     rpc::{Router, RpcError},
+    supervision::{Root, RootOptions, SupervisorSpec},
     testing::ScriptedLauncher,
     worker::WorkerSpec,
 };
@@ -111,6 +112,41 @@ async fn the_trees_deadline_shortens_the_ladder() {
     let begin = tokio::time::Instant::now();
     assert_eq!(root.shutdown(2 * SEC).await, Exit::Requested);
     assert!(begin.elapsed() <= 2 * SEC && launcher.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_deadline_gives_no_step_its_time_again() {
+    // P-9, S-20: the worker's own ladder would end after 15 s, and the tree's deadline comes after 19.
+    for asked in [5 * SEC, 12 * SEC] {
+        let launcher = ScriptedLauncher::new();
+        launcher.program("worker", |mut me| async move {
+            shake_hands(&mut me).await;
+            me.ignore(Signal::TERM);
+            me.hang().await
+        });
+        let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let stopping = tokio::spawn(async move { worker.stop().await });
+        tokio::time::sleep(asked).await;
+        assert_eq!(root.shutdown(19 * SEC - asked).await, Exit::Requested);
+        assert_eq!(begin.elapsed().as_secs_f64().round(), 15.0, "asked after {asked:?}");
+        let _ = stopping.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_ready_yet_gets_sigterm_at_once() {
+    // P-9: there is no polite request before the handshake.
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |me| async move { me.hang().await });
+    let supervisor = SupervisorSpec::one_for_one().child(plugin(&launcher).child("w").background());
+    let root = Root::start(supervisor, RootOptions::default()).await.unwrap();
+    while launcher.alive().is_empty() {
+        tokio::time::sleep(MS).await;
+    }
+    let begin = tokio::time::Instant::now();
+    assert_eq!(root.shutdown(60 * SEC).await, Exit::Requested);
+    assert!(begin.elapsed() < SEC && launcher.alive().is_empty(), "{:?}", begin.elapsed());
 }
 
 /// Stops an MCP server that waits for an answer which takes this long. Says whether it came before the end of its

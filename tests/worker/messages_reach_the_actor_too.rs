@@ -29,7 +29,7 @@ async fn the_actor_calls_and_tells() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_calls_its_host_and_the_context_says_who_it_is() {
-    // G-3
+    // G-3, W-2
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         shake_hands(&mut me).await;

@@ -94,7 +94,9 @@ fn a_command_that_cannot_be_launched_is_found_before() {
     let command = Command::new("a\0b")
         .args(["fine", "sec\0ret"])
         .cwd("/\0")
+        .env("", "x")
         .env("A=B", "x")
+        .env("C\0D", "x")
         .env("TOKEN", "hun\0ter2")
         .limits(limits);
     for spec in [
@@ -106,7 +108,9 @@ fn a_command_that_cannot_be_launched_is_found_before() {
             "command.program",
             "command.args[1]",
             "command.cwd",
+            "command.env[]",
             "command.env[A=B]",
+            r"command.env[C\u{0}D]",
             "command.env[TOKEN]",
             "command.limits.nice",
             "command.limits.oom_score_adj",

@@ -55,7 +55,7 @@ impl Place {
     pub(crate) fn admit(&self, live: Live, at: At) {
         let before = {
             let mut board = self.board();
-            if board.retracted == live.incarnation {
+            if board.retracted >= live.incarnation {
                 return;
             }
             self.0.untold.store(true, Ordering::Release);
@@ -75,7 +75,8 @@ impl Place {
     pub fn retract(&self, incarnation: Incarnation) {
         let live = {
             let mut board = self.board();
-            board.retracted = incarnation;
+            // Several threads notice an end, and the last of them may be late.
+            board.retracted = board.retracted.max(incarnation);
             let is_live = self.live().as_ref().is_some_and(|live| live.incarnation == incarnation);
             if is_live { self.0.live.swap(None) } else { None }
         };
@@ -125,6 +126,11 @@ mod tests {
         assert_eq!(place.live().as_ref().map(|live| live.incarnation), Some(Incarnation(2)));
         assert_eq!(place.state(), State::Ready);
         place.retract(Incarnation(2));
+        assert!(place.live().is_none());
+        // A late notice of an earlier end does not hide that of the present one.
+        place.retract(Incarnation(3));
+        place.retract(Incarnation(2));
+        place.admit(live(3), At::EPOCH);
         assert!(place.live().is_none());
         actor.stop(None);
         join.await.unwrap();
