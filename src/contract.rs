@@ -286,7 +286,7 @@
 //!   → [`Tree::find`](crate::tree::Tree::find)
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
 //!   → [`Tree::wait`](crate::tree::Tree::wait)
-//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop, exit code; default deadline 25 s. Which signals stop and which reload is a value; those that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health says of what was given up or waits how it ended last, and names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
+//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop (one within 250 ms is an echo of the first: what starts a host often passes on what its whole group gets), exit code; default deadline 25 s. Which signals stop and which reload is a value; those that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health says of what was given up or waits how it ended last, and names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
 //!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal), [`Signals`](crate::tree::Signals)
 //!
 //! ## E. Events and snapshots

@@ -72,7 +72,6 @@ pub use control::{Control, KILL_WAIT, Unkillable};
 pub(crate) use disposition::{is_ignored, is_pending};
 pub use environment::Environment;
 pub use exited::{Exited, Status, Success};
-pub(crate) use guardian::active as has_guardian;
 pub use guardian::{GuardianError, guardian};
 pub use hold::Hold;
 pub use ladder::{Ended, Ladder, Rung, kill, terminate};

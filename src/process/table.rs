@@ -19,7 +19,7 @@ pub(super) struct Entry<'a> {
 /// What its line in the table says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// No zombie.
+    /// No zombie. A process whose main thread has ended and whose others run is none, though the table calls it one.
     pub(super) alive: bool,
     pub(super) group: i32,
     pub(super) session: i32,
@@ -121,9 +121,16 @@ pub(super) fn ticks() -> Option<u64> {
 fn seen(stat: &[u8]) -> Option<Seen> {
     let rest = &stat[memchr::memrchr(b')', stat)? + 1..];
     let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
-    let alive = !matches!(fields.next()?, "Z" | "X" | "x");
+    let state = fields.next()?;
     let (group, session) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-    let start = fields.nth(15)?.parse().ok()?;
+    // Of one that has ended only the main thread is left, until it is reaped.
+    let threads: u64 = fields.nth(13)?.parse().ok()?;
+    let alive = match state {
+        "Z" => threads > 1,
+        "X" | "x" => false,
+        _ => true,
+    };
+    let start = fields.nth(1)?.parse().ok()?;
     Some(Seen { alive, group, session, start })
 }
 
@@ -140,6 +147,17 @@ mod tests {
         assert_eq!(line("a) Z 1 2) S"), Some(whole));
         assert_eq!(line("sh) Z"), Some(Seen { alive: false, ..whole }));
         assert_eq!(seen(b"12 (sh"), None);
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_one_of_its_threads() {
+        // P-4
+        let alive = |state: &str, threads: u32| {
+            let line = format!("12 (sh) {state} 1 77 78 0 -1 4194560 101 0 0 0 1 2 3 4 20 0 {threads} 0 5555 6 7");
+            seen(line.as_bytes()).unwrap().alive
+        };
+        assert!(alive("Z", 2) && alive("S", 1) && alive("R", 3));
+        assert!(!alive("Z", 1) && !alive("X", 2));
     }
 
     #[test]

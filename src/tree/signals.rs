@@ -19,9 +19,10 @@ use crate::{
     },
 };
 
-/// Some signals come in pairs that mean one thing: under a guardian, what is sent to a whole group reaches the host
-/// directly and passed on; a terminal that closes signals its jobs, and so does the shell in it; a service manager may
-/// send `SIGHUP` right after `SIGTERM`.
+/// Some signals come in pairs that mean one thing. What is sent to a whole group reaches the host directly, and once more
+/// from the program that it was started with and that passes signals on: a guardian, `timeout`, `npm run`, `uv run`. A
+/// terminal that closes signals its jobs, and so does the shell in it. A service manager may send `SIGHUP` right after
+/// `SIGTERM`.
 const ECHO: Duration = Duration::from_millis(250);
 
 /// A signal that a host can be told something by.
@@ -185,9 +186,9 @@ impl Tree {
     /// # Signals that do not count
     ///
     /// * One that was ignored when this is called stays ignored, as under `nohup`.
-    /// * Within 250 ms of the first signal, a second one does not count if either is a `SIGHUP`: it comes with others when a
-    ///   terminal closes and when a service manager sends it after `SIGTERM`. Under a [`guardian`](crate::guardian()) no signal does:
-    ///   it is an echo of the first.
+    /// * A second one within 250 ms of the first does not count: it is an echo. Programs that a host is started with
+    ///   (`timeout`, `npm run`, `uv run`, a [`guardian`](crate::guardian())) pass on what the whole group gets as well, and
+    ///   `SIGHUP` comes in pairs when a terminal closes, or right after `SIGTERM`.
     ///
     /// The first call installs handlers for these signals for the rest of the process's life, as tokio does.
     ///
@@ -230,10 +231,7 @@ impl Tree {
                 exit = &mut shutdown => return Ok(exit),
                 signal = next(&mut stop) => signal,
             };
-            // Of two that wait the kernel delivers the one with the lower number first.
-            let hangup = [first, signal].contains(&HostSignal::Hangup);
-            let has_echo = hangup || process::has_guardian();
-            if !has_echo || Instant::now() >= echo {
+            if Instant::now() >= echo {
                 break signal;
             }
         };

@@ -20,6 +20,10 @@ fn debugger(kind: &str) -> Command {
 #[allow(clippy::zombie_processes)] // The host's sweep ends it.
 fn inner_debugger() {
     let kind = std::env::var(KIND).unwrap();
+    if kind == "headless" {
+        println!("debuggee: {}", headless());
+        wait_for_a_line();
+    }
     let script = match kind.as_str() {
         // Its successor is in another group again, and an orphan.
         "chain" => "trap '' TERM; (sh -c 'echo debuggee: $$; exec sleep 1000 >/dev/null' & wait) & exit 0",
@@ -31,6 +35,10 @@ fn inner_debugger() {
     if kind == "chain" {
         debuggee.wait().unwrap();
     }
+    wait_for_a_line();
+}
+
+fn wait_for_a_line() -> ! {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     // SAFETY: ends the process at once.
@@ -38,6 +46,47 @@ fn inner_debugger() {
     unsafe {
         libc::_exit(5)
     }
+}
+
+/// A child in a group of its own whose main thread has ended, while another one runs: the process table calls it a zombie.
+fn headless() -> i32 {
+    extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
+        loop {
+            // SAFETY: waits for a signal.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::pause();
+            }
+        }
+    }
+    // SAFETY: the child calls nothing but the C library, which can make a thread behind a fork, and never returns.
+    #[allow(unsafe_code)]
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::setpgid(0, 0);
+            for fd in 0..3 {
+                libc::close(fd);
+            }
+            let mut thread = std::mem::zeroed();
+            libc::pthread_create(&mut thread, std::ptr::null(), run, std::ptr::null_mut());
+            libc::syscall(libc::SYS_exit, 0);
+        }
+        child
+    };
+    while runs(child) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// Whether any of its threads does.
+fn runs_in_part(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    })
 }
 
 /// Without a control group, which would do the same.
@@ -66,6 +115,24 @@ async fn by_a_reap() {
         assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(Exited::code(5)));
         assert!(!runs(debuggee) && !held() && !exists(process.pid), "{kind}: gone when the reap returns");
     }
+}
+
+#[tokio::test]
+async fn also_without_its_main_thread() {
+    // P-4: by a reap, and by a stop, which asks it to end
+    let (process, debuggee) = launch_debugger("headless", Hold::none()).await;
+    assert!(runs_in_part(debuggee) && !runs(debuggee), "the premise");
+    drop(process.stdin);
+    assert_eq!(soon("exit", process.control.exited()).await, Exited::code(5));
+    assert!(runs_in_part(debuggee));
+    assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(Exited::code(5)));
+    assert!(!runs_in_part(debuggee), "gone when the reap returns");
+
+    let (process, debuggee) = launch_debugger("headless", Hold::none()).await;
+    let ladder = Ladder { drain: Duration::ZERO, term_grace: LONG, kill_wait: LONG };
+    let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
+    assert_eq!(ended.rung, Rung::Term);
+    assert!(!runs_in_part(debuggee));
 }
 
 #[tokio::test]

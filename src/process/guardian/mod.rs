@@ -24,7 +24,7 @@ mod sweep;
 use std::io;
 
 #[cfg(target_os = "linux")]
-pub(crate) use fork::active;
+pub(super) use fork::active;
 
 /// Puts the program under a guardian: **once the host has ended, in whatever way, `SIGKILL` included, none of its
 /// descendants is left** (P-12). Linux only.
@@ -127,6 +127,6 @@ pub enum GuardianError {
 
 /// Whether this program runs under a guardian.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn active() -> bool {
+pub(super) fn active() -> bool {
     false
 }
