@@ -86,7 +86,8 @@ pub enum Exit {
         /// The bound that was reached.
         #[serde(with = "crate::humane")]
         after: Duration,
-        /// What did not come, where that can be said.
+        /// What did not come, where that can be said, or what its process printed on stdout instead: a program that asks a
+        /// question there gets no answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         awaited: Option<String>,
     },
@@ -243,15 +244,12 @@ impl Exit {
 
     /// The same, with the end of what the process has printed, if this is an exit that should say so.
     pub(crate) fn having_printed(mut self, text: &str) -> Exit {
-        const BYTES: usize = 400;
-        let text = text.trim();
-        if let Exit::EndedBeforeReady { printed, .. } = &mut self
-            && !text.is_empty()
-        {
-            let begin =
-                (text.len().saturating_sub(BYTES)..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            let more = if begin > 0 { "…" } else { "" };
-            *printed = Some(format!("{more}{}", foreign::shown_up_to(BYTES, &text[begin..])));
+        match &mut self {
+            Exit::EndedBeforeReady { printed, .. } => *printed = end_of(text),
+            Exit::HandshakeTimeout { awaited: awaited @ None, .. } => {
+                *awaited = end_of(text).map(|end| format!("its stdout ends with `{end}`"));
+            }
+            _ => {}
         }
         self
     }
@@ -280,6 +278,15 @@ impl Exit {
         }
         self
     }
+}
+
+/// The end of what a process has printed, on one line, if it has printed anything.
+fn end_of(text: &str) -> Option<String> {
+    const BYTES: usize = 400;
+    let text = text.trim();
+    let begin = (text.len().saturating_sub(BYTES)..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let more = if begin > 0 { "…" } else { "" };
+    (!text.is_empty()).then(|| format!("{more}{}", foreign::shown_up_to(BYTES, &text[begin..])))
 }
 
 fn ends_with(text: Option<&str>) -> String {

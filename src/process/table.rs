@@ -153,7 +153,8 @@ mod tests {
     fn a_process_lives_as_long_as_one_of_its_threads() {
         // P-4
         let alive = |state: &str, threads: u32| {
-            let line = format!("12 (sh) {state} 1 77 78 0 -1 4194560 101 0 0 0 1 2 3 4 20 0 {threads} 0 5555 6 7");
+            let line =
+                format!("12 (sh) {state} 1 77 78 0 -1 4194560 101 0 0 0 1 2 3 4 20 0 {threads} 0 5555 6 7");
             seen(line.as_bytes()).unwrap().alive
         };
         assert!(alive("Z", 2) && alive("S", 1) && alive("R", 3));

@@ -46,20 +46,22 @@ impl RequestId {
         written.len() > 6 * ID_BYTES + 2
     }
 
-    /// The call of ours that this may be the id of: `1.0` and `1e0` are the number 1.
+    /// The call of ours that this may be the id of: `1.0` and `1e0` are the number 1, and so is `"1"`, since all ids of ours are
+    /// numbers. Some servers give each id back as a string, and the clients that they are tried with accept it.
     pub(crate) fn as_call(&self) -> Option<u64> {
         /// Integers beyond this have no number of their own among the floats, and longer texts are no ids of ours.
         const MOST: f64 = 9_007_199_254_740_992.0;
         const MOST_CHARS: usize = 64;
         match self {
             RequestId::Number(number) => u64::try_from(*number).ok(),
+            RequestId::Text(text) => text.parse().ok().filter(|number: &u64| number.to_string() == *text),
             RequestId::Other(text) if text.len() <= MOST_CHARS => {
                 let number = text.parse().ok().filter(|number: &f64| number.fract() == 0.0)?;
                 // Checked right before: it is an integer, and fits.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 (0.0..=MOST).contains(&number).then_some(number as u64)
             }
-            _ => None,
+            RequestId::Other(_) | RequestId::Null => None,
         }
     }
 }

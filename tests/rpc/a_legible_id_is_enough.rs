@@ -137,7 +137,7 @@ async fn it_fails_the_calls_that_it_names_and_no_others() {
     wire.send(r#"{"id":3,"result":1}{"id":4,"result":NaN}"#).await;
     // Of nobody, and of nothing.
     wire.send(r#"{"id":77,"result":NaN}"#).await;
-    wire.send(r#"{"id":"5","result":NaN}"#).await;
+    wire.send(r#"{"id":"05","result":NaN}"#).await;
     wire.send(r#"{"id":5"#).await;
     assert!(wire.is_silent().await, "an answer is never answered");
     let unknown = peer.stats().unknown_replies;
@@ -185,7 +185,7 @@ async fn a_printed_answer_is_noise() {
 // C-13
 #[tokio::test(start_paused = true)]
 async fn an_integer_may_be_written_in_any_way() {
-    for id in ["1", "1.0", "1e0", "1E+0", "10e-1", "1.000"] {
+    for id in ["1", "1.0", "1e0", "1E+0", "10e-1", "1.000", "\"1\""] {
         let (peer, mut wire) = plain();
         let call = calling(&peer);
         wire.line().await;
@@ -197,7 +197,7 @@ async fn an_integer_may_be_written_in_any_way() {
         tokio::io::AsyncBufReadExt::read_line(&mut wire.reader, &mut line).await.unwrap();
         assert!(line.contains(&format!(r#""id":{id},"#)), "{line}");
     }
-    for id in ["\"1\"", "1.5", "-1", "1e300", "true", "[1]"] {
+    for id in ["\"01\"", "\"1.0\"", "1.5", "-1", "1e300", "true", "[1]"] {
         let (peer, mut wire) = plain();
         let call = calling(&peer);
         wire.line().await;

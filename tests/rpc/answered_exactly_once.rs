@@ -85,20 +85,53 @@ async fn a_late_answer_is_discarded_and_counted() {
     assert_eq!((stats.late_replies, stats.unknown_replies, stats.in_flight), (1, 3, 0));
 }
 
-// C-13: `1` is not `"1"`, and the other side's ids are its own.
+// C-13: the other side's ids are its own.
 #[tokio::test(start_paused = true)]
-async fn ids_are_matched_by_direction_and_type() {
+async fn ids_are_matched_by_direction() {
     let (peer, mut wire) = peer_on_wire(PeerConfig::default(), Arc::new(router()), 64 * 1024);
     let call = tokio::spawn({
         let peer = peer.clone();
         async move { peer.call::<Echo>(&"mine".to_owned()).await }
     });
     let id = wire.line().await["id"].clone();
-    wire.send_json(json!({"jsonrpc": "2.0", "id": id.to_string(), "result": "wrong"})).await;
     wire.send_json(json!({"jsonrpc": "2.0", "id": id, "method": "echo", "params": "theirs"})).await;
     assert_eq!(wire.line().await, json!({"jsonrpc": "2.0", "id": id, "result": "theirs"}));
     wire.send_json(json!({"jsonrpc": "2.0", "id": id, "result": "right"})).await;
     assert_eq!(call.await.unwrap().unwrap(), "right");
+}
+
+// C-13: some servers give a number back as a string. A request's id keeps its type.
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_the_id_as_a_string_is_one() {
+    let (peer, mut wire) = peer_on_wire(PeerConfig::default(), Arc::new(router()), 64 * 1024);
+    for answer in [json!({"result": "right"}), json!({"error": {"code": 7, "message": "no"}})] {
+        let call = tokio::spawn({
+            let peer = peer.clone();
+            async move { peer.call::<Echo>(&"mine".to_owned()).await }
+        });
+        let id = wire.line().await["id"].to_string();
+        // Near misses are the ids of no call.
+        for wrong in [
+            format!("0{id}"),
+            format!("+{id}"),
+            format!(" {id}"),
+            format!("{id}.0"),
+            "x".into(),
+            String::new(),
+        ] {
+            wire.send_json(json!({"jsonrpc": "2.0", "id": wrong, "result": "wrong"})).await;
+        }
+        wire.send_json(json!({"jsonrpc": "2.0", "id": id, "method": "echo", "params": "theirs"})).await;
+        assert_eq!(wire.line().await, json!({"jsonrpc": "2.0", "id": id, "result": "theirs"}));
+        let mut whole = json!({"jsonrpc": "2.0", "id": id});
+        whole.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+        wire.send_json(whole).await;
+        match call.await.unwrap() {
+            Ok(result) => assert_eq!(result, "right"),
+            Err(error) => assert_eq!(error.remote().map(|remote| remote.code), Some(7)),
+        }
+    }
+    assert_eq!(peer.stats().unknown_replies, 12);
 }
 
 // C-4: code, message and data are preserved.

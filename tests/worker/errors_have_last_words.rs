@@ -99,6 +99,21 @@ async fn a_caller_of_a_pool_reads_it_too() {
     let _ = root.shutdown(60 * SEC).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_asks_a_question_on_stdout_instead_of_answering_has_asked_it() {
+    // W-1: as installers do behind which a server is started
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me| async move {
+        let _ = me.write(b"server 1.0 is not installed\nProceed? (y) ").await;
+        me.hang().await;
+        0
+    });
+    let error = tree(plugin(&launcher)).await.unwrap_err().to_string();
+    let asked =
+        "handshake not finished after 15s: its stdout ends with `server 1.0 is not installed\\nProceed? (y)`";
+    assert_eq!(error, format!("the tree did not start: could not start `w`: {asked}"));
+}
+
 #[tokio::test]
 async fn a_real_process_too() {
     // D-2
