@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     exit::Exit,
+    humane::brief,
     id::{ChildId, Incarnation, Path},
     time::At,
     vocabulary::{Limit, State, Strategy},
@@ -160,7 +161,7 @@ impl fmt::Display for EventKind {
             EventKind::Exited { exit, then: Consequence::Nothing } => write!(f, "ended: {exit}"),
             EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
             EventKind::GroupRestart { strategy, child, delay } => {
-                write!(f, "{strategy} restart because of `{child}` in {delay:?}")
+                write!(f, "{strategy} restart because of `{child}` in {:?}", brief(*delay))
             }
             EventKind::Started => f.write_str("all required children are ready"),
             EventKind::Stopping { exit } => write!(f, "stops its children: {exit}"),
@@ -177,12 +178,12 @@ impl fmt::Display for Consequence {
                 if delay.is_zero() {
                     f.write_str("restart now")?;
                 } else {
-                    write!(f, "restart in {delay:?}")?;
+                    write!(f, "restart in {:?}", brief(*delay))?;
                 }
                 // A clean end is none, nor is a look for a program that is away.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
-            Consequence::CoolOff { delay } => write!(f, "trial start in {delay:?}"),
+            Consequence::CoolOff { delay } => write!(f, "trial start in {:?}", brief(*delay)),
             Consequence::GiveUp { why } => write!(f, "given up: {why}"),
             Consequence::Escalate { why } => write!(f, "supervisor gives up: {why}"),
         }
@@ -201,5 +202,6 @@ mod tests {
         assert_eq!(restart(0, 1).to_string(), "restart now (failure 1)");
         assert_eq!(restart(100, 0).to_string(), "restart in 100ms");
         assert_eq!(restart(100, 2).to_string(), "restart in 100ms (failure 2)");
+        assert_eq!(restart(12_345, 2).to_string(), "restart in 12.3s (failure 2)");
     }
 }

@@ -85,10 +85,12 @@ pub(crate) fn escaped(c: char) -> impl Iterator<Item = char> {
     shown.into_iter().flatten().chain(other)
 }
 
-/// Ends a line, steers a terminal, or reverses the reading order of what follows.
+/// Ends a line, steers a terminal, changes the reading order of what follows, or is not seen at all: a text with a byte
+/// order mark in it looks like one without. (Joiners are left alone: some scripts need them.)
 fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\t')
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
 #[cfg(test)]
@@ -105,6 +107,10 @@ mod tests {
             "fine\\n2026-01-01 ERROR all is lost\\r\\u{1b}[31m\\u{202e}\\u{2028}\tend\\u{0}"
         );
         assert_eq!(tidy("plain, größer".to_owned()), "plain, größer");
+        assert_eq!(
+            one_line("\u{feff}{}\u{200b}\u{200f}می\u{200c}خواهم"),
+            "\\u{feff}{}\\u{200b}\\u{200f}می\u{200c}خواهم"
+        );
     }
 
     #[test]

@@ -99,6 +99,14 @@ pub mod option {
     }
 }
 
+/// About as long, to three figures: its `{:?}` is short enough for people.
+pub(crate) fn brief(duration: Duration) -> Duration {
+    let nanos = duration.as_nanos();
+    let unit = 10_u128.pow(nanos.checked_ilog10().unwrap_or(0).saturating_sub(2));
+    let rounded = (nanos + unit / 2) / unit * unit;
+    u64::try_from(rounded).map_or(duration, Duration::from_nanos)
+}
+
 /// `1m 30s`; `0s` for nothing. [`parse`] reads exactly the same duration.
 pub fn format(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
@@ -190,6 +198,25 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_nanos(nanos)), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_for_people_has_three_figures() {
+        for (nanos, text) in [
+            (0, "0ns"),
+            (999, "999ns"),
+            (1_234, "1.23µs"),
+            (113_607_832, "114ms"),
+            (87_654_000, "87.7ms"),
+            (999_999_999, "1s"),
+            (29_999_958_819, "30s"),
+            (5_708_547_700, "5.71s"),
+            (100_000_000, "100ms"),
+            (3_661_234_567_890, "3660s"),
+        ] {
+            assert_eq!(format!("{:?}", brief(Duration::from_nanos(nanos))), text);
+        }
+        assert_eq!(brief(Duration::MAX), Duration::MAX);
     }
 
     #[test]

@@ -40,8 +40,8 @@
 //!
 //! * Two incarnations of a child are never alive together; whatever carries an old incarnation's number is dropped.
 //! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is swept, and so is its
-//!   control group where there is one. Without one, grandchildren that have moved to a process group of their own
-//!   (`setsid`, `setpgid`) are out of reach.
+//!   control group where there is one. Without one, its whole session is swept; descendants that have made a session of
+//!   their own (`setsid`) are out of reach.
 //! * Under a [`guardian`](guardian()) nothing outlives the program, even if that is killed.
 //! * A supervisor answers at all times, whatever its children do.
 //! * Every call is answered exactly once, and a failed one says what is known of its outcome.

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::At;
+use crate::{humane::brief, time::At};
 
 /// Who restarts with a child that failed (OTP's supervision strategies).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ impl State {
     /// The state for people who do not have the tree's clock: how long is `left` of a wait, if that is known, and never a
     /// moment.
     pub(crate) fn doing(&self, left: Option<Duration>) -> impl fmt::Display {
-        let left = left.map(|left| format!(" for another {left:.1?}")).unwrap_or_default();
+        let left = left.map(|left| format!(" for another {:?}", brief(left))).unwrap_or_default();
         match self {
             State::BackingOff { attempt, .. } => format!("backing off{left} (failure {attempt})"),
             State::CoolingOff { .. } => format!("cooling off{left}"),

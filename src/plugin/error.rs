@@ -81,7 +81,7 @@ pub enum PluginError {
     #[error("plugin host {0}")]
     HostUnavailable(Unavailable),
     /// The host was told to stop all plugins, and starts none from then on.
-    #[error("plugin host `{0}` has stopped all its plugins and starts none any more")]
+    #[error("plugin host `{0}` has stopped all its plugins and no longer starts any")]
     Closed(Path),
     /// Misuse: there is no plugin host at this place.
     #[error("`{0}` is not a plugin host")]

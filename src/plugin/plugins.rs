@@ -284,6 +284,7 @@ fn unavailable(error: PluginError, method: &str) -> PluginError {
     match error {
         PluginError::Unavailable(unavailable) => PluginError::Call(CallError::Unavailable {
             method: method.to_owned(),
+            path: unavailable.path,
             state: unavailable.state,
             retry_after: unavailable.retry_after,
         }),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::lease::Revocation;
 use crate::{
     exit::{Exit, Lost},
+    humane::brief,
     id::{ChildId, Path},
     rpc::{CallError, Outcome},
     supervision::{Unavailable, never_starts},
@@ -49,7 +50,7 @@ pub enum AcquireError {
         of(.key),
         State::down(.why.clone()),
         .lost.as_ref().map(|lost| format!(" ({lost})")).unwrap_or_default(),
-        .retry_after.map(|d| format!("; it is tried anew after {d:.1?}")).unwrap_or_default()
+        .retry_after.map(|d| format!("; it is tried again after {:?}", brief(d))).unwrap_or_default()
     )]
     Failed {
         /// The pool.

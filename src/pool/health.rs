@@ -3,7 +3,7 @@
 //! What is not there has no place on the board: a key that was given up, and workers that an anonymous pool should have.
 
 use super::{core::PoolCore, ledger::Rest};
-use crate::{exit::Lost, id::Path, vocabulary::State};
+use crate::{exit::Lost, humane::brief, id::Path, vocabulary::State};
 
 #[derive(Debug)]
 pub(crate) struct Trouble {
@@ -28,8 +28,11 @@ impl PoolCore {
         let now = self.clock.now();
         troubles.extend(status.resting.into_iter().filter(|rest| rest.until > now).map(|rest| {
             let Rest { key, until, why } = rest;
-            let detail =
-                format!("not tried again for {:.1?}{}", until.since(now), ended(inner.failure(Some(&key))));
+            let detail = format!(
+                "not tried again for {:?}{}",
+                brief(until.since(now)),
+                ended(inner.failure(Some(&key)))
+            );
             Trouble { path: path.join(&key), state: State::down(why), detail }
         }));
         troubles

@@ -72,6 +72,10 @@ pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Resu
     Err(match (denied, other) {
         (Some(errno), _) => missing(errno, " is on the PATH but may not be executed"),
         (None, Some(errno)) => missing(errno, " cannot be looked for on the PATH"),
+        (None, None) if program.as_bytes().contains(&b' ') => missing(
+            Errno::NOENT,
+            " is not on the PATH (a command is not split at blanks: pass its arguments as `args`)",
+        ),
         (None, None) => missing(Errno::NOENT, " is not on the PATH"),
     })
 }
@@ -86,7 +90,10 @@ fn executable(path: &Path) -> Result<(), (Errno, &'static str)> {
     if !found.is_file() {
         return Err((Errno::ACCESS, " is no regular file"));
     }
-    rustix::fs::access(path, Access::EXEC_OK).map_err(|errno| (errno, ""))
+    rustix::fs::access(path, Access::EXEC_OK).map_err(|errno| match errno {
+        Errno::ACCESS => (errno, " may not be executed"),
+        errno => (errno, ""),
+    })
 }
 
 #[cfg(test)]
@@ -133,6 +140,11 @@ mod tests {
         assert_eq!(errno(find("folder")), (libc::EACCES, LaunchStage::Program));
         assert_eq!(errno(find("absent")), (libc::ENOENT, LaunchStage::Program));
         assert_eq!(errno(find("")), (libc::ENOENT, LaunchStage::Command));
+        let text = |name: &str| find(name).unwrap_err().to_string();
+        assert!(text("tool --fast").contains("not split at blanks"), "{}", text("tool --fast"));
+        assert!(!text("absent").contains("split"));
+        let locked = dir.0.join("a/locked");
+        assert!(text(locked.to_str().unwrap()).contains("/a/locked` may not be executed: "));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
         json::{members, text, told},
         shown, tidy,
     },
+    id::Path,
     rpc::Closed,
     vocabulary::State,
 };
@@ -165,10 +166,12 @@ pub enum CallError {
         outcome: Outcome,
     },
     /// There is no live incarnation to call right now.
-    #[error("`{method}` was not sent: the worker is {}", .state.doing(*.retry_after))]
+    #[error("`{method}` was not sent: `{path}` is not available: {}", .state.doing(*.retry_after))]
     Unavailable {
         /// The method called.
         method: String,
+        /// Where the worker is in the tree.
+        path: Path,
         /// What the worker is doing instead.
         state: State,
         /// When an incarnation may be there, if that is known.
@@ -176,12 +179,14 @@ pub enum CallError {
     },
     /// Misuse: the worker's protocol has no channel on which it could be called.
     #[error(
-        "`{method}` was not sent: the worker's protocol has no channel; a worker that is called is declared with \
+        "`{method}` was not sent to `{path}`: its protocol has no channel; declare a worker that is to be called with \
          `.protocol(…)`"
     )]
     NoChannel {
         /// The method called.
         method: String,
+        /// Where the worker is in the tree.
+        path: Path,
     },
     /// Misuse: the parameters cannot be written as JSON.
     #[error("the params of `{method}` cannot be serialised: {reason}")]

@@ -187,11 +187,7 @@ impl Inbound {
             Body::Error(error) => Err(Box::new(RpcError::read(error).map_or_else(
                 |reason| {
                     let reason = format!("the error cannot be read: {reason}");
-                    self.link.unusable(format_args!(
-                        "an answer to call {}: {}",
-                        shown(&id.to_string()),
-                        shown(&reason)
-                    ));
+                    self.link.unusable(format_args!("call {}: {}", shown(&id.to_string()), shown(&reason)));
                     Failure::Malformed(reason)
                 },
                 Failure::Remote,
@@ -213,12 +209,12 @@ impl Inbound {
             Settled::Late => self.link.counters.late_replies.one(),
             Settled::Unknown => {
                 self.link.counters.unknown_replies.one();
-                if tracing::enabled!(target: "procession::rpc", tracing::Level::DEBUG)
+                if tracing::enabled!(target: "procession::rpc", tracing::Level::WARN)
                     && self.link.log.admit(About::Answer)
                 {
                     let (path, incarnation) = self.link.whose();
                     log_event!(
-                        debug, target: "procession::rpc", path, incarnation,
+                        warn, target: "procession::rpc", path, incarnation,
                         "an answer to the unknown id {}", shown(&id.to_string())
                     );
                 }

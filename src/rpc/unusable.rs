@@ -64,13 +64,9 @@ impl Inbound {
 
     /// Fails the call that has been answered with something that cannot be read.
     fn unreadable(&self, id: &RequestId, text: &[u8], damage: &Damage) {
-        let mark = if legible::has_byte_order_mark(text) { ", behind a byte order mark" } else { "" };
+        let mark = if legible::has_byte_order_mark(text) { " behind a byte order mark" } else { "" };
         let reason = unreadable(&damage.reason, format_args!("the answer{mark}"), text);
-        self.link.unusable(format_args!(
-            "an answer that cannot be read, to call {}: {}",
-            shown(&id.to_string()),
-            shown(&reason)
-        ));
+        self.link.unusable(format_args!("call {}: {}", shown(&id.to_string()), shown(&reason)));
         self.settle(id, id.as_call(), Err(Box::new(Failure::Malformed(reason))));
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use super::verdict::never_starts;
 use crate::{
     exit::{Exit, Lost, Said},
+    humane::brief,
     id::{ChildId, Path},
     vocabulary::{Limit, State},
 };
@@ -122,7 +123,7 @@ pub enum RequestError {
     },
     /// The child's policy wants more time between restarts by hand
     /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).
-    #[error("child `{child}` was restarted by hand a moment ago; try again in {retry_after:.1?}")]
+    #[error("child `{child}` was restarted by hand a moment ago; try again in {:?}", brief(*.retry_after))]
     TooSoon {
         /// The child.
         child: ChildId,

@@ -252,7 +252,7 @@ fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<V
     let mut listeners = Vec::new();
     for (number, then) in signals {
         if process::is_ignored(number.kind().as_raw_value()) {
-            log_event!(info, Path::root(), Incarnation(1), signal = %number, "ignored since before the tree: stays so");
+            log_event!(info, Path::root(), Incarnation(1), signal = %number, "was ignored when the program started, and stays ignored");
             continue;
         }
         listeners.push(Listener { signal: number, arrivals: signal(number.kind())?, then });

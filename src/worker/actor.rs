@@ -133,13 +133,14 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             WorkerMessage::Call { method, params, timeout, reply } => {
-                let line = state.line.clone();
+                let (line, path) = (state.line.clone(), state.path.clone());
                 tokio::spawn(async move {
                     let answer = match line.peer() {
                         Some(peer) => peer.call_value(&method, &params, CallOptions::timeout(timeout)).await,
-                        None if line.has_no_channel() => Err(CallError::NoChannel { method }),
+                        None if line.has_no_channel() => Err(CallError::NoChannel { method, path }),
                         None => Err(CallError::Unavailable {
                             method,
+                            path,
                             state: crate::vocabulary::State::Starting,
                             retry_after: None,
                         }),
@@ -152,7 +153,7 @@ impl Actor for WorkerActor {
                     // A notification has nobody who could be told.
                     let _ = peer.try_notify_value(&method, &params);
                 } else if state.line.has_no_channel() {
-                    let error = CallError::NoChannel { method };
+                    let error = CallError::NoChannel { method, path: state.path.clone() };
                     log_event!(warn, state.path, state.incarnation, "{error}");
                 }
             }

@@ -9,6 +9,7 @@ use super::driver::{Body, Driver};
 use crate::{
     exit::Exit,
     foreign::shown,
+    humane::brief,
     log_event::log_event,
     process::{self, Exited, Hold, Ladder, Rung, Unkillable},
     protocol::Goodbye,
@@ -176,7 +177,14 @@ impl Driver {
         };
         let took = began.elapsed();
         if took < drain.saturating_add(*term_grace) {
-            log_event!(warn, path, incarnation, pid, "killed at the deadline of the stop, after {took:.1?}");
+            log_event!(
+                warn,
+                path,
+                incarnation,
+                pid,
+                "killed at the deadline of the stop, after {:?}",
+                brief(took)
+            );
         } else {
             // The group counts too: what the process has left behind in it.
             log_event!(warn, path, incarnation, pid, "killed with its group: {unheeded}");

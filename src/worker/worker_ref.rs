@@ -83,15 +83,15 @@ impl WorkerRef {
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
         self.live_peer().map(|(_, peer)| peer).ok_or_else(|| {
-            let method = method.to_owned();
+            let (method, path) = (method.to_owned(), self.path().clone());
             let line = |live: &Live| {
                 live.attachment.as_ref()?.as_any().downcast_ref::<Line>().map(Line::has_no_channel)
             };
             if self.place.live().as_deref().and_then(line) == Some(true) {
-                return CallError::NoChannel { method };
+                return CallError::NoChannel { method, path };
             }
             let (state, retry_after) = self.place.absence();
-            CallError::Unavailable { method, state, retry_after }
+            CallError::Unavailable { method, path, state, retry_after }
         })
     }
 

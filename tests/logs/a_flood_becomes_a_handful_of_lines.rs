@@ -158,7 +158,6 @@ async fn of_what_nobody_listens_to_nothing_is_left_out() {
             shake_hands(&mut me).await;
             for _ in 0..1000 {
                 let _ = me.write_line(r#"{"method":"unheard"}"#).await;
-                let _ = me.write_line(r#"{"id":987654,"result":1}"#).await;
                 let _ = me.write_line(r#"{"method":"log","params":{"level":"debug"}}"#).await;
             }
             match me.hang().await {}

@@ -48,3 +48,30 @@ async fn with_its_beginning_and_the_place_of_the_mistake() {
     assert_eq!(noise, answers.len(), "{lines:?}");
     let _ = tree.shutdown(SEC * 60).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_no_call_is_a_warning() {
+    listen();
+    let tree = tree(
+        |mut me| async move {
+            shake_hands(&mut me).await;
+            let call = read(&mut me).await.unwrap();
+            for id in [json!("x"), json!(77), call["id"].clone()] {
+                say(&mut me, json!({"jsonrpc": "2.0", "id": id, "result": 1})).await;
+            }
+            match me.hang().await {}
+        },
+        |spec| spec,
+    )
+    .await;
+    let worker = tree.worker("/w").unwrap();
+    worker.wait_ready(SEC).await.unwrap();
+    heard();
+    worker.call_value("x", &(), Timeout::Default).await.unwrap();
+    let lines = heard();
+    let warnings: Vec<_> = lines.iter().filter(|line| line.contains("WARN")).collect();
+    let [text, number] = warnings[..] else { panic!("{lines:?}") };
+    assert!(text.contains("path=\"/w\"") && text.contains("unknown id \"x\""), "{text}");
+    assert!(number.contains("unknown id 77"), "{number}");
+    let _ = tree.shutdown(SEC * 60).await;
+}

@@ -15,7 +15,7 @@ use procession::{
     process::Command,
     protocol::{FirstLine, Plugin},
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, RpcError},
+    rpc::{CallError, RpcError, Timeout},
     snapshot::Snapshot,
     supervision::{RequestError, SendError, Shutdown, Unavailable},
     testing::ScriptedLauncher,
@@ -66,9 +66,34 @@ fn what_never_starts_is_not_worth_another_try() {
     for (why, again) in [(Down::GaveUp { why: Limit::NeverStarts }, false), (Down::NeverStarted, true)] {
         let state = State::down(why);
         assert_eq!(unavailable(state.clone(), None).is_retryable(), again);
-        let call = CallError::Unavailable { method: "m".into(), state, retry_after: None };
+        let call =
+            CallError::Unavailable { method: "m".into(), path: Path::root(), state, retry_after: None };
         assert_eq!(call.is_retryable(), again, "{call}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_not_sent_says_which_worker_and_why() {
+    // C-12
+    let launcher = ScriptedLauncher::new();
+    launcher.program("deaf", |mut me| async move {
+        let _ = me.read_line().await;
+        0
+    });
+    let spec = WorkerSpec::new(Command::new("deaf")).launcher(Arc::new(launcher.clone()));
+    let gone = WorkerSpec::new(Command::new("gone")).launcher(Arc::new(launcher)).protocol(Plugin::default());
+    let tree =
+        Tree::builder().worker("w", spec).child(gone.child("gone").background()).start().await.unwrap();
+    tokio::time::sleep(SEC).await;
+    let call = async |path: &str| {
+        tree.worker(path).unwrap().call_value("m", &(), Timeout::Default).await.unwrap_err().to_string()
+    };
+    assert!(call("w").await.starts_with("`m` was not sent to `/w`: its protocol has no channel"));
+    assert_eq!(
+        call("gone").await,
+        "`m` was not sent: `/gone` is not available: gave up: it cannot start as it is declared"
+    );
+    let _ = tree.kill().await;
 }
 
 #[test]
@@ -78,7 +103,12 @@ fn no_error_shows_the_clock_of_the_tree() {
         let mut error = unavailable(state.clone(), None);
         error.retry_after = Some(Duration::from_micros(87_654));
         let retry_after = error.retry_after;
-        let call = CallError::Unavailable { method: "m".into(), state: state.clone(), retry_after };
+        let call = CallError::Unavailable {
+            method: "m".into(),
+            path: Path::root(),
+            state: state.clone(),
+            retry_after,
+        };
         for text in [error.to_string(), call.to_string()] {
             assert!(text.contains(" off for another 87.7ms") && !text.contains("123456"), "{text}");
         }

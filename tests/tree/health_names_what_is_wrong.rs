@@ -38,7 +38,7 @@ async fn a_key_that_was_given_up_is_a_trouble_until_it_may_be_tried_again() {
     assert_eq!(
         texts,
         [
-            "/agents/a~1b: gave up: 5 failures in 60s; not tried again for 30.0s; the last one: failed with exit code 9"
+            "/agents/a~1b: gave up: 5 failures in 60s; not tried again for 30s; the last one: failed with exit code 9"
         ]
     );
     // Nothing happens when the rest is over; it is noticed nevertheless.
