@@ -25,7 +25,7 @@
 //! - S-5 Restart types: `Permanent` (always), `Transient` (abnormal exits only), `Temporary` (never; its spec is deleted), plus `OnSuccess` (clean exits
 //!   only) and `UnlessStopped` (as Permanent, but an operator's stop outlives a group restart).
 //!   → [`RestartType`](crate::restart::RestartType)
-//! - S-6 Every invalid spec is an error at build or at `start_child`, naming the field; all mistakes of one spec are reported together. What is said in a spec and would have no effect is such a mistake: what belongs to a channel on a worker without one, pings of a protocol that has none, a limit that cannot be applied, a policy where another one replaces it. A tree without children starts, and the log says so.
+//! - S-6 Every invalid spec is an error at build or at `start_child`, naming the field; all mistakes of one spec are reported together. A setting that would have no effect is such a mistake: one that belongs to a channel on a worker without one, pings of a protocol that has none, a limit that cannot be applied, a policy where another one replaces it. A tree without children starts, and the log says so.
 //!   → [`SpecErrors`](crate::supervision::SpecErrors)
 //!
 //! **Starting**
@@ -98,7 +98,7 @@
 //! - R-0 One decision order for every exit: (1) an old incarnation, or one that is being stopped → nothing. (2) The restart type says no → `Down(Ended)`. (3) The child's tracker says `GaveUp` or `CoolOff` → that, and nothing is counted. (4) It says `Escalate` → S-17. (5) `budget: Shared` → the supervisor's
 //!   intensity counts one restart now; `budget: Own(CrashLoop)` → only the child's own crash loop counts. An unset budget is settled where a declaration becomes a child (also in `start_child`, `reload_child`, `set_policy`). A one-for-one or dynamic supervisor that was given no intensity lets each *process worker* pay for its own crashes (its policy's crash loop, or 5 failures in 60 s → cool off 60 s, named by health); under one that was given an intensity it is `Shared`, so that crashes escalate. Group strategies, actors and nested supervisors are `Shared`, with OTP's kind of default (3 in 5 s).
 //!   A plugin host that is given no intensity does as a one-for-one supervisor, whatever its plugins' policies say, so that a broken third-party plugin never takes the others down. A keyed pool without an intensity does the same for its keys (5 failures in 60 s → given up, and it rests: L-7). Anonymous pools are `Shared`. (6) The restart, after its delay. Under one-for-all and rest-for-one a tracker's give-up *is* an escalation, and `CoolOff` is refused when built.
-//!   (Why: escalation must be a choice, not an accident. With 3 in 5 s and doubling back-off, an initial delay ≤ 0.71 s lets one broken child take its supervisor down, and above that the intensity never trips; and any four of many independent processes that die together do too. Somebody who has given an intensity has said that crashes of these children mean something for the whole. Processes that nobody has tied together have nothing in common but their supervisor. Actors of one program have its code and memory in common, and a fault in them is the program's. The price: a program whose only work is one worker does not end by itself when that is broken; it wants an intensity.)
+//!   (Why: escalation must be a choice, not an accident. With 3 in 5 s and doubling back-off, an initial delay ≤ 0.71 s lets one broken child take its supervisor down, and above that the intensity never trips; and any four of many independent processes that die together do too. Somebody who has given an intensity has said that crashes of these children mean something for the whole. Processes that are not tied together have nothing in common but their supervisor. Actors of one program have its code and memory in common, and a fault in them is the program's. The price: a program whose only work is one worker does not end by itself when that is broken; it wants an intensity.)
 //!   → [`Budget`](crate::restart::Budget), [`Tracker`](crate::restart::Tracker)
 //!
 //! - R-1 `Exit` (plain data: Clone, serde) classes: `Requested`, `Clean { code }`, `Failed { code }`, `Signalled { signal, core }`, `NeverStarted { errno, stage }`, `StartTimeout`, `HandshakeFailed`, `HandshakeTimeout`, `ChannelLost`,
@@ -130,15 +130,15 @@
 //!
 //! - P-1 `Command`: program, args (no shell, no splitting of strings), cwd, environment, limits; serde both ways; `Debug` redacts environment values.
 //!   → [`Command`](crate::process::Command)
-//! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` is there for those who want it. `SHLVL` says that a shell is around the process (1, or the host's if it passes and lies between 1 and 99), so that no shell takes a socket as stdin for a remote login and reads a start-up file that it would not read on a pipe; where the caller's own value does not say so, the process gets pipes.
+//! - P-2 Environment: cleared by default; `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, the proxy and CA variables (`HTTPS_PROXY`, `SSL_CERT_FILE`, …) pass; more can be named; the caller's values win; `inherit_env(true)` passes all. `SHLVL` says that a shell is around the process (1, or the host's if it passes and lies between 1 and 99), so that no shell takes a socket as stdin for a remote login and reads a start-up file that it would not read on a pipe; where the caller's own value does not say so, the process gets pipes.
 //!   → [`Environment`](crate::process::Environment)
 //! - P-3 stdin and stdout are the channel; stderr is drained always, line by line, into `tracing` and into a bounded tail (default 8 KiB, newest kept, cut at char boundaries), over-long
 //!   lines truncated. A child that never writes, or floods, costs the host bounded memory. The stdout of a process without a channel is read in the same way, into a target and a tail of its own.
 //!   → [`Tail`](crate::process::Tail), [`drain`](crate::process::drain)
 //! - P-4 Every child leads its own session and process group (a group only, where posix_spawn has nothing better); signals go to the group; after every exit, clean ones included, the group is swept, so that grandchildren do not survive: at once after an unrequested exit; in an orderly stop the leader's exit does not shorten the ladder for the rest of its group
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
-//!   Without a control group, what has left the group and not the session is signalled and swept too: by one look at the process table for all that ask, which stands between no crash and its
-//!   successor. A stop, a removal, a reload and the end of the supervisor are answered after it. None of that needs a thread that is not there since the first launch.
+//!   Without a control group, processes that have left the group but not the session are signalled and swept too: by one look at the process table for all that ask, which delays no
+//!   successor of a crash. A stop, a removal, a reload and the end of the supervisor are answered after it. All threads for that are there since the first launch.
 //!   → [`Control::bury`](crate::process::Control::bury)
 //!   Where there is a control group it reaches all descendants, and groups that they make in it, as many and as deep as they like, go with it: signalling and removing them
 //!   takes no stack, two descriptors, time in proportion to their number, and none of it on a thread of the runtime.
@@ -179,7 +179,7 @@
 //! - C-6 The reader never waits for the writer, and neither waits for a handler: two sides calling each other at full load never deadlock. Handlers run concurrently up to a limit (64); further requests queue (1,024 or 8 MiB), then get −32000 *overloaded*; if even replies find no room the child is `LimitExceeded`. Notifications are delivered in arrival order,
 //!   and before any response that follows them. However many messages a process sends at once, the reader lets other tasks run after a few hundred of them.
 //!   → [`Peer`](crate::rpc::Peer), [`Handler`](crate::rpc::Handler)
-//! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path. Only what has a `method` asks for something, so nothing else is ever answered: a request that cannot be read gets −32700, an object with a method that is no request −32600,
+//! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path. Only a message with a `method` asks for something, so nothing else is ever answered: a request that cannot be read gets −32700, an object with a method that is no request −32600,
 //!   with its id if that can be told and with null otherwise; at most 100 such errors are sent in a second. (JSON-RPC 2.0 §5 would have any JSON that is no request answered. Then one line of a JSON logger starts an exchange of errors that never ends.)
 //!   → [`Router`](crate::rpc::Router), [`rpc::codes`](crate::rpc::codes)
 //! - C-8 Lines on stdout that are no message, JSON or not, are logged as the child's noise (bounded), or are a violation: `noise: Log | Violation`.
@@ -191,7 +191,7 @@
 //! - C-12 Every failed call says what is known of its outcome: `NotSent` (safe to send again), `Unknown` (handed to the pipe, no answer), `Failed` (the child answered). `is_retryable()` follows it. `is_retryable` is false, of this and of every other error, for what can never start as it is declared and for what a policy has given up.
 //!   → [`Outcome`](crate::rpc::Outcome)
 //! - C-13 One bad frame fails nothing but itself. An answer that cannot be read fails its call at once, as long as its id is legible: with the beginning of the text and the place of the mistake (which is also a warning), in a handshake too. An error whose id is null, empty or missing is logged; it fails the call that was sent last, with the outcome `Unknown`, if that is the only open one and nothing has been sent since. Both sides may use the same ids: they are matched by direction (in an answer `1.0`, `1e0` and `"1"` are 1, since all ids of ours are numbers; in a request they go back as they came, and `1` is not `"1"`); a timed-out id is remembered long enough that its late answer is not an "unknown id", of which an answer is a warning.
-//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted. What comes with a null id and is a notification here (the handler says so, or the protocol) is taken as one.
+//!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted. A message with a null id is taken as a notification if its method is one here (the handler says so, or the protocol).
 //!   → [`RequestId`](crate::rpc::RequestId)
 //! - C-14 Progress notifications may extend a call's timeout up to its maximum. Requests from the child are answered also while it is being stopped: those that are open when its last call has been answered are waited for (P-9).
 //!   → [`Handler`](crate::rpc::Handler)
@@ -243,7 +243,7 @@
 //! - G-9 Capabilities: a plugin's manifest names the host methods it may call; others get −32001.
 //!   → [`PluginSpec::capabilities`](crate::plugin::PluginSpec::capabilities)
 //! - G-10 On-demand: `ensure_ready(id)` joins a start, and starts what is dormant or has ended by itself; its policy rules from the first start on, so that no number of callers launches it more often than that says, and its counters stay as they are.
-//!   What an operator has stopped, or its policy has given up, is an error that says so, and how it ended: only an operator (`restart_plugin`, `start_plugin`) revives it. Keys of pools keep L-7: after their rest the next caller has them tried again.
+//!   For one that an operator has stopped, or its policy has given up, the answer is an error that says so, and how it ended: only an operator (`restart_plugin`, `start_plugin`) revives it. Keys of pools keep L-7: after their rest the next caller has them tried again.
 //!   → [`Plugins::ensure_ready`](crate::plugin::Plugins::ensure_ready)
 //! - G-11 Events: crashed (code, signal, will_restart, delay), restarted (only after a crash), ready, gave up, config changed, rolled back.
 //!   → [`PluginEvent`](crate::plugin::PluginEvent)
@@ -271,7 +271,7 @@
 //!   → [`PoolSpec`](crate::pool::PoolSpec), [`Pool::drain`](crate::pool::Pool::drain)
 //! - L-6 A lease ends by drop. A caller that vanishes gives its place in the queue to the next, nothing leaks.
 //!   → [`Lease`](crate::pool::Lease)
-//! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Once the channel of a worker has ended, or its exit is known, it is retracted before anything else: no lease of it is given, whatever number of callers and threads, and its leases are over; a kill costs at most the calls under way on it. Backing-off keys count against the cap and are evicted first. A key that its policy has given up rests for `failed_pause` (30 s): who asks is refused at once, and nothing is started.
+//! - L-7 A lease is of an incarnation, a key is of a place: a worker's death tells its holders at once, the key stays assigned and its next acquire gets the restarted incarnation. Once the channel of a worker has ended, or its exit is known, it is retracted before anything else: no lease of it is given, whatever number of callers and threads, and its leases are over; a kill costs at most the calls under way on it. Backing-off keys count against the cap and are evicted first. A key that its policy has given up rests for `failed_pause` (30 s): callers are refused at once, and nothing is started.
 //!   → [`Revocation`](crate::pool::Revocation)
 //! - L-8 Status: per key state, pid, session, calls done, last used, uptime, queue length; totals; a snapshot is taken without stopping anything.
 //!   → [`PoolReport`](crate::pool::PoolReport)
@@ -286,7 +286,7 @@
 //!   → [`Tree::find`](crate::tree::Tree::find)
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
 //!   → [`Tree::wait`](crate::tree::Tree::wait)
-//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop (one within 250 ms is an echo of the first: what starts a host often passes on what its whole group gets), exit code; default deadline 25 s. Which signals stop and which reload is a value; those that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health says of what was given up or waits how it ended last, and names also what has no place of its own: keys that rest, and workers that an anonymous pool lacks.
+//! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop (one within 250 ms is an echo of the first: what starts a host often passes on what its whole group gets), exit code; default deadline 25 s. A value says which signals stop and which reload; signals that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health says how each child that was given up, or waits, ended last. It also names keys that rest and workers that an anonymous pool lacks, which have no place of their own.
 //!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal), [`Signals`](crate::tree::Signals)
 //!
 //! ## E. Events and snapshots
@@ -307,7 +307,7 @@
 //!   → [`Place::wait_ready`](crate::supervision::Place::wait_ready), [`Action::Admit`](crate::supervision::machine::Action::Admit)
 //! - E-6 Every event of the log names the child it is about, in one form: `path` and `incarnation` are fields of the event itself, never only of a span, and no span stands before it. Exempt is what concerns the host as a whole.
 //!   → [`drain`](crate::process::drain)
-//! - E-7 What is set for a process may be a secret: the values of its environment, its arguments, the settings of its protocol, manifests and configurations of plugins are in no `Debug`, snapshot, event or error, and in no line of the log. (What a process writes by itself is not looked through.)
+//! - E-7 Settings of a process may be secrets: the values of its environment, its arguments, the settings of its protocol, manifests and configurations of plugins are in no `Debug`, snapshot, event or error, and in no line of the log. (The output of a process is not searched for them.)
 //!   → [`Command`](crate::process::Command), [`protocol`](crate::protocol)
 //!
 //! ## D. Tests

@@ -66,9 +66,9 @@ pub(crate) enum About {
     Noise,
     /// A message that cannot be used as it is.
     Unusable,
-    /// An answer that nobody waits for.
+    /// An answer to no open call.
     Answer,
-    /// A notification that nobody takes, or whose params do not fit.
+    /// A notification without a handler, or whose params do not fit.
     Notification,
     /// Something that it may not do.
     Denied,
@@ -93,7 +93,7 @@ impl About {
             About::Message => "log messages",
             About::Noise => "lines of noise on stdout",
             About::Unusable => "lines about unusable messages",
-            About::Answer => "lines about answers that nobody waits for",
+            About::Answer => "lines about answers to unknown calls",
             About::Notification => "lines about notifications",
             About::Denied => "lines about denied capabilities",
             About::Panic => "lines about panics",

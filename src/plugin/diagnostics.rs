@@ -30,7 +30,7 @@ pub struct PluginStatus {
 pub struct PluginDiagnostics {
     /// In short.
     pub status: PluginStatus,
-    /// Its figures (rule W-4); of one that is not in the host's table any more, those that it left with: last exit, counts,
+    /// Its figures (rule W-4); of one that has left the host's table, those that it left with: last exit, counts,
     /// the end of stderr. `None` if it never was.
     pub node: Option<Node>,
     /// When it last crashed, whatever it is doing now.

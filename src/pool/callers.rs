@@ -124,7 +124,7 @@ impl PoolCore {
 
     /// The ledger's view, and the calls made on each of its workers.
     pub(super) fn status(self: &Arc<Self>) -> (PoolStatus, HashMap<ChildId, u64>) {
-        // No change, but what has become known is heeded.
+        // Nothing changes but for what has become known.
         self.turn(By::Anyone, None, |_, _| ());
         let inner = self.lock();
         let calls = |i: &Arc<Instance>| (i.key.clone(), i.calls.load(Ordering::Relaxed));

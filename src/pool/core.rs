@@ -75,7 +75,7 @@ pub(super) struct Inner {
     poked: bool,
     pub(super) actions: Vec<Action>,
     /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
-    /// that whoever is answered can look at once.
+    /// that a caller that has been answered can look at once.
     pub(super) hearing: bool,
     /// Whose worker has become ready by what is not public yet.
     pub(super) fresh: Vec<ChildId>,
@@ -325,7 +325,7 @@ impl PoolCore {
     pub(super) fn abandon(self: &Arc<Self>) {
         self.heard();
         self.close();
-        // Also of those whose leases are over, and whose exit will not be told any more.
+        // Also of those whose leases are over, and whose exit will no longer be told.
         let instances: Vec<_> = {
             let mut inner = self.lock();
             let leased = std::mem::take(&mut inner.leases).into_values();

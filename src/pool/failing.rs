@@ -1,7 +1,7 @@
 //! Workers whose end has become known: [`Failing`], until the ledger has heard of it.
 //!
-//! An end is noticed on any thread, perhaps inside a lock of the channel: it is noted here, and whoever looks into the ledger
-//! next tells it first. Until the exit is known, and handled by the pool's actor, nothing else would.
+//! An end is noticed on any thread, perhaps inside a lock of the channel. So it is noted here, and the ledger is told before
+//! it is next used. Until the exit is known, and handled by the pool's actor, nothing else would.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,

@@ -172,7 +172,7 @@ impl Leader {
     /// only then the hold is released.
     ///
     /// Without a control group the process table is asked, which takes a moment: see [`Leader::progress`]. Until it has
-    /// answered that nobody is alive, the zombie stays, and the numbers with it.
+    /// answered that nothing is alive, the zombie stays, and the numbers with it.
     pub(super) fn finish(&self) -> Option<Exited> {
         let mut state = self.lock();
         if state.gone {
@@ -240,8 +240,8 @@ impl Leader {
         }
     }
 
-    /// Releases the hold and says that it is over. Whoever takes the hold releases it, and only then it is over for
-    /// anybody: a caller that is told so must not find the hold still there. The token's destructor is the caller's code
+    /// Releases the hold and says that it is over. The thread that takes the hold releases it, and only then is it over: a
+    /// caller that is told so must not find the hold still there. The token's destructor is the caller's code
     /// and does not run under the lock.
     fn conclude(&self, mut state: MutexGuard<'_, State>) -> Option<Exited> {
         let hold = match state.hold.take() {
@@ -262,7 +262,7 @@ impl Leader {
         }
     }
 
-    /// Whether nobody is left, now that all have been killed: in the group, and in the session if the whole is asked for.
+    /// Whether no process is left, now that all have been killed: in the group, and in the session if the whole is asked for.
     /// An answer is for one question; without one, or with one that is no, the next is asked.
     fn nobody_is_left(&self, state: &mut State, whole: bool) -> bool {
         // Asking with no signal is harmless even if the id has a new owner.
@@ -367,7 +367,7 @@ impl Leader {
             _ => WaitId::Pid(self.pid),
         };
         let reaps = !options.contains(WaitIdOptions::NOWAIT);
-        // Said before it is so: whoever is about to use the number looks afterwards.
+        // Said before it is so: a thread that is about to use the number looks afterwards.
         self.free.store(reaps, Ordering::SeqCst);
         let answer = loop {
             match sys::waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | options) {
@@ -441,7 +441,7 @@ struct Behind {
 }
 
 impl Behind {
-    /// Kills it, again and again until nobody is left or the time is over.
+    /// Kills it, again and again until no process is left or the time is over.
     fn sweep(self) {
         let (leader, whom) = (self.leader, Whom::Left(self.reaped));
         look::ask(leader, whom, &[Signal::KILL], move |living| {

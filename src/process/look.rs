@@ -1,6 +1,6 @@
-//! Looks at the process table: who is left of a process, in its group or in its session (P-4).
+//! Looks at the process table for what is left of a process, in its group or in its session (P-4).
 //!
-//! There is nobody else to ask where there is no control group. A signal of number 0 cannot tell a living member from the
+//! There is no other way to know where there is no control group. A signal of number 0 cannot tell a living member from the
 //! zombie leader, and nothing at all knows the members of a session. A walk through the table costs a system call or two
 //! for each process of the system, so one walk serves all that have asked before it began; it is a job of the sweeper, and
 //! rests four times as long as it took.
@@ -8,7 +8,7 @@
 //! # Whose number it is
 //!
 //! A process in the session is signalled only if the session is certainly ours. While the leader has not been reaped, its
-//! zombie pins the number. Once it has, whoever is left of the session pins it: then no *process* gets that number, and one
+//! zombie pins the number. Once it has, the rest of the session pins it: then no *process* gets that number, and one
 //! that is as old as the reap proves that the session is.
 
 use std::{
@@ -29,7 +29,7 @@ use super::{
     table::{self, Seen},
 };
 
-/// After a walk nobody walks for so many times as long as it took: who asks meanwhile shares the next one. Without a
+/// After a walk there is none for so many times as long as it took: questions that come meanwhile share the next one. Without a
 /// rest, a walk of a millisecond would be made again and again while a thousand processes end.
 const REST: u32 = 4;
 
@@ -94,7 +94,7 @@ fn lock() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has those who are left signalled, if they are outside of the leader's group, and says on the sweeper's thread whether
+/// Signals the processes that are left, if they are outside of the leader's group, and says on the sweeper's thread whether
 /// any was alive, zombies and the leader not counted; `None` if the table cannot be read now, for want of descriptors.
 ///
 /// A process that is born while the table is read may be missed. That shortens its time to end by itself, nothing more,
@@ -125,7 +125,7 @@ pub(super) fn have_one() {
 /// As [`ask`], for tasks.
 pub(super) async fn look(leader: Pid, whom: Whom) -> Option<bool> {
     let (answer, answered) = oneshot::channel();
-    // Nobody may wait any more.
+    // The caller may have stopped waiting.
     ask(leader, whom, &[], |living| {
         let _ = answer.send(living);
     });

@@ -138,7 +138,7 @@ impl sweeper::Job for Rounds {
 
 /// What a walk through the process table knows of orphans.
 pub(super) struct Look {
-    /// None: nobody is adopted here.
+    /// None: nothing is adopted here.
     groups: Option<HashSet<OsString>>,
 }
 

@@ -137,8 +137,8 @@ impl Launcher for OsLauncher {
         if let Some(pace) = &self.pace {
             pace.turn().await;
         }
-        // Whoever drops a process outside of a runtime needs threads that reap it and what it leaves; no process without
-        // them (P-10). Later there may be none to be had.
+        // A process may be dropped outside of a runtime, and then threads must reap it and what it leaves. So there is no
+        // process without them (P-10). Later there may be none to be had.
         reaper::start().and_then(|()| sweeper::start()).map_err(|error| no_thread(&error))?;
         sigchld::put_right();
         let (reply, birth) = oneshot::channel();

@@ -36,7 +36,7 @@ use super::CrashLoop;
 /// | worker of an anonymous pool | `Shared` | `Shared`, with 3 and one for each worker in 5 s |
 ///
 /// So one broken process never ends its healthy neighbours by default. A program whose *only* work is one worker wants an
-/// intensity: without one its tree does not end when that worker is broken, and nobody restarts the program.
+/// intensity: without one its tree does not end when that worker is broken, and the program is not restarted.
 ///
 /// In a configuration: `"shared"`, `{ own = { max_failures = 5, window = "60s", then = "give_up" } }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,7 +50,7 @@ pub struct RestartPolicy {
     /// back-off's delays (100 ms and more where there is none). Default 30 s; zero counts at once.
     #[serde(with = "humane")]
     pub program_grace: Duration,
-    /// Who pays for its restarts. Unset by default: it is decided where the declaration becomes a child (see
+    /// Where its restarts are counted. Unset by default: it is decided where the declaration becomes a child (see
     /// [`Budget`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -163,7 +163,7 @@ impl RestartPolicy {
         self
     }
 
-    /// Whether the supervisor's intensity counts the child's restarts, as it does where nobody has decided otherwise.
+    /// Whether the supervisor's intensity counts the child's restarts, as it does by default.
     pub fn is_shared(&self) -> bool {
         self.budget.is_none_or(|budget| budget.is_shared())
     }

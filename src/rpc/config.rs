@@ -82,7 +82,7 @@ impl From<Timeout> for CallOptions {
     }
 }
 
-/// See [`PeerConfig::at_end`]. Called by whoever notices the end; it must not block.
+/// See [`PeerConfig::at_end`]. Called on the thread that notices the end; it must not block.
 pub(crate) type EndHook = Arc<dyn Fn() + Send + Sync>;
 
 /// How a peer behaves. `Default` is right for a process on the other side of a pipe; change fields from there.

@@ -107,8 +107,8 @@ pub(crate) enum NoFrame {
     },
 }
 
-/// A buffer that takes bytes up to a bound. What comes behind it is only counted: nobody has to hold a frame in memory to
-/// learn that it is too large.
+/// A buffer that takes bytes up to a bound. What comes behind it is only counted: a frame need not be in memory to
+/// turn out to be too large.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     end: usize,

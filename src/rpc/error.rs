@@ -63,7 +63,7 @@ impl RpcError {
         RpcError { code, message: message.into(), data: None }
     }
 
-    /// What another side has answered with; the reason if it is no error object.
+    /// The error that another side has answered with; the reason if it is no error object.
     pub(crate) fn read(raw: &RawValue) -> Result<RpcError, String> {
         let wrong = |what: &str| format!("not an error object: {what}: {}", told(raw, 400));
         let [code, message, data] =

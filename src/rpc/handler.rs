@@ -66,7 +66,7 @@ impl Context {
         self.cancel.as_ref().is_some_and(|latch| latch.is_set())
     }
 
-    /// Whether a line of the log about this may be written now. Once the channel is gone there is nobody left to be noted.
+    /// Whether a line of the log about this may be written now. Once the channel is gone there is none to count for.
     pub(crate) fn may_log(&self, about: About) -> bool {
         self.peer.upgrade().is_some_and(|inner| inner.link.log.admit(about))
     }

@@ -6,7 +6,7 @@
 //! are counted. Bytes of zero are no part of anything, which makes UTF-16 as legible as the rest.
 //!
 //! Pure; one pass over the text, and no memory beyond an id and a name. Only a text that has failed to parse comes here.
-//! Whoever writes such texts can only fail calls that were made to it. What is no JSON at all is not looked into: a program
+//! A process that writes such texts can only fail calls that were made to it. What is no JSON at all is not looked into: a program
 //! that prints its messages for debugging, in the notation of its own language or behind the words "sending", also sends
 //! them properly.
 
@@ -97,7 +97,7 @@ impl<'a> Text<'a> {
         }
         self.at += 1;
         let mut seen = Seen::default();
-        // It ends with its bracket, or where nothing can be made out any more.
+        // It ends with its bracket, or where nothing more can be made out.
         while let Some(()) = self.member(&mut seen) {}
         Some(seen.meaning())
     }

@@ -145,7 +145,7 @@ impl Link {
         self.log.finish();
     }
 
-    /// Whom a line of the log is about.
+    /// The child that a line of the log is about.
     pub(crate) fn whose(&self) -> (&Path, Incarnation) {
         (&self.config.path, self.config.incarnation)
     }
@@ -160,7 +160,7 @@ impl Link {
         }
     }
 
-    /// A call does not wait any more. To be called after the table's lock has been given back: whoever watches has said so
+    /// A call no longer waits. To be called after the table's lock has been given back: a watcher has said so
     /// before looking at the table.
     pub(crate) fn call_is_done(&self) {
         if self.calls_watched.load(Ordering::Relaxed) {
@@ -177,8 +177,8 @@ impl Link {
         }
     }
 
-    /// The owner hears of the end first: whoever learns of it from the channel and looks for another one must not be sent
-    /// here again.
+    /// The owner hears of the end first: a caller that learns of it from the channel and looks for another one must not be
+    /// sent here again.
     fn tell_owner(&self) {
         if let Some(hook) = self.config.at_end.as_ref().filter(|_| !self.has_ended()) {
             hook();

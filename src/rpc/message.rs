@@ -2,7 +2,7 @@
 //!
 //! Pure. Params, results and errors stay raw: they are parsed once, by whoever knows their type. Lenient where the
 //! meaning is clear (a missing `jsonrpc`, a response without a result, which is what a JavaScript server sends for
-//! `undefined`). Only what has a `method` asks for something, so nothing else is ever answered (C-7): programs also write
+//! `undefined`). Only a message with a `method` asks for something, so nothing else is ever answered (C-7): programs also write
 //! their logs as JSON, and two sides that answer each other's errors would never stop.
 
 use std::{borrow::Cow, fmt};

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Ids are kept and sent back: a longer one is refused, since nobody counts them.
+/// Ids are kept and sent back: a longer one is refused, since they are counted nowhere.
 pub(super) fn has_fitting_length(id: &RequestId) -> bool {
     !matches!(id, RequestId::Text(id) | RequestId::Other(id) if id.len() > ID_BYTES)
 }

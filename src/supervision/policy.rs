@@ -138,7 +138,7 @@ impl ChildPolicy {
 pub struct Flags {
     /// Who restarts with a child that failed.
     pub strategy: Strategy,
-    /// How many restarts in which time are too many. `None`: nobody has said so. It is 3 in 5 s then, for those children
+    /// How many restarts in which time are too many. `None`: none was chosen. It is 3 in 5 s then, for those children
     /// that do not pay for their own restarts ([`Budget`](crate::restart::Budget)).
     pub intensity: Option<Intensity>,
     /// Whether the supervisor ends with its significant children.

@@ -59,7 +59,7 @@ impl TreeBuilder {
     /// Without this, under one-for-one, each process worker pays for its own crashes: after 5 failures in 60 s it pauses for
     /// 60 s, health names it, and the tree goes on. Actors, nested supervisors, pools and plugin hosts may be restarted 3
     /// times in 5 s together. So **a program whose only work is one worker wants an intensity**: its tree does not end by
-    /// itself otherwise, and whoever runs the program does not learn that it has stopped working.
+    /// itself otherwise, and a service manager does not learn that the program has stopped working.
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> TreeBuilder {
         self.spec = self.spec.intensity(max_restarts, period);
         self

@@ -177,7 +177,7 @@ impl Driver {
                 config.hold_pending = true;
                 config.path = self.cx.place.path().clone();
                 config.incarnation = self.cx.incarnation;
-                // The reader notices most ends first, and nobody must be sent here while the exit is waited for.
+                // The reader notices most ends first, and no caller must be sent here while the exit is waited for.
                 let (place, incarnation) = (self.cx.place.downgrade(), self.cx.incarnation);
                 config.at_end = Some(Arc::new(move || {
                     if let Some(place) = place.upgrade() {

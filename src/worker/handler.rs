@@ -76,7 +76,7 @@ impl Handler for WorkerHandler {
 fn publish(cx: &Context, entry: &LogEntry) {
     macro_rules! event {
         ($level:ident, $LEVEL:ident) => {
-            // What nobody listens to is not counted as left out.
+            // A line that is not listened to is not counted as left out.
             if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(About::Message) {
                 let message = shown_up_to(LINE_BYTES + 64, &entry.message);
                 let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());

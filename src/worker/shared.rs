@@ -169,7 +169,7 @@ pub(crate) struct Line {
     watch: Mutex<Watch>,
 }
 
-/// Who is to hear that nothing reaches the incarnation any more.
+/// What is called when nothing reaches the incarnation from then on.
 #[derive(Default)]
 struct Watch {
     over: bool,
@@ -181,7 +181,7 @@ impl Line {
         Line { peer: OnceLock::new(), shared, watch: Mutex::default() }
     }
 
-    /// Has `told` called when nothing is to reach the incarnation any more; `false` if that is so already.
+    /// Calls `told` once nothing is to reach the incarnation; `false` if that is so already.
     pub(crate) fn watch(&self, told: impl FnOnce() + Send + 'static) -> bool {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if !watch.over {

@@ -75,7 +75,7 @@ impl WorkerRef {
         Some((live.incarnation, line.shared.first_line()?.clone()))
     }
 
-    /// Has `told` called when nothing is to reach this incarnation of a worker any more; `false` if that is so already.
+    /// Calls `told` once nothing is to reach this incarnation of a worker; `false` if that is so already.
     pub(crate) fn watch(live: &Live, told: impl FnOnce() + Send + 'static) -> bool {
         let line = live.attachment.as_ref().and_then(|line| line.as_any().downcast_ref::<Line>());
         line.is_some_and(|line| line.watch(told))

@@ -46,7 +46,7 @@ fn floods() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"method": "mark", "params": "x"}), "bad notification", "about notifications suppressed"),
         (json!({"method": "unheard"}), "no route for", "about notifications suppressed"),
         (json!({"method": "panics"}), "the handler of notification `panics`", "about panics suppressed"),
-        (json!({"id": 987_654, "result": 1}), "unknown id", "answers that nobody waits for suppressed"),
+        (json!({"id": 987_654, "result": 1}), "unknown id", "answers to unknown calls suppressed"),
         (
             json!({"id": null, "error": {"code": 1, "message": "?"}}),
             "names no request",

@@ -125,7 +125,7 @@ fn is_below(pid: Pid, path: &[u8]) -> bool {
             let below = line.strip_prefix(b"0::").and_then(|group| group.strip_prefix(path));
             below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest[0] == b' ')
         }),
-        // Its path is longer than the kernel can tell. It was on a list of ours a moment ago, and nobody else's groups
+        // Its path is longer than the kernel can tell. It was on a list of ours a moment ago, and no other groups
         // lie that deep.
         Err(error) => Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG),
     }

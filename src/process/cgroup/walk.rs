@@ -103,7 +103,7 @@ impl Walk {
                     self.position = None;
                 }
                 Err(error @ (Errno::MFILE | Errno::NFILE)) => return Err(error),
-                // It is gone, or nobody may enter it.
+                // It is gone, or may not be entered.
                 Err(_) => self.position = Some(position),
             },
             Found::Interruption(position) => {

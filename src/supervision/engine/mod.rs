@@ -423,7 +423,7 @@ impl Engine {
             self.perform(action);
         }
         self.actions = actions;
-        // Who is answered may look at once, and finds everything done.
+        // A caller that is answered may look at once, and finds everything done.
         for (reply, place, answer) in self.answers.drain(..) {
             // Nobody listens any more: that is the asker's right.
             match place.filter(|place| !place.is_swept()) {

@@ -137,7 +137,7 @@ impl Engine {
         }
         self.deadline = Some(at);
         self.alarm_at(at);
-        // Those who are told to stop from here on hear of it then.
+        // Children that are told to stop from here on hear of it then.
         for entry in self.roster.iter_mut() {
             if let Some(life) = &mut entry.life {
                 life.hasten(at);

@@ -64,7 +64,7 @@ pub enum Request {
     /// Restarts a child in whatever state it is (rule R-8); joins a restart under way. A start in flight by
     /// `StartChild`, or by the supervisor's own start, is made again and keeps its meaning.
     Restart(ChildId),
-    /// Wants a child to run that nobody has stopped (rule G-10): joins a start, starts one that has never been started or
+    /// Wants a child to run that was not stopped (rule G-10): joins a start, starts one that has never been started or
     /// has ended by itself, and leaves its counters alone. One that an operator has stopped, or its policy has given up,
     /// stays down.
     Demand(ChildId),
@@ -122,7 +122,7 @@ pub enum Action {
     /// Start this incarnation.
     Start(Key),
     /// From now on messages and calls reach this incarnation, which is ready. Comes before the change of state is
-    /// published, so that whoever sees the one sees the other.
+    /// published, so that they are seen together.
     Admit(Key),
     /// Stop this incarnation and report when it is gone. May come again, to kill it.
     Stop(Key, Shutdown),

@@ -30,7 +30,7 @@ impl Place {
         Trail { _open: open, _supervisor: remains.supervisor() }
     }
 
-    /// Whether nothing is swept any more of earlier incarnations here, or of the children here.
+    /// Whether the sweep is over of earlier incarnations here, or of the children here.
     pub(crate) fn is_swept(&self) -> bool {
         self.0.trails.open().is_empty()
     }

@@ -1,4 +1,4 @@
-//! What those see who wait for a place: its state, when the event that tells of it is out (rule E-5).
+//! Waiting for a place: its state is seen when the event that tells of it is out (rule E-5).
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -64,7 +64,7 @@ impl Place {
 
     // ---- written by supervisors ----------------------------------------------------------------------------------
 
-    /// Writes the state. Nobody who waits hears of it before [`tell`](Place::tell), when its event is out.
+    /// Writes the state. Waiters hear of it at [`tell`](Place::tell), when its event is out.
     pub(crate) fn set_state(&self, state: State, at: At) {
         let mut board = self.board();
         self.0.untold.store(true, Ordering::Release);
