@@ -42,10 +42,19 @@ pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Un
             Ok(n) => {
                 tail.push(&buffer[..n]);
                 log.write(&buffer[..n]);
+                let_others_run(n, &buffer).await;
             }
         }
     }
     log.finish();
+}
+
+/// To be called after each read of so many bytes. With more to come than fits into the buffer, others have their turn first: a
+/// runtime's own turns end after 128 reads, in which there may be half a million lines.
+pub(crate) async fn let_others_run(read: usize, buffer: &[u8]) {
+    if read == buffer.len() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate: stderr to target

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     foreign::{LINE_BYTES, shown_up_to},
-    process::{LineLog, Stdout, Tail},
+    process::{LineLog, Stdout, Tail, let_others_run},
     protocol::{Ready, printed},
 };
 
@@ -116,6 +116,7 @@ pub(crate) async fn log_lines(
         log.write(&buffer[..n]);
         let line = expected.as_mut().and_then(|expected| expected.write(&buffer[..n]));
         tell(&mut expected, line);
+        let_others_run(n, &buffer).await;
     }
     let line = expected.as_ref().and_then(Expected::judge);
     tell(&mut expected, line);
@@ -141,4 +142,27 @@ pub(crate) fn awaited(ready: &Ready, tail: &Tail) -> Option<String> {
         None => "nothing was printed".to_owned(),
     };
     Some(format!("no line of its stdout begins with `{}`; {last}", shown_up_to(SHOWN_BYTES, prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_lines_leaves_others_their_turns() {
+        // P-11
+        let lines: &'static [u8] = b"a\n".repeat(500_000).leak();
+        let tail = Tail::default();
+        let (expected, _line) = Expected::new(Ready::Line("READY".into()), Duration::from_secs(1000));
+        let reading =
+            tokio::spawn(log_lines(LineLog::of_stdout(), Box::new(lines), tail.clone(), Some(expected)));
+        let (mut before, mut most) = (0, 0);
+        while !reading.is_finished() {
+            tokio::task::yield_now().await;
+            let now = tail.dropped_bytes();
+            most = most.max(now - before);
+            before = now;
+        }
+        assert!(tail.dropped_bytes() > 0 && most < 64 * 1024, "{most} bytes in a turn");
+    }
 }

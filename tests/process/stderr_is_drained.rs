@@ -22,6 +22,23 @@ async fn a_flood_without_a_newline_costs_bounded_memory_and_blocks_nobody() {
 }
 
 #[tokio::test]
+async fn a_flood_of_lines_leaves_others_their_turns() {
+    // P-3
+    let lines = b"a\n".repeat(500_000).leak();
+    let tail = Tail::default();
+    let draining = tokio::spawn(drain(&*lines, tail.clone()));
+    let (mut before, mut most) = (0, 0);
+    while !draining.is_finished() {
+        tokio::task::yield_now().await;
+        let now = tail.dropped_bytes();
+        most = most.max(now - before);
+        before = now;
+    }
+    assert_eq!(tail.text().len(), Tail::DEFAULT_BYTES);
+    assert!(most < 64 * 1024, "{most} bytes in a turn");
+}
+
+#[tokio::test]
 async fn the_last_words_are_kept() {
     // P-3
     let mut process = launch(sh("printf 'line one\\r\\n\\nno newline: \\377' >&2; exit 1")).await;
