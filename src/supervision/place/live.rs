@@ -34,7 +34,7 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
     /// For downcasts.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
 
-    /// Nothing reaches the incarnation any more. Called on the thread that has noticed first; it must not block.
+    /// From now on nothing reaches the incarnation. Called on the thread that has noticed first; it must not block.
     fn retracted(&self) {}
 }
 
