@@ -105,6 +105,9 @@ impl PoolSpec {
 
     /// A pool of `min` to `max` workers that are all alike (rule L-2). One lease on one worker at a time, otherwise as
     /// [`keyed`](PoolSpec::keyed). Workers are named `w1`, `w2`, and so on.
+    ///
+    /// A worker that fails five times within 60 s is given up. The pool starts no other for 30 s then
+    /// ([`failed_pause`](PoolSpec::failed_pause)); the workers that live are lent as before.
     pub fn anonymous(min: usize, max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
         PoolSpec::new(LedgerConfig { min, ..LedgerConfig::anonymous(max) }, worker.into())
     }
@@ -189,9 +192,8 @@ impl PoolSpec {
     /// At most `max_restarts` of all workers together in a sliding `period`; the one after that makes the pool give up
     /// (rule S-17), and its supervisor decide what becomes of it.
     ///
-    /// Anonymous pools, whose workers are all alike, have one by default: 3 and one for each worker that the pool may
-    /// have, in 5 s; the death of all of them at the same moment, of a cause that none of them has in itself, is
-    /// survived. Keyed pools have none (as plugin hosts, rule R-0): each key pays for its own crashes.
+    /// There is none by default, as in plugin hosts (rule R-0): each worker pays for its own crashes, and a broken pool
+    /// does not end its neighbours.
     #[must_use]
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> PoolSpec {
         self.intensity = Some(Intensity { max_restarts, period });
@@ -199,8 +201,8 @@ impl PoolSpec {
     }
 
     /// When workers are restarted: by default always and without delay ([`RestartPolicy::actor`]), at the cost of the
-    /// pool's intensity if it has one, else until the key has failed five times within 60 s. A policy in
-    /// the worker's own declaration is a mistake. In a keyed pool without an intensity a policy with the shared budget gets a
+    /// pool's intensity if it has one, else until the worker has failed five times within 60 s. A policy in
+    /// the worker's own declaration is a mistake. In a pool without an intensity a policy with the shared budget gets a
     /// budget of its own: its own crash loop, or those five failures.
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> PoolSpec {
@@ -266,20 +268,17 @@ impl PoolSpec {
 
     pub(super) fn restart_policy(&self) -> RestartPolicy {
         let mut policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
-        if self.rules.is_keyed() && self.intensity.is_none() {
-            // Each key pays for its own crashes, whatever else was chosen of how it is restarted.
+        if self.intensity.is_none() {
+            // Each worker pays for its own crashes, whatever else was chosen of how it is restarted.
             policy.pay_alone(CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp));
         }
         policy
     }
 
     pub(super) fn flags(&self) -> Flags {
-        let max_restarts = match self.restart_policy().is_shared() {
-            true => u32::try_from(self.rules.max).unwrap_or(u32::MAX).saturating_add(3).min(u32::MAX - 1),
-            // Nothing counts.
-            false => u32::MAX,
-        };
-        let intensity = self.intensity.unwrap_or(Intensity { max_restarts, period: Duration::from_secs(5) });
+        // Without one nothing counts: each worker pays for its own crashes.
+        let unlimited = Intensity { max_restarts: u32::MAX, period: Duration::from_secs(5) };
+        let intensity = self.intensity.unwrap_or(unlimited);
         Flags { intensity: Some(intensity), ..SupervisorSpec::dynamic().flags }
     }
 }

@@ -32,8 +32,7 @@ use super::CrashLoop;
 /// | actor or nested supervisor, one-for-one or dynamic | `Shared` | `Shared`, with 3 in 5 s |
 /// | one-for-all, rest-for-one | `Shared` | `Shared`, with 3 in 5 s |
 /// | plugin of a plugin host | `Shared` | `Own`, as a process worker |
-/// | key of a keyed pool | `Shared` | `Own`: the policy's `crash_loop`, or 5 failures in 60 s, then given up |
-/// | worker of an anonymous pool | `Shared` | `Shared`, with 3 and one for each worker in 5 s |
+/// | worker of a pool | `Shared` | `Own`: the policy's `crash_loop`, or 5 failures in 60 s, then given up |
 ///
 /// So one broken process never ends its healthy neighbours by default. A program whose *only* work is one worker wants an
 /// intensity: without one its tree does not end when that worker is broken, and the program is not restarted.

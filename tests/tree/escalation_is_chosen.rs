@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use procession::{
     exit::Exit,
+    pool::PoolSpec,
     process::{Command, Signal},
+    protocol::Plugin,
     restart::{Budget, CrashLoop, RestartPolicy, Then},
     supervision::{ChildSpec, SupervisorSpec},
     testing::ScriptedLauncher,
@@ -99,6 +101,31 @@ async fn many_that_die_together_come_back() {
     }
     assert_eq!(launches(&launcher, "good"), 4 * 14);
     let _ = tree.shutdown(MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_pool_rests_alone_and_health_names_it() {
+    let launcher = launcher();
+    launcher.program("gone", |_| async { 0 });
+    for program in ["bad", "gone"] {
+        let pool = PoolSpec::anonymous(2, 4, process(&launcher, program).protocol(Plugin::default()));
+        let tree = Tree::builder().worker("good", process(&launcher, "good")).pool("pool", pool);
+        let tree = tree.start().await.unwrap();
+        tokio::time::sleep(20 * SEC).await;
+        let health = tree.health();
+        assert!(health.troubles.iter().any(|trouble| trouble.path.as_str() == "/pool"), "{health:?}");
+        assert_eq!(ends(&tree).await, None, "the tree goes on");
+        // Two workers with five failures each, after each rest of 30 s.
+        let launched = launches(&launcher, program);
+        assert!((40..=300).contains(&launched), "{program}: {launched}");
+        let _ = tree.shutdown(MINUTE).await;
+    }
+    assert_eq!(launches(&launcher, "good"), 2, "one in each tree");
+    // Where an intensity was given, it escalates.
+    let pool = PoolSpec::anonymous(2, 4, process(&launcher, "bad").protocol(Plugin::default()));
+    let tree = Tree::builder().intensity(0, MINUTE).pool("pool", pool.intensity(3, 5 * SEC));
+    let exit = ends(&tree.start().await.unwrap()).await.unwrap();
+    assert!(matches!(&exit, Exit::IntensityExceeded { child, .. } if child.as_str() == "pool"), "{exit}");
 }
 
 #[tokio::test(start_paused = true)]
