@@ -119,7 +119,7 @@ impl Inbound {
             Text::One(message) => self.message(message, None),
             Text::Batch(parts) => {
                 let batch = Batch::new();
-                let mut turn = Turn::default();
+                let mut turn = Turn::new(&self.link);
                 for part in parts {
                     turn.pass(part.get().len()).await;
                     let is_message = match message::read_part(part) {

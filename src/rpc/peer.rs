@@ -84,15 +84,17 @@ impl Peer {
     /// nothing came for `quiet`, at most `max` (C-4, P-8).
     pub async fn drain(&self, quiet: Duration, max: Duration) {
         let link = self.link();
+        // What was read may take a while to be handled.
+        let progress = || (link.counters.bytes_in.get(), link.counters.turns.get());
         let until_quiet = async {
             loop {
-                let seen = link.counters.bytes_in.get();
+                let seen = progress();
                 tokio::select! {
                     biased;
                     () = link.reader_done.wait() => return,
                     () = tokio::time::sleep(quiet) => {}
                 }
-                if link.counters.bytes_in.get() == seen {
+                if progress() == seen {
                     return;
                 }
             }

@@ -17,18 +17,26 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 
 /// Lets other tasks run after some work: 256 messages, each of which counts as one more for every KiB. A runtime's own turns
 /// end after 128 reads, and one read may bring tens of thousands of messages.
-#[derive(Debug, Default)]
-pub(super) struct Turn(usize);
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    link: &'a Link,
+    work: usize,
+}
 
-impl Turn {
+impl Turn<'_> {
     const WORK: usize = 256;
+
+    pub(super) fn new(link: &Link) -> Turn<'_> {
+        Turn { link, work: 0 }
+    }
 
     /// To be called once for each message of so many bytes.
     pub(super) async fn pass(&mut self, bytes: usize) {
-        self.0 += 1 + bytes / 1024;
-        if self.0 >= Turn::WORK {
-            self.0 = 0;
+        self.work += 1 + bytes / 1024;
+        if self.work >= Turn::WORK {
+            self.work = 0;
             tokio::task::yield_now().await;
+            self.link.counters.turns.one();
         }
     }
 }
@@ -39,7 +47,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
     let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
     let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
-    let mut turn = Turn::default();
+    let mut turn = Turn::new(link);
     loop {
         let mut at = 0;
         let missing = loop {

@@ -42,6 +42,8 @@ pub struct PeerStats {
 pub(crate) struct Counters {
     pub(crate) frames_in: Count,
     pub(crate) bytes_in: Count,
+    /// Turns of other tasks while something that has been read is handled.
+    pub(crate) turns: Count,
     pub(crate) late_replies: Count,
     pub(crate) unknown_replies: Count,
     pub(crate) complaints: Count,

@@ -30,7 +30,7 @@ impl Inbound {
     /// Makes the best of a text that cannot be read: fails the calls that it was an answer to (C-13), and refuses what was
     /// a request (C-7). `false` if it was neither.
     pub(super) async fn damaged(&self, text: &[u8], damage: &Damage, batch: Option<&Arc<Batch>>) -> bool {
-        let mut turn = Turn::default();
+        let mut turn = Turn::new(&self.link);
         let mut is_message = false;
         let mut refused = None;
         for object in legible::objects(text) {

@@ -1,10 +1,11 @@
 //! C-6: however much comes at once, and in whatever pieces, the other tasks of the thread go on meanwhile.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use procession::rpc::{Closed, Framing, NoHandler, Peer};
+use tokio::io::AsyncWriteExt;
 
-use crate::support::config;
+use crate::support::{config, plain};
 
 /// So many messages may be handled in one turn; the implementation takes fewer.
 const MOST_IN_A_TURN: u64 = 1000;
@@ -70,4 +71,24 @@ async fn messages_of_one_frame() {
         let (most, all) = most_in_a_turn(Framing::Lines, text.into_bytes()).await;
         assert!(all >= least && most <= MOST_IN_A_TURN, "{most} of {all} in a turn");
     }
+}
+
+/// What is being handled is not quiet: the answer behind it is still found (C-4).
+#[tokio::test]
+async fn a_process_that_has_ended_is_heard_out() {
+    // C-4, C-6
+    let (peer, mut wire) = plain();
+    let lines = "x\n".repeat(25_000);
+    wire.writer.write_all(lines.as_bytes()).await.unwrap();
+    // Others need their turns too: this one takes 15 ms of the only thread each time.
+    let other = tokio::spawn(async {
+        loop {
+            std::thread::sleep(Duration::from_millis(15));
+            tokio::task::yield_now().await;
+        }
+    });
+    // The other end stays open, as it does when a grandchild holds it.
+    peer.drain(Duration::from_millis(500), Duration::from_secs(60)).await;
+    other.abort();
+    assert_eq!(peer.stats().noise_lines, 25_000);
 }
