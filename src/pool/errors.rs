@@ -106,7 +106,7 @@ impl AcquireError {
 
     /// Whether the same request may succeed later without a change. A worker that its policy has given up has failed
     /// several times in a row: somebody has to look at it. [`retry_after`](AcquireError::retry_after) says when the pool
-    /// would try it anew nevertheless.
+    /// would try it again nevertheless.
     pub fn is_retryable(&self) -> bool {
         match self {
             AcquireError::Exhausted { .. } | AcquireError::Timeout { .. } => true,

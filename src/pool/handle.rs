@@ -166,7 +166,7 @@ impl Pool {
     }
 
     /// Ends the rests of all that was given up (see [`PoolSpec::failed_pause`](super::PoolSpec::failed_pause)): for an
-    /// operator who has repaired the cause. The next caller has it tried anew.
+    /// operator who has repaired the cause. The next caller has it tried again.
     ///
     /// # Errors
     /// [`Unavailable`].

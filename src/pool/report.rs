@@ -14,7 +14,7 @@ use crate::{exit::Exit, id::Path, time::At};
 pub struct PoolReport {
     /// Where it is in the tree.
     pub path: Path,
-    /// When the report was made.
+    /// When the report was made. [`Snapshot::time_of`](crate::snapshot::Snapshot::time_of) gives it a time of day.
     pub at: At,
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerReport>,

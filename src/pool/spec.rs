@@ -96,9 +96,9 @@ impl PoolSpec {
     /// callers, no idle TTL, four starts at a time.
     ///
     /// **One broken key does not end the pool**, unless it is given an [`intensity`](PoolSpec::intensity): the worker of
-    /// a key that fails five times within 60 s is given up, and whoever waits for it gets
+    /// a key that fails five times within 60 s is given up, and its callers get
     /// [`AcquireError::Failed`](super::AcquireError::Failed) with its last exit. For 30 s so does everybody who asks for
-    /// the key, without a start ([`failed_pause`](PoolSpec::failed_pause)); the first to ask after that has it tried anew.
+    /// the key, without a start ([`failed_pause`](PoolSpec::failed_pause)); the first caller after that has it tried again.
     pub fn keyed(max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
         PoolSpec::new(LedgerConfig::keyed(max), worker.into())
     }
@@ -180,7 +180,7 @@ impl PoolSpec {
     }
 
     /// How long a key rests after its policy has given it up: who asks meanwhile is refused at once, with the last exit
-    /// and the time that is left, and nothing is started. 30 s by default; zero has it tried anew for each caller.
+    /// and the time that is left, and nothing is started. 30 s by default; zero has it tried again for each caller.
     /// [`Pool::reset_failed`](super::Pool::reset_failed) ends all rests of a pool. An anonymous pool rests as a whole when
     /// the policy of one of its workers gives up, but for the workers that live.
     #[must_use]

@@ -76,6 +76,18 @@ impl CallOptions {
     }
 }
 
+impl From<Duration> for Timeout {
+    fn from(after: Duration) -> Timeout {
+        Timeout::After(after)
+    }
+}
+
+impl From<Duration> for CallOptions {
+    fn from(after: Duration) -> CallOptions {
+        CallOptions::timeout(after.into())
+    }
+}
+
 impl From<Timeout> for CallOptions {
     fn from(timeout: Timeout) -> CallOptions {
         CallOptions::timeout(timeout)

@@ -120,7 +120,7 @@ impl Tree {
         self.root.events()
     }
 
-    /// The tree as it is now, read from the shared board: nobody is asked, so nobody can be too busy to answer.
+    /// The tree as it is now, read from the shared board. It asks no supervisor, so a busy one cannot delay it.
     pub fn snapshot(&self) -> Snapshot {
         self.root.snapshot()
     }
@@ -222,7 +222,7 @@ impl Tree {
     /// # How long it takes
     ///
     /// The children of a supervisor, and so of the root, stop one after another, each when those after it are gone
-    /// (S-20). Their times add up: `n` workers that do not heed the end of their channel nor `SIGTERM` take `n` times
+    /// (S-20). Their times add up: `n` workers that ignore the end of their channel and `SIGTERM` take `n` times
     /// `drain + term_grace` of their [`Ladder`](crate::process::Ladder), 15 s each by default, and `ladder.total()` each
     /// if even `SIGKILL` does not end them. Two of them have used up
     /// [`DEFAULT_DEADLINE`](Tree::DEFAULT_DEADLINE), and what is left then is killed without its time to drain. The workers

@@ -163,7 +163,7 @@ impl Tree {
     /// rest at once. Which signals stop, which reload instead, and the deadline are a [`Signals`]; a [`Duration`] is the
     /// default with that deadline.
     ///
-    /// That the tree has given up is no `Err` of this call: whoever drops the [`Exit`] ends with success. In `main`:
+    /// That the tree has given up is no `Err` of this call: a program that drops the [`Exit`] ends with success. In `main`:
     ///
     /// ```no_run
     /// # use procession::tree::Tree;

@@ -20,7 +20,7 @@ use crate::{
 pub enum CommandSource {
     /// The same for all.
     Fixed(Arc<Command>),
-    /// Made anew for each: a fresh token, a fresh port (rule W-9).
+    /// A new one for each: a fresh token, a fresh port (rule W-9).
     Each(Arc<dyn Fn(Incarnation) -> Command + Send + Sync>),
 }
 

@@ -115,7 +115,8 @@ impl WorkerRef {
         self.peer_for(M::NAME)?.call_with::<M>(params, options).await
     }
 
-    /// Calls a method by name with anything that can be serialised; the result stays raw.
+    /// Calls a method by name with anything that can be serialised; the result stays raw. The options may be a [`Duration`]:
+    /// how long the call may take.
     ///
     /// # Errors
     /// See [`CallError`].

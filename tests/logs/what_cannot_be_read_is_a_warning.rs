@@ -67,7 +67,7 @@ async fn an_answer_to_no_call_is_a_warning() {
     let worker = tree.worker("/w").unwrap();
     worker.wait_ready(SEC).await.unwrap();
     heard();
-    worker.call_value("x", &(), Timeout::Default).await.unwrap();
+    worker.call_value("x", &(), 5 * SEC).await.unwrap();
     let lines = heard();
     let warnings: Vec<_> = lines.iter().filter(|line| line.contains("WARN")).collect();
     let [text, number] = warnings[..] else { panic!("{lines:?}") };
