@@ -121,7 +121,19 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// With the signals of a terminal at their default action: a runner of tests may ignore some of them.
     pub(crate) fn start(command: &mut Command) -> Program {
+        use std::os::unix::process::CommandExt;
+        // SAFETY: `signal` may be called between fork and exec; nothing is allocated.
+        #[allow(unsafe_code)]
+        unsafe {
+            command.pre_exec(|| {
+                for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Program { child, lines }
