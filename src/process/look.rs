@@ -33,6 +33,10 @@ use super::{
 /// rest, a walk of a millisecond would be made again and again while a thousand processes end.
 const REST: u32 = 4;
 
+/// A walk waits for so long if nobody waits for it: what is swept behind a process that has a successor already. It would
+/// take a processor from the successor's launch, and one walk serves all that have ended meanwhile.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// After one that could not be made.
 const BLIND_REST: Duration = Duration::from_millis(20);
 
@@ -48,6 +52,12 @@ pub(super) enum Whom {
     Grouped,
     /// All in the session of a leader that has been reaped.
     Left(Reaped),
+}
+
+impl Whom {
+    fn is_patient(&self) -> bool {
+        matches!(self, Whom::Left(_))
+    }
 }
 
 /// When a leader was reaped.
@@ -84,11 +94,39 @@ struct Question {
 #[derive(Default)]
 struct Queue {
     asked: Vec<Question>,
-    /// A walk is to come.
-    awaited: bool,
+    /// The walk that is to come.
+    coming: Option<Coming>,
+    /// How many walks there have been.
+    walks: u64,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { asked: Vec::new(), awaited: false });
+/// A walk that is to come.
+#[derive(Clone, Copy)]
+struct Coming {
+    number: u64,
+    /// It waits for the sake of others; a question that is not patient has one made at once.
+    is_patient: bool,
+}
+
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { asked: Vec::new(), coming: None, walks: 0 });
+
+impl Queue {
+    /// Has a walk made, at once unless one is on its way.
+    fn have_one(&mut self) {
+        if self.coming.is_none_or(|coming| coming.is_patient) {
+            self.walks += 1;
+            self.coming = Some(Coming { number: self.walks, is_patient: false });
+            sweeper::add(Box::new(Walk { number: self.walks, made: false, waited: false }));
+        }
+    }
+
+    /// Has a walk made some time.
+    fn have_one_later(&mut self) {
+        if self.coming.is_none() {
+            self.have_one();
+        }
+    }
+}
 
 fn lock() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,19 +145,18 @@ pub(super) fn ask(
 ) {
     let leader = leader.as_raw_nonzero().get();
     let question = Question { leader, whom, signals: signals.to_vec(), answer: Box::new(answer) };
+    let is_patient = question.whom.is_patient();
     let mut queue = lock();
     queue.asked.push(question);
-    if !std::mem::replace(&mut queue.awaited, true) {
-        sweeper::add(Box::new(Walk::default()));
+    match is_patient {
+        true => queue.have_one_later(),
+        false => queue.have_one(),
     }
 }
 
 /// Has a walk made, for the sake of orphans only.
 pub(super) fn have_one() {
-    let mut queue = lock();
-    if !std::mem::replace(&mut queue.awaited, true) {
-        sweeper::add(Box::new(Walk::default()));
-    }
+    lock().have_one_later();
 }
 
 /// As [`ask`], for tasks.
@@ -132,23 +169,35 @@ pub(super) async fn look(leader: Pid, whom: Whom) -> Option<bool> {
     answered.await.ok().flatten()
 }
 
-/// One walk through the table and the rest after it.
-#[derive(Debug, Default)]
+/// Walks through the table, and the rest after each, until nobody asks.
+#[derive(Debug)]
 struct Walk {
+    number: u64,
     made: bool,
+    /// Whether it has waited for others.
+    waited: bool,
 }
 
 impl sweeper::Job for Walk {
     fn step(&mut self, _: Instant) -> sweeper::Next {
-        if self.made {
-            let mut queue = lock();
-            if queue.asked.is_empty() {
-                queue.awaited = false;
-                return sweeper::Next::Over;
-            }
+        let mut queue = lock();
+        if queue.coming.is_none_or(|coming| coming.number != self.number) {
+            return sweeper::Next::Over; // another one was made instead
+        }
+        if self.made && queue.asked.is_empty() {
+            queue.coming = None;
+            return sweeper::Next::Over;
+        }
+        let can_wait = queue.asked.iter().all(|question| question.whom.is_patient());
+        if can_wait && !std::mem::replace(&mut self.waited, true) {
+            queue.coming = Some(Coming { number: self.number, is_patient: true });
+            return sweeper::Next::After(PATIENCE);
         }
         self.made = true;
-        let asked = std::mem::take(&mut lock().asked);
+        self.waited = false;
+        queue.coming = Some(Coming { number: self.number, is_patient: false });
+        let asked = std::mem::take(&mut queue.asked);
+        drop(queue);
         let began = Instant::now();
         let rest = if walk(asked) { began.elapsed() * REST } else { BLIND_REST };
         sweeper::Next::After(rest)
