@@ -26,9 +26,9 @@ use procession::{
     process::Command,
     protocol::{Plugin, Server},
     rpc::{Method, Router, RpcError},
-    supervision::{ChildRef, Events},
+    state::{ChildState, Strategy},
+    supervision::{ChildRef, EventReceiver},
     tree::Tree,
-    vocabulary::{State, Strategy},
     worker::WorkerSpec,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -246,7 +246,7 @@ async fn kill_and_wait(tree: &Tree, path: &str, back: &str) -> Anyhow<()> {
     let mut events = tree.events();
     kill(tree, path)?;
     let ready = |e: &Event| {
-        let is_ready = matches!(e.kind, EventKind::State { to: State::Ready, .. });
+        let is_ready = matches!(e.kind, EventKind::State { to: ChildState::Ready, .. });
         e.path.as_str() == back && e.incarnation > now && is_ready
     };
     tokio::time::timeout(PATIENCE, events.wait_for(ready)).await??;
@@ -255,7 +255,8 @@ async fn kill_and_wait(tree: &Tree, path: &str, back: &str) -> Anyhow<()> {
 
 fn pids(tree: &Tree) -> Vec<(String, u32)> {
     let snapshot = tree.snapshot();
-    let pid = |node: &procession::snapshot::Node| Some((node.path.to_string(), node.worker.as_ref()?.pid?));
+    let pid =
+        |node: &procession::snapshot::NodeSnapshot| Some((node.path.to_string(), node.worker.as_ref()?.pid?));
     snapshot.root.walk().filter_map(pid).collect()
 }
 
@@ -268,18 +269,18 @@ fn unwell(health: procession::tree::Health) -> String {
 }
 
 /// The tree, and what has happened since the last time.
-fn show(tree: &Tree, events: &mut Events) {
+fn show(tree: &Tree, events: &mut EventReceiver) {
     tell(events);
     println!("\n{}", tree.snapshot());
 }
 
 /// Of all events, those that make the story.
-fn tell(events: &mut Events) {
+fn tell(events: &mut EventReceiver) {
     while let Ok(Some(event)) = events.try_next() {
         let tells = match &event.kind {
             EventKind::Exited { then, .. } => *then != Consequence::Nothing,
             EventKind::GroupRestart { .. } | EventKind::Stopping { .. } => true,
-            EventKind::State { to, .. } => *to == State::Ready,
+            EventKind::State { to, .. } => *to == ChildState::Ready,
             _ => false,
         };
         if tells {

@@ -77,7 +77,7 @@ async fn host(command: Command) -> Result<(), Box<dyn Error>> {
     let tree = Tree::builder().intensity(3, Duration::from_secs(5)).worker("server", server).start().await?;
     let server = tree.worker("/server")?;
     let pid = server.pid().ok_or("the server has no process")?;
-    println!("handshake done: incarnation {}, pid {pid}", server.place().incarnation());
+    println!("handshake done: incarnation {}, pid {pid}", server.node().incarnation());
 
     let tools = server.call::<ListTools>(&json!({})).await?.tools;
     println!(

@@ -12,7 +12,7 @@
 //!
 //! **Specs and flags**
 //! - S-1 Strategy: `OneForOne`, `OneForAll`, `RestForOne`. Children form an ordered table; the order of the specs is the start order.
-//!   → [`Strategy`](crate::vocabulary::Strategy)
+//!   → [`Strategy`](crate::state::Strategy)
 //! - S-2 Intensity: at most `max_restarts` in a sliding `period` (a restart of age ≤ period counts). The first N restarts in the window are
 //!   made, the N+1th is not attempted: the supervisor gives up. A restart is counted when it is decided, not when it is performed. Default 3 in 5 s. `max_restarts = 0` trips at once. A zero period is refused.
 //!   → [`Intensity`](crate::restart::Intensity)
@@ -58,7 +58,7 @@
 //!   → [`Machine`](crate::supervision::machine::Machine)
 //! - S-16 Restarts may be delayed by the child's back-off (R rules). In a group the longest delay counts, waiting members contributing what they have left. A waiting child (`BackingOff`, `CoolingOff`) is OTP's *restarting*: stopping or deleting it
 //!   cancels the timer, and a timer that fires for an old incarnation does nothing.
-//!   → [`Machine`](crate::supervision::machine::Machine), [`State`](crate::vocabulary::State)
+//!   → [`Machine`](crate::supervision::machine::Machine), [`ChildState`](crate::state::ChildState)
 //! - S-17 Giving up: the offender is not restarted, all others are stopped in reverse order, the supervisor exits with `Exit::IntensityExceeded { child, cause, limit }`.
 //!   The parent treats that as *abnormal* for `Permanent` and as *shutdown* for `Transient` (so a transient supervisor that gives up stays down, as OTP: in state `GaveUp`, with an event at error level; a `Transient` supervisor is warned about when built).
 //!   → [`Exit::IntensityExceeded`](crate::exit::Exit::IntensityExceeded), [`Consequence`](crate::event::Consequence)
@@ -73,7 +73,7 @@
 //!   everything left is killed, in order still. Every child that is asked to stop is told the deadline, and one that is stopping already is told if it comes nearer. Nothing outlives the tree's handle returning.
 //!   → [`Root::shutdown`](crate::supervision::Root::shutdown), [`Tree::shutdown`](crate::tree::Tree::shutdown)
 //! - S-21 A supervisor that is killed or panics leaves no process behind (P-10), and its successor starts only when its remains token is closed.
-//!   → [`Remains`](crate::supervision::Remains)
+//!   → [`IncarnationToken`](crate::supervision::IncarnationToken)
 //!
 //! **Operator's calls**
 //! - S-22 `start_child`, `terminate_child`, `restart_child` (a stopped one), `delete_child`, `reload_child` (running one: stop and start, or swap, G-14), `child_spec`,
@@ -105,7 +105,7 @@
 //!   `ProtocolViolation`, `Unresponsive`, `LimitExceeded { which }`, `EndedBeforeReady { how, printed }`, `Ignored`; for actors `ActorStopped { reason }`, `ActorFailed { chain }` (panics included), `ActorKilled`; for supervisors `IntensityExceeded`, `StartFailed { child }`, `AutoShutdown`. Which codes and signals count as success is configurable
 //!   (`success_codes`, `success_signals`, default 0 and none). An exit that a stop of the whole service may have caused is judged a moment later: if the tree has begun to stop by then it is `Requested`, and never logged as a crash, counted or restarted. It is one by SIGTERM, SIGINT, SIGHUP or SIGQUIT that we did not send (judged 250 ms later), by SIGPIPE, or with any exit code. With a code it waits for half of the shortest back-off, at most 250 ms, so that the siblings of its group have the other half to stop; without a back-off it waits only if the host has got a stop signal itself. The back-off counts from the end of the process, and the board shows it at once: no restart is later for the wait.
 //!   A success before *ready* is a failed start (`EndedBeforeReady`), whatever code or signal, restart type and kind of child: it is counted, backed off and part of a crash loop. The exceptions are declared beforehand: `Ignored` (S-8), `AutoShutdown` (S-24), and a start that is declared to complete, which is ready by its success.
-//!   → [`Exit`](crate::exit::Exit), [`Success`](crate::process::Success)
+//!   → [`Exit`](crate::exit::Exit), [`Success`](crate::process::SuccessExitStatus)
 //! - R-2 Backoff: `None`, `Fixed(d)`, `Exponential { initial, factor = 2, max }`. The first delay is exactly `initial`; cap first, then jitter (`0..=1`, as ± fraction, also at
 //!   the cap); jitter is seeded. What grows it are early ends in a row: failures, and clean ends before `healthy_after`; after a clean end of a healthy child it is `initial`. `None` (or a fixed delay of zero) is bounded by the intensity alone, and is refused when built under an intensity that is no limit, unless the child has a budget of its own. Default: exponential, 100 ms to 30 s, jitter 0.2; pools and actors: none.
 //!   → [`Backoff`](crate::restart::Backoff)
@@ -115,16 +115,16 @@
 //!   cool-off follows at once. Failures count; under `budget: Own`, where no intensity counts them, clean ends before `healthy_after` too.
 //!   → [`CrashLoop`](crate::restart::CrashLoop)
 //! - R-5 `max_total_restarts` (optional) → `Down(GaveUp)`, distinct from `Stopped`, keeps the last failure, and only an operator revives it (counters reset).
-//!   → [`Limit::TotalRestarts`](crate::vocabulary::Limit::TotalRestarts)
+//!   → [`RestartLimit::TotalRestarts`](crate::state::RestartLimit::TotalRestarts)
 //! - R-6 `NeverStarted` with a permanent error is judged once, with the reason, and not retried unless asked for, as long as the place has never been ready. Permanent is what no later launch is spared: a command that is no command (NUL, empty program, limits), E2BIG, ENAMETOOLONG, ELOOP, EISDIR, EINVAL, EPERM, and, of program, interpreter and directory, ENOENT, ENOTDIR, EACCES (not executable, no regular file), ENOEXEC (no `#!` line, empty), ELIBBAD. EAGAIN, ENOMEM, EMFILE, EIO, ESTALE, ETXTBSY and failed handshakes are
 //!   retried within the same budget as crashes. Once the place has been ready, a program or directory that is away, empty, half-written, being written or not executable (ENOENT, ENOTDIR, EACCES, ENOEXEC, ELIBBAD, ETXTBSY, EIO, ESTALE) is being replaced: for `program_grace` (30 s) it is waited for with back-off, never at once, and no counter or budget changes. After that each failed launch counts.
-//!   → [`LaunchStage`](crate::exit::LaunchStage), [`Limit::NeverStarts`](crate::vocabulary::Limit::NeverStarts)
+//!   → [`LaunchStage`](crate::exit::LaunchStage), [`RestartLimit::NeverStarts`](crate::state::RestartLimit::NeverStarts)
 //! - R-7 Policies can be changed while running (also unset), taking effect at the next decision.
 //!   → [`SupervisorRef`](crate::supervision::SupervisorRef)
 //! - R-8 An operator's `restart(reason)` works in every state: ready: stop and start; backing off: start now; cooling off, stopped or given up: start, counters reset (it is no trial, R-4). It is never refused by the crash budget and is not a crash; a start that then fails follows the policy. It may be rate-limited (`min_interval`); concurrent requests coalesce.
-//!   → [`Place::restart`](crate::supervision::Place::restart), [`WorkerRef::restart`](crate::worker::WorkerRef::restart)
+//!   → [`Node::restart`](crate::supervision::Node::restart), [`WorkerRef::restart`](crate::worker::WorkerRef::restart)
 //! - R-9 States, one vocabulary everywhere: `Down(NeverStarted | Ended | Ignored | Stopped | GaveUp { why })`, `Starting`, `Ready`, `Stopping`, `BackingOff { until, attempt }`, `CoolingOff { until }` (the last two are OTP's *restarting* for S-16, S-22, S-24 and all caps). Every change is an event. A stop wins over every timer.
-//!   → [`State`](crate::vocabulary::State), [`Down`](crate::vocabulary::Down)
+//!   → [`ChildState`](crate::state::ChildState), [`Down`](crate::state::DownReason)
 //!
 //! ## P. One OS process
 //!
@@ -139,16 +139,16 @@
 //!   (emptiness is read from `cgroup.events`, else from a scan every 50 ms, only while a leader has gone first; `kill(-pgid, 0)` succeeds while only the zombie leader is left).
 //!   Without a control group, processes that have left the group but not the session are signalled and swept too: by one look at the process table for all that ask, which delays no
 //!   successor of a crash. A stop, a removal, a reload and the end of the supervisor are answered after it. All threads for that are there since the first launch.
-//!   → [`Control::bury`](crate::process::Control::bury)
+//!   → [`ProcessControl::reap_after_exit`](crate::process::ProcessControl::reap_after_exit)
 //!   Where there is a control group it reaches all descendants, and groups that they make in it, as many and as deep as they like, go with it: signalling and removing them
 //!   takes no stack, two descriptors, time in proportion to their number, and none of it on a thread of the runtime.
-//!   → [`Control`](crate::process::Control)
+//!   → [`Control`](crate::process::ProcessControl)
 //! - P-5 Only stdio reaches the child: every other descriptor is close-on-exec; signal mask and dispositions are reset. And only bytes come back: the host's ends of a channel refuse descriptors that a process sends (`SO_PASSRIGHTS`, Linux 6.16); where they cannot, a channel is made of pipes.
-//!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::Sockets)
+//!   → [`OsLauncher`](crate::process::OsLauncher), [`Sockets`](crate::process::SocketMode)
 //! - P-6 Optional limits: address space, open files, CPU seconds, core size, processes, nice, OOM score, uid/gid, no-new-privileges; a cgroup v2 with memory and pids limits where the host delegates one. A limit that cannot be applied is a mistake of the declaration where that shows without a process, else a failed launch.
 //!   → [`Limits`](crate::process::Limits)
 //! - P-7 Exit is observed by waiting for the process (pidfd where there is one), never by guessing from a signal sent; a signal is only ever sent to a process not yet reaped. A host that ignores SIGCHLD (inherited, as a rule) would never see a status: a launch puts that right, with a warning. A host that is process 1 or a subreaper, without a guardian, reaps those adopted orphans whose session or control group was that of a process of a launcher; all others only if told so.
-//!   → [`Control`](crate::process::Control), [`Exited`](crate::process::Exited), [`Adopted`](crate::process::Adopted)
+//!   → [`Control`](crate::process::ProcessControl), [`ExitStatus`](crate::process::ExitStatus), [`ReapAdopted`](crate::process::ReapAdopted)
 //! - P-8 Grandchildren that keep stdout open do not keep the worker alive: after the exit, output is drained until EOF or a short bound, whichever is first.
 //!   → [`WorkerActor`](crate::worker::WorkerActor)
 //! - P-9 Stop ladder: the calls under way are answered, then the process's own requests → the protocol's shutdown request (or closing stdin), when that is done, or when a fifth of `drain` is left, at most 2 s → the rest of `drain` (10 s in all) → SIGTERM to the group → `term_grace` (5 s) → SIGKILL → reap (bounded).
@@ -156,7 +156,7 @@
 //!   leaves the process its whole drain time. (Calls first, because servers made with Python's SDK abort them at the end of their stdin, and language servers at `exit`.) Stop is joinable: every caller gets the same outcome.
 //!   → [`Ladder`](crate::process::Ladder), [`terminate`](crate::process::terminate)
 //! - P-10 Dropping the handle, cancelling the start, killing the actor: the process group gets SIGKILL and is reaped in the background.
-//!   → [`Process`](crate::process::Process), [`Hold`](crate::process::Hold)
+//!   → [`Process`](crate::process::Process), [`ReapToken`](crate::process::ReapToken)
 //! - P-11 For protocols with a channel, a closed stdin or stdout of a living child is `ChannelLost`: it is killed and counts as a crash. (One socketpair or pipe per direction makes it visible; on a single socketpair it is not.) `Bare` and `FirstLine` ignore closed stdio, their stdout is drained as log lines, and they get pipes, which they may open again by name. EPIPE never reaches the embedding service.
 //!   → [`Channel`](crate::protocol::Channel), [`Exit::ChannelLost`](crate::exit::Exit::ChannelLost)
 //! - P-12 If the host itself is SIGKILLed, no direct child survives by more than a second (except programs whose exec clears the death signal: setuid, file capabilities); with `guardian()`, no descendant does (an owned cgroup only lets the guardian, or the next start, find and kill them all). `guardian()` returns an error if threads already run. `Containment` reports what holds.
@@ -173,7 +173,7 @@
 //! - C-3 Timeouts: call > method > worker > tree (default 60 s); `None` is expressible; zero is refused. A timed-out or dropped call sends the protocol's cancel and its late answer is discarded.
 //!   → [`Timeout`](crate::rpc::Timeout)
 //! - C-4 Every call is answered exactly once: result, remote error (code, message, data preserved), timeout, cancelled, or `WorkerLost { exit, stderr_tail }`. When the process dies: the group is swept, the pipes are drained to EOF (bounded, P-8), answers found there are delivered, and all others fail within 1 ms after that.
-//!   → [`CallError`](crate::rpc::CallError), [`Lost`](crate::rpc::Lost)
+//!   → [`CallError`](crate::rpc::CallError), [`Lost`](crate::rpc::ExitReport)
 //! - C-5 Bounds: calls in flight (default 1024), bytes queued to stdin (default 8 MiB). Calls wait for room (up to their timeout); droppable notifications are dropped and counted.
 //!   → [`PeerConfig`](crate::rpc::PeerConfig)
 //! - C-6 The reader never waits for the writer, and neither waits for a handler: two sides calling each other at full load never deadlock. Handlers run concurrently up to a limit (64); further requests queue (1,024 or 8 MiB), then get −32000 *overloaded*; if even replies find no room the child is `LimitExceeded`. Notifications are delivered in arrival order,
@@ -181,7 +181,7 @@
 //!   → [`Peer`](crate::rpc::Peer), [`Handler`](crate::rpc::Handler)
 //! - C-7 A handler that panics answers −32603; unknown method −32601; invalid params −32602 with serde's path. Only a message with a `method` asks for something, so nothing else is ever answered: a request that cannot be read gets −32700, an object with a method that is no request −32600,
 //!   with its id if that can be told and with null otherwise; at most 100 such errors are sent in a second. (JSON-RPC 2.0 §5 would have any JSON that is no request answered. Then one line of a JSON logger starts an exchange of errors that never ends.)
-//!   → [`Router`](crate::rpc::Router), [`rpc::codes`](crate::rpc::codes)
+//!   → [`Router`](crate::rpc::Router), [`rpc::error_codes`](crate::rpc::error_codes)
 //! - C-8 Lines on stdout that are no message, JSON or not, are logged as the child's noise (bounded), or are a violation: `noise: Log | Violation`.
 //!   → [`Noise`](crate::rpc::Noise)
 //! - C-9 Calls in flight at a restart are not silently retried; a method marked idempotent may be, on the next incarnation, within its original deadline.
@@ -189,7 +189,7 @@
 //! - C-11 Only the writer task touches stdin, and only in whole frames; cancelling a caller never leaves half a frame. A write that makes no progress for `write_stall` (default 60 s, only while `Ready`) is `Unresponsive`.
 //!   → [`PeerConfig::write_stall`](crate::rpc::PeerConfig::write_stall)
 //! - C-12 Every failed call says what is known of its outcome: `NotSent` (safe to send again), `Unknown` (handed to the pipe, no answer), `Failed` (the child answered). `is_retryable()` follows it. `is_retryable` is false, of this and of every other error, for what can never start as it is declared and for what a policy has given up.
-//!   → [`Outcome`](crate::rpc::Outcome)
+//!   → [`CallOutcome`](crate::rpc::CallOutcome)
 //! - C-13 One bad frame fails nothing but itself. An answer that cannot be read fails its call at once, as long as its id is legible: with the beginning of the text and the place of the mistake (which is also a warning), in a handshake too. An error whose id is null, empty or missing is logged; it fails the call that was sent last, with the outcome `Unknown`, if that is the only open one and nothing has been sent since. Both sides may use the same ids: they are matched by direction (in an answer `1.0`, `1e0` and `"1"` are 1, since all ids of ours are numbers; in a request they go back as they came, and `1` is not `"1"`); a timed-out id is remembered long enough that its late answer is not an "unknown id", of which an answer is a warning.
 //!   Raw U+2028/U+2029 are escaped on the way out; CR LF, blank lines, a null id and extra headers (behind Content-Length; elsewhere they are noise) are accepted. A message with a null id is taken as a notification if its method is one here (the handler says so, or the protocol).
 //!   → [`RequestId`](crate::rpc::RequestId)
@@ -209,7 +209,7 @@
 //! - W-3 Liveness: optional ping each `interval` with `timeout` and `failures_allowed`; past it the worker is `Unresponsive`, killed, and counts as a crash. Pings are no activity.
 //!   → [`Liveness`](crate::worker::Liveness)
 //! - W-4 Diagnostics: path, state, incarnation, pid, uptime, ready since, consecutive and total failures, pending calls, bytes queued, last exit, last start error, next restart at, stderr tail, RSS and CPU time; the tail of stdout and the first line of a worker without a channel.
-//!   → [`WorkerNode`](crate::snapshot::WorkerNode)
+//!   → [`WorkerSnapshot`](crate::snapshot::WorkerSnapshot)
 //! - W-5 Optional recycling: after `max_calls`, `max_age` or `max_rss`, when idle, without counting as a crash.
 //!   → [`PoolSpec::recycle_after`](crate::pool::PoolSpec::recycle_after)
 //! - W-6 Optional `standby`: one more incarnation, launched and shaken hands with, waits beside the live one; a crash promotes it at once and a new standby is prepared behind it. It counts against caps and memory, takes part in
@@ -239,7 +239,7 @@
 //! - G-7 Start of many plugins is bounded (`start_concurrency`, default 4); restarts and reloads take no turn. `stop_all` stops all in parallel, reports every failure, refuses starts from then on.
 //!   → [`PluginHostSpec::start_concurrency`](crate::plugin::PluginHostSpec::start_concurrency), [`Plugins::stop_all`](crate::plugin::Plugins::stop_all)
 //! - G-8 Error codes of the plugin protocol: −32000 unavailable, −32001 capability denied, −32002 worker error, −32003 timeout, −32004 not implemented, −32099 unknown.
-//!   → [`protocol::codes`](crate::protocol::codes)
+//!   → [`protocol::error_codes`](crate::protocol::error_codes)
 //! - G-9 Capabilities: a plugin's manifest names the host methods it may call; others get −32001.
 //!   → [`PluginSpec::capabilities`](crate::plugin::PluginSpec::capabilities)
 //! - G-10 On-demand: `ensure_ready(id)` joins a start, and starts what is dormant or has ended by itself; its policy rules from the first start on, so that no number of callers launches it more often than that says, and its counters stay as they are.
@@ -287,13 +287,13 @@
 //! - T-3 `tree.wait()` ends with the causal chain; `tree.shutdown(deadline)` ends everything in order; dropping the last handle shuts the tree down in the background.
 //!   → [`Tree::wait`](crate::tree::Tree::wait)
 //! - T-4 `tree.run_until_signal()` does what a service wants on SIGTERM, SIGINT, SIGHUP and SIGQUIT: orderly stop, second signal hard stop (one within 250 ms is an echo of the first: what starts a host often passes on what its whole group gets), exit code; default deadline 25 s. A value says which signals stop and which reload; signals that were ignored when it is called stay ignored. `tree.ready()` and `tree.health()` are there for probes; health says how each child that was given up, or waits, ended last. It also names keys that rest and workers that an anonymous pool lacks, which have no place of their own.
-//!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal), [`Signals`](crate::tree::Signals)
+//!   → [`Tree::run_until_signal`](crate::tree::Tree::run_until_signal), [`SignalPolicy`](crate::tree::SignalPolicy)
 //!
 //! ## E. Events and snapshots
 //!
-//! - E-1 One event stream per tree: sequence number, `At`, path, incarnation, kind, from → to, cause. No gaps in the numbers; a slow subscriber learns how many it lost. Serde both ways.
-//!   → [`Event`](crate::event::Event), [`Events`](crate::supervision::Events)
-//! - E-2 A snapshot is a plain serialisable tree with everything of W-4 and every supervisor's strategy, budget used and left, oldest-first children. It has the wall clock of its moment beside the tree's, so that every `At` can be given a time of day. Durations are written in one form everywhere (`"1m 30s"`), and texts for people never show the tree's clock outside of events. Its figures are those of that very moment: failures in a row are what an exit would find, and a plugin that is stopped, has ended or was given up keeps its last exit, its counts, the end of its stderr and the time of its last crash.
+//! - E-1 One event stream per tree: sequence number, `Timestamp`, path, incarnation, kind, from → to, cause. No gaps in the numbers; a slow subscriber learns how many it lost. Serde both ways.
+//!   → [`Event`](crate::event::Event), [`EventReceiver`](crate::supervision::EventReceiver)
+//! - E-2 A snapshot is a plain serialisable tree with everything of W-4 and every supervisor's strategy, budget used and left, oldest-first children. It has the wall clock of its moment beside the tree's, so that every `Timestamp` can be given a time of day. Durations are written in one form everywhere (`"1m 30s"`), and texts for people never show the tree's clock outside of events. Its figures are those of that very moment: failures in a row are what an exit would find, and a plugin that is stopped, has ended or was given up keeps its last exit, its counts, the end of its stderr and the time of its last crash.
 //!   → [`Snapshot`](crate::snapshot::Snapshot)
 //! - E-3 Nobody reports what did not happen: no `stopped` before the process is reaped, no `restarted` after an operator's start, no `crashed` for a requested stop.
 //!   → [`Event::is_crash`](crate::event::Event::is_crash), [`PluginEventKind`](crate::plugin::PluginEventKind)
@@ -304,7 +304,7 @@
 //! - E-5 An answer comes last. When an operation returns (`wait_ready`, `acquire`, `stop_plugin`, a request to a supervisor), everything that it did can be seen from
 //!   every thread: the state is on the board, the event is on the stream, a worker that is said to be ready takes calls, and one that was removed is not found.
 //!   The state and the live incarnation change together: a place in state `Ready` is reached, unless its end has just become known.
-//!   → [`Place::wait_ready`](crate::supervision::Place::wait_ready), [`Action::Admit`](crate::supervision::machine::Action::Admit)
+//!   → [`Node::wait_ready`](crate::supervision::Node::wait_ready), [`Action::Admit`](crate::supervision::machine::Action::Admit)
 //! - E-6 Every event of the log names the child it is about, in one form: `path` and `incarnation` are fields of the event itself, never only of a span, and no span stands before it. Exempt is what concerns the host as a whole.
 //!   → [`drain`](crate::process::drain)
 //! - E-7 Settings of a process may be secrets: the values of its environment, its arguments, the settings of its protocol, manifests and configurations of plugins are in no `Debug`, snapshot, event or error, and in no line of the log. (The output of a process is not searched for them.)

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     exit::Exit,
-    humane::brief,
-    id::{ChildId, Incarnation, Path},
-    time::At,
-    vocabulary::{Limit, State, Strategy},
+    human_duration::brief,
+    id::{ChildId, Incarnation, TreePath},
+    state::{ChildState, RestartLimit, Strategy},
+    time::Timestamp,
 };
 
 /// One thing that happened at one place of the tree.
@@ -21,9 +21,9 @@ pub struct Event {
     /// The event's number in its tree.
     pub seq: u64,
     /// When it happened.
-    pub at: At,
+    pub at: Timestamp,
     /// The place it happened at.
-    pub path: Path,
+    pub path: TreePath,
     /// The incarnation it belongs to.
     pub incarnation: Incarnation,
     /// What happened.
@@ -43,9 +43,9 @@ pub enum EventKind {
     /// The child's state changed.
     State {
         /// The state before.
-        from: State,
+        from: ChildState,
         /// The state now.
-        to: State,
+        to: ChildState,
     },
     /// An incarnation ended, and everything it owned is gone.
     Exited {
@@ -61,7 +61,7 @@ pub enum EventKind {
         /// The child that failed.
         child: ChildId,
         /// When the first of them starts again.
-        #[serde(with = "crate::humane")]
+        #[serde(with = "crate::human_duration")]
         delay: Duration,
     },
     /// All children that the supervisor has to wait for are ready.
@@ -85,7 +85,7 @@ pub enum Consequence {
     /// The child is restarted.
     Restart {
         /// After this long.
-        #[serde(with = "crate::humane")]
+        #[serde(with = "crate::human_duration")]
         delay: Duration,
         /// The number of failures in a row.
         attempt: u32,
@@ -93,18 +93,18 @@ pub enum Consequence {
     /// The child crashed too often; a trial start follows after a pause.
     CoolOff {
         /// After this long.
-        #[serde(with = "crate::humane")]
+        #[serde(with = "crate::human_duration")]
         delay: Duration,
     },
     /// The child's own limit is reached; it stays down until an operator starts it.
     GiveUp {
         /// The limit.
-        why: Limit,
+        why: RestartLimit,
     },
     /// The supervisor gives up.
     Escalate {
         /// The limit.
-        why: Limit,
+        why: RestartLimit,
     },
 }
 

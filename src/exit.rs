@@ -1,15 +1,15 @@
 //! How an incarnation ended: [`Exit`], plain data that travels from the leaf to the root.
 
-mod lost;
+mod report;
 
 use std::{fmt, time::Duration};
 
-pub use lost::Lost;
-pub(crate) use lost::Said;
+pub use report::ExitReport;
+pub(crate) use report::StderrExcerpt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{foreign, id::ChildId, vocabulary::Limit};
+use crate::{foreign, id::ChildId, state::RestartLimit};
 
 /// How one incarnation of a child ended.
 ///
@@ -60,7 +60,7 @@ pub enum Exit {
     #[error("not ready after {after:?}")]
     StartTimeout {
         /// The bound that was reached.
-        #[serde(with = "crate::humane")]
+        #[serde(with = "crate::human_duration")]
         after: Duration,
     },
     /// It ended by itself, in a way that is a success later in a life, before it was ready. That is a failed start: what
@@ -84,7 +84,7 @@ pub enum Exit {
     #[error("handshake not finished after {after:?}{}", .awaited.as_deref().map(|a| format!(": {a}")).unwrap_or_default())]
     HandshakeTimeout {
         /// The bound that was reached.
-        #[serde(with = "crate::humane")]
+        #[serde(with = "crate::human_duration")]
         after: Duration,
         /// What did not come, where that can be said, or what its process printed on stdout instead: a program that asks a
         /// question there gets no answer.
@@ -140,17 +140,17 @@ pub enum Exit {
     #[error("actor killed")]
     ActorKilled,
     /// A supervisor gave up: a child reached a limit.
-    #[error("gave up on `{}` ({limit}): {cause}", foreign::shown(.child.as_str()))]
+    #[error("gave up on `{}` ({limit}): {cause}", foreign::one_line(.child.as_str()))]
     IntensityExceeded {
         /// The child whose exit was one too many.
         child: ChildId,
         /// That exit.
         cause: Box<Exit>,
         /// The limit.
-        limit: Limit,
+        limit: RestartLimit,
     },
     /// A supervisor could not start because a required child could not.
-    #[error("could not start `{}`: {cause}", foreign::shown(.child.as_str()))]
+    #[error("could not start `{}`: {cause}", foreign::one_line(.child.as_str()))]
     StartFailed {
         /// The child that did not start.
         child: ChildId,
@@ -158,7 +158,7 @@ pub enum Exit {
         cause: Box<Exit>,
     },
     /// A supervisor shut itself down because its significant children have ended.
-    #[error("shut down after significant child `{}` ended", foreign::shown(.child.as_str()))]
+    #[error("shut down after significant child `{}` ended", foreign::one_line(.child.as_str()))]
     AutoShutdown {
         /// The last significant child to end.
         child: ChildId,
@@ -259,7 +259,8 @@ impl Exit {
         if let Some(exit) = error.downcast_ref::<Exit>() {
             return exit.clone();
         }
-        let chain = std::iter::successors(Some(error), |e| e.source()).map(|e| foreign::tidy(e.to_string()));
+        let chain =
+            std::iter::successors(Some(error), |e| e.source()).map(|e| foreign::into_one_line(e.to_string()));
         Exit::ActorFailed { chain: chain.collect() }
     }
 
@@ -272,7 +273,7 @@ impl Exit {
             | Exit::ProtocolViolation { reason }
             | Exit::Unresponsive { reason }
             | Exit::HandshakeTimeout { awaited: Some(reason), .. } => {
-                *reason = foreign::tidy(std::mem::take(reason));
+                *reason = foreign::into_one_line(std::mem::take(reason));
             }
             _ => {}
         }
@@ -286,7 +287,7 @@ fn end_of(text: &str) -> Option<String> {
     let text = text.trim();
     let begin = (text.len().saturating_sub(BYTES)..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let more = if begin > 0 { "…" } else { "" };
-    (!text.is_empty()).then(|| format!("{more}{}", foreign::shown_up_to(BYTES, &text[begin..])))
+    (!text.is_empty()).then(|| format!("{more}{}", foreign::one_line_up_to(BYTES, &text[begin..])))
 }
 
 fn ends_with(text: Option<&str>) -> String {
@@ -335,7 +336,7 @@ mod tests {
 
     fn nested() -> Exit {
         let leaf = Exit::Signalled { signal: 9, core: false };
-        let limit = Limit::Intensity { max_restarts: 3, period: Duration::from_secs(5) };
+        let limit = RestartLimit::Intensity { max_restarts: 3, period: Duration::from_secs(5) };
         let pool =
             Exit::IntensityExceeded { child: "w1".into(), cause: Box::new(leaf), limit: limit.clone() };
         Exit::IntensityExceeded { child: "pool".into(), cause: Box::new(pool), limit }

@@ -1,4 +1,4 @@
-//! Text that a child wrote, on its way to where people read it: [`shown`] puts it on one line, without control characters
+//! Text that a child wrote, on its way to where people read it: [`one_line`] puts it on one line, without control characters
 //! and in bounded length.
 //!
 //! Whoever writes a reason, an error message or a log line could otherwise forge further lines of this program's log, steer
@@ -15,8 +15,8 @@ use std::{
     fmt::{self, Write as _},
 };
 
-pub(crate) use modest::Modest;
-pub(crate) use rate::{About, LogRates, Rate};
+pub(crate) use modest::BoundedErrors;
+pub(crate) use rate::{ChannelLogRates, LogRate, LogTopic};
 
 /// What is shown of a reason or a message.
 pub(crate) const SHOWN_BYTES: usize = 2 * 1024;
@@ -26,50 +26,50 @@ pub(crate) const LINE_BYTES: usize = 16 * 1024;
 pub(crate) const ID_BYTES: usize = 1024;
 
 /// The beginning of a text for people.
-pub(crate) fn shown(text: &str) -> Shown<'_> {
-    shown_up_to(SHOWN_BYTES, text)
+pub(crate) fn one_line(text: &str) -> OneLine<'_> {
+    one_line_up_to(SHOWN_BYTES, text)
 }
 
 /// The same with a bound of its own, in bytes of the text.
-pub(crate) fn shown_up_to(bytes: usize, text: &str) -> Shown<'_> {
+pub(crate) fn one_line_up_to(bytes: usize, text: &str) -> OneLine<'_> {
     let end = json::floor_char_boundary(text, bytes);
-    Shown { text: &text[..end], more: text.len() - end }
+    OneLine { text: &text[..end], more: text.len() - end }
 }
 
 /// The same as a string; nothing is copied if there is nothing to change.
-pub(crate) fn tidy(text: String) -> String {
-    if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) { text } else { shown(&text).to_string() }
+pub(crate) fn into_one_line(text: String) -> String {
+    if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) { text } else { one_line(&text).to_string() }
 }
 
 /// The same for a text that seldom needs it.
-pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn one_line_cow(text: &str) -> Cow<'_, str> {
     if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) {
         Cow::Borrowed(text)
     } else {
-        Cow::Owned(shown(text).to_string())
+        Cow::Owned(one_line(text).to_string())
     }
 }
 
 /// The end of a text for people, on one line.
-pub(crate) fn ending(text: &str) -> String {
+pub(crate) fn last_lines(text: &str) -> String {
     let text = text.trim_end();
     let mut begin = text.len().saturating_sub(SHOWN_BYTES);
     while !text.is_char_boundary(begin) {
         begin += 1;
     }
     let cut = if begin > 0 { "…" } else { "" };
-    format!("{cut}{}", shown(&text[begin..]))
+    format!("{cut}{}", one_line(&text[begin..]))
 }
 
 /// Written as said in the module's documentation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct OneLine<'a> {
     text: &'a str,
     /// Bytes that are not shown.
     more: usize,
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text.chars().flat_map(escaped).try_for_each(|c| f.write_char(c))?;
         if self.more > 0 {
@@ -81,8 +81,8 @@ impl fmt::Display for Shown<'_> {
 
 /// One character as it is shown.
 pub(crate) fn escaped(c: char) -> impl Iterator<Item = char> {
-    let (shown, other) = if is_unsafe(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
-    shown.into_iter().flatten().chain(other)
+    let (escaped, other) = if is_unsafe(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    escaped.into_iter().flatten().chain(other)
 }
 
 /// Ends a line, steers a terminal, changes the reading order of what follows, or is not seen at all: a text with a byte
@@ -103,30 +103,30 @@ mod tests {
     fn what_could_forge_a_line_is_escaped() {
         let forged = "fine\n2026-01-01 ERROR all is lost\r\u{1b}[31m\u{202e}\u{2028}\tend\0";
         assert_eq!(
-            shown(forged).to_string(),
+            one_line_cow(forged).to_string(),
             "fine\\n2026-01-01 ERROR all is lost\\r\\u{1b}[31m\\u{202e}\\u{2028}\tend\\u{0}"
         );
-        assert_eq!(tidy("plain, größer".to_owned()), "plain, größer");
+        assert_eq!(into_one_line("plain, größer".to_owned()), "plain, größer");
         assert_eq!(
-            one_line("\u{feff}{}\u{200b}\u{200f}می\u{200c}خواهم"),
+            one_line_cow("\u{feff}{}\u{200b}\u{200f}می\u{200c}خواهم"),
             "\\u{feff}{}\\u{200b}\\u{200f}می\u{200c}خواهم"
         );
     }
 
     #[test]
     fn what_is_long_is_cut_between_characters_and_says_so() {
-        assert_eq!(shown_up_to(4, "aaaé").to_string(), "aaa… (2 bytes more)");
-        let long = tidy("é".repeat(5000));
+        assert_eq!(one_line_up_to(4, "aaaé").to_string(), "aaa… (2 bytes more)");
+        let long = into_one_line("é".repeat(5000));
         assert!(long.len() < 2100 && long.ends_with("é… (7952 bytes more)"), "{long}");
     }
 
     #[test]
     fn the_end_of_what_is_long_is_its_end() {
-        assert_eq!(ending("one\ntwo \u{1b}[31m\n"), "one\\ntwo \\u{1b}[31m");
-        let long = ending(&format!("begin {}", "é".repeat(5000)));
+        assert_eq!(last_lines("one\ntwo \u{1b}[31m\n"), "one\\ntwo \\u{1b}[31m");
+        let long = last_lines(&format!("begin {}", "é".repeat(5000)));
         assert!(long.starts_with("…é") && long.ends_with('é') && long.len() <= SHOWN_BYTES + 3, "{long}");
-        assert!(matches!(one_line("plain"), Cow::Borrowed("plain")));
-        assert_eq!(one_line("a\nb"), "a\\nb");
+        assert!(matches!(one_line_cow("plain"), Cow::Borrowed("plain")));
+        assert_eq!(one_line_cow("a\nb"), "a\\nb");
     }
 
     proptest! {
@@ -134,9 +134,9 @@ mod tests {
 
         #[test]
         fn whatever_is_said_it_is_one_line(text in any::<String>(), bound in 0usize..40) {
-            let line = shown_up_to(bound, &text).to_string();
+            let line = one_line_up_to(bound, &text).to_string();
             prop_assert!(!line.contains(is_unsafe));
-            prop_assert_eq!(tidy(tidy(text.clone())), tidy(text));
+            prop_assert_eq!(into_one_line(into_one_line(text.clone())), into_one_line(text));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Names of things in a tree: [`ChildId`], [`Path`], [`Incarnation`].
+//! Names of things in a tree: [`ChildId`], [`TreePath`], [`Incarnation`].
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -11,7 +11,7 @@ pub(crate) type IdMap<T> = HashMap<ChildId, T, foldhash::fast::RandomState>;
 
 /// The name of a child, unique within its supervisor. Cheap to clone.
 ///
-/// Any non-empty string of at most 1 KiB ([`MAX_BYTES`](ChildId::MAX_BYTES)) is valid, slashes included: [`Path`] escapes them.
+/// Any non-empty string of at most 1 KiB ([`MAX_BYTES`](ChildId::MAX_BYTES)) is valid, slashes included: [`TreePath`] escapes them.
 /// Ids may come from strangers, such as the keys of a pool, and are kept, logged and shown: so `Display` is for people, one
 /// line in which what would end it is escaped. [`as_str`](ChildId::as_str) is the id itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for ChildId {
 
 impl fmt::Display for ChildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        foreign::shown(&self.0).fmt(f)
+        foreign::one_line(&self.0).fmt(f)
     }
 }
 
@@ -113,61 +113,61 @@ impl fmt::Display for Incarnation {
 ///
 /// The root is `/`. A slash inside a child's id is written `~1` and a tilde `~0`, as in JSON Pointer (RFC 6901), so
 /// that every path has one spelling and every spelling names one place. `Display` is for people, as that of ids is;
-/// [`as_str`](Path::as_str) is the path itself.
+/// [`as_str`](TreePath::as_str) is the path itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct Path(Arc<str>);
+pub struct TreePath(Arc<str>);
 
-/// Why a text is not a [`Path`].
+/// Why a text is not a [`TreePath`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PathError {
+pub enum TreePathError {
     /// Paths are absolute.
-    #[error("path `{}` must begin with a slash", foreign::shown(.0))]
+    #[error("path `{}` must begin with a slash", foreign::one_line(.0))]
     NotAbsolute(String),
     /// Two slashes in a row, or one at the end.
-    #[error("path `{}` has an empty segment", foreign::shown(.0))]
+    #[error("path `{}` has an empty segment", foreign::one_line(.0))]
     EmptySegment(String),
     /// A tilde must be followed by `0` or `1`.
-    #[error("path `{}` has a `~` that is not followed by 0 or 1", foreign::shown(.0))]
+    #[error("path `{}` has a `~` that is not followed by 0 or 1", foreign::one_line(.0))]
     BadEscape(String),
 }
 
-impl Path {
+impl TreePath {
     /// The root of every tree, `/`.
-    pub fn root() -> Path {
-        Path("/".into())
+    pub fn root() -> TreePath {
+        TreePath("/".into())
     }
 
     /// Reads a path.
     ///
     /// # Errors
     /// When the text is not absolute, has empty segments, or a tilde that escapes nothing.
-    pub fn parse(text: &str) -> Result<Path, PathError> {
-        let Some(rest) = text.strip_prefix('/') else { return Err(PathError::NotAbsolute(text.into())) };
+    pub fn parse(text: &str) -> Result<TreePath, TreePathError> {
+        let Some(rest) = text.strip_prefix('/') else { return Err(TreePathError::NotAbsolute(text.into())) };
         if rest.is_empty() {
-            return Ok(Path::root());
+            return Ok(TreePath::root());
         }
         for segment in rest.split('/') {
             if segment.is_empty() {
-                return Err(PathError::EmptySegment(text.into()));
+                return Err(TreePathError::EmptySegment(text.into()));
             }
             let mut chars = segment.chars();
             while let Some(c) = chars.next() {
                 if c == '~' && !matches!(chars.next(), Some('0' | '1')) {
-                    return Err(PathError::BadEscape(text.into()));
+                    return Err(TreePathError::BadEscape(text.into()));
                 }
             }
         }
-        Ok(Path(text.into()))
+        Ok(TreePath(text.into()))
     }
 
     /// The path of the child `id` of the supervisor at this path.
     #[must_use]
-    pub fn join(&self, id: &ChildId) -> Path {
+    pub fn join(&self, id: &ChildId) -> TreePath {
         let parent = if self.is_root() { "" } else { &*self.0 };
         if !id.as_str().bytes().any(|byte| matches!(byte, b'~' | b'/')) {
-            return Path([parent, "/", id.as_str()].concat().into());
+            return TreePath([parent, "/", id.as_str()].concat().into());
         }
         let mut text = String::with_capacity(self.0.len() + id.as_str().len() + 1);
         text.push_str(parent);
@@ -179,7 +179,7 @@ impl Path {
                 c => text.push(c),
             }
         }
-        Path(text.into())
+        TreePath(text.into())
     }
 
     /// The path as text, escapes included.
@@ -206,23 +206,23 @@ impl Path {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        foreign::shown(&self.0).fmt(f)
+        foreign::one_line(&self.0).fmt(f)
     }
 }
 
-impl std::str::FromStr for Path {
-    type Err = PathError;
-    fn from_str(text: &str) -> Result<Path, PathError> {
-        Path::parse(text)
+impl std::str::FromStr for TreePath {
+    type Err = TreePathError;
+    fn from_str(text: &str) -> Result<TreePath, TreePathError> {
+        TreePath::parse(text)
     }
 }
 
-impl<'de> Deserialize<'de> for Path {
+impl<'de> Deserialize<'de> for TreePath {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        Path::parse(&text).map_err(serde::de::Error::custom)
+        TreePath::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 
@@ -234,8 +234,8 @@ mod tests {
     fn a_slash_inside_an_id_is_escaped_and_comes_back() {
         // T-2
         for id in ["a/b", "~", "~1", "a->b", "/", "~/~"] {
-            let path = Path::root().join(&"pool".into()).join(&id.into());
-            assert_eq!(Path::parse(path.as_str()).unwrap(), path);
+            let path = TreePath::root().join(&"pool".into()).join(&id.into());
+            assert_eq!(TreePath::parse(path.as_str()).unwrap(), path);
             assert_eq!(path.ids().collect::<Vec<_>>(), ["pool".into(), ChildId::from(id)]);
             assert_eq!(path.last(), Some(id.into()));
         }
@@ -247,9 +247,9 @@ mod tests {
         let id = ChildId::new("a\n ERROR b\u{1b}[2J\u{202e}");
         let shown = "a\\n ERROR b\\u{1b}[2J\\u{202e}";
         assert_eq!(id.to_string(), shown);
-        let path = Path::root().join(&id);
+        let path = TreePath::root().join(&id);
         assert_eq!((path.to_string(), path.last()), (format!("/{shown}"), Some(id)));
-        assert_eq!(Path::parse(path.as_str()).unwrap(), path);
+        assert_eq!(TreePath::parse(path.as_str()).unwrap(), path);
         assert!(ChildId::new("x".repeat(1 << 20)).to_string().len() < 3000);
         for (bytes, valid) in [(ChildId::MAX_BYTES, true), (ChildId::MAX_BYTES + 1, false)] {
             let json = serde_json::to_string(&"x".repeat(bytes)).unwrap();
@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn bad_paths_are_refused() {
         for bad in ["", "a", "a/b", "//", "/a/", "/a//b", "/a~2", "/a~"] {
-            assert!(Path::parse(bad).is_err(), "{bad}");
+            assert!(TreePath::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(Path::parse("/").unwrap().ids().count(), 0);
+        assert_eq!(TreePath::parse("/").unwrap().ids().count(), 0);
     }
 }

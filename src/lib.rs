@@ -64,11 +64,11 @@ pub mod containment;
 pub mod contract;
 pub mod event;
 pub mod exit;
-pub mod humane;
+pub mod human_duration;
 pub mod id;
 pub mod snapshot;
+pub mod state;
 pub mod time;
-pub mod vocabulary;
 
 mod foreign;
 mod log_event;

@@ -12,37 +12,37 @@ use serde::{Deserialize, Serialize};
 use crate::{
     containment::Containment,
     exit::Exit,
-    foreign::shown,
-    humane,
-    id::{ChildId, Incarnation, Path},
-    time::At,
-    vocabulary::{ChildKind, State, Strategy},
+    foreign::one_line,
+    human_duration,
+    id::{ChildId, Incarnation, TreePath},
+    state::{ChildKind, ChildState, Strategy},
+    time::Timestamp,
 };
 
 /// A whole tree, or a part of it, at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When it was taken.
-    pub at: At,
+    pub at: Timestamp,
     /// The same moment by the host's wall clock, in milliseconds since the Unix epoch: what makes times of day of the times
     /// in a snapshot and in events, see [`Snapshot::time_of`]. Nothing in a tree depends on it.
     #[serde(default)]
     pub unix_ms: u64,
     /// The supervisor at its top.
-    pub root: Node,
+    pub root: NodeSnapshot,
 }
 
 /// One place of the tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Node {
+pub struct NodeSnapshot {
     /// Where it is.
-    pub path: Path,
+    pub path: TreePath,
     /// What it is.
     pub kind: ChildKind,
     /// What it is doing.
-    pub state: State,
+    pub state: ChildState,
     /// Since when.
-    pub since: At,
+    pub since: Timestamp,
     /// Its last incarnation.
     pub incarnation: Incarnation,
     /// Whether an operator has stopped it and that still stands.
@@ -59,24 +59,24 @@ pub struct Node {
     pub last_exit: Option<Exit>,
     /// What supervisors have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub supervisor: Option<SupervisorNode>,
+    pub supervisor: Option<SupervisorSnapshot>,
     /// What workers have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<WorkerNode>,
+    pub worker: Option<WorkerSnapshot>,
     /// The children, in start order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub children: Vec<Node>,
+    pub children: Vec<NodeSnapshot>,
 }
 
-/// The part of a [`Node`] that supervisors have.
+/// The part of a [`NodeSnapshot`] that supervisors have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SupervisorNode {
+pub struct SupervisorSnapshot {
     /// Who restarts with a child that failed.
     pub strategy: Strategy,
     /// Restarts allowed in `period`; `u32::MAX` if their number is not limited, since each child pays for its own.
     pub max_restarts: u32,
     /// The sliding window.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub period: Duration,
     /// Restarts made in the window that ends now.
     pub restarts_used: u32,
@@ -84,10 +84,10 @@ pub struct SupervisorNode {
     pub restarts_left: u32,
 }
 
-/// The part of a [`Node`] that process workers have. What is not known is `None` or zero.
+/// The part of a [`NodeSnapshot`] that process workers have. What is not known is `None` or zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct WorkerNode {
+pub struct WorkerSnapshot {
     /// The program.
     pub program: String,
     /// The protocol spoken on its channel.
@@ -98,10 +98,10 @@ pub struct WorkerNode {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub containment: Option<Containment>,
     /// How long the process has been running.
-    #[serde(with = "humane::option")]
+    #[serde(with = "human_duration::option")]
     pub uptime: Option<Duration>,
     /// How long it has been ready.
-    #[serde(with = "humane::option")]
+    #[serde(with = "human_duration::option")]
     pub ready_for: Option<Duration>,
     /// Calls that have no answer yet.
     pub calls_in_flight: usize,
@@ -123,7 +123,7 @@ pub struct WorkerNode {
     /// microseconds for each worker); known on Linux only.
     pub rss_bytes: Option<u64>,
     /// Processor time it has used, user and system, as `rss_bytes` is.
-    #[serde(with = "humane::option")]
+    #[serde(with = "human_duration::option")]
     pub cpu_time: Option<Duration>,
 }
 
@@ -134,7 +134,7 @@ fn short(time: Duration) -> String {
 
 impl Snapshot {
     /// The wall-clock time of a moment of the tree, as far as the wall clock has not been set meanwhile.
-    pub fn time_of(&self, at: At) -> SystemTime {
+    pub fn time_of(&self, at: Timestamp) -> SystemTime {
         let epoch = SystemTime::UNIX_EPOCH;
         let taken = epoch.checked_add(Duration::from_millis(self.unix_ms)).unwrap_or(epoch);
         let time = match at >= self.at {
@@ -151,9 +151,9 @@ impl Snapshot {
     }
 }
 
-impl Node {
+impl NodeSnapshot {
     /// This node and all below it, parents before children, children in start order.
-    pub fn walk(&self) -> impl Iterator<Item = &Node> {
+    pub fn walk(&self) -> impl Iterator<Item = &NodeSnapshot> {
         let mut stack = vec![self];
         std::iter::from_fn(move || {
             let node = stack.pop()?;
@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// The node at a path at or below this one.
-    pub fn find(&self, path: &Path) -> Option<&Node> {
+    pub fn find(&self, path: &TreePath) -> Option<&NodeSnapshot> {
         self.walk().find(|node| node.path == *path)
     }
 
@@ -172,18 +172,24 @@ impl Node {
         self.path.last().unwrap_or_else(|| "/".into())
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, now: Option<At>, stem: &str, mark: &str) -> fmt::Result {
-        let mut line = format!("{stem}{mark}{} {}", shown(self.id().as_str()), self.incarnation);
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        now: Option<Timestamp>,
+        stem: &str,
+        mark: &str,
+    ) -> fmt::Result {
+        let mut line = format!("{stem}{mark}{} {}", one_line(self.id().as_str()), self.incarnation);
         while line.chars().count() < 34 {
             line.push(' ');
         }
         write!(f, "{line} ")?;
         match (&self.state, now) {
             // A moment of the tree's clock says nothing to who does not know what time it is there.
-            (State::BackingOff { until, attempt }, Some(now)) => {
+            (ChildState::BackingOff { until, attempt }, Some(now)) => {
                 write!(f, "backing off for {} (failure {attempt})", short(until.since(now)))?;
             }
-            (State::CoolingOff { until }, Some(now)) => {
+            (ChildState::CoolingOff { until }, Some(now)) => {
                 write!(f, "cooling off for {}", short(until.since(now)))?;
             }
             (state, _) => write!(f, "{}", state.doing(None))?,
@@ -217,7 +223,7 @@ impl Node {
     }
 }
 
-impl fmt::Display for Node {
+impl fmt::Display for NodeSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, None, "", "")
     }

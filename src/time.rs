@@ -1,7 +1,7 @@
-//! Time inside a tree: [`At`], the duration since the tree's epoch, and the [`Clock`] that reads it.
+//! Time inside a tree: [`Timestamp`], the duration since the tree's epoch, and the [`Clock`] that reads it.
 //!
 //! Nothing here reads a wall clock; only a snapshot has one figure of it, which says when it was taken. Every time that is stored, compared, published or serialised is an
-//! [`At`], read from tokio's clock, so that a test under paused time sees the same figures in every run.
+//! [`Timestamp`], read from tokio's clock, so that a test under paused time sees the same figures in every run.
 
 use std::{fmt, time::Duration};
 
@@ -13,17 +13,17 @@ use tokio::time::Instant;
 /// Serialised as an integer number of nanoseconds. Arithmetic saturates (after 584 years).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct At(u64);
+pub struct Timestamp(u64);
 
-impl At {
+impl Timestamp {
     /// The tree's epoch.
-    pub const EPOCH: At = At(0);
+    pub const EPOCH: Timestamp = Timestamp(0);
     /// Later than every other moment; a timer at this moment never fires.
-    pub const NEVER: At = At(u64::MAX);
+    pub const NEVER: Timestamp = Timestamp(u64::MAX);
 
     /// The moment `since_epoch` after the epoch.
-    pub fn new(since_epoch: Duration) -> At {
-        At(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+    pub fn new(since_epoch: Duration) -> Timestamp {
+        Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The time between the epoch and this moment.
@@ -32,24 +32,24 @@ impl At {
     }
 
     /// The time from `earlier` to this moment; zero if `earlier` is not earlier.
-    pub fn since(self, earlier: At) -> Duration {
+    pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The moment `later` after this one.
     #[must_use]
-    pub fn after(self, later: Duration) -> At {
-        At(self.0.saturating_add(At::new(later).0))
+    pub fn after(self, later: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(Timestamp::new(later).0))
     }
 }
 
-impl fmt::Display for At {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}s", self.since_epoch().as_secs_f64())
     }
 }
 
-/// Reads tokio's clock as [`At`]. Cheap to copy; all parts of one tree share one epoch.
+/// Reads tokio's clock as [`Timestamp`]. Cheap to copy; all parts of one tree share one epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,
@@ -62,12 +62,12 @@ impl Clock {
     }
 
     /// The current moment.
-    pub fn now(&self) -> At {
-        At::new(self.epoch.elapsed())
+    pub fn now(&self) -> Timestamp {
+        Timestamp::new(self.epoch.elapsed())
     }
 
     /// The tokio instant of a moment, for timers. Moments too far away for the platform are cut at 30 years.
-    pub fn instant(&self, at: At) -> Instant {
+    pub fn instant(&self, at: Timestamp) -> Instant {
         const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
         self.epoch + at.since_epoch().min(FAR)
     }
@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(At::EPOCH.since(At::new(Duration::from_secs(1))), Duration::ZERO);
-        assert_eq!(At::NEVER.after(Duration::from_secs(1)), At::NEVER);
-        assert_eq!(At::EPOCH.after(Duration::MAX), At::NEVER);
+        assert_eq!(Timestamp::EPOCH.since(Timestamp::new(Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(Timestamp::NEVER.after(Duration::from_secs(1)), Timestamp::NEVER);
+        assert_eq!(Timestamp::EPOCH.after(Duration::MAX), Timestamp::NEVER);
     }
 }

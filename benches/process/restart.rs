@@ -9,8 +9,8 @@ use std::{
 use procession::{
     protocol::Plugin,
     restart::{Backoff, RestartPolicy},
+    state::ChildState,
     supervision::{Root, RootOptions, SupervisorSpec},
-    vocabulary::State,
     worker::{WorkerRef, WorkerSpec},
 };
 use tokio::{
@@ -93,10 +93,10 @@ pub(crate) fn restart(child: &Child, n: usize, rounds: usize) {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let worker = &workers[round * 7 % n];
             let (pid, before) = (worker.pid().unwrap(), worker.wait_ready(BOUND).await.unwrap());
-            let place = worker.place();
+            let place = worker.node();
             let began = Instant::now();
             kill(pid);
-            place.wait_state(|state| *state == State::Ready && place.incarnation() > before).await;
+            place.wait_state(|state| *state == ChildState::Ready && place.incarnation() > before).await;
             ours.push(us(began));
         }
         let _ = root.shutdown(BOUND).await;

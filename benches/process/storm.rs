@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use procession::vocabulary::State;
+use procession::state::ChildState;
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
     process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
@@ -48,8 +48,8 @@ fn ours(child: &Child, n: usize, rounds: usize) -> Vec<f64> {
             let began = Instant::now();
             victims.iter().for_each(|(pid, _)| kill(*pid));
             for (worker, (_, before)) in workers.iter().zip(&victims) {
-                let place = worker.place();
-                place.wait_state(|state| *state == State::Ready && place.incarnation() > *before).await;
+                let place = worker.node();
+                place.wait_state(|state| *state == ChildState::Ready && place.incarnation() > *before).await;
             }
             samples.push(us(began));
         }

@@ -3,7 +3,7 @@
 //! `-- count <start|restart|storm|group> <ours|bare> <children> <rounds>` prints nothing. The cost of one unit is the
 //! difference between two runs of different length, for example under `valgrind --tool=callgrind`.
 
-use procession::vocabulary::Strategy;
+use procession::state::Strategy;
 
 use crate::world::World;
 

@@ -20,12 +20,12 @@ use std::{
 use procession::{
     id::Incarnation,
     restart::{Intensity, RestartPolicy},
+    state::Strategy,
     supervision::{
-        ChildPolicy, Flags,
-        machine::{Action, Input, Key, Machine, NewChild},
+        ChildPolicy, SupervisorFlags,
+        machine::{Action, IncarnationKey, Input, Machine, NewChild},
     },
-    time::At,
-    vocabulary::Strategy,
+    time::Timestamp,
 };
 use ractor::ActorRef;
 use world::{Ping, World};
@@ -162,7 +162,7 @@ fn start(n: usize, rounds: usize) {
 fn machine(n: usize, decisions: usize) {
     let policy = Arc::new(ChildPolicy { restart: RestartPolicy::actor(), ..ChildPolicy::actor() });
     let intensity = Intensity::new(u32::MAX, Duration::from_millis(1));
-    let flags = Flags { intensity: Some(intensity), ..Flags::default() };
+    let flags = SupervisorFlags { intensity: Some(intensity), ..SupervisorFlags::default() };
     let news = (0..n).map(|i| NewChild {
         id: format!("c{i}").into(),
         policy: policy.clone(),
@@ -173,9 +173,9 @@ fn machine(n: usize, decisions: usize) {
     });
     let mut machine = Machine::new(flags, news);
     let mut actions = Vec::new();
-    let mut now = At::EPOCH;
+    let mut now = Timestamp::EPOCH;
     machine.handle(now, Input::Boot, &mut actions);
-    let mut keys: Vec<Key> = Vec::with_capacity(n);
+    let mut keys: Vec<IncarnationKey> = Vec::with_capacity(n);
     while keys.len() < n {
         let started =
             actions.iter().find_map(|a| if let Action::Start(key) = a { Some(key.clone()) } else { None });

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use procession::{
+    state::Strategy,
     supervision::{ChildPolicy, ChildSpec, Root, RootOptions, SupervisorSpec},
-    vocabulary::Strategy,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -207,12 +207,12 @@ mod tests {
                     c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
                 }).collect()
             } else { json };
-            let shown = text(&raw(&json), bytes).unwrap();
-            let begin = shown.rsplit_once("… (").map_or(shown.as_str(), |(begin, _)| begin);
+            let one_line = text(&raw(&json), bytes).unwrap();
+            let begin = one_line.rsplit_once("… (").map_or(one_line.as_str(), |(begin, _)| begin);
             if json.len() <= bytes + 2 {
-                prop_assert_eq!(shown, said);
+                prop_assert_eq!(one_line, said);
             } else {
-                prop_assert!(said.starts_with(begin), "{} {}", said, shown);
+                prop_assert!(said.starts_with(begin), "{} {}", said, one_line);
             }
         }
     }

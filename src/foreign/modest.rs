@@ -1,4 +1,4 @@
-//! Reads a type from JSON without complaints that are longer than what is complained about: [`Modest`].
+//! Reads a type from JSON without complaints that are longer than what is complained about: [`BoundedErrors`].
 //!
 //! Serde's message about a text that does not fit holds the whole text, escaped, which may be several times as long as
 //! what a process has sent. This stands between a deserializer and a type, wherever one reads the other, and cuts such
@@ -20,7 +20,7 @@ use super::SHOWN_BYTES;
 
 /// A deserializer, or what it hands out, whose complaints are short. The key of a member is read as it is asked for: it is a
 /// text, whatever it stands for.
-pub(crate) struct Modest<T, const KEY: bool = false>(pub(crate) T);
+pub(crate) struct BoundedErrors<T, const KEY: bool = false>(pub(crate) T);
 
 /// Whether a number that is asked for as anything is a number: with serde_json's `arbitrary_precision`, which any crate of
 /// the program may turn on, it is not.
@@ -40,18 +40,18 @@ static NUMBERS_ARE_NUMBERS: LazyLock<bool> = LazyLock::new(|| {
 
 /// The beginning of a message.
 #[derive(Debug)]
-struct Complaint(String);
+struct ErrorPrefix(String);
 
-impl fmt::Display for Complaint {
+impl fmt::Display for ErrorPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Complaint {}
+impl std::error::Error for ErrorPrefix {}
 
-impl de::Error for Complaint {
-    fn custom<T: fmt::Display>(message: T) -> Complaint {
+impl de::Error for ErrorPrefix {
+    fn custom<T: fmt::Display>(message: T) -> ErrorPrefix {
         struct Begin(String);
         impl fmt::Write for Begin {
             fn write_str(&mut self, more: &str) -> fmt::Result {
@@ -64,7 +64,7 @@ impl de::Error for Complaint {
         if write!(begin, "{message}").is_err() {
             begin.0.push('…');
         }
-        Complaint(begin.0)
+        ErrorPrefix(begin.0)
     }
 }
 
@@ -72,7 +72,7 @@ impl de::Error for Complaint {
 macro_rules! deserialize {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method(Modest::<V>(visitor))
+            self.0.$method(BoundedErrors::<V>(visitor))
         })*
     };
 }
@@ -82,15 +82,15 @@ macro_rules! deserialize_any {
     (if $any:expr; $($method:ident($($name:ident: $type:ty),*))*) => {
         $(fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
             if !KEY && $any {
-                self.0.deserialize_any(Modest::<V>(visitor))
+                self.0.deserialize_any(BoundedErrors::<V>(visitor))
             } else {
-                self.0.$method($($name,)* Modest::<V>(visitor))
+                self.0.$method($($name,)* BoundedErrors::<V>(visitor))
             }
         })*
     };
 }
 
-impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for Modest<D, KEY> {
+impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for BoundedErrors<D, KEY> {
     type Error = D::Error;
 
     deserialize! {
@@ -121,7 +121,7 @@ impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for Modest<D,
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_newtype_struct(name, Modest::<V>(visitor))
+        self.0.deserialize_newtype_struct(name, BoundedErrors::<V>(visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -130,7 +130,7 @@ impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for Modest<D,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, Modest::<V>(visitor))
+        self.0.deserialize_enum(name, variants, BoundedErrors::<V>(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -150,12 +150,12 @@ macro_rules! visit {
 macro_rules! visit_long {
     ($($method:ident: $type:ty),*) => {
         $(fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {
-            self.0.$method::<Complaint>(value).map_err(E::custom)
+            self.0.$method::<ErrorPrefix>(value).map_err(E::custom)
         })*
     };
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Modest<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for BoundedErrors<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,39 +182,39 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Modest<V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_some(Modest::<D>(deserializer))
+        self.0.visit_some(BoundedErrors::<D>(deserializer))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_newtype_struct(Modest::<D>(deserializer))
+        self.0.visit_newtype_struct(BoundedErrors::<D>(deserializer))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
-        self.0.visit_seq(Modest::<A>(elements))
+        self.0.visit_seq(BoundedErrors::<A>(elements))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Modest::<A>(members))
+        self.0.visit_map(BoundedErrors::<A>(members))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
-        self.0.visit_enum(Modest::<A>(variant))
+        self.0.visit_enum(BoundedErrors::<A>(variant))
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>, const KEY: bool> DeserializeSeed<'de> for Modest<S, KEY> {
+impl<'de, S: DeserializeSeed<'de>, const KEY: bool> DeserializeSeed<'de> for BoundedErrors<S, KEY> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.0.deserialize(Modest::<D, KEY>(deserializer))
+        self.0.deserialize(BoundedErrors::<D, KEY>(deserializer))
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Modest<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for BoundedErrors<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(Modest::<S>(seed))
+        self.0.next_element_seed(BoundedErrors::<S>(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -222,15 +222,15 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Modest<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Modest<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for BoundedErrors<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(Modest::<S, true>(seed))
+        self.0.next_key_seed(BoundedErrors::<S, true>(seed))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.next_value_seed(Modest::<S>(seed))
+        self.0.next_value_seed(BoundedErrors::<S>(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -238,16 +238,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Modest<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Modest<A> {
+impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for BoundedErrors<A> {
     type Error = A::Error;
-    type Variant = Modest<A::Variant>;
+    type Variant = BoundedErrors<A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
-        self.0.variant_seed(Modest::<S>(seed)).map(|(value, variant)| (value, Modest(variant)))
+        self.0.variant_seed(BoundedErrors::<S>(seed)).map(|(value, variant)| (value, BoundedErrors(variant)))
     }
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Modest<A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for BoundedErrors<A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {
@@ -255,11 +255,11 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Modest<A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.newtype_variant_seed(Modest::<S>(seed))
+        self.0.newtype_variant_seed(BoundedErrors::<S>(seed))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(len, Modest::<V>(visitor))
+        self.0.tuple_variant(len, BoundedErrors::<V>(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -267,6 +267,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Modest<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, Modest::<V>(visitor))
+        self.0.struct_variant(fields, BoundedErrors::<V>(visitor))
     }
 }

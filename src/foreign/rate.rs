@@ -1,4 +1,4 @@
-//! Log lines that a process can cause, at a bounded rate: [`Rate`] for one stream of lines, [`LogRates`] for one channel.
+//! Log lines that a process can cause, at a bounded rate: [`LogRate`] for one stream of lines, [`ChannelLogRates`] for one channel.
 //!
 //! A process writes as fast as it can, and each line of this program's log costs its host time and disk. So every call of
 //! `tracing` that a process can reach asks here first. At most [`BURST`] lines of one kind are logged in a [`PERIOD`]; the
@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    id::{Incarnation, Path},
+    id::{Incarnation, TreePath},
     log_event::log_event,
 };
 
@@ -24,13 +24,13 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
 /// The bound on one stream of lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rate {
+pub(crate) struct LogRate {
     began: Option<Instant>,
     logged: u32,
     suppressed: u64,
 }
 
-impl Rate {
+impl LogRate {
     /// Whether a line may be logged now. If it may, the result is the number of lines that were left out since the last
     /// one, which are reported first.
     pub(crate) fn admit(&mut self) -> Option<u64> {
@@ -59,7 +59,7 @@ impl Rate {
 
 /// What a line that a process causes by its channel is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About {
+pub(crate) enum LogTopic {
     /// A log message that it sent.
     Message,
     /// A line on its stdout that is no message.
@@ -76,27 +76,27 @@ pub(crate) enum About {
     Panic,
 }
 
-impl About {
-    const ALL: [About; 7] = [
-        About::Message,
-        About::Noise,
-        About::Unusable,
-        About::Answer,
-        About::Notification,
-        About::Denied,
-        About::Panic,
+impl LogTopic {
+    const ALL: [LogTopic; 7] = [
+        LogTopic::Message,
+        LogTopic::Noise,
+        LogTopic::Unusable,
+        LogTopic::Answer,
+        LogTopic::Notification,
+        LogTopic::Denied,
+        LogTopic::Panic,
     ];
 
     /// For the report of what was left out.
     fn lines(self) -> &'static str {
         match self {
-            About::Message => "log messages",
-            About::Noise => "lines of noise on stdout",
-            About::Unusable => "lines about unusable messages",
-            About::Answer => "lines about answers to unknown calls",
-            About::Notification => "lines about notifications",
-            About::Denied => "lines about denied capabilities",
-            About::Panic => "lines about panics",
+            LogTopic::Message => "log messages",
+            LogTopic::Noise => "lines of noise on stdout",
+            LogTopic::Unusable => "lines about unusable messages",
+            LogTopic::Answer => "lines about answers to unknown calls",
+            LogTopic::Notification => "lines about notifications",
+            LogTopic::Denied => "lines about denied capabilities",
+            LogTopic::Panic => "lines about panics",
         }
     }
 }
@@ -105,22 +105,22 @@ impl About {
 ///
 /// A line below the level that is listened to is not to be asked for (`tracing::enabled!`): it would count as left out.
 #[derive(Debug)]
-pub(crate) struct LogRates {
-    path: Path,
+pub(crate) struct ChannelLogRates {
+    path: TreePath,
     incarnation: Incarnation,
     /// Made when the first line is logged: most channels never log one.
-    rates: Mutex<Option<Box<[Rate; About::ALL.len()]>>>,
+    rates: Mutex<Option<Box<[LogRate; LogTopic::ALL.len()]>>>,
     suppressing: Notify,
 }
 
-impl LogRates {
+impl ChannelLogRates {
     /// For the channel of this incarnation of the child at this place.
-    pub(crate) fn new(path: Path, incarnation: Incarnation) -> LogRates {
-        LogRates { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
+    pub(crate) fn new(path: TreePath, incarnation: Incarnation) -> ChannelLogRates {
+        ChannelLogRates { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
     }
 
     /// Whether a line about this may be logged now. What was left out before it is reported by this.
-    pub(crate) fn admit(&self, about: About) -> bool {
+    pub(crate) fn admit(&self, about: LogTopic) -> bool {
         let admitted = {
             let mut rates = self.rates();
             let rate = &mut rates.get_or_insert_default()[about as usize];
@@ -139,7 +139,7 @@ impl LogRates {
     /// Reports what was left out, for ever: at the end of each period in which something was. Cancel safe.
     pub(crate) async fn keep_reporting(&self) {
         loop {
-            let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(Rate::due).min();
+            let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(LogRate::due).min();
             match due {
                 None => self.suppressing.notified().await,
                 Some(due) => {
@@ -155,8 +155,8 @@ impl LogRates {
         self.report(|_| true);
     }
 
-    fn report(&self, due: impl Fn(&Rate) -> bool) {
-        for about in About::ALL {
+    fn report(&self, due: impl Fn(&LogRate) -> bool) {
+        for about in LogTopic::ALL {
             let suppressed = match self.rates().as_mut() {
                 Some(rates) if due(&rates[about as usize]) => rates[about as usize].take_suppressed(),
                 _ => 0,
@@ -165,7 +165,7 @@ impl LogRates {
         }
     }
 
-    fn say(&self, about: About, suppressed: u64) {
+    fn say(&self, about: LogTopic, suppressed: u64) {
         if suppressed > 0 {
             log_event!(
                 warn,
@@ -178,7 +178,7 @@ impl LogRates {
         }
     }
 
-    fn rates(&self) -> MutexGuard<'_, Option<Box<[Rate; About::ALL.len()]>>> {
+    fn rates(&self) -> MutexGuard<'_, Option<Box<[LogRate; LogTopic::ALL.len()]>>> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_becomes_a_burst_and_a_count() {
         // E-4
-        let mut rate = Rate::default();
+        let mut rate = LogRate::default();
         let admitted = (0..2_000_000).filter(|_| rate.admit() == Some(0)).count();
         assert_eq!(admitted, BURST as usize);
         assert_eq!(rate.due(), Some(Instant::now() + PERIOD));
@@ -201,9 +201,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_kind_has_a_rate_of_its_own() {
-        let rates = LogRates::new(Path::root(), Incarnation(1));
+        let rates = ChannelLogRates::new(TreePath::root(), Incarnation(1));
         let admitted = |about| (0..1000).filter(|_| rates.admit(about)).count();
-        for about in About::ALL {
+        for about in LogTopic::ALL {
             assert_eq!(admitted(about), BURST as usize, "{about:?}");
         }
         // The end of the period is reported without a further line.

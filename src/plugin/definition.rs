@@ -9,18 +9,18 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::{
-    configured::Configured,
-    guarded::Guarded,
+    capability_filter::CapabilityFilter,
+    configured_protocol::ConfiguredProtocol,
     host_spec::PluginHostSpec,
-    recent::{Recent, Sink},
-    spec::{PluginSpec, Speaks},
+    recent_logs::{PluginLogSink, RecentLogs},
+    spec::{PluginChannel, PluginSpec},
 };
 use crate::{
     exit::Exit,
     protocol::Protocol,
     restart::{CrashLoop, RestartPolicy, RestartType},
     supervision::{
-        Admission, BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, Started,
+        BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, StartPermit, Started,
     },
     time::Clock,
 };
@@ -31,15 +31,15 @@ pub(crate) struct Definition {
     pub(crate) spec: PluginSpec,
     protocol: Arc<dyn Protocol>,
     /// Where its configuration is, if its protocol has one.
-    pub(crate) configured: Option<Arc<Configured>>,
+    pub(crate) configured: Option<Arc<ConfiguredProtocol>>,
 }
 
 impl Definition {
     pub(crate) fn new(spec: PluginSpec) -> Arc<Definition> {
         let (protocol, configured): (Arc<dyn Protocol>, _) = match &spec.speaks {
-            Speaks::Other(protocol) => (protocol.clone(), None),
-            Speaks::Plugin(plugin) => {
-                let configured = Arc::new(Configured::new(plugin.clone()));
+            PluginChannel::Other(protocol) => (protocol.clone(), None),
+            PluginChannel::Plugin(plugin) => {
+                let configured = Arc::new(ConfiguredProtocol::new(plugin.clone()));
                 (configured.clone(), Some(configured))
             }
         };
@@ -49,22 +49,22 @@ impl Definition {
 
 /// What all plugins of one host share.
 #[derive(Debug)]
-pub(crate) struct Common {
+pub(crate) struct HostContext {
     pub(crate) host: PluginHostSpec,
     starts: Arc<Semaphore>,
 }
 
-impl Common {
-    pub(crate) fn new(host: PluginHostSpec) -> Common {
+impl HostContext {
+    pub(crate) fn new(host: PluginHostSpec) -> HostContext {
         let starts = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
-        Common { host, starts }
+        HostContext { host, starts }
     }
 
     /// Checks a declaration that comes at run time.
     pub(crate) fn validate(&self, spec: &PluginSpec) -> Result<(), SpecErrors> {
         let mut errors = Vec::new();
         // The number of plugins is the engine's to judge.
-        let flags = crate::supervision::Flags { max_children: None, ..self.host.flags() };
+        let flags = crate::supervision::SupervisorFlags { max_children: None, ..self.host.flags() };
         super::host_spec::check_all(
             std::slice::from_ref(spec),
             &flags,
@@ -78,10 +78,10 @@ impl Common {
     pub(crate) fn child(
         &self,
         definition: &Definition,
-        recent: &Recent,
+        recent: &RecentLogs,
         clock: Clock,
         start: StartMode,
-        turn: Turn,
+        turn: StartTurn,
     ) -> ChildSpec {
         let spec = &definition.spec;
         let mut worker = spec.worker.clone();
@@ -91,11 +91,11 @@ impl Common {
         }
         // Both have been looked at where they were set.
         worker.chosen = Default::default();
-        worker.handler = Arc::new(Guarded {
+        worker.handler = Arc::new(CapabilityFilter {
             allowed: spec.capabilities.clone(),
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
         });
-        worker.logs = Some(Arc::new(Sink {
+        worker.logs = Some(Arc::new(PluginLogSink {
             recent: recent.clone(),
             size: self.host.recent_logs,
             clock,
@@ -107,7 +107,7 @@ impl Common {
         child.start = Arc::new(BoundedStart {
             start: child.start,
             starts: self.starts.clone(),
-            had_its_turn: AtomicBool::new(turn == Turn::Had),
+            had_its_turn: AtomicBool::new(turn == StartTurn::Had),
         });
         child
     }
@@ -136,7 +136,7 @@ pub(crate) fn outlast(child: &mut ChildSpec, other: &ChildSpec) {
 
 /// Whether the first start of a child has to wait for its turn (rule G-7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum StartTurn {
     /// It is new here.
     Waits,
     /// It takes the place of one that was started before.
@@ -156,7 +156,7 @@ struct BoundedStart {
 
 #[async_trait]
 impl Start for BoundedStart {
-    fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+    fn admission(&self) -> Option<BoxFuture<'_, StartPermit>> {
         if self.had_its_turn.load(Ordering::Acquire) {
             return None;
         }
@@ -165,9 +165,9 @@ impl Start for BoundedStart {
             // Not before: a start that was given up in the queue has had no turn.
             self.had_its_turn.store(true, Ordering::Release);
             match permit {
-                Ok(permit) => Admission::new(permit),
+                Ok(permit) => StartPermit::new(permit),
                 // It is never closed.
-                Err(_) => Admission::default(),
+                Err(_) => StartPermit::default(),
             }
         }))
     }

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::recent::LogRecord;
+use super::recent_logs::LogRecord;
 use crate::{
     id::{ChildId, Incarnation},
-    snapshot::Node,
-    time::At,
-    vocabulary::State,
+    snapshot::NodeSnapshot,
+    state::ChildState,
+    time::Timestamp,
 };
 
 /// One plugin in a list.
@@ -17,7 +17,7 @@ pub struct PluginStatus {
     /// The plugin.
     pub id: ChildId,
     /// What it is doing.
-    pub state: State,
+    pub state: ChildState,
     /// Its last incarnation.
     pub incarnation: Incarnation,
     /// Whether the host's declaration lists it, so that it is known when it is stopped too.
@@ -32,10 +32,10 @@ pub struct PluginDiagnostics {
     pub status: PluginStatus,
     /// Its figures (rule W-4); of one that has left the host's table, those that it left with: last exit, counts,
     /// the end of stderr. `None` if it never was.
-    pub node: Option<Node>,
+    pub node: Option<NodeSnapshot>,
     /// When it last crashed, whatever it is doing now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_crash: Option<At>,
+    pub last_crash: Option<Timestamp>,
     /// What it has logged of late, oldest first (rule G-4).
     pub logs: Vec<LogRecord>,
 }

@@ -1,9 +1,9 @@
 //! What can go wrong with a plugin: [`PluginError`].
 
 use crate::{
-    exit::{Exit, Said},
-    id::{ChildId, Incarnation, Path},
-    rpc::{CallError, Outcome, RpcError},
+    exit::{Exit, StderrExcerpt},
+    id::{ChildId, Incarnation, TreePath},
+    rpc::{CallError, CallOutcome, RpcError},
     supervision::{RequestError, SpecErrors, Unavailable, never_starts},
 };
 
@@ -21,7 +21,7 @@ pub enum PluginError {
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
     /// It was started, but did not become ready.
-    #[error("plugin `{id}` did not start: {exit}{}", Said(.stderr_tail))]
+    #[error("plugin `{id}` did not start: {exit}{}", StderrExcerpt(.stderr_tail))]
     StartFailed {
         /// The plugin.
         id: ChildId,
@@ -33,7 +33,7 @@ pub enum PluginError {
     /// The new declaration did not become ready; the old one is in force again.
     #[error(
         "plugin `{id}` did not start as reloaded: {exit}{}; its old declaration is restored{}",
-        Said(.stderr_tail), if .restored.is_some() { " and running" } else { ", but not running yet" }
+        StderrExcerpt(.stderr_tail), if .restored.is_some() { " and running" } else { ", but not running yet" }
     )]
     ReloadFailed {
         /// The plugin.
@@ -82,10 +82,10 @@ pub enum PluginError {
     HostUnavailable(Unavailable),
     /// The host was told to stop all plugins, and starts none from then on.
     #[error("plugin host `{0}` has stopped all its plugins and no longer starts any")]
-    Closed(Path),
+    Closed(TreePath),
     /// Misuse: there is no plugin host at this place.
     #[error("`{0}` is not a plugin host")]
-    NotAHost(Path),
+    NotAHost(TreePath),
     /// Misuse: its protocol has no configuration.
     #[error("plugin `{0}` speaks a protocol without configuration")]
     NotConfigurable(ChildId),
@@ -114,11 +114,11 @@ impl PluginError {
     }
 
     /// What is known of the effect of a call that failed with this (rule C-12).
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CallOutcome {
         match self {
             PluginError::Call(error) => error.outcome(),
-            PluginError::ConfigRefused { .. } => Outcome::Failed,
-            _ => Outcome::NotSent,
+            PluginError::ConfigRefused { .. } => CallOutcome::Failed,
+            _ => CallOutcome::NotSent,
         }
     }
 

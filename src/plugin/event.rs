@@ -1,24 +1,24 @@
-//! What happens to plugins, as their users see it (rule G-11): [`PluginEvent`], [`PluginEvents`].
+//! What happens to plugins, as their users see it (rule G-11): [`PluginEvent`], [`PluginEventReceiver`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::settings::ConfigApplied;
+use super::set_config::ConfigApplied;
 use crate::{
     exit::Exit,
     id::{ChildId, Incarnation},
-    supervision::EventsError,
-    time::At,
-    vocabulary::Limit,
+    state::RestartLimit,
+    supervision::RecvError,
+    time::Timestamp,
 };
 
 /// Something that happened to a plugin. A view of the tree's event stream, which has more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginEvent {
     /// When.
-    pub at: At,
+    pub at: Timestamp,
     /// The plugin.
     pub plugin: ChildId,
     /// Which life of it.
@@ -44,7 +44,7 @@ pub enum PluginEventKind {
         /// Whether it is going to be restarted.
         will_restart: bool,
         /// After how long.
-        #[serde(with = "crate::humane::option", default)]
+        #[serde(with = "crate::human_duration::option", default)]
         delay: Option<Duration>,
     },
     /// It is ready again after a crash. Comes after [`Ready`](PluginEventKind::Ready), and only then.
@@ -54,7 +54,7 @@ pub enum PluginEventKind {
     /// It is not restarted any more.
     GaveUp {
         /// The limit that was reached.
-        why: Limit,
+        why: RestartLimit,
     },
     /// Its configuration was changed.
     ConfigChanged {
@@ -82,7 +82,7 @@ impl fmt::Display for PluginEventKind {
             }
             PluginEventKind::Crashed { exit, delay, .. } => {
                 let delay = delay.unwrap_or_default();
-                write!(f, "crashed and is restarted after {}: {exit}", crate::humane::format(delay))
+                write!(f, "crashed and is restarted after {}: {exit}", crate::human_duration::format(delay))
             }
             PluginEventKind::Restarted => f.write_str("is back after a crash"),
             PluginEventKind::Ready => f.write_str("is ready"),
@@ -95,34 +95,34 @@ impl fmt::Display for PluginEventKind {
 
 /// A subscription to the events of all plugins of one host. It outlives the host's incarnations.
 #[derive(Debug)]
-pub struct PluginEvents(pub(crate) broadcast::Receiver<Arc<PluginEvent>>);
+pub struct PluginEventReceiver(pub(crate) broadcast::Receiver<Arc<PluginEvent>>);
 
-impl PluginEvents {
+impl PluginEventReceiver {
     /// How many events a subscriber may be behind before it loses some.
     pub const CAPACITY: usize = 1024;
 
     /// The next event. Cancel safe.
     ///
     /// # Errors
-    /// [`EventsError::Lost`] once after events were lost, then the stream goes on; [`EventsError::Closed`] when the
+    /// [`RecvError::Lost`] once after events were lost, then the stream goes on; [`RecvError::Closed`] when the
     /// host's declaration is gone.
-    pub async fn next(&mut self) -> Result<Arc<PluginEvent>, EventsError> {
+    pub async fn next(&mut self) -> Result<Arc<PluginEvent>, RecvError> {
         self.0.recv().await.map_err(|error| match error {
-            broadcast::error::RecvError::Lagged(n) => EventsError::Lost(n),
-            broadcast::error::RecvError::Closed => EventsError::Closed,
+            broadcast::error::RecvError::Lagged(n) => RecvError::Lost(n),
+            broadcast::error::RecvError::Closed => RecvError::Closed,
         })
     }
 
     /// The next event if there is one already.
     ///
     /// # Errors
-    /// As [`PluginEvents::next`].
-    pub fn try_next(&mut self) -> Result<Option<Arc<PluginEvent>>, EventsError> {
+    /// As [`PluginEventReceiver::next`].
+    pub fn try_next(&mut self) -> Result<Option<Arc<PluginEvent>>, RecvError> {
         match self.0.try_recv() {
             Ok(event) => Ok(Some(event)),
             Err(broadcast::error::TryRecvError::Empty) => Ok(None),
-            Err(broadcast::error::TryRecvError::Lagged(n)) => Err(EventsError::Lost(n)),
-            Err(broadcast::error::TryRecvError::Closed) => Err(EventsError::Closed),
+            Err(broadcast::error::TryRecvError::Lagged(n)) => Err(RecvError::Lost(n)),
+            Err(broadcast::error::TryRecvError::Closed) => Err(RecvError::Closed),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{definition::restart_policy, registry::Registry, spec::PluginSpec, supervisor::PluginHostStart};
+use super::{
+    definition::restart_policy, registry::PluginRegistry, spec::PluginSpec, supervisor::PluginHostStart,
+};
 use crate::{
     id::ChildId,
     process::Launcher,
     restart::Intensity,
     rpc::{Handler, NoHandler},
-    supervision::{ChildPolicy, ChildSpec, Flags, SpecError, SpecErrors},
+    supervision::{ChildPolicy, ChildSpec, SpecError, SpecErrors, SupervisorFlags},
 };
 
 /// The declaration of a plugin host: its plugins, the methods that they may call, and what their crashes mean.
@@ -145,15 +147,15 @@ impl PluginHostSpec {
         SpecErrors::check(errors)
     }
 
-    pub(crate) fn flags(&self) -> Flags {
-        Flags {
+    pub(crate) fn flags(&self) -> SupervisorFlags {
+        SupervisorFlags {
             dynamic: true,
             // Without one, each plugin pays for its own restarts, and nothing counts.
             intensity: Some(
                 self.intensity.unwrap_or(Intensity { max_restarts: u32::MAX, ..Intensity::default() }),
             ),
             max_children: self.max_plugins,
-            ..Flags::default()
+            ..SupervisorFlags::default()
         }
     }
 
@@ -164,13 +166,18 @@ impl PluginHostSpec {
     /// it is restarted (rule G-16).
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         let mistakes = self.validate();
-        let start = PluginHostStart::new(Registry::new(self), mistakes);
+        let start = PluginHostStart::new(PluginRegistry::new(self), mistakes);
         ChildSpec::new(id, ChildPolicy::supervisor(), start)
     }
 }
 
 /// All mistakes of some plugins.
-pub(crate) fn check_all(plugins: &[PluginSpec], flags: &Flags, shared: bool, errors: &mut Vec<SpecError>) {
+pub(crate) fn check_all(
+    plugins: &[PluginSpec],
+    flags: &SupervisorFlags,
+    shared: bool,
+    errors: &mut Vec<SpecError>,
+) {
     let policies: Vec<ChildPolicy> = plugins
         .iter()
         .map(|spec| ChildPolicy { restart: restart_policy(spec, shared), ..spec.worker.policy() })

@@ -35,7 +35,7 @@
 //! declaration holds.
 //!
 //! ```text
-//!  Plugins ── Place ── live pointer ──► host ──► registry: id → definition, phase, recent log
+//!  Plugins ── Node ── live pointer ──► host ──► registry: id → definition, phase, recent log
 //!     │                                  │          ▲ observer
 //!     │                                  └─ requests ► PluginSupervisor (Engine)
 //!     │ calls                                          │
@@ -52,32 +52,32 @@
 //!
 //! This folder must not know pools.
 
-mod configured;
+mod capability_filter;
+mod configured_protocol;
 mod definition;
 mod diagnostics;
 mod error;
 mod event;
-mod guarded;
-mod host;
+mod host_incarnation;
 mod host_spec;
-mod joint;
-mod observe;
+mod observer;
 mod operations;
 mod plugins;
-mod recent;
+mod recent_logs;
 mod registry;
 mod reload;
-mod settings;
+mod set_config;
+mod shared_operation;
 mod spec;
 mod supervisor;
 
+pub use capability_filter::plugin_of;
 pub use diagnostics::{PluginDiagnostics, PluginStatus};
 pub use error::PluginError;
-pub use event::{PluginEvent, PluginEventKind, PluginEvents};
-pub use guarded::plugin_of;
+pub use event::{PluginEvent, PluginEventKind, PluginEventReceiver};
 pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
-pub use recent::LogRecord;
-pub use settings::ConfigApplied;
+pub use recent_logs::LogRecord;
+pub use set_config::ConfigApplied;
 pub use spec::PluginSpec;
-pub use supervisor::{PluginMessage, PluginSupervisor, PluginSupervisorArguments, PluginSupervisorState};
+pub use supervisor::{PluginHostArguments, PluginHostMessage, PluginHostState, PluginSupervisor};

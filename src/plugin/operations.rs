@@ -5,69 +5,73 @@ use std::{sync::Arc, time::Duration};
 use super::{
     definition::Definition,
     error::PluginError,
-    host::{Host, stopped_in_order},
-    joint::{Joint, Outcome},
-    registry::{Phase, Table},
+    host_incarnation::{HostIncarnation, stopped_in_order},
+    registry::{OperationPhase, PluginTable},
+    shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
 };
 use crate::{
-    exit::Lost,
+    exit::ExitReport,
     id::{ChildId, Incarnation},
+    state::{ChildState, DownReason},
     supervision::{
-        ChildSpec, Place, RequestError,
-        machine::{Answer, Request},
+        ChildSpec, Node, RequestError,
+        machine::{Reply, Request},
     },
-    vocabulary::{Down, State},
     worker::WorkerRef,
 };
 
 /// What a plugin is doing, for somebody who wants it to run.
-pub(crate) enum Look {
+pub(crate) enum PluginPhase {
     /// There is none.
     Unknown,
     /// A start is under way, to be joined.
-    Starting(Joint),
+    Starting(SharedOperation),
     /// Something else is under way, to be awaited.
-    Busy(Joint),
+    Busy(SharedOperation),
     /// It is known, but not in the engine's table.
     Dormant(Arc<Definition>),
     /// The same, and an operator has taken it out.
     Stopped(Arc<Definition>),
     /// It is in the engine's table.
-    Kept(Place, State),
+    Kept(Node, ChildState),
 }
 
-impl Host {
-    pub(crate) fn look(&self, table: &Table, id: &ChildId) -> Look {
-        let Some(entry) = table.plugins.get(id) else { return Look::Unknown };
+impl HostIncarnation {
+    pub(crate) fn look(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
+        let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
         match (&entry.phase, &entry.definition) {
-            (Phase::Starting(joint), _) => Look::Starting(joint.clone()),
-            (Phase::Leaving(joint) | Phase::Reloading(joint), _) => Look::Busy(joint.clone()),
-            (Phase::Dormant, Some(definition)) if entry.stopped => Look::Stopped(definition.clone()),
-            (Phase::Dormant, Some(definition)) => Look::Dormant(definition.clone()),
-            (Phase::Dormant, None) => Look::Unknown,
-            (Phase::Kept, _) => match self.place_of(id) {
-                Some(place) => {
-                    let state = place.state();
-                    Look::Kept(place, state)
+            (OperationPhase::Starting(joint), _) => PluginPhase::Starting(joint.clone()),
+            (OperationPhase::Leaving(joint) | OperationPhase::Reloading(joint), _) => {
+                PluginPhase::Busy(joint.clone())
+            }
+            (OperationPhase::Dormant, Some(definition)) if entry.stopped => {
+                PluginPhase::Stopped(definition.clone())
+            }
+            (OperationPhase::Dormant, Some(definition)) => PluginPhase::Dormant(definition.clone()),
+            (OperationPhase::Dormant, None) => PluginPhase::Unknown,
+            (OperationPhase::Kept, _) => match self.place_of(id) {
+                Some(node) => {
+                    let state = node.state();
+                    PluginPhase::Kept(node, state)
                 }
                 // Between two incarnations of the host.
-                None => Look::Unknown,
+                None => PluginPhase::Unknown,
             },
         }
     }
 
     /// Waits for an operation of somebody else, whatever comes of it.
-    async fn over(&self, joint: &Joint) -> Result<(), PluginError> {
+    async fn over(&self, joint: &SharedOperation) -> Result<(), PluginError> {
         joint.wait().await.map(drop).ok_or_else(|| self.gone())
     }
 
-    async fn join(&self, joint: &Joint) -> Outcome {
+    async fn join(&self, joint: &SharedOperation) -> OperationResult {
         joint.wait().await.unwrap_or_else(|| Err(self.gone()))
     }
 
     /// Rule G-1.
-    pub(crate) async fn start(&self, spec: PluginSpec) -> Outcome {
+    pub(crate) async fn start(&self, spec: PluginSpec) -> OperationResult {
         self.registry.common.validate(&spec)?;
         let id = spec.id.clone();
         let definition = Definition::new(spec);
@@ -76,24 +80,24 @@ impl Host {
                 let mut table = self.registry.table();
                 self.open(table.closed)?;
                 match self.look(&table, &id) {
-                    Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
-                        Look::Starting(self.begin_start(&mut table, &definition)?)
+                    PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
+                        PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
                     }
                     // It is there, but nobody is going to start it: the new declaration takes its place.
-                    Look::Kept(_, State::Down { .. }) => {
+                    PluginPhase::Kept(_, ChildState::Down { .. }) => {
                         drop(self.engine()?.request(Request::RemoveChild(id.clone())));
-                        Look::Starting(self.begin_start(&mut table, &definition)?)
+                        PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
                     }
                     other => other,
                 }
             };
             match look {
-                Look::Starting(joint) => return self.join(&joint).await,
-                Look::Kept(place, State::Starting) => return self.verdict(&id, &place).await,
-                Look::Kept(place, State::Stopping) => {
-                    place.wait_state(|state| *state != State::Stopping).await;
+                PluginPhase::Starting(joint) => return self.join(&joint).await,
+                PluginPhase::Kept(node, ChildState::Starting) => return self.verdict(&id, &node).await,
+                PluginPhase::Kept(node, ChildState::Stopping) => {
+                    node.wait_state(|state| *state != ChildState::Stopping).await;
                 }
-                Look::Busy(joint) => self.over(&joint).await?,
+                PluginPhase::Busy(joint) => self.over(&joint).await?,
                 _ => return Err(PluginError::AlreadyStarted(id)),
             }
         }
@@ -102,16 +106,20 @@ impl Host {
     /// Starts a plugin that is not in the engine's table, for an operator: if it does not become ready nothing is left.
     pub(crate) fn begin_start(
         &self,
-        table: &mut Table,
+        table: &mut PluginTable,
         definition: &Arc<Definition>,
-    ) -> Result<Joint, PluginError> {
+    ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         self.starting(table, definition, |child| engine.start_child(child))
     }
 
     /// Starts a plugin that is not in the engine's table, for somebody who needs it: its policy rules from the first start
     /// on, so that it is not started more often than that says, however many need it.
-    fn begin_demand(&self, table: &mut Table, definition: &Arc<Definition>) -> Result<Joint, PluginError> {
+    fn begin_demand(
+        &self,
+        table: &mut PluginTable,
+        definition: &Arc<Definition>,
+    ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         let id = definition.spec.id.clone();
         self.starting(table, definition, |child| {
@@ -127,12 +135,12 @@ impl Host {
 
     fn starting<F>(
         &self,
-        table: &mut Table,
+        table: &mut PluginTable,
         definition: &Arc<Definition>,
         start: impl FnOnce(ChildSpec) -> F,
-    ) -> Result<Joint, PluginError>
+    ) -> Result<SharedOperation, PluginError>
     where
-        F: Future<Output = Result<Answer, RequestError>> + Send + 'static,
+        F: Future<Output = Result<Reply, RequestError>> + Send + 'static,
     {
         let id = definition.spec.id.clone();
         let operation = table.stamp();
@@ -140,7 +148,7 @@ impl Host {
         (entry.operation, entry.last_exit, entry.stopped) = (operation, None, false);
         let answer = start(self.child(definition, &entry.recent));
         let (host, definition) = (self.clone(), definition.clone());
-        let joint = Joint::spawn(async move {
+        let joint = SharedOperation::spawn(async move {
             let answer = answer.await;
             let outcome = host.outcome(&id, answer);
             let mut table = host.registry.table();
@@ -152,29 +160,29 @@ impl Host {
             }
             outcome
         });
-        entry.phase = Phase::Starting(joint.clone());
+        entry.phase = OperationPhase::Starting(joint.clone());
         Ok(joint)
     }
 
-    pub(crate) fn outcome(&self, id: &ChildId, answer: Result<Answer, RequestError>) -> Outcome {
+    pub(crate) fn outcome(&self, id: &ChildId, answer: Result<Reply, RequestError>) -> OperationResult {
         match answer {
-            Ok(Answer::Ready(incarnation)) => Ok(incarnation),
-            Ok(Answer::Done | Answer::Ignored) => Ok(Incarnation::NONE),
+            Ok(Reply::Ready(incarnation)) => Ok(incarnation),
+            Ok(Reply::Done | Reply::Ignored) => Ok(Incarnation::NONE),
             Err(error) => Err(self.refusal(id, error)),
         }
     }
 
     /// What becomes of a start that the supervisor itself has made.
-    async fn verdict(&self, id: &ChildId, place: &Place) -> Outcome {
-        let first = place.incarnation();
-        let state = place.wait_state(|state| *state != State::Starting || place.incarnation() != first).await;
-        match (state, place.last_exit()) {
-            (State::Ready, _) => Ok(place.incarnation()),
-            (State::Stopping | State::Down { why: Down::Stopped | Down::Ended }, _) | (_, None) => {
-                Err(PluginError::Stopped(id.clone()))
-            }
+    async fn verdict(&self, id: &ChildId, node: &Node) -> OperationResult {
+        let first = node.incarnation();
+        let state =
+            node.wait_state(|state| *state != ChildState::Starting || node.incarnation() != first).await;
+        match (state, node.last_exit()) {
+            (ChildState::Ready, _) => Ok(node.incarnation()),
+            (ChildState::Stopping | ChildState::Down { why: DownReason::Stopped | DownReason::Ended }, _)
+            | (_, None) => Err(PluginError::Stopped(id.clone())),
             (_, Some(exit)) => {
-                let Lost { exit, stderr_tail } = place.lost(exit);
+                let ExitReport { exit, stderr_tail } = node.lost(exit);
                 Err(PluginError::StartFailed { id: id.clone(), exit, stderr_tail })
             }
         }
@@ -190,28 +198,32 @@ impl Host {
     }
 
     /// `None`: there is nothing to stop.
-    fn begin_stop(&self, table: &mut Table, id: &ChildId) -> Result<Option<Joint>, PluginError> {
+    fn begin_stop(
+        &self,
+        table: &mut PluginTable,
+        id: &ChildId,
+    ) -> Result<Option<SharedOperation>, PluginError> {
         let operation = table.stamp();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         entry.stopped = true;
         match &entry.phase {
-            Phase::Dormant => return Ok(None),
-            Phase::Leaving(joint) => return Ok(Some(joint.clone())),
-            Phase::Starting(_) | Phase::Kept | Phase::Reloading(_) => {}
+            OperationPhase::Dormant => return Ok(None),
+            OperationPhase::Leaving(joint) => return Ok(Some(joint.clone())),
+            OperationPhase::Starting(_) | OperationPhase::Kept | OperationPhase::Reloading(_) => {}
         }
-        let answer = self.place.engine().map(|engine| engine.request(Request::RemoveChild(id.clone())));
+        let answer = self.node.engine().map(|engine| engine.request(Request::RemoveChild(id.clone())));
         (entry.operation, entry.last_exit) = (operation, None);
         let (host, id) = (self.clone(), id.clone());
-        let joint = Joint::spawn(async move {
+        let joint = SharedOperation::spawn(async move {
             let answer = match answer {
                 Some(answer) => answer.await,
                 None => Err(RequestError::ShuttingDown),
             };
             if answer == Err(RequestError::ShuttingDown)
-                && let Some(place) = host.place_of(&id)
+                && let Some(node) = host.place_of(&id)
             {
                 // The host stops all its plugins, or what it has left behind is being killed.
-                place.wait_state(State::is_down).await;
+                node.wait_state(ChildState::is_down).await;
             }
             let mut table = host.registry.table();
             let mut exit = None;
@@ -228,7 +240,7 @@ impl Host {
                 Err(error) => Err(host.refusal(&id, error)),
             }
         });
-        entry.phase = Phase::Leaving(joint.clone());
+        entry.phase = OperationPhase::Leaving(joint.clone());
         Ok(Some(joint))
     }
 
@@ -257,51 +269,53 @@ impl Host {
     }
 
     /// Rule G-10.
-    pub(crate) async fn ensure_ready(&self, id: &ChildId, deadline: Duration) -> Outcome {
+    pub(crate) async fn ensure_ready(&self, id: &ChildId, deadline: Duration) -> OperationResult {
         match tokio::time::timeout(deadline, self.make_ready(id)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(match self.place_of(id) {
-                Some(place) => place.unavailable(),
+                Some(node) => node.unavailable(),
                 None => self.dormant(id, self.registry.table().plugins.get(id)),
             }
             .into()),
         }
     }
 
-    async fn make_ready(&self, id: &ChildId) -> Outcome {
+    async fn make_ready(&self, id: &ChildId) -> OperationResult {
         loop {
             let look = {
                 let mut table = self.registry.table();
                 self.open(table.closed)?;
                 match self.look(&table, id) {
-                    Look::Dormant(definition) => Look::Starting(self.begin_demand(&mut table, &definition)?),
-                    Look::Stopped(_) => {
+                    PluginPhase::Dormant(definition) => {
+                        PluginPhase::Starting(self.begin_demand(&mut table, &definition)?)
+                    }
+                    PluginPhase::Stopped(_) => {
                         return Err(PluginError::StaysDown(self.dormant(id, table.plugins.get(id))));
                     }
                     look => look,
                 }
             };
             match look {
-                Look::Starting(joint) => return self.join(&joint).await,
-                Look::Busy(joint) => self.over(&joint).await?,
-                Look::Kept(place, State::Stopping) => {
-                    place.wait_state(|state| *state != State::Stopping).await;
+                PluginPhase::Starting(joint) => return self.join(&joint).await,
+                PluginPhase::Busy(joint) => self.over(&joint).await?,
+                PluginPhase::Kept(node, ChildState::Stopping) => {
+                    node.wait_state(|state| *state != ChildState::Stopping).await;
                 }
-                Look::Kept(_, State::Down { .. }) => {
+                PluginPhase::Kept(_, ChildState::Down { .. }) => {
                     // A start that somebody has asked for meanwhile is joined.
                     let answer = self.engine()?.request(Request::Demand(id.clone())).await;
                     return self.outcome(id, answer);
                 }
-                Look::Kept(place, _) => {
-                    match place.wait_ready().await {
+                PluginPhase::Kept(node, _) => {
+                    match node.wait_ready().await {
                         Ok(live) => return Ok(live.incarnation),
                         // By itself, and out of the table: it is started for this.
-                        Err(down) if down.state == State::down(Down::Ended) => {}
+                        Err(down) if down.state == ChildState::down(DownReason::Ended) => {}
                         Err(down) if down.state.is_down() => return Err(PluginError::StaysDown(down)),
                         Err(unavailable) => return Err(unavailable.into()),
                     }
                 }
-                Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
+                PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                     return Err(PluginError::NotFound(id.clone()));
                 }
             }
@@ -309,17 +323,17 @@ impl Host {
     }
 
     /// Rule R-8.
-    pub(crate) async fn restart(&self, id: &ChildId, reason: &str) -> Outcome {
+    pub(crate) async fn restart(&self, id: &ChildId, reason: &str) -> OperationResult {
         loop {
             match self.look_to_start(id)? {
                 // It has not been anything else yet.
-                Look::Starting(joint) => return self.join(&joint).await,
-                Look::Busy(joint) => self.over(&joint).await?,
-                Look::Kept(place, _) => {
-                    let restarted = WorkerRef::new(place).restart(reason).await;
+                PluginPhase::Starting(joint) => return self.join(&joint).await,
+                PluginPhase::Busy(joint) => self.over(&joint).await?,
+                PluginPhase::Kept(node, _) => {
+                    let restarted = WorkerRef::new(node).restart(reason).await;
                     return restarted.map_err(|error| self.refusal(id, error));
                 }
-                Look::Unknown | Look::Dormant(_) | Look::Stopped(_) => {
+                PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                     return Err(PluginError::NotFound(id.clone()));
                 }
             }
@@ -327,12 +341,12 @@ impl Host {
     }
 
     /// Looks, and starts what is not in the engine's table, for an operator.
-    fn look_to_start(&self, id: &ChildId) -> Result<Look, PluginError> {
+    fn look_to_start(&self, id: &ChildId) -> Result<PluginPhase, PluginError> {
         let mut table = self.registry.table();
         self.open(table.closed)?;
         Ok(match self.look(&table, id) {
-            Look::Dormant(definition) | Look::Stopped(definition) => {
-                Look::Starting(self.begin_start(&mut table, &definition)?)
+            PluginPhase::Dormant(definition) | PluginPhase::Stopped(definition) => {
+                PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
             }
             look => look,
         })

@@ -8,16 +8,16 @@ use serde_json::{Value, value::RawValue};
 use super::{
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
-    event::PluginEvents,
-    host::Host,
-    settings::ConfigApplied,
+    event::PluginEventReceiver,
+    host_incarnation::HostIncarnation,
+    set_config::ConfigApplied,
     spec::PluginSpec,
 };
 use crate::{
-    id::{ChildId, Incarnation, Path},
+    id::{ChildId, Incarnation, TreePath},
     rpc::{CallError, CallOptions, Method, Notification},
-    supervision::{FindError, Place},
-    vocabulary::ChildKind,
+    state::ChildKind,
+    supervision::{FindError, Node},
     worker::WorkerRef,
 };
 
@@ -28,7 +28,7 @@ use crate::{
 /// operation that was begun goes on when nobody waits for it any more.
 #[derive(Clone, Debug)]
 pub struct Plugins {
-    place: Place,
+    node: Node,
 }
 
 impl Plugins {
@@ -36,22 +36,22 @@ impl Plugins {
     pub const CONFIG_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// The plugin host at a place. Whether one is there shows at the first use.
-    pub fn new(place: Place) -> Plugins {
-        Plugins { place }
+    pub fn new(node: Node) -> Plugins {
+        Plugins { node }
     }
 
     /// Where it is in the tree.
-    pub fn path(&self) -> &Path {
-        self.place.path()
+    pub fn path(&self) -> &TreePath {
+        self.node.path()
     }
 
     /// Its place.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
-    fn host(&self) -> Result<Host, PluginError> {
-        Host::at(&self.place)
+    fn host(&self) -> Result<HostIncarnation, PluginError> {
+        HostIncarnation::at(&self.node)
     }
 
     /// Starts a plugin and returns when it is ready (rule G-1).
@@ -154,8 +154,8 @@ impl Plugins {
     /// [`PluginError::NotFound`]; [`PluginError::Unavailable`] if it is known, but stopped.
     pub fn worker(&self, id: impl Into<ChildId>) -> Result<WorkerRef, PluginError> {
         let id = id.into();
-        match self.place.child(&id) {
-            Some(place) => Ok(WorkerRef::new(place)),
+        match self.node.child(&id) {
+            Some(node) => Ok(WorkerRef::new(node)),
             None => self.host()?.worker(&id),
         }
     }
@@ -250,7 +250,7 @@ impl Plugins {
     ///
     /// # Errors
     /// [`PluginError::HostUnavailable`].
-    pub fn events(&self) -> Result<PluginEvents, PluginError> {
+    pub fn events(&self) -> Result<PluginEventReceiver, PluginError> {
         Ok(self.host()?.events())
     }
 
@@ -261,7 +261,7 @@ impl Plugins {
     pub fn check(self) -> Result<Plugins, FindError> {
         match self.host() {
             Err(PluginError::NotAHost(_)) => {}
-            _ if self.place.kind() == ChildKind::Supervisor => return Ok(self),
+            _ if self.node.kind() == ChildKind::Supervisor => return Ok(self),
             _ => {}
         }
         Err(FindError::WrongKind { path: self.path().clone(), expected: "a plugin host" })
@@ -270,7 +270,7 @@ impl Plugins {
 
 /// For those who hold a host already.
 pub(crate) async fn call_value(
-    host: &Host,
+    host: &HostIncarnation,
     id: &ChildId,
     method: &str,
     params: &RawValue,

@@ -1,4 +1,4 @@
-//! Which plugins there are, for all incarnations of one host: [`Registry`].
+//! Which plugins there are, for all incarnations of one host: [`PluginRegistry`].
 //!
 //! Written by operations (what is asked for) and by the observer of the engine (what is in its table). Held by the
 //! host's declaration, so that plugins that were added at run time return after a restart of the host (rule G-16).
@@ -11,32 +11,32 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    definition::{Common, Definition, Turn},
-    event::{PluginEvent, PluginEvents},
+    definition::{Definition, HostContext, StartTurn},
+    event::{PluginEvent, PluginEventReceiver},
     host_spec::PluginHostSpec,
-    joint::Joint,
-    recent::Recent,
+    recent_logs::RecentLogs,
+    shared_operation::SharedOperation,
 };
 use crate::{
     exit::Exit,
     id::ChildId,
-    snapshot::Node,
+    snapshot::NodeSnapshot,
     supervision::{ChildSpec, StartMode},
-    time::{At, Clock},
+    time::{Clock, Timestamp},
 };
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct Registry {
-    pub(crate) common: Common,
-    table: Mutex<Table>,
+pub(crate) struct PluginRegistry {
+    pub(crate) common: HostContext,
+    table: Mutex<PluginTable>,
     events: broadcast::Sender<Arc<PluginEvent>>,
 }
 
 /// The plugins by id.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) plugins: BTreeMap<ChildId, Entry>,
+pub(crate) struct PluginTable {
+    pub(crate) plugins: BTreeMap<ChildId, PluginEntry>,
     /// All plugins were stopped; none is started any more (rule G-7).
     pub(crate) closed: bool,
     next: u64,
@@ -44,51 +44,51 @@ pub(crate) struct Table {
 
 /// One plugin.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct PluginEntry {
     /// Its position in the order in which plugins came.
     pub(crate) order: u64,
     /// The declaration in force. `None` as long as its first start is under way.
     pub(crate) definition: Option<Arc<Definition>>,
     /// The host's declaration lists it.
     pub(crate) declared: bool,
-    pub(crate) phase: Phase,
+    pub(crate) phase: OperationPhase,
     /// The operation that may change this entry when it is over.
     pub(crate) operation: u64,
     /// It is in the engine's table, as the engine itself says.
     pub(crate) present: bool,
-    pub(crate) recent: Recent,
+    pub(crate) recent: RecentLogs,
     /// How its last incarnation ended, since the operation began.
     pub(crate) last_exit: Option<Exit>,
     /// It has crashed and has not been ready since.
     pub(crate) crashed: bool,
     /// When it last crashed.
-    pub(crate) last_crash: Option<At>,
+    pub(crate) last_crash: Option<Timestamp>,
     /// An operator has stopped it and taken it out of the engine's table.
     pub(crate) stopped: bool,
     /// What there was of it when it left the engine's table.
-    pub(crate) last: Option<Box<Node>>,
+    pub(crate) last: Option<Box<NodeSnapshot>>,
 }
 
 /// What is being done to a plugin.
 #[derive(Clone, Debug)]
-pub(crate) enum Phase {
+pub(crate) enum OperationPhase {
     /// Known, but not in the engine's table: on demand, ended, or stopped.
     Dormant,
     /// A request for its start is under way; the supervisor's own starts are `Kept`.
-    Starting(Joint),
+    Starting(SharedOperation),
     /// In the engine's table; its restart policy rules.
     Kept,
     /// It is being stopped and taken out of the engine's table.
-    Leaving(Joint),
+    Leaving(SharedOperation),
     /// It is being given another declaration.
-    Reloading(Joint),
+    Reloading(SharedOperation),
 }
 
-impl Registry {
-    pub(crate) fn new(mut host: PluginHostSpec) -> Arc<Registry> {
+impl PluginRegistry {
+    pub(crate) fn new(mut host: PluginHostSpec) -> Arc<PluginRegistry> {
         let declared = std::mem::take(&mut host.plugins);
-        let (events, _) = broadcast::channel(PluginEvents::CAPACITY);
-        let registry = Registry { common: Common::new(host), table: Mutex::default(), events };
+        let (events, _) = broadcast::channel(PluginEventReceiver::CAPACITY);
+        let registry = PluginRegistry { common: HostContext::new(host), table: Mutex::default(), events };
         {
             let mut table = registry.table();
             for spec in declared {
@@ -96,13 +96,13 @@ impl Registry {
                 let entry = table.entry(spec.id.clone());
                 entry.declared = true;
                 entry.definition = Some(Definition::new(spec));
-                entry.phase = if on_demand { Phase::Dormant } else { Phase::Kept };
+                entry.phase = if on_demand { OperationPhase::Dormant } else { OperationPhase::Kept };
             }
         }
         Arc::new(registry)
     }
 
-    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+    pub(crate) fn table(&self) -> MutexGuard<'_, PluginTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,8 +111,8 @@ impl Registry {
         let _ = self.events.send(Arc::new(event));
     }
 
-    pub(crate) fn subscribe(&self) -> PluginEvents {
-        PluginEvents(self.events.subscribe())
+    pub(crate) fn subscribe(&self) -> PluginEventReceiver {
+        PluginEventReceiver(self.events.subscribe())
     }
 
     /// The children of a new incarnation of the host, in the order in which they came: those that were kept, with the
@@ -120,38 +120,44 @@ impl Registry {
     /// asked for it is told that the host went away.
     pub(crate) fn boot(&self, clock: Clock) -> Vec<ChildSpec> {
         let mut table = self.table();
-        let Table { plugins, next, .. } = &mut *table;
+        let PluginTable { plugins, next, .. } = &mut *table;
         plugins.retain(|_, entry| {
             // Operations of the host's last incarnation have nothing to say here any more.
             *next += 1;
             entry.operation = *next;
-            let keep = matches!(entry.phase, Phase::Kept | Phase::Reloading(_));
+            let keep = matches!(entry.phase, OperationPhase::Kept | OperationPhase::Reloading(_));
             entry.present = keep && entry.definition.is_some();
             entry.settle()
         });
-        let mut kept: Vec<&Entry> = plugins.values().filter(|entry| entry.present).collect();
+        let mut kept: Vec<&PluginEntry> = plugins.values().filter(|entry| entry.present).collect();
         kept.sort_by_key(|entry| entry.order);
         kept.iter()
             .filter_map(|entry| {
                 let definition = entry.definition.as_ref()?;
-                Some(self.common.child(definition, &entry.recent, clock, StartMode::Background, Turn::Waits))
+                Some(self.common.child(
+                    definition,
+                    &entry.recent,
+                    clock,
+                    StartMode::Background,
+                    StartTurn::Waits,
+                ))
             })
             .collect()
     }
 }
 
-impl Table {
+impl PluginTable {
     /// The entry of a plugin, made if it is not there.
-    pub(crate) fn entry(&mut self, id: ChildId) -> &mut Entry {
+    pub(crate) fn entry(&mut self, id: ChildId) -> &mut PluginEntry {
         let order = self.stamp();
-        self.plugins.entry(id).or_insert_with(|| Entry {
+        self.plugins.entry(id).or_insert_with(|| PluginEntry {
             order,
             definition: None,
             declared: false,
-            phase: Phase::Dormant,
+            phase: OperationPhase::Dormant,
             operation: 0,
             present: false,
-            recent: Recent::default(),
+            recent: RecentLogs::default(),
             last_exit: None,
             crashed: false,
             last_crash: None,
@@ -167,7 +173,7 @@ impl Table {
     }
 
     /// The entry, if this operation is still the one that may change it.
-    pub(crate) fn current(&mut self, id: &ChildId, operation: u64) -> Option<&mut Entry> {
+    pub(crate) fn current(&mut self, id: &ChildId, operation: u64) -> Option<&mut PluginEntry> {
         self.plugins.get_mut(id).filter(|entry| entry.operation == operation)
     }
 
@@ -179,10 +185,10 @@ impl Table {
     }
 }
 
-impl Entry {
+impl PluginEntry {
     /// What it is when no operation is under way; `false` if it is to be forgotten.
     fn settle(&mut self) -> bool {
-        self.phase = if self.present { Phase::Kept } else { Phase::Dormant };
+        self.phase = if self.present { OperationPhase::Kept } else { OperationPhase::Dormant };
         self.present || (self.declared && self.definition.is_some())
     }
 }

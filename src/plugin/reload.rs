@@ -6,23 +6,23 @@ use super::{
     definition::{Definition, outlast},
     error::PluginError,
     event::PluginEventKind,
-    host::Host,
-    joint::{Joint, Outcome},
-    operations::Look,
-    registry::{Phase, Table},
+    host_incarnation::HostIncarnation,
+    operations::PluginPhase,
+    registry::{OperationPhase, PluginTable},
+    shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
 };
 use crate::{
-    exit::Lost,
+    exit::ExitReport,
     id::{ChildId, Incarnation},
     supervision::{
         RequestError, SpecErrors,
-        machine::{Answer, Request},
+        machine::{Reply, Request},
     },
 };
 
-impl Host {
-    pub(crate) async fn reload(&self, id: &ChildId, spec: PluginSpec) -> Outcome {
+impl HostIncarnation {
+    pub(crate) async fn reload(&self, id: &ChildId, spec: PluginSpec) -> OperationResult {
         if spec.id != *id {
             let problem = format!("must be `{id}`, the plugin that is reloaded");
             return Err(SpecErrors::one(format!("plugins[{}].id", spec.id), problem).into());
@@ -34,13 +34,13 @@ impl Host {
                 let mut table = self.registry.table();
                 self.open(table.closed)?;
                 match self.look(&table, id) {
-                    Look::Unknown => return Err(PluginError::NotFound(id.clone())),
-                    Look::Dormant(_) | Look::Stopped(_) => {
+                    PluginPhase::Unknown => return Err(PluginError::NotFound(id.clone())),
+                    PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                         table.entry(id.clone()).definition = Some(new);
                         return Ok(Incarnation::NONE);
                     }
-                    Look::Starting(joint) | Look::Busy(joint) => Err(joint),
-                    Look::Kept(..) => Ok(self.begin_reload(&mut table, id, &new)?),
+                    PluginPhase::Starting(joint) | PluginPhase::Busy(joint) => Err(joint),
+                    PluginPhase::Kept(..) => Ok(self.begin_reload(&mut table, id, &new)?),
                 }
             };
             match busy {
@@ -52,10 +52,10 @@ impl Host {
 
     fn begin_reload(
         &self,
-        table: &mut Table,
+        table: &mut PluginTable,
         id: &ChildId,
         new: &Arc<Definition>,
-    ) -> Result<Joint, PluginError> {
+    ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         let operation = table.stamp();
         let entry = table.entry(id.clone());
@@ -65,7 +65,7 @@ impl Host {
         outlast(&mut child, &self.replacement(&old, &entry.recent));
         let answer = engine.reload_child(child);
         let (host, id, new) = (self.clone(), id.clone(), new.clone());
-        let joint = Joint::spawn(async move {
+        let joint = SharedOperation::spawn(async move {
             match answer.await {
                 Ok(answer) => {
                     let mut table = host.registry.table();
@@ -77,9 +77,9 @@ impl Host {
                 }
                 Err(RequestError::StartFailed { exit, stderr_tail, .. }) => {
                     let restored = host.restore(&id, operation, &old, true).await;
-                    let lost = Lost { exit, stderr_tail };
+                    let lost = ExitReport { exit, stderr_tail };
                     host.publish(&id, PluginEventKind::RolledBack { reason: lost.to_string() });
-                    let Lost { exit, stderr_tail } = lost;
+                    let ExitReport { exit, stderr_tail } = lost;
                     Err(PluginError::ReloadFailed { id, exit, stderr_tail, restored })
                 }
                 Err(error) => {
@@ -88,7 +88,7 @@ impl Host {
                 }
             }
         });
-        (entry.operation, entry.phase) = (operation, Phase::Reloading(joint.clone()));
+        (entry.operation, entry.phase) = (operation, OperationPhase::Reloading(joint.clone()));
         Ok(joint)
     }
 
@@ -103,7 +103,7 @@ impl Host {
         let restarted = {
             let mut table = self.registry.table();
             let recent = table.current(id, operation)?.recent.clone();
-            match self.place.engine() {
+            match self.node.engine() {
                 Some(engine) => {
                     // It is down, so this only changes its declaration.
                     drop(engine.reload_child(self.replacement(old, &recent)));
@@ -121,7 +121,7 @@ impl Host {
             table.settle(id);
         }
         match answer {
-            Some(Ok(Answer::Ready(incarnation))) => Some(incarnation),
+            Some(Ok(Reply::Ready(incarnation))) => Some(incarnation),
             _ => None,
         }
     }

@@ -34,7 +34,7 @@ use crate::{
 pub struct PluginSpec {
     pub(crate) id: ChildId,
     pub(crate) worker: WorkerSpec,
-    pub(crate) speaks: Speaks,
+    pub(crate) speaks: PluginChannel,
     /// What was set of the plugin protocol.
     set: BTreeSet<&'static str>,
     pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
@@ -44,16 +44,16 @@ pub struct PluginSpec {
 
 /// What a plugin's channel is for.
 #[derive(Clone, Debug)]
-pub(crate) enum Speaks {
+pub(crate) enum PluginChannel {
     Plugin(protocol::Plugin),
     Other(Arc<dyn Protocol>),
 }
 
-impl Speaks {
+impl PluginChannel {
     fn protocol(&self) -> Arc<dyn Protocol> {
         match self {
-            Speaks::Plugin(plugin) => Arc::new(plugin.clone()),
-            Speaks::Other(protocol) => protocol.clone(),
+            PluginChannel::Plugin(plugin) => Arc::new(plugin.clone()),
+            PluginChannel::Other(protocol) => protocol.clone(),
         }
     }
 }
@@ -88,7 +88,7 @@ impl PluginSpec {
         PluginSpec {
             id: id.into(),
             worker,
-            speaks: Speaks::Plugin(protocol::Plugin::default()),
+            speaks: PluginChannel::Plugin(protocol::Plugin::default()),
             set: BTreeSet::new(),
             capabilities: None,
             handler: None,
@@ -104,7 +104,7 @@ impl PluginSpec {
     /// Sets something of the plugin protocol; with another one it is a mistake, which the check reports.
     fn set(mut self, field: &'static str, set: impl FnOnce(&mut protocol::Plugin)) -> PluginSpec {
         self.set.insert(field);
-        if let Speaks::Plugin(plugin) = &mut self.speaks {
+        if let PluginChannel::Plugin(plugin) = &mut self.speaks {
             set(plugin);
         }
         self
@@ -132,7 +132,7 @@ impl PluginSpec {
     /// then: what the other side needs is set in the protocol.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol) -> PluginSpec {
-        self.speaks = Speaks::Other(Arc::new(protocol));
+        self.speaks = PluginChannel::Other(Arc::new(protocol));
         self
     }
 
@@ -191,7 +191,7 @@ impl PluginSpec {
         self
     }
 
-    /// Everything else that a worker has: bounds of its channel, exit codes, the tail of stderr, `on_ready`. Its protocol
+    /// Everything else that a worker has: bounds of its channel, exit error_codes, the tail of stderr, `on_ready`. Its protocol
     /// and its handler are set here, not there.
     #[must_use]
     pub fn worker(mut self, change: impl FnOnce(WorkerSpec) -> WorkerSpec) -> PluginSpec {
@@ -225,12 +225,12 @@ impl PluginSpec {
                 problem: problem.to_owned(),
             });
         };
-        if let Speaks::Plugin(plugin) = &self.speaks
+        if let PluginChannel::Plugin(plugin) = &self.speaks
             && plugin.api_version.is_empty()
         {
             add("api_version", "must not be empty");
         }
-        if let Speaks::Other(protocol) = &self.speaks {
+        if let PluginChannel::Other(protocol) = &self.speaks {
             let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
             self.set.iter().for_each(|field| add(field, &problem));
         }

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use super::{
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
-    host::Host,
-    observe::observer,
+    host_incarnation::HostIncarnation,
+    observer::observer,
     plugins,
-    registry::Registry,
+    registry::PluginRegistry,
     spec::PluginSpec,
 };
 use crate::{
@@ -34,7 +34,7 @@ pub struct PluginSupervisor;
 /// What a [`PluginSupervisor`] takes as a message, for those who hold only its `ActorRef`.
 /// [`Plugins`](super::Plugins) does the same and survives the host's restarts.
 #[derive(Debug)]
-pub enum PluginMessage {
+pub enum PluginHostMessage {
     /// For the engine.
     Engine(EngineMessage),
     /// Stop all plugins and end. Not for users: a host that ends without its supervisor having asked may be restarted.
@@ -62,39 +62,39 @@ pub enum PluginMessage {
     Diagnostics(ChildId, RpcReplyPort<Result<PluginDiagnostics, PluginError>>),
 }
 
-impl From<EngineMessage> for PluginMessage {
-    fn from(message: EngineMessage) -> PluginMessage {
-        PluginMessage::Engine(message)
+impl From<EngineMessage> for PluginHostMessage {
+    fn from(message: EngineMessage) -> PluginHostMessage {
+        PluginHostMessage::Engine(message)
     }
 }
 
 /// What a [`PluginSupervisor`] starts from.
 #[derive(Debug)]
-pub struct PluginSupervisorArguments {
+pub struct PluginHostArguments {
     engine: EngineArgs,
-    host: Host,
+    host: HostIncarnation,
 }
 
 /// Owned by a [`PluginSupervisor`].
 #[derive(Debug)]
-pub struct PluginSupervisorState {
+pub struct PluginHostState {
     engine: Engine,
-    host: Host,
+    host: HostIncarnation,
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for PluginSupervisor {
-    type Msg = PluginMessage;
-    type State = PluginSupervisorState;
-    type Arguments = PluginSupervisorArguments;
+    type Msg = PluginHostMessage;
+    type State = PluginHostState;
+    type Arguments = PluginHostArguments;
 
     async fn pre_start(
         &self,
         me: ActorRef<Self::Msg>,
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let PluginSupervisorArguments { engine, host } = arguments;
-        Ok(PluginSupervisorState { engine: host::engine(engine, me), host })
+        let PluginHostArguments { engine, host } = arguments;
+        Ok(PluginHostState { engine: host::engine(engine, me), host })
     }
 
     async fn post_start(
@@ -109,34 +109,34 @@ impl Actor for PluginSupervisor {
     async fn handle(
         &self,
         me: ActorRef<Self::Msg>,
-        message: PluginMessage,
+        message: PluginHostMessage,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let host = state.host.clone();
         match message {
-            PluginMessage::Engine(message) => state.engine.message(message),
-            PluginMessage::Shutdown(request) => state.engine.stop(request),
+            PluginHostMessage::Engine(message) => state.engine.message(message),
+            PluginHostMessage::Shutdown(request) => state.engine.stop(request),
             // What takes time is done beside the actor, which stays responsive.
-            PluginMessage::Start(spec, reply) => {
+            PluginHostMessage::Start(spec, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.start(*spec).await);
                 });
             }
-            PluginMessage::Stop(id, reply) => {
+            PluginHostMessage::Stop(id, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.stop(&id).await);
                 });
             }
-            PluginMessage::Call { plugin, method, params, timeout, reply } => {
+            PluginHostMessage::Call { plugin, method, params, timeout, reply } => {
                 tokio::spawn(async move {
                     let options = CallOptions::timeout(timeout);
                     let _ = reply.send(plugins::call_value(&host, &plugin, &method, &params, options).await);
                 });
             }
-            PluginMessage::List(reply) => {
+            PluginHostMessage::List(reply) => {
                 let _ = reply.send(host.list());
             }
-            PluginMessage::Diagnostics(id, reply) => {
+            PluginHostMessage::Diagnostics(id, reply) => {
                 let _ = reply.send(host.diagnostics(&id));
             }
         }
@@ -166,13 +166,13 @@ impl Actor for PluginSupervisor {
 /// Starts one incarnation after the other of a plugin host, each with the plugins that belong to its place.
 #[derive(Debug)]
 pub(crate) struct PluginHostStart {
-    registry: Arc<Registry>,
+    registry: Arc<PluginRegistry>,
     /// Found when the host was declared, told when it is used.
     mistakes: Result<(), SpecErrors>,
 }
 
 impl PluginHostStart {
-    pub(crate) fn new(registry: Arc<Registry>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
+    pub(crate) fn new(registry: Arc<PluginRegistry>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
         PluginHostStart { registry, mistakes }
     }
 }
@@ -184,11 +184,11 @@ impl Start for PluginHostStart {
         let spec = SupervisorSpec { flags: registry.common.host.flags(), children: registry.boot(clock) };
         let (tx, rx) = oneshot::channel();
         let engine = EngineArgs {
-            observer: Some(observer(registry.clone(), cx.place.clone(), clock)),
+            observer: Some(observer(registry.clone(), cx.node.clone(), clock)),
             ..EngineArgs::nested(spec, &cx, tx)
         };
-        let host = Host { registry, place: cx.place.clone(), clock };
-        let arguments = PluginSupervisorArguments { engine, host: host.clone() };
+        let host = HostIncarnation { registry, node: cx.node.clone(), clock };
+        let arguments = PluginHostArguments { engine, host: host.clone() };
         host::start(PluginSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
     }
 

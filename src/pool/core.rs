@@ -16,97 +16,97 @@ use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
+    acquire_future::AcquireResult,
     errors::AcquireError,
-    failing::Failing,
-    lease::{Instance, Lease, Revocation},
-    ledger::{Action, Granted, Input, LeaseId, Ledger, Refusal, Revoked, Ticket},
+    failing_workers::FailingWorkers,
+    lease::{Lease, LeasedIncarnation, Revocation},
+    ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, Revoked, Ticket},
     sessions::Sessions,
     spec::Recycling,
     supervisor::PoolMessage,
-    waiting::Answer,
 };
 use crate::{
-    exit::Lost,
+    exit::ExitReport,
     id::{ChildId, Incarnation},
-    supervision::{Attachment, Place},
-    time::{At, Clock},
-    vocabulary::Down,
+    state::DownReason,
+    supervision::{Attachment, Node},
+    time::{Clock, Timestamp},
 };
 
 #[derive(Debug)]
 pub(super) struct PoolCore {
-    pub(super) place: Place,
+    pub(super) node: Node,
     pub(super) acquire_timeout: Duration,
     pub(super) sessions: Arc<Sessions>,
     pub(super) clock: Clock,
     pub(super) recycling: Recycling,
-    pub(super) failing: Failing,
+    pub(super) failing: FailingWorkers,
     /// Spare workers are wanted: each warm lease may call for another one.
     pub(super) spares: bool,
     actor: OnceLock<ActorRef<PoolMessage>>,
-    inner: Mutex<Inner>,
+    inner: Mutex<PoolInner>,
     /// Drained, or closed; told when everybody can see it.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct PoolInner {
     pub(super) ledger: Ledger,
     /// The pool takes no more callers and performs no more orders.
     pub(super) closed: bool,
     pub(super) drained: bool,
     pub(super) next_ticket: u64,
-    pub(super) waiters: BTreeMap<Ticket, Waiter>,
-    pub(super) leases: HashMap<LeaseId, Arc<Instance>>,
+    pub(super) waiters: BTreeMap<Ticket, LeaseWaiter>,
+    pub(super) leases: HashMap<LeaseId, Arc<LeasedIncarnation>>,
     /// By slot, the last incarnation of its key that became ready. A warm lease finds it without another hash.
-    pub(super) instances: Vec<Option<Arc<Instance>>>,
+    pub(super) instances: Vec<Option<Arc<LeasedIncarnation>>>,
     /// How the last incarnation of a key ended.
-    pub(super) exits: HashMap<ChildId, Lost>,
+    pub(super) exits: HashMap<ChildId, ExitReport>,
     /// How the last incarnation of a key ended that rests.
-    failures: HashMap<ChildId, Lost>,
+    failures: HashMap<ChildId, ExitReport>,
     /// The newest of them.
-    last_failure: Option<Lost>,
+    last_failure: Option<ExitReport>,
     /// Children that are down but still in the engine's table; a restart may follow.
-    pub(super) downs: Vec<(ChildId, Incarnation, Down)>,
+    pub(super) downs: Vec<(ChildId, Incarnation, DownReason)>,
     /// The child that the engine has taken last.
     pub(super) added: Option<ChildId>,
-    orders: VecDeque<Order>,
+    orders: VecDeque<EngineCommand>,
     /// A message to the actor is on its way.
     poked: bool,
-    pub(super) actions: Vec<Action>,
+    pub(super) actions: Vec<LedgerAction>,
     /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
     /// that a caller that has been answered can look at once.
     pub(super) hearing: bool,
     /// Whose worker has become ready by what is not public yet.
     pub(super) fresh: Vec<ChildId>,
     /// Their answers.
-    late: Vec<Delivery>,
+    late: Vec<AcquireDelivery>,
     /// They are to be told that the pool is drained.
     late_drained: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct LeaseWaiter {
     pub(super) key: Option<ChildId>,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) answer: oneshot::Sender<AcquireResult>,
 }
 
 /// What the pool's actor has to do.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum EngineCommand {
     Start(ChildId),
     Stop(ChildId),
-    Timer(Option<At>),
+    Timer(Option<Timestamp>),
 }
 
 /// An answer for a caller; none if there is no caller for a lease, which then ends.
-type Delivery = (Option<oneshot::Sender<Answer>>, Answer);
+type AcquireDelivery = (Option<oneshot::Sender<AcquireResult>>, AcquireResult);
 
 /// Published with the live incarnation of the pool.
 #[derive(Debug)]
-pub(super) struct Door(pub(super) Arc<PoolCore>);
+pub(super) struct PoolAttachment(pub(super) Arc<PoolCore>);
 
-impl Attachment for Door {
+impl Attachment for PoolAttachment {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }
@@ -114,7 +114,7 @@ impl Attachment for Door {
 
 /// Whether the work is done inside the pool's actor, which looks at its orders afterwards without being told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum CalledFrom {
     Actor,
     Anyone,
 }
@@ -122,7 +122,7 @@ pub(super) enum By {
 impl PoolCore {
     pub(super) fn new(
         mut ledger: Ledger,
-        place: Place,
+        node: Node,
         clock: Clock,
         acquire_timeout: Duration,
         recycling: Recycling,
@@ -130,18 +130,18 @@ impl PoolCore {
     ) -> Arc<PoolCore> {
         let mut actions = Vec::new();
         for (key, session) in sessions.all() {
-            ledger.handle(clock.now(), Input::SetSession { key, session: Some(session) }, &mut actions);
+            ledger.handle(clock.now(), LedgerInput::SetSession { key, session: Some(session) }, &mut actions);
         }
         Arc::new(PoolCore {
-            place,
+            node,
             clock,
             acquire_timeout,
             sessions,
             recycling,
-            failing: Failing::default(),
+            failing: FailingWorkers::default(),
             spares: ledger.config().min_idle > 0,
             actor: OnceLock::new(),
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(PoolInner {
                 ledger,
                 closed: false,
                 drained: false,
@@ -171,16 +171,16 @@ impl PoolCore {
         let _ = self.actor.set(actor);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something under the lock and performs what follows from it. `lost` is the end of the child that it is about.
     pub(super) fn turn<R>(
         self: &Arc<Self>,
-        by: By,
-        lost: Option<Lost>,
-        work: impl FnOnce(&mut Inner, At) -> R,
+        by: CalledFrom,
+        lost: Option<ExitReport>,
+        work: impl FnOnce(&mut PoolInner, Timestamp) -> R,
     ) -> R {
         let mut answers = Vec::new();
         let (result, poke) = {
@@ -194,7 +194,7 @@ impl PoolCore {
             if inner.hearing {
                 inner.late.append(&mut answers);
             }
-            let poke = by == By::Anyone && !inner.orders.is_empty() && !inner.poked;
+            let poke = by == CalledFrom::Anyone && !inner.orders.is_empty() && !inner.poked;
             inner.poked |= poke;
             (result, poke)
         };
@@ -209,29 +209,34 @@ impl PoolCore {
         result
     }
 
-    fn perform(self: &Arc<Self>, inner: &mut Inner, lost: Option<Lost>, answers: &mut Vec<Delivery>) {
+    fn perform(
+        self: &Arc<Self>,
+        inner: &mut PoolInner,
+        lost: Option<ExitReport>,
+        answers: &mut Vec<AcquireDelivery>,
+    ) {
         if inner.actions.is_empty() {
             return;
         }
         let mut actions = std::mem::take(&mut inner.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Start { key } => inner.order(Order::Start(key)),
-                Action::Stop { key, .. } => inner.order(Order::Stop(key)),
-                Action::Timer { at } => inner.order(Order::Timer(at)),
-                Action::Grant { ticket, granted } => {
+                LedgerAction::Start { key } => inner.order(EngineCommand::Start(key)),
+                LedgerAction::Stop { key, .. } => inner.order(EngineCommand::Stop(key)),
+                LedgerAction::Timer { at } => inner.order(EngineCommand::Timer(at)),
+                LedgerAction::Grant { ticket, granted } => {
                     let to = inner.waiters.remove(&ticket).map(|waiter| waiter.answer);
                     // The ledger grants what was reported as ready, and that has an instance.
                     if let Some(instance) = inner.instance(&granted).cloned() {
                         answers.push((to, Ok(self.lease(inner, granted, instance))));
                     }
                 }
-                Action::Refuse { ticket, refusal } => {
-                    let Some(Waiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
+                LedgerAction::Refuse { ticket, refusal } => {
+                    let Some(LeaseWaiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
                     let lost = lost.clone().or_else(|| inner.failure(key.as_ref()).cloned());
                     answers.push((Some(answer), Err(self.refusal(key, refusal, lost))));
                 }
-                Action::Revoke { lease, why } => {
+                LedgerAction::Revoke { lease, why } => {
                     let Some(instance) = inner.leases.remove(&lease) else { continue };
                     instance.end(match (why, &lost) {
                         (Revoked::Evicted, _) => Revocation::Evicted,
@@ -241,8 +246,8 @@ impl PoolCore {
                         (Revoked::Lost, None) => continue,
                     });
                 }
-                Action::Drained if inner.hearing => inner.late_drained = true,
-                Action::Drained => {
+                LedgerAction::Drained if inner.hearing => inner.late_drained = true,
+                LedgerAction::Drained => {
                     inner.drained = true;
                     self.changed.notify_waiters();
                 }
@@ -253,16 +258,16 @@ impl PoolCore {
 
     pub(super) fn lease(
         self: &Arc<Self>,
-        inner: &mut Inner,
+        inner: &mut PoolInner,
         granted: Granted,
-        instance: Arc<Instance>,
+        instance: Arc<LeasedIncarnation>,
     ) -> Lease {
         inner.leases.insert(granted.lease, instance.clone());
         Lease::new(self.clone(), granted.lease, instance)
     }
 
-    fn refusal(&self, key: Option<ChildId>, refusal: Refusal, lost: Option<Lost>) -> AcquireError {
-        let path = self.place.path().clone();
+    fn refusal(&self, key: Option<ChildId>, refusal: Refusal, lost: Option<ExitReport>) -> AcquireError {
+        let path = self.node.path().clone();
         match refusal {
             Refusal::Exhausted => AcquireError::Exhausted { path },
             Refusal::Draining => AcquireError::Draining { path },
@@ -297,7 +302,7 @@ impl PoolCore {
     }
 
     /// Takes what is to be done.
-    pub(super) fn orders(&self) -> VecDeque<Order> {
+    pub(super) fn orders(&self) -> VecDeque<EngineCommand> {
         let mut inner = self.lock();
         inner.poked = false;
         std::mem::take(&mut inner.orders)
@@ -305,12 +310,12 @@ impl PoolCore {
 
     /// The pool stops: nobody gets in any more, those who wait are told, and nothing is started.
     pub(super) fn close(self: &Arc<Self>) {
-        let waiters = self.turn(By::Actor, None, |inner, now| {
+        let waiters = self.turn(CalledFrom::Actor, None, |inner, now| {
             inner.closed = true;
             inner.orders.clear();
             let waiters = std::mem::take(&mut inner.waiters);
             for &ticket in waiters.keys() {
-                inner.feed(now, Input::Cancel { ticket });
+                inner.feed(now, LedgerInput::Cancel { ticket });
             }
             waiters
         });
@@ -337,14 +342,14 @@ impl PoolCore {
     }
 }
 
-impl Inner {
+impl PoolInner {
     /// Tells the ledger; what follows is performed at the end of the turn.
-    pub(super) fn feed(&mut self, now: At, input: Input) {
+    pub(super) fn feed(&mut self, now: Timestamp, input: LedgerInput) {
         self.ledger.handle(now, input, &mut self.actions);
     }
 
     /// Remembers how a key ended that rests now.
-    pub(super) fn failed(&mut self, key: &ChildId, lost: Lost) {
+    pub(super) fn failed(&mut self, key: &ChildId, lost: ExitReport) {
         let (rests, resting) = self.ledger.resting(key);
         if rests {
             self.failures.insert(key.clone(), lost.clone());
@@ -357,7 +362,7 @@ impl Inner {
     }
 
     /// How a key ended that rests, or the newest of all that were given up.
-    pub(super) fn failure(&self, key: Option<&ChildId>) -> Option<&Lost> {
+    pub(super) fn failure(&self, key: Option<&ChildId>) -> Option<&ExitReport> {
         match key {
             Some(key) => self.failures.get(key),
             None => self.last_failure.as_ref(),
@@ -372,23 +377,23 @@ impl Inner {
         }
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: EngineCommand) {
         if !self.closed {
             self.orders.push_back(order);
         }
     }
 
-    pub(super) fn instance(&self, granted: &Granted) -> Option<&Arc<Instance>> {
+    pub(super) fn instance(&self, granted: &Granted) -> Option<&Arc<LeasedIncarnation>> {
         self.instances.get(granted.lease.slot())?.as_ref()
     }
 
     /// The last incarnation of a key that became ready.
-    pub(super) fn instance_of(&self, key: &ChildId) -> Option<&Arc<Instance>> {
+    pub(super) fn instance_of(&self, key: &ChildId) -> Option<&Arc<LeasedIncarnation>> {
         self.instances.get(self.ledger.slot_of(key)?)?.as_ref().filter(|instance| instance.key == *key)
     }
 
     /// An incarnation is ready.
-    pub(super) fn seat(&mut self, instance: Arc<Instance>) {
+    pub(super) fn seat(&mut self, instance: Arc<LeasedIncarnation>) {
         // A key without a slot is a stranger's: the ledger grants nothing of it.
         let Some(slot) = self.ledger.slot_of(&instance.key) else { return };
         if self.instances.len() <= slot {

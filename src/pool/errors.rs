@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::lease::Revocation;
 use crate::{
-    exit::{Exit, Lost},
-    humane::brief,
-    id::{ChildId, Path},
-    rpc::{CallError, Outcome},
+    exit::{Exit, ExitReport},
+    human_duration::brief,
+    id::{ChildId, TreePath},
+    rpc::{CallError, CallOutcome},
+    state::{ChildState, DownReason},
     supervision::{Unavailable, never_starts},
-    vocabulary::{Down, State},
 };
 
 /// Why a caller got no lease.
@@ -23,13 +23,13 @@ pub enum AcquireError {
     )]
     Exhausted {
         /// The pool.
-        path: Path,
+        path: TreePath,
     },
     /// No lease became free within the caller's deadline.
     #[error("pool `{path}` had no lease{} within {after:?}: its workers were in use or starting; try again, wait longer, or raise its `max`", of(.key))]
     Timeout {
         /// The pool.
-        path: Path,
+        path: TreePath,
         /// What was asked for; none in an anonymous pool.
         key: Option<ChildId>,
         /// The deadline.
@@ -42,25 +42,25 @@ pub enum AcquireError {
     #[error("pool `{path}` is draining and gives no leases; restart it to use it again")]
     Draining {
         /// The pool.
-        path: Path,
+        path: TreePath,
     },
     /// The worker did not become ready, and its policy does not try again by itself.
     #[error(
         "pool `{path}` could not start a worker{}: {}{}{}",
         of(.key),
-        State::down(.why.clone()),
+        ChildState::down(.why.clone()),
         .lost.as_ref().map(|lost| format!(" ({lost})")).unwrap_or_default(),
         .retry_after.map(|d| format!("; it is tried again after {:?}", brief(d))).unwrap_or_default()
     )]
     Failed {
         /// The pool.
-        path: Path,
+        path: TreePath,
         /// What was asked for; none in an anonymous pool.
         key: Option<ChildId>,
         /// What has become of it.
-        why: Down,
+        why: DownReason,
         /// How its last start ended, and what its process wrote last.
-        lost: Option<Box<Lost>>,
+        lost: Option<Box<ExitReport>>,
         /// How long the key rests since its policy has given up: until then whoever asks gets this error at once, and
         /// nothing is started.
         retry_after: Option<Duration>,
@@ -71,13 +71,13 @@ pub enum AcquireError {
     )]
     WrongKind {
         /// The pool.
-        path: Path,
+        path: TreePath,
     },
     /// Misuse: a key or a session is longer than [`ChildId::MAX_BYTES`].
     #[error("pool `{path}` was given a {what} of {bytes} bytes; the longest has {max}", max = ChildId::MAX_BYTES)]
     TooLong {
         /// The pool.
-        path: Path,
+        path: TreePath,
         /// What is too long.
         what: &'static str,
         /// How long it is.
@@ -87,7 +87,7 @@ pub enum AcquireError {
     #[error("pool `{path}` was asked for an empty key; give the key at least one character")]
     EmptyKey {
         /// The pool.
-        path: Path,
+        path: TreePath,
     },
 }
 
@@ -113,7 +113,7 @@ impl AcquireError {
             AcquireError::Unavailable(unavailable) => unavailable.is_retryable(),
             AcquireError::Failed { why, lost, .. } => {
                 let never = lost.as_ref().is_some_and(|lost| never_starts(&lost.exit));
-                !matches!(why, Down::GaveUp { .. }) && !never
+                !matches!(why, DownReason::GaveUp { .. }) && !never
             }
             AcquireError::Draining { .. }
             | AcquireError::WrongKind { .. }
@@ -150,11 +150,11 @@ pub enum LeaseError {
         /// The method called.
         method: String,
         /// The worker.
-        path: Path,
+        path: TreePath,
         /// Why the lease is over.
         why: Revocation,
         /// What is known of the effect.
-        outcome: Outcome,
+        outcome: CallOutcome,
     },
     /// The call itself failed.
     #[error(transparent)]
@@ -168,32 +168,32 @@ pub enum LeaseError {
         /// The method called.
         method: String,
         /// The worker.
-        path: Path,
+        path: TreePath,
     },
 }
 
-fn what_became(outcome: Outcome) -> &'static str {
+fn what_became(outcome: CallOutcome) -> &'static str {
     match outcome {
-        Outcome::NotSent => "was not sent to",
-        Outcome::Unknown => "was not answered, but perhaps carried out, by",
-        Outcome::Failed => "failed at",
+        CallOutcome::NotSent => "was not sent to",
+        CallOutcome::Unknown => "was not answered, but perhaps carried out, by",
+        CallOutcome::Failed => "failed at",
     }
 }
 
 impl LeaseError {
     /// What is known of the call's effect.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CallOutcome {
         match self {
             LeaseError::Revoked { outcome, .. } => *outcome,
             LeaseError::Call(error) => error.outcome(),
-            LeaseError::NoChannel { .. } => Outcome::NotSent,
+            LeaseError::NoChannel { .. } => CallOutcome::NotSent,
         }
     }
 
     /// Whether the same call can safely be made again, through another lease if this one is over.
     pub fn is_retryable(&self) -> bool {
         match self {
-            LeaseError::Revoked { outcome, .. } => *outcome == Outcome::NotSent,
+            LeaseError::Revoked { outcome, .. } => *outcome == CallOutcome::NotSent,
             LeaseError::Call(error) => error.is_retryable(),
             LeaseError::NoChannel { .. } => false,
         }

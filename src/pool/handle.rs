@@ -3,17 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    core::{Door, PoolCore},
+    core::{PoolAttachment, PoolCore},
     errors::AcquireError,
-    health::Trouble,
+    health::PoolIssue,
     lease::Lease,
-    ledger::Input,
+    ledger::LedgerInput,
     report::PoolReport,
 };
 use crate::{
-    id::{ChildId, Incarnation, Path},
-    supervision::{FindError, Place, RequestError, Unavailable, machine::Request},
-    vocabulary::{ChildKind, State},
+    id::{ChildId, Incarnation, TreePath},
+    state::{ChildKind, ChildState},
+    supervision::{FindError, Node, RequestError, Unavailable, machine::Request},
     worker::WorkerRef,
 };
 
@@ -24,41 +24,41 @@ use crate::{
 /// on demand.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    place: Place,
+    node: Node,
 }
 
 impl Pool {
     /// The pool at a place. Whether one is there shows at the first request.
-    pub fn new(place: Place) -> Pool {
-        Pool { place }
+    pub fn new(node: Node) -> Pool {
+        Pool { node }
     }
 
     /// Where it is in the tree.
-    pub fn path(&self) -> &Path {
-        self.place.path()
+    pub fn path(&self) -> &TreePath {
+        self.node.path()
     }
 
     /// Its place.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// What it is doing.
-    pub fn state(&self) -> State {
-        self.place.state()
+    pub fn state(&self) -> ChildState {
+        self.node.state()
     }
 
     fn core(&self) -> Result<Arc<PoolCore>, Unavailable> {
-        let live = self.place.live();
+        let live = self.node.live();
         let door = live
             .as_ref()
             .and_then(|live| live.attachment.as_ref())
-            .and_then(|door| door.as_any().downcast_ref::<Door>());
+            .and_then(|door| door.as_any().downcast_ref::<PoolAttachment>());
         door.map(|door| door.0.clone()).ok_or_else(|| {
-            let mut unavailable = self.place.unavailable();
-            if unavailable.state == State::Ready {
+            let mut unavailable = self.node.unavailable();
+            if unavailable.state == ChildState::Ready {
                 // Its supervisor has not heard yet that it ends.
-                unavailable.state = State::Stopping;
+                unavailable.state = ChildState::Stopping;
             }
             unavailable
         })
@@ -69,9 +69,9 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`] at the deadline, or at once when nobody is going to start it.
     pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
-        match tokio::time::timeout(deadline, self.place.wait_ready()).await {
+        match tokio::time::timeout(deadline, self.node.wait_ready()).await {
             Ok(live) => Ok(live?.incarnation),
-            Err(_) => Err(self.place.unavailable()),
+            Err(_) => Err(self.node.unavailable()),
         }
     }
 
@@ -127,7 +127,7 @@ impl Pool {
             return Ok(lease);
         }
         if key.as_ref().is_some_and(|key| key.as_str().is_empty()) {
-            return Err(AcquireError::EmptyKey { path: core.place.path().clone() });
+            return Err(AcquireError::EmptyKey { path: core.node.path().clone() });
         }
         if let Some(key) = &key {
             Pool::check_length(core, "key", key.as_str())?;
@@ -141,7 +141,7 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`].
     pub fn resize(&self, max: usize) -> Result<(), Unavailable> {
-        self.core()?.ask(Input::Resize { max });
+        self.core()?.ask(LedgerInput::Resize { max });
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Pool {
     /// [`Unavailable`] if the pool itself ends meanwhile.
     pub async fn drain(&self) -> Result<(), Unavailable> {
         let core = self.core()?;
-        core.ask(Input::Drain);
+        core.ask(LedgerInput::Drain);
         core.drained().await
     }
 
@@ -161,7 +161,7 @@ impl Pool {
     /// # Errors
     /// [`RequestError::NotFound`] if the key has no worker.
     pub async fn stop_key(&self, key: impl Into<ChildId>) -> Result<(), RequestError> {
-        let engine = self.place.engine().ok_or(RequestError::ShuttingDown)?;
+        let engine = self.node.engine().ok_or(RequestError::ShuttingDown)?;
         engine.request(Request::RemoveChild(key.into())).await.map(drop)
     }
 
@@ -171,7 +171,7 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`].
     pub fn reset_failed(&self) -> Result<(), Unavailable> {
-        self.core()?.ask(Input::ResetFailed);
+        self.core()?.ask(LedgerInput::ResetFailed);
         Ok(())
     }
 
@@ -182,8 +182,8 @@ impl Pool {
     /// [`Unavailable`].
     pub fn recycle(&self, key: impl Into<ChildId>) -> Result<(), Unavailable> {
         let (core, key) = (self.core()?, key.into());
-        if let Some(incarnation) = self.place.child(&key).map(|place| place.incarnation()) {
-            core.ask(Input::Recycle { key, incarnation });
+        if let Some(incarnation) = self.node.child(&key).map(|node| node.incarnation()) {
+            core.ask(LedgerInput::Recycle { key, incarnation });
         }
         Ok(())
     }
@@ -208,16 +208,16 @@ impl Pool {
         Pool::check_length(&core, "key", key.as_str())?;
         Pool::check_length(&core, "session", session.unwrap_or_default())?;
         if let Some(before) = core.sessions.set(&key, session) {
-            core.ask(Input::SetSession { key: before, session: None });
+            core.ask(LedgerInput::SetSession { key: before, session: None });
         }
-        core.ask(Input::SetSession { key, session: session.map(str::to_owned) });
+        core.ask(LedgerInput::SetSession { key, session: session.map(str::to_owned) });
         Ok(())
     }
 
     fn check_length(core: &PoolCore, what: &'static str, text: &str) -> Result<(), AcquireError> {
         match text.len() {
             ..=ChildId::MAX_BYTES => Ok(()),
-            bytes => Err(AcquireError::TooLong { path: core.place.path().clone(), what, bytes }),
+            bytes => Err(AcquireError::TooLong { path: core.node.path().clone(), what, bytes }),
         }
     }
 
@@ -236,19 +236,19 @@ impl Pool {
     /// # Errors
     /// [`FindError::NotFound`] if the key has no worker.
     pub fn worker(&self, key: &ChildId) -> Result<WorkerRef, FindError> {
-        let place = self.place.child(key).ok_or_else(|| FindError::NotFound(self.path().join(key)))?;
-        Ok(WorkerRef::new(place))
+        let node = self.node.child(key).ok_or_else(|| FindError::NotFound(self.path().join(key)))?;
+        Ok(WorkerRef::new(node))
     }
 
     /// What is wrong here that no child shows: what rests has none, and workers that are missing have none either.
-    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+    pub(crate) fn troubles(&self) -> Vec<PoolIssue> {
         self.core().map(|core| core.troubles()).unwrap_or_default()
     }
 
     /// Whether this is the place of a pool, as far as it can be known.
     pub(crate) fn check(self) -> Result<Pool, FindError> {
-        let live = self.place.live().is_some();
-        if self.place.kind() == ChildKind::Supervisor && (!live || self.core().is_ok()) {
+        let live = self.node.live().is_some();
+        if self.node.kind() == ChildKind::Supervisor && (!live || self.core().is_ok()) {
             return Ok(self);
         }
         Err(FindError::WrongKind { path: self.path().clone(), expected: "a pool" })

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use super::{core::PoolCore, errors::LeaseError, ledger::LeaseId};
 use crate::{
     exit::Exit,
-    id::{ChildId, Incarnation, Path},
-    rpc::{CallError, CallOptions, Method, Notification, Outcome, Peer},
-    supervision::Place,
-    time::At,
+    id::{ChildId, Incarnation, TreePath},
+    rpc::{CallError, CallOptions, CallOutcome, Method, Notification, Peer},
+    supervision::Node,
+    time::Timestamp,
     worker::WorkerRef,
 };
 
@@ -47,11 +47,11 @@ pub enum Revocation {
 
 /// One incarnation of a worker as its holders see it. All leases of an incarnation end together.
 #[derive(Debug)]
-pub(super) struct Instance {
+pub(super) struct LeasedIncarnation {
     pub(super) key: ChildId,
     pub(super) incarnation: Incarnation,
-    pub(super) place: Place,
-    pub(super) ready_at: At,
+    pub(super) node: Node,
+    pub(super) ready_at: Timestamp,
     /// Calls made through leases, across the incarnations that the key has had since it got its slot.
     pub(super) calls: Arc<AtomicU64>,
     /// The same, and of this incarnation alone.
@@ -65,21 +65,21 @@ pub(super) struct Instance {
     told: Notify,
 }
 
-impl Instance {
+impl LeasedIncarnation {
     /// The incarnation that is live at this place, if it is this one. From then on the pool hears when its end becomes
     /// known.
     pub(super) fn live(
         core: &Arc<PoolCore>,
         key: &ChildId,
         incarnation: Incarnation,
-        place: Place,
+        node: Node,
         calls: Arc<AtomicU64>,
-    ) -> Option<Instance> {
-        let worker = WorkerRef::new(place.clone());
+    ) -> Option<LeasedIncarnation> {
+        let worker = WorkerRef::new(node.clone());
         // None: its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
         let first_line = worker.first_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
-        let live = place.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
+        let live = node.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
         let failing = Arc::new(AtomicBool::new(false));
         // The pool leads to the worker: not the other way round, too.
         let (pool, of, failed) = (Arc::downgrade(core), key.clone(), failing.clone());
@@ -92,7 +92,7 @@ impl Instance {
         if !watched {
             return None;
         }
-        Some(Instance {
+        Some(LeasedIncarnation {
             key: key.clone(),
             incarnation,
             ready_at: core.clock.now(),
@@ -104,7 +104,7 @@ impl Instance {
             ended: OnceLock::new(),
             told: Notify::new(),
             failing,
-            place,
+            node,
         })
     }
 
@@ -141,11 +141,11 @@ impl Instance {
 pub struct Lease {
     core: Arc<PoolCore>,
     id: LeaseId,
-    instance: Arc<Instance>,
+    instance: Arc<LeasedIncarnation>,
 }
 
 impl Lease {
-    pub(super) fn new(core: Arc<PoolCore>, id: LeaseId, instance: Arc<Instance>) -> Lease {
+    pub(super) fn new(core: Arc<PoolCore>, id: LeaseId, instance: Arc<LeasedIncarnation>) -> Lease {
         Lease { core, id, instance }
     }
 
@@ -160,8 +160,8 @@ impl Lease {
     }
 
     /// Where the worker is in the tree.
-    pub fn path(&self) -> &Path {
-        self.instance.place.path()
+    pub fn path(&self) -> &TreePath {
+        self.instance.node.path()
     }
 
     /// The process of this incarnation.
@@ -182,7 +182,7 @@ impl Lease {
 
     /// The worker itself, for diagnostics and for restarts. Calls made through it are not bound to this incarnation.
     pub fn worker(&self) -> WorkerRef {
-        WorkerRef::new(self.instance.place.clone())
+        WorkerRef::new(self.instance.node.clone())
     }
 
     /// Why the lease is over, if it is.
@@ -205,7 +205,7 @@ impl Lease {
 
     fn peer_for(&self, method: &str) -> Result<&Peer, LeaseError> {
         if let Some(why) = self.instance.ended.get() {
-            return Err(self.over(method, why.clone(), Outcome::NotSent));
+            return Err(self.over(method, why.clone(), CallOutcome::NotSent));
         }
         self.instance
             .peer
@@ -213,7 +213,7 @@ impl Lease {
             .ok_or_else(|| LeaseError::NoChannel { method: method.to_owned(), path: self.path().clone() })
     }
 
-    fn over(&self, method: &str, why: Revocation, outcome: Outcome) -> LeaseError {
+    fn over(&self, method: &str, why: Revocation, outcome: CallOutcome) -> LeaseError {
         LeaseError::Revoked { method: method.to_owned(), path: self.path().clone(), why, outcome }
     }
 
@@ -287,7 +287,7 @@ impl Lease {
         let result = tokio::select! {
             biased;
             result = call => result.map_err(|error| self.because(method, error)),
-            why = cut => Err(self.over(method, why, Outcome::Unknown)),
+            why = cut => Err(self.over(method, why, CallOutcome::Unknown)),
         };
         self.instance.calls.fetch_add(1, Ordering::Relaxed);
         self.instance.own_calls.fetch_add(1, Ordering::Relaxed);

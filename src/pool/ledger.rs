@@ -1,8 +1,8 @@
 //! [`Ledger`]: the bookkeeping of a pool: who holds what, who is evicted next, who waits.
 //!
-//! Owned by the pool, which feeds it [`Input`]s and performs the [`Action`]s in the order in which they come. It is a
+//! Owned by the pool, which feeds it [`LedgerInput`]s and performs the [`LedgerAction`]s in the order in which they come. It is a
 //! pure state machine: no I/O, no clock, no randomness, no runtime; it does not know processes, actors, restart
-//! policies or deadlines (a caller whose deadline passes is a [`Input::Cancel`]). The same inputs give the same
+//! policies or deadlines (a caller whose deadline passes is a [`LedgerInput::Cancel`]). The same inputs give the same
 //! actions, always.
 //!
 //! # Guarantees
@@ -31,41 +31,41 @@
 //! ordered trees; every other step is O(log n) per action, but [`Ledger::status`] and the beginning of a drain.
 
 mod action;
-mod children;
 mod config;
-mod place;
-mod resting;
-mod roster;
-mod settle;
+mod given_up_keys;
+mod indexes;
+mod scheduling;
 mod status;
 #[cfg(test)]
 mod tests;
+mod worker_reports;
+mod worker_slot;
 
 use std::collections::{BTreeMap, HashMap};
 
 pub use self::{
-    action::{Action, Granted, Input, LeaseId, Refusal, Revoked, StopReason, Ticket},
-    config::{InvalidPool, LedgerConfig, Mistake, PoolKind},
-    resting::Rest,
+    action::{Granted, LeaseId, LedgerAction, LedgerInput, Refusal, Revoked, StopReason, Ticket},
+    config::{InvalidPool, LedgerConfig, PoolKind, PoolMistake},
+    given_up_keys::GivenUpKey,
     status::{PoolStatus, Totals, Wanted, WorkerStatus},
 };
 
 use self::{
-    place::{Life, Place},
-    resting::Resting,
-    roster::Roster,
+    given_up_keys::GivenUpKeys,
+    indexes::Indexes,
     status::bump,
+    worker_slot::{SlotState, WorkerSlot},
 };
-use crate::{id::ChildId, time::At};
+use crate::{id::ChildId, time::Timestamp};
 
 /// The bookkeeping of one pool. See the [module](self) for what it guarantees.
 #[derive(Debug)]
 pub struct Ledger {
     config: LedgerConfig,
-    now: At,
+    now: Timestamp,
     /// The one order of everything: tickets, leases, uses, slots.
     seq: u64,
-    places: Vec<Place>,
+    places: Vec<WorkerSlot>,
     /// Indices in `places` that belong to no key.
     spare: Vec<u32>,
     by_key: HashMap<ChildId, u32>,
@@ -73,15 +73,15 @@ pub struct Ledger {
     tickets: HashMap<Ticket, (u64, Option<u32>)>,
     /// Anonymous pools: the one line, oldest first.
     line: BTreeMap<u64, Ticket>,
-    roster: Roster,
+    roster: Indexes,
     sessions: BTreeMap<ChildId, String>,
     /// The first in the queue, and how many have overtaken it.
     overtaken: (u64, u32),
-    armed: Option<At>,
+    armed: Option<Timestamp>,
     /// Anonymous pools: no spare worker is started before this.
-    spares_after: At,
+    spares_after: Timestamp,
     /// What was given up a moment ago.
-    resting: Resting,
+    resting: GivenUpKeys,
     drain: Drain,
     workers_named: u64,
     totals: Totals,
@@ -95,7 +95,7 @@ enum Drain {
 }
 
 impl Ledger {
-    /// An empty ledger. Feed it an [`Input::Tick`] to have the `min` workers of an anonymous pool started.
+    /// An empty ledger. Feed it an [`LedgerInput::Tick`] to have the `min` workers of an anonymous pool started.
     ///
     /// # Errors
     /// Names every mistake of the configuration.
@@ -106,19 +106,19 @@ impl Ledger {
         }
         Ok(Ledger {
             config,
-            now: At::EPOCH,
+            now: Timestamp::EPOCH,
             seq: 0,
             places: Vec::new(),
             spare: Vec::new(),
             by_key: HashMap::new(),
             tickets: HashMap::new(),
             line: BTreeMap::new(),
-            roster: Roster::default(),
+            roster: Indexes::default(),
             sessions: BTreeMap::new(),
             overtaken: (0, 0),
             armed: None,
-            spares_after: At::EPOCH,
-            resting: Resting::default(),
+            spares_after: Timestamp::EPOCH,
+            resting: GivenUpKeys::default(),
             drain: Drain::No,
             workers_named: 0,
             totals: Totals::default(),
@@ -126,53 +126,53 @@ impl Ledger {
     }
 
     /// Takes note of `input` and appends what has to be done to `out`. A `now` before an earlier one counts as that.
-    pub fn handle(&mut self, now: At, input: Input, out: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: Timestamp, input: LedgerInput, out: &mut Vec<LedgerAction>) {
         self.now = self.now.max(now);
         self.resting.expire(self.now);
         match input {
-            Input::Acquire { ticket, key } => self.acquire(ticket, key, out),
-            Input::Cancel { ticket } => {
+            LedgerInput::Acquire { ticket, key } => self.acquire(ticket, key, out),
+            LedgerInput::Cancel { ticket } => {
                 if self.leave(ticket) {
                     bump(&mut self.totals.cancelled);
                     self.settle(out);
                 }
             }
-            Input::Release { lease } => self.release(lease, out),
-            Input::Child { key, incarnation, state } => {
+            LedgerInput::Release { lease } => self.release(lease, out),
+            LedgerInput::Child { key, incarnation, state } => {
                 self.child(&key, incarnation, state, out);
                 self.settle(out);
             }
-            Input::Failing { key, incarnation } => {
+            LedgerInput::Failing { key, incarnation } => {
                 self.failing(&key, incarnation, out);
                 self.settle(out);
             }
-            Input::Recycle { key, incarnation } => {
+            LedgerInput::Recycle { key, incarnation } => {
                 if let Some(&ix) = self.by_key.get(&key) {
                     let place = self.place(ix);
-                    if place.life == Life::Ready && place.incarnation == incarnation {
+                    if place.life == SlotState::Ready && place.incarnation == incarnation {
                         self.change(ix, |place| place.recycle = true);
                         self.retire(ix, out);
                         self.settle(out);
                     }
                 }
             }
-            Input::Resize { max } => {
+            LedgerInput::Resize { max } => {
                 self.config.max = max;
                 self.settle(out);
             }
-            Input::Drain => self.begin_drain(out),
-            Input::Tick => {
+            LedgerInput::Drain => self.begin_drain(out),
+            LedgerInput::Tick => {
                 if self.armed.is_some_and(|at| at <= self.now) {
                     self.armed = None;
                 }
                 self.settle(out);
             }
-            Input::ResetFailed => {
+            LedgerInput::ResetFailed => {
                 self.resting.clear();
-                self.spares_after = At::EPOCH;
+                self.spares_after = Timestamp::EPOCH;
                 self.settle(out);
             }
-            Input::SetSession { key, session } => match session {
+            LedgerInput::SetSession { key, session } => match session {
                 Some(session) => drop(self.sessions.insert(key, session)),
                 None => drop(self.sessions.remove(&key)),
             },
@@ -182,9 +182,9 @@ impl Ledger {
     /// A lease on a worker that is ready and has room, if the caller needs neither to wait nor to start one.
     ///
     /// The warm path, for a pool whose callers share the ledger behind a lock: no ticket, no action. `None` says
-    /// nothing about why; [`Input::Acquire`] does. Anonymous pools that keep `min_idle` spares should be fed a
-    /// [`Input::Tick`] soon afterwards, so that the spare is replaced.
-    pub fn lease_now(&mut self, now: At, key: Option<&ChildId>) -> Option<Granted> {
+    /// nothing about why; [`LedgerInput::Acquire`] does. Anonymous pools that keep `min_idle` spares should be fed a
+    /// [`LedgerInput::Tick`] soon afterwards, so that the spare is replaced.
+    pub fn lease_now(&mut self, now: Timestamp, key: Option<&ChildId>) -> Option<Granted> {
         self.now = self.now.max(now);
         if self.drain != Drain::No || key.is_some() != self.config.is_keyed() {
             return None;
@@ -226,12 +226,12 @@ impl Ledger {
         &self.config
     }
 
-    fn acquire(&mut self, ticket: Ticket, key: Option<ChildId>, out: &mut Vec<Action>) {
+    fn acquire(&mut self, ticket: Ticket, key: Option<ChildId>, out: &mut Vec<LedgerAction>) {
         if self.tickets.contains_key(&ticket) {
             return;
         }
         if let Some(granted) = self.lease_now(self.now, key.as_ref()) {
-            out.push(Action::Grant { ticket, granted });
+            out.push(LedgerAction::Grant { ticket, granted });
             if !self.config.is_keyed() {
                 self.settle(out); // a spare was taken
             }
@@ -269,9 +269,12 @@ impl Ledger {
             return self.line.len() < served.saturating_add(self.config.max_waiting);
         };
         let place = self.by_key.get(key).map(|&ix| self.place(ix));
-        let life = place.map_or(Life::Absent, |place| place.life);
-        let joins = matches!(life, Life::Reserved | Life::Starting | Life::Failing | Life::Waiting { .. });
-        let demand = matches!(life, Life::Absent | Life::Stopping { .. })
+        let life = place.map_or(SlotState::Absent, |place| place.life);
+        let joins = matches!(
+            life,
+            SlotState::Reserved | SlotState::Starting | SlotState::Failing | SlotState::Waiting { .. }
+        );
+        let demand = matches!(life, SlotState::Absent | SlotState::Stopping { .. })
             && place.is_none_or(|place| place.line.is_empty());
         let evictable = !roster.idle.is_empty() || !roster.unwanted.is_empty() || !roster.leased.is_empty();
         let live = roster.live();
@@ -280,7 +283,7 @@ impl Ledger {
     }
 
     /// The rest that keeps a key, or in an anonymous pool any further worker, from being started.
-    fn rest(&self, key: Option<&ChildId>) -> Option<&Rest> {
+    fn rest(&self, key: Option<&ChildId>) -> Option<&GivenUpKey> {
         let rest = match key {
             Some(key) => self.resting.get(key),
             None if self.config.is_keyed() => None,
@@ -303,13 +306,13 @@ impl Ledger {
         };
         self.change(ix, |place| place.line.remove(&seq));
         let place = self.place(ix);
-        if place.line.is_empty() && matches!(place.life, Life::Absent | Life::Reserved) {
+        if place.line.is_empty() && matches!(place.life, SlotState::Absent | SlotState::Reserved) {
             self.vacate(ix); // nobody wants it and nothing was started
         }
         true
     }
 
-    fn release(&mut self, lease: LeaseId, out: &mut Vec<Action>) {
+    fn release(&mut self, lease: LeaseId, out: &mut Vec<LedgerAction>) {
         let ix = lease.place;
         if !self.places.get(ix as usize).is_some_and(|place| place.leases.contains(&lease.number)) {
             return;
@@ -382,9 +385,9 @@ impl Ledger {
         })
     }
 
-    fn refuse(&mut self, ticket: Ticket, refusal: Refusal, out: &mut Vec<Action>) {
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal, out: &mut Vec<LedgerAction>) {
         bump(&mut self.totals.refused);
-        out.push(Action::Refuse { ticket, refusal });
+        out.push(LedgerAction::Refuse { ticket, refusal });
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -392,12 +395,12 @@ impl Ledger {
         self.seq
     }
 
-    fn place(&self, ix: u32) -> &Place {
+    fn place(&self, ix: u32) -> &WorkerSlot {
         &self.places[ix as usize]
     }
 
     /// Changes a place and keeps the roster true to it.
-    fn change<R>(&mut self, ix: u32, change: impl FnOnce(&mut Place) -> R) -> R {
+    fn change<R>(&mut self, ix: u32, change: impl FnOnce(&mut WorkerSlot) -> R) -> R {
         let place = &mut self.places[ix as usize];
         self.roster.mark(false, ix, place, &self.config);
         let result = change(place);
@@ -410,7 +413,7 @@ impl Ledger {
         if let Some(&ix) = self.by_key.get(&key) {
             return ix;
         }
-        let place = Place::new(key.clone());
+        let place = WorkerSlot::new(key.clone());
         let ix = match self.spare.pop() {
             Some(ix) => {
                 self.places[ix as usize] = place;
@@ -428,7 +431,7 @@ impl Ledger {
 
     /// The slot is free. The place stays as long as somebody waits for its key.
     fn vacate(&mut self, ix: u32) {
-        self.change(ix, Place::vacate);
+        self.change(ix, WorkerSlot::vacate);
         if self.place(ix).line.is_empty() {
             self.by_key.remove(&self.places[ix as usize].key);
             self.spare.push(ix);

@@ -45,7 +45,7 @@
 //! # How it is built
 //!
 //! ```text
-//!  Pool ── Place ── live pointer ──► PoolCore ◄── observer ── Engine ──► workers
+//!  Pool ── Node ── live pointer ──► PoolCore ◄── observer ── Engine ──► workers
 //!    │                              (ledger)                    ▲
 //!    └── acquire ──► Lease ◄─────────┘  └── starts and stops ───┘
 //! ```
@@ -59,25 +59,25 @@
 //!
 //! Nothing in this folder knows plugins.
 
-mod callers;
+mod acquire_future;
 mod core;
 mod errors;
-mod failing;
+mod failing_workers;
 mod handle;
 mod health;
 mod lease;
 pub mod ledger;
+mod operations;
 mod report;
 mod sessions;
 mod spec;
 mod supervisor;
-mod waiting;
 mod watch;
 
 pub use errors::{AcquireError, LeaseError};
 pub use handle::Pool;
 pub use lease::{Lease, Revocation};
-pub use ledger::{PoolKind, Rest, StopReason, Totals, Wanted, WorkerStatus};
+pub use ledger::{GivenUpKey, PoolKind, StopReason, Totals, Wanted, WorkerStatus};
 pub use report::{PoolReport, WorkerReport};
 pub use spec::{PoolSpec, WorkerTemplate};
 pub use supervisor::{PoolMessage, PoolSupervisor};

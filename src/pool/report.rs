@@ -5,23 +5,23 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     core::PoolCore,
-    ledger::{PoolStatus, Rest, Totals, Wanted, WorkerStatus},
+    ledger::{GivenUpKey, PoolStatus, Totals, Wanted, WorkerStatus},
 };
-use crate::{exit::Exit, id::Path, time::At};
+use crate::{exit::Exit, id::TreePath, time::Timestamp};
 
 /// A pool at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolReport {
     /// Where it is in the tree.
-    pub path: Path,
+    pub path: TreePath,
     /// When the report was made. [`Snapshot::time_of`](crate::snapshot::Snapshot::time_of) gives it a time of day.
-    pub at: At,
+    pub at: Timestamp,
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerReport>,
     /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
     pub wanted: Vec<Wanted>,
     /// What was given up and is not tried again yet. Nothing is started for it; who asks is refused at once.
-    pub resting: Vec<Rest>,
+    pub resting: Vec<GivenUpKey>,
     /// Workers that are kept alive however idle they are; zero in a keyed pool.
     pub min: usize,
     /// The cap.
@@ -55,7 +55,7 @@ pub struct WorkerReport {
     /// The live process.
     pub pid: Option<u32>,
     /// How long the process has been running.
-    #[serde(with = "crate::humane::option", default)]
+    #[serde(with = "crate::human_duration::option", default)]
     pub uptime: Option<Duration>,
     /// Failures since the key got its slot.
     pub failures: u64,
@@ -82,7 +82,7 @@ impl PoolReport {
             totals,
         } = status;
         let worker = |status: WorkerStatus| {
-            let node = core.place.child(&status.key).map(|place| place.snapshot());
+            let node = core.node.child(&status.key).map(|node| node.snapshot());
             let process = node.as_ref().and_then(|node| node.worker.as_ref());
             WorkerReport {
                 calls: calls.get(&status.key).copied().unwrap_or_default(),
@@ -95,7 +95,7 @@ impl PoolReport {
             }
         };
         PoolReport {
-            path: core.place.path().clone(),
+            path: core.node.path().clone(),
             at: core.clock.now(),
             workers: workers.into_iter().map(worker).collect(),
             wanted,

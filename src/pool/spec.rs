@@ -3,22 +3,22 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    ledger::{LedgerConfig, Mistake},
+    ledger::{LedgerConfig, PoolMistake},
     supervisor::PoolStart,
 };
 use crate::{
     id::ChildId,
-    restart::{CrashLoop, Intensity, RestartPolicy, Then},
-    supervision::{ChildPolicy, ChildSpec, Flags, SpecError, SpecErrors, SupervisorSpec},
+    restart::{CrashLoop, CrashLoopAction, Intensity, RestartPolicy},
+    supervision::{ChildPolicy, ChildSpec, SpecError, SpecErrors, SupervisorFlags, SupervisorSpec},
     worker::WorkerSpec,
 };
 
 /// What the workers of a pool are made from.
 #[derive(Clone)]
-pub struct WorkerTemplate(Source);
+pub struct WorkerTemplate(TemplateSource);
 
 #[derive(Clone)]
-enum Source {
+enum TemplateSource {
     Fixed(Box<WorkerSpec>),
     Each(Arc<dyn Fn(&ChildId) -> WorkerSpec + Send + Sync>),
 }
@@ -27,13 +27,13 @@ impl WorkerTemplate {
     /// A declaration made for each key: another directory, another account. Called inside the pool's actor: it must not
     /// block. If it panics, or what it makes is not valid, that key's worker does not start.
     pub fn each(make: impl Fn(&ChildId) -> WorkerSpec + Send + Sync + 'static) -> WorkerTemplate {
-        WorkerTemplate(Source::Each(Arc::new(make)))
+        WorkerTemplate(TemplateSource::Each(Arc::new(make)))
     }
 
     pub(super) fn make(&self, key: &ChildId) -> WorkerSpec {
         match &self.0 {
-            Source::Fixed(spec) => (**spec).clone(),
-            Source::Each(make) => make(key),
+            TemplateSource::Fixed(spec) => (**spec).clone(),
+            TemplateSource::Each(make) => make(key),
         }
     }
 }
@@ -41,15 +41,15 @@ impl WorkerTemplate {
 impl From<WorkerSpec> for WorkerTemplate {
     /// The same for all keys.
     fn from(spec: WorkerSpec) -> WorkerTemplate {
-        WorkerTemplate(Source::Fixed(Box::new(spec)))
+        WorkerTemplate(TemplateSource::Fixed(Box::new(spec)))
     }
 }
 
 impl fmt::Debug for WorkerTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Source::Fixed(spec) => spec.fmt(f),
-            Source::Each(_) => f.write_str("Each(..)"),
+            TemplateSource::Fixed(spec) => spec.fmt(f),
+            TemplateSource::Each(_) => f.write_str("Each(..)"),
         }
     }
 }
@@ -239,7 +239,7 @@ impl PoolSpec {
             errors.push(error("recycle_after", "must not be zero"));
         }
         let policy = match &self.template.0 {
-            Source::Fixed(worker) => {
+            TemplateSource::Fixed(worker) => {
                 if let Err(found) = worker.validate() {
                     errors.extend(found.below("worker"));
                 }
@@ -248,7 +248,7 @@ impl PoolSpec {
                 }
                 worker.policy()
             }
-            Source::Each(_) => ChildPolicy::actor(),
+            TemplateSource::Each(_) => ChildPolicy::actor(),
         };
         let policy = ChildPolicy { restart: self.restart_policy(), ..policy };
         if let Err(found) = self.flags().validate([("worker", &policy)]) {
@@ -270,16 +270,16 @@ impl PoolSpec {
         let mut policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
         if self.intensity.is_none() {
             // Each worker pays for its own crashes, whatever else was chosen of how it is restarted.
-            policy.pay_alone(CrashLoop::new(5, Duration::from_secs(60), Then::GiveUp));
+            policy.pay_alone(CrashLoop::new(5, Duration::from_secs(60), CrashLoopAction::GiveUp));
         }
         policy
     }
 
-    pub(super) fn flags(&self) -> Flags {
+    pub(super) fn flags(&self) -> SupervisorFlags {
         // Without one nothing counts: each worker pays for its own crashes.
         let unlimited = Intensity { max_restarts: u32::MAX, period: Duration::from_secs(5) };
         let intensity = self.intensity.unwrap_or(unlimited);
-        Flags { intensity: Some(intensity), ..SupervisorSpec::dynamic().flags }
+        SupervisorFlags { intensity: Some(intensity), ..SupervisorSpec::dynamic().flags }
     }
 }
 
@@ -289,14 +289,14 @@ pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
     worker.chosen.restart.then_some(problem)
 }
 
-fn describe(mistake: &Mistake) -> SpecError {
+fn describe(mistake: &PoolMistake) -> SpecError {
     let (field, problem) = match mistake {
-        Mistake::Zero(field) => (*field, "must not be zero".to_owned()),
-        Mistake::AboveMax { field, value, max } => {
+        PoolMistake::Zero(field) => (*field, "must not be zero".to_owned()),
+        PoolMistake::AboveMax { field, value, max } => {
             (*field, format!("is {value}, above `max`, which is {max}"))
         }
-        Mistake::AnonymousOnly(field) => (*field, "has no meaning in a keyed pool".to_owned()),
-        Mistake::KeyedOnly(field) => (*field, "has no meaning in an anonymous pool".to_owned()),
+        PoolMistake::AnonymousOnly(field) => (*field, "has no meaning in a keyed pool".to_owned()),
+        PoolMistake::KeyedOnly(field) => (*field, "has no meaning in an anonymous pool".to_owned()),
     };
     SpecError { field: field.to_owned(), problem }
 }

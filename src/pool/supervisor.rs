@@ -11,11 +11,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
-    core::{By, Door, Order, PoolCore},
+    core::{CalledFrom, EngineCommand, PoolAttachment, PoolCore},
     errors::AcquireError,
     handle::Pool,
     lease::Lease,
-    ledger::{Input, Ledger},
+    ledger::{Ledger, LedgerInput},
     report::PoolReport,
     sessions::Sessions,
     spec::{PoolSpec, misplaced_policy},
@@ -24,14 +24,14 @@ use crate::{
     exit::{Exit, LaunchStage},
     id::ChildId,
     log_event::log_event,
+    state::{DownReason, RestartLimit},
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
         Unavailable,
         engine::{Engine, EngineArgs, EngineMessage},
         host,
     },
-    time::At,
-    vocabulary::{Down, Limit},
+    time::Timestamp,
 };
 
 /// The actor of a pool.
@@ -155,12 +155,12 @@ impl Actor for PoolSupervisor {
             }
             PoolMessage::Drain(reply) => {
                 let core = state.core.clone();
-                core.ask(Input::Drain);
+                core.ask(LedgerInput::Drain);
                 tokio::spawn(async move {
                     let _ = reply.send(core.drained().await);
                 });
             }
-            PoolMessage::Resize(max) => state.core.ask(Input::Resize { max }),
+            PoolMessage::Resize(max) => state.core.ask(LedgerInput::Resize { max }),
         }
         state.conclude(&me)
     }
@@ -182,7 +182,7 @@ impl Actor for PoolSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         state.core.close();
         state.engine.drain().await;
-        state.core.bury();
+        state.core.reap_after_exit();
         state.core.heard();
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Actor for PoolSupervisor {
 
 impl PoolState {
     fn tick(&mut self) {
-        self.core.turn(By::Actor, None, |inner, now| inner.feed(now, Input::Tick));
+        self.core.turn(CalledFrom::Actor, None, |inner, now| inner.feed(now, LedgerInput::Tick));
     }
 
     /// After each message: what the ledger wants done is done, in its order.
@@ -199,7 +199,7 @@ impl PoolState {
         loop {
             if self.engine.is_stopping() {
                 self.core.close();
-                self.core.bury();
+                self.core.reap_after_exit();
                 break;
             }
             // The ledger is told of them when they have left the table.
@@ -213,9 +213,9 @@ impl PoolState {
             }
             for order in orders {
                 match order {
-                    Order::Start(key) => self.start(key),
-                    Order::Stop(key) => self.engine.remove(key),
-                    Order::Timer(at) => self.arm(at, me),
+                    EngineCommand::Start(key) => self.start(key),
+                    EngineCommand::Stop(key) => self.engine.remove(key),
+                    EngineCommand::Timer(at) => self.arm(at, me),
                 }
             }
             self.core.heard();
@@ -231,11 +231,13 @@ impl PoolState {
         let (why, exit) = match started {
             Ok(()) if self.core.was_added(&key) => return,
             // Not the key's fault, and over when the other one is.
-            Ok(()) => (Down::NeverStarted, unstartable(format!("the supervisor has another child `{key}`"))),
-            Err(exit) => (Down::GaveUp { why: Limit::NeverStarts }, exit),
+            Ok(()) => {
+                (DownReason::NeverStarted, unstartable(format!("the supervisor has another child `{key}`")))
+            }
+            Err(exit) => (DownReason::GaveUp { why: RestartLimit::NeverStarts }, exit),
         };
-        let place = &self.core.place;
-        log_event!(error, place.path(), place.incarnation(), %key, "{exit}");
+        let node = &self.core.node;
+        log_event!(error, node.path(), node.incarnation(), %key, "{exit}");
         self.core.not_startable(key, why, exit);
     }
 
@@ -255,7 +257,7 @@ impl PoolState {
         Ok(child)
     }
 
-    fn arm(&mut self, at: Option<At>, me: &ActorRef<PoolMessage>) {
+    fn arm(&mut self, at: Option<Timestamp>, me: &ActorRef<PoolMessage>) {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
@@ -294,7 +296,7 @@ impl Start for PoolStart {
         let ledger = Ledger::new(spec.rules.clone()).map_err(|e| Exit::from_error(&e))?;
         let core = PoolCore::new(
             ledger,
-            cx.place.clone(),
+            cx.node.clone(),
             cx.scope.clock(),
             spec.acquire_timeout,
             spec.recycling,
@@ -304,7 +306,7 @@ impl Start for PoolStart {
         let supervisor = SupervisorSpec { flags: spec.flags(), children: Vec::new() };
         let engine = EngineArgs::nested(supervisor, &cx, tx);
         let arguments = PoolArguments { engine, core: core.clone(), spec };
-        host::start(PoolSupervisor, arguments, rx, &cx, Some(Arc::new(Door(core)))).await
+        host::start(PoolSupervisor, arguments, rx, &cx, Some(Arc::new(PoolAttachment(core)))).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

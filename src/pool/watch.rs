@@ -7,26 +7,26 @@
 use std::sync::Arc;
 
 use super::{
-    core::{By, PoolCore},
-    lease::{Instance, Revocation},
-    ledger::Input,
+    core::{CalledFrom, PoolCore},
+    lease::{LeasedIncarnation, Revocation},
+    ledger::LedgerInput,
 };
 use crate::{
     event::EventKind,
-    exit::{Exit, Lost},
+    exit::{Exit, ExitReport},
     id::{ChildId, Incarnation},
-    supervision::machine::Key,
-    vocabulary::{Down, State},
+    state::{ChildState, DownReason},
+    supervision::machine::IncarnationKey,
 };
 
 impl PoolCore {
     /// The engine's observer: called inside the pool's actor, in the order of the events.
-    pub(super) fn see(self: &Arc<Self>, key: &Key, kind: &EventKind) {
+    pub(super) fn see(self: &Arc<Self>, key: &IncarnationKey, kind: &EventKind) {
         self.lock().hearing = true;
         match kind {
             EventKind::Added => self.lock().added = Some(key.child.clone()),
             EventKind::Exited { exit, .. } => self.exited(key, exit),
-            EventKind::State { to: State::Down { why }, .. } => {
+            EventKind::State { to: ChildState::Down { why }, .. } => {
                 let mut inner = self.lock();
                 if !inner.downs.iter().any(|(child, ..)| *child == key.child) {
                     inner.downs.push((key.child.clone(), key.incarnation, why.clone()));
@@ -42,9 +42,9 @@ impl PoolCore {
         }
     }
 
-    fn exited(&self, key: &Key, exit: &Exit) {
-        let stderr_tail = self.place.child(&key.child).map(|place| place.stderr_behind(exit));
-        let lost = Lost { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
+    fn exited(&self, key: &IncarnationKey, exit: &Exit) {
+        let stderr_tail = self.node.child(&key.child).map(|node| node.stderr_behind(exit));
+        let lost = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
         let mut inner = self.lock();
         inner.exits.insert(key.child.clone(), lost);
         if let Some(instance) = inner.instance_of(&key.child)
@@ -54,13 +54,13 @@ impl PoolCore {
         }
     }
 
-    fn changed_to(self: &Arc<Self>, key: &Key, state: State) {
-        let Key { child, incarnation } = key.clone();
+    fn changed_to(self: &Arc<Self>, key: &IncarnationKey, state: ChildState) {
+        let IncarnationKey { child, incarnation } = key.clone();
         let lost = {
             let mut inner = self.lock();
             inner.downs.retain(|(down, ..)| *down != child);
             match state {
-                State::Ready => {
+                ChildState::Ready => {
                     inner.fresh.push(child.clone());
                     inner.exits.remove(&child)
                 }
@@ -68,12 +68,12 @@ impl PoolCore {
             }
         };
         let instance = match state {
-            State::Ready => {
+            ChildState::Ready => {
                 let calls = self.lock().instance_of(&child).map(|i| i.calls.clone()).unwrap_or_default();
                 let live = self
-                    .place
+                    .node
                     .child(&child)
-                    .and_then(|place| Instance::live(self, &child, incarnation, place, calls));
+                    .and_then(|node| LeasedIncarnation::live(self, &child, incarnation, node, calls));
                 // It has died already, and that will be told next: nobody shall get it.
                 if live.is_none() {
                     return;
@@ -82,25 +82,28 @@ impl PoolCore {
             }
             _ => None,
         };
-        self.turn(By::Actor, lost, |inner, now| {
+        self.turn(CalledFrom::Actor, lost, |inner, now| {
             if let Some(instance) = instance {
                 inner.seat(Arc::new(instance));
             }
-            inner.feed(now, Input::Child { key: child, incarnation, state });
+            inner.feed(now, LedgerInput::Child { key: child, incarnation, state });
         });
     }
 
-    fn take_down(&self, child: &ChildId) -> Option<(ChildId, Incarnation, Down)> {
+    fn take_down(&self, child: &ChildId) -> Option<(ChildId, Incarnation, DownReason)> {
         let mut inner = self.lock();
         let ix = inner.downs.iter().position(|(down, ..)| down == child)?;
         Some(inner.downs.remove(ix))
     }
 
-    fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: Down) {
+    fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: DownReason) {
         let lost = self.lock().exits.remove(&key);
-        self.turn(By::Actor, lost.clone(), |inner, now| {
+        self.turn(CalledFrom::Actor, lost.clone(), |inner, now| {
             inner.unseat(&key);
-            inner.feed(now, Input::Child { key: key.clone(), incarnation, state: State::down(why) });
+            inner.feed(
+                now,
+                LedgerInput::Child { key: key.clone(), incarnation, state: ChildState::down(why) },
+            );
             if let Some(lost) = lost {
                 inner.failed(&key, lost);
             }
@@ -113,7 +116,7 @@ impl PoolCore {
     }
 
     /// The engine stops, and removes nobody any more.
-    pub(super) fn bury(self: &Arc<Self>) {
+    pub(super) fn reap_after_exit(self: &Arc<Self>) {
         let downs = std::mem::take(&mut self.lock().downs);
         for (child, incarnation, why) in downs {
             self.gone_for_good(child, incarnation, why);
@@ -126,11 +129,11 @@ impl PoolCore {
     }
 
     /// A start that came to nothing before the engine knew of it.
-    pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: Down, exit: Exit) {
-        let lost = Lost { exit, stderr_tail: String::new() };
-        self.turn(By::Actor, Some(lost.clone()), |inner, now| {
-            let state = State::down(why);
-            inner.feed(now, Input::Child { key: key.clone(), incarnation: Incarnation::NONE, state });
+    pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: DownReason, exit: Exit) {
+        let lost = ExitReport { exit, stderr_tail: String::new() };
+        self.turn(CalledFrom::Actor, Some(lost.clone()), |inner, now| {
+            let state = ChildState::down(why);
+            inner.feed(now, LedgerInput::Child { key: key.clone(), incarnation: Incarnation::NONE, state });
             inner.failed(&key, lost);
         });
     }

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Environment, Limits, LimitsError};
-use crate::foreign::shown;
+use crate::foreign::one_line;
 
 /// A program with its arguments, directory and environment.
 ///
@@ -41,7 +41,7 @@ pub struct Command {
     args: Vec<OsString>,
     cwd: Option<PathBuf>,
     environment: Environment,
-    wiring: Option<Wiring>,
+    wiring: Option<StdioTransport>,
     /// Whether stdin and stdout are a channel, which is what decides where no wiring was chosen.
     channel: bool,
     limits: Limits,
@@ -51,7 +51,7 @@ pub struct Command {
 /// none (`Bare`, `FirstLine`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wiring {
+pub enum StdioTransport {
     /// One socket pair for each: faster for large messages, and no signal is involved when the process is gone.
     ///
     /// The host refuses descriptors that the process sends over them: its `sendmsg` fails with `EPERM`. Where the system
@@ -165,7 +165,7 @@ impl Command {
 
     /// What the process gets as stdin and stdout.
     #[must_use]
-    pub fn wiring(mut self, wiring: Wiring) -> Command {
+    pub fn wiring(mut self, wiring: StdioTransport) -> Command {
         self.wiring = Some(wiring);
         self
     }
@@ -205,8 +205,8 @@ impl Command {
     }
 
     /// What the process gets as stdin and stdout.
-    pub fn get_wiring(&self) -> Wiring {
-        self.wiring.unwrap_or(if self.channel { Wiring::Sockets } else { Wiring::Pipes })
+    pub fn get_wiring(&self) -> StdioTransport {
+        self.wiring.unwrap_or(if self.channel { StdioTransport::Sockets } else { StdioTransport::Pipes })
     }
 
     /// Whether stdin and stdout are a channel.
@@ -239,7 +239,7 @@ impl Command {
             add("cwd".into(), NUL);
         }
         for (name, value) in &self.environment.set {
-            let field = || format!("env[{}]", shown(&name.to_string_lossy()));
+            let field = || format!("env[{}]", one_line(&name.to_string_lossy()));
             if name.is_empty() || nul(name) || name.as_bytes().contains(&b'=') {
                 add(field(), "is no name of a variable");
             }
@@ -272,7 +272,7 @@ impl fmt::Debug for Command {
 /// The serialised form.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "Command")]
-struct Form {
+struct CommandForm {
     program: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     args: Vec<String>,
@@ -287,14 +287,14 @@ struct Form {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inherit_env: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    wiring: Option<Wiring>,
+    wiring: Option<StdioTransport>,
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     limits: Limits,
 }
 
-impl TryFrom<Form> for Command {
+impl TryFrom<CommandForm> for Command {
     type Error = CommandError;
-    fn try_from(form: Form) -> Result<Command, CommandError> {
+    fn try_from(form: CommandForm) -> Result<Command, CommandError> {
         if form.program.is_empty() {
             return Err(CommandError::EmptyProgram);
         }
@@ -316,9 +316,9 @@ impl TryFrom<Form> for Command {
     }
 }
 
-impl TryFrom<&Command> for Form {
+impl TryFrom<&Command> for CommandForm {
     type Error = CommandError;
-    fn try_from(command: &Command) -> Result<Form, CommandError> {
+    fn try_from(command: &Command) -> Result<CommandForm, CommandError> {
         let text = |field: &'static str, value: &OsStr| {
             let not_utf8 = || CommandError::NotUtf8 { field, program: command.program.clone() };
             value.to_str().map(String::from).ok_or_else(not_utf8)
@@ -328,7 +328,7 @@ impl TryFrom<&Command> for Form {
         };
         let environment = &command.environment;
         let pair = |(name, value): (&OsString, &OsString)| Ok((text("env", name)?, text("env", value)?));
-        Ok(Form {
+        Ok(CommandForm {
             program: text("program", &command.program)?,
             args: command.args.iter().map(|arg| text("args", arg)).collect::<Result<_, _>>()?,
             cwd: command.cwd.as_deref().map(|cwd| text("cwd", cwd.as_os_str())).transpose()?,
@@ -344,13 +344,13 @@ impl TryFrom<&Command> for Form {
 
 impl Serialize for Command {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        Form::try_from(self).map_err(serde::ser::Error::custom)?.serialize(s)
+        CommandForm::try_from(self).map_err(serde::ser::Error::custom)?.serialize(s)
     }
 }
 
 impl<'de> Deserialize<'de> for Command {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Command, D::Error> {
-        Command::try_from(Form::deserialize(d)?).map_err(serde::de::Error::custom)
+        Command::try_from(CommandForm::deserialize(d)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -370,7 +370,7 @@ mod tests {
             .env_remove("TZ")
             .pass_env("KEY")
             .inherit_env(true)
-            .wiring(Wiring::Pipes)
+            .wiring(StdioTransport::Pipes)
             .limits(Limits { open_files: Some(64), ..Limits::default() });
         let text = serde_json::to_string(&command).unwrap();
         assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);

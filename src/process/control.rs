@@ -1,18 +1,18 @@
-//! [`Control`]: the hold on a running process and its group. Implemented by the OS and by the scripted launcher.
+//! [`ProcessControl`]: the hold on a running process and its group. Implemented by the OS and by the scripted launcher.
 
 use std::{fmt, io, time::Duration};
 
 use async_trait::async_trait;
 use rustix::process::Signal;
 
-use super::{Exited, Gauge, Hold};
+use super::{ExitStatus, ReapToken, UsageProbe};
 use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// The process was killed and could not be reaped in time (uninterruptible sleep, as a rule). A background reaper
-/// keeps trying; the [`Hold`](super::Hold) is released, so that the tree goes on.
+/// keeps trying; the [`ReapToken`](super::ReapToken) is released, so that the tree goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("process {pid} was killed but could not be reaped")]
 pub struct Unkillable {
@@ -25,8 +25,8 @@ pub struct Unkillable {
 /// **Dropping it at any moment kills the group at once; the leader is reaped in the background** (P-10), also when
 /// the drop happens outside a runtime or while one shuts down. All methods may be called from several tasks at once.
 #[async_trait]
-pub trait Control: Send + Sync + fmt::Debug {
-    /// The process id, which is also the id of its group. It is not reused by the system before [`Control::reap`]
+pub trait ProcessControl: Send + Sync + fmt::Debug {
+    /// The process id, which is also the id of its group. It is not reused by the system before [`ProcessControl::reap`]
     /// has returned.
     fn pid(&self) -> u32;
 
@@ -36,7 +36,7 @@ pub trait Control: Send + Sync + fmt::Debug {
     }
 
     /// What the process uses, while it lives. `None` where nobody counts.
-    fn gauge(&self) -> Option<Gauge> {
+    fn gauge(&self) -> Option<UsageProbe> {
         None
     }
 
@@ -48,9 +48,9 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// the group may be signalled.
     fn signal(&self, signal: Signal) -> io::Result<()>;
 
-    /// Waits until the leader has ended. It stays a zombie that pins its ids until [`Control::reap`]. Cancel-safe;
+    /// Waits until the leader has ended. It stays a zombie that pins its ids until [`ProcessControl::reap`]. Cancel-safe;
     /// returns at once when called again. Members of the group that live on do not delay it (P-8).
-    async fn exited(&self) -> Exited;
+    async fn exited(&self) -> ExitStatus;
 
     /// Waits until the group has no living member but the leader. Meaningful once the leader has exited. Cancel-safe.
     ///
@@ -65,15 +65,15 @@ pub trait Control: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`Unkillable`] after `wait` (usually [`KILL_WAIT`]); a background reaper goes on.
-    async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable>;
+    async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable>;
 
-    /// As [`Control::reap`], for a process that is to have a successor at once. When this returns nothing of the *group* is
+    /// As [`ProcessControl::reap`], for a process that is to have a successor at once. When this returns nothing of the *group* is
     /// left. What has left the group but not the session is killed a moment later, where that takes a look at all processes
     /// of the system; `trail` is kept until then.
     ///
     /// # Errors
-    /// As [`Control::reap`].
-    async fn bury(&self, wait: Duration, trail: Hold) -> Result<Exited, Unkillable> {
+    /// As [`ProcessControl::reap`].
+    async fn reap_after_exit(&self, wait: Duration, trail: ReapToken) -> Result<ExitStatus, Unkillable> {
         let reaped = self.reap(wait).await;
         drop(trail);
         reaped

@@ -49,7 +49,7 @@ const SHELL_LEVELS: RangeInclusive<u16> = 1..=99;
 /// stdin is a socket and `SHLVL` does not say that it runs inside of another shell: that file could print into the
 /// channel, take its time, and bring back what is kept out here. If the caller takes `SHLVL` away or sets it to something
 /// else, that stands, and the process gets pipes, with which bash does not ask. What clears its environment itself and
-/// then runs a shell (`env -i bash -c …`) needs [`Wiring::Pipes`](super::Wiring::Pipes).
+/// then runs a shell (`env -i bash -c …`) needs [`StdioTransport::Pipes`](super::StdioTransport::Pipes).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     pub(super) inherit: bool,

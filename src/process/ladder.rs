@@ -1,6 +1,6 @@
 //! [`Ladder`]: how a process is brought to its end, step by step (P-9).
 //!
-//! Works on any [`Control`]; the polite request (a message, or closing stdin) is the caller's and comes before.
+//! Works on any [`ProcessControl`]; the polite request (a message, or closing stdin) is the caller's and comes before.
 
 use std::{future::Future, time::Duration};
 
@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Control, Exited, KILL_WAIT, Unkillable};
-use crate::humane;
+use super::{ExitStatus, KILL_WAIT, ProcessControl, Unkillable};
+use crate::human_duration;
 
 /// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
 /// seconds.
@@ -22,13 +22,13 @@ pub struct Ladder {
     /// From the beginning of the stop to `SIGTERM`; 10 s by default. For a worker with a channel it is also the time in
     /// which the calls under way are answered, then the requests of the process; it is asked to end when they are, or when a
     /// fifth of this is left (at most 2 s). Granted in full, acknowledged or not.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub drain: Duration,
     /// From `SIGTERM` to `SIGKILL`. 5 s by default.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub term_grace: Duration,
     /// From `SIGKILL` to giving up on the reap. 5 s by default.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub kill_wait: Duration,
 }
 
@@ -66,9 +66,9 @@ pub enum Rung {
 
 /// How a stop went: the process is reaped and nothing of its group is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct StopOutcome {
     /// How the leader ended.
-    pub exited: Exited,
+    pub exited: ExitStatus,
     /// The last step that was needed, for the leader or for any other member of its group.
     pub rung: Rung,
 }
@@ -84,10 +84,10 @@ pub struct Ended {
 /// # Errors
 /// [`Unkillable`] if the process could not be reaped within `kill_wait` of being killed.
 pub async fn terminate(
-    control: &dyn Control,
+    control: &dyn ProcessControl,
     ladder: &Ladder,
     deadline: Option<Instant>,
-) -> Result<Ended, Unkillable> {
+) -> Result<StopOutcome, Unkillable> {
     let until = |step: Duration| {
         let end = after(Instant::now(), step);
         deadline.map_or(end, |deadline| end.min(deadline))
@@ -107,19 +107,19 @@ pub async fn terminate(
         }
     };
     let exited = control.reap(ladder.kill_wait).await?;
-    Ok(Ended { exited, rung })
+    Ok(StopOutcome { exited, rung })
 }
 
 /// Kills a process group at once and reaps it: the hard stop.
 ///
 /// # Errors
 /// [`Unkillable`] if the process could not be reaped within `wait`.
-pub async fn kill(control: &dyn Control, wait: Duration) -> Result<Ended, Unkillable> {
+pub async fn kill(control: &dyn ProcessControl, wait: Duration) -> Result<StopOutcome, Unkillable> {
     let exited = control.reap(wait).await?;
-    Ok(Ended { exited, rung: Rung::Kill })
+    Ok(StopOutcome { exited, rung: Rung::Kill })
 }
 
-async fn ended(control: &dyn Control) {
+async fn ended(control: &dyn ProcessControl) {
     control.exited().await;
     control.emptied().await;
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{Command, CommandMistake, Control, Hold, Stdin};
+use super::{Command, CommandMistake, ProcessControl, ReapToken, Stdin};
 use crate::exit::Exit;
 
 /// The host's end of a process's stdout.
@@ -22,7 +22,7 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
-    async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit>;
+    async fn launch(&self, command: &Command, hold: ReapToken) -> Result<Process, Exit>;
 
     /// Everything that is wrong with a command as far as that shows without a launch: what declarations are checked for.
     /// By default what is wrong wherever it is launched ([`Command::mistakes`]).
@@ -45,7 +45,7 @@ pub struct Process {
     /// What the process writes to stderr; to be drained always, see [`drain`](super::drain).
     pub stderr: Option<Stderr>,
     /// Control over the process and its group.
-    pub control: Box<dyn Control>,
+    pub control: Box<dyn ProcessControl>,
 }
 
 impl fmt::Debug for Process {

@@ -23,9 +23,9 @@ use tokio::sync::Notify;
 #[cfg(target_os = "linux")]
 use super::orphans;
 use super::{
-    Exited, Hold, KILL_WAIT, Limits, Status, Usage, cgroup,
-    look::{self, Reaped, Whom},
-    membership, reaper, usage,
+    ExitStatus, KILL_WAIT, Limits, ReapToken, Status, Usage, cgroup, group_membership, reaper,
+    survivor_scan::{self, Reaped, ScanTarget},
+    usage,
 };
 
 /// A process that was launched here and leads its own group.
@@ -36,15 +36,15 @@ pub(super) struct Leader {
     /// Processor time after which the system ends it.
     cpu_limit: Option<Duration>,
     /// What holds its descendants, whatever groups and sessions they are in.
-    cgroup: Option<cgroup::Group>,
+    cgroup: Option<cgroup::Cgroup>,
     /// Its number may belong to somebody else.
     free: Arc<AtomicBool>,
-    state: Mutex<State>,
+    state: Mutex<LeaderState>,
 }
 
 #[derive(Debug)]
-struct State {
-    exited: Option<Exited>,
+struct LeaderState {
+    exited: Option<ExitStatus>,
     reaped: bool,
     /// The hold was released before the process was gone.
     unkillable: bool,
@@ -53,8 +53,8 @@ struct State {
     /// Since when the process table cannot be read.
     blind: Option<Instant>,
     /// What the process table has been asked.
-    inquiry: Option<Arc<Inquiry>>,
-    hold: Option<Hold>,
+    inquiry: Option<Arc<TableQuery>>,
+    hold: Option<ReapToken>,
 }
 
 /// After that time without a look, the members that have been killed are taken to be gone.
@@ -62,8 +62,8 @@ const BLIND: Duration = Duration::from_secs(1);
 
 /// A question to the process table.
 #[derive(Debug)]
-struct Inquiry {
-    /// About all that the leader leads, and not just the group.
+struct TableQuery {
+    /// LogTopic all that the leader leads, and not just the group.
     whole: bool,
     answer: OnceLock<Option<bool>>,
     answered: Notify,
@@ -75,10 +75,10 @@ impl Leader {
         pid: Pid,
         pidfd: Option<OwnedFd>,
         cpu_limit: Option<Duration>,
-        cgroup: Option<cgroup::Group>,
-        hold: Hold,
+        cgroup: Option<cgroup::Cgroup>,
+        hold: ReapToken,
     ) -> Leader {
-        let state = State {
+        let state = LeaderState {
             exited: None,
             reaped: false,
             gone: false,
@@ -88,7 +88,7 @@ impl Leader {
             hold: Some(hold),
         };
         #[cfg(target_os = "linux")]
-        orphans::arrived(pid, cgroup.as_ref().map(cgroup::Group::full_path));
+        orphans::arrived(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
         let (free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
         Leader { pid, pidfd, cpu_limit, cgroup, free, state: Mutex::new(state) }
     }
@@ -129,23 +129,27 @@ impl Leader {
             Some(cgroup) => cgroup.signal_others(self.pid, signals),
             // The end of the leader, which follows, takes care of them.
             None if signals == [Signal::KILL] => {}
-            None => look::ask(self.pid, self.led(), signals, |_| {}),
+            None => survivor_scan::ask(self.pid, self.led(), signals, |_| {}),
         }
     }
 
-    fn led(&self) -> Whom {
-        Whom::Led(Arc::clone(&self.free))
+    fn led(&self) -> ScanTarget {
+        ScanTarget::Led(Arc::clone(&self.free))
     }
 
     /// To the group, and to the leader by its own number if it has moved to another group: one system call is all it
     /// takes to do that. Only before the reap.
     fn send(&self, signal: Signal) -> io::Result<()> {
         let group = sys::kill_process_group(self.pid, signal);
-        if membership::leads_group(self.pid) { Ok(group?) } else { Ok(sys::kill_process(self.pid, signal)?) }
+        if group_membership::leads_group(self.pid) {
+            Ok(group?)
+        } else {
+            Ok(sys::kill_process(self.pid, signal)?)
+        }
     }
 
     /// How the process ended, if it has. Does not reap.
-    pub(super) fn exited(&self) -> Option<Exited> {
+    pub(super) fn exited(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.exited.is_none() {
             self.look(&mut state);
@@ -154,7 +158,7 @@ impl Leader {
     }
 
     /// Looks whether the leader has ended, or has even been reaped by somebody else in this program.
-    fn look(&self, state: &mut State) {
+    fn look(&self, state: &mut LeaderState) {
         if !state.reaped {
             self.wait(state, WaitIdOptions::NOWAIT);
         }
@@ -173,7 +177,7 @@ impl Leader {
     ///
     /// Without a control group the process table is asked, which takes a moment: see [`Leader::progress`]. Until it has
     /// answered that nothing is alive, the zombie stays, and the numbers with it.
-    pub(super) fn finish(&self) -> Option<Exited> {
+    pub(super) fn finish(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.gone {
             return state.exited;
@@ -206,7 +210,7 @@ impl Leader {
 
     /// As [`Leader::finish`], for one that is to have a successor at once: what has left the group, and is in the session
     /// still, is swept behind it, and `trail` kept until that is done.
-    pub(super) fn bury(&self, trail: &mut Option<Hold>) -> Option<Exited> {
+    pub(super) fn reap_after_exit(&self, trail: &mut Option<ReapToken>) -> Option<ExitStatus> {
         if self.cgroup.is_some() {
             return self.finish();
         }
@@ -219,14 +223,14 @@ impl Leader {
         let reaped = Reaped::now();
         self.sweep_group(&mut state);
         if mine && state.reaped {
-            Behind { leader: self.pid, reaped, since: Instant::now(), _trail: trail.take() }.sweep();
+            LeftBehind { leader: self.pid, reaped, since: Instant::now(), _trail: trail.take() }.sweep();
         }
         if state.reaped && self.nobody_is_left(&mut state, false) { self.conclude(state) } else { None }
     }
 
     /// Kills the group and reaps the leader, if it is dead. One kill reaches every member at once, and no fork escapes it.
     /// It must come before the reap.
-    fn sweep_group(&self, state: &mut State) {
+    fn sweep_group(&self, state: &mut LeaderState) {
         if state.reaped {
             return self.kill_lost(state);
         }
@@ -234,8 +238,8 @@ impl Leader {
         self.wait(state, WaitIdOptions::empty());
     }
 
-    fn kill_lost(&self, state: &State) {
-        if state.exited == Some(Exited { status: Status::Lost }) {
+    fn kill_lost(&self, state: &LeaderState) {
+        if state.exited == Some(ExitStatus { status: Status::Lost }) {
             self.kill_by_pidfd();
         }
     }
@@ -243,19 +247,19 @@ impl Leader {
     /// Releases the hold and says that it is over. The thread that takes the hold releases it, and only then is it over: a
     /// caller that is told so must not find the hold still there. The token's destructor is the caller's code
     /// and does not run under the lock.
-    fn conclude(&self, mut state: MutexGuard<'_, State>) -> Option<Exited> {
+    fn conclude(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
         let hold = match state.hold.take() {
             None if !state.unkillable => return None,
             hold => hold,
         };
         let exited = state.exited;
         drop(state);
-        let _over = Over(self);
+        let _over = NotifyOnDrop(self);
         drop(hold);
         exited
     }
 
-    fn is_vacated(&self, state: &mut State, cgroup: &cgroup::Group) -> bool {
+    fn is_vacated(&self, state: &mut LeaderState, cgroup: &cgroup::Cgroup) -> bool {
         match cgroup.vacated() {
             Some(vacated) => vacated,
             None => state.is_blind_for_long(),
@@ -264,7 +268,7 @@ impl Leader {
 
     /// Whether no process is left, now that all have been killed: in the group, and in the session if the whole is asked for.
     /// An answer is for one question; without one, or with one that is no, the next is asked.
-    fn nobody_is_left(&self, state: &mut State, whole: bool) -> bool {
+    fn nobody_is_left(&self, state: &mut LeaderState, whole: bool) -> bool {
         // Asking with no signal is harmless even if the id has a new owner.
         if !whole && sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) {
             return true;
@@ -281,15 +285,15 @@ impl Leader {
                 Some(None) => {}
             }
         }
-        let inquiry = Arc::new(Inquiry { whole, answer: OnceLock::new(), answered: Notify::new() });
+        let inquiry = Arc::new(TableQuery { whole, answer: OnceLock::new(), answered: Notify::new() });
         state.inquiry = Some(Arc::clone(&inquiry));
         let answer = move |living| {
             let _ = inquiry.answer.set(living);
             inquiry.answered.notify_waiters();
         };
         match whole {
-            true => look::ask(self.pid, self.led(), &[Signal::KILL], answer),
-            false => look::ask(self.pid, Whom::Grouped, &[], answer),
+            true => survivor_scan::ask(self.pid, self.led(), &[Signal::KILL], answer),
+            false => survivor_scan::ask(self.pid, ScanTarget::Grouped, &[], answer),
         }
         false
     }
@@ -311,7 +315,7 @@ impl Leader {
         const INTERVAL: Duration = Duration::from_millis(50);
         let Some(cgroup) = &self.cgroup else {
             // A look that cannot be made says nothing.
-            while look::look(self.pid, self.led()).await != Some(false) {
+            while survivor_scan::look(self.pid, self.led()).await != Some(false) {
                 tokio::time::sleep(INTERVAL).await;
             }
             return;
@@ -360,14 +364,14 @@ impl Leader {
     }
 
     /// Asks the kernel about the leader. Without `NOWAIT` among the options, a dead leader is reaped.
-    fn wait(&self, state: &mut State, options: WaitIdOptions) {
+    fn wait(&self, state: &mut LeaderState, options: WaitIdOptions) {
         let id = match &self.pidfd {
             #[cfg(target_os = "linux")]
             Some(pidfd) => WaitId::PidFd(pidfd.as_fd()),
             _ => WaitId::Pid(self.pid),
         };
         let reaps = !options.contains(WaitIdOptions::NOWAIT);
-        // Said before it is so: a thread that is about to use the number looks afterwards.
+        // StderrExcerpt before it is so: a thread that is about to use the number looks afterwards.
         self.free.store(reaps, Ordering::SeqCst);
         let answer = loop {
             match sys::waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | options) {
@@ -386,13 +390,13 @@ impl Leader {
             }
             // Not our child any more: somebody else has reaped it.
             Err(_) => {
-                state.exited.get_or_insert(Exited { status: Status::Lost });
+                state.exited.get_or_insert(ExitStatus { status: Status::Lost });
                 self.has_been_reaped(state);
             }
         }
     }
 
-    fn has_been_reaped(&self, state: &mut State) {
+    fn has_been_reaped(&self, state: &mut LeaderState) {
         self.free.store(true, Ordering::SeqCst);
         if !std::mem::replace(&mut state.reaped, true) {
             #[cfg(target_os = "linux")]
@@ -401,7 +405,7 @@ impl Leader {
     }
 
     /// A signal that the system sends when a limit is reached may also come from anybody else: the figures decide.
-    fn judge(&self, exited: Exited) -> Exited {
+    fn judge(&self, exited: ExitStatus) -> ExitStatus {
         let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
             return exited;
         };
@@ -413,18 +417,18 @@ impl Leader {
         // The kernel compares the limit with the ticks that hit the process, and reports the time that it has had.
         // With other processes on the processor the two differ by some percent.
         if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
-            return Exited { status: Status::Limit { which: "cpu_seconds", signal } };
+            return ExitStatus { status: Status::Limit { which: "cpu_seconds", signal } };
         }
         exited
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaderState> {
         // Nothing panics under the lock, and the state is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LeaderState {
     /// Whether nothing could be looked at for so long that what has been killed is taken to be gone: nothing survives a
     /// kill for long.
     fn is_blind_for_long(&mut self) -> bool {
@@ -433,18 +437,18 @@ impl State {
 }
 
 /// What has left the group of a leader that has been reaped, and not its session.
-struct Behind {
+struct LeftBehind {
     leader: Pid,
     reaped: Reaped,
     since: Instant,
-    _trail: Option<Hold>,
+    _trail: Option<ReapToken>,
 }
 
-impl Behind {
+impl LeftBehind {
     /// Kills it, again and again until no process is left or the time is over.
     fn sweep(self) {
-        let (leader, whom) = (self.leader, Whom::Left(self.reaped));
-        look::ask(leader, whom, &[Signal::KILL], move |living| {
+        let (leader, whom) = (self.leader, ScanTarget::Left(self.reaped));
+        survivor_scan::ask(leader, whom, &[Signal::KILL], move |living| {
             if living != Some(false) && self.since.elapsed() < KILL_WAIT {
                 self.sweep();
             }
@@ -453,29 +457,29 @@ impl Behind {
 }
 
 /// Says that it is over when dropped, also if a token's destructor panics.
-struct Over<'a>(&'a Leader);
+struct NotifyOnDrop<'a>(&'a Leader);
 
-impl Drop for Over<'_> {
+impl Drop for NotifyOnDrop<'_> {
     fn drop(&mut self) {
         self.0.lock().gone = true;
     }
 }
 
-fn exited(status: &WaitIdStatus) -> Exited {
+fn exited(status: &WaitIdStatus) -> ExitStatus {
     match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exited::code(code),
-        (None, Some(signal)) => Exited::signal(signal, status.dumped()),
-        (None, None) => Exited { status: Status::Lost },
+        (Some(code), _) => ExitStatus::code(code),
+        (None, Some(signal)) => ExitStatus::signal(signal, status.dumped()),
+        (None, None) => ExitStatus { status: Status::Lost },
     }
 }
 
 /// The owner of a leader: dropping it kills the group and hands the leader to the reaper (P-10).
 #[derive(Debug)]
-pub(super) struct Owner(Arc<Leader>);
+pub(super) struct LeaderOwner(Arc<Leader>);
 
-impl Owner {
-    pub(super) fn new(leader: Leader) -> Owner {
-        Owner(Arc::new(leader))
+impl LeaderOwner {
+    pub(super) fn new(leader: Leader) -> LeaderOwner {
+        LeaderOwner(Arc::new(leader))
     }
 
     pub(super) fn leader(&self) -> &Arc<Leader> {
@@ -483,7 +487,7 @@ impl Owner {
     }
 }
 
-impl Drop for Owner {
+impl Drop for LeaderOwner {
     fn drop(&mut self) {
         if self.0.finish().is_none() {
             reaper::keep(Arc::clone(&self.0));

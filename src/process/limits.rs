@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, try_from = "Form")]
+#[serde(default, deny_unknown_fields, try_from = "LimitsForm")]
 pub struct Limits {
     /// Address space, in bytes: what is mapped, not what is used. Allocations beyond it fail.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,7 +196,7 @@ impl Limits {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default, rename = "Limits")]
 #[derive(Default)]
-struct Form {
+struct LimitsForm {
     address_space: Option<u64>,
     open_files: Option<u64>,
     cpu_seconds: Option<u64>,
@@ -207,9 +207,9 @@ struct Form {
     no_new_privileges: bool,
 }
 
-impl TryFrom<Form> for Limits {
+impl TryFrom<LimitsForm> for Limits {
     type Error = LimitsError;
-    fn try_from(form: Form) -> Result<Limits, LimitsError> {
+    fn try_from(form: LimitsForm) -> Result<Limits, LimitsError> {
         let limits = Limits {
             address_space: form.address_space,
             open_files: form.open_files,

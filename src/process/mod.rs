@@ -1,15 +1,15 @@
 //! One OS process: launch, stdio, signals, exit, and the certainty that nothing of it is left behind.
 //!
 //! A [`Launcher`] turns a [`Command`] into a [`Process`]: two byte streams, a third for diagnostics, and a
-//! [`Control`] over the process *group* that the new process leads. [`OsLauncher`] asks the operating system; the
+//! [`ProcessControl`] over the process *group* that the new process leads. [`OsLauncher`] asks the operating system; the
 //! scripted launcher in `testing` keeps the same contract in memory.
 //!
 //! ```text
 //! Command ──► Launcher ──► Process ─┬─ stdin, stdout, stderr    the channel, and what drains into a Tail
-//!                                   └─ Control ─► leader        signals, exit, reap
+//!                                   └─ ProcessControl ─► leader        signals, exit, reap
 //!                                                   │ dropped or given up on
 //!                                                   ▼
-//!                                                 reaper        one plain thread; keeps the Hold until all is gone
+//!                                                 reaper        one plain thread; keeps the ReapToken until all is gone
 //! ```
 //!
 //! Launches happen on threads of their own, which never end (`thread`), by the technique that the system offers
@@ -29,62 +29,62 @@
 mod cgroup;
 mod command;
 mod control;
-mod descriptors;
-mod disposition;
+mod descriptor_passing;
 mod environment;
-mod exited;
+mod exec_plan;
+mod exit_status;
+mod exit_watch;
+mod group_membership;
 mod guardian;
-mod hold;
 mod ladder;
+mod launch_rate;
+mod launch_thread;
 mod launcher;
 mod leader;
 mod limits;
-#[cfg(target_os = "linux")]
-mod look;
-#[cfg(not(target_os = "linux"))]
-#[path = "no_look.rs"]
-mod look;
-mod lookup;
-mod membership;
+mod line_log;
 #[cfg(target_os = "linux")]
 mod orphans;
-mod os;
-mod pace;
-mod plan;
+mod os_launcher;
+#[cfg(target_os = "linux")]
+mod process_table;
+mod program_lookup;
+mod reap_token;
 mod reaper;
 mod sigchld;
+mod signal_disposition;
 mod sigpipe;
 mod spawn;
-mod stderr;
 mod stdin;
 mod stdio;
-mod sweeper;
 #[cfg(target_os = "linux")]
-mod table;
+mod survivor_scan;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_survivor_scan.rs"]
+mod survivor_scan;
+mod sweeper;
 mod tail;
-mod thread;
 mod usage;
-mod watch;
 
 pub use cgroup::CgroupMode;
-pub use command::{Command, CommandError, CommandMistake, Wiring};
-pub use control::{Control, KILL_WAIT, Unkillable};
-pub(crate) use disposition::{is_ignored, is_pending};
+pub use command::{Command, CommandError, CommandMistake, StdioTransport};
+pub use control::{KILL_WAIT, ProcessControl, Unkillable};
 pub use environment::Environment;
-pub use exited::{Exited, Status, Success};
+pub use exit_status::{ExitStatus, Status, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
-pub use hold::Hold;
-pub use ladder::{Ended, Ladder, Rung, kill, terminate};
+pub use ladder::{Ladder, Rung, StopOutcome, kill, terminate};
 pub use launcher::{Launcher, Process, Stderr, Stdout};
 pub use limits::{Limits, LimitsError};
+pub use line_log::{LineLog, drain};
+pub(crate) use line_log::{drain_into, let_others_run};
 #[cfg(target_os = "linux")]
-pub use orphans::Adopted;
-pub use os::{OsLauncher, OsLauncherBuilder};
+pub use orphans::ReapAdopted;
+pub use os_launcher::{OsLauncher, OsLauncherBuilder};
+pub use reap_token::ReapToken;
 pub use rustix::process::Signal;
+pub(crate) use signal_disposition::{is_ignored, is_pending};
 pub use spawn::Technique;
-pub use stderr::{LineLog, drain};
-pub(crate) use stderr::{drain_into, let_others_run};
 pub use stdin::Stdin;
-pub use stdio::Sockets;
+pub use stdio::SocketMode;
 pub use tail::Tail;
-pub use usage::{Gauge, Usage};
+pub use usage::{Usage, UsageProbe};

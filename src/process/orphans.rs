@@ -19,9 +19,10 @@ use std::{
 use rustix::process::{self as sys, Pid, WaitId, WaitIdOptions};
 
 use super::{
-    look::{self, Reaped},
-    membership, sweeper,
-    table::{self, Entry},
+    group_membership,
+    process_table::{self, ProcessEntry},
+    survivor_scan::{self, Reaped},
+    sweeper,
 };
 
 /// How often orphans are looked for while nothing ends.
@@ -32,7 +33,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Which of the orphans that this program adopts are reaped; see
 /// [`OsLauncherBuilder::reap_adopted`](super::OsLauncherBuilder::reap_adopted).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Adopted {
+pub enum ReapAdopted {
     /// Those that belonged to a process of a launcher.
     #[default]
     OfProcesses,
@@ -42,33 +43,33 @@ pub enum Adopted {
 }
 
 #[derive(Default)]
-struct Registry {
+struct OrphanRegistry {
     /// Those that have not been reaped, with the paths of their control groups.
     leaders: BTreeMap<i32, Option<OsString>>,
-    left: Vec<Left>,
+    left: Vec<ReapedOrphan>,
     rounds: bool,
 }
 
 /// One that has been reaped.
-struct Left {
+struct ReapedOrphan {
     leader: i32,
     group: Option<OsString>,
     reaped: Reaped,
     since: Instant,
 }
 
-static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { leaders: BTreeMap::new(), left: Vec::new(), rounds: false });
+static REGISTRY: Mutex<OrphanRegistry> =
+    Mutex::new(OrphanRegistry { leaders: BTreeMap::new(), left: Vec::new(), rounds: false });
 /// Launches under way: their processes may exist and be no leaders yet.
 static BIRTHS: AtomicUsize = AtomicUsize::new(0);
 static ALL: AtomicBool = AtomicBool::new(false);
 
-fn lock() -> MutexGuard<'static, Registry> {
+fn lock() -> MutexGuard<'static, OrphanRegistry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn reap(which: Adopted) {
-    ALL.store(which == Adopted::All, Ordering::Relaxed);
+pub(super) fn reap(which: ReapAdopted) {
+    ALL.store(which == ReapAdopted::All, Ordering::Relaxed);
 }
 
 fn adopts() -> bool {
@@ -76,16 +77,16 @@ fn adopts() -> bool {
 }
 
 /// A launch, until its process is registered.
-pub(super) struct Birth(());
+pub(super) struct PendingLaunch(());
 
-impl Birth {
-    pub(super) fn new() -> Birth {
+impl PendingLaunch {
+    pub(super) fn new() -> PendingLaunch {
         BIRTHS.fetch_add(1, Ordering::SeqCst);
-        Birth(())
+        PendingLaunch(())
     }
 }
 
-impl Drop for Birth {
+impl Drop for PendingLaunch {
     fn drop(&mut self) {
         BIRTHS.fetch_sub(1, Ordering::SeqCst);
     }
@@ -97,7 +98,7 @@ pub(super) fn arrived(leader: Pid, group: Option<&OsStr>) {
     registry.leaders.insert(leader.as_raw_nonzero().get(), group.map(OsStr::to_owned));
     if !registry.rounds && adopts() {
         registry.rounds = true;
-        sweeper::add(Box::new(Rounds { first: true }));
+        sweeper::add(Box::new(OrphanRounds { first: true }));
     }
 }
 
@@ -107,53 +108,53 @@ pub(super) fn left(leader: Pid, reaped: Reaped) {
     let mut registry = lock();
     let Some(group) = registry.leaders.remove(&leader) else { return };
     if registry.rounds {
-        registry.left.push(Left { leader, group, reaped, since: Instant::now() });
+        registry.left.push(ReapedOrphan { leader, group, reaped, since: Instant::now() });
         drop(registry);
-        look::have_one();
+        survivor_scan::have_one();
     }
 }
 
 /// Walks from time to time, for as long as there is anybody.
 #[derive(Debug)]
-struct Rounds {
+struct OrphanRounds {
     first: bool,
 }
 
-impl sweeper::Job for Rounds {
-    fn step(&mut self, _: Instant) -> sweeper::Next {
+impl sweeper::SweepJob for OrphanRounds {
+    fn step(&mut self, _: Instant) -> sweeper::JobProgress {
         if !std::mem::take(&mut self.first) {
             let mut registry = lock();
             registry.left.retain(|left| left.since.elapsed() < MEMORY);
             if registry.leaders.is_empty() && registry.left.is_empty() || !adopts() {
                 registry.rounds = false;
                 registry.left.clear();
-                return sweeper::Next::Over;
+                return sweeper::JobProgress::Over;
             }
             drop(registry);
-            look::have_one();
+            survivor_scan::have_one();
         }
-        sweeper::Next::After(ROUND)
+        sweeper::JobProgress::After(ROUND)
     }
 }
 
 /// What a walk through the process table knows of orphans.
-pub(super) struct Look {
+pub(super) struct OrphanScan {
     /// None: nothing is adopted here.
     groups: Option<HashSet<OsString>>,
 }
 
-impl Look {
-    pub(super) fn new() -> Look {
+impl OrphanScan {
+    pub(super) fn new() -> OrphanScan {
         let registry = lock();
         let groups = || {
             let left = registry.left.iter().map(|left| &left.group);
             registry.leaders.values().chain(left).flatten().cloned().collect()
         };
-        Look { groups: (registry.rounds && adopts()).then(groups) }
+        OrphanScan { groups: (registry.rounds && adopts()).then(groups) }
     }
 
     /// Reaps a process if it is an orphan that has ended and is for us.
-    pub(super) fn at(&self, entry: &Entry<'_>) {
+    pub(super) fn at(&self, entry: &ProcessEntry<'_>) {
         let Some(groups) = &self.groups else { return };
         let pid = entry.pid();
         if !has_ended(WaitId::Pid(pid)) {
@@ -161,7 +162,7 @@ impl Look {
         }
         // It is a zombie and a child of ours. Whatever is found now is found of the one that the pidfd means, unless
         // somebody else reaps it meanwhile; then there is nothing left to reap.
-        let Some(pidfd) = table::hold(pid) else { return };
+        let Some(pidfd) = process_table::hold(pid) else { return };
         if has_ended(WaitId::PidFd(pidfd.as_fd())) && is_for_us(entry, groups) {
             let _ = sys::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
@@ -174,12 +175,12 @@ fn has_ended(id: WaitId<'_>) -> bool {
     sys::waitid(id, options).is_ok_and(|status| status.is_some())
 }
 
-fn is_for_us(entry: &Entry<'_>, groups: &HashSet<OsString>) -> bool {
+fn is_for_us(entry: &ProcessEntry<'_>, groups: &HashSet<OsString>) -> bool {
     let pid = entry.pid();
     let number = pid.as_raw_nonzero().get();
     // In this order: what is born is registered before its launch is over.
     let nobody_is_born = BIRTHS.load(Ordering::SeqCst) == 0;
-    let session = membership::session_of(pid);
+    let session = group_membership::session_of(pid);
     {
         let registry = lock();
         if registry.leaders.contains_key(&number) {
@@ -193,7 +194,7 @@ fn is_for_us(entry: &Entry<'_>, groups: &HashSet<OsString>) -> bool {
                 return true;
             }
             let start = entry.read().map(|seen| seen.start);
-            let was = |left: &Left| left.leader == session && left.reaped.owns(start);
+            let was = |left: &ReapedOrphan| left.leader == session && left.reaped.owns(start);
             if registry.left.iter().any(was) {
                 return true;
             }

@@ -16,12 +16,12 @@ use super::{KILL_WAIT, leader::Leader};
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
-struct Queue {
+struct ReaperQueue {
     arrived: Vec<Arc<Leader>>,
     running: bool,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { arrived: Vec::new(), running: false });
+static QUEUE: Mutex<ReaperQueue> = Mutex::new(ReaperQueue { arrived: Vec::new(), running: false });
 static ARRIVED: Condvar = Condvar::new();
 
 /// Hands a leader over: it is killed and reaped as soon as the kernel allows it. Its hold is kept until then, at most
@@ -45,7 +45,7 @@ pub(super) fn start() -> io::Result<()> {
     Ok(())
 }
 
-fn lock() -> MutexGuard<'static, Queue> {
+fn lock() -> MutexGuard<'static, ReaperQueue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -11,7 +11,7 @@ pub(super) fn write(pipe: BorrowedFd<'_>, buf: &[u8]) -> rustix::io::Result<usiz
     if is_ignored() {
         return rustix::io::write(pipe, buf);
     }
-    let blocked = Blocked::new();
+    let blocked = SigpipeBlocked::new();
     let result = rustix::io::write(pipe, buf);
     if result == Err(rustix::io::Errno::PIPE) {
         blocked.discard();
@@ -30,15 +30,15 @@ fn is_ignored() -> bool {
 }
 
 /// The signal is blocked in this thread, which is the one that gets it: it belongs to a write.
-struct Blocked {
+struct SigpipeBlocked {
     pipe: libc::sigset_t,
     before: libc::sigset_t,
     /// Somebody else's was pending before; it is not for us to take.
     foreign: bool,
 }
 
-impl Blocked {
-    fn new() -> Blocked {
+impl SigpipeBlocked {
+    fn new() -> SigpipeBlocked {
         let mut pipe = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         let mut pending = MaybeUninit::uninit();
@@ -52,7 +52,7 @@ impl Blocked {
             libc::pthread_sigmask(libc::SIG_BLOCK, pipe.as_ptr(), before.as_mut_ptr());
             libc::sigpending(pending.as_mut_ptr());
             let foreign = libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1;
-            Blocked { pipe: pipe.assume_init(), before: before.assume_init(), foreign }
+            SigpipeBlocked { pipe: pipe.assume_init(), before: before.assume_init(), foreign }
         }
     }
 
@@ -75,7 +75,7 @@ impl Blocked {
     }
 }
 
-impl Drop for Blocked {
+impl Drop for SigpipeBlocked {
     fn drop(&mut self) {
         // SAFETY: the mask that this thread had.
         #[allow(unsafe_code)]

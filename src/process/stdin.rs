@@ -24,17 +24,17 @@ use tokio::{
 use super::sigpipe;
 
 /// Where a process's stdin is written.
-pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub(crate) type StdinWriter = Box<dyn AsyncWrite + Send + Unpin>;
 /// Resolves when a process's stdin has been closed on its side.
-pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type StdinClosed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The host's end of a process's stdin: a stream to write, and a future that tells when the other end is closed, also
 /// while nothing is written (P-11).
 ///
 /// Dropping it, or only its writer, is an end of file for the process.
 pub struct Stdin {
-    writer: Writer,
-    closed: Closed,
+    writer: StdinWriter,
+    closed: StdinClosed,
 }
 
 impl Stdin {
@@ -45,7 +45,7 @@ impl Stdin {
 
     pub(super) fn socket(socket: UnixStream) -> Stdin {
         let socket = Arc::new(socket);
-        let watch = Watch::new(hung_up(socket.clone()));
+        let watch = StdinWatch::new(hung_up(socket.clone()));
         Stdin::new(SocketWriter { socket, watch: watch.clone() }).with_closed(watch)
     }
 
@@ -56,7 +56,7 @@ impl Stdin {
         #[allow(unsafe_code)]
         let pipe = unsafe { AsyncFd::register_with_interest(fd, PIPE_INTEREST) }.map_err(io::Error::from)?;
         let pipe = Arc::new(pipe);
-        let watch = Watch::new(unread(pipe.clone()));
+        let watch = StdinWatch::new(unread(pipe.clone()));
         Ok(Stdin::new(PipeWriter { pipe: Some(pipe), watch: watch.clone() }).with_closed(watch))
     }
 
@@ -68,7 +68,7 @@ impl Stdin {
     }
 
     /// Both halves.
-    pub(crate) fn into_parts(self) -> (Writer, Closed) {
+    pub(crate) fn into_parts(self) -> (StdinWriter, StdinClosed) {
         (self.writer, self.closed)
     }
 }
@@ -108,7 +108,7 @@ impl fmt::Debug for Stdin {
 /// The host's end of a stdin socket. Writing never raises `SIGPIPE`, whatever the embedding program has set.
 struct SocketWriter {
     socket: Arc<UnixStream>,
-    watch: Watch,
+    watch: StdinWatch,
 }
 
 #[cfg(not(target_vendor = "apple"))]
@@ -213,7 +213,7 @@ fn is_hung_up(socket: &UnixStream) -> bool {
 /// The host's end of a stdin pipe. Writing never raises `SIGPIPE` here either. A pipe has no half to shut down: it is closed, so that the process sees the end.
 struct PipeWriter {
     pipe: Option<Arc<AsyncFd<OwnedFd>>>,
-    watch: Watch,
+    watch: StdinWatch,
 }
 
 #[cfg(target_os = "linux")]
@@ -262,14 +262,14 @@ impl Drop for PipeWriter {
 /// Waits for the end of the other side, and lets go of the descriptor when the writer does: a watcher that kept it
 /// would keep the process from seeing the end of its stdin.
 #[derive(Clone)]
-struct Watch(Arc<Mutex<Option<Closed>>>);
+struct StdinWatch(Arc<Mutex<Option<StdinClosed>>>);
 
-impl Watch {
-    fn new(end: impl Future<Output = ()> + Send + 'static) -> Watch {
-        Watch(Arc::new(Mutex::new(Some(Box::pin(end)))))
+impl StdinWatch {
+    fn new(end: impl Future<Output = ()> + Send + 'static) -> StdinWatch {
+        StdinWatch(Arc::new(Mutex::new(Some(Box::pin(end)))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Closed>> {
+    fn lock(&self) -> MutexGuard<'_, Option<StdinClosed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -278,7 +278,7 @@ impl Watch {
     }
 }
 
-impl Future for Watch {
+impl Future for StdinWatch {
     type Output = ();
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut end = self.lock();
@@ -305,7 +305,7 @@ mod tests {
         (Stdin::socket(UnixStream::from_std(ours).unwrap()), theirs)
     }
 
-    async fn shows(closed: &mut Closed) -> bool {
+    async fn shows(closed: &mut StdinClosed) -> bool {
         tokio::time::timeout(Duration::from_secs(30), closed).await.is_ok()
     }
 

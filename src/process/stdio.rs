@@ -15,30 +15,30 @@ use tokio::{
     net::{UnixStream, unix::pipe},
 };
 
-use super::{Command, Stderr, Stdin, Stdout, Wiring, descriptors};
+use super::{Command, Stderr, Stdin, StdioTransport, Stdout, descriptor_passing};
 
 /// The size asked for where a channel is made of pipes.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
 /// The ends that the process gets: 0, 1 and 2.
-pub(super) struct Inner {
+pub(super) struct ChildEnds {
     pub(super) fds: [OwnedFd; 3],
 }
 
 /// The ends that the host keeps, not yet known to a runtime.
 #[derive(Debug)]
-pub(super) struct Outer {
-    stdin: End,
-    stdout: End,
+pub(super) struct HostEnds {
+    stdin: StreamEnd,
+    stdout: StreamEnd,
     stderr: OwnedFd,
 }
 
 /// The host's ends, known to a runtime.
-pub(super) type Streams = (Stdin, Stdout, Stderr);
+pub(super) type HostStreams = (Stdin, Stdout, Stderr);
 
 #[derive(Debug)]
-enum End {
+enum StreamEnd {
     Socket(StdStream),
     Pipe(OwnedFd),
 }
@@ -46,7 +46,7 @@ enum End {
 /// Whether processes may have sockets as stdin and stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Sockets {
+pub enum SocketMode {
     /// Where the system lets the host refuse the descriptors that a process sends over them: Linux 6.16.
     #[default]
     Auto,
@@ -56,28 +56,34 @@ pub enum Sockets {
 
 /// What a process gets as stdin and stdout, as far as that shows before there is one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub(super) struct StdioLayout {
     sockets: bool,
     /// Much will be said in both directions.
     channel: bool,
 }
 
-impl Layout {
-    pub(super) fn new(command: &Command, sockets: Sockets) -> Layout {
+impl StdioLayout {
+    pub(super) fn new(command: &Command, sockets: SocketMode) -> StdioLayout {
         // A caller's value stands, and no shell reads a start-up file because of a socket.
-        let fit = sockets == Sockets::Auto && command.get_environment().is_fit_for_sockets();
-        Layout { sockets: fit && command.get_wiring() == Wiring::Sockets, channel: command.has_channel() }
+        let fit = sockets == SocketMode::Auto && command.get_environment().is_fit_for_sockets();
+        StdioLayout {
+            sockets: fit && command.get_wiring() == StdioTransport::Sockets,
+            channel: command.has_channel(),
+        }
     }
 }
 
 /// Makes both sides of all three. Sockets can be had only where they can refuse descriptors.
-pub(super) fn make(layout: Layout) -> io::Result<(Inner, Outer)> {
+pub(super) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, HostEnds)> {
     let (stderr, their_stderr) = io::pipe()?;
     let sockets = if layout.sockets { two_socket_pairs()? } else { None };
     let (stdin, their_stdin, stdout, their_stdout) = match sockets {
-        Some([(stdin, their_stdin), (stdout, their_stdout)]) => {
-            (End::Socket(stdin), OwnedFd::from(their_stdin), End::Socket(stdout), OwnedFd::from(their_stdout))
-        }
+        Some([(stdin, their_stdin), (stdout, their_stdout)]) => (
+            StreamEnd::Socket(stdin),
+            OwnedFd::from(their_stdin),
+            StreamEnd::Socket(stdout),
+            OwnedFd::from(their_stdout),
+        ),
         None => {
             let (their_stdin, stdin) = io::pipe()?;
             let (stdout, their_stdout) = io::pipe()?;
@@ -91,11 +97,11 @@ pub(super) fn make(layout: Layout) -> io::Result<(Inner, Outer)> {
             } else {
                 let _ = rustix::pipe::fcntl_setpipe_size(&stdin, 1);
             }
-            (End::Pipe(stdin), their_stdin.into(), End::Pipe(stdout), their_stdout.into())
+            (StreamEnd::Pipe(stdin), their_stdin.into(), StreamEnd::Pipe(stdout), their_stdout.into())
         }
     };
     let fds = [above_stdio(their_stdin)?, above_stdio(their_stdout)?, above_stdio(their_stderr.into())?];
-    Ok((Inner { fds }, Outer { stdin, stdout, stderr: stderr.into() }))
+    Ok((ChildEnds { fds }, HostEnds { stdin, stdout, stderr: stderr.into() }))
 }
 
 fn two_socket_pairs() -> io::Result<Option<[(StdStream, StdStream); 2]>> {
@@ -106,7 +112,7 @@ fn two_socket_pairs() -> io::Result<Option<[(StdStream, StdStream); 2]>> {
 /// The host's end and the process's. `None` where the host's end cannot refuse descriptors.
 fn socket_pair() -> io::Result<Option<(StdStream, StdStream)>> {
     let (ours, theirs) = StdStream::pair()?;
-    if !descriptors::refuse(&ours)? {
+    if !descriptor_passing::refuse(&ours)? {
         return Ok(None);
     }
     ours.set_nonblocking(true)?;
@@ -122,16 +128,16 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?) }
 }
 
-impl Outer {
+impl HostEnds {
     /// Registers the host's ends with the current runtime.
-    pub(super) fn register(self) -> io::Result<Streams> {
+    pub(super) fn register(self) -> io::Result<HostStreams> {
         let stdin = match self.stdin {
-            End::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
-            End::Pipe(fd) => Stdin::pipe(fd)?,
+            StreamEnd::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
+            StreamEnd::Pipe(fd) => Stdin::pipe(fd)?,
         };
         let stdout: Stdout = match self.stdout {
-            End::Socket(socket) => Box::new(Reader(UnixStream::from_std(socket)?)),
-            End::Pipe(fd) => Box::new(pipe::Receiver::from_owned_fd(fd)?),
+            StreamEnd::Socket(socket) => Box::new(StdoutReader(UnixStream::from_std(socket)?)),
+            StreamEnd::Pipe(fd) => Box::new(pipe::Receiver::from_owned_fd(fd)?),
         };
         Ok((stdin, stdout, Box::new(pipe::Receiver::from_owned_fd(self.stderr)?)))
     }
@@ -139,9 +145,9 @@ impl Outer {
 
 /// The host's end of a stdout socket. A reset is an end of file: it only says that the process did not read
 /// everything before it died.
-struct Reader(UnixStream);
+struct StdoutReader(UnixStream);
 
-impl AsyncRead for Reader {
+impl AsyncRead for StdoutReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -173,7 +179,7 @@ mod tests {
         (&ours).write_all(b"never read").unwrap();
         theirs.write_all(b"last words").unwrap();
         drop(theirs);
-        let mut reader = Reader(UnixStream::from_std(ours).unwrap());
+        let mut reader = StdoutReader(UnixStream::from_std(ours).unwrap());
         let mut got = String::new();
         reader.read_to_string(&mut got).await.unwrap();
         assert_eq!(got, "last words");
@@ -181,8 +187,8 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(30);
 
-    fn ends(wiring: Wiring) -> (Inner, Outer) {
-        make(Layout::new(&Command::new("x").wiring(wiring), Sockets::Auto)).unwrap()
+    fn ends(wiring: StdioTransport) -> (ChildEnds, HostEnds) {
+        make(StdioLayout::new(&Command::new("x").wiring(wiring), SocketMode::Auto)).unwrap()
     }
 
     /// Lets everything happen that is about to.
@@ -195,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_stdin_is_noticed_while_nothing_is_written() {
         // P-11
-        for wiring in [Wiring::Sockets, Wiring::Pipes] {
+        for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
             let (inner, outer) = ends(wiring);
             let (_writer, closed) = outer.register().unwrap().0.into_parts();
             let closed = tokio::spawn(closed);
@@ -209,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_process_writes_into_its_stdin_changes_nothing() {
         // P-11
-        let (inner, outer) = ends(Wiring::Sockets);
+        let (inner, outer) = ends(StdioTransport::Sockets);
         let (mut writer, closed) = outer.register().unwrap().0.into_parts();
         let closed = tokio::spawn(closed);
         let [stdin, ..] = inner.fds;
@@ -237,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_closes_only_the_other_direction_still_reads() {
         // P-11
-        let (inner, outer) = ends(Wiring::Sockets);
+        let (inner, outer) = ends(StdioTransport::Sockets);
         let (mut writer, closed) = outer.register().unwrap().0.into_parts();
         let closed = tokio::spawn(closed);
         let [stdin, ..] = inner.fds;
@@ -252,9 +258,12 @@ mod tests {
     #[tokio::test]
     async fn the_watcher_keeps_nothing_open() {
         // P-11
-        for (wiring, drops) in
-            [(Wiring::Sockets, true), (Wiring::Sockets, false), (Wiring::Pipes, true), (Wiring::Pipes, false)]
-        {
+        for (wiring, drops) in [
+            (StdioTransport::Sockets, true),
+            (StdioTransport::Sockets, false),
+            (StdioTransport::Pipes, true),
+            (StdioTransport::Pipes, false),
+        ] {
             let (inner, outer) = ends(wiring);
             let (mut writer, closed) = outer.register().unwrap().0.into_parts();
             let _closed = tokio::spawn(closed);

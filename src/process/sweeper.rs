@@ -16,14 +16,14 @@ use std::{
 const STEP: Duration = Duration::from_millis(5);
 
 /// Something that is done in steps.
-pub(super) trait Job: Send + fmt::Debug {
+pub(super) trait SweepJob: Send + fmt::Debug {
     /// Goes on until it is over or the time is; at least a little.
-    fn step(&mut self, until: Instant) -> Next;
+    fn step(&mut self, until: Instant) -> JobProgress;
 }
 
 /// How a job goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum JobProgress {
     /// Not at all.
     Over,
     /// After the others.
@@ -32,18 +32,19 @@ pub(super) enum Next {
     After(Duration),
 }
 
-struct Queue {
-    jobs: VecDeque<Box<dyn Job>>,
+struct SweeperQueue {
+    jobs: VecDeque<Box<dyn SweepJob>>,
     /// Those that rest, and until when.
-    resting: Vec<(Instant, Box<dyn Job>)>,
+    resting: Vec<(Instant, Box<dyn SweepJob>)>,
     running: bool,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: VecDeque::new(), resting: Vec::new(), running: false });
+static QUEUE: Mutex<SweeperQueue> =
+    Mutex::new(SweeperQueue { jobs: VecDeque::new(), resting: Vec::new(), running: false });
 static ARRIVED: Condvar = Condvar::new();
 
 /// Has a job done.
-pub(super) fn add(job: Box<dyn Job>) {
+pub(super) fn add(job: Box<dyn SweepJob>) {
     lock().jobs.push_back(job);
     ARRIVED.notify_one();
 }
@@ -62,7 +63,7 @@ pub(super) fn start() -> io::Result<()> {
     Ok(())
 }
 
-fn lock() -> MutexGuard<'static, Queue> {
+fn lock() -> MutexGuard<'static, SweeperQueue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -72,14 +73,14 @@ fn run() {
         // Jobs are ours and do not panic; if one does, the others go on.
         let step = catch_unwind(AssertUnwindSafe(|| job.step(Instant::now() + STEP)));
         match step {
-            Ok(Next::AtOnce) => lock().jobs.push_back(job),
-            Ok(Next::After(pause)) => lock().resting.push((Instant::now() + pause, job)),
-            Ok(Next::Over) | Err(_) => {}
+            Ok(JobProgress::AtOnce) => lock().jobs.push_back(job),
+            Ok(JobProgress::After(pause)) => lock().resting.push((Instant::now() + pause, job)),
+            Ok(JobProgress::Over) | Err(_) => {}
         }
     }
 }
 
-fn next() -> Box<dyn Job> {
+fn next() -> Box<dyn SweepJob> {
     let mut queue = lock();
     loop {
         let now = Instant::now();

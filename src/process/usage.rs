@@ -17,11 +17,11 @@ pub struct Usage {
 
 /// Tells what a process uses, for as long as it has not been reaped. Keeps nothing of it alive.
 #[derive(Clone)]
-pub struct Gauge(Weak<Leader>);
+pub struct UsageProbe(Weak<Leader>);
 
-impl Gauge {
-    pub(super) fn new(leader: Weak<Leader>) -> Gauge {
-        Gauge(leader)
+impl UsageProbe {
+    pub(super) fn new(leader: Weak<Leader>) -> UsageProbe {
+        UsageProbe(leader)
     }
 
     /// The present figures: one small file of the kernel's is read, some ten microseconds. `None` once the process
@@ -31,7 +31,7 @@ impl Gauge {
     }
 }
 
-impl fmt::Debug for Gauge {
+impl fmt::Debug for UsageProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gauge")
     }

@@ -12,12 +12,14 @@ use serde_json::{
 use crate::{
     exit::Exit,
     foreign::{
-        About, LINE_BYTES,
+        LINE_BYTES, LogTopic,
         json::{elements, members, text},
-        shown_up_to,
+        one_line_up_to,
     },
     log_event::log_event,
-    protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, id_as, id_in, refused},
+    protocol::{
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, id_as, id_in, refused,
+    },
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
 
@@ -130,7 +132,7 @@ impl Protocol for Lsp {
         false
     }
 
-    async fn handshake(&self, peer: &Peer, _: &Hello) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
         let mut params = match &self.initialize {
             Value::Object(params) => params.clone(),
             Value::Null => serde_json::Map::new(),
@@ -154,13 +156,13 @@ impl Protocol for Lsp {
         Ok(Session { methods: None, info: Some(info) })
     }
 
-    async fn shutdown(&self, peer: &Peer) -> Goodbye {
+    async fn shutdown(&self, peer: &Peer) -> StopReply {
         let answer = peer.call_value("shutdown", &(), CallOptions::unannounced(Timeout::Never)).await;
         // `exit` goes out either way: a server that refuses to shut down ends with code 1.
         let told = peer.notify_value("exit", &()).await;
         match answer.and(told) {
-            Ok(()) => Goodbye::Acknowledged,
-            Err(error) => Goodbye::Failed { reason: error.to_string() },
+            Ok(()) => StopReply::Acknowledged,
+            Err(error) => StopReply::Failed { reason: error.to_string() },
         }
     }
 
@@ -208,10 +210,10 @@ impl Protocol for Lsp {
                 async move { answer }
             })
             .method_value("window/showMessageRequest", |cx, params| async move {
-                if cx.may_log(About::Message)
+                if cx.may_log(LogTopic::Message)
                     && let Some(question) = params.as_deref().and_then(message)
                 {
-                    let text = shown_up_to(usize::MAX, &question.message);
+                    let text = one_line_up_to(usize::MAX, &question.message);
                     log_event!(info, target: "procession::log", cx.path, cx.incarnation, "{text}");
                 }
                 to_raw_value(&()).map_err(RpcError::internal)

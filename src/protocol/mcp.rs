@@ -15,7 +15,9 @@ use crate::{
         ID_BYTES, LINE_BYTES,
         json::{members, text, told},
     },
-    protocol::{Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, alive, id_in, refused},
+    protocol::{
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, alive, id_in, refused,
+    },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
 };
 
@@ -131,7 +133,7 @@ impl Protocol for Mcp {
         MAX_LINE_BYTES
     }
 
-    async fn handshake(&self, peer: &Peer, _: &Hello) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
         let params = json!({
             "protocolVersion": REVISIONS[0],
             "capabilities": self.capabilities,
@@ -151,8 +153,8 @@ impl Protocol for Mcp {
         Ok(Session { methods: None, info: Some(info) })
     }
 
-    async fn shutdown(&self, _: &Peer) -> Goodbye {
-        Goodbye::CloseStdin
+    async fn shutdown(&self, _: &Peer) -> StopReply {
+        StopReply::CloseStdin
     }
 
     async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {

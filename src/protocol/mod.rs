@@ -23,7 +23,7 @@
 //! ```
 //! use procession::{
 //!     exit::Exit,
-//!     protocol::{self, Channel, Goodbye, Hello, Protocol, Session},
+//!     protocol::{self, Channel, StopReply, ChildIdentity, Protocol, Session},
 //!     rpc::{CallOptions, Framing, Peer, Timeout},
 //! };
 //!
@@ -38,15 +38,15 @@
 //!     fn channel(&self) -> Channel {
 //!         Channel::Rpc(Framing::Lines)
 //!     }
-//!     async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {
+//!     async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
 //!         let options = CallOptions::unannounced(Timeout::Never);
 //!         let info = peer.call_value("hello", &hello.path, options).await.map_err(protocol::refused)?;
 //!         Ok(Session { info: Some(info), ..Session::default() })
 //!     }
-//!     async fn shutdown(&self, peer: &Peer) -> Goodbye {
+//!     async fn shutdown(&self, peer: &Peer) -> StopReply {
 //!         match peer.notify_value("bye", &()).await {
-//!             Ok(()) => Goodbye::Acknowledged,
-//!             Err(_) => Goodbye::CloseStdin,
+//!             Ok(()) => StopReply::Acknowledged,
+//!             Err(_) => StopReply::CloseStdin,
 //!         }
 //!     }
 //! }
@@ -60,29 +60,29 @@ use serde_json::value::RawValue;
 use crate::{
     exit::Exit,
     foreign::{LINE_BYTES, json::members},
-    rpc::{CallError, Framing, MAX_OUTGOING_FRAME_BYTES, Outcome, Peer, PeerConfig, RequestId, Router},
+    rpc::{CallError, CallOutcome, Framing, MAX_OUTGOING_FRAME_BYTES, Peer, PeerConfig, RequestId, Router},
 };
 
 mod bare;
-pub mod codes;
-mod hello;
+pub mod error_codes;
+mod handshake;
 mod log;
 mod lsp;
+mod lsp_server;
 mod mcp;
+mod own_stdio;
 mod plugin;
-mod printed;
-mod serve;
-mod serve_lsp;
-mod stdio;
+mod server;
+mod terminal_lines;
 
 pub use bare::{Bare, FirstLine};
-pub use hello::{Goodbye, Hello, Session};
+pub use handshake::{ChildIdentity, Session, StopReply};
 pub use log::{LogEntry, LogLevel};
 pub use lsp::Lsp;
 pub use mcp::Mcp;
 pub use plugin::Plugin;
-pub(crate) use printed::printed;
-pub use serve::{Initialize, Served, Server};
+pub use server::{Initialize, Served, Server};
+pub(crate) use terminal_lines::printed;
 
 /// What stdin and stdout are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,14 +174,14 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// How the incarnation ends: usually [`refused`].
-    async fn handshake(&self, _peer: &Peer, _hello: &Hello) -> Result<Session, Exit> {
+    async fn handshake(&self, _peer: &Peer, _hello: &ChildIdentity) -> Result<Session, Exit> {
         Ok(Session::default())
     }
 
     /// Asks the child to end. Called once the calls under way have been answered, and what the child has asked, or once
     /// that takes too long for the stop (P-9). When its own time is over the child's stdin is closed. Dropped when the child is gone or its time to drain is over.
-    async fn shutdown(&self, _peer: &Peer) -> Goodbye {
-        Goodbye::CloseStdin
+    async fn shutdown(&self, _peer: &Peer) -> StopReply {
+        StopReply::CloseStdin
     }
 
     /// Whether [`ping`](Protocol::ping) can ask at all. Where it says no, a worker with
@@ -255,7 +255,7 @@ pub fn refused(error: CallError) -> Exit {
 /// Whether the child answered at all; what it says, and how well, is of no interest.
 fn alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
     match answer {
-        Err(error) if error.outcome() != Outcome::Failed && error.remote().is_none() => Err(error),
+        Err(error) if error.outcome() != CallOutcome::Failed && error.remote().is_none() => Err(error),
         _ => Ok(()),
     }
 }

@@ -16,9 +16,10 @@ use crate::{
         json::{elements, members, text, told},
     },
     protocol::{
-        Channel, Goodbye, Hello, LogEntry, LogLevel, Protocol, Session, alive, id_as, id_in, refused,
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, alive, id_as, id_in,
+        refused,
     },
-    rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, codes},
+    rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
 };
 
 /// A worker that implements what a host plugs in. JSON-RPC 2.0, one JSON text per line on stdin and stdout; stderr is for
@@ -136,7 +137,7 @@ impl fmt::Debug for Plugin {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Request<'a> {
+struct InitializeRequest<'a> {
     manifest: &'a Value,
     config: &'a Value,
     instance_info: InstanceInfo<'a>,
@@ -205,8 +206,8 @@ impl Protocol for Plugin {
         Channel::Rpc(self.framing)
     }
 
-    async fn handshake(&self, peer: &Peer, hello: &Hello) -> Result<Session, Exit> {
-        let request = Request {
+    async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
+        let request = InitializeRequest {
             manifest: &self.manifest,
             config: &self.config,
             instance_info: InstanceInfo {
@@ -223,14 +224,14 @@ impl Protocol for Plugin {
         Ok(Session { methods: Some(methods), info: Some(info) })
     }
 
-    async fn shutdown(&self, peer: &Peer) -> Goodbye {
+    async fn shutdown(&self, peer: &Peer) -> StopReply {
         match peer.call_value("shutdown", &(), CallOptions::unannounced(Timeout::Never)).await {
-            Ok(_) => Goodbye::Acknowledged,
+            Ok(_) => StopReply::Acknowledged,
             // It knows no such request; the end of its stdin it does know.
-            Err(CallError::Remote { error, .. }) if error.code == codes::METHOD_NOT_FOUND => {
-                Goodbye::CloseStdin
+            Err(CallError::Remote { error, .. }) if error.code == error_codes::METHOD_NOT_FOUND => {
+                StopReply::CloseStdin
             }
-            Err(error) => Goodbye::Failed { reason: error.to_string() },
+            Err(error) => StopReply::Failed { reason: error.to_string() },
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::humane;
+use crate::human_duration;
 
 const INITIAL: Duration = Duration::from_millis(100);
 const FACTOR: f64 = 2.0;
@@ -27,19 +27,19 @@ pub enum Backoff {
     /// Always the same.
     Fixed {
         /// The delay.
-        #[serde(with = "humane")]
+        #[serde(with = "human_duration")]
         delay: Duration,
     },
     /// `initial`, `initial · factor`, `initial · factor²`, … up to `max`.
     Exponential {
         /// The delay after the first early end, and after a clean exit of a healthy child. Default 100 ms.
-        #[serde(with = "humane", default = "initial")]
+        #[serde(with = "human_duration", default = "initial")]
         initial: Duration,
         /// By how much each delay is longer than the one before. Default 2.
         #[serde(default = "factor")]
         factor: f64,
         /// The longest delay, before jitter. Default 30 s.
-        #[serde(with = "humane", default = "max")]
+        #[serde(with = "human_duration", default = "max")]
         max: Duration,
     },
 }

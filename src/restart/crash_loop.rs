@@ -1,11 +1,11 @@
-//! [`CrashLoop`]: how many failures of one child are too many, and what happens [`Then`].
+//! [`CrashLoop`]: how many failures of one child are too many, and what happens [`CrashLoopAction`].
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::humane;
-use crate::vocabulary::Limit;
+use crate::human_duration;
+use crate::state::RestartLimit;
 
 /// A child's own limit: `max_failures` failures within `window`.
 ///
@@ -19,10 +19,10 @@ pub struct CrashLoop {
     /// The number of failures that is too many. At least 1.
     pub max_failures: u32,
     /// The sliding window. Not zero.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub window: Duration,
     /// What happens when the limit is reached.
-    pub then: Then,
+    pub then: CrashLoopAction,
 }
 
 /// What happens to a child that is caught in a crash loop.
@@ -30,12 +30,12 @@ pub struct CrashLoop {
 /// In a configuration: `{ cool_off = { for = "60s" } }`, `"give_up"`, `"escalate"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Then {
+pub enum CrashLoopAction {
     /// Leave it down for a while, then make one trial start. If the trial ends in a way that counts before it has been
     /// ready for `healthy_after`, the next cool-off follows at once. Only under one-for-one.
     CoolOff {
         /// How long. Not zero. (`for` in a configuration.)
-        #[serde(rename = "for", with = "humane")]
+        #[serde(rename = "for", with = "human_duration")]
         delay: Duration,
     },
     /// Leave it down until an operator revives it. Under one-for-all and rest-for-one this is an escalation, because
@@ -47,25 +47,25 @@ pub enum Then {
 
 impl CrashLoop {
     /// `max_failures` failures within `window`, then `then`.
-    pub fn new(max_failures: u32, window: Duration, then: Then) -> CrashLoop {
+    pub fn new(max_failures: u32, window: Duration, then: CrashLoopAction) -> CrashLoop {
         CrashLoop { max_failures, window, then }
     }
 
     /// The limit, as it appears in states and exits.
-    pub fn limit(&self) -> Limit {
-        Limit::CrashLoop { max_failures: self.max_failures, window: self.window }
+    pub fn limit(&self) -> RestartLimit {
+        RestartLimit::CrashLoop { max_failures: self.max_failures, window: self.window }
     }
 }
 
 impl Default for CrashLoop {
     fn default() -> CrashLoop {
-        CrashLoop::new(5, Duration::from_secs(60), Then::cool_off(Duration::from_secs(60)))
+        CrashLoop::new(5, Duration::from_secs(60), CrashLoopAction::cool_off(Duration::from_secs(60)))
     }
 }
 
-impl Then {
+impl CrashLoopAction {
     /// Cool off for so long.
-    pub fn cool_off(delay: Duration) -> Then {
-        Then::CoolOff { delay }
+    pub fn cool_off(delay: Duration) -> CrashLoopAction {
+        CrashLoopAction::CoolOff { delay }
     }
 }

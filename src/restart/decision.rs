@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::vocabulary::{Limit, Strategy};
+use crate::state::{RestartLimit, Strategy};
 
 /// What a child's restart policy makes of an exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,12 @@ pub enum Decision {
     /// Leave it down until an operator revives it. Not counted by the supervisor's intensity.
     GiveUp {
         /// The limit that was reached.
-        why: Limit,
+        why: RestartLimit,
     },
     /// The supervisor has to give up.
     Escalate {
         /// The limit that was reached.
-        why: Limit,
+        why: RestartLimit,
     },
 }
 

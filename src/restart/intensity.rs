@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::PolicyError;
-use crate::humane;
-use crate::vocabulary::Limit;
+use crate::human_duration;
+use crate::state::RestartLimit;
 
 /// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding `period`.
 ///
@@ -19,7 +19,7 @@ pub struct Intensity {
     /// limit.
     pub max_restarts: u32,
     /// The sliding window. Not zero.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub period: Duration,
 }
 
@@ -35,8 +35,8 @@ impl Intensity {
     }
 
     /// The limit, as it appears in states and exits.
-    pub fn limit(&self) -> Limit {
-        Limit::Intensity { max_restarts: self.max_restarts, period: self.period }
+    pub fn limit(&self) -> RestartLimit {
+        RestartLimit::Intensity { max_restarts: self.max_restarts, period: self.period }
     }
 
     /// # Errors

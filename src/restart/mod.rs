@@ -1,11 +1,11 @@
 //! When a dead child comes back, and after how long: pure arithmetic on times that are handed in.
 //!
 //! Who owns it: a supervisor holds one [`Tracker`] per child and one [`Window`] for itself, and asks them at every
-//! exit. What it must not know: actors, processes, the runtime, clocks. It sees a [`Verdict`], not an exit, and a
-//! time as [`At`](crate::time::At); its only randomness (jitter) comes from the seed of the tracker.
+//! exit. What it must not know: actors, processes, the runtime, clocks. It sees a [`ExitClass`], not an exit, and a
+//! time as [`Timestamp`](crate::time::Timestamp); its only randomness (jitter) comes from the seed of the tracker.
 //!
 //! ```text
-//!  exit ─► Verdict ─► RestartType ─no─► Leave
+//!  exit ─► ExitClass ─► RestartType ─no─► Leave
 //!                        │ yes
 //!                        ▼
 //!                     Tracker + RestartPolicy ──► GiveUp | Escalate | CoolOff
@@ -96,11 +96,11 @@ mod window;
 
 pub use backoff::Backoff;
 pub use budget::Budget;
-pub use crash_loop::{CrashLoop, Then};
+pub use crash_loop::{CrashLoop, CrashLoopAction};
 pub use decision::Decision;
 pub use intensity::Intensity;
 pub use policy::RestartPolicy;
 pub use policy_error::PolicyError;
-pub use restart_type::{RestartType, Verdict};
+pub use restart_type::{ExitClass, RestartType};
 pub use tracker::Tracker;
 pub use window::Window;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Backoff, Budget, CrashLoop, RestartType};
-use crate::humane;
+use crate::human_duration;
 
 /// When one child comes back, after how long, and when it no longer does.
 ///
@@ -15,11 +15,11 @@ use crate::humane;
 ///
 /// ```
 /// # use std::time::Duration;
-/// use procession::restart::{Backoff, CrashLoop, RestartPolicy, Then};
+/// use procession::restart::{Backoff, CrashLoop, RestartPolicy, CrashLoopAction};
 ///
 /// let policy = RestartPolicy::transient()
 ///     .with_backoff(Backoff::exponential(Duration::from_millis(250), Duration::from_secs(60)))
-///     .with_crash_loop(CrashLoop::new(5, Duration::from_secs(120), Then::GiveUp));
+///     .with_crash_loop(CrashLoop::new(5, Duration::from_secs(120), CrashLoopAction::GiveUp));
 /// assert!(policy.validate(Default::default()).is_ok());
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct RestartPolicy {
     /// How long it must have been ready without interruption before its failures in a row are forgotten and a trial
     /// counts as passed. A clean end before that lengthens the back-off as a failure does. Judged when it ends.
     /// Default 10 s; not zero.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub healthy_after: Duration,
     /// How many failures in which time are too many, before the supervisor's budget is asked. Default: no limit.
     pub crash_loop: Option<CrashLoop>,
@@ -48,7 +48,7 @@ pub struct RestartPolicy {
     /// How long a program that has been ready before, and is away, empty, half-written or not executable now, is waited for
     /// before a failed launch counts against any limit: a program is replaced in such steps. It is looked for with the
     /// back-off's delays (100 ms and more where there is none). Default 30 s; zero counts at once.
-    #[serde(with = "humane")]
+    #[serde(with = "human_duration")]
     pub program_grace: Duration,
     /// Where its restarts are counted. Unset by default: it is decided where the declaration becomes a child (see
     /// [`Budget`]).
@@ -56,7 +56,7 @@ pub struct RestartPolicy {
     pub budget: Option<Budget>,
     /// The least time between two restarts by an operator (rule R-8); one that comes earlier is refused as too soon.
     /// Requests that come while one is being carried out join it, and are one. Default: none.
-    #[serde(with = "humane::option", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "human_duration::option", skip_serializing_if = "Option::is_none")]
     pub min_interval: Option<Duration>,
 }
 

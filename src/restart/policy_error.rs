@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Backoff, Budget, CrashLoop, Intensity, RestartPolicy, RestartType, Then};
-use crate::vocabulary::Strategy;
+use super::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType};
+use crate::state::Strategy;
 
 /// A mistake in a [`RestartPolicy`] or an [`Intensity`](super::Intensity). Always misuse: it is found before anything
 /// runs, and retrying does not help.
@@ -140,7 +140,7 @@ fn check_crash_loop(
     if crash_loop.window.is_zero() {
         errors.push(PolicyError::ZeroWindow { field });
     }
-    if let Then::CoolOff { delay } = crash_loop.then {
+    if let CrashLoopAction::CoolOff { delay } = crash_loop.then {
         if delay.is_zero() {
             errors.push(PolicyError::ZeroCoolOff { field });
         }

@@ -1,4 +1,4 @@
-//! [`RestartType`]: which exits bring a child back, and [`Verdict`]: all that this layer sees of an exit.
+//! [`RestartType`]: which exits bring a child back, and [`ExitClass`]: all that this layer sees of an exit.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// supervisor's knowledge of what it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ExitClass {
     /// It ended by itself, with success, after it had been ready. Never counted as a failure. (A success before that is a
     /// failed start.)
     Clean,
@@ -29,15 +29,15 @@ pub enum Verdict {
     Requested,
 }
 
-impl Verdict {
+impl ExitClass {
     /// Whether it counts as a failure: for back-off, crash loops and totals.
     pub fn is_failure(self) -> bool {
-        matches!(self, Verdict::Failure | Verdict::Permanent | Verdict::Missing | Verdict::Busy)
+        matches!(self, ExitClass::Failure | ExitClass::Permanent | ExitClass::Missing | ExitClass::Busy)
     }
 
     /// Whether its program is away, if there was one.
     pub fn is_away(self) -> bool {
-        matches!(self, Verdict::Missing | Verdict::Busy)
+        matches!(self, ExitClass::Missing | ExitClass::Busy)
     }
 }
 
@@ -68,11 +68,11 @@ impl RestartType {
     /// | `Transient` | no | yes | no |
     /// | `OnSuccess` | yes | no | no |
     /// | `Temporary` | no | no | no |
-    pub fn wants_restart(self, verdict: Verdict) -> bool {
+    pub fn wants_restart(self, verdict: ExitClass) -> bool {
         match self {
             RestartType::Permanent | RestartType::UnlessStopped => true,
             RestartType::Transient => verdict.is_failure(),
-            RestartType::OnSuccess => verdict == Verdict::Clean,
+            RestartType::OnSuccess => verdict == ExitClass::Clean,
             RestartType::Temporary => false,
         }
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Backoff, CrashLoop, Decision, RestartPolicy, Then, Verdict, Window, jitter::Jitter};
-use crate::{time::At, vocabulary::Limit};
+use super::{
+    Backoff, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, Window, jitter::Jitter,
+};
+use crate::{state::RestartLimit, time::Timestamp};
 
 /// The shortest pause before a program that is away is looked for again.
 const SHORTEST_LOOK: Duration = Duration::from_millis(1);
@@ -21,7 +23,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 pub struct Tracker {
     jitter: Jitter,
     /// Since when the live incarnation has been ready.
-    ready_since: Option<At>,
+    ready_since: Option<Timestamp>,
     /// The longest that an incarnation was ready which was then stopped, since the last exit that was judged.
     ready_for: Duration,
     total_failures: u64,
@@ -30,7 +32,7 @@ pub struct Tracker {
     early: u32,
     total_restarts: u32,
     /// Since when the program has been away, and how often it has been looked for.
-    away_since: Option<At>,
+    away_since: Option<Timestamp>,
     looks: u32,
     ever_ready: bool,
     trial: bool,
@@ -59,12 +61,12 @@ impl Tracker {
     }
 
     /// An incarnation has been launched. It is not ready, whatever the one before it was.
-    pub fn started(&mut self, _now: At) {
+    pub fn started(&mut self, _now: Timestamp) {
         self.ready_since = None;
     }
 
     /// The live incarnation has become ready.
-    pub fn ready(&mut self, now: At) {
+    pub fn ready(&mut self, now: Timestamp) {
         self.ready_since = Some(now);
         self.away_since = None;
         self.ever_ready = true;
@@ -73,7 +75,7 @@ impl Tracker {
     /// The supervisor takes the live incarnation down itself. No counter changes; only the time that it has been
     /// ready so far is kept, so that a child which was healthy for a day and then restarted with its siblings does
     /// not pay for failures of yesterday. Optional: without it, the incarnation has proved nothing.
-    pub fn stopped(&mut self, now: At) {
+    pub fn stopped(&mut self, now: Timestamp) {
         if let Some(since) = self.ready_since.take() {
             self.ready_for = self.ready_for.max(now.since(since));
         }
@@ -101,7 +103,7 @@ impl Tracker {
     ///
     /// Before that, what came in a row is forgotten, and a trial is over, if an incarnation has been ready for
     /// `healthy_after` without interruption; nothing else forgets it, a clean exit neither.
-    pub fn exited(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Decision {
+    pub fn exited(&mut self, now: Timestamp, verdict: ExitClass, policy: &RestartPolicy) -> Decision {
         let healthy = self.is_healthy(now, policy);
         if healthy {
             self.failures = 0;
@@ -126,12 +128,12 @@ impl Tracker {
         if !policy.restart.wants_restart(verdict) {
             return Decision::Leave;
         }
-        let never = matches!(verdict, Verdict::Permanent | Verdict::Missing) && !self.ever_ready;
+        let never = matches!(verdict, ExitClass::Permanent | ExitClass::Missing) && !self.ever_ready;
         if never && !policy.retry_never_started {
-            return Decision::GiveUp { why: Limit::NeverStarts };
+            return Decision::GiveUp { why: RestartLimit::NeverStarts };
         }
         if let Some(max) = policy.max_total_restarts.filter(|max| self.total_restarts >= *max) {
-            return Decision::GiveUp { why: Limit::TotalRestarts { max } };
+            return Decision::GiveUp { why: RestartLimit::TotalRestarts { max } };
         }
         match policy.effective_crash_loop() {
             Some(crash_loop) if counts => {
@@ -165,13 +167,13 @@ impl Tracker {
     }
 
     /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
-    pub fn failures_at(&self, now: At, policy: &RestartPolicy) -> u32 {
+    pub fn failures_at(&self, now: Timestamp, policy: &RestartPolicy) -> u32 {
         if self.is_healthy(now, policy) { 0 } else { self.failures }
     }
 
     /// When the failures in a row will have been forgotten, if the live incarnation goes on being ready; `None` if none
     /// is ready.
-    pub fn forgets_at(&self, policy: &RestartPolicy) -> Option<At> {
+    pub fn forgets_at(&self, policy: &RestartPolicy) -> Option<Timestamp> {
         // Being ready for no time at all proves nothing.
         let least = policy.healthy_after.max(Duration::from_nanos(1));
         self.ready_since.map(|since| since.after(least))
@@ -199,7 +201,12 @@ impl Tracker {
     }
 
     /// How long to wait for a program that is just being replaced; `None` if it is not, or has been away for too long.
-    fn awaits_program(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Option<Duration> {
+    fn awaits_program(
+        &mut self,
+        now: Timestamp,
+        verdict: ExitClass,
+        policy: &RestartPolicy,
+    ) -> Option<Duration> {
         if !verdict.is_away() || !self.ever_ready {
             self.away_since = None;
             return None;
@@ -220,7 +227,7 @@ impl Tracker {
     }
 
     /// What the crash loop makes of one more; `None` if it has not been reached.
-    fn judge(&mut self, now: At, crash_loop: &CrashLoop) -> Option<Decision> {
+    fn judge(&mut self, now: Timestamp, crash_loop: &CrashLoop) -> Option<Decision> {
         let crashes = self.crashes.get_or_insert_default();
         let reached = crashes.record(now, crash_loop.window) >= crash_loop.max_failures;
         if !reached && !self.trial {
@@ -228,21 +235,21 @@ impl Tracker {
         }
         let why = crash_loop.limit();
         Some(match crash_loop.then {
-            Then::CoolOff { delay } => {
+            CrashLoopAction::CoolOff { delay } => {
                 // These failures are paid for; the trial starts with a clean sheet.
                 self.crashes = None;
                 self.trial = true;
                 self.total_restarts = self.total_restarts.saturating_add(1);
                 Decision::CoolOff { delay }
             }
-            Then::GiveUp => Decision::GiveUp { why },
-            Then::Escalate => Decision::Escalate { why },
+            CrashLoopAction::GiveUp => Decision::GiveUp { why },
+            CrashLoopAction::Escalate => Decision::Escalate { why },
         })
     }
 
     /// Whether an incarnation has been ready for long enough since the last exit that was judged. Never true for one
     /// that was not ready at all, even if the policy asks for no time.
-    fn is_healthy(&self, now: At, policy: &RestartPolicy) -> bool {
+    fn is_healthy(&self, now: Timestamp, policy: &RestartPolicy) -> bool {
         let live = self.ready_since.map_or(Duration::ZERO, |since| now.since(since));
         let ready_for = live.max(self.ready_for);
         !ready_for.is_zero() && ready_for >= policy.healthy_after

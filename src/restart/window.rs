@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::Intensity;
-use crate::time::At;
+use crate::time::Timestamp;
 
 /// Below this capacity memory is not given back: not worth the copying.
 const SMALL: usize = 32;
@@ -19,7 +19,7 @@ const SMALL: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     /// Oldest first.
-    times: VecDeque<At>,
+    times: VecDeque<Timestamp>,
 }
 
 impl Window {
@@ -29,7 +29,7 @@ impl Window {
     }
 
     /// True: within the intensity, and counted as of now. False: it would be one too many, and is not counted.
-    pub fn try_restart(&mut self, now: At, intensity: &Intensity) -> bool {
+    pub fn try_restart(&mut self, now: Timestamp, intensity: &Intensity) -> bool {
         self.forget(now, intensity.period);
         let within = self.len() < intensity.max_restarts;
         if within {
@@ -39,13 +39,13 @@ impl Window {
     }
 
     /// How many restarts count now.
-    pub fn used(&mut self, now: At, intensity: &Intensity) -> u32 {
+    pub fn used(&mut self, now: Timestamp, intensity: &Intensity) -> u32 {
         self.forget(now, intensity.period);
         self.len()
     }
 
     /// Counts one more and says how many there are within `period`, this one included.
-    pub(super) fn record(&mut self, now: At, period: Duration) -> u32 {
+    pub(super) fn record(&mut self, now: Timestamp, period: Duration) -> u32 {
         self.forget(now, period);
         self.push(now);
         self.len()
@@ -55,14 +55,14 @@ impl Window {
         u32::try_from(self.times.len()).unwrap_or(u32::MAX)
     }
 
-    fn push(&mut self, now: At) {
-        let latest = self.times.back().copied().unwrap_or(At::EPOCH);
+    fn push(&mut self, now: Timestamp) {
+        let latest = self.times.back().copied().unwrap_or(Timestamp::EPOCH);
         self.times.push_back(now.max(latest));
     }
 
     /// Drops what is older than `period`.
-    fn forget(&mut self, now: At, period: Duration) {
-        let old = |at: &At| now.since(*at) > period;
+    fn forget(&mut self, now: Timestamp, period: Duration) {
+        let old = |at: &Timestamp| now.since(*at) > period;
         if self.times.back().is_some_and(old) {
             // After a quiet time everything goes at once, instead of one by one.
             self.times.clear();
@@ -80,8 +80,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> At {
-        At::new(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::new(Duration::from_secs(seconds))
     }
 
     #[test]

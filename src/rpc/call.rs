@@ -12,16 +12,16 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    foreign::shown,
+    foreign::one_line,
     rpc::{
-        CallError, CallOptions, Method, Notification, Outcome, Peer, Timeout,
-        decode::{self, Mistake},
-        encode::{self, NoFrame, Scratch},
-        link::Link,
+        CallError, CallOptions, CallOutcome, Method, Notification, Peer, Timeout,
+        decode::{self, DecodeError},
+        encode::{self, EncodeError, Scratch},
         noise::unreadable,
-        outbox::{Put, Room, Turn},
-        pending::Failure,
-        reply::{self, Reply},
+        outbox::{Enqueued, OutboxPermit, OutboxTurn},
+        peer_shared::PeerShared,
+        pending_calls::CallFailure,
+        response_future::{self, ResponseFuture},
     },
 };
 
@@ -47,8 +47,8 @@ impl Peer {
         let link = self.link();
         let result = link.call(M::NAME, params, options).await?;
         decode::text(&result).map_err(|mistake| match mistake {
-            Mistake::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
-            Mistake::Syntax(reason) => link.unreadable_result(M::NAME, &reason, result.as_bytes()),
+            DecodeError::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
+            DecodeError::Syntax(reason) => link.unreadable_result(M::NAME, &reason, result.as_bytes()),
         })
     }
 
@@ -112,7 +112,7 @@ impl Peer {
             None => wait().await?,
         };
         let room = deadline.bound(link.outbox.room(&frame)).await;
-        let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
+        let room = room.ok_or_else(|| deadline.error(method, CallOutcome::NotSent))?;
         link.sent(method, link.outbox.put(room, &mut frame))
     }
 
@@ -146,7 +146,7 @@ impl Peer {
     }
 }
 
-impl Link {
+impl PeerShared {
     async fn call<P: Serialize + ?Sized>(
         &self,
         method: &str,
@@ -168,8 +168,8 @@ impl Link {
             Some(place) => place,
             None => match deadline.bound(self.in_flight.enter()).await {
                 Some(Ok(place)) => place,
-                Some(Err(_)) => return Err(self.closed_error(method, Outcome::NotSent)),
-                None => return Err(deadline.error(method, Outcome::NotSent)),
+                Some(Err(_)) => return Err(self.closed_error(method, CallOutcome::NotSent)),
+                None => return Err(deadline.error(method, CallOutcome::NotSent)),
             },
         };
 
@@ -179,7 +179,7 @@ impl Link {
         }
 
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let caller = reply::waker().await;
+        let caller = response_future::waker().await;
         let sent = {
             let mut frame = Scratch::take();
             self.encode(&mut frame, Some(id), method, params)?;
@@ -195,26 +195,26 @@ impl Link {
                     turn = Some(self.turn(method, &deadline).await?);
                 }
                 let room = deadline.bound(self.outbox.room(&frame)).await;
-                let room = room.ok_or_else(|| deadline.error(method, Outcome::NotSent))?;
-                self.send(method, id, reply::waker().await, &deadline, room, &mut frame)?
+                let room = room.ok_or_else(|| deadline.error(method, CallOutcome::NotSent))?;
+                self.send(method, id, response_future::waker().await, &deadline, room, &mut frame)?
             }
         };
         drop(turn);
-        if put == Put::Closed && !self.is_closed() {
+        if put == Enqueued::Closed && !self.is_closed() {
             // The writer was closed on its own; there will be no answer to what was not sent.
             reply.withdraw();
-            return Err(self.closed_error(method, Outcome::NotSent));
+            return Err(self.closed_error(method, CallOutcome::NotSent));
         }
         reply.await.map_err(|failure| match *failure {
-            Failure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
-            Failure::Complaint(error) => CallError::Unattributed { method: method.to_owned(), error },
-            Failure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
-            Failure::TooLarge { bytes } => CallError::AnswerDropped { method: method.to_owned(), bytes },
-            Failure::Timeout => {
-                let sent = matches!(put, Put::At(_));
-                deadline.error(method, if sent { Outcome::Unknown } else { Outcome::NotSent })
+            CallFailure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
+            CallFailure::Complaint(error) => CallError::Unattributed { method: method.to_owned(), error },
+            CallFailure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
+            CallFailure::TooLarge { bytes } => CallError::AnswerDropped { method: method.to_owned(), bytes },
+            CallFailure::Timeout => {
+                let sent = matches!(put, Enqueued::At(_));
+                deadline.error(method, if sent { CallOutcome::Unknown } else { CallOutcome::NotSent })
             }
-            Failure::Closed => self.closed_error(method, self.outcome_of(put)),
+            CallFailure::Closed => self.closed_error(method, self.outcome_of(put)),
         })
     }
 
@@ -230,10 +230,10 @@ impl Link {
         encode::request(frame, id, method, params, max_bytes).map_err(|reason| {
             let method = method.to_owned();
             match reason {
-                NoFrame::Unserialisable(error) => {
+                EncodeError::Unserialisable(error) => {
                     CallError::InvalidParams { method, reason: error.to_string() }
                 }
-                NoFrame::TooLarge { bytes } => CallError::TooLarge { method, bytes, max_bytes },
+                EncodeError::TooLarge { bytes } => CallError::TooLarge { method, bytes, max_bytes },
             }
         })
     }
@@ -241,16 +241,16 @@ impl Link {
     /// The error of a call whose result is no JSON.
     fn unreadable_result(&self, method: &str, mistake: &str, text: &[u8]) -> CallError {
         let reason = unreadable(mistake, "it", text);
-        self.unusable(format_args!("the result of `{method}` cannot be used: {}", shown(&reason)));
+        self.unusable(format_args!("the result of `{method}` cannot be used: {}", one_line(&reason)));
         CallError::InvalidResult { method: method.to_owned(), reason }
     }
 
     /// Waits to be the next that waits for room.
-    async fn turn(&self, method: &str, deadline: &Deadline) -> Result<Turn<'_>, CallError> {
+    async fn turn(&self, method: &str, deadline: &Deadline) -> Result<OutboxTurn<'_>, CallError> {
         match deadline.bound(self.outbox.turn()).await {
             Some(Some(turn)) => Ok(turn),
-            Some(None) => Err(self.closed_error(method, Outcome::NotSent)),
-            None => Err(deadline.error(method, Outcome::NotSent)),
+            Some(None) => Err(self.closed_error(method, CallOutcome::NotSent)),
+            None => Err(deadline.error(method, CallOutcome::NotSent)),
         }
     }
 
@@ -262,20 +262,20 @@ impl Link {
         id: u64,
         caller: Waker,
         deadline: &Deadline,
-        room: Room<'_>,
+        room: OutboxPermit<'_>,
         frame: &mut Vec<u8>,
-    ) -> Result<(Reply<'_>, Put), CallError> {
-        let Ok(reply) = Reply::enter(self, id, caller, deadline.at) else {
-            return Err(self.closed_error(method, Outcome::NotSent));
+    ) -> Result<(ResponseFuture<'_>, Enqueued), CallError> {
+        let Ok(reply) = ResponseFuture::enter(self, id, caller, deadline.at) else {
+            return Err(self.closed_error(method, CallOutcome::NotSent));
         };
-        let put = if self.has_ended() { Put::Held } else { self.outbox.put_call(room, frame, id) };
+        let put = if self.has_ended() { Enqueued::Held } else { self.outbox.put_call(room, frame, id) };
         Ok((reply, put))
     }
 
-    fn sent(&self, method: &str, put: Put) -> Result<(), CallError> {
+    fn sent(&self, method: &str, put: Enqueued) -> Result<(), CallError> {
         match put {
-            Put::At(_) => Ok(()),
-            Put::Held | Put::Closed => Err(self.closed_error(method, Outcome::NotSent)),
+            Enqueued::At(_) => Ok(()),
+            Enqueued::Held | Enqueued::Closed => Err(self.closed_error(method, CallOutcome::NotSent)),
         }
     }
 }
@@ -305,7 +305,7 @@ impl Deadline {
         }
     }
 
-    fn error(&self, method: &str, outcome: Outcome) -> CallError {
+    fn error(&self, method: &str, outcome: CallOutcome) -> CallError {
         CallError::Timeout { method: method.to_owned(), after: self.after.unwrap_or_default(), outcome }
     }
 }
@@ -341,8 +341,8 @@ mod tests {
             let ended = tokio::time::timeout(Duration::from_secs(60), call).await;
             ended.unwrap().unwrap().unwrap_err().outcome()
         };
-        assert_eq!(outcome(first).await, Outcome::Unknown);
-        assert_eq!(outcome(third).await, Outcome::NotSent);
+        assert_eq!(outcome(first).await, CallOutcome::Unknown);
+        assert_eq!(outcome(third).await, CallOutcome::NotSent);
         drop(peer);
         second.abort();
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    id::{Incarnation, Path},
+    id::{Incarnation, TreePath},
     rpc::{Framing, RequestId},
 };
 
@@ -27,7 +27,7 @@ pub enum Noise {
     /// It is logged, shortened and at a bounded rate, and counted.
     #[default]
     Log,
-    /// The channel ends with [`Closed::Violation`](crate::rpc::Closed::Violation).
+    /// The channel ends with [`CloseReason::Violation`](crate::rpc::CloseReason::Violation).
     Violation,
 }
 
@@ -167,7 +167,7 @@ pub struct PeerConfig {
     /// for an owner that is about to learn how the process ended. Off.
     pub hold_pending: bool,
     /// Who the other side is, for the context of handlers and for logs.
-    pub path: Path,
+    pub path: TreePath,
     /// Which life of it.
     pub incarnation: Incarnation,
     /// Tells the other side that a call was given up (C-3).
@@ -252,7 +252,7 @@ impl Default for PeerConfig {
             max_answer_bytes: 64 * MIB,
             write_stall: Some(Duration::from_secs(60)),
             hold_pending: false,
-            path: Path::root(),
+            path: TreePath::root(),
             incarnation: Incarnation::NONE,
             cancel: None,
             incoming_cancel: None,

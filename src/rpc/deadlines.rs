@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::rpc::link::{Link, lock};
+use crate::rpc::peer_shared::{PeerShared, lock};
 
 /// Lets calls time out, and reports the log lines that were left out.
-pub(crate) async fn keep_time(link: Arc<Link>) {
+pub(crate) async fn keep_time(link: Arc<PeerShared>) {
     tokio::join!(keep_deadlines(&link), link.log.keep_reporting());
 }
 
-async fn keep_deadlines(link: &Link) {
+async fn keep_deadlines(link: &PeerShared) {
     loop {
         let next = lock(&link.pending).next_deadline();
         let Some(next) = next else {

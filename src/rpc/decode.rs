@@ -3,14 +3,14 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::foreign::{Modest, tidy};
+use crate::foreign::{BoundedErrors, into_one_line};
 
 /// What a message about a text of this size costs is not worth a longer way.
 const SMALL_BYTES: usize = 16 * 1024;
 
 /// Why a text is not a value of some type.
 #[derive(Debug)]
-pub(crate) enum Mistake {
+pub(crate) enum DecodeError {
     /// It is JSON, and says something else. With the path of the field.
     Data(String),
     /// It is no JSON, or nested too deep, or a number in it is too large.
@@ -19,20 +19,20 @@ pub(crate) enum Mistake {
 
 /// Reads JSON. The error names the path of the field and serde's reason, in a line of some 2 KiB; the path is looked for only
 /// when reading fails, so that success costs nothing extra.
-pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
+pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = if text.len() <= SMALL_BYTES {
         T::deserialize(&mut deserializer)
     } else {
-        T::deserialize(Modest::<_>(&mut deserializer))
+        T::deserialize(BoundedErrors::<_>(&mut deserializer))
     };
     read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let reason = match serde_path_to_error::deserialize::<_, T>(Modest::<_>(&mut deserializer)) {
-            Err(traced) => tidy(format!("at `{}`: {}", traced.path(), traced.inner())),
-            Ok(_) => tidy(error.to_string()),
+        let reason = match serde_path_to_error::deserialize::<_, T>(BoundedErrors::<_>(&mut deserializer)) {
+            Err(traced) => into_one_line(format!("at `{}`: {}", traced.path(), traced.inner())),
+            Ok(_) => into_one_line(error.to_string()),
         };
-        if error.is_data() { Mistake::Data(reason) } else { Mistake::Syntax(reason) }
+        if error.is_data() { DecodeError::Data(reason) } else { DecodeError::Syntax(reason) }
     })
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
 pub(crate) fn params<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, String> {
     match raw {
         Some(raw) => text(raw.get()).map_err(|mistake| match mistake {
-            Mistake::Data(reason) | Mistake::Syntax(reason) => reason,
+            DecodeError::Data(reason) | DecodeError::Syntax(reason) => reason,
         }),
         None => serde_json::from_str("null")
             .or_else(|_| serde_json::from_str("{}"))
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!((small.raw.get(), large.raw.get()), (r#"{"as":"it is"}"#, r#"{"as":"it is"}"#));
         assert_eq!(small.kinds[1], Kind::New(Some(3)));
         assert!(
-            matches!(text::<Everything>(&format!("{json} x")), Err(Mistake::Syntax(reason)) if reason.contains("trailing"))
+            matches!(text::<Everything>(&format!("{json} x")), Err(DecodeError::Syntax(reason)) if reason.contains("trailing"))
         );
     }
 
@@ -110,7 +110,7 @@ mod tests {
                 Err(_) => &mut value[*name],
             });
             *at = long.clone();
-            let Err(Mistake::Data(complaint)) = text::<Everything>(&json.to_string()) else {
+            let Err(DecodeError::Data(complaint)) = text::<Everything>(&json.to_string()) else {
                 panic!("{place:?}")
             };
             assert!(
@@ -121,7 +121,7 @@ mod tests {
         }
         let mut json = everything();
         json["kinds"][0] = long.clone();
-        let Err(Mistake::Data(complaint)) = text::<Everything>(&json.to_string()) else { panic!() };
+        let Err(DecodeError::Data(complaint)) = text::<Everything>(&json.to_string()) else { panic!() };
         assert!(complaint.contains("unknown variant"), "{complaint}");
     }
 }

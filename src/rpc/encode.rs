@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::rpc::{RequestId, RpcError, codes};
+use crate::rpc::{RequestId, RpcError, error_codes};
 
 /// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
@@ -99,7 +99,7 @@ impl DerefMut for Scratch {
 
 /// Why there is no frame.
 #[derive(Debug)]
-pub(crate) enum NoFrame {
+pub(crate) enum EncodeError {
     Unserialisable(serde_json::Error),
     /// It would have so many bytes.
     TooLarge {
@@ -152,7 +152,7 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     method: &str,
     params: &P,
     max_bytes: usize,
-) -> Result<(), NoFrame> {
+) -> Result<(), EncodeError> {
     let frame = out.len();
     match id {
         Some(id) => {
@@ -163,14 +163,14 @@ pub(crate) fn request<P: Serialize + ?Sized>(
         None => out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#),
     }
     let begin = out.len();
-    string(out, method).map_err(NoFrame::Unserialisable)?;
+    string(out, method).map_err(EncodeError::Unserialisable)?;
     let before = out.len();
     out.extend_from_slice(PARAMS);
     let start = before + PARAMS.len();
     // The bracket behind them takes the last byte. There is always room for `null`, which is taken out again.
     let end = frame.saturating_add(max_bytes.saturating_sub(1)).max(start + b"null".len());
     let mut bounded = Bounded { end, out: &mut *out, beyond: 0 };
-    serde_json::to_writer(&mut bounded, params).map_err(NoFrame::Unserialisable)?;
+    serde_json::to_writer(&mut bounded, params).map_err(EncodeError::Unserialisable)?;
     let beyond = bounded.beyond;
     if beyond == 0 && &out[start..] == b"null" {
         out.truncate(before);
@@ -183,7 +183,7 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     let bytes = out.len() - frame + beyond;
     if bytes > max_bytes {
         out.truncate(frame);
-        return Err(NoFrame::TooLarge { bytes });
+        return Err(EncodeError::TooLarge { bytes });
     }
     Ok(())
 }
@@ -240,7 +240,7 @@ pub(crate) fn response(
     }
     out.truncate(begin);
     let (code, what) = match result {
-        Ok(_) => (codes::INTERNAL_ERROR, "result"),
+        Ok(_) => (error_codes::INTERNAL_ERROR, "result"),
         Err(error) => (error.code, "error"),
     };
     let message =
@@ -368,7 +368,7 @@ mod tests {
                 assert_eq!(frame[6..], whole);
                 continue;
             }
-            let Err(NoFrame::TooLarge { bytes }) = made else { panic!("{max}: {made:?}") };
+            let Err(EncodeError::TooLarge { bytes }) = made else { panic!("{max}: {made:?}") };
             // What is not made is not escaped either.
             assert!(bytes > max && (whole.len() - 300..=whole.len()).contains(&bytes), "{max}: {bytes}");
             assert_eq!(frame, b"before");
@@ -376,7 +376,7 @@ mod tests {
         let mut frame = Vec::new();
         let large = vec!["0123456789"; 10_000_000];
         let made = request(&mut frame, None, "m", &large, 1000);
-        assert!(matches!(made, Err(NoFrame::TooLarge { bytes }) if bytes > 130_000_000));
+        assert!(matches!(made, Err(EncodeError::TooLarge { bytes }) if bytes > 130_000_000));
         assert!(frame.capacity() < 4000, "{}", frame.capacity());
         // Nothing at all, which is written as `null` and left out.
         request(&mut frame, None, "m", &(), 40).unwrap();

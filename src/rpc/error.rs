@@ -1,4 +1,4 @@
-//! What can go wrong with a call: [`CallError`], [`RpcError`] and the [`Outcome`] that says what is known of it.
+//! What can go wrong with a call: [`CallError`], [`RpcError`] and the [`CallOutcome`] that says what is known of it.
 //!
 //! Plain data, owned by whoever made the call. It knows nothing of tasks and streams.
 
@@ -8,18 +8,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    exit::{Exit, Lost},
+    exit::{Exit, ExitReport},
     foreign::{
+        into_one_line,
         json::{members, text, told},
-        shown, tidy,
+        one_line,
     },
-    id::Path,
-    rpc::Closed,
-    vocabulary::State,
+    id::TreePath,
+    rpc::CloseReason,
+    state::ChildState,
 };
 
 /// Error codes that JSON-RPC 2.0 itself defines (section 5.1), and the one this crate adds for overload.
-pub mod codes {
+pub mod error_codes {
     /// The text has a method, but is not JSON.
     pub const PARSE_ERROR: i64 = -32700;
     /// It has a method, but is not a request.
@@ -36,9 +37,9 @@ pub mod codes {
 
 /// The error object of a JSON-RPC response, in either direction.
 #[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
-#[error("{} (code {code})", shown(.message))]
+#[error("{} (code {code})", one_line(.message))]
 pub struct RpcError {
-    /// The code: one of [`codes`], or one of the application's.
+    /// The code: one of [`error_codes`], or one of the application's.
     pub code: i64,
     /// A short sentence; of what the other side sent 1 MiB is kept. The text form of the error shows one line of it, of
     /// at most some 2 KiB.
@@ -86,24 +87,30 @@ impl RpcError {
 
     /// −32601 for the method that was asked for.
     pub fn method_not_found(method: &str) -> RpcError {
-        RpcError::new(codes::METHOD_NOT_FOUND, format!("method `{}` not found", shown(method)))
+        RpcError::new(error_codes::METHOD_NOT_FOUND, format!("method `{}` not found", one_line(method)))
     }
 
     /// −32602 with the reason.
     pub fn invalid_params(reason: impl fmt::Display) -> RpcError {
-        RpcError::new(codes::INVALID_PARAMS, format!("invalid params: {}", tidy(reason.to_string())))
+        RpcError::new(
+            error_codes::INVALID_PARAMS,
+            format!("invalid params: {}", into_one_line(reason.to_string())),
+        )
     }
 
     /// −32603 with the reason.
     pub fn internal(reason: impl fmt::Display) -> RpcError {
-        RpcError::new(codes::INTERNAL_ERROR, format!("internal error: {}", tidy(reason.to_string())))
+        RpcError::new(
+            error_codes::INTERNAL_ERROR,
+            format!("internal error: {}", into_one_line(reason.to_string())),
+        )
     }
 }
 
 /// What is known of a failed call's effect (C-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CallOutcome {
     /// No byte of it has left this process: sending it again is safe.
     NotSent,
     /// It was handed to the channel and not answered: it may have been carried out.
@@ -135,7 +142,7 @@ pub enum CallError {
         /// The error object, as it came.
         error: RpcError,
     },
-    /// There was no answer in time, or no room to send the call (then the outcome is [`Outcome::NotSent`]).
+    /// There was no answer in time, or no room to send the call (then the outcome is [`CallOutcome::NotSent`]).
     #[error("`{method}` was not answered within {after:?}")]
     Timeout {
         /// The method called.
@@ -143,7 +150,7 @@ pub enum CallError {
         /// The timeout that applied.
         after: Duration,
         /// What is known of the effect.
-        outcome: Outcome,
+        outcome: CallOutcome,
     },
     /// The process behind the peer has ended.
     #[error("`{method}` was lost with its worker: {}", .lost)]
@@ -151,9 +158,9 @@ pub enum CallError {
         /// The method called.
         method: String,
         /// The exit and the tail of stderr, shared by all calls that were lost together.
-        lost: Arc<Lost>,
+        lost: Arc<ExitReport>,
         /// What is known of the effect.
-        outcome: Outcome,
+        outcome: CallOutcome,
     },
     /// The channel has ended, and nobody knows of a process behind it.
     #[error("`{method}` was not answered: the channel is closed ({reason})")]
@@ -161,9 +168,9 @@ pub enum CallError {
         /// The method called.
         method: String,
         /// Why it is closed.
-        reason: Closed,
+        reason: CloseReason,
         /// What is known of the effect.
-        outcome: Outcome,
+        outcome: CallOutcome,
     },
     /// There is no live incarnation to call right now.
     #[error("`{method}` was not sent: `{path}` is not available: {}", .state.doing(*.retry_after))]
@@ -171,9 +178,9 @@ pub enum CallError {
         /// The method called.
         method: String,
         /// Where the worker is in the tree.
-        path: Path,
+        path: TreePath,
         /// What the worker is doing instead.
-        state: State,
+        state: ChildState,
         /// When an incarnation may be there, if that is known.
         retry_after: Option<Duration>,
     },
@@ -186,7 +193,7 @@ pub enum CallError {
         /// The method called.
         method: String,
         /// Where the worker is in the tree.
-        path: Path,
+        path: TreePath,
     },
     /// Misuse: the parameters cannot be written as JSON.
     #[error("the params of `{method}` cannot be serialised: {reason}")]
@@ -210,7 +217,7 @@ pub enum CallError {
         max_bytes: usize,
     },
     /// The other side answered with something that is not the method's output, or that cannot be read.
-    #[error("the result of `{method}` is not as declared: {}", shown(.reason))]
+    #[error("the result of `{method}` is not as declared: {}", one_line(.reason))]
     InvalidResult {
         /// The method called.
         method: String,
@@ -244,12 +251,12 @@ pub enum CallError {
 
 impl CallError {
     /// What is known of the call's effect.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CallOutcome {
         match self {
             CallError::Remote { .. } | CallError::InvalidResult { .. } | CallError::AnswerDropped { .. } => {
-                Outcome::Failed
+                CallOutcome::Failed
             }
-            CallError::Unattributed { .. } => Outcome::Unknown,
+            CallError::Unattributed { .. } => CallOutcome::Unknown,
             CallError::Timeout { outcome, .. }
             | CallError::WorkerLost { outcome, .. }
             | CallError::Closed { outcome, .. } => *outcome,
@@ -258,7 +265,7 @@ impl CallError {
             | CallError::InvalidParams { .. }
             | CallError::TooLarge { .. }
             | CallError::ZeroTimeout { .. }
-            | CallError::MethodNotSupported { .. } => Outcome::NotSent,
+            | CallError::MethodNotSupported { .. } => CallOutcome::NotSent,
         }
     }
 
@@ -278,7 +285,7 @@ impl CallError {
     /// has given it up: only an operator brings it back.
     pub fn is_retryable(&self) -> bool {
         let given_up = matches!(self, CallError::Unavailable { state, .. } if state.is_given_up());
-        self.outcome() == Outcome::NotSent && !self.is_misuse() && !given_up
+        self.outcome() == CallOutcome::NotSent && !self.is_misuse() && !given_up
     }
 
     /// The exit of the worker, if that is what the call failed of.

@@ -28,7 +28,7 @@ const CONTENT_LENGTH: &[u8] = b"Content-Length:";
 
 /// What the framer found at the start of the bytes it was shown. Ranges are relative to that start.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum FrameStep {
     /// A frame; drop `used` bytes after handling it.
     Frame { body: Range<usize>, used: usize },
     /// A line between frames that belongs to none.
@@ -68,7 +68,7 @@ impl Framer {
     }
 
     /// Looks at the unconsumed bytes. Called again with the same bytes and more, or with what is left after `used`.
-    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Step, FramingError> {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<FrameStep, FramingError> {
         match self.framing {
             Framing::Lines => self.next_line(bytes),
             Framing::ContentLength => self.next_block(bytes),
@@ -83,39 +83,39 @@ impl Framer {
         }
     }
 
-    fn next_line(&mut self, bytes: &[u8]) -> Result<Step, FramingError> {
+    fn next_line(&mut self, bytes: &[u8]) -> Result<FrameStep, FramingError> {
         let Some(end) = self.line_end(bytes) else {
             if bytes.len() > self.max_bytes {
                 return Err(FramingError::TooLarge { max_bytes: self.max_bytes });
             }
-            return Ok(Step::More { missing: 1 });
+            return Ok(FrameStep::More { missing: 1 });
         };
         if end > self.max_bytes {
             return Err(FramingError::TooLarge { max_bytes: self.max_bytes });
         }
         let body = trim(bytes, 0..end);
         let used = end + 1;
-        Ok(if body.is_empty() { Step::Skip { used } } else { Step::Frame { body, used } })
+        Ok(if body.is_empty() { FrameStep::Skip { used } } else { FrameStep::Frame { body, used } })
     }
 
-    fn next_block(&mut self, bytes: &[u8]) -> Result<Step, FramingError> {
+    fn next_block(&mut self, bytes: &[u8]) -> Result<FrameStep, FramingError> {
         if self.in_body {
             let length = self.length.unwrap_or(0);
             if bytes.len() < length {
-                return Ok(Step::More { missing: length - bytes.len() });
+                return Ok(FrameStep::More { missing: length - bytes.len() });
             }
             (self.in_body, self.length) = (false, None);
             return Ok(if length == 0 {
-                Step::Skip { used: 0 }
+                FrameStep::Skip { used: 0 }
             } else {
-                Step::Frame { body: 0..length, used: length }
+                FrameStep::Frame { body: 0..length, used: length }
             });
         }
         let Some(end) = self.line_end(bytes) else {
             if bytes.len() > MAX_HEADER_BYTES {
                 return Err(FramingError::HeaderTooLarge);
             }
-            return Ok(Step::More { missing: 1 });
+            return Ok(FrameStep::More { missing: 1 });
         };
         if end > MAX_HEADER_BYTES {
             return Err(FramingError::HeaderTooLarge);
@@ -126,13 +126,13 @@ impl Framer {
         if text.is_empty() {
             // The end of a section that had no length is a blank line between log lines.
             self.in_body = self.length.is_some();
-            return Ok(Step::Skip { used });
+            return Ok(FrameStep::Skip { used });
         }
         if let Some(at) = memchr::memmem::find(text, CONTENT_LENGTH).filter(|at| *at > 0) {
             let end = line.start + at;
-            return Ok(Step::Noise { line: trim(bytes, line.start..end), used: end });
+            return Ok(FrameStep::Noise { line: trim(bytes, line.start..end), used: end });
         }
-        let Some((name, value)) = header(text) else { return Ok(Step::Noise { line, used }) };
+        let Some((name, value)) = header(text) else { return Ok(FrameStep::Noise { line, used }) };
         if name.eq_ignore_ascii_case(b"content-length") {
             let value = String::from_utf8_lossy(value);
             let length: usize = match value.trim().parse() {
@@ -146,9 +146,9 @@ impl Framer {
         } else if self.length.is_none() && !name.eq_ignore_ascii_case(b"content-type") {
             // The Language Server Protocol knows these two. Others are let pass behind a length, where a section has
             // certainly begun; anywhere else it is more likely that somebody has printed `Warning: …`.
-            return Ok(Step::Noise { line, used });
+            return Ok(FrameStep::Noise { line, used });
         }
-        Ok(Step::Skip { used })
+        Ok(FrameStep::Skip { used })
     }
 
     /// The position of the next newline, looking at every byte once.

@@ -11,10 +11,9 @@ use serde_json::{Value, value::RawValue};
 
 use crate::rpc::{
     Framing, RequestId,
-    framing::{Framer, MAX_HEADER_BYTES, Step},
-    legible,
-    message::{self, Body, MAX_BATCH, Message, Text},
-    scan,
+    framing::{FrameStep, Framer, MAX_HEADER_BYTES},
+    message::{self, FrameContent, MAX_BATCH, Message, MessageBody},
+    response_scan, salvage,
 };
 
 /// C-1: a stream means the same however it is cut, and no more than the bound is ever kept.
@@ -39,18 +38,18 @@ fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cu
         buf.extend_from_slice(piece);
         loop {
             let used = match framer.next(&buf) {
-                Ok(Step::Frame { body, used }) => {
+                Ok(FrameStep::Frame { body, used }) => {
                     assert!(!body.is_empty() && body.len() <= max_bytes && body.end <= used);
                     found.push((true, buf[body].to_vec()));
                     used
                 }
-                Ok(Step::Noise { line, used }) => {
+                Ok(FrameStep::Noise { line, used }) => {
                     assert!(!line.is_empty() && line.end <= used && framing == Framing::ContentLength);
                     found.push((false, buf[line].to_vec()));
                     used
                 }
-                Ok(Step::Skip { used }) => used,
-                Ok(Step::More { missing }) => {
+                Ok(FrameStep::Skip { used }) => used,
+                Ok(FrameStep::More { missing }) => {
                     assert!(missing > 0 && buf.len() <= max_bytes.max(MAX_HEADER_BYTES));
                     break;
                 }
@@ -67,32 +66,36 @@ fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cu
 /// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`], and that is written as serde_json does.
 pub fn message(frame: &[u8]) {
     let frame = frame.trim_ascii();
-    assert_eq!(scan::response(frame), scan::scan(frame, None), "the short way and the long way");
+    assert_eq!(
+        response_scan::response(frame),
+        response_scan::scan(frame, None),
+        "the short way and the long way"
+    );
     let read = message::read(frame);
     // Whatever it is, what is left of it can be looked for.
-    let legible = legible::objects(frame).count();
+    let legible = salvage::objects(frame).count();
     assert!(legible <= frame.len() / 2, "an object takes two bytes at least");
     let Ok(value) = serde_json::from_slice::<Value>(frame) else {
         // A value that nobody has to look at may be more than serde makes of it: deeper, larger, with half a character.
-        if !matches!(read, Text::Damaged(_)) {
+        if !matches!(read, FrameContent::Damaged(_)) {
             serde_json::from_slice::<IgnoredAny>(frame).expect("only JSON is a message");
         }
         return;
     };
-    if let Some((id, result)) = scan::response(frame) {
+    if let Some((id, result)) = response_scan::response(frame) {
         assert_eq!(value["id"], id);
         assert_eq!(value["result"], serde_json::from_str::<Value>(result).expect("a part of JSON"));
     }
     match (read, &value) {
-        (Text::Damaged(damage), Value::Array(parts)) => {
+        (FrameContent::Damaged(damage), Value::Array(parts)) => {
             assert!(damage.is_json && parts.len() > MAX_BATCH);
         }
-        (Text::Damaged(damage), _) => assert!(damage.is_json && has_field_twice(frame), "{damage:?}"),
-        (Text::One(message), Value::Array(parts)) => {
+        (FrameContent::Damaged(damage), _) => assert!(damage.is_json && has_field_twice(frame), "{damage:?}"),
+        (FrameContent::One(message), Value::Array(parts)) => {
             assert!(matches!(message, Message::Noise) && !parts.iter().any(Value::is_object));
         }
-        (Text::One(message), _) => agrees(&message, &value, frame),
-        (Text::Batch(parts), Value::Array(values)) => {
+        (FrameContent::One(message), _) => agrees(&message, &value, frame),
+        (FrameContent::Batch(parts), Value::Array(values)) => {
             assert_eq!(parts.len(), values.len());
             for (part, value) in parts.into_iter().zip(values) {
                 let text = part.get().as_bytes();
@@ -136,9 +139,9 @@ fn agrees(message: &Message<'_>, value: &Value, text: &[u8]) {
             assert!(!(is_error && id.is_some_and(|id| id.is_null() || id == "")));
             same_id(found, id.unwrap_or(&null));
             match body {
-                Body::Error(raw) => assert_eq!(Some(&read(raw)), error),
-                Body::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
-                Body::Nothing => {
+                MessageBody::Error(raw) => assert_eq!(Some(&read(raw)), error),
+                MessageBody::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
+                MessageBody::Nothing => {
                     assert_eq!((error, result), (None, None));
                     assert!(bare || object.contains_key("jsonrpc"));
                 }

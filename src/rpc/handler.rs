@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::About,
-    id::{Incarnation, Path},
-    rpc::{Peer, RequestId, RpcError, latch::Latch, peer::Inner},
+    foreign::LogTopic,
+    id::{Incarnation, TreePath},
+    rpc::{Peer, RequestId, RpcError, latch::Latch, peer::PeerInner},
 };
 
 /// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).
@@ -43,13 +43,13 @@ pub trait Handler: Send + Sync + 'static {
 #[non_exhaustive]
 pub struct Context {
     /// Where the other side is in the tree.
-    pub path: Path,
+    pub path: TreePath,
     /// Which life of it this is. A reply never reaches another one.
     pub incarnation: Incarnation,
     /// The id of the request; `None` for a notification.
     pub request: Option<RequestId>,
     pub(crate) cancel: Option<Arc<Latch>>,
-    pub(crate) peer: Weak<Inner>,
+    pub(crate) peer: Weak<PeerInner>,
 }
 
 impl Context {
@@ -67,7 +67,7 @@ impl Context {
     }
 
     /// Whether a line of the log about this may be written now. Once the channel is gone there is none to count for.
-    pub(crate) fn may_log(&self, about: About) -> bool {
+    pub(crate) fn may_log(&self, about: LogTopic) -> bool {
         self.peer.upgrade().is_some_and(|inner| inner.link.log.admit(about))
     }
 

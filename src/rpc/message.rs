@@ -29,7 +29,7 @@ pub(crate) enum Message<'a> {
     },
     Response {
         id: RequestId,
-        body: Body<'a>,
+        body: MessageBody<'a>,
     },
     /// An error that does not say what it answers: its id is null, empty or missing.
     Complaint {
@@ -45,7 +45,7 @@ pub(crate) enum Message<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) enum Body<'a> {
+pub(crate) enum MessageBody<'a> {
     Result(&'a RawValue),
     /// A response without `result` and `error`.
     Nothing,
@@ -54,16 +54,16 @@ pub(crate) enum Body<'a> {
 
 /// What one frame holds.
 #[derive(Debug)]
-pub(crate) enum Text<'a> {
+pub(crate) enum FrameContent<'a> {
     One(Message<'a>),
     Batch(Vec<&'a RawValue>),
     /// It cannot be read as a whole. What it was meant to be may still be legible.
-    Damaged(Damage),
+    Damaged(ParseFailure),
 }
 
 /// What is wrong with a text that cannot be read.
 #[derive(Debug)]
-pub(crate) struct Damage {
+pub(crate) struct ParseFailure {
     /// The mistake and its place.
     pub(crate) reason: String,
     /// It is JSON all the same.
@@ -130,41 +130,43 @@ impl<'de> Deserialize<'de> for Parts<'de> {
 }
 
 /// Reads one frame, which has no blanks at its ends.
-pub(crate) fn read(frame: &[u8]) -> Text<'_> {
+pub(crate) fn read(frame: &[u8]) -> FrameContent<'_> {
     let error = match frame.first() {
         Some(b'{') => match serde_json::from_slice::<Envelope<'_>>(frame) {
-            Ok(envelope) => return Text::One(classify(&envelope, frame)),
+            Ok(envelope) => return FrameContent::One(classify(&envelope, frame)),
             Err(error) => error,
         },
         Some(b'[') => match serde_json::from_slice::<Parts<'_>>(frame) {
-            Ok(Parts(Some(parts))) if parts.iter().any(|part| is_object(part)) => return Text::Batch(parts),
-            Ok(Parts(Some(_))) => return Text::One(Message::Noise),
+            Ok(Parts(Some(parts))) if parts.iter().any(|part| is_object(part)) => {
+                return FrameContent::Batch(parts);
+            }
+            Ok(Parts(Some(_))) => return FrameContent::One(Message::Noise),
             Ok(Parts(None)) => {
                 let reason = format!("the batch holds more than {MAX_BATCH} messages");
-                return Text::Damaged(Damage { reason, is_json: true });
+                return FrameContent::Damaged(ParseFailure { reason, is_json: true });
             }
             Err(error) => error,
         },
         _ => match serde_json::from_slice::<IgnoredAny>(frame) {
-            Ok(_) => return Text::One(Message::Noise),
+            Ok(_) => return FrameContent::One(Message::Noise),
             Err(error) => error,
         },
     };
     // JSON, but for instance with the same field twice; unless what follows is none.
-    Text::Damaged(match serde_json::from_slice::<IgnoredAny>(frame) {
-        Ok(_) => Damage { reason: error.to_string(), is_json: error.is_data() },
-        Err(error) => Damage { reason: error.to_string(), is_json: false },
+    FrameContent::Damaged(match serde_json::from_slice::<IgnoredAny>(frame) {
+        Ok(_) => ParseFailure { reason: error.to_string(), is_json: error.is_data() },
+        Err(error) => ParseFailure { reason: error.to_string(), is_json: false },
     })
 }
 
 /// Reads one element of a batch.
-pub(crate) fn read_part(part: &RawValue) -> Result<Message<'_>, Damage> {
+pub(crate) fn read_part(part: &RawValue) -> Result<Message<'_>, ParseFailure> {
     if !is_object(part) {
         return Ok(Message::Noise);
     }
     match serde_json::from_str::<Envelope<'_>>(part.get()) {
         Ok(envelope) => Ok(classify(&envelope, part.get().as_bytes())),
-        Err(error) => Err(Damage { reason: error.to_string(), is_json: error.is_data() }),
+        Err(error) => Err(ParseFailure { reason: error.to_string(), is_json: error.is_data() }),
     }
 }
 
@@ -184,11 +186,11 @@ fn classify<'a>(envelope: &Envelope<'a>, object: &[u8]) -> Message<'a> {
         (Some(Some(RequestId::Text(id))), Some(error), _) if id.is_empty() && is_error(error) => {
             Message::Complaint { error }
         }
-        (Some(Some(id)), Some(error), _) => Message::Response { id, body: Body::Error(error) },
-        (Some(Some(id)), None, Some(result)) => Message::Response { id, body: Body::Result(result) },
+        (Some(Some(id)), Some(error), _) => Message::Response { id, body: MessageBody::Error(error) },
+        (Some(Some(id)), None, Some(result)) => Message::Response { id, body: MessageBody::Result(result) },
         // Without its version it might be anything that has an id: a line of a log, for instance.
         (Some(Some(id)), None, None) if envelope.jsonrpc.is_some() || is_bare(object) => {
-            Message::Response { id, body: Body::Nothing }
+            Message::Response { id, body: MessageBody::Nothing }
         }
         _ => Message::Noise,
     }

@@ -12,54 +12,54 @@
 //! * The reader waits for bytes and for nothing else; the writer for frames and for the stream; neither for a handler.
 //!   So two sides that call each other at full load never deadlock.
 //! * Every wait has a bound: calls in flight, bytes queued, handlers, requests queued, frame size.
-//! * Every call is answered exactly once, and every failure says what is known of its effect ([`Outcome`]).
+//! * Every call is answered exactly once, and every failure says what is known of its effect ([`CallOutcome`]).
 //! * Params and results stay raw until somebody who knows their type reads them, once.
 //!
 //! A peer is owned by whoever owns the streams (a worker, or a child's `main`). It knows nothing of processes,
 //! restarts and handshakes: what *ready*, *cancel* and *log* look like on the wire is filled in through
 //! [`PeerConfig`]'s hooks by the layer above.
 
-mod announced;
-mod batch;
+mod announced_methods;
 mod call;
-mod closed;
+mod call_limit;
+mod call_table;
+mod close_reason;
 mod config;
 mod deadlines;
 mod decode;
+mod dispatch;
 mod encode;
 mod error;
 mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod gate;
 mod handler;
-mod inbound;
 mod latch;
-mod legible;
-mod link;
 mod message;
 mod method;
 mod noise;
 mod outbox;
 mod peer;
-mod pending;
+mod peer_shared;
+mod pending_calls;
 mod reader;
-mod reply;
 mod request_id;
+mod response_batch;
+mod response_future;
+mod response_scan;
 mod router;
-mod scan;
-mod slots;
+mod salvage;
 mod stats;
-mod unusable;
+mod unreadable_input;
 mod writer;
 
 /// What every call is answered with whose process has ended.
-pub use crate::exit::Lost;
-pub use closed::{Closed, Ending};
+pub use crate::exit::ExitReport;
+pub use close_reason::{CloseReason, FailWith};
 pub(crate) use config::MAX_OUTGOING_FRAME_BYTES;
 pub use config::{CallOptions, CancelHook, IncomingCancelHook, Noise, PeerConfig, Timeout};
-pub use error::{CallError, Outcome, RpcError, codes};
+pub use error::{CallError, CallOutcome, RpcError, error_codes};
 pub use framing::Framing;
 pub use handler::{Context, Handler, NoHandler};
 pub use method::{Method, Notification};

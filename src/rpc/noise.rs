@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    foreign::{About, shown},
+    foreign::{LogTopic, one_line},
     log_event::log_event,
-    rpc::link::Link,
+    rpc::peer_shared::PeerShared,
 };
 
 const SHOWN_CHARS: usize = 500;
@@ -35,11 +35,11 @@ impl RecentNoise {
     }
 }
 
-pub(crate) fn log_noise(link: &Link, line: &[u8]) {
+pub(crate) fn log_noise(link: &PeerShared, line: &[u8]) {
     link.noise.keep(line);
-    if link.log.admit(About::Noise) {
+    if link.log.admit(LogTopic::Noise) {
         let (path, incarnation) = link.whose();
-        log_event!(info, target: "procession::rpc::noise", path, incarnation, "stdout: {}", shown(&shortened(line)));
+        log_event!(info, target: "procession::rpc::noise", path, incarnation, "stdout: {}", one_line(&shortened(line)));
     }
 }
 

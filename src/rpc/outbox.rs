@@ -31,12 +31,12 @@ pub(crate) struct Outbox {
     room: Semaphore,
     /// Held by the one of those who wait for room that is next.
     turn: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
     wake: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OutboxState {
     /// In the order in which they are written.
     chunks: VecDeque<Chunk>,
     /// An empty buffer for the next chunk.
@@ -50,7 +50,7 @@ struct State {
     taken: u64,
     /// The call whose frame came in last, if that frame was a call's.
     last_call: Option<u64>,
-    mode: Mode,
+    mode: OutboxMode,
 }
 
 /// Frames that are written in one go.
@@ -59,11 +59,11 @@ struct Chunk {
     bytes: Vec<u8>,
     /// One large frame; nothing is added to it.
     large: bool,
-    batch: Batch,
+    batch: WrittenFrames,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mode {
+enum OutboxMode {
     #[default]
     Open,
     /// The writer writes what is there and ends.
@@ -76,17 +76,17 @@ enum Mode {
 
 /// A place for one frame; given back when dropped unused.
 #[derive(Debug)]
-pub(crate) struct Room<'a> {
+pub(crate) struct OutboxPermit<'a> {
     outbox: &'a Outbox,
     charge: usize,
 }
 
 /// The right to be the next that waits for room; held until the frame is put.
-pub(crate) type Turn<'a> = SemaphorePermit<'a>;
+pub(crate) type OutboxTurn<'a> = SemaphorePermit<'a>;
 
 /// Where a frame went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
+pub(crate) enum Enqueued {
     /// Behind this many bytes, counted from the beginning of the channel.
     At(u64),
     /// Nowhere: the channel has ended, and its owner will say how.
@@ -97,7 +97,7 @@ pub(crate) enum Put {
 
 /// What a chunk has to give back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct WrittenFrames {
     /// Bytes that came in through `room`.
     charged: usize,
     /// Bytes that came in through the reserve.
@@ -110,7 +110,7 @@ pub(crate) struct ReserveFull;
 
 /// There is no room now.
 #[derive(Debug)]
-pub(crate) struct NoRoom;
+pub(crate) struct OutboxFull;
 
 impl Outbox {
     pub(crate) fn new(framing: Framing, limit: usize) -> Outbox {
@@ -132,9 +132,9 @@ impl Outbox {
     }
 
     /// Waits to be the next that waits for room, in order of arrival. `None` when there are no more turns.
-    pub(crate) async fn turn(&self) -> Option<Turn<'_>> {
+    pub(crate) async fn turn(&self) -> Option<OutboxTurn<'_>> {
         let turn = self.turn.acquire().await.ok()?;
-        if self.lock().mode != Mode::Held {
+        if self.lock().mode != OutboxMode::Held {
             return Some(turn);
         }
         // Nothing is sent any more. Frames that nobody will write are not made; the owner is about to say how it ended.
@@ -148,18 +148,18 @@ impl Outbox {
     }
 
     /// A place for `body`, if there is room now. A closed outbox has room: [`put`](Outbox::put) says that it is closed.
-    pub(crate) fn try_room(&self, body: &[u8]) -> Result<Room<'_>, NoRoom> {
+    pub(crate) fn try_room(&self, body: &[u8]) -> Result<OutboxPermit<'_>, OutboxFull> {
         let charge = self.charge(body);
         match self.room.try_acquire_many(charge) {
             Ok(permit) => permit.forget(),
-            Err(TryAcquireError::NoPermits) => return Err(NoRoom),
-            Err(TryAcquireError::Closed) => return Ok(Room { outbox: self, charge: 0 }),
+            Err(TryAcquireError::NoPermits) => return Err(OutboxFull),
+            Err(TryAcquireError::Closed) => return Ok(OutboxPermit { outbox: self, charge: 0 }),
         }
-        Ok(Room { outbox: self, charge: charge as usize })
+        Ok(OutboxPermit { outbox: self, charge: charge as usize })
     }
 
     /// A place for `body`, as soon as there is room.
-    pub(crate) async fn room(&self, body: &[u8]) -> Room<'_> {
+    pub(crate) async fn room(&self, body: &[u8]) -> OutboxPermit<'_> {
         let charge = self.charge(body);
         let charge = match self.room.acquire_many(charge).await {
             Ok(permit) => {
@@ -168,25 +168,25 @@ impl Outbox {
             }
             Err(_) => 0,
         };
-        Room { outbox: self, charge }
+        OutboxPermit { outbox: self, charge }
     }
 
     /// Puts a frame into its place. What is left in `body` is of no use.
-    pub(crate) fn put(&self, room: Room<'_>, body: &mut Vec<u8>) -> Put {
+    pub(crate) fn put(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>) -> Enqueued {
         self.put_marked(room, body, None)
     }
 
     /// The same for the frame of this call.
-    pub(crate) fn put_call(&self, room: Room<'_>, body: &mut Vec<u8>, call: u64) -> Put {
+    pub(crate) fn put_call(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>, call: u64) -> Enqueued {
         self.put_marked(room, body, Some(call))
     }
 
-    fn put_marked(&self, mut room: Room<'_>, body: &mut Vec<u8>, call: Option<u64>) -> Put {
+    fn put_marked(&self, mut room: OutboxPermit<'_>, body: &mut Vec<u8>, call: Option<u64>) -> Enqueued {
         let mut state = self.lock();
         match state.mode {
-            Mode::Open => {}
-            Mode::Held => return Put::Held,
-            Mode::Finishing | Mode::Closed => return Put::Closed,
+            OutboxMode::Open => {}
+            OutboxMode::Held => return Enqueued::Held,
+            OutboxMode::Finishing | OutboxMode::Closed => return Enqueued::Closed,
         }
         let at = state.put;
         let was_empty = state.chunks.is_empty();
@@ -197,25 +197,25 @@ impl Outbox {
         if was_empty {
             self.wake.notify_one();
         }
-        Put::At(at)
+        Enqueued::At(at)
     }
 
     /// Puts a frame into the reserve, without waiting.
-    pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Put, ReserveFull> {
+    pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Enqueued, ReserveFull> {
         self.put_reserved(body, self.limit)
     }
 
     /// Puts a frame into the reserve, which may be left out: half of the reserve is kept for what may not.
-    pub(crate) fn put_dispensable(&self, body: &mut Vec<u8>) -> Result<Put, ReserveFull> {
+    pub(crate) fn put_dispensable(&self, body: &mut Vec<u8>) -> Result<Enqueued, ReserveFull> {
         self.put_reserved(body, self.limit / 2)
     }
 
-    fn put_reserved(&self, body: &mut Vec<u8>, limit: usize) -> Result<Put, ReserveFull> {
+    fn put_reserved(&self, body: &mut Vec<u8>, limit: usize) -> Result<Enqueued, ReserveFull> {
         let mut state = self.lock();
         match state.mode {
-            Mode::Open => {}
-            Mode::Held => return Ok(Put::Held),
-            Mode::Finishing | Mode::Closed => return Ok(Put::Closed),
+            OutboxMode::Open => {}
+            OutboxMode::Held => return Ok(Enqueued::Held),
+            OutboxMode::Finishing | OutboxMode::Closed => return Ok(Enqueued::Closed),
         }
         if state.urgent + body.len() > limit {
             return Err(ReserveFull);
@@ -225,12 +225,17 @@ impl Outbox {
         state.last_call = None;
         drop(state);
         self.wake.notify_one();
-        Ok(Put::At(at))
+        Ok(Enqueued::At(at))
     }
 
     /// Adds a frame to the last chunk, or as a new one, and notes in it what the frame has to give back. What is left
     /// in `body` is of no use.
-    fn append(&self, state: &mut State, body: &mut Vec<u8>, note: impl FnOnce(&mut Batch, usize)) -> usize {
+    fn append(
+        &self,
+        state: &mut OutboxState,
+        body: &mut Vec<u8>,
+        note: impl FnOnce(&mut WrittenFrames, usize),
+    ) -> usize {
         let large = body.len() >= LARGE_BYTES;
         let gathered = |last: &&mut Chunk| !large && !last.large && last.bytes.len() < GATHERED_BYTES;
         let bytes;
@@ -279,7 +284,7 @@ impl Outbox {
     ///
     /// If it had to wait and others are about to send too (`crowded`), it lets those that are ready go first, so that
     /// one write carries all their frames.
-    pub(crate) async fn take(&self, into: &mut Vec<u8>, crowded: impl Fn() -> bool) -> Option<Batch> {
+    pub(crate) async fn take(&self, into: &mut Vec<u8>, crowded: impl Fn() -> bool) -> Option<WrittenFrames> {
         loop {
             {
                 let mut state = self.lock();
@@ -288,7 +293,7 @@ impl Outbox {
                     state.taken += into.len() as u64;
                     return Some(chunk.batch);
                 }
-                if matches!(state.mode, Mode::Finishing | Mode::Closed) {
+                if matches!(state.mode, OutboxMode::Finishing | OutboxMode::Closed) {
                     return None;
                 }
             }
@@ -300,7 +305,7 @@ impl Outbox {
     }
 
     /// For the writer: `written` bytes of the batch have left; their room is free.
-    pub(crate) fn written(&self, batch: &mut Batch, written: usize) {
+    pub(crate) fn written(&self, batch: &mut WrittenFrames, written: usize) {
         let free = batch.charged.min(written);
         batch.charged -= free;
         if free > 0 {
@@ -309,7 +314,7 @@ impl Outbox {
     }
 
     /// For the writer: the batch is through.
-    pub(crate) fn finished(&self, batch: Batch) {
+    pub(crate) fn finished(&self, batch: WrittenFrames) {
         self.room.add_permits(batch.charged);
         if batch.urgent > 0 {
             self.lock().urgent -= batch.urgent;
@@ -318,28 +323,30 @@ impl Outbox {
 
     /// Sends what is there, then no more.
     pub(crate) fn finish(&self) {
-        self.end(Mode::Finishing);
+        self.end(OutboxMode::Finishing);
     }
 
     /// Sends nothing more; swallows what comes.
     pub(crate) fn hold(&self) {
-        self.end(Mode::Held);
+        self.end(OutboxMode::Held);
     }
 
     /// Sends nothing more; wakes those who wait for room.
     pub(crate) fn close(&self) {
-        self.end(Mode::Closed);
+        self.end(OutboxMode::Closed);
         self.end_turns();
         self.room.close();
     }
 
-    fn end(&self, mode: Mode) {
+    fn end(&self, mode: OutboxMode) {
         let mut state = self.lock();
-        if state.mode == Mode::Closed || (state.mode == Mode::Finishing && mode != Mode::Closed) {
+        if state.mode == OutboxMode::Closed
+            || (state.mode == OutboxMode::Finishing && mode != OutboxMode::Closed)
+        {
             return;
         }
         state.mode = mode;
-        if mode != Mode::Finishing {
+        if mode != OutboxMode::Finishing {
             let chunks = std::mem::take(&mut state.chunks);
             state.spare = Vec::new();
             state.urgent -= chunks.iter().map(|chunk| chunk.batch.urgent).sum::<usize>();
@@ -350,8 +357,8 @@ impl Outbox {
     }
 
     /// Whether any byte of the frame may have been sent.
-    pub(crate) fn may_be_sent(&self, put: Put) -> bool {
-        matches!(put, Put::At(at) if at < self.lock().taken)
+    pub(crate) fn may_be_sent(&self, put: Enqueued) -> bool {
+        matches!(put, Enqueued::At(at) if at < self.lock().taken)
     }
 
     /// The call that was sent last, if nothing else was sent since and all of it is on its way.
@@ -374,12 +381,12 @@ impl Outbox {
         u32::try_from(body.len().min(self.limit)).unwrap_or(u32::MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for OutboxPermit<'_> {
     fn drop(&mut self) {
         if self.charge > 0 {
             self.outbox.room.add_permits(self.charge);

@@ -9,10 +9,10 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::rpc::{
-    Closed, Ending, Handler, PeerConfig, PeerStats,
+    CloseReason, FailWith, Handler, PeerConfig, PeerStats,
     deadlines::keep_time,
-    inbound::Inbound,
-    link::{Link, lock},
+    dispatch::Dispatcher,
+    peer_shared::{PeerShared, lock},
     reader::read_frames,
     writer::write_frames,
 };
@@ -24,18 +24,18 @@ use crate::rpc::{
 /// then its tasks end and both streams are dropped.
 #[derive(Clone)]
 pub struct Peer {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<PeerInner>,
 }
 
 /// What the handles hold together; its drop closes the channel.
 #[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) link: Arc<Link>,
+pub(crate) struct PeerInner {
+    pub(crate) link: Arc<PeerShared>,
 }
 
-impl Drop for Inner {
+impl Drop for PeerInner {
     fn drop(&mut self) {
-        self.link.close(Ending::Closed(Closed::Requested));
+        self.link.close(FailWith::Closed(CloseReason::Requested));
     }
 }
 
@@ -49,9 +49,9 @@ impl Peer {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let link = Arc::new(Link::new(config));
-        let inner = Arc::new(Inner { link: link.clone() });
-        let inbound = Arc::new(Inbound::new(link.clone(), handler, Arc::downgrade(&inner)));
+        let link = Arc::new(PeerShared::new(config));
+        let inner = Arc::new(PeerInner { link: link.clone() });
+        let inbound = Arc::new(Dispatcher::new(link.clone(), handler, Arc::downgrade(&inner)));
         let tasks = vec![
             tokio::spawn(read_frames(inbound, reader)).abort_handle(),
             tokio::spawn(write_frames(link.clone(), writer)).abort_handle(),
@@ -71,12 +71,12 @@ impl Peer {
     }
 
     /// Waits for the end of the channel and says why it ended. With `hold_pending`, calls may still be open then.
-    pub async fn closed(&self) -> Closed {
+    pub async fn closed(&self) -> CloseReason {
         self.link().ended().await
     }
 
     /// Why the channel has ended, if it has.
-    pub fn end(&self) -> Option<Closed> {
+    pub fn end(&self) -> Option<CloseReason> {
         self.link().channel_end()
     }
 
@@ -105,7 +105,7 @@ impl Peer {
 
     /// Ends the peer: every open call, and every later one, is answered with `ending` at once; handlers are dropped;
     /// both streams are dropped. The first ending stays.
-    pub fn close(&self, ending: impl Into<Ending>) {
+    pub fn close(&self, ending: impl Into<FailWith>) {
         self.link().close(ending.into());
     }
 
@@ -118,7 +118,7 @@ impl Peer {
 
     /// Tells that the other side has closed its input, which only a write would show otherwise.
     pub(crate) fn input_closed(&self) {
-        self.link().end(Closed::WriteFailed { reason: "nobody reads it any more".to_owned() });
+        self.link().end(CloseReason::WriteFailed { reason: "nobody reads it any more".to_owned() });
     }
 
     /// Answers all open calls, and every later one, with the end of the channel, and leaves the rest running.
@@ -190,11 +190,11 @@ impl Peer {
         &self.link().config
     }
 
-    pub(crate) fn link(&self) -> &Link {
+    pub(crate) fn link(&self) -> &PeerShared {
         &self.inner.link
     }
 
-    pub(crate) fn from_weak(inner: &Weak<Inner>) -> Option<Peer> {
+    pub(crate) fn from_weak(inner: &Weak<PeerInner>) -> Option<Peer> {
         inner.upgrade().map(|inner| Peer { inner })
     }
 }

@@ -5,11 +5,11 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::rpc::{
-    Closed, Noise,
-    framing::{Framer, MAX_HEADER_BYTES, Step},
-    inbound::Inbound,
-    link::Link,
+    CloseReason, Noise,
+    dispatch::Dispatcher,
+    framing::{FrameStep, Framer, MAX_HEADER_BYTES},
     noise::{log_noise, shortened},
+    peer_shared::PeerShared,
 };
 
 const LEAST_READ_BYTES: usize = 4 * 1024;
@@ -18,22 +18,22 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 /// Lets other tasks run after some work: 256 messages, each of which counts as one more for every KiB. A runtime's own turns
 /// end after 128 reads, and one read may bring tens of thousands of messages.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
-    link: &'a Link,
+pub(super) struct YieldBudget<'a> {
+    link: &'a PeerShared,
     work: usize,
 }
 
-impl Turn<'_> {
+impl YieldBudget<'_> {
     const WORK: usize = 256;
 
-    pub(super) fn new(link: &Link) -> Turn<'_> {
-        Turn { link, work: 0 }
+    pub(super) fn new(link: &PeerShared) -> YieldBudget<'_> {
+        YieldBudget { link, work: 0 }
     }
 
     /// To be called once for each message of so many bytes.
     pub(super) async fn pass(&mut self, bytes: usize) {
         self.work += 1 + bytes / 1024;
-        if self.work >= Turn::WORK {
+        if self.work >= YieldBudget::WORK {
             self.work = 0;
             tokio::task::yield_now().await;
             self.link.counters.turns.one();
@@ -41,34 +41,34 @@ impl Turn<'_> {
     }
 }
 
-pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut reader: R) {
-    let done = Done(inbound.link().clone());
+pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Dispatcher>, mut reader: R) {
+    let done = ReaderDone(inbound.link().clone());
     let link = &*done.0;
     let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
     let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
-    let mut turn = Turn::new(link);
+    let mut turn = YieldBudget::new(link);
     loop {
         let mut at = 0;
         let missing = loop {
             let bytes = &buf[at..];
             let used = match framer.next(bytes) {
-                Ok(Step::Frame { body, used }) => {
+                Ok(FrameStep::Frame { body, used }) => {
                     link.counters.frames_in.one();
                     if !inbound.accept(&bytes[body]).await {
                         return;
                     }
                     used
                 }
-                Ok(Step::Noise { line, used }) => {
+                Ok(FrameStep::Noise { line, used }) => {
                     if !handle_noise(link, &bytes[line]) {
                         return;
                     }
                     used
                 }
-                Ok(Step::Skip { used }) => used,
-                Ok(Step::More { missing }) => break missing,
-                Err(error) => return link.end(Closed::Violation { reason: error.to_string() }),
+                Ok(FrameStep::Skip { used }) => used,
+                Ok(FrameStep::More { missing }) => break missing,
+                Err(error) => return link.end(CloseReason::Violation { reason: error.to_string() }),
             };
             at += used;
             turn.pass(used).await;
@@ -82,7 +82,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
                     link.counters.frames_in.one();
                     inbound.accept_last(&buf[rest]).await;
                 }
-                return link.end(Closed::Eof);
+                return link.end(CloseReason::Eof);
             }
             Ok(n) => {
                 link.counters.bytes_in.add(n as u64);
@@ -94,9 +94,9 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Inbound>, mut
             }
             // A process that dies with unread input resets its end after its last output.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return link.end(Closed::Eof);
+                return link.end(CloseReason::Eof);
             }
-            Err(error) => return link.end(Closed::ReadFailed { reason: error.to_string() }),
+            Err(error) => return link.end(CloseReason::ReadFailed { reason: error.to_string() }),
         }
     }
 }
@@ -125,7 +125,7 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 /// Counts, and logs or refuses, a line that is no message. `false` when the channel has ended.
-pub(crate) fn handle_noise(link: &Link, line: &[u8]) -> bool {
+pub(crate) fn handle_noise(link: &PeerShared, line: &[u8]) -> bool {
     link.counters.noise_lines.one();
     match link.config.noise {
         Noise::Log => {
@@ -136,16 +136,16 @@ pub(crate) fn handle_noise(link: &Link, line: &[u8]) -> bool {
             let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
             let what = if is_json { "no message" } else { "not JSON" };
             let line = shortened(&line[..line.len().min(80)]);
-            link.end(Closed::Violation { reason: format!("{what}: {line}") });
+            link.end(CloseReason::Violation { reason: format!("{what}: {line}") });
             false
         }
     }
 }
 
 /// Tells that nothing more will be read, also when the task is aborted.
-struct Done(Arc<Link>);
+struct ReaderDone(Arc<PeerShared>);
 
-impl Drop for Done {
+impl Drop for ReaderDone {
     fn drop(&mut self) {
         self.0.reader_done.set();
     }

@@ -7,14 +7,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    foreign::{About, shown},
+    foreign::{LogTopic, one_line},
     log_event::log_event,
     rpc::{Context, Handler, Method, Notification, RpcError, decode},
 };
 
-type Reply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;
-type Route = Box<dyn Fn(Context, Option<&RawValue>) -> Reply + Send + Sync>;
-type Sink = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
+type HandlerReply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;
+type Route = Box<dyn Fn(Context, Option<&RawValue>) -> HandlerReply + Send + Sync>;
+type NotificationRoute = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
 
 /// Answers requests and takes notifications by method name, typed or raw.
 ///
@@ -24,7 +24,7 @@ type Sink = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
 #[derive(Default)]
 pub struct Router {
     methods: BTreeMap<String, Route>,
-    notifications: BTreeMap<String, Sink>,
+    notifications: BTreeMap<String, NotificationRoute>,
     fallback: Option<Arc<dyn Handler>>,
 }
 
@@ -42,7 +42,7 @@ impl Router {
         F: Fn(Context, M::Params) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<M::Output, RpcError>> + Send + 'static,
     {
-        let route = move |cx: Context, params: Option<&RawValue>| -> Reply {
+        let route = move |cx: Context, params: Option<&RawValue>| -> HandlerReply {
             match decode::params(params) {
                 Ok(params) => {
                     let answer = answer(cx, params);
@@ -62,7 +62,7 @@ impl Router {
         F: Fn(Context, Option<Box<RawValue>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'static,
     {
-        let route = move |cx: Context, params: Option<&RawValue>| -> Reply {
+        let route = move |cx: Context, params: Option<&RawValue>| -> HandlerReply {
             Box::pin(answer(cx, params.map(ToOwned::to_owned)))
         };
         self.methods.insert(name.into(), Box::new(route));
@@ -79,10 +79,10 @@ impl Router {
         let sink = move |cx: Context, params: Option<&RawValue>| match decode::params(params) {
             Ok(params) => take(cx, params),
             Err(reason) => {
-                if cx.may_log(About::Notification) {
+                if cx.may_log(LogTopic::Notification) {
                     log_event!(
                         warn, target: "procession::rpc", cx.path, cx.incarnation,
-                        "bad notification `{}`: {}", N::NAME, shown(&reason)
+                        "bad notification `{}`: {}", N::NAME, one_line(&reason)
                     );
                 }
             }
@@ -156,11 +156,11 @@ impl Handler for Router {
         match &self.fallback {
             Some(handler) => handler.notification(cx, method, params),
             None if tracing::enabled!(target: "procession::rpc", tracing::Level::TRACE)
-                && cx.may_log(About::Notification) =>
+                && cx.may_log(LogTopic::Notification) =>
             {
                 log_event!(
                     trace, target: "procession::rpc", cx.path, cx.incarnation,
-                    "no route for notification `{}`", shown(method)
+                    "no route for notification `{}`", one_line(method)
                 );
             }
             None => {}

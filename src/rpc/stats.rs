@@ -40,24 +40,24 @@ pub struct PeerStats {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) frames_in: Count,
-    pub(crate) bytes_in: Count,
+    pub(crate) frames_in: Counter,
+    pub(crate) bytes_in: Counter,
     /// Turns of other tasks while something that has been read is handled.
-    pub(crate) turns: Count,
-    pub(crate) late_replies: Count,
-    pub(crate) unknown_replies: Count,
-    pub(crate) complaints: Count,
-    pub(crate) dropped_notifications: Count,
-    pub(crate) noise_lines: Count,
-    pub(crate) invalid_frames: Count,
-    pub(crate) overloaded: Count,
-    pub(crate) panics: Count,
+    pub(crate) turns: Counter,
+    pub(crate) late_replies: Counter,
+    pub(crate) unknown_replies: Counter,
+    pub(crate) complaints: Counter,
+    pub(crate) dropped_notifications: Counter,
+    pub(crate) noise_lines: Counter,
+    pub(crate) invalid_frames: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) panics: Counter,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }

@@ -8,22 +8,22 @@ use std::{sync::Arc, sync::atomic::Ordering};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::rpc::{
-    Closed,
+    CloseReason,
     encode::{KEEP_BYTES, Scratch},
-    link::Link,
+    peer_shared::PeerShared,
 };
 
 const LEAST_KEPT_BYTES: usize = 2 * 1024;
 
 /// Why the writer stopped.
-enum Stop {
+enum WriterStop {
     Failed(std::io::Error),
     Stalled(std::time::Duration),
 }
 
-pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<Link>, mut writer: W) {
+pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<PeerShared>, mut writer: W) {
     // The latch is set also when this task is aborted.
-    let done = Done(link);
+    let done = WriterDone(link);
     let link = &done.0;
     let crowded = || link.in_flight.taken() > 1;
     let mut bytes = Vec::new();
@@ -56,34 +56,37 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<Link>, mut wri
 }
 
 /// Waits for one step of writing, at most `write_stall` as long as that is armed.
-async fn progress<T>(link: &Link, step: impl Future<Output = std::io::Result<T>>) -> Result<T, Stop> {
-    let Some(limit) = link.config.write_stall else { return step.await.map_err(Stop::Failed) };
+async fn progress<T>(
+    link: &PeerShared,
+    step: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, WriterStop> {
+    let Some(limit) = link.config.write_stall else { return step.await.map_err(WriterStop::Failed) };
     let mut step = std::pin::pin!(step);
     loop {
         match tokio::time::timeout(limit, step.as_mut()).await {
-            Ok(result) => return result.map_err(Stop::Failed),
-            Err(_) if link.stall_armed.load(Ordering::Relaxed) => return Err(Stop::Stalled(limit)),
+            Ok(result) => return result.map_err(WriterStop::Failed),
+            Err(_) if link.stall_armed.load(Ordering::Relaxed) => return Err(WriterStop::Stalled(limit)),
             Err(_) => {}
         }
     }
 }
 
-impl Stop {
-    fn into_closed(self) -> Closed {
+impl WriterStop {
+    fn into_closed(self) -> CloseReason {
         match self {
-            Stop::Failed(error) => failed(&error),
-            Stop::Stalled(after) => Closed::WriteStalled { after },
+            WriterStop::Failed(error) => failed(&error),
+            WriterStop::Stalled(after) => CloseReason::WriteStalled { after },
         }
     }
 }
 
-fn failed(error: &std::io::Error) -> Closed {
-    Closed::WriteFailed { reason: error.to_string() }
+fn failed(error: &std::io::Error) -> CloseReason {
+    CloseReason::WriteFailed { reason: error.to_string() }
 }
 
-struct Done(Arc<Link>);
+struct WriterDone(Arc<PeerShared>);
 
-impl Drop for Done {
+impl Drop for WriterDone {
     fn drop(&mut self) {
         self.0.writer_done.set();
     }

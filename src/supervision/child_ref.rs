@@ -6,11 +6,11 @@ use ractor::{ActorRef, Message, RpcReplyPort};
 
 use super::{
     errors::{RequestError, Unavailable},
-    place::Place,
+    node::Node,
 };
 use crate::{
-    id::{Incarnation, Path},
-    vocabulary::State,
+    id::{Incarnation, TreePath},
+    state::ChildState,
 };
 
 /// Sends messages of type `M` to whatever incarnation of a child is live. Cheap to clone, usable from any task.
@@ -18,7 +18,7 @@ use crate::{
 /// A message goes to the incarnation that is ready at that moment, without asking a supervisor. When there is none,
 /// sending fails at once with [`Unavailable`]; [`ChildRef::wait_ready`] waits instead.
 pub struct ChildRef<M> {
-    place: Place,
+    node: Node,
     message: PhantomData<fn(M)>,
 }
 
@@ -31,15 +31,15 @@ pub enum SendError {
     Unavailable(#[from] Unavailable),
     /// The child takes messages of another type. The message was not sent.
     #[error("`{0}` takes no messages of this type")]
-    WrongType(Path),
+    WrongType(TreePath),
     /// The child ended, or dropped the question, before it answered.
     #[error("`{0}` did not answer before it ended")]
-    NoAnswer(Path),
+    NoAnswer(TreePath),
     /// The answer did not come in time.
     #[error("`{path}` did not answer within {after:?}")]
     Timeout {
         /// The child.
-        path: Path,
+        path: TreePath,
         /// The bound.
         after: Duration,
     },
@@ -53,23 +53,23 @@ impl SendError {
 }
 
 impl<M: Message> ChildRef<M> {
-    pub(crate) fn new(place: Place) -> ChildRef<M> {
-        ChildRef { place, message: PhantomData }
+    pub(crate) fn new(node: Node) -> ChildRef<M> {
+        ChildRef { node, message: PhantomData }
     }
 
     /// Where the child is in the tree.
-    pub fn path(&self) -> &Path {
-        self.place.path()
+    pub fn path(&self) -> &TreePath {
+        self.node.path()
     }
 
     /// What the child is doing.
-    pub fn state(&self) -> State {
-        self.place.state()
+    pub fn state(&self) -> ChildState {
+        self.node.state()
     }
 
     /// The child's place.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The live incarnation and its actor.
@@ -77,10 +77,10 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`SendError::Unavailable`] or [`SendError::WrongType`].
     pub fn actor(&self) -> Result<(Incarnation, ActorRef<M>), SendError> {
-        match &*self.place.live() {
-            None => Err(self.place.unavailable().into()),
+        match &*self.node.live() {
+            None => Err(self.node.unavailable().into()),
             Some(live) if live.cell.is_message_type_of::<M>() == Some(false) => {
-                Err(SendError::WrongType(self.place.path().clone()))
+                Err(SendError::WrongType(self.node.path().clone()))
             }
             Some(live) => Ok((live.incarnation, live.cell.clone().into())),
         }
@@ -94,7 +94,7 @@ impl<M: Message> ChildRef<M> {
         let (incarnation, actor) = self.actor()?;
         match actor.send_message(message) {
             Ok(()) => Ok(incarnation),
-            Err(_) => Err(self.place.unavailable().into()),
+            Err(_) => Err(self.node.unavailable().into()),
         }
     }
 
@@ -111,8 +111,8 @@ impl<M: Message> ChildRef<M> {
         self.cast(message(tx.into()))?;
         match tokio::time::timeout(timeout, rx).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(SendError::NoAnswer(self.place.path().clone())),
-            Err(_) => Err(SendError::Timeout { path: self.place.path().clone(), after: timeout }),
+            Ok(Err(_)) => Err(SendError::NoAnswer(self.node.path().clone())),
+            Err(_) => Err(SendError::Timeout { path: self.node.path().clone(), after: timeout }),
         }
     }
 
@@ -121,9 +121,9 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`Unavailable`] at the deadline, or at once when nobody is going to start the child.
     pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
-        match tokio::time::timeout(deadline, self.place.wait_ready()).await {
+        match tokio::time::timeout(deadline, self.node.wait_ready()).await {
             Ok(live) => Ok(live?.incarnation),
-            Err(_) => Err(self.place.unavailable()),
+            Err(_) => Err(self.node.unavailable()),
         }
     }
 
@@ -132,7 +132,7 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`RequestError`].
     pub async fn restart(&self) -> Result<Incarnation, RequestError> {
-        self.place.restart().await
+        self.node.restart().await
     }
 
     /// Has the child stopped by its supervisor, and returns when it is gone.
@@ -140,18 +140,18 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`RequestError`].
     pub async fn stop(&self) -> Result<(), RequestError> {
-        self.place.stop().await
+        self.node.stop().await
     }
 }
 
 impl<M> Clone for ChildRef<M> {
     fn clone(&self) -> Self {
-        ChildRef { place: self.place.clone(), message: PhantomData }
+        ChildRef { node: self.node.clone(), message: PhantomData }
     }
 }
 
 impl<M> fmt::Debug for ChildRef<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ChildRef").field(&self.place).finish()
+        f.debug_tuple("ChildRef").field(&self.node).finish()
     }
 }

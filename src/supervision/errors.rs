@@ -2,12 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use super::verdict::never_starts;
+use super::exit_class::never_starts;
 use crate::{
-    exit::{Exit, Lost, Said},
-    humane::brief,
-    id::{ChildId, Path},
-    vocabulary::{Limit, State},
+    exit::{Exit, ExitReport, StderrExcerpt},
+    human_duration::brief,
+    id::{ChildId, TreePath},
+    state::{ChildState, RestartLimit},
 };
 
 /// One mistake in a declaration.
@@ -98,7 +98,7 @@ pub enum RequestError {
     #[error("the supervisor is shutting down")]
     ShuttingDown,
     /// The child was started, but did not become ready.
-    #[error("child `{child}` did not start: {exit}{}", Said(.stderr_tail))]
+    #[error("child `{child}` did not start: {exit}{}", StderrExcerpt(.stderr_tail))]
     StartFailed {
         /// The child.
         child: ChildId,
@@ -119,7 +119,7 @@ pub enum RequestError {
         /// The child.
         child: ChildId,
         /// The limit that was reached.
-        why: Limit,
+        why: RestartLimit,
     },
     /// The child's policy wants more time between restarts by hand
     /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).
@@ -151,13 +151,13 @@ impl RequestError {
 #[error("`{path}` is not available: {}{}", .state.doing(*.retry_after), last(.lost.as_deref()))]
 pub struct Unavailable {
     /// Where the child is in the tree.
-    pub path: Path,
+    pub path: TreePath,
     /// What it is doing instead of working.
-    pub state: State,
+    pub state: ChildState,
     /// When its next start is due, if that is known.
     pub retry_after: Option<Duration>,
     /// How its last incarnation ended, if one has, and what its process wrote last.
-    pub lost: Option<Box<Lost>>,
+    pub lost: Option<Box<ExitReport>>,
 }
 
 impl Unavailable {
@@ -169,7 +169,7 @@ impl Unavailable {
     }
 }
 
-fn last(lost: Option<&Lost>) -> String {
+fn last(lost: Option<&ExitReport>) -> String {
     lost.map(|lost| format!("; its last incarnation: {lost}")).unwrap_or_default()
 }
 
@@ -179,15 +179,15 @@ fn last(lost: Option<&Lost>) -> String {
 pub enum FindError {
     /// The text is no path.
     #[error(transparent)]
-    Path(#[from] crate::id::PathError),
+    Path(#[from] crate::id::TreePathError),
     /// There is no child at this path.
     #[error("there is nothing at `{0}`")]
-    NotFound(Path),
+    NotFound(TreePath),
     /// There is something else at this path.
     #[error("`{path}` is not {expected}")]
     WrongKind {
         /// The path.
-        path: Path,
+        path: TreePath,
         /// What was looked for.
         expected: &'static str,
     },

@@ -6,7 +6,7 @@
 //! implementation of supervision.
 //!
 //! ```text
-//!  Place ◄── board, live pointer ── Engine ──► Life of an incarnation ──► actor (ractor)
+//!  Node ◄── board, live pointer ── Engine ──► Life of an incarnation ──► actor (ractor)
 //!    ▲                               │  ▲                                    │
 //!    │ ChildRef, WorkerRef …         ▼  └─────────── bell ◄──────────────────┘
 //!  users                          Machine
@@ -14,40 +14,40 @@
 //!
 //! This folder must not know OS processes or RPC: to it a child is something that a [`Start`] brings to life.
 
-mod bus;
 mod child_ref;
 pub mod engine;
 mod errors;
+mod event_bus;
+mod exit_class;
+mod exit_correlator;
 mod incarnation;
+mod incarnation_token;
 pub mod machine;
-mod meeting;
+mod node;
 pub(crate) mod panics;
-mod place;
 mod policy;
-mod remains;
 mod root;
 mod spec;
 mod start;
 mod stop_notice;
 mod supervisor;
 mod timers;
-mod verdict;
 
-pub use bus::{EventBus, Events, EventsError};
 pub use child_ref::{ChildRef, SendError};
-pub use engine::Which;
+pub use engine::ChildInfo;
 pub use errors::{FindError, RequestError, SpecError, SpecErrors, Unavailable};
-pub use machine::Count;
-pub use place::{Attachment, Details, Live, Place};
-pub use policy::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode};
-pub use remains::{Gone, Remains};
+pub use event_bus::{EventBus, EventReceiver, RecvError};
+pub(crate) use exit_class::never_starts;
+pub use incarnation_token::{IncarnationClosed, IncarnationToken};
+pub use machine::ChildCounts;
+pub use node::{Attachment, LiveIncarnation, Node, SnapshotSource};
+pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
 pub use root::{Root, RootOptions, StartError};
 pub use spec::{ChildSpec, SupervisorSpec};
 pub(crate) use start::ExitGrace;
 pub use start::{
-    ActorStart, Admission, BoxFuture, NotReady, Readiness, Scope, Start, StartContext, Started, StopHandle,
-    StopRequest,
+    ActorStart, BoxFuture, NotReady, Readiness, Start, StartContext, StartPermit, Started, StopHandle,
+    StopRequest, TreeContext,
 };
 pub(crate) use supervisor::host;
 pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};
-pub(crate) use verdict::never_starts;

@@ -35,7 +35,7 @@ pub(crate) fn survived<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Exit
 
 fn told(what: &str, panic: &(dyn Any + Send)) -> Exit {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(foreign::tidy);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(foreign::into_one_line);
     let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();
     Exit::ActorFailed { chain }
 }

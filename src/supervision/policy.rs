@@ -1,4 +1,4 @@
-//! The plain-data half of a child's declaration: [`ChildPolicy`], and the supervisor's [`Flags`].
+//! The plain-data half of a child's declaration: [`ChildPolicy`], and the supervisor's [`SupervisorFlags`].
 //!
 //! This is all that the pure machine knows of a child.
 
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::{SpecError, SpecErrors};
 use crate::{
-    foreign::shown_up_to,
+    foreign::one_line_up_to,
     id::ChildId,
     restart::{Intensity, RestartPolicy, RestartType},
-    vocabulary::{ChildKind, Strategy},
+    state::{ChildKind, Strategy},
 };
 
 /// How a child is made to end (OTP's `shutdown`).
@@ -22,7 +22,7 @@ pub enum Shutdown {
     /// It is killed at once.
     BrutalKill,
     /// It is asked to stop and killed when it has not ended after this long. Zero is a valid timeout.
-    Timeout(#[serde(with = "crate::humane")] Duration),
+    Timeout(#[serde(with = "crate::human_duration")] Duration),
     /// It is asked to stop and awaited for as long as it takes.
     Infinity,
 }
@@ -101,9 +101,10 @@ impl ChildPolicy {
     }
 
     /// All mistakes in this policy, given the flags of the supervisor it is for.
-    pub(crate) fn check(&self, id: &str, flags: &Flags, errors: &mut Vec<SpecError>) {
+    pub(crate) fn check(&self, id: &str, flags: &SupervisorFlags, errors: &mut Vec<SpecError>) {
         let mut add = |field: &str, problem: String| {
-            errors.push(SpecError { field: format!("children[{}].{field}", shown_up_to(100, id)), problem });
+            errors
+                .push(SpecError { field: format!("children[{}].{field}", one_line_up_to(100, id)), problem });
         };
         if id.is_empty() {
             add("id", "must not be empty".into());
@@ -135,7 +136,7 @@ impl ChildPolicy {
 
 /// A supervisor's own settings (OTP's supervisor flags).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Flags {
+pub struct SupervisorFlags {
     /// Who restarts with a child that failed.
     pub strategy: Strategy,
     /// How many restarts in which time are too many. `None`: none was chosen. It is 3 in 5 s then, for those children
@@ -150,9 +151,9 @@ pub struct Flags {
     pub max_children: Option<usize>,
 }
 
-impl Default for Flags {
-    fn default() -> Flags {
-        Flags {
+impl Default for SupervisorFlags {
+    fn default() -> SupervisorFlags {
+        SupervisorFlags {
             strategy: Strategy::OneForOne,
             intensity: None,
             auto_shutdown: AutoShutdown::Never,
@@ -162,7 +163,7 @@ impl Default for Flags {
     }
 }
 
-impl Flags {
+impl SupervisorFlags {
     /// The intensity that counts, given or not.
     pub fn effective_intensity(&self) -> Intensity {
         self.intensity.unwrap_or_default()

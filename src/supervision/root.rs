@@ -9,25 +9,25 @@ use tokio::{
 };
 
 use super::{
-    bus::{EventBus, Events},
     child_ref::ChildRef,
     engine::EngineArgs,
     errors::{FindError, SpecErrors},
+    event_bus::{EventBus, EventReceiver},
+    incarnation_token::IncarnationToken,
+    node::Node,
     panics::survived,
-    place::Place,
-    remains::Remains,
     spec::SupervisorSpec,
-    start::{Scope, spawn_error},
+    start::{TreeContext, spawn_error},
     stop_notice::HostProbe,
     supervisor::{Supervisor, SupervisorRef},
 };
 use crate::{
-    exit::{Exit, Lost, Said},
-    id::{Incarnation, Path},
+    exit::{Exit, ExitReport, StderrExcerpt},
+    id::{Incarnation, TreePath},
     log_event::log_event,
     snapshot::Snapshot,
+    state::{ChildKind, ChildState, DownReason},
     time::Clock,
-    vocabulary::{ChildKind, Down, State},
 };
 
 /// A running tree of supervisors and actors. Cheap to clone; when the last clone is dropped the tree is shut down in the
@@ -40,8 +40,8 @@ pub struct Root(Arc<RootHandle>);
 
 #[derive(Debug)]
 struct RootHandle {
-    place: Place,
-    scope: Scope,
+    node: Node,
+    scope: TreeContext,
     cell: ActorCell,
     exit: watch::Receiver<Option<Exit>>,
 }
@@ -79,7 +79,7 @@ pub enum StartError {
         reason: String,
     },
     /// A required child did not start. What had started has been stopped again; nothing is left.
-    #[error("the tree did not start: {exit}{}", Said(.stderr_tail))]
+    #[error("the tree did not start: {exit}{}", StderrExcerpt(.stderr_tail))]
     Failed {
         /// Why: the causes lead to the child that did not start, see [`Exit::chain`].
         exit: Exit,
@@ -95,7 +95,7 @@ impl Root {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, StartError> {
         spec.validate()?;
-        let scope = Scope::new(options.seed, options.event_capacity);
+        let scope = TreeContext::new(options.seed, options.event_capacity);
         Root::start_with(Supervisor, spec, scope, options.owner, |args| args).await
     }
 
@@ -103,20 +103,20 @@ impl Root {
     pub(crate) async fn start_with<A: Actor>(
         actor: A,
         spec: SupervisorSpec,
-        scope: Scope,
+        scope: TreeContext,
         owner: Option<ActorCell>,
         arguments: impl FnOnce(EngineArgs) -> A::Arguments,
     ) -> Result<Root, StartError> {
         check_runtime()?;
-        let place = Place::root(scope.clock());
-        place.set_incarnation(Incarnation(1));
-        let (remains, gone) = Remains::new(None);
+        let node = Node::root(scope.clock());
+        node.set_incarnation(Incarnation(1));
+        let (token, gone) = IncarnationToken::new(None);
         let (ready_tx, ready) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
         let args = arguments(EngineArgs {
             spec,
-            place: place.clone(),
-            remains,
+            node: node.clone(),
+            token,
             scope: scope.clone(),
             ready: Some(ready_tx),
             exit: Some(report_tx),
@@ -129,23 +129,23 @@ impl Root {
         let (actor, join) =
             spawned.map_err(|e| StartError::Failed { exit: spawn_error(e), stderr_tail: String::new() })?;
         let (tx, exit) = watch::channel(None);
-        let (ended_place, ended_scope) = (place.clone(), scope.clone());
+        let (ended_place, ended_scope) = (node.clone(), scope.clone());
         tokio::spawn(async move {
             let joined = join.await;
             drop(joined);
             gone.wait().await;
             // Killed from outside: there was nobody to say so.
             let exit = report.await.unwrap_or(Exit::ActorKilled);
-            ended_place.record(&ended_scope, Incarnation(1), State::down(Down::Ended));
+            ended_place.record(&ended_scope, Incarnation(1), ChildState::down(DownReason::Ended));
             log_event!(info, ended_place.path(), Incarnation(1), "the tree has ended: {exit}");
             ended_scope.bus().close();
             tx.send_replace(Some(exit));
         });
-        let root = Root(Arc::new(RootHandle { place, scope, cell: actor.get_cell(), exit }));
+        let root = Root(Arc::new(RootHandle { node, scope, cell: actor.get_cell(), exit }));
         match ready.await {
             Ok(()) => Ok(root),
             Err(_) => {
-                let Lost { exit, stderr_tail } = root.0.place.lost(root.wait().await);
+                let ExitReport { exit, stderr_tail } = root.0.node.lost(root.wait().await);
                 Err(StartError::Failed { exit, stderr_tail })
             }
         }
@@ -171,14 +171,14 @@ impl Root {
 
     /// Begins to stop everything in order and returns at once; see [`Root::shutdown`].
     pub fn stop(&self, deadline: Option<Duration>) {
-        if let Some(engine) = self.0.place.engine() {
+        if let Some(engine) = self.0.node.engine() {
             engine.shutdown(deadline.map(|d| self.0.scope.clock().now().after(d)));
         }
     }
 
     /// Stops everything in order without giving anybody time.
     pub async fn kill(&self) -> Exit {
-        if let Some(engine) = self.0.place.engine() {
+        if let Some(engine) = self.0.node.engine() {
             engine.kill();
         }
         self.wait().await
@@ -191,7 +191,7 @@ impl Root {
 
     /// Whether the tree is up: every supervisor's required children have become ready.
     pub fn is_ready(&self) -> bool {
-        self.0.place.state() == State::Ready
+        self.0.node.state() == ChildState::Ready
     }
 
     /// Whether the tree has ended and nothing of it is left.
@@ -206,7 +206,7 @@ impl Root {
 
     /// The root supervisor.
     pub fn supervisor(&self) -> SupervisorRef {
-        SupervisorRef::new(self.0.place.clone())
+        SupervisorRef::new(self.0.node.clone())
     }
 
     /// The root's actor.
@@ -218,9 +218,9 @@ impl Root {
     ///
     /// # Errors
     /// [`FindError::NotFound`], or the text is no path.
-    pub fn find(&self, path: &str) -> Result<Place, FindError> {
-        let path = Path::parse(path)?;
-        self.0.place.find(&path).ok_or(FindError::NotFound(path))
+    pub fn find(&self, path: &str) -> Result<Node, FindError> {
+        let path = TreePath::parse(path)?;
+        self.0.node.find(&path).ok_or(FindError::NotFound(path))
     }
 
     /// The child at a path, as one that takes messages of type `M`.
@@ -236,24 +236,24 @@ impl Root {
     /// # Errors
     /// As [`Root::find`]; [`FindError::WrongKind`] if it is a worker.
     pub fn supervisor_at(&self, path: &str) -> Result<SupervisorRef, FindError> {
-        let place = self.find(path)?;
-        match place.kind() {
-            ChildKind::Supervisor => Ok(SupervisorRef::new(place)),
+        let node = self.find(path)?;
+        match node.kind() {
+            ChildKind::Supervisor => Ok(SupervisorRef::new(node)),
             ChildKind::Worker => {
-                Err(FindError::WrongKind { path: place.path().clone(), expected: "a supervisor" })
+                Err(FindError::WrongKind { path: node.path().clone(), expected: "a supervisor" })
             }
         }
     }
 
     /// A subscription to all events from now on.
-    pub fn events(&self) -> Events {
+    pub fn events(&self) -> EventReceiver {
         self.0.scope.bus().subscribe()
     }
 
     /// The tree as it is now, read from the shared board: nobody is asked.
     pub fn snapshot(&self) -> Snapshot {
         let (at, unix_ms) = (self.0.scope.clock().now(), Snapshot::wall_clock());
-        Snapshot { at, unix_ms, root: self.0.place.snapshot() }
+        Snapshot { at, unix_ms, root: self.0.node.snapshot() }
     }
 
     /// The tree's clock.
@@ -272,7 +272,7 @@ fn check_runtime() -> Result<(), StartError> {
 
 impl Drop for RootHandle {
     fn drop(&mut self) {
-        if let Some(engine) = self.place.engine() {
+        if let Some(engine) = self.node.engine() {
             engine.shutdown(None);
         }
     }

@@ -11,14 +11,14 @@ use ractor::Actor;
 use super::{
     errors::{SpecError, SpecErrors},
     panics::survived,
-    policy::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode},
+    policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
     start::{ActorStart, Start},
     supervisor::SupervisorStart,
 };
 use crate::{
     id::ChildId,
     restart::{Intensity, RestartPolicy},
-    vocabulary::Strategy,
+    state::Strategy,
 };
 
 /// The declaration of one child (OTP's child specification).
@@ -127,7 +127,7 @@ impl ChildSpec {
 /// Decides who pays for the restarts of a child whose policy leaves it open (R-0 (5)): here a declaration becomes a child of
 /// a supervisor with these flags. Nothing behind this, the machine least of all, knows of an open budget; what stays
 /// open is shared.
-pub(crate) fn settle_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, flags: &Flags) {
+pub(crate) fn settle_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, flags: &SupervisorFlags) {
     let alone = flags.strategy == Strategy::OneForOne && flags.intensity.is_none();
     if alone && policy.restart.budget.is_none() {
         // It is not our code, and its supervisor must not die of it.
@@ -142,7 +142,7 @@ pub(crate) fn settle_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, fl
 #[derive(Clone, Debug, Default)]
 pub struct SupervisorSpec {
     /// Its settings.
-    pub flags: Flags,
+    pub flags: SupervisorFlags,
     /// Its first children, in start order.
     pub children: Vec<ChildSpec>,
 }
@@ -151,7 +151,10 @@ impl SupervisorSpec {
     /// A supervisor without children that was given no intensity: it allows 3 restarts in 5 s of those children that do not
     /// pay for their own ([`Budget`](crate::restart::Budget)).
     pub fn new(strategy: Strategy) -> SupervisorSpec {
-        SupervisorSpec { flags: Flags { strategy, ..Flags::default() }, children: Vec::new() }
+        SupervisorSpec {
+            flags: SupervisorFlags { strategy, ..SupervisorFlags::default() },
+            children: Vec::new(),
+        }
     }
 
     /// One-for-one.
@@ -174,9 +177,9 @@ impl SupervisorSpec {
     ///
     /// A child that ends by itself and is not restarted leaves the table, whatever its restart type, so that a supervisor
     /// that has had a million children remembers those that are there. One that its own policy has given up on
-    /// ([`Down::GaveUp`](crate::vocabulary::Down::GaveUp)) or that was stopped by hand stays until it is removed.
+    /// ([`DownReason::GaveUp`](crate::state::DownReason::GaveUp)) or that was stopped by hand stays until it is removed.
     pub fn dynamic() -> SupervisorSpec {
-        let flags = Flags { dynamic: true, ..Flags::default() };
+        let flags = SupervisorFlags { dynamic: true, ..SupervisorFlags::default() };
         SupervisorSpec { flags, children: Vec::new() }
     }
 

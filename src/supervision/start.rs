@@ -6,38 +6,38 @@ use async_trait::async_trait;
 use ractor::{Actor, ActorCell, concurrency::JoinHandle};
 
 use super::{
-    bus::EventBus,
     errors::SpecErrors,
+    event_bus::EventBus,
+    incarnation_token::IncarnationToken,
+    node::{Attachment, Node},
     panics::survived,
-    place::{Attachment, Place},
-    remains::Remains,
     stop_notice::StopNotice,
 };
 use crate::{
     exit::Exit,
-    id::{Incarnation, Path},
-    restart::{CrashLoop, RestartPolicy, Verdict},
-    time::{At, Clock},
+    id::{Incarnation, TreePath},
+    restart::{CrashLoop, ExitClass, RestartPolicy},
+    time::{Clock, Timestamp},
 };
 
 /// What all parts of one tree share. Cheap to clone, and small: every incarnation has one.
 #[derive(Clone, Debug)]
-pub struct Scope(Arc<Shared>);
+pub struct TreeContext(Arc<TreeShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct TreeShared {
     bus: EventBus,
     clock: Clock,
     seed: u64,
     stop_notice: StopNotice,
 }
 
-impl Scope {
+impl TreeContext {
     /// For a new tree, whose epoch is now.
-    pub(crate) fn new(seed: u64, event_capacity: usize) -> Scope {
+    pub(crate) fn new(seed: u64, event_capacity: usize) -> TreeContext {
         let clock = Clock::start();
         let bus = EventBus::new(clock, event_capacity);
-        Scope(Arc::new(Shared { bus, clock, seed, stop_notice: StopNotice::new() }))
+        TreeContext(Arc::new(TreeShared { bus, clock, seed, stop_notice: StopNotice::new() }))
     }
 
     /// The tree's clock.
@@ -57,7 +57,7 @@ impl Scope {
 
     /// A seed for the thing at `path`: the same in every run with the same configuration (FNV-1a over the tree's seed
     /// and the path).
-    pub fn seed(&self, path: &Path) -> u64 {
+    pub fn seed(&self, path: &TreePath) -> u64 {
         let bytes = self.0.seed.to_le_bytes();
         bytes.iter().chain(path.as_str().as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -75,7 +75,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// tasks; one that waits goes on in a task of its own and delays nobody.
     ///
     /// The future is dropped when the start is cancelled or takes too long: everything it owns must then end, and
-    /// whatever ends later must hold `cx.remains` until it has.
+    /// whatever ends later must hold `cx.token` until it has.
     ///
     /// # Errors
     /// The exit of an incarnation that came to nothing; [`Exit::Ignored`] if there is nothing to run.
@@ -86,7 +86,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// cancelled.
     ///
     /// `None`, the default: at once.
-    fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+    fn admission(&self) -> Option<BoxFuture<'_, StartPermit>> {
         None
     }
 
@@ -97,7 +97,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     }
 
     /// Told once, before the first start, where the child is.
-    fn adopted(&self, _place: &Place) {}
+    fn adopted(&self, _place: &Node) {}
 
     /// Checks what can be checked before anything is started.
     ///
@@ -113,18 +113,18 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The permission to start, given back when it is dropped. The default is nothing to give back.
 #[derive(Default)]
-pub struct Admission(
+pub struct StartPermit(
     #[expect(dead_code, reason = "held for its drop")] Option<Box<dyn std::any::Any + Send>>,
 );
 
-impl Admission {
+impl StartPermit {
     /// A permission that ends when `permit` is dropped.
-    pub fn new(permit: impl Send + 'static) -> Admission {
-        Admission(Some(Box::new(permit)))
+    pub fn new(permit: impl Send + 'static) -> StartPermit {
+        StartPermit(Some(Box::new(permit)))
     }
 }
 
-impl fmt::Debug for Admission {
+impl fmt::Debug for StartPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Admission")
     }
@@ -134,15 +134,15 @@ impl fmt::Debug for Admission {
 #[derive(Clone, Debug)]
 pub struct StartContext {
     /// The child's position.
-    pub place: Place,
+    pub node: Node,
     /// The life to begin.
     pub incarnation: Incarnation,
     /// The actor to be linked to.
     pub supervisor: ActorCell,
     /// To be held by everything that the incarnation starts.
-    pub remains: Remains,
+    pub token: IncarnationToken,
     /// What the tree shares.
-    pub scope: Scope,
+    pub scope: TreeContext,
     /// How long its exit may wait to be judged, if it is one that a stop of the whole service may have caused.
     pub(crate) grace: ExitGrace,
 }
@@ -164,7 +164,7 @@ impl ExitGrace {
             true => shortest,
             false => Duration::ZERO,
         };
-        ExitGrace { clean: after(Verdict::Clean), failure: after(Verdict::Failure) }
+        ExitGrace { clean: after(ExitClass::Clean), failure: after(ExitClass::Failure) }
     }
 }
 
@@ -233,7 +233,7 @@ impl fmt::Debug for StopHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopRequest {
     /// When the asker's patience ends: the actor is killed then. `None`: it has all the time it needs.
-    pub deadline: Option<At>,
+    pub deadline: Option<Timestamp>,
 }
 
 /// Starts a ractor actor that knows nothing of this crate. It is ready when its `pre_start` has returned.

@@ -15,14 +15,14 @@ use tokio::{sync::watch, time::Instant};
 /// One per tree.
 pub(crate) struct StopNotice {
     stopping: watch::Sender<bool>,
-    host: Mutex<Host>,
+    host: Mutex<HostStop>,
 }
 
 /// Whether the host has been told to stop since the last look.
 pub(crate) type HostProbe = Box<dyn FnMut() -> bool + Send>;
 
 #[derive(Default)]
-struct Host {
+struct HostStop {
     probe: Option<HostProbe>,
     told: Option<Instant>,
 }
@@ -71,14 +71,14 @@ impl StopNotice {
     }
 
     fn look_at_host(&self) -> bool {
-        let Host { probe, told } = &mut *self.host();
+        let HostStop { probe, told } = &mut *self.host();
         if probe.as_mut().is_some_and(|probe| probe()) {
             *told = Some(Instant::now());
         }
         told.is_some_and(|told| told.elapsed() < Self::FRESH)
     }
 
-    fn host(&self) -> std::sync::MutexGuard<'_, Host> {
+    fn host(&self) -> std::sync::MutexGuard<'_, HostStop> {
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

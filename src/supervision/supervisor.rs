@@ -8,18 +8,18 @@ use tokio::sync::oneshot;
 
 use super::{
     child_ref::ChildRef,
-    engine::{Engine, EngineArgs, EngineHandle, EngineMessage, Which},
+    engine::{ChildInfo, Engine, EngineArgs, EngineHandle, EngineMessage},
     errors::{FindError, RequestError, SpecErrors},
-    machine::{Answer, Count, Request},
-    place::{Attachment, Place},
+    machine::{ChildCounts, Reply, Request},
+    node::{Attachment, Node},
     policy::ChildPolicy,
     spec::{ChildSpec, SupervisorSpec},
     start::{NotReady, Start, StartContext, Started, StopHandle, StopRequest},
 };
 use crate::{
     exit::Exit,
-    id::{ChildId, Incarnation, Path},
-    snapshot::Node,
+    id::{ChildId, Incarnation, TreePath},
+    snapshot::NodeSnapshot,
 };
 
 /// The actor of a general supervisor.
@@ -35,11 +35,11 @@ pub enum SupervisorMessage {
     /// Stop all children in order and end.
     Stop(StopRequest),
     /// The children in start order.
-    WhichChildren(RpcReplyPort<Vec<Which>>),
+    WhichChildren(RpcReplyPort<Vec<ChildInfo>>),
     /// How many children there are.
-    CountChildren(RpcReplyPort<Count>),
+    CountChildren(RpcReplyPort<ChildCounts>),
     /// The supervisor and everything below it.
-    Snapshot(RpcReplyPort<Node>),
+    Snapshot(RpcReplyPort<NodeSnapshot>),
 }
 
 impl From<EngineMessage> for SupervisorMessage {
@@ -87,7 +87,7 @@ impl Actor for Supervisor {
                 let _ = reply.send(engine.count());
             }
             SupervisorMessage::Snapshot(reply) => {
-                let _ = reply.send(engine.place().snapshot());
+                let _ = reply.send(engine.node().snapshot());
             }
         }
         host::conclude(engine, &me)
@@ -145,11 +145,11 @@ pub(crate) mod host {
     where
         A: Actor,
     {
-        let place = cx.place.clone();
+        let node = cx.node.clone();
         let spawned = A::spawn_linked(None, actor, args, cx.supervisor.clone()).await;
         let (actor, join) = spawned.map_err(super::super::start::spawn_error)?;
         let stop = StopHandle::Request(Arc::new(move |request: StopRequest| {
-            if let Some(engine) = place.engine() {
+            if let Some(engine) = node.engine() {
                 engine.shutdown(request.deadline);
             }
         }));
@@ -187,8 +187,8 @@ impl EngineArgs {
     pub(crate) fn nested(spec: SupervisorSpec, cx: &StartContext, ready: oneshot::Sender<()>) -> EngineArgs {
         EngineArgs {
             spec,
-            place: cx.place.clone(),
-            remains: cx.remains.clone(),
+            node: cx.node.clone(),
+            token: cx.token.clone(),
             scope: cx.scope.clone(),
             ready: Some(ready),
             exit: None,
@@ -200,21 +200,21 @@ impl EngineArgs {
 /// The address of a supervisor: cheap to clone, usable from any task, and good for all incarnations of it.
 #[derive(Clone, Debug)]
 pub struct SupervisorRef {
-    place: Place,
+    node: Node,
 }
 
 impl SupervisorRef {
-    pub(crate) fn new(place: Place) -> SupervisorRef {
-        SupervisorRef { place }
+    pub(crate) fn new(node: Node) -> SupervisorRef {
+        SupervisorRef { node }
     }
 
     fn engine(&self) -> Result<Arc<EngineHandle>, RequestError> {
-        self.place.engine().ok_or(RequestError::ShuttingDown)
+        self.node.engine().ok_or(RequestError::ShuttingDown)
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.place.path()
+    pub fn path(&self) -> &TreePath {
+        self.node.path()
     }
 
     /// Adds a child and starts it. Returns when it is ready; for a child that starts in the background, at once (with
@@ -294,7 +294,7 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`RequestError::ShuttingDown`] when the supervisor is gone.
-    pub async fn which_children(&self) -> Result<Vec<Which>, RequestError> {
+    pub async fn which_children(&self) -> Result<Vec<ChildInfo>, RequestError> {
         self.engine()?.which().await
     }
 
@@ -302,13 +302,13 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`RequestError::ShuttingDown`] when the supervisor is gone.
-    pub async fn count_children(&self) -> Result<Count, RequestError> {
+    pub async fn count_children(&self) -> Result<ChildCounts, RequestError> {
         self.engine()?.count().await
     }
 
     /// The supervisor and everything below it, from the shared board: nobody is asked.
-    pub fn snapshot(&self) -> Node {
-        self.place.snapshot()
+    pub fn snapshot(&self) -> NodeSnapshot {
+        self.node.snapshot()
     }
 
     /// A child that takes messages of type `M`.
@@ -317,14 +317,14 @@ impl SupervisorRef {
     /// [`FindError::NotFound`].
     pub fn child<M: ractor::Message>(&self, id: impl Into<ChildId>) -> Result<ChildRef<M>, FindError> {
         let id = id.into();
-        let place = self.place.child(&id).ok_or_else(|| FindError::NotFound(self.path().join(&id)))?;
-        Ok(ChildRef::new(place))
+        let node = self.node.child(&id).ok_or_else(|| FindError::NotFound(self.path().join(&id)))?;
+        Ok(ChildRef::new(node))
     }
 }
 
-fn started(answer: Result<Answer, RequestError>) -> Result<Incarnation, RequestError> {
+fn started(answer: Result<Reply, RequestError>) -> Result<Incarnation, RequestError> {
     answer.map(|answer| match answer {
-        Answer::Ready(incarnation) => incarnation,
-        Answer::Done | Answer::Ignored => Incarnation::NONE,
+        Reply::Ready(incarnation) => incarnation,
+        Reply::Done | Reply::Ignored => Incarnation::NONE,
     })
 }

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use tokio::task::AbortHandle;
 
-use super::{engine::Posts, machine::Timer};
-use crate::time::{At, Clock};
+use super::{engine::Inbox, machine::Timer};
+use crate::time::{Clock, Timestamp};
 
 /// Armed timers. Those that are due at the same moment fire in the order in which they were armed.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    due: BTreeMap<(At, u64), Timer>,
-    index: HashMap<Timer, (At, u64), RandomState>,
+    due: BTreeMap<(Timestamp, u64), Timer>,
+    index: HashMap<Timer, (Timestamp, u64), RandomState>,
     next: u64,
 }
 
 impl Timers {
-    pub(crate) fn arm(&mut self, timer: Timer, at: At) {
+    pub(crate) fn arm(&mut self, timer: Timer, at: Timestamp) {
         self.disarm(&timer);
         let key = (at, self.next);
         self.next += 1;
@@ -32,7 +32,7 @@ impl Timers {
     }
 
     /// The next timer that is due.
-    pub(crate) fn pop(&mut self, now: At) -> Option<Timer> {
+    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<Timer> {
         let entry = self.due.first_entry()?;
         if entry.key().0 > now {
             return None;
@@ -43,7 +43,7 @@ impl Timers {
     }
 
     /// When the first is due.
-    pub(crate) fn first(&self) -> Option<At> {
+    pub(crate) fn first(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 }
@@ -51,11 +51,11 @@ impl Timers {
 /// Wakes the engine. One that goes off too early does no harm, so that it is set anew only for what is due before it:
 /// a child that is stopped and ends at once costs no timer, although its patience was one.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm(Option<(At, AbortHandle)>);
+pub(crate) struct Alarm(Option<(Timestamp, AbortHandle)>);
 
 impl Alarm {
     /// Makes sure that it goes off when `at` has come.
-    pub(crate) fn by(&mut self, at: At, clock: Clock, posts: &Posts) {
+    pub(crate) fn by(&mut self, at: Timestamp, clock: Clock, posts: &Inbox) {
         if self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
             return;
         }

@@ -1,4 +1,4 @@
-//! [`Group`]: the bookkeeping of one scripted process and the grandchildren it has. No scripts, no streams.
+//! [`ScriptedGroup`]: the bookkeeping of one scripted process and the grandchildren it has. No scripts, no streams.
 //!
 //! A member's end has two steps, as a real one's: it is *doomed* when a deadly signal is sent or its script returns,
 //! and *ended* when its task has let go of the script and of the streams in it. Waiters see the second step only, so
@@ -17,43 +17,43 @@ use async_trait::async_trait;
 use rustix::io::Errno;
 use tokio::sync::{Notify, mpsc};
 
-use super::launcher::Table;
-use crate::process::{Control, Exited, Hold, KILL_WAIT, Signal, Unkillable};
+use super::launcher::LaunchTable;
+use crate::process::{ExitStatus, KILL_WAIT, ProcessControl, ReapToken, Signal, Unkillable};
 
 /// The leader's number among the members.
 pub(super) const LEADER: u32 = 0;
 
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct ScriptedGroup {
     pub(super) pid: u32,
-    state: Mutex<State>,
+    state: Mutex<ScriptedGroupState>,
     changed: Notify,
     releasing: Mutex<()>,
-    table: Weak<Table>,
+    table: Weak<LaunchTable>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ScriptedGroupState {
     members: BTreeMap<u32, Member>,
     next_member: u32,
-    exited: Option<Exited>,
+    exited: Option<ExitStatus>,
     reaped: bool,
     abandoned: bool,
     uninterruptible: bool,
-    hold: Option<Hold>,
+    hold: Option<ReapToken>,
 }
 
 #[derive(Debug, Default)]
 struct Member {
     /// Set when it must end; its task has not noticed yet.
-    doomed: Option<Exited>,
+    doomed: Option<ExitStatus>,
     ignored: BTreeSet<i32>,
     handlers: BTreeMap<i32, mpsc::UnboundedSender<()>>,
 }
 
-impl Group {
-    pub(super) fn new(pid: u32, hold: Hold, table: Weak<Table>) -> Group {
-        let state = State {
+impl ScriptedGroup {
+    pub(super) fn new(pid: u32, hold: ReapToken, table: Weak<LaunchTable>) -> ScriptedGroup {
+        let state = ScriptedGroupState {
             members: BTreeMap::from([(LEADER, Member::default())]),
             next_member: LEADER + 1,
             exited: None,
@@ -62,15 +62,21 @@ impl Group {
             uninterruptible: false,
             hold: Some(hold),
         };
-        Group { pid, state: Mutex::new(state), changed: Notify::new(), releasing: Mutex::new(()), table }
+        ScriptedGroup {
+            pid,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            releasing: Mutex::new(()),
+            table,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ScriptedGroupState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `look` finds something.
-    async fn when<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+    async fn when<T>(&self, look: impl Fn(&ScriptedGroupState) -> Option<T>) -> T {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -87,14 +93,14 @@ impl Group {
     pub(super) fn run(
         self: Arc<Self>,
         number: u32,
-        task: impl Future<Output = Exited> + Send + 'static,
+        task: impl Future<Output = ExitStatus> + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static {
         let mut running = Running { task: Some(Box::pin(task)), group: self, number };
         async move {
             let group = Arc::clone(&running.group);
             let doomed = group.when(|state| match state.members.get(&number) {
                 Some(member) => member.doomed.filter(|_| !state.uninterruptible),
-                None => Some(Exited::signal(Signal::KILL.as_raw(), false)),
+                None => Some(ExitStatus::signal(Signal::KILL.as_raw(), false)),
             });
             let Some(task) = running.task.as_mut() else { return };
             tokio::select! {
@@ -106,14 +112,14 @@ impl Group {
     }
 
     /// A member ends by itself, unless a signal was first.
-    pub(super) fn doom(&self, number: u32, exited: Exited) {
+    pub(super) fn doom(&self, number: u32, exited: ExitStatus) {
         if let Some(member) = self.lock().members.get_mut(&number) {
             member.doomed.get_or_insert(exited);
         }
         self.changed.notify_waiters();
     }
 
-    fn end(&self, number: u32, otherwise: Exited) {
+    fn end(&self, number: u32, otherwise: ExitStatus) {
         let mut state = self.lock();
         let member = state.members.remove(&number);
         if number == LEADER {
@@ -180,7 +186,7 @@ impl Group {
     }
 
     /// Reaps if everybody has ended.
-    fn finish(&self) -> Option<Exited> {
+    fn finish(&self) -> Option<ExitStatus> {
         // Who comes second waits until the hold is released.
         let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
@@ -199,8 +205,8 @@ impl Group {
 
 /// A member and its task.
 struct Running {
-    task: Option<Pin<Box<dyn Future<Output = Exited> + Send>>>,
-    group: Arc<Group>,
+    task: Option<Pin<Box<dyn Future<Output = ExitStatus> + Send>>>,
+    group: Arc<ScriptedGroup>,
     number: u32,
 }
 
@@ -209,7 +215,7 @@ impl Drop for Running {
         // A script that panics has aborted; one whose runtime goes away is killed.
         let otherwise = if std::thread::panicking() { Signal::ABORT } else { Signal::KILL };
         self.task = None;
-        self.group.end(self.number, Exited::signal(otherwise.as_raw(), false));
+        self.group.end(self.number, ExitStatus::signal(otherwise.as_raw(), false));
     }
 }
 
@@ -226,7 +232,7 @@ impl Member {
                 return;
             }
         }
-        self.doomed.get_or_insert(Exited::signal(raw, false));
+        self.doomed.get_or_insert(ExitStatus::signal(raw, false));
     }
 }
 
@@ -247,10 +253,10 @@ fn harmless(signal: Signal) -> bool {
 
 /// The control over a scripted process.
 #[derive(Debug)]
-pub(super) struct ScriptedControl(pub(super) Arc<Group>);
+pub(super) struct ScriptedControl(pub(super) Arc<ScriptedGroup>);
 
 #[async_trait]
-impl Control for ScriptedControl {
+impl ProcessControl for ScriptedControl {
     fn pid(&self) -> u32 {
         self.0.pid
     }
@@ -259,16 +265,16 @@ impl Control for ScriptedControl {
         self.0.deliver(None, signal)
     }
 
-    async fn exited(&self) -> Exited {
+    async fn exited(&self) -> ExitStatus {
         self.0.when(|state| state.exited).await
     }
 
     async fn emptied(&self) {
-        let others = |state: &State| state.members.keys().any(|number| *number != LEADER);
+        let others = |state: &ScriptedGroupState| state.members.keys().any(|number| *number != LEADER);
         self.0.when(|state| (!others(state)).then_some(())).await;
     }
 
-    async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {
+    async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable> {
         let _ = self.0.deliver(None, Signal::KILL);
         let ended = self.0.when(|state| state.exited.filter(|_| state.members.is_empty()));
         let in_time = tokio::time::timeout(wait, ended).await.is_ok();

@@ -18,12 +18,12 @@ use tokio::{
 };
 
 use super::{
-    group::{Group, LEADER, ScriptedControl},
-    script::{Ending, Inlet, ScriptedProcess},
+    group::{LEADER, ScriptedControl, ScriptedGroup},
+    script::{ScriptExit, ScriptedProcess, ScriptedStdin},
 };
 use crate::{
     exit::{Exit, LaunchStage},
-    process::{Command, Hold, Launcher, Process, Signal, Stdin},
+    process::{Command, Launcher, Process, ReapToken, Signal, Stdin},
 };
 
 /// The first process id.
@@ -31,7 +31,7 @@ const FIRST_PID: u32 = 1000;
 /// The capacity of each stream: that of a pipe.
 const STREAM_BYTES: usize = 64 * 1024;
 
-type Run = Pin<Box<dyn Future<Output = Ending> + Send>>;
+type Run = Pin<Box<dyn Future<Output = ScriptExit> + Send>>;
 type Script = Arc<dyn Fn(ScriptedProcess) -> Run + Send + Sync>;
 
 /// Launches scripts instead of programs. Cheap to clone: all clones are one launcher.
@@ -40,12 +40,12 @@ type Script = Arc<dyn Fn(ScriptedProcess) -> Run + Send + Sync>;
 /// `ENOENT`. Needs a tokio runtime; paused time is fine.
 #[derive(Clone, Default)]
 pub struct ScriptedLauncher {
-    table: Arc<Table>,
+    table: Arc<LaunchTable>,
 }
 
 /// One launch, as the launcher remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launched {
+pub struct LaunchRecord {
     /// The program's name.
     pub program: OsString,
     /// The process id.
@@ -56,22 +56,22 @@ pub struct Launched {
 
 /// What all clones of a launcher share.
 #[derive(Default)]
-pub(super) struct Table {
-    state: Mutex<State>,
+pub(super) struct LaunchTable {
+    state: Mutex<LauncherState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LauncherState {
     programs: BTreeMap<OsString, Script>,
     failures: BTreeMap<OsString, VecDeque<Exit>>,
     host: BTreeMap<OsString, OsString>,
-    launched: Vec<Launched>,
+    launched: Vec<LaunchRecord>,
     /// Processes that are not reaped yet.
-    present: BTreeMap<u32, Arc<Group>>,
+    present: BTreeMap<u32, Arc<ScriptedGroup>>,
 }
 
-impl Table {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LaunchTable {
+    fn lock(&self) -> MutexGuard<'_, LauncherState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,7 +92,7 @@ impl ScriptedLauncher {
     where
         F: Fn(ScriptedProcess) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
-        Fut::Output: Into<Ending>,
+        Fut::Output: Into<ScriptExit>,
     {
         let script: Script = Arc::new(move |process| {
             let run = script(process);
@@ -112,7 +112,7 @@ impl ScriptedLauncher {
     }
 
     /// Every launch that succeeded, in order.
-    pub fn launched(&self) -> Vec<Launched> {
+    pub fn launched(&self) -> Vec<LaunchRecord> {
         self.table.lock().launched.clone()
     }
 
@@ -133,7 +133,7 @@ impl ScriptedLauncher {
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, hold: ReapToken) -> Result<Process, Exit> {
         let program = command.get_program();
         let (stdin, their_stdin) = duplex(STREAM_BYTES);
         let (open, closed) = oneshot::channel();
@@ -153,15 +153,15 @@ impl Launcher for ScriptedLauncher {
             };
             let pid = FIRST_PID.saturating_add(u32::try_from(state.launched.len()).unwrap_or(u32::MAX));
             let launch = state.launched.iter().filter(|other| other.program == program).count() as u64 + 1;
-            let group = Arc::new(Group::new(pid, hold, Arc::downgrade(&self.table)));
-            state.launched.push(Launched { program: program.to_owned(), pid, launch });
+            let group = Arc::new(ScriptedGroup::new(pid, hold, Arc::downgrade(&self.table)));
+            state.launched.push(LaunchRecord { program: program.to_owned(), pid, launch });
             state.present.insert(pid, Arc::clone(&group));
             let inside = ScriptedProcess {
                 group,
                 env: command.get_environment().resolve(state.host.clone()),
                 command: command.clone(),
                 launch,
-                stdin: Some(BufReader::new(Inlet { stream: their_stdin, _open: open })),
+                stdin: Some(BufReader::new(ScriptedStdin { stream: their_stdin, _open: open })),
                 partial: Vec::new(),
                 stdout: Some(their_stdout),
                 stderr: Some(their_stderr),
@@ -195,7 +195,7 @@ impl fmt::Debug for ScriptedLauncher {
     }
 }
 
-impl fmt::Debug for Table {
+impl fmt::Debug for LaunchTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Table")
     }

@@ -18,7 +18,7 @@
 //!     rpc::{Method, Router},
 //!     testing::{ScriptedLauncher, ScriptedProcess},
 //!     tree::Tree,
-//!     vocabulary::State,
+//!     state::ChildState,
 //!     worker::WorkerSpec,
 //! };
 //!
@@ -47,12 +47,12 @@
 //!
 //! // Subscribe before the blow: what follows cannot be missed then.
 //! let mut events = tree.events();
-//! let first = calculator.place().incarnation();
+//! let first = calculator.node().incarnation();
 //! launcher.kill(calculator.pid().ok_or("no process")?, Signal::KILL)?;
 //! let back = events.wait_for(|event| {
 //!     event.path == *calculator.path()
 //!         && event.incarnation > first
-//!         && matches!(event.kind, EventKind::State { to: State::Ready, .. })
+//!         && matches!(event.kind, EventKind::State { to: ChildState::Ready, .. })
 //! });
 //! tokio::time::timeout(Duration::from_secs(60), back).await??; // in paused time
 //! assert_eq!(calculator.call::<Add>(&(3, 4)).await?, 7);
@@ -71,7 +71,7 @@
 //! # One process
 //!
 //! ```
-//! use procession::process::{Command, Hold, Launcher};
+//! use procession::process::{Command, ReapToken, Launcher};
 //! use procession::testing::{ScriptedLauncher, ScriptedProcess};
 //! use tokio::io::AsyncReadExt;
 //!
@@ -86,7 +86,7 @@
 //!     }
 //!     0
 //! });
-//! let mut process = launcher.launch(&Command::new("shout"), Hold::none()).await.unwrap();
+//! let mut process = launcher.launch(&Command::new("shout"), ReapToken::none()).await.unwrap();
 //! tokio::io::AsyncWriteExt::write_all(&mut process.stdin, b"hello\n").await.unwrap();
 //! drop(process.stdin);
 //! let mut heard = String::new();
@@ -107,5 +107,5 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-pub use launcher::{Launched, ScriptedLauncher};
-pub use script::{Arrivals, Ending, ScriptedProcess};
+pub use launcher::{LaunchRecord, ScriptedLauncher};
+pub use script::{ScriptExit, ScriptedProcess, SignalArrivals};

@@ -22,41 +22,41 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::group::{Group, LEADER};
-use crate::process::{Command, Exited, Signal};
+use super::group::{LEADER, ScriptedGroup};
+use crate::process::{Command, ExitStatus, Signal};
 
 /// How a script ends its process. A script may return a code, nothing (code 0), or one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ScriptExit {
     /// It exits with this code.
     Code(i32),
     /// It dies of this signal.
     Signal(Signal),
 }
 
-impl Ending {
-    pub(super) fn exited(self) -> Exited {
+impl ScriptExit {
+    pub(super) fn exited(self) -> ExitStatus {
         match self {
-            Ending::Code(code) => Exited::code(code),
-            Ending::Signal(signal) => Exited::signal(signal.as_raw(), false),
+            ScriptExit::Code(code) => ExitStatus::code(code),
+            ScriptExit::Signal(signal) => ExitStatus::signal(signal.as_raw(), false),
         }
     }
 }
 
-impl From<i32> for Ending {
-    fn from(code: i32) -> Ending {
-        Ending::Code(code)
+impl From<i32> for ScriptExit {
+    fn from(code: i32) -> ScriptExit {
+        ScriptExit::Code(code)
     }
 }
 
-impl From<()> for Ending {
-    fn from((): ()) -> Ending {
-        Ending::Code(0)
+impl From<()> for ScriptExit {
+    fn from((): ()) -> ScriptExit {
+        ScriptExit::Code(0)
     }
 }
 
-impl From<Infallible> for Ending {
-    fn from(never: Infallible) -> Ending {
+impl From<Infallible> for ScriptExit {
+    fn from(never: Infallible) -> ScriptExit {
         match never {}
     }
 }
@@ -64,11 +64,11 @@ impl From<Infallible> for Ending {
 /// The inside of a scripted process. Its streams are bounded; they close when it is dropped, which happens at the
 /// latest when the process dies.
 pub struct ScriptedProcess {
-    pub(super) group: Arc<Group>,
+    pub(super) group: Arc<ScriptedGroup>,
     pub(super) command: Command,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) launch: u64,
-    pub(super) stdin: Option<BufReader<Inlet>>,
+    pub(super) stdin: Option<BufReader<ScriptedStdin>>,
     /// What has been read of a line that is not complete.
     pub(super) partial: Vec<u8>,
     pub(super) stdout: Option<DuplexStream>,
@@ -76,12 +76,12 @@ pub struct ScriptedProcess {
 }
 
 /// The process's end of its stdin. The host learns of its drop, as it does of a real one's.
-pub(super) struct Inlet {
+pub(super) struct ScriptedStdin {
     pub(super) stream: DuplexStream,
     pub(super) _open: oneshot::Sender<()>,
 }
 
-impl AsyncRead for Inlet {
+impl AsyncRead for ScriptedStdin {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -93,9 +93,9 @@ impl AsyncRead for Inlet {
 
 /// The arrivals of one signal.
 #[derive(Debug)]
-pub struct Arrivals(mpsc::UnboundedReceiver<()>);
+pub struct SignalArrivals(mpsc::UnboundedReceiver<()>);
 
-impl Arrivals {
+impl SignalArrivals {
     /// Waits for the next arrival. Cancel-safe.
     pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
@@ -230,15 +230,15 @@ impl ScriptedProcess {
 
     /// Ends the process here and now.
     pub async fn exit(&self, code: i32) -> Infallible {
-        self.end(Ending::Code(code)).await
+        self.end(ScriptExit::Code(code)).await
     }
 
     /// Ends the process here and now by a signal, ignored or not.
     pub async fn crash(&self, signal: Signal) -> Infallible {
-        self.end(Ending::Signal(signal)).await
+        self.end(ScriptExit::Signal(signal)).await
     }
 
-    async fn end(&self, ending: Ending) -> Infallible {
+    async fn end(&self, ending: ScriptExit) -> Infallible {
         self.group.doom(LEADER, ending.exited());
         pending().await
     }
@@ -259,8 +259,8 @@ impl ScriptedProcess {
     }
 
     /// Catches a signal from now on. `SIGKILL` cannot be caught.
-    pub fn on_signal(&self, signal: Signal) -> Arrivals {
-        Arrivals(self.group.handle(signal))
+    pub fn on_signal(&self, signal: Signal) -> SignalArrivals {
+        SignalArrivals(self.group.handle(signal))
     }
 
     /// From now on, the process does not die of `SIGKILL` until it is made interruptible again: what a process in
@@ -275,7 +275,7 @@ impl ScriptedProcess {
         let number = self.group.join(ignored);
         let body = async move {
             body.await;
-            Exited::code(0)
+            ExitStatus::code(0)
         };
         tokio::spawn(Arc::clone(&self.group).run(number, body));
     }

@@ -15,18 +15,18 @@ use super::*;
 use crate::{
     exit::{Exit, LaunchStage},
     process::{
-        Command, Ended, Exited, Hold, KILL_WAIT, Ladder, Launcher, Process, Rung, Signal, Unkillable,
-        terminate,
+        Command, ExitStatus, KILL_WAIT, Ladder, Launcher, Process, ReapToken, Rung, Signal, StopOutcome,
+        Unkillable, terminate,
     },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn start(launcher: &ScriptedLauncher, program: &str) -> Process {
-    launcher.launch(&Command::new(program), Hold::none()).await.unwrap()
+    launcher.launch(&Command::new(program), ReapToken::none()).await.unwrap()
 }
 
-fn token() -> (Hold, impl Fn() -> bool) {
+fn token() -> (ReapToken, impl Fn() -> bool) {
     struct Token(Arc<AtomicBool>);
     impl Drop for Token {
         fn drop(&mut self) {
@@ -34,7 +34,7 @@ fn token() -> (Hold, impl Fn() -> bool) {
         }
     }
     let held = Arc::new(AtomicBool::new(true));
-    (Hold::new(Token(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
+    (ReapToken::new(Token(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,10 +54,10 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
     });
     for n in 1..3 {
         let command = Command::new("echo").arg("x y").env("A", "1");
-        let mut process = launcher.launch(&command, Hold::none()).await.unwrap();
+        let mut process = launcher.launch(&command, ReapToken::none()).await.unwrap();
         process.stdin.write_all(b"one\ntwo").await.unwrap();
         process.stdin.shutdown().await.unwrap();
-        assert_eq!(process.control.exited().await, Exited::code(3));
+        assert_eq!(process.control.exited().await, ExitStatus::code(3));
         let (mut out, mut err) = (String::new(), String::new());
         process.stdout.read_to_string(&mut out).await.unwrap();
         process.stderr.take().unwrap().read_to_string(&mut err).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
         assert!(launcher.alive().is_empty());
     }
     let launched = launcher.launched();
-    assert_eq!(launched[1], Launched { program: "echo".into(), pid: 1001, launch: 2 });
+    assert_eq!(launched[1], LaunchRecord { program: "echo".into(), pid: 1001, launch: 2 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,8 +86,8 @@ async fn unknown_programs_and_scheduled_failures_never_start() {
     assert!(!held());
     launcher.program("absent", |_: ScriptedProcess| async {});
     launcher.fail_next("absent", Exit::Ignored);
-    assert_eq!(launcher.launch(&Command::new("absent"), Hold::none()).await.unwrap_err(), Exit::Ignored);
-    assert_eq!(start(&launcher, "absent").await.control.exited().await, Exited::code(0));
+    assert_eq!(launcher.launch(&Command::new("absent"), ReapToken::none()).await.unwrap_err(), Exit::Ignored);
+    assert_eq!(start(&launcher, "absent").await.control.exited().await, ExitStatus::code(0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,15 +113,15 @@ async fn the_ladder_climbs_in_virtual_time() {
         me.grandchild(&[Signal::TERM], tokio::time::sleep(12 * SECOND));
     });
     for (program, exited, rung, seconds) in [
-        ("hang", Exited::signal(15, false), Rung::Term, 10),
-        ("deaf", Exited::signal(9, false), Rung::Kill, 15),
-        ("slow", Exited::code(9), Rung::Term, 11),
-        ("orphan", Exited::code(4), Rung::Term, 10),
-        ("stubborn", Exited::code(0), Rung::Term, 12),
+        ("hang", ExitStatus::signal(15, false), Rung::Term, 10),
+        ("deaf", ExitStatus::signal(9, false), Rung::Kill, 15),
+        ("slow", ExitStatus::code(9), Rung::Term, 11),
+        ("orphan", ExitStatus::code(4), Rung::Term, 10),
+        ("stubborn", ExitStatus::code(0), Rung::Term, 12),
     ] {
         let (process, began) = (start(&launcher, program).await, Instant::now());
         let ended = terminate(&*process.control, &Ladder::default(), None).await;
-        assert_eq!(ended, Ok(Ended { exited, rung }), "{program}");
+        assert_eq!(ended, Ok(StopOutcome { exited, rung }), "{program}");
         assert_eq!(began.elapsed().as_secs(), seconds, "{program}");
         assert!(launcher.alive().is_empty());
     }
@@ -182,7 +182,7 @@ async fn a_process_in_uninterruptible_sleep_is_unkillable_until_it_wakes() {
     assert_eq!(launcher.alive(), [1000]);
     tokio::time::sleep(60 * SECOND).await;
     assert!(launcher.alive().is_empty());
-    assert_eq!(process.control.reap(KILL_WAIT).await, Ok(Exited::signal(9, false)));
+    assert_eq!(process.control.reap(KILL_WAIT).await, Ok(ExitStatus::signal(9, false)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +200,7 @@ async fn signals_reach_the_group_or_one_process() {
     let mut process = start(&launcher, "pair").await;
     tokio::task::yield_now().await;
     launcher.kill(process.pid, Signal::SEGV).unwrap();
-    assert_eq!(process.control.exited().await, Exited::signal(11, false));
+    assert_eq!(process.control.exited().await, ExitStatus::signal(11, false));
     let mut out = Vec::new();
     let read = process.stdout.read_to_end(&mut out);
     assert!(tokio::time::timeout(SECOND, read).await.is_err(), "the grandchild holds stdout");
@@ -223,8 +223,8 @@ async fn crashes_panics_and_floods() {
         me.close_stdin();
         me.flood(b'x', 1_000_000).await.unwrap();
     });
-    assert_eq!(start(&launcher, "crash").await.control.exited().await, Exited::signal(7, false));
-    assert_eq!(start(&launcher, "panic").await.control.exited().await, Exited::signal(6, false));
+    assert_eq!(start(&launcher, "crash").await.control.exited().await, ExitStatus::signal(7, false));
+    assert_eq!(start(&launcher, "panic").await.control.exited().await, ExitStatus::signal(6, false));
     let mut process = start(&launcher, "flood").await;
     let waits = tokio::time::timeout(SECOND, process.control.exited()).await.is_err();
     assert!(waits, "stdout is full");
@@ -232,7 +232,7 @@ async fn crashes_panics_and_floods() {
     let mut out = Vec::new();
     process.stdout.read_to_end(&mut out).await.unwrap();
     assert_eq!(out.len(), 1_000_000);
-    assert_eq!(process.control.exited().await, Exited::code(0));
+    assert_eq!(process.control.exited().await, ExitStatus::code(0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,7 +258,7 @@ async fn a_line_survives_a_cancelled_read_and_a_script_waits_for_several_things(
     tokio::time::sleep(4 * SECOND).await;
     process.stdin.write_all(b"gun\n").await.unwrap();
     let ended = terminate(&*process.control, &Ladder::default(), None).await;
-    assert_eq!(ended, Ok(Ended { exited: Exited::code(2), rung: Rung::Term }));
+    assert_eq!(ended, Ok(StopOutcome { exited: ExitStatus::code(2), rung: Rung::Term }));
     let mut out = String::new();
     process.stdout.read_to_string(&mut out).await.unwrap();
     assert_eq!(out, "begun\nbye\n");

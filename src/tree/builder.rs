@@ -6,15 +6,15 @@ use ractor::{Actor, ActorCell};
 
 use super::{Tree, root_supervisor::RootSupervisor};
 use crate::{
-    id::{ChildId, Incarnation, Path},
+    id::{ChildId, Incarnation, TreePath},
     log_event::log_event,
     plugin::PluginHostSpec,
     pool::PoolSpec,
+    state::Strategy,
     supervision::{
-        AutoShutdown, ChildSpec, EventBus, Events, Root, Scope, SpecError, SpecErrors, StartError,
-        SupervisorSpec,
+        AutoShutdown, ChildSpec, EventBus, EventReceiver, Root, SpecError, SpecErrors, StartError,
+        SupervisorSpec, TreeContext,
     },
-    vocabulary::Strategy,
     worker::WorkerSpec,
 };
 
@@ -28,7 +28,7 @@ pub struct TreeBuilder {
     seed: u64,
     event_capacity: usize,
     owner: Option<ActorCell>,
-    scope: Option<Scope>,
+    scope: Option<TreeContext>,
     /// What was set after [`TreeBuilder::events`] had settled it.
     late: Vec<&'static str>,
 }
@@ -186,7 +186,7 @@ impl TreeBuilder {
 
     /// A subscription that sees the tree's start too. Settles the seed, the capacity and the epoch: what is set after this
     /// is a mistake.
-    pub fn events(&mut self) -> Events {
+    pub fn events(&mut self) -> EventReceiver {
         self.scope().bus().subscribe()
     }
 
@@ -229,7 +229,7 @@ impl TreeBuilder {
         if self.spec.children.is_empty() {
             log_event!(
                 info,
-                Path::root(),
+                TreePath::root(),
                 Incarnation::NONE,
                 "the tree has no children: nothing is started until some are added"
             );
@@ -239,7 +239,7 @@ impl TreeBuilder {
         Ok(Tree::new(root))
     }
 
-    fn scope(&mut self) -> &Scope {
-        self.scope.get_or_insert_with(|| Scope::new(self.seed, self.event_capacity))
+    fn scope(&mut self) -> &TreeContext {
+        self.scope.get_or_insert_with(|| TreeContext::new(self.seed, self.event_capacity))
     }
 }

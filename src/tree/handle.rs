@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::TreeBuilder;
 use crate::{
-    exit::{Exit, Lost},
-    id::Path,
+    exit::{Exit, ExitReport},
+    id::TreePath,
     plugin::Plugins,
     pool::Pool,
-    snapshot::{Node, Snapshot},
-    supervision::{ChildRef, Events, EventsError, FindError, Place, Root, SupervisorRef},
+    snapshot::{NodeSnapshot, Snapshot},
+    state::{ChildKind, ChildState, DownReason},
+    supervision::{ChildRef, EventReceiver, FindError, Node, RecvError, Root, SupervisorRef},
     time::Clock,
-    vocabulary::{ChildKind, Down, State},
     worker::WorkerRef,
 };
 
@@ -34,22 +34,22 @@ pub struct Health {
     /// has as many ready workers as it is to keep, and no pool has given one up a moment ago.
     pub healthy: bool,
     /// Places that are not ready although nobody has stopped them, and what pools lack.
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<HealthIssue>,
 }
 
 /// A place that is not ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct HealthIssue {
     /// Where.
-    pub path: Path,
+    pub path: TreePath,
     /// What it is doing instead.
-    pub state: State,
+    pub state: ChildState,
     /// What else is known: how the last incarnation ended, what a pool lacks, or until when a key is not tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for HealthIssue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.state.doing(None))?;
         self.detail.iter().try_for_each(|detail| write!(f, "; {detail}"))
@@ -71,7 +71,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`FindError::NotFound`], or the text is no path.
-    pub fn find(&self, path: &str) -> Result<Place, FindError> {
+    pub fn find(&self, path: &str) -> Result<Node, FindError> {
         self.root.find(&absolute(path))
     }
 
@@ -116,7 +116,7 @@ impl Tree {
     }
 
     /// A subscription to all events from now on (rule E-1).
-    pub fn events(&self) -> Events {
+    pub fn events(&self) -> EventReceiver {
         self.root.events()
     }
 
@@ -133,13 +133,13 @@ impl Tree {
     /// Whether all is well, and if not, where.
     pub fn health(&self) -> Health {
         let snapshot = self.snapshot();
-        let mut troubles: Vec<Trouble> = snapshot
+        let mut troubles: Vec<HealthIssue> = snapshot
             .root
             .walk()
             .filter(|node| match &node.state {
-                State::Ready => false,
-                State::Down { why: Down::Ended | Down::Ignored } => false,
-                State::Down { why: Down::GaveUp { .. } } => true,
+                ChildState::Ready => false,
+                ChildState::Down { why: DownReason::Ended | DownReason::Ignored } => false,
+                ChildState::Down { why: DownReason::GaveUp { .. } } => true,
                 _ => !node.held,
             })
             .map(|node| self.trouble(node))
@@ -151,12 +151,12 @@ impl Tree {
                 let lost = self.lost("/", exit);
                 format!("the tree has ended: {lost}")
             });
-            troubles.insert(0, Trouble { path: Path::root(), state, detail });
+            troubles.insert(0, HealthIssue { path: TreePath::root(), state, detail });
         }
         let pools = snapshot.root.walk().filter(|node| node.kind == ChildKind::Supervisor);
         for pool in pools.filter_map(|node| self.pool(node.path.as_str()).ok()) {
             let lacking = pool.troubles().into_iter();
-            troubles.extend(lacking.map(|t| Trouble {
+            troubles.extend(lacking.map(|t| HealthIssue {
                 path: t.path,
                 state: t.state,
                 detail: Some(t.detail),
@@ -165,26 +165,26 @@ impl Tree {
         Health { healthy: self.ready() && troubles.is_empty(), troubles }
     }
 
-    fn trouble(&self, node: &Node) -> Trouble {
+    fn trouble(&self, node: &NodeSnapshot) -> HealthIssue {
         let why = match (&node.state, &node.last_exit) {
             (
-                State::Down { why: Down::GaveUp { .. } }
-                | State::BackingOff { .. }
-                | State::CoolingOff { .. },
+                ChildState::Down { why: DownReason::GaveUp { .. } }
+                | ChildState::BackingOff { .. }
+                | ChildState::CoolingOff { .. },
                 Some(exit),
             ) => Some(exit.clone()),
             _ => None,
         };
         let detail = why.map(|exit| format!("the last one: {}", self.lost(node.path.as_str(), exit)));
-        Trouble { path: node.path.clone(), state: node.state.clone(), detail }
+        HealthIssue { path: node.path.clone(), state: node.state.clone(), detail }
     }
 
     /// An exit of what is at a path, with the last words of the process behind it.
-    fn lost(&self, path: &str, exit: Exit) -> Lost {
+    fn lost(&self, path: &str, exit: Exit) -> ExitReport {
         match self.root.find(path) {
-            Ok(place) => place.lost(exit),
+            Ok(node) => node.lost(exit),
             // It has left the tree meanwhile.
-            Err(_) => Lost { exit, stderr_tail: String::new() },
+            Err(_) => ExitReport { exit, stderr_tail: String::new() },
         }
     }
 
@@ -198,7 +198,7 @@ impl Tree {
             while !self.health().healthy {
                 // What rests ends its rest without an event.
                 let next = tokio::time::timeout(LOOK, events.next()).await;
-                if self.root.has_ended() || next == Ok(Err(EventsError::Closed)) {
+                if self.root.has_ended() || next == Ok(Err(RecvError::Closed)) {
                     return false;
                 }
             }

@@ -9,6 +9,6 @@ mod root_supervisor;
 mod signals;
 
 pub use builder::TreeBuilder;
-pub use handle::{Health, Tree, Trouble};
+pub use handle::{Health, HealthIssue, Tree};
 pub use root_supervisor::{RootMessage, RootSupervisor};
-pub use signals::{HostSignal, Signals};
+pub use signals::{HostSignal, SignalPolicy};

@@ -3,7 +3,7 @@
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use crate::{
-    snapshot::Node,
+    snapshot::NodeSnapshot,
     supervision::{
         StopRequest,
         engine::{Engine, EngineArgs, EngineMessage},
@@ -24,7 +24,7 @@ pub enum RootMessage {
     /// Stop everything in order and end.
     Stop(StopRequest),
     /// The whole tree.
-    Snapshot(RpcReplyPort<Node>),
+    Snapshot(RpcReplyPort<NodeSnapshot>),
 }
 
 impl From<EngineMessage> for RootMessage {
@@ -66,7 +66,7 @@ impl Actor for RootSupervisor {
             RootMessage::Engine(message) => engine.message(message),
             RootMessage::Stop(request) => engine.stop(request),
             RootMessage::Snapshot(reply) => {
-                let _ = reply.send(engine.place().snapshot());
+                let _ = reply.send(engine.node().snapshot());
             }
         }
         host::conclude(engine, &me)

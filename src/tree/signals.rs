@@ -1,4 +1,4 @@
-//! What a service does on the signals that tell it to stop or to reload (rule T-4): [`Signals`].
+//! What a service does on the signals that tell it to stop or to reload (rule T-4): [`SignalPolicy`].
 
 use std::{fmt, future::Future, io, sync::Arc, task::Poll, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
 use super::Tree;
 use crate::{
     exit::Exit,
-    id::{Incarnation, Path},
+    id::{Incarnation, TreePath},
     log_event::log_event,
     process,
     supervision::{
@@ -77,12 +77,12 @@ type Hook = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// reloads. A [`Duration`] becomes the default with that deadline.
 ///
 /// ```no_run
-/// use procession::tree::{HostSignal, Signals, Tree};
+/// use procession::tree::{HostSignal, SignalPolicy, Tree};
 ///
 /// # async fn reload(_: &Tree) {}
 /// # async fn run(tree: Tree) -> Result<(), Box<dyn std::error::Error>> {
 /// let again = tree.clone();
-/// let signals = Signals::default().reload_on(HostSignal::Hangup, move || {
+/// let signals = SignalPolicy::default().reload_on(HostSignal::Hangup, move || {
 ///     let tree = again.clone();
 ///     async move { reload(&tree).await } // read the configuration, reload plugins …
 /// });
@@ -92,37 +92,37 @@ type Hook = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// ```
 #[derive(Clone)]
 #[must_use = "it has no effect until `Tree::run_until_signal` is given it"]
-pub struct Signals {
+pub struct SignalPolicy {
     deadline: Duration,
     stop: Vec<HostSignal>,
     reload: Vec<(HostSignal, Hook)>,
 }
 
-impl Default for Signals {
-    fn default() -> Signals {
+impl Default for SignalPolicy {
+    fn default() -> SignalPolicy {
         use HostSignal::{Hangup, Interrupt, Quit, Terminate};
         let stop = vec![Terminate, Interrupt, Hangup, Quit];
-        Signals { deadline: Tree::DEFAULT_DEADLINE, stop, reload: Vec::new() }
+        SignalPolicy { deadline: Tree::DEFAULT_DEADLINE, stop, reload: Vec::new() }
     }
 }
 
-impl From<Duration> for Signals {
-    fn from(deadline: Duration) -> Signals {
-        Signals::default().deadline(deadline)
+impl From<Duration> for SignalPolicy {
+    fn from(deadline: Duration) -> SignalPolicy {
+        SignalPolicy::default().deadline(deadline)
     }
 }
 
-impl Signals {
+impl SignalPolicy {
     /// What has not stopped in order after this long is killed. 25 s by default.
-    pub fn deadline(mut self, deadline: Duration) -> Signals {
+    pub fn deadline(mut self, deadline: Duration) -> SignalPolicy {
         self.deadline = deadline;
         self
     }
 
     /// These signals stop the tree, and no others do. One of them that reloaded so far does not any longer.
-    pub fn stop_on(mut self, signals: impl IntoIterator<Item = HostSignal>) -> Signals {
+    pub fn stop_on(mut self, signals: impl IntoIterator<Item = HostSignal>) -> SignalPolicy {
         self.stop = signals.into_iter().collect();
-        let Signals { stop, reload, .. } = &mut self;
+        let SignalPolicy { stop, reload, .. } = &mut self;
         reload.retain(|(signal, _)| !stop.contains(signal));
         self
     }
@@ -131,7 +131,7 @@ impl Signals {
     ///
     /// Reloads run one at a time. Arrivals while one runs make one more, after it. A stop does not wait for a reload:
     /// its future is dropped. One that panics is logged, and the service goes on.
-    pub fn reload_on<F, R>(mut self, signal: HostSignal, hook: F) -> Signals
+    pub fn reload_on<F, R>(mut self, signal: HostSignal, hook: F) -> SignalPolicy
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
@@ -143,10 +143,10 @@ impl Signals {
     }
 }
 
-impl fmt::Debug for Signals {
+impl fmt::Debug for SignalPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reload: Vec<HostSignal> = self.reload.iter().map(|(signal, _)| *signal).collect();
-        let Signals { deadline, stop, .. } = self;
+        let SignalPolicy { deadline, stop, .. } = self;
         let mut f = f.debug_struct("Signals");
         f.field("deadline", deadline).field("stop", stop).field("reload", &reload).finish()
     }
@@ -160,7 +160,7 @@ impl Tree {
     /// Runs until the tree ends or the process is told to stop, and returns how the tree ended; nothing of it is left then.
     ///
     /// `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop everything in order within the deadline, and a second one kills the
-    /// rest at once. Which signals stop, which reload instead, and the deadline are a [`Signals`]; a [`Duration`] is the
+    /// rest at once. Which signals stop, which reload instead, and the deadline are a [`SignalPolicy`]; a [`Duration`] is the
     /// default with that deadline.
     ///
     /// That the tree has given up is no `Err` of this call: a program that drops the [`Exit`] ends with success. In `main`:
@@ -194,8 +194,8 @@ impl Tree {
     ///
     /// # Errors
     /// When a handler cannot be installed; the tree goes on.
-    pub async fn run_until_signal(&self, signals: impl Into<Signals>) -> io::Result<Exit> {
-        let Signals { deadline, stop, reload } = signals.into();
+    pub async fn run_until_signal(&self, signals: impl Into<SignalPolicy>) -> io::Result<Exit> {
+        let SignalPolicy { deadline, stop, reload } = signals.into();
         let mut stop = listen(stop.into_iter().map(|signal| (signal, ())))?;
         let mut reload = listen(reload)?;
         let mut also = listen(stop.iter().map(|listener| (listener.signal, ())))?;
@@ -212,17 +212,17 @@ impl Tree {
                     reloading = None;
                 }
                 (signal, hook) = next(&mut reload), if reloading.is_none() => {
-                    log_event!(info, Path::root(), Incarnation(1), %signal, "told to reload");
+                    log_event!(info, TreePath::root(), Incarnation(1), %signal, "told to reload");
                     reloading = Some(Box::pin(async move {
                         if let Err(panicked) = caught("the reload hook", async move { hook().await }).await {
-                            log_event!(error, Path::root(), Incarnation(1), %signal, "{panicked}");
+                            log_event!(error, TreePath::root(), Incarnation(1), %signal, "{panicked}");
                         }
                     }));
                 }
             }
         };
         discard(reloading);
-        log_event!(info, Path::root(), Incarnation(1), signal = %first, ?deadline, "told to stop: stopping in order");
+        log_event!(info, TreePath::root(), Incarnation(1), signal = %first, ?deadline, "told to stop: stopping in order");
         let echo = Instant::now() + ECHO;
         let mut shutdown = std::pin::pin!(self.shutdown(deadline));
         let second = loop {
@@ -235,7 +235,7 @@ impl Tree {
                 break signal;
             }
         };
-        log_event!(warn, Path::root(), Incarnation(1), signal = %second, "told to stop again: killing what is left");
+        log_event!(warn, TreePath::root(), Incarnation(1), signal = %second, "told to stop again: killing what is left");
         Ok(self.root().kill().await)
     }
 }
@@ -252,7 +252,7 @@ fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<V
     let mut listeners = Vec::new();
     for (number, then) in signals {
         if process::is_ignored(number.kind().as_raw_value()) {
-            log_event!(info, Path::root(), Incarnation(1), signal = %number, "was ignored when the program started, and stays ignored");
+            log_event!(info, TreePath::root(), Incarnation(1), signal = %number, "was ignored when the program started, and stays ignored");
             continue;
         }
         listeners.push(Listener { signal: number, arrivals: signal(number.kind())?, then });

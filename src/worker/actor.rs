@@ -12,18 +12,18 @@ use tokio::{
 
 use super::{
     driver::Driver,
-    shared::{History, Line, Shared},
+    shared::{WorkerChannel, WorkerHistory, WorkerShared},
     spec::WorkerSpec,
 };
 use crate::{
     exit::Exit,
-    id::{Incarnation, Path},
+    id::{Incarnation, TreePath},
     log_event::log_event,
     restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
-    snapshot::WorkerNode,
+    snapshot::WorkerSnapshot,
     supervision::{
-        Details, NotReady, Place, SpecErrors, Start, StartContext, Started, StopHandle, StopRequest,
+        Node, NotReady, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle, StopRequest,
         panics::caught,
     },
 };
@@ -55,7 +55,7 @@ pub enum WorkerMessage {
         params: Box<RawValue>,
     },
     /// The figures of this incarnation.
-    Diagnostics(RpcReplyPort<WorkerNode>),
+    Diagnostics(RpcReplyPort<WorkerSnapshot>),
     /// End in order. Not for users: a worker that ends without its supervisor having asked may be restarted.
     Stop(StopRequest),
     /// The driver has come to the end of the process.
@@ -67,16 +67,16 @@ pub enum WorkerMessage {
 pub struct WorkerArguments {
     spec: Arc<WorkerSpec>,
     cx: StartContext,
-    shared: Arc<Shared>,
-    line: Arc<Line>,
+    shared: Arc<WorkerShared>,
+    line: Arc<WorkerChannel>,
     ready: oneshot::Sender<()>,
 }
 
 /// Owned by the actor: dropped with it, and the process with both.
 #[derive(Debug)]
 pub struct WorkerState {
-    line: Arc<Line>,
-    path: Path,
+    line: Arc<WorkerChannel>,
+    path: TreePath,
     incarnation: Incarnation,
     clock: crate::time::Clock,
     stop: watch::Sender<Option<StopRequest>>,
@@ -113,7 +113,7 @@ impl Actor for WorkerActor {
     ) -> Result<WorkerState, ActorProcessingErr> {
         let WorkerArguments { spec, cx, shared, line, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
-        let (path, incarnation) = (cx.place.path().clone(), cx.incarnation);
+        let (path, incarnation) = (cx.node.path().clone(), cx.incarnation);
         let clock = cx.scope.clock();
         let driver = Driver { spec, cx, shared, line: line.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
@@ -141,7 +141,7 @@ impl Actor for WorkerActor {
                         None => Err(CallError::Unavailable {
                             method,
                             path,
-                            state: crate::vocabulary::State::Starting,
+                            state: crate::state::ChildState::Starting,
                             retry_after: None,
                         }),
                     };
@@ -190,13 +190,13 @@ impl Actor for WorkerActor {
 #[derive(Debug)]
 pub(crate) struct WorkerStart {
     spec: Arc<WorkerSpec>,
-    history: Arc<Mutex<History>>,
+    history: Arc<Mutex<WorkerHistory>>,
 }
 
 impl WorkerStart {
     /// What a new incarnation shows of itself.
-    fn shared(&self) -> Arc<Shared> {
-        Arc::new(Shared::new(
+    fn shared(&self) -> Arc<WorkerShared> {
+        Arc::new(WorkerShared::new(
             self.spec.program(),
             self.spec.protocol.name().to_owned(),
             self.spec.stderr_tail_bytes,
@@ -211,9 +211,9 @@ impl WorkerStart {
 
 #[async_trait]
 impl Start for WorkerStart {
-    fn adopted(&self, place: &Place) {
-        if !place.has_details() {
-            place.set_details(self.shared());
+    fn adopted(&self, node: &Node) {
+        if !node.has_details() {
+            node.set_details(self.shared());
         }
     }
 
@@ -229,8 +229,8 @@ impl Start for WorkerStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
         let shared = self.shared();
-        cx.place.set_details(shared.clone());
-        let line = Arc::new(Line::new(shared.clone()));
+        cx.node.set_details(shared.clone());
+        let line = Arc::new(WorkerChannel::new(shared.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();
         let arguments = WorkerArguments { spec, cx, shared, line: line.clone(), ready };

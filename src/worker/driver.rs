@@ -10,18 +10,18 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    ending,
     handler::WorkerHandler,
-    output::{self, Expected},
-    shared::{Line, Shared},
+    process_end,
+    shared::{WorkerChannel, WorkerShared},
     spec::{Liveness, WorkerSpec},
+    stdout_lines::{self, ExpectedLine},
 };
 use crate::{
     exit::Exit,
     log_event::log_event,
-    process::{self, Control, Exited, Hold, LineLog, Process},
-    protocol::{self, Channel, Hello, Protocol, Ready},
-    rpc::{Closed, Lost, Peer},
+    process::{self, ExitStatus, LineLog, Process, ProcessControl, ReapToken},
+    protocol::{self, Channel, ChildIdentity, Protocol, Ready},
+    rpc::{CloseReason, ExitReport, Peer},
     supervision::{StartContext, StopRequest},
 };
 
@@ -32,16 +32,16 @@ const CLOSING_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Driver {
     pub(crate) spec: Arc<WorkerSpec>,
     pub(crate) cx: StartContext,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) line: Arc<Line>,
+    pub(crate) shared: Arc<WorkerShared>,
+    pub(crate) line: Arc<WorkerChannel>,
     pub(crate) ready: Option<oneshot::Sender<()>>,
     pub(crate) stop: watch::Receiver<Option<StopRequest>>,
 }
 
 /// Why the process is to be ended, or that it has ended.
-enum Verdict {
+enum EndCause {
     /// It ended by itself.
-    Exited(Exited),
+    Exited(ExitStatus),
     /// It must be killed, and that is its exit.
     Kill(Exit),
     /// Its stop was asked for.
@@ -49,11 +49,11 @@ enum Verdict {
 }
 
 /// The line that makes a process without a channel ready, once it is there.
-type FirstLine = oneshot::Receiver<Arc<str>>;
+type AwaitedLine = oneshot::Receiver<Arc<str>>;
 
 /// The running process with everything around it.
-pub(super) struct Body {
-    pub(super) control: Box<dyn Control>,
+pub(super) struct RunningProcess {
+    pub(super) control: Box<dyn ProcessControl>,
     pub(super) peer: Option<Peer>,
     pub(super) stderr: Option<Task>,
     pub(super) stdout: Option<Task>,
@@ -94,14 +94,14 @@ impl Driver {
     pub(crate) async fn run(self) -> Exit {
         let span = tracing::info_span!(
             target: "procession", "worker",
-            path = self.cx.place.path().as_str(), incarnation = self.cx.incarnation.0
+            path = self.cx.node.path().as_str(), incarnation = self.cx.incarnation.0
         );
         self.drive().instrument(span).await
     }
 
     async fn drive(mut self) -> Exit {
         let command = self.spec.command_of(self.cx.incarnation);
-        let hold = Hold::new(self.cx.remains.clone());
+        let hold = ReapToken::new(self.cx.token.clone());
         let launched = tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => return Exit::Requested,
@@ -111,13 +111,13 @@ impl Driver {
             Ok(process) => process,
             Err(exit) => {
                 let exit = exit.tidied();
-                self.shared.start_failed(self.cx.place.path(), self.cx.incarnation, &exit);
+                self.shared.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
                 return exit;
             }
         };
         self.shared.launched(&*process.control, self.cx.scope.clock().now());
         // Kept open for protocols without a channel; not part of the body, which is shared by reference.
-        let (body, first_line, _stdin) = self.embody(process);
+        let (body, first_line, _stdin) = self.attach_streams(process);
         let (verdict, was_ready) = match self.become_ready(&body, first_line).await {
             Ok(()) => {
                 self.shared.ready(self.cx.scope.clock().now());
@@ -133,19 +133,19 @@ impl Driver {
             Err(verdict) => (verdict, false),
         };
         // Before anything else: from here on no call goes to this incarnation.
-        self.cx.place.retract(self.cx.incarnation);
-        let by_itself = matches!(verdict, Verdict::Exited(_)).then(|| self.cx.scope.clock().now());
+        self.cx.node.retract(self.cx.incarnation);
+        let by_itself = matches!(verdict, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
         let exit = match verdict {
-            Verdict::Exited(exited) => self.bury(&body, exited).await,
-            Verdict::Kill(exit) => self.kill(&body, exit).await,
-            Verdict::Stop => self.stop_in_order(&body, was_ready).await,
+            EndCause::Exited(exited) => self.reap_after_exit(&body, exited).await,
+            EndCause::Kill(exit) => self.kill(&body, exit).await,
+            EndCause::Stop => self.stop_in_order(&body, was_ready).await,
         };
         let exit =
             if was_ready { exit } else { exit.before_ready().having_printed(&self.printed(&body)) }.tidied();
         // Nobody waits for what becomes of the end: neither callers nor snapshots.
         self.shared.gone();
         if let Some(peer) = &body.peer {
-            peer.close(Lost { exit: exit.clone(), stderr_tail: self.shared.tail.text() });
+            peer.close(ExitReport { exit: exit.clone(), stderr_tail: self.shared.tail.text() });
         }
         let exit = match by_itself {
             Some(since) => self.judge(exit, since).await,
@@ -155,19 +155,22 @@ impl Driver {
             // If the whole tree stops, this worker's turn comes. Until then it is neither restarted nor replaced.
             stop_asked(&mut self.stop).await;
         } else if !was_ready {
-            self.shared.start_failed(self.cx.place.path(), self.cx.incarnation, &exit);
+            self.shared.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
         }
         exit
     }
 
     /// Connects the streams.
-    fn embody(&self, process: Process) -> (Body, Option<FirstLine>, Option<process::Stdin>) {
+    fn attach_streams(
+        &self,
+        process: Process,
+    ) -> (RunningProcess, Option<AwaitedLine>, Option<process::Stdin>) {
         let Process { stdin, stdout, stderr, control, .. } = process;
-        let mine = |log: LineLog| log.of(self.cx.place.path().clone(), self.cx.incarnation);
+        let mine = |log: LineLog| log.of(self.cx.node.path().clone(), self.cx.incarnation);
         let stderr = stderr.map(|stderr| {
             Task::spawn(process::drain_into(mine(LineLog::new()), stderr, self.shared.tail.clone()))
         });
-        let mut body = Body { control, peer: None, stderr, stdout: None, stdin: None };
+        let mut body = RunningProcess { control, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
         let mut first_line = None;
         match self.spec.protocol.channel() {
@@ -175,13 +178,13 @@ impl Driver {
                 let mut config = self.spec.peer.clone();
                 protocol::speak(&self.spec.protocol, framing, &mut config);
                 config.hold_pending = true;
-                config.path = self.cx.place.path().clone();
+                config.path = self.cx.node.path().clone();
                 config.incarnation = self.cx.incarnation;
                 // The reader notices most ends first, and no caller must be sent here while the exit is waited for.
-                let (place, incarnation) = (self.cx.place.downgrade(), self.cx.incarnation);
+                let (node, incarnation) = (self.cx.node.downgrade(), self.cx.incarnation);
                 config.at_end = Some(Arc::new(move || {
-                    if let Some(place) = place.upgrade() {
-                        place.retract(incarnation);
+                    if let Some(node) = node.upgrade() {
+                        node.retract(incarnation);
                     }
                 }));
                 let handler = WorkerHandler::new(&self.spec);
@@ -200,7 +203,7 @@ impl Driver {
                 let expected = match ready {
                     Ready::Launched => None,
                     ready => {
-                        let (expected, line) = Expected::new(ready, self.spec.handshake_bound());
+                        let (expected, line) = ExpectedLine::new(ready, self.spec.handshake_bound());
                         first_line = Some(line);
                         Some(expected)
                     }
@@ -208,14 +211,18 @@ impl Driver {
                 kept = Some(stdin);
                 let tail = self.shared.stdout_tail.clone();
                 let log = mine(LineLog::of_stdout());
-                body.stdout = Some(Task::spawn(output::log_lines(log, stdout, tail, expected)));
+                body.stdout = Some(Task::spawn(stdout_lines::log_lines(log, stdout, tail, expected)));
             }
         }
         (body, first_line, kept)
     }
 
     /// The handshake, raced against the exit, the stop and its timeout (rule W-1).
-    async fn become_ready(&mut self, body: &Body, first_line: Option<FirstLine>) -> Result<(), Verdict> {
+    async fn become_ready(
+        &mut self,
+        body: &RunningProcess,
+        first_line: Option<AwaitedLine>,
+    ) -> Result<(), EndCause> {
         let protocol = self.spec.protocol.clone();
         let after = self.spec.handshake_bound();
         let handshake = async {
@@ -227,7 +234,7 @@ impl Driver {
                 }
             }
             if let Some(peer) = &body.peer {
-                let mut hello = Hello::new(self.cx.place.path().clone(), self.cx.incarnation);
+                let mut hello = ChildIdentity::new(self.cx.node.path().clone(), self.cx.incarnation);
                 hello.pid = self.shared.pid();
                 let session = protocol.handshake(peer, &hello).await?;
                 if let Some(methods) = session.methods {
@@ -243,16 +250,16 @@ impl Driver {
         let mut shaking = pin!(tokio::time::timeout(after, handshake));
         let shaken = tokio::select! {
             biased;
-            () = stop_asked(&mut self.stop) => return Err(Verdict::Stop),
+            () = stop_asked(&mut self.stop) => return Err(EndCause::Stop),
             shaken = &mut shaking => shaken,
             closed = channel_closed(body) => return Err(self.closed_verdict(body, closed).await),
             exited = body.control.exited() => {
                 // What makes it ready may be among the last that it wrote, and was written before its end.
-                ending::drain(body).await;
+                process_end::drain(body).await;
                 tokio::select! {
                     biased;
                     shaken = unconstrained(shaking) => shaken,
-                    () = std::future::ready(()) => return Err(Verdict::Exited(exited)),
+                    () = std::future::ready(()) => return Err(EndCause::Exited(exited)),
                 }
             }
         };
@@ -265,52 +272,57 @@ impl Driver {
             Ok(Err(exit)) => Err(match body.peer.as_ref().and_then(Peer::end) {
                 // It failed because the channel has ended: that is the reason, or the process's exit is.
                 Some(closed) => self.closed_verdict(body, closed).await,
-                None => Verdict::Kill(exit),
+                None => EndCause::Kill(exit),
             }),
             Err(_) => {
                 let awaited = match protocol.channel() {
-                    Channel::Output(ready) => output::awaited(&ready, &self.shared.stdout_tail),
+                    Channel::Output(ready) => stdout_lines::awaited(&ready, &self.shared.stdout_tail),
                     Channel::Rpc(_) => None,
                 };
-                Err(Verdict::Kill(Exit::HandshakeTimeout { after, awaited }))
+                Err(EndCause::Kill(Exit::HandshakeTimeout { after, awaited }))
             }
         }
     }
 
     /// From ready until something ends it.
-    async fn watch(&mut self, body: &Body) -> Verdict {
+    async fn watch(&mut self, body: &RunningProcess) -> EndCause {
         let protocol = self.spec.protocol.clone();
         tokio::select! {
             biased;
-            () = stop_asked(&mut self.stop) => Verdict::Stop,
+            () = stop_asked(&mut self.stop) => EndCause::Stop,
             // Before the exit: a process that has broken the protocol may well end because its channel was closed.
             closed = channel_closed(body) => self.closed_verdict(body, closed).await,
-            exited = body.control.exited() => Verdict::Exited(exited),
-            exit = unresponsive(body, &*protocol, self.spec.liveness, &self.cx) => Verdict::Kill(exit),
+            exited = body.control.exited() => EndCause::Exited(exited),
+            exit = unresponsive(body, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
         }
     }
 
     /// What the process has printed on stdout that was no message.
-    fn printed(&self, body: &Body) -> String {
+    fn printed(&self, body: &RunningProcess) -> String {
         body.peer.as_ref().map_or_else(|| self.shared.stdout_tail.text(), Peer::noise)
     }
 
     /// What the end of the channel means. A process that is about to end by itself closes its files first, and so does one
     /// that has been told to stop together with its host.
-    async fn closed_verdict(&self, body: &Body, closed: Closed) -> Verdict {
-        if matches!(closed, Closed::Eof | Closed::ReadFailed { .. } | Closed::WriteFailed { .. }) {
+    async fn closed_verdict(&self, body: &RunningProcess, closed: CloseReason) -> EndCause {
+        if matches!(
+            closed,
+            CloseReason::Eof | CloseReason::ReadFailed { .. } | CloseReason::WriteFailed { .. }
+        ) {
             let exited = tokio::time::timeout(CLOSING_GRACE, body.control.exited());
             tokio::select! {
                 biased;
-                () = self.stop_begins() => return Verdict::Stop,
+                () = self.stop_begins() => return EndCause::Stop,
                 exited = exited => if let Ok(exited) = exited {
-                    return Verdict::Exited(exited);
+                    return EndCause::Exited(exited);
                 },
             }
         }
-        Verdict::Kill(match closed {
+        EndCause::Kill(match closed {
             // Nobody has asked the supervisor: whoever holds the peer has closed it.
-            Closed::Requested => Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() },
+            CloseReason::Requested => {
+                Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() }
+            }
             closed => closed.to_exit(),
         })
     }
@@ -325,7 +337,7 @@ pub(super) async fn stop_asked(stop: &mut watch::Receiver<Option<StopRequest>>) 
 }
 
 /// Resolves for protocols with a channel only.
-async fn channel_closed(body: &Body) -> Closed {
+async fn channel_closed(body: &RunningProcess) -> CloseReason {
     match &body.peer {
         Some(peer) => peer.closed().await,
         None => std::future::pending().await,
@@ -334,7 +346,7 @@ async fn channel_closed(body: &Body) -> Closed {
 
 /// Pings for ever; returns when too many in a row have failed (rule W-3).
 async fn unresponsive(
-    body: &Body,
+    body: &RunningProcess,
     protocol: &dyn Protocol,
     liveness: Option<Liveness>,
     cx: &StartContext,
@@ -347,7 +359,7 @@ async fn unresponsive(
             Ok(None) => {
                 log_event!(
                     warn,
-                    cx.place.path(),
+                    cx.node.path(),
                     cx.incarnation,
                     "its liveness is not watched: it has announced no ping, or its protocol `{}` has none",
                     protocol.name()

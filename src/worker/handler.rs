@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::spec::WorkerSpec;
 use crate::{
-    foreign::{About, LINE_BYTES, shown_up_to},
+    foreign::{LINE_BYTES, LogTopic, one_line_up_to},
     log_event::log_event,
     protocol::{LogEntry, LogLevel, Protocol},
-    rpc::{Context, Handler, Router, RpcError, codes},
+    rpc::{Context, Handler, Router, RpcError, error_codes},
 };
 
 /// Is told of every log message of a process, in order, by the channel's reader: it must not block.
@@ -49,7 +49,7 @@ impl Handler for WorkerHandler {
             return self.user.request(cx, method, params).await;
         }
         match self.user.request(cx.clone(), method, params).await {
-            Err(error) if error.code == codes::METHOD_NOT_FOUND => {
+            Err(error) if error.code == error_codes::METHOD_NOT_FOUND => {
                 self.defaults.request(cx, method, params).await
             }
             answer => answer,
@@ -77,9 +77,9 @@ fn publish(cx: &Context, entry: &LogEntry) {
     macro_rules! event {
         ($level:ident, $LEVEL:ident) => {
             // A line that is not listened to is not counted as left out.
-            if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(About::Message) {
-                let message = shown_up_to(LINE_BYTES + 64, &entry.message);
-                let meta = entry.meta.as_deref().map(|meta| shown_up_to(LINE_BYTES, meta.get()).to_string());
+            if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(LogTopic::Message) {
+                let message = one_line_up_to(LINE_BYTES + 64, &entry.message);
+                let meta = entry.meta.as_deref().map(|meta| one_line_up_to(LINE_BYTES, meta.get()).to_string());
                 log_event!($level, target: "procession::log", cx.path, cx.incarnation, meta, "{message}");
             }
         };

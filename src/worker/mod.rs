@@ -6,7 +6,7 @@
 //! the live incarnation's [`Peer`](crate::rpc::Peer).
 //!
 //! ```text
-//! WorkerRef ── Place ── live pointer ──► Peer ──► stdin / stdout ── process
+//! WorkerRef ── Node ── live pointer ──► Peer ──► stdin / stdout ── process
 //!                                         ▲                           ▲
 //! supervisor ──► worker actor ──owns──► driver ──────owns─────────────┘
 //! ```
@@ -15,12 +15,12 @@
 
 mod actor;
 mod driver;
-mod ending;
 mod handler;
-mod output;
+mod process_end;
+mod service_stop;
 mod shared;
 mod spec;
-mod whole_stop;
+mod stdout_lines;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerMessage};

@@ -9,19 +9,19 @@ use std::{
 use crate::{
     containment::Containment,
     exit::Exit,
-    foreign::{ending, shown},
-    id::{Incarnation, Path},
+    foreign::{last_lines, one_line},
+    id::{Incarnation, TreePath},
     log_event::log_event,
-    process::{Control, Gauge, Tail, Usage},
-    rpc::{Lost, Peer},
-    snapshot::WorkerNode,
-    supervision::{Attachment, Details},
-    time::At,
+    process::{ProcessControl, Tail, Usage, UsageProbe},
+    rpc::{ExitReport, Peer},
+    snapshot::WorkerSnapshot,
+    supervision::{Attachment, SnapshotSource},
+    time::Timestamp,
 };
 
 /// Of one incarnation; outlives it on the board, until the next one replaces it.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct WorkerShared {
     pub(crate) program: String,
     pub(crate) protocol: String,
     /// Of stderr.
@@ -30,13 +30,13 @@ pub(crate) struct Shared {
     pub(crate) stdout_tail: Tail,
     first_line: OnceLock<Arc<str>>,
     /// What the next incarnation shows of this one.
-    pub(crate) history: Arc<Mutex<History>>,
+    pub(crate) history: Arc<Mutex<WorkerHistory>>,
     state: Mutex<Figures>,
 }
 
 /// Kept across the incarnations of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct WorkerHistory {
     /// Why the last start failed; none after one that worked.
     start_error: Option<Exit>,
     /// The end of what the last incarnation that has ended wrote to stderr.
@@ -47,21 +47,21 @@ pub(crate) struct History {
 struct Figures {
     pid: Option<u32>,
     containment: Option<Containment>,
-    gauge: Option<Gauge>,
-    launched: Option<At>,
-    ready: Option<At>,
+    gauge: Option<UsageProbe>,
+    launched: Option<Timestamp>,
+    ready: Option<Timestamp>,
     /// Until the end of the incarnation: the board outlives it, and must not keep what its channel holds.
     peer: Option<Peer>,
 }
 
-impl Shared {
+impl WorkerShared {
     pub(crate) fn new(
         program: String,
         protocol: String,
         tail_bytes: usize,
-        history: Arc<Mutex<History>>,
-    ) -> Shared {
-        Shared {
+        history: Arc<Mutex<WorkerHistory>>,
+    ) -> WorkerShared {
+        WorkerShared {
             program,
             protocol,
             tail: Tail::new(tail_bytes),
@@ -86,11 +86,11 @@ impl Shared {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+    fn history(&self) -> std::sync::MutexGuard<'_, WorkerHistory> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn launched(&self, control: &dyn Control, at: At) {
+    pub(crate) fn launched(&self, control: &dyn ProcessControl, at: Timestamp) {
         let containment = Some(control.containment());
         let (pid, gauge) = (Some(control.pid()), control.gauge());
         self.with(|s| *s = Figures { pid, containment, gauge, launched: Some(at), ready: None, peer: None });
@@ -100,15 +100,15 @@ impl Shared {
         self.with(|s| s.peer = Some(peer));
     }
 
-    pub(crate) fn ready(&self, at: At) {
+    pub(crate) fn ready(&self, at: Timestamp) {
         self.with(|s| s.ready = Some(at));
         self.history().start_error = None;
     }
 
-    pub(crate) fn start_failed(&self, path: &Path, incarnation: Incarnation, exit: &Exit) {
+    pub(crate) fn start_failed(&self, path: &TreePath, incarnation: Incarnation, exit: &Exit) {
         let tail = self.tail.text();
-        let stdout = Some(ending(&self.stdout_tail.text())).filter(|text| !text.is_empty());
-        log_event!(warn, path, incarnation, stderr = %ending(&tail), stdout = stdout.map(tracing::field::display), "did not become ready: {exit}");
+        let stdout = Some(last_lines(&self.stdout_tail.text())).filter(|text| !text.is_empty());
+        log_event!(warn, path, incarnation, stderr = %last_lines(&tail), stdout = stdout.map(tracing::field::display), "did not become ready: {exit}");
         let mut history = self.history();
         (history.start_error, history.tail) = (Some(exit.clone()), tail);
     }
@@ -124,7 +124,7 @@ impl Shared {
     pub(crate) fn killed(&self) {
         self.history().tail = self.tail.text();
         if let Some(peer) = self.with(|s| s.peer.take()) {
-            peer.close(Lost { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
+            peer.close(ExitReport { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
         }
     }
 
@@ -133,16 +133,16 @@ impl Shared {
     }
 }
 
-impl Details for Shared {
+impl SnapshotSource for WorkerShared {
     fn stderr_tail(&self) -> String {
         self.history().tail.clone()
     }
 
-    fn worker(&self, now: At) -> WorkerNode {
+    fn worker(&self, now: Timestamp) -> WorkerSnapshot {
         let figures = self.with(|s| s.clone());
         let stats = figures.peer.as_ref().map(Peer::stats).unwrap_or_default();
         let usage: Option<Usage> = figures.gauge.and_then(|gauge| gauge.read());
-        WorkerNode {
+        WorkerSnapshot {
             program: self.program.clone(),
             protocol: self.protocol.clone(),
             pid: figures.pid,
@@ -153,7 +153,7 @@ impl Details for Shared {
             bytes_queued: stats.bytes_queued,
             stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },
             stdout_tail: self.stdout_tail.text(),
-            first_line: self.first_line().map(|line| shown(line).to_string()),
+            first_line: self.first_line().map(|line| one_line(line).to_string()),
             last_start_error: self.history().start_error.clone(),
             rss_bytes: usage.map(|usage| usage.rss_bytes),
             cpu_time: usage.map(|usage| usage.cpu_time),
@@ -162,23 +162,23 @@ impl Details for Shared {
 }
 
 /// Published with the live incarnation.
-pub(crate) struct Line {
+pub(crate) struct WorkerChannel {
     /// `None` for protocols without a channel.
     pub(crate) peer: OnceLock<Option<Peer>>,
-    pub(crate) shared: Arc<Shared>,
-    watch: Mutex<Watch>,
+    pub(crate) shared: Arc<WorkerShared>,
+    watch: Mutex<EndWatch>,
 }
 
 /// What is called when nothing reaches the incarnation from then on.
 #[derive(Default)]
-struct Watch {
+struct EndWatch {
     over: bool,
     told: Option<Box<dyn FnOnce() + Send>>,
 }
 
-impl Line {
-    pub(crate) fn new(shared: Arc<Shared>) -> Line {
-        Line { peer: OnceLock::new(), shared, watch: Mutex::default() }
+impl WorkerChannel {
+    pub(crate) fn new(shared: Arc<WorkerShared>) -> WorkerChannel {
+        WorkerChannel { peer: OnceLock::new(), shared, watch: Mutex::default() }
     }
 
     /// Calls `told` once nothing is to reach the incarnation; `false` if that is so already.
@@ -200,13 +200,13 @@ impl Line {
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for WorkerChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Line").field(&self.peer()).finish()
     }
 }
 
-impl Attachment for Line {
+impl Attachment for WorkerChannel {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }

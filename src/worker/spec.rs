@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use super::{actor::WorkerStart, handler::LogSink};
 use crate::{
     id::{ChildId, Incarnation},
-    process::{Command, CommandMistake, Ladder, Launcher, OsLauncher, Success, Tail},
+    process::{Command, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail},
     protocol::{Bare, Channel, Protocol, Ready},
     restart::RestartPolicy,
     rpc::{Handler, NoHandler, Peer, PeerConfig},
+    state::ChildKind,
     supervision::{ChildPolicy, ChildSpec, Shutdown, SpecError, SpecErrors},
-    vocabulary::ChildKind,
 };
 
 /// Where the command of an incarnation comes from.
@@ -77,18 +77,18 @@ pub struct WorkerSpec {
     pub(crate) on_ready: Option<Arc<dyn OnReady>>,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) ladder: Ladder,
-    pub(crate) success: Success,
+    pub(crate) success: SuccessExitStatus,
     pub(crate) peer: PeerConfig,
     pub(crate) stderr_tail_bytes: usize,
     pub(crate) restart: RestartPolicy,
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Option<Duration>,
-    pub(crate) chosen: Chosen,
+    pub(crate) chosen: ExplicitSettings,
 }
 
 /// What the caller has set, where a value alone does not say so: what would have no effect is a mistake.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Chosen {
+pub(crate) struct ExplicitSettings {
     pub(crate) protocol: bool,
     pub(crate) handler: bool,
     pub(crate) logs: bool,
@@ -127,13 +127,13 @@ impl WorkerSpec {
             on_ready: None,
             liveness: None,
             ladder: Ladder::default(),
-            success: Success::default(),
+            success: SuccessExitStatus::default(),
             peer: PeerConfig::default(),
             stderr_tail_bytes: Tail::DEFAULT_BYTES,
             restart: RestartPolicy::permanent(),
             handshake_timeout: None,
             start_timeout: None,
-            chosen: Chosen::default(),
+            chosen: ExplicitSettings::default(),
         }
     }
 
@@ -194,7 +194,7 @@ impl WorkerSpec {
 
     /// Which exit codes and signals count as success.
     #[must_use]
-    pub fn success(mut self, success: Success) -> WorkerSpec {
+    pub fn success(mut self, success: SuccessExitStatus) -> WorkerSpec {
         self.success = success;
         self
     }
@@ -295,7 +295,7 @@ impl WorkerSpec {
 
     /// What was set and would do nothing with this protocol.
     fn without_effect(&self, add: &mut dyn FnMut(&str, String)) {
-        let Chosen { handler, logs, channel, protocol, .. } = self.chosen;
+        let ExplicitSettings { handler, logs, channel, protocol, .. } = self.chosen;
         let name = self.protocol.name();
         match self.protocol.channel() {
             Channel::Rpc(framing) => {

@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::shared::Line;
+use super::shared::WorkerChannel;
 use crate::{
-    foreign::shown,
-    id::{Incarnation, Path},
+    foreign::one_line,
+    id::{Incarnation, TreePath},
     log_event::log_event,
     rpc::{CallError, CallOptions, Method, Notification, Peer},
-    snapshot::Node,
-    supervision::{FindError, Live, Place, RequestError, Unavailable},
-    vocabulary::State,
+    snapshot::NodeSnapshot,
+    state::ChildState,
+    supervision::{FindError, LiveIncarnation, Node, RequestError, Unavailable},
 };
 
 /// Calls whatever incarnation of a worker is live. Cheap to clone, usable from any task and any thread.
@@ -23,28 +23,28 @@ use crate::{
 /// whose process ends is answered with [`CallError::WorkerLost`], never silently sent again.
 #[derive(Clone, Debug)]
 pub struct WorkerRef {
-    place: Place,
+    node: Node,
 }
 
 impl WorkerRef {
     /// The worker at a place. Whether one is there shows at the first call.
-    pub fn new(place: Place) -> WorkerRef {
-        WorkerRef { place }
+    pub fn new(node: Node) -> WorkerRef {
+        WorkerRef { node }
     }
 
     /// Where it is in the tree.
-    pub fn path(&self) -> &Path {
-        self.place.path()
+    pub fn path(&self) -> &TreePath {
+        self.node.path()
     }
 
     /// What it is doing.
-    pub fn state(&self) -> State {
-        self.place.state()
+    pub fn state(&self) -> ChildState {
+        self.node.state()
     }
 
     /// Its place.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The channel of the live incarnation. For a caller that must not be moved to the next one unnoticed.
@@ -52,13 +52,13 @@ impl WorkerRef {
     /// # Errors
     /// [`Unavailable`] when there is none, or its protocol has no channel.
     pub fn peer(&self) -> Result<(Incarnation, Peer), Unavailable> {
-        self.live_peer().ok_or_else(|| self.place.unavailable())
+        self.live_peer().ok_or_else(|| self.node.unavailable())
     }
 
     fn live_peer(&self) -> Option<(Incarnation, Peer)> {
-        let live = self.place.live();
+        let live = self.node.live();
         let live = live.as_ref()?;
-        let line = live.attachment.as_ref()?.as_any().downcast_ref::<Line>()?;
+        let line = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
         Some((live.incarnation, line.peer()?.clone()))
     }
 
@@ -68,29 +68,33 @@ impl WorkerRef {
     ///
     /// It is as it looks on a terminal: without colours, and without blanks around it. At most 16 KiB.
     pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
-        let live = self.place.live();
+        let live = self.node.live();
         let live = live.as_ref()?;
-        let line = live.attachment.as_ref()?.as_any().downcast_ref::<Line>()?;
+        let line = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
         line.peer.get()?;
         Some((live.incarnation, line.shared.first_line()?.clone()))
     }
 
     /// Calls `told` once nothing is to reach this incarnation of a worker; `false` if that is so already.
-    pub(crate) fn watch(live: &Live, told: impl FnOnce() + Send + 'static) -> bool {
-        let line = live.attachment.as_ref().and_then(|line| line.as_any().downcast_ref::<Line>());
+    pub(crate) fn watch(live: &LiveIncarnation, told: impl FnOnce() + Send + 'static) -> bool {
+        let line = live.attachment.as_ref().and_then(|line| line.as_any().downcast_ref::<WorkerChannel>());
         line.is_some_and(|line| line.watch(told))
     }
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
         self.live_peer().map(|(_, peer)| peer).ok_or_else(|| {
             let (method, path) = (method.to_owned(), self.path().clone());
-            let line = |live: &Live| {
-                live.attachment.as_ref()?.as_any().downcast_ref::<Line>().map(Line::has_no_channel)
+            let line = |live: &LiveIncarnation| {
+                live.attachment
+                    .as_ref()?
+                    .as_any()
+                    .downcast_ref::<WorkerChannel>()
+                    .map(WorkerChannel::has_no_channel)
             };
-            if self.place.live().as_deref().and_then(line) == Some(true) {
+            if self.node.live().as_deref().and_then(line) == Some(true) {
                 return CallError::NoChannel { method, path };
             }
-            let (state, retry_after) = self.place.absence();
+            let (state, retry_after) = self.node.absence();
             CallError::Unavailable { method, path, state, retry_after }
         })
     }
@@ -154,16 +158,16 @@ impl WorkerRef {
     /// # Errors
     /// [`Unavailable`] at the deadline, or at once when nobody is going to start the worker.
     pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
-        match tokio::time::timeout(deadline, self.place.wait_ready()).await {
+        match tokio::time::timeout(deadline, self.node.wait_ready()).await {
             Ok(live) => Ok(live?.incarnation),
-            Err(_) => Err(self.place.unavailable()),
+            Err(_) => Err(self.node.unavailable()),
         }
     }
 
     /// Its figures: state, incarnation, pid, uptime, failures, calls in flight, last exit, tail of stderr (rule W-4).
     /// Nobody is asked.
-    pub fn diagnostics(&self) -> Node {
-        self.place.snapshot()
+    pub fn diagnostics(&self) -> NodeSnapshot {
+        self.node.snapshot()
     }
 
     /// The process id of the live process, also while it starts or stops.
@@ -177,8 +181,8 @@ impl WorkerRef {
     /// # Errors
     /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
     pub async fn restart(&self, reason: &str) -> Result<Incarnation, RequestError> {
-        log_event!(info, self.path(), self.place.incarnation(), reason = %shown(reason), "restart asked for");
-        self.place.restart().await
+        log_event!(info, self.path(), self.node.incarnation(), reason = %one_line(reason), "restart asked for");
+        self.node.restart().await
     }
 
     /// Has it stopped by its supervisor, and returns when nothing of the process is left.
@@ -186,12 +190,12 @@ impl WorkerRef {
     /// # Errors
     /// [`RequestError`].
     pub async fn stop(&self) -> Result<(), RequestError> {
-        self.place.stop().await
+        self.node.stop().await
     }
 
     /// Whether this is the place of a process worker.
     pub(crate) fn check(self) -> Result<WorkerRef, FindError> {
-        match self.place.snapshot().worker {
+        match self.node.snapshot().worker {
             Some(_) => Ok(self),
             None => Err(FindError::WrongKind { path: self.path().clone(), expected: "a process worker" }),
         }

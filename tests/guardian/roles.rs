@@ -6,7 +6,7 @@ use std::{
 };
 
 use procession::{
-    process::{CgroupMode, Command, Hold, Launcher, OsLauncher, Process},
+    process::{CgroupMode, Command, Launcher, OsLauncher, Process, ReapToken},
     protocol::{Plugin, Server},
     rpc::Router,
     tree::Tree,
@@ -126,7 +126,8 @@ fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
     runtime().block_on(async {
         let launcher = OsLauncher::builder().cgroup(mode).build();
         let one = async || {
-            let mut process = launcher.launch(&marked(&["role:parent", kind]), Hold::none()).await.unwrap();
+            let mut process =
+                launcher.launch(&marked(&["role:parent", kind]), ReapToken::none()).await.unwrap();
             assert_eq!(process.control.containment().guardian, guarded != "bare");
             let mut line = String::new();
             BufReader::new(&mut process.stdout).read_line(&mut line).await.unwrap();

@@ -14,8 +14,8 @@ use procession::{
     process::{Command, Ladder},
     protocol::Protocol,
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, Outcome, Router, Timeout},
-    supervision::Events,
+    rpc::{CallError, CallOutcome, Router, Timeout},
+    supervision::EventReceiver,
     tree::Tree,
     worker::{WorkerRef, WorkerSpec},
 };
@@ -34,7 +34,7 @@ const MARK: &str = "PROCESSION_INTEROP_MARK";
 pub(crate) struct Stage {
     pub(crate) tree: Tree,
     pub(crate) worker: WorkerRef,
-    events: Events,
+    events: EventReceiver,
     notes: mpsc::UnboundedReceiver<(String, Value)>,
     mark: String,
     /// Exits that this test has caused.
@@ -125,14 +125,14 @@ impl Stage {
     /// Gives a call up while the server owes its answer (C-3): it learns of that, and whatever it makes of the
     /// cancellation, and of a request that it may have answered all the same, it goes on to answer others.
     async fn gives_up(&self, method: &str, params: &Value) {
-        let before = self.worker.place().incarnation();
+        let before = self.worker.node().incarnation();
         let leader = self.stopped().await;
         let answer = self.worker.call_value(method, params, Timeout::After(Duration::from_millis(100))).await;
         kill_process_group(leader, Signal::CONT).unwrap();
         let error = answer.expect_err("a stopped server has answered");
         assert!(matches!(&error, CallError::Timeout { .. }), "{error}");
         self.call(method, params.clone()).await;
-        assert_eq!(self.worker.place().incarnation(), before);
+        assert_eq!(self.worker.node().incarnation(), before);
     }
 
     /// Stops all processes of the server's group: none of them answers from here on.
@@ -159,7 +159,7 @@ impl Stage {
     /// Kills the server when `under_way` has returned and the call has left this process.
     pub(crate) async fn killed_while(&mut self, method: &str, params: Value, under_way: impl AsyncFnOnce()) {
         let leader = self.leader();
-        let before = self.worker.place().incarnation();
+        let before = self.worker.node().incarnation();
         let kill = async {
             under_way().await;
             let sent = async {
@@ -179,7 +179,7 @@ impl Stage {
         let killed = Exit::Signalled { signal: 9, core: false };
         assert!(matches!(&error, CallError::WorkerLost { .. }), "{error}");
         assert_eq!(error.exit(), Some(&killed), "{error}");
-        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(error.outcome(), CallOutcome::Unknown);
         self.expected.push(killed);
         assert_eq!(self.worker.wait_ready(PATIENCE).await.unwrap(), Incarnation(before.0 + 1));
     }
@@ -187,9 +187,9 @@ impl Stage {
     /// Stops the tree in order. The server must have ended by itself, in its time to drain, and nothing else than was
     /// expected may have ended; nothing may be left of anything.
     pub(crate) async fn end(mut self) {
-        let incarnation = self.worker.place().incarnation();
+        let incarnation = self.worker.node().incarnation();
         assert_eq!(self.tree.shutdown(PATIENCE).await, Exit::Requested);
-        assert_eq!(self.worker.place().last_exit(), Some(Exit::Requested));
+        assert_eq!(self.worker.node().last_exit(), Some(Exit::Requested));
         let path = self.worker.path().clone();
         let mut exits = Vec::new();
         while let Ok(event) = self.events.next().await {

@@ -26,7 +26,7 @@ use crate::support::*;
 
 /// Hears every event and no span, as a filter has it.
 #[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<Heard>>>);
+struct EventReceiver(Arc<Mutex<Vec<Heard>>>);
 
 #[derive(Default)]
 struct Heard {
@@ -56,7 +56,7 @@ impl Visit for Heard {
     }
 }
 
-impl Subscriber for Events {
+impl Subscriber for EventReceiver {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         !metadata.is_span()
     }
@@ -125,7 +125,7 @@ async fn eventful() {
 
 #[tokio::test(start_paused = true)]
 async fn under_a_filter_that_switches_spans_off() {
-    let events = Events::default();
+    let events = EventReceiver::default();
     {
         let _guard = tracing::subscriber::set_default(events.clone());
         eventful().await;
@@ -186,7 +186,7 @@ const OWN: [&str; 4] = [
     // The form that all others use.
     "src/log_event.rs",
     // The lines of a process that is no worker.
-    "src/process/stderr.rs",
+    "src/process/line_log.rs",
     // Of the host as a whole.
     "src/process/sigchld.rs",
     "src/process/cgroup/removal.rs",

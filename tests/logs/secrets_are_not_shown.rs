@@ -7,7 +7,7 @@ use procession::{
     process::Command,
     protocol::{Initialize, Lsp, Mcp, Plugin, Protocol},
     rpc::Router,
-    supervision::Events,
+    supervision::EventReceiver,
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
     worker::WorkerSpec,
@@ -61,7 +61,7 @@ fn by_no_debug() {
 }
 
 /// Everything that has happened, as text.
-fn told(events: &mut Events) -> String {
+fn told(events: &mut EventReceiver) -> String {
     let mut text = String::new();
     while let Ok(Some(event)) = events.try_next() {
         text += &format!("{event} {event:?} {}\n", serde_json::to_string(&*event).unwrap());
@@ -69,7 +69,7 @@ fn told(events: &mut Events) -> String {
     text
 }
 
-fn check_tree(tree: &Tree, events: &mut Events) {
+fn check_tree(tree: &Tree, events: &mut EventReceiver) {
     let snapshot = tree.snapshot();
     check("a snapshot", &format!("{snapshot} {snapshot:?} {}", serde_json::to_string(&snapshot).unwrap()));
     check("the health", &format!("{:?}", tree.health()));

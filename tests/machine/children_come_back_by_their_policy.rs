@@ -3,15 +3,14 @@
 use procession::{
     exit::{Exit, LaunchStage},
     restart::{
-        Budget, CrashLoop,
+        Budget, CrashLoop, CrashLoopAction,
         RestartType::{OnSuccess, Permanent, Temporary, Transient},
-        Then,
     },
+    state::{ChildState, DownReason, RestartLimit, Strategy::OneForOne},
     supervision::{
         ChildPolicy, RequestError,
         machine::{Input, Request, Timer},
     },
-    vocabulary::{Down, Limit, State, Strategy::OneForOne},
 };
 
 use crate::rig::{Rig, at, background, clean, crash, flags, ms, patient, policy};
@@ -20,7 +19,7 @@ fn one(policy: ChildPolicy) -> Rig {
     Rig::running(flags(OneForOne, 3), &[("a", policy)])
 }
 
-fn looping(then: Then) -> ChildPolicy {
+fn looping(then: CrashLoopAction) -> ChildPolicy {
     let mut policy = policy(Permanent);
     policy.restart = policy.restart.with_crash_loop(CrashLoop::new(2, ms(1000), then));
     policy
@@ -48,9 +47,9 @@ fn a_success_before_ready_is_a_failed_start() {
     let stopped = Exit::ActorStopped { reason: None };
     for exit in [clean(), stopped] {
         for (restart, state) in [
-            (Permanent, State::Starting),
-            (Transient, State::Starting),
-            (OnSuccess, State::down(Down::Ended)),
+            (Permanent, ChildState::Starting),
+            (Transient, ChildState::Starting),
+            (OnSuccess, ChildState::down(DownReason::Ended)),
         ] {
             let mut rig = one(policy(restart));
             // The second life ends before it is ready.
@@ -73,14 +72,15 @@ fn what_is_ready_and_gone_at_once_was_ready() {
     // so is a start that is declared to complete: its success is its readiness.
     let mut rig = Rig::new(flags(OneForOne, 3), &[("a", policy(Transient))]);
     rig.boot().ready("a").end("a", clean());
-    assert_eq!((rig.state("a"), rig.exit.is_some()), (State::down(Down::Ended), false));
+    assert_eq!((rig.state("a"), rig.exit.is_some()), (ChildState::down(DownReason::Ended), false));
     // Nothing to run, and an end that is declared beforehand, are no failed starts.
-    for (exit, state) in
-        [(Exit::Ignored, Down::Ignored), (Exit::AutoShutdown { child: "leaf".into() }, Down::Ended)]
-    {
+    for (exit, state) in [
+        (Exit::Ignored, DownReason::Ignored),
+        (Exit::AutoShutdown { child: "leaf".into() }, DownReason::Ended),
+    ] {
         let mut rig = Rig::new(flags(OneForOne, 3), &[("a", background(policy(Transient)))]);
         rig.boot().end("a", exit);
-        assert_eq!(rig.state("a"), State::down(state));
+        assert_eq!(rig.state("a"), ChildState::down(state));
     }
 }
 
@@ -104,7 +104,7 @@ fn one_restart_too_many_and_the_supervisor_gives_up() {
     assert_eq!(rig.crash("b").did(), "-c");
     assert_eq!(rig.gone("c").did(), "-a");
     assert_eq!(rig.gone("a").did(), "exit");
-    let limit = Limit::Intensity { max_restarts: 3, period: ms(1000) };
+    let limit = RestartLimit::Intensity { max_restarts: 3, period: ms(1000) };
     let exit = Exit::IntensityExceeded { child: "b".into(), cause: crash().into(), limit };
     assert_eq!(rig.exit, Some(exit));
 }
@@ -133,7 +133,7 @@ fn a_delayed_restart_is_counted_when_it_is_decided() {
     let mut rig = one(patient(Permanent, 50));
     rig.crash("a");
     assert_eq!((rig.used(), rig.did()), (1, String::new()));
-    assert_eq!(rig.state("a"), State::BackingOff { until: at(50), attempt: 1 });
+    assert_eq!(rig.state("a"), ChildState::BackingOff { until: at(50), attempt: 1 });
     assert_eq!((rig.fire().did(), rig.used()), ("+a".into(), 1));
 }
 
@@ -176,9 +176,9 @@ fn a_late_exit_of_an_old_incarnation_is_ignored() {
 #[test]
 fn a_cool_off_counts_nothing_and_is_followed_by_a_trial() {
     // R-0 (3), R-4
-    let mut rig = one(looping(Then::cool_off(ms(500))));
+    let mut rig = one(looping(CrashLoopAction::cool_off(ms(500))));
     rig.crash("a").ready("a").crash("a");
-    assert_eq!(rig.state("a"), State::CoolingOff { until: at(500) });
+    assert_eq!(rig.state("a"), ChildState::CoolingOff { until: at(500) });
     assert_eq!(rig.used(), 1);
     assert_eq!(rig.fire().did(), "+a");
     rig.ready("a").crash("a");
@@ -188,25 +188,25 @@ fn a_cool_off_counts_nothing_and_is_followed_by_a_trial() {
 #[test]
 fn a_child_that_gave_up_stays_down_and_the_rest_goes_on() {
     // R-0 (3)
-    let mut rig = one(looping(Then::GiveUp));
+    let mut rig = one(looping(CrashLoopAction::GiveUp));
     rig.crash("a").crash("a");
-    assert!(matches!(rig.state("a"), State::Down { why: Down::GaveUp { .. } }));
+    assert!(matches!(rig.state("a"), ChildState::Down { why: DownReason::GaveUp { .. } }));
     assert_eq!((rig.used(), rig.exit.is_none()), (1, true));
 }
 
 #[test]
 fn a_crash_loop_may_escalate() {
     // R-0 (4)
-    let mut rig = one(looping(Then::Escalate));
+    let mut rig = one(looping(CrashLoopAction::Escalate));
     assert_eq!(rig.crash("a").crash("a").did(), "exit");
-    assert!(matches!(rig.exit, Some(Exit::IntensityExceeded { limit: Limit::CrashLoop { .. }, .. })));
+    assert!(matches!(rig.exit, Some(Exit::IntensityExceeded { limit: RestartLimit::CrashLoop { .. }, .. })));
 }
 
 #[test]
 fn an_own_budget_does_not_touch_the_supervisors() {
     // R-0 (5)
     let mut own = policy(Permanent);
-    own.restart.budget = Some(Budget::Own(CrashLoop::new(9, ms(1000), Then::GiveUp)));
+    own.restart.budget = Some(Budget::Own(CrashLoop::new(9, ms(1000), CrashLoopAction::GiveUp)));
     let mut rig = one(own);
     for _ in 0..8 {
         assert_eq!(rig.crash("a").did(), "+a");
@@ -220,11 +220,11 @@ fn a_missing_program_is_not_retried() {
     let missing = || Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "x".into() };
     let mut rig = Rig::new(flags(OneForOne, 3), &[("a", background(policy(Permanent)))]);
     rig.boot().end("a", missing());
-    assert_eq!(rig.state("a"), State::down(Down::GaveUp { why: Limit::NeverStarts }));
+    assert_eq!(rig.state("a"), ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }));
     // It has been ready: it is being replaced, and nobody pays for that.
     let mut rig = one(policy(Permanent));
     assert_eq!(rig.end("a", missing()).did(), "");
-    assert_eq!(rig.state("a"), State::BackingOff { until: at(100), attempt: 0 });
+    assert_eq!(rig.state("a"), ChildState::BackingOff { until: at(100), attempt: 0 });
     assert_eq!(rig.fire().did(), "+a");
     assert_eq!((rig.used(), rig.machine.child(&"a".into()).unwrap().tracker.total_failures()), (0, 0));
 }
@@ -232,11 +232,11 @@ fn a_missing_program_is_not_retried() {
 #[test]
 fn a_transient_supervisor_that_gave_up_stays_down_and_shows_it() {
     // S-17
-    let limit = Limit::TotalRestarts { max: 1 };
+    let limit = RestartLimit::TotalRestarts { max: 1 };
     let gave_up = Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit: limit.clone() };
     let mut rig = one(policy(Transient));
     rig.end("a", gave_up.clone());
-    assert_eq!(rig.state("a"), State::down(Down::GaveUp { why: limit }));
+    assert_eq!(rig.state("a"), ChildState::down(DownReason::GaveUp { why: limit }));
     assert_eq!(one(policy(Permanent)).end("a", gave_up).did(), "+a");
 }
 

@@ -3,11 +3,11 @@
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
-    supervision::{ChildPolicy, machine::Request},
-    vocabulary::{
-        Down, Limit, State,
+    state::{
+        ChildState, DownReason, RestartLimit,
         Strategy::{OneForAll, RestForOne},
     },
+    supervision::{ChildPolicy, machine::Request},
 };
 
 use crate::rig::{Rig, at, background, clean, crash, flags, patient, policy};
@@ -74,7 +74,7 @@ fn the_longest_delay_counts() {
     let mut rig = Rig::running(flags(RestForOne, 5), &children);
     rig.crash("b");
     rig.crash("a");
-    assert_eq!(rig.state("b"), State::BackingOff { until: at(100), attempt: 1 });
+    assert_eq!(rig.state("b"), ChildState::BackingOff { until: at(100), attempt: 1 });
     assert_eq!(rig.timers.len(), 1, "never two retries");
     assert_eq!(rig.fire().did(), "+a");
 }
@@ -85,7 +85,7 @@ fn what_a_waiting_member_has_left_counts() {
     let children = [("a", patient(Permanent, 10)), ("b", patient(Permanent, 100))];
     let mut rig = Rig::running(flags(RestForOne, 5), &children);
     rig.crash("b").wait(30).crash("a");
-    assert_eq!(rig.state("a"), State::BackingOff { until: at(100), attempt: 1 });
+    assert_eq!(rig.state("a"), ChildState::BackingOff { until: at(100), attempt: 1 });
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn everybody_in_range_comes_to_life_but_for_four() {
     rig.boot().ready("a").ready("ended").end("ignored", Exit::Ignored);
     rig.ready("stopped").ready("held").ready("gone").ready("gave-up");
     rig.end("ended", clean());
-    let limit = Limit::TotalRestarts { max: 1 };
+    let limit = RestartLimit::TotalRestarts { max: 1 };
     rig.end("gave-up", Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit });
     for id in ["stopped", "held"] {
         rig.ask(Request::TerminateChild(id.into()));
@@ -226,7 +226,7 @@ fn a_later_crash_is_merged_with_a_pending_retry() {
     rig.wait(20);
     assert_eq!(rig.crash("c").did(), "-b");
     rig.gone("b");
-    assert_eq!(rig.state("a"), State::BackingOff { until: at(70), attempt: 1 });
+    assert_eq!(rig.state("a"), ChildState::BackingOff { until: at(70), attempt: 1 });
     assert_eq!((rig.states(), rig.timers.len()), ("b-b".into(), 1));
     assert_eq!(rig.fire().did(), "+a");
 }
@@ -292,7 +292,7 @@ fn a_member_that_an_operator_has_stopped_meanwhile_stays_stopped() {
     assert_eq!(rig.gone("b").did(), "+a");
     assert!(rig.reply(asked).unwrap().is_ok());
     assert_eq!(rig.ready("a").did(), "+c");
-    assert_eq!(rig.state("b"), State::down(Down::Stopped));
+    assert_eq!(rig.state("b"), ChildState::down(DownReason::Stopped));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use proptest::{prelude::*, test_runner::Config};
 use procession::{
     exit::Exit,
     id::{ChildId, Incarnation},
-    supervision::machine::{Input, Key, Request, RequestId, Timer},
-    time::At,
-    vocabulary::State,
+    state::ChildState,
+    supervision::machine::{IncarnationKey, Input, OperatorRequestId, Request, Timer},
+    time::Timestamp,
 };
 
 use crate::{
@@ -77,9 +77,9 @@ impl Both {
     /// From here on all goes well: every start succeeds, every stop does, every timer fires.
     fn settle(&mut self) {
         for _ in 0..200 {
-            if let Some(key) = self.alive(|s| *s == State::Starting).first().cloned() {
+            if let Some(key) = self.alive(|s| *s == ChildState::Starting).first().cloned() {
                 self.ready(key);
-            } else if let Some(key) = self.alive(|s| *s == State::Stopping).first().cloned() {
+            } else if let Some(key) = self.alive(|s| *s == ChildState::Stopping).first().cloned() {
                 self.end(key, How::Requested);
             } else if !self.rig.timers.is_empty() {
                 self.step(&Step::Fire);
@@ -93,7 +93,7 @@ impl Both {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Ready(n) => {
-                let mut keys = self.alive(|s| *s == State::Starting);
+                let mut keys = self.alive(|s| *s == ChildState::Starting);
                 if keys.is_empty() {
                     keys = self.alive(|_| true);
                 }
@@ -107,7 +107,7 @@ impl Both {
                 }
             }
             Step::Gone(n) => {
-                if let Some(key) = pick(&self.alive(|s| *s == State::Stopping), *n) {
+                if let Some(key) = pick(&self.alive(|s| *s == ChildState::Stopping), *n) {
                     self.end(key, How::Requested);
                 }
             }
@@ -137,17 +137,17 @@ impl Both {
         }
     }
 
-    fn ready(&mut self, key: Key) {
+    fn ready(&mut self, key: IncarnationKey) {
         self.rig.input(Input::Ready(key.clone()));
         self.model.step(self.rig.now, |m| m.ready(&key));
         self.compare();
     }
 
-    fn end(&mut self, key: Key, how: How) {
+    fn end(&mut self, key: IncarnationKey, how: How) {
         let child = self.rig.machine.child(&key.child).unwrap();
         // Only a start can be answered with "nothing to run".
         let how = match how {
-            How::Ignored if *child.state == State::Ready => How::Clean,
+            How::Ignored if *child.state == ChildState::Ready => How::Clean,
             how => how,
         };
         let verdict = how.verdict(child.policy.restart.restart);
@@ -171,9 +171,9 @@ impl Both {
         let old = |(id, last): (&ChildId, &Incarnation)| {
             let current = self.rig.machine.child(id).map_or(0, |c| c.incarnation.0.max(last.0));
             let old = if self.rig.machine.child(id).is_some() { current.checked_sub(1)? } else { last.0 };
-            (old > 0).then(|| Key { child: id.clone(), incarnation: Incarnation(old) })
+            (old > 0).then(|| IncarnationKey { child: id.clone(), incarnation: Incarnation(old) })
         };
-        let keys: Vec<Key> = self.rig.places.iter().filter_map(old).collect();
+        let keys: Vec<IncarnationKey> = self.rig.places.iter().filter_map(old).collect();
         let Some(key) = pick(&keys, n) else { return };
         let mut actions = Vec::new();
         let input = match what % 4 {
@@ -205,15 +205,15 @@ impl Both {
                 Request::Reload(child, Arc::new(policy))
             }
         };
-        let id = RequestId(self.rig.asked + 1);
+        let id = OperatorRequestId(self.rig.asked + 1);
         self.rig.ask(request.clone());
         self.model.step(self.rig.now, |m| m.ask(id, request));
         self.compare();
     }
 
-    fn alive(&self, state: impl Fn(&State) -> bool) -> Vec<Key> {
+    fn alive(&self, state: impl Fn(&ChildState) -> bool) -> Vec<IncarnationKey> {
         let keys = self.rig.machine.children().filter(|c| c.state.is_alive() && state(c.state));
-        keys.map(|c| Key { child: c.id.clone(), incarnation: c.incarnation }).collect()
+        keys.map(|c| IncarnationKey { child: c.id.clone(), incarnation: c.incarnation }).collect()
     }
 
     fn compare(&mut self) {
@@ -225,14 +225,14 @@ impl Both {
         let rows: Vec<_> = rig.machine.children().map(|c| (c.id, c.incarnation.0, c.state)).collect();
         let model_rows: Vec<_> = model.rows.iter().map(|r| (&r.id, r.incarnation, &r.state)).collect();
         assert_eq!(rows, model_rows, "states (left: machine)");
-        let timers: BTreeSet<At> = rig.timers.iter().map(|(due, _)| *due).collect();
+        let timers: BTreeSet<Timestamp> = rig.timers.iter().map(|(due, _)| *due).collect();
         assert_eq!(timers, model.timers(), "timers (left: machine)");
         assert_eq!(rig.machine.restarts_used(rig.now), model.used(), "restarts (left: machine)");
         assert_eq!(rig.machine.is_stopping(), model.is_stopping());
         // S-2: in no window more than are allowed.
         let intensity = model.flags.effective_intensity();
         for from in &model.counted {
-            let within = |at: &&At| **at >= *from && at.since(*from) <= intensity.period;
+            let within = |at: &&Timestamp| **at >= *from && at.since(*from) <= intensity.period;
             assert!(model.counted.iter().filter(within).count() <= intensity.max_restarts as usize);
         }
     }

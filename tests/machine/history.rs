@@ -5,13 +5,13 @@ use proptest::{collection::vec, prelude::*};
 
 use procession::{
     exit::{Exit, LaunchStage},
-    restart::{Backoff, Budget, CrashLoop, Intensity, RestartPolicy, RestartType, Then},
-    supervision::{AutoShutdown, ChildPolicy, Flags, Shutdown, StartMode},
-    vocabulary::{Limit, Strategy as Restarts},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
+    state::{RestartLimit, Strategy as Restarts},
+    supervision::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
 };
 
 use crate::{
-    model::Verdict,
+    model::ExitClass,
     rig::{clean, crash, ms},
 };
 
@@ -49,21 +49,21 @@ impl How {
             How::GaveUp => Exit::IntensityExceeded {
                 child: "leaf".into(),
                 cause: crash().into(),
-                limit: Limit::TotalRestarts { max: 1 },
+                limit: RestartLimit::TotalRestarts { max: 1 },
             },
         }
     }
 
-    pub(crate) fn verdict(self, restart: RestartType) -> Verdict {
+    pub(crate) fn verdict(self, restart: RestartType) -> ExitClass {
         match self {
-            How::Clean | How::Stops | How::AutoShutdown | How::Ignored => Verdict::Clean,
-            How::Requested => Verdict::Requested,
-            How::NoSuchProgram => Verdict::Missing,
-            How::TooLong => Verdict::Never,
-            How::BeingWritten => Verdict::Busy,
+            How::Clean | How::Stops | How::AutoShutdown | How::Ignored => ExitClass::Clean,
+            How::Requested => ExitClass::Requested,
+            How::NoSuchProgram => ExitClass::Missing,
+            How::TooLong => ExitClass::Never,
+            How::BeingWritten => ExitClass::Busy,
             // S-17
-            How::GaveUp if restart == RestartType::Transient => Verdict::Clean,
-            How::Crash | How::NoMemory | How::GaveUp => Verdict::Failure,
+            How::GaveUp if restart == RestartType::Transient => ExitClass::Clean,
+            How::Crash | How::NoMemory | How::GaveUp => ExitClass::Failure,
         }
     }
 }
@@ -116,12 +116,12 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn fit(&self, flags: &Flags) -> ChildPolicy {
+    pub(crate) fn fit(&self, flags: &SupervisorFlags) -> ChildPolicy {
         let then = match self.crash_loop % 3 {
             // Refused where siblings restart together.
-            0 if flags.strategy == Restarts::OneForOne => Some(Then::cool_off(ms(40))),
-            0 | 1 => Some(Then::GiveUp),
-            _ => Some(Then::Escalate),
+            0 if flags.strategy == Restarts::OneForOne => Some(CrashLoopAction::cool_off(ms(40))),
+            0 | 1 => Some(CrashLoopAction::GiveUp),
+            _ => Some(CrashLoopAction::Escalate),
         };
         let crash_loop = then.map(|then| CrashLoop::new(1 + u32::from(self.crash_loop / 3), ms(60), then));
         let mut restart = RestartPolicy::actor()
@@ -158,7 +158,7 @@ impl Policy {
 
 #[derive(Clone, Debug)]
 pub(crate) struct History {
-    pub(crate) flags: Flags,
+    pub(crate) flags: SupervisorFlags,
     pub(crate) children: Vec<Policy>,
     /// All goes well until it has started.
     pub(crate) starts_well: bool,
@@ -206,7 +206,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         )
 }
 
-fn flags() -> impl Strategy<Value = Flags> {
+fn flags() -> impl Strategy<Value = SupervisorFlags> {
     let strategy = prop_oneof![
         2 => Just((Restarts::OneForOne, false)),
         1 => Just((Restarts::OneForOne, true)),
@@ -221,7 +221,7 @@ fn flags() -> impl Strategy<Value = Flags> {
     let max_children = prop_oneof![4 => Just(None), 1 => (4_usize..7).prop_map(Some)];
     let max_restarts = prop_oneof![1 => 0_u32..2, 4 => 2_u32..20];
     (strategy, max_restarts, 20_u64..200, auto_shutdown, max_children).prop_map(
-        |((strategy, dynamic), max_restarts, period, auto_shutdown, max_children)| Flags {
+        |((strategy, dynamic), max_restarts, period, auto_shutdown, max_children)| SupervisorFlags {
             strategy,
             dynamic,
             intensity: Some(Intensity::new(max_restarts, ms(period))),

@@ -4,16 +4,16 @@
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
+    state::{
+        ChildKind, ChildState, DownReason,
+        Strategy::{OneForAll, OneForOne},
+    },
     supervision::{
-        Flags,
         RequestError::{
             AlreadyPresent, AlreadyStarted, MaxChildren, NotFound, Restarting, Running, StartFailed, Stopped,
         },
-        machine::{Answer, Input, Request},
-    },
-    vocabulary::{
-        ChildKind, Down, State,
-        Strategy::{OneForAll, OneForOne},
+        SupervisorFlags,
+        machine::{Input, Reply, Request},
     },
 };
 
@@ -49,8 +49,8 @@ fn an_ignored_first_start_keeps_the_spec() {
     let mut rig = one();
     let asked = rig.start_child("x", &policy(Permanent));
     rig.end("x", Exit::Ignored);
-    assert_eq!(rig.reply(asked), Some(&Ok(Answer::Ignored)));
-    assert_eq!(rig.state("x"), State::down(Down::Ignored));
+    assert_eq!(rig.reply(asked), Some(&Ok(Reply::Ignored)));
+    assert_eq!(rig.state("x"), ChildState::down(DownReason::Ignored));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn there_is_one_child_of_a_name() {
 #[test]
 fn there_are_no_more_children_than_allowed() {
     // S-23: those that wait count.
-    let flags = Flags { max_children: Some(1), ..flags(OneForOne, 3) };
+    let flags = SupervisorFlags { max_children: Some(1), ..flags(OneForOne, 3) };
     let mut rig = Rig::running(flags, &[("a", patient(Permanent, 50))]);
     rig.crash("a");
     let asked = rig.start_child("x", &policy(Permanent));
@@ -82,8 +82,8 @@ fn a_stop_is_answered_when_the_child_is_down() {
     let second = rig.ask(Request::TerminateChild("a".into()));
     assert_eq!((rig.did(), rig.reply(first)), (String::new(), None));
     rig.end("a", crash());
-    assert_eq!((rig.reply(first), rig.reply(second)), (Some(&Ok(Answer::Done)), Some(&Ok(Answer::Done))));
-    assert_eq!((rig.state("a"), rig.used()), (State::down(Down::Stopped), 0));
+    assert_eq!((rig.reply(first), rig.reply(second)), (Some(&Ok(Reply::Done)), Some(&Ok(Reply::Done))));
+    assert_eq!((rig.state("a"), rig.used()), (ChildState::down(DownReason::Stopped), 0));
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn a_stop_cancels_the_timer() {
     rig.crash("a");
     let (_, timer) = rig.timers[0].clone();
     let asked = rig.ask(Request::TerminateChild("a".into()));
-    assert_eq!(rig.reply(asked), Some(&Ok(Answer::Done)));
+    assert_eq!(rig.reply(asked), Some(&Ok(Reply::Done)));
     assert!(rig.timers.is_empty());
     rig.input(Input::Fired(timer));
-    assert_eq!(rig.state("a"), State::down(Down::Stopped));
+    assert_eq!(rig.state("a"), ChildState::down(DownReason::Stopped));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn restart_child_starts_what_is_down_and_does_not_retry() {
     assert_eq!(rig.did(), "+a");
     rig.crash("a");
     assert!(matches!(rig.reply(asked), Some(Err(StartFailed { .. }))));
-    assert_eq!((rig.state("a"), rig.used()), (State::down(Down::Ended), 0));
+    assert_eq!((rig.state("a"), rig.used()), (ChildState::down(DownReason::Ended), 0));
     rig.ask(Request::RestartChild("a".into()));
     rig.ready("a").crash("a");
     assert_eq!(rig.states(), "b", "once it has been ready its policy rules");
@@ -193,7 +193,7 @@ fn remove_works_in_every_state() {
         if !rig.alive.is_empty() {
             rig.gone("a");
         }
-        assert_eq!(rig.reply(asked), Some(&Ok(Answer::Done)));
+        assert_eq!(rig.reply(asked), Some(&Ok(Reply::Done)));
         assert!(!rig.has("a") && rig.timers.is_empty());
     }
 }
@@ -228,7 +228,7 @@ fn a_reload_of_what_is_down_only_changes_the_policy() {
     let early = rig.ask(Request::Reload("a".into(), policy(Permanent).into()));
     rig.gone("a");
     let late = rig.ask(Request::Reload("a".into(), policy(Transient).into()));
-    assert_eq!((rig.reply(early), rig.reply(late)), (Some(&Ok(Answer::Done)), Some(&Ok(Answer::Done))));
+    assert_eq!((rig.reply(early), rig.reply(late)), (Some(&Ok(Reply::Done)), Some(&Ok(Reply::Done))));
     assert_eq!(rig.states(), "-");
     assert_eq!(rig.machine.child(&"a".into()).unwrap().policy.restart.restart, Transient);
 }

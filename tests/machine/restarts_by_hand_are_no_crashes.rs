@@ -3,17 +3,16 @@
 use procession::{
     exit::Exit,
     restart::{
-        CrashLoop,
+        CrashLoop, CrashLoopAction,
         RestartType::{Permanent, Transient},
-        Then,
+    },
+    state::{
+        RestartLimit,
+        Strategy::{OneForAll, OneForOne},
     },
     supervision::{
         RequestError::{GaveUp, Held, StartFailed, Stopped, TooSoon},
-        machine::{Answer, Request},
-    },
-    vocabulary::{
-        Limit,
-        Strategy::{OneForAll, OneForOne},
+        machine::{Reply, Request},
     },
 };
 
@@ -137,7 +136,7 @@ fn the_last_word_counts_also_while_the_group_is_being_stopped() {
     let stop = rig.ask(Request::TerminateChild("b".into()));
     let restart = rig.ask(Request::Restart("b".into()));
     rig.gone("b").ready("a").ready("b");
-    assert_eq!((rig.reply(stop), rig.reply(restart)), (Some(&Ok(Answer::Done)), Some(&ready(2))));
+    assert_eq!((rig.reply(stop), rig.reply(restart)), (Some(&Ok(Reply::Done)), Some(&ready(2))));
 }
 
 #[test]
@@ -155,7 +154,7 @@ fn a_child_that_has_been_ready_is_no_longer_provisional() {
 #[test]
 fn a_member_that_gave_up_is_revived_in_its_turn() {
     //
-    let limit = Limit::TotalRestarts { max: 1 };
+    let limit = RestartLimit::TotalRestarts { max: 1 };
     let gave_up = Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit };
     let children = [("a", policy(Permanent)), ("s", policy(Transient))];
     let mut rig = Rig::running(flags(OneForAll, 3), &children);
@@ -218,7 +217,7 @@ fn restarts_by_hand_may_be_rate_limited() {
 fn a_restart_out_of_a_cool_off_begins_at_zero() {
     // it is no trial, and takes a whole crash loop to cool off again.
     let mut p = patient(Permanent, 10);
-    p.restart = p.restart.with_crash_loop(CrashLoop::new(2, ms(900), Then::cool_off(ms(500))));
+    p.restart = p.restart.with_crash_loop(CrashLoop::new(2, ms(900), CrashLoopAction::cool_off(ms(500))));
     let mut rig = Rig::running(flags(OneForOne, 9), &[("a", p)]);
     rig.crash("a").fire().crash("a");
     assert_eq!(rig.states(), "c");

@@ -12,22 +12,24 @@ use procession::{
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
+    state::{ChildState, DownReason, Strategy},
     supervision::{
-        ChildPolicy, Flags, RequestError, Shutdown, StartMode,
-        machine::{Action, Answer, Input, Key, Machine, NewChild, Request, RequestId, Timer},
+        ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags,
+        machine::{
+            Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
+        },
     },
-    time::At,
-    vocabulary::{Down, State, Strategy},
+    time::Timestamp,
 };
 
-pub(crate) type Reply = Result<Answer, RequestError>;
+pub(crate) type ReplyResult = Result<Reply, RequestError>;
 
 pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-pub(crate) fn at(n: u64) -> At {
-    At::new(ms(n))
+pub(crate) fn at(n: u64) -> Timestamp {
+    Timestamp::new(ms(n))
 }
 
 pub(crate) fn crash() -> Exit {
@@ -39,8 +41,12 @@ pub(crate) fn clean() -> Exit {
 }
 
 /// Flags with a period of one second.
-pub(crate) fn flags(strategy: Strategy, max_restarts: u32) -> Flags {
-    Flags { strategy, intensity: Some(Intensity::new(max_restarts, ms(1000))), ..Flags::default() }
+pub(crate) fn flags(strategy: Strategy, max_restarts: u32) -> SupervisorFlags {
+    SupervisorFlags {
+        strategy,
+        intensity: Some(Intensity::new(max_restarts, ms(1000))),
+        ..SupervisorFlags::default()
+    }
 }
 
 /// A required child that is restarted at once.
@@ -65,8 +71,8 @@ pub(crate) fn one() -> Rig {
 }
 
 /// The answer that this incarnation is ready.
-pub(crate) fn ready(incarnation: u64) -> Reply {
-    Ok(Answer::Ready(Incarnation(incarnation)))
+pub(crate) fn ready(incarnation: u64) -> ReplyResult {
+    Ok(Reply::Ready(Incarnation(incarnation)))
 }
 
 /// What the machine wants done, as far as its order matters.
@@ -80,7 +86,7 @@ pub(crate) enum Did {
 
 pub(crate) struct Rig {
     pub(crate) machine: Machine,
-    pub(crate) now: At,
+    pub(crate) now: Timestamp,
     /// Incarnations that have been started and not reported as gone, and whether they were asked to stop.
     pub(crate) alive: BTreeMap<ChildId, (Incarnation, bool)>,
     /// The last incarnation of every id, as its place remembers it.
@@ -88,14 +94,14 @@ pub(crate) struct Rig {
     pub(crate) held: BTreeSet<ChildId>,
     /// Whom messages and calls reach.
     admitted: BTreeMap<ChildId, Incarnation>,
-    pub(crate) timers: Vec<(At, Timer)>,
-    pub(crate) replies: HashMap<RequestId, Reply>,
+    pub(crate) timers: Vec<(Timestamp, Timer)>,
+    pub(crate) replies: HashMap<OperatorRequestId, ReplyResult>,
     pub(crate) asked: u64,
     pub(crate) exit: Option<Exit>,
     /// What was done in the last step.
     pub(crate) did: Vec<Did>,
-    pub(crate) step_replies: Vec<(RequestId, Reply)>,
-    board: BTreeMap<ChildId, State>,
+    pub(crate) step_replies: Vec<(OperatorRequestId, ReplyResult)>,
+    board: BTreeMap<ChildId, ChildState>,
     /// Children whose last start by an operator failed; they stay down.
     failed_once: BTreeSet<ChildId>,
     exits_told: u64,
@@ -105,10 +111,10 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) fn new(flags: Flags, children: &[(&str, ChildPolicy)]) -> Rig {
+    pub(crate) fn new(flags: SupervisorFlags, children: &[(&str, ChildPolicy)]) -> Rig {
         let mut rig = Rig {
             machine: Machine::new(flags.clone(), []),
-            now: At::EPOCH,
+            now: Timestamp::EPOCH,
             alive: BTreeMap::new(),
             places: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -134,7 +140,7 @@ impl Rig {
     }
 
     /// A supervisor with these children, all of them ready.
-    pub(crate) fn running(flags: Flags, children: &[(&str, ChildPolicy)]) -> Rig {
+    pub(crate) fn running(flags: SupervisorFlags, children: &[(&str, ChildPolicy)]) -> Rig {
         let mut rig = Rig::new(flags, children);
         rig.input(Input::Boot);
         for (id, _) in children {
@@ -216,22 +222,22 @@ impl Rig {
         self
     }
 
-    pub(crate) fn ask(&mut self, request: Request) -> RequestId {
+    pub(crate) fn ask(&mut self, request: Request) -> OperatorRequestId {
         self.asked += 1;
-        let id = RequestId(self.asked);
+        let id = OperatorRequestId(self.asked);
         self.input(Input::Request(id, request));
         id
     }
 
-    pub(crate) fn start_child(&mut self, id: &str, policy: &ChildPolicy) -> RequestId {
+    pub(crate) fn start_child(&mut self, id: &str, policy: &ChildPolicy) -> OperatorRequestId {
         let new = self.new_child(id, policy);
         self.ask(Request::StartChild(new))
     }
 
-    pub(crate) fn key(&self, id: &str) -> Key {
+    pub(crate) fn key(&self, id: &str) -> IncarnationKey {
         let child = ChildId::from(id);
         let (incarnation, _) = self.alive.get(&child).unwrap_or_else(|| panic!("{id} is not alive"));
-        Key { child, incarnation: *incarnation }
+        IncarnationKey { child, incarnation: *incarnation }
     }
 
     // ---- what a test sees ---------------------------------------------------------------------------------------
@@ -248,7 +254,7 @@ impl Rig {
         self.did.iter().map(word).collect::<Vec<_>>().join(" ")
     }
 
-    pub(crate) fn state(&self, id: &str) -> State {
+    pub(crate) fn state(&self, id: &str) -> ChildState {
         self.machine.child(&id.into()).unwrap_or_else(|| panic!("no child {id}")).state.clone()
     }
 
@@ -260,7 +266,7 @@ impl Rig {
         self.machine.child(&id.into()).unwrap().incarnation.0
     }
 
-    pub(crate) fn reply(&self, id: RequestId) -> Option<&Reply> {
+    pub(crate) fn reply(&self, id: OperatorRequestId) -> Option<&ReplyResult> {
         self.replies.get(&id)
     }
 
@@ -271,12 +277,12 @@ impl Rig {
     /// The states of all children, one letter each: `r`eady, `s`tarting, s`t`opping, `b`acking off, `c`ooling off, or
     /// `-` for down.
     pub(crate) fn states(&self) -> String {
-        let letter = |state: &State| match state {
-            State::Ready => 'r',
-            State::Starting => 's',
-            State::Stopping => 't',
-            State::BackingOff { .. } => 'b',
-            State::CoolingOff { .. } => 'c',
+        let letter = |state: &ChildState| match state {
+            ChildState::Ready => 'r',
+            ChildState::Starting => 's',
+            ChildState::Stopping => 't',
+            ChildState::BackingOff { .. } => 'b',
+            ChildState::CoolingOff { .. } => 'c',
             _ => '-',
         };
         self.machine.children().map(|c| letter(c.state)).collect()
@@ -300,7 +306,7 @@ impl Rig {
                 assert_eq!(*life, (key.incarnation, false));
                 assert_ne!(
                     self.board.get(&key.child),
-                    Some(&State::Ready),
+                    Some(&ChildState::Ready),
                     "{key} is told to be ready too early"
                 );
                 assert_eq!(self.admitted.insert(key.child, key.incarnation), None, "admitted twice");
@@ -344,11 +350,15 @@ impl Rig {
         }
     }
 
-    fn publish(&mut self, key: &Key, kind: EventKind) {
+    fn publish(&mut self, key: &IncarnationKey, kind: EventKind) {
         match kind {
             EventKind::Added => {
-                let state = if self.held.contains(&key.child) { Down::Stopped } else { Down::NeverStarted };
-                assert_eq!(self.board.insert(key.child.clone(), State::down(state)), None);
+                let state = if self.held.contains(&key.child) {
+                    DownReason::Stopped
+                } else {
+                    DownReason::NeverStarted
+                };
+                assert_eq!(self.board.insert(key.child.clone(), ChildState::down(state)), None);
             }
             EventKind::Removed => assert!(self.board.remove(&key.child).is_some()),
             EventKind::State { from, to } => {
@@ -370,10 +380,10 @@ impl Rig {
         assert_eq!(seen, self.board);
         for child in self.machine.children() {
             let life = self.alive.get(child.id);
-            let reached = (*child.state == State::Ready).then_some(child.incarnation);
+            let reached = (*child.state == ChildState::Ready).then_some(child.incarnation);
             assert_eq!(self.admitted.get(child.id).copied(), reached, "{}", child.id);
             assert_eq!(child.state.is_alive(), life.is_some(), "{} is {}", child.id, child.state);
-            assert_eq!(*child.state == State::Stopping, life.is_some_and(|l| l.1), "{}", child.id);
+            assert_eq!(*child.state == ChildState::Stopping, life.is_some_and(|l| l.1), "{}", child.id);
         }
         assert!(self.alive.keys().all(|id| self.board.contains_key(id)), "somebody lives whom nobody knows");
         // S-10: an exit is told once and judged once.
@@ -398,7 +408,7 @@ impl Rig {
     /// Nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.timers.is_empty()
-            && self.machine.children().all(|c| *c.state == State::Ready || c.state.is_down())
+            && self.machine.children().all(|c| *c.state == ChildState::Ready || c.state.is_down())
     }
 
     /// Whatever should run does run.
@@ -407,12 +417,14 @@ impl Rig {
         assert_eq!(self.replies.len() as u64, self.asked, "unanswered, and nothing is under way");
         let booted = self.places.keys().next().is_some();
         for child in self.machine.children().filter(|_| booted) {
-            let State::Down { why } = child.state else { continue };
+            let ChildState::Down { why } = child.state else { continue };
             let permanent =
                 matches!(child.policy.restart.restart, RestartType::Permanent | RestartType::UnlessStopped);
             let excused = match why {
-                Down::NeverStarted | Down::Stopped => self.held.contains(child.id),
-                Down::Ended => !permanent || self.failed_once.contains(child.id) || self.policies_changed,
+                DownReason::NeverStarted | DownReason::Stopped => self.held.contains(child.id),
+                DownReason::Ended => {
+                    !permanent || self.failed_once.contains(child.id) || self.policies_changed
+                }
                 _ => true,
             };
             assert!(excused, "{} is left {}", child.id, child.state);

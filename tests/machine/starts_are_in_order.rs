@@ -3,13 +3,13 @@
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
+    state::{
+        ChildState, DownReason,
+        Strategy::{OneForAll, OneForOne, RestForOne},
+    },
     supervision::{
         RequestError,
-        machine::{Answer, Request},
-    },
-    vocabulary::{
-        Down, State,
-        Strategy::{OneForAll, OneForOne, RestForOne},
+        machine::{Reply, Request},
     },
 };
 
@@ -47,7 +47,7 @@ fn a_required_child_that_does_not_start_fails_the_supervisor() {
     assert_eq!(rig.gone("a").did(), "exit");
     assert_eq!(rig.exit, Some(Exit::StartFailed { child: "c".into(), cause: crash().into() }));
     assert_eq!(rig.used(), 0);
-    assert_eq!(rig.state("d"), State::down(Down::NeverStarted));
+    assert_eq!(rig.state("d"), ChildState::down(DownReason::NeverStarted));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn an_ignored_start_leaves_the_spec() {
     let mut rig = Rig::new(flags(OneForOne, 3), &children);
     assert_eq!(rig.boot().end("a", Exit::Ignored).did(), "+b");
     assert_eq!(rig.end("b", Exit::Ignored).did(), "+c");
-    assert_eq!(rig.state("a"), State::down(Down::Ignored));
+    assert_eq!(rig.state("a"), ChildState::down(DownReason::Ignored));
     assert!(!rig.has("b"));
 }
 
@@ -161,13 +161,13 @@ fn a_child_that_is_added_while_others_start_does_not_wait_and_is_not_started_twi
     let asked = rig.start_child("x", &policy(Transient));
     assert_eq!(rig.did(), "+x");
     rig.ready("x");
-    assert!(matches!(rig.reply(asked), Some(Ok(Answer::Ready(_)))));
+    assert!(matches!(rig.reply(asked), Some(Ok(Reply::Ready(_)))));
     rig.end("x", clean());
     rig.ready("a");
     assert_eq!(rig.ready("b").did(), "up");
     assert_eq!(
         rig.state("x"),
-        State::down(Down::Ended),
+        ChildState::down(DownReason::Ended),
         "it has ended by itself: that is no debt of the boot"
     );
 }

@@ -4,19 +4,19 @@
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient},
-    supervision::{
-        AutoShutdown, ChildPolicy, Flags, RequestError, Shutdown,
-        machine::{Answer, Input, Request},
-    },
-    vocabulary::{
-        State,
+    state::{
+        ChildState,
         Strategy::{OneForAll, OneForOne, RestForOne},
+    },
+    supervision::{
+        AutoShutdown, ChildPolicy, RequestError, Shutdown, SupervisorFlags,
+        machine::{Input, Reply, Request},
     },
 };
 
 use crate::rig::{Did, Rig, clean, flags, patient, policy};
 
-fn three(flags: Flags, policy: &ChildPolicy) -> Rig {
+fn three(flags: SupervisorFlags, policy: &ChildPolicy) -> Rig {
     Rig::running(flags, &[("a", policy.clone()), ("b", policy.clone()), ("c", policy.clone())])
 }
 
@@ -24,8 +24,8 @@ fn significant() -> ChildPolicy {
     ChildPolicy { significant: true, ..policy(Transient) }
 }
 
-fn auto(auto_shutdown: AutoShutdown) -> Flags {
-    Flags { auto_shutdown, ..flags(OneForOne, 3) }
+fn auto(auto_shutdown: AutoShutdown) -> SupervisorFlags {
+    SupervisorFlags { auto_shutdown, ..flags(OneForOne, 3) }
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn children_are_stopped_in_reverse_order_each_awaited() {
 #[test]
 fn dynamic_supervisors_stop_all_at_once() {
     // S-20, S-23
-    let mut rig = three(Flags { dynamic: true, ..flags(OneForOne, 3) }, &policy(Permanent));
+    let mut rig = three(SupervisorFlags { dynamic: true, ..flags(OneForOne, 3) }, &policy(Permanent));
     rig.input(Input::Shutdown);
     assert_eq!(rig.did(), "-a -b -c");
     assert_eq!(rig.gone("b").gone("a").gone("c").did(), "exit");
@@ -51,11 +51,11 @@ fn dynamic_supervisors_stop_all_at_once() {
 
 #[test]
 fn a_removal_under_way_is_finished_by_a_shutdown_at_once() {
-    let mut rig = three(Flags { dynamic: true, ..flags(OneForOne, 3) }, &policy(Permanent));
+    let mut rig = three(SupervisorFlags { dynamic: true, ..flags(OneForOne, 3) }, &policy(Permanent));
     let asked = rig.ask(Request::RemoveChild("b".into()));
     rig.input(Input::Shutdown);
     rig.gone("b");
-    assert_eq!(rig.reply(asked), Some(&Ok(Answer::Done)));
+    assert_eq!(rig.reply(asked), Some(&Ok(Reply::Done)));
     assert!(!rig.has("b"));
 }
 
@@ -149,7 +149,7 @@ fn requests_are_refused_while_it_stops_and_those_under_way_answered() {
     let late = rig.ask(Request::Restart("a".into()));
     assert_eq!(rig.reply(late), Some(&Err(RequestError::ShuttingDown)));
     rig.gone("b");
-    assert_eq!(rig.reply(stop), Some(&Ok(Answer::Done)));
+    assert_eq!(rig.reply(stop), Some(&Ok(Reply::Done)));
     rig.gone("x").gone("c").gone("a");
     assert!(rig.exit.is_some());
 }
@@ -214,7 +214,7 @@ fn a_temporary_significant_child_counts_although_it_is_forgotten() {
 #[test]
 fn what_a_group_is_about_to_bring_back_is_not_gone_and_what_it_is_not_is() {
     // S-24: `a` ended before `b` restarts the rest, which does not include it.
-    let flags = Flags { strategy: RestForOne, ..auto(AutoShutdown::AllSignificant) };
+    let flags = SupervisorFlags { strategy: RestForOne, ..auto(AutoShutdown::AllSignificant) };
     let children = [("a", significant()), ("b", patient(Permanent, 50)), ("c", significant())];
     let mut rig = Rig::running(flags.clone(), &children);
     rig.end("c", clean()).crash("b");
@@ -229,7 +229,7 @@ fn what_a_group_is_about_to_bring_back_is_not_gone_and_what_it_is_not_is() {
     rig.end("b", clean());
     assert!(rig.machine.is_stopping(), "`a` does not come back with `c`");
     let children = [("a", significant()), ("b", policy(Permanent)), ("c", significant())];
-    let flags = Flags { strategy: RestForOne, ..auto(AutoShutdown::AllSignificant) };
+    let flags = SupervisorFlags { strategy: RestForOne, ..auto(AutoShutdown::AllSignificant) };
     let mut rig = Rig::running(flags, &children);
     rig.ask(Request::TerminateChild("c".into()));
     rig.crash("b").end("a", clean());
@@ -242,7 +242,7 @@ fn a_starting_child_is_stopped_like_any_other() {
     rig.boot();
     rig.input(Input::Shutdown);
     rig.ready("a");
-    assert_eq!(rig.state("a"), State::Stopping);
+    assert_eq!(rig.state("a"), ChildState::Stopping);
     assert_eq!(rig.gone("a").did(), "exit");
 }
 
@@ -256,7 +256,7 @@ fn a_child_stopped_by_hand_before_a_pending_group_does_not_keep_the_supervisor()
         ("c", significant(Temporary)),
         ("d", patient(Permanent, 50)),
     ];
-    let flags = Flags { auto_shutdown: AutoShutdown::AllSignificant, ..flags(RestForOne, 3) };
+    let flags = SupervisorFlags { auto_shutdown: AutoShutdown::AllSignificant, ..flags(RestForOne, 3) };
     let mut rig = Rig::running(flags, &children);
     rig.ask(Request::TerminateChild("b".into()));
     rig.crash("d");

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use procession::{
     exit::Exit,
     id::Incarnation,
+    state::ChildState,
     supervision::{
         Attachment, ChildPolicy, ChildSpec, RequestError, Start, StartContext, StartError, Started,
         SupervisorSpec,
     },
-    vocabulary::State,
 };
 use tokio::time::Instant;
 
@@ -243,7 +243,7 @@ async fn sup_flags() {
     // OTP: bad flags are an error of the start. A zero period and a dynamic supervisor with another strategy are what
     // the compiler cannot refuse; negative numbers, unknown strategies and unknown `auto_shutdown`s it does.
     let mut group = SupervisorSpec::dynamic();
-    group.flags.strategy = procession::vocabulary::Strategy::OneForAll;
+    group.flags.strategy = procession::state::Strategy::OneForAll;
     let few = |cast: &Cast| cast.all(SupervisorSpec::dynamic().max_children(1), &["a", "b"]);
     let cast = Cast::new();
     let specs = [
@@ -376,8 +376,9 @@ async fn which_children() {
     let (tx, rx) = tokio::sync::oneshot::channel();
     actor.send_message(procession::supervision::SupervisorMessage::WhichChildren(tx.into())).unwrap();
     assert_eq!(rx.await.unwrap(), play.sup.which_children().await.unwrap());
-    let board: Vec<State> = play.root.snapshot().root.children.iter().map(|n| n.state.clone()).collect();
-    let which: Vec<State> = play.sup.which_children().await.unwrap().into_iter().map(|w| w.state).collect();
+    let board: Vec<ChildState> = play.root.snapshot().root.children.iter().map(|n| n.state.clone()).collect();
+    let which: Vec<ChildState> =
+        play.sup.which_children().await.unwrap().into_iter().map(|w| w.state).collect();
     assert_eq!(board, which);
     play.over().await;
 }

@@ -2,8 +2,8 @@
 
 use procession::{
     exit::Exit,
+    state::Strategy,
     supervision::{ChildSpec, RequestError, Shutdown, SupervisorSpec},
-    vocabulary::Strategy,
 };
 use tokio::time::Instant;
 

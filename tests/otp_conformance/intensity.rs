@@ -2,9 +2,9 @@
 
 use procession::{
     exit::Exit,
-    restart::{Budget, CrashLoop, Then},
+    restart::{Budget, CrashLoop, CrashLoopAction},
+    state::{RestartLimit, Strategy},
     supervision::{RequestError, SupervisorSpec},
-    vocabulary::{Limit, Strategy},
 };
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ async fn multiple_restarts() {
                 settle().await;
             }
             let a = play.child("/a");
-            while a.place().incarnation().0 != n + 1 || a.actor().is_err() {
+            while a.node().incarnation().0 != n + 1 || a.actor().is_err() {
                 tokio::task::yield_now().await;
             }
         }
@@ -218,14 +218,14 @@ async fn blocked_starts_block_nobody() {
 async fn a_budget_of_its_own() {
     // OTP: has none. A child with a budget of its own does not touch the supervisor's, and gives up alone.
     let cast = Cast::new();
-    let own = permanent().with_budget(Budget::Own(CrashLoop::new(3, HOUR, Then::GiveUp)));
+    let own = permanent().with_budget(Budget::Own(CrashLoop::new(3, HOUR, CrashLoopAction::GiveUp)));
     let spec = cast.all(SupervisorSpec::one_for_one().intensity(0, HOUR), &["b"]);
     let play = cast.start(spec.child(cast.plain("a").restart(own))).await;
     for _ in 0..3 {
         play.dies("/a", Death::Abnormal).await;
     }
     assert_eq!(play.used(), 0);
-    let limit = Limit::CrashLoop { max_failures: 3, window: HOUR };
+    let limit = RestartLimit::CrashLoop { max_failures: 3, window: HOUR };
     assert_eq!(play.which().await, format!("b:ready#1 a:gave up: {limit}#3"));
     play.over().await;
 }

@@ -2,8 +2,8 @@
 
 use procession::{
     exit::Exit,
+    state::RestartLimit,
     supervision::{ChildSpec, SupervisorSpec},
-    vocabulary::Limit,
 };
 
 use crate::support::*;
@@ -25,7 +25,7 @@ async fn one_for_one() {
         let others: Vec<_> = ["-c", "-b", "-a"].into_iter().filter(|end| &end[1..] != name).collect();
         assert_eq!(play.log(), format!("-{name} {}", others.join(" ")));
         let cause = Box::new(Exit::ActorFailed { chain: vec!["abnormal".into()] });
-        let limit = Limit::Intensity { max_restarts: 2, period: HOUR };
+        let limit = RestartLimit::Intensity { max_restarts: 2, period: HOUR };
         assert_eq!(play.gives_up().await, Exit::IntensityExceeded { child: name.into(), cause, limit });
     }
 }

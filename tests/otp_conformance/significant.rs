@@ -3,8 +3,8 @@
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
+    state::Strategy,
     supervision::{AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, StartError, SupervisorSpec},
-    vocabulary::Strategy,
 };
 
 use crate::support::*;

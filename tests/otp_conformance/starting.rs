@@ -2,12 +2,12 @@
 
 use procession::{
     exit::Exit,
-    restart::{CrashLoop, RestartPolicy, Then},
+    restart::{CrashLoop, CrashLoopAction, RestartPolicy},
+    state::ChildKind,
     supervision::{
         ChildPolicy, ChildSpec, RequestError, Shutdown, SpecErrors, Start, StartContext, StartError, Started,
         SupervisorSpec,
     },
-    vocabulary::ChildKind,
 };
 
 use crate::support::*;
@@ -233,7 +233,8 @@ async fn sup_start_map_faulty_specs() {
     // OTP: a faulty child specification is an error that names what is wrong with it, at the supervisor's start and by
     // `start_child`. Ours also names it in supervisors that are children.
     let faulty = || SupervisorSpec::one_for_one().intensity(1, NO_TIME);
-    let loops = RestartPolicy::actor().with_crash_loop(CrashLoop::new(2, SEC, Then::cool_off(SEC)));
+    let loops =
+        RestartPolicy::actor().with_crash_loop(CrashLoop::new(2, SEC, CrashLoopAction::cool_off(SEC)));
     let cast = Cast::new();
     let specs: Vec<(ChildSpec, &str)> = vec![
         (cast.plain(""), "children[].id"),

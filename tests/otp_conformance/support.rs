@@ -10,11 +10,11 @@ use procession::{
     event::{Consequence, Event, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
+    state::Strategy,
     supervision::{
-        ChildRef, ChildSpec, Count, Events, EventsError, Root, RootOptions, StartError, SupervisorRef,
-        SupervisorSpec,
+        ChildCounts, ChildRef, ChildSpec, EventReceiver, RecvError, Root, RootOptions, StartError,
+        SupervisorRef, SupervisorSpec,
     },
-    vocabulary::Strategy,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -209,7 +209,7 @@ pub(crate) struct Play {
     pub(crate) record: Record,
     pub(crate) root: Root,
     pub(crate) sup: SupervisorRef,
-    events: Mutex<Events>,
+    events: Mutex<EventReceiver>,
 }
 
 impl Cast {
@@ -279,7 +279,7 @@ impl Play {
 
     /// `[specs, active, supervisors, workers]`: OTP's `count_children`.
     pub(crate) async fn count(&self) -> [usize; 4] {
-        let Count { specs, active, supervisors, workers } = self.sup.count_children().await.unwrap();
+        let ChildCounts { specs, active, supervisors, workers } = self.sup.count_children().await.unwrap();
         [specs, active, supervisors, workers]
     }
 
@@ -299,7 +299,7 @@ impl Play {
         loop {
             match events.try_next() {
                 Ok(Some(event)) => all.push(event),
-                Ok(None) | Err(EventsError::Closed) => return all,
+                Ok(None) | Err(RecvError::Closed) => return all,
                 Err(lost) => panic!("{lost}"),
             }
         }
@@ -331,7 +331,7 @@ impl Play {
 
 pub(crate) async fn which(sup: &SupervisorRef) -> String {
     let children = sup.which_children().await.unwrap();
-    let word = |c: &procession::supervision::Which| {
+    let word = |c: &procession::supervision::ChildInfo| {
         let state = c.state.to_string();
         let state = if c.state.is_restarting() { "restarting" } else { &state };
         format!("{}:{state}{}", c.id, c.incarnation)

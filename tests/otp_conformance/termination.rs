@@ -4,7 +4,7 @@
 //! is restarted regardless of reason".
 
 use procession::{
-    event::Consequence, exit::Exit, restart::RestartPolicy, supervision::SupervisorSpec, vocabulary::Strategy,
+    event::Consequence, exit::Exit, restart::RestartPolicy, state::Strategy, supervision::SupervisorSpec,
 };
 
 use crate::support::*;

@@ -4,7 +4,7 @@ use procession::{
     id::Incarnation,
     plugin::{PluginEventKind, PluginHostSpec},
     restart::{Backoff, RestartPolicy},
-    vocabulary::State,
+    state::ChildState,
 };
 
 use crate::support::{MS, Manner, SEC, Stage, drain, launcher, plugin};
@@ -27,7 +27,7 @@ async fn broken_plugins_keep_neither_the_host_nor_others_from_starting() {
     assert_eq!(stage.plugins.ensure_ready("fine", SEC).await.unwrap(), Incarnation(1));
     tokio::time::sleep(600 * SEC).await;
     assert_eq!(stage.plugins.ensure_ready("fine", SEC).await.unwrap(), Incarnation(1));
-    assert_eq!(stage.plugins.place().incarnation(), Incarnation(1), "the host was restarted");
+    assert_eq!(stage.plugins.node().incarnation(), Incarnation(1), "the host was restarted");
     // R-6, pitfall 2
     assert!(stage.plugins.worker("missing").unwrap().state().is_down());
     assert!(stage.launches("dying") < 70 && stage.launches("refusing") < 70);
@@ -75,7 +75,7 @@ async fn a_plugin_that_never_initializes_cools_off() {
     let stage = Stage::new(&launcher([("a", &manner)]), host).await;
     tokio::time::sleep(30 * SEC).await;
     assert_eq!(stage.launches("a"), 5);
-    assert!(matches!(stage.plugins.worker("a").unwrap().state(), State::CoolingOff { .. }));
+    assert!(matches!(stage.plugins.worker("a").unwrap().state(), ChildState::CoolingOff { .. }));
     tokio::time::sleep(60 * SEC).await;
     assert_eq!(stage.launches("a"), 6);
     assert!(stage.root.is_ready());
@@ -95,7 +95,7 @@ async fn a_plugin_that_exits_with_0_before_it_is_ready_cools_off_too() {
     assert!(error.contains("ended before it was ready: exited with code 0"), "{error}");
     tokio::time::sleep(30 * SEC).await;
     assert_eq!(stage.launches("quits"), 5);
-    assert!(matches!(stage.plugins.worker("quits").unwrap().state(), State::CoolingOff { .. }));
+    assert!(matches!(stage.plugins.worker("quits").unwrap().state(), ChildState::CoolingOff { .. }));
     tokio::time::sleep(3570 * SEC).await;
     assert!(stage.launches("quits") <= 5 + 60, "{}", stage.launches("quits"));
     let told = drain(&mut events);

@@ -5,7 +5,7 @@ use procession::{
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec, PluginSpec},
     process::Command,
-    vocabulary::State,
+    state::ChildState,
 };
 use serde_json::json;
 
@@ -28,8 +28,8 @@ async fn a_reload_replaces_the_process() {
     assert_eq!((stage.launches("old"), stage.launches("new")), (1, 1));
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
     // The address of before is good for it, and it is what returns with the host.
-    assert_eq!(worker.state(), State::Ready);
-    stage.plugins.place().restart().await.unwrap();
+    assert_eq!(worker.state(), ChildState::Ready);
+    stage.plugins.node().restart().await.unwrap();
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     assert_eq!(stage.launches("new"), 2);
     stage.end().await;

@@ -4,8 +4,8 @@ use procession::{
     exit::Exit,
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
-    restart::{CrashLoop, RestartPolicy, Then},
-    vocabulary::State,
+    restart::{CrashLoop, CrashLoopAction, RestartPolicy},
+    state::ChildState,
 };
 
 use crate::support::{MS, Manner, SEC, Stage, launcher, plugin, settle};
@@ -102,7 +102,7 @@ async fn a_plugin_that_has_given_up_is_replaced() {
     let dying = Manner::dying(10 * MS);
     let fine = Manner::default();
     let stage = Stage::new(&launcher([("dying", &dying), ("fine", &fine)]), PluginHostSpec::new()).await;
-    let policy = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, Then::GiveUp));
+    let policy = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp));
     stage.plugins.start_plugin(plugin("dying").restart(policy)).await.unwrap();
     tokio::time::sleep(SEC).await;
     assert!(stage.plugins.worker("dying").unwrap().state().is_down());
@@ -110,7 +110,7 @@ async fn a_plugin_that_has_given_up_is_replaced() {
     let other = procession::plugin::PluginSpec::new("dying", procession::process::Command::new("fine"));
     stage.plugins.start_plugin(other).await.unwrap();
     settle().await;
-    assert_eq!(stage.plugins.worker("dying").unwrap().state(), State::Ready);
+    assert_eq!(stage.plugins.worker("dying").unwrap().state(), ChildState::Ready);
     assert_eq!((stage.launches("dying"), stage.launches("fine")), (1, 1));
     stage.end().await;
 }

@@ -2,8 +2,8 @@
 
 use procession::{
     plugin::{PluginError, PluginHostSpec},
-    rpc::{CallError, Outcome, Timeout},
-    vocabulary::State,
+    rpc::{CallError, CallOutcome, Timeout},
+    state::ChildState,
 };
 use serde_json::json;
 
@@ -17,7 +17,7 @@ async fn methods_that_were_not_announced_fail_without_being_sent() {
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     let error = stage.plugins.call_value("a", "fly", &(), Timeout::Default).await.unwrap_err();
     assert!(matches!(error.call(), Some(CallError::MethodNotSupported { method }) if method == "fly"));
-    assert_eq!((error.outcome(), error.is_retryable()), (Outcome::NotSent, false));
+    assert_eq!((error.outcome(), error.is_retryable()), (CallOutcome::NotSent, false));
     assert_eq!(stage.plugins.call::<Echo>("a", &json!([1])).await.unwrap(), json!([1]));
     assert_eq!(manner.heard_by(1), ["initialize", "echo"]);
     stage.end().await;
@@ -30,7 +30,10 @@ async fn no_call_is_sent_before_the_handshake_is_done() {
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     settle().await;
     let error = stage.plugins.call::<Echo>("a", &json!(1)).await.unwrap_err();
-    assert!(matches!(error.call(), Some(CallError::Unavailable { state: State::Starting, .. })), "{error}");
+    assert!(
+        matches!(error.call(), Some(CallError::Unavailable { state: ChildState::Starting, .. })),
+        "{error}"
+    );
     assert!(error.is_retryable());
     stage.plugins.ensure_ready("a", 2 * SEC).await.unwrap();
     assert_eq!(slow.heard_by(1), ["initialize"]);
@@ -65,7 +68,7 @@ async fn a_call_ends_with_its_plugin_and_says_how() {
     assert!(before.elapsed() < SEC);
     for error in [died, lost] {
         assert_eq!(error.exit(), Some(&procession::exit::Exit::Failed { code: 9 }));
-        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(error.outcome(), CallOutcome::Unknown);
     }
     stage.end().await;
 }

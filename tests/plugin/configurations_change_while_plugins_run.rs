@@ -3,10 +3,11 @@
 use procession::{
     id::Incarnation,
     plugin::{
-        ConfigApplied, PluginError, PluginEvent, PluginEventKind, PluginEvents, PluginHostSpec, Plugins,
+        ConfigApplied, PluginError, PluginEvent, PluginEventKind, PluginEventReceiver, PluginHostSpec,
+        Plugins,
     },
     protocol::Bare,
-    rpc::Outcome,
+    rpc::CallOutcome,
 };
 use serde_json::json;
 
@@ -28,7 +29,7 @@ async fn a_plugin_that_announced_it_is_told_live() {
     stage.plugins.call_value("a", "die", &1, procession::rpc::Timeout::Default).await.unwrap_err();
     tokio::time::sleep(SEC).await;
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
-    stage.plugins.place().restart().await.unwrap();
+    stage.plugins.node().restart().await.unwrap();
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
     stage.end().await;
@@ -42,7 +43,7 @@ async fn any_other_is_restarted_with_it() {
     let stage = Stage::new(&launcher([("a", &manner)]), host).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     assert_eq!(stage.plugins.set_config("a", json!(2)).await.unwrap(), ConfigApplied::Restarted);
-    assert_eq!(stage.plugins.worker("a").unwrap().place().incarnation(), Incarnation(2));
+    assert_eq!(stage.plugins.worker("a").unwrap().node().incarnation(), Incarnation(2));
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
     assert!(!manner.heard_by(1).contains(&"configChanged".to_owned()));
     stage.end().await;
@@ -100,7 +101,7 @@ async fn a_protocol_without_configuration_is_misuse() {
 }
 
 /// What the events since then say of rollbacks and changes.
-fn told(events: &mut PluginEvents) -> Vec<String> {
+fn told(events: &mut PluginEventReceiver) -> Vec<String> {
     let kind = |event: std::sync::Arc<PluginEvent>| match &event.kind {
         PluginEventKind::ConfigChanged { .. } | PluginEventKind::RolledBack { .. } => {
             Some(event.kind.to_string())
@@ -124,7 +125,7 @@ async fn a_plugin_may_refuse_and_keeps_what_it_has() {
         refused.to_string(),
         "plugin `a` refused its new configuration: bad port (code -32000); the old one is in force again"
     );
-    assert!(!refused.is_retryable() && refused.outcome() == Outcome::Failed);
+    assert!(!refused.is_retryable() && refused.outcome() == CallOutcome::Failed);
     assert_eq!(
         told(&mut events),
         ["got a new configuration while it runs", "has what it had before a change: bad port (code -32000)"]

@@ -5,8 +5,8 @@ use procession::{
     plugin::PluginHostSpec,
     restart::{Backoff, RestartPolicy},
     rpc::Timeout,
+    state::{ChildState, RestartLimit},
     supervision::SupervisorSpec,
-    vocabulary::{Limit, State},
 };
 
 use crate::support::{MS, Manner, SEC, Stage, launcher, plugin};
@@ -28,7 +28,7 @@ async fn with_an_intensity_crashes_escalate_to_the_parent() {
     assert_eq!(culprits, ["plugins", "dying"]);
     assert_eq!(exit.chain().last(), Some(&Exit::Failed { code: 7 }));
     let Some(Exit::IntensityExceeded { limit, .. }) = exit.cause() else { panic!("{exit}") };
-    assert_eq!(*limit, Limit::Intensity { max_restarts: 2, period: 10 * SEC });
+    assert_eq!(*limit, RestartLimit::Intensity { max_restarts: 2, period: 10 * SEC });
     // Two hosts with one start and two restarts each.
     assert_eq!((stage.launches("dying"), stage.launches("fine")), (6, 2));
     assert!(stage.launcher.alive().is_empty());
@@ -43,7 +43,7 @@ async fn without_one_a_crashing_plugin_cools_off_alone() {
     let stage = Stage::under(&launcher([("fine", &fine), ("dying", &dying)]), host, parent).await;
     tokio::time::sleep(20 * SEC).await;
     assert_eq!(stage.launches("dying"), 5);
-    assert!(matches!(stage.plugins.worker("dying").unwrap().state(), State::CoolingOff { .. }));
+    assert!(matches!(stage.plugins.worker("dying").unwrap().state(), ChildState::CoolingOff { .. }));
     let error = stage.plugins.call_value("dying", "echo", &1, Timeout::Default).await.unwrap_err();
     assert!(error.is_retryable() && error.to_string().contains("cooling off for another"), "{error}");
     tokio::time::sleep(600 * SEC).await;

@@ -2,15 +2,15 @@
 
 use procession::{
     exit::Exit,
-    plugin::{PluginEventKind, PluginEvents, PluginHostSpec},
-    restart::{Backoff, CrashLoop, RestartPolicy, Then},
+    plugin::{PluginEventKind, PluginEventReceiver, PluginHostSpec},
+    restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
     rpc::Timeout,
 };
 use serde_json::json;
 
 use crate::support::{MS, Manner, SEC, Stage, drain, launcher, plugin};
 
-fn told(events: &mut PluginEvents) -> Vec<String> {
+fn told(events: &mut PluginEventReceiver) -> Vec<String> {
     let name = |kind: &PluginEventKind| serde_json::to_value(kind).unwrap()["event"].clone();
     drain(events)
         .iter()
@@ -25,7 +25,7 @@ async fn a_crash_its_restart_and_its_end_are_told_and_nothing_else() {
     let policy = RestartPolicy::permanent()
         .with_backoff(Backoff::Fixed { delay: 250 * MS })
         .with_jitter(0.0)
-        .with_crash_loop(CrashLoop::new(2, 60 * SEC, Then::GiveUp));
+        .with_crash_loop(CrashLoop::new(2, 60 * SEC, CrashLoopAction::GiveUp));
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new()).await;
     let mut events = stage.plugins.events().unwrap();
     stage.plugins.start_plugin(plugin("a").restart(policy)).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_signal_is_told_as_one() {
     let mut events = stage.plugins.events().unwrap();
     let pid = stage.plugins.worker("a").unwrap().pid().unwrap();
     stage.launcher.kill(pid, procession::process::Signal::SEGV).unwrap();
-    stage.plugins.place().wait_state(|_| true).await;
+    stage.plugins.node().wait_state(|_| true).await;
     tokio::time::sleep(SEC).await;
     let first = drain(&mut events).remove(0);
     assert!(
@@ -100,7 +100,7 @@ async fn only_a_restart_by_policy_is_told_as_one() {
     // G-11, E-3: whatever came before, a start by an operator is none.
     let (a, b) = (Manner::refusing(1), Manner::default());
     let slow = RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: 10 * SEC });
-    let brittle = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, Then::GiveUp));
+    let brittle = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp));
     let host = PluginHostSpec::new()
         .plugin(plugin("a").on_demand())
         .plugin(plugin("b").on_demand().restart(slow))

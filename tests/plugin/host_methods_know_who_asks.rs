@@ -2,7 +2,7 @@
 
 use procession::{
     plugin::{PluginHostSpec, plugin_of},
-    protocol::codes,
+    protocol::error_codes,
     rpc::{Router, RpcError},
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -21,7 +21,7 @@ fn router() -> Router {
             tokio::time::sleep(5 * SEC).await;
             Ok(to_raw_value("late").unwrap())
         })
-        .method_value("host.no", |_, _| async { Err(RpcError::new(codes::NOT_IMPLEMENTED, "later")) })
+        .method_value("host.no", |_, _| async { Err(RpcError::new(error_codes::NOT_IMPLEMENTED, "later")) })
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,12 +83,12 @@ async fn only_named_capabilities_are_granted() {
         stage.call(id, "ask", json!({ "method": method })).await["error"]["code"].clone()
     };
     assert_eq!(code("all", "host.who").await, Value::Null);
-    assert_eq!(code("all", "host.no").await, json!(codes::NOT_IMPLEMENTED));
-    assert_eq!(code("all", "host.unknown").await, json!(procession::rpc::codes::METHOD_NOT_FOUND));
+    assert_eq!(code("all", "host.no").await, json!(error_codes::NOT_IMPLEMENTED));
+    assert_eq!(code("all", "host.unknown").await, json!(procession::rpc::error_codes::METHOD_NOT_FOUND));
     assert_eq!(code("some", "host.who").await, Value::Null);
-    assert_eq!(code("some", "host.no").await, json!(codes::NOT_IMPLEMENTED));
-    assert_eq!(code("some", "host.slow").await, json!(codes::CAPABILITY_DENIED));
-    assert_eq!(code("none", "host.who").await, json!(codes::CAPABILITY_DENIED));
+    assert_eq!(code("some", "host.no").await, json!(error_codes::NOT_IMPLEMENTED));
+    assert_eq!(code("some", "host.slow").await, json!(error_codes::CAPABILITY_DENIED));
+    assert_eq!(code("none", "host.who").await, json!(error_codes::CAPABILITY_DENIED));
     for id in ["all", "some", "none"] {
         stage.call(id, "say", json!({ "method": "host.note" })).await;
     }

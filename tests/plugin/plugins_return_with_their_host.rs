@@ -3,12 +3,12 @@
 use procession::{
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
-    supervision::Place,
+    supervision::Node,
 };
 
 use crate::support::{Manner, SEC, Stage, answer_initialize, launcher, plugin, settle};
 
-async fn kill_host(place: &Place) {
+async fn kill_host(place: &Node) {
     let cell = place.live().as_ref().unwrap().cell.clone();
     let first = place.incarnation();
     cell.kill();
@@ -36,7 +36,7 @@ async fn plugins_that_were_added_return_and_stopped_ones_do_not() {
     }
     assert_eq!(stage.launcher.alive().len(), 2);
 
-    kill_host(stage.plugins.place()).await;
+    kill_host(stage.plugins.node()).await;
     for id in ["declared", "added"] {
         assert_eq!(stage.plugins.ensure_ready(id, SEC).await.unwrap(), Incarnation(2));
     }
@@ -68,7 +68,7 @@ async fn a_start_that_was_under_way_does_not_return() {
     let plugins = stage.plugins.clone();
     let start = tokio::spawn(async move { plugins.start_plugin(plugin("a")).await });
     settle().await;
-    kill_host(stage.plugins.place()).await;
+    kill_host(stage.plugins.node()).await;
     let lost = start.await.unwrap().unwrap_err();
     assert!(matches!(lost, PluginError::HostUnavailable(_)) && lost.is_retryable(), "{lost}");
     tokio::time::sleep(60 * SEC).await;
@@ -96,7 +96,7 @@ async fn a_stop_that_was_under_way_is_done() {
         assert!(launcher.alive().is_empty(), "the stop returns before the process is gone");
     });
     settle().await;
-    kill_host(stage.plugins.place()).await;
+    kill_host(stage.plugins.node()).await;
     stop.await.unwrap();
     tokio::time::sleep(60 * SEC).await;
     assert!(stage.plugins.list().unwrap().is_empty() && stage.launcher.alive().is_empty());
@@ -117,7 +117,7 @@ async fn a_reload_that_was_under_way_leaves_the_old_plugin() {
     });
     tokio::time::sleep(SEC).await;
     assert_eq!(stage.launches("new"), 1);
-    kill_host(stage.plugins.place()).await;
+    kill_host(stage.plugins.node()).await;
     assert!(matches!(reload.await.unwrap(), Err(PluginError::HostUnavailable(_))));
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     assert_eq!((stage.launches("a"), stage.launches("new")), (2, 1));
@@ -131,7 +131,7 @@ async fn a_host_that_stopped_all_stays_empty() {
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     stage.plugins.stop_all().await.unwrap();
-    kill_host(stage.plugins.place()).await;
+    kill_host(stage.plugins.node()).await;
     tokio::time::sleep(60 * SEC).await;
     assert!(stage.launcher.alive().is_empty());
     let closed = stage.plugins.start_plugin(plugin("b")).await.unwrap_err();
@@ -144,7 +144,7 @@ async fn while_the_host_is_away_nothing_hangs() {
     let manner = Manner::default();
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
-    stage.plugins.place().stop().await.unwrap();
+    stage.plugins.node().stop().await.unwrap();
     let plugins = &stage.plugins;
     for error in [
         plugins.start_plugin(plugin("b")).await.unwrap_err(),
@@ -156,7 +156,7 @@ async fn while_the_host_is_away_nothing_hangs() {
     }
     let call = plugins.call::<crate::support::Echo>("a", &1.into()).await.unwrap_err();
     assert!(call.call().is_some_and(procession::rpc::CallError::is_retryable), "{call}");
-    plugins.place().restart().await.unwrap();
+    plugins.node().restart().await.unwrap();
     plugins.ensure_ready("a", SEC).await.unwrap();
     stage.end().await;
 }

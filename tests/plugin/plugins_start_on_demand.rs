@@ -4,8 +4,8 @@ use procession::{
     exit::Exit,
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
-    restart::{Backoff, CrashLoop, RestartPolicy, Then},
-    vocabulary::{Down, State},
+    restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
+    state::{ChildState, DownReason},
 };
 
 use crate::support::{MS, Manner, SEC, Stage, launcher, plugin, settle};
@@ -21,7 +21,7 @@ async fn a_plugin_on_demand_starts_when_it_is_needed() {
     let listed = stage.plugins.list().unwrap();
     assert_eq!(
         (listed.len(), &listed[0].state, listed[0].declared),
-        (1, &State::down(Down::NeverStarted), true)
+        (1, &ChildState::down(DownReason::NeverStarted), true)
     );
     let mut callers = Vec::new();
     for _ in 0..10 {
@@ -76,7 +76,7 @@ async fn what_an_operator_stopped_is_had_back_by_an_operator_only() {
 async fn callers_do_not_revive_what_its_policy_gave_up() {
     // G-10, R-5: three launches, however many callers need it and however often they ask.
     let policy = || {
-        let thrice = CrashLoop::new(3, 60 * SEC, Then::GiveUp);
+        let thrice = CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp);
         RestartPolicy::permanent().with_backoff(Backoff::fixed(100 * MS)).with_crash_loop(thrice)
     };
     let host = PluginHostSpec::new()
@@ -99,7 +99,7 @@ async fn callers_do_not_revive_what_its_policy_gave_up() {
         for caller in callers {
             let error = caller.await.unwrap();
             let PluginError::StaysDown(down) = &error else { panic!("{error}") };
-            assert!(matches!(down.state, State::Down { why: Down::GaveUp { .. } }), "{error}");
+            assert!(matches!(down.state, ChildState::Down { why: DownReason::GaveUp { .. } }), "{error}");
             assert!(down.lost.is_some(), "it says how the last one ended");
         }
         assert_eq!(stage.launches(id), 3, "{id}");
@@ -127,7 +127,7 @@ async fn one_that_has_ended_by_itself_is_started_and_its_counters_stay() {
         assert_eq!(stage.plugins.ensure_ready("a", SEC).await.unwrap(), Incarnation(n));
         let _ = stage.plugins.call_value("a", "die", &0, procession::rpc::Timeout::Default).await;
         tokio::time::sleep(SEC).await;
-        assert_eq!(stage.plugins.list().unwrap()[0].state, State::down(Down::Ended));
+        assert_eq!(stage.plugins.list().unwrap()[0].state, ChildState::down(DownReason::Ended));
         let seen = stage.plugins.diagnostics("a").unwrap();
         let node = seen.node.unwrap();
         assert_eq!((node.incarnation, node.last_exit), (Incarnation(n), Some(Exit::Clean { code: 0 })));

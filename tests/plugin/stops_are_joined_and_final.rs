@@ -5,7 +5,7 @@ use procession::{
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
     process::Ladder,
-    vocabulary::State,
+    state::ChildState,
 };
 
 use crate::support::{MS, Manner, SEC, Stage, answer_initialize, launcher, plugin, settle};
@@ -49,7 +49,7 @@ async fn a_start_during_a_stop_waits_for_it() {
     assert!(before.elapsed() > SEC);
     assert_eq!(stage.launcher.alive().len(), 1);
     stop.await.unwrap().unwrap();
-    assert_eq!(stage.plugins.worker("a").unwrap().state(), State::Ready);
+    assert_eq!(stage.plugins.worker("a").unwrap().state(), ChildState::Ready);
     stage.end().await;
 }
 
@@ -102,7 +102,7 @@ async fn starts_and_stops_in_any_order_leave_at_most_one_process() {
         // What the host says is what is there.
         let listed = stage.plugins.list().unwrap();
         assert_eq!(listed.len(), stage.launcher.alive().len(), "seed {seed}: {listed:?}");
-        assert!(listed.iter().all(|status| status.state == State::Ready));
+        assert!(listed.iter().all(|status| status.state == ChildState::Ready));
         stage.plugins.stop_all().await.unwrap();
         stage.end().await;
     }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use procession::{
-    plugin::{PluginEvent, PluginEvents, PluginHostSpec, PluginSpec, Plugins},
+    plugin::{PluginEvent, PluginEventReceiver, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
     rpc::{Method, Timeout},
-    supervision::{EventsError, Root, RootOptions, SupervisorSpec},
+    supervision::{RecvError, Root, RootOptions, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
 };
 use serde_json::{Value, json};
@@ -251,12 +251,12 @@ impl Method for Echo {
 }
 
 /// Everything that has been published so far.
-pub(crate) fn drain(events: &mut PluginEvents) -> Vec<Arc<PluginEvent>> {
+pub(crate) fn drain(events: &mut PluginEventReceiver) -> Vec<Arc<PluginEvent>> {
     let mut all = Vec::new();
     loop {
         match events.try_next() {
             Ok(Some(event)) => all.push(event),
-            Ok(None) | Err(EventsError::Closed) => return all,
+            Ok(None) | Err(RecvError::Closed) => return all,
             Err(lost) => panic!("{lost}"),
         }
     }

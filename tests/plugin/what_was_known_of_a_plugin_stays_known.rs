@@ -4,10 +4,10 @@
 use procession::{
     exit::Exit,
     plugin::{PluginDiagnostics, PluginHostSpec},
-    restart::{Backoff, CrashLoop, RestartPolicy, Then},
+    restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
     rpc::Timeout,
+    state::{ChildState, DownReason},
     testing::ScriptedProcess,
-    vocabulary::{Down, State},
 };
 
 use crate::support::{Manner, SEC, Stage, launcher, plugin};
@@ -25,7 +25,7 @@ async fn stage() -> Stage {
         me.write_error_line("no more paper").await.unwrap();
         5
     });
-    let thrice = CrashLoop::new(3, 60 * SEC, Then::GiveUp);
+    let thrice = CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp);
     let policy = RestartPolicy::permanent().with_backoff(Backoff::fixed(SEC)).with_crash_loop(thrice);
     let host = PluginHostSpec::new()
         .plugin(plugin("ill").restart(policy.clone().with_jitter(0.0)))
@@ -40,14 +40,14 @@ async fn of_one_that_was_given_up_and_then_stopped() {
     let began = clock.now();
     tokio::time::sleep(10 * SEC).await;
     let given_up = stage.plugins.diagnostics("ill").unwrap();
-    assert!(matches!(given_up.status.state, State::Down { why: Down::GaveUp { .. } }));
+    assert!(matches!(given_up.status.state, ChildState::Down { why: DownReason::GaveUp { .. } }));
     let expected = (Some(Exit::Failed { code: 5 }), 3, "no more paper");
     assert_eq!(figures(&given_up), expected);
     assert_eq!(given_up.last_crash.unwrap().since(began).as_secs(), 2, "the third, two seconds later");
 
     stage.plugins.stop_plugin("ill").await.unwrap();
     let stopped = stage.plugins.diagnostics("ill").unwrap();
-    assert_eq!(stopped.status.state, State::down(Down::Stopped));
+    assert_eq!(stopped.status.state, ChildState::down(DownReason::Stopped));
     assert_eq!(stopped.status.incarnation, given_up.status.incarnation);
     assert_eq!((figures(&stopped), stopped.last_crash), (expected, given_up.last_crash));
     let listed =
@@ -70,7 +70,7 @@ async fn of_one_that_crashed_and_then_ended_by_itself() {
     stage.plugins.call_value("well", "die", &0, Timeout::Default).await.unwrap_err();
     tokio::time::sleep(SEC).await;
     let ended = stage.plugins.diagnostics("well").unwrap();
-    assert_eq!(ended.status.state, State::down(Down::Ended));
+    assert_eq!(ended.status.state, ChildState::down(DownReason::Ended));
     assert_eq!(figures(&ended), (Some(Exit::Clean { code: 0 }), 1, ""));
     assert!(ended.last_crash.is_some_and(|at| at <= back));
     // It begins again from zero, and the crash is not forgotten.

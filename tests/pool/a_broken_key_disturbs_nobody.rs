@@ -10,8 +10,8 @@ use procession::{
     pool::{AcquireError, PoolSpec, WorkerTemplate},
     protocol::Bare,
     restart::{Backoff, RestartPolicy},
+    state::{ChildState, DownReason},
     testing::ScriptedProcess,
-    vocabulary::{Down, State},
 };
 
 use crate::support::*;
@@ -42,7 +42,7 @@ async fn a_key_that_fails_over_and_over_is_given_up_alone() {
     let good = setup.pool.acquire("good").await.unwrap();
     for n in 0..20 {
         let error = setup.pool.acquire(format!("bad{}", n % 2)).await.unwrap_err();
-        assert!(matches!(error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
+        assert!(matches!(error, AcquireError::Failed { why: DownReason::GaveUp { .. }, .. }), "{error}");
         assert_eq!(error.exit(), Some(&Exit::Failed { code: 9 }), "the caller learns of the cause");
         assert!(!error.is_retryable());
     }
@@ -87,7 +87,7 @@ async fn a_program_that_exits_with_0_before_it_is_ready_is_broken() {
         .await;
         let begin = tokio::time::Instant::now();
         let error = setup.pool.acquire("a").await.unwrap_err();
-        assert!(matches!(error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
+        assert!(matches!(error, AcquireError::Failed { why: DownReason::GaveUp { .. }, .. }), "{error}");
         assert_eq!(error.exit(), Some(&Exit::EndedBeforeReady { how: how(), printed: None }));
         assert!(begin.elapsed() < 5 * SEC, "its callers do not wait for their time-out");
         tokio::time::sleep(3600 * SEC).await;
@@ -162,7 +162,7 @@ async fn another_policy_of_restarts_is_no_intensity() {
     let good = setup.pool.acquire("good").await.unwrap();
     for n in 0..10 {
         let error = setup.pool.acquire(format!("bad{n}")).await.unwrap_err();
-        assert!(matches!(error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
+        assert!(matches!(error, AcquireError::Failed { why: DownReason::GaveUp { .. }, .. }), "{error}");
     }
     assert!(good.revocation().is_none());
     assert_eq!(setup.root.find("/pool").unwrap().incarnation().0, 1);
@@ -177,6 +177,6 @@ async fn with_an_intensity_its_crashes_are_the_pools() {
     setup.pool.acquire("bad").await.unwrap_err();
     good.revoked().await;
     let place = setup.root.find("/pool").unwrap();
-    place.wait_state(|state| *state == State::Ready && place.incarnation().0 == 2).await;
+    place.wait_state(|state| *state == ChildState::Ready && place.incarnation().0 == 2).await;
     setup.end().await;
 }

@@ -5,7 +5,7 @@ use procession::{
     pool::{LeaseError, PoolSpec, Revocation},
     process::Signal,
     protocol::{Bare, FirstLine},
-    rpc::{CallError, Outcome, Timeout},
+    rpc::{CallError, CallOutcome, Timeout},
 };
 
 use crate::support::*;
@@ -26,7 +26,7 @@ async fn a_death_is_told_at_once_and_the_next_acquire_gets_the_next_incarnation_
     assert_eq!(pid(&next).await, next.pid().unwrap());
     // The old lease never reaches it.
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
-    assert!(matches!(&error, LeaseError::Revoked { outcome: Outcome::NotSent, .. }), "{error}");
+    assert!(matches!(&error, LeaseError::Revoked { outcome: CallOutcome::NotSent, .. }), "{error}");
     assert_eq!(error.exit(), Some(&exit));
     assert!(bystander.revocation().is_none());
     drop(lease);
@@ -137,7 +137,7 @@ async fn a_killed_worker_actor_leaves_no_call_unanswered() {
         worker.call_value("hang", &(), Timeout::After(60 * SEC)),
         async {
             settle().await;
-            worker.place().live().as_ref().unwrap().cell.kill();
+            worker.node().live().as_ref().unwrap().cell.kill();
         }
     );
     let by_lease = by_lease.unwrap_err();

@@ -4,7 +4,7 @@ use procession::{
     exit::Exit,
     pool::{AcquireError, PoolSpec, WorkerTemplate},
     restart::RestartPolicy,
-    vocabulary::Down,
+    state::DownReason,
 };
 
 use crate::support::*;
@@ -56,7 +56,7 @@ async fn starts_are_bounded() {
 async fn callers_hear_of_a_start_that_has_failed_for_good_and_of_its_reason() {
     let setup = start(|l| PoolSpec::keyed(2, worker(l, "no-such-program"))).await;
     let error = setup.pool.acquire("a").await.unwrap_err();
-    assert!(matches!(&error, AcquireError::Failed { why: Down::GaveUp { .. }, .. }), "{error}");
+    assert!(matches!(&error, AcquireError::Failed { why: DownReason::GaveUp { .. }, .. }), "{error}");
     assert!(matches!(error.exit(), Some(Exit::NeverStarted { .. })), "{error}");
     assert!(!error.is_retryable(), "{error}");
     // The key is not stuck: it is tried again for the next caller.
@@ -70,7 +70,7 @@ async fn a_worker_that_is_not_restarted_frees_its_slot() {
     let setup = start(|l| PoolSpec::keyed(1, worker(l, "broken")).restart(RestartPolicy::temporary())).await;
     let error = setup.pool.acquire("a").await.unwrap_err();
     assert!(
-        matches!(&error, AcquireError::Failed { why: Down::Ended, .. })
+        matches!(&error, AcquireError::Failed { why: DownReason::Ended, .. })
             && error.exit() == Some(&Exit::Failed { code: 9 }),
         "{error}"
     );

@@ -3,7 +3,7 @@
 use procession::{
     pool::PoolSpec,
     restart::{Backoff, RestartPolicy},
-    vocabulary::State,
+    state::ChildState,
 };
 
 use crate::support::*;
@@ -62,7 +62,7 @@ async fn a_key_that_backs_off_counts_and_is_evicted_first() {
     drop(lease);
     settle().await;
     let status = setup.pool.status().unwrap();
-    assert!(matches!(status.workers[0].status.state, State::BackingOff { attempt: 1, .. }));
+    assert!(matches!(status.workers[0].status.state, ChildState::BackingOff { attempt: 1, .. }));
     assert_eq!(status.used, 2, "it counts against the cap");
     // `idle` has not been used for longer, but it is alive.
     let next = setup.pool.acquire("next").await.unwrap();

@@ -16,8 +16,8 @@ use procession::{
     process::Signal,
     protocol::Bare,
     rpc::Timeout,
+    state::ChildState,
     testing::{ScriptedLauncher, ScriptedProcess},
-    vocabulary::State,
 };
 
 use crate::support::*;
@@ -59,7 +59,7 @@ async fn whose_channel_has_ended_is_not_lent_again_while_its_exit_is_waited_for(
     assert!(setup.pool.try_acquire(&"a".into()).is_none());
     let status = setup.pool.status().unwrap();
     assert_eq!((status.ready, status.idle, status.leases), (0, 0, 0), "its leases are over");
-    assert_eq!(status.workers[0].status.state, State::Stopping);
+    assert_eq!(status.workers[0].status.state, ChildState::Stopping);
     assert!(setup.pool.worker(&"a".into()).unwrap().peer().is_err(), "calls do not reach it either");
     let began = tokio::time::Instant::now();
     let next = setup.pool.acquire("a").await.unwrap();

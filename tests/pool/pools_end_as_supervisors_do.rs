@@ -6,8 +6,8 @@ use procession::{
     pool::{AcquireError, Pool, PoolSpec, Revocation},
     process::Signal,
     rpc::Timeout,
+    state::RestartLimit,
     supervision::{Root, RootOptions, SupervisorSpec},
-    vocabulary::Limit,
 };
 
 use crate::support::*;
@@ -32,7 +32,10 @@ async fn a_spent_intensity_goes_up_with_its_chain_and_the_restarted_pool_works()
         .unwrap();
     let EventKind::Exited { exit, .. } = &event.kind else { panic!() };
     let Exit::IntensityExceeded { child, cause, limit } = exit else { panic!("{exit}") };
-    assert_eq!((child.as_str(), limit), ("a", &Limit::Intensity { max_restarts: 1, period: 60 * SEC }));
+    assert_eq!(
+        (child.as_str(), limit),
+        ("a", &RestartLimit::Intensity { max_restarts: 1, period: 60 * SEC })
+    );
     assert_eq!(**cause, Exit::Signalled { signal: Signal::KILL.as_raw(), core: false });
     assert_eq!(setup.pool.wait_ready(SEC).await.unwrap().0, 2);
     assert_eq!(setup.alive(), 0, "keys come back on demand");
@@ -78,7 +81,7 @@ async fn a_pool_that_gives_up_still_says_what_is_left_of_it() {
     }
     assert_eq!(began.elapsed(), std::time::Duration::ZERO);
     let error = setup.pool.drain().await.unwrap_err();
-    assert_eq!(error.state, procession::vocabulary::State::Stopping);
+    assert_eq!(error.state, procession::state::ChildState::Stopping);
     drop((stubborn, mortal));
     setup.pool.wait_ready(60 * SEC).await.unwrap();
     setup.end().await;
@@ -176,7 +179,7 @@ async fn a_killed_pool_tells_everybody_and_comes_back() {
     });
     let draining = async {
         settle().await;
-        setup.pool.place().live().as_ref().unwrap().cell.kill();
+        setup.pool.node().live().as_ref().unwrap().cell.kill();
     };
     let (called, why, ()) =
         tokio::join!(lease.call_value("hang", &(), Timeout::Never), lease.revoked(), draining);
@@ -202,7 +205,7 @@ async fn a_pool_that_is_stopped_by_ractors_own_stop_ends_in_order() {
         async move { pool.acquire("b").await.map(drop) }
     });
     settle().await;
-    setup.pool.place().live().as_ref().unwrap().cell.stop(None);
+    setup.pool.node().live().as_ref().unwrap().cell.stop(None);
     assert_eq!(lease.revoked().await, Revocation::Stopping);
     assert!(matches!(starting.await.unwrap(), Err(AcquireError::Unavailable(_))));
     drop(lease);
@@ -226,7 +229,7 @@ async fn the_deaths_of_all_workers_at_once_are_survived() {
     for n in 0..10 {
         assert_eq!(setup.pool.acquire(key(n)).await.unwrap().incarnation().0, 2);
     }
-    assert_eq!(setup.pool.place().incarnation().0, 1);
+    assert_eq!(setup.pool.node().incarnation().0, 1);
     drop(leases);
     setup.end().await;
 }

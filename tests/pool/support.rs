@@ -7,7 +7,7 @@ use procession::{
     id::ChildId,
     pool::{Lease, Pool, PoolSpec},
     process::{Command, Ladder, Signal},
-    protocol::{self, Channel, Goodbye, Hello, Protocol, Session},
+    protocol::{self, Channel, ChildIdentity, Protocol, Session, StopReply},
     rpc::{CallOptions, Framing, Peer, Timeout},
     supervision::{Root, RootOptions, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
@@ -29,13 +29,13 @@ impl Protocol for Lines {
     fn channel(&self) -> Channel {
         Channel::Rpc(Framing::Lines)
     }
-    async fn handshake(&self, peer: &Peer, _: &Hello) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
         let options = CallOptions::unannounced(Timeout::Never);
         peer.call_value("hello", &(), options).await.map_err(protocol::refused)?;
         Ok(Session::default())
     }
-    async fn shutdown(&self, _: &Peer) -> Goodbye {
-        Goodbye::CloseStdin
+    async fn shutdown(&self, _: &Peer) -> StopReply {
+        StopReply::CloseStdin
     }
 }
 

@@ -14,7 +14,7 @@ fn port<T: Send + 'static>() -> (RpcReplyPort<T>, oneshot::Receiver<T>) {
 #[tokio::test(start_paused = true)]
 async fn leases_status_resize_and_drain_come_by_message() {
     let setup = keyed(1, |spec| spec).await;
-    let live = setup.pool.place().live().as_ref().unwrap().clone();
+    let live = setup.pool.node().live().as_ref().unwrap().clone();
     let actor: ActorRef<PoolMessage> = live.cell.clone().into();
     let (reply, lease) = port();
     actor.cast(PoolMessage::Acquire { key: Some("a".into()), within: None, reply }).unwrap();

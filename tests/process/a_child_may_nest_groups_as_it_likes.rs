@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use procession::process::{Command, Hold, Ladder, Launcher, OsLauncher, Process, Rung, Technique, terminate};
+use procession::process::{
+    Command, Ladder, Launcher, OsLauncher, Process, ReapToken, Rung, Technique, terminate,
+};
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, chmodat, mkdirat, openat},
     process::Signal,
@@ -53,7 +55,8 @@ async fn launch_nester(shape: &str) -> Option<(Process, PathBuf, i32)> {
     if technique() == Technique::PosixSpawn {
         return None;
     }
-    let mut process = soon("launch", OsLauncher::new().launch(&nester(shape), Hold::none())).await.unwrap();
+    let mut process =
+        soon("launch", OsLauncher::new().launch(&nester(shape), ReapToken::none())).await.unwrap();
     if process.control.containment().cgroup.is_none() {
         println!("skipped: no control group may be made here");
         return None;
@@ -204,7 +207,8 @@ async fn nor_do_hundreds_of_members_that_are_signalled() {
     let script = format!(
         "i=0; while [ $i -lt {MEMBERS} ]; do setsid sleep 1000 </dev/null >/dev/null & i=$((i+1)); done; echo 1; wait"
     );
-    let mut process = soon("launch", OsLauncher::new().launch(&sh(&script), Hold::none())).await.unwrap();
+    let mut process =
+        soon("launch", OsLauncher::new().launch(&sh(&script), ReapToken::none())).await.unwrap();
     let Some(group) = process.control.containment().cgroup else { return };
     number(&mut process).await;
     let members = unified().unwrap().join(group.trim_start_matches('/')).join("cgroup.procs");
@@ -356,7 +360,8 @@ fn inner_that_clears() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         // Whatever the technique of the other tests: one of the two has no groups.
-        let process = soon("launch", OsLauncher::new().launch(&sh("exit 0"), Hold::none())).await.unwrap();
+        let process =
+            soon("launch", OsLauncher::new().launch(&sh("exit 0"), ReapToken::none())).await.unwrap();
         let groups =
             || std::fs::read_dir(own().unwrap()).unwrap().flatten().filter(|e| e.path().is_dir()).count();
         until("what was left is gone", || groups() == 1).await;

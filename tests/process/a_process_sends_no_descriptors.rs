@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use procession::process::{Command, Process, Wiring};
+use procession::process::{Command, Process, StdioTransport};
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
@@ -32,10 +32,10 @@ async fn errors_of(process: &mut Process) -> String {
 #[tokio::test]
 async fn descriptors_are_refused_as_they_are_sent() {
     // P-5
-    for wiring in [None, Some(Wiring::Sockets), Some(Wiring::Pipes)] {
+    for wiring in [None, Some(StdioTransport::Sockets), Some(StdioTransport::Pipes)] {
         let command = me("inner_sender");
         let command = wiring.map_or(command.clone(), |wiring| command.wiring(wiring));
-        let sockets = wiring != Some(Wiring::Pipes) && sockets_are_expected();
+        let sockets = wiring != Some(StdioTransport::Pipes) && sockets_are_expected();
         let mut process = launch(command).await;
         let said = errors_of(&mut process).await;
         let channel = if sockets { Errno::PERM } else { Errno::NOTSOCK };
@@ -89,7 +89,7 @@ async fn urgent_bytes_disturb_neither_direction() {
     soon("the end of stdout", process.stdout.read_to_string(&mut said)).await.unwrap();
     let (begin, end) = (said.find("\nbegin\n"), said.find("\nstill read\n"));
     assert!(begin.is_some() && begin < end, "{said}");
-    assert_eq!(reaped(&process).await, procession::process::Exited::code(0));
+    assert_eq!(reaped(&process).await, procession::process::ExitStatus::code(0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! bash with a socket as stdin takes itself for a remote shell and reads `~/.bashrc`, unless it knows that it runs
 //! inside of another shell.
 
-use procession::process::{Command, Wiring};
+use procession::process::{Command, StdioTransport};
 
 use crate::common::*;
 
@@ -55,11 +55,11 @@ async fn no_shell_reads_a_start_up_file_because_of_a_socket() {
         let command = home.shell(shell);
         for command in [
             command.clone(),
-            command.clone().wiring(Wiring::Sockets),
-            command.clone().wiring(Wiring::Pipes),
+            command.clone().wiring(StdioTransport::Sockets),
+            command.clone().wiring(StdioTransport::Pipes),
             // What the caller wants stands; then the process gets pipes.
             command.clone().env("SHLVL", "0"),
-            command.clone().env("SHLVL", "999").wiring(Wiring::Sockets),
+            command.clone().env("SHLVL", "999").wiring(StdioTransport::Sockets),
             command.clone().env("SHLVL", ""),
             command.clone().env_remove("SHLVL"),
             command.clone().inherit_env(true).env_remove("SHLVL"),
@@ -111,7 +111,7 @@ async fn the_level_is_seen_and_the_wiring_follows_a_callers_own() {
     let default = seen(sh(script)).await;
     assert!(default.starts_with("1\n"), "{default}");
     assert_eq!(default.contains("socket:"), sockets_are_expected(), "{default}");
-    let own = seen(sh(script).env("SHLVL", "0").wiring(Wiring::Sockets)).await;
+    let own = seen(sh(script).env("SHLVL", "0").wiring(StdioTransport::Sockets)).await;
     assert!(own.contains("pipe:"), "{own}");
     let deep = seen(sh(script).env("SHLVL", "7")).await;
     assert_eq!(deep.contains("socket:"), sockets_are_expected(), "{deep}");

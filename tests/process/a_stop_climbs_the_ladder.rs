@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use procession::process::{
-    Control, Ended, Exited, KILL_WAIT, Ladder, Process, Rung, Signal, kill, terminate,
+    ExitStatus, KILL_WAIT, Ladder, Process, ProcessControl, Rung, Signal, StopOutcome, kill, terminate,
 };
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ fn ladder(drain: u64, term_grace: u64) -> Ladder {
     Ladder { drain: millis(drain), term_grace: millis(term_grace), kill_wait: KILL_WAIT }
 }
 
-async fn stop(control: &dyn Control, ladder: Ladder) -> (Ended, Duration) {
+async fn stop(control: &dyn ProcessControl, ladder: Ladder) -> (StopOutcome, Duration) {
     let began = Instant::now();
     let ended = soon("stop", terminate(control, &ladder, None)).await.unwrap();
     (ended, began.elapsed())
@@ -32,7 +32,7 @@ async fn a_process_that_ends_by_itself_is_not_signalled() {
     let (process, _) = ready("trap 'exit 99' TERM; echo $$; read line; sleep 0.3; exit 6").await;
     drop(process.stdin);
     let (ended, took) = stop(&*process.control, ladder(MINUTE, MINUTE)).await;
-    assert_eq!(ended, Ended { exited: Exited::code(6), rung: Rung::Drain });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::code(6), rung: Rung::Drain });
     assert!(took >= Duration::from_millis(250) && took < LONG);
 }
 
@@ -41,7 +41,7 @@ async fn drain_is_granted_in_full() {
     // P-9: an acknowledgement shortens nothing.
     let (process, _) = ready("trap 'exit 8' TERM; echo $$; while :; do sleep 0.02; done").await;
     let (ended, took) = stop(&*process.control, ladder(600, MINUTE)).await;
-    assert_eq!(ended, Ended { exited: Exited::code(8), rung: Rung::Term });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::code(8), rung: Rung::Term });
     assert!(took >= Duration::from_millis(600), "{took:?}");
 }
 
@@ -50,7 +50,7 @@ async fn who_ignores_sigterm_is_killed() {
     // P-9
     let (process, pid) = ready("trap '' TERM; echo $$; while :; do sleep 0.02; done").await;
     let (ended, took) = stop(&*process.control, ladder(0, 300)).await;
-    assert_eq!(ended, Ended { exited: Exited::signal(9, false), rung: Rung::Kill });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::signal(9, false), rung: Rung::Kill });
     assert!(took >= Duration::from_millis(300) && !exists(pid as u32));
 }
 
@@ -61,7 +61,7 @@ async fn a_leader_that_goes_first_shortens_nothing_for_its_group() {
         ready("(trap 'sleep 0.4; exit 0' TERM; while :; do sleep 0.02; done) & echo $!; exit 0").await;
     soon("exit", process.control.exited()).await;
     let (ended, took) = stop(&*process.control, ladder(100, MINUTE)).await;
-    assert_eq!(ended, Ended { exited: Exited::code(0), rung: Rung::Term });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::code(0), rung: Rung::Term });
     assert!(took >= Duration::from_millis(450), "the member had its time: {took:?}");
     assert!(!runs(member));
 }
@@ -71,7 +71,7 @@ async fn a_member_that_ignores_everything_is_killed_after_its_leader() {
     // P-4, P-9
     let (process, member) = ready("(trap '' TERM; while :; do sleep 0.02; done) & echo $!; exit 0").await;
     let (ended, took) = stop(&*process.control, ladder(100, 200)).await;
-    assert_eq!(ended, Ended { exited: Exited::code(0), rung: Rung::Kill });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::code(0), rung: Rung::Kill });
     assert!(took >= Duration::from_millis(300) && !runs(member), "{took:?}");
 }
 
@@ -82,7 +82,7 @@ async fn a_stopped_process_gets_its_sigterm() {
     process.control.signal(Signal::STOP).unwrap();
     until("stopped", || state(pid) == Some('T')).await;
     let (ended, _) = stop(&*process.control, ladder(0, MINUTE)).await;
-    assert_eq!(ended, Ended { exited: Exited::signal(15, false), rung: Rung::Term });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::signal(15, false), rung: Rung::Term });
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_deadline_cuts_the_ladder_short() {
     let deadline = Instant::now() + Duration::from_millis(100);
     let slow = ladder(MINUTE, MINUTE);
     let ended = soon("stop", terminate(&*process.control, &slow, Some(deadline))).await.unwrap();
-    assert_eq!(ended, Ended { exited: Exited::signal(9, false), rung: Rung::Kill });
+    assert_eq!(ended, StopOutcome { exited: ExitStatus::signal(9, false), rung: Rung::Kill });
     assert!(Instant::now() >= deadline);
 }
 

@@ -3,7 +3,7 @@
 use procession::{
     containment::Containment,
     exit::{Exit, LaunchStage},
-    process::{Limits, Sockets, Technique},
+    process::{Limits, SocketMode, Technique},
 };
 use rustix::io::Errno;
 
@@ -22,7 +22,7 @@ fn everything_holds_without_sockets_too() {
 }
 
 fn once_more_with(variable: &str) {
-    if technique() == Technique::PosixSpawn || sockets() == Sockets::Never {
+    if technique() == Technique::PosixSpawn || sockets() == SocketMode::Never {
         return;
     }
     let me = std::env::current_exe().unwrap();

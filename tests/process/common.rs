@@ -9,7 +9,7 @@ use std::{
 
 use procession::{
     exit::Exit,
-    process::{Command, Hold, KILL_WAIT, Launcher, OsLauncher, Process, Sockets, Technique},
+    process::{Command, KILL_WAIT, Launcher, OsLauncher, Process, ReapToken, SocketMode, Technique},
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
@@ -43,15 +43,15 @@ pub(crate) fn technique() -> Technique {
 /// Says that the tests launch without sockets: everything is tested with them, and once more with pipes alone.
 pub(crate) const NO_SOCKETS: &str = "PROCESSION_TEST_NO_SOCKETS";
 
-pub(crate) fn sockets() -> Sockets {
-    if std::env::var_os(NO_SOCKETS).is_some() { Sockets::Never } else { Sockets::Auto }
+pub(crate) fn sockets() -> SocketMode {
+    if std::env::var_os(NO_SOCKETS).is_some() { SocketMode::Never } else { SocketMode::Auto }
 }
 
 /// Whether a channel is made of sockets: since Linux 6.16 the kernel refuses descriptors that are sent over them.
 pub(crate) fn sockets_are_expected() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let numbers: Vec<u32> = release.split(['.', '-']).take(2).map_while(|n| n.parse().ok()).collect();
-    sockets() == Sockets::Auto && numbers >= vec![6, 16]
+    sockets() == SocketMode::Auto && numbers >= vec![6, 16]
 }
 
 pub(crate) fn launcher() -> OsLauncher {
@@ -63,11 +63,11 @@ pub(crate) fn sh(script: &str) -> Command {
 }
 
 pub(crate) async fn launch(command: Command) -> Process {
-    soon("launch", launcher().launch(&command, Hold::none())).await.expect("launches")
+    soon("launch", launcher().launch(&command, ReapToken::none())).await.expect("launches")
 }
 
 pub(crate) async fn refusal(command: Command) -> Exit {
-    soon("launch", launcher().launch(&command, Hold::none())).await.expect_err("must not launch")
+    soon("launch", launcher().launch(&command, ReapToken::none())).await.expect_err("must not launch")
 }
 
 /// Runs to the end, without input, and returns what it wrote to stdout.
@@ -80,7 +80,7 @@ pub(crate) async fn output(command: Command) -> Vec<u8> {
     out
 }
 
-pub(crate) async fn reaped(process: &Process) -> procession::process::Exited {
+pub(crate) async fn reaped(process: &Process) -> procession::process::ExitStatus {
     soon("reap", process.control.reap(KILL_WAIT)).await.expect("reaped")
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn exists(pid: u32) -> bool {
 }
 
 /// A token and the question whether it is still held.
-pub(crate) fn token() -> (Hold, impl Fn() -> bool) {
+pub(crate) fn token() -> (ReapToken, impl Fn() -> bool) {
     struct Token(Arc<AtomicBool>);
     impl Drop for Token {
         fn drop(&mut self) {
@@ -118,7 +118,7 @@ pub(crate) fn token() -> (Hold, impl Fn() -> bool) {
     }
     let held = Arc::new(AtomicBool::new(true));
     let token = Token(Arc::clone(&held));
-    (Hold::new(token), move || held.load(Ordering::SeqCst))
+    (ReapToken::new(token), move || held.load(Ordering::SeqCst))
 }
 
 /// Runs one of this program's ignored tests in a host of its own and returns what it printed: for what belongs to a

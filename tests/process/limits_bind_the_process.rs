@@ -1,6 +1,6 @@
 use procession::{
     exit::{Exit, LaunchStage},
-    process::{Command, Exited, Limits, Signal, Status, Success, Technique},
+    process::{Command, ExitStatus, Limits, Signal, Status, SuccessExitStatus, Technique},
 };
 use rustix::io::Errno;
 
@@ -75,7 +75,7 @@ async fn who_uses_up_its_processor_time_has_exceeded_a_limit() {
         let process = launch(sh(&format!("{script} while :; do :; done")).limits(limits.clone())).await;
         let exited = soon("exit", process.control.exited()).await;
         assert_eq!(exited.status, Status::Limit { which: "cpu_seconds", signal: signal.as_raw() });
-        let exit = exited.exit(&Success::default());
+        let exit = exited.exit(&SuccessExitStatus::default());
         assert_eq!(exit, Exit::LimitExceeded { which: "cpu_seconds".into() });
         assert_eq!(reaped(&process).await, exited);
     }
@@ -91,7 +91,7 @@ async fn who_is_killed_before_that_has_not() {
     for signal in [Signal::XCPU, Signal::KILL] {
         let script = format!("kill -{} $$", signal.as_raw());
         let process = launch(sh(&script).limits(limits.clone())).await;
-        assert_eq!(soon("exit", process.control.exited()).await, Exited::signal(signal.as_raw(), false));
+        assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::signal(signal.as_raw(), false));
         reaped(&process).await;
     }
 }
@@ -159,7 +159,7 @@ async fn inner_without_privileges() {
         assert_eq!(fields.first().map(String::as_str), field);
         // It is as it was said to be.
         assert_eq!(
-            launcher().launch(&command, procession::process::Hold::none()).await.is_err(),
+            launcher().launch(&command, procession::process::ReapToken::none()).await.is_err(),
             field.is_some()
         );
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use procession::process::{Command, Exited, Hold, Ladder, Launcher, terminate};
+use procession::process::{Command, ExitStatus, Ladder, Launcher, ReapToken, terminate};
 use tokio::{io::AsyncReadExt, task::JoinSet};
 
 use crate::common::*;
@@ -28,7 +28,7 @@ fn in_a_host_of_its_own() {
 async fn inner() {
     let launcher = Arc::new(launcher());
     // The first launch starts what stays: the runtime's threads and the reaper.
-    drop(launcher.launch(&sh("exit 0"), Hold::none()).await.unwrap());
+    drop(launcher.launch(&sh("exit 0"), ReapToken::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
     let mut all = JoinSet::new();
@@ -37,16 +37,16 @@ async fn inner() {
         all.spawn(async move {
             if n % 10 == 0 {
                 let bad = Command::new(if n % 20 == 0 { "no-such-program" } else { "/etc/passwd" });
-                assert!(launcher.launch(&bad, Hold::none()).await.is_err());
+                assert!(launcher.launch(&bad, ReapToken::none()).await.is_err());
                 return;
             }
-            let mut process = launcher.launch(&sh("read line; exit 3"), Hold::none()).await.unwrap();
+            let mut process = launcher.launch(&sh("read line; exit 3"), ReapToken::none()).await.unwrap();
             match n % 3 {
                 0 => drop(process),
                 1 => {
                     drop(process.stdin);
                     let ended = terminate(&*process.control, &Ladder::default(), None).await.unwrap();
-                    assert_eq!(ended.exited, Exited::code(3));
+                    assert_eq!(ended.exited, ExitStatus::code(3));
                     process.stdout.read_to_end(&mut Vec::new()).await.unwrap();
                 }
                 _ => {
@@ -67,7 +67,7 @@ async fn inner() {
 async fn inner_without_descriptors() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let launcher = launcher();
-    drop(launcher.launch(&sh("exit 0"), Hold::none()).await.unwrap());
+    drop(launcher.launch(&sh("exit 0"), ReapToken::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
     // One launch needs eight or so. Each limit is too low in its own place: stdio, spawn, the pidfd, the runtime.
@@ -75,7 +75,7 @@ async fn inner_without_descriptors() {
     for room in 0..12 {
         let limit = before as u64 - 1 + room;
         setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(4096) }).unwrap();
-        match launcher.launch(&sh("exit 0"), Hold::none()).await {
+        match launcher.launch(&sh("exit 0"), ReapToken::none()).await {
             Ok(process) => drop(process),
             Err(procession::exit::Exit::NeverStarted { errno, .. }) => {
                 assert_eq!(errno, Some(rustix::io::Errno::MFILE.raw_os_error()));
@@ -117,7 +117,7 @@ async fn thousands_of_children() {
 async fn fill(limit: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let launcher = launcher();
-    drop(launcher.launch(&sh("exit 0"), Hold::none()).await.unwrap());
+    drop(launcher.launch(&sh("exit 0"), ReapToken::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -125,7 +125,7 @@ async fn fill(limit: u64) {
     let sleeper = Command::new("sleep").arg("1000");
     let mut all = Vec::new();
     let refused = loop {
-        match soon("a launch", launcher.launch(&sleeper, Hold::none())).await {
+        match soon("a launch", launcher.launch(&sleeper, ReapToken::none())).await {
             Ok(process) => all.push(process),
             Err(exit) => break exit,
         }
@@ -139,7 +139,7 @@ async fn fill(limit: u64) {
     assert!((expected - 3..=expected).contains(&all.len()), "{} of {expected}", all.len());
     for _ in 0..20 {
         assert!(
-            full(&launcher.launch(&sleeper, Hold::none()).await.unwrap_err()),
+            full(&launcher.launch(&sleeper, ReapToken::none()).await.unwrap_err()),
             "nothing is lost to a refusal"
         );
     }
@@ -148,7 +148,7 @@ async fn fill(limit: u64) {
     // Orderly, with the table full.
     let mut launched = None;
     for _ in 0..1000 {
-        match launcher.launch(&sleeper, Hold::none()).await {
+        match launcher.launch(&sleeper, ReapToken::none()).await {
             Ok(process) => {
                 launched = Some(process);
                 break;
@@ -179,9 +179,9 @@ async fn inner_of_the_short_lived() {
     for _ in 0..500 {
         let launcher = Arc::clone(&launcher);
         all.spawn(async move {
-            let process = launcher.launch(&Command::new("true"), Hold::none()).await.unwrap();
-            assert_eq!(process.control.exited().await, Exited::code(0));
-            assert_eq!(process.control.reap(LONG).await, Ok(Exited::code(0)));
+            let process = launcher.launch(&Command::new("true"), ReapToken::none()).await.unwrap();
+            assert_eq!(process.control.exited().await, ExitStatus::code(0));
+            assert_eq!(process.control.reap(LONG).await, Ok(ExitStatus::code(0)));
         });
     }
     while let Some(done) = soon("a launch", all.join_next()).await {
@@ -205,7 +205,7 @@ async fn inner_without_room_for_a_thread() {
     let mapped: u64 = line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024;
     // The stack of a thread does not fit any more; what is allocated in small pieces has been mapped already.
     setrlimit(Resource::As, Rlimit { current: Some(mapped + 128 * 1024), maximum: None }).unwrap();
-    let refused = launcher().launch(&sh("exit 0"), Hold::none()).await;
+    let refused = launcher().launch(&sh("exit 0"), ReapToken::none()).await;
     setrlimit(Resource::As, Rlimit { current: None, maximum: None }).unwrap();
     match refused.unwrap_err() {
         procession::exit::Exit::NeverStarted { errno, stage, .. } => {

@@ -1,4 +1,4 @@
-use procession::process::{Command, Technique, Wiring};
+use procession::process::{Command, StdioTransport, Technique};
 
 use crate::common::*;
 
@@ -11,7 +11,7 @@ async fn no_other_descriptor_is_open() {
     let file = std::fs::File::open("/dev/null").unwrap();
     let leaky = rustix::io::dup(&file).unwrap();
     assert!(!rustix::io::fcntl_getfd(&leaky).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         // A glob reads the directory through a descriptor of the shell's own, which is closed again.
         let seen =
             output(sh("for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done").wiring(wiring)).await;
@@ -32,7 +32,8 @@ async fn the_process_leads_its_own_session_and_group() {
 async fn pipes_are_pipes_and_large() {
     // P-11
     let out = output(
-        sh("readlink /proc/$$/fd/0 /proc/$$/fd/1; : > /dev/stdout && echo reopened").wiring(Wiring::Pipes),
+        sh("readlink /proc/$$/fd/0 /proc/$$/fd/1; : > /dev/stdout && echo reopened")
+            .wiring(StdioTransport::Pipes),
     )
     .await;
     let out = String::from_utf8(out).unwrap();

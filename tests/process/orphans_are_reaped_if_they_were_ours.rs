@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use procession::process::{Adopted, CgroupMode, Exited, Hold, KILL_WAIT, Launcher, OsLauncher};
+use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapAdopted, ReapToken};
 
 use crate::common::*;
 
@@ -48,21 +48,23 @@ async fn inner_that_adopts() {
         for stop in [false, true] {
             for _ in 0..5 {
                 let script = format!("{LEAVES}; sleep 0.05; exit 3");
-                let process = soon("launch", launcher.launch(&sh(&script), Hold::none())).await.unwrap();
+                let process = soon("launch", launcher.launch(&sh(&script), ReapToken::none())).await.unwrap();
                 held = process.control.containment().cgroup.is_some();
-                assert_eq!(soon("exit", process.control.exited()).await, Exited::code(3));
+                assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(3));
                 let ended = match stop {
                     true => soon("reap", process.control.reap(KILL_WAIT)).await,
-                    false => soon("burial", process.control.bury(KILL_WAIT, Hold::none())).await,
+                    false => {
+                        soon("burial", process.control.reap_after_exit(KILL_WAIT, ReapToken::none())).await
+                    }
                 };
-                assert_eq!(ended, Ok(Exited::code(3)));
+                assert_eq!(ended, Ok(ExitStatus::code(3)));
             }
             // Without a control group one that has left the session is a stranger.
             let is_ours = |pid: &i32| *pid != own_pid && (held || !has_left(*pid));
             until("they are reaped", || !zombies().iter().any(is_ours)).await;
         }
         let script = "(sleep 1000 >/dev/null 2>&1 & echo $!); read line";
-        let mut lives = soon("launch", launcher.launch(&sh(script), Hold::none())).await.unwrap();
+        let mut lives = soon("launch", launcher.launch(&sh(script), ReapToken::none())).await.unwrap();
         let orphan = number(&mut lives).await;
         kill(orphan);
         until("it is reaped while the process lives", || state(orphan).is_none()).await;
@@ -103,13 +105,13 @@ async fn inner_that_reaps_all() {
     until("it has ended", || zombies().contains(&stranger)).await;
     let one = async || {
         let process = launch(sh("exit 4")).await;
-        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(4));
-        assert_eq!(reaped(&process).await, Exited::code(4), "the status of ours is ours");
+        assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(4));
+        assert_eq!(reaped(&process).await, ExitStatus::code(4), "the status of ours is ours");
     };
     one().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(zombies().contains(&stranger), "nobody has said so");
-    let _launcher = OsLauncher::builder().reap_adopted(Adopted::All).build();
+    let _launcher = OsLauncher::builder().reap_adopted(ReapAdopted::All).build();
     for _ in 0..20 {
         one().await;
     }

@@ -1,6 +1,6 @@
 //! P-9, P-10, P-13: what a runtime does, or does not do, keeps no process of another from being launched or reaped.
 
-use procession::process::{CgroupMode, Exited, Hold, KILL_WAIT, Launcher, OsLauncher};
+use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapToken};
 
 use crate::common::*;
 
@@ -20,16 +20,16 @@ fn a_runtime_that_is_not_driven_holds_up_no_other() {
         for _ in 0..200 {
             let launcher = launcher.clone();
             idle.spawn(async move {
-                let _ = launcher.launch(&sh("exit 0"), Hold::none()).await;
+                let _ = launcher.launch(&sh("exit 0"), ReapToken::none()).await;
             });
         }
         // They have asked; from here on nobody polls them.
         idle.block_on(some_turns());
         let driven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         driven.block_on(async {
-            let process = soon("launch", launcher.launch(&sh("exit 3"), Hold::none())).await.unwrap();
-            assert_eq!(soon("exit", process.control.exited()).await, Exited::code(3));
-            assert_eq!(reaped(&process).await, Exited::code(3));
+            let process = soon("launch", launcher.launch(&sh("exit 3"), ReapToken::none())).await.unwrap();
+            assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(3));
+            assert_eq!(reaped(&process).await, ExitStatus::code(3));
         });
     }
 }
@@ -43,9 +43,10 @@ fn a_blocking_pool_that_is_busy_makes_nothing_unkillable() {
     runtime.block_on(async {
         // Without a control group somebody has to look whether the rest of the group is gone.
         let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-        let process = launcher.launch(&sh("sleep 1000 & sleep 1000 & exit 3"), Hold::none()).await.unwrap();
-        assert_eq!(process.control.exited().await, Exited::code(3));
-        assert_eq!(process.control.reap(20 * KILL_WAIT).await, Ok(Exited::code(3)));
+        let process =
+            launcher.launch(&sh("sleep 1000 & sleep 1000 & exit 3"), ReapToken::none()).await.unwrap();
+        assert_eq!(process.control.exited().await, ExitStatus::code(3));
+        assert_eq!(process.control.reap(20 * KILL_WAIT).await, Ok(ExitStatus::code(3)));
     });
     drop(release);
 }

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use procession::process::{Exited, Tail, drain};
+use procession::process::{ExitStatus, Tail, drain};
 use tokio::io::AsyncWriteExt;
 
 use crate::common::*;
@@ -15,7 +15,7 @@ async fn a_flood_without_a_newline_costs_bounded_memory_and_blocks_nobody() {
     let mut process = launch(sh("head -c 20000000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 0")).await;
     let tail = Tail::default();
     soon("the flood", drain(process.stderr.take().unwrap(), tail.clone())).await;
-    assert_eq!(soon("exit", process.control.exited()).await, Exited::code(0));
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(0));
     let text = tail.text();
     assert!(text.ends_with("xxxend\n") && text.len() == Tail::DEFAULT_BYTES);
     assert_eq!(tail.dropped_bytes(), 20_000_004 - Tail::DEFAULT_BYTES as u64);

@@ -1,6 +1,6 @@
 use std::io::ErrorKind;
 
-use procession::process::Wiring;
+use procession::process::StdioTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::*;
@@ -8,7 +8,7 @@ use crate::common::*;
 #[tokio::test]
 async fn both_directions_carry_large_data() {
     // P-3
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let mut process = launch(sh("exec cat").wiring(wiring)).await;
         let sent: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
         let (mut stdin, mut got) = (process.stdin, Vec::new());
@@ -27,7 +27,7 @@ async fn both_directions_carry_large_data() {
 #[tokio::test]
 async fn what_was_written_before_the_end_is_read_and_then_comes_the_end() {
     // C-4: also when the process left its input unread.
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let mut process = launch(sh("read line; echo last words; exit 1").wiring(wiring)).await;
         process.stdin.write_all(b"one\ntwo\nthree\n").await.unwrap();
         soon("exit", process.control.exited()).await;
@@ -41,7 +41,7 @@ async fn what_was_written_before_the_end_is_read_and_then_comes_the_end() {
 #[tokio::test]
 async fn writing_to_the_dead_is_an_error_and_no_signal() {
     // P-11
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let mut process = launch(sh("exit 0").wiring(wiring)).await;
         soon("exit", process.control.exited()).await;
         let chunk = [0; 4096];
@@ -60,7 +60,7 @@ async fn writing_to_the_dead_is_an_error_and_no_signal() {
 #[tokio::test]
 async fn a_closed_stdin_of_a_living_process_shows_when_it_is_written_to() {
     // P-11
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let mut process = launch(sh("exec <&-; echo $$; exec sleep 1000").wiring(wiring)).await;
         number(&mut process).await;
         let error = soon("write", process.stdin.write_all(b"x")).await.unwrap_err();
@@ -91,7 +91,7 @@ async fn inner_with_sigpipe() {
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let mut process = launch(sh("exit 0").wiring(wiring)).await;
         soon("exit", process.control.exited()).await;
         assert_eq!(process.stdin.write_all(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);

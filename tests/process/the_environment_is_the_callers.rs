@@ -3,7 +3,7 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
 };
 
-use procession::process::{Command, Wiring};
+use procession::process::{Command, StdioTransport};
 
 use crate::common::*;
 
@@ -38,9 +38,10 @@ async fn inner_nothing_but_the_short_list() {
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_named_variables_and_the_whole_environment() {
-    for command in
-        [Command::new("env").pass_env(UNNAMED), Command::new("env").inherit_env(true).wiring(Wiring::Pipes)]
-    {
+    for command in [
+        Command::new("env").pass_env(UNNAMED),
+        Command::new("env").inherit_env(true).wiring(StdioTransport::Pipes),
+    ] {
         let seen = String::from_utf8(output(command).await).unwrap();
         assert!(seen.contains(&format!("{UNNAMED}=1")), "{seen}");
     }

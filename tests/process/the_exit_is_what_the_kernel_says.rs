@@ -1,6 +1,6 @@
 use procession::{
     exit::Exit,
-    process::{Exited, Signal, Success},
+    process::{ExitStatus, Signal, SuccessExitStatus},
 };
 
 use crate::common::*;
@@ -9,11 +9,11 @@ use crate::common::*;
 async fn codes_and_signals_are_told_apart() {
     // R-1, P-7
     for (script, expected) in [
-        ("exit 0", Exited::code(0)),
-        ("exit 3", Exited::code(3)),
-        ("exit 255", Exited::code(255)),
-        ("kill -KILL $$", Exited::signal(9, false)),
-        ("kill -TERM $$", Exited::signal(15, false)),
+        ("exit 0", ExitStatus::code(0)),
+        ("exit 3", ExitStatus::code(3)),
+        ("exit 255", ExitStatus::code(255)),
+        ("kill -KILL $$", ExitStatus::signal(9, false)),
+        ("kill -TERM $$", ExitStatus::signal(15, false)),
     ] {
         let process = launch(sh(script)).await;
         assert_eq!(soon("exit", process.control.exited()).await, expected, "{script}");
@@ -27,7 +27,7 @@ async fn a_segmentation_fault_is_no_success() {
     //
     let process = launch(sh("ulimit -c 0; kill -SEGV $$")).await;
     let exited = soon("exit", process.control.exited()).await;
-    assert_eq!(exited.exit(&Success::default()), Exit::Signalled { signal: 11, core: false });
+    assert_eq!(exited.exit(&SuccessExitStatus::default()), Exit::Signalled { signal: 11, core: false });
     reaped(&process).await;
 }
 
@@ -38,7 +38,7 @@ async fn a_sent_signal_that_is_ignored_is_no_exit() {
     number(&mut process).await;
     process.control.signal(Signal::TERM).unwrap();
     drop(process.stdin);
-    assert_eq!(soon("exit", process.control.exited()).await, Exited::code(7));
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(7));
     soon("reap", process.control.reap(LONG)).await.unwrap();
 }
 
@@ -66,7 +66,7 @@ async fn waiting_may_be_cancelled_and_repeated() {
     }
     drop(process.stdin);
     let (a, b) = tokio::join!(process.control.exited(), process.control.exited());
-    assert_eq!((a, b), (Exited::code(4), Exited::code(4)));
+    assert_eq!((a, b), (ExitStatus::code(4), ExitStatus::code(4)));
 }
 
 #[tokio::test]
@@ -79,5 +79,5 @@ async fn a_stopped_process_has_not_ended() {
     let wait = process.control.exited();
     assert!(tokio::time::timeout(std::time::Duration::from_millis(20), wait).await.is_err());
     process.control.signal(Signal::TERM).unwrap();
-    assert_eq!(soon("exit", process.control.exited()).await, Exited::signal(15, false));
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::signal(15, false));
 }

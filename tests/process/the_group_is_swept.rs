@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use procession::process::{Control, Exited, Hold, KILL_WAIT, Launcher};
+use procession::process::{ExitStatus, KILL_WAIT, Launcher, ProcessControl, ReapToken};
 use tokio::io::AsyncReadExt;
 
 use crate::common::*;
@@ -11,9 +11,9 @@ async fn a_grandchild_does_not_survive_a_clean_exit() {
     let (hold, held) = token();
     let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), hold).await.unwrap();
     let grandchild = number(&mut process).await;
-    assert_eq!(soon("exit", process.control.exited()).await, Exited::code(0));
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(0));
     assert!(runs(grandchild) && held());
-    assert_eq!(reaped(&process).await, Exited::code(0), "the sweep does not change the status");
+    assert_eq!(reaped(&process).await, ExitStatus::code(0), "the sweep does not change the status");
     assert!(!runs(grandchild), "gone when the reap returns, not a little later");
     assert!(!held());
 }
@@ -23,7 +23,7 @@ async fn a_grandchild_that_holds_stdout_does_not_delay_the_exit() {
     // P-8
     let mut process = launch(sh("sleep 1000 & echo $!; exit 5")).await;
     number(&mut process).await;
-    assert_eq!(soon("exit", process.control.exited()).await, Exited::code(5));
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
     let mut rest = Vec::new();
     let read = process.stdout.read_to_end(&mut rest);
     assert!(tokio::time::timeout(std::time::Duration::from_millis(20), read).await.is_err(), "still open");
@@ -50,7 +50,7 @@ async fn every_caller_of_reap_gets_the_same_answer() {
     // P-9, S-19
     let mut process = launch(sh("trap '' TERM; sleep 1000 & echo $!; wait")).await;
     let grandchild = number(&mut process).await;
-    let (pid, control) = (process.pid, Arc::<dyn Control>::from(process.control));
+    let (pid, control) = (process.pid, Arc::<dyn ProcessControl>::from(process.control));
     let callers: Vec<_> = (0..20)
         .map(|_| {
             let control = Arc::clone(&control);
@@ -61,7 +61,7 @@ async fn every_caller_of_reap_gets_the_same_answer() {
         })
         .collect();
     for caller in callers {
-        assert_eq!(soon("reap", caller).await.unwrap(), (Ok(Exited::signal(9, false)), false, false));
+        assert_eq!(soon("reap", caller).await.unwrap(), (Ok(ExitStatus::signal(9, false)), false, false));
     }
 }
 
@@ -73,7 +73,7 @@ async fn a_cancelled_reap_may_be_repeated() {
         let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
         let first = process.control.reap(KILL_WAIT);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
-        assert_eq!(reaped(&process).await, Exited::signal(9, false));
+        assert_eq!(reaped(&process).await, ExitStatus::signal(9, false));
         assert!(!held(), "who is told that it is over does not find the hold");
     }
 }
@@ -89,7 +89,7 @@ async fn the_hold_is_released_by_the_reap_and_not_before() {
     assert!(held(), "a zombie is left");
     reaped(&process).await;
     assert!(!held());
-    drop((process, Hold::none()));
+    drop((process, ReapToken::none()));
 }
 
 #[tokio::test]
@@ -102,12 +102,12 @@ async fn a_reap_that_gives_up_is_finished_in_the_background() {
     let reap = process.control.reap(KILL_WAIT).await;
     tokio::time::resume();
     match reap {
-        Ok(exited) => assert_eq!(exited, Exited::signal(9, false)),
+        Ok(exited) => assert_eq!(exited, ExitStatus::signal(9, false)),
         Err(unkillable) => assert_eq!(unkillable.pid, process.pid),
     }
     assert!(!held(), "the tree goes on at once");
     until("it is reaped", || !exists(process.pid)).await;
-    assert_eq!(reaped(&process).await, Exited::signal(9, false));
+    assert_eq!(reaped(&process).await, ExitStatus::signal(9, false));
 }
 
 /// A member of the leader's group whose parent is not in it and does not reap it, so that it stays a zombie.
@@ -175,5 +175,5 @@ async fn inner_that_cannot_look() {
     assert_eq!(state(member.unwrap()), Some('Z'));
     kill_process(Pid::from_raw(parent.unwrap()).unwrap(), Signal::KILL).unwrap();
     assert!(at_once.is_err(), "{at_once:?}");
-    assert_eq!(in_the_end, Ok(Exited::signal(9, false)));
+    assert_eq!(in_the_end, Ok(ExitStatus::signal(9, false)));
 }

@@ -1,4 +1,4 @@
-use procession::process::{Exited, Launcher, Signal, Status};
+use procession::process::{ExitStatus, Launcher, Signal, Status};
 
 use crate::common::*;
 
@@ -14,7 +14,7 @@ async fn its_own_children_are_left_to_it() {
     });
     for code in 0..30 {
         let process = launch(sh(&format!("exit {code}"))).await;
-        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(code));
+        assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(code));
         drop(process);
     }
     tokio::task::spawn_blocking(|| own.join().unwrap()).await.unwrap();
@@ -36,7 +36,7 @@ async fn inner_that_reaps() {
     let stolen = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
     assert_eq!(stolen.unwrap().1.exit_status(), Some(3));
     assert!(process.control.signal(Signal::TERM).is_err(), "its number may belong to a stranger");
-    assert_eq!(soon("exit", process.control.exited()).await, Exited { status: Status::Lost });
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus { status: Status::Lost });
     soon("reap", process.control.reap(LONG)).await.unwrap();
     assert!(!runs(grandchild) && !held());
 }
@@ -59,9 +59,11 @@ async fn inner_that_ignores() {
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
     }
-    for (script, exited) in
-        [("exit 0", Exited::code(0)), ("exit 3", Exited::code(3)), ("kill -9 $$", Exited::signal(9, false))]
-    {
+    for (script, exited) in [
+        ("exit 0", ExitStatus::code(0)),
+        ("exit 3", ExitStatus::code(3)),
+        ("kill -9 $$", ExitStatus::signal(9, false)),
+    ] {
         let process = launch(sh(script)).await;
         assert_eq!(soon("exit", process.control.exited()).await, exited);
         assert_eq!(reaped(&process).await, exited);
@@ -76,8 +78,8 @@ async fn inner_that_ignores() {
         action.sa_flags = libc::SA_NOCLDWAIT;
         assert_eq!(libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut()), 0);
         let process = launch(sh("exit 7")).await;
-        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(7));
-        assert_eq!(reaped(&process).await, Exited::code(7));
+        assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(7));
+        assert_eq!(reaped(&process).await, ExitStatus::code(7));
         assert_eq!(libc::sigaction(libc::SIGCHLD, std::ptr::null(), &mut action), 0);
         assert_eq!(action.sa_sigaction, handler as *const () as usize, "it is the host's");
     }

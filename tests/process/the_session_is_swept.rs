@@ -1,7 +1,8 @@
 use std::{os::unix::process::CommandExt, time::Duration};
 
 use procession::process::{
-    CgroupMode, Command, Exited, Hold, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, Rung, terminate,
+    CgroupMode, Command, ExitStatus, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, ReapToken, Rung,
+    terminate,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -90,7 +91,7 @@ fn runs_in_part(pid: i32) -> bool {
 }
 
 /// Without a control group, which would do the same.
-async fn launch_debugger(kind: &str, hold: Hold) -> (Process, i32) {
+async fn launch_debugger(kind: &str, hold: ReapToken) -> (Process, i32) {
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
     let mut process = soon("launch", launcher.launch(&debugger(kind), hold)).await.unwrap();
     let mut lines = BufReader::new(&mut process.stdout).lines();
@@ -110,9 +111,9 @@ async fn by_a_reap() {
         let (hold, held) = token();
         let (process, debuggee) = launch_debugger(kind, hold).await;
         drop(process.stdin);
-        assert_eq!(soon("exit", process.control.exited()).await, Exited::code(5));
+        assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
         assert!(runs(debuggee), "{kind}");
-        assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(Exited::code(5)));
+        assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(ExitStatus::code(5)));
         assert!(!runs(debuggee) && !held() && !exists(process.pid), "{kind}: gone when the reap returns");
     }
 }
@@ -120,15 +121,15 @@ async fn by_a_reap() {
 #[tokio::test]
 async fn also_without_its_main_thread() {
     // P-4: by a reap, and by a stop, which asks it to end
-    let (process, debuggee) = launch_debugger("headless", Hold::none()).await;
+    let (process, debuggee) = launch_debugger("headless", ReapToken::none()).await;
     assert!(runs_in_part(debuggee) && !runs(debuggee), "the premise");
     drop(process.stdin);
-    assert_eq!(soon("exit", process.control.exited()).await, Exited::code(5));
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
     assert!(runs_in_part(debuggee));
-    assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(Exited::code(5)));
+    assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(ExitStatus::code(5)));
     assert!(!runs_in_part(debuggee), "gone when the reap returns");
 
-    let (process, debuggee) = launch_debugger("headless", Hold::none()).await;
+    let (process, debuggee) = launch_debugger("headless", ReapToken::none()).await;
     let ladder = Ladder { drain: Duration::ZERO, term_grace: LONG, kill_wait: LONG };
     let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
     assert_eq!(ended.rung, Rung::Term);
@@ -149,7 +150,7 @@ async fn by_a_drop() {
 async fn by_a_stop_which_asks_it_to_end() {
     // P-9
     for (kind, rung) in [("plain", Rung::Term), ("deaf", Rung::Kill)] {
-        let (process, debuggee) = launch_debugger(kind, Hold::none()).await;
+        let (process, debuggee) = launch_debugger(kind, ReapToken::none()).await;
         let term_grace = if rung == Rung::Term { LONG } else { Duration::from_millis(300) };
         let ladder = Ladder { drain: Duration::ZERO, term_grace, kill_wait: LONG };
         let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
@@ -166,8 +167,8 @@ async fn behind_the_successor_of_a_crash() {
         let (process, debuggee) = launch_debugger(kind, hold).await;
         drop(process.stdin);
         soon("exit", process.control.exited()).await;
-        let buried = soon("burial", process.control.bury(KILL_WAIT, trail)).await;
-        assert_eq!(buried, Ok(Exited::code(5)));
+        let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, trail)).await;
+        assert_eq!(buried, Ok(ExitStatus::code(5)));
         assert!(!held() && !exists(process.pid));
         until("it is swept", || !trailed()).await;
         assert!(!runs(debuggee), "{kind}: gone when the trail is released");
@@ -181,7 +182,7 @@ async fn and_no_other_session() {
     let mut own = other.arg("1000").process_group(0).spawn().unwrap();
     let script = "(setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' </dev/null &); read line";
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
-    let mut process = soon("launch", launcher.launch(&sh(script), Hold::none())).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&sh(script), ReapToken::none())).await.unwrap();
     let daemon = number(&mut process).await;
     reaped(&process).await;
     assert!(runs(daemon) && runs(own.id().cast_signed()));
@@ -210,10 +211,10 @@ async fn inner_that_cannot_look() {
     soon("exit", process.control.exited()).await;
     let full = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
-    let buried = soon("burial", process.control.bury(KILL_WAIT, trail)).await;
+    let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, trail)).await;
     let (alive, trailed_before, held) = (runs_without_a_look(debuggee), trailed(), held());
     setrlimit(Resource::Nofile, full).unwrap();
-    assert_eq!(buried, Ok(Exited::signal(9, false)));
+    assert_eq!(buried, Ok(ExitStatus::signal(9, false)));
     assert!(alive && trailed_before && !held);
     until("it is swept", || !trailed()).await;
     assert!(!runs(debuggee));
@@ -246,7 +247,7 @@ fn a_stop_needs_no_new_thread() {
 async fn inner_at_the_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let process = soon("launch", launcher.launch(&sh("read line"), Hold::none())).await.unwrap();
+    let process = soon("launch", launcher.launch(&sh("read line"), ReapToken::none())).await.unwrap();
     let full = getrlimit(Resource::Nproc);
     setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..full }).unwrap();
     assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "there are threads");

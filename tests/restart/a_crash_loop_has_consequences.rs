@@ -1,6 +1,6 @@
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, Decision, RestartPolicy, RestartType, Then, Verdict},
-    vocabulary::{Limit, Strategy},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, RestartType},
+    state::{RestartLimit, Strategy},
 };
 
 use crate::common::{Child, immediate, ms, restart, secs};
@@ -8,11 +8,11 @@ use crate::common::{Child, immediate, ms, restart, secs};
 const COOL: Decision = Decision::CoolOff { delay: secs(60) };
 
 fn cooling() -> RestartPolicy {
-    immediate().with_crash_loop(CrashLoop::new(3, secs(30), Then::cool_off(secs(60))))
+    immediate().with_crash_loop(CrashLoop::new(3, secs(30), CrashLoopAction::cool_off(secs(60))))
 }
 
-fn why() -> Limit {
-    Limit::CrashLoop { max_failures: 3, window: secs(30) }
+fn why() -> RestartLimit {
+    RestartLimit::CrashLoop { max_failures: 3, window: secs(30) }
 }
 
 /// A child that has just been sent to cool off.
@@ -28,9 +28,9 @@ fn on_trial() -> Child {
 #[test]
 fn the_limit_is_reached_with_the_last_failure_allowed_in_the_window() {
     let outcomes = [
-        (Then::cool_off(secs(60)), COOL),
-        (Then::GiveUp, Decision::GiveUp { why: why() }),
-        (Then::Escalate, Decision::Escalate { why: why() }),
+        (CrashLoopAction::cool_off(secs(60)), COOL),
+        (CrashLoopAction::GiveUp, Decision::GiveUp { why: why() }),
+        (CrashLoopAction::Escalate, Decision::Escalate { why: why() }),
     ];
     for (then, outcome) in outcomes {
         let crash_loop = CrashLoop::new(3, secs(30), then);
@@ -38,9 +38,9 @@ fn the_limit_is_reached_with_the_last_failure_allowed_in_the_window() {
             [immediate().with_crash_loop(crash_loop), immediate().with_budget(Budget::Own(crash_loop))];
         for policy in policies {
             let mut child = Child::new(policy);
-            assert_eq!(child.lives(ms(1), Verdict::Failure), restart(secs(0), 1));
-            assert_eq!(child.lives(ms(1), Verdict::Failure), restart(secs(0), 2));
-            assert_eq!(child.lives(ms(1), Verdict::Failure), outcome);
+            assert_eq!(child.lives(ms(1), ExitClass::Failure), restart(secs(0), 1));
+            assert_eq!(child.lives(ms(1), ExitClass::Failure), restart(secs(0), 2));
+            assert_eq!(child.lives(ms(1), ExitClass::Failure), outcome);
         }
     }
 }
@@ -50,19 +50,19 @@ fn the_limit_is_reached_with_the_last_failure_allowed_in_the_window() {
 fn failures_older_than_the_window_do_not_count() {
     let mut child = Child::new(cooling());
     let _ = child.crashes();
-    assert_eq!(child.lives(secs(20), Verdict::Failure), restart(secs(0), 1));
-    assert_eq!(child.lives(ms(10_001), Verdict::Failure), restart(secs(0), 1));
+    assert_eq!(child.lives(secs(20), ExitClass::Failure), restart(secs(0), 1));
+    assert_eq!(child.lives(ms(10_001), ExitClass::Failure), restart(secs(0), 1));
     // Failures at 20 s, 30.001 s and 50 s.
-    assert_eq!(child.lives(ms(19_999), Verdict::Failure), COOL);
+    assert_eq!(child.lives(ms(19_999), ExitClass::Failure), COOL);
 }
 
 // between the failures it was healthy, and they are still three in half a minute.
 #[test]
 fn health_does_not_empty_the_window() {
     let mut child = Child::new(cooling());
-    let _ = child.lives(secs(11), Verdict::Failure);
-    let _ = child.lives(secs(11), Verdict::Failure);
-    assert_eq!(child.lives(secs(11), Verdict::Failure), COOL);
+    let _ = child.lives(secs(11), ExitClass::Failure);
+    let _ = child.lives(secs(11), ExitClass::Failure);
+    assert_eq!(child.lives(secs(11), ExitClass::Failure), COOL);
 }
 
 // where the supervisor's intensity counts them.
@@ -72,19 +72,19 @@ fn clean_exits_never_make_a_crash_loop_beside_an_intensity() {
     let _ = child.crashes();
     let _ = child.crashes();
     for _ in 0..100 {
-        assert_eq!(child.lives(ms(1), Verdict::Clean), restart(secs(0), 2));
+        assert_eq!(child.lives(ms(1), ExitClass::Clean), restart(secs(0), 2));
     }
     assert_eq!(child.crashes(), COOL);
 }
 
 fn own() -> RestartPolicy {
-    immediate().with_budget(Budget::Own(CrashLoop::new(3, secs(30), Then::cool_off(secs(60)))))
+    immediate().with_budget(Budget::Own(CrashLoop::new(3, secs(30), CrashLoopAction::cool_off(secs(60)))))
 }
 
 // nobody else would count them.
 #[test]
 fn early_clean_ends_count_in_a_crash_loop_of_the_childs_own() {
-    for verdict in [Verdict::Clean, Verdict::Requested] {
+    for verdict in [ExitClass::Clean, ExitClass::Requested] {
         let mut child = Child::new(own());
         assert_eq!(child.lives(ms(1), verdict), restart(secs(0), 0));
         assert_eq!(child.crashes(), restart(secs(0), 1));
@@ -102,11 +102,11 @@ fn early_clean_ends_count_in_a_crash_loop_of_the_childs_own() {
 fn clean_ends_of_a_healthy_child_do_not_count() {
     let mut child = Child::new(own());
     for _ in 0..50 {
-        assert_eq!(child.lives(secs(10), Verdict::Clean), restart(secs(0), 0));
+        assert_eq!(child.lives(secs(10), ExitClass::Clean), restart(secs(0), 0));
     }
     // The job that is run until it fails: a failure is not restarted, ends at once are bounded.
     let mut child = Child::new(own().with_restart(RestartType::OnSuccess));
-    let decisions: Vec<Decision> = (0..3).map(|_| child.lives(ms(1), Verdict::Clean)).collect();
+    let decisions: Vec<Decision> = (0..3).map(|_| child.lives(ms(1), ExitClass::Clean)).collect();
     assert_eq!(decisions, [restart(secs(0), 0), restart(secs(0), 0), COOL]);
 }
 
@@ -116,7 +116,7 @@ fn a_failed_trial_is_followed_by_the_next_cool_off_at_once() {
     let mut child = on_trial();
     for _ in 0..5 {
         assert!(child.tracker.is_trial());
-        assert_eq!(child.lives(ms(9_999), Verdict::Failure), COOL);
+        assert_eq!(child.lives(ms(9_999), ExitClass::Failure), COOL);
     }
     assert_eq!(child.fails_to_start(secs(3_600)), COOL);
 }
@@ -125,7 +125,7 @@ fn a_failed_trial_is_followed_by_the_next_cool_off_at_once() {
 #[test]
 fn a_trial_that_stays_healthy_is_over_and_its_failures_are_paid_for() {
     let mut child = on_trial();
-    assert_eq!(child.lives(secs(10), Verdict::Failure), restart(secs(0), 1));
+    assert_eq!(child.lives(secs(10), ExitClass::Failure), restart(secs(0), 1));
     assert!(!child.tracker.is_trial());
     assert_eq!(child.crashes(), restart(secs(0), 2));
     assert_eq!(child.crashes(), COOL);
@@ -134,9 +134,10 @@ fn a_trial_that_stays_healthy_is_over_and_its_failures_are_paid_for() {
 // failures from before the cool-off count no more, even if the window is longer than the cool-off.
 #[test]
 fn a_cool_off_empties_the_window() {
-    let policy = immediate().with_crash_loop(CrashLoop::new(3, secs(3_600), Then::cool_off(secs(1))));
+    let policy =
+        immediate().with_crash_loop(CrashLoop::new(3, secs(3_600), CrashLoopAction::cool_off(secs(1))));
     let mut child = Child { policy, ..on_trial() };
-    assert_eq!(child.lives(secs(10), Verdict::Failure), restart(secs(0), 1));
+    assert_eq!(child.lives(secs(10), ExitClass::Failure), restart(secs(0), 1));
     assert_eq!(child.crashes(), restart(secs(0), 2));
     assert_eq!(child.crashes(), Decision::CoolOff { delay: secs(1) });
 }
@@ -145,10 +146,10 @@ fn a_cool_off_empties_the_window() {
 #[test]
 fn a_clean_exit_neither_fails_nor_passes_a_trial() {
     let mut child = on_trial();
-    assert_eq!(child.lives(ms(1), Verdict::Clean), restart(secs(0), 3));
+    assert_eq!(child.lives(ms(1), ExitClass::Clean), restart(secs(0), 3));
     assert!(child.tracker.is_trial());
     assert_eq!(child.crashes(), COOL);
-    assert_eq!(child.lives(secs(10), Verdict::Clean), restart(secs(0), 0));
+    assert_eq!(child.lives(secs(10), ExitClass::Clean), restart(secs(0), 0));
     assert!(!child.tracker.is_trial());
 }
 
@@ -163,7 +164,7 @@ fn a_policy_changed_in_a_trial_takes_effect_at_the_next_exit() {
     assert_eq!(child.crashes(), restart(secs(0), 5));
 
     let mut child = on_trial();
-    child.policy = immediate().with_crash_loop(CrashLoop::new(3, secs(30), Then::GiveUp));
+    child.policy = immediate().with_crash_loop(CrashLoop::new(3, secs(30), CrashLoopAction::GiveUp));
     assert_eq!(child.crashes(), Decision::GiveUp { why: why() });
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use procession::restart::{Backoff, RestartPolicy, Verdict};
+use procession::restart::{Backoff, ExitClass, RestartPolicy};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
@@ -57,7 +57,7 @@ fn any_number_of_failures_stays_at_the_cap() {
 // clean ends that come too early wait longer each time, and are no failures.
 #[test]
 fn early_clean_ends_wait_as_failures_do() {
-    for verdict in [Verdict::Clean, Verdict::Requested] {
+    for verdict in [ExitClass::Clean, ExitClass::Requested] {
         let mut child = Child::new(steady());
         for delay in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000] {
             assert_eq!(child.lives(ms(9_999), verdict), restart(ms(delay), 0));
@@ -77,7 +77,7 @@ fn early_clean_ends_wait_as_failures_do() {
 fn a_fixed_delay_does_not_grow() {
     let mut child = Child::new(steady().with_backoff(Backoff::fixed(ms(70))));
     for _ in 0..50 {
-        assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(70), 0));
+        assert_eq!(child.lives(ms(1), ExitClass::Clean), restart(ms(70), 0));
     }
 }
 
@@ -88,10 +88,10 @@ fn a_clean_exit_between_failures_grows_and_resets_nothing() {
     let mut child = Child::new(steady());
     assert_eq!(child.crashes(), restart(ms(100), 1));
     assert_eq!(child.crashes(), restart(ms(200), 2));
-    assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(400), 2));
+    assert_eq!(child.lives(ms(1), ExitClass::Clean), restart(ms(400), 2));
     assert_eq!(child.crashes(), restart(ms(800), 3));
-    assert_eq!(child.lives(secs(10), Verdict::Failure), restart(ms(100), 1));
-    assert_eq!(child.lives(ms(1), Verdict::Clean), restart(ms(200), 1));
+    assert_eq!(child.lives(secs(10), ExitClass::Failure), restart(ms(100), 1));
+    assert_eq!(child.lives(ms(1), ExitClass::Clean), restart(ms(200), 1));
 }
 
 // pools and actors: none.

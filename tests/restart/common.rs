@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Decision, RestartPolicy, Tracker, Verdict},
-    time::At,
+    restart::{Backoff, Decision, ExitClass, RestartPolicy, Tracker},
+    time::Timestamp,
 };
 
 pub(crate) const fn ms(millis: u64) -> Duration {
@@ -15,8 +15,8 @@ pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(crate) fn at(millis: u64) -> At {
-    At::new(ms(millis))
+pub(crate) fn at(millis: u64) -> Timestamp {
+    Timestamp::new(ms(millis))
 }
 
 /// Doubling from 100 ms to 30 s without jitter, all else as by default.
@@ -32,16 +32,16 @@ pub(crate) fn immediate() -> RestartPolicy {
 pub(crate) struct Child {
     pub(crate) tracker: Tracker,
     pub(crate) policy: RestartPolicy,
-    pub(crate) now: At,
+    pub(crate) now: Timestamp,
 }
 
 impl Child {
     pub(crate) fn new(policy: RestartPolicy) -> Child {
-        Child { tracker: Tracker::new(7), policy, now: At::EPOCH }
+        Child { tracker: Tracker::new(7), policy, now: Timestamp::EPOCH }
     }
 
     /// One incarnation: launched, ready at once, ended after `life`. Then the delay of the decision passes.
-    pub(crate) fn lives(&mut self, life: Duration, verdict: Verdict) -> Decision {
+    pub(crate) fn lives(&mut self, life: Duration, verdict: ExitClass) -> Decision {
         self.tracker.started(self.now);
         self.tracker.ready(self.now);
         self.ends(life, verdict)
@@ -50,10 +50,10 @@ impl Child {
     /// One incarnation that never becomes ready.
     pub(crate) fn fails_to_start(&mut self, after: Duration) -> Decision {
         self.tracker.started(self.now);
-        self.ends(after, Verdict::Failure)
+        self.ends(after, ExitClass::Failure)
     }
 
-    pub(crate) fn ends(&mut self, life: Duration, verdict: Verdict) -> Decision {
+    pub(crate) fn ends(&mut self, life: Duration, verdict: ExitClass) -> Decision {
         self.now = self.now.after(life);
         let decision = self.tracker.exited(self.now, verdict, &self.policy);
         if let Decision::Restart { delay, .. }
@@ -67,7 +67,7 @@ impl Child {
 
     /// Dies as soon as it is ready.
     pub(crate) fn crashes(&mut self) -> Decision {
-        self.lives(Duration::ZERO, Verdict::Failure)
+        self.lives(Duration::ZERO, ExitClass::Failure)
     }
 }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, Decision, RestartPolicy, RestartType, Then, Tracker, Verdict},
-    time::At,
-    vocabulary::Limit,
+    restart::{
+        Backoff, Budget, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, RestartType, Tracker,
+    },
+    state::RestartLimit,
+    time::Timestamp,
 };
 use proptest::prelude::*;
 
@@ -21,7 +23,7 @@ struct Life {
 
 #[derive(Clone, Copy, Debug)]
 enum End {
-    Judged(Verdict),
+    Judged(ExitClass),
     /// Stopped with its siblings.
     Consumed,
     Revived,
@@ -29,12 +31,12 @@ enum End {
 
 fn life() -> impl Strategy<Value = Life> {
     let end = prop_oneof![
-        8 => Just(End::Judged(Verdict::Failure)),
-        2 => Just(End::Judged(Verdict::Clean)),
-        1 => Just(End::Judged(Verdict::Permanent)),
-        3 => Just(End::Judged(Verdict::Missing)),
-        1 => Just(End::Judged(Verdict::Busy)),
-        1 => Just(End::Judged(Verdict::Requested)),
+        8 => Just(End::Judged(ExitClass::Failure)),
+        2 => Just(End::Judged(ExitClass::Clean)),
+        1 => Just(End::Judged(ExitClass::Permanent)),
+        3 => Just(End::Judged(ExitClass::Missing)),
+        1 => Just(End::Judged(ExitClass::Busy)),
+        1 => Just(End::Judged(ExitClass::Requested)),
         2 => Just(End::Consumed),
         1 => Just(End::Revived),
     ];
@@ -55,7 +57,11 @@ fn policy() -> impl Strategy<Value = RestartPolicy> {
             Backoff::Exponential { initial: ms(initial), factor, max: ms(max) }
         }),
     ];
-    let then = prop_oneof![Just(Then::cool_off(secs(7))), Just(Then::GiveUp), Just(Then::Escalate)];
+    let then = prop_oneof![
+        Just(CrashLoopAction::cool_off(secs(7))),
+        Just(CrashLoopAction::GiveUp),
+        Just(CrashLoopAction::Escalate)
+    ];
     let crash_loop = (1u32..6, 1_000u64..60_000, then)
         .prop_map(|(max_failures, window, then)| CrashLoop::new(max_failures, ms(window), then));
     let jitter = prop_oneof![Just(0.0), 0.0f64..=1.0];
@@ -94,17 +100,17 @@ fn backoff_after(backoff: &Backoff, step: u32) -> Duration {
 #[derive(Default)]
 struct Reference {
     /// Failures since the last sign of health.
-    streak: Vec<At>,
+    streak: Vec<Timestamp>,
     /// Ends since the last sign of health.
     early: u32,
     /// What counts in a crash loop, since the last cool-off.
-    failures: Vec<At>,
-    restarts: Vec<At>,
+    failures: Vec<Timestamp>,
+    restarts: Vec<Timestamp>,
     longest_ready: Option<Duration>,
     trial: bool,
     ever_ready: bool,
     /// When the program was looked for and was not there, since it was there last.
-    away: Vec<At>,
+    away: Vec<Timestamp>,
 }
 
 impl Reference {
@@ -117,7 +123,7 @@ impl Reference {
     }
 
     /// The decision, with the delay before jitter.
-    fn judge(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Decision {
+    fn judge(&mut self, now: Timestamp, verdict: ExitClass, policy: &RestartPolicy) -> Decision {
         //
         let healthy = self.longest_ready.take().is_some_and(|ready| ready >= policy.healthy_after);
         if healthy {
@@ -126,7 +132,7 @@ impl Reference {
             self.trial = false;
         }
         //
-        let away = matches!(verdict, Verdict::Missing | Verdict::Busy) && self.ever_ready;
+        let away = matches!(verdict, ExitClass::Missing | ExitClass::Busy) && self.ever_ready;
         if away {
             self.away.push(now);
             let left = policy.program_grace.saturating_sub(now.since(self.away[0]));
@@ -142,7 +148,7 @@ impl Reference {
         } else {
             self.away.clear();
         }
-        let failed = !matches!(verdict, Verdict::Clean | Verdict::Requested);
+        let failed = !matches!(verdict, ExitClass::Clean | ExitClass::Requested);
         self.early += u32::from(failed || !healthy);
         if failed {
             self.streak.push(now);
@@ -151,15 +157,15 @@ impl Reference {
             return Decision::Leave;
         }
         //
-        let never = matches!(verdict, Verdict::Permanent | Verdict::Missing);
+        let never = matches!(verdict, ExitClass::Permanent | ExitClass::Missing);
         if never && !self.ever_ready && !policy.retry_never_started {
-            return Decision::GiveUp { why: Limit::NeverStarts };
+            return Decision::GiveUp { why: RestartLimit::NeverStarts };
         }
         //
         if let Some(max) = policy.max_total_restarts
             && self.restarts.len() >= max as usize
         {
-            return Decision::GiveUp { why: Limit::TotalRestarts { max } };
+            return Decision::GiveUp { why: RestartLimit::TotalRestarts { max } };
         }
         //
         let counts = failed || !healthy && matches!(policy.budget, Some(Budget::Own(_)));
@@ -167,12 +173,14 @@ impl Reference {
             self.failures.push(now);
             let recent = self.failures.iter().filter(|at| now.since(**at) <= crash_loop.window).count();
             if recent >= crash_loop.max_failures as usize || self.trial {
-                let why =
-                    Limit::CrashLoop { max_failures: crash_loop.max_failures, window: crash_loop.window };
+                let why = RestartLimit::CrashLoop {
+                    max_failures: crash_loop.max_failures,
+                    window: crash_loop.window,
+                };
                 return match crash_loop.then {
-                    Then::GiveUp => Decision::GiveUp { why },
-                    Then::Escalate => Decision::Escalate { why },
-                    Then::CoolOff { delay } => {
+                    CrashLoopAction::GiveUp => Decision::GiveUp { why },
+                    CrashLoopAction::Escalate => Decision::Escalate { why },
+                    CrashLoopAction::CoolOff { delay } => {
                         self.failures.clear();
                         self.restarts.push(now);
                         self.trial = true;
@@ -207,7 +215,7 @@ proptest! {
     ) {
         prop_assert_eq!(policy.validate(Default::default()), Ok(()));
         let (mut tracker, mut reference) = (Tracker::new(seed), Reference::default());
-        let mut now = At::EPOCH;
+        let mut now = Timestamp::EPOCH;
         for life in lives {
             tracker.started(now);
             now = now.after(ms(life.start));
@@ -272,9 +280,9 @@ proptest! {
         let policy = RestartPolicy::permanent()
             .with_backoff(backoff)
             .with_max_total_restarts(total)
-            .with_crash_loop(CrashLoop::new(max_failures, window, Then::GiveUp));
+            .with_crash_loop(CrashLoop::new(max_failures, window, CrashLoopAction::GiveUp));
         let mut tracker = Tracker::new(1);
-        let (mut now, mut restarts, mut failed) = (At::EPOCH, 0, Vec::new());
+        let (mut now, mut restarts, mut failed) = (Timestamp::EPOCH, 0, Vec::new());
         for life in lives {
             let End::Judged(verdict) = life.end else { continue };
             tracker.started(now);
@@ -315,7 +323,7 @@ fn huge_histories_do_not_overflow() {
     let policy = RestartPolicy::default().with_jitter(1.0);
     let mut tracker = Tracker::new(u64::MAX);
     for _ in 0..100_000 {
-        let _ = tracker.exited(At::NEVER, Verdict::Failure, &policy);
+        let _ = tracker.exited(Timestamp::NEVER, ExitClass::Failure, &policy);
     }
     assert_eq!((tracker.failures(), tracker.total_failures()), (100_000, 100_000));
 }

@@ -1,8 +1,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use procession::{
-    restart::{Backoff, Decision, RestartPolicy, Tracker, Verdict},
-    time::At,
+    restart::{Backoff, Decision, ExitClass, RestartPolicy, Tracker},
+    time::Timestamp,
 };
 
 use crate::common::{ms, secs};
@@ -10,7 +10,7 @@ use crate::common::{ms, secs};
 fn delays(seed: u64, policy: &RestartPolicy, count: usize) -> Vec<Duration> {
     let mut tracker = Tracker::new(seed);
     (0..count)
-        .map(|_| match tracker.exited(At::EPOCH, Verdict::Failure, policy) {
+        .map(|_| match tracker.exited(Timestamp::EPOCH, ExitClass::Failure, policy) {
             Decision::Restart { delay, .. } => delay,
             other => panic!("{other:?}"),
         })
@@ -59,7 +59,7 @@ fn a_revival_does_not_replay_it() {
     let unbroken = delays(3, &policy, 2);
     let mut tracker = Tracker::new(3);
     for delay in unbroken {
-        let decision = tracker.exited(At::EPOCH, Verdict::Failure, &policy);
+        let decision = tracker.exited(Timestamp::EPOCH, ExitClass::Failure, &policy);
         assert_eq!(decision, Decision::Restart { delay, attempt: 1 });
         tracker.revived();
     }

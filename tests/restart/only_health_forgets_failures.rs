@@ -1,6 +1,6 @@
 use procession::{
-    restart::{CrashLoop, Decision, Then, Verdict},
-    vocabulary::Limit,
+    restart::{CrashLoop, CrashLoopAction, Decision, ExitClass},
+    state::RestartLimit,
 };
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
@@ -8,12 +8,12 @@ use crate::common::{Child, immediate, ms, restart, secs, steady};
 // R-3, pitfall 1: it becomes ready each time and dies right after that.
 #[test]
 fn a_child_that_dies_right_after_ready_reaches_its_limit() {
-    let policy = steady().with_crash_loop(CrashLoop::new(3, secs(60), Then::GiveUp));
+    let policy = steady().with_crash_loop(CrashLoop::new(3, secs(60), CrashLoopAction::GiveUp));
     let mut child = Child::new(policy);
-    assert_eq!(child.lives(ms(90), Verdict::Failure), restart(ms(100), 1));
-    assert_eq!(child.lives(ms(90), Verdict::Failure), restart(ms(200), 2));
-    let why = Limit::CrashLoop { max_failures: 3, window: secs(60) };
-    assert_eq!(child.lives(ms(90), Verdict::Failure), Decision::GiveUp { why });
+    assert_eq!(child.lives(ms(90), ExitClass::Failure), restart(ms(100), 1));
+    assert_eq!(child.lives(ms(90), ExitClass::Failure), restart(ms(200), 2));
+    let why = RestartLimit::CrashLoop { max_failures: 3, window: secs(60) };
+    assert_eq!(child.lives(ms(90), ExitClass::Failure), Decision::GiveUp { why });
 }
 
 // R-3, pitfall 5: back-off grows although every run was ready.
@@ -21,10 +21,10 @@ fn a_child_that_dies_right_after_ready_reaches_its_limit() {
 fn runs_shorter_than_healthy_after_reset_nothing() {
     let mut child = Child::new(steady());
     for (attempt, delay) in (1..).zip([100, 200, 400, 800]) {
-        assert_eq!(child.lives(ms(9_999), Verdict::Failure), restart(ms(delay), attempt));
+        assert_eq!(child.lives(ms(9_999), ExitClass::Failure), restart(ms(delay), attempt));
     }
-    assert_eq!(child.lives(secs(10), Verdict::Failure), restart(ms(100), 1));
-    assert_eq!(child.lives(secs(3), Verdict::Failure), restart(ms(200), 2));
+    assert_eq!(child.lives(secs(10), ExitClass::Failure), restart(ms(100), 1));
+    assert_eq!(child.lives(secs(3), ExitClass::Failure), restart(ms(200), 2));
 }
 
 // R-3: *ready*, not merely alive.
@@ -36,7 +36,7 @@ fn a_long_start_is_no_health() {
     child.tracker.started(child.now);
     child.now = child.now.after(secs(3_600));
     child.tracker.ready(child.now);
-    assert_eq!(child.ends(secs(9), Verdict::Failure), restart(ms(400), 3));
+    assert_eq!(child.ends(secs(9), ExitClass::Failure), restart(ms(400), 3));
 }
 
 // uninterrupted. S-12: a group restart consumes an exit, and the tracker only hears of the next start.
@@ -49,7 +49,7 @@ fn being_ready_twice_does_not_add_up() {
         child.tracker.ready(child.now);
         child.now = child.now.after(secs(6));
     }
-    assert_eq!(child.lives(secs(6), Verdict::Failure), restart(ms(200), 2));
+    assert_eq!(child.lives(secs(6), ExitClass::Failure), restart(ms(200), 2));
 }
 
 // S-12: the next incarnation is not ready because the one before it was.
@@ -89,10 +89,10 @@ fn a_healthy_child_that_was_stopped_with_its_siblings_is_healthy() {
 fn an_end_is_an_end_even_if_no_launch_is_reported() {
     let mut child = Child::new(steady());
     assert_eq!(child.crashes(), restart(ms(100), 1));
-    assert_eq!(child.ends(secs(60), Verdict::Failure), restart(ms(200), 2));
+    assert_eq!(child.ends(secs(60), ExitClass::Failure), restart(ms(200), 2));
     child.tracker.ready(child.now);
     child.tracker.stopped(child.now.after(secs(9)));
-    assert_eq!(child.ends(secs(60), Verdict::Failure), restart(ms(400), 3));
+    assert_eq!(child.ends(secs(60), ExitClass::Failure), restart(ms(400), 3));
 }
 
 // a clean end after a healthy life forgets as well.
@@ -101,7 +101,7 @@ fn a_clean_exit_after_a_healthy_life_forgets() {
     let mut child = Child::new(steady());
     let _ = child.crashes();
     let _ = child.crashes();
-    assert_eq!(child.lives(secs(10), Verdict::Clean), restart(ms(100), 0));
+    assert_eq!(child.lives(secs(10), ExitClass::Clean), restart(ms(100), 0));
     assert_eq!(child.crashes(), restart(ms(100), 1));
 }
 

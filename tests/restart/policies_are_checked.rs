@@ -1,8 +1,10 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, Intensity, PolicyError, RestartPolicy, RestartType, Then},
-    vocabulary::Strategy,
+    restart::{
+        Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, PolicyError, RestartPolicy, RestartType,
+    },
+    state::Strategy,
 };
 
 use crate::common::{ms, secs};
@@ -25,8 +27,12 @@ fn the_ready_made_policies_are_valid_everywhere() {
             RestartPolicy::temporary(),
             RestartPolicy::actor(),
             RestartPolicy::default().with_max_total_restarts(0),
-            RestartPolicy::default().with_crash_loop(CrashLoop::new(1, ms(1), Then::Escalate)),
-            RestartPolicy::default().with_budget(Budget::Own(CrashLoop::new(1, ms(1), Then::GiveUp))),
+            RestartPolicy::default().with_crash_loop(CrashLoop::new(1, ms(1), CrashLoopAction::Escalate)),
+            RestartPolicy::default().with_budget(Budget::Own(CrashLoop::new(
+                1,
+                ms(1),
+                CrashLoopAction::GiveUp,
+            ))),
         ] {
             assert_eq!(policy.validate(strategy), Ok(()));
         }
@@ -63,7 +69,7 @@ fn every_mistake_is_named() {
         .with_jitter(1.5)
         .with_backoff(Backoff::Exponential { initial: secs(2), factor: 0.5, max: secs(1) })
         .with_healthy_after(Duration::ZERO)
-        .with_crash_loop(CrashLoop::new(0, Duration::ZERO, Then::cool_off(Duration::ZERO)));
+        .with_crash_loop(CrashLoop::new(0, Duration::ZERO, CrashLoopAction::cool_off(Duration::ZERO)));
     assert_eq!(
         mistakes(&policy),
         [
@@ -76,7 +82,7 @@ fn every_mistake_is_named() {
             "`crash_loop.then.cool_off.for` must not be zero",
         ]
     );
-    let own = Budget::Own(CrashLoop::new(0, Duration::ZERO, Then::cool_off(Duration::ZERO)));
+    let own = Budget::Own(CrashLoop::new(0, Duration::ZERO, CrashLoopAction::cool_off(Duration::ZERO)));
     assert_eq!(
         mistakes(&RestartPolicy::default().with_budget(own)),
         [
@@ -124,7 +130,7 @@ fn a_group_cannot_wait_for_one_that_cools_off() {
 #[test]
 fn a_child_has_one_crash_loop() {
     let policy = RestartPolicy::default()
-        .with_crash_loop(CrashLoop::new(9, secs(9), Then::GiveUp))
+        .with_crash_loop(CrashLoop::new(9, secs(9), CrashLoopAction::GiveUp))
         .with_budget(Budget::Own(CrashLoop::default()));
     assert_eq!(policy.validate(Strategy::OneForOne), Err(vec![PolicyError::TwoCrashLoops]));
     assert_eq!(policy.effective_crash_loop(), Some(&CrashLoop::default()));

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use procession::restart::{Backoff, Budget, CrashLoop, Intensity, RestartPolicy, RestartType, Then};
+use procession::restart::{
+    Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType,
+};
 use serde_json::{from_value, json, to_value};
 
 use crate::common::{ms, secs};
@@ -35,7 +37,7 @@ fn a_configuration_reads_as_a_person_writes_it() {
         "budget": { "own": { "max_failures": 7, "window": 0.5, "then": { "cool_off": { "for": "5m" } } } },
     }))
     .unwrap();
-    let own = CrashLoop::new(7, ms(500), Then::cool_off(secs(300)));
+    let own = CrashLoop::new(7, ms(500), CrashLoopAction::cool_off(secs(300)));
     let expected = RestartPolicy::permanent()
         .with_restart(RestartType::OnSuccess)
         .with_backoff(Backoff::exponential(ms(250), secs(90)))
@@ -50,7 +52,7 @@ fn a_configuration_reads_as_a_person_writes_it() {
     }))
     .unwrap();
     assert_eq!((words.backoff, words.budget), (Backoff::None, Some(Budget::Shared)));
-    assert_eq!(words.crash_loop.unwrap().then, Then::Escalate);
+    assert_eq!(words.crash_loop.unwrap().then, CrashLoopAction::Escalate);
 }
 
 // T-1: unknown fields and bad values are errors.
@@ -74,7 +76,7 @@ fn policies_survive_a_round_trip() {
         RestartPolicy::default(),
         RestartPolicy::actor(),
         RestartPolicy::transient().with_backoff(Backoff::fixed(Duration::from_nanos(1_000_001))),
-        RestartPolicy::temporary().with_crash_loop(CrashLoop::new(1, secs(86_461), Then::GiveUp)),
+        RestartPolicy::temporary().with_crash_loop(CrashLoop::new(1, secs(86_461), CrashLoopAction::GiveUp)),
         RestartPolicy::default().with_budget(Budget::Own(CrashLoop::default())),
     ];
     for policy in policies {

@@ -1,4 +1,4 @@
-use procession::restart::{Decision, RestartType, Verdict};
+use procession::restart::{Decision, ExitClass, RestartType};
 
 use crate::common::{Child, immediate, secs};
 
@@ -22,7 +22,7 @@ fn each_type_brings_back_what_its_row_says() {
         (RestartType::Temporary, [false, false, false, false]),
     ];
     for (restart, wanted) in rows {
-        let verdicts = [Verdict::Clean, Verdict::Failure, Verdict::Permanent, Verdict::Requested];
+        let verdicts = [ExitClass::Clean, ExitClass::Failure, ExitClass::Permanent, ExitClass::Requested];
         assert_eq!(verdicts.map(|verdict| restart.wants_restart(verdict)), wanted, "{restart}");
     }
 }
@@ -31,7 +31,7 @@ fn each_type_brings_back_what_its_row_says() {
 #[test]
 fn the_restart_type_is_asked_before_every_limit() {
     for restart in ALL {
-        for verdict in [Verdict::Clean, Verdict::Failure, Verdict::Permanent, Verdict::Requested] {
+        for verdict in [ExitClass::Clean, ExitClass::Failure, ExitClass::Permanent, ExitClass::Requested] {
             let mut child = Child::new(immediate().with_restart(restart).with_max_total_restarts(0));
             let left = child.lives(secs(1), verdict) == Decision::Leave;
             assert_eq!(left, !restart.wants_restart(verdict), "{restart} {verdict:?}");
@@ -43,11 +43,11 @@ fn the_restart_type_is_asked_before_every_limit() {
 #[test]
 fn exits_that_bring_nothing_back_are_counted_by_their_kind() {
     let mut child = Child::new(immediate().with_restart(RestartType::Temporary));
-    let _ = child.lives(secs(1), Verdict::Clean);
-    let _ = child.lives(secs(1), Verdict::Requested);
+    let _ = child.lives(secs(1), ExitClass::Clean);
+    let _ = child.lives(secs(1), ExitClass::Requested);
     assert_eq!((child.tracker.failures(), child.tracker.total_failures()), (0, 0));
-    let _ = child.lives(secs(1), Verdict::Failure);
-    let _ = child.lives(secs(1), Verdict::Permanent);
+    let _ = child.lives(secs(1), ExitClass::Failure);
+    let _ = child.lives(secs(1), ExitClass::Permanent);
     assert_eq!((child.tracker.failures(), child.tracker.total_failures()), (2, 2));
     assert_eq!(child.tracker.total_restarts(), 0);
 }

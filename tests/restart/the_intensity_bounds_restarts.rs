@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Intensity, RestartPolicy, Verdict, Window},
-    time::At,
+    restart::{Backoff, ExitClass, Intensity, RestartPolicy, Window},
+    time::Timestamp,
 };
 
 use crate::common::{Child, at, immediate, ms, secs, steady};
@@ -17,7 +17,7 @@ fn starts(policy: RestartPolicy, start: Duration) -> Option<u32> {
     for starts in 1..1_000 {
         child.tracker.started(child.now);
         let end = child.now.after(start);
-        let _ = child.ends(start, Verdict::Failure);
+        let _ = child.ends(start, ExitClass::Failure);
         if !window.try_restart(end, &DEFAULT) {
             return Some(starts);
         }
@@ -47,7 +47,7 @@ fn a_restart_as_old_as_the_period_still_counts() {
         assert_eq!(window.used(at(crash), &DEFAULT), used);
     }
     assert!(!window.try_restart(at(6_000), &DEFAULT));
-    let just_later = At::new(ms(6_000) + Duration::from_nanos(1));
+    let just_later = Timestamp::new(ms(6_000) + Duration::from_nanos(1));
     assert!(window.try_restart(just_later, &DEFAULT));
 }
 
@@ -55,7 +55,7 @@ fn a_restart_as_old_as_the_period_still_counts() {
 #[test]
 fn zero_restarts_trip_at_once() {
     let mut window = Window::new();
-    assert!(!window.try_restart(At::EPOCH, &Intensity::new(0, secs(5))));
+    assert!(!window.try_restart(Timestamp::EPOCH, &Intensity::new(0, secs(5))));
     assert!(!window.try_restart(at(1_000_000), &Intensity::new(0, secs(5))));
 }
 
@@ -78,7 +78,7 @@ fn a_million_restarts_in_one_period_are_cheap() {
         let wide = Intensity::new(max_restarts, secs(5));
         let mut window = Window::new();
         for n in 0..1_000_000 {
-            assert!(window.try_restart(At::new(Duration::from_nanos(n)), &wide));
+            assert!(window.try_restart(Timestamp::new(Duration::from_nanos(n)), &wide));
         }
         assert_eq!(window.used(at(5_000), &wide), 1_000_000);
         assert_eq!(window.try_restart(at(5_000), &wide), max_restarts == u32::MAX);

@@ -1,12 +1,12 @@
 use procession::{
-    restart::{Budget, CrashLoop, Decision, Then, Verdict},
-    vocabulary::Limit,
+    restart::{Budget, CrashLoop, CrashLoopAction, Decision, ExitClass},
+    state::RestartLimit,
 };
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
 fn given_up(max: u32) -> Decision {
-    Decision::GiveUp { why: Limit::TotalRestarts { max } }
+    Decision::GiveUp { why: RestartLimit::TotalRestarts { max } }
 }
 
 // R-5, pitfall 11: the net for starts that are too slow for every window.
@@ -24,9 +24,9 @@ fn so_many_restarts_are_made_and_no_more() {
 #[test]
 fn health_and_clean_exits_do_not_refill_it() {
     let mut child = Child::new(steady().with_max_total_restarts(2));
-    assert_eq!(child.lives(secs(3_600), Verdict::Failure), restart(ms(100), 1));
-    assert_eq!(child.lives(secs(3_600), Verdict::Clean), restart(ms(100), 0));
-    assert_eq!(child.lives(secs(3_600), Verdict::Clean), given_up(2));
+    assert_eq!(child.lives(secs(3_600), ExitClass::Failure), restart(ms(100), 1));
+    assert_eq!(child.lives(secs(3_600), ExitClass::Clean), restart(ms(100), 0));
+    assert_eq!(child.lives(secs(3_600), ExitClass::Clean), given_up(2));
 }
 
 // only an operator revives it, with counters reset.
@@ -46,7 +46,7 @@ fn a_revival_begins_anew() {
 // it goes before the crash loop, so that a trial is not one restart too many.
 #[test]
 fn a_trial_start_is_a_restart() {
-    let crash_loop = CrashLoop::new(1, secs(1), Then::cool_off(secs(60)));
+    let crash_loop = CrashLoop::new(1, secs(1), CrashLoopAction::cool_off(secs(60)));
     let mut child = Child::new(immediate().with_max_total_restarts(2).with_budget(Budget::Own(crash_loop)));
     assert_eq!(child.crashes(), Decision::CoolOff { delay: secs(60) });
     assert_eq!(child.crashes(), Decision::CoolOff { delay: secs(60) });
@@ -57,7 +57,7 @@ fn a_trial_start_is_a_restart() {
 #[test]
 fn zero_allows_none_and_the_bound_can_be_moved() {
     let mut child = Child::new(immediate().with_max_total_restarts(0));
-    assert_eq!(child.lives(ms(1), Verdict::Clean), given_up(0));
+    assert_eq!(child.lives(ms(1), ExitClass::Clean), given_up(0));
     child.policy = child.policy.with_max_total_restarts(1);
     assert_eq!(child.crashes(), restart(secs(0), 1));
     assert_eq!(child.crashes(), given_up(1));

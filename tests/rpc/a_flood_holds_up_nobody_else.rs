@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{Closed, Framing, NoHandler, Peer};
+use procession::rpc::{CloseReason, Framing, NoHandler, Peer};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{config, plain};
@@ -27,7 +27,7 @@ async fn most_in_a_turn(framing: Framing, bytes: Vec<u8>) -> (u64, u64) {
         most = most.max(now - before);
         before = now;
     }
-    assert_eq!(peer.end(), Some(Closed::Eof));
+    assert_eq!(peer.end(), Some(CloseReason::Eof));
     (most, handled())
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use procession::{
     exit::Exit,
-    protocol::{self, Hello, Lsp, Mcp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, Framing, NoHandler, Outcome, Peer},
+    protocol::{self, ChildIdentity, Lsp, Mcp, Plugin, Protocol},
+    rpc::{CallError, CallOptions, CallOutcome, Framing, NoHandler, Peer},
 };
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, time::Instant};
@@ -89,7 +89,7 @@ async fn a_damaged_answer_fails_its_call_at_once() {
             let error = call.await.unwrap().unwrap_err();
             assert_eq!(begin.elapsed(), std::time::Duration::ZERO, "{shown}");
             assert!(matches!(&error, CallError::InvalidResult { .. }), "{shown}: {error}");
-            assert_eq!(error.outcome(), Outcome::Failed);
+            assert_eq!(error.outcome(), CallOutcome::Failed);
             let text = error.to_string();
             assert!(text.contains(mistake) && text.contains("cannot be read"), "{shown}: {text}");
             assert!(text.contains("it begins with") || mistake == "not an error object", "{shown}: {text}");
@@ -219,7 +219,7 @@ async fn an_error_without_an_id_is_the_last_calls_if_it_can_be_no_others() {
         wire.send(&complaint).await;
         let error = call.await.unwrap().unwrap_err();
         assert!(matches!(&error, CallError::Unattributed { .. }), "{error}");
-        assert_eq!((error.outcome(), error.is_retryable()), (Outcome::Unknown, false));
+        assert_eq!((error.outcome(), error.is_retryable()), (CallOutcome::Unknown, false));
         assert!(error.to_string().contains("parse error") && error.remote().unwrap().code == -32700);
         // Should it be answered all the same, that is late.
         wire.send(r#"{"id":1,"result":1}"#).await;
@@ -261,7 +261,7 @@ async fn a_handshake_says_so_too() {
             let config = protocol::peer_config(&protocol).unwrap();
             let framing = config.framing;
             let (peer, mut wire) = peer_on_wire(config, Arc::new(protocol.routes()), 1 << 16);
-            let hello = Hello::new(procession::id::Path::root(), procession::id::Incarnation(1));
+            let hello = ChildIdentity::new(procession::id::TreePath::root(), procession::id::Incarnation(1));
             let begin = Instant::now();
             let answering = async {
                 tokio::task::yield_now().await;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{CallError, CallOptions, Closed, Method, NoHandler, Outcome, Peer, Timeout};
+use procession::rpc::{CallError, CallOptions, CallOutcome, CloseReason, Method, NoHandler, Peer, Timeout};
 use tokio::{io::AsyncReadExt, task::JoinHandle};
 
 use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, plain};
@@ -81,7 +81,9 @@ async fn calls_in_flight_are_bounded_and_the_next_waits() {
     // One that does not get a place in time was not sent.
     let after = CallOptions::timeout(Timeout::After(SECOND));
     let error = peer.call_with::<Echo>(&String::new(), after).await.unwrap_err();
-    assert!(matches!(error, CallError::Timeout { outcome: Outcome::NotSent, .. }) && error.is_retryable());
+    assert!(
+        matches!(error, CallError::Timeout { outcome: CallOutcome::NotSent, .. }) && error.is_retryable()
+    );
     // An answer makes room.
     wire.send_json(serde_json::json!({"id": first["id"], "result": ""})).await;
     assert_eq!(wire.line().await["id"], 3);
@@ -104,7 +106,7 @@ async fn bytes_queued_are_bounded() {
         peer.call_with::<Echo>(&text, after),
     );
     let outcomes = [a, b, c].map(|r| r.unwrap_err().outcome());
-    assert_eq!(outcomes, [Outcome::Unknown, Outcome::Unknown, Outcome::NotSent]);
+    assert_eq!(outcomes, [CallOutcome::Unknown, CallOutcome::Unknown, CallOutcome::NotSent]);
     assert!(peer.stats().bytes_queued <= 1000, "{:?}", peer.stats());
     // C-5: droppable notifications are dropped and counted; others wait.
     for n in 0..100 {
@@ -189,7 +191,7 @@ async fn a_call_that_gives_up_passes_its_turn_on() {
     let [first, second, has_turn, waits, _dropped, last] = calls;
     for call in [has_turn, waits] {
         let error = call.await.unwrap().unwrap_err();
-        assert!(matches!(error, CallError::Timeout { outcome: Outcome::NotSent, .. }), "{error}");
+        assert!(matches!(error, CallError::Timeout { outcome: CallOutcome::NotSent, .. }), "{error}");
     }
     for call in [first, second, last] {
         let request = wire.line().await;
@@ -213,13 +215,13 @@ async fn the_end_answers_calls_that_wait_for_their_turn() {
         // The writer takes the first alone, so that the end of the channel frees the room of the second.
         tokio::time::sleep(SECOND / 10).await;
         calls.extend((1..20).map(|_| call_counted(&peer, &made, Timeout::Never)));
-        assert_eq!(peer.closed().await, Closed::WriteStalled { after: SECOND });
+        assert_eq!(peer.closed().await, CloseReason::WriteStalled { after: SECOND });
         tokio::time::sleep(SECOND).await;
         assert!(calls.iter().all(|call| call.is_finished() != hold));
-        peer.close(Closed::Requested);
+        peer.close(CloseReason::Requested);
         for (n, call) in calls.into_iter().enumerate() {
             // The first was being written.
-            let outcome = if n == 0 { Outcome::Unknown } else { Outcome::NotSent };
+            let outcome = if n == 0 { CallOutcome::Unknown } else { CallOutcome::NotSent };
             assert_eq!(call.await.unwrap().unwrap_err().outcome(), outcome, "call {n}");
         }
         assert!(made.get() <= 4, "{}", made.get());
@@ -252,9 +254,9 @@ async fn a_write_without_progress_ends_the_channel() {
         let mut some = [0; 64];
         wire.reader.read_exact(&mut some).await.unwrap();
     }
-    assert_eq!(peer.closed().await, Closed::WriteStalled { after: 10 * SECOND });
+    assert_eq!(peer.closed().await, CloseReason::WriteStalled { after: 10 * SECOND });
     assert!(begin.elapsed() >= 55 * SECOND, "{:?}", begin.elapsed());
-    assert_eq!(call.await.unwrap().unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(call.await.unwrap().unwrap_err().outcome(), CallOutcome::Unknown);
 }
 
 // C-11: only while somebody watches.
@@ -266,7 +268,7 @@ async fn a_stall_that_nobody_watches_ends_nothing() {
     tokio::time::sleep(100 * SECOND).await;
     assert_eq!(peer.end(), None);
     peer.watch_writes(true);
-    assert_eq!(peer.closed().await, Closed::WriteStalled { after: SECOND });
+    assert_eq!(peer.closed().await, CloseReason::WriteStalled { after: SECOND });
 }
 
 // C-12: what cannot be serialised is misuse, and leaves no trace.

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     exit::Exit,
-    rpc::{CallError, CallOptions, Closed, Lost, NoHandler, Outcome, Peer, PeerConfig, Timeout},
+    rpc::{
+        CallError, CallOptions, CallOutcome, CloseReason, ExitReport, NoHandler, Peer, PeerConfig, Timeout,
+    },
 };
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, task::JoinHandle};
@@ -18,8 +20,8 @@ fn call(peer: &Peer, text: &str) -> Call {
     tokio::spawn(async move { peer.call::<Echo>(&text).await })
 }
 
-fn lost() -> Lost {
-    Lost { exit: Exit::Signalled { signal: 9, core: false }, stderr_tail: "oops".into() }
+fn lost() -> ExitReport {
+    ExitReport { exit: Exit::Signalled { signal: 9, core: false }, stderr_tail: "oops".into() }
 }
 
 // The child's side: the end of the stream is all there is to know.
@@ -29,9 +31,9 @@ async fn the_end_of_the_stream_answers_all_calls() {
     let open = call(&peer, "a");
     tokio::task::yield_now().await;
     drop(wire);
-    assert_eq!(peer.closed().await, Closed::Eof);
+    assert_eq!(peer.closed().await, CloseReason::Eof);
     let error = open.await.unwrap().unwrap_err();
-    assert!(matches!(error, CallError::Closed { reason: Closed::Eof, .. }), "{error}");
+    assert!(matches!(error, CallError::Closed { reason: CloseReason::Eof, .. }), "{error}");
     let error = call(&peer, "b").await.unwrap().unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
@@ -49,7 +51,7 @@ async fn answers_in_the_pipe_are_delivered_before_the_rest_is_lost() {
     let begin = tokio::time::Instant::now();
     peer.drain(Duration::from_millis(100), Duration::from_secs(1)).await;
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert_eq!(peer.end(), Some(Closed::Eof));
+    assert_eq!(peer.end(), Some(CloseReason::Eof));
     let begin = tokio::time::Instant::now();
     // A call made now is neither sent nor failed before the exit is known.
     let third = call(&peer, "c");
@@ -57,14 +59,14 @@ async fn answers_in_the_pipe_are_delivered_before_the_rest_is_lost() {
     assert!(!second.is_finished() && !third.is_finished());
     peer.close(lost());
     assert_eq!(first.await.unwrap().unwrap(), "in the pipe");
-    for (call, outcome) in [(second, Outcome::Unknown), (third, Outcome::NotSent)] {
+    for (call, outcome) in [(second, CallOutcome::Unknown), (third, CallOutcome::NotSent)] {
         let error = call.await.unwrap().unwrap_err();
         assert_eq!(error.exit(), Some(&lost().exit));
         assert_eq!(error.outcome(), outcome);
         assert!(matches!(error, CallError::WorkerLost { lost, .. } if lost.stderr_tail == "oops"));
     }
     // Every later call says the same, and the first ending stays.
-    peer.close(Closed::Requested);
+    peer.close(CloseReason::Requested);
     let error = call(&peer, "d").await.unwrap().unwrap_err();
     assert!(error.exit().is_some() && error.is_retryable());
     assert!(begin.elapsed() <= Duration::from_millis(2), "{:?}", begin.elapsed());
@@ -114,7 +116,7 @@ async fn the_outcome_tells_what_was_handed_to_the_pipe() {
     tokio::task::yield_now().await;
     peer.close(lost());
     for call in calls {
-        assert_eq!(call.await.unwrap().unwrap_err().outcome(), Outcome::NotSent);
+        assert_eq!(call.await.unwrap().unwrap_err().outcome(), CallOutcome::NotSent);
     }
 }
 
@@ -128,7 +130,7 @@ async fn a_closed_input_is_noticed_and_the_output_still_read() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     drop(far_reader);
     peer.notify_value("n", &()).await.unwrap();
-    assert!(matches!(peer.closed().await, Closed::WriteFailed { .. }));
+    assert!(matches!(peer.closed().await, CloseReason::WriteFailed { .. }));
     far_writer.write_all(b"{\"id\":1,\"result\":\"late but there\"}\n").await.unwrap();
     assert_eq!(first.await.unwrap().unwrap(), "late but there");
 }
@@ -195,7 +197,7 @@ async fn closing_during_everything_answers_everything() {
                 assert!(matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. }), "{error}");
             }
         }
-        assert!(matches!(b.closed().await, Closed::Eof | Closed::WriteFailed { .. }));
+        assert!(matches!(b.closed().await, CloseReason::Eof | CloseReason::WriteFailed { .. }));
         assert_eq!((a.stats().in_flight, b.stats().in_flight), (0, 0));
     }
 }
@@ -227,7 +229,7 @@ async fn no_task_and_no_alarm_outlives_a_peer() {
             // A call holds its peer: only without callers it goes.
             calls.iter().for_each(|call| call.abort());
         } else {
-            peer.close(Closed::Requested);
+            peer.close(CloseReason::Requested);
         }
         drop(peer);
         for call in calls {
@@ -255,7 +257,7 @@ async fn the_end_answers_calls_that_wait_for_a_place() {
         async move { peer.call_with::<Echo>(&String::new(), never).await }
     });
     tokio::task::yield_now().await;
-    peer.close(Closed::Requested);
+    peer.close(CloseReason::Requested);
     let error = tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, CallError::Closed { outcome: Outcome::NotSent, .. }), "{error:?}");
+    assert!(matches!(error, CallError::Closed { outcome: CallOutcome::NotSent, .. }), "{error:?}");
 }

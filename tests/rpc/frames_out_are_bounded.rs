@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     exit::Exit,
-    id::{Incarnation, Path},
-    protocol::{self, Hello, Lsp, Mcp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, Framing, NoHandler, Outcome, Peer, Router, RpcError},
+    id::{Incarnation, TreePath},
+    protocol::{self, ChildIdentity, Lsp, Mcp, Plugin, Protocol},
+    rpc::{CallError, CallOptions, CallOutcome, Framing, NoHandler, Peer, Router, RpcError},
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::io::AsyncReadExt;
@@ -34,7 +34,7 @@ fn limited(framing: Framing) -> (Peer, Wire) {
 
 fn too_large(error: &CallError) -> usize {
     let CallError::TooLarge { bytes, max_bytes, .. } = error else { panic!("{error}") };
-    assert_eq!((*max_bytes, error.outcome(), error.is_retryable()), (MAX, Outcome::NotSent, false));
+    assert_eq!((*max_bytes, error.outcome(), error.is_retryable()), (MAX, CallOutcome::NotSent, false));
     let text = error.to_string();
     assert!(text.contains(&bytes.to_string()) && text.contains("1000"), "{text}");
     *bytes
@@ -162,7 +162,8 @@ async fn a_handshake_that_is_too_large_says_so() {
     let mut config = protocol::peer_config(&protocol).unwrap();
     config.max_outgoing_frame_bytes = Some(MAX);
     let (peer, _wire) = peer_on_wire(config, Arc::new(NoHandler), 1 << 16);
-    let exit = protocol.handshake(&peer, &Hello::new(Path::root(), Incarnation(1))).await.unwrap_err();
+    let exit =
+        protocol.handshake(&peer, &ChildIdentity::new(TreePath::root(), Incarnation(1))).await.unwrap_err();
     assert!(
         matches!(&exit, Exit::HandshakeFailed { reason } if reason.contains("no more than 1000")),
         "{exit}"

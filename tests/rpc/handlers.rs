@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{Closed, NoHandler, Peer, PeerConfig, Router, RpcError};
+use procession::rpc::{CloseReason, NoHandler, Peer, PeerConfig, Router, RpcError};
 use serde_json::{Value, json};
 
 use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, router};
@@ -72,7 +72,7 @@ async fn replies_without_room_end_the_channel() {
         }
         0
     });
-    assert_eq!(peer.closed().await, Closed::LimitExceeded { which: "queued replies" });
+    assert_eq!(peer.closed().await, CloseReason::LimitExceeded { which: "queued replies" });
     assert!(flood.await.unwrap() < 200);
     assert!(peer.stats().bytes_queued <= 8000);
 }
@@ -190,7 +190,7 @@ async fn closing_drops_the_handlers() {
         wire.send_json(json!({"id": id, "method": "hang"})).await;
     }
     assert!(wire.is_silent().await);
-    peer.close(Closed::Requested);
+    peer.close(CloseReason::Requested);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(dropped.get(), 10);
 }
@@ -203,7 +203,7 @@ async fn the_context_names_the_other_side() {
         serde_json::value::to_raw_value(&json!([cx.path, cx.incarnation])).map_err(RpcError::internal)
     });
     let config = config(|c| {
-        c.path = procession::id::Path::root().join(&"p".into());
+        c.path = procession::id::TreePath::root().join(&"p".into());
         c.incarnation = procession::id::Incarnation(7);
     });
     let (near, _far) =

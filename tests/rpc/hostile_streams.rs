@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{CallError, CallOptions, Closed, Framing, NoHandler, Outcome, Peer, Timeout};
+use procession::rpc::{CallError, CallOptions, CallOutcome, CloseReason, Framing, NoHandler, Peer, Timeout};
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -134,7 +134,7 @@ fn exchange(seed: u64, corrupt: bool, close_after: Option<u64>) -> usize {
         }
         if let Some(after) = close_after {
             tokio::time::sleep(Duration::from_millis(after)).await;
-            a.close(procession::rpc::Closed::Requested);
+            a.close(procession::rpc::CloseReason::Requested);
         }
         let mut right = 0;
         for call in calls {
@@ -219,10 +219,10 @@ async fn a_stream_may_end_or_stand_still_at_any_byte() {
                 match call {
                     Ok(text) => assert!(text == "éä" && cut >= end, "{cut}"),
                     Err(CallError::Timeout { outcome, .. }) => {
-                        assert!(stands && cut < end && outcome == Outcome::Unknown, "{cut}");
+                        assert!(stands && cut < end && outcome == CallOutcome::Unknown, "{cut}");
                     }
-                    Err(CallError::Closed { reason: Closed::Eof, outcome, .. }) => {
-                        assert!(!stands && cut < end && outcome == Outcome::Unknown, "{cut}");
+                    Err(CallError::Closed { reason: CloseReason::Eof, outcome, .. }) => {
+                        assert!(!stands && cut < end && outcome == CallOutcome::Unknown, "{cut}");
                     }
                     // Half a line at the end of the stream is no JSON, or a result that is none.
                     Err(other) => panic!("{cut}: {other}"),
@@ -248,9 +248,9 @@ async fn a_pipe_may_block_at_any_byte() {
         assert_eq!(begin.elapsed(), stall);
         assert_eq!(
             (one.unwrap_err().outcome(), other.unwrap_err().outcome()),
-            (Outcome::Unknown, Outcome::NotSent)
+            (CallOutcome::Unknown, CallOutcome::NotSent)
         );
-        assert_eq!(peer.end(), Some(Closed::WriteStalled { after: stall }));
+        assert_eq!(peer.end(), Some(CloseReason::WriteStalled { after: stall }));
         // What had left is the beginning of a frame, and nothing else.
         let mut got = Vec::new();
         far.read_to_end(&mut got).await.unwrap();

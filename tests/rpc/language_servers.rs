@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use procession::{
-    id::{Incarnation, Path},
-    protocol::{self, Channel, Goodbye, Hello, Lsp, Plugin, Protocol, Served, Server},
+    id::{Incarnation, TreePath},
+    protocol::{self, Channel, ChildIdentity, Lsp, Plugin, Protocol, Served, Server, StopReply},
     rpc::{
-        CallError, CallOptions, Closed, Framing, Handler, NoHandler, Peer, PeerConfig, Router, RpcError,
+        CallError, CallOptions, CloseReason, Framing, Handler, NoHandler, Peer, PeerConfig, Router, RpcError,
         Timeout,
     },
 };
@@ -15,8 +15,8 @@ use tokio::{io::duplex, io::split, sync::mpsc, task::JoinHandle};
 
 use crate::support::{Counter, Echo, Sleep, router};
 
-fn hello() -> Hello {
-    Hello::new(Path::root(), Incarnation(1))
+fn hello() -> ChildIdentity {
+    ChildIdentity::new(TreePath::root(), Incarnation(1))
 }
 
 async fn ask(peer: &Peer, method: &str, params: Value) -> Value {
@@ -146,7 +146,7 @@ async fn a_language_server_in_rust_lives_by_the_order_of_a_session() {
     peer.notify_value("exit", &()).await.unwrap();
     assert_eq!(open.await.unwrap().unwrap(), 5000);
     assert_eq!(serving.await.unwrap(), Served::Shutdown);
-    assert_eq!(peer.closed().await, Closed::Eof);
+    assert_eq!(peer.closed().await, CloseReason::Eof);
 }
 
 // W-7
@@ -156,7 +156,7 @@ async fn a_language_server_in_rust_is_stopped_by_the_hosts_protocol() {
     let (lsp, peer, serving) = serve(Server::lsp(router()), Lsp::default());
     let info = lsp.handshake(&peer, &hello()).await.unwrap().info.unwrap();
     assert_eq!(info.get(), r#"{"capabilities":{}}"#);
-    assert_eq!(lsp.shutdown(&peer).await, Goodbye::Acknowledged);
+    assert_eq!(lsp.shutdown(&peer).await, StopReply::Acknowledged);
     assert_eq!(serving.await.unwrap(), Served::Shutdown);
 
     let (lsp, peer, serving) = serve(Server::lsp(router()), Lsp::default());
@@ -186,7 +186,7 @@ async fn a_language_server_that_is_not_asked_to_shut_down_is_aborted() {
     let (lsp, peer, serving) = serve(Server::lsp(router()), Lsp::default());
     lsp.handshake(&peer, &hello()).await.unwrap();
     drop(peer);
-    assert_eq!(serving.await.unwrap(), Served::Disconnected(Closed::Eof));
+    assert_eq!(serving.await.unwrap(), Served::Disconnected(CloseReason::Eof));
 }
 
 /// Never answers by itself, and counts what it is asked.
@@ -231,7 +231,7 @@ async fn a_language_server_does_not_wait_for_the_hosts_answers_at_its_exit() {
         tokio::task::yield_now().await;
     }
     let begin = tokio::time::Instant::now();
-    assert_eq!(lsp.shutdown(&peer).await, Goodbye::Acknowledged);
+    assert_eq!(lsp.shutdown(&peer).await, StopReply::Acknowledged);
     assert_eq!(open.await.unwrap(), true, "its own call failed, so it could answer");
     assert_eq!(serving.await.unwrap(), Served::Shutdown);
     assert_eq!(begin.elapsed(), Duration::ZERO);
@@ -247,7 +247,7 @@ async fn plugin_workers_may_use_the_other_framing() {
     let session = plugin.handshake(&peer, &hello()).await.unwrap();
     assert_eq!(session.methods.iter().flatten().collect::<Vec<_>>(), ["echo", "ping", "sleep"]);
     assert_eq!(peer.call::<Echo>(&"a\u{2028}b\n".into()).await.unwrap(), "a\u{2028}b\n");
-    assert_eq!(plugin.shutdown(&peer).await, Goodbye::Acknowledged);
+    assert_eq!(plugin.shutdown(&peer).await, StopReply::Acknowledged);
     assert_eq!(serving.await.unwrap(), Served::Shutdown);
     let written = serde_json::to_value(Plugin::default().with_framing(Framing::ContentLength)).unwrap();
     assert_eq!(written["framing"], "content_length");

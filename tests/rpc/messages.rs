@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{Closed, Framing, NoHandler, Noise, Peer, PeerConfig};
+use procession::rpc::{CloseReason, Framing, NoHandler, Noise, Peer, PeerConfig};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -123,7 +123,7 @@ async fn noise_can_be_a_violation() {
     assert!(wire.is_silent().await);
     assert_eq!(peer.end(), None);
     wire.send("hello").await;
-    assert!(matches!(peer.closed().await, Closed::Violation { reason } if reason.contains("hello")));
+    assert!(matches!(peer.closed().await, CloseReason::Violation { reason } if reason.contains("hello")));
 }
 
 /// Writes until the other side does not read any more; returns the bytes it took.
@@ -147,7 +147,9 @@ async fn an_endless_line_is_refused_with_bounded_memory() {
     for head in ["", "{\"id\":1,\"method\":\""] {
         let (peer, wire) = answering(|c| c.max_frame_bytes = bound);
         let taken = flood(wire, head.as_bytes()).await;
-        assert!(matches!(peer.closed().await, Closed::Violation { reason } if reason.contains("larger")));
+        assert!(
+            matches!(peer.closed().await, CloseReason::Violation { reason } if reason.contains("larger"))
+        );
         // What was read, and what the pipe of 64 KiB took on top.
         assert!(taken <= bound + 2 * (64 << 10), "{taken}");
         assert!(peer.stats().bytes_in as usize <= bound + (64 << 10));
@@ -167,14 +169,14 @@ async fn a_content_length_over_the_bound_is_refused_unread() {
             c.max_frame_bytes = 100_000;
         });
         let taken = flood(wire, head.as_bytes()).await;
-        let Closed::Violation { reason } = peer.closed().await else { panic!("no violation") };
+        let CloseReason::Violation { reason } = peer.closed().await else { panic!("no violation") };
         assert!(reason.contains(expected), "{reason}");
         assert!(taken <= 2 * (64 << 10), "{taken}");
     }
     // Nor is a header line without end.
     let (peer, wire) = answering(|c| c.framing = Framing::ContentLength);
     flood(wire, b"").await;
-    assert!(matches!(peer.closed().await, Closed::Violation { .. }));
+    assert!(matches!(peer.closed().await, CloseReason::Violation { .. }));
 }
 
 // C-13

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use procession::rpc::{Closed, Framing, Noise, Peer};
+use procession::rpc::{CloseReason, Framing, Noise, Peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Wire, config, peer_on_wire, router};
@@ -58,7 +58,7 @@ async fn where_noise_is_a_violation_this_is_one_too_and_headers_are_not() {
     wire.writer.write_all(text.as_bytes()).await.unwrap();
     is_answered(&mut wire).await;
     wire.writer.write_all(warning.as_bytes()).await.unwrap();
-    let Closed::Violation { reason } = peer.closed().await else { panic!("no violation") };
+    let CloseReason::Violation { reason } = peer.closed().await else { panic!("no violation") };
     assert_eq!(reason, "not JSON: Warning: full");
 }
 

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     exit::Exit,
-    id::{Incarnation, Path},
+    id::{Incarnation, TreePath},
     protocol::{
-        self, Bare, Channel, FirstLine, Goodbye, Hello, LogLevel, Lsp, Mcp, Plugin, Protocol, Ready, Session,
+        self, Bare, Channel, ChildIdentity, FirstLine, LogLevel, Lsp, Mcp, Plugin, Protocol, Ready, Session,
+        StopReply,
     },
-    rpc::{Closed, Framing, Peer, RequestId},
+    rpc::{CloseReason, Framing, Peer, RequestId},
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::{
@@ -18,8 +19,8 @@ use tokio::{
 
 use crate::support::{Wire, peer_on_wire};
 
-fn hello() -> Hello {
-    Hello::new(Path::root().join(&"demo".into()), Incarnation(3)).with_pid(77)
+fn hello() -> ChildIdentity {
+    ChildIdentity::new(TreePath::root().join(&"demo".into()), Incarnation(3)).with_pid(77)
 }
 
 fn connect(protocol: impl Protocol) -> (Arc<dyn Protocol>, Peer, Wire) {
@@ -34,7 +35,7 @@ fn shake(protocol: &Arc<dyn Protocol>, peer: &Peer) -> JoinHandle<Result<Session
     tokio::spawn(async move { protocol.handshake(&peer, &hello()).await })
 }
 
-fn stop(protocol: &Arc<dyn Protocol>, peer: &Peer) -> JoinHandle<Goodbye> {
+fn stop(protocol: &Arc<dyn Protocol>, peer: &Peer) -> JoinHandle<StopReply> {
     let (protocol, peer) = (protocol.clone(), peer.clone());
     tokio::spawn(async move { protocol.shutdown(&peer).await })
 }
@@ -125,7 +126,7 @@ async fn a_handshake_ends_with_the_channel() {
         let exit = session.await.unwrap().unwrap_err();
         assert!(matches!(exit, Exit::ChannelLost { .. }), "{exit}");
         assert_eq!(begin.elapsed(), Duration::ZERO);
-        peer.close(Closed::Requested);
+        peer.close(CloseReason::Requested);
     }
 }
 
@@ -137,11 +138,11 @@ async fn a_plugin_is_asked_to_shut_down() {
     peer.announce(["a"]);
     let goodbye = stop(&plugin, &peer);
     assert_eq!(answer(&mut wire, Value::Null).await["method"], "shutdown");
-    assert_eq!(goodbye.await.unwrap(), Goodbye::Acknowledged);
+    assert_eq!(goodbye.await.unwrap(), StopReply::Acknowledged);
     let goodbye = stop(&plugin, &peer);
     let id = wire.line().await["id"].clone();
     wire.send_json(json!({"id": id, "error": {"code": -32601, "message": "?"}})).await;
-    assert_eq!(goodbye.await.unwrap(), Goodbye::CloseStdin);
+    assert_eq!(goodbye.await.unwrap(), StopReply::CloseStdin);
     assert!(plugin.ping(&peer).await.is_none());
 }
 
@@ -162,7 +163,7 @@ async fn an_mcp_server_is_initialized() {
     assert_eq!(wire.line().await, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     let session = session.await.unwrap().unwrap();
     assert!(session.methods.is_none() && session.info.unwrap().get().contains("tools"));
-    assert_eq!(mcp.shutdown(&peer).await, Goodbye::CloseStdin);
+    assert_eq!(mcp.shutdown(&peer).await, StopReply::CloseStdin);
     peer.close_writer().await;
     let mut end = Vec::new();
     wire.reader.read_to_end(&mut end).await.unwrap();
@@ -213,7 +214,7 @@ async fn a_language_server_is_initialized_and_stopped() {
     assert_eq!((&request["method"], request.get("params")), (&json!("shutdown"), None));
     reply(&mut wire, json!({"jsonrpc": "2.0", "id": request["id"], "result": null})).await;
     assert_eq!(read(&mut wire).await["method"], "exit");
-    assert_eq!(goodbye.await.unwrap(), Goodbye::Acknowledged);
+    assert_eq!(goodbye.await.unwrap(), StopReply::Acknowledged);
     assert!(matches!(Lsp::default().channel(), Channel::Rpc(Framing::ContentLength)));
 }
 

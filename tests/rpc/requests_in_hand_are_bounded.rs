@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{Closed, Router, RpcError};
+use procession::rpc::{CloseReason, Router, RpcError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -108,5 +108,5 @@ async fn many_open_batches_are_bounded_together() {
         wire.send_json(batch.clone().into()).await;
     }
     let end = tokio::time::timeout(10 * MS, peer.closed()).await.unwrap();
-    assert_eq!(end, Closed::LimitExceeded { which: "queued replies" });
+    assert_eq!(end, CloseReason::LimitExceeded { which: "queued replies" });
 }

@@ -9,9 +9,9 @@ use std::{
 
 use procession::{
     exit::Exit,
-    id::{Incarnation, Path},
-    protocol::{self, Goodbye, Hello, Plugin, Protocol, Served, Server},
-    rpc::{Closed, NoHandler, Peer, Timeout},
+    id::{Incarnation, TreePath},
+    protocol::{self, ChildIdentity, Plugin, Protocol, Served, Server, StopReply},
+    rpc::{CloseReason, NoHandler, Peer, Timeout},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -28,8 +28,8 @@ fn host(
     (plugin, peer)
 }
 
-fn hello() -> Hello {
-    Hello::new(Path::root(), Incarnation(1))
+fn hello() -> ChildIdentity {
+    ChildIdentity::new(TreePath::root(), Incarnation(1))
 }
 
 fn serve(server: Server) -> (Arc<dyn Protocol>, Peer, JoinHandle<Served>) {
@@ -58,19 +58,19 @@ async fn a_shutdown_drains_and_ends() {
         async move { peer.call::<Sleep>(&5000).await }
     });
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(plugin.shutdown(&peer).await, Goodbye::Acknowledged);
+    assert_eq!(plugin.shutdown(&peer).await, StopReply::Acknowledged);
     let refused = peer.call::<Echo>(&"y".into()).await.unwrap_err();
-    assert_eq!(refused.remote().unwrap().code, protocol::codes::UNAVAILABLE);
+    assert_eq!(refused.remote().unwrap().code, protocol::error_codes::UNAVAILABLE);
     assert_eq!(open.await.unwrap().unwrap(), 5000);
     assert_eq!(serving.await.unwrap(), Served::Shutdown);
-    assert_eq!(peer.closed().await, Closed::Eof);
+    assert_eq!(peer.closed().await, CloseReason::Eof);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_stdin_ends_the_worker() {
     let (_plugin, peer, serving) = serve(Server::new(router()));
     drop(peer);
-    assert_eq!(serving.await.unwrap(), Served::Disconnected(Closed::Eof));
+    assert_eq!(serving.await.unwrap(), Served::Disconnected(CloseReason::Eof));
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,8 +126,8 @@ async fn use_it(plugin: Arc<dyn Protocol>, peer: Peer) {
         call.await.unwrap();
     }
     assert!(peer.stats().noise_lines > 0);
-    assert_eq!(plugin.shutdown(&peer).await, Goodbye::Acknowledged);
-    assert_eq!(peer.closed().await, Closed::Eof);
+    assert_eq!(plugin.shutdown(&peer).await, StopReply::Acknowledged);
+    assert_eq!(peer.closed().await, CloseReason::Eof);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_real_worker_over_sockets_ends_with_its_host() {
     plugin.handshake(&peer, &hello()).await.unwrap();
     let pong = peer.call_value("ping", &(), Timeout::Default).await.unwrap();
     assert_eq!(pong.get(), "{}");
-    peer.close(Closed::Requested);
+    peer.close(CloseReason::Requested);
     let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(4));
 }

@@ -65,7 +65,7 @@ async fn json_that_is_no_message_can_be_a_violation() {
         );
         wire.send(line).await;
         let end = peer.closed().await;
-        assert!(matches!(&end, procession::rpc::Closed::Violation { .. }), "{line}: {end}");
+        assert!(matches!(&end, procession::rpc::CloseReason::Violation { .. }), "{line}: {end}");
     }
 }
 

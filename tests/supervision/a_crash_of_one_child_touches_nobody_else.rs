@@ -4,8 +4,8 @@ use procession::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
+    state::ChildState,
     supervision::{ChildRef, ChildSpec, Root, RootOptions, SupervisorSpec},
-    vocabulary::State,
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -43,7 +43,7 @@ async fn every_kind_of_end_brings_a_permanent_child_back_and_leaves_the_others_a
     }
     b.actor().unwrap().1.kill();
     settle().await;
-    assert_eq!(b.place().last_exit(), Some(Exit::ActorKilled));
+    assert_eq!(b.node().last_exit(), Some(Exit::ActorKilled));
     assert_eq!(b.wait_ready(SEC).await.unwrap().0, 5);
     for other in ["/a", "/c"] {
         assert_eq!(root.find(other).unwrap().incarnation().0, 1);
@@ -65,7 +65,7 @@ async fn a_temporary_child_leaves_the_table_and_a_transient_one_only_when_it_fai
     transient.cast(Pull::Fail("x")).unwrap();
     settle().await;
     assert!(root.find("/temporary").is_err());
-    assert_eq!(transient.state(), State::Ready);
+    assert_eq!(transient.state(), ChildState::Ready);
     transient.cast(Pull::StopYourself).unwrap();
     settle().await;
     assert_eq!(transient.state().to_string(), "ended");
@@ -191,7 +191,7 @@ async fn what_an_actor_leaves_behind_may_panic_in_its_supervisor() {
     for (fail, exit) in [(false, Exit::ActorStopped { reason: None }), (true, Exit::ActorFailed { chain })] {
         let incarnation = a.cast(fail).unwrap().0;
         settle().await;
-        assert_eq!(a.place().last_exit(), Some(exit));
+        assert_eq!(a.node().last_exit(), Some(exit));
         assert_eq!(a.wait_ready(SEC).await.unwrap().0, incarnation + 1);
     }
     assert_eq!(root.find("/b").unwrap().incarnation().0, 1);
@@ -217,7 +217,7 @@ async fn an_end_whose_cause_never_comes_is_judged_without_it() {
     tokio::time::sleep(900 * MS).await;
     assert_eq!((a.incarnation().0, root.find("/b").unwrap().incarnation().0), (1, 2));
     tokio::time::sleep(200 * MS).await;
-    assert_eq!((a.incarnation().0, a.state()), (2, State::Ready));
+    assert_eq!((a.incarnation().0, a.state()), (2, ChildState::Ready));
     let chain = vec!["the actor ended without telling its supervisor why".into()];
     assert_eq!(a.last_exit(), Some(Exit::ActorFailed { chain }));
     let _ = root.shutdown(SEC).await;

@@ -1,8 +1,8 @@
 //! S-11 to S-16.
 
 use procession::{
+    state::Strategy,
     supervision::{ChildRef, Root, RootOptions, SupervisorSpec},
-    vocabulary::Strategy,
 };
 
 use crate::support::*;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use procession::{
     exit::Exit,
-    restart::{Budget, CrashLoop, RestartPolicy, Then},
+    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    state::{ChildState, DownReason},
     supervision::{
         ChildSpec, RequestError, Root, RootOptions, Start, StartContext, StartError, Started, SupervisorSpec,
     },
-    vocabulary::{Down, State},
 };
 
 use crate::support::*;
@@ -53,15 +53,15 @@ fn early() -> Exit {
 #[tokio::test(start_paused = true)]
 async fn an_actor_that_stops_before_it_is_ready_is_retried_as_any_failed_start() {
     let record = Record::default();
-    let own = Budget::Own(CrashLoop::new(3, 60 * SEC, Then::GiveUp));
+    let own = Budget::Own(CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp));
     let policy = RestartPolicy::transient().with_budget(own);
     let spec = SupervisorSpec::one_for_one().child(stops_itself(false, policy, &record).background());
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     tokio::time::sleep(60 * SEC).await;
     assert_eq!(record.take().iter().filter(|what| *what == "+a").count(), 3);
-    let place = root.find("/a").unwrap();
-    assert!(matches!(place.state(), State::Down { why: Down::GaveUp { .. } }), "{}", place.state());
-    assert_eq!(place.last_exit(), Some(early()));
+    let node = root.find("/a").unwrap();
+    assert!(matches!(node.state(), ChildState::Down { why: DownReason::GaveUp { .. } }), "{}", node.state());
+    assert_eq!(node.last_exit(), Some(early()));
     let _ = root.shutdown(SEC).await;
 }
 
@@ -84,8 +84,8 @@ async fn one_that_is_ready_and_gone_at_the_same_moment_was_ready() {
     let spec = SupervisorSpec::one_for_one().child(stops_itself(true, RestartPolicy::transient(), &record));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     settle().await;
-    let place = root.find("/a").unwrap();
-    assert_eq!((place.state(), place.incarnation().0), (State::down(Down::Ended), 1));
-    assert_eq!(place.last_exit(), Some(Exit::ActorStopped { reason: Some("all done".into()) }));
+    let node = root.find("/a").unwrap();
+    assert_eq!((node.state(), node.incarnation().0), (ChildState::down(DownReason::Ended), 1));
+    assert_eq!(node.last_exit(), Some(Exit::ActorStopped { reason: Some("all done".into()) }));
     let _ = root.shutdown(SEC).await;
 }

@@ -18,14 +18,14 @@ struct Lingers(Arc<dyn Start>, Duration, Record);
 #[async_trait::async_trait]
 impl Start for Lingers {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (remains, time, record) = (cx.remains.clone(), self.1, self.2.clone());
+        let (token, time, record) = (cx.token.clone(), self.1, self.2.clone());
         let started = self.0.start(cx).await?;
         let cell = started.cell.clone();
         tokio::spawn(async move {
             let _ = cell.wait(None).await;
             tokio::time::sleep(time).await;
             record.push("~a");
-            drop(remains);
+            drop(token);
         });
         Ok(started)
     }
@@ -100,11 +100,11 @@ async fn what_it_leaves_behind_does_not_change_how_it_ended() {
     a.cast(Pull::Fail("x")).unwrap();
     settle().await;
     a.stop().await.unwrap();
-    assert_eq!(a.place().last_exit(), Some(Exit::ActorFailed { chain: vec!["x".into()] }));
+    assert_eq!(a.node().last_exit(), Some(Exit::ActorFailed { chain: vec!["x".into()] }));
     // It has ended in the time that it was given, and what lingers longer was not killed.
     a.restart().await.unwrap();
     a.stop().await.unwrap();
-    assert_eq!(a.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(a.node().last_exit(), Some(Exit::Requested));
     assert_eq!(record.take(), ["?a", "+a", "-a", "~a", "?a", "+a", "-a", "~a"]);
     let _ = root.shutdown(SEC).await;
 }

@@ -12,8 +12,8 @@ use procession::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
+    state::ChildState,
     supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
-    vocabulary::State,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -208,8 +208,8 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
             let child = root.child::<Option<(How, u64)>>(&name(n)).unwrap();
             tokio::spawn(async move {
                 for life in 1..=LIVES {
-                    let place = child.place();
-                    place.wait_state(|s| *s == State::Ready && place.incarnation().0 == life).await;
+                    let node = child.node();
+                    node.wait_state(|s| *s == ChildState::Ready && node.incarnation().0 == life).await;
                     let (incarnation, actor) = child.actor().unwrap();
                     assert_eq!(incarnation.0, life);
                     for _ in 0..life % 5 {
@@ -222,12 +222,12 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
                     }
                     if !how.judged("", 0).1 {
                         // It does not come back by itself: somebody has to want it.
-                        place.wait_state(State::is_down).await;
-                        assert_eq!(place.restart().await.unwrap().0, life + 1);
+                        node.wait_state(ChildState::is_down).await;
+                        assert_eq!(node.restart().await.unwrap().0, life + 1);
                     }
                 }
-                let place = child.place();
-                place.wait_state(|s| *s == State::Ready && place.incarnation().0 == LIVES + 1).await;
+                let node = child.node();
+                node.wait_state(|s| *s == ChildState::Ready && node.incarnation().0 == LIVES + 1).await;
             })
         })
         .collect();
@@ -298,7 +298,7 @@ async fn what_a_stopped_actor_held_is_free_for_its_successor() {
             child.wait_ready(30 * SEC).await.unwrap().0,
             incarnation,
             "{:?}",
-            child.place().last_exit()
+            child.node().last_exit()
         );
         child.cast(()).unwrap();
         while child.actor().is_ok_and(|(live, _)| live.0 == incarnation) {

@@ -2,8 +2,8 @@
 
 use procession::{
     restart::{Backoff, RestartPolicy},
+    state::{ChildKind, ChildState},
     supervision::{ChildSpec, RequestError, Root, RootOptions, SupervisorSpec},
-    vocabulary::{ChildKind, State},
 };
 
 use crate::support::*;
@@ -47,7 +47,7 @@ async fn a_restart_works_in_every_state_and_is_no_crash() {
     assert_eq!(a.restart().await.unwrap().0, 2, "ready");
     a.cast(Pull::Fail("x")).unwrap();
     settle().await;
-    assert!(matches!(a.state(), State::BackingOff { .. }));
+    assert!(matches!(a.state(), ChildState::BackingOff { .. }));
     assert_eq!(a.restart().await.unwrap().0, 3, "backing off");
     a.stop().await.unwrap();
     assert_eq!(a.restart().await.unwrap().0, 4, "stopped");

@@ -8,8 +8,8 @@ use std::{
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
+    state::ChildState,
     supervision::{ChildSpec, Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
-    vocabulary::State,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -60,7 +60,7 @@ async fn a_background_start_is_not_awaited_and_its_failure_is_a_crash() {
     let bad = root.child::<Pull>("/bad").unwrap();
     assert_eq!(bad.wait_ready(SEC).await.unwrap().0, 3, "two failed starts, the third works");
     assert_eq!(root.snapshot().root.find(bad.path()).unwrap().total_failures, 2);
-    assert_eq!(root.child::<Pull>("/slow").unwrap().state(), State::Starting);
+    assert_eq!(root.child::<Pull>("/slow").unwrap().state(), ChildState::Starting);
     let _ = root.shutdown(SEC).await;
 }
 
@@ -126,9 +126,9 @@ async fn starts_that_wait_for_nothing_leave_room_for_other_messages() {
     });
     let many = ChildSpec::supervisor("many", spec).background();
     let root = Root::start(SupervisorSpec::one_for_one().child(many), RootOptions::default()).await.unwrap();
-    let place = root.find("/many").unwrap();
+    let node = root.find("/many").unwrap();
     let mut answers = 0;
-    while place.state() != State::Ready {
+    while node.state() != ChildState::Ready {
         if let Ok(many) = root.supervisor_at("/many")
             && let Ok(count) = many.count_children().await
             && count.active < 5_000
@@ -152,10 +152,10 @@ async fn what_does_not_fit_into_one_turn_goes_on_in_the_next() {
     root.find("/c7").unwrap().live().as_ref().unwrap().cell.kill();
     tokio::time::sleep(SEC).await;
     let children = root.supervisor().which_children().await.unwrap();
-    assert!(children.iter().all(|c| c.state == State::Ready && c.incarnation.0 == 2), "{children:?}");
+    assert!(children.iter().all(|c| c.state == ChildState::Ready && c.incarnation.0 == 2), "{children:?}");
     // More requests than one turn takes, with one announcement.
-    let place = root.find("/c7").unwrap();
-    let mut stops: Vec<_> = (0..MANY).map(|_| Box::pin(place.stop())).collect();
+    let node = root.find("/c7").unwrap();
+    let mut stops: Vec<_> = (0..MANY).map(|_| Box::pin(node.stop())).collect();
     let mut cx = Context::from_waker(Waker::noop());
     assert!(stops.iter_mut().all(|stop| stop.as_mut().poll(&mut cx).is_pending()));
     for stop in stops {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
+    state::{ChildState, DownReason},
     supervision::{
-        Admission, BoxFuture, ChildPolicy, ChildSpec, Place, RequestError, Root, RootOptions, SpecErrors,
-        Start, StartContext, Started, StopHandle, SupervisorSpec,
+        BoxFuture, ChildPolicy, ChildSpec, Node, RequestError, Root, RootOptions, SpecErrors, Start,
+        StartContext, StartPermit, Started, StopHandle, SupervisorSpec,
     },
-    vocabulary::{Down, State},
 };
 
 use crate::support::*;
@@ -73,33 +73,33 @@ impl Start for Panics {
         Ok(started)
     }
 
-    fn admission(&self) -> Option<BoxFuture<'_, Admission>> {
+    fn admission(&self) -> Option<BoxFuture<'_, StartPermit>> {
         assert!(self.0 != Where::Admission, "pulled too hard");
         None
     }
 }
 
-fn child(place: Where, record: &Record) -> ChildSpec {
+fn child(node: Where, record: &Record) -> ChildSpec {
     let policy = ChildPolicy { restart: RestartPolicy::temporary(), ..ChildPolicy::actor() };
-    ChildSpec::new("a", policy, Panics(place, plain("a", record).start))
+    ChildSpec::new("a", policy, Panics(node, plain("a", record).start))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_panics_is_a_failed_start() {
     hush();
-    for (place, what) in [
+    for (node, what) in [
         (Where::Admission, "the start panicked"),
         (Where::Start, "the start panicked"),
         (Where::Readiness, "the start's readiness panicked"),
     ] {
         let record = Record::default();
         let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
-        let refused = root.supervisor().start_child(child(place, &record)).await;
+        let refused = root.supervisor().start_child(child(node, &record)).await;
         let exit = Exit::ActorFailed { chain: vec![what.into(), "pulled too hard".into()] };
         assert_eq!(
             refused,
             Err(RequestError::StartFailed { child: "a".into(), exit, stderr_tail: String::new() }),
-            "{place:?}"
+            "{node:?}"
         );
         assert_eq!(root.supervisor().which_children().await.unwrap(), []);
         let left: Vec<String> = record.take();
@@ -114,11 +114,11 @@ async fn a_stop_request_that_panics_kills() {
     let record = Record::default();
     let spec = SupervisorSpec::one_for_one().child(child(Where::Stop, &record));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
-    let place = root.find("/a").unwrap();
+    let node = root.find("/a").unwrap();
     let begin = tokio::time::Instant::now();
     root.supervisor().terminate_child("a").await.unwrap();
     assert!(begin.elapsed() < SEC, "nobody waits for its shutdown time");
-    assert_eq!(place.state(), State::down(Down::Stopped));
+    assert_eq!(node.state(), ChildState::down(DownReason::Stopped));
     assert_eq!(record.take(), ["?a", "+a", "-a"]);
     let _ = root.shutdown(SEC).await;
 }
@@ -126,15 +126,14 @@ async fn a_stop_request_that_panics_kills() {
 #[tokio::test(start_paused = true)]
 async fn what_panics_when_it_is_dropped_hangs_nobody_and_takes_nobody_down() {
     hush();
-    for place in [Where::DropOfStart, Where::DropOfReadiness, Where::DropOfStop] {
+    for node in [Where::DropOfStart, Where::DropOfReadiness, Where::DropOfStop] {
         let record = Record::default();
-        let spec = SupervisorSpec::one_for_one()
-            .child(child(place, &record).background())
-            .child(plain("b", &record));
+        let spec =
+            SupervisorSpec::one_for_one().child(child(node, &record).background()).child(plain("b", &record));
         let root = Root::start(spec, RootOptions::default()).await.unwrap();
         let stopped = tokio::time::timeout(60 * SEC, root.supervisor().terminate_child("a")).await;
-        assert_eq!(stopped, Ok(Ok(())), "{place:?}");
-        assert_eq!(root.child::<Pull>("/b").unwrap().wait_ready(SEC).await.unwrap().0, 1, "{place:?}");
+        assert_eq!(stopped, Ok(Ok(())), "{node:?}");
+        assert_eq!(root.child::<Pull>("/b").unwrap().wait_ready(SEC).await.unwrap().0, 1, "{node:?}");
         assert_eq!(root.shutdown(SEC).await, Exit::Requested);
     }
 }
@@ -153,7 +152,7 @@ impl Start for Hasty {
     fn validate(&self) -> Result<(), SpecErrors> {
         if self.checks { panic!("pulled too hard") } else { Ok(()) }
     }
-    fn adopted(&self, _: &Place) {
+    fn adopted(&self, _: &Node) {
         panic!("pulled too hard")
     }
 }

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use procession::{
     event::EventKind,
     exit::Exit,
+    state::ChildState,
     supervision::{
-        ChildPolicy, ChildSpec, Remains, RequestError, Root, RootOptions, Shutdown, Start, StartContext,
-        Started, StopHandle, SupervisorSpec,
+        ChildPolicy, ChildSpec, IncarnationToken, RequestError, Root, RootOptions, Shutdown, Start,
+        StartContext, Started, StopHandle, SupervisorSpec,
     },
-    vocabulary::State,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -102,7 +102,7 @@ async fn what_ended_before_ractors_own_stop_is_not_brought_back_by_it() {
     root.cell().stop(None);
     assert_eq!(root.wait().await, Exit::Requested);
     assert_eq!(record.take(), ["?a", "+a", "-a"]);
-    assert_eq!(a.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(a.node().last_exit(), Some(Exit::Requested));
 }
 
 /// Owns a tree, and stops it in a handler.
@@ -272,7 +272,11 @@ async fn ractors_own_stop_waits_for_no_cause_and_a_kill_ends_it() {
     settle().await;
     root.cell().stop(None);
     settle().await;
-    assert_eq!(root.find("/b").unwrap().state(), State::Stopping, "nobody waits for the end of `a` any more");
+    assert_eq!(
+        root.find("/b").unwrap().state(),
+        ChildState::Stopping,
+        "nobody waits for the end of `a` any more"
+    );
     root.cell().kill();
     let begin = tokio::time::Instant::now();
     assert_eq!(root.wait().await, Exit::ActorKilled);
@@ -287,8 +291,8 @@ struct Holds(Duration);
 #[async_trait::async_trait]
 impl Start for Holds {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (time, remains, supervisor) = (self.0, cx.remains, cx.supervisor);
-        let (actor, join) = Holder::spawn_linked(None, Holder, remains, supervisor).await.unwrap();
+        let (time, token, supervisor) = (self.0, cx.token, cx.supervisor);
+        let (actor, join) = Holder::spawn_linked(None, Holder, token, supervisor).await.unwrap();
         let ready = Box::pin(async move {
             tokio::time::sleep(time).await;
             Ok(())
@@ -303,11 +307,15 @@ struct Holder;
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for Holder {
     type Msg = ();
-    type State = Remains;
-    type Arguments = Remains;
+    type State = IncarnationToken;
+    type Arguments = IncarnationToken;
 
-    async fn pre_start(&self, _: ActorRef<()>, remains: Remains) -> Result<Remains, ActorProcessingErr> {
-        Ok(remains)
+    async fn pre_start(
+        &self,
+        _: ActorRef<()>,
+        token: IncarnationToken,
+    ) -> Result<IncarnationToken, ActorProcessingErr> {
+        Ok(token)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use procession::{
     event::Event,
-    supervision::{ChildSpec, Events, EventsError},
+    supervision::{ChildSpec, EventReceiver, RecvError},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
@@ -138,12 +138,12 @@ pub(crate) fn plain(name: &str, record: &Record) -> ChildSpec {
 }
 
 /// Everything that has been published so far.
-pub(crate) fn drain(events: &mut Events) -> Vec<Arc<Event>> {
+pub(crate) fn drain(events: &mut EventReceiver) -> Vec<Arc<Event>> {
     let mut all = Vec::new();
     loop {
         match events.try_next() {
             Ok(Some(event)) => all.push(event),
-            Ok(None) | Err(EventsError::Closed) => return all,
+            Ok(None) | Err(RecvError::Closed) => return all,
             Err(lost) => panic!("{lost}"),
         }
     }

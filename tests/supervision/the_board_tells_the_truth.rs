@@ -1,7 +1,7 @@
 //! S-18, E-2, E-3: what everybody can read without asking, also when there is nobody left to write it.
 
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, RestartPolicy, RestartType, Then},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     supervision::{ChildPolicy, ChildSpec, Root, RootOptions, SupervisorSpec},
 };
 
@@ -9,7 +9,7 @@ use crate::support::*;
 
 fn states(root: &Root) -> String {
     let snapshot = root.snapshot();
-    let word = |n: &procession::snapshot::Node| format!("{}:{}", n.id(), n.state);
+    let word = |n: &procession::snapshot::NodeSnapshot| format!("{}:{}", n.id(), n.state);
     snapshot.root.walk().map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -57,7 +57,7 @@ async fn ends_that_nobody_has_heard_of_are_on_the_board() {
         }
         root.cell().kill();
         let c = root.child::<Pull>("/c").unwrap();
-        let state = c.place().wait_state(|s| *s != procession::vocabulary::State::Ready).await;
+        let state = c.node().wait_state(|s| *s != procession::state::ChildState::Ready).await;
         assert!(c.actor().is_err(), "{state}, and reached");
         let _ = root.wait().await;
         assert!(
@@ -143,7 +143,8 @@ async fn the_budget_that_is_shown_is_that_of_the_present_window() {
 async fn nobody_waits_for_what_nobody_will_start() {
     // Design 3: waiting ends when it is vain, also for those who have been waiting before.
     let record = Record::default();
-    let gives_up = RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(1, SEC, Then::GiveUp)));
+    let gives_up =
+        RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp)));
     let waits = |policy: RestartPolicy| policy.with_backoff(Backoff::fixed(60 * SEC));
     let spec = SupervisorSpec::one_for_one()
         .child(plain("stopped", &record).restart(waits(RestartPolicy::permanent())))
@@ -217,13 +218,13 @@ async fn failures_in_a_row_are_those_that_an_exit_would_find() {
     let record = Record::default();
     let policy = RestartPolicy::permanent()
         .with_backoff(Backoff::None)
-        .with_budget(Budget::Own(CrashLoop::new(100, SEC, Then::GiveUp)))
+        .with_budget(Budget::Own(CrashLoop::new(100, SEC, CrashLoopAction::GiveUp)))
         .with_healthy_after(10 * SEC);
     let child = plain("a", &record).restart(policy.clone());
     let root = Root::start(SupervisorSpec::one_for_one().child(child), RootOptions::default()).await.unwrap();
     let a = root.child::<Pull>("/a").unwrap();
     let figures = || {
-        let node = a.place().snapshot();
+        let node = a.node().snapshot();
         (node.consecutive_failures, node.total_failures, node.total_restarts)
     };
     let fail_twice = async || {

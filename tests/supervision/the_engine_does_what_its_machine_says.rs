@@ -11,14 +11,16 @@ use procession::{
     event::EventKind,
     exit::{Exit, LaunchStage},
     id::{ChildId, Incarnation},
-    restart::{Backoff, Budget, CrashLoop, Intensity, RestartPolicy, RestartType, Then},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
+    state::{RestartLimit, Strategy},
     supervision::{
-        ActorStart, AutoShutdown, ChildPolicy, ChildSpec, Flags, RequestError, Root, RootOptions, Shutdown,
-        Start, StartContext, StartMode, Started, SupervisorRef, SupervisorSpec,
-        machine::{Action, Answer, Input, Key, Machine, NewChild, Request, RequestId, Timer},
+        ActorStart, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Root, RootOptions, Shutdown, Start,
+        StartContext, StartMode, Started, SupervisorFlags, SupervisorRef, SupervisorSpec,
+        machine::{
+            Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
+        },
     },
-    time::At,
-    vocabulary::{Limit, Strategy},
+    time::Timestamp,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -35,7 +37,7 @@ fn the_events_of_the_engine_are_those_of_its_machine() {
     let (mut compared, mut events, mut gave_up) = (0, 0, 0);
     for seed in 0..seeds {
         let story = Story::new(seed);
-        let t0 = At::EPOCH.after(ms(7));
+        let t0 = Timestamp::EPOCH.after(ms(7));
         let Some(imagined) = Imagined::run(&story, t0) else { continue };
         let (log, answers) = play(&story, t0);
         for (n, (ours, theirs)) in log.iter().zip(&imagined.log).enumerate() {
@@ -119,7 +121,7 @@ fn fate(seed: u64, id: &str, incarnation: Incarnation) -> Fate {
     let gave_up = Exit::IntensityExceeded {
         child: "leaf".into(),
         cause: Box::new(failed.clone()),
-        limit: Limit::TotalRestarts { max: 1 },
+        limit: RestartLimit::TotalRestarts { max: 1 },
     };
     let stillborn = dice
         .one_in(6)
@@ -154,7 +156,7 @@ enum Ask {
 #[derive(Clone, Debug)]
 struct Story {
     seed: u64,
-    flags: Flags,
+    flags: SupervisorFlags,
     children: Vec<(ChildId, ChildPolicy)>,
     /// In the order of their times.
     asks: Vec<(u64, Ask)>,
@@ -175,7 +177,7 @@ impl Story {
             AutoShutdown::AllSignificant,
         ];
         let restarts = if dice.one_in(3) { dice.below(6) as u32 } else { 100 };
-        let flags = Flags {
+        let flags = SupervisorFlags {
             strategy,
             dynamic,
             intensity: Some(Intensity::new(restarts, ms(1000 + dice.below(4000)))),
@@ -207,14 +209,14 @@ impl Story {
     }
 }
 
-fn policy(dice: &mut Dice, flags: &Flags) -> ChildPolicy {
+fn policy(dice: &mut Dice, flags: &SupervisorFlags) -> ChildPolicy {
     use RestartType::*;
     let kind = dice.pick(&[Permanent, Permanent, Permanent, Transient, Temporary, OnSuccess, UnlessStopped]);
     let one_for_one = flags.strategy == Strategy::OneForOne;
     let then = match dice.below(3) {
-        0 if one_for_one => Then::cool_off(ms(700)),
-        0 | 1 => Then::GiveUp,
-        _ => Then::Escalate,
+        0 if one_for_one => CrashLoopAction::cool_off(ms(700)),
+        0 | 1 => CrashLoopAction::GiveUp,
+        _ => CrashLoopAction::Escalate,
     };
     let crash_loop = CrashLoop::new(2 + dice.below(4) as u32, ms(3000), then);
     let backoffs = [Backoff::None, Backoff::fixed(ms(130)), Backoff::exponential(ms(90), ms(900))];
@@ -241,7 +243,7 @@ fn policy(dice: &mut Dice, flags: &Flags) -> ChildPolicy {
 
 type Answers = BTreeMap<usize, Result<u64, RequestError>>;
 
-fn line(at: At, path: &str, incarnation: Incarnation, kind: &EventKind) -> String {
+fn line(at: Timestamp, path: &str, incarnation: Incarnation, kind: &EventKind) -> String {
     format!("{at} {path}{incarnation} {kind:?}")
 }
 
@@ -249,21 +251,21 @@ fn line(at: At, path: &str, incarnation: Incarnation, kind: &EventKind) -> Strin
 
 #[derive(Clone, Debug, PartialEq)]
 enum Due {
-    Born(Key),
-    TooLate(Key),
+    Born(IncarnationKey),
+    TooLate(IncarnationKey),
     /// Its own time has come.
-    Dies(Key),
+    Dies(IncarnationKey),
     /// Its `post_stop` is over.
-    Stopped(Key),
+    Stopped(IncarnationKey),
     /// Its stop has taken too long.
-    Patience(Key),
+    Patience(IncarnationKey),
     Fires(Timer),
     Ask(usize),
     Shutdown,
 }
 
 impl Due {
-    fn is_of(&self, key: &Key) -> bool {
+    fn is_of(&self, key: &IncarnationKey) -> bool {
         match self {
             Due::Born(k) | Due::TooLate(k) | Due::Dies(k) | Due::Stopped(k) | Due::Patience(k) => k == key,
             _ => false,
@@ -274,11 +276,11 @@ impl Due {
 struct Imagined<'a> {
     story: &'a Story,
     machine: Machine,
-    now: At,
-    due: Vec<(At, Due)>,
+    now: Timestamp,
+    due: Vec<(Timestamp, Due)>,
     /// Children that are up, and whether they were asked to stop.
     up: BTreeMap<ChildId, bool>,
-    ends: VecDeque<(Key, Exit)>,
+    ends: VecDeque<(IncarnationKey, Exit)>,
     last: BTreeMap<ChildId, Incarnation>,
     retired: Incarnation,
     log: Vec<String>,
@@ -289,7 +291,7 @@ struct Imagined<'a> {
 
 impl<'a> Imagined<'a> {
     /// `None` if two things happen at the same moment.
-    fn run(story: &'a Story, t0: At) -> Option<Imagined<'a>> {
+    fn run(story: &'a Story, t0: Timestamp) -> Option<Imagined<'a>> {
         let new = |(id, policy): &(ChildId, ChildPolicy)| NewChild {
             id: id.clone(),
             policy: Arc::new(policy.clone()),
@@ -400,10 +402,10 @@ impl<'a> Imagined<'a> {
                 return;
             }
         };
-        self.input(Input::Request(RequestId(n as u64), request));
+        self.input(Input::Request(OperatorRequestId(n as u64), request));
     }
 
-    fn fate(&self, key: &Key) -> Fate {
+    fn fate(&self, key: &IncarnationKey) -> Fate {
         fate(self.story.seed, key.child.as_str(), key.incarnation)
     }
 
@@ -459,7 +461,7 @@ impl<'a> Imagined<'a> {
             Action::Reply(id, answer) => {
                 let reload = matches!(self.story.asks[id.0 as usize].1, Ask::Reload(..));
                 let answer = answer.map(|answer| match answer {
-                    Answer::Ready(incarnation) if !reload => incarnation.0,
+                    Reply::Ready(incarnation) if !reload => incarnation.0,
                     _ => 0,
                 });
                 assert_eq!(self.answers.insert(id.0 as usize, answer), None);
@@ -553,7 +555,7 @@ async fn put(sup: &SupervisorRef, seed: u64, ask: Ask) -> Result<u64, RequestErr
     }
 }
 
-fn play(story: &Story, t0: At) -> (Vec<String>, Answers) {
+fn play(story: &Story, t0: Timestamp) -> (Vec<String>, Answers) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

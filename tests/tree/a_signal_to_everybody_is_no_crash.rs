@@ -7,8 +7,7 @@ use std::{
 };
 
 use procession::{
-    pool::PoolSpec, process::Command, protocol::FirstLine, tree::Tree, vocabulary::Strategy,
-    worker::WorkerSpec,
+    pool::PoolSpec, process::Command, protocol::FirstLine, state::Strategy, tree::Tree, worker::WorkerSpec,
 };
 use rustix::process::{Pid, Signal, kill_process};
 

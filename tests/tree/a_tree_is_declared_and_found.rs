@@ -2,10 +2,10 @@
 
 use procession::{
     snapshot::Snapshot,
+    state::ChildState,
     supervision::{FindError, StartError, Unavailable},
     testing::ScriptedLauncher,
     tree::Tree,
-    vocabulary::State,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -130,7 +130,7 @@ async fn handles_outlive_their_tree_and_say_so() {
     assert!(worker.call::<Echo>(&String::new()).await.is_err());
     assert!(worker.restart("please").await.is_err());
     let gone: Result<_, Unavailable> = worker.wait_ready(SEC).await;
-    assert!(!matches!(gone.unwrap_err().state, State::Ready));
+    assert!(!matches!(gone.unwrap_err().state, ChildState::Ready));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::{
 use procession::{
     event::{Consequence, EventKind},
     exit::{Exit, LaunchStage},
-    id::Path,
+    id::TreePath,
     plugin::{PluginError, PluginEventKind},
     pool::AcquireError,
     process::Command,
@@ -17,11 +17,11 @@ use procession::{
     restart::{Backoff, RestartPolicy},
     rpc::{CallError, RpcError, Timeout},
     snapshot::Snapshot,
+    state::{ChildState, DownReason, RestartLimit},
     supervision::{RequestError, SendError, Shutdown, Unavailable},
     testing::ScriptedLauncher,
-    time::At,
-    tree::{Tree, Trouble},
-    vocabulary::{Down, Limit, State},
+    time::Timestamp,
+    tree::{HealthIssue, Tree},
     worker::WorkerSpec,
 };
 
@@ -35,9 +35,9 @@ fn busy() -> Exit {
     Exit::NeverStarted { errno: Some(libc::EAGAIN), stage: LaunchStage::Spawn, reason: "not now".into() }
 }
 
-fn unavailable(state: State, exit: Option<Exit>) -> Unavailable {
-    let lost = exit.map(|exit| Box::new(procession::rpc::Lost { exit, stderr_tail: String::new() }));
-    Unavailable { path: Path::root(), state, retry_after: None, lost }
+fn unavailable(state: ChildState, exit: Option<Exit>) -> Unavailable {
+    let lost = exit.map(|exit| Box::new(procession::rpc::ExitReport { exit, stderr_tail: String::new() }));
+    Unavailable { path: TreePath::root(), state, retry_after: None, lost }
 }
 
 #[test]
@@ -53,21 +53,28 @@ fn what_never_starts_is_not_worth_another_try() {
         assert_eq!(PluginError::Refused(request).is_retryable(), again);
         let start = PluginError::StartFailed { id: child(), exit: exit.clone(), stderr_tail: tail() };
         assert_eq!(start.is_retryable(), again, "{start}");
-        let down = unavailable(State::down(Down::Ended), Some(exit.clone()));
+        let down = unavailable(ChildState::down(DownReason::Ended), Some(exit.clone()));
         assert_eq!(down.is_retryable(), again, "{down}");
         assert_eq!(PluginError::from(down.clone()).is_retryable(), again);
         assert_eq!(AcquireError::from(down.clone()).is_retryable(), again);
         assert_eq!(SendError::from(down.clone()).is_retryable(), again);
         let lost = down.lost.clone();
-        let failed =
-            AcquireError::Failed { path: Path::root(), key: None, why: Down::Ended, lost, retry_after: None };
+        let failed = AcquireError::Failed {
+            path: TreePath::root(),
+            key: None,
+            why: DownReason::Ended,
+            lost,
+            retry_after: None,
+        };
         assert_eq!(failed.is_retryable(), again, "{failed}");
     }
-    for (why, again) in [(Down::GaveUp { why: Limit::NeverStarts }, false), (Down::NeverStarted, true)] {
-        let state = State::down(why);
+    for (why, again) in
+        [(DownReason::GaveUp { why: RestartLimit::NeverStarts }, false), (DownReason::NeverStarted, true)]
+    {
+        let state = ChildState::down(why);
         assert_eq!(unavailable(state.clone(), None).is_retryable(), again);
         let call =
-            CallError::Unavailable { method: "m".into(), path: Path::root(), state, retry_after: None };
+            CallError::Unavailable { method: "m".into(), path: TreePath::root(), state, retry_after: None };
         assert_eq!(call.is_retryable(), again, "{call}");
     }
 }
@@ -98,21 +105,21 @@ async fn a_call_that_was_not_sent_says_which_worker_and_why() {
 
 #[test]
 fn no_error_shows_the_clock_of_the_tree() {
-    let until = At::new(Duration::from_secs(123_456));
-    for state in [State::BackingOff { until, attempt: 2 }, State::CoolingOff { until }] {
+    let until = Timestamp::new(Duration::from_secs(123_456));
+    for state in [ChildState::BackingOff { until, attempt: 2 }, ChildState::CoolingOff { until }] {
         let mut error = unavailable(state.clone(), None);
         error.retry_after = Some(Duration::from_micros(87_654));
         let retry_after = error.retry_after;
         let call = CallError::Unavailable {
             method: "m".into(),
-            path: Path::root(),
+            path: TreePath::root(),
             state: state.clone(),
             retry_after,
         };
         for text in [error.to_string(), call.to_string()] {
             assert!(text.contains(" off for another 87.7ms") && !text.contains("123456"), "{text}");
         }
-        let trouble = Trouble { path: Path::root(), state, detail: None }.to_string();
+        let trouble = HealthIssue { path: TreePath::root(), state, detail: None }.to_string();
         assert!(trouble.contains(" off") && !trouble.contains("123456"), "{trouble}");
     }
 }
@@ -133,7 +140,7 @@ fn a_null_that_was_sent_is_there() {
 #[test]
 fn durations_are_written_in_one_form() {
     let time = Duration::from_millis(90_250);
-    let limit = Limit::Intensity { max_restarts: 3, period: time };
+    let limit = RestartLimit::Intensity { max_restarts: 3, period: time };
     let exits = [
         Exit::StartTimeout { after: time },
         Exit::IntensityExceeded { child: "a".into(), cause: Box::new(busy()), limit },
@@ -144,10 +151,10 @@ fn durations_are_written_in_one_form() {
         .map(|exit| serde_json::to_string(exit).unwrap())
         .chain(then.iter().map(|then| serde_json::to_string(then).unwrap()))
         .chain([
-            serde_json::to_string(&Limit::CrashLoop { max_failures: 1, window: time }).unwrap(),
+            serde_json::to_string(&RestartLimit::CrashLoop { max_failures: 1, window: time }).unwrap(),
             serde_json::to_string(&Shutdown::Timeout(time)).unwrap(),
             serde_json::to_string(&EventKind::GroupRestart {
-                strategy: procession::vocabulary::Strategy::OneForAll,
+                strategy: procession::state::Strategy::OneForAll,
                 child: "a".into(),
                 delay: time,
             })
@@ -189,7 +196,7 @@ fn no_duration_is_left_out() {
             }
             let field = line.trim_start().trim_start_matches("pub ");
             if serialised && (field.ends_with(": Duration,") || field.ends_with(": Option<Duration>,")) {
-                assert!(before.contains("humane"), "{}: {line}", file.display());
+                assert!(before.contains("human_duration"), "{}: {line}", file.display());
                 seen += 1;
             }
             before = line;
@@ -210,12 +217,12 @@ async fn a_snapshot_knows_what_time_of_day_it_is() {
         time.duration_since(other).or_else(|e| Ok::<_, ()>(e.duration())).unwrap() < 60 * SEC
     };
     assert!(near(taken, before), "{taken:?} {before:?}");
-    assert_eq!(taken.duration_since(snapshot.time_of(At::EPOCH)).unwrap(), snapshot.at.since_epoch());
+    assert_eq!(taken.duration_since(snapshot.time_of(Timestamp::EPOCH)).unwrap(), snapshot.at.since_epoch());
     assert_eq!(snapshot.time_of(snapshot.at.after(SEC)), taken + SEC);
     let copy: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
     assert_eq!(copy, snapshot);
     let hostile = Snapshot { unix_ms: u64::MAX, ..copy };
-    let _ = (hostile.time_of(At::NEVER), hostile.time_of(At::EPOCH));
+    let _ = (hostile.time_of(Timestamp::NEVER), hostile.time_of(Timestamp::EPOCH));
     let _ = tree.kill().await;
 }
 

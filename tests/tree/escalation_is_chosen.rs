@@ -8,11 +8,11 @@ use procession::{
     pool::PoolSpec,
     process::{Command, Signal},
     protocol::Plugin,
-    restart::{Budget, CrashLoop, RestartPolicy, Then},
+    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    state::{ChildState, Strategy},
     supervision::{ChildSpec, SupervisorSpec},
     testing::ScriptedLauncher,
     tree::{Tree, TreeBuilder},
-    vocabulary::{State, Strategy},
     worker::WorkerSpec,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -74,7 +74,7 @@ async fn a_broken_worker_pauses_alone_and_health_names_it() {
     let tree = neighbours(&launcher).start().await.unwrap();
     tokio::time::sleep(20 * SEC).await;
     assert_eq!(launches(&launcher, "bad"), 5);
-    assert!(matches!(tree.find("/bad").unwrap().state(), State::CoolingOff { .. }));
+    assert!(matches!(tree.find("/bad").unwrap().state(), ChildState::CoolingOff { .. }));
     let health = tree.health();
     assert!(!health.healthy);
     let paths: Vec<&str> = health.troubles.iter().map(|trouble| trouble.path.as_str()).collect();
@@ -161,12 +161,13 @@ async fn what_a_policy_says_counts_whatever_the_supervisor() {
     let tree = Tree::builder().worker("bad", bad(Budget::Shared)).start().await.unwrap();
     assert!(matches!(ends(&tree).await, Some(Exit::IntensityExceeded { .. })));
     // Its own although there is something.
-    let own = Budget::Own(CrashLoop::new(2, MINUTE, Then::GiveUp));
+    let own = Budget::Own(CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp));
     let tree = Tree::builder().intensity(0, MINUTE).worker("bad", bad(own)).start().await.unwrap();
     assert_eq!(ends(&tree).await, None);
     let _ = tree.shutdown(MINUTE).await;
     // A crash loop without a budget is the budget.
-    let policy = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(2, MINUTE, Then::Escalate));
+    let policy =
+        RestartPolicy::permanent().with_crash_loop(CrashLoop::new(2, MINUTE, CrashLoopAction::Escalate));
     let before = launches(&launcher, "bad");
     let tree =
         Tree::builder().worker("bad", process(&launcher, "bad").restart(policy)).start().await.unwrap();
@@ -189,7 +190,8 @@ async fn it_is_settled_where_a_declaration_becomes_a_child() {
         .await
         .unwrap();
     let open = || process(&launcher, "good").child("late");
-    let custom = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(7, MINUTE, Then::GiveUp));
+    let custom =
+        RestartPolicy::permanent().with_crash_loop(CrashLoop::new(7, MINUTE, CrashLoopAction::GiveUp));
     for (path, own) in [("/alone", true), ("/together", false)] {
         let supervisor = tree.supervisor(path).unwrap();
         let budget = async |id: &str| supervisor.child_spec(id).await.unwrap().policy.restart.budget;
@@ -198,7 +200,7 @@ async fn it_is_settled_where_a_declaration_becomes_a_child() {
         supervisor.start_child(open()).await.unwrap();
         assert_eq!(budget("late").await, settled(CrashLoop::default()), "{path}, start_child");
         supervisor.reload_child(open().restart(custom.clone())).await.unwrap();
-        let seven = CrashLoop::new(7, MINUTE, Then::GiveUp);
+        let seven = CrashLoop::new(7, MINUTE, CrashLoopAction::GiveUp);
         assert_eq!(budget("late").await, settled(seven), "{path}, reload_child");
         supervisor.set_policy("late", process(&launcher, "good").policy()).await.unwrap();
         assert_eq!(budget("late").await, settled(CrashLoop::default()), "{path}, set_policy");

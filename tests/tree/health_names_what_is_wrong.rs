@@ -6,7 +6,7 @@ use procession::{
     pool::PoolSpec,
     process::Command,
     protocol::Plugin,
-    restart::{Backoff, Budget, CrashLoop, RestartPolicy, Then},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy},
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
     worker::WorkerSpec,
@@ -49,7 +49,7 @@ async fn a_key_that_was_given_up_is_a_trouble_until_it_may_be_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     let launcher = launcher();
-    let give_up = CrashLoop::new(2, MINUTE, Then::GiveUp);
+    let give_up = CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp);
     let pool = |program| {
         PoolSpec::anonymous(2, 4, worker(&launcher, program))
             .restart(RestartPolicy::actor().with_budget(Budget::Own(give_up)))
@@ -73,7 +73,7 @@ async fn what_was_given_up_says_why() {
         let _ = me.write_error_line("no more paper").await;
         9
     });
-    let twice = CrashLoop::new(2, MINUTE, Then::GiveUp);
+    let twice = CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp);
     let policy = RestartPolicy::permanent().with_backoff(Backoff::fixed(SEC)).with_jitter(0.0);
     let broken = worker(&launcher, "ill").child("w").restart(policy.clone().with_crash_loop(twice));
     let waits = worker(&launcher, "ill").child("b").restart(policy.with_backoff(Backoff::fixed(MINUTE)));

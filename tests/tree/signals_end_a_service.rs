@@ -10,7 +10,7 @@ use std::{
 use procession::{
     process::Command,
     protocol::FirstLine,
-    tree::{HostSignal, Signals, Tree},
+    tree::{HostSignal, SignalPolicy, Tree},
     worker::WorkerSpec,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -31,7 +31,7 @@ fn inner_service() {
         let worker = WorkerSpec::new(program).protocol(FirstLine::new("grandchild"));
         let tree = Tree::builder().worker("w", worker).start().await.unwrap();
         let worker = tree.worker("/w").unwrap();
-        let signals = Signals::from(Tree::DEFAULT_DEADLINE);
+        let signals = SignalPolicy::from(Tree::DEFAULT_DEADLINE);
         let signals = match mode.as_str() {
             "reloading" => {
                 let (tree, count) = (tree.clone(), std::sync::atomic::AtomicU32::new(0));

@@ -9,9 +9,9 @@ use procession::{
     process::{Command, Launcher, Signal},
     protocol::Plugin,
     rpc::{Method, RpcError},
+    state::{ChildState, Strategy},
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::{Tree, TreeBuilder},
-    vocabulary::{State, Strategy},
     worker::WorkerSpec,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -107,7 +107,7 @@ pub(crate) async fn kill_and_wait(tree: &Tree, launcher: &ScriptedLauncher, path
     let mut events = tree.events();
     kill(tree, launcher, path);
     let ready = |e: &Event| {
-        let is_ready = matches!(e.kind, EventKind::State { to: State::Ready, .. });
+        let is_ready = matches!(e.kind, EventKind::State { to: ChildState::Ready, .. });
         e.path.as_str() == back && e.incarnation > now && is_ready
     };
     tokio::time::timeout(30 * SEC, events.wait_for(ready)).await.unwrap().unwrap();

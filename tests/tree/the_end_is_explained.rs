@@ -1,6 +1,6 @@
 //! T-3, S-17, S-20, E-1, E-3.
 
-use procession::{event::EventKind, exit::Exit, supervision::EventsError, testing::ScriptedLauncher};
+use procession::{event::EventKind, exit::Exit, supervision::RecvError, testing::ScriptedLauncher};
 
 use crate::support::*;
 
@@ -36,7 +36,7 @@ async fn a_slow_subscriber_learns_how_many_events_it_lost() {
     let mut events = builder.events();
     let tree = builder.start().await.unwrap();
     let _ = tree.shutdown(60 * SEC).await;
-    let Err(EventsError::Lost(lost)) = events.next().await else { panic!() };
+    let Err(RecvError::Lost(lost)) = events.next().await else { panic!() };
     assert_eq!(events.next().await.unwrap().seq, lost + 1);
     drop(tree);
 }
@@ -74,7 +74,7 @@ async fn the_event_stream_ends_with_the_tree() {
             Err(end) => break end,
         }
     };
-    assert_eq!(end, EventsError::Closed);
+    assert_eq!(end, RecvError::Closed);
     assert!(last.unwrap().path.is_root(), "the root's end is the last event");
-    assert_eq!(tree.events().next().await.unwrap_err(), EventsError::Closed);
+    assert_eq!(tree.events().next().await.unwrap_err(), RecvError::Closed);
 }

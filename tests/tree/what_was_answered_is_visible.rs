@@ -15,10 +15,10 @@ use procession::{
     pool::{Pool, PoolSpec},
     process::{Command, Launcher},
     rpc::CallError,
-    supervision::{ChildPolicy, Events, EventsError, RequestError, SupervisorRef, SupervisorSpec},
+    state::{ChildState, DownReason},
+    supervision::{ChildPolicy, EventReceiver, RecvError, RequestError, SupervisorRef, SupervisorSpec},
     testing::ScriptedLauncher,
     tree::Tree,
-    vocabulary::{Down, State},
     worker::WorkerRef,
 };
 
@@ -32,7 +32,7 @@ const TRIES: usize = 40;
 struct Stage {
     tree: Tree,
     launcher: ScriptedLauncher,
-    events: Arc<Mutex<Events>>,
+    events: Arc<Mutex<EventReceiver>>,
     unseen: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
@@ -70,7 +70,7 @@ impl Stage {
         loop {
             match events.try_next() {
                 Ok(Some(event)) => told |= event.path.as_str() == path && is(&event.kind),
-                Err(EventsError::Lost(_)) => panic!("too many events"),
+                Err(RecvError::Lost(_)) => panic!("too many events"),
                 Ok(None) | Err(_) => return told,
             }
         }
@@ -106,7 +106,7 @@ impl Stage {
         let told = self.told(path, is_ready);
         self.sees(
             &format!("{after}: the state is ready"),
-            self.tree.find(path).unwrap().state() == State::Ready,
+            self.tree.find(path).unwrap().state() == ChildState::Ready,
         );
         self.sees(&format!("{after}: the event is out"), told);
         self.sees(
@@ -125,7 +125,7 @@ impl Stage {
 }
 
 fn is_ready(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::State { to: State::Ready, .. })
+    matches!(kind, EventKind::State { to: ChildState::Ready, .. })
 }
 
 fn is_exit(kind: &EventKind) -> bool {
@@ -160,7 +160,7 @@ async fn of_a_tree_and_its_workers() {
     hold(cases![
         async |on: Stage| {
             on.sees("start: ready()", on.tree.ready());
-            on.sees("start: a required worker is ready", on.worker("/w").state() == State::Ready);
+            on.sees("start: a required worker is ready", on.worker("/w").state() == ChildState::Ready);
             let health = on.tree.health();
             let others = ["/b", "/plugins/early", "/plugins/late"];
             let excused = health.troubles.iter().all(|trouble| others.contains(&trouble.path.as_str()));
@@ -169,7 +169,7 @@ async fn of_a_tree_and_its_workers() {
         async |on: Stage| {
             let worker = on.worker("/b");
             worker.wait_ready(10 * SEC).await.unwrap();
-            on.sees("wait_ready: the state is ready", worker.state() == State::Ready);
+            on.sees("wait_ready: the state is ready", worker.state() == ChildState::Ready);
             let health = on.tree.health();
             on.sees("wait_ready: it is healthy", !health.troubles.iter().any(|t| t.path.as_str() == "/b"));
             worker.restart("again").await.unwrap();
@@ -195,12 +195,12 @@ async fn of_a_tree_and_its_workers() {
             for waiting in waiting {
                 // Those who looked before it was started are told that waiting is vain.
                 let state = waiting.await.unwrap();
-                on.sees("wait_ready of several", state.is_none_or(|state| state == State::Ready));
+                on.sees("wait_ready of several", state.is_none_or(|state| state == ChildState::Ready));
             }
         },
         async |on: Stage| {
             let place = on.tree.find("/b").unwrap();
-            place.wait_state(|state| *state == State::Ready).await;
+            place.wait_state(|state| *state == ChildState::Ready).await;
             on.sees("wait_state: it answers", on.worker("/b").call::<Echo>(&"a".to_owned()).await.is_ok());
             on.listen();
             kill(&on.tree, &on.launcher, "/b");
@@ -213,10 +213,11 @@ async fn of_a_tree_and_its_workers() {
         async |on: Stage| {
             let worker = on.worker("/w");
             worker.stop().await.unwrap();
-            on.sees("stop: it is down", worker.state() == State::down(Down::Stopped));
-            on.sees("stop: its exit is on the board", worker.place().last_exit().is_some());
+            on.sees("stop: it is down", worker.state() == ChildState::down(DownReason::Stopped));
+            on.sees("stop: its exit is on the board", worker.node().last_exit().is_some());
             on.sees("stop: it has no pid", worker.pid().is_none());
-            let to_down = |kind: &EventKind| matches!(kind, EventKind::State { to: State::Down { .. }, .. });
+            let to_down =
+                |kind: &EventKind| matches!(kind, EventKind::State { to: ChildState::Down { .. }, .. });
             on.sees("stop: the event is out", on.told("/w", to_down));
             let called = worker.call::<Echo>(&"a".to_owned()).await;
             on.sees("stop: no call reaches it", matches!(called, Err(CallError::Unavailable { .. })));
@@ -261,7 +262,10 @@ async fn of_what_operators_ask() {
                 s.start_child(worker(&on.launcher).child("a")).await.is_ok(),
             );
             s.terminate_child("a").await.unwrap();
-            on.sees("terminate_child: it is down", on.worker("/s/a").state() == State::down(Down::Stopped));
+            on.sees(
+                "terminate_child: it is down",
+                on.worker("/s/a").state() == ChildState::down(DownReason::Stopped),
+            );
             s.delete_child("a").await.unwrap();
             on.sees_gone("delete_child", "/s/a");
         },
@@ -304,7 +308,7 @@ async fn of_what_operators_ask() {
             let restarted = on.worker("/b").restart("again").await;
             on.sees("wait_ready: it may be away", matches!(restarted, Err(RequestError::StartFailed { .. })));
             let state = on.worker("/b").state();
-            on.sees("wait_ready: a start has been proven", !matches!(state, State::Down { .. }));
+            on.sees("wait_ready: a start has been proven", !matches!(state, ChildState::Down { .. }));
         },
     ])
     .await;
@@ -356,7 +360,7 @@ async fn of_pools() {
                     let (pool, on) = (pool.clone(), on.clone());
                     tokio::spawn(async move {
                         let lease = pool.acquire("k").await.unwrap();
-                        on.worker("/pool/k").state() == State::Ready && lease.pid().is_some()
+                        on.worker("/pool/k").state() == ChildState::Ready && lease.pid().is_some()
                     })
                 })
                 .collect();
@@ -388,7 +392,7 @@ async fn of_plugin_hosts() {
             let plugins = on.plugins();
             let status =
                 |id: &str| plugins.list().unwrap().into_iter().find(|status| status.id.as_str() == id);
-            let is_up = |id: &str| status(id).is_some_and(|status| status.state == State::Ready);
+            let is_up = |id: &str| status(id).is_some_and(|status| status.state == ChildState::Ready);
             plugins.ensure_ready("early", 10 * SEC).await.unwrap();
             on.sees("ensure_ready: the list says so", is_up("early"));
             on.listen();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use procession::{
     process::{Command, Launcher},
     protocol::Mcp,
-    rpc::{CallError, Outcome, PeerConfig, Timeout},
+    rpc::{CallError, CallOutcome, PeerConfig, Timeout},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
 };
@@ -49,7 +49,7 @@ async fn a_server_survives_a_callers_argument() {
             None => {
                 let error = answer.unwrap_err();
                 assert!(matches!(&error, CallError::TooLarge { .. }), "{error}");
-                assert_eq!(error.outcome(), Outcome::NotSent);
+                assert_eq!(error.outcome(), CallOutcome::NotSent);
             }
         }
         worker.call_value("tools/call", &small, Timeout::Default).await.unwrap();

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use procession::{
     exit::Exit,
-    process::{Command, Wiring},
+    process::{Command, StdioTransport},
     protocol::{Bare, FirstLine, Plugin},
     restart::{Backoff, RestartPolicy},
-    rpc::Closed,
+    rpc::CloseReason,
     supervision::{Root, RootOptions, SupervisorSpec},
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
@@ -30,9 +30,9 @@ async fn an_idle_worker_that_closes_its_stdin_is_restarted() {
     });
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     tokio::time::sleep(60 * SEC + 400 * MS).await;
-    assert!(worker.place().last_exit().is_none(), "it may be about to exit");
+    assert!(worker.node().last_exit().is_none(), "it may be about to exit");
     tokio::time::sleep(200 * MS).await;
-    assert!(matches!(worker.place().last_exit(), Some(Exit::ChannelLost { .. })));
+    assert!(matches!(worker.node().last_exit(), Some(Exit::ChannelLost { .. })));
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
     assert_eq!(launcher.alive(), [1001]);
     let _ = root.shutdown(60 * SEC).await;
@@ -53,7 +53,7 @@ async fn a_process_that_closes_its_stdin_and_exits_has_exited() {
     });
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     tokio::time::sleep(2 * SEC).await;
-    assert_eq!(worker.place().last_exit(), Some(Exit::Failed { code: 3 }));
+    assert_eq!(worker.node().last_exit(), Some(Exit::Failed { code: 3 }));
     let _ = root.shutdown(60 * SEC).await;
 }
 
@@ -71,7 +71,7 @@ async fn a_grandchild_that_has_stdin_keeps_the_channel() {
     });
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     tokio::time::sleep(3600 * SEC).await;
-    assert_eq!((worker.place().last_exit(), launcher.launched().len()), (None, 1));
+    assert_eq!((worker.node().last_exit(), launcher.launched().len()), (None, 1));
     let _ = root.shutdown(60 * SEC).await;
     assert!(launcher.alive().is_empty());
 }
@@ -89,7 +89,7 @@ async fn without_a_channel_nobody_minds() {
         let spec = if bare { spec.protocol(Bare::default()) } else { spec.protocol(FirstLine::new("ready")) };
         let (root, worker) = tree(spec).await.unwrap();
         tokio::time::sleep(3600 * SEC).await;
-        assert_eq!((worker.place().last_exit(), launcher.launched().len()), (None, 1));
+        assert_eq!((worker.node().last_exit(), launcher.launched().len()), (None, 1));
         let _ = root.shutdown(60 * SEC).await;
     }
 }
@@ -102,9 +102,9 @@ async fn a_peer_that_its_holder_closes_is_no_requested_exit() {
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     let mut events = root.events();
     let (_, peer) = worker.peer().unwrap();
-    peer.close(Closed::Requested);
+    peer.close(CloseReason::Requested);
     tokio::time::sleep(MS).await;
-    assert!(matches!(worker.place().last_exit(), Some(Exit::ChannelLost { .. })));
+    assert!(matches!(worker.node().last_exit(), Some(Exit::ChannelLost { .. })));
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
     let mut crashes = 0;
     while let Ok(Some(event)) = events.try_next() {
@@ -118,7 +118,7 @@ async fn a_peer_that_its_holder_closes_is_no_requested_exit() {
 async fn a_real_process_that_closes_its_stdin_is_restarted() {
     const BOUND: Duration = Duration::from_secs(30);
     let answer = r#"read hello; echo '{"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":[]}}'"#;
-    for wiring in [Wiring::Sockets, Wiring::Pipes] {
+    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let command =
             Command::new("sh").arg("-c").arg(format!("{answer}; exec sleep 1000 <&-")).wiring(wiring);
         let policy = RestartPolicy::permanent()
@@ -129,9 +129,9 @@ async fn a_real_process_that_closes_its_stdin_is_restarted() {
             SupervisorSpec::one_for_one().intensity(1000, Duration::from_secs(60)).child(worker.child("w"));
         let root = Root::start(spec, RootOptions::default()).await.unwrap();
         let worker = WorkerRef::new(root.find("/w").unwrap());
-        let restarted = worker.place().wait_state(|state| state.is_restarting());
+        let restarted = worker.node().wait_state(|state| state.is_restarting());
         tokio::time::timeout(BOUND, restarted).await.unwrap();
-        assert!(matches!(worker.place().last_exit(), Some(Exit::ChannelLost { .. })));
+        assert!(matches!(worker.node().last_exit(), Some(Exit::ChannelLost { .. })));
         let _ = root.shutdown(BOUND).await;
     }
 }

@@ -5,10 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Signal},
-    restart::{Budget, CrashLoop, RestartPolicy, Then},
+    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    state::{ChildState, DownReason, RestartLimit},
     supervision::{Root, RootOptions, SupervisorSpec},
     testing::ScriptedLauncher,
-    vocabulary::{Down, Limit, State},
     worker::{WorkerRef, WorkerSpec},
 };
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ fn launcher() -> ScriptedLauncher {
 
 #[tokio::test(start_paused = true)]
 async fn a_program_that_is_replaced_costs_one_crash() {
-    let strict = Budget::Own(CrashLoop::new(2, 3600 * SEC, Then::GiveUp));
+    let strict = Budget::Own(CrashLoop::new(2, 3600 * SEC, CrashLoopAction::GiveUp));
     let policies = [
         // One restart is all that the supervisor, the child's own limits, its life may have.
         RestartPolicy::permanent(),
@@ -74,21 +74,22 @@ async fn a_program_that_is_replaced_costs_one_crash() {
 #[tokio::test(start_paused = true)]
 async fn one_that_stays_away_counts_after_half_a_minute() {
     let launcher = launcher();
-    let policy = RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(4, 60 * SEC, Then::GiveUp)));
+    let policy =
+        RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(4, 60 * SEC, CrashLoopAction::GiveUp)));
     let root = root(SupervisorSpec::one_for_one().child(spec(&launcher, policy).child("w"))).await;
     let worker = WorkerRef::new(root.find("/w").unwrap());
     replace(&launcher, 1000);
     let begin = Instant::now();
     launcher.kill(worker.pid().unwrap(), Signal::KILL).unwrap();
-    let gave_up = worker.place().wait_state(State::is_down);
+    let gave_up = worker.node().wait_state(ChildState::is_down);
     tokio::time::timeout(3600 * SEC, gave_up).await.unwrap();
     let took = begin.elapsed();
     assert!((30 * SEC..31 * SEC).contains(&took), "{took:?}");
-    let why = Limit::CrashLoop { max_failures: 4, window: 60 * SEC };
-    assert_eq!(worker.state(), State::down(Down::GaveUp { why }));
+    let why = RestartLimit::CrashLoop { max_failures: 4, window: 60 * SEC };
+    assert_eq!(worker.state(), ChildState::down(DownReason::GaveUp { why }));
     assert_eq!(worker.diagnostics().total_failures, 4);
     // Nine looks, and no hot loop although the policy has no back-off.
-    assert!(worker.place().incarnation().0 < 20, "{}", worker.place().incarnation());
+    assert!(worker.node().incarnation().0 < 20, "{}", worker.node().incarnation());
     let _ = root.shutdown(SEC).await;
 }
 
@@ -111,7 +112,11 @@ async fn what_can_never_start_is_judged_once() {
         let root = root(SupervisorSpec::one_for_one().child(worker)).await;
         tokio::time::sleep(3600 * SEC).await;
         let place = root.find("/w").unwrap();
-        assert_eq!(place.state(), State::down(Down::GaveUp { why: Limit::NeverStarts }), "{exit}");
+        assert_eq!(
+            place.state(),
+            ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }),
+            "{exit}"
+        );
         assert_eq!((place.incarnation().0, place.last_exit()), (1, Some(exit)));
         let _ = root.shutdown(SEC).await;
     }
@@ -150,7 +155,7 @@ async fn a_real_program_that_is_deployed_step_by_step() {
     };
     let root = tokio::time::timeout(30 * SEC, started).await.unwrap();
     let worker = WorkerRef::new(root.find("/w").unwrap());
-    let place = worker.place().clone();
+    let place = worker.node().clone();
     let seen = async |errno: i32| {
         let seen = async {
             while !matches!(place.last_exit(), Some(Exit::NeverStarted { errno: Some(e), .. }) if e == errno)
@@ -171,7 +176,7 @@ async fn a_real_program_that_is_deployed_step_by_step() {
     write(&program, script, 0o644);
     seen(libc::EACCES).await;
     write(&program, script, 0o755);
-    let ready = place.wait_state(|state| *state == State::Ready);
+    let ready = place.wait_state(|state| *state == ChildState::Ready);
     tokio::time::timeout(60 * SEC, ready).await.unwrap();
     assert_eq!(worker.diagnostics().total_failures, 1);
     let _ = root.shutdown(60 * SEC).await;

@@ -32,7 +32,7 @@ async fn a_worker_that_ends_when_told_to_is_stopped_at_once() {
     one.unwrap();
     two.unwrap();
     assert!(begin.elapsed() < SEC && launcher.alive().is_empty());
-    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(worker.node().last_exit(), Some(Exit::Requested));
     assert_eq!(worker.restart("again").await.unwrap().0, 2);
     let _ = root.shutdown(60 * SEC).await;
 }
@@ -184,7 +184,7 @@ async fn stopped_while_it_asks(answer_takes: Duration) -> (bool, Duration) {
     let begin = tokio::time::Instant::now();
     worker.stop().await.unwrap();
     let took = begin.elapsed();
-    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(worker.node().last_exit(), Some(Exit::Requested));
     let _ = root.shutdown(60 * SEC).await;
     (answered.load(Ordering::Relaxed), Duration::from_secs_f64(took.as_secs_f64().round()))
 }

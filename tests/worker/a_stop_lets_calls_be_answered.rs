@@ -7,7 +7,7 @@ use procession::{
     exit::Exit,
     process::{Command, Ladder, Launcher, Signal},
     protocol::{Lsp, Mcp, Plugin, Protocol},
-    rpc::{CallError, Framing, Outcome, Router, RpcError, Timeout},
+    rpc::{CallError, CallOutcome, Framing, Router, RpcError, Timeout},
     supervision::Root,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
@@ -141,7 +141,7 @@ async fn stop(worker: &WorkerRef, diary: &Diary) {
     diary.begin();
     worker.stop().await.unwrap();
     diary.note("stopped");
-    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(worker.node().last_exit(), Some(Exit::Requested));
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +174,7 @@ async fn what_takes_longer_goes_unanswered_and_the_whole_takes_no_longer() {
         stop(&worker, &diary).await;
         let error = hanging.await.unwrap().unwrap();
         assert!(
-            matches!(&error, CallError::WorkerLost { .. }) && error.outcome() == Outcome::Unknown,
+            matches!(&error, CallError::WorkerLost { .. }) && error.outcome() == CallOutcome::Unknown,
             "{error}"
         );
         if drain > 0 {

@@ -7,9 +7,9 @@ use procession::{
     process::{Command, Signal},
     protocol::FirstLine,
     restart::{Backoff, RestartPolicy},
-    supervision::{ChildSpec, Events, Root, RootOptions, SupervisorSpec},
-    testing::{Ending, ScriptedLauncher},
-    vocabulary::State,
+    state::ChildState,
+    supervision::{ChildSpec, EventReceiver, Root, RootOptions, SupervisorSpec},
+    testing::{ScriptExit, ScriptedLauncher},
     worker::{WorkerRef, WorkerSpec},
 };
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::support::*;
 
 /// A program that ends like this when it is told to by `SIGUSR1`, once it has written a line.
-fn obedient(launcher: &ScriptedLauncher, ending: Ending) {
+fn obedient(launcher: &ScriptedLauncher, ending: ScriptExit) {
     launcher.program("worker", move |mut me| async move {
         let mut told = me.on_signal(Signal::USR1);
         let _ = me.write_line("up").await;
@@ -41,25 +41,25 @@ async fn start(spec: SupervisorSpec) -> Root {
     Root::start(spec, RootOptions::default()).await.unwrap()
 }
 
-fn crashes(events: &mut Events) -> Vec<String> {
+fn crashes(events: &mut EventReceiver) -> Vec<String> {
     std::iter::from_fn(|| events.try_next().ok().flatten())
         .filter(|e| e.is_crash())
         .map(|e| e.to_string())
         .collect()
 }
 
-const ENDINGS: [Ending; 9] = [
-    Ending::Code(0),
-    Ending::Code(1),
-    Ending::Code(143),
+const ENDINGS: [ScriptExit; 9] = [
+    ScriptExit::Code(0),
+    ScriptExit::Code(1),
+    ScriptExit::Code(143),
     // What else programs make of it: 128 + SIGINT, a code of their own, the default actions.
-    Ending::Code(130),
-    Ending::Code(2),
-    Ending::Signal(Signal::TERM),
-    Ending::Signal(Signal::HUP),
-    Ending::Signal(Signal::QUIT),
+    ScriptExit::Code(130),
+    ScriptExit::Code(2),
+    ScriptExit::Signal(Signal::TERM),
+    ScriptExit::Signal(Signal::HUP),
+    ScriptExit::Signal(Signal::QUIT),
     // It wrote to a sibling that had been stopped before it.
-    Ending::Signal(Signal::PIPE),
+    ScriptExit::Signal(Signal::PIPE),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +100,7 @@ async fn a_crash_comes_back_as_soon_as_its_backoff_says() {
             strategies.iter().flat_map(|s| [0, 1, 100, 400, 2000].map(|backoff| (*s, backoff * MS)))
         {
             // A signal that means "stop" waits in any case.
-            let waits = matches!(ending, Ending::Signal(signal) if signal != Signal::PIPE);
+            let waits = matches!(ending, ScriptExit::Signal(signal) if signal != Signal::PIPE);
             let due = if waits { backoff.max(250 * MS) } else { backoff };
             let launcher = ScriptedLauncher::new();
             obedient(&launcher, ending);
@@ -112,7 +112,7 @@ async fn a_crash_comes_back_as_soon_as_its_backoff_says() {
             let worker = WorkerRef::new(root.find("/a").unwrap());
             let path = worker.path().clone();
             let again = |e: &procession::event::Event| {
-                e.path == path && matches!(e.kind, EventKind::State { to: State::Starting, .. })
+                e.path == path && matches!(e.kind, EventKind::State { to: ChildState::Starting, .. })
             };
             let event = events.wait_for(again).await.unwrap();
             assert_eq!(event.incarnation.0, 2);
@@ -130,19 +130,19 @@ async fn a_crash_comes_back_as_soon_as_its_backoff_says() {
 async fn meanwhile_it_is_seen_to_back_off() {
     // the judgement waits, the board does not
     let launcher = ScriptedLauncher::new();
-    obedient(&launcher, Ending::Code(7));
+    obedient(&launcher, ScriptExit::Code(7));
     let root = start(SupervisorSpec::one_for_one().child(spec(&launcher).child("w"))).await;
     let worker = WorkerRef::new(root.find("/w").unwrap());
     let mut events = root.events();
     tell(&launcher);
     tokio::time::sleep(MS).await;
-    let State::BackingOff { until, attempt: 1 } = worker.state() else { panic!("{}", worker.state()) };
+    let ChildState::BackingOff { until, attempt: 1 } = worker.state() else { panic!("{}", worker.state()) };
     assert_eq!(worker.diagnostics().last_exit.unwrap().to_string(), "failed with exit code 7");
     assert_eq!(worker.pid(), None);
     assert_eq!(crashes(&mut events), [""; 0], "not judged yet");
     tokio::time::sleep(49 * MS).await;
     assert_eq!(crashes(&mut events).len(), 1, "judged before the back-off is over");
-    assert_eq!(worker.state(), State::BackingOff { until, attempt: 1 });
+    assert_eq!(worker.state(), ChildState::BackingOff { until, attempt: 1 });
     assert_eq!(worker.diagnostics().total_failures, 1);
     let _ = root.shutdown(60 * SEC).await;
 }
@@ -151,7 +151,7 @@ async fn meanwhile_it_is_seen_to_back_off() {
 async fn nothing_is_restarted_for_a_worker_whose_turn_comes_late() {
     // R-1, S-20: its siblings take their time to stop
     let launcher = ScriptedLauncher::new();
-    obedient(&launcher, Ending::Code(1));
+    obedient(&launcher, ScriptExit::Code(1));
     launcher.program("slow", |me| async move {
         let mut term = me.on_signal(Signal::TERM);
         term.next().await;

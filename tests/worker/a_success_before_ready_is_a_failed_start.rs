@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use procession::{
     exit::Exit,
-    process::{Command, Signal, Success},
+    process::{Command, Signal, SuccessExitStatus},
     protocol::FirstLine,
-    restart::{Budget, CrashLoop, RestartPolicy, RestartType, Then},
+    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    state::{ChildState, DownReason, RestartLimit},
     supervision::{RequestError, Root, RootOptions, StartError, SupervisorSpec},
     testing::ScriptedLauncher,
-    vocabulary::{Down, Limit, State},
     worker::{WorkerRef, WorkerSpec},
 };
 
@@ -18,7 +18,7 @@ use crate::support::*;
 
 /// Gives up with the third failure in a minute.
 fn own(restart: RestartType) -> RestartPolicy {
-    let crash_loop = CrashLoop::new(3, 60 * SEC, Then::GiveUp);
+    let crash_loop = CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp);
     RestartPolicy::permanent().with_restart(restart).with_budget(Budget::Own(crash_loop))
 }
 
@@ -45,8 +45,8 @@ async fn it_is_counted_backed_off_and_given_up_under_any_restart_type_that_knows
         });
         let (root, worker) = an_hour_of(plugin(&launcher).restart(own(restart))).await;
         assert_eq!(launcher.launched().len(), 3, "{restart}");
-        let why = Limit::CrashLoop { max_failures: 3, window: 60 * SEC };
-        assert_eq!(worker.state(), State::down(Down::GaveUp { why }), "{restart}");
+        let why = RestartLimit::CrashLoop { max_failures: 3, window: 60 * SEC };
+        assert_eq!(worker.state(), ChildState::down(DownReason::GaveUp { why }), "{restart}");
         let node = worker.diagnostics();
         assert_eq!((node.total_failures, node.last_exit), (3, Some(early(0))));
         assert_eq!(node.worker.unwrap().last_start_error, Some(early(0)));
@@ -62,7 +62,7 @@ async fn a_job_that_is_run_until_it_fails_is_over() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |_| async { 0 });
     let (root, worker) = an_hour_of(plugin(&launcher).restart(own(RestartType::OnSuccess))).await;
-    assert_eq!((launcher.launched().len(), worker.state()), (1, State::down(Down::Ended)));
+    assert_eq!((launcher.launched().len(), worker.state()), (1, ChildState::down(DownReason::Ended)));
     let _ = root.shutdown(SEC).await;
 }
 
@@ -95,7 +95,7 @@ async fn codes_and_signals_that_count_as_success_are_no_better() {
         me.hang().await;
         0
     });
-    let success = Success { codes: vec![3], signals: vec![Signal::TERM.as_raw()] };
+    let success = SuccessExitStatus { codes: vec![3], signals: vec![Signal::TERM.as_raw()] };
     let spec = plugin(&launcher).success(success).restart(own(RestartType::Transient));
     let root = SupervisorSpec::one_for_one().child(spec.child("w").background());
     let root = Root::start(root, RootOptions::default()).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_line_that_does_not_come_is_no_readiness_and_one_that_comes_last_is() 
     // Ready, and then its work was done.
     let (root, worker) = an_hour_of(spec(Command::new("worker").arg("and say so"))).await;
     assert_eq!(launcher.launched().len(), 4);
-    assert_eq!(worker.state(), State::down(Down::Ended));
+    assert_eq!(worker.state(), ChildState::down(DownReason::Ended));
     assert_eq!(worker.diagnostics().last_exit, Some(Exit::Clean { code: 0 }));
     let _ = root.shutdown(SEC).await;
 }
@@ -142,7 +142,7 @@ async fn a_bare_process_is_ready_when_launched_and_may_end_at_once() {
     let spec = WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()));
     let (root, worker) = tree(spec.restart(RestartPolicy::transient())).await.unwrap();
     tokio::time::sleep(SEC).await;
-    assert_eq!(worker.state(), State::down(Down::Ended));
+    assert_eq!(worker.state(), ChildState::down(DownReason::Ended));
     let _ = root.shutdown(SEC).await;
 }
 
@@ -156,7 +156,7 @@ async fn what_a_real_process_wrote_before_its_end_was_before_its_end() {
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     for n in 0..60 {
         let place = root.find(&format!("/w{n}")).unwrap();
-        place.wait_state(State::is_down).await;
+        place.wait_state(ChildState::is_down).await;
         assert_eq!((place.incarnation().0, place.last_exit()), (1, Some(Exit::Clean { code: 0 })));
     }
     let _ = root.shutdown(60 * SEC).await;

@@ -8,7 +8,7 @@ use std::{
 use procession::{
     exit::Exit,
     process::Command,
-    protocol::{Channel, Hello, Protocol, Session},
+    protocol::{Channel, ChildIdentity, Protocol, Session},
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout},
     supervision::{Root, StartError, SupervisorSpec},
     testing::ScriptedLauncher,
@@ -38,7 +38,7 @@ impl Protocol for Clumsy {
     fn channel(&self) -> Channel {
         Channel::Rpc(Framing::Lines)
     }
-    async fn handshake(&self, peer: &Peer, _: &Hello) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
         self.trip("handshake");
         let hello = peer.call_value("initialize", &(), CallOptions::unannounced(Timeout::Never)).await;
         hello.map(|_| Session::default()).map_err(procession::protocol::refused)
@@ -77,7 +77,7 @@ async fn a_panic_in_the_drivers_hooks_is_a_crash() {
         let worker = procession::worker::WorkerRef::new(root.find("/w").unwrap());
         tokio::time::sleep(3 * SEC).await;
         let chain = vec!["the worker's driver panicked".to_owned(), format!("tripped in {place}")];
-        assert_eq!(worker.place().last_exit(), Some(Exit::ActorFailed { chain }), "{place}");
+        assert_eq!(worker.node().last_exit(), Some(Exit::ActorFailed { chain }), "{place}");
         assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
         assert_eq!(launcher.alive().len(), 1);
         let _ = root.shutdown(60 * SEC).await;
@@ -95,7 +95,7 @@ async fn a_panic_in_a_cancel_hook_costs_nothing_but_the_cancel() {
             assert!(matches!(late, CallError::Timeout { .. }), "{late}");
         }
         assert_eq!(worker.call::<Echo>(&"alive".to_owned()).await.unwrap(), "alive");
-        assert_eq!(worker.place().incarnation().0, 1);
+        assert_eq!(worker.node().incarnation().0, 1);
         let _ = root.shutdown(60 * SEC).await;
     }
 }

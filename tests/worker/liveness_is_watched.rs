@@ -24,6 +24,6 @@ async fn a_worker_that_does_not_answer_its_pings_is_killed_as_a_crash() {
     assert!(matches!(lost.exit(), Some(Exit::Unresponsive { .. })));
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
     tokio::time::sleep(600 * SEC).await;
-    assert_eq!(worker.place().incarnation().0, 2, "one that answers lives on");
+    assert_eq!(worker.node().incarnation().0, 2, "one that answers lives on");
     let _ = root.shutdown(60 * SEC).await;
 }

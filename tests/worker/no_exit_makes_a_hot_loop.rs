@@ -2,10 +2,10 @@
 
 use procession::{
     process::Command,
-    restart::{Backoff, Budget, CrashLoop, RestartPolicy, RestartType, Then},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    state::{ChildState, DownReason},
     supervision::{Root, RootOptions, SupervisorSpec},
     testing::ScriptedLauncher,
-    vocabulary::{Down, State},
     worker::WorkerSpec,
 };
 
@@ -75,12 +75,12 @@ async fn a_clean_end_of_one_makes_its_group_wait_longer_each_time() {
 async fn without_a_delay_its_own_crash_loop_is_the_bound() {
     for code in [0, 1] {
         let launcher = program(code, Some(1));
-        let own = CrashLoop::new(4, 60 * SEC, Then::GiveUp);
+        let own = CrashLoop::new(4, 60 * SEC, CrashLoopAction::GiveUp);
         let policy = RestartPolicy::permanent().with_backoff(Backoff::None).with_budget(Budget::Own(own));
         let (root, worker) = tree(bare(&launcher, policy)).await.unwrap();
         tokio::time::sleep(3600 * SEC).await;
         assert_eq!(launcher.launched().len(), 4, "exit {code}");
-        assert!(matches!(worker.state(), State::Down { why: Down::GaveUp { .. } }));
+        assert!(matches!(worker.state(), ChildState::Down { why: DownReason::GaveUp { .. } }));
         let _ = root.shutdown(SEC).await;
     }
 }

@@ -26,9 +26,9 @@ async fn a_killed_actor_takes_its_process_with_it_before_the_next_one_starts() {
         let actor = root.cell().get_children().pop().unwrap();
         actor.kill();
         let worker = procession::worker::WorkerRef::new(root.find("/w").unwrap());
-        worker.place().wait_state(|s| s.is_restarting()).await;
+        worker.node().wait_state(|s| s.is_restarting()).await;
         assert!(launcher.alive().is_empty(), "gone before its supervisor heard of its end");
-        assert_eq!(worker.place().last_exit(), Some(procession::exit::Exit::ActorKilled));
+        assert_eq!(worker.node().last_exit(), Some(procession::exit::Exit::ActorKilled));
         tokio::time::sleep(SEC).await;
         assert_eq!(launcher.alive(), [1001]);
         let _ = root.shutdown(60 * SEC).await;
@@ -61,7 +61,7 @@ async fn a_dropped_tree_leaves_no_process() {
     launcher.program("worker", serve);
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     drop(root);
-    worker.place().wait_state(|s| s.is_down()).await;
+    worker.node().wait_state(|s| s.is_down()).await;
     assert!(launcher.alive().is_empty());
 }
 
@@ -101,7 +101,7 @@ async fn the_tree_goes_on_without_a_process_that_cannot_be_reaped() {
         assert_eq!(worker.wait_ready(10 * SEC).await.unwrap().0, 2, "{how}");
         assert_eq!(launcher.alive(), [1000, 1001], "{how}");
         if how == "lost" {
-            assert_eq!(worker.place().last_exit(), Some(procession::exit::Exit::Unkillable { pid: 1000 }));
+            assert_eq!(worker.node().last_exit(), Some(procession::exit::Exit::Unkillable { pid: 1000 }));
         }
         let _ = root.shutdown(60 * SEC).await;
         assert_eq!(launcher.alive(), [1000], "{how}");
@@ -131,7 +131,7 @@ async fn no_task_and_no_alarm_outlives_a_tree() {
         } else {
             // In the middle of a delay before a restart.
             launcher.kill(worker.pid().unwrap(), Signal::KILL).unwrap();
-            worker.place().wait_state(|s| s.is_restarting()).await;
+            worker.node().wait_state(|s| s.is_restarting()).await;
             let _ = root.kill().await;
         }
         waiting.await.unwrap().unwrap_err();

@@ -21,7 +21,7 @@ async fn a_bare_process_is_ready_when_launched_and_stopped_by_signal() {
     let (root, worker) =
         tree(WorkerSpec::new(Command::new("worker")).launcher(Arc::new(launcher.clone()))).await.unwrap();
     tokio::time::sleep(60 * SEC).await;
-    assert_eq!(worker.place().incarnation().0, 1, "closed stdio is ignored");
+    assert_eq!(worker.node().incarnation().0, 1, "closed stdio is ignored");
     assert!(worker.call::<Echo>(&String::new()).await.is_err());
     let begin = tokio::time::Instant::now();
     worker.stop().await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession::{
     id::Incarnation,
-    process::{Command, Wiring},
+    process::{Command, StdioTransport},
     protocol::{FirstLine, Plugin},
     supervision::{Root, RootOptions, SupervisorSpec},
     worker::{WorkerRef, WorkerSpec},
@@ -43,7 +43,7 @@ async fn a_wiring_that_was_chosen_stands_and_a_channel_is_as_it_was() {
     if !cfg!(target_os = "linux") || !refuses_descriptors() {
         return;
     }
-    let chosen = WorkerSpec::new(sh(&line).wiring(Wiring::Sockets));
+    let chosen = WorkerSpec::new(sh(&line).wiring(StdioTransport::Sockets));
     becomes_ready(chosen.protocol(FirstLine::new("is a socket"))).await;
     let answer = r#"echo '{"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":[]}}'"#;
     let channel = format!("{kind} read hello; [ $kind = socket ] || exit 3; {answer}; exec sleep 1000");

@@ -6,9 +6,9 @@ use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Signal},
     rpc::{CallError, Peer},
+    state::{ChildState, DownReason, RestartLimit},
     supervision::StartError,
     testing::ScriptedLauncher,
-    vocabulary::{Down, Limit, State},
     worker::{OnReady, WorkerSpec},
 };
 
@@ -90,7 +90,7 @@ async fn a_missing_program_is_not_retried_unless_it_was_there_before() {
     let root = procession::supervision::Root::start(spec, Default::default()).await.unwrap();
     tokio::time::sleep(SEC).await;
     let state = root.find("/w").unwrap().state();
-    assert_eq!(state, State::down(Down::GaveUp { why: Limit::NeverStarts }));
+    assert_eq!(state, ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }));
     assert_eq!(root.find("/w").unwrap().incarnation().0, 1);
     let _ = root.shutdown(SEC).await;
 }
@@ -116,7 +116,7 @@ async fn on_ready_comes_after_the_handshake_and_before_the_first_call() {
     let (root, worker) = tree(plugin(&launcher).on_ready(Replay(Mutex::new(0)))).await.unwrap();
     worker.call::<Die>(&0).await.unwrap_err();
     tokio::time::sleep(150 * MS).await;
-    assert_eq!(worker.place().last_exit(), Some(Exit::HandshakeFailed { reason: "second time".into() }));
+    assert_eq!(worker.node().last_exit(), Some(Exit::HandshakeFailed { reason: "second time".into() }));
     let _ = root.shutdown(60 * SEC).await;
 }
 

@@ -42,10 +42,10 @@ async fn a_killed_process_comes_back_with_another_pid() {
         assert_eq!(worker.wait_ready(BOUND).await.unwrap().0, n);
         let victim = pid(worker.pid().unwrap());
         kill_process(victim, Signal::KILL).unwrap();
-        let gone = worker.place().wait_state(|s| s.is_restarting());
+        let gone = worker.node().wait_state(|s| s.is_restarting());
         tokio::time::timeout(BOUND, gone).await.unwrap();
         assert!(test_kill_process(victim).is_err(), "reaped before its supervisor hears of it");
-        assert_eq!(worker.place().last_exit(), Some(Exit::Signalled { signal: 9, core: false }));
+        assert_eq!(worker.node().last_exit(), Some(Exit::Signalled { signal: 9, core: false }));
     }
     let last = {
         worker.wait_ready(BOUND).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_process_that_tries_to_leave_its_group_is_killed_all_the_same() {
     let (root, worker) = start(spec).await.unwrap();
     let leader = pid(worker.pid().unwrap());
     worker.restart("to see it go").await.unwrap();
-    assert_eq!(worker.place().last_exit(), Some(Exit::Requested));
+    assert_eq!(worker.node().last_exit(), Some(Exit::Requested));
     assert!(test_kill_process(leader).is_err());
     let leader = pid(worker.pid().unwrap());
     let _ = root.kill().await;
@@ -150,7 +150,7 @@ async fn who_uses_up_its_processor_time_ends_by_that_limit() {
     let limits = Limits { cpu_seconds: Some(1), core_size: Some(0), ..Limits::default() };
     let spec = WorkerSpec::new(sh("while :; do :; done").limits(limits)).restart(RestartPolicy::temporary());
     let (root, worker) = start(spec).await.unwrap();
-    let place = worker.place().clone();
+    let place = worker.node().clone();
     let ended = place.wait_state(|_| place.last_exit().is_some());
     tokio::time::timeout(BOUND, ended).await.unwrap();
     assert_eq!(place.last_exit(), Some(Exit::LimitExceeded { which: "cpu_seconds".into() }));

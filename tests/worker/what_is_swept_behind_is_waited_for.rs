@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use procession::{
     exit::Exit,
     pool::PoolSpec,
-    process::{Command, Control, Exited, Hold, Launcher, Process, Signal, Unkillable},
+    process::{Command, ExitStatus, Launcher, Process, ProcessControl, ReapToken, Signal, Unkillable},
     restart::{Backoff, RestartPolicy},
     supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
     testing::ScriptedLauncher,
@@ -22,12 +22,12 @@ use crate::support::*;
 #[derive(Clone, Debug)]
 struct Leaving {
     scripted: ScriptedLauncher,
-    trails: Arc<Mutex<Vec<Hold>>>,
+    trails: Arc<Mutex<Vec<ReapToken>>>,
 }
 
 #[async_trait]
 impl Launcher for Leaving {
-    async fn launch(&self, command: &Command, hold: Hold) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, hold: ReapToken) -> Result<Process, Exit> {
         let mut process = self.scripted.launch(command, hold).await?;
         process.control = Box::new(Left { control: process.control, trails: Arc::clone(&self.trails) });
         Ok(process)
@@ -36,28 +36,28 @@ impl Launcher for Leaving {
 
 #[derive(Debug)]
 struct Left {
-    control: Box<dyn Control>,
-    trails: Arc<Mutex<Vec<Hold>>>,
+    control: Box<dyn ProcessControl>,
+    trails: Arc<Mutex<Vec<ReapToken>>>,
 }
 
 #[async_trait]
-impl Control for Left {
+impl ProcessControl for Left {
     fn pid(&self) -> u32 {
         self.control.pid()
     }
     fn signal(&self, signal: Signal) -> io::Result<()> {
         self.control.signal(signal)
     }
-    async fn exited(&self) -> Exited {
+    async fn exited(&self) -> ExitStatus {
         self.control.exited().await
     }
     async fn emptied(&self) {
         self.control.emptied().await;
     }
-    async fn reap(&self, wait: Duration) -> Result<Exited, Unkillable> {
+    async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable> {
         self.control.reap(wait).await
     }
-    async fn bury(&self, wait: Duration, trail: Hold) -> Result<Exited, Unkillable> {
+    async fn reap_after_exit(&self, wait: Duration, trail: ReapToken) -> Result<ExitStatus, Unkillable> {
         self.trails.lock().unwrap().push(trail);
         self.control.reap(wait).await
     }

@@ -1,4 +1,4 @@
-//! What goes into a ledger and what comes out: [`Input`] and [`Action`].
+//! What goes into a ledger and what comes out: [`LedgerInput`] and [`LedgerAction`].
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{ChildId, Incarnation},
-    time::At,
-    vocabulary::{Down, State},
+    state::{ChildState, DownReason},
+    time::Timestamp,
 };
 
 /// One request for a lease. Numbered by whoever feeds the ledger; a number in use is never given out again.
@@ -50,8 +50,8 @@ pub struct Granted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Input {
-    /// A caller wants a lease. Answered once, by [`Action::Grant`] or [`Action::Refuse`], unless cancelled before.
+pub enum LedgerInput {
+    /// A caller wants a lease. Answered once, by [`LedgerAction::Grant`] or [`LedgerAction::Refuse`], unless cancelled before.
     Acquire {
         /// The request.
         ticket: Ticket,
@@ -73,18 +73,18 @@ pub enum Input {
     ///
     /// `BackingOff`, `CoolingOff` and `Down` carry the incarnation that ended, or [`Incarnation::NONE`] with `Down`
     /// if none came to life; a `Starting` after a death carries the new one. `Down` means *gone*: nothing of the
-    /// worker is left and nothing more is reported of it. It is also the answer to a [`Action::Start`] that could
-    /// not be performed, and to an [`Action::Stop`] of a worker that had already gone.
+    /// worker is left and nothing more is reported of it. It is also the answer to a [`LedgerAction::Start`] that could
+    /// not be performed, and to an [`LedgerAction::Stop`] of a worker that had already gone.
     Child {
         /// The worker.
         key: ChildId,
         /// The life that the state belongs to.
         incarnation: Incarnation,
         /// The state it is in now.
-        state: State,
+        state: ChildState,
     },
     /// The end of a worker has become known, and how it ended has not: it gets no new leases, and those it has are over.
-    /// What becomes of it is reported later, as [`Input::Child`]; until then it counts as one that comes back. Ignored if
+    /// What becomes of it is reported later, as [`LedgerInput::Child`]; until then it counts as one that comes back. Ignored if
     /// it is not ready.
     Failing {
         /// The worker.
@@ -105,7 +105,7 @@ pub enum Input {
         /// The new cap.
         max: usize,
     },
-    /// No more leases; stop each worker once its leases are over; then say [`Action::Drained`].
+    /// No more leases; stop each worker once its leases are over; then say [`LedgerAction::Drained`].
     Drain,
     /// The timer fired (or time passed).
     Tick,
@@ -124,7 +124,7 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Action {
+pub enum LedgerAction {
     /// Start a worker for this key; report what becomes of it.
     Start {
         /// The worker.
@@ -158,12 +158,12 @@ pub enum Action {
         /// Why.
         why: Revoked,
     },
-    /// Send [`Input::Tick`] at that moment, and forget any earlier timer; `None`: only forget it.
+    /// Send [`LedgerInput::Tick`] at that moment, and forget any earlier timer; `None`: only forget it.
     Timer {
         /// The moment.
-        at: Option<At>,
+        at: Option<Timestamp>,
     },
-    /// The drained pool has no worker left. Said once.
+    /// The drained pool has no worker left. StderrExcerpt once.
     Drained,
 }
 
@@ -198,12 +198,12 @@ pub enum Refusal {
     #[error("the pool is draining")]
     Draining,
     /// The worker that the caller waited for did not become ready and will not be tried again by itself.
-    #[error("the worker could not be started: {}", State::down(why.clone()))]
+    #[error("the worker could not be started: {}", ChildState::down(why.clone()))]
     Failed {
         /// How its start ended.
-        why: Down,
+        why: DownReason,
         /// When the pool would try it anew, if it rests until then.
-        until: Option<At>,
+        until: Option<Timestamp>,
     },
     /// Misuse: a keyed pool needs a key, an anonymous one takes none.
     #[error("a keyed pool is asked for a key, an anonymous pool for any worker")]

@@ -74,7 +74,7 @@ impl LedgerConfig {
     }
 
     /// Every mistake in this configuration; none if it is valid.
-    pub fn mistakes(&self) -> Vec<Mistake> {
+    pub fn mistakes(&self) -> Vec<PoolMistake> {
         let keyed = self.kind == PoolKind::Keyed;
         let mut all = Vec::new();
         let mut refuse = |wrong: bool, mistake| {
@@ -82,19 +82,19 @@ impl LedgerConfig {
                 all.push(mistake);
             }
         };
-        refuse(self.max == 0, Mistake::Zero("max"));
-        refuse(self.per_worker == Some(0), Mistake::Zero("per_worker"));
-        refuse(self.start_concurrency == 0, Mistake::Zero("start_concurrency"));
-        refuse(self.idle_ttl == Some(Duration::ZERO), Mistake::Zero("idle_ttl"));
-        refuse(self.min > self.max, Mistake::AboveMax { field: "min", value: self.min, max: self.max });
+        refuse(self.max == 0, PoolMistake::Zero("max"));
+        refuse(self.per_worker == Some(0), PoolMistake::Zero("per_worker"));
+        refuse(self.start_concurrency == 0, PoolMistake::Zero("start_concurrency"));
+        refuse(self.idle_ttl == Some(Duration::ZERO), PoolMistake::Zero("idle_ttl"));
+        refuse(self.min > self.max, PoolMistake::AboveMax { field: "min", value: self.min, max: self.max });
         refuse(
             self.min_idle > self.max,
-            Mistake::AboveMax { field: "min_idle", value: self.min_idle, max: self.max },
+            PoolMistake::AboveMax { field: "min_idle", value: self.min_idle, max: self.max },
         );
-        refuse(keyed && self.min > 0, Mistake::AnonymousOnly("min"));
-        refuse(keyed && self.min_idle > 0, Mistake::AnonymousOnly("min_idle"));
-        refuse(!keyed && self.evict_busy, Mistake::KeyedOnly("evict_busy"));
-        refuse(!keyed && self.spare_pause.is_zero(), Mistake::Zero("spare_pause"));
+        refuse(keyed && self.min > 0, PoolMistake::AnonymousOnly("min"));
+        refuse(keyed && self.min_idle > 0, PoolMistake::AnonymousOnly("min_idle"));
+        refuse(!keyed && self.evict_busy, PoolMistake::KeyedOnly("evict_busy"));
+        refuse(!keyed && self.spare_pause.is_zero(), PoolMistake::Zero("spare_pause"));
         all
     }
 
@@ -110,7 +110,7 @@ impl LedgerConfig {
 /// One thing that is wrong with a [`LedgerConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Mistake {
+pub enum PoolMistake {
     /// The field must not be zero.
     #[error("`{0}` must be greater than zero")]
     Zero(&'static str),
@@ -134,8 +134,8 @@ pub enum Mistake {
 
 /// A configuration was refused; names every mistake in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid pool: {}", self.mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("; "))]
+#[error("invalid pool: {}", self.mistakes.iter().map(PoolMistake::to_string).collect::<Vec<_>>().join("; "))]
 pub struct InvalidPool {
     /// What is wrong, in the order of the fields.
-    pub mistakes: Vec<Mistake>,
+    pub mistakes: Vec<PoolMistake>,
 }

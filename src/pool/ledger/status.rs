@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, Rest, place::Life};
+use super::{GivenUpKey, Ledger, worker_slot::SlotState};
 use crate::{
     id::{ChildId, Incarnation},
-    time::At,
-    vocabulary::State,
+    state::ChildState,
+    time::Timestamp,
 };
 
 /// A pool at one moment. Taking it changes nothing and counts as no use (L-9).
@@ -17,7 +17,7 @@ pub struct PoolStatus {
     /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
     pub wanted: Vec<Wanted>,
     /// What was given up and is not tried again yet.
-    pub resting: Vec<Rest>,
+    pub resting: Vec<GivenUpKey>,
     /// Workers that are kept alive however idle they are; zero in a keyed pool.
     pub min: usize,
     /// The cap.
@@ -44,7 +44,7 @@ pub struct WorkerStatus {
     /// Its key.
     pub key: ChildId,
     /// What it is doing.
-    pub state: State,
+    pub state: ChildState,
     /// The newest life that was reported; [`Incarnation::NONE`] before the first report.
     pub incarnation: Incarnation,
     /// The session registered for its key.
@@ -56,11 +56,11 @@ pub struct WorkerStatus {
     /// Callers that wait for this key.
     pub waiting: usize,
     /// The last acquire or release.
-    pub last_used: Option<At>,
+    pub last_used: Option<Timestamp>,
     /// When its first start was ordered.
-    pub started: Option<At>,
+    pub started: Option<Timestamp>,
     /// Since when the present incarnation is ready.
-    pub ready_since: Option<At>,
+    pub ready_since: Option<Timestamp>,
 }
 
 /// A key that callers wait for and that has no slot.
@@ -103,7 +103,7 @@ impl Ledger {
         let mut workers: Vec<_> = self
             .places
             .iter()
-            .filter(|place| place.life != Life::Absent)
+            .filter(|place| place.life != SlotState::Absent)
             .map(|place| WorkerStatus {
                 key: place.key.clone(),
                 state: place.state(),

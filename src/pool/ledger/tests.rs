@@ -4,23 +4,23 @@ mod anonymous;
 mod cost;
 mod ends;
 mod eviction;
-mod failing;
+mod failing_workers;
+mod given_up_keys;
 mod history;
 mod keyed;
-mod resting;
 
 use std::time::Duration;
 
 use super::*;
 use crate::{
     id::Incarnation,
-    vocabulary::{Down, Limit, State},
+    state::{ChildState, DownReason, RestartLimit},
 };
 
 /// A ledger with a clock and a memory of what it said.
 struct Bench {
     ledger: Ledger,
-    now: At,
+    now: Timestamp,
     tickets: u64,
 }
 
@@ -30,15 +30,15 @@ impl Bench {
     }
 
     fn with(config: LedgerConfig) -> Bench {
-        Bench { ledger: Ledger::new(config).unwrap(), now: At::EPOCH, tickets: 0 }
+        Bench { ledger: Ledger::new(config).unwrap(), now: Timestamp::EPOCH, tickets: 0 }
     }
 
-    fn feed(&mut self, input: Input) -> Vec<String> {
+    fn feed(&mut self, input: LedgerInput) -> Vec<String> {
         self.now = self.now.after(Duration::from_millis(1));
         self.feed_raw(input).iter().map(show).collect()
     }
 
-    fn feed_raw(&mut self, input: Input) -> Vec<Action> {
+    fn feed_raw(&mut self, input: LedgerInput) -> Vec<LedgerAction> {
         let mut out = Vec::new();
         self.ledger.handle(self.now, input, &mut out);
         self.ledger.audit();
@@ -48,31 +48,31 @@ impl Bench {
     fn ask(&mut self, key: &str) -> Vec<String> {
         self.tickets += 1;
         let key = (key != "*").then(|| key.into());
-        self.feed(Input::Acquire { ticket: Ticket(self.tickets), key })
+        self.feed(LedgerInput::Acquire { ticket: Ticket(self.tickets), key })
     }
 
     fn cancel(&mut self, ticket: u64) -> Vec<String> {
-        self.feed(Input::Cancel { ticket: Ticket(ticket) })
+        self.feed(LedgerInput::Cancel { ticket: Ticket(ticket) })
     }
 
-    fn report(&mut self, key: &str, incarnation: u64, state: State) -> Vec<String> {
-        self.feed(Input::Child { key: key.into(), incarnation: Incarnation(incarnation), state })
+    fn report(&mut self, key: &str, incarnation: u64, state: ChildState) -> Vec<String> {
+        self.feed(LedgerInput::Child { key: key.into(), incarnation: Incarnation(incarnation), state })
     }
 
     fn ready(&mut self, key: &str, incarnation: u64) -> Vec<String> {
-        self.report(key, incarnation, State::Ready)
+        self.report(key, incarnation, ChildState::Ready)
     }
 
     fn gone(&mut self, key: &str, incarnation: u64) -> Vec<String> {
-        self.report(key, incarnation, State::down(Down::Ended))
+        self.report(key, incarnation, ChildState::down(DownReason::Ended))
     }
 
     fn gives_up(&mut self, key: &str, incarnation: u64) -> Vec<String> {
-        self.report(key, incarnation, State::down(Down::GaveUp { why: Limit::NeverStarts }))
+        self.report(key, incarnation, ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }))
     }
 
     fn backs_off(&mut self, key: &str, incarnation: u64) -> Vec<String> {
-        self.report(key, incarnation, State::BackingOff { until: At::NEVER, attempt: 1 })
+        self.report(key, incarnation, ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 })
     }
 
     /// The newest lease on a key.
@@ -83,13 +83,19 @@ impl Bench {
 
     fn release(&mut self, key: &str) -> Vec<String> {
         let lease = self.lease_on(key);
-        self.feed(Input::Release { lease })
+        self.feed(LedgerInput::Release { lease })
     }
 
     /// A worker that is ready and leased once.
     fn lend(&mut self, key: &str) {
         self.ask(key);
-        if self.ledger.status().workers.iter().any(|w| w.key.as_str() == key && w.state == State::Starting) {
+        if self
+            .ledger
+            .status()
+            .workers
+            .iter()
+            .any(|w| w.key.as_str() == key && w.state == ChildState::Starting)
+        {
             self.ready(key, 1);
         }
         assert_eq!(self.worker(key).leases, 1);
@@ -107,30 +113,32 @@ impl Bench {
 
     fn wait(&mut self, time: Duration) -> Vec<String> {
         self.now = self.now.after(time);
-        self.feed_raw(Input::Tick).iter().map(show).collect()
+        self.feed_raw(LedgerInput::Tick).iter().map(show).collect()
     }
 }
 
-fn show(action: &Action) -> String {
+fn show(action: &LedgerAction) -> String {
     match action {
-        Action::Start { key } => format!("start {key}"),
-        Action::Stop { key, reason } => format!("stop {key} {reason:?}"),
-        Action::Grant { ticket, granted } => {
+        LedgerAction::Start { key } => format!("start {key}"),
+        LedgerAction::Stop { key, reason } => format!("stop {key} {reason:?}"),
+        LedgerAction::Grant { ticket, granted } => {
             format!("grant {} {}{}", ticket.0, granted.key, granted.incarnation)
         }
-        Action::Refuse { ticket, refusal: Refusal::Failed { .. } } => format!("refuse {} Failed", ticket.0),
-        Action::Refuse { ticket, refusal } => format!("refuse {} {refusal:?}", ticket.0),
-        Action::Revoke { why, .. } => format!("revoke {why:?}"),
-        Action::Timer { at: Some(at) } => format!("timer {at}"),
-        Action::Timer { at: None } => "timer off".into(),
-        Action::Drained => "drained".into(),
+        LedgerAction::Refuse { ticket, refusal: Refusal::Failed { .. } } => {
+            format!("refuse {} Failed", ticket.0)
+        }
+        LedgerAction::Refuse { ticket, refusal } => format!("refuse {} {refusal:?}", ticket.0),
+        LedgerAction::Revoke { why, .. } => format!("revoke {why:?}"),
+        LedgerAction::Timer { at: Some(at) } => format!("timer {at}"),
+        LedgerAction::Timer { at: None } => "timer off".into(),
+        LedgerAction::Drained => "drained".into(),
     }
 }
 
 impl Ledger {
     /// The roster, and every other index, is what the places say.
     fn audit(&self) {
-        let mut roster = Roster::default();
+        let mut roster = Indexes::default();
         let mut waiting = self.line.len();
         for (&seq, ticket) in &self.line {
             assert_eq!(self.tickets[ticket], (seq, None));
@@ -141,9 +149,13 @@ impl Ledger {
             let known = self.by_key.get(&place.key) == Some(&ix);
             assert_ne!(known, self.spare.contains(&ix), "{place:?}");
             assert!(
-                known || (place.life == Life::Absent && place.line.is_empty() && place.leases.is_empty())
+                known
+                    || (place.life == SlotState::Absent && place.line.is_empty() && place.leases.is_empty())
             );
-            assert!(place.leases.is_empty() || place.life == Life::Ready, "leases only on ready workers");
+            assert!(
+                place.leases.is_empty() || place.life == SlotState::Ready,
+                "leases only on ready workers"
+            );
             for (&seq, ticket) in &place.line {
                 assert_eq!(self.tickets[ticket], (seq, Some(ix)));
             }

@@ -1,4 +1,4 @@
-//! [`Group`]: the control group of one process and of all its descendants.
+//! [`Cgroup`]: the control group of one process and of all its descendants.
 //!
 //! What is done here is done on threads of the runtime, so it takes no longer with what the members do: few system calls,
 //! each bounded. Everything else is a job of the sweeper.
@@ -16,8 +16,8 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 
-use super::{courier::Courier, files, home::Home, removal::Removal};
-use crate::process::sweeper::{self, Job, Next};
+use super::{files, host_cgroup::HostCgroup, removal::CgroupRemoval, signal_walk::SignalWalk};
+use crate::process::sweeper::{self, JobProgress, SweepJob};
 
 /// The removal of a group in which nothing lives is waited for so long, so that those who make thousands of them in each
 /// of their lives are not started again before those are gone.
@@ -25,11 +25,11 @@ const REMOVAL_WAIT: Duration = Duration::from_secs(2);
 
 /// A group; dropping it removes nothing.
 #[derive(Debug)]
-pub(in crate::process) struct Group(Arc<Inner>);
+pub(in crate::process) struct Cgroup(Arc<CgroupInner>);
 
 #[derive(Debug)]
-pub(super) struct Inner {
-    home: Arc<Home>,
+pub(super) struct CgroupInner {
+    home: Arc<HostCgroup>,
     name: CString,
     path: OsString,
     /// A kill is on its way.
@@ -43,7 +43,7 @@ struct Requested {
     over: Arc<AtomicBool>,
 }
 
-impl Inner {
+impl CgroupInner {
     pub(super) fn directory(&self) -> &Arc<OwnedFd> {
         &self.home.directory
     }
@@ -58,13 +58,13 @@ impl Inner {
     }
 }
 
-impl Group {
-    pub(super) fn new(home: Arc<Home>, name: CString) -> Group {
+impl Cgroup {
+    pub(super) fn new(home: Arc<HostCgroup>, name: CString) -> Cgroup {
         let mut path = home.path.clone();
         path.push("/");
         path.push(&*name.to_string_lossy());
         let (killing, removal) = (AtomicBool::new(false), OnceLock::new());
-        Group(Arc::new(Inner { home, name, path, killing, removal }))
+        Cgroup(Arc::new(CgroupInner { home, name, path, killing, removal }))
     }
 
     /// Its path below the root of the hierarchy.
@@ -102,7 +102,7 @@ impl Group {
     /// Sends signals, one after another, to all members that are not in the process group, also to those in groups below.
     /// Where there are many, that happens a little later.
     pub(in crate::process) fn signal_others(&self, group: Pid, signals: &[Signal]) {
-        let mut courier = Courier::new(&self.0, group, signals);
+        let mut courier = SignalWalk::new(&self.0, group, signals);
         if !courier.deliver_few() {
             sweeper::add(Box::new(courier));
         }
@@ -134,7 +134,7 @@ impl Group {
 
     fn remove_later(&self) {
         self.0.removal.get_or_init(|| {
-            let removal = Removal::new(Arc::clone(self.0.directory()), self.0.name.clone());
+            let removal = CgroupRemoval::new(Arc::clone(self.0.directory()), self.0.name.clone());
             let over = removal.over();
             sweeper::add(Box::new(Removing { removal, _home: Arc::clone(&self.0.home) }));
             Requested { when: Instant::now(), over }
@@ -145,24 +145,24 @@ impl Group {
 /// Holds the group that it is in, which is not to be removed before it.
 #[derive(Debug)]
 struct Removing {
-    removal: Removal,
-    _home: Arc<Home>,
+    removal: CgroupRemoval,
+    _home: Arc<HostCgroup>,
 }
 
-impl Job for Removing {
-    fn step(&mut self, until: Instant) -> Next {
+impl SweepJob for Removing {
+    fn step(&mut self, until: Instant) -> JobProgress {
         self.removal.step(until)
     }
 }
 
 #[derive(Debug)]
-struct Kill(Arc<Inner>);
+struct Kill(Arc<CgroupInner>);
 
-impl Job for Kill {
-    fn step(&mut self, _: Instant) -> Next {
+impl SweepJob for Kill {
+    fn step(&mut self, _: Instant) -> JobProgress {
         // Before the kill: what is born after it is killed by the next one.
         self.0.killing.store(false, Ordering::Release);
         files::kill(self.0.directory(), &self.0.name);
-        Next::Over
+        JobProgress::Over
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! the host's own control group
-//!   └─ procession-<namespace>-<pid>-<start>-<n>     Home: of this host; made at the first launch
-//!        ├─ 1                                       Group: of one process, which is born into it
+//!   └─ procession-<namespace>-<pid>-<start>-<n>     HostCgroup: of this host; made at the first launch
+//!        ├─ 1                                       Cgroup: of one process, which is born into it
 //!        └─ 2
 //! ```
 //!
@@ -17,30 +17,30 @@
 //! as they like: `walk` visits them, for a `removal` or with a `courier`, on the thread of the sweeper.
 
 #[cfg(target_os = "linux")]
-mod courier;
+mod cgroup_path;
 #[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod group;
 #[cfg(target_os = "linux")]
-mod home;
-#[cfg(not(target_os = "linux"))]
-mod none;
+mod host_cgroup;
 #[cfg(target_os = "linux")]
 mod owner;
 #[cfg(target_os = "linux")]
-mod place;
-#[cfg(target_os = "linux")]
 mod removal;
+#[cfg(target_os = "linux")]
+mod signal_walk;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
 #[cfg(target_os = "linux")]
 mod walk;
 
 #[cfg(target_os = "linux")]
-pub(super) use group::Group;
+pub(super) use group::Cgroup;
 #[cfg(target_os = "linux")]
-pub(super) use home::{Groups, clear_leftovers};
+pub(super) use host_cgroup::{CgroupFactory, clear_leftovers};
 #[cfg(not(target_os = "linux"))]
-pub(super) use none::{Group, Groups};
+pub(super) use unsupported::{Cgroup, CgroupFactory};
 
 /// Whether processes are held by control groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

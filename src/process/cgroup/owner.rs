@@ -1,4 +1,4 @@
-//! [`Owner`]: which host a control group belongs to, and whether that host is dead.
+//! [`CgroupOwner`]: which host a control group belongs to, and whether that host is dead.
 
 use std::{ffi::CStr, fmt, fs, sync::OnceLock};
 
@@ -11,7 +11,7 @@ const PREFIX: &str = "procession-";
 
 /// The host that a group belongs to, as its name says. While a system runs, no two have the same three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct CgroupOwner {
     /// The namespace that the process id is of.
     namespace: u64,
     pid: i32,
@@ -19,19 +19,19 @@ pub(super) struct Owner {
     start: u64,
 }
 
-impl Owner {
-    pub(super) fn me() -> Option<Owner> {
+impl CgroupOwner {
+    pub(super) fn me() -> Option<CgroupOwner> {
         let pid = sys::getpid().as_raw_nonzero().get();
-        Some(Owner { namespace: namespace()?, pid, start: start(pid)? })
+        Some(CgroupOwner { namespace: namespace()?, pid, start: start(pid)? })
     }
 
     /// Of the host that has made a group of this name.
-    pub(super) fn of(group: &CStr) -> Option<Owner> {
+    pub(super) fn of(group: &CStr) -> Option<CgroupOwner> {
         let mut numbers = group.to_str().ok()?.strip_prefix(PREFIX)?.split('-').map(str::parse::<u64>);
         let (namespace, pid, start) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
         // And a number of its own.
         numbers.next()?.ok()?;
-        Some(Owner { namespace, pid: i32::try_from(pid).ok()?, start })
+        Some(CgroupOwner { namespace, pid: i32::try_from(pid).ok()?, start })
     }
 
     /// Whether it is certain that it has ended. Of hosts in other namespaces nothing is known.
@@ -48,7 +48,7 @@ impl Owner {
     }
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for CgroupOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}-{}-{}", self.namespace, self.pid, self.start)
     }
@@ -79,15 +79,15 @@ mod tests {
     #[test]
     fn only_what_is_certainly_dead_is_dead() {
         // P-12
-        let me = Owner::me().unwrap();
-        assert_eq!(Owner::of(&CString::new(format!("{me}-0")).unwrap()), Some(me));
+        let me = CgroupOwner::me().unwrap();
+        assert_eq!(CgroupOwner::of(&CString::new(format!("{me}-0")).unwrap()), Some(me));
         assert!(!me.is_dead());
-        assert!(Owner { start: me.start + 1, ..me }.is_dead(), "the number has a new owner");
+        assert!(CgroupOwner { start: me.start + 1, ..me }.is_dead(), "the number has a new owner");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id().cast_signed();
         child.wait().unwrap();
-        assert!(Owner { pid, start: 1, ..me }.is_dead());
-        assert!(!Owner { pid, start: 1, namespace: me.namespace + 1 }.is_dead(), "who knows");
+        assert!(CgroupOwner { pid, start: 1, ..me }.is_dead());
+        assert!(!CgroupOwner { pid, start: 1, namespace: me.namespace + 1 }.is_dead(), "who knows");
         for stranger in [
             c"procession",
             c"procession-1-2-3",
@@ -96,7 +96,7 @@ mod tests {
             c"other-1-2-3-4",
             c"procession-\xff-2-3-4",
         ] {
-            assert_eq!(Owner::of(stranger), None, "{stranger:?}");
+            assert_eq!(CgroupOwner::of(stranger), None, "{stranger:?}");
         }
     }
 }

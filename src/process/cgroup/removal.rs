@@ -1,4 +1,4 @@
-//! [`Removal`]: takes a group away with all that its members have made in it.
+//! [`CgroupRemoval`]: takes a group away with all that its members have made in it.
 
 use std::{
     ffi::CString,
@@ -16,9 +16,9 @@ use rustix::{
 
 use super::{
     files,
-    walk::{Progress, Visit, Walk},
+    walk::{CgroupVisitor, CgroupWalk, WalkProgress},
 };
-use crate::process::sweeper::{Job, Next};
+use crate::process::sweeper::{JobProgress, SweepJob};
 
 /// How long it is tried. Only somebody outside of the group can go on making groups in it for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,10 +30,10 @@ const OBSTACLES: u32 = 1000;
 
 /// The removal of one group, from the bottom up. Kills what is alive in it.
 #[derive(Debug)]
-pub(super) struct Removal {
+pub(super) struct CgroupRemoval {
     at: Arc<OwnedFd>,
     name: CString,
-    walk: Walk,
+    walk: CgroupWalk,
     leaves: Leaves,
     began: Option<Instant>,
     pause: Duration,
@@ -45,7 +45,7 @@ struct Leaves {
     obstacles: u32,
 }
 
-impl Visit for Leaves {
+impl CgroupVisitor for Leaves {
     fn goes_down(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
         self.obstacles < OBSTACLES && files::unlink(above, name).is_err()
     }
@@ -57,11 +57,11 @@ impl Visit for Leaves {
     }
 }
 
-impl Removal {
-    pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> Removal {
-        let walk = Walk::new(Arc::clone(&at), name.clone());
+impl CgroupRemoval {
+    pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupRemoval {
+        let walk = CgroupWalk::new(Arc::clone(&at), name.clone());
         let (leaves, over) = (Leaves::default(), Arc::new(AtomicBool::new(false)));
-        Removal { at, name, walk, leaves, began: None, pause: FIRST_PAUSE, over }
+        CgroupRemoval { at, name, walk, leaves, began: None, pause: FIRST_PAUSE, over }
     }
 
     /// Becomes true when it is done or given up.
@@ -73,9 +73,9 @@ impl Removal {
     pub(super) fn go(&mut self, end: Instant) {
         loop {
             match self.step(end) {
-                Next::Over => return,
-                Next::AtOnce => {}
-                Next::After(pause) => std::thread::sleep(pause),
+                JobProgress::Over => return,
+                JobProgress::AtOnce => {}
+                JobProgress::After(pause) => std::thread::sleep(pause),
             }
             if Instant::now() >= end {
                 return;
@@ -84,24 +84,24 @@ impl Removal {
     }
 }
 
-impl Job for Removal {
-    fn step(&mut self, until: Instant) -> Next {
+impl SweepJob for CgroupRemoval {
+    fn step(&mut self, until: Instant) -> JobProgress {
         let began = *self.began.get_or_insert_with(Instant::now);
         let next = match self.walk.go(&mut self.leaves, until) {
-            Progress::Interrupted => Next::AtOnce,
-            Progress::Over if files::unlink(&self.at, &self.name).is_ok() => Next::Over,
-            Progress::Over => {
+            WalkProgress::Interrupted => JobProgress::AtOnce,
+            WalkProgress::Over if files::unlink(&self.at, &self.name).is_ok() => JobProgress::Over,
+            WalkProgress::Over => {
                 if files::is_populated(&self.at, &self.name) != Some(false) {
                     files::kill(&self.at, &self.name);
                 }
-                self.walk = Walk::new(Arc::clone(&self.at), self.name.clone());
+                self.walk = CgroupWalk::new(Arc::clone(&self.at), self.name.clone());
                 self.leaves = Leaves::default();
                 let pause = self.pause;
                 self.pause = (pause * 2).min(LAST_PAUSE);
-                Next::After(pause)
+                JobProgress::After(pause)
             }
         };
-        let given_up = next != Next::Over && began.elapsed() > PATIENCE;
+        let given_up = next != JobProgress::Over && began.elapsed() > PATIENCE;
         if given_up {
             tracing::warn!(
                 target: "procession", group = %self.name.to_string_lossy(),
@@ -109,9 +109,9 @@ impl Job for Removal {
                  place tries again"
             );
         }
-        if next == Next::Over || given_up {
+        if next == JobProgress::Over || given_up {
             self.over.store(true, Ordering::Release);
-            return Next::Over;
+            return JobProgress::Over;
         }
         next
     }

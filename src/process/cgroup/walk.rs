@@ -1,4 +1,4 @@
-//! [`Walk`]: a visit to a group and to all groups below it, however deep and however many.
+//! [`CgroupWalk`]: a visit to a group and to all groups below it, however deep and however many.
 //!
 //! Processes make groups in their own as they like. So this neither recurses nor keeps a directory open for each level
 //! (it goes up by `..`, and groups cannot be moved), no path gets longer than a name, each directory is read once, and
@@ -16,7 +16,7 @@ use rustix::{
 use super::files;
 
 /// What is done on the way.
-pub(super) trait Visit {
+pub(super) trait CgroupVisitor {
     /// In a group, before those below it. Whether it is done there; if not it is called again, since time is over.
     fn enter(&mut self, _group: BorrowedFd<'_>, _until: Instant) -> bool {
         true
@@ -31,7 +31,7 @@ pub(super) trait Visit {
 
 /// A walk that goes on where it was interrupted. It holds one descriptor of its own, two for a moment.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct CgroupWalk {
     at: Arc<OwnedFd>,
     name: CString,
     here: Option<OwnedFd>,
@@ -44,7 +44,7 @@ pub(super) struct Walk {
 
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum WalkProgress {
     /// Interrupted; it goes on at the next call.
     Interrupted,
     /// Everything has been visited that could be.
@@ -52,7 +52,7 @@ pub(super) enum Progress {
 }
 
 /// What has been found in a directory.
-enum Found {
+enum FoundEntry {
     /// A group to go down to, and where to read on after that.
     Group(CString, u64),
     /// Time is over; where to read on.
@@ -60,32 +60,32 @@ enum Found {
     End,
 }
 
-impl Walk {
+impl CgroupWalk {
     /// Of the group of that name, in a directory.
-    pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> Walk {
-        Walk { at, name, here: None, way: Vec::new(), position: None }
+    pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupWalk {
+        CgroupWalk { at, name, here: None, way: Vec::new(), position: None }
     }
 
     /// Walks until it is over or the time is; at least one step.
-    pub(super) fn go(&mut self, visit: &mut impl Visit, until: Instant) -> Progress {
+    pub(super) fn go(&mut self, visit: &mut impl CgroupVisitor, until: Instant) -> WalkProgress {
         loop {
             match self.step(visit, until) {
-                Ok(None) if Instant::now() >= until => return Progress::Interrupted,
+                Ok(None) if Instant::now() >= until => return WalkProgress::Interrupted,
                 Ok(None) => {}
                 Ok(Some(progress)) => return progress,
                 // No descriptors, or groups have vanished on the way: as far as could be.
                 Err(_) => {
                     self.here = None;
-                    return Progress::Over;
+                    return WalkProgress::Over;
                 }
             }
         }
     }
 
-    fn step(&mut self, visit: &mut impl Visit, until: Instant) -> io::Result<Option<Progress>> {
+    fn step(&mut self, visit: &mut impl CgroupVisitor, until: Instant) -> io::Result<Option<WalkProgress>> {
         let Some(here) = &self.here else {
             if !visit.goes_down(self.at.as_fd(), &self.name) {
-                return Ok(Some(Progress::Over));
+                return Ok(Some(WalkProgress::Over));
             }
             self.here = Some(files::open_group(&self.at, &self.name)?);
             return Ok(None);
@@ -93,10 +93,10 @@ impl Walk {
         let position = match self.position {
             Some(position) => position,
             None if visit.enter(here.as_fd(), until) => 0,
-            None => return Ok(Some(Progress::Interrupted)),
+            None => return Ok(Some(WalkProgress::Interrupted)),
         };
         match look_for_group(here, position, visit, until)? {
-            Found::Group(name, position) => match files::open_group(here, &name) {
+            FoundEntry::Group(name, position) => match files::open_group(here, &name) {
                 Ok(below) => {
                     self.here = Some(below);
                     self.way.push((name, position));
@@ -106,15 +106,15 @@ impl Walk {
                 // It is gone, or may not be entered.
                 Err(_) => self.position = Some(position),
             },
-            Found::Interruption(position) => {
+            FoundEntry::Interruption(position) => {
                 self.position = Some(position);
-                return Ok(Some(Progress::Interrupted));
+                return Ok(Some(WalkProgress::Interrupted));
             }
-            Found::End => {
+            FoundEntry::End => {
                 let Some((name, position)) = self.way.pop() else {
                     self.here = None;
                     visit.leave(self.at.as_fd(), &self.name);
-                    return Ok(Some(Progress::Over));
+                    return Ok(Some(WalkProgress::Over));
                 };
                 let above = files::open_group(here, c"..")?;
                 visit.leave(above.as_fd(), &name);
@@ -130,9 +130,9 @@ impl Walk {
 fn look_for_group(
     here: &OwnedFd,
     position: u64,
-    visit: &mut impl Visit,
+    visit: &mut impl CgroupVisitor,
     until: Instant,
-) -> io::Result<Found> {
+) -> io::Result<FoundEntry> {
     // Few entries at a time: after each way down and up the rest is read again.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     fs::seek(here, SeekFrom::Start(position))?;
@@ -150,19 +150,19 @@ fn look_for_group(
         }
         let position = entry.next_entry_cookie();
         if visit.goes_down(here.as_fd(), name) {
-            return Ok(Found::Group(name.to_owned(), position));
+            return Ok(FoundEntry::Group(name.to_owned(), position));
         }
         if Instant::now() >= until {
-            return Ok(Found::Interruption(position));
+            return Ok(FoundEntry::Interruption(position));
         }
     }
-    Ok(Found::End)
+    Ok(FoundEntry::End)
 }
 
 /// Calls `each` with the name of every group in a directory.
 pub(super) fn each_group(directory: &OwnedFd, mut each: impl FnMut(&CStr)) {
     struct Names<'a>(&'a mut dyn FnMut(&CStr));
-    impl Visit for Names<'_> {
+    impl CgroupVisitor for Names<'_> {
         fn goes_down(&mut self, _: BorrowedFd<'_>, name: &CStr) -> bool {
             (self.0)(name);
             false

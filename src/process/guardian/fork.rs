@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{self as sys, Pid, Signal};
 
-use super::{GuardianError, duty, signals};
+use super::{GuardianError, event_loop, signals};
 
 /// The guardian's process id, in the host.
 static GUARDIAN: AtomicI32 = AtomicI32::new(0);
@@ -59,7 +59,7 @@ pub(super) fn guardian() -> Result<(), GuardianError> {
             mask.restore();
             Err(system("fork", error))
         }
-        host => duty::guard(host),
+        host => event_loop::guard(host),
     }
 }
 

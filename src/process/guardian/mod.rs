@@ -13,13 +13,13 @@
 //! with what the host was at the very start and nothing in it can fail for want of memory.
 
 #[cfg(target_os = "linux")]
-mod duty;
+mod event_loop;
 #[cfg(target_os = "linux")]
 mod fork;
 #[cfg(target_os = "linux")]
-mod signals;
+mod kill_descendants;
 #[cfg(target_os = "linux")]
-mod sweep;
+mod signals;
 
 use std::io;
 

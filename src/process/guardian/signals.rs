@@ -10,21 +10,21 @@ use libc::c_int;
 const SI_KERNEL: c_int = 0x80;
 
 /// A set of blocked signals, to be put back.
-pub(super) struct Mask(libc::sigset_t);
+pub(super) struct SignalMask(libc::sigset_t);
 
 /// Blocks every signal and returns what was blocked before.
-pub(super) fn block_all() -> Mask {
+pub(super) fn block_all() -> SignalMask {
     let mut before = MaybeUninit::uninit();
     // SAFETY: both sets are valid places, and pthread_sigmask fills the second: it can only fail for an unknown
     // first argument.
     #[allow(unsafe_code)]
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, &all(), before.as_mut_ptr());
-        Mask(before.assume_init())
+        SignalMask(before.assume_init())
     }
 }
 
-impl Mask {
+impl SignalMask {
     pub(super) fn restore(&self) {
         set_mask(libc::SIG_SETMASK, &self.0);
     }
@@ -60,21 +60,21 @@ fn only(signal: c_int) -> libc::sigset_t {
 }
 
 /// What a signal did before, to be put back.
-pub(super) struct Action(c_int, libc::sigaction);
+pub(super) struct SavedDisposition(c_int, libc::sigaction);
 
 /// Gives a signal its default action and returns what it had.
-pub(super) fn default_action(signal: c_int) -> Action {
+pub(super) fn default_action(signal: c_int) -> SavedDisposition {
     // SAFETY: a zeroed `sigaction` is a valid one: SIG_DFL, no flags, an empty mask. The call fails for SIGKILL and
     // SIGSTOP, whose action is the default anyway, and leaves the zeroes in place then.
     #[allow(unsafe_code)]
     unsafe {
         let mut before = MaybeUninit::<libc::sigaction>::zeroed();
         libc::sigaction(signal, MaybeUninit::zeroed().as_ptr(), before.as_mut_ptr());
-        Action(signal, before.assume_init())
+        SavedDisposition(signal, before.assume_init())
     }
 }
 
-impl Action {
+impl SavedDisposition {
     pub(super) fn restore(&self) {
         // SAFETY: it puts back what the kernel said was there.
         #[allow(unsafe_code)]
@@ -86,14 +86,14 @@ impl Action {
 
 /// A signal that was sent to this process.
 #[derive(Clone, Copy)]
-pub(super) struct Caught {
+pub(super) struct CaughtSignal {
     pub(super) signal: c_int,
-    pub(super) origin: Origin,
+    pub(super) origin: SignalOrigin,
 }
 
 /// Where a signal comes from.
 #[derive(Clone, Copy)]
-pub(super) enum Origin {
+pub(super) enum SignalOrigin {
     /// The kernel: a terminal, a timer.
     Kernel,
     /// `kill`, or what is like it, by this process.
@@ -104,7 +104,7 @@ pub(super) enum Origin {
 }
 
 /// Waits for the next signal. All of them must be blocked.
-pub(super) fn next() -> Caught {
+pub(super) fn next() -> CaughtSignal {
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         // SAFETY: the set is initialised and the place for the answer is valid.
@@ -115,20 +115,20 @@ pub(super) fn next() -> Caught {
             // SAFETY: zeroed at first, which is valid for plain numbers, and filled by the call.
             #[allow(unsafe_code)]
             let info = unsafe { info.assume_init() };
-            return Caught { signal, origin: origin(&info) };
+            return CaughtSignal { signal, origin: origin(&info) };
         }
     }
 }
 
-fn origin(info: &libc::siginfo_t) -> Origin {
+fn origin(info: &libc::siginfo_t) -> SignalOrigin {
     // SAFETY: with these codes the kernel has filled in the sender, and for a queued signal its value.
     #[allow(unsafe_code)]
     unsafe {
         match info.si_code {
-            SI_KERNEL => Origin::Kernel,
-            libc::SI_USER | libc::SI_TKILL => Origin::Process(info.si_pid()),
-            libc::SI_QUEUE => Origin::Queue(info.si_pid(), info.si_value()),
-            _ => Origin::Other,
+            SI_KERNEL => SignalOrigin::Kernel,
+            libc::SI_USER | libc::SI_TKILL => SignalOrigin::Process(info.si_pid()),
+            libc::SI_QUEUE => SignalOrigin::Queue(info.si_pid(), info.si_value()),
+            _ => SignalOrigin::Other,
         }
     }
 }
@@ -155,12 +155,12 @@ pub(super) fn is_pending(signal: c_int) -> bool {
 }
 
 /// Passes a signal on. `to` must be a child that has not been reaped, so that the number is still its own.
-pub(super) fn pass_on(caught: Caught, to: libc::pid_t) {
+pub(super) fn pass_on(caught: CaughtSignal, to: libc::pid_t) {
     // SAFETY: plain numbers.
     #[allow(unsafe_code)]
     unsafe {
         match caught.origin {
-            Origin::Queue(_, value) => libc::sigqueue(to, caught.signal, value),
+            SignalOrigin::Queue(_, value) => libc::sigqueue(to, caught.signal, value),
             _ => libc::kill(to, caught.signal),
         };
     }

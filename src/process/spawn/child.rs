@@ -2,7 +2,7 @@
 //!
 //! It runs in the parent's memory, with the parent's thread-local storage, while the parent's thread stands still and
 //! all its other threads go on. So: no allocation, no lock, no function of the C library, no panic, no destructor.
-//! Everything that takes thought has been done before, by the parent; what goes wrong is left in [`Shared`].
+//! Everything that takes thought has been done before, by the parent; what goes wrong is left in [`SharedWithChild`].
 
 use std::ffi::{c_char, c_int};
 
@@ -10,7 +10,7 @@ use super::arch::call;
 
 /// What both sides see. The parent fills it in, stands still, and reads `outcome`.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedWithChild {
     pub(super) path: *const c_char,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) oom_score_adj: *const u8,
     pub(super) oom_score_adj_len: usize,
     pub(super) no_new_privileges: bool,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ExecOutcome,
 }
 
 /// One resource, as `prlimit64` takes it.
@@ -42,8 +42,8 @@ pub(super) struct Rlimit {
 
 /// What became of it; unchanged if the program has been executed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
-    pub(super) failed: Option<Step>,
+pub(super) struct ExecOutcome {
+    pub(super) failed: Option<ExecStep>,
     pub(super) errno: c_int,
     /// The resource, if it was that.
     pub(super) resource: usize,
@@ -51,7 +51,7 @@ pub(super) struct Outcome {
 
 /// The steps that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ExecStep {
     Session,
     DeathSignal,
     /// The host was gone before the death signal was armed. Nobody is left to read this.
@@ -79,7 +79,7 @@ const SET_BYTES: usize = 8;
 /// actions, all signals blocked, sharing the memory of a parent that stands still. Every pointer in `shared` must be
 /// valid, every string and array terminated.
 #[allow(unsafe_code)]
-pub(super) unsafe extern "C" fn run(shared: *mut Shared) -> ! {
+pub(super) unsafe extern "C" fn run(shared: *mut SharedWithChild) -> ! {
     // SAFETY: the pointer is valid and nobody else uses what is behind it; the rest is the caller's promise.
     unsafe {
         let shared = &mut *shared;
@@ -93,53 +93,53 @@ pub(super) unsafe extern "C" fn run(shared: *mut Shared) -> ! {
     }
 }
 
-type Failed = (Step, isize);
+type Failed = (ExecStep, isize);
 
 /// Returns only if it fails.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn become_program(shared: &mut Shared) -> Result<(), Failed> {
+unsafe fn become_program(shared: &mut SharedWithChild) -> Result<(), Failed> {
     // SAFETY: the arguments are what each call takes: numbers, and pointers that `run`'s caller vouches for or that
     // point to this stack.
     unsafe {
-        check(Step::Session, call(libc::SYS_setsid, [0; 5]))?;
+        check(ExecStep::Session, call(libc::SYS_setsid, [0; 5]))?;
         let death = [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize, 0, 0, 0];
-        check(Step::DeathSignal, call(libc::SYS_prctl, death))?;
+        check(ExecStep::DeathSignal, call(libc::SYS_prctl, death))?;
         // A host that has died before this line sends no signal. Zero: the host is outside of this PID namespace, and
         // its death cannot be seen from here; it stands still one microsecond away.
         let parent = call(libc::SYS_getppid, [0; 5]);
         if parent != shared.host as isize && parent != 0 {
-            return Err((Step::Orphaned, 0));
+            return Err((ExecStep::Orphaned, 0));
         }
         oom_score(shared)?;
         if let Some(nice) = shared.nice {
             let own = [libc::PRIO_PROCESS as usize, 0, nice as usize, 0, 0];
-            check(Step::Nice, call(libc::SYS_setpriority, own))?;
+            check(ExecStep::Nice, call(libc::SYS_setpriority, own))?;
         }
         if shared.no_new_privileges {
             let on = [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0];
-            check(Step::NoNewPrivileges, call(libc::SYS_prctl, on))?;
+            check(ExecStep::NoNewPrivileges, call(libc::SYS_prctl, on))?;
         }
         // The sources are above 2, so that no step overwrites the source of another, and none is its own target.
         let [stdin, stdout, stderr] = shared.stdio;
-        check(Step::Stdio, call(libc::SYS_dup3, [stdin as usize, 0, 0, 0, 0]))?;
-        check(Step::Stdio, call(libc::SYS_dup3, [stdout as usize, 1, 0, 0, 0]))?;
-        check(Step::Stdio, call(libc::SYS_dup3, [stderr as usize, 2, 0, 0, 0]))?;
+        check(ExecStep::Stdio, call(libc::SYS_dup3, [stdin as usize, 0, 0, 0, 0]))?;
+        check(ExecStep::Stdio, call(libc::SYS_dup3, [stdout as usize, 1, 0, 0, 0]))?;
+        check(ExecStep::Stdio, call(libc::SYS_dup3, [stderr as usize, 2, 0, 0, 0]))?;
         if !shared.cwd.is_null() {
-            check(Step::Directory, call(libc::SYS_chdir, [shared.cwd as usize, 0, 0, 0, 0]))?;
+            check(ExecStep::Directory, call(libc::SYS_chdir, [shared.cwd as usize, 0, 0, 0, 0]))?;
         }
         // The table is a copy. Closed rather than marked: that flag came two releases later, and nothing else is
         // needed any more.
-        check(Step::CloseRange, call(libc::SYS_close_range, [3, c_int::MAX as usize, 0, 0, 0]))?;
+        check(ExecStep::CloseRange, call(libc::SYS_close_range, [3, c_int::MAX as usize, 0, 0, 0]))?;
         signals()?;
         limits(shared)?;
         let exec = [shared.path as usize, shared.argv as usize, shared.envp as usize, 0, 0];
-        check(Step::Exec, call(libc::SYS_execve, exec))
+        check(ExecStep::Exec, call(libc::SYS_execve, exec))
     }
 }
 
 #[inline(always)]
-fn check(step: Step, result: isize) -> Result<(), Failed> {
+fn check(step: ExecStep, result: isize) -> Result<(), Failed> {
     if result < 0 { Err((step, result)) } else { Ok(()) }
 }
 
@@ -147,7 +147,7 @@ fn check(step: Step, result: isize) -> Result<(), Failed> {
 /// As [`run`].
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn oom_score(shared: &Shared) -> Result<(), Failed> {
+unsafe fn oom_score(shared: &SharedWithChild) -> Result<(), Failed> {
     if shared.oom_score_adj_len == 0 {
         return Ok(());
     }
@@ -158,8 +158,8 @@ unsafe fn oom_score(shared: &Shared) -> Result<(), Failed> {
     unsafe {
         let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
         let fd = call(libc::SYS_openat, [libc::AT_FDCWD as usize, file, flags, 0, 0]);
-        check(Step::OomScore, fd)?;
-        check(Step::OomScore, call(libc::SYS_write, [fd as usize, text, len, 0, 0]))
+        check(ExecStep::OomScore, fd)?;
+        check(ExecStep::OomScore, call(libc::SYS_write, [fd as usize, text, len, 0, 0]))
     }
 }
 
@@ -181,12 +181,12 @@ unsafe fn signals() -> Result<(), Failed> {
         while signal <= LAST_SIGNAL {
             if signal != libc::SIGKILL && signal != libc::SIGSTOP {
                 let set = [signal as usize, action, 0, SET_BYTES, 0];
-                check(Step::Signals, call(libc::SYS_rt_sigaction, set))?;
+                check(ExecStep::Signals, call(libc::SYS_rt_sigaction, set))?;
             }
             signal = signal.wrapping_add(1);
         }
         let mask = [libc::SIG_SETMASK as usize, &raw const none as usize, 0, SET_BYTES, 0];
-        check(Step::Signals, call(libc::SYS_rt_sigprocmask, mask))
+        check(ExecStep::Signals, call(libc::SYS_rt_sigprocmask, mask))
     }
 }
 
@@ -196,7 +196,7 @@ unsafe fn signals() -> Result<(), Failed> {
 /// As [`run`].
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn limits(shared: &mut Shared) -> Result<(), Failed> {
+unsafe fn limits(shared: &mut SharedWithChild) -> Result<(), Failed> {
     let mut row = shared.rlimits.as_ptr();
     let mut left = shared.rlimit_count;
     while left != 0 {
@@ -204,7 +204,7 @@ unsafe fn limits(shared: &mut Shared) -> Result<(), Failed> {
         unsafe {
             shared.outcome.resource = (*row).resource;
             let bounds = &raw const (*row).bounds as usize;
-            check(Step::Limit, call(libc::SYS_prlimit64, [0, (*row).resource, bounds, 0, 0]))?;
+            check(ExecStep::Limit, call(libc::SYS_prlimit64, [0, (*row).resource, bounds, 0, 0]))?;
             row = row.wrapping_add(1);
         }
         left = left.wrapping_sub(1);

@@ -19,13 +19,13 @@ use rustix::{
 };
 
 use super::{
-    Born, Failure, arch,
-    child::{self, Outcome, Rlimit, Shared, Step},
+    SpawnError, SpawnedProcess, arch,
+    child::{self, ExecOutcome, ExecStep, Rlimit, SharedWithChild},
 };
 use crate::{
     containment::Containment,
     exit::LaunchStage,
-    process::{limits::Limits, plan::Plan},
+    process::{exec_plan::ExecPlan, limits::Limits},
 };
 
 /// The system has refused once: an old kernel, or a filter on system calls. It will do so again.
@@ -109,10 +109,10 @@ impl Drop for Stack {
 /// The step that failed and the system's error. No process is left, nor a zombie.
 pub(super) fn spawn(
     stack: &mut Option<Stack>,
-    plan: &Plan,
+    plan: &ExecPlan,
     stdio: &[OwnedFd; 3],
     cgroup: Option<BorrowedFd<'_>>,
-) -> Option<Result<Born, Failure>> {
+) -> Option<Result<SpawnedProcess, SpawnError>> {
     if REFUSED.load(Ordering::Relaxed) {
         return None;
     }
@@ -124,7 +124,7 @@ pub(super) fn spawn(
         // As old as that: no `close_range`; or a filter that does not know it.
         Err(Error::Step(outcome)) => {
             let unknown = matches!(outcome.errno, libc::ENOSYS | libc::EPERM | libc::EINVAL);
-            outcome.failed == Some(Step::CloseRange) && unknown
+            outcome.failed == Some(ExecStep::CloseRange) && unknown
         }
         _ => false,
     };
@@ -150,15 +150,15 @@ enum Error {
     /// No process came into being.
     Clone(Errno),
     /// A process was there, and has ended.
-    Step(Outcome),
+    Step(ExecOutcome),
 }
 
 fn create(
     stack: &mut Option<Stack>,
-    plan: &Plan,
+    plan: &ExecPlan,
     stdio: &[OwnedFd; 3],
     cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Born, Error> {
+) -> Result<SpawnedProcess, Error> {
     let stack = match stack {
         Some(stack) => stack,
         None => stack.insert(Stack::new().map_err(Error::Memory)?),
@@ -170,7 +170,7 @@ fn create(
         // Writing to a vector does not fail.
         let _ = write!(oom_score_adj, "{adjustment}");
     }
-    let mut shared = Shared {
+    let mut shared = SharedWithChild {
         path: plan.path.as_ptr(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
@@ -183,7 +183,7 @@ fn create(
         oom_score_adj: oom_score_adj.as_ptr(),
         oom_score_adj_len: oom_score_adj.len(),
         no_new_privileges: plan.limits.no_new_privileges,
-        outcome: Outcome { failed: None, errno: 0, resource: 0 },
+        outcome: ExecOutcome { failed: None, errno: 0, resource: 0 },
     };
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
@@ -197,7 +197,7 @@ fn create(
         ..CloneArgs::default()
     };
     let shared = &raw mut shared;
-    let blocked = Blocked::new();
+    let blocked = SignalsBlocked::new();
     // SAFETY: the arguments are valid, sit in memory that outlives the call, and name a stack that this thread has for
     // itself. The thread stands still until the process has ended or executed its program, whose strings and arrays
     // are terminated and outlive that too. The process has copies of the descriptors and of the signal actions
@@ -219,17 +219,17 @@ fn create(
     match Pid::from_raw(result as i32) {
         Some(pid) if outcome.failed.is_none() => {
             let containment = Containment { session: true, death_signal: true, ..Containment::default() };
-            Ok(Born { pid, pidfd: Some(pidfd), containment })
+            Ok(SpawnedProcess { pid, pidfd: Some(pidfd), containment })
         }
         _ => {
-            bury(&pidfd);
+            reap_after_exit(&pidfd);
             Err(Error::Step(outcome))
         }
     }
 }
 
 /// The process has given up; it ends within microseconds.
-fn bury(pidfd: &OwnedFd) {
+fn reap_after_exit(pidfd: &OwnedFd) {
     use std::os::fd::AsFd;
     while let Err(Errno::INTR) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
     {
@@ -252,56 +252,62 @@ fn rows(limits: &Limits) -> ([Rlimit; 5], usize) {
 }
 
 impl Error {
-    fn failure(self, plan: &Plan) -> Failure {
+    fn failure(self, plan: &ExecPlan) -> SpawnError {
         let program = || format!("program `{}`", plan.path.to_string_lossy());
         let outcome = match self {
-            Error::Memory(error) => return Failure::new(LaunchStage::Spawn, error.raw_os_error(), program()),
+            Error::Memory(error) => {
+                return SpawnError::new(LaunchStage::Spawn, error.raw_os_error(), program());
+            }
             Error::Clone(errno) => {
-                return Failure::new(LaunchStage::Spawn, Some(errno.raw_os_error()), program());
+                return SpawnError::new(LaunchStage::Spawn, Some(errno.raw_os_error()), program());
             }
             Error::Step(outcome) => outcome,
         };
         let (stage, what) = match outcome.failed {
-            Some(Step::Exec) => (LaunchStage::Exec, super::executed(plan, outcome.errno)),
-            Some(Step::Directory) => {
+            Some(ExecStep::Exec) => (LaunchStage::Exec, super::executed(plan, outcome.errno)),
+            Some(ExecStep::Directory) => {
                 let cwd = plan.cwd.as_deref().unwrap_or_default().to_string_lossy();
                 (LaunchStage::Directory, format!("working directory `{cwd}`"))
             }
-            Some(Step::Stdio) => (LaunchStage::Stdio, format!("stdio of {}", program())),
-            Some(Step::Limit) => {
+            Some(ExecStep::Stdio) => (LaunchStage::Stdio, format!("stdio of {}", program())),
+            Some(ExecStep::Limit) => {
                 let name = Limits::name(outcome.resource);
                 (LaunchStage::Command, format!("limit `{name}` of {}", program()))
             }
-            Some(Step::Nice) => (LaunchStage::Command, format!("limit `nice` of {}", program())),
-            Some(Step::NoNewPrivileges) => {
+            Some(ExecStep::Nice) => (LaunchStage::Command, format!("limit `nice` of {}", program())),
+            Some(ExecStep::NoNewPrivileges) => {
                 (LaunchStage::Command, format!("limit `no_new_privileges` of {}", program()))
             }
             // Opening the file takes a descriptor: then it is not the value that is wrong.
-            Some(Step::OomScore) if matches!(outcome.errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            Some(ExecStep::OomScore)
+                if matches!(outcome.errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM) =>
+            {
                 (LaunchStage::Spawn, program())
             }
-            Some(Step::OomScore) => (LaunchStage::Command, format!("limit `oom_score_adj` of {}", program())),
+            Some(ExecStep::OomScore) => {
+                (LaunchStage::Command, format!("limit `oom_score_adj` of {}", program()))
+            }
             step => (LaunchStage::Spawn, format!("{}, step {step:?}", program())),
         };
-        Failure::new(stage, Some(outcome.errno), what)
+        SpawnError::new(stage, Some(outcome.errno), what)
     }
 }
 
 /// All signals are blocked in this thread, those included that the C library keeps for itself and does not block: their
 /// handlers must not run in a process that shares our memory and is no thread.
-struct Blocked {
+struct SignalsBlocked {
     before: u64,
 }
 
-impl Blocked {
-    fn new() -> Blocked {
+impl SignalsBlocked {
+    fn new() -> SignalsBlocked {
         let mut before = 0;
         set_mask(u64::MAX, &mut before);
-        Blocked { before }
+        SignalsBlocked { before }
     }
 }
 
-impl Drop for Blocked {
+impl Drop for SignalsBlocked {
     fn drop(&mut self) {
         set_mask(self.before, &mut 0);
     }

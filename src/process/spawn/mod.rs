@@ -46,7 +46,7 @@ use std::{
 
 use rustix::{io::Errno, process::Pid};
 
-use super::plan::Plan;
+use super::exec_plan::ExecPlan;
 use crate::{containment::Containment, exit::LaunchStage};
 
 /// How processes are created.
@@ -62,13 +62,13 @@ pub enum Technique {
 
 /// What a thread that launches keeps between launches.
 #[derive(Debug, Default)]
-pub(super) struct Workspace {
+pub(super) struct SpawnWorkspace {
     stack: Option<clone3::Stack>,
 }
 
 /// A process that has just been created.
 #[derive(Debug)]
-pub(super) struct Born {
+pub(super) struct SpawnedProcess {
     pub(super) pid: Pid,
     /// From its very creation, where the technique has that.
     pub(super) pidfd: Option<OwnedFd>,
@@ -78,15 +78,15 @@ pub(super) struct Born {
 
 /// Why there is no process.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct SpawnError {
     pub(super) stage: LaunchStage,
     pub(super) errno: Option<i32>,
     pub(super) what: String,
 }
 
-impl Failure {
-    fn new(stage: LaunchStage, errno: Option<i32>, what: String) -> Failure {
-        Failure { stage, errno, what }
+impl SpawnError {
+    fn new(stage: LaunchStage, errno: Option<i32>, what: String) -> SpawnError {
+        SpawnError { stage, errno, what }
     }
 }
 
@@ -99,12 +99,12 @@ impl Failure {
 /// # Errors
 /// No process is left. A limit or a control group that the technique cannot apply is an error.
 pub(super) fn spawn(
-    workspace: &mut Workspace,
+    workspace: &mut SpawnWorkspace,
     technique: Technique,
-    plan: &Plan,
+    plan: &ExecPlan,
     stdio: &[OwnedFd; 3],
     cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Born, Failure> {
+) -> Result<SpawnedProcess, SpawnError> {
     if technique == Technique::Auto
         && let Some(born) = clone3::spawn(&mut workspace.stack, plan, stdio, cgroup)
     {
@@ -114,7 +114,7 @@ pub(super) fn spawn(
     let lacking = if !plan.limits.is_none() { Some("limits") } else { cgroup.map(|_| "control groups") };
     if let Some(what) = lacking {
         let what = format!("{what} of {} cannot be applied by posix_spawn", program());
-        return Err(Failure::new(LaunchStage::Command, Some(Errno::OPNOTSUPP.raw_os_error()), what));
+        return Err(SpawnError::new(LaunchStage::Command, Some(Errno::OPNOTSUPP.raw_os_error()), what));
     }
     posix::spawn(plan, stdio).map_err(|error| {
         let stage = stage_of(&error);
@@ -122,7 +122,7 @@ pub(super) fn spawn(
             (LaunchStage::Exec, Some(errno)) => executed(plan, errno),
             _ => program(),
         };
-        Failure::new(stage, error.raw_os_error(), what)
+        SpawnError::new(stage, error.raw_os_error(), what)
     })
 }
 
@@ -141,7 +141,7 @@ fn stage_of(error: &io::Error) -> LaunchStage {
 }
 
 /// What could not be executed: the program, or the interpreter that its first line names.
-fn executed(plan: &Plan, errno: i32) -> String {
+fn executed(plan: &ExecPlan, errno: i32) -> String {
     let program = plan.path.to_string_lossy();
     if errno == Errno::NOENT.raw_os_error()
         && let Some(interpreter) = interpreter(&program)
@@ -187,17 +187,17 @@ mod tests {
 
     use super::*;
     use crate::process::{
-        Command, Sockets,
-        stdio::{self, Layout},
+        Command, SocketMode,
+        stdio::{self, StdioLayout},
     };
 
     #[test]
     fn a_control_group_that_is_none_is_a_failed_launch_and_no_verdict_on_the_technique() {
         // P-6
         let command = Command::new("true");
-        let plan = Plan::new(&command).unwrap();
-        let (inner, _outer) = stdio::make(Layout::new(&command, Sockets::Never)).unwrap();
-        let mut workspace = Workspace::default();
+        let plan = ExecPlan::new(&command).unwrap();
+        let (inner, _outer) = stdio::make(StdioLayout::new(&command, SocketMode::Never)).unwrap();
+        let mut workspace = SpawnWorkspace::default();
         let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &inner.fds, cgroup);
         let no_cgroup = std::fs::File::open("/dev/null").unwrap();
         let failure = spawn(Some(no_cgroup.as_fd())).unwrap_err();

@@ -2,8 +2,8 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{Born, Failure};
-use crate::process::plan::Plan;
+use super::{SpawnError, SpawnedProcess};
+use crate::process::exec_plan::ExecPlan;
 
 #[derive(Debug)]
 pub(super) enum Stack {}
@@ -11,10 +11,10 @@ pub(super) enum Stack {}
 /// Refuses.
 pub(super) fn spawn(
     _: &mut Option<Stack>,
-    _: &Plan,
+    _: &ExecPlan,
     _: &[OwnedFd; 3],
     _: Option<BorrowedFd<'_>>,
-) -> Option<Result<Born, Failure>> {
+) -> Option<Result<SpawnedProcess, SpawnError>> {
     None
 }
 

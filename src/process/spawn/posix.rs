@@ -15,8 +15,8 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::Born;
-use crate::{containment::Containment, process::plan::Plan};
+use super::SpawnedProcess;
+use crate::{containment::Containment, process::exec_plan::ExecPlan};
 
 /// Creates a process that leads its own session (its own group where the C library has nothing better), with `stdio` as its only descriptors, an empty signal mask and every
 /// signal's default action. Blocks until the program has been executed or could not be.
@@ -26,7 +26,7 @@ use crate::{containment::Containment, process::plan::Plan};
 /// # Errors
 /// The system's error for changing the directory, executing the program or creating the process. In each case no
 /// process is left.
-pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Born> {
+pub(super) fn spawn(plan: &ExecPlan, stdio: &[OwnedFd; 3]) -> io::Result<SpawnedProcess> {
     let argv = pointers(&plan.argv);
     let envp = pointers(&plan.envp);
     let mut actions = Actions::new()?;
@@ -57,7 +57,7 @@ pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Born> {
     let pid = Pid::from_raw(pid);
     let pid = pid.ok_or_else(|| io::Error::other("the system created a process without an id"))?;
     let containment = Containment { session: attributes.session, ..Containment::default() };
-    Ok(Born { pid, pidfd: None, containment })
+    Ok(SpawnedProcess { pid, pidfd: None, containment })
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

@@ -15,15 +15,15 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::Born;
-use crate::{containment::Containment, process::plan::Plan};
+use super::SpawnedProcess;
+use crate::{containment::Containment, process::exec_plan::ExecPlan};
 
 /// Creates a process that leads its own group, with `stdio` as its stdin, stdout and stderr. Blocks until the
 /// program has been executed or could not be.
 ///
 /// # Errors
 /// The system's error. No process is left.
-pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Born> {
+pub(super) fn spawn(plan: &ExecPlan, stdio: &[OwnedFd; 3]) -> io::Result<SpawnedProcess> {
     let [stdin, stdout, stderr] = stdio;
     let (name, args) = plan.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(text(&plan.path));
@@ -37,7 +37,7 @@ pub(super) fn spawn(plan: &Plan, stdio: &[OwnedFd; 3]) -> io::Result<Born> {
     let child = command.spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the system created a process without an id"))?;
-    Ok(Born { pid, pidfd: None, containment: Containment::default() })
+    Ok(SpawnedProcess { pid, pidfd: None, containment: Containment::default() })
 }
 
 fn text(text: &CStr) -> &OsStr {

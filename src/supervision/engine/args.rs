@@ -5,7 +5,10 @@ use tokio::sync::oneshot;
 use crate::{
     event::EventKind,
     exit::Exit,
-    supervision::{machine::Key, place::Place, remains::Remains, spec::SupervisorSpec, start::Scope},
+    supervision::{
+        incarnation_token::IncarnationToken, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
+        start::TreeContext,
+    },
 };
 
 /// What an engine is given at its birth.
@@ -13,11 +16,11 @@ pub struct EngineArgs {
     /// The supervisor's settings and first children; validated.
     pub spec: SupervisorSpec,
     /// The supervisor's own place.
-    pub place: Place,
+    pub node: Node,
     /// The supervisor's own token.
-    pub remains: Remains,
+    pub token: IncarnationToken,
     /// What the tree shares.
-    pub scope: Scope,
+    pub scope: TreeContext,
     /// Told when all required children are ready; dropped if that does not come to be.
     pub ready: Option<oneshot::Sender<()>>,
     /// Told how the supervisor ends, when no child is left; dropped if it is killed.
@@ -28,13 +31,13 @@ pub struct EngineArgs {
 
 /// Sees each event of a supervisor's children, in order, when the board has been written and before it is published.
 /// Called inside the supervisor actor: it must not block, and must not call the engine.
-pub type Observer = Box<dyn FnMut(&Key, &EventKind) + Send>;
+pub type Observer = Box<dyn FnMut(&IncarnationKey, &EventKind) + Send>;
 
 impl std::fmt::Debug for EngineArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EngineArgs")
             .field("spec", &self.spec)
-            .field("place", &self.place)
+            .field("place", &self.node)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What reaches an engine: its channel ([`Posts`]), and how operators use it ([`EngineHandle`]).
+//! What reaches an engine: its channel ([`Inbox`]), and how operators use it ([`EngineHandle`]).
 
 use std::sync::{
     Arc,
@@ -10,15 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     exit::Exit,
     id::{ChildId, Incarnation},
+    state::{ChildKind, ChildState},
     supervision::{
         errors::RequestError,
-        incarnation::{Delivery, bell::Slot},
-        machine::{Answer, Count, Key, Request},
+        incarnation::{StartOutcome, slot_waker::Slot},
+        machine::{ChildCounts, IncarnationKey, Reply, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
     },
-    time::At,
-    vocabulary::{ChildKind, State},
+    time::Timestamp,
 };
 
 /// What an actor around an engine must take as a message and hand to [`Engine::message`](super::Engine::message).
@@ -29,31 +29,31 @@ pub enum EngineMessage {
 }
 
 /// Sends a message to the actor around an engine; `false` if the actor takes no messages any more.
-pub(super) type Poke = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
+pub(super) type WakeActor = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
 
 /// Something on an engine's channel.
-pub(super) enum Post {
+pub(super) enum InboxMessage {
     /// Look after the incarnation here.
     Ring(Slot),
     /// A start that took its time is over.
-    Begun(Box<Delivery>),
+    Begun(Box<StartOutcome>),
     Alarm,
     /// The process of an incarnation has ended at this moment, and its exit, this one as it seems, is judged later.
-    Died(Key, At, Box<Exit>),
-    Operator(Box<Operator>, oneshot::Sender<Result<Answer, RequestError>>),
+    Died(IncarnationKey, Timestamp, Box<Exit>),
+    Operator(Box<OperatorRequest>, oneshot::Sender<Result<Reply, RequestError>>),
     Shutdown {
-        deadline: Option<At>,
+        deadline: Option<Timestamp>,
         kill: bool,
     },
-    Count(oneshot::Sender<Count>),
-    Which(oneshot::Sender<Vec<Which>>),
+    Count(oneshot::Sender<ChildCounts>),
+    Which(oneshot::Sender<Vec<ChildInfo>>),
     Spec(ChildId, oneshot::Sender<Result<ChildSpec, RequestError>>),
     SetPolicy(ChildId, Box<ChildPolicy>, oneshot::Sender<Result<(), RequestError>>),
 }
 
 /// A request with everything that the machine must not know.
 #[derive(Debug)]
-pub(super) enum Operator {
+pub(super) enum OperatorRequest {
     Plain(Request),
     Start(ChildSpec),
     Reload(ChildSpec),
@@ -61,75 +61,75 @@ pub(super) enum Operator {
 
 /// One child in the answer to `which_children`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Which {
+pub struct ChildInfo {
     /// The child.
     pub id: ChildId,
     /// What it is.
     pub kind: ChildKind,
     /// What it is doing.
-    pub state: State,
+    pub state: ChildState,
     /// Its last incarnation.
     pub incarnation: Incarnation,
 }
 
 /// The sending side of an engine's channel.
 #[derive(Clone)]
-pub(crate) struct Posts(Arc<PostsInner>);
+pub(crate) struct Inbox(Arc<InboxInner>);
 
-struct PostsInner {
-    tx: mpsc::UnboundedSender<Post>,
-    poke: Poke,
+struct InboxInner {
+    tx: mpsc::UnboundedSender<InboxMessage>,
+    wake_actor: WakeActor,
     /// A poke is on its way: there need not be a second one.
-    poked: AtomicBool,
+    woken: AtomicBool,
 }
 
-impl std::fmt::Debug for Posts {
+impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Posts")
     }
 }
 
-impl Posts {
-    /// The two ends of a new channel. `poke` announces to the actor that there is something on it.
-    pub(super) fn new(poke: Poke) -> (Posts, mpsc::UnboundedReceiver<Post>) {
+impl Inbox {
+    /// The two ends of a new channel. `wake_actor` announces to the actor that there is something on it.
+    pub(super) fn new(wake_actor: WakeActor) -> (Inbox, mpsc::UnboundedReceiver<InboxMessage>) {
         let (tx, rx) = mpsc::unbounded_channel();
-        (Posts(Arc::new(PostsInner { tx, poke, poked: AtomicBool::new(false) })), rx)
+        (Inbox(Arc::new(InboxInner { tx, wake_actor, woken: AtomicBool::new(false) })), rx)
     }
 
     /// Whether the next post is announced: not while the engine reads its channel by itself. Whatever was put there
     /// without an announcement can be read once this has returned.
     pub(super) fn announce(&self, on: bool) {
-        self.0.poked.swap(!on, Ordering::AcqRel);
+        self.0.woken.swap(!on, Ordering::AcqRel);
     }
 
     pub(crate) fn ring(&self, slot: Slot) {
-        let _ = self.send(Post::Ring(slot));
+        let _ = self.send(InboxMessage::Ring(slot));
     }
 
     /// What a start has come to; it comes back if there is no engine any more.
-    pub(crate) fn deliver(&self, delivery: Box<Delivery>) -> Result<(), Box<Delivery>> {
-        match self.send(Post::Begun(delivery)) {
-            Err(Post::Begun(delivery)) => Err(delivery),
+    pub(crate) fn deliver(&self, delivery: Box<StartOutcome>) -> Result<(), Box<StartOutcome>> {
+        match self.send(InboxMessage::Begun(delivery)) {
+            Err(InboxMessage::Begun(delivery)) => Err(delivery),
             _ => Ok(()),
         }
     }
 
     pub(crate) fn alarm(&self) {
-        let _ = self.send(Post::Alarm);
+        let _ = self.send(InboxMessage::Alarm);
     }
 
     /// Posts of which nobody hears any more come back.
-    fn send(&self, post: Post) -> Result<(), Post> {
+    fn send(&self, post: InboxMessage) -> Result<(), InboxMessage> {
         self.0.tx.send(post).map_err(|refused| refused.0)?;
-        self.poke();
+        self.wake_actor();
         Ok(())
     }
 
     /// Announces that there is something on the channel, unless that is known.
-    pub(super) fn poke(&self) {
-        if !self.0.poked.swap(true, Ordering::AcqRel) {
+    pub(super) fn wake_actor(&self) {
+        if !self.0.woken.swap(true, Ordering::AcqRel) {
             // Refused: the actor is in its `post_stop`, where the engine reads its channel itself, or it is gone.
-            (self.0.poke)(EngineMessage::Poke);
+            (self.0.wake_actor)(EngineMessage::Poke);
         }
     }
 }
@@ -137,19 +137,22 @@ impl Posts {
 /// How operators reach an engine. Held by the supervisor's place; works from any task.
 #[derive(Debug)]
 pub(crate) struct EngineHandle {
-    posts: Posts,
+    inbox: Inbox,
 }
 
 impl EngineHandle {
-    pub(super) fn new(posts: Posts) -> EngineHandle {
-        EngineHandle { posts }
+    pub(super) fn new(inbox: Inbox) -> EngineHandle {
+        EngineHandle { inbox }
     }
 
     /// Hands a request over now, at the call: requests reach the engine in the order in which they were made, whenever
     /// their answers are awaited.
-    fn ask(&self, operator: Operator) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
+    fn ask(
+        &self,
+        operator: OperatorRequest,
+    ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.posts.send(Post::Operator(Box::new(operator), tx));
+        let _ = self.inbox.send(InboxMessage::Operator(Box::new(operator), tx));
         // An engine that ends drops what it has not answered.
         async { rx.await.unwrap_or(Err(RequestError::ShuttingDown)) }
     }
@@ -158,60 +161,60 @@ impl EngineHandle {
     pub(crate) fn request(
         &self,
         request: Request,
-    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        self.ask(Operator::Plain(request))
+    ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
+        self.ask(OperatorRequest::Plain(request))
     }
 
     pub(crate) fn start_child(
         &self,
         spec: ChildSpec,
-    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        self.ask(Operator::Start(spec))
+    ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
+        self.ask(OperatorRequest::Start(spec))
     }
 
     pub(crate) fn reload_child(
         &self,
         spec: ChildSpec,
-    ) -> impl Future<Output = Result<Answer, RequestError>> + Send + use<> {
-        self.ask(Operator::Reload(spec))
+    ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
+        self.ask(OperatorRequest::Reload(spec))
     }
 
     pub(crate) async fn set_policy(&self, id: ChildId, policy: ChildPolicy) -> Result<(), RequestError> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.posts.send(Post::SetPolicy(id, Box::new(policy), tx));
+        let _ = self.inbox.send(InboxMessage::SetPolicy(id, Box::new(policy), tx));
         rx.await.unwrap_or(Err(RequestError::ShuttingDown))
     }
 
-    pub(crate) async fn count(&self) -> Result<Count, RequestError> {
+    pub(crate) async fn count(&self) -> Result<ChildCounts, RequestError> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.posts.send(Post::Count(tx));
+        let _ = self.inbox.send(InboxMessage::Count(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
     }
 
-    pub(crate) async fn which(&self) -> Result<Vec<Which>, RequestError> {
+    pub(crate) async fn which(&self) -> Result<Vec<ChildInfo>, RequestError> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.posts.send(Post::Which(tx));
+        let _ = self.inbox.send(InboxMessage::Which(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
     }
 
     pub(crate) async fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.posts.send(Post::Spec(id, tx));
+        let _ = self.inbox.send(InboxMessage::Spec(id, tx));
         rx.await.unwrap_or(Err(RequestError::ShuttingDown))
     }
 
     /// The process of an incarnation has ended at this moment. Its exit, this one as it seems, is judged later.
-    pub(crate) fn died(&self, key: Key, at: At, exit: Exit) {
-        let _ = self.posts.send(Post::Died(key, at, Box::new(exit)));
+    pub(crate) fn died(&self, key: IncarnationKey, at: Timestamp, exit: Exit) {
+        let _ = self.inbox.send(InboxMessage::Died(key, at, Box::new(exit)));
     }
 
     /// Asks the supervisor to stop its children and to exit.
-    pub(crate) fn shutdown(&self, deadline: Option<At>) {
-        let _ = self.posts.send(Post::Shutdown { deadline, kill: false });
+    pub(crate) fn shutdown(&self, deadline: Option<Timestamp>) {
+        let _ = self.inbox.send(InboxMessage::Shutdown { deadline, kill: false });
     }
 
     /// As `shutdown`, and no child gets any more time.
     pub(crate) fn kill(&self) {
-        let _ = self.posts.send(Post::Shutdown { deadline: None, kill: true });
+        let _ = self.inbox.send(InboxMessage::Shutdown { deadline: None, kill: true });
     }
 }

@@ -9,17 +9,17 @@
 //! |---|---|
 //! | `perform` | carries out what the machine decides |
 //! | `lives` | incarnations: begun, told to end, looked after, judged |
-//! | `roster` | the table of children |
+//! | `children` | the table of children |
 //! | `operator` | requests, and how children come to the engine |
 //! | `handle` | the channel, and how operators reach it |
 //! | `args` | what an engine is given |
 
 mod args;
+mod children;
 mod handle;
-mod lives;
+mod incarnations;
 mod operator;
 mod perform;
-mod roster;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -29,73 +29,73 @@ use std::{
 };
 
 pub use args::{EngineArgs, Observer};
-pub(crate) use handle::{EngineHandle, Posts};
-pub use handle::{EngineMessage, Which};
-use handle::{Operator, Post};
+use children::EngineChildren;
+pub use handle::{ChildInfo, EngineMessage};
+pub(crate) use handle::{EngineHandle, Inbox};
+use handle::{InboxMessage, OperatorRequest};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
-use roster::Roster;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     errors::RequestError,
-    incarnation::bell::Slot,
-    machine::{Action, Answer, Count, Input, Machine, NewChild, Request, RequestId},
-    meeting::Meeting,
+    exit_correlator::ExitCorrelator,
+    incarnation::slot_waker::Slot,
+    incarnation_token::IncarnationToken,
+    machine::{Action, ChildCounts, Input, Machine, NewChild, OperatorRequestId, Reply, Request},
+    node::{Node, RestartsUsed},
     panics::survived,
-    place::{Budget, Place},
-    remains::Remains,
     spec::{ChildSpec, SupervisorSpec},
-    start::Scope,
+    start::TreeContext,
     timers::{Alarm, Timers},
 };
 use crate::{
     exit::Exit,
-    foreign::{shown, tidy},
+    foreign::{into_one_line, one_line},
     id::ChildId,
     log_event::log_event,
-    time::At,
-    vocabulary::{Down, State},
+    state::{ChildState, DownReason},
+    time::Timestamp,
 };
 
 /// How many children are named that had to be killed at the deadline of a stop.
 const SHOWN_LATE: usize = 20;
 
 /// What a request is answered with.
-type Reply = Result<Answer, RequestError>;
+type ReplyResult = Result<Reply, RequestError>;
 
 /// See the module's documentation.
 pub struct Engine {
     machine: Machine,
-    roster: Roster,
+    children: EngineChildren,
     me: ActorCell,
-    place: Place,
+    node: Node,
     /// Until the exit is there.
-    remains: Option<Remains>,
-    scope: Scope,
-    posts: Posts,
-    rx: mpsc::UnboundedReceiver<Post>,
+    token: Option<IncarnationToken>,
+    scope: TreeContext,
+    inbox: Inbox,
+    rx: mpsc::UnboundedReceiver<InboxMessage>,
     timers: Timers,
     /// When those that were asked to end are killed.
-    patience: BTreeSet<(At, Slot)>,
+    patience: BTreeSet<(Timestamp, Slot)>,
     alarm: Alarm,
-    meeting: Meeting,
+    correlator: ExitCorrelator,
     /// What has come of what was done, in order: inputs that wait for the present one to be through.
     pending: VecDeque<Input>,
     /// The actor is in its `post_stop`.
     draining: bool,
     /// Those that wait for an answer, and where the child is that it is about.
-    replies: HashMap<RequestId, (oneshot::Sender<Reply>, Option<Place>)>,
+    replies: HashMap<OperatorRequestId, (oneshot::Sender<ReplyResult>, Option<Node>)>,
     /// What is to be answered when the present input is through.
-    answers: Vec<(oneshot::Sender<Reply>, Option<Place>, Reply)>,
+    answers: Vec<(oneshot::Sender<ReplyResult>, Option<Node>, ReplyResult)>,
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
     report: Option<oneshot::Sender<Exit>>,
     observer: Option<Observer>,
-    deadline: Option<At>,
+    deadline: Option<Timestamp>,
     exit: Option<Exit>,
     actions: Vec<Action>,
     /// When the present input came: all that it causes happens then. (Reading the clock is not free.)
-    at: At,
+    at: Timestamp,
     /// Restarts that are on the board.
     counted: u64,
 }
@@ -103,35 +103,35 @@ pub struct Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
-            .field("place", &self.place)
+            .field("place", &self.node)
             .field("machine", &self.machine)
             .finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// An engine for the actor `me`, which is reached by `poke`.
+    /// An engine for the actor `me`, which is reached by `wake_actor`.
     pub fn new(
         args: EngineArgs,
         me: ActorCell,
-        poke: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
+        wake_actor: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
     ) -> Engine {
-        let EngineArgs { spec, place, remains, scope, ready, exit: report, observer } = args;
-        let (posts, rx) = Posts::new(Box::new(poke));
+        let EngineArgs { spec, node, token, scope, ready, exit: report, observer } = args;
+        let (inbox, rx) = Inbox::new(Box::new(wake_actor));
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
             machine: Machine::new(flags, []),
-            roster: Roster::default(),
+            children: EngineChildren::default(),
             me,
-            place,
-            remains: Some(remains),
+            node,
+            token: Some(token),
             scope,
-            posts,
+            inbox,
             rx,
             timers: Timers::default(),
             patience: BTreeSet::new(),
             alarm: Alarm::default(),
-            meeting: Meeting::default(),
+            correlator: ExitCorrelator::default(),
             pending: VecDeque::new(),
             draining: false,
             replies: HashMap::new(),
@@ -143,28 +143,28 @@ impl Engine {
             deadline: None,
             exit: None,
             actions: Vec::new(),
-            at: At::EPOCH,
+            at: Timestamp::EPOCH,
             counted: 0,
         };
         let flags = engine.machine.flags().clone();
         // Children that were added at run time do not outlive their supervisor's incarnation (as OTP).
-        if engine.place.has_children() {
+        if engine.node.has_children() {
             let declared: HashSet<&ChildId> = children.iter().map(|spec| &spec.id).collect();
-            engine.place.release_unless(|id| declared.contains(id));
+            engine.node.release_unless(|id| declared.contains(id));
         }
-        engine.place.reserve(children.len());
-        engine.roster.reserve(children.len());
+        engine.node.reserve(children.len());
+        engine.children.reserve(children.len());
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
         let flags = engine.machine.flags();
-        engine.place.set_budget(Budget::new(flags.strategy, flags.effective_intensity()));
-        engine.place.set_engine(Some(Arc::new(EngineHandle::new(engine.posts.clone()))));
+        engine.node.set_budget(RestartsUsed::new(flags.strategy, flags.effective_intensity()));
+        engine.node.set_engine(Some(Arc::new(EngineHandle::new(engine.inbox.clone()))));
         engine
     }
 
     /// Starts the children. To be called once the actor is linked.
     pub fn boot(&mut self) {
-        self.own_state(State::Starting);
+        self.own_state(ChildState::Starting);
         self.input(Input::Boot);
         self.go_on();
     }
@@ -177,13 +177,13 @@ impl Engine {
 
     /// Adds a child for the host of this engine itself. What becomes of it, a refusal excepted, is seen by the observer.
     pub fn add(&mut self, spec: ChildSpec) {
-        self.operator(Operator::Start(spec), oneshot::channel().0);
+        self.operator(OperatorRequest::Start(spec), oneshot::channel().0);
         self.go_on();
     }
 
     /// Stops and removes a child for the host of this engine itself.
     pub fn remove(&mut self, id: ChildId) {
-        self.operator(Operator::Plain(Request::RemoveChild(id)), oneshot::channel().0);
+        self.operator(OperatorRequest::Plain(Request::RemoveChild(id)), oneshot::channel().0);
         self.go_on();
     }
 
@@ -193,13 +193,13 @@ impl Engine {
     }
 
     /// The supervisor's own place.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The children in start order.
-    pub fn which(&self) -> Vec<Which> {
-        let which = |c: super::machine::ChildView<'_>| Which {
+    pub fn which(&self) -> Vec<ChildInfo> {
+        let which = |c: super::machine::ChildView<'_>| ChildInfo {
             id: c.id.clone(),
             kind: c.policy.kind,
             state: c.state.clone(),
@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// How many children there are.
-    pub fn count(&self) -> Count {
+    pub fn count(&self) -> ChildCounts {
         self.machine.count()
     }
 
@@ -236,12 +236,12 @@ impl Engine {
             SupervisionEvent::ActorTerminated(cell, state, reason) => {
                 // The cause may be all that its successor waits for, and what it held must be free by then.
                 if let Err(panicked) = survived("the drop of the actor's state", move || drop(state)) {
-                    log_event!(warn, self.place.path(), self.place.incarnation(), "{panicked}");
+                    log_event!(warn, self.node.path(), self.node.incarnation(), "{panicked}");
                 }
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
                 let exit = match reason.as_deref() {
                     Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
-                    _ => Exit::ActorStopped { reason: reason.map(tidy) },
+                    _ => Exit::ActorStopped { reason: reason.map(into_one_line) },
                 };
                 self.cause(cell.get_id(), exit);
             }
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     fn cause(&mut self, actor: ActorId, exit: Exit) {
-        if let Some((key, exit)) = self.meeting.cause(actor, exit) {
+        if let Some((key, exit)) = self.correlator.cause(actor, exit) {
             self.pending.push_back(Input::Ended(key, exit));
             self.go_on();
         }
@@ -271,14 +271,14 @@ impl Engine {
             return;
         }
         self.draining = true;
-        for slot in self.roster.occupied() {
-            if let Some(life) = self.roster.at(slot).and_then(|entry| entry.life.as_ref()) {
-                life.unlink(&self.me);
+        for slot in self.children.occupied() {
+            if let Some(current) = self.children.at(slot).and_then(|entry| entry.current.as_ref()) {
+                current.unlink(&self.me);
                 // Its end may lie in the mailbox: nothing would ring for it.
                 self.look(slot);
             }
         }
-        self.posts.announce(false);
+        self.inbox.announce(false);
         // First: an end that waits for its cause must not be judged as a crash any more, and answered with a restart.
         self.input(Input::Shutdown);
         self.judge_overdue();
@@ -294,15 +294,15 @@ impl Engine {
 
     /// Reads the channel, also what is put there meanwhile.
     fn pump(&mut self) {
-        self.posts.announce(false);
+        self.inbox.announce(false);
         self.go_on_with(|engine| {
             let Ok(post) = engine.rx.try_recv() else { return false };
             engine.post(post);
             true
         });
-        self.posts.announce(true);
+        self.inbox.announce(true);
         if !(self.rx.is_empty() && self.pending.is_empty()) {
-            self.posts.poke();
+            self.inbox.wake_actor();
         }
     }
 
@@ -310,7 +310,7 @@ impl Engine {
     fn go_on(&mut self) {
         self.go_on_with(|_| false);
         if !self.pending.is_empty() {
-            self.posts.poke();
+            self.inbox.wake_actor();
         }
     }
 
@@ -329,28 +329,28 @@ impl Engine {
         }
     }
 
-    fn post(&mut self, post: Post) {
+    fn post(&mut self, post: InboxMessage) {
         match post {
-            Post::Ring(slot) => self.look(slot),
-            Post::Begun(delivery) => self.delivered(*delivery),
-            Post::Alarm => self.alarmed(),
-            Post::Died(key, at, exit) => self.died(&key, at, *exit),
-            Post::Operator(operator, reply) => self.operator(*operator, reply),
-            Post::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
-            Post::Count(reply) => {
+            InboxMessage::Ring(slot) => self.look(slot),
+            InboxMessage::Begun(delivery) => self.delivered(*delivery),
+            InboxMessage::Alarm => self.alarmed(),
+            InboxMessage::Died(key, at, exit) => self.died(&key, at, *exit),
+            InboxMessage::Operator(operator, reply) => self.operator(*operator, reply),
+            InboxMessage::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
+            InboxMessage::Count(reply) => {
                 let _ = reply.send(self.count());
             }
-            Post::Which(reply) => {
+            InboxMessage::Which(reply) => {
                 let _ = reply.send(self.which());
             }
-            Post::Spec(id, reply) => {
+            InboxMessage::Spec(id, reply) => {
                 let _ = reply.send(self.child_spec(id));
             }
-            Post::SetPolicy(id, policy, reply) => {
+            InboxMessage::SetPolicy(id, policy, reply) => {
                 let set = self.set_policy(&id, Arc::new(*policy));
-                if let Some(entry) = self.roster.get(&id) {
+                if let Some(entry) = self.children.get(&id) {
                     self.at = self.now();
-                    self.count_of(&id, &entry.place);
+                    self.count_of(&id, &entry.node);
                 }
                 let _ = reply.send(set);
             }
@@ -362,7 +362,7 @@ impl Engine {
         while let Some(timer) = self.timers.pop(now) {
             self.input(Input::Fired(timer));
         }
-        self.lose_patience(now);
+        self.enforce_stop_deadline(now);
         self.judge_overdue();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
@@ -375,7 +375,7 @@ impl Engine {
     /// What has not ended in the time of the stop is killed: somebody should know what it was.
     fn report_late(&self) {
         let mut late: Vec<String> =
-            self.roster.living().map(|id| format!("`{}`", shown(id.as_str()))).collect();
+            self.children.living().map(|id| format!("`{}`", one_line(id.as_str()))).collect();
         late.sort();
         let more = late.len().saturating_sub(SHOWN_LATE);
         late.truncate(SHOWN_LATE);
@@ -383,13 +383,13 @@ impl Engine {
         let late = late.join(", ");
         log_event!(
             warn,
-            self.place.path(),
-            self.place.incarnation(),
+            self.node.path(),
+            self.node.incarnation(),
             "the deadline of the stop has passed: killing {late}{more}"
         );
     }
 
-    fn shutdown(&mut self, deadline: Option<At>, kill: bool) {
+    fn shutdown(&mut self, deadline: Option<Timestamp>, kill: bool) {
         if let Some(at) = deadline {
             self.set_deadline(at);
         }
@@ -403,7 +403,9 @@ impl Engine {
         let mut cx = Context::from_waker(Waker::noop());
         loop {
             match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
-                Poll::Ready(Some(Post::Begun(delivery))) => delivery.estate.abandon(delivery.born.ok()),
+                Poll::Ready(Some(InboxMessage::Begun(delivery))) => {
+                    delivery.abandoned.abandon(delivery.running.ok())
+                }
                 Poll::Ready(Some(_)) => {}
                 Poll::Ready(None) => break,
                 Poll::Pending => std::thread::yield_now(),
@@ -417,19 +419,19 @@ impl Engine {
         self.machine.handle(self.at, input, &mut actions);
         while self.counted < self.machine.restarts_counted() {
             self.counted += 1;
-            self.place.spend(self.at);
+            self.node.spend(self.at);
         }
         for action in actions.drain(..) {
             self.perform(action);
         }
         self.actions = actions;
         // A caller that is answered may look at once, and finds everything done.
-        for (reply, place, answer) in self.answers.drain(..) {
+        for (reply, node, answer) in self.answers.drain(..) {
             // Nobody listens any more: that is the asker's right.
-            match place.filter(|place| !place.is_swept()) {
+            match node.filter(|node| !node.is_swept()) {
                 None => drop(reply.send(answer)),
-                Some(place) => drop(tokio::spawn(async move {
-                    place.swept().await;
+                Some(node) => drop(tokio::spawn(async move {
+                    node.swept().await;
                     drop(reply.send(answer));
                 })),
             }
@@ -442,26 +444,28 @@ impl Drop for Engine {
     /// since there is no engine any more to hear of their ends.
     fn drop(&mut self) {
         // With its exit it has left its place, where a successor may be by now.
-        let Some(remains) = self.remains.take() else { return };
-        self.place.set_engine(None);
+        let Some(token) = self.token.take() else { return };
+        self.node.set_engine(None);
         for child in self.machine.children() {
-            let Some(entry) = self.roster.get(child.id) else { continue };
+            let Some(entry) = self.children.get(child.id) else { continue };
             let to = match child.state {
-                State::Down { .. } => continue,
+                ChildState::Down { .. } => continue,
                 // Its end has come, and waits for its cause.
-                State::Starting | State::Ready | State::Stopping if entry.life.is_none() => {
-                    State::down(Down::Ended)
+                ChildState::Starting | ChildState::Ready | ChildState::Stopping
+                    if entry.current.is_none() =>
+                {
+                    ChildState::down(DownReason::Ended)
                 }
-                State::Stopping => continue,
-                State::Starting | State::Ready => State::Stopping,
-                _ => State::down(Down::Ended),
+                ChildState::Stopping => continue,
+                ChildState::Starting | ChildState::Ready => ChildState::Stopping,
+                _ => ChildState::down(DownReason::Ended),
             };
-            entry.place.retract(child.incarnation);
-            entry.place.record(&self.scope, child.incarnation, to);
+            entry.node.retract(child.incarnation);
+            entry.node.record(&self.scope, child.incarnation, to);
         }
-        for entry in self.roster.iter_mut() {
-            if let Some(life) = entry.life.take() {
-                life.abandon(&entry.place, &self.scope, &remains);
+        for entry in self.children.iter_mut() {
+            if let Some(current) = entry.current.take() {
+                current.abandon(&entry.node, &self.scope, &token);
             }
         }
         self.close();

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Engine, handle::Operator, roster::Entry};
+use super::{Engine, children::EngineChild, handle::OperatorRequest};
 use crate::{
     id::ChildId,
     log_event::log_event,
     supervision::{
         errors::{RequestError, SpecErrors},
-        incarnation::bell,
-        machine::{Answer, Input, NewChild, Request, RequestId},
+        incarnation::slot_waker::slot_waker,
+        machine::{Input, NewChild, OperatorRequestId, Reply, Request},
+        node::Node,
         panics::survived,
-        place::Place,
         policy::ChildPolicy,
         spec::{ChildSpec, settle_budget},
     },
@@ -22,12 +22,12 @@ use crate::{
 impl Engine {
     pub(super) fn operator(
         &mut self,
-        operator: Operator,
-        reply: oneshot::Sender<Result<Answer, RequestError>>,
+        operator: OperatorRequest,
+        reply: oneshot::Sender<Result<Reply, RequestError>>,
     ) {
         let request = match operator {
-            Operator::Plain(request) => request,
-            Operator::Start(spec) => {
+            OperatorRequest::Plain(request) => request,
+            OperatorRequest::Start(spec) => {
                 if self.machine.is_stopping() {
                     let _ = reply.send(Err(RequestError::ShuttingDown));
                     return;
@@ -41,7 +41,7 @@ impl Engine {
                 let new = if refused { new_child(&spec, None, 0) } else { self.adopt(spec) };
                 Request::StartChild(new)
             }
-            Operator::Reload(spec) => {
+            OperatorRequest::Reload(spec) => {
                 if let Err(errors) = self.check(&spec) {
                     let _ = reply.send(Err(errors.into()));
                     return;
@@ -49,16 +49,16 @@ impl Engine {
                 let mut policy = spec.policy.clone();
                 settle_budget(&mut policy, &*spec.start, self.machine.flags());
                 let id = spec.id.clone();
-                if let Some(entry) = self.roster.get_mut(&id) {
+                if let Some(entry) = self.children.get_mut(&id) {
                     entry.start = spec.start;
                 }
                 Request::Reload(id, policy)
             }
         };
         self.next_request += 1;
-        let id = RequestId(self.next_request);
-        let place = request.ends().and_then(|child| self.roster.get(child)).map(|entry| entry.place.clone());
-        self.replies.insert(id, (reply, place));
+        let id = OperatorRequestId(self.next_request);
+        let node = request.ends().and_then(|child| self.children.get(child)).map(|entry| entry.node.clone());
+        self.replies.insert(id, (reply, node));
         self.input(Input::Request(id, request));
     }
 
@@ -71,7 +71,7 @@ impl Engine {
         let mut errors = Vec::new();
         policy.check(id.as_str(), self.machine.flags(), &mut errors);
         SpecErrors::check(errors)?;
-        if let Some(entry) = self.roster.get(id) {
+        if let Some(entry) = self.children.get(id) {
             settle_budget(&mut policy, &*entry.start, self.machine.flags());
         }
         self.machine.set_policy(id, policy)
@@ -85,31 +85,31 @@ impl Engine {
     }
 
     fn is_full(&self) -> bool {
-        self.machine.flags().max_children.is_some_and(|max| self.roster.len() >= max)
+        self.machine.flags().max_children.is_some_and(|max| self.children.len() >= max)
     }
 
     /// Takes a child's start and claims its place.
     pub(super) fn adopt(&mut self, mut spec: ChildSpec) -> NewChild {
         settle_budget(&mut spec.policy, &*spec.start, self.machine.flags());
-        let place = self.place.claim(&spec.id, spec.policy.kind);
-        place.adopted();
-        if let Err(panicked) = survived("the start, told of its place,", || spec.start.adopted(&place)) {
-            log_event!(warn, place.path(), place.incarnation(), "{panicked}");
+        let node = self.node.claim(&spec.id, spec.policy.kind);
+        node.adopted();
+        if let Err(panicked) = survived("the start, told of its place,", || spec.start.adopted(&node)) {
+            log_event!(warn, node.path(), node.incarnation(), "{panicked}");
         }
-        let new = new_child(&spec, Some(&place), self.scope.seed(place.path()));
-        let (start, posts) = (spec.start, self.posts.clone());
-        self.roster.insert(spec.id, |id, slot| Entry {
+        let new = new_child(&spec, Some(&node), self.scope.seed(node.path()));
+        let (start, inbox) = (spec.start, self.inbox.clone());
+        self.children.insert(spec.id, |id, slot| EngineChild {
             id,
             start,
-            place,
-            bell: bell::hang(posts, slot),
-            life: None,
+            node,
+            waker: slot_waker(inbox, slot),
+            current: None,
         });
         new
     }
 
     pub(super) fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
-        match (self.machine.child(&id), self.roster.get(&id)) {
+        match (self.machine.child(&id), self.children.get(&id)) {
             (Some(child), Some(entry)) => {
                 Ok(ChildSpec { policy: Arc::new(child.policy.clone()), start: entry.start.clone(), id })
             }
@@ -118,13 +118,13 @@ impl Engine {
     }
 }
 
-fn new_child(spec: &ChildSpec, place: Option<&Place>, seed: u64) -> NewChild {
+fn new_child(spec: &ChildSpec, node: Option<&Node>, seed: u64) -> NewChild {
     NewChild {
         id: spec.id.clone(),
         policy: spec.policy.clone(),
-        last_incarnation: place.map(Place::incarnation).unwrap_or_default(),
-        held: place.is_some_and(Place::held),
-        proven: place.is_some_and(Place::has_been_ready),
+        last_incarnation: node.map(Node::incarnation).unwrap_or_default(),
+        held: node.is_some_and(Node::held),
+        proven: node.is_some_and(Node::has_been_ready),
         seed,
     }
 }

@@ -4,13 +4,13 @@ use super::Engine;
 use crate::{
     event::EventKind,
     id::ChildId,
+    state::ChildState,
     supervision::{
         errors::RequestError,
-        machine::{Action, Key},
-        place::Place,
+        machine::{Action, IncarnationKey},
+        node::Node,
     },
-    time::At,
-    vocabulary::State,
+    time::Timestamp,
 };
 
 impl Engine {
@@ -26,32 +26,32 @@ impl Engine {
             Action::Disarm(timer) => self.timers.disarm(&timer),
             Action::Reply(id, mut answer) => {
                 if let Err(RequestError::StartFailed { child, exit, stderr_tail }) = &mut answer
-                    && let Some(entry) = self.roster.get(child)
+                    && let Some(entry) = self.children.get(child)
                 {
-                    *stderr_tail = entry.place.stderr_behind(exit);
+                    *stderr_tail = entry.node.stderr_behind(exit);
                 }
-                if let Some((reply, place)) = self.replies.remove(&id) {
-                    self.answers.push((reply, place, answer));
+                if let Some((reply, node)) = self.replies.remove(&id) {
+                    self.answers.push((reply, node, answer));
                 }
             }
             Action::Hold(id, held) => {
-                if let Some(entry) = self.roster.get_mut(&id) {
-                    entry.place.set_held(held);
+                if let Some(entry) = self.children.get_mut(&id) {
+                    entry.node.set_held(held);
                 }
             }
             Action::Publish(key, kind) => self.publish(key, kind),
             Action::Forget(id) => {
-                if let Some(entry) = self.roster.remove(&id)
-                    && let Some(life) = entry.life
-                    && let Some(remains) = &self.remains
+                if let Some(entry) = self.children.remove(&id)
+                    && let Some(current) = entry.current
+                    && let Some(token) = &self.token
                 {
                     // Not so by the machine's rules; but nobody would ever look after it.
-                    life.abandon(&entry.place, &self.scope, remains);
+                    current.abandon(&entry.node, &self.scope, token);
                 }
-                self.place.release(&id);
+                self.node.release(&id);
             }
             Action::Started => {
-                self.own_state(State::Ready);
+                self.own_state(ChildState::Ready);
                 if let Some(ready) = self.ready.take() {
                     // The parent has given up waiting and will stop this supervisor.
                     let _ = ready.send(());
@@ -72,45 +72,45 @@ impl Engine {
     /// actor that was stopped to its supervisor, which may be past reading it.
     fn leave(&mut self) {
         self.alarm.silence();
-        self.place.set_engine(None);
+        self.node.set_engine(None);
         self.close();
-        self.remains = None;
+        self.token = None;
     }
 
     /// The root has no supervisor that would write its state.
-    pub(super) fn own_state(&self, to: State) {
-        if self.place.path().is_root() {
-            self.place.record(&self.scope, self.place.incarnation(), to);
+    pub(super) fn own_state(&self, to: ChildState) {
+        if self.node.path().is_root() {
+            self.node.record(&self.scope, self.node.incarnation(), to);
         }
     }
 
     /// Writes the board and the event stream.
-    fn publish(&mut self, key: Option<Key>, kind: EventKind) {
+    fn publish(&mut self, key: Option<IncarnationKey>, kind: EventKind) {
         let now = self.at;
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
-                if self.place.path().is_root() {
+                if self.node.path().is_root() {
                     self.scope.stop_notice().begin();
                 }
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
-                self.place.close(self.place.incarnation());
-                self.own_state(State::Stopping);
+                self.node.close(self.node.incarnation());
+                self.own_state(ChildState::Stopping);
             }
-            let incarnation = self.place.incarnation();
-            return self.scope.bus().publish(&self.place.path().clone(), incarnation, kind);
+            let incarnation = self.node.incarnation();
+            return self.scope.bus().publish(&self.node.path().clone(), incarnation, kind);
         };
         // A child that has left the machine's table still has its entry until `Forget`.
-        let Some(place) = self.roster.get_mut(&key.child).map(|entry| entry.place.clone()) else { return };
+        let Some(node) = self.children.get_mut(&key.child).map(|entry| entry.node.clone()) else { return };
         match &kind {
             EventKind::State { to, .. } => {
-                if matches!(to, State::Starting | State::Ready) {
-                    self.count_of(&key.child, &place);
+                if matches!(to, ChildState::Starting | ChildState::Ready) {
+                    self.count_of(&key.child, &node);
                 }
-                place.set_state(to.clone(), now);
+                node.set_state(to.clone(), now);
             }
             EventKind::Exited { exit, .. } => {
-                place.set_exit(exit.clone());
-                self.count_of(&key.child, &place);
+                node.set_exit(exit.clone());
+                self.count_of(&key.child, &node);
             }
             _ => {}
         }
@@ -118,29 +118,29 @@ impl Engine {
             observer(&key, &kind);
         }
         let changed = matches!(kind, EventKind::State { .. });
-        self.scope.bus().publish(place.path(), key.incarnation, kind);
+        self.scope.bus().publish(node.path(), key.incarnation, kind);
         if changed {
-            place.tell();
+            node.tell();
         }
     }
 
     /// Writes the figures of a child.
-    pub(super) fn count_of(&self, child: &ChildId, place: &Place) {
+    pub(super) fn count_of(&self, child: &ChildId, node: &Node) {
         if let Some(child) = self.machine.child(child) {
-            place.set_counters(self.at, child.tracker, &child.policy.restart);
+            node.set_counters(self.at, child.tracker, &child.policy.restart);
         }
     }
 
-    pub(super) fn set_deadline(&mut self, at: At) {
+    pub(super) fn set_deadline(&mut self, at: Timestamp) {
         if self.deadline.is_some_and(|deadline| deadline <= at) {
             return;
         }
         self.deadline = Some(at);
         self.alarm_at(at);
         // Children that are told to stop from here on hear of it then.
-        for entry in self.roster.iter_mut() {
-            if let Some(life) = &mut entry.life {
-                life.hasten(at);
+        for entry in self.children.iter_mut() {
+            if let Some(current) = &mut entry.current {
+                current.hasten(at);
             }
         }
     }

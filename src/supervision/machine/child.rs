@@ -2,18 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::io::{Key, NewChild, RequestId, Timer};
+use super::io::{IncarnationKey, NewChild, OperatorRequestId, Timer};
 use crate::{
     id::{ChildId, Incarnation},
     restart::{RestartType, Tracker},
+    state::{ChildState, DownReason},
     supervision::policy::{ChildPolicy, StartMode},
-    time::At,
-    vocabulary::{Down, State},
+    time::Timestamp,
 };
 
 /// Why the current or last start was made. It decides what a failed start means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum StartCause {
     /// By the supervisor: its own start, a restart by policy, a group restart.
     Supervisor,
     /// By an operator's `restart`, after which the policy rules.
@@ -26,37 +26,37 @@ pub(super) enum Cause {
 
 /// What follows when a child that is being stopped has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum AfterStop {
     /// It stays down.
     Stay,
     /// It stays down until the group restart comes to it.
     Group,
     /// It starts again.
-    Start(Cause),
+    Start(StartCause),
     /// It is forgotten.
     Forget,
 }
 
 /// A request that waits for this child.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Waiter {
+pub(super) enum RequestWaiter {
     /// Until it is down.
-    Gone(RequestId),
+    Gone(OperatorRequestId),
     /// Until it is ready, or is not going to be.
-    Verdict(RequestId),
-    /// As `Verdict`, of a restart: it joins the start that another restart has caused.
-    Restart(RequestId),
+    Verdict(OperatorRequestId),
+    /// As `ExitClass`, of a restart: it joins the start that another restart has caused.
+    Restart(OperatorRequestId),
 }
 
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) id: ChildId,
     pub(super) policy: Arc<ChildPolicy>,
-    pub(super) state: State,
+    pub(super) state: ChildState,
     pub(super) incarnation: Incarnation,
     pub(super) tracker: Tracker,
-    pub(super) cause: Cause,
-    pub(super) after: After,
+    pub(super) cause: StartCause,
+    pub(super) after: AfterStop,
     /// An operator has stopped it.
     pub(super) held: bool,
     /// An operator has stopped it during the pass under way, or its end has been judged while the pass was starting
@@ -67,10 +67,10 @@ pub(super) struct Child {
     /// It has been ready at least once.
     pub(super) proven: bool,
     /// When its present incarnation ended, if that was before its exit was told.
-    pub(super) died: Option<At>,
+    pub(super) died: Option<Timestamp>,
     /// When an operator last restarted it.
-    pub(super) restarted: Option<At>,
-    pub(super) waiters: Vec<Waiter>,
+    pub(super) restarted: Option<Timestamp>,
+    pub(super) waiters: Vec<RequestWaiter>,
 }
 
 impl Child {
@@ -82,11 +82,11 @@ impl Child {
         Child {
             id: new.id,
             policy: new.policy,
-            state: State::down(if new.held { Down::Stopped } else { Down::NeverStarted }),
+            state: ChildState::down(if new.held { DownReason::Stopped } else { DownReason::NeverStarted }),
             incarnation: new.last_incarnation,
             tracker,
-            cause: Cause::Supervisor,
-            after: After::Stay,
+            cause: StartCause::Supervisor,
+            after: AfterStop::Stay,
             held: new.held,
             skip_pass: false,
             armed: false,
@@ -97,8 +97,8 @@ impl Child {
         }
     }
 
-    pub(super) fn key(&self) -> Key {
-        Key { child: self.id.clone(), incarnation: self.incarnation }
+    pub(super) fn key(&self) -> IncarnationKey {
+        IncarnationKey { child: self.id.clone(), incarnation: self.incarnation }
     }
 
     pub(super) fn timer(&self) -> Timer {
@@ -112,21 +112,21 @@ impl Child {
     /// Whether a group restart, or the supervisor's own start, brings this child to life (rule S-12). One that waits
     /// for a timer of its own does not need it.
     pub(super) fn joins_pass(&self) -> bool {
-        let gave_up = matches!(self.state, State::Down { why: Down::GaveUp { .. } });
+        let gave_up = matches!(self.state, ChildState::Down { why: DownReason::GaveUp { .. } });
         !self.state.is_alive() && !self.armed && !gave_up && !self.is_left_alone()
     }
 
     /// How long a restart by an operator would have to wait (rule R-8).
-    pub(super) fn too_soon(&self, now: At) -> Option<Duration> {
+    pub(super) fn too_soon(&self, now: Timestamp) -> Option<Duration> {
         let wait = self.policy.restart.min_interval?.checked_sub(now.since(self.restarted?))?;
         (!wait.is_zero()).then_some(wait)
     }
 
     /// The meaning of the start that is in flight, or that follows the stop that is.
-    pub(super) fn start_in_flight(&self) -> Option<Cause> {
+    pub(super) fn start_in_flight(&self) -> Option<StartCause> {
         match (&self.state, self.after) {
-            (State::Starting, _) => Some(self.cause),
-            (State::Stopping, After::Start(cause)) => Some(cause),
+            (ChildState::Starting, _) => Some(self.cause),
+            (ChildState::Stopping, AfterStop::Start(cause)) => Some(cause),
             _ => None,
         }
     }

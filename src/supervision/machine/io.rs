@@ -7,19 +7,19 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation},
     supervision::{errors::RequestError, policy::ChildPolicy, policy::Shutdown},
-    time::At,
+    time::Timestamp,
 };
 
 /// One life of one child: the only way in which the machine and the engine speak of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct IncarnationKey {
     /// The child.
     pub child: ChildId,
     /// Its life.
     pub incarnation: Incarnation,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for IncarnationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.child, self.incarnation)
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Key {
 
 /// Names a request until it is answered, which happens exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
+pub struct OperatorRequestId(pub u64);
 
 /// A child as it enters the machine's table.
 #[derive(Clone, Debug)]
@@ -94,13 +94,13 @@ pub enum Input {
     Boot,
     /// An incarnation is ready. One that is ready and gone at the same moment is told as both, in this order: what ends
     /// without having been ready is a failed start, however well it ended.
-    Ready(Key),
+    Ready(IncarnationKey),
     /// An incarnation has ended and everything it owned is gone; also when it never became ready.
-    Ended(Key, Exit),
+    Ended(IncarnationKey, Exit),
     /// A timer that was armed has fired.
     Fired(Timer),
     /// An operator asks.
-    Request(RequestId, Request),
+    Request(OperatorRequestId, Request),
     /// Stop all children and exit.
     Shutdown,
     /// As `Shutdown`, and children get no more time: they are killed, still in order.
@@ -111,7 +111,7 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Timer {
     /// The back-off or cool-off after the end of this incarnation.
-    Child(Key),
+    Child(IncarnationKey),
     /// The delay of a group restart. It alone ends that delay, however late it fires.
     Pass(u64),
 }
@@ -120,22 +120,22 @@ pub enum Timer {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Start this incarnation.
-    Start(Key),
+    Start(IncarnationKey),
     /// From now on messages and calls reach this incarnation, which is ready. Comes before the change of state is
     /// published, so that they are seen together.
-    Admit(Key),
+    Admit(IncarnationKey),
     /// Stop this incarnation and report when it is gone. May come again, to kill it.
-    Stop(Key, Shutdown),
+    Stop(IncarnationKey, Shutdown),
     /// Fire this timer at that time.
-    Arm(Timer, At),
+    Arm(Timer, Timestamp),
     /// Forget this timer.
     Disarm(Timer),
     /// Answer this request, when everything else that the input has caused is done.
-    Reply(RequestId, Result<Answer, RequestError>),
+    Reply(OperatorRequestId, Result<Reply, RequestError>),
     /// Remember at the child's place whether an operator has stopped it.
     Hold(ChildId, bool),
     /// Make this known: of a child, or of the supervisor itself.
-    Publish(Option<Key>, EventKind),
+    Publish(Option<IncarnationKey>, EventKind),
     /// This child has left the table.
     Forget(ChildId),
     /// All children that must be awaited are ready: the supervisor has started.
@@ -146,7 +146,7 @@ pub enum Action {
 
 /// The good answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reply {
     /// It is done.
     Done,
     /// The child is ready.

@@ -1,87 +1,90 @@
 //! What an exit means: rule R-0, in its order.
 
-use super::{Action, Answer, Key, Machine, Rank, ended};
+use super::{Action, IncarnationKey, Machine, Rank, Reply, ended};
 use crate::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::Decision,
+    state::{ChildState, DownReason, RestartLimit, Strategy},
     supervision::{
-        errors::RequestError, machine::After, machine::Cause, policy::StartMode, verdict::verdict,
+        errors::RequestError, exit_class::verdict, machine::AfterStop, machine::StartCause, policy::StartMode,
     },
-    time::At,
-    vocabulary::{Down, Limit, State, Strategy},
+    time::Timestamp,
 };
 
 impl Machine {
-    pub(super) fn ended(&mut self, now: At, key: &Key, exit: Exit) {
+    pub(super) fn ended(&mut self, now: Timestamp, key: &IncarnationKey, exit: Exit) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
         // a success before *ready* is a failed start. (A start that is declared to complete is ready by its success:
         // its `Ready` comes before its end.)
-        let exit = if child.state == State::Starting { exit.before_ready() } else { exit };
+        let exit = if child.state == ChildState::Starting { exit.before_ready() } else { exit };
         // Exits that are not judged leave the tracker's counters alone, but the time of being healthy ends with each.
-        if matches!(self.phase, super::stop::Phase::Stopping { .. })
+        if matches!(self.phase, super::stop::MachinePhase::Stopping { .. })
             || self.pass.as_ref().is_some_and(|p| p.consumes(rank))
         {
             child.tracker.stopped(now);
         }
         let Some(child) = self.children.get(rank) else { return };
         match child.state {
-            State::Stopping => self.stopped(now, rank, exit),
-            State::Starting | State::Ready if self.is_stopping() => {
+            ChildState::Stopping => self.stopped(now, rank, exit),
+            ChildState::Starting | ChildState::Ready if self.is_stopping() => {
                 // The shutdown has not come to this child yet; it need not any more.
                 self.publish_exit(rank, exit, Consequence::Nothing);
                 self.settle(rank, ended());
                 self.advance_stop();
             }
-            State::Starting
-                if matches!(child.cause, Cause::Provisional | Cause::Once) && exit != Exit::Ignored =>
+            ChildState::Starting
+                if matches!(child.cause, StartCause::Provisional | StartCause::Once)
+                    && exit != Exit::Ignored =>
             {
                 self.start_failed(now, rank, exit);
             }
-            State::Starting | State::Ready if self.pass.as_ref().is_some_and(|p| p.consumes(rank)) => {
+            ChildState::Starting | ChildState::Ready
+                if self.pass.as_ref().is_some_and(|p| p.consumes(rank)) =>
+            {
                 // S-13: it ended before the group restart came to stop it.
                 self.publish_exit(rank, exit, Consequence::Nothing);
                 self.group_stopped(rank);
                 self.advance(now);
             }
-            State::Starting if exit == Exit::Ignored => {
+            ChildState::Starting if exit == Exit::Ignored => {
                 self.publish_exit(rank, exit, Consequence::Leave);
-                self.answer_verdict(rank, &Ok(Answer::Ignored));
-                self.settle(rank, State::down(Down::Ignored));
+                self.answer_verdict(rank, &Ok(Reply::Ignored));
+                self.settle(rank, ChildState::down(DownReason::Ignored));
                 if self.flags.dynamic || self.children.get(rank).is_some_and(|c| c.is_temporary()) {
                     self.forget(rank);
                 }
                 self.advance(now);
             }
-            State::Starting => self.start_failed(now, rank, exit),
-            State::Ready => self.decide(now, rank, exit),
+            ChildState::Starting => self.start_failed(now, rank, exit),
+            ChildState::Ready => self.decide(now, rank, exit),
             // S-9: it is not alive, its end has been told.
             _ => {}
         }
     }
 
     /// A start did not end in readiness.
-    fn start_failed(&mut self, now: At, rank: Rank, exit: Exit) {
+    fn start_failed(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
         let Some(child) = self.children.get(rank) else { return };
         // What its process wrote is for those to add who know of processes.
         let (id, stderr_tail) = (child.id.clone(), String::new());
         let failed = RequestError::StartFailed { child: id, exit: exit.clone(), stderr_tail };
         match child.cause {
-            Cause::Provisional => {
+            StartCause::Provisional => {
                 self.publish_exit(rank, exit, Consequence::Leave);
                 self.set(rank, ended());
                 self.answer_verdict(rank, &Err(failed));
                 self.forget(rank);
                 self.advance(now);
             }
-            Cause::Once => {
+            StartCause::Once => {
                 self.publish_exit(rank, exit, Consequence::Leave);
                 self.answer_verdict(rank, &Err(failed));
                 self.settle(rank, ended());
                 self.advance(now);
             }
-            Cause::Supervisor if self.is_booting() && child.is_required_for_boot() => {
+            StartCause::Supervisor if self.is_booting() && child.is_required_for_boot() => {
                 // S-7: no retry; what has started is stopped and the supervisor's start fails.
                 let child = child.id.clone();
                 self.answer_verdict(rank, &Err(failed));
@@ -89,7 +92,7 @@ impl Machine {
                 self.settle(rank, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
             }
-            Cause::Supervisor | Cause::Restart => {
+            StartCause::Supervisor | StartCause::Restart => {
                 self.answer_verdict(rank, &Err(failed));
                 self.decide(now, rank, exit);
             }
@@ -97,13 +100,13 @@ impl Machine {
     }
 
     /// An exit that nobody had asked for, of a child in its normal life.
-    fn decide(&mut self, now: At, rank: Rank, exit: Exit) {
+    fn decide(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
         let grouped = self.flags.strategy != Strategy::OneForOne;
         let Some(child) = self.children.get_mut(rank) else { return };
         let policy = child.policy.clone();
         // S-14 is about starts that are awaited. That of a background child is a crash like any other (S-7): its group
         // has gone on without it, and is taken down with it.
-        let failed_start = child.state == State::Starting && policy.start == StartMode::Required;
+        let failed_start = child.state == ChildState::Starting && policy.start == StartMode::Required;
         let verdict = verdict(&exit, policy.restart.restart);
         // Delays count from the end, and its exit may have waited to be judged.
         let died = child.died.map_or(now, |died| died.min(now));
@@ -111,7 +114,9 @@ impl Machine {
             Decision::Leave => {
                 // S-17: a transient supervisor that gave up stays down, and it shows.
                 let state = match &exit {
-                    Exit::IntensityExceeded { limit, .. } => State::down(Down::GaveUp { why: limit.clone() }),
+                    Exit::IntensityExceeded { limit, .. } => {
+                        ChildState::down(DownReason::GaveUp { why: limit.clone() })
+                    }
                     _ => ended(),
                 };
                 self.publish_exit(rank, exit, Consequence::Leave);
@@ -121,11 +126,11 @@ impl Machine {
             Decision::GiveUp { why } if grouped => self.give_up(rank, exit, why),
             Decision::GiveUp { why } => {
                 self.publish_exit(rank, exit, Consequence::GiveUp { why: why.clone() });
-                self.leave(now, rank, State::down(Down::GaveUp { why }));
+                self.leave(now, rank, ChildState::down(DownReason::GaveUp { why }));
             }
             Decision::CoolOff { delay } => {
                 self.publish_exit(rank, exit, Consequence::CoolOff { delay });
-                self.wait(now, rank, State::CoolingOff { until: died.after(delay).max(now) });
+                self.wait(now, rank, ChildState::CoolingOff { until: died.after(delay).max(now) });
             }
             Decision::Restart { delay, attempt } => {
                 let (shared, intensity) = (policy.restart.is_shared(), self.flags.effective_intensity());
@@ -145,44 +150,44 @@ impl Machine {
     }
 
     /// The child, or its group, is started again at that time, or now if it is past.
-    fn restart_at(&mut self, now: At, rank: Rank, until: At, attempt: u32, failed_start: bool) {
+    fn restart_at(&mut self, now: Timestamp, rank: Rank, until: Timestamp, attempt: u32, failed_start: bool) {
         if self.flags.strategy != Strategy::OneForOne {
             self.restart_group(now, rank, until.since(now), attempt, failed_start);
         } else if until <= now {
-            self.start(now, rank, Cause::Supervisor);
+            self.start(now, rank, StartCause::Supervisor);
             self.advance(now);
         } else {
-            self.wait(now, rank, State::BackingOff { until, attempt });
+            self.wait(now, rank, ChildState::BackingOff { until, attempt });
         }
     }
 
     /// The state that this exit leads to, if that is to wait for a restart of the child alone.
-    pub(super) fn foresee(&self, rank: Rank, at: At, exit: &Exit) -> Option<State> {
+    pub(super) fn foresee(&self, rank: Rank, at: Timestamp, exit: &Exit) -> Option<ChildState> {
         let child = self.children.get(rank)?;
         if self.flags.strategy != Strategy::OneForOne
-            || matches!(child.cause, Cause::Provisional | Cause::Once)
+            || matches!(child.cause, StartCause::Provisional | StartCause::Once)
             || self.is_booting() && child.is_required_for_boot()
         {
             return None;
         }
         let policy = &child.policy.restart;
-        let early = (child.state == State::Starting).then(|| exit.clone().before_ready());
+        let early = (child.state == ChildState::Starting).then(|| exit.clone().before_ready());
         let verdict = verdict(early.as_ref().unwrap_or(exit), policy.restart);
         match child.tracker.clone().exited(at, verdict, policy) {
             Decision::AwaitProgram { delay } => {
-                Some(State::BackingOff { until: at.after(delay), attempt: child.tracker.failures() })
+                Some(ChildState::BackingOff { until: at.after(delay), attempt: child.tracker.failures() })
             }
             Decision::Restart { delay, attempt } if !delay.is_zero() => {
-                Some(State::BackingOff { until: at.after(delay), attempt })
+                Some(ChildState::BackingOff { until: at.after(delay), attempt })
             }
-            Decision::CoolOff { delay } => Some(State::CoolingOff { until: at.after(delay) }),
+            Decision::CoolOff { delay } => Some(ChildState::CoolingOff { until: at.after(delay) }),
             _ => None,
         }
     }
 
     /// One-for-one: the next start is due later.
-    fn wait(&mut self, now: At, rank: Rank, state: State) {
-        let (State::BackingOff { until, .. } | State::CoolingOff { until }) = state else { return };
+    fn wait(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
+        let (ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until }) = state else { return };
         self.set(rank, state);
         if let Some(child) = self.children.get_mut(rank) {
             child.armed = true;
@@ -192,7 +197,7 @@ impl Machine {
     }
 
     /// The child ended by itself and does not come back (S-5, S-24).
-    fn leave(&mut self, now: At, rank: Rank, state: State) {
+    fn leave(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
         let Some(child) = self.children.get(rank) else { return };
         let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
         let over = temporary || self.flags.dynamic && state == ended();
@@ -206,7 +211,7 @@ impl Machine {
     }
 
     /// S-17: this exit was one too many.
-    fn give_up(&mut self, rank: Rank, exit: Exit, why: Limit) {
+    fn give_up(&mut self, rank: Rank, exit: Exit, why: RestartLimit) {
         let Some(child) = self.children.get(rank) else { return };
         let id = child.id.clone();
         self.publish_exit(rank, exit.clone(), Consequence::Escalate { why: why.clone() });
@@ -216,38 +221,38 @@ impl Machine {
     }
 
     /// A child that had been asked to stop has ended.
-    fn stopped(&mut self, now: At, rank: Rank, exit: Exit) {
+    fn stopped(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
         let stopping = self.is_stopping();
         let Some(child) = self.children.get_mut(rank) else { return };
         child.tracker.stopped(now);
         let (mut after, temporary) = (child.after, child.is_temporary());
-        if stopping && after != After::Forget {
-            after = After::Stay;
+        if stopping && after != AfterStop::Forget {
+            after = AfterStop::Stay;
         }
-        if let After::Start(cause) = after
+        if let AfterStop::Start(cause) = after
             && self.pass.as_ref().is_some_and(|p| p.consumes(rank))
         {
             // S-11: a group restart that stops its members has begun meanwhile; it starts this one in its turn.
             child.cause = cause;
-            after = After::Group;
+            after = AfterStop::Group;
         }
         self.publish_exit(rank, exit, Consequence::Nothing);
         match after {
-            After::Stay => {
-                let state = if stopping { ended() } else { State::down(Down::Stopped) };
+            AfterStop::Stay => {
+                let state = if stopping { ended() } else { ChildState::down(DownReason::Stopped) };
                 self.settle(rank, state);
                 if temporary && !stopping {
                     self.forget(rank);
                 }
             }
-            After::Group => self.group_stopped(rank),
-            After::Start(cause) => {
-                self.set(rank, State::down(Down::Stopped));
+            AfterStop::Group => self.group_stopped(rank),
+            AfterStop::Start(cause) => {
+                self.set(rank, ChildState::down(DownReason::Stopped));
                 self.answer_gone(rank);
                 self.start(now, rank, cause);
             }
-            After::Forget => {
-                self.settle(rank, State::down(Down::Stopped));
+            AfterStop::Forget => {
+                self.settle(rank, ChildState::down(DownReason::Stopped));
                 self.forget(rank);
             }
         }
@@ -258,22 +263,22 @@ impl Machine {
     /// gets it.
     fn group_stopped(&mut self, rank: Rank) {
         if self.children.get(rank).is_some_and(|child| child.is_temporary()) {
-            self.settle(rank, State::down(Down::Stopped));
+            self.settle(rank, ChildState::down(DownReason::Stopped));
             return self.forget(rank);
         }
-        self.set(rank, State::down(Down::Stopped));
+        self.set(rank, ChildState::down(DownReason::Stopped));
         self.answer_gone(rank);
     }
 
     /// Down, and everybody who waited for this child is answered.
-    pub(super) fn settle(&mut self, rank: Rank, state: State) {
+    pub(super) fn settle(&mut self, rank: Rank, state: ChildState) {
         self.set(rank, state);
         // What ends while a pass is starting others stays as it is, even if the pass has not come to its position yet:
         // it was running, so the pass owes it nothing.
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.restarts(rank));
         let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass |= !restarts;
-        child.cause = Cause::Supervisor;
+        child.cause = StartCause::Supervisor;
         let stopped = RequestError::Stopped(child.id.clone());
         let verdict = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
         self.answer_gone(rank);

@@ -24,34 +24,34 @@ mod table;
 
 use std::sync::Arc;
 
-use child::{After, Cause, Child, Waiter};
-pub use io::{Action, Answer, Input, Key, NewChild, Request, RequestId, Timer};
+use child::{AfterStop, Child, RequestWaiter, StartCause};
+pub use io::{Action, IncarnationKey, Input, NewChild, OperatorRequestId, Reply, Request, Timer};
 use pass::Pass;
-use stop::Phase;
-use table::{Rank, Table};
+use stop::MachinePhase;
+use table::{ChildTable, Rank};
 
 use super::{
     errors::RequestError,
-    policy::{ChildPolicy, Flags},
+    policy::{ChildPolicy, SupervisorFlags},
 };
 use crate::{
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Tracker, Window},
-    time::At,
-    vocabulary::{ChildKind, Down, State},
+    state::{ChildKind, ChildState, DownReason},
+    time::Timestamp,
 };
 
 /// A supervisor's mind.
 #[derive(Debug)]
 pub struct Machine {
-    flags: Flags,
+    flags: SupervisorFlags,
     window: Window,
     /// Restarts counted since the beginning.
     counted: u64,
-    children: Table,
-    phase: Phase,
+    children: ChildTable,
+    phase: MachinePhase,
     pass: Option<Pass>,
     next_pass: u64,
     out: Vec<Action>,
@@ -59,7 +59,7 @@ pub struct Machine {
 
 /// How many children there are of which kind (OTP's `count_children`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Count {
+pub struct ChildCounts {
     /// Children in the table, alive or not.
     pub specs: usize,
     /// Children with a live incarnation.
@@ -78,7 +78,7 @@ pub struct ChildView<'a> {
     /// Its policy.
     pub policy: &'a ChildPolicy,
     /// What it is doing.
-    pub state: &'a State,
+    pub state: &'a ChildState,
     /// Its last incarnation.
     pub incarnation: Incarnation,
     /// Its failures and restarts.
@@ -89,13 +89,13 @@ impl Machine {
     /// A machine with these children, none of them started.
     ///
     /// The flags and policies must have been validated; ids that occur twice are taken once.
-    pub fn new(flags: Flags, children: impl IntoIterator<Item = NewChild>) -> Machine {
+    pub fn new(flags: SupervisorFlags, children: impl IntoIterator<Item = NewChild>) -> Machine {
         let mut machine = Machine {
             flags,
             window: Window::new(),
             counted: 0,
-            children: Table::default(),
-            phase: Phase::Idle,
+            children: ChildTable::default(),
+            phase: MachinePhase::Idle,
             pass: None,
             next_pass: 0,
             out: Vec::new(),
@@ -109,7 +109,7 @@ impl Machine {
     /// Takes one input and appends what is to be done about it.
     ///
     /// `now` must not go backwards from call to call.
-    pub fn handle(&mut self, now: At, input: Input, actions: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: Timestamp, input: Input, actions: &mut Vec<Action>) {
         match input {
             Input::Boot => self.boot(now),
             Input::Ready(key) => self.ready(now, &key),
@@ -123,12 +123,12 @@ impl Machine {
     }
 
     /// The supervisor's settings.
-    pub fn flags(&self) -> &Flags {
+    pub fn flags(&self) -> &SupervisorFlags {
         &self.flags
     }
 
     /// Restarts counted in the period that ends now.
-    pub fn restarts_used(&mut self, now: At) -> u32 {
+    pub fn restarts_used(&mut self, now: Timestamp) -> u32 {
         self.window.used(now, &self.flags.effective_intensity())
     }
 
@@ -139,7 +139,7 @@ impl Machine {
 
     /// Whether the supervisor stops or has stopped.
     pub fn is_stopping(&self) -> bool {
-        matches!(self.phase, Phase::Stopping { .. } | Phase::Exited)
+        matches!(self.phase, MachinePhase::Stopping { .. } | MachinePhase::Exited)
     }
 
     /// The children in start order.
@@ -153,8 +153,8 @@ impl Machine {
     }
 
     /// How many children there are.
-    pub fn count(&self) -> Count {
-        let mut count = Count { specs: self.children.len(), ..Count::default() };
+    pub fn count(&self) -> ChildCounts {
+        let mut count = ChildCounts { specs: self.children.len(), ..ChildCounts::default() };
         for (_, child) in self.children.iter() {
             count.active += usize::from(child.state.is_alive());
             match child.policy.kind {
@@ -177,11 +177,11 @@ impl Machine {
     /// An incarnation has ended at `at` with this exit, as it seems, and its end comes as an input later: its back-off, and
     /// the time that it has been ready, count from `at` (rule R-1). Returns the state that waits for it, if that is to wait
     /// for a restart.
-    pub fn died(&mut self, key: &Key, at: At, exit: &Exit) -> Option<State> {
+    pub fn died(&mut self, key: &IncarnationKey, at: Timestamp, exit: &Exit) -> Option<ChildState> {
         let rank = self.current(key)?;
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let child = self.children.get_mut(rank)?;
-        if !matches!(child.state, State::Starting | State::Ready) {
+        if !matches!(child.state, ChildState::Starting | ChildState::Ready) {
             return None;
         }
         child.died = Some(at);
@@ -209,13 +209,13 @@ impl Machine {
     }
 
     /// The child, if `key` names its current incarnation; what carries an old one is dropped (R-0 (1)).
-    fn current(&self, key: &Key) -> Option<Rank> {
+    fn current(&self, key: &IncarnationKey) -> Option<Rank> {
         let rank = self.find(&key.child)?;
         (self.children.get(rank)?.incarnation == key.incarnation).then_some(rank)
     }
 
     /// Changes a child's state and says so.
-    fn set(&mut self, rank: Rank, to: State) {
+    fn set(&mut self, rank: Rank, to: ChildState) {
         let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != to {
             let from = std::mem::replace(&mut child.state, to.clone());
@@ -225,12 +225,12 @@ impl Machine {
     }
 
     /// Starts the next incarnation of a child that is not alive.
-    fn start(&mut self, now: At, rank: Rank, cause: Cause) {
+    fn start(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
         self.disarm(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.incarnation = child.incarnation.next();
         child.cause = cause;
-        child.after = After::Stay;
+        child.after = AfterStop::Stay;
         child.died = None;
         child.tracker.started(now);
         if child.held {
@@ -238,20 +238,20 @@ impl Machine {
             let id = child.id.clone();
             self.out.push(Action::Hold(id, false));
         }
-        self.set(rank, State::Starting);
+        self.set(rank, ChildState::Starting);
         if let Some(child) = self.children.get(rank) {
             self.out.push(Action::Start(child.key()));
         }
     }
 
     /// Asks a live child to stop, or changes what follows if it is stopping already.
-    fn stop(&mut self, rank: Rank, after: After) {
+    fn stop(&mut self, rank: Rank, after: AfterStop) {
         let Some(child) = self.children.get_mut(rank) else { return };
         child.after = after;
-        if matches!(child.state, State::Starting | State::Ready) {
+        if matches!(child.state, ChildState::Starting | ChildState::Ready) {
             let mode = self.phase.harden(child.policy.shutdown);
             let key = child.key();
-            self.set(rank, State::Stopping);
+            self.set(rank, ChildState::Stopping);
             self.out.push(Action::Stop(key, mode));
         }
     }
@@ -266,15 +266,15 @@ impl Machine {
     }
 
     /// Answers those who wait for a child's verdict.
-    fn answer_verdict(&mut self, rank: Rank, answer: &Result<Answer, RequestError>) {
+    fn answer_verdict(&mut self, rank: Rank, answer: &Result<Reply, RequestError>) {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
-            Waiter::Verdict(id) | Waiter::Restart(id) => {
+            RequestWaiter::Verdict(id) | RequestWaiter::Restart(id) => {
                 out.push(Action::Reply(*id, answer.clone()));
                 false
             }
-            Waiter::Gone(_) => true,
+            RequestWaiter::Gone(_) => true,
         });
     }
 
@@ -283,37 +283,37 @@ impl Machine {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
-            Waiter::Gone(id) => {
-                out.push(Action::Reply(*id, Ok(Answer::Done)));
+            RequestWaiter::Gone(id) => {
+                out.push(Action::Reply(*id, Ok(Reply::Done)));
                 false
             }
-            Waiter::Verdict(_) | Waiter::Restart(_) => true,
+            RequestWaiter::Verdict(_) | RequestWaiter::Restart(_) => true,
         });
     }
 
-    fn ready(&mut self, now: At, key: &Key) {
+    fn ready(&mut self, now: Timestamp, key: &IncarnationKey) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
-        if child.state != State::Starting {
+        if child.state != ChildState::Starting {
             return;
         }
         child.tracker.ready(now);
         child.proven = true;
-        child.cause = Cause::Supervisor;
+        child.cause = StartCause::Supervisor;
         self.out.push(Action::Admit(key.clone()));
-        self.set(rank, State::Ready);
-        self.answer_verdict(rank, &Ok(Answer::Ready(key.incarnation)));
+        self.set(rank, ChildState::Ready);
+        self.answer_verdict(rank, &Ok(Reply::Ready(key.incarnation)));
         self.advance(now);
     }
 
-    fn fired(&mut self, now: At, timer: &Timer) {
+    fn fired(&mut self, now: Timestamp, timer: &Timer) {
         match timer {
             Timer::Child(key) => {
                 let Some(rank) = self.current(key) else { return };
                 if let Some(child) = self.children.get_mut(rank)
                     && std::mem::replace(&mut child.armed, false)
                 {
-                    self.start(now, rank, Cause::Supervisor);
+                    self.start(now, rank, StartCause::Supervisor);
                 }
             }
             Timer::Pass(serial) => self.pass_fired(now, *serial),
@@ -321,11 +321,11 @@ impl Machine {
     }
 
     /// Whatever can go on, goes on: a pass, or the stop of everything.
-    fn advance(&mut self, now: At) {
+    fn advance(&mut self, now: Timestamp) {
         match self.phase {
-            Phase::Stopping { .. } => self.advance_stop(),
-            Phase::Starting | Phase::Running => self.advance_pass(now),
-            Phase::Idle | Phase::Exited => {}
+            MachinePhase::Stopping { .. } => self.advance_stop(),
+            MachinePhase::Starting | MachinePhase::Running => self.advance_pass(now),
+            MachinePhase::Idle | MachinePhase::Exited => {}
         }
     }
 }
@@ -341,6 +341,6 @@ fn view(child: &Child) -> ChildView<'_> {
 }
 
 /// The state of a child that has nothing more to do.
-fn ended() -> State {
-    State::down(Down::Ended)
+fn ended() -> ChildState {
+    ChildState::down(DownReason::Ended)
 }

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 
 use super::{
-    Action, Answer, Machine, NewChild, Rank, Request, RequestId, Waiter,
-    child::{After, Cause},
+    Action, Machine, NewChild, OperatorRequestId, Rank, Reply, Request, RequestWaiter,
+    child::{AfterStop, StartCause},
     ended,
 };
 use crate::{
     id::ChildId,
+    state::{ChildState, DownReason, Strategy},
     supervision::{
         errors::RequestError,
         policy::{ChildPolicy, StartMode},
     },
-    time::At,
-    vocabulary::{Down, State, Strategy},
+    time::Timestamp,
 };
 
-type Reply = Result<Answer, RequestError>;
+type ReplyResult = Result<Reply, RequestError>;
 
 impl Machine {
-    pub(super) fn request(&mut self, now: At, id: RequestId, request: Request) {
+    pub(super) fn request(&mut self, now: Timestamp, id: OperatorRequestId, request: Request) {
         let reply = if self.is_stopping() {
             Some(Err(RequestError::ShuttingDown))
         } else {
@@ -42,14 +42,18 @@ impl Machine {
         }
     }
 
-    fn with(&mut self, child: ChildId, f: impl FnOnce(&mut Self, Rank) -> Option<Reply>) -> Option<Reply> {
+    fn with(
+        &mut self,
+        child: ChildId,
+        f: impl FnOnce(&mut Self, Rank) -> Option<ReplyResult>,
+    ) -> Option<ReplyResult> {
         match self.find(&child) {
             Some(rank) => f(self, rank),
             None => Some(Err(RequestError::NotFound(child))),
         }
     }
 
-    fn start_child(&mut self, now: At, id: RequestId, new: NewChild) -> Option<Reply> {
+    fn start_child(&mut self, now: Timestamp, id: OperatorRequestId, new: NewChild) -> Option<ReplyResult> {
         if let Some(child) = self.find(&new.id).and_then(|rank| self.children.get(rank)) {
             let present = child.state.is_down();
             return Some(Err(if present {
@@ -66,15 +70,15 @@ impl Machine {
         let rank = self.insert(new)?;
         if self.children.get(rank)?.policy.start == StartMode::Background {
             // Nobody waits for it, and a failed first start is a crash under its policy (S-7).
-            self.start_in_turn(now, rank, Cause::Supervisor);
-            return Some(Ok(Answer::Done));
+            self.start_in_turn(now, rank, StartCause::Supervisor);
+            return Some(Ok(Reply::Done));
         }
-        self.wait_for(rank, Waiter::Verdict(id));
-        self.start_in_turn(now, rank, Cause::Provisional);
+        self.wait_for(rank, RequestWaiter::Verdict(id));
+        self.start_in_turn(now, rank, StartCause::Provisional);
         None
     }
 
-    fn terminate_child(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+    fn terminate_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
         child.skip_pass = self.pass.is_some();
         if !std::mem::replace(&mut child.held, true) {
@@ -85,32 +89,32 @@ impl Machine {
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
             self.answer_verdict(rank, &Err(stopped));
-            self.wait_for(rank, Waiter::Gone(id));
-            if self.children.get(rank)?.after != After::Forget
-                || self.children.get(rank)?.state != State::Stopping
+            self.wait_for(rank, RequestWaiter::Gone(id));
+            if self.children.get(rank)?.after != AfterStop::Forget
+                || self.children.get(rank)?.state != ChildState::Stopping
             {
-                self.stop(rank, After::Stay);
+                self.stop(rank, AfterStop::Stay);
             }
             return None;
         }
         let temporary = child.is_temporary();
         if child.state.is_restarting() {
             self.disarm(rank);
-            self.settle(rank, State::down(Down::Stopped));
+            self.settle(rank, ChildState::down(DownReason::Stopped));
             self.hurry_pass(now, false);
         } else {
             // Somebody may wait for the start that a pass would have made.
             let state = child.state.clone();
-            self.settle(rank, if state == ended() { State::down(Down::Stopped) } else { state });
+            self.settle(rank, if state == ended() { ChildState::down(DownReason::Stopped) } else { state });
         }
         if temporary {
             self.forget(rank);
         }
         self.advance(now);
-        Some(Ok(Answer::Done))
+        Some(Ok(Reply::Done))
     }
 
-    fn restart_child(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+    fn restart_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
         if child.state.is_alive() {
             return Some(Err(RequestError::Running(child.id.clone())));
@@ -119,12 +123,12 @@ impl Machine {
             return Some(Err(RequestError::Restarting(self.children.get(rank)?.id.clone())));
         }
         self.revive(rank);
-        self.wait_for(rank, Waiter::Verdict(id));
-        self.start_in_turn(now, rank, Cause::Once);
+        self.wait_for(rank, RequestWaiter::Verdict(id));
+        self.start_in_turn(now, rank, StartCause::Once);
         None
     }
 
-    fn delete_child(&mut self, rank: Rank) -> Option<Reply> {
+    fn delete_child(&mut self, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             return Some(Err(RequestError::Running(child.id.clone())));
@@ -133,97 +137,103 @@ impl Machine {
             return Some(Err(RequestError::Restarting(child.id.clone())));
         }
         self.forget(rank);
-        Some(Ok(Answer::Done))
+        Some(Ok(Reply::Done))
     }
 
-    fn remove_child(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+    fn remove_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
             self.answer_verdict(rank, &Err(stopped));
-            self.wait_for(rank, Waiter::Gone(id));
-            self.stop(rank, After::Forget);
+            self.wait_for(rank, RequestWaiter::Gone(id));
+            self.stop(rank, AfterStop::Forget);
             return None;
         }
         self.disarm(rank);
-        self.settle(rank, State::down(Down::Stopped));
+        self.settle(rank, ChildState::down(DownReason::Stopped));
         self.forget(rank);
         self.hurry_pass(now, false);
         self.advance(now);
-        Some(Ok(Answer::Done))
+        Some(Ok(Reply::Done))
     }
 
-    fn restart(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+    fn restart(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
-        if child.state == State::Stopping && child.after == After::Forget {
+        if child.state == ChildState::Stopping && child.after == AfterStop::Forget {
             return Some(Err(RequestError::Stopped(child.id.clone())));
         }
-        let joins = child.waiters.iter().any(|waiter| matches!(waiter, Waiter::Restart(_)));
+        let joins = child.waiters.iter().any(|waiter| matches!(waiter, RequestWaiter::Restart(_)));
         if !joins {
             if let Some(retry_after) = child.too_soon(now) {
                 return Some(Err(RequestError::TooSoon { child: child.id.clone(), retry_after }));
             }
             child.restarted = Some(now);
         }
-        let cools_off = matches!(child.state, State::CoolingOff { .. });
+        let cools_off = matches!(child.state, ChildState::CoolingOff { .. });
         let revives = child.state.is_down() && !self.pass_will_start(rank);
         if revives || cools_off {
             self.revive(rank);
         }
-        self.wait_for(rank, Waiter::Restart(id));
+        self.wait_for(rank, RequestWaiter::Restart(id));
         if revives {
-            self.start_in_turn(now, rank, Cause::Restart);
+            self.start_in_turn(now, rank, StartCause::Restart);
         }
         if !revives && !joins || self.pass_will_start(rank) {
-            self.renew(now, rank, Cause::Restart);
+            self.renew(now, rank, StartCause::Restart);
         }
         None
     }
 
-    fn demand(&mut self, now: At, id: RequestId, rank: Rank) -> Option<Reply> {
+    fn demand(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get(rank)?;
         let name = || child.id.clone();
         match &child.state {
-            State::Ready => return Some(Ok(Answer::Ready(child.incarnation))),
-            State::Stopping if child.after == After::Forget => {
+            ChildState::Ready => return Some(Ok(Reply::Ready(child.incarnation))),
+            ChildState::Stopping if child.after == AfterStop::Forget => {
                 return Some(Err(RequestError::Stopped(name())));
             }
-            State::Stopping | State::Down { .. } if child.held => {
+            ChildState::Stopping | ChildState::Down { .. } if child.held => {
                 return Some(Err(RequestError::Held(name())));
             }
-            State::Down { why: Down::GaveUp { why } } if !self.pass_will_start(rank) => {
+            ChildState::Down { why: DownReason::GaveUp { why } } if !self.pass_will_start(rank) => {
                 return Some(Err(RequestError::GaveUp { child: name(), why: why.clone() }));
             }
             _ => {}
         }
         let starts = child.state.is_down() && !self.pass_will_start(rank);
-        self.wait_for(rank, Waiter::Verdict(id));
+        self.wait_for(rank, RequestWaiter::Verdict(id));
         if starts {
-            self.start_in_turn(now, rank, Cause::Restart);
+            self.start_in_turn(now, rank, StartCause::Restart);
         }
         None
     }
 
-    fn reload(&mut self, now: At, id: RequestId, rank: Rank, policy: Arc<ChildPolicy>) -> Option<Reply> {
+    fn reload(
+        &mut self,
+        now: Timestamp,
+        id: OperatorRequestId,
+        rank: Rank,
+        policy: Arc<ChildPolicy>,
+    ) -> Option<ReplyResult> {
         let will_start = self.pass_will_start(rank);
         let child = self.children.get_mut(rank)?;
         child.policy = policy;
         match child.state {
-            State::Stopping if child.after == After::Forget => {
+            ChildState::Stopping if child.after == AfterStop::Forget => {
                 Some(Err(RequestError::Stopped(child.id.clone())))
             }
-            State::Stopping if child.after == After::Stay => Some(Ok(Answer::Done)),
-            State::Down { .. } if !will_start => Some(Ok(Answer::Done)),
+            ChildState::Stopping if child.after == AfterStop::Stay => Some(Ok(Reply::Done)),
+            ChildState::Down { .. } if !will_start => Some(Ok(Reply::Done)),
             _ => {
-                self.wait_for(rank, Waiter::Verdict(id));
-                self.renew(now, rank, Cause::Once);
+                self.wait_for(rank, RequestWaiter::Verdict(id));
+                self.renew(now, rank, StartCause::Once);
                 None
             }
         }
     }
 
     /// A new incarnation of a child that is alive, waits, or is about to be started by a pass.
-    fn renew(&mut self, now: At, rank: Rank, cause: Cause) {
+    fn renew(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let booting = self.is_booting();
         let Some(child) = self.children.get_mut(rank) else { return };
@@ -231,8 +241,8 @@ impl Machine {
             self.start(now, rank, cause);
         } else if !child.state.is_alive() || restarts {
             // The pass stops and starts it, in its turn and with its own meaning: now, if it was waiting.
-            if child.after == After::Stay {
-                child.after = After::Group;
+            if child.after == AfterStop::Stay {
+                child.after = AfterStop::Group;
             }
             self.unhold(rank);
             self.hurry_pass(now, true);
@@ -241,26 +251,28 @@ impl Machine {
             // A start in flight whose failure means more than that of an operator's restart keeps that meaning: that
             // by `start_child`, which leaves nothing behind if it fails, and that by the supervisor's own start.
             let cause = match child.start_in_flight() {
-                Some(Cause::Provisional) => Cause::Provisional,
-                Some(Cause::Supervisor) if booting && child.is_required_for_boot() => Cause::Supervisor,
+                Some(StartCause::Provisional) => StartCause::Provisional,
+                Some(StartCause::Supervisor) if booting && child.is_required_for_boot() => {
+                    StartCause::Supervisor
+                }
                 _ => cause,
             };
             self.unhold(rank);
-            self.stop(rank, After::Start(cause));
+            self.stop(rank, AfterStop::Start(cause));
         }
     }
 
     /// Starts a child that is down, by an operator's will: at once, or in its turn if those before it in its group are
     /// just being restarted. (Where nobody depends on siblings nobody waits for them, not even at boot.)
-    fn start_in_turn(&mut self, now: At, rank: Rank, cause: Cause) {
+    fn start_in_turn(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
         if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(rank) {
             return self.start(now, rank, cause);
         }
         self.unhold(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.cause = cause;
-        if matches!(child.state, State::Down { why: Down::GaveUp { .. } }) {
-            self.set(rank, State::down(Down::Stopped));
+        if matches!(child.state, ChildState::Down { why: DownReason::GaveUp { .. } }) {
+            self.set(rank, ChildState::down(DownReason::Stopped));
         }
     }
 
@@ -271,7 +283,7 @@ impl Machine {
         }
     }
 
-    fn wait_for(&mut self, rank: Rank, waiter: Waiter) {
+    fn wait_for(&mut self, rank: Rank, waiter: RequestWaiter) {
         if let Some(child) = self.children.get_mut(rank) {
             child.waiters.push(waiter);
         }

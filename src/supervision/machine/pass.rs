@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::{
     Action, Machine, Rank, Timer,
-    child::{After, Cause, Child},
-    stop::Phase,
+    child::{AfterStop, Child, StartCause},
+    stop::MachinePhase,
 };
 use crate::{
     event::EventKind,
+    state::{ChildState, DownReason, Strategy},
     supervision::policy::StartMode,
-    time::At,
-    vocabulary::{Down, State, Strategy},
+    time::Timestamp,
 };
 
 #[derive(Debug)]
@@ -28,12 +28,12 @@ pub(super) struct Pass {
     start_from: Rank,
     /// The child that must be ready before the next one is started.
     awaited: Option<Rank>,
-    until: At,
-    stage: Stage,
+    until: Timestamp,
+    stage: PassStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum PassStage {
     /// Children at and above the cursor have ended.
     Stop { cursor: Rank },
     /// Until the delay is over. `restop`: what is alive in range is stopped then.
@@ -45,7 +45,7 @@ enum Stage {
 impl Pass {
     /// Whether the exit of this child belongs to the pass: it was about to be stopped (S-13).
     pub(super) fn consumes(&self, rank: Rank) -> bool {
-        matches!(self.stage, Stage::Stop { .. }) && rank >= self.from
+        matches!(self.stage, PassStage::Stop { .. }) && rank >= self.from
     }
 
     /// Whether this child will be stopped, or has been, before the pass starts it.
@@ -55,13 +55,13 @@ impl Pass {
 
     /// Whether the pass has not begun to start children.
     fn is_pending(&self) -> bool {
-        !matches!(self.stage, Stage::Start { .. })
+        !matches!(self.stage, PassStage::Start { .. })
     }
 
     /// Children below this position have been started by this pass, or are none of its business.
     fn unfinished(&self) -> Rank {
         match self.stage {
-            Stage::Start { cursor } => cursor,
+            PassStage::Start { cursor } => cursor,
             _ => self.start_from,
         }
     }
@@ -69,13 +69,13 @@ impl Pass {
 
 impl Machine {
     /// Starts the children for the first time.
-    pub(super) fn boot(&mut self, now: At) {
-        if !matches!(self.phase, Phase::Idle) {
+    pub(super) fn boot(&mut self, now: Timestamp) {
+        if !matches!(self.phase, MachinePhase::Idle) {
             return;
         }
-        self.phase = Phase::Starting;
+        self.phase = MachinePhase::Starting;
         let serial = self.next_serial();
-        let stage = Stage::Start { cursor: Rank::FIRST };
+        let stage = PassStage::Start { cursor: Rank::FIRST };
         self.pass = Some(Pass {
             serial,
             from: Rank::FIRST,
@@ -90,7 +90,7 @@ impl Machine {
     /// The failure of `rank` restarts its group after `delay`.
     pub(super) fn restart_group(
         &mut self,
-        now: At,
+        now: Timestamp,
         rank: Rank,
         delay: Duration,
         attempt: u32,
@@ -115,11 +115,11 @@ impl Machine {
         for member in range {
             let Some(child) = self.children.get_mut(member) else { continue };
             child.skip_pass = false;
-            if let State::BackingOff { attempt, .. } = child.state {
-                self.set(member, State::BackingOff { until, attempt });
+            if let ChildState::BackingOff { attempt, .. } = child.state {
+                self.set(member, ChildState::BackingOff { until, attempt });
             }
         }
-        self.set(rank, State::BackingOff { until, attempt });
+        self.set(rank, ChildState::BackingOff { until, attempt });
         if let Some(child) = self.children.get(rank) {
             let (strategy, child) = (self.flags.strategy, child.id.clone());
             let delay = until.since(now);
@@ -128,9 +128,9 @@ impl Machine {
         let serial = self.next_serial();
         // S-14: what has started keeps running while a child whose start failed waits for its retry.
         let stage = if failed_start {
-            Stage::Wait { restop: true, armed: false }
+            PassStage::Wait { restop: true, armed: false }
         } else {
-            Stage::Stop { cursor: Rank::END }
+            PassStage::Stop { cursor: Rank::END }
         };
         self.pass = Some(Pass { serial, from, start_from, awaited, until, stage });
         self.advance(now);
@@ -139,29 +139,29 @@ impl Machine {
     /// Ends the pass, wherever it stands.
     pub(super) fn take_pass(&mut self) -> Option<Pass> {
         let pass = self.pass.take()?;
-        if matches!(pass.stage, Stage::Wait { armed: true, .. }) {
+        if matches!(pass.stage, PassStage::Wait { armed: true, .. }) {
             self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
         }
         Some(pass)
     }
 
     /// The delay of a pass is over.
-    pub(super) fn pass_fired(&mut self, now: At, serial: u64) {
+    pub(super) fn pass_fired(&mut self, now: Timestamp, serial: u64) {
         if let Some(pass) = &mut self.pass
             && pass.serial == serial
-            && let Stage::Wait { armed, .. } = &mut pass.stage
+            && let PassStage::Wait { armed, .. } = &mut pass.stage
         {
             *armed = false;
             self.advance(now);
         }
     }
 
-    pub(super) fn advance_pass(&mut self, now: At) {
+    pub(super) fn advance_pass(&mut self, now: Timestamp) {
         while let Some(pass) = &self.pass {
             let again = match pass.stage {
-                Stage::Stop { cursor } => self.pass_stop(cursor),
-                Stage::Wait { restop, armed } => self.pass_wait(now, restop, armed),
-                Stage::Start { cursor } => self.pass_start(now, cursor),
+                PassStage::Stop { cursor } => self.pass_stop(cursor),
+                PassStage::Wait { restop, armed } => self.pass_wait(now, restop, armed),
+                PassStage::Start { cursor } => self.pass_start(now, cursor),
             };
             if !again {
                 return;
@@ -174,20 +174,20 @@ impl Machine {
         let from = pass.from;
         let next = if cursor > from { self.children.range(from..cursor).next_back() } else { None };
         let Some((rank, child)) = next else {
-            pass.stage = Stage::Wait { restop: false, armed: false };
+            pass.stage = PassStage::Wait { restop: false, armed: false };
             return true;
         };
         match child.state {
-            State::Stopping => false,
-            State::Starting | State::Ready => {
-                self.stop(rank, After::Group);
+            ChildState::Stopping => false,
+            ChildState::Starting | ChildState::Ready => {
+                self.stop(rank, AfterStop::Group);
                 false
             }
             _ => {
-                pass.stage = Stage::Stop { cursor: rank };
-                if child.is_temporary() && child.state != State::down(Down::NeverStarted) {
+                pass.stage = PassStage::Stop { cursor: rank };
+                if child.is_temporary() && child.state != ChildState::down(DownReason::NeverStarted) {
                     // S-12: a group restart drops temporary children for good; not those whose first start it delays.
-                    self.settle(rank, State::down(Down::Stopped));
+                    self.settle(rank, ChildState::down(DownReason::Stopped));
                     self.forget(rank);
                 }
                 true
@@ -196,31 +196,34 @@ impl Machine {
     }
 
     /// The timer decides when the delay is over, not the clock: a late timer and another input must not race.
-    fn pass_wait(&mut self, now: At, restop: bool, armed: bool) -> bool {
+    fn pass_wait(&mut self, now: Timestamp, restop: bool, armed: bool) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         if !armed && now < pass.until {
-            pass.stage = Stage::Wait { restop, armed: true };
+            pass.stage = PassStage::Wait { restop, armed: true };
             self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
         } else if !armed {
             pass.stage = if restop {
-                Stage::Stop { cursor: Rank::END }
+                PassStage::Stop { cursor: Rank::END }
             } else {
-                Stage::Start { cursor: pass.start_from }
+                PassStage::Start { cursor: pass.start_from }
             };
         }
         !armed
     }
 
-    fn pass_start(&mut self, now: At, cursor: Rank) -> bool {
+    fn pass_start(&mut self, now: Timestamp, cursor: Rank) -> bool {
         if let Some(rank) = self.pass.as_ref().and_then(|pass| pass.awaited)
-            && self.children.get(rank).is_some_and(|c| matches!(c.state, State::Starting | State::Stopping))
+            && self
+                .children
+                .get(rank)
+                .is_some_and(|c| matches!(c.state, ChildState::Starting | ChildState::Stopping))
         {
             return false;
         }
         let Some((rank, child)) = self.children.range(cursor..).next() else {
             self.pass = None;
             if self.is_booting() {
-                self.phase = Phase::Running;
+                self.phase = MachinePhase::Running;
                 self.out.push(Action::Publish(None, EventKind::Started));
                 self.out.push(Action::Started);
             }
@@ -229,11 +232,11 @@ impl Machine {
         let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
         // Members of a group are started one after the other, also behind one that an operator is just restarting.
         let busy = self.flags.strategy != Strategy::OneForOne
-            && matches!(child.state, State::Starting | State::Stopping);
+            && matches!(child.state, ChildState::Starting | ChildState::Stopping);
         // An operator still waits for this child's first verdict: its start keeps its meaning.
-        let cause = if child.waiters.is_empty() { Cause::Supervisor } else { child.cause };
+        let cause = if child.waiters.is_empty() { StartCause::Supervisor } else { child.cause };
         if let Some(pass) = &mut self.pass {
-            pass.stage = Stage::Start { cursor: rank.next() };
+            pass.stage = PassStage::Start { cursor: rank.next() };
             pass.awaited = (required && (joins || busy)).then_some(rank);
         }
         if joins {
@@ -255,12 +258,12 @@ impl Machine {
     /// Ends the delay of the pass: because an operator wants it (`force`), or because the children whose back-off it
     /// was are not waiting any more. What has not been stopped by then is left alone (S-22: an operator's call touches
     /// no siblings): the pass goes on to start those that are down.
-    pub(super) fn hurry_pass(&mut self, now: At, force: bool) {
+    pub(super) fn hurry_pass(&mut self, now: Timestamp, force: bool) {
         let Some(pass) = &mut self.pass else { return };
-        let waits = |c: &Child| matches!(c.state, State::BackingOff { .. });
+        let waits = |c: &Child| matches!(c.state, ChildState::BackingOff { .. });
         if pass.is_pending() && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c))) {
             pass.until = pass.until.min(now);
-            if let Stage::Wait { restop, armed } = &mut pass.stage {
+            if let PassStage::Wait { restop, armed } = &mut pass.stage {
                 *restop = false;
                 if std::mem::replace(armed, false) {
                     self.out.push(Action::Disarm(Timer::Pass(pass.serial)));

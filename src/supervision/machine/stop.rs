@@ -2,20 +2,20 @@
 
 use super::{
     Action, Machine, Rank, RequestError,
-    child::{After, Child},
+    child::{AfterStop, Child},
     ended,
 };
 use crate::{
     event::EventKind,
     exit::Exit,
     id::ChildId,
+    state::ChildState,
     supervision::policy::{AutoShutdown, Shutdown},
-    vocabulary::State,
 };
 
 /// What the supervisor as a whole is doing.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum MachinePhase {
     /// Not booted.
     Idle,
     /// Its own start is under way.
@@ -34,11 +34,11 @@ pub(super) enum Phase {
     Exited,
 }
 
-impl Phase {
+impl MachinePhase {
     /// The way in which a child is stopped in this phase.
     pub(super) fn harden(&self, shutdown: Shutdown) -> Shutdown {
         match self {
-            Phase::Stopping { brutal: true, .. } => Shutdown::BrutalKill,
+            MachinePhase::Stopping { brutal: true, .. } => Shutdown::BrutalKill,
             _ => shutdown,
         }
     }
@@ -46,7 +46,7 @@ impl Phase {
 
 impl Machine {
     pub(super) fn is_booting(&self) -> bool {
-        matches!(self.phase, Phase::Starting)
+        matches!(self.phase, MachinePhase::Starting)
     }
 
     pub(super) fn shutdown(&mut self) {
@@ -54,15 +54,15 @@ impl Machine {
     }
 
     pub(super) fn kill(&mut self) {
-        if let Phase::Exited | Phase::Stopping { brutal: true, .. } = self.phase {
+        if let MachinePhase::Exited | MachinePhase::Stopping { brutal: true, .. } = self.phase {
             return;
         }
         // Those that are stopping already get no more time either.
-        for (_, child) in self.children.iter().filter(|(_, c)| c.state == State::Stopping) {
+        for (_, child) in self.children.iter().filter(|(_, c)| c.state == ChildState::Stopping) {
             self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
         }
         match &mut self.phase {
-            Phase::Stopping { brutal, .. } => *brutal = true,
+            MachinePhase::Stopping { brutal, .. } => *brutal = true,
             _ => self.stop_all(Exit::Requested, true),
         }
     }
@@ -77,18 +77,20 @@ impl Machine {
     fn stop_all(&mut self, exit: Exit, brutal: bool) {
         self.take_pass();
         self.out.push(Action::Publish(None, EventKind::Stopping { exit: exit.clone() }));
-        self.phase = Phase::Stopping { exit, cursor: Rank::END, brutal };
+        self.phase = MachinePhase::Stopping { exit, cursor: Rank::END, brutal };
         let all: Vec<Rank> = self.children.iter().map(|(rank, _)| rank).collect();
         for rank in all {
             // Whoever waits for a start learns now that there will be none; whoever waits for a stop gets it.
             self.answer_verdict(rank, &Err(RequestError::ShuttingDown));
             match self.children.get(rank).map(|child| &child.state) {
-                Some(State::BackingOff { .. } | State::CoolingOff { .. }) => {
+                Some(ChildState::BackingOff { .. } | ChildState::CoolingOff { .. }) => {
                     self.disarm(rank);
                     self.settle(rank, ended());
                 }
                 // Those that are stopping already keep what follows for them.
-                Some(State::Starting | State::Ready) if self.flags.dynamic => self.stop(rank, After::Stay),
+                Some(ChildState::Starting | ChildState::Ready) if self.flags.dynamic => {
+                    self.stop(rank, AfterStop::Stay)
+                }
                 _ => {}
             }
         }
@@ -97,15 +99,16 @@ impl Machine {
 
     pub(super) fn advance_stop(&mut self) {
         loop {
-            let Phase::Stopping { cursor, .. } = &mut self.phase else { return };
+            let MachinePhase::Stopping { cursor, .. } = &mut self.phase else { return };
             let Some((rank, child)) = self.children.range(..*cursor).next_back() else { break };
             match child.state {
-                State::Stopping => return,
-                State::Starting | State::Ready => return self.stop(rank, After::Stay),
+                ChildState::Stopping => return,
+                ChildState::Starting | ChildState::Ready => return self.stop(rank, AfterStop::Stay),
                 _ => *cursor = rank,
             }
         }
-        if let Phase::Stopping { exit, .. } = std::mem::replace(&mut self.phase, Phase::Exited) {
+        if let MachinePhase::Stopping { exit, .. } = std::mem::replace(&mut self.phase, MachinePhase::Exited)
+        {
             self.out.push(Action::Exit(exit));
         }
     }
@@ -129,12 +132,12 @@ impl Machine {
     /// S-24: restarting counts as alive, stopped by hand as gone, also before it is down.
     fn is_here_to_stay(&self, rank: Rank, child: &Child) -> bool {
         match (&child.state, child.after) {
-            (State::Stopping, After::Forget) => false,
-            (State::Stopping, After::Stay) => {
+            (ChildState::Stopping, AfterStop::Forget) => false,
+            (ChildState::Stopping, AfterStop::Stay) => {
                 // The group restart that waits for its end brings it back.
                 self.pass_comes_to(rank) && !child.is_temporary() && !child.is_left_alone()
             }
-            (State::Down { .. }, _) => self.pass_will_start(rank),
+            (ChildState::Down { .. }, _) => self.pass_will_start(rank),
             _ => true,
         }
     }

@@ -31,7 +31,7 @@ impl Rank {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct ChildTable {
     slots: Vec<Option<(u64, Child)>>,
     free: Vec<u32>,
     order: BTreeMap<u64, u32>,
@@ -39,7 +39,7 @@ pub(super) struct Table {
     next: u64,
 }
 
-impl Table {
+impl ChildTable {
     /// Makes room for so many more children, and no more.
     pub(super) fn reserve(&mut self, children: usize) {
         self.slots.reserve_exact(children);
@@ -49,7 +49,7 @@ impl Table {
     /// Appends children, as `insert` does one by one, to an empty table.
     pub(super) fn fill(&mut self, children: impl Iterator<Item = NewChild>) {
         for new in children {
-            self.place(new);
+            self.node(new);
         }
         // From what is sorted, a map is built at a tenth of the cost of as many insertions.
         let rows = self.slots.iter().zip(0..).filter_map(|(row, slot)| Some((row.as_ref()?.0, slot)));
@@ -58,13 +58,13 @@ impl Table {
 
     /// Appends a child, unless there is one of this name.
     pub(super) fn insert(&mut self, new: NewChild) -> Option<(Rank, &Child)> {
-        let rank = self.place(new)?;
+        let rank = self.node(new)?;
         self.order.insert(rank.number, rank.slot);
         Some((rank, self.get(rank)?))
     }
 
     /// All but its position in the order.
-    fn place(&mut self, new: NewChild) -> Option<Rank> {
+    fn node(&mut self, new: NewChild) -> Option<Rank> {
         if self.index.contains_key(&new.id) {
             return None;
         }
@@ -126,7 +126,7 @@ impl Table {
 #[derive(Debug)]
 pub(super) struct Iter<'a> {
     order: btree_map::Range<'a, u64, u32>,
-    table: &'a Table,
+    table: &'a ChildTable,
 }
 
 impl<'a> Iter<'a> {

@@ -6,40 +6,40 @@ use procession::{
     exit::Exit,
     id::ChildId,
     restart::Budget,
+    state::{ChildState, DownReason, RestartLimit, Strategy},
     supervision::{
         AutoShutdown, RequestError, StartMode,
-        machine::{Answer, Key},
+        machine::{IncarnationKey, Reply},
     },
-    vocabulary::{Down, Limit, State, Strategy},
 };
 
-use super::{Model, Next, Uid, Verdict, Wants, Why, past::Would};
+use super::{ExitClass, Model, Next, Uid, Wants, Why, past::Would};
 
 impl Model {
     /// R-0, and S-9: an end is news once, of the incarnation that lives.
-    pub(crate) fn ended(&mut self, key: &Key, exit: Exit, verdict: Verdict) {
+    pub(crate) fn ended(&mut self, key: &IncarnationKey, exit: Exit, verdict: ExitClass) {
         let Some(uid) = self.live(key) else { return };
         let was = self.row(uid).state.clone();
         //
         let (exit, verdict) = match exit {
-            Exit::Clean { .. } | Exit::ActorStopped { .. } if was == State::Starting => {
-                (Exit::EndedBeforeReady { how: exit.into(), printed: None }, Verdict::Failure)
+            Exit::Clean { .. } | Exit::ActorStopped { .. } if was == ChildState::Starting => {
+                (Exit::EndedBeforeReady { how: exit.into(), printed: None }, ExitClass::Failure)
             }
             exit => (exit, verdict),
         };
         if self.ending.is_some() {
-            let forget = was == State::Stopping && self.row(uid).next == Next::Forget;
+            let forget = was == ChildState::Stopping && self.row(uid).next == Next::Forget;
             let now = self.now;
             self.row_mut(uid).past.taken_down(now);
-            let down = if forget { Down::Stopped } else { Down::Ended };
-            self.down(uid, State::down(down), None);
+            let down = if forget { DownReason::Stopped } else { DownReason::Ended };
+            self.down(uid, ChildState::down(down), None);
             if forget {
                 self.rows.retain(|r| r.uid != uid);
             }
             return;
         }
         let tears = self.script.as_ref().is_some_and(|s| s.tears_down(uid));
-        if was == State::Stopping {
+        if was == ChildState::Stopping {
             let now = self.now;
             self.row_mut(uid).past.taken_down(now);
             let next = match self.row(uid).next {
@@ -52,25 +52,27 @@ impl Model {
             return match next {
                 Next::Forget => self.remove(uid, None),
                 Next::Nothing if self.is_temporary(uid) => self.remove(uid, None),
-                Next::Nothing => self.down(uid, State::down(Down::Stopped), None),
+                Next::Nothing => self.down(uid, ChildState::down(DownReason::Stopped), None),
                 Next::Script => self.down_for_script(uid),
                 Next::Start(why) => {
-                    self.row_mut(uid).state = State::down(Down::Stopped);
-                    self.answer(uid, &[Wants::Gone], Ok(Answer::Done));
+                    self.row_mut(uid).state = ChildState::down(DownReason::Stopped);
+                    self.answer(uid, &[Wants::Gone], Ok(Reply::Done));
                     self.start(uid, why);
                 }
             };
         }
-        let ignored = exit == Exit::Ignored && was == State::Starting;
+        let ignored = exit == Exit::Ignored && was == ChildState::Starting;
         let failed = RequestError::StartFailed {
             child: key.child.clone(),
             exit: exit.clone(),
             stderr_tail: String::new(),
         };
-        let starting = was == State::Starting && !ignored;
+        let starting = was == ChildState::Starting && !ignored;
         match self.row(uid).why {
             Why::Provisional if starting => return self.remove(uid, Some(Err(failed))),
-            Why::Once if starting => return self.down(uid, State::down(Down::Ended), Some(Err(failed))),
+            Why::Once if starting => {
+                return self.down(uid, ChildState::down(DownReason::Ended), Some(Err(failed)));
+            }
             _ => {}
         }
         if tears {
@@ -80,17 +82,17 @@ impl Model {
             return self.down_for_script(uid);
         }
         if ignored {
-            let reply = Some(Ok(Answer::Ignored));
+            let reply = Some(Ok(Reply::Ignored));
             if self.flags.dynamic || self.is_temporary(uid) {
                 return self.remove(uid, reply);
             }
-            return self.down(uid, State::down(Down::Ignored), reply);
+            return self.down(uid, ChildState::down(DownReason::Ignored), reply);
         }
         if starting {
             self.answer(uid, &[Wants::Verdict, Wants::Restart], Err(failed));
             if self.row(uid).why == Why::Supervisor && self.must_start(uid) {
                 // S-7
-                self.down(uid, State::down(Down::Ended), None);
+                self.down(uid, ChildState::down(DownReason::Ended), None);
                 return self
                     .finish(Exit::StartFailed { child: key.child.clone(), cause: exit.into() }, false);
             }
@@ -98,7 +100,7 @@ impl Model {
         self.judge(uid, exit, verdict, starting);
     }
 
-    fn judge(&mut self, uid: Uid, exit: Exit, verdict: Verdict, starting: bool) {
+    fn judge(&mut self, uid: Uid, exit: Exit, verdict: ExitClass, starting: bool) {
         let grouped = self.flags.strategy != Strategy::OneForOne;
         let policy = self.row(uid).policy.clone();
         let now = self.now;
@@ -106,17 +108,17 @@ impl Model {
         match self.row_mut(uid).past.judge(now, verdict, &policy.restart) {
             Would::Leave => {
                 let why = match &exit {
-                    Exit::IntensityExceeded { limit, .. } => Down::GaveUp { why: limit.clone() },
-                    _ => Down::Ended,
+                    Exit::IntensityExceeded { limit, .. } => DownReason::GaveUp { why: limit.clone() },
+                    _ => DownReason::Ended,
                 };
-                self.leave(uid, State::down(why));
+                self.leave(uid, ChildState::down(why));
             }
-            Would::GiveUp(why) if !grouped => self.leave(uid, State::down(Down::GaveUp { why })),
+            Would::GiveUp(why) if !grouped => self.leave(uid, ChildState::down(DownReason::GaveUp { why })),
             Would::GiveUp(why) | Would::Escalate(why) => self.give_up(uid, id, exit, why),
             Would::CoolOff(delay) => {
                 let until = now.after(delay);
                 let row = self.row_mut(uid);
-                row.state = State::CoolingOff { until };
+                row.state = ChildState::CoolingOff { until };
                 row.timer = Some(until);
             }
             Would::Restart(delay, attempt) => {
@@ -143,21 +145,22 @@ impl Model {
         } else {
             let until = self.now.after(delay);
             let row = self.row_mut(uid);
-            row.state = State::BackingOff { until, attempt };
+            row.state = ChildState::BackingOff { until, attempt };
             row.timer = Some(until);
         }
     }
 
-    fn give_up(&mut self, uid: Uid, id: ChildId, exit: Exit, why: Limit) {
+    fn give_up(&mut self, uid: Uid, id: ChildId, exit: Exit, why: RestartLimit) {
         // The child's own policy has not given up: whoever restarts this supervisor starts it again.
-        self.down(uid, State::down(Down::Ended), None);
+        self.down(uid, ChildState::down(DownReason::Ended), None);
         self.finish(Exit::IntensityExceeded { child: id, cause: exit.into(), limit: why }, false);
     }
 
     /// S-5, S-24
-    fn leave(&mut self, uid: Uid, state: State) {
+    fn leave(&mut self, uid: Uid, state: ChildState) {
         let (id, significant) = (self.row(uid).id.clone(), self.row(uid).policy.significant);
-        let goes = self.is_temporary(uid) || self.flags.dynamic && state == State::down(Down::Ended);
+        let goes =
+            self.is_temporary(uid) || self.flags.dynamic && state == ChildState::down(DownReason::Ended);
         self.down(uid, state, None);
         if goes {
             self.remove(uid, None);
@@ -177,14 +180,14 @@ impl Model {
     fn will_live(&self, uid: Uid) -> bool {
         let row = self.row(uid);
         match row.state {
-            State::Stopping => match row.next {
+            ChildState::Stopping => match row.next {
                 Next::Forget => false,
                 Next::Nothing => {
                     self.script_comes_to(uid) && self.script_may_start(uid) && !self.is_temporary(uid)
                 }
                 _ => true,
             },
-            State::Down { .. } => self.script_will_start(uid),
+            ChildState::Down { .. } => self.script_will_start(uid),
             _ => true,
         }
     }

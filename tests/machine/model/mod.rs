@@ -12,17 +12,17 @@ use procession::{
     exit::Exit,
     id::ChildId,
     restart::RestartType,
+    state::{ChildState, DownReason},
     supervision::{
-        ChildPolicy, Flags, RequestError, Shutdown, StartMode,
-        machine::{Answer, Key, NewChild, RequestId},
+        ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags,
+        machine::{IncarnationKey, NewChild, OperatorRequestId, Reply},
     },
-    time::At,
-    vocabulary::{Down, State},
+    time::Timestamp,
 };
 
-use crate::rig::{Did, Reply};
+use crate::rig::{Did, ReplyResult};
+pub(crate) use past::ExitClass;
 use past::Past;
-pub(crate) use past::Verdict;
 use script::Script;
 
 /// Never reused, unlike a child's id.
@@ -60,42 +60,42 @@ pub(crate) struct Row {
     uid: Uid,
     pub(crate) id: ChildId,
     pub(crate) policy: Arc<ChildPolicy>,
-    pub(crate) state: State,
+    pub(crate) state: ChildState,
     pub(crate) incarnation: u64,
     why: Why,
     next: Next,
     held: bool,
     /// When its own timer is due.
-    pub(crate) timer: Option<At>,
+    pub(crate) timer: Option<Timestamp>,
     proven: bool,
     past: Past,
     /// When an operator last restarted it.
-    restarted: Option<At>,
-    waiting: Vec<(RequestId, Wants)>,
+    restarted: Option<Timestamp>,
+    waiting: Vec<(OperatorRequestId, Wants)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Model {
-    pub(crate) flags: Flags,
-    now: At,
+    pub(crate) flags: SupervisorFlags,
+    now: Timestamp,
     pub(crate) rows: Vec<Row>,
     uids: Uid,
     /// Every restart that the supervisor's intensity has paid for.
-    pub(crate) counted: Vec<At>,
+    pub(crate) counted: Vec<Timestamp>,
     script: Option<Script>,
     booting: bool,
     /// The exit to come, and whether nobody gets any more time.
     ending: Option<(Exit, bool)>,
     over: bool,
     pub(crate) did: Vec<Did>,
-    pub(crate) replies: Vec<(RequestId, Reply)>,
+    pub(crate) replies: Vec<(OperatorRequestId, ReplyResult)>,
 }
 
 impl Model {
-    pub(crate) fn new(flags: Flags, children: Vec<NewChild>) -> Model {
+    pub(crate) fn new(flags: SupervisorFlags, children: Vec<NewChild>) -> Model {
         let mut model = Model {
             flags,
-            now: At::EPOCH,
+            now: Timestamp::EPOCH,
             rows: Vec::new(),
             uids: 0,
             counted: Vec::new(),
@@ -118,7 +118,7 @@ impl Model {
             uid: self.uids,
             id: new.id,
             policy: new.policy,
-            state: State::down(if new.held { Down::Stopped } else { Down::NeverStarted }),
+            state: ChildState::down(if new.held { DownReason::Stopped } else { DownReason::NeverStarted }),
             incarnation: new.last_incarnation.0,
             why: Why::Supervisor,
             next: Next::Nothing,
@@ -134,7 +134,7 @@ impl Model {
 
     // ---- what happens -------------------------------------------------------------------------------------------
 
-    pub(crate) fn step(&mut self, now: At, what: impl FnOnce(&mut Model)) {
+    pub(crate) fn step(&mut self, now: Timestamp, what: impl FnOnce(&mut Model)) {
         self.now = now;
         self.did.clear();
         self.replies.clear();
@@ -148,18 +148,20 @@ impl Model {
         self.script = Some(Script::of_starts(&all, self.now));
     }
 
-    pub(crate) fn ready(&mut self, key: &Key) {
-        let Some(uid) = self.live(key).filter(|uid| self.row(*uid).state == State::Starting) else { return };
+    pub(crate) fn ready(&mut self, key: &IncarnationKey) {
+        let Some(uid) = self.live(key).filter(|uid| self.row(*uid).state == ChildState::Starting) else {
+            return;
+        };
         let now = self.now;
         let row = self.row_mut(uid);
-        row.state = State::Ready;
+        row.state = ChildState::Ready;
         row.proven = true;
         row.why = Why::Supervisor;
         row.past.ready(now);
-        self.answer(uid, &[Wants::Verdict, Wants::Restart], Ok(Answer::Ready(key.incarnation)));
+        self.answer(uid, &[Wants::Verdict, Wants::Restart], Ok(Reply::Ready(key.incarnation)));
     }
 
-    pub(crate) fn child_timer(&mut self, key: &Key) {
+    pub(crate) fn child_timer(&mut self, key: &IncarnationKey) {
         let Some(row) = self.rows.iter().find(|r| r.id == key.child && r.timer.is_some()) else { return };
         if row.incarnation == key.incarnation.0 {
             self.start(row.uid, Why::Supervisor);
@@ -178,7 +180,7 @@ impl Model {
             return;
         }
         if brutal {
-            let stopping = self.rows.iter().filter(|r| r.state == State::Stopping);
+            let stopping = self.rows.iter().filter(|r| r.state == ChildState::Stopping);
             let stops: Vec<Did> =
                 stops(stopping.map(|r| (r.id.clone(), r.incarnation, Shutdown::BrutalKill)));
             self.did.extend(stops);
@@ -197,7 +199,7 @@ impl Model {
         self.counted.iter().filter(|at| self.now.since(**at) <= period).count() as u32
     }
 
-    pub(crate) fn timers(&self) -> BTreeSet<At> {
+    pub(crate) fn timers(&self) -> BTreeSet<Timestamp> {
         let waits = self.script.as_ref().and_then(Script::waits_until);
         self.rows.iter().filter_map(|r| r.timer).chain(waits).collect()
     }
@@ -218,7 +220,7 @@ impl Model {
         self.rows.iter().find(|r| r.id == *id).map(|r| r.uid)
     }
 
-    fn live(&self, key: &Key) -> Option<Uid> {
+    fn live(&self, key: &IncarnationKey) -> Option<Uid> {
         let row = self.rows.iter().find(|r| r.id == key.child)?;
         (row.incarnation == key.incarnation.0 && row.state.is_alive()).then_some(row.uid)
     }
@@ -235,7 +237,7 @@ impl Model {
 
     fn start(&mut self, uid: Uid, why: Why) {
         let row = self.row_mut(uid);
-        row.state = State::Starting;
+        row.state = ChildState::Starting;
         row.incarnation += 1;
         row.why = why;
         row.next = Next::Nothing;
@@ -253,8 +255,8 @@ impl Model {
         let brutal = self.ending.as_ref().is_some_and(|(_, brutal)| *brutal);
         let row = self.row_mut(uid);
         row.next = next;
-        if row.state != State::Stopping {
-            row.state = State::Stopping;
+        if row.state != ChildState::Stopping {
+            row.state = ChildState::Stopping;
             let mode = if brutal { Shutdown::BrutalKill } else { row.policy.shutdown };
             let did = Did::Stop(row.id.clone(), row.incarnation, mode);
             self.did.push(did);
@@ -262,14 +264,14 @@ impl Model {
     }
 
     /// Down, with everybody answered: those who wait for a verdict with this one, or with "stopped".
-    fn down(&mut self, uid: Uid, state: State, verdict: Option<Reply>) {
+    fn down(&mut self, uid: Uid, state: ChildState, verdict: Option<ReplyResult>) {
         let stopped = RequestError::Stopped(self.row(uid).id.clone());
         let otherwise = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
         let row = self.row_mut(uid);
         row.state = state;
         row.why = Why::Supervisor;
         row.timer = None;
-        self.answer(uid, &[Wants::Gone], Ok(Answer::Done));
+        self.answer(uid, &[Wants::Gone], Ok(Reply::Done));
         self.answer(uid, &[Wants::Verdict, Wants::Restart], verdict.unwrap_or(Err(otherwise)));
         self.no_longer_owed(uid);
     }
@@ -278,16 +280,16 @@ impl Model {
         if self.is_temporary(uid) {
             return self.remove(uid, None);
         }
-        self.row_mut(uid).state = State::down(Down::Stopped);
-        self.answer(uid, &[Wants::Gone], Ok(Answer::Done));
+        self.row_mut(uid).state = ChildState::down(DownReason::Stopped);
+        self.answer(uid, &[Wants::Gone], Ok(Reply::Done));
     }
 
-    fn remove(&mut self, uid: Uid, verdict: Option<Reply>) {
-        self.down(uid, State::down(Down::Stopped), verdict);
+    fn remove(&mut self, uid: Uid, verdict: Option<ReplyResult>) {
+        self.down(uid, ChildState::down(DownReason::Stopped), verdict);
         self.rows.retain(|r| r.uid != uid);
     }
 
-    fn answer(&mut self, uid: Uid, whom: &[Wants], reply: Reply) {
+    fn answer(&mut self, uid: Uid, whom: &[Wants], reply: ReplyResult) {
         let waiting = std::mem::take(&mut self.row_mut(uid).waiting);
         let (answered, rest) = waiting.into_iter().partition::<Vec<_>, _>(|(_, wants)| whom.contains(wants));
         self.row_mut(uid).waiting = rest;
@@ -303,12 +305,12 @@ impl Model {
         for uid in &all {
             self.answer(*uid, &[Wants::Verdict, Wants::Restart], Err(RequestError::ShuttingDown));
             if self.row(*uid).state.is_restarting() {
-                self.down(*uid, State::down(Down::Ended), None);
+                self.down(*uid, ChildState::down(DownReason::Ended), None);
             }
         }
         if self.flags.dynamic {
             for uid in all {
-                if self.row(uid).state.is_alive() && self.row(uid).state != State::Stopping {
+                if self.row(uid).state.is_alive() && self.row(uid).state != ChildState::Stopping {
                     self.stop(uid, Next::Nothing);
                 }
             }
@@ -319,7 +321,7 @@ impl Model {
     fn go_on_ending(&mut self) {
         let newest = self.rows.iter().rev().find(|r| r.state.is_alive());
         match newest.map(|r| (r.uid, r.state.clone())) {
-            Some((_, State::Stopping)) => {}
+            Some((_, ChildState::Stopping)) => {}
             Some((uid, _)) => self.stop(uid, Next::Nothing),
             None if self.over => {}
             None => {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, RestartPolicy, RestartType, Then},
-    time::At,
-    vocabulary::Limit,
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    state::RestartLimit,
+    time::Timestamp,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum ExitClass {
     Clean,
     Failure,
     /// Can never start as it is declared.
@@ -21,9 +21,9 @@ pub(crate) enum Verdict {
     Requested,
 }
 
-impl Verdict {
+impl ExitClass {
     fn is_failure(self) -> bool {
-        matches!(self, Verdict::Failure | Verdict::Never | Verdict::Missing | Verdict::Busy)
+        matches!(self, ExitClass::Failure | ExitClass::Never | ExitClass::Missing | ExitClass::Busy)
     }
 }
 
@@ -34,18 +34,18 @@ pub(crate) enum Would {
     /// Counted by nobody.
     Await(Duration, u32),
     CoolOff(Duration),
-    GiveUp(Limit),
-    Escalate(Limit),
+    GiveUp(RestartLimit),
+    Escalate(RestartLimit),
 }
 
 #[derive(Clone, Debug)]
 enum Entry {
     Started,
-    Ready(At),
+    Ready(Timestamp),
     /// The supervisor took it down.
-    TakenDown(At),
+    TakenDown(Timestamp),
     Judged {
-        at: At,
+        at: Timestamp,
         /// Its program was away, and had been there.
         away: bool,
         failure: bool,
@@ -67,11 +67,11 @@ impl Past {
         self.0.push(Entry::Started);
     }
 
-    pub(crate) fn ready(&mut self, now: At) {
+    pub(crate) fn ready(&mut self, now: Timestamp) {
         self.0.push(Entry::Ready(now));
     }
 
-    pub(crate) fn taken_down(&mut self, now: At) {
+    pub(crate) fn taken_down(&mut self, now: Timestamp) {
         self.0.push(Entry::TakenDown(now));
     }
 
@@ -86,7 +86,7 @@ impl Past {
     }
 
     /// The longest that it was ready without interruption since the last exit that was judged.
-    fn longest_ready(&self, now: At) -> Duration {
+    fn longest_ready(&self, now: Timestamp) -> Duration {
         let life = self.life();
         let from = life.iter().rposition(|e| matches!(e, Entry::Judged { .. })).map_or(0, |i| i + 1);
         let mut longest = Duration::ZERO;
@@ -104,7 +104,7 @@ impl Past {
         longest.max(since.map_or(Duration::ZERO, |s| now.since(s)))
     }
 
-    pub(crate) fn judge(&mut self, now: At, verdict: Verdict, policy: &RestartPolicy) -> Would {
+    pub(crate) fn judge(&mut self, now: Timestamp, verdict: ExitClass, policy: &RestartPolicy) -> Would {
         let ready = self.longest_ready(now);
         let healthy = !ready.is_zero() && ready >= policy.healthy_after;
         let (would, reached_loop) = self.would(now, verdict, healthy, policy);
@@ -122,11 +122,17 @@ impl Past {
         would
     }
 
-    fn would(&self, now: At, verdict: Verdict, healthy: bool, policy: &RestartPolicy) -> (Would, bool) {
+    fn would(
+        &self,
+        now: Timestamp,
+        verdict: ExitClass,
+        healthy: bool,
+        policy: &RestartPolicy,
+    ) -> (Would, bool) {
         let wants = match policy.restart {
             RestartType::Permanent | RestartType::UnlessStopped => true,
             RestartType::Transient => verdict.is_failure(),
-            RestartType::OnSuccess => verdict == Verdict::Clean,
+            RestartType::OnSuccess => verdict == ExitClass::Clean,
             RestartType::Temporary => false,
         };
         if !wants {
@@ -146,16 +152,16 @@ impl Past {
                 return (Would::Await(wait, failures), false);
             }
         }
-        let never = matches!(verdict, Verdict::Never | Verdict::Missing);
+        let never = matches!(verdict, ExitClass::Never | ExitClass::Missing);
         if never && !policy.retry_never_started && !self.ever_ready() {
-            return (Would::GiveUp(Limit::NeverStarts), false);
+            return (Would::GiveUp(RestartLimit::NeverStarts), false);
         }
         let made =
             |e: &&Entry| matches!(e, Entry::Judged { would: Would::Restart(..) | Would::CoolOff(_), .. });
         if let Some(max) = policy.max_total_restarts
             && self.life().iter().filter(made).count() >= max as usize
         {
-            return (Would::GiveUp(Limit::TotalRestarts { max }), false);
+            return (Would::GiveUp(RestartLimit::TotalRestarts { max }), false);
         }
         if let Some(crash_loop) = crash_loop(policy).filter(|_| counts(verdict, healthy, policy)) {
             let recent = 1 + self.crashes(now, crash_loop.window);
@@ -163,9 +169,9 @@ impl Past {
             if trial || recent >= crash_loop.max_failures as usize {
                 let limit = crash_loop.limit();
                 let would = match crash_loop.then {
-                    Then::CoolOff { delay } => Would::CoolOff(delay),
-                    Then::GiveUp => Would::GiveUp(limit),
-                    Then::Escalate => Would::Escalate(limit),
+                    CrashLoopAction::CoolOff { delay } => Would::CoolOff(delay),
+                    CrashLoopAction::GiveUp => Would::GiveUp(limit),
+                    CrashLoopAction::Escalate => Would::Escalate(limit),
                 };
                 return (would, true);
             }
@@ -181,12 +187,12 @@ impl Past {
     }
 
     ///
-    fn is_away(&self, verdict: Verdict) -> bool {
-        matches!(verdict, Verdict::Missing | Verdict::Busy) && self.ever_ready()
+    fn is_away(&self, verdict: ExitClass) -> bool {
+        matches!(verdict, ExitClass::Missing | ExitClass::Busy) && self.ever_ready()
     }
 
     /// The ends, since the program was there last, at which it was not, and whether it was waited for.
-    fn absence(&self) -> Vec<(At, bool)> {
+    fn absence(&self) -> Vec<(Timestamp, bool)> {
         let there = |e: &Entry| matches!(e, Entry::Ready(_) | Entry::Judged { away: false, .. });
         let life = self.life();
         let from = life.iter().rposition(there).map_or(0, |i| i + 1);
@@ -220,7 +226,7 @@ impl Past {
     }
 
     /// Failures in the window, since the last cool-off.
-    fn crashes(&self, now: At, window: Duration) -> usize {
+    fn crashes(&self, now: Timestamp, window: Duration) -> usize {
         let life = self.life();
         let fresh = |e: &Entry| {
             matches!(
@@ -238,7 +244,7 @@ impl Past {
 }
 
 ///
-fn counts(verdict: Verdict, healthy: bool, policy: &RestartPolicy) -> bool {
+fn counts(verdict: ExitClass, healthy: bool, policy: &RestartPolicy) -> bool {
     verdict.is_failure() || !healthy && matches!(policy.budget, Some(Budget::Own(_)))
 }
 

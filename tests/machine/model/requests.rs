@@ -2,18 +2,18 @@
 
 use procession::{
     id::{ChildId, Incarnation},
+    state::{ChildState, DownReason, Strategy},
     supervision::{
         RequestError, StartMode,
-        machine::{Answer, NewChild, Request, RequestId},
+        machine::{NewChild, OperatorRequestId, Reply, Request},
     },
-    vocabulary::{Down, State, Strategy},
 };
 
 use super::{Model, Next, Uid, Wants, Why};
-use crate::rig::Reply;
+use crate::rig::ReplyResult;
 
 impl Model {
-    pub(crate) fn ask(&mut self, id: RequestId, request: Request) {
+    pub(crate) fn ask(&mut self, id: OperatorRequestId, request: Request) {
         let reply = if self.is_stopping() {
             Some(Err(RequestError::ShuttingDown))
         } else if let Request::StartChild(new) = request {
@@ -39,7 +39,7 @@ impl Model {
         }
     }
 
-    fn start_child(&mut self, id: RequestId, new: NewChild) -> Option<Reply> {
+    fn start_child(&mut self, id: OperatorRequestId, new: NewChild) -> Option<ReplyResult> {
         if let Some(uid) = self.uid(&new.id) {
             let down = self.row(uid).state.is_down();
             return Some(Err(if down {
@@ -56,17 +56,23 @@ impl Model {
         if self.row(uid).policy.start == StartMode::Background {
             // S-7: nobody waits for it, and its policy rules from the first start on.
             self.start_in_turn(uid, Why::Supervisor);
-            return Some(Ok(Answer::Done));
+            return Some(Ok(Reply::Done));
         }
         self.row_mut(uid).waiting.push((id, Wants::Verdict));
         self.start_in_turn(uid, Why::Provisional);
         None
     }
 
-    fn ask_child(&mut self, id: RequestId, uid: Uid, child: ChildId, request: Request) -> Option<Reply> {
+    fn ask_child(
+        &mut self,
+        id: OperatorRequestId,
+        uid: Uid,
+        child: ChildId,
+        request: Request,
+    ) -> Option<ReplyResult> {
         let state = self.row(uid).state.clone();
         let awaits_start = self.script_will_start(uid);
-        let leaves = state == State::Stopping && self.row(uid).next == Next::Forget;
+        let leaves = state == ChildState::Stopping && self.row(uid).next == Next::Forget;
         match request {
             Request::TerminateChild(_) => {
                 if let Some(script) = &mut self.script {
@@ -83,9 +89,9 @@ impl Model {
                     return None;
                 }
                 let to = match &state {
-                    State::Down { why: Down::Ended } => State::down(Down::Stopped),
-                    State::Down { why } => State::down(why.clone()),
-                    _ => State::down(Down::Stopped),
+                    ChildState::Down { why: DownReason::Ended } => ChildState::down(DownReason::Stopped),
+                    ChildState::Down { why } => ChildState::down(why.clone()),
+                    _ => ChildState::down(DownReason::Stopped),
                 };
                 self.down(uid, to, None);
                 if state.is_restarting() {
@@ -94,7 +100,7 @@ impl Model {
                 if self.is_temporary(uid) {
                     self.remove(uid, None);
                 }
-                Some(Ok(Answer::Done))
+                Some(Ok(Reply::Done))
             }
             Request::RestartChild(_) | Request::DeleteChild(_) if state.is_alive() => {
                 Some(Err(RequestError::Running(child)))
@@ -104,7 +110,7 @@ impl Model {
             }
             Request::DeleteChild(_) => {
                 self.remove(uid, None);
-                Some(Ok(Answer::Done))
+                Some(Ok(Reply::Done))
             }
             Request::RestartChild(_) => {
                 self.row_mut(uid).past.revived();
@@ -121,7 +127,7 @@ impl Model {
             Request::RemoveChild(_) => {
                 self.remove(uid, None);
                 self.hurry(false);
-                Some(Ok(Answer::Done))
+                Some(Ok(Reply::Done))
             }
             Request::Restart(_) | Request::Reload(..) if leaves => {
                 if let Request::Reload(_, policy) = request {
@@ -144,7 +150,7 @@ impl Model {
                     self.row_mut(uid).restarted = Some(now);
                 }
                 self.row_mut(uid).waiting.push((id, Wants::Restart));
-                if let State::CoolingOff { .. } = state {
+                if let ChildState::CoolingOff { .. } = state {
                     self.row_mut(uid).past.revived();
                 }
                 if state.is_down() && !awaits_start {
@@ -160,21 +166,21 @@ impl Model {
             }
             Request::Reload(_, policy) => {
                 self.row_mut(uid).policy = policy;
-                let stopped = state == State::Stopping && self.row(uid).next == Next::Nothing;
+                let stopped = state == ChildState::Stopping && self.row(uid).next == Next::Nothing;
                 if stopped || (state.is_down() && !awaits_start) {
-                    return Some(Ok(Answer::Done));
+                    return Some(Ok(Reply::Done));
                 }
                 self.row_mut(uid).waiting.push((id, Wants::Verdict));
                 self.anew(uid, Why::Once);
                 None
             }
             Request::Demand(_) => match state {
-                State::Ready => Some(Ok(Answer::Ready(Incarnation(self.row(uid).incarnation)))),
-                State::Stopping if leaves => Some(Err(RequestError::Stopped(child))),
-                State::Stopping | State::Down { .. } if self.row(uid).held => {
+                ChildState::Ready => Some(Ok(Reply::Ready(Incarnation(self.row(uid).incarnation)))),
+                ChildState::Stopping if leaves => Some(Err(RequestError::Stopped(child))),
+                ChildState::Stopping | ChildState::Down { .. } if self.row(uid).held => {
                     Some(Err(RequestError::Held(child)))
                 }
-                State::Down { why: Down::GaveUp { why } } if !awaits_start => {
+                ChildState::Down { why: DownReason::GaveUp { why } } if !awaits_start => {
                     Some(Err(RequestError::GaveUp { child, why }))
                 }
                 state => {
@@ -197,8 +203,8 @@ impl Model {
         self.wanted(uid);
         let row = self.row_mut(uid);
         row.why = why;
-        if let State::Down { why: Down::GaveUp { .. } } = row.state {
-            row.state = State::down(Down::Stopped);
+        if let ChildState::Down { why: DownReason::GaveUp { .. } } = row.state {
+            row.state = ChildState::down(DownReason::Stopped);
         }
     }
 
@@ -209,7 +215,7 @@ impl Model {
             return self.start(uid, why);
         }
         if !state.is_alive() || self.script.as_ref().is_some_and(|s| s.tears_down(uid)) {
-            if state == State::Stopping && self.row(uid).next == Next::Nothing {
+            if state == ChildState::Stopping && self.row(uid).next == Next::Nothing {
                 self.row_mut(uid).next = Next::Script;
             }
             self.wanted(uid);
@@ -217,8 +223,8 @@ impl Model {
         }
         // What a start in flight was to mean, its successor means.
         let first = match (&state, self.row(uid).next) {
-            (State::Starting, _) => Some(self.row(uid).why),
-            (State::Stopping, Next::Start(why)) => Some(why),
+            (ChildState::Starting, _) => Some(self.row(uid).why),
+            (ChildState::Stopping, Next::Start(why)) => Some(why),
             _ => None,
         };
         let why = match first {

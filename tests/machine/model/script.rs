@@ -7,9 +7,9 @@ use std::{
 
 use procession::{
     restart::RestartType,
+    state::{ChildState, DownReason, Strategy},
     supervision::StartMode,
-    time::At,
-    vocabulary::{Down, State, Strategy},
+    time::Timestamp,
 };
 
 use super::{Model, Next, Uid, Why};
@@ -20,7 +20,7 @@ enum Order {
     /// Stop it and wait until it is gone.
     End(Uid),
     /// Wait.
-    Until(At),
+    Until(Timestamp),
     /// Start it, if it is to run.
     Launch(Uid),
     /// Wait until its start is over.
@@ -32,14 +32,14 @@ pub(super) struct Script {
     orders: VecDeque<Order>,
     /// Those who are restarted.
     group: Vec<Uid>,
-    until: At,
+    until: Timestamp,
     waits: bool,
     /// Those to whom it owes no start any more.
     pub(super) excused: BTreeSet<Uid>,
 }
 
 impl Script {
-    pub(super) fn of_starts(uids: &[Uid], now: At) -> Script {
+    pub(super) fn of_starts(uids: &[Uid], now: Timestamp) -> Script {
         Script {
             orders: uids.iter().map(|uid| Order::Launch(*uid)).collect(),
             group: Vec::new(),
@@ -59,7 +59,7 @@ impl Script {
         self.orders.iter().any(|o| matches!(o, Order::End(_) | Order::Until(_)))
     }
 
-    pub(super) fn waits_until(&self) -> Option<At> {
+    pub(super) fn waits_until(&self) -> Option<Timestamp> {
         self.waits.then_some(self.until)
     }
 
@@ -87,12 +87,12 @@ impl Model {
                 Order::Until(_) => None,
             };
             match (order, state) {
-                (Order::End(_), Some(State::Stopping)) => return,
-                (Order::End(uid), Some(State::Starting | State::Ready)) => {
+                (Order::End(_), Some(ChildState::Stopping)) => return,
+                (Order::End(uid), Some(ChildState::Starting | ChildState::Ready)) => {
                     return self.stop(uid, Next::Script);
                 }
                 (Order::End(uid), Some(state)) => {
-                    let never = state == State::down(Down::NeverStarted);
+                    let never = state == ChildState::down(DownReason::NeverStarted);
                     if self.is_temporary(uid) && !never {
                         self.remove(uid, None);
                     }
@@ -111,7 +111,7 @@ impl Model {
                     self.pop();
                     self.launch(uid);
                 }
-                (Order::Await(_), Some(State::Starting | State::Stopping)) => return,
+                (Order::Await(_), Some(ChildState::Starting | ChildState::Stopping)) => return,
                 _ => self.pop(),
             }
         }
@@ -126,7 +126,7 @@ impl Model {
         if !self.is_startable(uid) {
             // S-11: members come up one after the other.
             let grouped = self.flags.strategy != Strategy::OneForOne;
-            let busy = matches!(row.state, State::Starting | State::Stopping);
+            let busy = matches!(row.state, ChildState::Starting | ChildState::Stopping);
             if grouped && busy && row.policy.start == StartMode::Required {
                 self.script.as_mut().unwrap().orders.push_front(Order::Await(uid));
             }
@@ -142,7 +142,7 @@ impl Model {
     /// S-12
     fn is_startable(&self, uid: Uid) -> bool {
         let row = self.row(uid);
-        let gave_up = matches!(row.state, State::Down { why: Down::GaveUp { .. } });
+        let gave_up = matches!(row.state, ChildState::Down { why: DownReason::GaveUp { .. } });
         !row.state.is_alive() && row.timer.is_none() && !gave_up && self.script_may_start(uid)
     }
 
@@ -184,7 +184,7 @@ impl Model {
     pub(super) fn hurry(&mut self, force: bool) {
         let Some(script) = &self.script else { return };
         let backs_off = |uid: &Uid| {
-            self.rows.iter().any(|r| r.uid == *uid && matches!(r.state, State::BackingOff { .. }))
+            self.rows.iter().any(|r| r.uid == *uid && matches!(r.state, ChildState::BackingOff { .. }))
         };
         if !script.is_pending() || (!force && script.group.iter().any(backs_off)) {
             return;
@@ -229,11 +229,11 @@ impl Model {
         let group = order[first..].to_vec();
         for member in &group {
             let row = self.row_mut(*member);
-            if let State::BackingOff { attempt, .. } = row.state {
-                row.state = State::BackingOff { until, attempt };
+            if let ChildState::BackingOff { attempt, .. } = row.state {
+                row.state = ChildState::BackingOff { until, attempt };
             }
         }
-        self.row_mut(uid).state = State::BackingOff { until, attempt };
+        self.row_mut(uid).state = ChildState::BackingOff { until, attempt };
         let ends = group.iter().rev().map(|uid| Order::End(*uid));
         let mut orders = VecDeque::new();
         if failed_start {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use procession::rpc::{
-    CallOptions, Closed, Framing, Method, Noise, Peer, PeerConfig, RequestId, Router, RpcError, Timeout,
+    CallOptions, CloseReason, Framing, Method, Noise, Peer, PeerConfig, RequestId, Router, RpcError, Timeout,
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -51,7 +51,7 @@ pub(crate) fn run(data: &[u8]) {
             sending.await;
             let end = peer.closed().await;
             if flags & 16 != 0 {
-                peer.close(Closed::Requested);
+                peer.close(CloseReason::Requested);
             }
             for call in calls {
                 call.await.unwrap();

@@ -38,7 +38,7 @@ fn names_are_never_used_twice() {
 fn the_minimum_and_the_spares_are_kept_warm() {
     // L-2, L-5
     let mut b = Bench::with(LedgerConfig { min: 1, min_idle: 2, ..config(4) });
-    assert_eq!(b.feed(Input::Tick), ["start w1", "start w2"]);
+    assert_eq!(b.feed(LedgerInput::Tick), ["start w1", "start w2"]);
     b.ready("w1", 1);
     b.ready("w2", 1);
     assert_eq!(b.ask("*"), ["grant 1 w2#1", "start w3"]);
@@ -51,7 +51,7 @@ fn the_minimum_and_the_spares_are_kept_warm() {
 fn the_idle_ttl_leaves_the_minimum_alone() {
     // L-5
     let mut b = Bench::with(LedgerConfig { min: 1, idle_ttl: Some(Duration::from_secs(10)), ..config(3) });
-    b.feed(Input::Tick);
+    b.feed(LedgerInput::Tick);
     b.ready("w1", 1);
     b.ask("*");
     b.ask("*");
@@ -66,7 +66,7 @@ fn the_idle_ttl_leaves_the_minimum_alone() {
 fn a_failing_start_answers_those_it_was_made_for_and_never_spins() {
     // L-1, pitfall 2
     let mut b = Bench::with(LedgerConfig { min: 1, ..config(2) });
-    assert_eq!(b.feed(Input::Tick), ["start w1"]);
+    assert_eq!(b.feed(LedgerInput::Tick), ["start w1"]);
     assert_eq!(b.gone("w1", 1), ["timer 1.002s"]);
     assert_eq!(b.ask("*"), ["start w2"]);
     assert_eq!(b.gone("w2", 1), ["refuse 1 Failed"]);
@@ -81,7 +81,7 @@ fn callers_sit_out_the_back_off_of_a_worker_that_never_worked() {
     b.ask("*");
     assert!(b.backs_off("w1", 1).is_empty());
     // A whole crash loop later, another one is worth a try.
-    assert_eq!(b.report("w1", 1, State::CoolingOff { until: At::NEVER }), ["start w2"]);
+    assert_eq!(b.report("w1", 1, ChildState::CoolingOff { until: Timestamp::NEVER }), ["start w2"]);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_lower_cap_stops_the_idle_ones() {
     b.ready("w1", 1);
     b.ready("w2", 1);
     b.release("w2");
-    assert_eq!(b.feed(Input::Resize { max: 1 }), ["stop w2 Resize"]);
+    assert_eq!(b.feed(LedgerInput::Resize { max: 1 }), ["stop w2 Resize"]);
     assert!(b.ask("*").is_empty());
     assert!(b.gone("w2", 1).is_empty());
     assert_eq!(b.release("w1"), ["grant 3 w1#1"]);

@@ -31,7 +31,7 @@ fn only_callers_use_a_worker() {
     b.wait(Duration::from_secs(6));
     b.ledger.status();
     b.backs_off("a", 1);
-    b.report("a", 2, State::Starting);
+    b.report("a", 2, ChildState::Starting);
     b.ready("a", 2);
     assert_eq!(b.worker("a").last_used, used);
     assert_eq!(b.wait(Duration::from_secs(5)), ["stop a Idle"]);
@@ -51,14 +51,17 @@ fn a_recycled_worker_goes_when_idle_and_returns_for_those_who_wait() {
     // L-5, W-5
     let mut b = Bench::keyed(1);
     b.lend("a");
-    assert!(b.feed(Input::Recycle { key: "a".into(), incarnation: Incarnation(1) }).is_empty());
+    assert!(b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(1) }).is_empty());
     assert!(b.ask("a").is_empty());
     assert_eq!(b.release("a"), ["stop a Recycle"]);
     assert_eq!(b.gone("a", 1), ["start a"]);
     b.ready("a", 2);
     b.release("a");
-    assert!(b.feed(Input::Recycle { key: "a".into(), incarnation: Incarnation(1) }).is_empty());
-    assert_eq!(b.feed(Input::Recycle { key: "a".into(), incarnation: Incarnation(2) }), ["stop a Recycle"]);
+    assert!(b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(1) }).is_empty());
+    assert_eq!(
+        b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(2) }),
+        ["stop a Recycle"]
+    );
 }
 
 #[test]
@@ -66,9 +69,9 @@ fn a_worker_stopped_by_somebody_else_holds_its_slot_until_it_is_gone() {
     // L-3, R-8
     let mut b = Bench::keyed(1);
     b.lend("a");
-    assert_eq!(b.report("a", 1, State::Stopping), ["revoke Stopping"]);
+    assert_eq!(b.report("a", 1, ChildState::Stopping), ["revoke Stopping"]);
     assert!(b.ask("b").is_empty()); // its slot will do: nobody is evicted
-    assert!(b.report("a", 2, State::Starting).is_empty()); // an operator's restart
+    assert!(b.report("a", 2, ChildState::Starting).is_empty()); // an operator's restart
     assert_eq!(b.ready("a", 2), ["stop a Evicted"]);
     assert_eq!(b.gone("a", 2), ["start b"]);
 }
@@ -80,7 +83,7 @@ fn a_stop_of_ours_is_not_undone_by_what_was_under_way() {
     b.warm("a");
     assert_eq!(b.ask("b"), ["stop a Evicted"]);
     assert!(b.backs_off("a", 1).is_empty());
-    assert!(b.report("a", 2, State::Starting).is_empty());
+    assert!(b.report("a", 2, ChildState::Starting).is_empty());
     assert!(b.ready("a", 2).is_empty());
     assert_eq!(b.gone("a", 2), ["start b"]);
 }
@@ -94,7 +97,7 @@ fn a_drain_refuses_callers_waits_for_leases_and_says_when_it_is_over() {
     b.ask("starting");
     b.ask("reserved");
     b.ask("beyond");
-    let said = b.feed(Input::Drain);
+    let said = b.feed(LedgerInput::Drain);
     assert_eq!(
         said,
         [
@@ -110,10 +113,10 @@ fn a_drain_refuses_callers_waits_for_leases_and_says_when_it_is_over() {
     b.gone("idle", 1);
     b.gone("starting", 0);
     assert_eq!(b.release("busy"), ["stop busy Drain"]);
-    assert!(b.feed(Input::Drain).is_empty());
+    assert!(b.feed(LedgerInput::Drain).is_empty());
     assert!(b.gone("busy", 1).is_empty());
     assert_eq!(b.gone("reserved", 1), ["drained"]);
-    assert!(b.feed(Input::Tick).is_empty());
+    assert!(b.feed(LedgerInput::Tick).is_empty());
     assert_eq!(b.ledger.status().used, 0);
 }
 
@@ -122,15 +125,15 @@ fn a_worker_that_restarts_during_a_drain_is_stopped() {
     // L-5
     let mut b = Bench::keyed(1);
     b.lend("a");
-    b.feed(Input::Drain);
-    assert_eq!(b.report("a", 2, State::Starting), ["revoke Lost", "stop a Drain"]);
+    b.feed(LedgerInput::Drain);
+    assert_eq!(b.report("a", 2, ChildState::Starting), ["revoke Lost", "stop a Drain"]);
     assert_eq!(b.gone("a", 2), ["drained"]);
 }
 
 #[test]
 fn an_empty_pool_is_drained_at_once() {
     let mut b = Bench::keyed(1);
-    assert_eq!(b.feed(Input::Drain), ["drained"]);
+    assert_eq!(b.feed(LedgerInput::Drain), ["drained"]);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn the_warm_path_asks_for_nothing() {
     for _ in 0..100 {
         let granted = b.ledger.lease_now(b.now, Some(&"a".into())).unwrap();
         assert_eq!(granted.incarnation, Incarnation(1));
-        assert!(b.feed(Input::Release { lease: granted.lease }).is_empty());
+        assert!(b.feed(LedgerInput::Release { lease: granted.lease }).is_empty());
     }
     assert!(b.ledger.lease_now(b.now, Some(&"b".into())).is_none());
     assert!(b.ledger.lease_now(b.now, None).is_none());
@@ -151,7 +154,7 @@ fn a_recycled_worker_goes_when_released_though_nobody_waits() {
     // W-5
     let mut b = Bench::keyed(1);
     b.lend("a");
-    b.feed(Input::Recycle { key: "a".into(), incarnation: Incarnation(1) });
+    b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(1) });
     assert_eq!(b.release("a"), ["stop a Recycle"]);
 }
 
@@ -164,7 +167,7 @@ fn the_timer_comes_forward_for_a_worker_that_returns_with_an_old_use() {
     b.warm("a");
     b.wait(Duration::from_secs(2));
     b.warm("b");
-    b.report("a", 2, State::Starting);
+    b.report("a", 2, ChildState::Starting);
     // The next expiry known now is b's.
     assert_eq!(b.wait(Duration::from_secs(5)), ["stop first Idle", "timer 16.009s"]);
     assert_eq!(b.ready("a", 2), ["timer 14.006s"]);
@@ -175,7 +178,7 @@ fn time_never_goes_back() {
     let mut b = with_ttl(1);
     b.warm("a");
     b.wait(TTL / 2);
-    b.now = At::EPOCH;
+    b.now = Timestamp::EPOCH;
     b.lend("a");
-    assert!(b.worker("a").last_used.unwrap() >= At::new(TTL / 2));
+    assert!(b.worker("a").last_used.unwrap() >= Timestamp::new(TTL / 2));
 }

@@ -184,7 +184,7 @@ fn a_lower_cap_stops_idle_workers_and_waits_for_busy_ones() {
     b.warm("a");
     b.lend("b");
     b.lend("c");
-    assert_eq!(b.feed(Input::Resize { max: 1 }), ["stop a Resize"]);
+    assert_eq!(b.feed(LedgerInput::Resize { max: 1 }), ["stop a Resize"]);
     assert!(b.ask("d").is_empty());
     assert!(b.gone("a", 1).is_empty());
     // Once down to the cap, the ordinary rules hold again: d came after the lease on b.
@@ -200,7 +200,7 @@ fn a_higher_cap_serves_those_who_wait() {
     b.lend("a");
     b.ask("b");
     b.ask("c");
-    assert_eq!(b.feed(Input::Resize { max: 3 }), ["start b", "start c"]);
+    assert_eq!(b.feed(LedgerInput::Resize { max: 3 }), ["start b", "start c"]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_slot_that_is_assigned_but_not_used_yet_is_given_back_to_a_lower_cap() {
     let mut b = Bench::with(LedgerConfig { start_concurrency: 1, ..LedgerConfig::keyed(2) });
     b.ask("a");
     b.ask("b");
-    assert!(b.feed(Input::Resize { max: 1 }).is_empty());
+    assert!(b.feed(LedgerInput::Resize { max: 1 }).is_empty());
     assert_eq!(b.ready("a", 1), ["grant 1 a#1"]);
     assert_eq!(b.release("a"), ["stop a Evicted"]);
     assert_eq!(b.gone("a", 1), ["start b"]);
@@ -221,7 +221,7 @@ fn a_worker_beyond_the_cap_goes_when_released_though_nobody_waits() {
     let mut b = Bench::keyed(2);
     b.lend("a");
     b.lend("b");
-    assert!(b.feed(Input::Resize { max: 1 }).is_empty());
+    assert!(b.feed(LedgerInput::Resize { max: 1 }).is_empty());
     assert_eq!(b.release("a"), ["stop a Resize"]);
 }
 
@@ -231,7 +231,7 @@ fn beyond_the_cap_the_queue_is_bounded_though_busy_workers_may_be_evicted() {
     let mut b = Bench::with(LedgerConfig { evict_busy: true, max_waiting: 1, ..LedgerConfig::keyed(2) });
     b.lend("a");
     b.lend("b");
-    b.feed(Input::Resize { max: 1 });
+    b.feed(LedgerInput::Resize { max: 1 });
     assert!(b.ask("c").is_empty());
     assert_eq!(b.ask("d"), ["refuse 4 Exhausted"]);
 }

@@ -20,7 +20,7 @@ enum Kid {
 struct World {
     ledger: Ledger,
     rules: LedgerConfig,
-    now: At,
+    now: Timestamp,
     kids: BTreeMap<ChildId, (Kid, u64)>,
     lives: BTreeMap<ChildId, u64>,
     /// Whose last life has been leased: its callers need not wait for its restart.
@@ -31,9 +31,9 @@ struct World {
     answered: BTreeSet<Ticket>,
     next_ticket: u64,
     overtaken: Option<(Ticket, u32)>,
-    timer: Option<At>,
+    timer: Option<Timestamp>,
     /// What was given up, and until when it rests; in an anonymous pool one for all.
-    resting: BTreeMap<Option<ChildId>, At>,
+    resting: BTreeMap<Option<ChildId>, Timestamp>,
     draining: bool,
     drained: u32,
 }
@@ -43,7 +43,7 @@ impl World {
         let mut world = World {
             ledger: Ledger::new(rules.clone()).unwrap(),
             rules,
-            now: At::EPOCH,
+            now: Timestamp::EPOCH,
             kids: BTreeMap::new(),
             lives: BTreeMap::new(),
             worked: BTreeSet::new(),
@@ -58,7 +58,7 @@ impl World {
             draining: false,
             drained: 0,
         };
-        world.feed(Input::Tick);
+        world.feed(LedgerInput::Tick);
         world
     }
 
@@ -100,7 +100,7 @@ impl World {
         (self.live() >= self.rules.max).then_some(head)
     }
 
-    fn feed(&mut self, input: Input) {
+    fn feed(&mut self, input: LedgerInput) {
         let used_before = self.ledger.status().used;
         let head_before = self.unserved();
         let mut out = Vec::new();
@@ -109,7 +109,7 @@ impl World {
         let mut passed: Vec<Ticket> = Vec::new();
         for action in out {
             match action {
-                Action::Start { key } => {
+                LedgerAction::Start { key } => {
                     assert!(!self.draining);
                     // An anonymous pool may have reserved the slot before it came to rest.
                     let keyed = self.rules.kind == PoolKind::Keyed;
@@ -121,14 +121,14 @@ impl World {
                     *life += 1;
                     assert!(self.kids.insert(key, (Kid::Starting, *life)).is_none(), "started twice");
                 }
-                Action::Stop { key, reason } => {
+                LedgerAction::Stop { key, reason } => {
                     assert_eq!(self.leases_on(&key), 0, "the holders are told first");
                     assert!(reason != StopReason::EvictedBusy || self.rules.evict_busy);
                     let kid = self.kids.get_mut(&key).unwrap();
                     assert_ne!(kid.0, Kid::Stopping { ours: true }, "stopped twice");
                     kid.0 = Kid::Stopping { ours: true };
                 }
-                Action::Grant { ticket, granted } => {
+                LedgerAction::Grant { ticket, granted } => {
                     let key = self.waiting.remove(&ticket).unwrap();
                     assert!(self.answered.insert(ticket));
                     assert!(key.is_none() || key.as_ref() == Some(&granted.key));
@@ -141,7 +141,7 @@ impl World {
                     assert!(self.leases.insert(granted.lease, granted.key).is_none());
                     passed.push(ticket);
                 }
-                Action::Refuse { ticket, refusal } => {
+                LedgerAction::Refuse { ticket, refusal } => {
                     assert!(self.waiting.remove(&ticket).is_some());
                     assert!(self.answered.insert(ticket));
                     assert_eq!(refusal == Refusal::Draining, self.draining);
@@ -149,12 +149,12 @@ impl World {
                         assert!(until > self.now && self.resting.values().any(|&end| end == until));
                     }
                 }
-                Action::Revoke { lease, .. } => assert!(self.leases.remove(&lease).is_some()),
-                Action::Timer { at } => {
+                LedgerAction::Revoke { lease, .. } => assert!(self.leases.remove(&lease).is_some()),
+                LedgerAction::Timer { at } => {
                     assert!(at.is_none_or(|at| at > self.now), "a timer in the past spins");
                     self.timer = at;
                 }
-                Action::Drained => {
+                LedgerAction::Drained => {
                     assert!(self.draining && self.kids.is_empty() && self.leases.is_empty());
                     self.drained += 1;
                 }
@@ -243,8 +243,8 @@ impl World {
         }
     }
 
-    fn report(&mut self, key: &ChildId, incarnation: u64, state: State) {
-        self.feed(Input::Child { key: key.clone(), incarnation: Incarnation(incarnation), state });
+    fn report(&mut self, key: &ChildId, incarnation: u64, state: ChildState) {
+        self.feed(LedgerInput::Child { key: key.clone(), incarnation: Incarnation(incarnation), state });
     }
 
     fn becomes(&mut self, key: &ChildId, kid: Kid) {
@@ -258,15 +258,15 @@ impl World {
         self.recycling.remove(key);
         self.kids.insert(key.clone(), (kid, life));
         let state = match kid {
-            Kid::Starting => State::Starting,
-            Kid::Ready => State::Ready,
+            Kid::Starting => ChildState::Starting,
+            Kid::Ready => ChildState::Ready,
             Kid::Failing => {
                 let incarnation = Incarnation(life);
-                return self.feed(Input::Failing { key: key.clone(), incarnation });
+                return self.feed(LedgerInput::Failing { key: key.clone(), incarnation });
             }
-            Kid::Waiting => State::BackingOff { until: At::NEVER, attempt: 1 },
-            Kid::Cooling => State::CoolingOff { until: At::NEVER },
-            Kid::Stopping { .. } => State::Stopping,
+            Kid::Waiting => ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 },
+            Kid::Cooling => ChildState::CoolingOff { until: Timestamp::NEVER },
+            Kid::Stopping { .. } => ChildState::Stopping,
         };
         self.report(key, life, state);
     }
@@ -275,19 +275,20 @@ impl World {
         let (was, life) = self.kids.remove(key).unwrap();
         self.worked.remove(key);
         self.recycling.remove(key);
-        let why = if gave_up { Down::GaveUp { why: Limit::NeverStarts } } else { Down::Ended };
+        let why =
+            if gave_up { DownReason::GaveUp { why: RestartLimit::NeverStarts } } else { DownReason::Ended };
         if gave_up && was != (Kid::Stopping { ours: true }) && !self.rules.failed_pause.is_zero() {
             let key = (self.rules.kind == PoolKind::Keyed).then(|| key.clone());
             self.resting.insert(key, self.now.after(self.rules.failed_pause));
         }
-        self.report(key, life, State::down(why));
+        self.report(key, life, ChildState::down(why));
     }
 
     fn step(&mut self, op: u8, pick: usize, time: u64) {
         self.now = self.now.after(Duration::from_millis(time));
         if self.timer.is_some_and(|at| at <= self.now) {
             self.timer = None;
-            self.feed(Input::Tick);
+            self.feed(LedgerInput::Tick);
         }
         let kid = self.kids.iter().nth(pick % self.kids.len().max(1)).map(|(k, v)| (k.clone(), *v));
         match (op, kid) {
@@ -297,18 +298,18 @@ impl World {
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
                 self.waiting.insert(ticket, key.clone());
-                self.feed(Input::Acquire { ticket, key });
+                self.feed(LedgerInput::Acquire { ticket, key });
             }
             (30..38, _) if !self.waiting.is_empty() => {
                 let ticket = *self.waiting.keys().nth(pick % self.waiting.len()).unwrap();
                 self.waiting.remove(&ticket);
-                self.feed(Input::Cancel { ticket });
+                self.feed(LedgerInput::Cancel { ticket });
             }
             (38..60, _) if !self.leases.is_empty() => {
                 let lease = *self.leases.keys().nth(pick % self.leases.len()).unwrap();
                 self.leases.remove(&lease);
-                self.feed(Input::Release { lease });
-                self.feed(Input::Release { lease }); // the second one means nothing
+                self.feed(LedgerInput::Release { lease });
+                self.feed(LedgerInput::Release { lease }); // the second one means nothing
             }
             (60..78, Some((key, (Kid::Starting, _)))) => self.becomes(&key, Kid::Ready),
             (60..78, Some((key, (Kid::Waiting | Kid::Cooling, _)))) => self.becomes(&key, Kid::Starting),
@@ -337,33 +338,38 @@ impl World {
                 self.ends(&key, pick.is_multiple_of(2))
             }
             (90..93, Some((key, (Kid::Ready | Kid::Waiting | Kid::Cooling, life)))) if life > 1 => {
-                for state in [State::Ready, State::Starting, State::Stopping, State::down(Down::Ended)] {
+                for state in [
+                    ChildState::Ready,
+                    ChildState::Starting,
+                    ChildState::Stopping,
+                    ChildState::down(DownReason::Ended),
+                ] {
                     self.report(&key, life - 1, state); // what an old life says
                 }
-                self.feed(Input::Failing { key, incarnation: Incarnation(life - 1) });
+                self.feed(LedgerInput::Failing { key, incarnation: Incarnation(life - 1) });
             }
             (93..95, Some((key, (Kid::Ready, life)))) => {
                 if self.leases_on(&key) > 0 {
                     self.recycling.insert(key.clone());
                 }
-                self.feed(Input::Recycle { key, incarnation: Incarnation(life) });
+                self.feed(LedgerInput::Recycle { key, incarnation: Incarnation(life) });
             }
             (95, _) if pick.is_multiple_of(4) => {
                 self.resting.clear();
-                self.feed(Input::ResetFailed);
+                self.feed(LedgerInput::ResetFailed);
             }
             (95..97, _) => {
                 self.rules.max = pick % 5;
-                self.feed(Input::Resize { max: self.rules.max });
+                self.feed(LedgerInput::Resize { max: self.rules.max });
             }
-            _ => self.feed(Input::Tick),
+            _ => self.feed(LedgerInput::Tick),
         }
     }
 
     /// The world does what it should: starts succeed, stops complete, holders release.
     fn calm(&mut self) {
         self.now = self.now.after(Duration::from_millis(10));
-        self.feed(Input::Tick);
+        self.feed(LedgerInput::Tick);
         for key in self.kids.keys().cloned().collect::<Vec<_>>() {
             match self.kids.get(&key) {
                 Some((Kid::Stopping { .. }, _)) => self.ends(&key, false),
@@ -374,7 +380,7 @@ impl World {
         }
         for lease in self.leases.keys().copied().collect::<Vec<_>>() {
             if self.leases.remove(&lease).is_some() {
-                self.feed(Input::Release { lease });
+                self.feed(LedgerInput::Release { lease });
             }
         }
     }
@@ -418,7 +424,7 @@ proptest! {
         if !hurry {
             // No stand-still: in a world that behaves, everybody who waits is served in the end.
             world.rules.max = world.rules.max.max(1);
-            world.feed(Input::Resize { max: world.rules.max });
+            world.feed(LedgerInput::Resize { max: world.rules.max });
             for _ in 0..1000 {
                 if world.waiting.is_empty() {
                     break;
@@ -428,7 +434,7 @@ proptest! {
             prop_assert_eq!(world.waiting.len(), 0);
         }
         world.draining = true;
-        world.feed(Input::Drain);
+        world.feed(LedgerInput::Drain);
         prop_assert_eq!(world.waiting.len(), 0);
         for _ in 0..10 {
             world.calm();

@@ -8,7 +8,7 @@ fn callers_for_a_starting_key_join_that_start_in_order() {
     let mut b = Bench::keyed(2);
     assert_eq!(b.ask("a"), ["start a"]);
     assert!(b.ask("a").is_empty());
-    assert!(b.report("a", 1, State::Starting).is_empty());
+    assert!(b.report("a", 1, ChildState::Starting).is_empty());
     assert!(b.ask("a").is_empty());
     assert_eq!(b.ready("a", 1), ["grant 1 a#1", "grant 2 a#1", "grant 3 a#1"]);
     assert_eq!(b.ask("a"), ["grant 4 a#1"]);
@@ -20,8 +20,8 @@ fn callers_sit_out_the_back_off_of_a_first_start() {
     let mut b = Bench::keyed(1);
     b.ask("a");
     assert!(b.backs_off("a", 1).is_empty());
-    assert!(b.report("a", 2, State::Starting).is_empty());
-    assert!(b.report("a", 2, State::CoolingOff { until: At::NEVER }).is_empty());
+    assert!(b.report("a", 2, ChildState::Starting).is_empty());
+    assert!(b.report("a", 2, ChildState::CoolingOff { until: Timestamp::NEVER }).is_empty());
     assert_eq!(b.ready("a", 3), ["grant 1 a#3"]);
 }
 
@@ -43,8 +43,8 @@ fn callers_of_a_key_that_gave_up_are_refused_even_if_it_had_been_ready() {
     let mut b = Bench::with(LedgerConfig { per_worker: Some(1), ..LedgerConfig::keyed(1) });
     b.lend("a");
     b.ask("a");
-    let why = Down::GaveUp { why: crate::vocabulary::Limit::TotalRestarts { max: 1 } };
-    assert_eq!(b.report("a", 1, State::down(why)), ["revoke Lost", "refuse 2 Failed"]);
+    let why = DownReason::GaveUp { why: crate::state::RestartLimit::TotalRestarts { max: 1 } };
+    assert_eq!(b.report("a", 1, ChildState::down(why)), ["revoke Lost", "refuse 2 Failed"]);
 }
 
 #[test]
@@ -66,10 +66,10 @@ fn a_death_ends_the_leases_at_once_and_the_key_stays_assigned() {
     let old = b.lease_on("a");
     assert_eq!(b.backs_off("a", 1), ["revoke Lost", "revoke Lost"]);
     assert!(b.ask("a").is_empty());
-    assert!(b.report("a", 2, State::Starting).is_empty());
+    assert!(b.report("a", 2, ChildState::Starting).is_empty());
     assert_eq!(b.ready("a", 2), ["grant 3 a#2"]);
     // The lease of the dead one is over: it takes nothing from the living.
-    assert!(b.feed(Input::Release { lease: old }).is_empty());
+    assert!(b.feed(LedgerInput::Release { lease: old }).is_empty());
     assert_eq!(b.worker("a").leases, 1);
 }
 
@@ -89,10 +89,12 @@ fn reports_of_an_old_incarnation_are_dropped() {
     b.lend("a");
     b.backs_off("a", 1);
     assert!(b.ready("a", 1).is_empty());
-    assert_eq!(b.worker("a").state, State::BackingOff { until: At::NEVER, attempt: 1 });
+    assert_eq!(b.worker("a").state, ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 });
     b.ready("a", 2);
     b.ask("a");
-    for state in [State::Starting, State::Stopping, State::down(Down::Ended), State::Ready] {
+    for state in
+        [ChildState::Starting, ChildState::Stopping, ChildState::down(DownReason::Ended), ChildState::Ready]
+    {
         assert!(b.report("a", 1, state).is_empty());
     }
     assert_eq!(b.worker("a").leases, 1);
@@ -129,13 +131,13 @@ fn no_more_starts_are_under_way_than_allowed() {
 fn a_session_is_there_before_the_worker_and_after_it() {
     // L-1
     let mut b = Bench::keyed(1);
-    b.feed(Input::SetSession { key: "a".into(), session: Some("s-1".into()) });
+    b.feed(LedgerInput::SetSession { key: "a".into(), session: Some("s-1".into()) });
     assert_eq!(b.ledger.session(&"a".into()), Some("s-1"));
     b.lend("a");
     assert_eq!(b.worker("a").session.as_deref(), Some("s-1"));
     b.gone("a", 1);
     assert_eq!(b.ledger.session(&"a".into()), Some("s-1"));
-    b.feed(Input::SetSession { key: "a".into(), session: None });
+    b.feed(LedgerInput::SetSession { key: "a".into(), session: None });
     assert_eq!(b.ledger.session(&"a".into()), None);
 }
 
@@ -173,7 +175,7 @@ fn callers_hear_of_a_restart_that_failed_for_good() {
     // L-1
     let mut b = Bench::keyed(1);
     b.warm("a");
-    b.report("a", 2, State::Starting);
+    b.report("a", 2, ChildState::Starting);
     assert!(b.ask("a").is_empty());
     assert_eq!(b.gone("a", 2), ["refuse 2 Failed"]);
 }

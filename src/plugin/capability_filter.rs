@@ -1,0 +1,72 @@
+//! What a plugin may call on its host (rules G-3, G-9): [`CapabilityFilter`].
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use crate::{
+    foreign::{LogTopic, one_line},
+    id::ChildId,
+    log_event::log_event,
+    protocol::error_codes,
+    rpc::{Context, Handler, RpcError},
+};
+
+/// The plugin that a request or notification comes from: the last segment of the context's path.
+pub fn plugin_of(cx: &Context) -> Option<ChildId> {
+    cx.path.last()
+}
+
+/// A handler that lets only named methods through.
+pub(crate) struct CapabilityFilter {
+    /// `None`: all.
+    pub(crate) allowed: Option<Arc<BTreeSet<String>>>,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+impl CapabilityFilter {
+    fn allows(&self, method: &str) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(method))
+    }
+}
+
+#[async_trait]
+impl Handler for CapabilityFilter {
+    async fn request(
+        &self,
+        cx: Context,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError> {
+        if self.allows(method) {
+            return self.handler.request(cx, method, params).await;
+        }
+        log_denied(&cx, method);
+        let message = format!(
+            "capability denied: the plugin's declared capabilities do not name `{}`",
+            one_line(method)
+        );
+        Err(RpcError::new(error_codes::CAPABILITY_DENIED, message))
+    }
+
+    fn is_notification(&self, method: &str) -> bool {
+        self.handler.is_notification(method)
+    }
+
+    fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
+        if self.allows(method) {
+            return self.handler.notification(cx, method, params);
+        }
+        // A log message has been logged already, for which no capability is needed.
+        if method != "log" {
+            log_denied(&cx, method);
+        }
+    }
+}
+
+fn log_denied(cx: &Context, method: &str) {
+    if cx.may_log(LogTopic::Denied) {
+        log_event!(warn, cx.path, cx.incarnation, "capability denied: `{}`", one_line(method));
+    }
+}

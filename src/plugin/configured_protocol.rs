@@ -1,0 +1,188 @@
+//! The plugin protocol with a configuration that may change while the plugin runs (rule G-12): [`ConfiguredProtocol`].
+
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, value::RawValue};
+
+use super::error::PluginError;
+use crate::{
+    exit::Exit,
+    id::Incarnation,
+    protocol::{Channel, ChildIdentity, LogEntry, Plugin, Protocol, Session, StopReply},
+    rpc::{CallError, Peer, RequestId},
+};
+
+/// [`Plugin`], with the newest configuration at each handshake.
+pub(crate) struct ConfiguredProtocol {
+    state: Mutex<CurrentConfig>,
+    /// One change at a time reaches the plugin, so that the last one it hears of is the last one that was made.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+}
+
+struct CurrentConfig {
+    plugin: Arc<Plugin>,
+    version: u64,
+    /// The last incarnation that was told a configuration, and which.
+    told: (Incarnation, u64),
+    /// The last configuration that an incarnation has taken; that of the declaration before.
+    taken: (u64, Value),
+    /// The last versions that were refused, and why.
+    refused: Option<(RangeInclusive<u64>, PluginError)>,
+}
+
+impl ConfiguredProtocol {
+    pub(crate) fn new(plugin: Plugin) -> ConfiguredProtocol {
+        let taken = (0, plugin.config.clone());
+        let told = (Incarnation::NONE, 0);
+        let state = CurrentConfig { plugin: Arc::new(plugin), version: 0, told, taken, refused: None };
+        ConfiguredProtocol { state: Mutex::new(state), turn: tokio::sync::Mutex::new(()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, CurrentConfig> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plugin(&self) -> Arc<Plugin> {
+        self.state().plugin.clone()
+    }
+
+    /// From now on handshakes bring this configuration. Returns its version.
+    pub(crate) fn set(&self, config: Value) -> u64 {
+        let mut state = self.state();
+        state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
+        state.version += 1;
+        state.version
+    }
+
+    /// The newest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.state().version
+    }
+
+    /// Whether this incarnation has the newest configuration.
+    pub(crate) fn knows(&self, incarnation: Incarnation) -> bool {
+        let state = self.state();
+        state.told == (incarnation, state.version)
+    }
+
+    /// The newest configuration, for this incarnation: from now on it counts as told.
+    pub(crate) fn hand_over(&self, incarnation: Incarnation) -> (u64, Value) {
+        let mut state = self.state();
+        state.told = (incarnation, state.version);
+        (state.version, state.plugin.config.clone())
+    }
+
+    /// What was handed over did not arrive.
+    pub(crate) fn not_told(&self) {
+        self.state().told = (Incarnation::NONE, 0);
+    }
+
+    /// An incarnation lives with this configuration.
+    pub(crate) fn take(&self, version: u64, config: Value) {
+        let mut state = self.state();
+        if version > state.taken.0 {
+            state.taken = (version, config);
+        }
+    }
+
+    /// Nothing lives with this version: the last one that was taken is in force again, which `keeper` has still. `false`
+    /// if a newer one has come meanwhile, which is not judged yet.
+    pub(crate) fn refuse(&self, version: u64, why: &PluginError, keeper: Incarnation) -> bool {
+        let mut state = self.state();
+        // A handshake may have brought a newer one than was there when it was asked for.
+        let version = version.max(state.told.1);
+        state.refused = Some((state.taken.0 + 1..=version, why.clone()));
+        state.told = (Incarnation::NONE, 0);
+        if state.version > version {
+            return false;
+        }
+        state.version += 1;
+        let config = state.taken.1.clone();
+        (state.taken.0, state.told) = (state.version, (keeper, state.version));
+        state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
+        true
+    }
+
+    /// Why this version was refused, if it was.
+    pub(crate) fn refusal(&self, version: u64) -> Option<PluginError> {
+        self.state()
+            .refused
+            .as_ref()
+            .filter(|(versions, _)| versions.contains(&version))
+            .map(|(_, why)| why.clone())
+    }
+}
+
+impl fmt::Debug for ConfiguredProtocol {
+    /// Without the configurations, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured")
+            .field("plugin", &self.plugin())
+            .field("version", &self.version())
+            .finish()
+    }
+}
+
+#[async_trait]
+impl Protocol for ConfiguredProtocol {
+    fn name(&self) -> &str {
+        "plugin"
+    }
+
+    fn channel(&self) -> Channel {
+        self.plugin().channel()
+    }
+
+    fn max_outgoing_frame_bytes(&self) -> usize {
+        self.plugin().max_outgoing_frame_bytes()
+    }
+
+    fn handshake_timeout(&self) -> std::time::Duration {
+        self.plugin().handshake_timeout()
+    }
+
+    async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
+        let (version, plugin) = {
+            let mut state = self.state();
+            state.told = (hello.incarnation, state.version);
+            (state.version, state.plugin.clone())
+        };
+        let session = plugin.handshake(peer, hello).await?;
+        self.take(version, plugin.config.clone());
+        Ok(session)
+    }
+
+    async fn shutdown(&self, peer: &Peer) -> StopReply {
+        self.plugin().shutdown(peer).await
+    }
+
+    async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
+        self.plugin().ping(peer).await
+    }
+
+    fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
+        self.plugin().cancel(request)
+    }
+
+    fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        self.plugin().incoming_cancel(method, params)
+    }
+
+    fn is_notification(&self, method: &str) -> bool {
+        self.plugin().is_notification(method)
+    }
+
+    fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
+        self.plugin().log(method, params)
+    }
+
+    fn routes(&self) -> crate::rpc::Router {
+        self.plugin().routes()
+    }
+}

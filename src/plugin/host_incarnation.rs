@@ -1,0 +1,172 @@
+//! One incarnation of a plugin host as its users reach it: [`HostIncarnation`], published at the host's place.
+
+use std::{any::Any, sync::Arc};
+
+use super::{
+    definition::{Definition, StartTurn},
+    diagnostics::{PluginDiagnostics, PluginStatus},
+    error::PluginError,
+    event::PluginEventReceiver,
+    recent_logs::RecentLogs,
+    registry::{OperationPhase, PluginEntry, PluginRegistry},
+};
+use crate::{
+    exit::{Exit, ExitReport},
+    id::{ChildId, Incarnation},
+    state::{ChildState, DownReason},
+    supervision::{Attachment, ChildSpec, Node, RequestError, StartMode, Unavailable, engine::EngineHandle},
+    time::Clock,
+    worker::WorkerRef,
+};
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct HostIncarnation {
+    pub(crate) registry: Arc<PluginRegistry>,
+    pub(crate) node: Node,
+    pub(crate) clock: Clock,
+}
+
+impl Attachment for HostIncarnation {
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
+impl HostIncarnation {
+    /// The host that is live at a place.
+    pub(crate) fn at(node: &Node) -> Result<HostIncarnation, PluginError> {
+        match &*node.live() {
+            None => Err(PluginError::HostUnavailable(node.unavailable())),
+            Some(live) => {
+                let host =
+                    live.attachment.as_ref().and_then(|it| it.as_any().downcast_ref::<HostIncarnation>());
+                host.cloned().ok_or_else(|| PluginError::NotAHost(node.path().clone()))
+            }
+        }
+    }
+
+    pub(crate) fn engine(&self) -> Result<Arc<EngineHandle>, PluginError> {
+        self.node.engine().ok_or_else(|| self.gone())
+    }
+
+    /// The host is stopping, or is not there any more.
+    pub(crate) fn gone(&self) -> PluginError {
+        PluginError::HostUnavailable(self.node.unavailable())
+    }
+
+    pub(crate) fn open(&self, closed: bool) -> Result<(), PluginError> {
+        if closed { Err(PluginError::Closed(self.node.path().clone())) } else { Ok(()) }
+    }
+
+    /// The child of a plugin that is new in the engine's table.
+    pub(crate) fn child(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
+        self.registry.common.child(definition, recent, self.clock, StartMode::Required, StartTurn::Waits)
+    }
+
+    /// The child that takes the place of one that is in the engine's table.
+    pub(crate) fn replacement(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
+        self.registry.common.child(definition, recent, self.clock, StartMode::Background, StartTurn::Had)
+    }
+
+    /// What the engine's refusal means for a plugin.
+    pub(crate) fn refusal(&self, id: &ChildId, error: RequestError) -> PluginError {
+        match error {
+            RequestError::NotFound(id) => PluginError::NotFound(id),
+            RequestError::AlreadyStarted(_)
+            | RequestError::AlreadyPresent(_)
+            | RequestError::Running(_)
+            | RequestError::Restarting(_) => PluginError::AlreadyStarted(id.clone()),
+            RequestError::StartFailed { exit, stderr_tail, .. } => {
+                PluginError::StartFailed { id: id.clone(), exit, stderr_tail }
+            }
+            RequestError::Stopped(id) => PluginError::Stopped(id),
+            RequestError::Held(_) | RequestError::GaveUp { .. } => match self.place_of(id) {
+                Some(node) => PluginError::StaysDown(node.unavailable()),
+                None => PluginError::Stopped(id.clone()),
+            },
+            RequestError::Invalid(errors) => PluginError::Invalid(errors),
+            RequestError::ShuttingDown => self.gone(),
+            other => PluginError::Refused(other),
+        }
+    }
+
+    /// The place of a plugin that is in the engine's table.
+    pub(crate) fn place_of(&self, id: &ChildId) -> Option<Node> {
+        self.node.child(id)
+    }
+
+    /// The error for those who find a plugin that is known but not there.
+    pub(crate) fn dormant(&self, id: &ChildId, entry: Option<&PluginEntry>) -> Unavailable {
+        let last = entry.and_then(|entry| entry.last.as_ref());
+        let lost = last.and_then(|node| {
+            let stderr_tail =
+                node.worker.as_ref().map(|worker| worker.stderr_tail.clone()).unwrap_or_default();
+            Some(Box::new(ExitReport { exit: node.last_exit.clone()?, stderr_tail }))
+        });
+        let state = ChildState::down(entry.map_or(DownReason::Stopped, absence));
+        Unavailable { path: self.node.path().join(id), state, retry_after: None, lost }
+    }
+
+    pub(crate) fn worker(&self, id: &ChildId) -> Result<WorkerRef, PluginError> {
+        if let Some(node) = self.place_of(id) {
+            return Ok(WorkerRef::new(node));
+        }
+        match self.registry.table().plugins.get(id) {
+            Some(entry) => Err(self.dormant(id, Some(entry)).into()),
+            None => Err(PluginError::NotFound(id.clone())),
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<PluginStatus> {
+        let table = self.registry.table();
+        let mut entries: Vec<(&ChildId, &PluginEntry)> = table.plugins.iter().collect();
+        entries.sort_by_key(|(_, entry)| entry.order);
+        entries.into_iter().map(|(id, entry)| self.status(id, entry)).collect()
+    }
+
+    fn status(&self, id: &ChildId, entry: &PluginEntry) -> PluginStatus {
+        let node = self.place_of(id);
+        PluginStatus {
+            id: id.clone(),
+            state: node.as_ref().map_or_else(|| ChildState::down(absence(entry)), Node::state),
+            incarnation: match (&node, &entry.last) {
+                (Some(node), _) => node.incarnation(),
+                (None, last) => last.as_ref().map_or(Incarnation::NONE, |node| node.incarnation),
+            },
+            declared: entry.declared,
+        }
+    }
+
+    pub(crate) fn diagnostics(&self, id: &ChildId) -> Result<PluginDiagnostics, PluginError> {
+        let table = self.registry.table();
+        let entry = table.plugins.get(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
+        let node = self.place_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
+        let (status, logs) = (self.status(id, entry), entry.recent.records());
+        Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
+    }
+
+    pub(crate) fn events(&self) -> PluginEventReceiver {
+        self.registry.subscribe()
+    }
+}
+
+/// Why a plugin that is known is not in the engine's table.
+fn absence(entry: &PluginEntry) -> DownReason {
+    match &entry.last_exit {
+        _ if entry.stopped => DownReason::Stopped,
+        None if matches!(entry.phase, OperationPhase::Dormant) => DownReason::NeverStarted,
+        None | Some(Exit::Requested) => DownReason::Stopped,
+        Some(_) => DownReason::Ended,
+    }
+}
+
+/// Whether a plugin that was stopped ended as it should.
+pub(crate) fn stopped_in_order(id: &ChildId, exit: Option<&Exit>) -> Result<(), PluginError> {
+    match exit {
+        Some(exit @ (Exit::Unkillable { .. } | Exit::ActorKilled)) => {
+            Err(PluginError::NotStopped { id: id.clone(), exit: exit.clone() })
+        }
+        _ => Ok(()),
+    }
+}

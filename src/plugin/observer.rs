@@ -1,0 +1,100 @@
+//! What the engine tells of its children, as the registry and the users of plugins need it: the host's observer.
+
+use std::sync::Arc;
+
+use super::{
+    event::{PluginEvent, PluginEventKind},
+    registry::{OperationPhase, PluginRegistry},
+};
+use crate::{
+    event::{Consequence, EventKind},
+    exit::Exit,
+    state::ChildState,
+    supervision::{Node, engine::Observer, machine::IncarnationKey},
+    time::Clock,
+};
+
+/// An observer that keeps the registry and derives [`PluginEvent`]s (rule G-11).
+pub(crate) fn observer(registry: Arc<PluginRegistry>, host: Node, clock: Clock) -> Observer {
+    Box::new(move |key, kind| {
+        for kind in registry.observe(key, kind, &host) {
+            let (plugin, incarnation) = (key.child.clone(), key.incarnation);
+            registry.publish(PluginEvent { at: clock.now(), plugin, incarnation, kind });
+        }
+    })
+}
+
+impl PluginRegistry {
+    fn observe(&self, key: &IncarnationKey, kind: &EventKind, host: &Node) -> Vec<PluginEventKind> {
+        let mut table = self.table();
+        let Some(entry) = table.plugins.get_mut(&key.child) else { return Vec::new() };
+        match kind {
+            EventKind::Added => entry.present = true,
+            EventKind::Removed => {
+                entry.present = false;
+                // Its place goes with it.
+                entry.last = host.child(&key.child).map(|node| Box::new(node.snapshot()));
+                // A temporary plugin that has ended; otherwise the operation under way settles it.
+                if matches!(entry.phase, OperationPhase::Kept) {
+                    table.settle(&key.child);
+                }
+            }
+            EventKind::State { to: ChildState::Ready, .. } => {
+                let mut told = vec![PluginEventKind::Ready];
+                if std::mem::take(&mut entry.crashed) {
+                    told.push(PluginEventKind::Restarted);
+                }
+                return told;
+            }
+            // If it is started again, then by an operator: that is no restart after a crash.
+            EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {
+                entry.crashed = false
+            }
+            EventKind::Exited { exit, then } => {
+                entry.last_exit = Some(exit.clone());
+                let crash = is_crash(exit, then);
+                entry.crashed |= crash;
+                if crash {
+                    entry.last_crash = Some(host.clock().now());
+                }
+                let gave_up = match then {
+                    Consequence::GiveUp { why } | Consequence::Escalate { why } => Some(why.clone()),
+                    _ => None,
+                };
+                let crashed = crash.then(|| crashed(exit, then));
+                let gave_up = gave_up.map(|why| PluginEventKind::GaveUp { why });
+                return crashed.into_iter().chain(gave_up).collect();
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+}
+
+fn is_crash(exit: &Exit, then: &Consequence) -> bool {
+    let event = crate::event::Event {
+        seq: 0,
+        at: crate::time::Timestamp::EPOCH,
+        path: crate::id::TreePath::root(),
+        incarnation: crate::id::Incarnation::NONE,
+        kind: EventKind::Exited { exit: exit.clone(), then: then.clone() },
+    };
+    event.is_crash()
+}
+
+fn crashed(exit: &Exit, then: &Consequence) -> PluginEventKind {
+    let how = match exit {
+        Exit::EndedBeforeReady { how, .. } => how,
+        other => other,
+    };
+    let (code, signal) = match how {
+        Exit::Failed { code } | Exit::Clean { code } => (Some(*code), None),
+        Exit::Signalled { signal, .. } => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    let delay = match then {
+        Consequence::Restart { delay, .. } | Consequence::CoolOff { delay } => Some(*delay),
+        _ => None,
+    };
+    PluginEventKind::Crashed { code, signal, exit: exit.clone(), will_restart: delay.is_some(), delay }
+}

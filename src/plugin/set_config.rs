@@ -1,0 +1,180 @@
+//! Another configuration for a plugin (rule G-12).
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    configured_protocol::ConfiguredProtocol,
+    error::PluginError,
+    event::{PluginEvent, PluginEventKind},
+    host_incarnation::HostIncarnation,
+    operations::PluginPhase,
+    plugins::Plugins,
+};
+use crate::{
+    exit::ExitReport,
+    id::{ChildId, Incarnation},
+    rpc::{CallError, Timeout},
+    state::ChildState,
+    supervision::{Node, RequestError},
+    worker::WorkerRef,
+};
+
+/// The request that tells a plugin its new configuration.
+const CONFIG_CHANGED: &str = "configChanged";
+
+/// How a new configuration reached a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConfigApplied {
+    /// Its live incarnation has answered `configChanged { config }`, or had it from its handshake already.
+    Live,
+    /// It does not announce `configChanged`, or did not answer it in time, so it was restarted, and has it from its
+    /// handshake.
+    Restarted,
+    /// It does not run; its next incarnation gets it.
+    AtNextStart,
+}
+
+impl fmt::Display for ConfigApplied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConfigApplied::Live => "while it runs",
+            ConfigApplied::Restarted => "by a restart",
+            ConfigApplied::AtNextStart => "at its next start",
+        })
+    }
+}
+
+impl HostIncarnation {
+    pub(crate) async fn set_config(&self, id: &ChildId, config: Value) -> Result<ConfigApplied, PluginError> {
+        let mut set: Option<(Arc<ConfiguredProtocol>, u64)> = None;
+        loop {
+            let (look, definition) = {
+                let table = self.registry.table();
+                let definition = table.plugins.get(id).and_then(|entry| entry.definition.clone());
+                (self.look(&table, id), definition)
+            };
+            if let PluginPhase::Starting(joint) | PluginPhase::Busy(joint) = &look {
+                joint.wait().await.ok_or_else(|| self.gone())?.ok();
+                continue;
+            }
+            let Some(definition) = definition else { return Err(PluginError::NotFound(id.clone())) };
+            let Some(configured) = &definition.configured else {
+                return Err(PluginError::NotConfigurable(id.clone()));
+            };
+            // Once for each declaration: a reload may have come between.
+            let version = match &set {
+                Some((set, version)) if Arc::ptr_eq(set, configured) => *version,
+                _ => {
+                    let version = configured.set(config.clone());
+                    set = Some((configured.clone(), version));
+                    version
+                }
+            };
+            let applied = match look {
+                PluginPhase::Kept(node, ChildState::Starting | ChildState::Stopping) => {
+                    node.wait_state(|state| !matches!(state, ChildState::Starting | ChildState::Stopping))
+                        .await;
+                    continue;
+                }
+                PluginPhase::Kept(node, ChildState::Ready) => {
+                    match self.tell(id, &node, configured, version).await? {
+                        Some(applied) => applied,
+                        None => continue,
+                    }
+                }
+                PluginPhase::Unknown => return Err(PluginError::NotFound(id.clone())),
+                _ => ConfigApplied::AtNextStart,
+            };
+            self.publish(id, PluginEventKind::ConfigChanged { applied });
+            return Ok(applied);
+        }
+    }
+
+    pub(crate) fn publish(&self, id: &ChildId, kind: PluginEventKind) {
+        let incarnation = self.place_of(id).map_or(Incarnation::NONE, |node| node.incarnation());
+        self.registry.publish(PluginEvent { at: self.clock.now(), plugin: id.clone(), incarnation, kind });
+    }
+
+    /// Brings the newest configuration to a plugin that is ready; `None` if it is not any more.
+    async fn tell(
+        &self,
+        id: &ChildId,
+        node: &Node,
+        configured: &ConfiguredProtocol,
+        version: u64,
+    ) -> Result<Option<ConfigApplied>, PluginError> {
+        let _turn = configured.turn.lock().await;
+        // Whoever had the turn before may have brought this one too.
+        if let Some(why) = configured.refusal(version) {
+            return Err(why);
+        }
+        let worker = WorkerRef::new(node.clone());
+        let last = node.incarnation();
+        let Ok((incarnation, peer)) = worker.peer() else {
+            // It is ending, and its state is about to say so.
+            node.wait_state(|state| *state != ChildState::Ready || node.incarnation() != last).await;
+            return Ok(None);
+        };
+        if configured.knows(incarnation) {
+            return Ok(Some(ConfigApplied::Live));
+        }
+        if !peer.supports(CONFIG_CHANGED) {
+            return self.restart_with(id, &worker, configured).await.map(Some);
+        }
+        let (version, config) = configured.hand_over(incarnation);
+        let params = json!({ "config": config });
+        match peer.call_value(CONFIG_CHANGED, &params, Timeout::After(Plugins::CONFIG_TIMEOUT)).await {
+            Ok(_) => {
+                configured.take(version, config);
+                Ok(Some(ConfigApplied::Live))
+            }
+            Err(CallError::Remote { error, .. }) => {
+                let reason = error.to_string();
+                let refused = PluginError::ConfigRefused { id: id.clone(), error };
+                if configured.refuse(version, &refused, incarnation) {
+                    self.publish(id, PluginEventKind::RolledBack { reason });
+                }
+                Err(refused)
+            }
+            // Nobody knows what it has made of it: only a new incarnation has it for certain.
+            Err(CallError::Timeout { .. }) => {
+                configured.not_told();
+                self.restart_with(id, &worker, configured).await.map(Some)
+            }
+            Err(error) => {
+                configured.not_told();
+                // If it is ending, its next incarnation gets it.
+                if peer.end().is_some() { Ok(Some(ConfigApplied::AtNextStart)) } else { Err(error.into()) }
+            }
+        }
+    }
+
+    /// Brings the newest configuration to a plugin by a restart; if it does not become ready with it, another one brings
+    /// back the old one.
+    async fn restart_with(
+        &self,
+        id: &ChildId,
+        worker: &WorkerRef,
+        configured: &ConfiguredProtocol,
+    ) -> Result<ConfigApplied, PluginError> {
+        let version = configured.version();
+        let (exit, stderr_tail) = match worker.restart("its configuration has changed").await {
+            Ok(_) => return Ok(ConfigApplied::Restarted),
+            Err(RequestError::StartFailed { exit, stderr_tail, .. }) => (exit, stderr_tail),
+            Err(error) => return Err(self.refusal(id, error)),
+        };
+        let reason = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.clone() }.to_string();
+        let failed = |restored| PluginError::ReloadFailed { id: id.clone(), exit, stderr_tail, restored };
+        if !configured.refuse(version, &failed.clone()(None), Incarnation::NONE) {
+            return Err(failed(None));
+        }
+        let restored = worker.restart("its old configuration is restored").await.ok();
+        self.publish(id, PluginEventKind::RolledBack { reason });
+        Err(failed(restored))
+    }
+}

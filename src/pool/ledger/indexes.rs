@@ -1,0 +1,135 @@
+//! [`Indexes`]: the orders in which a ledger looks at its places.
+//!
+//! Owned by the ledger, which takes a place off the roster before it changes it and puts it back afterwards; both go
+//! through [`Indexes::mark`], so that no order can be forgotten. It knows nothing of tickets or time.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::{
+    config::LedgerConfig,
+    worker_slot::{SlotState, WorkerSlot},
+};
+
+/// Places in the order of some number that is unique among them.
+pub(super) type Index = BTreeMap<u64, u32>;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Indexes {
+    /// Slots in use (L-3).
+    pub(super) used: usize,
+    /// Slots whose worker is stopping: each will serve one more key.
+    pub(super) stopping: usize,
+    /// Starts under way.
+    pub(super) starting: usize,
+    /// Ready workers.
+    pub(super) ready: usize,
+    /// Workers with leases.
+    pub(super) busy: usize,
+    /// Anonymous pools: workers that will be ready by themselves, as far as is known.
+    pub(super) coming: usize,
+    /// Keyed pools: callers that wait for a slot, or for a lease of a full worker.
+    pub(super) queued: usize,
+    /// Ready without leases, least recently used first.
+    pub(super) idle: Index,
+    /// Waiting for a restart that nobody waits for, least recently used first.
+    pub(super) unwanted: Index,
+    /// With leases, the least recently granted first; kept only where busy workers may be evicted.
+    pub(super) leased: Index,
+    /// Ready with room and with callers in line, the oldest caller first.
+    pub(super) hungry: Index,
+    /// Wanted, and without a worker that lives or will: the oldest caller first.
+    pub(super) demands: Index,
+    /// The demands whose former worker is gone.
+    pub(super) startable: Index,
+    /// Slots whose start waits for its turn, oldest first.
+    pub(super) reserved: Index,
+    /// Anonymous pools: ready with room, the least loaded first; among equals the most recently used, so that the
+    /// others can grow idle enough to be stopped.
+    pub(super) by_load: BTreeSet<(usize, Reverse<u64>, u32)>,
+}
+
+impl Indexes {
+    /// Slots in use and not about to be free.
+    pub(super) fn live(&self) -> usize {
+        self.used - self.stopping
+    }
+
+    /// Puts a place on the roster, or takes it off.
+    pub(super) fn mark(&mut self, on: bool, ix: u32, place: &WorkerSlot, rules: &LedgerConfig) {
+        let count = |n: &mut usize, by: usize| if on { *n += by } else { *n -= by };
+        let list = |order: &mut Index, at: u64| {
+            if on {
+                order.insert(at, ix);
+            } else {
+                order.remove(&at);
+            }
+        };
+        if place.life != SlotState::Absent {
+            count(&mut self.used, 1);
+        }
+        let first = place.first_waiter();
+        match place.life {
+            SlotState::Absent | SlotState::Stopping { .. } => {
+                if let Some(first) = first {
+                    list(&mut self.demands, first);
+                    count(&mut self.queued, place.line.len());
+                    if place.life == SlotState::Absent {
+                        list(&mut self.startable, first);
+                    }
+                }
+                if place.life != SlotState::Absent {
+                    count(&mut self.stopping, 1);
+                }
+            }
+            SlotState::Reserved => {
+                list(&mut self.reserved, place.reserved);
+                count(&mut self.coming, 1);
+            }
+            SlotState::Starting => {
+                count(&mut self.starting, 1);
+                count(&mut self.coming, 1);
+            }
+            SlotState::Ready => {
+                count(&mut self.ready, 1);
+                count(&mut self.queued, place.line.len());
+                if place.leases.is_empty() {
+                    list(&mut self.idle, place.touch.0);
+                } else {
+                    count(&mut self.busy, 1);
+                    if rules.evict_busy {
+                        list(&mut self.leased, place.granted);
+                    }
+                }
+                if place.has_room(rules.capacity()) {
+                    if let Some(first) = first {
+                        list(&mut self.hungry, first);
+                    }
+                    if !rules.is_keyed() {
+                        let entry = (place.leases.len(), Reverse(place.touch.0), ix);
+                        if on {
+                            self.by_load.insert(entry);
+                        } else {
+                            self.by_load.remove(&entry);
+                        }
+                    }
+                }
+            }
+            // It is likely to come back, and soon.
+            SlotState::Failing => count(&mut self.coming, 1),
+            SlotState::Waiting { attempt, .. } => {
+                if first.is_none() {
+                    list(&mut self.unwanted, place.touch.0);
+                }
+                // A worker that died without having done anything predicts how the next one ends: callers of an
+                // anonymous pool sit its back-off out instead of starting others into the same fault. After a whole
+                // crash loop (cooling off) a new one is worth a try.
+                if !place.worked && attempt.is_some() {
+                    count(&mut self.coming, 1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! After each input: who can be served, which slots are assigned, who has to go, when to look again.
+
+use super::{
+    Drain, GivenUpKey, Ledger, LedgerAction, Refusal, Revoked, StopReason, status::bump,
+    worker_slot::SlotState,
+};
+use crate::{id::ChildId, time::Timestamp};
+
+impl Ledger {
+    /// Brings the pool to rest: after it, nothing more can be done for those who wait.
+    pub(super) fn settle(&mut self, out: &mut Vec<LedgerAction>) {
+        if self.drain != Drain::No {
+            return self.settle_drain(out);
+        }
+        loop {
+            // An eviction can lift the ban on overtaking: go round until still.
+            let moved = if self.config.is_keyed() {
+                // Slots first: as long as a free one is unassigned, it looks as if it were on its way to whoever is
+                // first in the queue after that.
+                self.assign() | self.serve(out) | self.evict(out)
+            } else {
+                self.serve(out) | self.refuse_waiting(out) | self.assign_new_workers() | self.evict(out)
+            };
+            if !moved {
+                break;
+            }
+        }
+        self.expire(out);
+        self.order_starts(out);
+        self.arm(out);
+    }
+
+    /// Grants leases to those who wait and need no slot, the oldest first.
+    fn serve(&mut self, out: &mut Vec<LedgerAction>) -> bool {
+        let mut moved = false;
+        while let Some((&seq, &ix)) = self.roster.hungry.first_key_value() {
+            if !self.may_pass(seq) {
+                break;
+            }
+            self.count_overtaking(seq);
+            let Some((_, ticket)) = self.change(ix, |place| place.line.pop_first()) else { break };
+            self.hand_over(ix, ticket, out);
+            moved = true;
+        }
+        while !self.line.is_empty() {
+            let Some(&(_, _, ix)) = self.roster.by_load.first() else { break };
+            let Some((_, ticket)) = self.line.pop_first() else { break };
+            self.hand_over(ix, ticket, out);
+            moved = true;
+        }
+        moved
+    }
+
+    /// An anonymous pool that rests and has no worker left: nobody waits for one that does not come.
+    fn refuse_waiting(&mut self, out: &mut Vec<LedgerAction>) -> bool {
+        if self.line.is_empty() || self.roster.live() > 0 {
+            return false;
+        }
+        let Some(GivenUpKey { why, until, .. }) = self.rest(None).cloned() else { return false };
+        for ticket in std::mem::take(&mut self.line).into_values() {
+            self.tickets.remove(&ticket);
+            self.refuse(ticket, Refusal::Failed { why: why.clone(), until: Some(until) }, out);
+        }
+        true
+    }
+
+    fn hand_over(&mut self, ix: u32, ticket: super::Ticket, out: &mut Vec<LedgerAction>) {
+        self.tickets.remove(&ticket);
+        let granted = self.lease(ix);
+        out.push(LedgerAction::Grant { ticket, granted });
+    }
+
+    /// Keyed pools: assigns free slots to the keys that wait, the oldest first.
+    fn assign(&mut self) -> bool {
+        let mut moved = false;
+        while self.roster.used < self.config.max {
+            let Some((_, &ix)) = self.roster.startable.first_key_value() else { break };
+            self.reserve(ix);
+            moved = true;
+        }
+        moved
+    }
+
+    /// Anonymous pools: assigns free slots to as many new workers as those who wait, and the spares, call for.
+    fn assign_new_workers(&mut self) -> bool {
+        let mut moved = false;
+        // A reservation that nobody needs any more is given back; later ones first.
+        while let Some((_, &ix)) = self.roster.reserved.last_key_value() {
+            let without = self.roster.coming - 1;
+            if self.is_short_with(without) || self.roster.live() <= self.warm_target() {
+                break;
+            }
+            self.vacate(ix);
+        }
+        while self.roster.used < self.config.max {
+            let spare_due = self.roster.live() < self.warm_target() && self.now >= self.spares_after;
+            if !spare_due && (self.rest(None).is_some() || !self.is_short_with(self.roster.coming)) {
+                break;
+            }
+            self.workers_named += 1;
+            let ix = self.locate(ChildId::from(format!("w{}", self.workers_named)));
+            self.reserve(ix);
+            moved = true;
+        }
+        moved
+    }
+
+    fn is_short_with(&self, coming: usize) -> bool {
+        self.line.len() > coming.saturating_mul(self.config.capacity())
+    }
+
+    /// How many workers an anonymous pool keeps alive without being asked.
+    fn warm_target(&self) -> usize {
+        let spares = if self.config.min_idle == 0 { 0 } else { self.roster.busy + self.config.min_idle };
+        self.config.min.max(spares).min(self.config.max)
+    }
+
+    fn reserve(&mut self, ix: u32) {
+        let touch = (self.next_seq(), self.now);
+        self.change(ix, |place| {
+            place.life = SlotState::Reserved;
+            place.reserved = touch.0;
+            place.touch = touch;
+        });
+    }
+
+    /// Makes room: for a lowered cap, then for the keys that wait and cannot count on a slot yet. First the workers that
+    /// wait for a restart that nobody wants (L-7), then the least recently used idle one (L-4), then, if allowed, the
+    /// least recently granted busy one. A lowered cap never costs a busy worker.
+    fn evict(&mut self, out: &mut Vec<LedgerAction>) -> bool {
+        let mut moved = false;
+        // Slots that were assigned before the cap was lowered, and not used yet, are given back: the newest first.
+        while self.roster.used > self.config.max {
+            let Some((_, &ix)) = self.roster.reserved.last_key_value() else { break };
+            self.vacate(ix);
+            moved = true;
+        }
+        loop {
+            let (live, demands) = (self.roster.live(), self.roster.demands.len());
+            let over = live > self.config.max;
+            if !over && (demands == 0 || live + demands <= self.config.max) {
+                return moved;
+            }
+            let unused = self.roster.unwanted.first_key_value().or(self.roster.idle.first_key_value());
+            let (ix, reason) = match unused {
+                Some((_, &ix)) if over => (ix, StopReason::Resize),
+                Some((_, &ix)) => (ix, StopReason::Evicted),
+                None if over => return moved,
+                None => match self.busy_victim() {
+                    Some(ix) => (ix, StopReason::EvictedBusy),
+                    None => return moved,
+                },
+            };
+            bump(&mut self.totals.evicted);
+            self.stop(ix, reason, out);
+            moved = true;
+        }
+    }
+
+    /// The least recently granted busy worker, if some caller came after its newest lease.
+    fn busy_victim(&self) -> Option<u32> {
+        let (&granted, &ix) = self.roster.leased.first_key_value()?;
+        let (&newest, _) = self.roster.demands.last_key_value()?;
+        (granted < newest).then_some(ix)
+    }
+
+    /// Stops what has not been used for the idle TTL (L-5).
+    fn expire(&mut self, out: &mut Vec<LedgerAction>) {
+        while let Some((ix, _)) = self.next_expiry().filter(|&(_, due)| due <= self.now) {
+            bump(&mut self.totals.expired);
+            self.stop(ix, StopReason::Idle, out);
+        }
+    }
+
+    /// The worker that has been unused for longest, and when it may go; none if it is kept warm.
+    fn next_expiry(&self) -> Option<(u32, Timestamp)> {
+        let ttl = self.config.idle_ttl?;
+        // While callers of an anonymous pool wait, every worker that will come back is wanted.
+        if !self.line.is_empty() || (!self.config.is_keyed() && self.roster.live() <= self.warm_target()) {
+            return None;
+        }
+        let idle = self.roster.idle.first_key_value();
+        let unwanted = self.roster.unwanted.first_key_value();
+        let (_, &ix) = idle.into_iter().chain(unwanted).min()?;
+        Some((ix, self.place(ix).touch.1.after(ttl)))
+    }
+
+    /// Orders the starts of reserved slots, as many at a time as allowed, the oldest first.
+    fn order_starts(&mut self, out: &mut Vec<LedgerAction>) {
+        while self.roster.starting < self.config.start_concurrency {
+            let Some((_, &ix)) = self.roster.reserved.first_key_value() else { return };
+            let now = self.now;
+            let key = self.change(ix, |place| {
+                place.life = SlotState::Starting;
+                place.started = Some(now);
+                place.key.clone()
+            });
+            bump(&mut self.totals.started);
+            out.push(LedgerAction::Start { key });
+        }
+    }
+
+    /// Sees to it that the timer fires no later than it must. It may fire earlier, and then finds nothing to do: so a
+    /// pool in use does not move it at each lease.
+    pub(super) fn arm(&mut self, out: &mut Vec<LedgerAction>) {
+        if self.config.is_keyed() && self.config.idle_ttl.is_none() {
+            return;
+        }
+        let spares = !self.config.is_keyed()
+            && self.roster.live() < self.warm_target()
+            && self.roster.used < self.config.max;
+        // Who waits for one of those that live gets another one when the rest is over.
+        let rest = self.rest(None).filter(|_| !self.line.is_empty()).map(|rest| rest.until);
+        let expiry = self.next_expiry().map(|(_, due)| due);
+        let due = expiry.into_iter().chain(spares.then_some(self.spares_after)).chain(rest);
+        let Some(due) = due.min() else { return };
+        if self.armed.is_none_or(|at| due < at) {
+            self.armed = Some(due);
+            out.push(LedgerAction::Timer { at: Some(due) });
+        }
+    }
+
+    /// Stops a worker; its leases are over.
+    pub(super) fn stop(&mut self, ix: u32, reason: StopReason, out: &mut Vec<LedgerAction>) {
+        self.revoke(ix, Revoked::Evicted, out);
+        let key = self.change(ix, |place| {
+            place.life = SlotState::Stopping { ours: Some(reason) };
+            place.key.clone()
+        });
+        out.push(LedgerAction::Stop { key, reason });
+    }
+
+    /// Stops a worker that was waiting for its last lease to end, if it has.
+    pub(super) fn retire(&mut self, ix: u32, out: &mut Vec<LedgerAction>) {
+        let place = self.place(ix);
+        if !place.is_idle() {
+            return;
+        }
+        if self.drain == Drain::Draining {
+            self.stop(ix, StopReason::Drain, out);
+        } else if place.recycle {
+            self.stop(ix, StopReason::Recycle, out);
+        }
+    }
+
+    pub(super) fn begin_drain(&mut self, out: &mut Vec<LedgerAction>) {
+        if self.drain != Drain::No {
+            return;
+        }
+        self.drain = Drain::Draining;
+        let mut waiting: Vec<_> = self.tickets.iter().map(|(&ticket, &(seq, _))| (seq, ticket)).collect();
+        waiting.sort_unstable(); // the order of a hash map decides nothing
+        for (_, ticket) in waiting {
+            self.leave(ticket);
+            self.refuse(ticket, Refusal::Draining, out);
+        }
+        let mut by_use: Vec<_> = self.by_key.values().map(|&ix| (self.place(ix).touch.0, ix)).collect();
+        by_use.sort_unstable();
+        for (_, ix) in by_use {
+            match self.place(ix).life {
+                SlotState::Reserved => self.vacate(ix), // a spare
+                SlotState::Starting | SlotState::Failing | SlotState::Waiting { .. } => {
+                    self.stop(ix, StopReason::Drain, out)
+                }
+                SlotState::Absent | SlotState::Ready | SlotState::Stopping { .. } => self.retire(ix, out),
+            }
+        }
+        self.settle_drain(out);
+    }
+
+    fn settle_drain(&mut self, out: &mut Vec<LedgerAction>) {
+        if self.armed.take().is_some() {
+            out.push(LedgerAction::Timer { at: None });
+        }
+        if self.drain == Drain::Draining && self.roster.used == 0 {
+            self.drain = Drain::Drained;
+            out.push(LedgerAction::Drained);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! [`WorkerSlot`]: what a ledger knows of one key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::action::{StopReason, Ticket};
+use crate::{
+    id::{ChildId, Incarnation},
+    state::ChildState,
+    time::Timestamp,
+};
+
+/// Where a key is in its life. All but `Absent` occupy a slot (L-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlotState {
+    /// No worker and no slot: callers wait for one.
+    Absent,
+    /// A slot is assigned; the start waits for its turn.
+    Reserved,
+    /// A start was ordered or, after a death, reported.
+    Starting,
+    /// Leases may be granted.
+    Ready,
+    /// Its end has become known; how it ended, and what follows, has not.
+    Failing,
+    /// Waits for a restart that somebody else has decided on: backing off, or cooling off without an attempt.
+    Waiting { until: Timestamp, attempt: Option<u32> },
+    /// On its way out: for our reason, or for somebody else's.
+    Stopping { ours: Option<StopReason> },
+}
+
+/// One key: its worker, the leases on it, and those who wait for it.
+#[derive(Debug)]
+pub(super) struct WorkerSlot {
+    pub(super) key: ChildId,
+    pub(super) life: SlotState,
+    pub(super) incarnation: Incarnation,
+    /// The numbers of the leases on the live incarnation.
+    pub(super) leases: BTreeSet<u64>,
+    /// Keyed pools: who waits for this key, oldest first.
+    pub(super) line: BTreeMap<u64, Ticket>,
+    /// The place's position in the order of use, and the moment it stands for.
+    pub(super) touch: (u64, Timestamp),
+    /// The position of the newest lease in the same order.
+    pub(super) granted: u64,
+    /// The position at which the slot was assigned.
+    pub(super) reserved: u64,
+    pub(super) last_used: Option<Timestamp>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) ready_since: Option<Timestamp>,
+    /// Leases granted since the slot was assigned.
+    pub(super) served: u64,
+    /// Whether any incarnation since the slot was assigned has been ready.
+    pub(super) proven: bool,
+    /// Whether the present incarnation has been ready.
+    pub(super) was_ready: bool,
+    /// Whether the present incarnation has been leased.
+    pub(super) worked: bool,
+    pub(super) recycle: bool,
+}
+
+impl WorkerSlot {
+    pub(super) fn new(key: ChildId) -> WorkerSlot {
+        WorkerSlot {
+            key,
+            life: SlotState::Absent,
+            incarnation: Incarnation::NONE,
+            leases: BTreeSet::new(),
+            line: BTreeMap::new(),
+            touch: (0, Timestamp::EPOCH),
+            granted: 0,
+            reserved: 0,
+            last_used: None,
+            started: None,
+            ready_since: None,
+            served: 0,
+            proven: false,
+            was_ready: false,
+            worked: false,
+            recycle: false,
+        }
+    }
+
+    /// The first of those who wait for this key.
+    pub(super) fn first_waiter(&self) -> Option<u64> {
+        self.line.first_key_value().map(|(&seq, _)| seq)
+    }
+
+    /// Whether one more lease may be granted.
+    pub(super) fn has_room(&self, capacity: usize) -> bool {
+        self.life == SlotState::Ready && !self.recycle && self.leases.len() < capacity
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.life == SlotState::Ready && self.leases.is_empty()
+    }
+
+    /// Forgets the worker, keeps those who wait.
+    pub(super) fn vacate(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        *self = WorkerSlot { line, ..WorkerSlot::new(self.key.clone()) };
+    }
+
+    /// Begins another incarnation, or the wait for it.
+    pub(super) fn reborn(&mut self, life: SlotState, incarnation: Incarnation) {
+        self.life = life;
+        self.incarnation = incarnation;
+        self.was_ready = false;
+        self.ready_since = None;
+        self.recycle = false;
+    }
+
+    /// The state in the vocabulary that all layers share.
+    pub(super) fn state(&self) -> ChildState {
+        match self.life {
+            SlotState::Absent => ChildState::down(crate::state::DownReason::NeverStarted),
+            SlotState::Reserved | SlotState::Starting => ChildState::Starting,
+            SlotState::Ready => ChildState::Ready,
+            SlotState::Waiting { until, attempt: Some(attempt) } => ChildState::BackingOff { until, attempt },
+            SlotState::Waiting { until, attempt: None } => ChildState::CoolingOff { until },
+            SlotState::Failing | SlotState::Stopping { .. } => ChildState::Stopping,
+        }
+    }
+}

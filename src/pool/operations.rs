@@ -1,0 +1,146 @@
+//! What the callers of a pool do with its [`PoolCore`]: lease, wait, release, ask.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    acquire_future::Waiting,
+    core::{CalledFrom, LeaseWaiter, PoolCore, PoolInner},
+    errors::AcquireError,
+    lease::{Lease, LeasedIncarnation},
+    ledger::{Granted, LeaseId, LedgerInput, PoolStatus, Ticket},
+};
+use crate::{id::ChildId, state::ChildState, supervision::Unavailable, time::Timestamp};
+
+impl PoolCore {
+    /// A lease on a worker that is ready, without waiting.
+    pub(super) fn lease_now(self: &Arc<Self>, key: Option<&ChildId>) -> Option<Lease> {
+        if self.spares {
+            return self.turn(CalledFrom::Anyone, None, |inner, now| {
+                let lease = self.warm(inner, now, key);
+                inner.feed(now, LedgerInput::Tick);
+                lease
+            });
+        }
+        let (lease, rest) = {
+            let mut inner = self.lock();
+            let now = self.clock.now();
+            self.heed_ends(&mut inner, now);
+            let lease = self.warm(&mut inner, now, key);
+            (lease, !inner.actions.is_empty())
+        };
+        if rest {
+            self.turn(CalledFrom::Anyone, None, |_, _| ());
+        }
+        lease
+    }
+
+    fn warm(self: &Arc<Self>, inner: &mut PoolInner, now: Timestamp, key: Option<&ChildId>) -> Option<Lease> {
+        if inner.closed || (inner.hearing && inner.is_fresh(key)) {
+            return None;
+        }
+        while let Some(granted) = inner.ledger.lease_now(now, key) {
+            let instance = inner.instance(&granted)?.clone();
+            if instance.is_live() {
+                return Some(self.lease(inner, granted, instance));
+            }
+            // Its end has become known since the ledger was told of others.
+            let Granted { key, incarnation, .. } = granted;
+            inner.feed(now, LedgerInput::Failing { key, incarnation });
+        }
+        None
+    }
+
+    /// Gets in line.
+    pub(super) fn enter(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
+        let (tx, rx) = oneshot::channel();
+        let ticket = self.turn(CalledFrom::Anyone, None, |inner, now| {
+            if inner.closed {
+                return Err(self.gone());
+            }
+            inner.next_ticket += 1;
+            let ticket = Ticket(inner.next_ticket);
+            inner.waiters.insert(ticket, LeaseWaiter { key: key.clone(), answer: tx });
+            inner.feed(now, LedgerInput::Acquire { ticket, key: key.clone() });
+            Ok(ticket)
+        })?;
+        Ok(Waiting::new(self.clone(), ticket, key, rx))
+    }
+
+    pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {
+        self.turn(CalledFrom::Anyone, None, |inner, now| {
+            if inner.waiters.remove(&ticket).is_some() {
+                inner.feed(now, LedgerInput::Cancel { ticket });
+            }
+        });
+    }
+
+    pub(super) fn release(self: &Arc<Self>, lease: LeaseId, instance: &LeasedIncarnation) {
+        self.turn(CalledFrom::Anyone, None, |inner, now| {
+            if inner.leases.remove(&lease).is_none() {
+                return; // revoked
+            }
+            if self.recycling.is_due(instance.own_calls.load(Ordering::Relaxed), now.since(instance.ready_at))
+            {
+                let (key, incarnation) = (instance.key.clone(), instance.incarnation);
+                inner.feed(now, LedgerInput::Recycle { key, incarnation });
+            }
+            inner.feed(now, LedgerInput::Release { lease });
+        });
+    }
+
+    /// Feeds the ledger with something that a user of the pool wants.
+    pub(super) fn ask(self: &Arc<Self>, input: LedgerInput) {
+        self.turn(CalledFrom::Anyone, None, |inner, now| inner.feed(now, input));
+    }
+
+    /// Waits until the drained pool has no worker left, and nothing of any.
+    pub(super) async fn drained(&self) -> Result<(), Unavailable> {
+        self.has_drained().await?;
+        self.node.swept().await;
+        Ok(())
+    }
+
+    async fn has_drained(&self) -> Result<(), Unavailable> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let inner = self.lock();
+                if inner.drained {
+                    return Ok(());
+                }
+                if inner.closed {
+                    return Err(self.unavailable());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The ledger's view, and the calls made on each of its workers.
+    pub(super) fn status(self: &Arc<Self>) -> (PoolStatus, HashMap<ChildId, u64>) {
+        // Nothing changes but for what has become known.
+        self.turn(CalledFrom::Anyone, None, |_, _| ());
+        let inner = self.lock();
+        let calls = |i: &Arc<LeasedIncarnation>| (i.key.clone(), i.calls.load(Ordering::Relaxed));
+        (inner.ledger.status(), inner.instances.iter().flatten().map(calls).collect())
+    }
+
+    pub(super) fn unavailable(&self) -> Unavailable {
+        Unavailable {
+            path: self.node.path().clone(),
+            state: ChildState::Stopping,
+            retry_after: None,
+            lost: None,
+        }
+    }
+
+    pub(super) fn gone(&self) -> AcquireError {
+        self.unavailable().into()
+    }
+}

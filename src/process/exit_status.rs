@@ -1,0 +1,106 @@
+//! [`ExitStatus`]: how the kernel says that a process ended, and [`SuccessExitStatus`]: which endings are good ones (R-1).
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+
+/// How a process ended, as reported by the kernel; never concluded from a signal that was sent (P-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExitStatus {
+    /// The status.
+    pub status: Status,
+}
+
+/// The status of a process that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// It exited with this code, 0 to 255.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// The signal's number on this system.
+        signal: i32,
+        /// Whether a core image was dumped.
+        core: bool,
+    },
+    /// The system ended it by a signal because it reached a limit that it was launched with (P-6).
+    Limit {
+        /// The name of the limit, as in [`Limits`](super::Limits).
+        which: &'static str,
+        /// The signal's number on this system.
+        signal: i32,
+    },
+    /// It is gone, but its status was taken by somebody else: the embedding program waited for "any child", or
+    /// ignores `SIGCHLD`.
+    Lost,
+}
+
+impl ExitStatus {
+    /// It exited with this code.
+    pub fn code(code: i32) -> ExitStatus {
+        ExitStatus { status: Status::Code(code) }
+    }
+
+    /// A signal ended it.
+    pub fn signal(signal: i32, core: bool) -> ExitStatus {
+        ExitStatus { status: Status::Signal { signal, core } }
+    }
+
+    /// The ending as an [`Exit`].
+    ///
+    /// A code or signal that `success` lists is [`Exit::Clean`] (a signal as code 128 + signal, as shells report it);
+    /// any other is [`Exit::Failed`], [`Exit::Signalled`] or [`Exit::LimitExceeded`]. A lost status is a failure with code -1.
+    pub fn exit(&self, success: &SuccessExitStatus) -> Exit {
+        match self.status {
+            Status::Code(code) if success.codes.contains(&code) => Exit::Clean { code },
+            Status::Code(code) => Exit::Failed { code },
+            Status::Signal { signal, .. } | Status::Limit { signal, .. }
+                if success.signals.contains(&signal) =>
+            {
+                Exit::Clean { code: 128 + signal }
+            }
+            Status::Signal { signal, core } => Exit::Signalled { signal, core },
+            Status::Limit { which, .. } => Exit::LimitExceeded { which: which.to_owned() },
+            Status::Lost => Exit::Failed { code: -1 },
+        }
+    }
+}
+
+/// Which exit codes and signals count as success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SuccessExitStatus {
+    /// Exit codes; 0 alone by default.
+    pub codes: Vec<i32>,
+    /// Signal numbers; none by default.
+    pub signals: Vec<i32>,
+}
+
+impl Default for SuccessExitStatus {
+    fn default() -> SuccessExitStatus {
+        SuccessExitStatus { codes: vec![0], signals: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_listed_is_success() {
+        // R-1
+        let default = SuccessExitStatus::default();
+        assert_eq!(ExitStatus::code(0).exit(&default), Exit::Clean { code: 0 });
+        assert_eq!(ExitStatus::code(1).exit(&default), Exit::Failed { code: 1 });
+        assert_eq!(ExitStatus::signal(11, true).exit(&default), Exit::Signalled { signal: 11, core: true });
+        assert_eq!(ExitStatus { status: Status::Lost }.exit(&default), Exit::Failed { code: -1 });
+        let cpu = ExitStatus { status: Status::Limit { which: "cpu_seconds", signal: 24 } };
+        assert_eq!(cpu.exit(&default), Exit::LimitExceeded { which: "cpu_seconds".into() });
+        let odd: SuccessExitStatus = serde_json::from_str(r#"{"codes":[0,2],"signals":[15]}"#).unwrap();
+        assert_eq!(ExitStatus::code(2).exit(&odd), Exit::Clean { code: 2 });
+        assert_eq!(ExitStatus::signal(15, false).exit(&odd), Exit::Clean { code: 143 });
+        let none: SuccessExitStatus = serde_json::from_str(r#"{"codes":[]}"#).unwrap();
+        assert_eq!(ExitStatus::code(0).exit(&none), Exit::Failed { code: 0 });
+    }
+}

@@ -1,0 +1,96 @@
+//! [`ExitWatch`]: sleeping until a process has ended, without reaping it and without `SIGCHLD`.
+
+use std::{
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch,
+};
+
+use super::{ExitStatus, leader::Leader};
+
+/// How often a process is looked at when there is neither a pidfd nor a thread to be had.
+const POLL: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) enum ExitWatch {
+    /// The process's pidfd becomes readable when it ends (Linux).
+    Pidfd(AsyncFd<SharedFd>),
+    /// A thread that does nothing but wait for this one process.
+    Thread(watch::Receiver<()>),
+    /// Nothing: look now and then.
+    Poll,
+}
+
+/// A pidfd that is also used by others.
+#[derive(Debug)]
+pub(super) struct SharedFd(Arc<OwnedFd>);
+
+impl AsRawFd for SharedFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl ExitWatch {
+    /// A watch on the leader; must be called within a runtime.
+    pub(super) fn new(leader: &Leader) -> ExitWatch {
+        match leader.pidfd() {
+            Some(fd) => register(fd).map_or(ExitWatch::Poll, ExitWatch::Pidfd),
+            None => thread(leader.raw_pid()).map_or(ExitWatch::Poll, ExitWatch::Thread),
+        }
+    }
+
+    /// Waits until the leader has ended. Cancel-safe.
+    pub(super) async fn exited(&self, leader: &Leader) -> ExitStatus {
+        loop {
+            if let Some(exited) = leader.exited() {
+                return exited;
+            }
+            match self {
+                ExitWatch::Pidfd(fd) => match fd.readable().await {
+                    // Readiness is kept until it is cleared; clear it only if it was not about the exit.
+                    Ok(mut ready) => match leader.exited() {
+                        Some(exited) => return exited,
+                        None => ready.clear_ready(),
+                    },
+                    // The runtime that launched it is gone.
+                    Err(_) => tokio::time::sleep(POLL).await,
+                },
+                ExitWatch::Thread(ended) => {
+                    // An error says that the thread has ended, which it does when the process has.
+                    if ended.clone().changed().await.is_err() && leader.exited().is_none() {
+                        tokio::time::sleep(POLL).await;
+                    }
+                }
+                ExitWatch::Poll => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+}
+
+fn register(pidfd: &Arc<OwnedFd>) -> Option<AsyncFd<SharedFd>> {
+    let pidfd = SharedFd(Arc::clone(pidfd));
+    // SAFETY: the value owns its descriptor, so it stays open, and the same, for as long as the value lives; and it
+    // always gives the same number.
+    #[allow(unsafe_code)]
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()
+}
+
+/// A thread that ends when the process has. It leaves the zombie in place.
+fn thread(pid: Pid) -> Option<watch::Receiver<()>> {
+    let (alive, ended) = watch::channel(());
+    let wait = move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
+        drop(alive);
+    };
+    let name = format!("procession-wait-{pid}");
+    std::thread::Builder::new().name(name).stack_size(64 * 1024).spawn(wait).ok()?;
+    Some(ended)
+}

@@ -1,0 +1,178 @@
+//! Draining stderr (P-3): line by line into `tracing`, and into a [`Tail`].
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{Instant, timeout_at},
+};
+
+use super::Tail;
+use crate::{
+    foreign::{LINE_BYTES, LogRate, one_line_up_to},
+    id::{Incarnation, TreePath},
+    log_event::log_event,
+};
+
+/// Reads a process's stderr to its end, so that the process never blocks on it.
+///
+/// Everything goes into `tail`; each line becomes an event of target `procession::line_log` at level info, in the
+/// current span, with `path` and `incarnation` if it is a worker's, at most 100 in a second (the rest is counted, and the count logged). Memory is bounded whatever
+/// the process writes: lines are cut at 16 KiB. An error while reading ends it like an end of file.
+///
+/// Dropping the future stops the draining; the tail keeps what it has.
+pub async fn drain(stderr: impl AsyncRead + Unpin, tail: Tail) {
+    drain_into(LineLog::new(), stderr, tail).await;
+}
+
+/// The same, into this log.
+pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
+    let mut buffer = vec![0; 4 * 1024];
+    loop {
+        let read = match log.due() {
+            None => stderr.read(&mut buffer).await,
+            Some(due) => match timeout_at(due, stderr.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => {
+                    log.report();
+                    continue;
+                }
+            },
+        };
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(n) => {
+                tail.push(&buffer[..n]);
+                log.write(&buffer[..n]);
+                let_others_run(n, &buffer).await;
+            }
+        }
+    }
+    log.finish();
+}
+
+/// To be called after each read of so many bytes. With more to come than fits into the buffer, others have their turn first: a
+/// runtime's own turns end after 128 reads, in which there may be half a million lines.
+pub(crate) async fn let_others_run(read: usize, buffer: &[u8]) {
+    if read == buffer.len() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate: stderr to target
+/// `procession::line_log`, the stdout of processes without a channel to `procession::stdout`.
+#[derive(Debug)]
+pub struct LineLog {
+    line: Vec<u8>,
+    /// Bytes of the current line that were not kept.
+    cut: usize,
+    rate: LogRate,
+    stream: LoggedStream,
+    /// Whose lines they are, if that is known.
+    owner: Option<(TreePath, Incarnation)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum LoggedStream {
+    Stdout,
+    Stderr,
+}
+
+/// An event of the stream's target, which has to be known when this is compiled.
+macro_rules! event {
+    ($log:expr, $level:ident, $($event:tt)*) => {
+        match ($log.stream, &$log.owner) {
+            (LoggedStream::Stdout, Some((path, incarnation))) => {
+                log_event!($level, target: "procession::stdout", path, *incarnation, $($event)*)
+            }
+            (LoggedStream::Stderr, Some((path, incarnation))) => {
+                log_event!($level, target: "procession::stderr", path, *incarnation, $($event)*)
+            }
+            // A process that is no worker.
+            (LoggedStream::Stdout, None) => tracing::$level!(target: "procession::stdout", $($event)*),
+            (LoggedStream::Stderr, None) => tracing::$level!(target: "procession::stderr", $($event)*),
+        }
+    };
+}
+
+impl LineLog {
+    /// An empty log of stderr; must be made where tokio's clock runs.
+    pub fn new() -> LineLog {
+        let (line, rate) = (Vec::new(), LogRate::default());
+        LineLog { line, cut: 0, rate, stream: LoggedStream::Stderr, owner: None }
+    }
+
+    /// An empty log of stdout; must be made where tokio's clock runs.
+    pub fn of_stdout() -> LineLog {
+        LineLog { stream: LoggedStream::Stdout, ..LineLog::new() }
+    }
+
+    /// Says of each line that it is this worker's.
+    #[must_use]
+    pub fn of(mut self, path: TreePath, incarnation: Incarnation) -> LineLog {
+        self.owner = Some((path, incarnation));
+        self
+    }
+
+    /// Takes the next bytes of the stream.
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            self.append(&bytes[..end]);
+            self.end_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.append(bytes);
+    }
+
+    /// Logs what is left: the unterminated line, and the number of suppressed ones.
+    pub fn finish(&mut self) {
+        self.end_line();
+        self.report();
+    }
+
+    /// When the number of suppressed lines should be reported, if there are any.
+    pub fn due(&self) -> Option<Instant> {
+        self.rate.due()
+    }
+
+    /// Logs the number of suppressed lines, if there are any.
+    pub fn report(&mut self) {
+        let suppressed = self.rate.take_suppressed();
+        report(self, suppressed);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let room = LINE_BYTES - self.line.len();
+        let kept = &bytes[..bytes.len().min(room)];
+        self.line.extend_from_slice(kept);
+        self.cut += bytes.len() - kept.len();
+    }
+
+    fn end_line(&mut self) {
+        let cut = std::mem::take(&mut self.cut);
+        let whole = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        if !whole.is_empty()
+            && let Some(suppressed) = self.rate.admit()
+        {
+            report(self, suppressed);
+            let text = String::from_utf8_lossy(whole);
+            match cut {
+                0 => event!(self, info, "{}", one_line_up_to(usize::MAX, &text)),
+                cut => {
+                    event!(self, info, cut_bytes = cut, "{}…", one_line_up_to(usize::MAX, &text))
+                }
+            }
+        }
+        self.line.clear();
+    }
+}
+
+fn report(log: &LineLog, suppressed: u64) {
+    if suppressed > 0 {
+        event!(log, warn, suppressed, "{suppressed} lines suppressed");
+    }
+}
+
+impl Default for LineLog {
+    fn default() -> LineLog {
+        LineLog::new()
+    }
+}

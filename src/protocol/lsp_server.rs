@@ -1,0 +1,98 @@
+//! The order of a language server's session: [`LspServerHandler`].
+//!
+//! Owned by a served channel. It lets through what may come when, and leaves every answer but that to `shutdown` to
+//! the router.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
+use tokio::sync::watch;
+
+use crate::{
+    foreign::{LogTopic, one_line},
+    log_event::log_event,
+    protocol::server::ShutdownState,
+    rpc::{Context, Handler, Router, RpcError, error_codes},
+};
+
+/// The code that the Language Server Protocol has for requests that come before `initialize`.
+const SERVER_NOT_INITIALIZED: i64 = -32002;
+
+/// The handler of a language server's channel.
+pub(super) struct LspServerHandler {
+    router: Router,
+    initialized: AtomicBool,
+    orders: watch::Sender<ShutdownState>,
+}
+
+impl LspServerHandler {
+    pub(super) fn new(router: Router, orders: watch::Sender<ShutdownState>) -> LspServerHandler {
+        LspServerHandler { router, initialized: AtomicBool::new(false), orders }
+    }
+
+    async fn initialize(&self, cx: Context, params: Option<&RawValue>) -> Result<Box<RawValue>, RpcError> {
+        let answer = match self.router.request(cx, "initialize", params).await {
+            Err(error) if error.code == error_codes::METHOD_NOT_FOUND => {
+                to_raw_value(&json!({ "capabilities": {} })).map_err(RpcError::internal)?
+            }
+            answer => answer?,
+        };
+        self.initialized.store(true, Ordering::Release);
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Handler for LspServerHandler {
+    async fn request(
+        &self,
+        cx: Context,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError> {
+        let initialized = self.initialized.load(Ordering::Acquire);
+        match method {
+            _ if self.orders.borrow().shutdown => {
+                Err(RpcError::new(error_codes::INVALID_REQUEST, "the server is shutting down"))
+            }
+            "initialize" if initialized => {
+                Err(RpcError::new(error_codes::INVALID_REQUEST, "`initialize` comes once"))
+            }
+            "initialize" => self.initialize(cx, params).await,
+            _ if !initialized => {
+                Err(RpcError::new(SERVER_NOT_INITIALIZED, "the server is not initialized yet"))
+            }
+            "shutdown" => {
+                self.orders.send_modify(|orders| orders.shutdown = true);
+                to_raw_value(&()).map_err(RpcError::internal)
+            }
+            _ => self.router.request(cx, method, params).await,
+        }
+    }
+
+    fn is_notification(&self, method: &str) -> bool {
+        matches!(method, "exit" | "initialized") || self.router.is_notification(method)
+    }
+
+    fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
+        match method {
+            "exit" => self.orders.send_modify(|orders| orders.exit = true),
+            _ if self.initialized.load(Ordering::Acquire) => {
+                Handler::notification(&self.router, cx, method, params);
+            }
+            _ if tracing::enabled!(target: "procession::protocol", tracing::Level::DEBUG)
+                && cx.may_log(LogTopic::Notification) =>
+            {
+                log_event!(
+                    debug, target: "procession::protocol", cx.path, cx.incarnation,
+                    "dropped before `initialize`: `{}`", one_line(method)
+                );
+            }
+            _ => {}
+        }
+    }
+}

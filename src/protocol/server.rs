@@ -1,0 +1,313 @@
+//! The worker's side of the plugin protocol, and of the language servers': [`Server`].
+//!
+//! Owned by a child's `main`. As a plugin worker it answers the handshake with the router's methods, answers `ping`,
+//! drains and ends on `shutdown`; what a language server does instead is in `serve_lsp`. Both end when their host is gone.
+
+use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+use crate::{
+    protocol::{
+        Lsp, Plugin, Protocol, error_codes, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
+    },
+    rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
+};
+
+/// What the host says in `initialize` (G-2).
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct Initialize {
+    /// What this plugin is.
+    pub manifest: Value,
+    /// What the user has set for it.
+    pub config: Value,
+    /// Its path, incarnation and process id, and the host's process id.
+    pub instance_info: Value,
+    /// The version of the host's methods.
+    pub api_version: Value,
+}
+
+impl fmt::Debug for Initialize {
+    /// Without manifest and configuration, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Initialize")
+            .field("instance_info", &self.instance_info)
+            .field("api_version", &self.api_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// The host asked for it; every request was answered.
+    Shutdown,
+    /// The host told a language server to exit without having asked it to shut down. It should exit with code 1.
+    Aborted,
+    /// The host closed the channel, is gone, or broke the protocol.
+    Disconnected(CloseReason),
+}
+
+/// How long open requests may go on when the host has closed the channel: a worker's default time to drain.
+const GRACE: Duration = Duration::from_secs(10);
+
+type Prepared = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type Prepare = Box<dyn Fn(Initialize, Context) -> Prepared + Send + Sync>;
+
+/// A worker in Rust, served over its own stdin and stdout or over any other streams.
+///
+/// ```no_run
+/// use procession::{protocol::Server, rpc::{Method, Router}};
+///
+/// struct Add;
+/// impl Method for Add {
+///     const NAME: &'static str = "add";
+///     type Params = (i64, i64);
+///     type Output = i64;
+/// }
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> std::io::Result<()> {
+///     let router = Router::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
+///     Server::new(router).serve_stdio().await?;
+///     Ok(())
+/// }
+/// ```
+#[must_use = "a server does nothing until it serves"]
+pub struct Server {
+    router: Router,
+    announced: BTreeSet<String>,
+    prepare: Option<Prepare>,
+    config: Option<PeerConfig>,
+    speaks: Arc<dyn Protocol>,
+    is_language_server: bool,
+}
+
+impl Server {
+    /// A plugin worker with these methods. All of them are announced, and `ping`.
+    pub fn new(router: Router) -> Server {
+        let mut announced: BTreeSet<String> = router.methods().map(ToOwned::to_owned).collect();
+        announced.insert("ping".to_owned());
+        let speaks = Arc::new(Plugin::default());
+        Server { router, announced, prepare: None, config: None, speaks, is_language_server: false }
+    }
+
+    /// A language server (Language Server Protocol 3.17) with these methods.
+    ///
+    /// `initialize` is the router's too: it answers with the server's capabilities. Without a route the answer is
+    /// that there are none. The server keeps the order of a session: before `initialize` is answered all other requests
+    /// are refused with −32002 and notifications dropped; after `shutdown` requests are refused with −32600; `exit`
+    /// ends it, once what is open has been answered. Nothing is announced, so the methods below that are about the
+    /// plugin protocol are without effect.
+    ///
+    /// ```no_run
+    /// use procession::{
+    ///     protocol::{Served, Server},
+    ///     rpc::{Router, RpcError},
+    /// };
+    /// use serde_json::{json, value::to_raw_value};
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let router = Router::new().method_value("initialize", |_, _params| async {
+    ///         let answer = json!({ "capabilities": { "hoverProvider": true } });
+    ///         to_raw_value(&answer).map_err(RpcError::internal)
+    ///     });
+    ///     let served = Server::lsp(router).serve_stdio().await?;
+    ///     std::process::exit(i32::from(served != Served::Shutdown));
+    /// }
+    /// ```
+    pub fn lsp(router: Router) -> Server {
+        let speaks = Arc::new(Lsp::default());
+        let announced = BTreeSet::new();
+        Server { router, announced, prepare: None, config: None, speaks, is_language_server: true }
+    }
+
+    /// Announces a method that the router's fallback answers, or a notification that the host may send. (The host's
+    /// `configChanged` is a request: a method of the router, announced as any other.)
+    pub fn announce(mut self, name: impl Into<String>) -> Server {
+        self.announced.insert(name.into());
+        self
+    }
+
+    /// Runs during the handshake; an error refuses it, with the reason. [`Context::peer`] is the way to the host.
+    pub fn on_initialize<F, Fut>(mut self, prepare: F) -> Server
+    where
+        F: Fn(Initialize, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.prepare = Some(Box::new(move |initialize, cx| Box::pin(prepare(initialize, cx))));
+        self
+    }
+
+    /// How a plugin worker's messages are told apart; by line unless this says otherwise. The host's
+    /// [`Plugin::framing`] must be the same.
+    pub fn framing(mut self, framing: Framing) -> Server {
+        if !self.is_language_server {
+            self.speaks = Arc::new(Plugin::default().with_framing(framing));
+        }
+        self
+    }
+
+    /// Other bounds than the default ones. Framing and cancellations stay the protocol's.
+    pub fn config(mut self, config: PeerConfig) -> Server {
+        self.config = Some(config);
+        self
+    }
+
+    /// Serves this process's stdin and stdout until the host asks for the end or is gone. Nothing else may read from
+    /// the one or print to the other. If they are pipes or sockets, they are made non-blocking.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub async fn serve_stdio(self) -> std::io::Result<Served> {
+        let stdio = stdio()?;
+        let served = self.serve(stdio.reader, stdio.writer).await;
+        if let Some(flushed) = stdio.flushed {
+            // Fails only when the helper thread is gone, and then there is nothing left to flush.
+            let _ = flushed.await;
+        }
+        Ok(served)
+    }
+
+    /// Serves any pair of streams. On `shutdown` (a language server's: `exit`) all open requests are answered, and
+    /// everything is flushed, before this returns; further requests are refused meanwhile (a plugin worker's with −32000).
+    pub async fn serve<R, W>(self, reader: R, writer: W) -> Served
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut config = self.config.unwrap_or_default();
+        if let Some(wired) = peer_config(&self.speaks) {
+            config.framing = wired.framing;
+            (config.cancel, config.incoming_cancel) = (wired.cancel, wired.incoming_cancel);
+        }
+        // A host that does not read is waited for: it is the host that judges.
+        config.write_stall = None;
+        config.hold_pending = true;
+        let (orders, mut ordered) = watch::channel(ShutdownState::default());
+        let endpoint: Arc<dyn Handler> = if self.is_language_server {
+            Arc::new(LspServerHandler::new(self.router, orders))
+        } else {
+            let Server { router, announced, prepare, .. } = self;
+            Arc::new(PluginServerHandler { router, announced, prepare, orders })
+        };
+        let peer = Peer::spawn(reader, writer, config, endpoint);
+        let mut served = tokio::select! {
+            biased;
+            // The sender lives in the handler, which goes when the channel does: then the other branch is due.
+            Ok(_) = ordered.wait_for(|orders| orders.exit) => Served::Shutdown,
+            reason = peer.closed() => Served::Disconnected(reason),
+        };
+        let drain = async {
+            peer.idle().await;
+            peer.close_writer().await;
+        };
+        let mut drain = std::pin::pin!(drain);
+        // A plugin's host waits for its answers and then closes the channel; a language server's does not wait.
+        if served == Served::Shutdown && !self.is_language_server {
+            let end = tokio::select! {
+                biased;
+                () = drain.as_mut() => return served,
+                end = peer.closed() => end,
+            };
+            if end != CloseReason::Eof {
+                served = Served::Disconnected(end);
+            }
+        }
+        // Closing stdin is also a way to ask for the end, by a host that still reads. One that is gone makes the
+        // writer fail, and the calls that handlers have made to it.
+        peer.fail_calls();
+        if matches!(served, Served::Shutdown | Served::Disconnected(CloseReason::Eof)) {
+            // What is not done in time is dropped with the peer.
+            let _ = tokio::time::timeout(GRACE, drain).await;
+        }
+        if served == Served::Shutdown && !ordered.borrow().shutdown {
+            served = Served::Aborted;
+        }
+        peer.close(CloseReason::Requested);
+        served
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("announced", &self.announced).finish_non_exhaustive()
+    }
+}
+
+/// What the host has told a server to do.
+#[derive(Default)]
+pub(super) struct ShutdownState {
+    /// To begin nothing more.
+    pub(super) shutdown: bool,
+    /// To end.
+    pub(super) exit: bool,
+}
+
+/// The handler of a plugin worker's channel.
+struct PluginServerHandler {
+    router: Router,
+    announced: BTreeSet<String>,
+    prepare: Option<Prepare>,
+    orders: watch::Sender<ShutdownState>,
+}
+
+impl PluginServerHandler {
+    async fn initialize(&self, cx: Context, params: Option<&RawValue>) -> Result<Value, RpcError> {
+        let initialize = match params {
+            Some(params) => serde_json::from_str(params.get()).map_err(RpcError::invalid_params)?,
+            None => Initialize::default(),
+        };
+        if let Some(prepare) = &self.prepare
+            && let Err(reason) = prepare(initialize, cx).await
+        {
+            return Ok(json!({ "ok": false, "reason": reason }));
+        }
+        Ok(json!({ "ok": true, "supportedMethods": self.announced }))
+    }
+}
+
+#[async_trait]
+impl Handler for PluginServerHandler {
+    async fn request(
+        &self,
+        cx: Context,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, RpcError> {
+        let answer = match method {
+            "initialize" => self.initialize(cx, params).await?,
+            "shutdown" => {
+                self.orders.send_replace(ShutdownState { shutdown: true, exit: true });
+                Value::Null
+            }
+            "ping" if !self.router.has_method("ping") => json!({}),
+            _ if self.orders.borrow().exit => {
+                return Err(RpcError::new(error_codes::UNAVAILABLE, "the worker is shutting down"));
+            }
+            _ => return self.router.request(cx, method, params).await,
+        };
+        to_raw_value(&answer).map_err(RpcError::internal)
+    }
+
+    fn is_notification(&self, method: &str) -> bool {
+        self.router.is_notification(method)
+    }
+
+    fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
+        Handler::notification(&self.router, cx, method, params);
+    }
+}

@@ -1,0 +1,276 @@
+//! The bound on calls in flight: [`CallLimit`].
+//!
+//! A semaphore would do, but every place that it takes back goes through its lock. Here a place is taken and given back
+//! by one atomic step each as long as nobody waits, and who waits is served by a semaphore, in order of arrival. One word
+//! holds both figures, so that they change together and no order between two of them has to be argued:
+//!
+//! * `free` places, which anybody may take while nobody waits,
+//! * `owed` places: of those who wait, how many have been handed none yet. A place that comes back while there are any is
+//!   handed to the semaphore and becomes a permit in it.
+//!
+//! So there are as many waiting as places owed and permits in the semaphore together. Who comes later never takes a place
+//! that is owed, and who gives up leaves the sum right (see [`Owed`]'s drop).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+
+/// One place owed; below it the free ones are counted.
+const OWED: u64 = 1 << 32;
+const FREE: u64 = OWED - 1;
+/// Nobody gets in without asking the semaphore, which is closed then.
+const CLOSED: u64 = 1 << 63;
+
+#[derive(Debug)]
+pub(crate) struct CallLimit {
+    places: u32,
+    state: AtomicU64,
+    handed: Semaphore,
+}
+
+/// A place among those in flight; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct CallPermit<'a>(&'a CallLimit);
+
+/// The gate is closed.
+#[derive(Debug)]
+pub(crate) struct CallLimitClosed;
+
+impl CallLimit {
+    /// With so many places, at least one.
+    pub(crate) fn new(places: usize) -> CallLimit {
+        let places = u32::try_from(places).unwrap_or(u32::MAX).max(1);
+        CallLimit { places, state: AtomicU64::new(u64::from(places)), handed: Semaphore::new(0) }
+    }
+
+    /// A place, if there is one now that nobody waits for.
+    pub(crate) fn try_enter(&self) -> Option<CallPermit<'_>> {
+        self.change(|state| (state & !FREE == 0 && state > 0).then(|| state - 1)).map(|_| CallPermit(self))
+    }
+
+    /// A place, as soon as there is one, in order of arrival.
+    pub(crate) async fn enter(&self) -> Result<CallPermit<'_>, CallLimitClosed> {
+        let mut free = false;
+        let taken_or_owed = |state: u64| {
+            free = state & !FREE == 0 && state > 0;
+            Some(if free { state - 1 } else { state + OWED })
+        };
+        self.change(taken_or_owed);
+        if free {
+            return Ok(CallPermit(self));
+        }
+        let owed = Owed(self);
+        // Dropped, the wait first gives back what it was handed, and only then the place is accounted for.
+        let permit = self.handed.acquire().await.map_err(|_| CallLimitClosed)?;
+        permit.forget();
+        std::mem::forget(owed);
+        Ok(CallPermit(self))
+    }
+
+    /// Lets nobody in any more; who waits is told so.
+    pub(crate) fn close(&self) {
+        self.state.fetch_or(CLOSED, Ordering::AcqRel);
+        self.handed.close();
+    }
+
+    /// How many places are taken, or about to be.
+    pub(crate) fn taken(&self) -> u32 {
+        // What is below the other figure fits.
+        let free = (self.state.load(Ordering::Relaxed) & FREE) as u32;
+        self.places.saturating_sub(free)
+    }
+
+    fn leave(&self) {
+        let before = self.change(|state| Some(if owes(state) { state - OWED } else { state + 1 }));
+        if before.is_some_and(owes) {
+            self.handed.add_permits(1);
+        }
+    }
+
+    /// Changes the state, if there is a change; returns what it was.
+    fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        // What was done in a place is done for whoever gets it next.
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok()
+    }
+}
+
+fn owes(state: u64) -> bool {
+    state & !CLOSED >= OWED
+}
+
+impl Drop for CallPermit<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// Somebody waits. Dropped, it waits no more.
+struct Owed<'a>(&'a CallLimit);
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        let call_limit = self.0;
+        if call_limit.change(|state| owes(state).then(|| state - OWED)).is_some() {
+            return;
+        }
+        // If nothing is owed, everybody who waits has a permit in the semaphore: one of them is of no use any more. Or it is
+        // about to be there: whoever hands it over is between two instructions.
+        while call_limit.handed.forget_permits(1) == 0 {
+            std::thread::yield_now();
+        }
+        call_limit.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Entering<'a> = Pin<Box<dyn Future<Output = Result<CallPermit<'a>, CallLimitClosed>> + 'a>>;
+
+    /// Looks once.
+    fn look<'a>(entering: &mut Entering<'a>) -> Poll<Result<CallPermit<'a>, CallLimitClosed>> {
+        entering.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn nobody_overtakes_those_who_wait() {
+        // C-5
+        let call_limit = CallLimit::new(1);
+        let place = call_limit.try_enter().unwrap();
+        let (mut first, mut second): (Entering<'_>, Entering<'_>) =
+            (Box::pin(call_limit.enter()), Box::pin(call_limit.enter()));
+        assert!(look(&mut first).is_pending() && look(&mut second).is_pending());
+        drop(place);
+        assert!(call_limit.try_enter().is_none());
+        assert!(look(&mut second).is_pending());
+        let Poll::Ready(Ok(place)) = look(&mut first) else { panic!() };
+        assert_eq!(call_limit.taken(), 1);
+        drop(place);
+        let Poll::Ready(Ok(place)) = look(&mut second) else { panic!() };
+        drop(place);
+        assert_eq!(call_limit.taken(), 0);
+        assert!(call_limit.try_enter().is_some());
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_place_to_the_next() {
+        let call_limit = CallLimit::new(1);
+        let place = call_limit.try_enter().unwrap();
+        let (mut first, mut second): (Entering<'_>, Entering<'_>) =
+            (Box::pin(call_limit.enter()), Box::pin(call_limit.enter()));
+        assert!(look(&mut first).is_pending() && look(&mut second).is_pending());
+        drop(place);
+        // It was handed the place already.
+        drop(first);
+        let Poll::Ready(Ok(place)) = look(&mut second) else { panic!() };
+        let mut third: Entering<'_> = Box::pin(call_limit.enter());
+        assert!(look(&mut third).is_pending());
+        drop(third);
+        drop(place);
+        assert_eq!(call_limit.taken(), 0);
+    }
+
+    #[test]
+    fn a_closed_gate_lets_nobody_in() {
+        let call_limit = CallLimit::new(2);
+        let places = (call_limit.try_enter().unwrap(), call_limit.try_enter().unwrap());
+        let mut waiting: Entering<'_> = Box::pin(call_limit.enter());
+        assert!(look(&mut waiting).is_pending());
+        call_limit.close();
+        assert!(matches!(look(&mut waiting), Poll::Ready(Err(CallLimitClosed))));
+        drop(places);
+        assert!(call_limit.try_enter().is_none());
+        assert!(matches!(
+            look(&mut (Box::pin(call_limit.enter()) as Entering<'_>)),
+            Poll::Ready(Err(CallLimitClosed))
+        ));
+    }
+
+    #[test]
+    fn nothing_is_lost_when_threads_come_and_give_up() {
+        const PLACES: usize = 1;
+        let (call_limit, inside) = (CallLimit::new(PLACES), AtomicU64::new(0));
+        std::thread::scope(|threads| {
+            for thread in 0..4_u32 {
+                let (call_limit, inside) = (&call_limit, &inside);
+                threads.spawn(move || {
+                    for round in 0..100_000_u32 {
+                        let mut entering: Entering<'_> = Box::pin(call_limit.enter());
+                        // Some give up before they have looked once more, some are patient.
+                        for _ in 0..(round.wrapping_mul(2_654_435_761) >> 28) + thread {
+                            if let Poll::Ready(place) = look(&mut entering) {
+                                assert!(inside.fetch_add(1, Ordering::SeqCst) < PLACES as u64);
+                                (0..round % 64).for_each(|_| std::hint::spin_loop());
+                                inside.fetch_sub(1, Ordering::SeqCst);
+                                drop(place.unwrap());
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(call_limit.taken(), 0);
+        let places: Vec<_> = std::iter::from_fn(|| call_limit.try_enter()).collect();
+        assert_eq!(places.len(), PLACES);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// Whatever comes, goes and gives up: never more inside than places, nobody waits while one is free, and first come
+        /// is first served.
+        #[test]
+        fn it_is_a_fair_semaphore(
+            places in 1_usize..4,
+            steps in proptest::collection::vec((0..4_u8, any::<proptest::sample::Index>()), 0..200),
+        ) {
+            let call_limit = CallLimit::new(places);
+            let mut inside = Vec::new();
+            let mut waiting: VecDeque<Entering<'_>> = VecDeque::new();
+            for (step, which) in steps {
+                match step {
+                    0 => {
+                        let mut entering: Entering<'_> = Box::pin(call_limit.enter());
+                        match look(&mut entering) {
+                            Poll::Ready(place) => {
+                                prop_assert!(waiting.is_empty());
+                                inside.push(place.unwrap());
+                            }
+                            Poll::Pending => waiting.push_back(entering),
+                        }
+                    }
+                    1 => {
+                        let place = call_limit.try_enter();
+                        prop_assert!(place.is_none() || waiting.is_empty());
+                        inside.extend(place);
+                    }
+                    2 if !inside.is_empty() => drop(inside.swap_remove(which.index(inside.len()))),
+                    3 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
+                    _ => {}
+                }
+                // The last first: it must not get what belongs to one before it.
+                let mut served = Vec::new();
+                for (n, entering) in waiting.iter_mut().enumerate().rev() {
+                    if let Poll::Ready(place) = look(entering) {
+                        inside.push(place.unwrap());
+                        served.push(n);
+                    }
+                }
+                prop_assert!(served.iter().rev().copied().eq(0..served.len()), "{:?}", served);
+                waiting.drain(..served.len());
+                prop_assert_eq!(call_limit.taken() as usize, inside.len());
+                prop_assert!(inside.len() == places || (waiting.is_empty() && inside.len() < places));
+            }
+        }
+    }
+}

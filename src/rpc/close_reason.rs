@@ -1,0 +1,100 @@
+//! Why a channel has ended: [`CloseReason`], and how its owner ends it: [`FailWith`].
+//!
+//! Plain data. It says what happened to the channel, never what happened to a process: only its owner knows that.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{exit::Exit, foreign::one_line, rpc::ExitReport};
+
+/// Why a channel has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The other side closed its output.
+    Eof,
+    /// Reading failed in another way.
+    ReadFailed {
+        /// The system's message.
+        reason: String,
+    },
+    /// The other side closed its input, or writing failed in another way.
+    WriteFailed {
+        /// The system's message.
+        reason: String,
+    },
+    /// The other side broke the protocol.
+    Violation {
+        /// The rule that was broken.
+        reason: String,
+    },
+    /// The other side made this one queue more than a limit allows.
+    LimitExceeded {
+        /// The name of the limit.
+        which: &'static str,
+    },
+    /// The other side did not read for the whole of `write_stall`.
+    WriteStalled {
+        /// The bound that was reached.
+        after: Duration,
+    },
+    /// The owner closed it, or dropped the last handle.
+    Requested,
+}
+
+impl CloseReason {
+    /// The exit of a process that lives on after its channel has ended in this way.
+    pub fn to_exit(&self) -> Exit {
+        match self {
+            CloseReason::Violation { reason } => Exit::ProtocolViolation { reason: reason.clone() },
+            CloseReason::LimitExceeded { which } => Exit::LimitExceeded { which: (*which).to_owned() },
+            CloseReason::WriteStalled { .. } => Exit::Unresponsive { reason: self.to_string() },
+            CloseReason::Requested => Exit::Requested,
+            CloseReason::Eof | CloseReason::ReadFailed { .. } | CloseReason::WriteFailed { .. } => {
+                Exit::ChannelLost { reason: self.to_string() }
+            }
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Eof => f.write_str("the other side closed its output"),
+            CloseReason::ReadFailed { reason } => write!(f, "reading failed: {reason}"),
+            CloseReason::WriteFailed { reason } => write!(f, "the other side closed its input: {reason}"),
+            CloseReason::Violation { reason } => write!(f, "protocol violation: {}", one_line(reason)),
+            CloseReason::LimitExceeded { which } => write!(f, "limit exceeded: {which}"),
+            CloseReason::WriteStalled { after } => {
+                write!(f, "nothing was read by the other side for {after:?}")
+            }
+            CloseReason::Requested => f.write_str("closed on request"),
+        }
+    }
+}
+
+/// How a peer ended for its callers: what every call that is still open, and every later one, is answered with.
+#[derive(Clone, Debug)]
+pub enum FailWith {
+    /// The process behind it ended: [`CallError::WorkerLost`](crate::rpc::CallError::WorkerLost).
+    Lost(Arc<ExitReport>),
+    /// Only the channel's end is known: [`CallError::Closed`](crate::rpc::CallError::Closed).
+    Closed(CloseReason),
+}
+
+impl From<ExitReport> for FailWith {
+    fn from(lost: ExitReport) -> FailWith {
+        FailWith::Lost(Arc::new(lost))
+    }
+}
+
+impl From<Arc<ExitReport>> for FailWith {
+    fn from(lost: Arc<ExitReport>) -> FailWith {
+        FailWith::Lost(lost)
+    }
+}
+
+impl From<CloseReason> for FailWith {
+    fn from(closed: CloseReason) -> FailWith {
+        FailWith::Closed(closed)
+    }
+}

@@ -1,0 +1,455 @@
+//! What the reader does with a frame: [`Dispatcher`].
+//!
+//! Responses wake their callers, notifications are delivered in place, requests run as tasks, at most `max_handlers`
+//! of them; further ones queue, and past that they are answered at once (C-6). Held by the reader and the handler
+//! tasks, so that the handler goes when they do.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
+    task::Poll,
+};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    foreign::{LogRate, LogTopic, one_line},
+    log_event::log_event,
+    rpc::{
+        CloseReason, Context, Handler, PeerConfig, RequestId, RpcError, encode, error_codes,
+        latch::Latch,
+        message::{self, FrameContent, Message, MessageBody},
+        peer::PeerInner,
+        peer_shared::{PeerShared, lock},
+        pending_calls::{CallFailure, RawAnswer, ResponseMatch},
+        reader::{YieldBudget, handle_noise},
+        response_batch::{BatchFull, ResponseBatch},
+        response_scan,
+        unreadable_input::has_fitting_length,
+    },
+};
+
+pub(crate) struct Dispatcher {
+    pub(super) link: Arc<PeerShared>,
+    handler: Arc<dyn Handler>,
+    peer: Weak<PeerInner>,
+    queue: Mutex<RequestQueue>,
+    /// Errors about unusable frames that have been sent lately.
+    pub(super) errors: Mutex<LogRate>,
+}
+
+#[derive(Default)]
+struct RequestQueue {
+    running: usize,
+    /// Bytes of the requests that run.
+    running_bytes: usize,
+    waiting: VecDeque<QueuedRequest>,
+    /// Bytes of the requests that wait.
+    waiting_bytes: usize,
+    /// Open requests that the other side may cancel; looked up by id only, so that its order decides nothing.
+    cancels: HashMap<RequestId, Arc<Latch>>,
+}
+
+/// One request, with the values it owns while it waits and runs.
+struct QueuedRequest {
+    id: RequestId,
+    method: String,
+    params: Option<Box<RawValue>>,
+    batch: Option<Arc<ResponseBatch>>,
+    cancel: Option<Arc<Latch>>,
+}
+
+impl QueuedRequest {
+    fn bytes(&self) -> usize {
+        bytes(&self.method, self.params.as_deref())
+    }
+}
+
+/// What a request is counted as.
+fn bytes(method: &str, params: Option<&RawValue>) -> usize {
+    method.len() + params.map_or(0, |params| params.get().len())
+}
+
+impl RequestQueue {
+    /// Whether a request of this size may run beside those that do.
+    fn has_room(&self, bytes: usize, config: &PeerConfig) -> bool {
+        self.running == 0
+            || (self.running < config.max_handlers.max(1)
+                && self.running_bytes.saturating_add(bytes) <= config.max_handler_bytes)
+    }
+
+    fn run(&mut self, bytes: usize) {
+        self.running += 1;
+        self.running_bytes += bytes;
+    }
+
+    /// The next one that waits, if it may run now. They run in the order in which they came.
+    fn next(&mut self, config: &PeerConfig) -> Option<QueuedRequest> {
+        let bytes = self.waiting.front()?.bytes();
+        if !self.has_room(bytes, config) {
+            return None;
+        }
+        self.waiting_bytes -= bytes;
+        self.run(bytes);
+        self.waiting.pop_front()
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn new(link: Arc<PeerShared>, handler: Arc<dyn Handler>, peer: Weak<PeerInner>) -> Dispatcher {
+        Dispatcher { link, handler, peer, queue: Mutex::default(), errors: Mutex::default() }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<PeerShared> {
+        &self.link
+    }
+
+    /// Handles one frame. `false` when the channel has ended and the rest must not be read. Waits only to let other tasks
+    /// run, between the messages of a long one.
+    pub(crate) async fn accept(self: &Arc<Self>, frame: &[u8]) -> bool {
+        if let Some((id, result)) = response_scan::response(frame) {
+            self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
+            return true;
+        }
+        match message::read(frame) {
+            FrameContent::One(Message::Noise) => return handle_noise(&self.link, frame),
+            FrameContent::One(message) => self.message(message, None),
+            FrameContent::Batch(parts) => {
+                let batch = ResponseBatch::new();
+                let mut turn = YieldBudget::new(&self.link);
+                for part in parts {
+                    turn.pass(part.get().len()).await;
+                    let is_message = match message::read_part(part) {
+                        Ok(Message::Noise) => false,
+                        Ok(message) => {
+                            self.message(message, Some(&batch));
+                            true
+                        }
+                        Err(damage) => self.damaged(part.get().as_bytes(), &damage, Some(&batch)).await,
+                    };
+                    if !is_message && !handle_noise(&self.link, part.get().as_bytes()) {
+                        return false;
+                    }
+                }
+                if let Some(frame) = batch.release() {
+                    self.send_batch_now(frame);
+                }
+            }
+            FrameContent::Damaged(damage) => {
+                if !self.damaged(frame, &damage, None).await {
+                    return handle_noise(&self.link, frame);
+                }
+            }
+        }
+        // A channel that has ended because the other side does not read any more is still read.
+        !matches!(
+            self.link.channel_end(),
+            Some(CloseReason::Violation { .. } | CloseReason::LimitExceeded { .. } | CloseReason::Requested)
+        )
+    }
+
+    /// Handles what stands behind the last line break of a stream that has ended. Half a message says nothing about the call
+    /// that it was for: how the process ended does.
+    pub(crate) async fn accept_last(self: &Arc<Self>, rest: &[u8]) {
+        if matches!(message::read(rest), FrameContent::Damaged(_)) {
+            handle_noise(&self.link, rest);
+        } else {
+            self.accept(rest).await;
+        }
+    }
+
+    fn message(self: &Arc<Self>, message: Message<'_>, batch: Option<&Arc<ResponseBatch>>) {
+        match message {
+            Message::Request { id: RequestId::Null, method, params }
+                if self.takes_as_notification(&method, params) =>
+            {
+                self.notification(&method, params);
+            }
+            Message::Request { id, method, params } => self.request(id, &method, params, batch),
+            Message::Notification { method, params } => self.notification(&method, params),
+            Message::Response { id, body } => self.response(&id, &body),
+            Message::Complaint { error } => self.complaint(error),
+            Message::Invalid { id, reason } => {
+                self.refuse(id, error_codes::INVALID_REQUEST, &format!("invalid request: {reason}"), batch);
+            }
+            // Not for this: the reader logs it.
+            Message::Noise => {}
+        }
+    }
+
+    fn response(&self, id: &RequestId, body: &MessageBody<'_>) {
+        let answer: RawAnswer = match body {
+            MessageBody::Result(result) => Ok(result.get().to_owned()),
+            MessageBody::Nothing => Ok("null".to_owned()),
+            MessageBody::Error(error) => Err(Box::new(RpcError::read(error).map_or_else(
+                |reason| {
+                    let reason = format!("the error cannot be read: {reason}");
+                    self.link.unusable(format_args!(
+                        "call {}: {}",
+                        one_line(&id.to_string()),
+                        one_line(&reason)
+                    ));
+                    CallFailure::Malformed(reason)
+                },
+                CallFailure::Remote,
+            ))),
+        };
+        self.settle(id, id.as_call(), answer);
+    }
+
+    /// Hands the answer to its caller, or counts it. It has been made before the lock is taken, which callers wait for: it may
+    /// be a large copy.
+    pub(super) fn settle(&self, id: &RequestId, number: Option<u64>, answer: RawAnswer) {
+        let settled =
+            number.map_or(ResponseMatch::Unknown, |number| lock(&self.link.pending).settle(number, answer));
+        match settled {
+            ResponseMatch::Waiting(caller) => {
+                caller.wake();
+                self.link.call_is_done();
+            }
+            ResponseMatch::Late => self.link.counters.late_replies.one(),
+            ResponseMatch::Unknown => {
+                self.link.counters.unknown_replies.one();
+                if tracing::enabled!(target: "procession::rpc", tracing::Level::WARN)
+                    && self.link.log.admit(LogTopic::Answer)
+                {
+                    let (path, incarnation) = self.link.whose();
+                    log_event!(
+                        warn, target: "procession::rpc", path, incarnation,
+                        "an answer to the unknown id {}", one_line(&id.to_string())
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether what looks like a request with a null id is a notification here.
+    fn takes_as_notification(&self, method: &str, params: Option<&RawValue>) -> bool {
+        let recognise = || {
+            let cancels = self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
+            cancels.is_some() || self.handler.is_notification(method)
+        };
+        catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
+            self.link.panicked(format_args!("the handler panicked when asked about `{}`", one_line(method)));
+            false
+        })
+    }
+
+    fn notification(&self, method: &str, params: Option<&RawValue>) {
+        let recognise = || self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
+        let cancelled = catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
+            self.link
+                .panicked(format_args!("the cancel hook panicked at notification `{}`", one_line(method)));
+            None
+        });
+        if let Some(id) = cancelled {
+            let cancel = lock(&self.queue).cancels.get(&id).cloned();
+            if let Some(cancel) = cancel {
+                cancel.set();
+            }
+            return;
+        }
+        let cx = self.context(None, None);
+        let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
+        if delivered.is_err() {
+            self.link.panicked(format_args!("the handler of notification `{}` panicked", one_line(method)));
+        }
+    }
+
+    fn request(
+        self: &Arc<Self>,
+        id: RequestId,
+        method: &str,
+        params: Option<&RawValue>,
+        batch: Option<&Arc<ResponseBatch>>,
+    ) {
+        if !has_fitting_length(&id) {
+            let reason = "invalid request: the id is longer than 1 KiB";
+            return self.refuse(RequestId::Null, error_codes::INVALID_REQUEST, reason, batch);
+        }
+        let config = &self.link.config;
+        let cost = bytes(method, params);
+        let run = {
+            let mut queue = lock(&self.queue);
+            let run = queue.waiting.is_empty() && queue.has_room(cost, config);
+            if !run
+                && (queue.waiting.len() >= config.max_queued_requests
+                    || queue.waiting_bytes + cost > config.max_queued_request_bytes)
+            {
+                drop(queue);
+                self.link.counters.overloaded.one();
+                return self.refuse(
+                    id,
+                    error_codes::OVERLOADED,
+                    "overloaded: too many requests are waiting",
+                    batch,
+                );
+            }
+            let cancel = config.incoming_cancel.is_some().then(|| {
+                let latch = Arc::new(Latch::default());
+                queue.cancels.insert(id.clone(), latch.clone());
+                latch
+            });
+            let (method, params) = (method.to_owned(), params.map(ToOwned::to_owned));
+            let batch = batch.cloned().inspect(|batch| batch.expect());
+            let job = QueuedRequest { id, method, params, batch, cancel };
+            self.link.requests_open.fetch_add(1, Ordering::Relaxed);
+            if run {
+                queue.run(cost);
+                Some(job)
+            } else {
+                queue.waiting_bytes += cost;
+                queue.waiting.push_back(job);
+                None
+            }
+        };
+        if let Some(job) = run {
+            self.spawn(job);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, job: QueuedRequest) {
+        let mut handlers = lock(&self.link.handlers);
+        while handlers.try_join_next().is_some() {}
+        if !self.link.is_closed() {
+            handlers.spawn(self.clone().work(job));
+        }
+    }
+
+    /// Answers one request and then those that wait, until none does that may run. (A boxed future: it spawns itself.)
+    fn work(self: Arc<Self>, job: QueuedRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.work_on(job))
+    }
+
+    async fn work_on(self: Arc<Self>, mut job: QueuedRequest) {
+        loop {
+            self.answer(&job).await;
+            if self.link.requests_open.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.link.requests_done.notify_waiters();
+            }
+            let mut queue = lock(&self.queue);
+            // Unless a second request with the same id has taken its place.
+            if job.cancel.as_ref().is_some_and(|cancel| {
+                queue.cancels.get(&job.id).is_some_and(|current| Arc::ptr_eq(current, cancel))
+            }) {
+                queue.cancels.remove(&job.id);
+            }
+            queue.running -= 1;
+            queue.running_bytes -= job.bytes();
+            let Some(next) = queue.next(&self.link.config) else { return };
+            // A large one may have kept several small ones waiting.
+            let others: Vec<QueuedRequest> = std::iter::from_fn(|| queue.next(&self.link.config)).collect();
+            drop(queue);
+            for other in others {
+                self.spawn(other);
+            }
+            job = next;
+        }
+    }
+
+    async fn answer(&self, job: &QueuedRequest) {
+        let result = {
+            let cx = self.context(Some(job.id.clone()), job.cancel.clone());
+            let mut handling =
+                std::pin::pin!(async { self.handler.request(cx, &job.method, job.params.as_deref()).await });
+            let caught = std::future::poll_fn(|task| {
+                match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(task))) {
+                    Ok(poll) => poll.map(Some),
+                    Err(_) => Poll::Ready(None),
+                }
+            });
+            caught.await.unwrap_or_else(|| {
+                self.link.panicked(format_args!("the handler of `{}` panicked", one_line(&job.method)));
+                Err(RpcError::internal("the handler panicked"))
+            })
+        };
+        let mut frame = encode::Scratch::take();
+        // In a batch it has brackets around it.
+        let max_bytes = self.link.max_outgoing.saturating_sub(if job.batch.is_some() { 2 } else { 0 });
+        if let Err(bytes) = encode::response(&mut frame, &job.id, &result, max_bytes) {
+            let method = one_line(&job.method);
+            self.link.unusable(format_args!("the answer to `{method}` is too large to be sent: {bytes} bytes, of which {max_bytes} are allowed"));
+        }
+        // While the frame waits, it must not be kept twice.
+        drop(result);
+        let (mut frame, kept) = match &job.batch {
+            None => {
+                if let Ok(room) = self.link.outbox.try_room(&frame) {
+                    self.link.outbox.put(room, &mut frame);
+                    return;
+                }
+                if !self.link.replies.take_or_alone(frame.len(), self.link.config.max_handler_bytes) {
+                    self.link.counters.overloaded.one();
+                    return self.refuse(
+                        job.id.clone(),
+                        error_codes::OVERLOADED,
+                        "overloaded: too many replies wait to be read",
+                        None,
+                    );
+                }
+                let kept = frame.len();
+                (frame.into_vec(), kept)
+            }
+            Some(batch) => {
+                let limit = self.link.config.max_queued_bytes;
+                let full = match batch.push(&frame, &self.link.batched, limit, self.link.max_outgoing) {
+                    Ok(full) => full,
+                    Err(BatchFull) => {
+                        // It could only be kept at the expense of the host's memory.
+                        self.link.counters.overloaded.one();
+                        let error = RpcError::new(
+                            error_codes::OVERLOADED,
+                            "overloaded: too many replies wait for their batch",
+                        );
+                        frame.clear();
+                        encode::small_response(&mut frame, &job.id, error);
+                        self.keep(batch, &frame);
+                        None
+                    }
+                };
+                drop(frame);
+                if let Some(full) = full {
+                    self.send_batch(full).await;
+                }
+                let Some(frame) = batch.release() else { return };
+                (frame, 0)
+            }
+        };
+        // A handler that waits for room keeps its place among those that run: that is the back-pressure.
+        if job.batch.is_some() {
+            return self.send_batch(frame).await;
+        }
+        let room = self.link.outbox.room(&frame).await;
+        self.link.replies.give_back(kept);
+        self.link.outbox.put(room, &mut frame);
+    }
+
+    /// Sends the responses of a batch, as soon as there is room.
+    async fn send_batch(&self, mut frame: Vec<u8>) {
+        let room = self.link.outbox.room(&frame).await;
+        self.link.batched.give_back(frame.len() - 1);
+        self.link.outbox.put(room, &mut frame);
+    }
+
+    /// Sends the responses of a batch, from where nothing can be waited for.
+    pub(super) fn send_batch_now(&self, mut frame: Vec<u8>) {
+        self.link.batched.give_back(frame.len() - 1);
+        match self.link.outbox.try_room(&frame) {
+            Ok(room) => drop(self.link.outbox.put(room, &mut frame)),
+            Err(_) => self.link.send_now(&mut frame),
+        }
+    }
+
+    fn context(&self, request: Option<RequestId>, cancel: Option<Arc<Latch>>) -> Context {
+        let config = &self.link.config;
+        Context {
+            path: config.path.clone(),
+            incarnation: config.incarnation,
+            request,
+            cancel,
+            peer: self.peer.clone(),
+        }
+    }
+}

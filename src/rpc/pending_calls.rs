@@ -1,0 +1,387 @@
+//! The calls that wait for an answer: [`PendingCalls`].
+//!
+//! Pure bookkeeping. An entry is made by its caller, answered at most once (C-4) and taken out by its caller, who finds
+//! the answer in it: no call allocates a channel of its own. Wakers are handed out, never woken or dropped in here: both
+//! may run code of the task's, which may be a call that is dropped and wants the table. The order in which calls time out
+//! or are closed is the order of their ids, never that of a table.
+
+use std::{collections::BTreeSet, task::Waker};
+
+use tokio::time::Instant;
+
+use crate::rpc::{RpcError, call_table::CallTable};
+
+/// How many ids of abandoned calls are remembered.
+const REMEMBERED: usize = 4096;
+
+/// What a caller is handed: the text of the result, not yet known to be JSON.
+pub(crate) type RawAnswer = Result<String, Box<CallFailure>>;
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(crate) enum CallFailure {
+    Remote(RpcError),
+    /// An error that named no call, and can only be about this one.
+    Complaint(RpcError),
+    /// The response is no response.
+    Malformed(String),
+    Timeout,
+    /// It does not fit beside the answers that were not collected yet.
+    TooLarge {
+        bytes: usize,
+    },
+    /// The channel says why.
+    Closed,
+}
+
+/// What an answer is counted as, until its caller has it.
+fn bytes(answer: &RawAnswer) -> usize {
+    match answer {
+        Ok(text) => text.len(),
+        Err(failure) => match &**failure {
+            CallFailure::Remote(RpcError { message, data, .. })
+            | CallFailure::Complaint(RpcError { message, data, .. }) => {
+                message.len() + data.as_ref().map_or(0, |data| data.get().len())
+            }
+            CallFailure::Malformed(reason) => reason.len(),
+            CallFailure::TooLarge { .. } | CallFailure::Timeout | CallFailure::Closed => 0,
+        },
+    }
+}
+
+/// One call, from when it is sent until its caller has its answer.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Waiting { caller: Waker, deadline: Option<Instant> },
+    Answered(RawAnswer),
+}
+
+/// What an id turned out to be.
+#[derive(Debug)]
+pub(crate) enum ResponseMatch {
+    /// A call's; its caller has to be woken.
+    Waiting(Waker),
+    /// Nobody waits for it any more.
+    Late,
+    /// Never sent, or answered before.
+    Unknown,
+}
+
+/// What a caller finds.
+#[derive(Debug)]
+pub(crate) enum CallPoll {
+    Answer(RawAnswer),
+    /// Nothing yet; the waker that was there before is of no use any more.
+    Nothing {
+        stale: Option<Waker>,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PendingCalls {
+    calls: CallTable<Call>,
+    waiting: usize,
+    abandoned: BTreeSet<u64>,
+    next_deadline: Option<Instant>,
+    closed: bool,
+    /// Bytes of answers that their callers have not collected, and their bound. A single larger one is let in alone.
+    uncollected: usize,
+    max_uncollected: usize,
+}
+
+/// The table is closed.
+#[derive(Debug)]
+pub(crate) struct PendingCallsClosed;
+
+impl PendingCalls {
+    /// An empty table whose uncollected answers are bounded by so many bytes.
+    pub(crate) fn new(max_uncollected: usize) -> PendingCalls {
+        PendingCalls { max_uncollected, ..PendingCalls::default() }
+    }
+
+    /// Enters a call. `true` when its deadline comes before all others.
+    pub(crate) fn insert(
+        &mut self,
+        id: u64,
+        caller: Waker,
+        deadline: Option<Instant>,
+    ) -> Result<bool, PendingCallsClosed> {
+        if self.closed {
+            return Err(PendingCallsClosed);
+        }
+        self.calls.insert(id, Call::Waiting { caller, deadline });
+        self.waiting += 1;
+        let sooner = deadline.is_some_and(|d| self.next_deadline.is_none_or(|next| d < next));
+        if sooner {
+            self.next_deadline = deadline;
+        }
+        Ok(sooner)
+    }
+
+    /// Answers a call, if it waits for an answer.
+    pub(crate) fn settle(&mut self, id: u64, mut answer: RawAnswer) -> ResponseMatch {
+        if let Some(call @ Call::Waiting { .. }) = self.calls.get_mut(id) {
+            self.waiting -= 1;
+            let bytes = bytes(&answer);
+            if self.uncollected > 0 && self.uncollected.saturating_add(bytes) > self.max_uncollected {
+                answer = Err(Box::new(CallFailure::TooLarge { bytes }));
+            } else {
+                self.uncollected += bytes;
+            }
+            return ResponseMatch::Waiting(call.answer(answer));
+        }
+        if self.abandoned.remove(&id) { ResponseMatch::Late } else { ResponseMatch::Unknown }
+    }
+
+    /// Answers the only call that waits, if it is this one. Its own answer may come all the same, and is late then.
+    pub(crate) fn blame(&mut self, id: u64, answer: RawAnswer) -> Option<Waker> {
+        if self.waiting != 1 {
+            return None;
+        }
+        let ResponseMatch::Waiting(caller) = self.settle(id, answer) else { return None };
+        self.remember(id);
+        Some(caller)
+    }
+
+    /// For the caller: takes out the answered call, or has `caller` woken when it is.
+    pub(crate) fn collect(&mut self, id: u64, caller: &Waker) -> CallPoll {
+        match self.calls.get_mut(id) {
+            Some(Call::Waiting { caller: known, .. }) => {
+                let stale = (!known.will_wake(caller)).then(|| std::mem::replace(known, caller.clone()));
+                CallPoll::Nothing { stale }
+            }
+            _ => match self.calls.remove(id) {
+                Some(Call::Answered(answer)) => {
+                    self.uncollected -= bytes(&answer);
+                    CallPoll::Answer(answer)
+                }
+                _ => CallPoll::Answer(Err(Box::new(CallFailure::Closed))),
+            },
+        }
+    }
+
+    /// Takes out a call whose caller is gone. If it was waiting, its answer will be late.
+    pub(crate) fn abandon(&mut self, id: u64) -> Option<Call> {
+        let call = self.withdraw(id)?;
+        if matches!(call, Call::Waiting { .. }) {
+            self.remember(id);
+        }
+        Some(call)
+    }
+
+    /// Takes out a call that was never sent.
+    pub(crate) fn withdraw(&mut self, id: u64) -> Option<Call> {
+        let call = self.calls.remove(id)?;
+        match &call {
+            Call::Waiting { .. } => self.waiting -= 1,
+            Call::Answered(answer) => self.uncollected -= bytes(answer),
+        }
+        Some(call)
+    }
+
+    /// Lets the calls time out whose deadline has come, and finds the next deadline. Returns whom to wake, oldest id
+    /// first.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(u64, Waker)> {
+        self.next_deadline = None;
+        let mut expired = Vec::new();
+        for (id, call) in self.calls.iter_mut() {
+            match call {
+                Call::Waiting { deadline: Some(deadline), .. } if *deadline <= now => {
+                    expired.push((id, call.answer(Err(Box::new(CallFailure::Timeout)))));
+                }
+                Call::Waiting { deadline: Some(deadline), .. } => {
+                    self.next_deadline =
+                        Some(self.next_deadline.map_or(*deadline, |next| next.min(*deadline)));
+                }
+                _ => {}
+            }
+        }
+        self.waiting -= expired.len();
+        expired.sort_unstable_by_key(|(id, _)| *id);
+        for (id, _) in &expired {
+            self.remember(*id);
+        }
+        expired
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline
+    }
+
+    /// Whether a call waits for an answer that was made before the one of this id.
+    pub(crate) fn waits_before(&self, id: u64) -> bool {
+        self.waiting > 0
+            && self.calls.iter().any(|(waiting, call)| waiting < id && matches!(call, Call::Waiting { .. }))
+    }
+
+    /// How many calls wait for an answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Answers all calls with the end of the channel, and lets no further one in. Returns whom to wake, oldest first.
+    pub(crate) fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        let mut closed = Vec::with_capacity(self.waiting);
+        for (id, call) in self.calls.iter_mut() {
+            if matches!(call, Call::Waiting { .. }) {
+                closed.push((id, call.answer(Err(Box::new(CallFailure::Closed)))));
+            }
+        }
+        self.waiting = 0;
+        closed.sort_unstable_by_key(|(id, _)| *id);
+        closed.into_iter().map(|(_, caller)| caller).collect()
+    }
+
+    fn remember(&mut self, id: u64) {
+        self.abandoned.insert(id);
+        if self.abandoned.len() > REMEMBERED {
+            self.abandoned.pop_first();
+        }
+    }
+}
+
+impl Call {
+    /// Answers a call that waits; returns whom to wake.
+    fn answer(&mut self, answer: RawAnswer) -> Waker {
+        match std::mem::replace(self, Call::Answered(answer)) {
+            Call::Waiting { caller, .. } => caller,
+            // Those who call this have looked; an answer that is there already must stay the only one.
+            answered @ Call::Answered(_) => {
+                *self = answered;
+                Waker::noop().clone()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn caller() -> (Arc<Woken>, Waker) {
+        let woken = Arc::new(Woken::default());
+        (woken.clone(), woken.into())
+    }
+
+    fn result(text: &str) -> RawAnswer {
+        Ok(text.to_owned())
+    }
+
+    #[test]
+    fn a_call_is_answered_once_and_by_the_first() {
+        // C-4
+        let (woken, waker) = caller();
+        let mut pending = PendingCalls::new(usize::MAX);
+        assert!(!pending.insert(1, waker.clone(), None).unwrap());
+        let ResponseMatch::Waiting(caller) = pending.settle(1, result("first")) else { panic!() };
+        caller.wake();
+        assert_eq!((woken.0.load(Ordering::Relaxed), pending.waiting()), (1, 0));
+        let second = pending.settle(1, result("second"));
+        assert!(matches!(second, ResponseMatch::Unknown));
+        assert!(pending.close().is_empty());
+        let CallPoll::Answer(Ok(text)) = pending.collect(1, &waker) else { panic!() };
+        assert_eq!(text, "first");
+        assert!(pending.abandon(1).is_none());
+    }
+
+    #[test]
+    fn answers_that_are_not_collected_are_bounded() {
+        // C-15
+        let mut pending = PendingCalls::new(10);
+        let settle = |pending: &mut PendingCalls, id, bytes: usize| {
+            pending.insert(id, caller().1, None).unwrap();
+            assert!(matches!(pending.settle(id, Ok("x".repeat(bytes))), ResponseMatch::Waiting(_)));
+        };
+        let collect = |pending: &mut PendingCalls, id| match pending.collect(id, Waker::noop()) {
+            CallPoll::Answer(Ok(text)) => Ok(text.len()),
+            CallPoll::Answer(Err(failure)) => match *failure {
+                CallFailure::TooLarge { bytes } => Err(bytes),
+                other => panic!("{other:?}"),
+            },
+            CallPoll::Nothing { .. } => panic!("it is answered"),
+        };
+        // A single one is let in, however large.
+        settle(&mut pending, 1, 50);
+        settle(&mut pending, 2, 1);
+        assert_eq!((collect(&mut pending, 2), collect(&mut pending, 1)), (Err(1), Ok(50)));
+        settle(&mut pending, 3, 6);
+        settle(&mut pending, 4, 4);
+        settle(&mut pending, 5, 1);
+        assert_eq!(collect(&mut pending, 5), Err(1));
+        // Given up, it makes room as well.
+        assert!(pending.abandon(3).is_some());
+        settle(&mut pending, 6, 6);
+        assert_eq!((collect(&mut pending, 4), collect(&mut pending, 6)), (Ok(4), Ok(6)));
+        assert_eq!(pending.uncollected, 0);
+    }
+
+    #[test]
+    fn a_caller_that_moved_is_woken_where_it_is() {
+        let ((before, first), (after, second)) = (caller(), caller());
+        let mut pending = PendingCalls::new(usize::MAX);
+        pending.insert(1, first.clone(), None).unwrap();
+        assert!(matches!(pending.collect(1, &first), CallPoll::Nothing { stale: None }));
+        assert!(matches!(pending.collect(1, &second), CallPoll::Nothing { stale: Some(_) }));
+        let ResponseMatch::Waiting(caller) = pending.settle(1, result("1")) else { panic!() };
+        caller.wake();
+        assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn what_is_given_up_is_late_once() {
+        // C-13
+        let mut pending = PendingCalls::new(usize::MAX);
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        assert!(pending.insert(1, caller().1, Some(now + second)).unwrap());
+        assert!(pending.insert(2, caller().1, Some(now)).unwrap());
+        assert!(!pending.insert(3, caller().1, None).unwrap());
+        let expired: Vec<u64> = pending.expire(now).into_iter().map(|(id, _)| id).collect();
+        assert_eq!((expired, pending.next_deadline(), pending.waiting()), (vec![2], Some(now + second), 2));
+        assert!(matches!(pending.settle(2, result("late")), ResponseMatch::Late));
+        assert!(matches!(pending.settle(2, result("late")), ResponseMatch::Unknown));
+        let CallPoll::Answer(Err(failure)) = pending.collect(2, Waker::noop()) else { panic!() };
+        assert!(matches!(*failure, CallFailure::Timeout));
+        assert!(matches!(pending.abandon(3), Some(Call::Waiting { .. })));
+        assert!(matches!(pending.settle(3, result("late")), ResponseMatch::Late));
+        assert_eq!(pending.close().len(), 1);
+        assert!(pending.insert(4, caller().1, None).is_err());
+        let CallPoll::Answer(Err(failure)) = pending.collect(1, Waker::noop()) else { panic!() };
+        assert!(matches!(*failure, CallFailure::Closed));
+        assert_eq!(pending.waiting(), 0);
+    }
+
+    #[test]
+    fn the_last_of_those_that_were_given_up_are_remembered() {
+        // C-5, C-13
+        let mut pending = PendingCalls::new(usize::MAX);
+        let given_up = REMEMBERED as u64 + 10;
+        for id in 1..=given_up {
+            pending.insert(id, caller().1, None).unwrap();
+            assert!(pending.abandon(id).is_some());
+        }
+        assert_eq!(pending.abandoned.len(), REMEMBERED);
+        assert!(matches!(pending.settle(10, result("late")), ResponseMatch::Unknown));
+        assert!(matches!(pending.settle(11, result("late")), ResponseMatch::Late));
+        assert!(matches!(pending.settle(given_up, result("late")), ResponseMatch::Late));
+    }
+}

@@ -1,0 +1,195 @@
+//! The words that every layer shares: [`Strategy`], [`ChildState`], [`ChildKind`], [`RestartLimit`].
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{human_duration::brief, time::Timestamp};
+
+/// Who restarts with a child that failed (OTP's supervision strategies).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Only the child itself.
+    #[default]
+    OneForOne,
+    /// All children of the supervisor: stopped newest first, started oldest first.
+    OneForAll,
+    /// The child and those that come after it in start order.
+    RestForOne,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Strategy::OneForOne => "one-for-one",
+            Strategy::OneForAll => "one-for-all",
+            Strategy::RestForOne => "rest-for-one",
+        })
+    }
+}
+
+/// What kind of thing a child is. It decides default shutdown times and how a child is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildKind {
+    /// A leaf: an actor or a process.
+    #[default]
+    Worker,
+    /// A supervisor with children of its own.
+    Supervisor,
+}
+
+/// What a child is doing now. One vocabulary for supervisors, pools, plugin hosts, events and snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+#[non_exhaustive]
+pub enum ChildState {
+    /// No incarnation is alive and none is on its way.
+    Down {
+        /// Why it is down.
+        why: DownReason,
+    },
+    /// An incarnation has been started and is not ready yet.
+    Starting,
+    /// The live incarnation works.
+    Ready,
+    /// The live incarnation has been asked to end, or is being torn down after a failed start.
+    Stopping,
+    /// The next incarnation starts when the back-off is over (OTP's *restarting*).
+    BackingOff {
+        /// When the next start is due.
+        until: Timestamp,
+        /// The number of failures in a row so far.
+        attempt: u32,
+    },
+    /// The child crashed too often; one trial start is made when this is over (OTP's *restarting*).
+    CoolingOff {
+        /// When the trial start is due.
+        until: Timestamp,
+    },
+}
+
+/// Why a child is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "because")]
+#[non_exhaustive]
+pub enum DownReason {
+    /// It has not been started yet.
+    NeverStarted,
+    /// It ended and its restart type does not bring it back, or its supervisor has stopped.
+    Ended,
+    /// Its start answered that there is nothing to run.
+    Ignored,
+    /// It was stopped: by an operator, or by a group restart that has not come to it yet.
+    Stopped,
+    /// Its restart policy has given up; only an operator brings it back.
+    GaveUp {
+        /// The limit that was reached.
+        why: RestartLimit,
+    },
+}
+
+impl ChildState {
+    /// Down for the given reason.
+    pub const fn down(why: DownReason) -> ChildState {
+        ChildState::Down { why }
+    }
+
+    /// An incarnation is alive: starting, ready or stopping.
+    pub fn is_alive(&self) -> bool {
+        matches!(self, ChildState::Starting | ChildState::Ready | ChildState::Stopping)
+    }
+
+    /// Waiting for its next start (OTP's *restarting*).
+    pub fn is_restarting(&self) -> bool {
+        matches!(self, ChildState::BackingOff { .. } | ChildState::CoolingOff { .. })
+    }
+
+    /// The restart policy has given up: only an operator brings it back.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self, ChildState::Down { why: DownReason::GaveUp { .. } })
+    }
+
+    /// The state for people who do not have the tree's clock: how long is `left` of a wait, if that is known, and never a
+    /// moment.
+    pub(crate) fn doing(&self, left: Option<Duration>) -> impl fmt::Display {
+        let left = left.map(|left| format!(" for another {:?}", brief(left))).unwrap_or_default();
+        match self {
+            ChildState::BackingOff { attempt, .. } => format!("backing off{left} (failure {attempt})"),
+            ChildState::CoolingOff { .. } => format!("cooling off{left}"),
+            state => state.to_string(),
+        }
+    }
+
+    /// No incarnation is alive and none is on its way.
+    pub fn is_down(&self) -> bool {
+        matches!(self, ChildState::Down { .. })
+    }
+}
+
+impl fmt::Display for ChildState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildState::Down { why: DownReason::NeverStarted } => f.write_str("never started"),
+            ChildState::Down { why: DownReason::Ended } => f.write_str("ended"),
+            ChildState::Down { why: DownReason::Ignored } => f.write_str("ignored"),
+            ChildState::Down { why: DownReason::Stopped } => f.write_str("stopped"),
+            ChildState::Down { why: DownReason::GaveUp { why } } => write!(f, "gave up: {why}"),
+            ChildState::Starting => f.write_str("starting"),
+            ChildState::Ready => f.write_str("ready"),
+            ChildState::Stopping => f.write_str("stopping"),
+            ChildState::BackingOff { until, attempt } => {
+                write!(f, "backing off until {until}")?;
+                // A clean end is none, nor is a look for a program that is away.
+                if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
+            }
+            ChildState::CoolingOff { until } => write!(f, "cooling off until {until}"),
+        }
+    }
+}
+
+/// A limit that was reached when a child or a supervisor gave up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "limit")]
+#[non_exhaustive]
+pub enum RestartLimit {
+    /// The supervisor's restart intensity (OTP: `intensity` and `period`).
+    Intensity {
+        /// Restarts allowed in `period`.
+        max_restarts: u32,
+        /// The sliding window.
+        #[serde(with = "crate::human_duration")]
+        period: Duration,
+    },
+    /// The child's own crash loop.
+    CrashLoop {
+        /// Failures allowed in `window`.
+        max_failures: u32,
+        /// The sliding window.
+        #[serde(with = "crate::human_duration")]
+        window: Duration,
+    },
+    /// The child's restarts over its whole life.
+    TotalRestarts {
+        /// Restarts allowed.
+        max: u32,
+    },
+    /// The child can never start as it is declared: no such program, not executable, no such directory.
+    NeverStarts,
+}
+
+impl fmt::Display for RestartLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestartLimit::Intensity { max_restarts, period } => {
+                write!(f, "more than {max_restarts} restarts in {period:?}")
+            }
+            RestartLimit::CrashLoop { max_failures, window } => {
+                write!(f, "{max_failures} failures in {window:?}")
+            }
+            RestartLimit::TotalRestarts { max } => write!(f, "{max} restarts in all"),
+            RestartLimit::NeverStarts => f.write_str("it cannot start as it is declared"),
+        }
+    }
+}

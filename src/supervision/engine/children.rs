@@ -1,0 +1,143 @@
+//! The engine's children: their starts, places and lives. Found by id, or by the slot that their bells ring for.
+
+use std::{sync::Arc, task::Waker};
+
+use crate::{
+    id::{ChildId, IdMap},
+    supervision::{
+        incarnation::{SupervisedIncarnation, slot_waker::Slot},
+        node::Node,
+        start::Start,
+    },
+};
+
+/// What an engine has of one child.
+pub(super) struct EngineChild {
+    pub(super) id: ChildId,
+    pub(super) start: Arc<dyn Start>,
+    pub(super) node: Node,
+    /// Rings for this entry's slot; one serves all incarnations.
+    pub(super) waker: Waker,
+    pub(super) current: Option<SupervisedIncarnation>,
+}
+
+#[derive(Default)]
+pub(super) struct EngineChildren {
+    slots: Vec<Option<EngineChild>>,
+    free: Vec<u32>,
+    index: IdMap<u32>,
+    /// The slot that was found last: what happens to a child happens to it several times in a row.
+    last: u32,
+}
+
+impl EngineChildren {
+    /// Makes room for so many more children, and no more.
+    pub(super) fn reserve(&mut self, children: usize) {
+        self.slots.reserve_exact(children);
+        self.index.reserve(children);
+    }
+
+    /// Takes a child that is not there yet, as the entry that `make` makes for its slot.
+    pub(super) fn insert(&mut self, id: ChildId, make: impl FnOnce(ChildId, Slot) -> EngineChild) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // As many as there are ids in memory; a slot is far larger than the bytes that are cut off here.
+            (self.slots.len() - 1) as u32
+        });
+        self.index.insert(id.clone(), slot);
+        if let Some(node) = self.slots.get_mut(slot as usize) {
+            *node = Some(make(id, Slot(slot)));
+        }
+    }
+
+    pub(super) fn find(&mut self, id: &ChildId) -> Option<Slot> {
+        let is_last = |entry: &EngineChild| entry.id.is_same(id);
+        if !self.at(Slot(self.last)).is_some_and(is_last) {
+            self.last = *self.index.get(id)?;
+        }
+        Some(Slot(self.last))
+    }
+
+    pub(super) fn get_mut(&mut self, id: &ChildId) -> Option<&mut EngineChild> {
+        let slot = self.find(id)?;
+        self.at_mut(slot)
+    }
+
+    pub(super) fn get(&self, id: &ChildId) -> Option<&EngineChild> {
+        self.at(Slot(*self.index.get(id)?))
+    }
+
+    pub(super) fn at(&self, slot: Slot) -> Option<&EngineChild> {
+        self.slots.get(slot.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut EngineChild> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, id: &ChildId) -> Option<EngineChild> {
+        let slot = self.index.remove(id)?;
+        self.free.push(slot);
+        self.slots.get_mut(slot as usize)?.take()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The children that have a life.
+    pub(super) fn living(&self) -> impl Iterator<Item = &ChildId> {
+        self.slots.iter().flatten().filter(|entry| entry.current.is_some()).map(|entry| &entry.id)
+    }
+
+    /// The slots that are in use.
+    pub(super) fn occupied(&self) -> Vec<Slot> {
+        let slots = (0_u32..).zip(&self.slots);
+        slots.filter(|(_, entry)| entry.is_some()).map(|(slot, _)| Slot(slot)).collect()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut EngineChild> {
+        self.slots.iter_mut().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        exit::Exit,
+        supervision::{StartContext, Started},
+        time::Clock,
+    };
+
+    #[derive(Debug)]
+    struct Never;
+
+    #[async_trait::async_trait]
+    impl Start for Never {
+        async fn start(&self, _: StartContext) -> Result<Started, Exit> {
+            Err(Exit::Ignored)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_are_used_again_and_nobody_is_taken_for_another() {
+        // S-23: pools add and remove children for as long as they live.
+        let node = Node::root(Clock::start());
+        let mut children = EngineChildren::default();
+        let insert = |children: &mut EngineChildren, id: &ChildId| {
+            let (start, node, waker) = (Arc::new(Never), node.clone(), Waker::noop().clone());
+            children.insert(id.clone(), |id, _| EngineChild { id, start, node, waker, current: None });
+        };
+        let id = |n: usize| ChildId::from(format!("c{n}"));
+        for n in 0..1000 {
+            insert(&mut children, &id(n));
+            assert_eq!(children.get_mut(&id(n)).map(|entry| entry.id.clone()), Some(id(n)));
+            if let Some(old) = n.checked_sub(3) {
+                assert_eq!(children.remove(&id(old)).map(|entry| entry.id), Some(id(old)));
+                assert!(children.find(&id(old)).is_none() && children.get(&id(old)).is_none());
+            }
+        }
+        assert_eq!((children.len(), children.slots.len()), (3, 4));
+    }
+}

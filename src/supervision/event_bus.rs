@@ -1,0 +1,156 @@
+//! The event stream of a tree: [`EventBus`] numbers and distributes, [`EventReceiver`] receives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::{
+    event::{Consequence, Event, EventKind},
+    id::{Incarnation, TreePath},
+    log_event::log_event,
+    state::ChildState,
+    time::Clock,
+};
+
+/// Where every supervisor of a tree publishes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventBus(Arc<EventBusInner>);
+
+#[derive(Debug)]
+struct EventBusInner {
+    clock: Clock,
+    /// Held while an event is numbered *and* sent, so that the order of the stream is the order of the numbers.
+    stream: Mutex<EventStream>,
+}
+
+#[derive(Debug)]
+struct EventStream {
+    seq: u64,
+    /// `None` once the tree has ended.
+    tx: Option<broadcast::Sender<Arc<Event>>>,
+}
+
+/// A subscription to a tree's events. It ends when the tree has ended: see [`RecvError::Closed`].
+#[derive(Debug)]
+pub struct EventReceiver(broadcast::Receiver<Arc<Event>>);
+
+/// Why a subscription has no next event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The subscriber was too slow; this many events were dropped for it, and the next one it gets is the oldest that
+    /// is left.
+    #[error("{0} events were lost because this subscriber was too slow")]
+    Lost(u64),
+    /// The tree has ended and all its events have been received.
+    #[error("the tree has ended")]
+    Closed,
+}
+
+impl EventBus {
+    /// How many events a subscriber may be behind by default before it loses some.
+    pub const DEFAULT_CAPACITY: usize = 4096;
+
+    pub(crate) fn new(clock: Clock, capacity: usize) -> EventBus {
+        let (tx, _) = broadcast::channel(capacity.max(1));
+        EventBus(Arc::new(EventBusInner { clock, stream: Mutex::new(EventStream { seq: 0, tx: Some(tx) }) }))
+    }
+
+    /// A subscription to everything published from now on, until the tree has ended.
+    pub fn subscribe(&self) -> EventReceiver {
+        match &self.stream().tx {
+            Some(tx) => EventReceiver(tx.subscribe()),
+            // The tree has ended: a stream that has too.
+            None => EventReceiver(broadcast::channel(1).1),
+        }
+    }
+
+    /// The tree has ended: every subscription ends when it has received what was published.
+    pub(crate) fn close(&self) {
+        self.stream().tx = None;
+    }
+
+    fn stream(&self) -> std::sync::MutexGuard<'_, EventStream> {
+        self.0.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self, path: &TreePath, incarnation: Incarnation, kind: EventKind) {
+        log(path, incarnation, &kind);
+        let mut stream = self.stream();
+        stream.seq += 1;
+        let seq = stream.seq;
+        if let Some(tx) = stream.tx.as_ref().filter(|tx| tx.receiver_count() > 0) {
+            let event = Event { seq, at: self.0.clock.now(), path: path.clone(), incarnation, kind };
+            // An error says that the last subscriber has just gone.
+            let _ = tx.send(Arc::new(event));
+        }
+    }
+}
+
+impl EventReceiver {
+    /// The next event. Cancel safe.
+    ///
+    /// # Errors
+    /// [`RecvError::Lost`] once after events were lost, then the stream goes on; [`RecvError::Closed`] at the end.
+    pub async fn next(&mut self) -> Result<Arc<Event>, RecvError> {
+        self.0.recv().await.map_err(|e| match e {
+            broadcast::error::RecvError::Lagged(n) => RecvError::Lost(n),
+            broadcast::error::RecvError::Closed => RecvError::Closed,
+        })
+    }
+
+    /// The next event if there is one already.
+    ///
+    /// # Errors
+    /// As [`EventReceiver::next`].
+    pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, RecvError> {
+        match self.0.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            Err(broadcast::error::TryRecvError::Empty) => Ok(None),
+            Err(broadcast::error::TryRecvError::Lagged(n)) => Err(RecvError::Lost(n)),
+            Err(broadcast::error::TryRecvError::Closed) => Err(RecvError::Closed),
+        }
+    }
+
+    /// Waits until an event matches, and returns it.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] if none does. Lost events are skipped.
+    pub async fn wait_for(
+        &mut self,
+        mut matches: impl FnMut(&Event) -> bool,
+    ) -> Result<Arc<Event>, RecvError> {
+        loop {
+            match self.next().await {
+                Ok(event) if matches(&event) => return Ok(event),
+                Ok(_) | Err(RecvError::Lost(_)) => {}
+                Err(closed) => return Err(closed),
+            }
+        }
+    }
+}
+
+/// The same for those who read logs.
+fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
+    match kind {
+        EventKind::Exited { then: Consequence::GiveUp { .. } | Consequence::Escalate { .. }, .. } => {
+            log_event!(error, path, incarnation, "{kind}");
+        }
+        EventKind::Exited { exit: crate::exit::Exit::IntensityExceeded { .. }, .. } => {
+            log_event!(error, path, incarnation, "{kind}");
+        }
+        EventKind::Exited { then: Consequence::Restart { .. } | Consequence::CoolOff { .. }, .. }
+        | EventKind::GroupRestart { .. } => log_event!(warn, path, incarnation, "{kind}"),
+        // One that nobody brings back is worth no less.
+        kind if kind.is_crash() => log_event!(warn, path, incarnation, "{kind}"),
+        EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
+            log_event!(info, path, incarnation, "{kind}");
+        }
+        EventKind::State { to: ChildState::Ready, .. } => {
+            log_event!(info, path, incarnation, "{kind}");
+        }
+        EventKind::Added | EventKind::Removed | EventKind::State { .. } => {
+            log_event!(debug, path, incarnation, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Where the cause of an exit and its end meet.
+//!
+//! The *cause* arrives as a supervision event, the *end* as the join of the actor, in either order: on several threads
+//! the end is often seen first. An exit is judged when both are there; whichever comes first waits here.
+//!
+//! A message to oneself as a fence would not do, although ractor's supervision events overtake messages: a sender that
+//! was suspended between taking its slot in the event queue and filling it hides the events behind it, and the fence
+//! overtakes those.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use ractor::ActorId;
+
+use super::machine::IncarnationKey;
+use crate::{exit::Exit, time::Timestamp};
+
+/// Owned by the engine.
+#[derive(Debug, Default)]
+pub(crate) struct ExitCorrelator {
+    causes: HashMap<ActorId, (u64, Exit), RandomState>,
+    ends: HashMap<ActorId, (u64, IncarnationKey, Option<Exit>), RandomState>,
+    /// Ends that wait, oldest first.
+    waiting: BTreeMap<u64, (Timestamp, ActorId)>,
+    next: u64,
+}
+
+impl ExitCorrelator {
+    /// How long an end waits for its cause. The cause of an actor that somebody has unlinked never comes.
+    pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
+
+    /// Somebody may link actors of their own to a supervisor's cell: nobody ever asks for their causes. Past this many
+    /// the older half is dropped; it is far more than there can be on their way.
+    const BOUND: usize = 400_000;
+
+    /// A cause has come. The end that waited for it.
+    pub(crate) fn cause(&mut self, actor: ActorId, exit: Exit) -> Option<(IncarnationKey, Exit)> {
+        if let Some((seq, key, asked)) = self.ends.remove(&actor) {
+            self.waiting.remove(&seq);
+            return Some((key, judge(exit, asked)));
+        }
+        self.next += 1;
+        self.causes.insert(actor, (self.next, exit));
+        if self.causes.len() > Self::BOUND {
+            let half = self.next - (Self::BOUND / 2) as u64;
+            self.causes.retain(|_, (seq, _)| *seq > half);
+        }
+        None
+    }
+
+    /// An end has come, perhaps one that was asked for. The cause that waited for it; if there is none the end waits.
+    pub(crate) fn end(
+        &mut self,
+        now: Timestamp,
+        actor: ActorId,
+        key: IncarnationKey,
+        asked: Option<Exit>,
+    ) -> Option<(IncarnationKey, Exit)> {
+        if let Some((_, exit)) = self.causes.remove(&actor) {
+            return Some((key, judge(exit, asked)));
+        }
+        self.next += 1;
+        self.ends.insert(actor, (self.next, key, asked));
+        self.waiting.insert(self.next, (now, actor));
+        None
+    }
+
+    /// The next end that has waited since `since` or longer.
+    pub(crate) fn overdue(&mut self, since: Timestamp) -> Option<(IncarnationKey, Option<Exit>)> {
+        let entry = self.waiting.first_entry()?;
+        if entry.get().0 > since {
+            return None;
+        }
+        let (_, actor) = entry.remove();
+        self.ends.remove(&actor).map(|(_, key, asked)| (key, asked))
+    }
+
+    /// Since when the oldest end waits.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.waiting.first_key_value().map(|(_, (at, _))| *at)
+    }
+}
+
+/// An actor that was asked to end has done so, whatever it says; only that it has left a process behind counts.
+fn judge(cause: Exit, asked: Option<Exit>) -> Exit {
+    match asked {
+        Some(asked) if !matches!(cause, Exit::Unkillable { .. }) => asked,
+        _ => cause,
+    }
+}

@@ -1,0 +1,48 @@
+//! What is left of an incarnation when its engine is gone: [`AbandonedIncarnation`].
+
+use super::RunningActor;
+use crate::{
+    id::Incarnation,
+    state::{ChildState, DownReason},
+    supervision::{
+        incarnation_token::{IncarnationClosed, IncarnationToken},
+        node::Node,
+        start::TreeContext,
+    },
+};
+
+/// Everything that it takes to make an end of an incarnation without an engine.
+pub(crate) struct AbandonedIncarnation {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) node: Node,
+    pub(crate) scope: TreeContext,
+    pub(crate) gone: IncarnationClosed,
+    /// The supervisor's token: its successor must not begin before this end is on the board.
+    pub(crate) supervisor: IncarnationToken,
+}
+
+impl AbandonedIncarnation {
+    /// Kills the actor now, and sees to the rest in a task of its own.
+    pub(crate) fn abandon(self, running: Option<RunningActor>) {
+        if let Some(running) = &running {
+            running.kill();
+        }
+        // Without a runtime nothing runs any more that could be awaited.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.settle(running));
+        }
+    }
+
+    /// Returns when nothing of the incarnation is left and the board says so.
+    pub(crate) async fn settle(self, running: Option<RunningActor>) {
+        let AbandonedIncarnation { incarnation, node, scope, gone, supervisor } = self;
+        if let Some(mut running) = running {
+            running.kill();
+            running.join().await;
+        }
+        node.retract(incarnation);
+        gone.wait().await;
+        node.record(&scope, incarnation, ChildState::down(DownReason::Ended));
+        drop(supervisor);
+    }
+}

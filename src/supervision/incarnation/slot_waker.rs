@@ -1,0 +1,35 @@
+//! The bell of a child: what its incarnations wait for wakes no task, it tells the engine where to look.
+//!
+//! A ring may come late, twice, or for an incarnation that is no more. It carries no meaning but "look": the engine
+//! polls whatever lives at that position then.
+
+use std::{
+    sync::Arc,
+    task::{Wake, Waker},
+};
+
+use crate::supervision::engine::Inbox;
+
+/// A position in an engine's roster. Reused when a child has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) u32);
+
+struct SlotWaker {
+    inbox: Inbox,
+    slot: Slot,
+}
+
+/// A bell that rings for this position.
+pub(crate) fn slot_waker(inbox: Inbox, slot: Slot) -> Waker {
+    Waker::from(Arc::new(SlotWaker { inbox, slot }))
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.inbox.ring(self.slot);
+    }
+}

@@ -1,0 +1,101 @@
+//! What an incarnation leaves behind: [`IncarnationToken`], a token that is open as long as anything of it is left.
+//!
+//! A killed actor's join handle completes while its process is still there. So everything that an incarnation starts
+//! (reaper, group sweep, background kill, child incarnations) holds a clone of its token, and an incarnation counts as
+//! gone when its actor is joined *and* its token is closed. Only then is a child down, does a stop return, does a
+//! successor start.
+
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+
+/// Held by whatever belongs to an incarnation; the incarnation is not gone before the last clone is dropped.
+///
+/// Tokens nest: a child's token holds its supervisor's, so that a supervisor is not gone before its children are.
+#[derive(Clone, Debug)]
+pub struct IncarnationToken(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    /// Who waits for this incarnation. It learns of the end before the supervisor's token goes.
+    waiter: Mutex<Option<Waker>>,
+    supervisor: Option<IncarnationToken>,
+}
+
+/// Resolves when every clone of a [`IncarnationToken`] is dropped.
+#[derive(Debug)]
+pub struct IncarnationClosed(Weak<Open>);
+
+impl IncarnationToken {
+    /// A token, and the one place where its end is awaited.
+    pub fn new(supervisor: Option<IncarnationToken>) -> (IncarnationToken, IncarnationClosed) {
+        let open = Arc::new(Open { waiter: Mutex::new(None), supervisor });
+        let gone = IncarnationClosed(Arc::downgrade(&open));
+        (IncarnationToken(open), gone)
+    }
+
+    /// The token of the supervisor: for what may outlive the incarnation, but not its supervisor.
+    pub(crate) fn supervisor(&self) -> Option<IncarnationToken> {
+        self.0.supervisor.clone()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let waiter = self.waiter.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+}
+
+impl IncarnationClosed {
+    /// Returns when every clone of the token has been dropped.
+    pub async fn wait(self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// Whether every clone has been dropped; else the last waker given hears of it.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // While it is held here, nobody else's clone is the last: the drop below wakes then.
+        let Some(open) = self.0.upgrade() else { return Poll::Ready(()) };
+        *open.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_supervisor_is_not_gone_before_its_children_are() {
+        // S-21
+        let (parent, parent_gone) = IncarnationToken::new(None);
+        let (child, child_gone) = IncarnationToken::new(Some(parent.clone()));
+        let extra = child.clone();
+        drop((parent, child));
+        let mut parent_gone = std::pin::pin!(parent_gone.wait());
+        tokio::select! { biased; () = &mut parent_gone => panic!("gone too early"), () = std::future::ready(()) => {} }
+        drop(extra);
+        child_gone.wait().await;
+        parent_gone.await;
+    }
+
+    #[test]
+    fn whoever_waits_on_another_thread_hears_of_the_end() {
+        // The last clone goes while it is being asked for.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..1000 {
+                let (token, gone) = IncarnationToken::new(None);
+                let waits = tokio::spawn(gone.wait());
+                let drops = tokio::spawn(async move { drop(token) });
+                waits.await.unwrap();
+                drops.await.unwrap();
+            }
+        });
+    }
+}

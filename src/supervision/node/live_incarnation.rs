@@ -1,0 +1,156 @@
+//! Who is reached at a place: [`LiveIncarnation`], and what others put beside it and into its snapshot.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
+
+use ractor::ActorCell;
+
+use super::Node;
+use crate::{
+    id::Incarnation,
+    log_event::log_event,
+    snapshot::WorkerSnapshot,
+    state::ChildState,
+    supervision::panics::{discard, survived},
+    time::Timestamp,
+};
+
+/// The live incarnation of a child.
+#[derive(Debug)]
+pub struct LiveIncarnation {
+    /// Its number.
+    pub incarnation: Incarnation,
+    /// Its actor.
+    pub cell: ActorCell,
+    /// What the start put beside it, such as a worker's channel.
+    pub attachment: Option<Arc<dyn Attachment>>,
+}
+
+/// Something that a start publishes together with the live incarnation.
+pub trait Attachment: Any + Send + Sync + fmt::Debug {
+    /// For downcasts.
+    fn as_any(&self) -> &(dyn Any + Send + Sync);
+
+    /// From now on nothing reaches the incarnation. Called on the thread that has noticed first; it must not block.
+    fn retracted(&self) {}
+}
+
+/// What a worker tells a snapshot about itself.
+pub trait SnapshotSource: Send + Sync + fmt::Debug {
+    /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
+    fn worker(&self, now: Timestamp) -> WorkerSnapshot;
+
+    /// The last lines that the process of the last incarnation that has ended wrote to stderr; empty if it wrote none.
+    fn stderr_tail(&self) -> String {
+        String::new()
+    }
+}
+
+impl Node {
+    /// From now on messages and calls reach this incarnation, and the state says that it is ready; unless it has begun to
+    /// end meanwhile.
+    pub(crate) fn admit(&self, live: LiveIncarnation, at: Timestamp) {
+        let before = {
+            let mut board = self.board();
+            if board.retracted >= live.incarnation {
+                return;
+            }
+            self.0.untold.store(true, Ordering::Release);
+            board.set_state(ChildState::Ready, at);
+            self.0.live.swap(Some(Arc::new(live)))
+        };
+        discard(before);
+    }
+
+    /// The live incarnation begins to end by itself: it still answers, but whoever waits for readiness from now on waits
+    /// for the next one.
+    pub(crate) fn close(&self, incarnation: Incarnation) {
+        self.0.closing.store(incarnation.0, Ordering::Release);
+    }
+
+    /// From now on nothing reaches this incarnation.
+    pub fn retract(&self, incarnation: Incarnation) {
+        let live = {
+            let mut board = self.board();
+            // Several threads notice an end, and the last of them may be late.
+            board.retracted = board.retracted.max(incarnation);
+            let is_live = self.live().as_ref().is_some_and(|live| live.incarnation == incarnation);
+            if is_live { self.0.live.swap(None) } else { None }
+        };
+        let Some(live) = live else { return };
+        // There may be an attachment in it that is not ours.
+        let told = survived("the attachment, told that it is not reached any more,", || {
+            live.attachment.iter().for_each(|attachment| attachment.retracted());
+        });
+        if let Err(panicked) = told {
+            log_event!(warn, self.path(), incarnation, "{panicked}");
+        }
+        discard(live);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{state::DownReason, time::Clock};
+
+    struct Idle;
+
+    #[cfg_attr(feature = "async-trait", ractor::async_trait)]
+    impl ractor::Actor for Idle {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ractor::ActorRef<()>, (): ()) -> Result<(), ractor::ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_begun_to_end_is_not_admitted() {
+        // E-5: its end may be known to itself before its supervisor has heard that it was ready.
+        let node = Node::root(Clock::start());
+        let (actor, join) = ractor::Actor::spawn(None, Idle, ()).await.unwrap();
+        let live =
+            |n| LiveIncarnation { incarnation: Incarnation(n), cell: actor.get_cell(), attachment: None };
+        node.retract(Incarnation(1));
+        node.admit(live(1), Timestamp::EPOCH);
+        assert!(node.live().is_none());
+        assert_eq!(node.state(), ChildState::down(DownReason::NeverStarted));
+        // The next one has nothing to do with that.
+        node.admit(live(2), Timestamp::EPOCH);
+        node.retract(Incarnation(1));
+        assert_eq!(node.live().as_ref().map(|live| live.incarnation), Some(Incarnation(2)));
+        assert_eq!(node.state(), ChildState::Ready);
+        node.retract(Incarnation(2));
+        assert!(node.live().is_none());
+        // A late notice of an earlier end does not hide that of the present one.
+        node.retract(Incarnation(3));
+        node.retract(Incarnation(2));
+        node.admit(live(3), Timestamp::EPOCH);
+        assert!(node.live().is_none());
+        actor.stop(None);
+        join.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_who_waits_hears_of_what_is_not_told() {
+        // E-5
+        let node = Node::root(Clock::start());
+        node.set_state(ChildState::Ready, Timestamp::EPOCH);
+        let waits = node.wait_state(|state| *state == ChildState::Ready);
+        let mut waits = std::pin::pin!(waits);
+        assert!(at_once(waits.as_mut()).await.is_none(), "its event is not out");
+        node.tell();
+        assert_eq!(waits.await, ChildState::Ready);
+    }
+
+    /// The result, if it is there already.
+    async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+        tokio::time::timeout(std::time::Duration::ZERO, future).await.ok()
+    }
+}

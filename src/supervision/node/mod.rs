@@ -1,0 +1,396 @@
+//! [`Node`]: a child's position in the tree, which outlives the child's incarnations and its supervisor's.
+//!
+//! A place holds what must survive a restart: the incarnation counter, an operator's hold, the pointer to the live
+//! incarnation, and the entry on the board that snapshots read. Supervisors write it; everybody else reads it without
+//! asking anybody, so that nobody can be too busy to answer.
+
+mod child_nodes;
+mod live_incarnation;
+mod node_status;
+mod snapshot;
+mod sweep_token;
+mod wait_state;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwapOption, Guard};
+use child_nodes::ChildNodes;
+pub use live_incarnation::{Attachment, LiveIncarnation, SnapshotSource};
+use node_status::NodeStatus;
+pub(crate) use node_status::RestartsUsed;
+use sweep_token::SweepTokens;
+use tokio::sync::Notify;
+
+use super::{
+    engine::EngineHandle,
+    errors::{RequestError, Unavailable},
+    machine::{IncarnationKey, Reply, Request},
+    start::TreeContext,
+};
+use crate::{
+    event::EventKind,
+    exit::{Exit, ExitReport},
+    id::{ChildId, Incarnation, TreePath},
+    restart::{RestartPolicy, Tracker},
+    state::{ChildKind, ChildState},
+    time::{Clock, Timestamp},
+};
+
+/// A position in the tree. Cheap to clone.
+#[derive(Clone)]
+pub struct Node(Arc<NodeInner>);
+
+/// The same, for those whom the place itself leads to.
+#[derive(Clone)]
+pub(crate) struct WeakNode(Weak<NodeInner>);
+
+impl WeakNode {
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
+    }
+}
+
+struct NodeInner {
+    path: TreePath,
+    clock: Clock,
+    parent: Weak<NodeInner>,
+    /// The live incarnation, from ready until its end. Changed under the lock of the board only: it and the state are seen
+    /// together.
+    live: ArcSwapOption<LiveIncarnation>,
+    /// The last incarnation that was started here.
+    incarnation: AtomicU64,
+    held: AtomicBool,
+    /// The incarnation that is still reached but has begun to end by itself; 0 for none.
+    closing: AtomicU64,
+    removed: AtomicBool,
+    board: Mutex<NodeStatus>,
+    /// A change of state is on the board and not on the event stream yet.
+    untold: AtomicBool,
+    changed: Notify,
+    trails: SweepTokens,
+    /// The engine that works here, if a supervisor does.
+    engine: ArcSwapOption<EngineHandle>,
+    children: Mutex<Option<Box<ChildNodes>>>,
+}
+
+impl Node {
+    /// The place of a tree's root.
+    pub fn root(clock: Clock) -> Node {
+        Node::new(TreePath::root(), clock, Weak::new(), ChildKind::Supervisor, 0)
+    }
+
+    fn new(path: TreePath, clock: Clock, parent: Weak<NodeInner>, kind: ChildKind, incarnation: u64) -> Node {
+        let board = NodeStatus::new(kind, clock.now());
+        Node(Arc::new(NodeInner {
+            path,
+            clock,
+            parent,
+            live: ArcSwapOption::empty(),
+            incarnation: AtomicU64::new(incarnation),
+            held: AtomicBool::new(false),
+            closing: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+            board: Mutex::new(board),
+            untold: AtomicBool::new(false),
+            changed: Notify::new(),
+            trails: SweepTokens::default(),
+            engine: ArcSwapOption::empty(),
+            children: Mutex::new(None),
+        }))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &TreePath {
+        &self.0.path
+    }
+
+    /// The tree's clock.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// The last incarnation that was started here.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.0.incarnation.load(Ordering::Acquire))
+    }
+
+    /// What the child is doing.
+    pub fn state(&self) -> ChildState {
+        self.board().state.clone()
+    }
+
+    /// What kind of child this is the place of.
+    pub fn kind(&self) -> ChildKind {
+        self.board().kind
+    }
+
+    /// How the last incarnation ended.
+    pub fn last_exit(&self) -> Option<Exit> {
+        self.board().last_exit.as_deref().cloned()
+    }
+
+    /// The live incarnation, if there is one that is ready. Lock-free.
+    pub fn live(&self) -> Guard<Option<Arc<LiveIncarnation>>> {
+        self.0.live.load()
+    }
+
+    /// The error for those who find no live incarnation.
+    pub fn unavailable(&self) -> Unavailable {
+        let (state, retry_after) = self.absence();
+        let lost = self.last_exit().map(|exit| Box::new(self.lost(exit)));
+        Unavailable { path: self.0.path.clone(), state, retry_after, lost }
+    }
+
+    /// What the child does instead of being live, and when its next start is due: what a failed call has to know, without
+    /// a copy of anybody's last words.
+    pub(crate) fn absence(&self) -> (ChildState, Option<Duration>) {
+        let state = match self.state() {
+            // Nothing is live here, and the board has not been told yet.
+            ChildState::Ready => ChildState::Stopping,
+            state => state,
+        };
+        let retry_after = match &state {
+            ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until } => {
+                Some(until.since(self.0.clock.now()))
+            }
+            _ => None,
+        };
+        (state, retry_after)
+    }
+
+    /// An exit of the child here with the last words of the process behind it.
+    pub(crate) fn lost(&self, exit: Exit) -> ExitReport {
+        ExitReport { stderr_tail: self.stderr_behind(&exit), exit }
+    }
+
+    /// The last words of the process that is the cause of the last exit of the child here, which was this: its own
+    /// process, or, if it is a supervisor, the one at the end of the chain.
+    pub(crate) fn stderr_behind(&self, exit: &Exit) -> String {
+        let culprit = exit.culprits().try_fold(self.clone(), |node, id| node.child(id));
+        let details = culprit.and_then(|node| node.board().details.clone());
+        details.map(|details| details.stderr_tail()).unwrap_or_default()
+    }
+
+    /// The engine that controls the child at this place.
+    pub(crate) fn controller(&self) -> Option<Arc<EngineHandle>> {
+        self.0.parent.upgrade()?.engine.load_full()
+    }
+
+    /// The engine that works at this place.
+    pub(crate) fn engine(&self) -> Option<Arc<EngineHandle>> {
+        self.0.engine.load_full()
+    }
+
+    pub(crate) fn set_engine(&self, engine: Option<Arc<EngineHandle>>) {
+        self.0.engine.store(engine);
+    }
+
+    /// Asks the supervisor of the child here to restart it, and waits until it is ready (rule R-8).
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn restart(&self) -> Result<Incarnation, RequestError> {
+        let (id, engine) = self.controlled()?;
+        match engine.request(Request::Restart(id)).await? {
+            Reply::Ready(incarnation) => Ok(incarnation),
+            Reply::Done | Reply::Ignored => Ok(Incarnation::NONE),
+        }
+    }
+
+    /// Asks the supervisor of the child here to stop it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn stop(&self) -> Result<(), RequestError> {
+        let (id, engine) = self.controlled()?;
+        engine.request(Request::TerminateChild(id)).await.map(drop)
+    }
+
+    fn controlled(&self) -> Result<(ChildId, Arc<EngineHandle>), RequestError> {
+        let id = self.0.path.last().ok_or(RequestError::ShuttingDown)?;
+        Ok((id, self.controller().ok_or(RequestError::ShuttingDown)?))
+    }
+
+    // ---- the tree ----------------------------------------------------------------------------------------------
+
+    /// The place of a child, made if it is not there.
+    pub(crate) fn claim(&self, id: &ChildId, kind: ChildKind) -> Node {
+        let mut guard = self.children();
+        let children = guard.get_or_insert_with(Box::default);
+        if let Some(node) = children.get(id) {
+            node.set_kind(kind);
+            return node.clone();
+        }
+        let parent = Arc::downgrade(&self.0);
+        let node = Node::new(self.0.path.join(id), self.0.clock, parent, kind, children.retired());
+        children.push(id.clone(), node.clone());
+        node
+    }
+
+    /// Makes room for so many more children.
+    pub(crate) fn reserve(&self, children: usize) {
+        if children > 0 {
+            self.children().get_or_insert_with(Box::default).reserve(children);
+        }
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        self.children().is_some()
+    }
+
+    /// Forgets the place of a child that has left its supervisor's table.
+    pub(crate) fn release(&self, id: &ChildId) {
+        let node = {
+            let mut guard = self.children();
+            let Some(node) = guard.as_mut().and_then(|children| children.remove(id)) else { return };
+            node
+        };
+        node.0.removed.store(true, Ordering::Release);
+        node.0.changed.notify_waiters();
+    }
+
+    /// Forgets the places of all children that do not satisfy `keep`.
+    pub(crate) fn release_unless(&self, keep: impl Fn(&ChildId) -> bool) {
+        let gone: Vec<ChildId> = match self.children().as_ref() {
+            Some(children) => children.ids().filter(|id| !keep(id)).cloned().collect(),
+            None => return,
+        };
+        for id in gone {
+            self.release(&id);
+        }
+    }
+
+    /// The place of a child.
+    pub fn child(&self, id: &ChildId) -> Option<Node> {
+        let guard = self.children();
+        guard.as_ref()?.get(id).cloned()
+    }
+
+    /// The place at a path below this one; paths count from the root of the tree.
+    pub fn find(&self, path: &TreePath) -> Option<Node> {
+        let rest = path.as_str().strip_prefix(self.0.path.as_str())?;
+        if !(self.0.path.is_root() || rest.is_empty() || rest.starts_with('/')) {
+            return None;
+        }
+        let depth = self.0.path.ids().count();
+        path.ids().skip(depth).try_fold(self.clone(), |node, id| node.child(&id))
+    }
+
+    // ---- written by supervisors ----------------------------------------------------------------------------------
+
+    pub(crate) fn held(&self) -> bool {
+        self.0.held.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_held(&self, held: bool) {
+        self.0.held.store(held, Ordering::Release);
+    }
+
+    /// What begins to live here. If it is something else than what was here before, nothing of that is shown any more.
+    pub(crate) fn set_kind(&self, kind: ChildKind) {
+        {
+            let mut board = self.board();
+            if board.kind == kind {
+                return;
+            }
+            (board.kind, board.budget, board.details) = (kind, None, None);
+        }
+        self.release_unless(|_| false);
+    }
+
+    pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {
+        self.0.incarnation.fetch_max(incarnation.0, Ordering::AcqRel);
+    }
+
+    /// Writes a state that no engine is there to write, if `incarnation` is still the last one here.
+    pub(crate) fn record(&self, scope: &TreeContext, incarnation: Incarnation, to: ChildState) {
+        if self.incarnation() != incarnation {
+            return;
+        }
+        let from = self.state();
+        self.set_state(to.clone(), scope.clock().now());
+        scope.bus().publish(&self.0.path, incarnation, EventKind::State { from, to });
+        self.tell();
+    }
+
+    pub(crate) fn set_exit(&self, exit: Exit) {
+        self.board().last_exit = Some(Box::new(exit));
+    }
+
+    /// The process of this incarnation has ended at this moment, and its exit, this one as it seems, is judged later: its
+    /// back-off counts from now on.
+    pub(crate) fn report_death(&self, incarnation: Incarnation, at: Timestamp, exit: Exit) {
+        if let Ok((child, engine)) = self.controlled() {
+            engine.died(IncarnationKey { child, incarnation }, at, exit);
+        }
+    }
+
+    /// Writes what the present life of the supervisor has counted.
+    pub(crate) fn set_counters(&self, now: Timestamp, tracker: &Tracker, policy: &RestartPolicy) {
+        let mut board = self.board();
+        board.consecutive_failures = tracker.failures_at(now, policy);
+        board.forgets = tracker.forgets_at(policy);
+        board.count(tracker.total_failures(), tracker.total_restarts());
+    }
+
+    /// A life of the supervisor begins, which counts from zero.
+    pub(crate) fn adopted(&self) {
+        self.board().adopted();
+    }
+
+    /// Whether any incarnation here has been ready.
+    pub(crate) fn has_been_ready(&self) -> bool {
+        self.board().has_been_ready
+    }
+
+    /// The supervisor here begins, with its whole budget.
+    pub(crate) fn set_budget(&self, budget: RestartsUsed) {
+        self.board().budget = Some(Box::new(budget));
+    }
+
+    /// The supervisor here has counted a restart.
+    pub(crate) fn spend(&self, at: Timestamp) {
+        if let Some(budget) = &mut self.board().budget {
+            budget.spend(at);
+        }
+    }
+
+    /// Whether there is a worker here.
+    pub(crate) fn has_details(&self) -> bool {
+        self.board().details.is_some()
+    }
+
+    /// What snapshots show of the worker here from now on.
+    pub fn set_details(&self, details: Arc<dyn SnapshotSource>) {
+        self.board().details = Some(details);
+    }
+
+    fn board(&self) -> MutexGuard<'_, NodeStatus> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn children(&self) -> MutexGuard<'_, Option<Box<ChildNodes>>> {
+        self.0.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("path", &self.0.path)
+            .field("incarnation", &self.incarnation())
+            .field("state", &self.state())
+            .finish()
+    }
+}

@@ -1,0 +1,79 @@
+//! Waiting for a place: its state is seen when the event that tells of it is out (rule E-5).
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{LiveIncarnation, Node};
+use crate::{
+    state::{ChildState, DownReason},
+    supervision::errors::Unavailable,
+    time::Timestamp,
+};
+
+impl Node {
+    /// Waits until the child is ready, and returns its live incarnation. By then the state says so, and the event is out.
+    ///
+    /// Without a deadline this may wait for ever: bound it. It ends early when waiting is vain: the child was stopped by
+    /// an operator, its policy has given up, or it has left the tree.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when waiting is vain.
+    pub async fn wait_ready(&self) -> Result<Arc<LiveIncarnation>, Unavailable> {
+        loop {
+            let changed = self.0.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            let state = self.told();
+            if state == Some(ChildState::Ready)
+                && let Some(live) = &*self.live()
+                && live.incarnation.0 != self.0.closing.load(Ordering::Acquire)
+            {
+                return Ok(live.clone());
+            }
+            let vain = match state {
+                Some(ChildState::Down { why: DownReason::GaveUp { .. } }) => true,
+                Some(ChildState::Down { .. }) => self.held(),
+                _ => false,
+            };
+            if vain || self.0.removed.load(Ordering::Acquire) {
+                return Err(self.unavailable());
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the state satisfies `until`, and returns it. Its event is out by then.
+    pub async fn wait_state(&self, mut until: impl FnMut(&ChildState) -> bool) -> ChildState {
+        loop {
+            let changed = self.0.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(state) = self.told()
+                && until(&state)
+            {
+                return state;
+            }
+            changed.await;
+        }
+    }
+
+    /// What the child is doing, unless the event that says so is still on its way.
+    fn told(&self) -> Option<ChildState> {
+        let board = self.board();
+        (!self.0.untold.load(Ordering::Acquire)).then(|| board.state.clone())
+    }
+
+    // ---- written by supervisors ----------------------------------------------------------------------------------
+
+    /// Writes the state. Waiters hear of it at [`tell`](Node::tell), when its event is out.
+    pub(crate) fn set_state(&self, state: ChildState, at: Timestamp) {
+        let mut board = self.board();
+        self.0.untold.store(true, Ordering::Release);
+        board.set_state(state, at);
+    }
+
+    /// The event that tells of the present state is out: those who wait may look.
+    pub(crate) fn tell(&self) {
+        self.0.untold.store(false, Ordering::Release);
+        self.0.changed.notify_waiters();
+    }
+}

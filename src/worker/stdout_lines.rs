@@ -1,0 +1,168 @@
+//! The stdout of a process without a channel: log lines, and perhaps the line that says that it is ready.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::AsyncReadExt,
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    foreign::{LINE_BYTES, one_line_up_to},
+    process::{LineLog, Stdout, Tail, let_others_run},
+    protocol::{Ready, printed},
+};
+
+/// How long nothing more must be printed until a line counts that is not ended.
+const PAUSE: Duration = Duration::from_secs(1);
+/// More pauses than this are not waited for, if something more is printed in each.
+const PAUSES: u32 = 3;
+/// What is shown of the line that was printed last.
+const SHOWN_BYTES: usize = 200;
+
+/// The line that a start waits for.
+pub(crate) struct ExpectedLine {
+    ready: Ready,
+    seen: oneshot::Sender<Arc<str>>,
+    pause: Duration,
+    /// The line that is being printed; what is beyond the bound does not count.
+    line: Vec<u8>,
+    /// When something of it was printed first, and last.
+    printed: Option<(Instant, Instant)>,
+}
+
+impl ExpectedLine {
+    /// The line, and what is told of it. `within`: the bound of the whole start.
+    pub(crate) fn new(ready: Ready, within: Duration) -> (ExpectedLine, oneshot::Receiver<Arc<str>>) {
+        let (seen, line) = oneshot::channel();
+        let pause = PAUSE.min(within / 4);
+        (ExpectedLine { ready, seen, pause, line: Vec::new(), printed: None }, line)
+    }
+
+    /// Takes what was printed; returns the line that was awaited if it is there and ended.
+    fn write(&mut self, mut bytes: &[u8]) -> Option<Arc<str>> {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            self.append(&bytes[..end]);
+            let line = self.judge();
+            if line.is_some() {
+                return line;
+            }
+            (self.line, self.printed) = (Vec::new(), None);
+            bytes = &bytes[end + 1..];
+        }
+        self.append(bytes);
+        None
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let room = LINE_BYTES - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let now = Instant::now();
+        self.printed = Some((self.printed.map_or(now, |(first, _)| first), now));
+    }
+
+    fn judge(&self) -> Option<Arc<str>> {
+        self.ready.line(&String::from_utf8_lossy(&self.line))
+    }
+
+    /// When the line that is not ended should be looked at.
+    fn due(&self) -> Option<Instant> {
+        let (first, last) = self.printed?;
+        Some((last + self.pause).min(first + self.pause * PAUSES))
+    }
+
+    /// Looks at it. If it is not the one, further parts of it make it due again, but not earlier than after a pause.
+    fn look(&mut self) -> Option<Arc<str>> {
+        let line = self.judge();
+        self.printed = None;
+        line
+    }
+}
+
+/// Reads stdout to its end, so that the process never blocks on it; memory is bounded whatever it writes. Everything goes
+/// into `tail` and into the log. Tells once which line makes the process ready.
+pub(crate) async fn log_lines(
+    mut log: LineLog,
+    mut stdout: Stdout,
+    tail: Tail,
+    mut expected: Option<ExpectedLine>,
+) {
+    let mut buffer = vec![0; 4 * 1024];
+    loop {
+        let due = [log.due(), expected.as_ref().and_then(ExpectedLine::due)].into_iter().flatten().min();
+        let read = match due {
+            None => stdout.read(&mut buffer).await,
+            Some(due) => match timeout_at(due, stdout.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => {
+                    let now = Instant::now();
+                    if log.due().is_some_and(|due| due <= now) {
+                        log.report();
+                    }
+                    if expected.as_ref().and_then(ExpectedLine::due).is_some_and(|due| due <= now) {
+                        let line = expected.as_mut().and_then(ExpectedLine::look);
+                        tell(&mut expected, line);
+                    }
+                    continue;
+                }
+            },
+        };
+        let Ok(n @ 1..) = read else { break };
+        tail.push(&buffer[..n]);
+        log.write(&buffer[..n]);
+        let line = expected.as_mut().and_then(|expected| expected.write(&buffer[..n]));
+        tell(&mut expected, line);
+        let_others_run(n, &buffer).await;
+    }
+    let line = expected.as_ref().and_then(ExpectedLine::judge);
+    tell(&mut expected, line);
+    log.finish();
+}
+
+fn tell(expected: &mut Option<ExpectedLine>, line: Option<Arc<str>>) {
+    if let Some(line) = line
+        && let Some(expected) = expected.take()
+    {
+        // Nobody waits any more: the start was given up.
+        let _ = expected.seen.send(line);
+    }
+}
+
+/// Which line was awaited, and what was printed instead of it.
+pub(crate) fn awaited(ready: &Ready, tail: &Tail) -> Option<String> {
+    let Ready::Line(prefix) = ready else { return None };
+    let text = tail.text();
+    let last = text.rsplit(['\n', '\r']).map(printed).find(|line| !line.is_empty());
+    let last = match last {
+        Some(last) => format!("the last one is `{}`", one_line_up_to(SHOWN_BYTES, &last)),
+        None => "nothing was printed".to_owned(),
+    };
+    Some(format!("no line of its stdout begins with `{}`; {last}", one_line_up_to(SHOWN_BYTES, prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_lines_leaves_others_their_turns() {
+        // P-11
+        let lines: &'static [u8] = b"a\n".repeat(500_000).leak();
+        let tail = Tail::default();
+        let (expected, _line) = ExpectedLine::new(Ready::Line("READY".into()), Duration::from_secs(1000));
+        let reading =
+            tokio::spawn(log_lines(LineLog::of_stdout(), Box::new(lines), tail.clone(), Some(expected)));
+        let (mut before, mut most) = (0, 0);
+        while !reading.is_finished() {
+            tokio::task::yield_now().await;
+            let now = tail.dropped_bytes();
+            most = most.max(now - before);
+            before = now;
+        }
+        assert!(tail.dropped_bytes() > 0 && most < 64 * 1024, "{most} bytes in a turn");
+    }
+}
