@@ -9,7 +9,7 @@ pub(crate) use report::StderrExcerpt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{foreign, id::ChildId, state::RestartLimit};
+use crate::{id::ChildId, state::RestartLimit, untrusted};
 
 /// How one incarnation of a child ended.
 ///
@@ -140,7 +140,7 @@ pub enum Exit {
     #[error("actor killed")]
     ActorKilled,
     /// A supervisor gave up: a child reached a limit.
-    #[error("gave up on `{}` ({limit}): {cause}", foreign::one_line(.child.as_str()))]
+    #[error("gave up on `{}` ({limit}): {cause}", untrusted::one_line(.child.as_str()))]
     IntensityExceeded {
         /// The child whose exit was one too many.
         child: ChildId,
@@ -150,7 +150,7 @@ pub enum Exit {
         limit: RestartLimit,
     },
     /// A supervisor could not start because a required child could not.
-    #[error("could not start `{}`: {cause}", foreign::one_line(.child.as_str()))]
+    #[error("could not start `{}`: {cause}", untrusted::one_line(.child.as_str()))]
     StartFailed {
         /// The child that did not start.
         child: ChildId,
@@ -158,7 +158,7 @@ pub enum Exit {
         cause: Box<Exit>,
     },
     /// A supervisor shut itself down because its significant children have ended.
-    #[error("shut down after significant child `{}` ended", foreign::one_line(.child.as_str()))]
+    #[error("shut down after significant child `{}` ended", untrusted::one_line(.child.as_str()))]
     AutoShutdown {
         /// The last significant child to end.
         child: ChildId,
@@ -259,8 +259,8 @@ impl Exit {
         if let Some(exit) = error.downcast_ref::<Exit>() {
             return exit.clone();
         }
-        let chain =
-            std::iter::successors(Some(error), |e| e.source()).map(|e| foreign::into_one_line(e.to_string()));
+        let chain = std::iter::successors(Some(error), |e| e.source())
+            .map(|e| untrusted::into_one_line(e.to_string()));
         Exit::ActorFailed { chain: chain.collect() }
     }
 
@@ -273,7 +273,7 @@ impl Exit {
             | Exit::ProtocolViolation { reason }
             | Exit::Unresponsive { reason }
             | Exit::HandshakeTimeout { awaited: Some(reason), .. } => {
-                *reason = foreign::into_one_line(std::mem::take(reason));
+                *reason = untrusted::into_one_line(std::mem::take(reason));
             }
             _ => {}
         }
@@ -287,7 +287,7 @@ fn end_of(text: &str) -> Option<String> {
     let text = text.trim();
     let begin = (text.len().saturating_sub(BYTES)..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let more = if begin > 0 { "…" } else { "" };
-    (!text.is_empty()).then(|| format!("{more}{}", foreign::one_line_up_to(BYTES, &text[begin..])))
+    (!text.is_empty()).then(|| format!("{more}{}", untrusted::one_line_up_to(BYTES, &text[begin..])))
 }
 
 fn ends_with(text: Option<&str>) -> String {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::foreign;
+use crate::untrusted;
 
 /// Things found by the id of a child. Ids may come from strangers (keys of a pool), so the hash is seeded.
 pub(crate) type IdMap<T> = HashMap<ChildId, T, foldhash::fast::RandomState>;
@@ -20,7 +20,7 @@ pub struct ChildId(Arc<str>);
 
 impl ChildId {
     /// How long an id may be.
-    pub const MAX_BYTES: usize = foreign::ID_BYTES;
+    pub const MAX_BYTES: usize = untrusted::ID_BYTES;
 
     /// A child id; one that is empty or too long is accepted here and refused where a child is declared.
     pub fn new(id: impl AsRef<str>) -> ChildId {
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for ChildId {
 
 impl fmt::Display for ChildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        foreign::one_line(&self.0).fmt(f)
+        untrusted::one_line(&self.0).fmt(f)
     }
 }
 
@@ -123,13 +123,13 @@ pub struct TreePath(Arc<str>);
 #[non_exhaustive]
 pub enum TreePathError {
     /// Paths are absolute.
-    #[error("path `{}` must begin with a slash", foreign::one_line(.0))]
+    #[error("path `{}` must begin with a slash", untrusted::one_line(.0))]
     NotAbsolute(String),
     /// Two slashes in a row, or one at the end.
-    #[error("path `{}` has an empty segment", foreign::one_line(.0))]
+    #[error("path `{}` has an empty segment", untrusted::one_line(.0))]
     EmptySegment(String),
     /// A tilde must be followed by `0` or `1`.
-    #[error("path `{}` has a `~` that is not followed by 0 or 1", foreign::one_line(.0))]
+    #[error("path `{}` has a `~` that is not followed by 0 or 1", untrusted::one_line(.0))]
     BadEscape(String),
 }
 
@@ -208,7 +208,7 @@ impl TreePath {
 
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        foreign::one_line(&self.0).fmt(f)
+        untrusted::one_line(&self.0).fmt(f)
     }
 }
 

@@ -70,8 +70,8 @@ pub mod snapshot;
 pub mod state;
 pub mod time;
 
-mod foreign;
 mod log_event;
+mod untrusted;
 
 pub mod restart;
 pub mod supervision;

@@ -10,7 +10,7 @@ macro_rules! log_event {
     ($level:ident, target: $target:literal, $path:expr, $incarnation:expr, $($rest:tt)+) => {
         tracing::$level!(
             target: $target, parent: None,
-            path = $crate::foreign::one_line_cow($path.as_str()).as_ref(), incarnation = $incarnation.0,
+            path = $crate::untrusted::one_line_cow($path.as_str()).as_ref(), incarnation = $incarnation.0,
             $($rest)+
         )
     };

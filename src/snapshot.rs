@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     containment::Containment,
     exit::Exit,
-    foreign::one_line,
     human_duration,
     id::{ChildId, Incarnation, TreePath},
     state::{ChildKind, ChildState, Strategy},
     time::Timestamp,
+    untrusted::one_line,
 };
 
 /// A whole tree, or a part of it, at one moment.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::Exit;
-use crate::foreign::escaped;
+use crate::untrusted::escaped;
 
 /// How a process ended, and what it wrote last.
 ///
@@ -26,7 +26,7 @@ impl fmt::Display for ExitReport {
 
 /// The end of what a process wrote to stderr, as the end of a message of one line: nothing if it wrote nothing.
 ///
-/// On one line: see [`foreign`](crate::foreign).
+/// On one line: see [`untrusted`](crate::untrusted).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StderrExcerpt<'a>(pub(crate) &'a str);
 

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::{LogTopic, one_line},
     id::ChildId,
     log_event::log_event,
     protocol::error_codes,
     rpc::{Context, Handler, RpcError},
+    untrusted::{LogTopic, one_line},
 };
 
 /// The plugin that a request or notification comes from: the last segment of the context's path.

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Environment, Limits, LimitsError};
-use crate::foreign::one_line;
+use crate::untrusted::one_line;
 
 /// A program with its arguments, directory and environment.
 ///

@@ -7,9 +7,9 @@ use tokio::{
 
 use super::Tail;
 use crate::{
-    foreign::{LINE_BYTES, LogRate, one_line_up_to},
     id::{Incarnation, TreePath},
     log_event::log_event,
+    untrusted::{LINE_BYTES, LogRate, one_line_up_to},
 };
 
 /// Reads a process's stderr to its end, so that the process never blocks on it.

@@ -11,16 +11,16 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
-    foreign::{
-        LINE_BYTES, LogTopic,
-        json::{elements, members, text},
-        one_line_up_to,
-    },
     log_event::log_event,
     protocol::{
         Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, id_as, id_in, refused,
     },
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
+    untrusted::{
+        LINE_BYTES, LogTopic,
+        json_scan::{elements, members, text},
+        one_line_up_to,
+    },
 };
 
 /// A language server on stdin and stdout (Language Server Protocol 3.17), with `Content-Length` framing.

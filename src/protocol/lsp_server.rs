@@ -13,10 +13,10 @@ use serde_json::{
 use tokio::sync::watch;
 
 use crate::{
-    foreign::{LogTopic, one_line},
     log_event::log_event,
     protocol::server::ShutdownState,
     rpc::{Context, Handler, Router, RpcError, error_codes},
+    untrusted::{LogTopic, one_line},
 };
 
 /// The code that the Language Server Protocol has for requests that come before `initialize`.

@@ -11,14 +11,14 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
-    foreign::{
-        ID_BYTES, LINE_BYTES,
-        json::{members, text, told},
-    },
     protocol::{
         Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, alive, id_in, refused,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
+    untrusted::{
+        ID_BYTES, LINE_BYTES,
+        json_scan::{members, text, told},
+    },
 };
 
 /// The revisions that this client understands, newest first. The first is offered.

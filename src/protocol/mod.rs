@@ -59,8 +59,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     exit::Exit,
-    foreign::{LINE_BYTES, json::members},
     rpc::{CallError, CallOutcome, Framing, MAX_OUTGOING_FRAME_BYTES, Peer, PeerConfig, RequestId, Router},
+    untrusted::{LINE_BYTES, json_scan::members},
 };
 
 mod bare;

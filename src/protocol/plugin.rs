@@ -11,15 +11,15 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
-    foreign::{
-        LINE_BYTES, SHOWN_BYTES,
-        json::{elements, members, text, told},
-    },
     protocol::{
         Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, alive, id_as, id_in,
         refused,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
+    untrusted::{
+        LINE_BYTES, SHOWN_BYTES,
+        json_scan::{elements, members, text, told},
+    },
 };
 
 /// A worker that implements what a host plugs in. JSON-RPC 2.0, one JSON text per line on stdin and stdout; stderr is for

@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    foreign::one_line,
     rpc::{
         CallError, CallOptions, CallOutcome, Method, Notification, Peer, Timeout,
         decode::{self, DecodeError},
@@ -23,6 +22,7 @@ use crate::{
         pending_calls::CallFailure,
         response_future::{self, ResponseFuture},
     },
+    untrusted::one_line,
 };
 
 impl Peer {

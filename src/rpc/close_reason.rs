@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{exit::Exit, foreign::one_line, rpc::ExitReport};
+use crate::{exit::Exit, rpc::ExitReport, untrusted::one_line};
 
 /// Why a channel has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::foreign::{BoundedErrors, into_one_line};
+use crate::untrusted::{BoundedErrors, into_one_line};
 
 /// What a message about a text of this size costs is not worth a longer way.
 const SMALL_BYTES: usize = 16 * 1024;

@@ -15,7 +15,6 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::{LogRate, LogTopic, one_line},
     log_event::log_event,
     rpc::{
         CloseReason, Context, Handler, PeerConfig, RequestId, RpcError, encode, error_codes,
@@ -29,6 +28,7 @@ use crate::{
         response_scan,
         unreadable_input::has_fitting_length,
     },
+    untrusted::{LogRate, LogTopic, one_line},
 };
 
 pub(crate) struct Dispatcher {

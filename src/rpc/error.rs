@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 
 use crate::{
     exit::{Exit, ExitReport},
-    foreign::{
-        into_one_line,
-        json::{members, text, told},
-        one_line,
-    },
     id::TreePath,
     rpc::CloseReason,
     state::ChildState,
+    untrusted::{
+        into_one_line,
+        json_scan::{members, text, told},
+        one_line,
+    },
 };
 
 /// Error codes that JSON-RPC 2.0 itself defines (section 5.1), and the one this crate adds for overload.

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::LogTopic,
     id::{Incarnation, TreePath},
     rpc::{Peer, RequestId, RpcError, latch::Latch, peer::PeerInner},
+    untrusted::LogTopic,
 };
 
 /// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).

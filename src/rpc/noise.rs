@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    foreign::{LogTopic, one_line},
     log_event::log_event,
     rpc::peer_shared::PeerShared,
+    untrusted::{LogTopic, one_line},
 };
 
 const SHOWN_CHARS: usize = 500;

@@ -19,7 +19,6 @@ use tokio::{
 };
 
 use crate::{
-    foreign::{ChannelLogRates, LogTopic},
     id::{Incarnation, TreePath},
     log_event::log_event,
     rpc::{
@@ -35,6 +34,7 @@ use crate::{
         response_batch::KeptBytes,
         stats::Counters,
     },
+    untrusted::{ChannelLogRates, LogTopic},
 };
 
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::foreign::ID_BYTES;
+use crate::untrusted::ID_BYTES;
 
 /// The id of a request. `1` and `"1"` are different ids (C-13).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

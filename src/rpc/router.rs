@@ -7,9 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    foreign::{LogTopic, one_line},
     log_event::log_event,
     rpc::{Context, Handler, Method, Notification, RpcError, decode},
+    untrusted::{LogTopic, one_line},
 };
 
 type HandlerReply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;

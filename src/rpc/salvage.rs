@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use crate::{foreign::ID_BYTES, rpc::RequestId};
+use crate::{rpc::RequestId, untrusted::ID_BYTES};
 
 /// Names that matter are short, also with escapes in them.
 const NAME_BYTES: usize = 64;

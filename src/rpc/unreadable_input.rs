@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::{
-    foreign::{ID_BYTES, one_line},
     rpc::{
         RequestId, RpcError,
         dispatch::Dispatcher,
@@ -19,6 +18,7 @@ use crate::{
         response_batch::ResponseBatch,
         salvage::{self, Salvaged},
     },
+    untrusted::{ID_BYTES, one_line},
 };
 
 /// Ids are kept and sent back: a longer one is refused, since they are counted nowhere.

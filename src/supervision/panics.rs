@@ -8,7 +8,7 @@ use std::{
     task::Poll,
 };
 
-use crate::{exit::Exit, foreign};
+use crate::{exit::Exit, untrusted};
 
 /// Drops what is not ours. A panic of that is told by the panic hook, and hurts nobody who waits for something else.
 pub(crate) fn discard<T>(foreign: T) {
@@ -35,7 +35,7 @@ pub(crate) fn survived<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Exit
 
 fn told(what: &str, panic: &(dyn Any + Send)) -> Exit {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(foreign::into_one_line);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(untrusted::into_one_line);
     let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();
     Exit::ActorFailed { chain }
 }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::{SpecError, SpecErrors};
 use crate::{
-    foreign::one_line_up_to,
     id::ChildId,
     restart::{Intensity, RestartPolicy, RestartType},
     state::{ChildKind, Strategy},
+    untrusted::one_line_up_to,
 };
 
 /// How a child is made to end (OTP's `shutdown`).

@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::spec::WorkerSpec;
 use crate::{
-    foreign::{LINE_BYTES, LogTopic, one_line_up_to},
     log_event::log_event,
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, Router, RpcError, error_codes},
+    untrusted::{LINE_BYTES, LogTopic, one_line_up_to},
 };
 
 /// Is told of every log message of a process, in order, by the channel's reader: it must not block.

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::driver::{Driver, RunningProcess};
 use crate::{
     exit::Exit,
-    foreign::one_line,
     human_duration::brief,
     log_event::log_event,
     process::{self, ExitStatus, Ladder, ReapToken, Rung, Unkillable},
     protocol::StopReply,
     rpc::Peer,
+    untrusted::one_line,
 };
 
 /// After a death, how long the pipes may be silent before they count as drained, and how long they are read at most

@@ -9,7 +9,6 @@ use std::{
 use crate::{
     containment::Containment,
     exit::Exit,
-    foreign::{last_lines, one_line},
     id::{Incarnation, TreePath},
     log_event::log_event,
     process::{ProcessControl, Tail, Usage, UsageProbe},
@@ -17,6 +16,7 @@ use crate::{
     snapshot::WorkerSnapshot,
     supervision::{Attachment, SnapshotSource},
     time::Timestamp,
+    untrusted::{last_lines, one_line},
 };
 
 /// Of one incarnation; outlives it on the board, until the next one replaces it.

@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use crate::{
-    foreign::{LINE_BYTES, one_line_up_to},
     process::{LineLog, Stdout, Tail, let_others_run},
     protocol::{Ready, printed},
+    untrusted::{LINE_BYTES, one_line_up_to},
 };
 
 /// How long nothing more must be printed until a line counts that is not ended.

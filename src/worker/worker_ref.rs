@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 
 use super::shared::WorkerChannel;
 use crate::{
-    foreign::one_line,
     id::{Incarnation, TreePath},
     log_event::log_event,
     rpc::{CallError, CallOptions, Method, Notification, Peer},
     snapshot::NodeSnapshot,
     state::ChildState,
     supervision::{FindError, LiveIncarnation, Node, RequestError, Unavailable},
+    untrusted::one_line,
 };
 
 /// Calls whatever incarnation of a worker is live. Cheap to clone, usable from any task and any thread.

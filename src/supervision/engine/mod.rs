@@ -50,11 +50,11 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    foreign::{into_one_line, one_line},
     id::ChildId,
     log_event::log_event,
     state::{ChildState, DownReason},
     time::Timestamp,
+    untrusted::{into_one_line, one_line},
 };
 
 /// How many children are named that had to be killed at the deadline of a stop.

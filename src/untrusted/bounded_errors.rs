@@ -16,7 +16,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::SHOWN_BYTES;
+use super::sanitize::SHOWN_BYTES;
 
 /// A deserializer, or what it hands out, whose complaints are short. The key of a member is read as it is asked for: it is a
 /// text, whatever it stands for.
@@ -56,7 +56,7 @@ impl de::Error for ErrorPrefix {
         impl fmt::Write for Begin {
             fn write_str(&mut self, more: &str) -> fmt::Result {
                 let room = SHOWN_BYTES - self.0.len();
-                self.0.push_str(&more[..super::json::floor_char_boundary(more, room)]);
+                self.0.push_str(&more[..super::json_scan::floor_char_boundary(more, room)]);
                 if more.len() > room { Err(fmt::Error) } else { Ok(()) }
             }
         }

@@ -6,17 +6,12 @@
 //! nothing of where the text goes; what is handed on as data (results, `data` of errors, the tail of stderr) is left as
 //! it came.
 
-pub(crate) mod json;
-mod modest;
-mod rate;
-
 use std::{
     borrow::Cow,
     fmt::{self, Write as _},
 };
 
-pub(crate) use modest::BoundedErrors;
-pub(crate) use rate::{ChannelLogRates, LogRate, LogTopic};
+use super::json_scan;
 
 /// What is shown of a reason or a message.
 pub(crate) const SHOWN_BYTES: usize = 2 * 1024;
@@ -32,7 +27,7 @@ pub(crate) fn one_line(text: &str) -> OneLine<'_> {
 
 /// The same with a bound of its own, in bytes of the text.
 pub(crate) fn one_line_up_to(bytes: usize, text: &str) -> OneLine<'_> {
-    let end = json::floor_char_boundary(text, bytes);
+    let end = json_scan::floor_char_boundary(text, bytes);
     OneLine { text: &text[..end], more: text.len() - end }
 }
 
