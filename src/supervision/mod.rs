@@ -14,13 +14,12 @@
 //!
 //! This folder must not know OS processes or RPC: to it a child is something that a [`Start`] brings to life.
 
+mod child_info;
 mod child_ref;
 pub mod engine;
 mod errors;
 mod event_bus;
 mod exit_class;
-mod exit_correlator;
-mod incarnation;
 mod incarnation_token;
 pub mod machine;
 mod node;
@@ -31,15 +30,14 @@ mod spec;
 mod start;
 mod stop_notice;
 mod supervisor;
-mod timers;
+mod tree_context;
 
+pub use child_info::{ChildCounts, ChildInfo};
 pub use child_ref::{ChildRef, SendError};
-pub use engine::ChildInfo;
 pub use errors::{FindError, RequestError, SpecError, SpecErrors, Unavailable};
 pub use event_bus::{EventBus, EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
 pub use incarnation_token::{IncarnationClosed, IncarnationToken};
-pub use machine::ChildCounts;
 pub use node::{Attachment, LiveIncarnation, Node, SnapshotSource};
 pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
 pub use root::{Root, RootOptions, StartError};
@@ -47,7 +45,8 @@ pub use spec::{ChildSpec, SupervisorSpec};
 pub(crate) use start::ExitGrace;
 pub use start::{
     ActorStart, BoxFuture, NotReady, Readiness, Start, StartContext, StartPermit, Started, StopHandle,
-    StopRequest, TreeContext,
+    StopRequest,
 };
 pub(crate) use supervisor::host;
 pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};
+pub use tree_context::TreeContext;

@@ -17,9 +17,10 @@ use super::{
     node::Node,
     panics::survived,
     spec::SupervisorSpec,
-    start::{TreeContext, spawn_error},
+    start::spawn_error,
     stop_notice::HostProbe,
     supervisor::{Supervisor, SupervisorRef},
+    tree_context::TreeContext,
 };
 use crate::{
     exit::{Exit, ExitReport, StderrExcerpt},

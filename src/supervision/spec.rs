@@ -13,7 +13,6 @@ use super::{
     panics::survived,
     policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
     start::{ActorStart, Start},
-    supervisor::SupervisorStart,
 };
 use crate::{
     id::ChildId,
@@ -61,13 +60,6 @@ impl ChildSpec {
         // Shared as long as nobody changes it: there may be a hundred thousand.
         static POLICY: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| Arc::new(ChildPolicy::actor()));
         ChildSpec { id: id.into(), policy: POLICY.clone(), start: Arc::new(ActorStart::new(make)) }
-    }
-
-    /// A nested supervisor. Defaults: permanent, restarted at once, required at start, all the time it needs to stop.
-    ///
-    /// A *transient* supervisor that gives up stays down, as in OTP: that is rarely what is wanted.
-    pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> ChildSpec {
-        ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStart::new(spec))
     }
 
     /// All mistakes that its start finds in itself, such as those of a nested supervisor.

@@ -7,63 +7,17 @@ use ractor::{Actor, ActorCell, concurrency::JoinHandle};
 
 use super::{
     errors::SpecErrors,
-    event_bus::EventBus,
     incarnation_token::IncarnationToken,
     node::{Attachment, Node},
     panics::survived,
-    stop_notice::StopNotice,
+    tree_context::TreeContext,
 };
 use crate::{
     exit::Exit,
-    id::{Incarnation, TreePath},
+    id::Incarnation,
     restart::{CrashLoop, ExitClass, RestartPolicy},
-    time::{Clock, Timestamp},
+    time::Timestamp,
 };
-
-/// What all parts of one tree share. Cheap to clone, and small: every incarnation has one.
-#[derive(Clone, Debug)]
-pub struct TreeContext(Arc<TreeShared>);
-
-#[derive(Debug)]
-struct TreeShared {
-    bus: EventBus,
-    clock: Clock,
-    seed: u64,
-    stop_notice: StopNotice,
-}
-
-impl TreeContext {
-    /// For a new tree, whose epoch is now.
-    pub(crate) fn new(seed: u64, event_capacity: usize) -> TreeContext {
-        let clock = Clock::start();
-        let bus = EventBus::new(clock, event_capacity);
-        TreeContext(Arc::new(TreeShared { bus, clock, seed, stop_notice: StopNotice::new() }))
-    }
-
-    /// The tree's clock.
-    pub fn clock(&self) -> Clock {
-        self.0.clock
-    }
-
-    /// The tree's event stream.
-    pub fn bus(&self) -> &EventBus {
-        &self.0.bus
-    }
-
-    /// What is known of the tree's end.
-    pub(crate) fn stop_notice(&self) -> &StopNotice {
-        &self.0.stop_notice
-    }
-
-    /// A seed for the thing at `path`: the same in every run with the same configuration (FNV-1a over the tree's seed
-    /// and the path).
-    pub fn seed(&self, path: &TreePath) -> u64 {
-        let bytes = self.0.seed.to_le_bytes();
-        bytes.iter().chain(path.as_str().as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
-    }
-}
 
 /// Makes one incarnation of a child. One value serves all incarnations of a child.
 #[async_trait]

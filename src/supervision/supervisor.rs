@@ -7,10 +7,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use tokio::sync::oneshot;
 
 use super::{
+    child_info::{ChildCounts, ChildInfo},
     child_ref::ChildRef,
-    engine::{ChildInfo, Engine, EngineArgs, EngineHandle, EngineMessage},
+    engine::{Engine, EngineArgs, EngineHandle, EngineMessage},
     errors::{FindError, RequestError, SpecErrors},
-    machine::{ChildCounts, Reply, Request},
+    machine::{Reply, Request},
     node::{Attachment, Node},
     policy::ChildPolicy,
     spec::{ChildSpec, SupervisorSpec},
@@ -179,6 +180,15 @@ impl Start for SupervisorStart {
 
     fn validate(&self) -> Result<(), SpecErrors> {
         self.spec.validate()
+    }
+}
+
+impl ChildSpec {
+    /// A nested supervisor. Defaults: permanent, restarted at once, required at start, all the time it needs to stop.
+    ///
+    /// A *transient* supervisor that gives up stays down, as in OTP: that is rarely what is wanted.
+    pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> ChildSpec {
+        ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStart::new(spec))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     exit::Exit,
     supervision::{
         incarnation_token::IncarnationToken, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
-        start::TreeContext,
+        tree_context::TreeContext,
     },
 };
 

@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, task::Waker};
 
+use super::supervised_incarnation::SupervisedIncarnation;
 use crate::{
     id::{ChildId, IdMap},
-    supervision::{
-        incarnation::{SupervisedIncarnation, slot_waker::Slot},
-        node::Node,
-        start::Start,
-    },
+    supervision::{node::Node, start::Start},
 };
+
+/// A position in an engine's roster. Reused when a child has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) u32);
 
 /// What an engine has of one child.
 pub(super) struct EngineChild {

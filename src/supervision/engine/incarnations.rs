@@ -1,14 +1,17 @@
 //! The engine and the lives of its children: begun, told to end, looked after, judged.
 
-use super::Engine;
+use super::{
+    Engine,
+    cancel::StopLevel,
+    children::Slot,
+    exit_correlator::ExitCorrelator,
+    inbox::StartOutcome,
+    starting::{StartInputs, StartProgress, begin},
+    supervised_incarnation::{IncarnationEnd, SupervisedIncarnation},
+};
 use crate::{
     exit::Exit,
     supervision::{
-        exit_correlator::ExitCorrelator,
-        incarnation::{
-            IncarnationEnd, StartInputs, StartOutcome, StartProgress, StopLevel, SupervisedIncarnation,
-            begin, slot_waker::Slot,
-        },
         incarnation_token::IncarnationToken,
         machine::{IncarnationKey, Input},
         policy::Shutdown,

@@ -7,19 +7,34 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `perform` | carries out what the machine decides |
-//! | `lives` | incarnations: begun, told to end, looked after, judged |
-//! | `children` | the table of children |
-//! | `operator` | requests, and how children come to the engine |
-//! | `handle` | the channel, and how operators reach it |
 //! | `args` | what an engine is given |
+//! | `perform` | carries out what the machine decides |
+//! | `children` | the table of children |
+//! | `incarnations` | incarnations: started, told to stop, checked, judged |
+//! | `operator` | requests, and how children are added |
+//! | `inbox`, `handle` | the channel, and how operators reach it |
+//! | `starting`, `cancel` | the start of an incarnation, and how it is cancelled |
+//! | `supervised_incarnation`, `running_actor` | an incarnation while the engine keeps it, and its actor |
+//! | `slot_waker` | wakes the engine when a child's incarnation may have ended |
+//! | `exit_correlator` | joins the cause of an exit with its end |
+//! | `abandoned` | what remains of an incarnation when its engine is gone |
+//! | `timers` | the machine's timers, and the one task that sleeps for them |
 
+mod abandoned;
 mod args;
+mod cancel;
 mod children;
+mod exit_correlator;
 mod handle;
+mod inbox;
 mod incarnations;
 mod operator;
 mod perform;
+mod running_actor;
+mod slot_waker;
+mod starting;
+mod supervised_incarnation;
+mod timers;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -29,24 +44,24 @@ use std::{
 };
 
 pub use args::{EngineArgs, Observer};
-use children::EngineChildren;
-pub use handle::{ChildInfo, EngineMessage};
-pub(crate) use handle::{EngineHandle, Inbox};
-use handle::{InboxMessage, OperatorRequest};
+use children::{EngineChildren, Slot};
+use exit_correlator::ExitCorrelator;
+pub(crate) use handle::EngineHandle;
+pub use inbox::EngineMessage;
+use inbox::{Inbox, InboxMessage, OperatorRequest};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
+use timers::{Alarm, Timers};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    child_info::{ChildCounts, ChildInfo},
     errors::RequestError,
-    exit_correlator::ExitCorrelator,
-    incarnation::slot_waker::Slot,
     incarnation_token::IncarnationToken,
-    machine::{Action, ChildCounts, Input, Machine, NewChild, OperatorRequestId, Reply, Request},
+    machine::{Action, Input, Machine, NewChild, OperatorRequestId, Reply, Request},
     node::{Node, RestartsUsed},
     panics::survived,
     spec::{ChildSpec, SupervisorSpec},
-    start::TreeContext,
-    timers::{Alarm, Timers},
+    tree_context::TreeContext,
 };
 use crate::{
     exit::Exit,

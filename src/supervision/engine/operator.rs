@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Engine, children::EngineChild, handle::OperatorRequest};
+use super::{Engine, children::EngineChild, inbox::OperatorRequest, slot_waker::slot_waker};
 use crate::{
     id::ChildId,
     log_event::log_event,
     supervision::{
         errors::{RequestError, SpecErrors},
-        incarnation::slot_waker::slot_waker,
         machine::{Input, NewChild, OperatorRequestId, Reply, Request},
         node::Node,
         panics::survived,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::io::{IncarnationKey, NewChild, OperatorRequestId, Timer};
+use super::input::{IncarnationKey, NewChild, OperatorRequestId, Timer};
 use crate::{
     id::{ChildId, Incarnation},
     restart::{RestartType, Tracker},

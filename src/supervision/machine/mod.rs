@@ -12,10 +12,11 @@
 //! | `operator` | requests (S-22, R-8) |
 //! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
 //!
-//! `table` holds the children, `child` is one of them, `io` what goes in and comes out.
+//! `table` holds the children, `child` is one of them, `input` is what goes in and `action` what comes out.
 
+mod action;
 mod child;
-mod io;
+mod input;
 mod judge;
 mod operator;
 mod pass;
@@ -24,13 +25,15 @@ mod table;
 
 use std::sync::Arc;
 
+pub use action::{Action, Reply};
 use child::{AfterStop, Child, RequestWaiter, StartCause};
-pub use io::{Action, IncarnationKey, Input, NewChild, OperatorRequestId, Reply, Request, Timer};
+pub use input::{IncarnationKey, Input, NewChild, OperatorRequestId, Request, Timer};
 use pass::Pass;
 use stop::MachinePhase;
 use table::{ChildTable, Rank};
 
 use super::{
+    child_info::ChildCounts,
     errors::RequestError,
     policy::{ChildPolicy, SupervisorFlags},
 };
@@ -55,19 +58,6 @@ pub struct Machine {
     pass: Option<Pass>,
     next_pass: u64,
     out: Vec<Action>,
-}
-
-/// How many children there are of which kind (OTP's `count_children`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ChildCounts {
-    /// Children in the table, alive or not.
-    pub specs: usize,
-    /// Children with a live incarnation.
-    pub active: usize,
-    /// Supervisors in the table.
-    pub supervisors: usize,
-    /// Other children in the table.
-    pub workers: usize,
 }
 
 /// One child as [`Machine::children`] shows it.

@@ -8,7 +8,7 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-use super::{child::Child, io::NewChild};
+use super::{child::Child, input::NewChild};
 use crate::id::{ChildId, IdMap};
 
 /// A child's place in start order. Never reused, so that a cursor stays valid while children come and go.

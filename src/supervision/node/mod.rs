@@ -32,7 +32,7 @@ use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
     machine::{IncarnationKey, Reply, Request},
-    start::TreeContext,
+    tree_context::TreeContext,
 };
 use crate::{
     event::EventKind,

@@ -13,15 +13,21 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{AbandonedIncarnation, RunningActor, StartCancel, cancel::CancelSignal, slot_waker::Slot};
+use super::{
+    abandoned::AbandonedIncarnation,
+    cancel::{CancelSignal, StartCancel},
+    children::Slot,
+    inbox::{Inbox, StartOutcome},
+    running_actor::RunningActor,
+};
 use crate::{
     exit::Exit,
     supervision::{
-        engine::Inbox,
         incarnation_token::{IncarnationClosed, IncarnationToken},
         node::Node,
         panics::{caught, discard},
-        start::{NotReady, Readiness, Start, StartContext, StartPermit, Started, TreeContext},
+        start::{NotReady, Readiness, Start, StartContext, StartPermit, Started},
+        tree_context::TreeContext,
     },
 };
 
@@ -47,15 +53,6 @@ pub(crate) enum StartProgress {
     Now(Result<RunningActor, Exit>, IncarnationClosed),
     /// It goes on, and ends in a [`StartOutcome`].
     Later(StartCancel),
-}
-
-/// What a start that went on has come to.
-pub(crate) struct StartOutcome {
-    pub(crate) slot: Slot,
-    /// Whether it was ready.
-    pub(crate) ready: bool,
-    pub(crate) running: Result<RunningActor, Exit>,
-    pub(crate) abandoned: AbandonedIncarnation,
 }
 
 /// Starts an incarnation.

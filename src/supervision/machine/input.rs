@@ -1,13 +1,11 @@
-//! What goes into the machine and what comes out of it.
+//! What goes into the machine: inputs, requests, timers, and the names in them.
 
 use std::{fmt, sync::Arc};
 
 use crate::{
-    event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
-    supervision::{errors::RequestError, policy::ChildPolicy, policy::Shutdown},
-    time::Timestamp,
+    supervision::policy::ChildPolicy,
 };
 
 /// One life of one child: the only way in which the machine and the engine speak of it.
@@ -114,43 +112,4 @@ pub enum Timer {
     Child(IncarnationKey),
     /// The delay of a group restart. It alone ends that delay, however late it fires.
     Pass(u64),
-}
-
-/// What the engine has to do. Actions are performed in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start this incarnation.
-    Start(IncarnationKey),
-    /// From now on messages and calls reach this incarnation, which is ready. Comes before the change of state is
-    /// published, so that they are seen together.
-    Admit(IncarnationKey),
-    /// Stop this incarnation and report when it is gone. May come again, to kill it.
-    Stop(IncarnationKey, Shutdown),
-    /// Fire this timer at that time.
-    Arm(Timer, Timestamp),
-    /// Forget this timer.
-    Disarm(Timer),
-    /// Answer this request, when everything else that the input has caused is done.
-    Reply(OperatorRequestId, Result<Reply, RequestError>),
-    /// Remember at the child's place whether an operator has stopped it.
-    Hold(ChildId, bool),
-    /// Make this known: of a child, or of the supervisor itself.
-    Publish(Option<IncarnationKey>, EventKind),
-    /// This child has left the table.
-    Forget(ChildId),
-    /// All children that must be awaited are ready: the supervisor has started.
-    Started,
-    /// No child is left: the supervisor ends like this.
-    Exit(Exit),
-}
-
-/// The good answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// It is done.
-    Done,
-    /// The child is ready.
-    Ready(Incarnation),
-    /// The child's start answered that there is nothing to run.
-    Ignored,
 }

@@ -8,11 +8,7 @@ use std::{
     task::{Wake, Waker},
 };
 
-use crate::supervision::engine::Inbox;
-
-/// A position in an engine's roster. Reused when a child has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(pub(crate) u32);
+use super::{children::Slot, inbox::Inbox};
 
 struct SlotWaker {
     inbox: Inbox,

@@ -1,27 +1,29 @@
-//! An incarnation as its engine keeps it: [`SupervisedIncarnation`], and the actor that it has, [`RunningActor`].
+//! An incarnation as its engine keeps it: [`SupervisedIncarnation`].
 //!
 //! Nothing here waits. A life is looked at when its bell rings, and says when nothing of it is left.
 
 use std::{
     future::Future,
-    pin::{Pin, pin},
-    sync::Arc,
+    pin::pin,
     task::{Context, Waker},
 };
 
-use ractor::{ActorCell, ActorId, concurrency::JoinHandle};
+use ractor::{ActorCell, ActorId};
 use tokio::task::unconstrained;
 
-use super::{AbandonedIncarnation, StartCancel, StopLevel};
+use super::{
+    abandoned::AbandonedIncarnation,
+    cancel::{StartCancel, StopLevel},
+    running_actor::{RunningActor, StopCause},
+};
 use crate::{
     exit::Exit,
     id::Incarnation,
     supervision::{
         incarnation_token::{IncarnationClosed, IncarnationToken},
-        node::{Attachment, LiveIncarnation, Node},
+        node::{LiveIncarnation, Node},
         panics::discard,
-        policy::Shutdown,
-        start::{StopHandle, StopRequest, TreeContext},
+        tree_context::TreeContext,
     },
     time::Timestamp,
 };
@@ -208,96 +210,5 @@ impl SupervisedIncarnation {
         let (node, scope, supervisor) = (node.clone(), scope.clone(), supervisor.clone());
         AbandonedIncarnation { incarnation: self.incarnation, node, scope, gone, supervisor }
             .abandon(running);
-    }
-}
-
-/// An incarnation's actor.
-pub(crate) struct RunningActor {
-    cell: ActorCell,
-    join: JoinHandle<()>,
-    joined: bool,
-    stop: StopHandle,
-    /// Until it is admitted.
-    attachment: Option<Arc<dyn Attachment>>,
-    asked: Option<StopCause>,
-    /// The deadline of its stop that it knows of.
-    told: Option<Timestamp>,
-}
-
-/// Why it has to end: then its own cause does not count.
-enum StopCause {
-    /// Somebody wants it.
-    Kindly,
-    /// It was asked kindly, and took too long.
-    Impatiently,
-    /// It did not become ready.
-    Because(Box<Exit>),
-}
-
-impl StopCause {
-    fn exit(self) -> Exit {
-        match self {
-            StopCause::Kindly => Exit::Requested,
-            StopCause::Impatiently => Exit::ActorKilled,
-            StopCause::Because(exit) => *exit,
-        }
-    }
-}
-
-impl RunningActor {
-    pub(crate) fn new(
-        cell: ActorCell,
-        join: JoinHandle<()>,
-        stop: StopHandle,
-        attachment: Option<Arc<dyn Attachment>>,
-    ) -> RunningActor {
-        RunningActor { cell, join, joined: false, stop, attachment, asked: None, told: None }
-    }
-
-    pub(crate) fn kill(&self) {
-        self.cell.kill();
-    }
-
-    pub(crate) fn kill_because(&mut self, exit: Exit) {
-        self.asked = Some(StopCause::Because(Box::new(exit)));
-        self.kill();
-    }
-
-    /// Returns when the actor's state has been dropped. May be called again afterwards.
-    pub(crate) async fn join(&mut self) {
-        if !self.joined {
-            // An error says that the actor's task was aborted or has panicked; its cause is told elsewhere.
-            let _ = Pin::new(&mut self.join).await;
-            self.joined = true;
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.joined || self.join.is_finished()
-    }
-
-    fn tell(&mut self, deadline: Option<Timestamp>) {
-        self.told = deadline;
-        self.stop.ask(&self.cell, StopRequest { deadline });
-    }
-
-    /// Does what is ordered, and says when patience ends.
-    fn obey(&mut self, order: StopLevel, now: Timestamp, deadline: Option<Timestamp>) -> Option<Timestamp> {
-        let mode = match order {
-            StopLevel::Live => return None,
-            StopLevel::Kill => {
-                self.asked.get_or_insert(StopCause::Kindly);
-                self.kill();
-                return None;
-            }
-            StopLevel::Stop(mode) => mode,
-        };
-        self.asked.get_or_insert(StopCause::Kindly);
-        let patience = match mode {
-            Shutdown::Timeout(time) => Some(now.after(time)),
-            _ => None,
-        };
-        self.tell(patience.into_iter().chain(deadline).min());
-        patience
     }
 }

@@ -1,13 +1,13 @@
 //! What is left of an incarnation when its engine is gone: [`AbandonedIncarnation`].
 
-use super::RunningActor;
+use super::running_actor::RunningActor;
 use crate::{
     id::Incarnation,
     state::{ChildState, DownReason},
     supervision::{
         incarnation_token::{IncarnationClosed, IncarnationToken},
         node::Node,
-        start::TreeContext,
+        tree_context::TreeContext,
     },
 };
 

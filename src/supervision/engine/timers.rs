@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use tokio::task::AbortHandle;
 
-use super::{engine::Inbox, machine::Timer};
-use crate::time::{Clock, Timestamp};
+use super::inbox::Inbox;
+use crate::{
+    supervision::machine::Timer,
+    time::{Clock, Timestamp},
+};
 
 /// Armed timers. Those that are due at the same moment fire in the order in which they were armed.
 #[derive(Debug, Default)]

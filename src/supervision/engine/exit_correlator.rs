@@ -15,8 +15,7 @@ use std::{
 use foldhash::fast::RandomState;
 use ractor::ActorId;
 
-use super::machine::IncarnationKey;
-use crate::{exit::Exit, time::Timestamp};
+use crate::{exit::Exit, supervision::machine::IncarnationKey, time::Timestamp};
 
 /// Owned by the engine.
 #[derive(Debug, Default)]

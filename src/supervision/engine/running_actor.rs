@@ -1,0 +1,112 @@
+//! The actor of an incarnation: [`RunningActor`].
+
+use std::{pin::Pin, sync::Arc};
+
+use ractor::{ActorCell, concurrency::JoinHandle};
+
+use super::cancel::StopLevel;
+use crate::{
+    exit::Exit,
+    supervision::{
+        node::Attachment,
+        policy::Shutdown,
+        start::{StopHandle, StopRequest},
+    },
+    time::Timestamp,
+};
+
+/// An incarnation's actor.
+pub(crate) struct RunningActor {
+    pub(super) cell: ActorCell,
+    join: JoinHandle<()>,
+    pub(super) joined: bool,
+    pub(super) stop: StopHandle,
+    /// Until it is admitted.
+    pub(super) attachment: Option<Arc<dyn Attachment>>,
+    pub(super) asked: Option<StopCause>,
+    /// The deadline of its stop that it knows of.
+    pub(super) told: Option<Timestamp>,
+}
+
+/// Why it has to end: then its own cause does not count.
+pub(super) enum StopCause {
+    /// Somebody wants it.
+    Kindly,
+    /// It was asked kindly, and took too long.
+    Impatiently,
+    /// It did not become ready.
+    Because(Box<Exit>),
+}
+
+impl StopCause {
+    pub(super) fn exit(self) -> Exit {
+        match self {
+            StopCause::Kindly => Exit::Requested,
+            StopCause::Impatiently => Exit::ActorKilled,
+            StopCause::Because(exit) => *exit,
+        }
+    }
+}
+
+impl RunningActor {
+    pub(crate) fn new(
+        cell: ActorCell,
+        join: JoinHandle<()>,
+        stop: StopHandle,
+        attachment: Option<Arc<dyn Attachment>>,
+    ) -> RunningActor {
+        RunningActor { cell, join, joined: false, stop, attachment, asked: None, told: None }
+    }
+
+    pub(crate) fn kill(&self) {
+        self.cell.kill();
+    }
+
+    pub(crate) fn kill_because(&mut self, exit: Exit) {
+        self.asked = Some(StopCause::Because(Box::new(exit)));
+        self.kill();
+    }
+
+    /// Returns when the actor's state has been dropped. May be called again afterwards.
+    pub(crate) async fn join(&mut self) {
+        if !self.joined {
+            // An error says that the actor's task was aborted or has panicked; its cause is told elsewhere.
+            let _ = Pin::new(&mut self.join).await;
+            self.joined = true;
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.joined || self.join.is_finished()
+    }
+
+    pub(super) fn tell(&mut self, deadline: Option<Timestamp>) {
+        self.told = deadline;
+        self.stop.ask(&self.cell, StopRequest { deadline });
+    }
+
+    /// Does what is ordered, and says when patience ends.
+    pub(super) fn obey(
+        &mut self,
+        order: StopLevel,
+        now: Timestamp,
+        deadline: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let mode = match order {
+            StopLevel::Live => return None,
+            StopLevel::Kill => {
+                self.asked.get_or_insert(StopCause::Kindly);
+                self.kill();
+                return None;
+            }
+            StopLevel::Stop(mode) => mode,
+        };
+        self.asked.get_or_insert(StopCause::Kindly);
+        let patience = match mode {
+            Shutdown::Timeout(time) => Some(now.after(time)),
+            _ => None,
+        };
+        self.tell(patience.into_iter().chain(deadline).min());
+        patience
+    }
+}
