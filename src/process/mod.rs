@@ -29,62 +29,31 @@
 mod cgroup;
 mod command;
 mod control;
-mod descriptor_passing;
-mod environment;
-mod exec_plan;
 mod exit_status;
-mod exit_watch;
 mod group_membership;
 mod guardian;
-mod ladder;
-mod launch_rate;
-mod launch_thread;
+mod launch;
 mod launcher;
-mod leader;
-mod limits;
-mod line_log;
-#[cfg(target_os = "linux")]
-mod orphans;
-mod os_launcher;
-#[cfg(target_os = "linux")]
-mod process_table;
-mod program_lookup;
 mod reap_token;
-mod reaper;
-mod sigchld;
 mod signal_disposition;
-mod sigpipe;
-mod spawn;
-mod stdin;
 mod stdio;
-#[cfg(target_os = "linux")]
-mod survivor_scan;
-#[cfg(not(target_os = "linux"))]
-#[path = "no_survivor_scan.rs"]
-mod survivor_scan;
+mod stop;
 mod sweeper;
-mod tail;
 mod usage;
 
 pub use cgroup::CgroupMode;
-pub use command::{Command, CommandError, CommandMistake, StdioTransport};
+pub use command::{Command, CommandError, CommandMistake, Environment, Limits, LimitsError, StdioTransport};
 pub use control::{KILL_WAIT, ProcessControl, Unkillable};
-pub use environment::Environment;
 pub use exit_status::{ExitStatus, Status, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
-pub use ladder::{Ladder, Rung, StopOutcome, kill, terminate};
+pub use launch::{OsLauncher, OsLauncherBuilder, Technique};
 pub use launcher::{Launcher, Process, Stderr, Stdout};
-pub use limits::{Limits, LimitsError};
-pub use line_log::{LineLog, drain};
-pub(crate) use line_log::{drain_into, let_others_run};
-#[cfg(target_os = "linux")]
-pub use orphans::ReapAdopted;
-pub use os_launcher::{OsLauncher, OsLauncherBuilder};
 pub use reap_token::ReapToken;
 pub use rustix::process::Signal;
 pub(crate) use signal_disposition::{is_ignored, is_pending};
-pub use spawn::Technique;
-pub use stdin::Stdin;
-pub use stdio::SocketMode;
-pub use tail::Tail;
+pub use stdio::{LineLog, SocketMode, Stdin, Tail, drain};
+pub(crate) use stdio::{drain_into, let_others_run};
+#[cfg(target_os = "linux")]
+pub use stop::ReapAdopted;
+pub use stop::{Ladder, Rung, StopOutcome, kill, terminate};
 pub use usage::{Usage, UsageProbe};

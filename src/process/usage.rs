@@ -4,7 +4,7 @@ use std::{fmt, sync::Weak, time::Duration};
 
 use rustix::process::Pid;
 
-use super::leader::Leader;
+use super::stop::leader::Leader;
 
 /// Memory and processor time of one process, its descendants not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

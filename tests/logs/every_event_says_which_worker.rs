@@ -186,9 +186,9 @@ const OWN: [&str; 4] = [
     // The form that all others use.
     "src/log_event.rs",
     // The lines of a process that is no worker.
-    "src/process/line_log.rs",
+    "src/process/stdio/line_log.rs",
     // Of the host as a whole.
-    "src/process/sigchld.rs",
+    "src/process/launch/sigchld.rs",
     "src/process/cgroup/removal.rs",
 ];
 

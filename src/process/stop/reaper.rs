@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{KILL_WAIT, leader::Leader};
+use super::leader::Leader;
+use crate::process::control::KILL_WAIT;
 
 /// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -26,7 +27,7 @@ static ARRIVED: Condvar = Condvar::new();
 
 /// Hands a leader over: it is killed and reaped as soon as the kernel allows it. Its hold is kept until then, at most
 /// for [`KILL_WAIT`]: past that it is unkillable, and the tree goes on without it.
-pub(super) fn keep(leader: Arc<Leader>) {
+pub(in crate::process) fn keep(leader: Arc<Leader>) {
     lock().arrived.push(leader);
     ARRIVED.notify_one();
 }
@@ -36,7 +37,7 @@ pub(super) fn keep(leader: Arc<Leader>) {
 ///
 /// # Errors
 /// No thread can be started now; the next call tries again.
-pub(super) fn start() -> io::Result<()> {
+pub(in crate::process) fn start() -> io::Result<()> {
     let mut queue = lock();
     if !queue.running {
         thread::Builder::new().name("procession-reaper".into()).stack_size(512 * 1024).spawn(run)?;

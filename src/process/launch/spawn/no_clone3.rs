@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::{SpawnError, SpawnedProcess};
-use crate::process::exec_plan::ExecPlan;
+use crate::process::launch::exec_plan::ExecPlan;
 
 #[derive(Debug)]
 pub(super) enum Stack {}

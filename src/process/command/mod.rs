@@ -10,8 +10,13 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Environment, Limits, LimitsError};
 use crate::untrusted::one_line;
+
+mod environment;
+mod limits;
+
+pub use environment::Environment;
+pub use limits::{Limits, LimitsError};
 
 /// A program with its arguments, directory and environment.
 ///

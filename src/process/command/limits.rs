@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// limits, each with a count of its own. To bound a whole family takes a control group.
 ///
 /// A limit that cannot be applied is never a silence: values above the host's own hard limits or below its niceness
-/// and OOM score need privileges, and systems without `clone3` (see [`Technique`](super::Technique)) have no limits at
+/// and OOM score need privileges, and systems without `clone3` (see [`Technique`](crate::process::Technique)) have no limits at
 /// all. Where that can be seen without a process it is a mistake of the declaration, reported with all others; else it
 /// is a failed launch ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage `command`, with the limit's name).
 ///
@@ -88,7 +88,7 @@ pub struct LimitsError {
 
 impl Limits {
     /// Between the signal that can be caught and the one that cannot, for programs that want to say something.
-    pub(super) const CPU_GRACE: Duration = Duration::from_secs(1);
+    pub(in crate::process) const CPU_GRACE: Duration = Duration::from_secs(1);
 
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
@@ -97,7 +97,7 @@ impl Limits {
 
     /// # Errors
     /// The first value out of its range.
-    pub(super) fn check(&self) -> Result<(), LimitsError> {
+    pub(in crate::process) fn check(&self) -> Result<(), LimitsError> {
         self.mistakes().next().map_or(Ok(()), Err)
     }
 
@@ -120,7 +120,7 @@ impl Limits {
     /// Those that this host may not give to a process, each with the reason: it would take privileges. What that does not
     /// see, the launch does.
     #[cfg(target_os = "linux")]
-    pub(super) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::process) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
         use rustix::thread::{CapabilitySet, capabilities};
         if self.is_none() {
             return Vec::new();
@@ -151,13 +151,13 @@ impl Limits {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::process) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
     /// Those that the system knows as resource limits, each with a soft and a hard bound.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-    pub(super) fn rlimits(&self) -> impl Iterator<Item = (Resource, [u64; 2])> {
+    pub(in crate::process) fn rlimits(&self) -> impl Iterator<Item = (Resource, [u64; 2])> {
         let both = |resource, value: Option<u64>| value.map(|value| (resource, [value; 2]));
         let grace = Limits::CPU_GRACE.as_secs();
         let cpu = self.cpu_seconds.map(|value| (Resource::Cpu, [value, value.saturating_add(grace)]));
@@ -175,7 +175,7 @@ impl Limits {
 
     /// The field of a resource.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-    pub(super) fn name(resource: usize) -> &'static str {
+    pub(in crate::process) fn name(resource: usize) -> &'static str {
         let is = |other: Resource| resource == other as usize;
         match () {
             () if is(Resource::Core) => "core_size",
@@ -187,7 +187,7 @@ impl Limits {
     }
 
     /// Processor time after which the system ends the process.
-    pub(super) fn cpu_time(&self) -> Option<Duration> {
+    pub(in crate::process) fn cpu_time(&self) -> Option<Duration> {
         self.cpu_seconds.map(Duration::from_secs)
     }
 }

@@ -9,12 +9,11 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::{
-    Command,
-    limits::Limits,
-    program_lookup::{self, never_started},
+use super::program_lookup::{self, never_started};
+use crate::{
+    exit::{Exit, LaunchStage},
+    process::command::{Command, Limits},
 };
-use crate::exit::{Exit, LaunchStage};
 
 /// What to execute, ready for the system call.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use std::{
 use rustix::process::Pid;
 
 use super::SpawnedProcess;
-use crate::{containment::Containment, process::exec_plan::ExecPlan};
+use crate::{containment::Containment, process::launch::exec_plan::ExecPlan};
 
 /// Creates a process that leads its own group, with `stdio` as its stdin, stdout and stderr. Blocks until the
 /// program has been executed or could not be.

@@ -187,8 +187,8 @@ mod tests {
 
     use super::*;
     use crate::process::{
-        Command, SocketMode,
-        stdio::{self, StdioLayout},
+        command::Command,
+        stdio::endpoints::{self, SocketMode, StdioLayout},
     };
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         // P-6
         let command = Command::new("true");
         let plan = ExecPlan::new(&command).unwrap();
-        let (inner, _outer) = stdio::make(StdioLayout::new(&command, SocketMode::Never)).unwrap();
+        let (inner, _outer) = endpoints::make(StdioLayout::new(&command, SocketMode::Never)).unwrap();
         let mut workspace = SpawnWorkspace::default();
         let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &inner.fds, cgroup);
         let no_cgroup = std::fs::File::open("/dev/null").unwrap();

@@ -15,27 +15,36 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-#[cfg(target_os = "linux")]
-use super::orphans::{self, ReapAdopted};
 use super::{
-    Command, CommandMistake, ExitStatus, Launcher, Limits, Process, ProcessControl, ReapToken, Unkillable,
-    cgroup::{Cgroup, CgroupFactory, CgroupMode},
     exec_plan::ExecPlan,
-    exit_watch::ExitWatch,
-    guardian,
     launch_rate::LaunchRate,
     launch_thread,
-    leader::{Leader, LeaderOwner},
     program_lookup::never_started,
-    reaper, sigchld,
+    sigchld,
     spawn::{self, SpawnError, SpawnWorkspace, SpawnedProcess, Technique},
-    stdio::{self, SocketMode, StdioLayout},
-    sweeper,
-    usage::UsageProbe,
 };
+#[cfg(target_os = "linux")]
+use crate::process::stop::orphans::{self, ReapAdopted};
 use crate::{
     containment::Containment,
     exit::{Exit, LaunchStage},
+    process::{
+        cgroup::{Cgroup, CgroupFactory, CgroupMode},
+        command::{Command, CommandMistake, Limits},
+        control::{ProcessControl, Unkillable},
+        exit_status::ExitStatus,
+        guardian,
+        launcher::{Launcher, Process},
+        reap_token::ReapToken,
+        stdio::endpoints::{self, SocketMode, StdioLayout},
+        stop::{
+            exit_watch::ExitWatch,
+            leader::{Leader, LeaderOwner},
+            reaper,
+        },
+        sweeper,
+        usage::UsageProbe,
+    },
 };
 
 /// Launches real processes, each the leader of its own session, or at least of its own process group (P-4).
@@ -159,7 +168,7 @@ impl Launcher for OsLauncher {
         // program to be executed, our ends are made known to the runtime: a launch takes as long as its longer half.
         // Not for launches that wait for their turn, for each would hold six descriptors meanwhile. Nothing is awaited
         // until the thread has got its half, or knows that it has to make both.
-        let ours = if at_once { stdio::make(layout).ok() } else { None }.map(|(inner, outer)| {
+        let ours = if at_once { endpoints::make(layout).ok() } else { None }.map(|(inner, outer)| {
             let _ = give.send(inner);
             register(outer)
         });
@@ -200,7 +209,7 @@ fn no_thread(error: &io::Error) -> Exit {
 struct LaunchedProcess {
     owner: LeaderOwner,
     /// The host's ends, if they were made here too.
-    outer: Option<stdio::HostEnds>,
+    outer: Option<endpoints::HostEnds>,
     containment: Containment,
 }
 
@@ -210,7 +219,7 @@ impl LaunchedProcess {
         command: &Command,
         launcher: &OsLauncher,
         hold: ReapToken,
-        (layout, ends): (StdioLayout, &mpsc::Receiver<stdio::ChildEnds>),
+        (layout, ends): (StdioLayout, &mpsc::Receiver<endpoints::ChildEnds>),
         workspace: &mut SpawnWorkspace,
     ) -> Result<LaunchedProcess, Exit> {
         let plan = ExecPlan::new(command)?;
@@ -219,7 +228,7 @@ impl LaunchedProcess {
         };
         let (inner, outer) = match ends.recv() {
             Ok(inner) => (inner, None),
-            Err(_) => stdio::make(layout)
+            Err(_) => endpoints::make(layout)
                 .map(|(inner, outer)| (inner, Some(outer)))
                 .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
         };
@@ -250,7 +259,7 @@ impl LaunchedProcess {
     }
 
     /// Hands the process to the current runtime, which may know the host's ends already.
-    fn adopt(self, known: Option<io::Result<stdio::HostStreams>>) -> Result<Process, Exit> {
+    fn adopt(self, known: Option<io::Result<endpoints::HostStreams>>) -> Result<Process, Exit> {
         let LaunchedProcess { owner, outer, containment } = self;
         let pid = owner.leader().pid();
         let streams = match outer {
@@ -272,7 +281,7 @@ impl LaunchedProcess {
 }
 
 /// Makes our ends known to the current runtime, which may have no I/O: then tokio panics.
-fn register(outer: stdio::HostEnds) -> io::Result<stdio::HostStreams> {
+fn register(outer: endpoints::HostEnds) -> io::Result<endpoints::HostStreams> {
     let register = std::panic::AssertUnwindSafe(|| outer.register());
     std::panic::catch_unwind(register).unwrap_or_else(|_| {
         Err(io::Error::other("it needs a tokio runtime with I/O enabled, as `enable_io` and `enable_all` do"))
@@ -283,7 +292,7 @@ fn register(outer: stdio::HostEnds) -> io::Result<stdio::HostStreams> {
 fn spawn_in_cgroup(
     launcher: &OsLauncher,
     plan: &ExecPlan,
-    inner: &stdio::ChildEnds,
+    inner: &endpoints::ChildEnds,
     workspace: &mut SpawnWorkspace,
 ) -> Result<(SpawnedProcess, Option<Cgroup>), SpawnError> {
     let mut spawn = |cgroup: Option<BorrowedFd<'_>>| {
@@ -423,6 +432,7 @@ impl OsProcessControl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::control::KILL_WAIT;
 
     /// Where there are no pidfds, a thread waits.
     #[tokio::test]
@@ -440,10 +450,10 @@ mod tests {
             assert_eq!(process.control.exited().await, exited);
             assert_eq!(process.control.exited().await, exited);
             process.control.signal(Signal::HUP).unwrap();
-            assert_eq!(process.control.reap(super::super::KILL_WAIT).await, Ok(exited));
+            assert_eq!(process.control.reap(KILL_WAIT).await, Ok(exited));
             assert!(process.control.signal(Signal::HUP).is_err());
         }
         let process = launcher.launch(&Command::new("sleep").arg("1000"), ReapToken::none()).await.unwrap();
-        assert_eq!(process.control.reap(super::super::KILL_WAIT).await, Ok(ExitStatus::signal(9, false)));
+        assert_eq!(process.control.reap(KILL_WAIT).await, Ok(ExitStatus::signal(9, false)));
     }
 }

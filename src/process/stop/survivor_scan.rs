@@ -27,8 +27,8 @@ use tokio::sync::oneshot;
 use super::{
     orphans,
     process_table::{self, ProcessStat},
-    sweeper,
 };
+use crate::process::{group_membership, sweeper};
 
 /// After a walk there is none for so many times as long as it took: questions that come meanwhile share the next one. Without a
 /// rest, a walk of a millisecond would be made again and again while a thousand processes end.
@@ -265,7 +265,7 @@ impl Survivors {
         if !signals.is_empty() {
             for (pid, _, _) in self.members.iter().filter(|(_, _, grouped)| !grouped || is_kill(signals)) {
                 process_table::signal_if(*pid, signals, |pid| {
-                    super::group_membership::session_of(pid) == Some(leader) && is_ours()
+                    group_membership::session_of(pid) == Some(leader) && is_ours()
                 });
             }
         }

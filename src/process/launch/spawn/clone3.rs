@@ -25,7 +25,7 @@ use super::{
 use crate::{
     containment::Containment,
     exit::LaunchStage,
-    process::{exec_plan::ExecPlan, limits::Limits},
+    process::{command::Limits, launch::exec_plan::ExecPlan},
 };
 
 /// The system has refused once: an old kernel, or a filter on system calls. It will do so again.

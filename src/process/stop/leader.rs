@@ -23,14 +23,22 @@ use tokio::sync::Notify;
 #[cfg(target_os = "linux")]
 use super::orphans;
 use super::{
-    ExitStatus, KILL_WAIT, Limits, ReapToken, Status, Usage, cgroup, group_membership, reaper,
+    reaper,
     survivor_scan::{self, Reaped, ScanTarget},
-    usage,
+};
+use crate::process::{
+    cgroup,
+    command::Limits,
+    control::KILL_WAIT,
+    exit_status::{ExitStatus, Status},
+    group_membership,
+    reap_token::ReapToken,
+    usage::{self, Usage},
 };
 
 /// A process that was launched here and leads its own group.
 #[derive(Debug)]
-pub(super) struct Leader {
+pub(in crate::process) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
     /// Processor time after which the system ends it.
@@ -71,7 +79,7 @@ struct TableQuery {
 
 impl Leader {
     /// Takes charge of a process that has just been created and that nobody else waits for.
-    pub(super) fn new(
+    pub(in crate::process) fn new(
         pid: Pid,
         pidfd: Option<OwnedFd>,
         cpu_limit: Option<Duration>,
@@ -93,7 +101,7 @@ impl Leader {
         Leader { pid, pidfd, cpu_limit, cgroup, free, state: Mutex::new(state) }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::process) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
@@ -106,7 +114,7 @@ impl Leader {
     }
 
     /// Sends a signal to the group, never after the reap (P-7).
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(in crate::process) fn signal(&self, signal: Signal) -> io::Result<()> {
         let mut state = self.lock();
         self.look(&mut state);
         if state.reaped {
@@ -149,7 +157,7 @@ impl Leader {
     }
 
     /// How the process ended, if it has. Does not reap.
-    pub(super) fn exited(&self) -> Option<ExitStatus> {
+    pub(in crate::process) fn exited(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.exited.is_none() {
             self.look(&mut state);
@@ -165,7 +173,7 @@ impl Leader {
     }
 
     /// What it uses, unless it has been reaped: its number may belong to a stranger then.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(in crate::process) fn usage(&self) -> Option<Usage> {
         let mut state = self.lock();
         self.look(&mut state);
         if state.reaped { None } else { usage::of(self.pid) }
@@ -177,7 +185,7 @@ impl Leader {
     ///
     /// Without a control group the process table is asked, which takes a moment: see [`Leader::progress`]. Until it has
     /// answered that nothing is alive, the zombie stays, and the numbers with it.
-    pub(super) fn finish(&self) -> Option<ExitStatus> {
+    pub(in crate::process) fn finish(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.gone {
             return state.exited;
@@ -210,7 +218,7 @@ impl Leader {
 
     /// As [`Leader::finish`], for one that is to have a successor at once: what has left the group, and is in the session
     /// still, is swept behind it, and `trail` kept until that is done.
-    pub(super) fn reap_after_exit(&self, trail: &mut Option<ReapToken>) -> Option<ExitStatus> {
+    pub(in crate::process) fn reap_after_exit(&self, trail: &mut Option<ReapToken>) -> Option<ExitStatus> {
         if self.cgroup.is_some() {
             return self.finish();
         }
@@ -299,7 +307,7 @@ impl Leader {
     }
 
     /// Waits until there is something new, as far as that is announced, at most for `pause` where nothing is.
-    pub(super) async fn progress(&self, pause: Duration) {
+    pub(in crate::process) async fn progress(&self, pause: Duration) {
         let inquiry = self.lock().inquiry.clone();
         let Some(inquiry) = inquiry else { return tokio::time::sleep(pause).await };
         let mut answered = std::pin::pin!(inquiry.answered.notified());
@@ -311,7 +319,7 @@ impl Leader {
     }
 
     /// Waits until nothing but the leader is alive in its control group or, without one, in its process group and session.
-    pub(super) async fn emptied(&self) {
+    pub(in crate::process) async fn emptied(&self) {
         const INTERVAL: Duration = Duration::from_millis(50);
         let Some(cgroup) = &self.cgroup else {
             // A look that cannot be made says nothing.
@@ -330,7 +338,7 @@ impl Leader {
 
     /// Releases the hold of a process that could not be reaped in time: it is reported as unkillable, and the tree goes
     /// on without it.
-    pub(super) fn release(&self) {
+    pub(in crate::process) fn release(&self) {
         let hold = {
             let mut state = self.lock();
             if state.gone {
@@ -475,14 +483,14 @@ fn exited(status: &WaitIdStatus) -> ExitStatus {
 
 /// The owner of a leader: dropping it kills the group and hands the leader to the reaper (P-10).
 #[derive(Debug)]
-pub(super) struct LeaderOwner(Arc<Leader>);
+pub(in crate::process) struct LeaderOwner(Arc<Leader>);
 
 impl LeaderOwner {
-    pub(super) fn new(leader: Leader) -> LeaderOwner {
+    pub(in crate::process) fn new(leader: Leader) -> LeaderOwner {
         LeaderOwner(Arc::new(leader))
     }
 
-    pub(super) fn leader(&self) -> &Arc<Leader> {
+    pub(in crate::process) fn leader(&self) -> &Arc<Leader> {
         &self.0
     }
 }

@@ -19,11 +19,10 @@ use std::{
 use rustix::process::{self as sys, Pid, WaitId, WaitIdOptions};
 
 use super::{
-    group_membership,
     process_table::{self, ProcessEntry},
     survivor_scan::{self, Reaped},
-    sweeper,
 };
+use crate::process::{group_membership, sweeper};
 
 /// How often orphans are looked for while nothing ends.
 const ROUND: Duration = Duration::from_secs(5);
@@ -31,7 +30,7 @@ const ROUND: Duration = Duration::from_secs(5);
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// Which of the orphans that this program adopts are reaped; see
-/// [`OsLauncherBuilder::reap_adopted`](super::OsLauncherBuilder::reap_adopted).
+/// [`OsLauncherBuilder::reap_adopted`](crate::process::OsLauncherBuilder::reap_adopted).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReapAdopted {
     /// Those that belonged to a process of a launcher.
@@ -68,7 +67,7 @@ fn lock() -> MutexGuard<'static, OrphanRegistry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn reap(which: ReapAdopted) {
+pub(in crate::process) fn reap(which: ReapAdopted) {
     ALL.store(which == ReapAdopted::All, Ordering::Relaxed);
 }
 
@@ -77,10 +76,10 @@ fn adopts() -> bool {
 }
 
 /// A launch, until its process is registered.
-pub(super) struct PendingLaunch(());
+pub(in crate::process) struct PendingLaunch(());
 
 impl PendingLaunch {
-    pub(super) fn new() -> PendingLaunch {
+    pub(in crate::process) fn new() -> PendingLaunch {
         BIRTHS.fetch_add(1, Ordering::SeqCst);
         PendingLaunch(())
     }

@@ -5,7 +5,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::Tail;
+use super::tail::Tail;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,

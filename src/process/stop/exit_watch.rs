@@ -12,13 +12,14 @@ use tokio::{
     sync::watch,
 };
 
-use super::{ExitStatus, leader::Leader};
+use super::leader::Leader;
+use crate::process::exit_status::ExitStatus;
 
 /// How often a process is looked at when there is neither a pidfd nor a thread to be had.
 const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
-pub(super) enum ExitWatch {
+pub(in crate::process) enum ExitWatch {
     /// The process's pidfd becomes readable when it ends (Linux).
     Pidfd(AsyncFd<SharedFd>),
     /// A thread that does nothing but wait for this one process.
@@ -29,7 +30,7 @@ pub(super) enum ExitWatch {
 
 /// A pidfd that is also used by others.
 #[derive(Debug)]
-pub(super) struct SharedFd(Arc<OwnedFd>);
+pub(in crate::process) struct SharedFd(Arc<OwnedFd>);
 
 impl AsRawFd for SharedFd {
     fn as_raw_fd(&self) -> RawFd {
@@ -39,7 +40,7 @@ impl AsRawFd for SharedFd {
 
 impl ExitWatch {
     /// A watch on the leader; must be called within a runtime.
-    pub(super) fn new(leader: &Leader) -> ExitWatch {
+    pub(in crate::process) fn new(leader: &Leader) -> ExitWatch {
         match leader.pidfd() {
             Some(fd) => register(fd).map_or(ExitWatch::Poll, ExitWatch::Pidfd),
             None => thread(leader.raw_pid()).map_or(ExitWatch::Poll, ExitWatch::Thread),
@@ -47,7 +48,7 @@ impl ExitWatch {
     }
 
     /// Waits until the leader has ended. Cancel-safe.
-    pub(super) async fn exited(&self, leader: &Leader) -> ExitStatus {
+    pub(in crate::process) async fn exited(&self, leader: &Leader) -> ExitStatus {
         loop {
             if let Some(exited) = leader.exited() {
                 return exited;

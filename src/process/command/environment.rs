@@ -104,7 +104,7 @@ impl Environment {
     }
 
     /// Whether bash knows with it that a socket as stdin does not mean a remote shell.
-    pub(super) fn is_fit_for_sockets(&self) -> bool {
+    pub(in crate::process) fn is_fit_for_sockets(&self) -> bool {
         let name = OsStr::new(SHELL_LEVEL);
         !self.remove.contains(name) && self.set.get(name).is_none_or(|level| is_inner_level(level))
     }

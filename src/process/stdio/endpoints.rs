@@ -15,27 +15,31 @@ use tokio::{
     net::{UnixStream, unix::pipe},
 };
 
-use super::{Command, Stderr, Stdin, StdioTransport, Stdout, descriptor_passing};
+use super::{descriptor_passing, stdin::Stdin};
+use crate::process::{
+    command::{Command, StdioTransport},
+    launcher::{Stderr, Stdout},
+};
 
 /// The size asked for where a channel is made of pipes.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
 /// The ends that the process gets: 0, 1 and 2.
-pub(super) struct ChildEnds {
-    pub(super) fds: [OwnedFd; 3],
+pub(in crate::process) struct ChildEnds {
+    pub(in crate::process) fds: [OwnedFd; 3],
 }
 
 /// The ends that the host keeps, not yet known to a runtime.
 #[derive(Debug)]
-pub(super) struct HostEnds {
+pub(in crate::process) struct HostEnds {
     stdin: StreamEnd,
     stdout: StreamEnd,
     stderr: OwnedFd,
 }
 
 /// The host's ends, known to a runtime.
-pub(super) type HostStreams = (Stdin, Stdout, Stderr);
+pub(in crate::process) type HostStreams = (Stdin, Stdout, Stderr);
 
 #[derive(Debug)]
 enum StreamEnd {
@@ -56,14 +60,14 @@ pub enum SocketMode {
 
 /// What a process gets as stdin and stdout, as far as that shows before there is one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StdioLayout {
+pub(in crate::process) struct StdioLayout {
     sockets: bool,
     /// Much will be said in both directions.
     channel: bool,
 }
 
 impl StdioLayout {
-    pub(super) fn new(command: &Command, sockets: SocketMode) -> StdioLayout {
+    pub(in crate::process) fn new(command: &Command, sockets: SocketMode) -> StdioLayout {
         // A caller's value stands, and no shell reads a start-up file because of a socket.
         let fit = sockets == SocketMode::Auto && command.get_environment().is_fit_for_sockets();
         StdioLayout {
@@ -74,7 +78,7 @@ impl StdioLayout {
 }
 
 /// Makes both sides of all three. Sockets can be had only where they can refuse descriptors.
-pub(super) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, HostEnds)> {
+pub(in crate::process) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, HostEnds)> {
     let (stderr, their_stderr) = io::pipe()?;
     let sockets = if layout.sockets { two_socket_pairs()? } else { None };
     let (stdin, their_stdin, stdout, their_stdout) = match sockets {
@@ -130,7 +134,7 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 
 impl HostEnds {
     /// Registers the host's ends with the current runtime.
-    pub(super) fn register(self) -> io::Result<HostStreams> {
+    pub(in crate::process) fn register(self) -> io::Result<HostStreams> {
         let stdin = match self.stdin {
             StreamEnd::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
             StreamEnd::Pipe(fd) => Stdin::pipe(fd)?,

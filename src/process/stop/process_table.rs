@@ -6,7 +6,7 @@ use rustix::{
     process::{self as sys, Pid, PidfdFlags, Signal},
 };
 
-use super::group_membership;
+use crate::process::group_membership;
 
 /// One process of the system, of which little has been asked so far.
 pub(super) struct ProcessEntry<'a> {

@@ -8,8 +8,13 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{ExitStatus, KILL_WAIT, ProcessControl, Unkillable};
-use crate::human_duration;
+use crate::{
+    human_duration,
+    process::{
+        control::{KILL_WAIT, ProcessControl, Unkillable},
+        exit_status::ExitStatus,
+    },
+};
 
 /// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
 /// seconds.

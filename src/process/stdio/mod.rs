@@ -1,0 +1,14 @@
+//! The streams of a process.
+
+mod descriptor_passing;
+pub(super) mod endpoints;
+mod line_log;
+mod sigpipe;
+mod stdin;
+mod tail;
+
+pub use endpoints::SocketMode;
+pub use line_log::{LineLog, drain};
+pub(crate) use line_log::{drain_into, let_others_run};
+pub use stdin::Stdin;
+pub use tail::Tail;
