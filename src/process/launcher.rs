@@ -2,16 +2,14 @@
 
 use std::fmt;
 
-use async_trait::async_trait;
-use tokio::io::AsyncRead;
-
-use super::{Command, CommandMistake, ProcessControl, ReapToken, Stdin};
+use super::{
+    command::{Command, CommandMistake},
+    control::ProcessControl,
+    reap_token::ReapToken,
+    stdio::{Stderr, Stdin, Stdout},
+};
 use crate::exit::Exit;
-
-/// The host's end of a process's stdout.
-pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
-/// The host's end of a process's stderr.
-pub type Stderr = Box<dyn AsyncRead + Send + Unpin>;
+use async_trait::async_trait;
 
 /// Turns a [`Command`] into a running [`Process`].
 #[async_trait]

@@ -39,6 +39,7 @@ mod signal_disposition;
 mod stdio;
 mod stop;
 mod sweeper;
+mod thread_queue;
 mod usage;
 
 pub use cgroup::CgroupMode;
@@ -47,11 +48,11 @@ pub use control::{KILL_WAIT, ProcessControl, Unkillable};
 pub use exit_status::{ExitStatus, Status, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
 pub use launch::{OsLauncher, OsLauncherBuilder, Technique};
-pub use launcher::{Launcher, Process, Stderr, Stdout};
+pub use launcher::{Launcher, Process};
 pub use reap_token::ReapToken;
 pub use rustix::process::Signal;
 pub(crate) use signal_disposition::{is_ignored, is_pending};
-pub use stdio::{LineLog, SocketMode, Stdin, Tail, drain};
+pub use stdio::{LineLog, SocketMode, Stderr, Stdin, Stdout, Tail, drain};
 pub(crate) use stdio::{drain_into, let_others_run};
 #[cfg(target_os = "linux")]
 pub use stop::ReapAdopted;

@@ -7,10 +7,10 @@ use std::{
     collections::VecDeque,
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
+
+use super::thread_queue::ThreadQueue;
 
 /// A step is over after this time, if there is more than that to do.
 const STEP: Duration = Duration::from_millis(5);
@@ -32,72 +32,42 @@ pub(super) enum JobProgress {
     After(Duration),
 }
 
-struct SweeperQueue {
-    jobs: VecDeque<Box<dyn SweepJob>>,
-    /// Those that rest, and until when.
-    resting: Vec<(Instant, Box<dyn SweepJob>)>,
-    running: bool,
-}
-
-static QUEUE: Mutex<SweeperQueue> =
-    Mutex::new(SweeperQueue { jobs: VecDeque::new(), resting: Vec::new(), running: false });
-static ARRIVED: Condvar = Condvar::new();
+static QUEUE: ThreadQueue<Box<dyn SweepJob>> = ThreadQueue::new();
 
 /// Has a job done.
 pub(super) fn add(job: Box<dyn SweepJob>) {
-    lock().jobs.push_back(job);
-    ARRIVED.notify_one();
+    QUEUE.push(job);
 }
 
-/// Starts the thread unless it runs: before there is anything for it to do, since there may be no thread to be had when
-/// there is.
+/// Starts the thread unless it runs.
 ///
 /// # Errors
-/// No thread can be started now; the next call tries again.
+/// As [`ThreadQueue::start`].
 pub(super) fn start() -> io::Result<()> {
-    let mut queue = lock();
-    if !queue.running {
-        thread::Builder::new().name("procession-sweep".into()).stack_size(512 * 1024).spawn(run)?;
-        queue.running = true;
-    }
-    Ok(())
-}
-
-fn lock() -> MutexGuard<'static, SweeperQueue> {
-    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+    QUEUE.start("procession-sweep", run)
 }
 
 fn run() {
-    loop {
-        let mut job = next();
-        // Jobs are ours and do not panic; if one does, the others go on.
-        let step = catch_unwind(AssertUnwindSafe(|| job.step(Instant::now() + STEP)));
-        match step {
-            Ok(JobProgress::AtOnce) => lock().jobs.push_back(job),
-            Ok(JobProgress::After(pause)) => lock().resting.push((Instant::now() + pause, job)),
-            Ok(JobProgress::Over) | Err(_) => {}
-        }
-    }
-}
-
-fn next() -> Box<dyn SweepJob> {
-    let mut queue = lock();
+    let mut jobs = VecDeque::new();
+    let mut resting: Vec<(Instant, Box<dyn SweepJob>)> = Vec::new();
     loop {
         let now = Instant::now();
-        if let Some(due) = queue.resting.iter().position(|(due, _)| *due <= now) {
-            let (_, job) = queue.resting.swap_remove(due);
-            queue.jobs.push_back(job);
+        if let Some(due) = resting.iter().position(|(due, _)| *due <= now) {
+            jobs.push_back(resting.swap_remove(due).1);
         }
-        if let Some(job) = queue.jobs.pop_front() {
-            return job;
-        }
-        let first = queue.resting.iter().map(|(due, _)| *due).min();
-        queue = match first {
-            Some(due) => {
-                let pause = due.saturating_duration_since(now);
-                ARRIVED.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => ARRIVED.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        let Some(mut job) = jobs.pop_front() else {
+            let first = resting.iter().map(|(due, _)| *due).min();
+            jobs = QUEUE.wait(first.map(|due| due.saturating_duration_since(now)));
+            continue;
         };
+        // Jobs are ours and do not panic; if one does, the others go on.
+        let step = catch_unwind(AssertUnwindSafe(|| job.step(Instant::now() + STEP)));
+        // What has arrived meanwhile has its turn before the rest of this job.
+        jobs.extend(QUEUE.take());
+        match step {
+            Ok(JobProgress::AtOnce) => jobs.push_back(job),
+            Ok(JobProgress::After(pause)) => resting.push((Instant::now() + pause, job)),
+            Ok(JobProgress::Over) | Err(_) => {}
+        }
     }
 }

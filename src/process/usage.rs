@@ -4,8 +4,6 @@ use std::{fmt, sync::Weak, time::Duration};
 
 use rustix::process::Pid;
 
-use super::stop::leader::Leader;
-
 /// Memory and processor time of one process, its descendants not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -15,13 +13,19 @@ pub struct Usage {
     pub cpu_time: Duration,
 }
 
+/// A process that can be asked what it uses.
+pub(super) trait UsageSource: Send + Sync {
+    /// What it uses, unless it has been reaped: its number may belong to a stranger then.
+    fn usage(&self) -> Option<Usage>;
+}
+
 /// Tells what a process uses, for as long as it has not been reaped. Keeps nothing of it alive.
 #[derive(Clone)]
-pub struct UsageProbe(Weak<Leader>);
+pub struct UsageProbe(Weak<dyn UsageSource>);
 
 impl UsageProbe {
-    pub(super) fn new(leader: Weak<Leader>) -> UsageProbe {
-        UsageProbe(leader)
+    pub(super) fn new(process: Weak<dyn UsageSource>) -> UsageProbe {
+        UsageProbe(process)
     }
 
     /// The present figures: one small file of the kernel's is read, some ten microseconds. `None` once the process

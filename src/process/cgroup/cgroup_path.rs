@@ -7,11 +7,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fd::OwnedFd,
+    fs::{Mode, OFlags},
+};
+
 /// A control group: where it is mounted, and its path below the root of the hierarchy. Names need not be UTF-8.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CgroupPath {
     pub(super) directory: PathBuf,
     pub(super) path: OsString,
+}
+
+impl CgroupPath {
+    /// Its directory.
+    pub(super) fn open(&self) -> Option<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&self.directory, flags, Mode::empty()).ok()
+    }
 }
 
 /// The group that this program is in, if it can be seen.

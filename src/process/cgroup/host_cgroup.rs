@@ -1,81 +1,42 @@
-//! [`HostCgroup`], the group of this host, and what dead hosts have left beside it.
+//! [`HostCgroup`], the group of this host, and [`CgroupLocation`], a group in it.
 
 use std::{
-    ffi::{CStr, CString, OsString},
-    fmt,
+    ffi::{CStr, CString, OsStr, OsString},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
     fd::OwnedFd,
-    fs::{self, Access, AtFlags, Mode, OFlags},
+    fs::{self, Access, AtFlags},
 };
 
 use super::{
-    CgroupMode,
     cgroup_path::{self, CgroupPath},
-    files,
-    group::Cgroup,
+    files, leftovers,
     owner::CgroupOwner,
     removal::CgroupRemoval,
-    walk,
 };
 use crate::process::sweeper;
 
 /// How long a first launch waits for the end of what a dead host has left.
 const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
-/// How long a guardian takes at most to remove what its host has left.
-const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
-
-/// Makes groups; one for each launcher and its clones.
-pub(in crate::process) struct CgroupFactory {
-    mode: CgroupMode,
-    /// Groups can be made here, but no process can be born into them.
-    useless: AtomicBool,
-    home: OnceLock<Option<Arc<HostCgroup>>>,
-}
-
-impl CgroupFactory {
-    pub(in crate::process) fn new(mode: CgroupMode) -> CgroupFactory {
-        CgroupFactory { mode, useless: AtomicBool::new(false), home: OnceLock::new() }
-    }
-
-    /// A new group for one process, where that is possible. Dropping it removes nothing; [`Cgroup::remove`] does.
-    pub(in crate::process) fn make(&self) -> Option<Cgroup> {
-        if self.mode == CgroupMode::Never || self.useless.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.home.get_or_init(HostCgroup::shared).as_ref()?.make()
-    }
-
-    /// A process could be created, but not in a group.
-    pub(in crate::process) fn give_up(&self) {
-        self.useless.store(true, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for CgroupFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Groups").field(&self.mode).finish()
-    }
-}
 
 /// The group of this host. All launchers share one; it is removed with the last of them and of its groups.
 #[derive(Debug)]
 pub(super) struct HostCgroup {
     parent: Arc<OwnedFd>,
     name: CString,
-    pub(super) directory: Arc<OwnedFd>,
-    pub(super) path: OsString,
+    directory: Arc<OwnedFd>,
+    path: OsString,
     made: AtomicU64,
 }
 
 impl HostCgroup {
-    fn shared() -> Option<Arc<HostCgroup>> {
+    pub(super) fn shared() -> Option<Arc<HostCgroup>> {
         static SHARED: Mutex<Weak<HostCgroup>> = Mutex::new(Weak::new());
         // Nothing panics under the lock, and the pointer is valid at every moment.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,7 +50,7 @@ impl HostCgroup {
 
     fn new(own: &CgroupPath) -> Option<HostCgroup> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let parent = Arc::new(open(own)?);
+        let parent = Arc::new(own.open()?);
         let me = CgroupOwner::me()?;
         let text = format!("{me}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let name = CString::new(text.as_str()).ok()?;
@@ -102,7 +63,7 @@ impl HostCgroup {
             let _ = files::unlink(&parent, &name);
             return None;
         };
-        for removal in clear(&parent, LEFTOVERS_WAIT) {
+        for removal in leftovers::clear(&parent, LEFTOVERS_WAIT) {
             sweeper::add(Box::new(removal));
         }
         let mut path = own.path.clone();
@@ -111,11 +72,40 @@ impl HostCgroup {
         Some(HostCgroup { parent, name, directory: Arc::new(directory), path, made: AtomicU64::new(1) })
     }
 
-    fn make(self: &Arc<HostCgroup>) -> Option<Cgroup> {
+    /// A new group in it.
+    pub(super) fn make(self: &Arc<HostCgroup>) -> Option<CgroupLocation> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(number.to_string()).ok()?;
         files::make(&self.directory, &name).ok()?;
-        Some(Cgroup::new(Arc::clone(self), name))
+        let mut path = self.path.clone();
+        path.push("/");
+        path.push(&*name.to_string_lossy());
+        Some(CgroupLocation { host: Arc::clone(self), name, path })
+    }
+}
+
+/// Where the group of one process is. Keeps the host's group, which must not be removed before it.
+#[derive(Debug)]
+pub(super) struct CgroupLocation {
+    host: Arc<HostCgroup>,
+    name: CString,
+    path: OsString,
+}
+
+impl CgroupLocation {
+    /// The directory that it is in.
+    pub(super) fn directory(&self) -> &Arc<OwnedFd> {
+        &self.host.directory
+    }
+
+    /// Its name in that directory.
+    pub(super) fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// Its path below the root of the hierarchy.
+    pub(super) fn path(&self) -> &OsStr {
+        &self.path
     }
 }
 
@@ -125,37 +115,4 @@ impl Drop for HostCgroup {
             sweeper::add(Box::new(CgroupRemoval::new(Arc::clone(&self.parent), self.name.clone())));
         }
     }
-}
-
-fn open(place: &CgroupPath) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::open(&place.directory, flags, Mode::empty()).ok()
-}
-
-/// Kills and removes what hosts that are dead have left in the group of this program. For the guardian, whose host has
-/// just ended.
-pub(in crate::process) fn clear_leftovers() {
-    let Some(parent) = cgroup_path::own().as_ref().and_then(open) else { return };
-    let end = Instant::now() + GUARDIAN_WAIT;
-    for mut removal in clear(&Arc::new(parent), Duration::ZERO) {
-        removal.go(end);
-    }
-}
-
-/// Kills what dead hosts have left, waits for its end for at most `wait`, and returns what is to be removed.
-fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval> {
-    let mut names: Vec<CString> = Vec::new();
-    walk::each_group(parent, |name: &CStr| {
-        if CgroupOwner::of(name).is_some_and(CgroupOwner::is_dead) {
-            files::kill(parent, name);
-            names.push(name.to_owned());
-        }
-    });
-    let end = Instant::now() + wait;
-    for name in &names {
-        while files::is_populated(parent, name) == Some(true) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-    names.into_iter().map(|name| CgroupRemoval::new(Arc::clone(parent), name)).collect()
 }

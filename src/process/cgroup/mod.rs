@@ -19,11 +19,15 @@
 #[cfg(target_os = "linux")]
 mod cgroup_path;
 #[cfg(target_os = "linux")]
+mod factory;
+#[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod group;
 #[cfg(target_os = "linux")]
 mod host_cgroup;
+#[cfg(target_os = "linux")]
+mod leftovers;
 #[cfg(target_os = "linux")]
 mod owner;
 #[cfg(target_os = "linux")]
@@ -36,9 +40,11 @@ mod unsupported;
 mod walk;
 
 #[cfg(target_os = "linux")]
+pub(super) use factory::CgroupFactory;
+#[cfg(target_os = "linux")]
 pub(super) use group::Cgroup;
 #[cfg(target_os = "linux")]
-pub(super) use host_cgroup::{CgroupFactory, clear_leftovers};
+pub(super) use leftovers::clear_leftovers;
 #[cfg(not(target_os = "linux"))]
 pub(super) use unsupported::{Cgroup, CgroupFactory};
 

@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{
     files,
-    group::CgroupInner,
+    host_cgroup::CgroupLocation,
     walk::{CgroupVisitor, CgroupWalk, WalkProgress},
 };
 use crate::process::{
@@ -35,7 +35,7 @@ pub(super) struct SignalWalk {
 
 #[derive(Debug)]
 struct SignalTask {
-    group: Arc<CgroupInner>,
+    group: Arc<CgroupLocation>,
     /// Those in it have been signalled.
     except: Pid,
     signals: Vec<Signal>,
@@ -43,7 +43,7 @@ struct SignalTask {
 }
 
 impl SignalWalk {
-    pub(super) fn new(group: &Arc<CgroupInner>, except: Pid, signals: &[Signal]) -> SignalWalk {
+    pub(super) fn new(group: &Arc<CgroupLocation>, except: Pid, signals: &[Signal]) -> SignalWalk {
         let walk = CgroupWalk::new(Arc::clone(group.directory()), group.name().to_owned());
         let errand =
             SignalTask { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };

@@ -2,7 +2,7 @@
 
 use rustix::{
     io::Errno,
-    process::{self as sys, Pid, WaitOptions, WaitStatus},
+    process::{self as sys, WaitOptions, WaitStatus},
 };
 
 use super::{
@@ -88,7 +88,8 @@ impl HostProcess {
 
     /// Takes all news of children: reaps the dead ones, notes whether the host is stopped, returns how it ended.
     fn look(&mut self) -> Option<HostEnd> {
-        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED | any_kind();
+        let options =
+            WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED | signals::any_kind();
         loop {
             match sys::wait(options) {
                 Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == self.pid => {
@@ -174,14 +175,4 @@ fn has_job_control() -> bool {
     session.is_some()
         && session == group_membership::session_of(me)
         && group_membership::group_of(parent) != group_membership::group_of(me)
-}
-
-/// Children that do not say `SIGCHLD` when they end are waited for too.
-pub(super) fn any_kind() -> WaitOptions {
-    WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned())
-}
-
-/// Kills a child. It must not have been reaped, so that the number is its own.
-pub(super) fn kill(child: Pid) {
-    let _ = sys::kill_process(child, sys::Signal::KILL);
 }

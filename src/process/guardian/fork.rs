@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{self as sys, Pid, Signal};
 
-use super::{GuardianError, event_loop, signals};
+use super::{errors::GuardianError, event_loop, signals};
 
 /// The guardian's process id, in the host.
 static GUARDIAN: AtomicI32 = AtomicI32::new(0);

@@ -17,7 +17,7 @@ use rustix::{
     process::{self as sys, Pid, WaitOptions},
 };
 
-use super::{event_loop, signals};
+use super::signals;
 
 /// How long nothing may die before what is left is given up: it is in an uninterruptible sleep.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,8 +28,8 @@ const INTERVAL_MILLIS: i64 = 20;
 pub(super) fn sweep() {
     let mut progress = Instant::now();
     loop {
-        if each_child(event_loop::kill).is_err() {
-            let _ = each_child_by_table(event_loop::kill);
+        if each_child(signals::kill).is_err() {
+            let _ = each_child_by_table(signals::kill);
         }
         match reap() {
             None => return,
@@ -44,7 +44,7 @@ pub(super) fn sweep() {
 fn reap() -> Option<usize> {
     let mut reaped = 0;
     loop {
-        match sys::wait(WaitOptions::NOHANG | event_loop::any_kind()) {
+        match sys::wait(WaitOptions::NOHANG | signals::any_kind()) {
             Ok(Some(_)) => reaped += 1,
             Ok(None) => return Some(reaped),
             Err(Errno::INTR) => {}

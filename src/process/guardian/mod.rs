@@ -12,6 +12,7 @@
 //! program may; it still keeps to system calls and its stack while the host lives, so that its memory stays shared
 //! with what the host was at the very start and nothing in it can fail for want of memory.
 
+mod errors;
 #[cfg(target_os = "linux")]
 mod event_loop;
 #[cfg(target_os = "linux")]
@@ -21,8 +22,7 @@ mod kill_descendants;
 #[cfg(target_os = "linux")]
 mod signals;
 
-use std::io;
-
+pub use errors::GuardianError;
 #[cfg(target_os = "linux")]
 pub(super) use fork::active;
 
@@ -93,36 +93,6 @@ pub fn guardian() -> Result<(), GuardianError> {
     return fork::guardian();
     #[cfg(not(target_os = "linux"))]
     Err(GuardianError::Unsupported)
-}
-
-/// Why there is no guardian.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GuardianError {
-    /// Misuse: other threads run already, and a fork would lose them.
-    #[error(
-        "a guardian must be started before any thread, and {threads} run already: call it first thing in `main`, \
-         before the runtime is built (`#[tokio::main]` builds one before)"
-    )]
-    Threads {
-        /// How many threads the program has.
-        threads: usize,
-    },
-    /// There are no guardians on this system.
-    #[error("there are guardians on Linux only")]
-    Unsupported,
-    /// `/proc` is missing or belongs to another process namespace: the guardian would not find what to kill.
-    #[error("a guardian needs the process table of its own namespace in /proc: {0}")]
-    Proc(#[source] io::Error),
-    /// A system call failed.
-    #[error("a guardian cannot be started: {call}: {error}")]
-    System {
-        /// The system call.
-        call: &'static str,
-        /// Its error.
-        #[source]
-        error: io::Error,
-    },
 }
 
 /// Whether this program runs under a guardian.

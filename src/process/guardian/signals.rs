@@ -5,6 +5,7 @@
 use std::{mem::MaybeUninit, ptr};
 
 use libc::c_int;
+use rustix::process::{Pid, WaitOptions};
 
 /// `si_code` of what the kernel itself sends.
 const SI_KERNEL: c_int = 0x80;
@@ -203,4 +204,14 @@ pub(super) fn exit(code: c_int) -> ! {
     unsafe {
         libc::_exit(code)
     }
+}
+
+/// Children that do not say `SIGCHLD` when they end are waited for too.
+pub(super) fn any_kind() -> WaitOptions {
+    WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned())
+}
+
+/// Kills a child. It must not have been reaped, so that the number is its own.
+pub(super) fn kill(child: Pid) {
+    let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
 }

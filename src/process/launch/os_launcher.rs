@@ -39,8 +39,8 @@ use crate::{
         stdio::endpoints::{self, SocketMode, StdioLayout},
         stop::{
             exit_watch::ExitWatch,
-            leader::{Leader, LeaderOwner},
-            reaper,
+            leader::{CpuLimit, Leader},
+            reaper::{self, LeaderOwner},
         },
         sweeper,
         usage::UsageProbe,
@@ -250,7 +250,13 @@ impl LaunchedProcess {
                 Err(error) => (None, Some(error)),
             },
         };
-        let owner = LeaderOwner::new(Leader::new(born.pid, pidfd, plan.limits.cpu_time(), group, hold));
+        let owner = LeaderOwner::new(Leader::new(
+            born.pid,
+            pidfd,
+            plan.limits.cpu_time().map(|soft| CpuLimit { soft, hard: soft + Limits::CPU_GRACE }),
+            group,
+            hold,
+        ));
         match lacking {
             None => Ok(LaunchedProcess { owner, outer, containment }),
             // Dropping the owner ends the process.
@@ -366,7 +372,8 @@ impl ProcessControl for OsProcessControl {
     }
 
     fn gauge(&self) -> Option<UsageProbe> {
-        Some(UsageProbe::new(Arc::downgrade(self.owner.leader())))
+        let leader = Arc::downgrade(self.owner.leader());
+        Some(UsageProbe::new(leader))
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

@@ -16,10 +16,7 @@ use tokio::{
 };
 
 use super::{descriptor_passing, stdin::Stdin};
-use crate::process::{
-    command::{Command, StdioTransport},
-    launcher::{Stderr, Stdout},
-};
+use crate::process::command::{Command, StdioTransport};
 
 /// The size asked for where a channel is made of pipes.
 #[cfg(target_os = "linux")]
@@ -37,6 +34,11 @@ pub(in crate::process) struct HostEnds {
     stdout: StreamEnd,
     stderr: OwnedFd,
 }
+
+/// The host's end of a process's stdout.
+pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
+/// The host's end of a process's stderr.
+pub type Stderr = Box<dyn AsyncRead + Send + Unpin>;
 
 /// The host's ends, known to a runtime.
 pub(in crate::process) type HostStreams = (Stdin, Stdout, Stderr);

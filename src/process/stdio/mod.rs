@@ -7,7 +7,7 @@ mod sigpipe;
 mod stdin;
 mod tail;
 
-pub use endpoints::SocketMode;
+pub use endpoints::{SocketMode, Stderr, Stdout};
 pub use line_log::{LineLog, drain};
 pub(crate) use line_log::{drain_into, let_others_run};
 pub use stdin::Stdin;

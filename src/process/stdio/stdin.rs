@@ -221,12 +221,16 @@ const PIPE_INTEREST: Interest = Interest::WRITABLE.add(Interest::ERROR);
 #[cfg(not(target_os = "linux"))]
 const PIPE_INTEREST: Interest = Interest::WRITABLE;
 
-/// Resolves when nobody reads from a pipe any more (P-11). Elsewhere only a write tells.
+/// Resolves when the read end of a pipe is closed (P-11).
+#[cfg(target_os = "linux")]
 async fn unread(pipe: Arc<AsyncFd<OwnedFd>>) {
-    #[cfg(target_os = "linux")]
     let _ = pipe.ready(Interest::ERROR).await;
-    #[cfg(not(target_os = "linux"))]
-    pending::<Arc<AsyncFd<OwnedFd>>>().await;
+}
+
+/// Other systems report a closed read end to a write only.
+#[cfg(not(target_os = "linux"))]
+async fn unread(_: Arc<AsyncFd<OwnedFd>>) {
+    pending::<()>().await;
 }
 
 impl AsyncWrite for PipeWriter {

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,18 +22,14 @@ use tokio::sync::Notify;
 
 #[cfg(target_os = "linux")]
 use super::orphans;
-use super::{
-    reaper,
-    survivor_scan::{self, Reaped, ScanTarget},
-};
+use super::survivor_scan::{self, Reaped, ScanTarget};
 use crate::process::{
     cgroup,
-    command::Limits,
     control::KILL_WAIT,
     exit_status::{ExitStatus, Status},
     group_membership,
     reap_token::ReapToken,
-    usage::{self, Usage},
+    usage::{self, Usage, UsageSource},
 };
 
 /// A process that was launched here and leads its own group.
@@ -41,13 +37,21 @@ use crate::process::{
 pub(in crate::process) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
-    /// Processor time after which the system ends it.
-    cpu_limit: Option<Duration>,
+    cpu_limit: Option<CpuLimit>,
     /// What holds its descendants, whatever groups and sessions they are in.
     cgroup: Option<cgroup::Cgroup>,
     /// Its number may belong to somebody else.
     free: Arc<AtomicBool>,
     state: Mutex<LeaderState>,
+}
+
+/// Processor time after which the system ends a process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::process) struct CpuLimit {
+    /// `SIGXCPU` is sent then.
+    pub(in crate::process) soft: Duration,
+    /// `SIGKILL` is sent then.
+    pub(in crate::process) hard: Duration,
 }
 
 #[derive(Debug)]
@@ -82,7 +86,7 @@ impl Leader {
     pub(in crate::process) fn new(
         pid: Pid,
         pidfd: Option<OwnedFd>,
-        cpu_limit: Option<Duration>,
+        cpu_limit: Option<CpuLimit>,
         cgroup: Option<cgroup::Cgroup>,
         hold: ReapToken,
     ) -> Leader {
@@ -170,13 +174,6 @@ impl Leader {
         if !state.reaped {
             self.wait(state, WaitIdOptions::NOWAIT);
         }
-    }
-
-    /// What it uses, unless it has been reaped: its number may belong to a stranger then.
-    pub(in crate::process) fn usage(&self) -> Option<Usage> {
-        let mut state = self.lock();
-        self.look(&mut state);
-        if state.reaped { None } else { usage::of(self.pid) }
     }
 
     /// One step towards the end: kills what is left of the group and the session, or of the control group, reaps the
@@ -355,6 +352,7 @@ impl Leader {
     fn kill_by_pidfd(&self) {
         #[cfg(target_os = "linux")]
         if let Some(pidfd) = &self.pidfd {
+            use std::os::fd::AsRawFd;
             const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 4;
             let no_info = std::ptr::null::<libc::siginfo_t>();
             // SAFETY: the descriptor is open, the other arguments are plain numbers, and no information is passed.
@@ -375,7 +373,7 @@ impl Leader {
     fn wait(&self, state: &mut LeaderState, options: WaitIdOptions) {
         let id = match &self.pidfd {
             #[cfg(target_os = "linux")]
-            Some(pidfd) => WaitId::PidFd(pidfd.as_fd()),
+            Some(pidfd) => WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)),
             _ => WaitId::Pid(self.pid),
         };
         let reaps = !options.contains(WaitIdOptions::NOWAIT);
@@ -418,8 +416,8 @@ impl Leader {
             return exited;
         };
         let bound = match signal {
-            _ if signal == Signal::XCPU.as_raw() => limit,
-            _ if signal == Signal::KILL.as_raw() => limit + Limits::CPU_GRACE,
+            _ if signal == Signal::XCPU.as_raw() => limit.soft,
+            _ if signal == Signal::KILL.as_raw() => limit.hard,
             _ => return exited,
         };
         // The kernel compares the limit with the ticks that hit the process, and reports the time that it has had.
@@ -433,6 +431,14 @@ impl Leader {
     fn lock(&self) -> MutexGuard<'_, LeaderState> {
         // Nothing panics under the lock, and the state is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UsageSource for Leader {
+    fn usage(&self) -> Option<Usage> {
+        let mut state = self.lock();
+        self.look(&mut state);
+        if state.reaped { None } else { usage::of(self.pid) }
     }
 }
 
@@ -478,27 +484,5 @@ fn exited(status: &WaitIdStatus) -> ExitStatus {
         (Some(code), _) => ExitStatus::code(code),
         (None, Some(signal)) => ExitStatus::signal(signal, status.dumped()),
         (None, None) => ExitStatus { status: Status::Lost },
-    }
-}
-
-/// The owner of a leader: dropping it kills the group and hands the leader to the reaper (P-10).
-#[derive(Debug)]
-pub(in crate::process) struct LeaderOwner(Arc<Leader>);
-
-impl LeaderOwner {
-    pub(in crate::process) fn new(leader: Leader) -> LeaderOwner {
-        LeaderOwner(Arc::new(leader))
-    }
-
-    pub(in crate::process) fn leader(&self) -> &Arc<Leader> {
-        &self.0
-    }
-}
-
-impl Drop for LeaderOwner {
-    fn drop(&mut self) {
-        if self.0.finish().is_none() {
-            reaper::keep(Arc::clone(&self.0));
-        }
     }
 }

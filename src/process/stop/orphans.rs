@@ -20,7 +20,7 @@ use rustix::process::{self as sys, Pid, WaitId, WaitIdOptions};
 
 use super::{
     process_table::{self, ProcessEntry},
-    survivor_scan::{self, Reaped},
+    survivor_scan::{self, EntryVisitor, Reaped},
 };
 use crate::process::{group_membership, sweeper};
 
@@ -97,6 +97,7 @@ pub(super) fn arrived(leader: Pid, group: Option<&OsStr>) {
     registry.leaders.insert(leader.as_raw_nonzero().get(), group.map(OsStr::to_owned));
     if !registry.rounds && adopts() {
         registry.rounds = true;
+        survivor_scan::visit_on_walks(visitor);
         sweeper::add(Box::new(OrphanRounds { first: true }));
     }
 }
@@ -136,35 +137,29 @@ impl sweeper::SweepJob for OrphanRounds {
     }
 }
 
-/// What a walk through the process table knows of orphans.
-pub(super) struct OrphanScan {
-    /// None: nothing is adopted here.
-    groups: Option<HashSet<OsString>>,
+/// For a walk through the process table: reaps the orphans that have ended and are ours. `None` if nothing is adopted
+/// here.
+fn visitor() -> Option<EntryVisitor> {
+    let registry = lock();
+    if !registry.rounds || !adopts() {
+        return None;
+    }
+    let left = registry.left.iter().map(|left| &left.group);
+    let groups: HashSet<OsString> = registry.leaders.values().chain(left).flatten().cloned().collect();
+    Some(Box::new(move |entry| reap_if_ours(entry, &groups)))
 }
 
-impl OrphanScan {
-    pub(super) fn new() -> OrphanScan {
-        let registry = lock();
-        let groups = || {
-            let left = registry.left.iter().map(|left| &left.group);
-            registry.leaders.values().chain(left).flatten().cloned().collect()
-        };
-        OrphanScan { groups: (registry.rounds && adopts()).then(groups) }
+/// Reaps a process if it is an orphan that has ended and is for us.
+fn reap_if_ours(entry: &ProcessEntry<'_>, groups: &HashSet<OsString>) {
+    let pid = entry.pid();
+    if !has_ended(WaitId::Pid(pid)) {
+        return;
     }
-
-    /// Reaps a process if it is an orphan that has ended and is for us.
-    pub(super) fn at(&self, entry: &ProcessEntry<'_>) {
-        let Some(groups) = &self.groups else { return };
-        let pid = entry.pid();
-        if !has_ended(WaitId::Pid(pid)) {
-            return;
-        }
-        // It is a zombie and a child of ours. Whatever is found now is found of the one that the pidfd means, unless
-        // somebody else reaps it meanwhile; then there is nothing left to reap.
-        let Some(pidfd) = process_table::hold(pid) else { return };
-        if has_ended(WaitId::PidFd(pidfd.as_fd())) && is_for_us(entry, groups) {
-            let _ = sys::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        }
+    // It is a zombie and a child of ours. Whatever is found now is found of the one that the pidfd means, unless
+    // somebody else reaps it meanwhile; then there is nothing left to reap.
+    let Some(pidfd) = process_table::hold(pid) else { return };
+    if has_ended(WaitId::PidFd(pidfd.as_fd())) && is_for_us(entry, groups) {
+        let _ = sys::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }
 

@@ -5,64 +5,60 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::leader::Leader;
-use crate::process::control::KILL_WAIT;
+use crate::process::{control::KILL_WAIT, thread_queue::ThreadQueue};
 
 /// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
-struct ReaperQueue {
-    arrived: Vec<Arc<Leader>>,
-    running: bool,
-}
-
-static QUEUE: Mutex<ReaperQueue> = Mutex::new(ReaperQueue { arrived: Vec::new(), running: false });
-static ARRIVED: Condvar = Condvar::new();
+static QUEUE: ThreadQueue<Arc<Leader>> = ThreadQueue::new();
 
 /// Hands a leader over: it is killed and reaped as soon as the kernel allows it. Its hold is kept until then, at most
 /// for [`KILL_WAIT`]: past that it is unkillable, and the tree goes on without it.
 pub(in crate::process) fn keep(leader: Arc<Leader>) {
-    lock().arrived.push(leader);
-    ARRIVED.notify_one();
+    QUEUE.push(leader);
 }
 
-/// Starts the thread unless it runs: before there is anything for it to do, since there may be no thread to be had when
-/// there is.
+/// Starts the thread unless it runs.
 ///
 /// # Errors
-/// No thread can be started now; the next call tries again.
+/// As [`ThreadQueue::start`].
 pub(in crate::process) fn start() -> io::Result<()> {
-    let mut queue = lock();
-    if !queue.running {
-        thread::Builder::new().name("procession-reaper".into()).stack_size(512 * 1024).spawn(run)?;
-        queue.running = true;
-    }
-    Ok(())
+    QUEUE.start("procession-reaper", run)
 }
 
-fn lock() -> MutexGuard<'static, ReaperQueue> {
-    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+/// The owner of a leader: dropping it kills the group and hands the leader to the reaper (P-10).
+#[derive(Debug)]
+pub(in crate::process) struct LeaderOwner(Arc<Leader>);
+
+impl LeaderOwner {
+    pub(in crate::process) fn new(leader: Leader) -> LeaderOwner {
+        LeaderOwner(Arc::new(leader))
+    }
+
+    pub(in crate::process) fn leader(&self) -> &Arc<Leader> {
+        &self.0
+    }
+}
+
+impl Drop for LeaderOwner {
+    fn drop(&mut self) {
+        if self.0.finish().is_none() {
+            keep(Arc::clone(&self.0));
+        }
+    }
 }
 
 fn run() {
     let mut kept: Vec<(Instant, Arc<Leader>)> = Vec::new();
     let mut pause = FIRST_LOOK;
     loop {
-        let mut queue = lock();
-        while kept.is_empty() && queue.arrived.is_empty() {
-            queue = ARRIVED.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        if queue.arrived.is_empty() {
-            queue = ARRIVED.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let arrived = std::mem::take(&mut queue.arrived);
-        drop(queue);
+        let arrived = QUEUE.wait(if kept.is_empty() { None } else { Some(pause) });
         pause = if arrived.is_empty() { (pause * 2).min(LAST_LOOK) } else { FIRST_LOOK };
         let now = Instant::now();
         kept.extend(arrived.into_iter().map(|leader| (now, leader)));

@@ -15,7 +15,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -24,10 +24,7 @@ use std::{
 use rustix::process::{Pid, Signal};
 use tokio::sync::oneshot;
 
-use super::{
-    orphans,
-    process_table::{self, ProcessStat},
-};
+use super::process_table::{self, ProcessEntry, ProcessStat};
 use crate::process::{group_membership, sweeper};
 
 /// After a walk there is none for so many times as long as it took: questions that come meanwhile share the next one. Without a
@@ -81,6 +78,17 @@ impl Reaped {
         let is_older = self.ticks.zip(start).is_some_and(|(reaped, start)| start <= reaped);
         is_older || self.at.elapsed() < NO_REUSE
     }
+}
+
+/// What else is done with each process that a walk passes. Made at the beginning of the walk.
+pub(super) type EntryVisitor = Box<dyn Fn(&ProcessEntry<'_>)>;
+
+/// Makes the visitor of a walk, if there is anything to do.
+static MAKE_VISITOR: OnceLock<fn() -> Option<EntryVisitor>> = OnceLock::new();
+
+/// From now on, each walk is also made with the visitor that `make` returns. Only the first caller's counts.
+pub(super) fn visit_on_walks(make: fn() -> Option<EntryVisitor>) {
+    MAKE_VISITOR.get_or_init(|| make);
 }
 
 type ScanReply = Box<dyn FnOnce(Option<bool>) + Send>;
@@ -219,9 +227,11 @@ struct Survivors {
 fn walk(asked: Vec<ScanRequest>) -> bool {
     let mut found: BTreeMap<i32, Survivors> =
         asked.iter().map(|question| (question.leader, Survivors::default())).collect();
-    let orphans = orphans::OrphanScan::new();
+    let visit = MAKE_VISITOR.get().and_then(|make| make());
     let whole = process_table::each(|entry| {
-        orphans.at(entry);
+        if let Some(visit) = &visit {
+            visit(entry);
+        }
         let number = entry.pid().as_raw_nonzero().get();
         if let Some(found) = found.get_mut(&number) {
             found.namesake = true;

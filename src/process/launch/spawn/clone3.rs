@@ -19,8 +19,10 @@ use rustix::{
 };
 
 use super::{
-    SpawnError, SpawnedProcess, arch,
+    arch,
     child::{self, ExecOutcome, ExecStep, Rlimit, SharedWithChild},
+    exec_error,
+    spawned_process::{SpawnError, SpawnedProcess},
 };
 use crate::{
     containment::Containment,
@@ -264,7 +266,7 @@ impl Error {
             Error::Step(outcome) => outcome,
         };
         let (stage, what) = match outcome.failed {
-            Some(ExecStep::Exec) => (LaunchStage::Exec, super::executed(plan, outcome.errno)),
+            Some(ExecStep::Exec) => (LaunchStage::Exec, exec_error::executed(plan, outcome.errno)),
             Some(ExecStep::Directory) => {
                 let cwd = plan.cwd.as_deref().unwrap_or_default().to_string_lossy();
                 (LaunchStage::Directory, format!("working directory `{cwd}`"))

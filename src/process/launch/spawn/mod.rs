@@ -33,21 +33,25 @@ mod clone3;
 )))]
 #[path = "no_clone3.rs"]
 mod clone3;
+mod exec_error;
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 mod posix;
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 #[path = "std.rs"]
 mod posix;
+mod spawned_process;
 
 use std::{
-    io::{self, Read},
+    io,
     os::fd::{BorrowedFd, OwnedFd},
 };
 
-use rustix::{io::Errno, process::Pid};
+use rustix::io::Errno;
+
+pub(super) use spawned_process::{SpawnError, SpawnedProcess};
 
 use super::exec_plan::ExecPlan;
-use crate::{containment::Containment, exit::LaunchStage};
+use crate::exit::LaunchStage;
 
 /// How processes are created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,30 +68,6 @@ pub enum Technique {
 #[derive(Debug, Default)]
 pub(super) struct SpawnWorkspace {
     stack: Option<clone3::Stack>,
-}
-
-/// A process that has just been created.
-#[derive(Debug)]
-pub(super) struct SpawnedProcess {
-    pub(super) pid: Pid,
-    /// From its very creation, where the technique has that.
-    pub(super) pidfd: Option<OwnedFd>,
-    /// What this technique holds it by.
-    pub(super) containment: Containment,
-}
-
-/// Why there is no process.
-#[derive(Debug)]
-pub(super) struct SpawnError {
-    pub(super) stage: LaunchStage,
-    pub(super) errno: Option<i32>,
-    pub(super) what: String,
-}
-
-impl SpawnError {
-    fn new(stage: LaunchStage, errno: Option<i32>, what: String) -> SpawnError {
-        SpawnError { stage, errno, what }
-    }
 }
 
 /// Creates a process with `stdio` as its only descriptors, an empty signal mask and every signal's default action, that
@@ -119,7 +99,7 @@ pub(super) fn spawn(
     posix::spawn(plan, stdio).map_err(|error| {
         let stage = stage_of(&error);
         let what = match (stage, error.raw_os_error()) {
-            (LaunchStage::Exec, Some(errno)) => executed(plan, errno),
+            (LaunchStage::Exec, Some(errno)) => exec_error::executed(plan, errno),
             _ => program(),
         };
         SpawnError::new(stage, error.raw_os_error(), what)
@@ -138,47 +118,6 @@ fn stage_of(error: &io::Error) -> LaunchStage {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => LaunchStage::Spawn,
         _ => LaunchStage::Exec,
     }
-}
-
-/// What could not be executed: the program, or the interpreter that its first line names.
-fn executed(plan: &ExecPlan, errno: i32) -> String {
-    let program = plan.path.to_string_lossy();
-    if errno == Errno::NOENT.raw_os_error()
-        && let Some(interpreter) = interpreter(&program)
-    {
-        return format!("interpreter `{interpreter}` of program `{program}`");
-    }
-    let hint = match Errno::from_raw_os_error(errno) {
-        Errno::TOOBIG => {
-            " with its arguments and environment, which are too long together, or one of them is"
-        }
-        Errno::NOEXEC => no_image(&program),
-        _ => "",
-    };
-    format!("program `{program}`{hint}")
-}
-
-/// Why a file that may be executed is no program.
-fn no_image(path: &str) -> &'static str {
-    match head(path).as_deref() {
-        Some([]) => ", which is empty",
-        // For another system, or cut off.
-        Some([0x7f, b'E', b'L', b'F', ..] | [b'#', b'!', ..]) | None => "",
-        Some(_) => ", which is no binary of this system; a script needs a first line like `#!/bin/sh`",
-    }
-}
-
-fn head(path: &str) -> Option<Vec<u8>> {
-    let mut head = Vec::new();
-    std::fs::File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
-    Some(head)
-}
-
-fn interpreter(path: &str) -> Option<String> {
-    let head = head(path)?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = String::from_utf8_lossy(line);
-    line.split_whitespace().next().map(str::to_owned)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{SpawnError, SpawnedProcess};
+use super::spawned_process::{SpawnError, SpawnedProcess};
 use crate::process::launch::exec_plan::ExecPlan;
 
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::SpawnedProcess;
+use super::spawned_process::SpawnedProcess;
 use crate::{containment::Containment, process::launch::exec_plan::ExecPlan};
 
 /// Creates a process that leads its own session (its own group where the C library has nothing better), with `stdio` as its only descriptors, an empty signal mask and every

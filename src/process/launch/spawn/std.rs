@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::SpawnedProcess;
+use super::spawned_process::SpawnedProcess;
 use crate::{containment::Containment, process::launch::exec_plan::ExecPlan};
 
 /// Creates a process that leads its own group, with `stdio` as its stdin, stdout and stderr. Blocks until the

@@ -1,0 +1,42 @@
+//! What hosts that died without a guardian have left beside the group of this one.
+
+use std::{
+    ffi::{CStr, CString},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::fd::OwnedFd;
+
+use super::{cgroup_path, files, owner::CgroupOwner, removal::CgroupRemoval, walk};
+
+/// How long a guardian takes at most to remove what its host has left.
+const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
+
+/// Kills and removes what hosts that are dead have left in the group of this program. For the guardian, whose host has
+/// just ended.
+pub(in crate::process) fn clear_leftovers() {
+    let Some(parent) = cgroup_path::own().and_then(|own| own.open()) else { return };
+    let end = Instant::now() + GUARDIAN_WAIT;
+    for mut removal in clear(&Arc::new(parent), Duration::ZERO) {
+        removal.go(end);
+    }
+}
+
+/// Kills what dead hosts have left, waits for its end for at most `wait`, and returns what is to be removed.
+pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval> {
+    let mut names: Vec<CString> = Vec::new();
+    walk::each_group(parent, |name: &CStr| {
+        if CgroupOwner::of(name).is_some_and(CgroupOwner::is_dead) {
+            files::kill(parent, name);
+            names.push(name.to_owned());
+        }
+    });
+    let end = Instant::now() + wait;
+    for name in &names {
+        while files::is_populated(parent, name) == Some(true) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    names.into_iter().map(|name| CgroupRemoval::new(Arc::clone(parent), name)).collect()
+}
