@@ -24,11 +24,12 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use procession::internals::{Root, RootOptions};
 use procession::{
     process::Command,
     protocol::Plugin,
     rpc::Method,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     worker::{WorkerRef, WorkerSpec},
 };
 use serde::{Deserialize, Serialize};

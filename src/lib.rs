@@ -87,3 +87,6 @@ pub mod pool;
 pub mod tree;
 
 pub mod testing;
+
+#[doc(hidden)]
+pub mod internals;

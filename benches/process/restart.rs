@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     protocol::Plugin,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     worker::{WorkerRef, WorkerSpec},
 };
 use tokio::{

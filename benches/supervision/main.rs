@@ -17,14 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use procession::internals::machine::{Action, IncarnationKey, Input, Machine, NewChild};
 use procession::{
     id::Incarnation,
     restart::{Intensity, RestartPolicy},
     state::Strategy,
-    supervision::{
-        ChildPolicy, SupervisorFlags,
-        machine::{Action, IncarnationKey, Input, Machine, NewChild},
-    },
+    supervision::{ChildPolicy, SupervisorFlags},
     time::Timestamp,
 };
 use ractor::ActorRef;

@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     state::Strategy,
-    supervision::{ChildPolicy, ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildPolicy, ChildSpec, SupervisorSpec},
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

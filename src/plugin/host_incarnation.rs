@@ -36,7 +36,7 @@ impl Attachment for HostIncarnation {
 impl HostIncarnation {
     /// The host that is live at a place.
     pub(crate) fn at(node: &Node) -> Result<HostIncarnation, PluginError> {
-        match &*node.live() {
+        match &*node.load_live() {
             None => Err(PluginError::HostUnavailable(node.unavailable())),
             Some(live) => {
                 let host =

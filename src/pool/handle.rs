@@ -49,7 +49,7 @@ impl Pool {
     }
 
     fn core(&self) -> Result<Arc<PoolCore>, Unavailable> {
-        let live = self.node.live();
+        let live = self.node.load_live();
         let door = live
             .as_ref()
             .and_then(|live| live.attachment.as_ref())
@@ -247,7 +247,7 @@ impl Pool {
 
     /// Whether this is the place of a pool, as far as it can be known.
     pub(crate) fn check(self) -> Result<Pool, FindError> {
-        let live = self.node.live().is_some();
+        let live = self.node.load_live().is_some();
         if self.node.kind() == ChildKind::Supervisor && (!live || self.core().is_ok()) {
             return Ok(self);
         }

@@ -79,7 +79,7 @@ impl LeasedIncarnation {
         // None: its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
         let first_line = worker.first_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
-        let live = node.live().as_ref().filter(|live| live.incarnation == incarnation)?.clone();
+        let live = node.live().filter(|live| live.incarnation == incarnation)?;
         let failing = Arc::new(AtomicBool::new(false));
         // The pool leads to the worker: not the other way round, too.
         let (pool, of, failed) = (Arc::downgrade(core), key.clone(), failing.clone());

@@ -50,6 +50,11 @@ impl SendError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, SendError::Unavailable(unavailable) if unavailable.is_retryable())
     }
+
+    /// Whether the message was wrong for this child, so that it fails however often it is sent.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, SendError::WrongType(_))
+    }
 }
 
 impl<M: Message> ChildRef<M> {
@@ -77,7 +82,7 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`SendError::Unavailable`] or [`SendError::WrongType`].
     pub fn actor(&self) -> Result<(Incarnation, ActorRef<M>), SendError> {
-        match &*self.node.live() {
+        match &*self.node.load_live() {
             None => Err(self.node.unavailable().into()),
             Some(live) if live.cell.is_message_type_of::<M>() == Some(false) => {
                 Err(SendError::WrongType(self.node.path().clone()))

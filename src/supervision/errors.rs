@@ -72,6 +72,44 @@ impl fmt::Display for SpecErrors {
 
 impl std::error::Error for SpecErrors {}
 
+/// Why a tree did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its declaration has mistakes.
+    #[error(transparent)]
+    Invalid(#[from] SpecErrors),
+    /// There is no tokio runtime here, or it has no timer. Trees with processes need one with I/O, too.
+    #[error(
+        "the tree did not start: {reason}; it needs a tokio runtime with time and I/O enabled, as `enable_all` does"
+    )]
+    Runtime {
+        /// What is missing.
+        reason: String,
+    },
+    /// A required child did not start. What had started has been stopped again; nothing is left.
+    #[error("the tree did not start: {exit}{}", StderrExcerpt(.stderr_tail))]
+    Failed {
+        /// Why: the causes lead to the child that did not start, see [`Exit::chain`].
+        exit: Exit,
+        /// The last lines that the process of this child wrote to stderr; empty if it has none, or it wrote none.
+        stderr_tail: String,
+    },
+}
+
+impl StartError {
+    /// Whether the same start may succeed later without a change. Not if a required child can never start as it is
+    /// declared.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StartError::Failed { exit, .. } if !never_starts(exit))
+    }
+
+    /// Whether the declaration or the runtime is wrong, so that the start fails however often it is tried.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, StartError::Invalid(_) | StartError::Runtime { .. })
+    }
+}
+
 /// Why an operator's request was refused or failed (OTP's errors of `start_child` and its relatives).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -144,6 +182,11 @@ impl RequestError {
             _ => false,
         }
     }
+
+    /// Whether the declaration in the request has mistakes, so that it fails however often it is made.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, RequestError::Invalid(_))
+    }
 }
 
 /// A child cannot be reached now.
@@ -191,4 +234,17 @@ pub enum FindError {
         /// What was looked for.
         expected: &'static str,
     },
+}
+
+impl FindError {
+    /// Whether the child may be there later. Children of a supervisor are found from its first start on, and children may
+    /// be added at run time.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, FindError::NotFound(_))
+    }
+
+    /// Whether the text is no path, or names something of another kind.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, FindError::Path(_) | FindError::WrongKind { .. })
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Where every supervisor of a tree publishes. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct EventBus(Arc<EventBusInner>);
+pub(crate) struct EventBus(Arc<EventBusInner>);
 
 #[derive(Debug)]
 struct EventBusInner {
@@ -47,9 +47,16 @@ pub enum RecvError {
     Closed,
 }
 
+impl RecvError {
+    /// Whether the subscription goes on: the next call may return an event.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, RecvError::Lost(_))
+    }
+}
+
 impl EventBus {
     /// How many events a subscriber may be behind by default before it loses some.
-    pub const DEFAULT_CAPACITY: usize = 4096;
+    pub(crate) const DEFAULT_CAPACITY: usize = 4096;
 
     pub(crate) fn new(clock: Clock, capacity: usize) -> EventBus {
         let (tx, _) = broadcast::channel(capacity.max(1));
@@ -57,7 +64,7 @@ impl EventBus {
     }
 
     /// A subscription to everything published from now on, until the tree has ended.
-    pub fn subscribe(&self) -> EventReceiver {
+    pub(crate) fn subscribe(&self) -> EventReceiver {
         match &self.stream().tx {
             Some(tx) => EventReceiver(tx.subscribe()),
             // The tree has ended: a stream that has too.

@@ -26,11 +26,11 @@ struct Open {
 
 /// Resolves when every clone of a [`IncarnationToken`] is dropped.
 #[derive(Debug)]
-pub struct IncarnationClosed(Weak<Open>);
+pub(crate) struct IncarnationClosed(Weak<Open>);
 
 impl IncarnationToken {
     /// A token, and the one place where its end is awaited.
-    pub fn new(supervisor: Option<IncarnationToken>) -> (IncarnationToken, IncarnationClosed) {
+    pub(crate) fn new(supervisor: Option<IncarnationToken>) -> (IncarnationToken, IncarnationClosed) {
         let open = Arc::new(Open { waiter: Mutex::new(None), supervisor });
         let gone = IncarnationClosed(Arc::downgrade(&open));
         (IncarnationToken(open), gone)
@@ -53,7 +53,7 @@ impl Drop for Open {
 
 impl IncarnationClosed {
     /// Returns when every clone of the token has been dropped.
-    pub async fn wait(self) {
+    pub(crate) async fn wait(self) {
         poll_fn(|cx| self.poll(cx)).await;
     }
 

@@ -16,16 +16,16 @@
 
 mod child_info;
 mod child_ref;
-pub mod engine;
+pub(crate) mod engine;
 mod errors;
 mod event_bus;
 mod exit_class;
 mod incarnation_token;
-pub mod machine;
+pub(crate) mod machine;
 mod node;
 pub(crate) mod panics;
 mod policy;
-mod root;
+pub(crate) mod root;
 mod spec;
 mod start;
 mod stop_notice;
@@ -34,13 +34,15 @@ mod tree_context;
 
 pub use child_info::{ChildCounts, ChildInfo};
 pub use child_ref::{ChildRef, SendError};
-pub use errors::{FindError, RequestError, SpecError, SpecErrors, Unavailable};
-pub use event_bus::{EventBus, EventReceiver, RecvError};
+pub use errors::{FindError, RequestError, SpecError, SpecErrors, StartError, Unavailable};
+pub(crate) use event_bus::EventBus;
+pub use event_bus::{EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
-pub use incarnation_token::{IncarnationClosed, IncarnationToken};
-pub use node::{Attachment, LiveIncarnation, Node, SnapshotSource};
+pub use incarnation_token::IncarnationToken;
+pub(crate) use node::SnapshotSource;
+pub use node::{Attachment, LiveIncarnation, Node};
 pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
-pub use root::{Root, RootOptions, StartError};
+pub(crate) use root::Root;
 pub use spec::{ChildSpec, SupervisorSpec};
 pub(crate) use start::ExitGrace;
 pub use start::{
@@ -48,5 +50,7 @@ pub use start::{
     StopRequest,
 };
 pub(crate) use supervisor::host;
-pub use supervisor::{Supervisor, SupervisorMessage, SupervisorRef};
+pub use supervisor::{Supervisor, SupervisorArguments, SupervisorMessage, SupervisorRef, SupervisorState};
 pub use tree_context::TreeContext;
+
+pub use crate::state::{ChildKind, ChildState, DownReason, RestartLimit, Strategy};

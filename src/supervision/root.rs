@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     child_ref::ChildRef,
     engine::EngineArgs,
-    errors::{FindError, SpecErrors},
+    errors::{FindError, StartError},
     event_bus::{EventBus, EventReceiver},
     incarnation_token::IncarnationToken,
     node::Node,
@@ -19,11 +19,11 @@ use super::{
     spec::SupervisorSpec,
     start::spawn_error,
     stop_notice::HostProbe,
-    supervisor::{Supervisor, SupervisorRef},
+    supervisor::{Supervisor, SupervisorArguments, SupervisorRef},
     tree_context::TreeContext,
 };
 use crate::{
-    exit::{Exit, ExitReport, StderrExcerpt},
+    exit::{Exit, ExitReport},
     id::{Incarnation, TreePath},
     log_event::log_event,
     snapshot::Snapshot,
@@ -64,31 +64,6 @@ impl Default for RootOptions {
     }
 }
 
-/// Why a tree did not start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Its declaration has mistakes.
-    #[error(transparent)]
-    Invalid(#[from] SpecErrors),
-    /// There is no tokio runtime here, or it has no timer. Trees with processes need one with I/O, too.
-    #[error(
-        "the tree did not start: {reason}; it needs a tokio runtime with time and I/O enabled, as `enable_all` does"
-    )]
-    Runtime {
-        /// What is missing.
-        reason: String,
-    },
-    /// A required child did not start. What had started has been stopped again; nothing is left.
-    #[error("the tree did not start: {exit}{}", StderrExcerpt(.stderr_tail))]
-    Failed {
-        /// Why: the causes lead to the child that did not start, see [`Exit::chain`].
-        exit: Exit,
-        /// The last lines that the process of this child wrote to stderr; empty if it has none, or it wrote none.
-        stderr_tail: String,
-    },
-}
-
 impl Root {
     /// Starts a tree and returns when all required children are ready.
     ///
@@ -97,16 +72,14 @@ impl Root {
     pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, StartError> {
         spec.validate()?;
         let scope = TreeContext::new(options.seed, options.event_capacity);
-        Root::start_with(Supervisor, spec, scope, options.owner, |args| args).await
+        Root::start_in(scope, spec, options.owner).await
     }
 
-    /// As [`Root::start`], with an actor of one's own around the engine; `scope` may have subscribers already.
-    pub(crate) async fn start_with<A: Actor>(
-        actor: A,
-        spec: SupervisorSpec,
+    /// As [`Root::start`], for a declaration that has been checked; `scope` may have subscribers already.
+    pub(crate) async fn start_in(
         scope: TreeContext,
+        spec: SupervisorSpec,
         owner: Option<ActorCell>,
-        arguments: impl FnOnce(EngineArgs) -> A::Arguments,
     ) -> Result<Root, StartError> {
         check_runtime()?;
         let node = Node::root(scope.clock());
@@ -114,7 +87,7 @@ impl Root {
         let (token, gone) = IncarnationToken::new(None);
         let (ready_tx, ready) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
-        let args = arguments(EngineArgs {
+        let engine = EngineArgs {
             spec,
             node: node.clone(),
             token,
@@ -122,10 +95,11 @@ impl Root {
             ready: Some(ready_tx),
             exit: Some(report_tx),
             observer: None,
-        });
+        };
+        let arguments = SupervisorArguments { engine };
         let spawned = match owner {
-            Some(owner) => A::spawn_linked(None, actor, args, owner).await,
-            None => A::spawn(None, actor, args).await,
+            Some(owner) => Supervisor::spawn_linked(None, Supervisor, arguments, owner).await,
+            None => Supervisor::spawn(None, Supervisor, arguments).await,
         };
         let (actor, join) =
             spawned.map_err(|e| StartError::Failed { exit: spawn_error(e), stderr_tail: String::new() })?;

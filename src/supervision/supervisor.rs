@@ -43,6 +43,18 @@ pub enum SupervisorMessage {
     Snapshot(RpcReplyPort<NodeSnapshot>),
 }
 
+/// What a [`Supervisor`] starts from.
+#[derive(Debug)]
+pub struct SupervisorArguments {
+    pub(super) engine: EngineArgs,
+}
+
+/// Owned by a [`Supervisor`].
+#[derive(Debug)]
+pub struct SupervisorState {
+    engine: Engine,
+}
+
 impl From<EngineMessage> for SupervisorMessage {
     fn from(message: EngineMessage) -> SupervisorMessage {
         SupervisorMessage::Engine(message)
@@ -52,60 +64,64 @@ impl From<EngineMessage> for SupervisorMessage {
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for Supervisor {
     type Msg = SupervisorMessage;
-    type State = Engine;
-    type Arguments = EngineArgs;
+    type State = SupervisorState;
+    type Arguments = SupervisorArguments;
 
     async fn pre_start(
         &self,
         me: ActorRef<Self::Msg>,
-        args: EngineArgs,
-    ) -> Result<Engine, ActorProcessingErr> {
-        Ok(host::engine(args, me))
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(SupervisorState { engine: host::engine(arguments.engine, me) })
     }
 
     async fn post_start(
         &self,
         me: ActorRef<Self::Msg>,
-        engine: &mut Engine,
+        state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        engine.boot();
-        host::conclude(engine, &me)
+        state.engine.boot();
+        host::conclude(&state.engine, &me)
     }
 
     async fn handle(
         &self,
         me: ActorRef<Self::Msg>,
         message: SupervisorMessage,
-        engine: &mut Engine,
+        state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMessage::Engine(message) => engine.message(message),
-            SupervisorMessage::Stop(request) => engine.stop(request),
+            SupervisorMessage::Engine(message) => state.engine.message(message),
+            SupervisorMessage::Stop(request) => state.engine.stop(request),
             SupervisorMessage::WhichChildren(reply) => {
-                let _ = reply.send(engine.which());
+                let _ = reply.send(state.engine.which());
             }
             SupervisorMessage::CountChildren(reply) => {
-                let _ = reply.send(engine.count());
+                let _ = reply.send(state.engine.count());
             }
             SupervisorMessage::Snapshot(reply) => {
-                let _ = reply.send(engine.node().snapshot());
+                let _ = reply.send(state.engine.node().snapshot());
             }
         }
-        host::conclude(engine, &me)
+        host::conclude(&state.engine, &me)
     }
 
     async fn handle_supervisor_evt(
         &self,
         me: ActorRef<Self::Msg>,
         event: SupervisionEvent,
-        engine: &mut Engine,
+        state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        engine.supervision_event(event);
-        host::conclude(engine, &me)
+        state.engine.supervision_event(event);
+        host::conclude(&state.engine, &me)
     }
 
-    async fn post_stop(&self, _: ActorRef<Self::Msg>, engine: &mut Engine) -> Result<(), ActorProcessingErr> {
-        engine.drain().await;
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.engine.drain().await;
         Ok(())
     }
 }
@@ -175,7 +191,8 @@ impl SupervisorStart {
 impl Start for SupervisorStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let (tx, rx) = oneshot::channel();
-        host::start(Supervisor, EngineArgs::nested(self.spec.clone(), &cx, tx), rx, &cx, None).await
+        let arguments = SupervisorArguments { engine: EngineArgs::nested(self.spec.clone(), &cx, tx) };
+        host::start(Supervisor, arguments, rx, &cx, None).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{event_bus::EventBus, stop_notice::StopNotice};
+use super::{
+    event_bus::{EventBus, EventReceiver},
+    stop_notice::StopNotice,
+};
 use crate::{id::TreePath, time::Clock};
 
 /// What all parts of one tree share. Cheap to clone, and small: every incarnation has one.
@@ -30,8 +33,13 @@ impl TreeContext {
         self.0.clock
     }
 
+    /// A subscription to all events of the tree from now on.
+    pub fn events(&self) -> EventReceiver {
+        self.0.bus.subscribe()
+    }
+
     /// The tree's event stream.
-    pub fn bus(&self) -> &EventBus {
+    pub(crate) fn bus(&self) -> &EventBus {
         &self.0.bus
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell};
 
-use super::{Tree, root_supervisor::RootSupervisor};
+use super::Tree;
 use crate::{
     id::{ChildId, Incarnation, TreePath},
     log_event::log_event,
@@ -187,7 +187,7 @@ impl TreeBuilder {
     /// A subscription that sees the tree's start too. Settles the seed, the capacity and the epoch: what is set after this
     /// is a mistake.
     pub fn events(&mut self) -> EventReceiver {
-        self.scope().bus().subscribe()
+        self.scope().events()
     }
 
     /// Starts the tree and returns when all required children are ready. A tree without children starts too, and a line of
@@ -235,7 +235,7 @@ impl TreeBuilder {
             );
         }
         let scope = self.scope().clone();
-        let root = Root::start_with(RootSupervisor, self.spec, scope, self.owner, |args| args).await?;
+        let root = Root::start_in(scope, self.spec, self.owner).await?;
         Ok(Tree::new(root))
     }
 

@@ -56,7 +56,7 @@ impl WorkerRef {
     }
 
     fn live_peer(&self) -> Option<(Incarnation, Peer)> {
-        let live = self.node.live();
+        let live = self.node.load_live();
         let live = live.as_ref()?;
         let line = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
         Some((live.incarnation, line.peer()?.clone()))
@@ -68,7 +68,7 @@ impl WorkerRef {
     ///
     /// It is as it looks on a terminal: without colours, and without blanks around it. At most 16 KiB.
     pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
-        let live = self.node.live();
+        let live = self.node.load_live();
         let live = live.as_ref()?;
         let line = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
         line.peer.get()?;
@@ -91,7 +91,7 @@ impl WorkerRef {
                     .downcast_ref::<WorkerChannel>()
                     .map(WorkerChannel::has_no_channel)
             };
-            if self.node.live().as_deref().and_then(line) == Some(true) {
+            if self.node.load_live().as_deref().and_then(line) == Some(true) {
                 return CallError::NoChannel { method, path };
             }
             let (state, retry_after) = self.node.absence();

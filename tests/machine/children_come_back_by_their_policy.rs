@@ -1,5 +1,6 @@
 //! What an exit means (R-0 and S-2, S-5, S-10, S-16, S-17), one-for-one.
 
+use procession::internals::machine::{Input, Request, Timer};
 use procession::{
     exit::{Exit, LaunchStage},
     restart::{
@@ -7,10 +8,7 @@ use procession::{
         RestartType::{OnSuccess, Permanent, Temporary, Transient},
     },
     state::{ChildState, DownReason, RestartLimit, Strategy::OneForOne},
-    supervision::{
-        ChildPolicy, RequestError,
-        machine::{Input, Request, Timer},
-    },
+    supervision::{ChildPolicy, RequestError},
 };
 
 use crate::rig::{Rig, at, background, clean, crash, flags, ms, patient, policy};

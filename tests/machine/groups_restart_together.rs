@@ -1,5 +1,6 @@
 //! Group restarts (S-11 to S-16).
 
+use procession::internals::machine::Request;
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
@@ -7,7 +8,7 @@ use procession::{
         ChildState, DownReason, RestartLimit,
         Strategy::{OneForAll, RestForOne},
     },
-    supervision::{ChildPolicy, machine::Request},
+    supervision::ChildPolicy,
 };
 
 use crate::rig::{Rig, at, background, clean, crash, flags, patient, policy};

@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{prelude::*, test_runner::Config};
 
+use procession::internals::machine::{IncarnationKey, Input, OperatorRequestId, Request, Timer};
 use procession::{
     exit::Exit,
     id::{ChildId, Incarnation},
     state::ChildState,
-    supervision::machine::{IncarnationKey, Input, OperatorRequestId, Request, Timer},
     time::Timestamp,
 };
 

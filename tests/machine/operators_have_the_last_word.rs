@@ -1,6 +1,7 @@
 //! Operators' calls (S-22, S-23): in every state, answered exactly once (the rig checks that), never touching
 //! siblings or the budget.
 
+use procession::internals::machine::{Input, Reply, Request};
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
@@ -13,7 +14,6 @@ use procession::{
             AlreadyPresent, AlreadyStarted, MaxChildren, NotFound, Restarting, Running, StartFailed, Stopped,
         },
         SupervisorFlags,
-        machine::{Input, Reply, Request},
     },
 };
 

@@ -1,5 +1,6 @@
 //! Restarts by hand: in every state, never a crash, never refused by the budget.
 
+use procession::internals::machine::{Reply, Request};
 use procession::{
     exit::Exit,
     restart::{
@@ -10,10 +11,7 @@ use procession::{
         RestartLimit,
         Strategy::{OneForAll, OneForOne},
     },
-    supervision::{
-        RequestError::{GaveUp, Held, StartFailed, Stopped, TooSoon},
-        machine::{Reply, Request},
-    },
+    supervision::RequestError::{GaveUp, Held, StartFailed, Stopped, TooSoon},
 };
 
 use crate::rig::{Rig, clean, crash, flags, ms, one, patient, policy, ready};

@@ -7,18 +7,16 @@ use std::{
     time::Duration,
 };
 
+use procession::internals::machine::{
+    Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
+};
 use procession::{
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
     state::{ChildState, DownReason, Strategy},
-    supervision::{
-        ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags,
-        machine::{
-            Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
-        },
-    },
+    supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
     time::Timestamp,
 };
 

@@ -1,5 +1,6 @@
 //! The supervisor's own start (S-7, S-8, S-9).
 
+use procession::internals::machine::{Reply, Request};
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
@@ -7,10 +8,7 @@ use procession::{
         ChildState, DownReason,
         Strategy::{OneForAll, OneForOne, RestForOne},
     },
-    supervision::{
-        RequestError,
-        machine::{Reply, Request},
-    },
+    supervision::RequestError,
 };
 
 use crate::rig::{Rig, background, clean, crash, flags, patient, policy};
@@ -90,7 +88,7 @@ fn a_failed_start_does_not_count_as_an_exit_too() {
     rig.crash("a");
     let key = rig.key("a");
     rig.crash("a");
-    rig.input(procession::supervision::machine::Input::Ended(key, crash()));
+    rig.input(procession::internals::machine::Input::Ended(key, crash()));
     assert_eq!((rig.used(), rig.did()), (2, String::new()));
 }
 
@@ -139,13 +137,13 @@ fn a_hold_of_an_earlier_life_stands() {
         first.gone(id);
     }
     let held = [first.new_child("a", &children[0].1), first.new_child("b", &children[1].1)];
-    let mut machine = procession::supervision::machine::Machine::new(flags(OneForOne, 3), held);
+    let mut machine = procession::internals::machine::Machine::new(flags(OneForOne, 3), held);
     let mut actions = Vec::new();
-    machine.handle(first.now, procession::supervision::machine::Input::Boot, &mut actions);
+    machine.handle(first.now, procession::internals::machine::Input::Boot, &mut actions);
     let started: Vec<_> = actions
         .iter()
         .filter_map(|a| match a {
-            procession::supervision::machine::Action::Start(key) => Some(key.to_string()),
+            procession::internals::machine::Action::Start(key) => Some(key.to_string()),
             _ => None,
         })
         .collect();

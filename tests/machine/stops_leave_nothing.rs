@@ -1,6 +1,7 @@
 //! Shutting down (S-18, S-20) and auto-shutdown (S-24). That nothing runs and nothing is armed afterwards, and that
 //! everybody is answered, is checked by the rig at every exit.
 
+use procession::internals::machine::{Input, Reply, Request};
 use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient},
@@ -8,10 +9,7 @@ use procession::{
         ChildState,
         Strategy::{OneForAll, OneForOne, RestForOne},
     },
-    supervision::{
-        AutoShutdown, ChildPolicy, RequestError, Shutdown, SupervisorFlags,
-        machine::{Input, Reply, Request},
-    },
+    supervision::{AutoShutdown, ChildPolicy, RequestError, Shutdown, SupervisorFlags},
 };
 
 use crate::rig::{Did, Rig, clean, flags, patient, policy};

@@ -132,9 +132,9 @@ async fn an_owner_that_ends() {
     let cast = Cast::new();
     let owner = cast.start(cast.all(SupervisorSpec::one_for_one(), &["owner"])).await;
     let cell = owner.child("/owner").actor().unwrap().1.get_cell();
-    let options = procession::supervision::RootOptions { owner: Some(cell), ..Default::default() };
+    let options = procession::internals::RootOptions { owner: Some(cell), ..Default::default() };
     let root =
-        procession::supervision::Root::start(cast.all(SupervisorSpec::one_for_one(), &["a", "b"]), options)
+        procession::internals::Root::start(cast.all(SupervisorSpec::one_for_one(), &["a", "b"]), options)
             .await
             .unwrap();
     owner.log();

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     event::{Consequence, Event, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::Strategy,
     supervision::{
-        ChildCounts, ChildRef, ChildSpec, EventReceiver, RecvError, Root, RootOptions, StartError,
-        SupervisorRef, SupervisorSpec,
+        ChildCounts, ChildRef, ChildSpec, EventReceiver, RecvError, StartError, SupervisorRef, SupervisorSpec,
     },
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};

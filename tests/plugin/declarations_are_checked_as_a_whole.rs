@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     plugin::{PluginError, PluginHostSpec, PluginSpec},
     process::Command,
     protocol::{FirstLine, Lsp, Mcp},
     restart::RestartPolicy,
-    supervision::{Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
+    supervision::{SpecErrors, StartError, SupervisorSpec},
     testing::ScriptedLauncher,
     worker::Liveness,
 };

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     plugin::{PluginEventKind, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
     rpc::Timeout,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
 };
 
 const SCRIPT: &str = r#"

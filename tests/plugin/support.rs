@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     plugin::{PluginEvent, PluginEventReceiver, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
     rpc::{Method, Timeout},
-    supervision::{RecvError, Root, RootOptions, SupervisorSpec},
+    supervision::{RecvError, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
 };
 use serde_json::{Value, json};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     pool::{PoolSpec, WorkerTemplate},
     process::Command,
     restart::RestartPolicy,
-    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    supervision::{StartError, SupervisorSpec},
     worker::WorkerSpec,
 };
 

@@ -1,5 +1,6 @@
 //! S-17, S-18, S-20, S-21, S-23, pitfall 38: the end of a pool is told to everybody, and leaves nothing.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     event::EventKind,
     exit::Exit,
@@ -7,7 +8,7 @@ use procession::{
     process::Signal,
     rpc::Timeout,
     state::RestartLimit,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
 };
 
 use crate::support::*;

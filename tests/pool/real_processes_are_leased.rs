@@ -1,11 +1,12 @@
 //! D-2: the same with processes of the operating system.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     pool::{Pool, PoolSpec, Revocation},
     process::Command,
     rpc::Timeout,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     worker::WorkerSpec,
 };
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     id::ChildId,
@@ -9,7 +10,7 @@ use procession::{
     process::{Command, Ladder, Signal},
     protocol::{self, Channel, ChildIdentity, Protocol, Session, StopReply},
     rpc::{CallOptions, Framing, Peer, Timeout},
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
 };

@@ -1,5 +1,6 @@
+use procession::internals::{Decision, ExitClass};
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, RestartType},
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::{RestartLimit, Strategy},
 };
 

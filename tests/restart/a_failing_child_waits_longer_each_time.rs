@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use procession::restart::{Backoff, ExitClass, RestartPolicy};
+use procession::internals::ExitClass;
+use procession::restart::{Backoff, RestartPolicy};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 

@@ -1,8 +1,5 @@
-use procession::{
-    restart::{Decision, ExitClass, RestartType, Tracker},
-    state::RestartLimit,
-    time::Timestamp,
-};
+use procession::internals::{Decision, ExitClass, Tracker};
+use procession::{restart::RestartType, state::RestartLimit, time::Timestamp};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 

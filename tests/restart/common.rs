@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
-    restart::{Backoff, Decision, ExitClass, RestartPolicy, Tracker},
+    restart::{Backoff, RestartPolicy},
     time::Timestamp,
 };
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
-    restart::{
-        Backoff, Budget, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, RestartType, Tracker,
-    },
+    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::RestartLimit,
     time::Timestamp,
 };

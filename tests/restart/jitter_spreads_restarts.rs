@@ -1,7 +1,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
+use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
-    restart::{Backoff, Decision, ExitClass, RestartPolicy, Tracker},
+    restart::{Backoff, RestartPolicy},
     time::Timestamp,
 };
 

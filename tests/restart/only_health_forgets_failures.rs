@@ -1,5 +1,6 @@
+use procession::internals::{Decision, ExitClass};
 use procession::{
-    restart::{CrashLoop, CrashLoopAction, Decision, ExitClass},
+    restart::{CrashLoop, CrashLoopAction},
     state::RestartLimit,
 };
 

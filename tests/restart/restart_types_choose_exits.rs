@@ -1,4 +1,5 @@
-use procession::restart::{Decision, ExitClass, RestartType};
+use procession::internals::{Decision, ExitClass};
+use procession::restart::RestartType;
 
 use crate::common::{Child, immediate, secs};
 

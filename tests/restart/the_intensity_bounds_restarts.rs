@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use procession::internals::{ExitClass, Window};
 use procession::{
-    restart::{Backoff, ExitClass, Intensity, RestartPolicy, Window},
+    restart::{Backoff, Intensity, RestartPolicy},
     time::Timestamp,
 };
 

@@ -1,5 +1,6 @@
+use procession::internals::{Decision, ExitClass};
 use procession::{
-    restart::{Budget, CrashLoop, CrashLoopAction, Decision, ExitClass},
+    restart::{Budget, CrashLoop, CrashLoopAction},
     state::RestartLimit,
 };
 

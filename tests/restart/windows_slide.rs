@@ -1,9 +1,7 @@
 use std::time::Duration;
 
-use procession::{
-    restart::{Intensity, Window},
-    time::Timestamp,
-};
+use procession::internals::Window;
+use procession::{restart::Intensity, time::Timestamp};
 use proptest::prelude::*;
 
 /// What OTP does: keep all restarts and walk the list each time.

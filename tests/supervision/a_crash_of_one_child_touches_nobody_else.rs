@@ -1,11 +1,12 @@
 //! S-10, S-11, S-16, S-25, R-2.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
-    supervision::{ChildRef, ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildRef, ChildSpec, SupervisorSpec},
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};

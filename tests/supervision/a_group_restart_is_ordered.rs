@@ -1,8 +1,9 @@
 //! S-11 to S-16.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     state::Strategy,
-    supervision::{ChildRef, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildRef, SupervisorSpec},
 };
 
 use crate::support::*;

@@ -1,6 +1,7 @@
 //! S-21: its successor starts only when nothing of it is left.
 
-use procession::supervision::{ChildSpec, Root, RootOptions, SupervisorSpec};
+use procession::internals::{Root, RootOptions};
+use procession::supervision::{ChildSpec, SupervisorSpec};
 
 use crate::support::*;
 

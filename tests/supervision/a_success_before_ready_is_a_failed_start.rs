@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
     state::{ChildState, DownReason},
-    supervision::{
-        ChildSpec, RequestError, Root, RootOptions, Start, StartContext, StartError, Started, SupervisorSpec,
-    },
+    supervision::{ChildSpec, RequestError, Start, StartContext, StartError, Started, SupervisorSpec},
 };
 
 use crate::support::*;

@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
-    supervision::{
-        ChildPolicy, ChildSpec, Root, RootOptions, Shutdown, Start, StartContext, Started, SupervisorSpec,
-    },
+    supervision::{ChildPolicy, ChildSpec, Shutdown, Start, StartContext, Started, SupervisorSpec},
 };
 
 use crate::support::*;

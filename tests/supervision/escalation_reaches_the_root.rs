@@ -1,9 +1,10 @@
 //! S-2, S-17, T-3: failures go up the tree, and the whole chain comes out at the top.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     state::RestartLimit,
-    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildSpec, SupervisorSpec},
 };
 
 use crate::support::*;

@@ -8,12 +8,13 @@ use std::{
     },
 };
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     event::{Consequence, EventKind},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
-    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildSpec, SupervisorSpec},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 

@@ -1,9 +1,10 @@
 //! S-22, R-8.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     restart::{Backoff, RestartPolicy},
     state::{ChildKind, ChildState},
-    supervision::{ChildSpec, RequestError, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildSpec, RequestError, SupervisorSpec},
 };
 
 use crate::support::*;

@@ -5,11 +5,12 @@ use std::{
     task::{Context, Waker},
 };
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
     state::ChildState,
-    supervision::{ChildSpec, Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
+    supervision::{ChildSpec, SpecErrors, StartError, SupervisorSpec},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 

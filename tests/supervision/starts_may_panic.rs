@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     restart::RestartPolicy,
     state::{ChildState, DownReason},
     supervision::{
-        BoxFuture, ChildPolicy, ChildSpec, Node, RequestError, Root, RootOptions, SpecErrors, Start,
-        StartContext, StartPermit, Started, StopHandle, SupervisorSpec,
+        BoxFuture, ChildPolicy, ChildSpec, Node, RequestError, SpecErrors, Start, StartContext, StartPermit,
+        Started, StopHandle, SupervisorSpec,
     },
 };
 

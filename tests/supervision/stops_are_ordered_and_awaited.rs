@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     event::EventKind,
     exit::Exit,
     state::ChildState,
     supervision::{
-        ChildPolicy, ChildSpec, IncarnationToken, RequestError, Root, RootOptions, Shutdown, Start,
-        StartContext, Started, StopHandle, SupervisorSpec,
+        ChildPolicy, ChildSpec, IncarnationToken, RequestError, Shutdown, Start, StartContext, Started,
+        StopHandle, SupervisorSpec,
     },
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};

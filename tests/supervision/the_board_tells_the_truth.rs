@@ -1,8 +1,9 @@
 //! S-18, E-2, E-3: what everybody can read without asking, also when there is nobody left to write it.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
-    supervision::{ChildPolicy, ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildPolicy, ChildSpec, SupervisorSpec},
 };
 
 use crate::support::*;

@@ -7,6 +7,10 @@ use std::{
     time::Duration,
 };
 
+use procession::internals::{
+    Root, RootOptions,
+    machine::{Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer},
+};
 use procession::{
     event::EventKind,
     exit::{Exit, LaunchStage},
@@ -14,11 +18,8 @@ use procession::{
     restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
     state::{RestartLimit, Strategy},
     supervision::{
-        ActorStart, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Root, RootOptions, Shutdown, Start,
-        StartContext, StartMode, Started, SupervisorFlags, SupervisorRef, SupervisorSpec,
-        machine::{
-            Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
-        },
+        ActorStart, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, Start, StartContext,
+        StartMode, Started, SupervisorFlags, SupervisorRef, SupervisorSpec,
     },
     time::Timestamp,
 };

@@ -1,8 +1,9 @@
 //! D-1: 200 runs, one log.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     restart::{Backoff, RestartPolicy},
-    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildSpec, SupervisorSpec},
 };
 
 use crate::support::*;

@@ -1,6 +1,7 @@
 //! Design 3: one address for all incarnations.
 
-use procession::supervision::{Root, RootOptions, SendError, SupervisorSpec};
+use procession::internals::{Root, RootOptions};
+use procession::supervision::{SendError, SupervisorSpec};
 
 use crate::support::*;
 

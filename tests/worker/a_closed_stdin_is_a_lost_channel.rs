@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     process::{Command, StdioTransport},
     protocol::{Bare, FirstLine, Plugin},
     restart::{Backoff, RestartPolicy},
     rpc::CloseReason,
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
 };

@@ -2,12 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Signal},
     restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
     state::{ChildState, DownReason, RestartLimit},
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
 };

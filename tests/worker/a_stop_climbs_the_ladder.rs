@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     process::{Command, Launcher, Signal},
     protocol::Mcp,
     rpc::{Router, RpcError},
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::WorkerSpec,
 };

@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use procession::internals::Root;
 use procession::{
     exit::Exit,
     process::{Command, Ladder, Launcher, Signal},
     protocol::{Lsp, Mcp, Plugin, Protocol},
     rpc::{CallError, CallOutcome, Framing, Router, RpcError, Timeout},
-    supervision::Root,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
 };

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     event::EventKind,
     process::{Command, Signal},
     protocol::FirstLine,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
-    supervision::{ChildSpec, EventReceiver, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildSpec, EventReceiver, SupervisorSpec},
     testing::{ScriptExit, ScriptedLauncher},
     worker::{WorkerRef, WorkerSpec},
 };

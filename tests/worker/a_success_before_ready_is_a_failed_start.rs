@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     process::{Command, Signal, SuccessExitStatus},
     protocol::FirstLine,
     restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::{ChildState, DownReason, RestartLimit},
-    supervision::{RequestError, Root, RootOptions, StartError, SupervisorSpec},
+    supervision::{RequestError, StartError, SupervisorSpec},
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
 };

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     pool::PoolSpec,
     process::Command,
     protocol::Plugin,
     rpc::PeerConfig,
-    supervision::{RequestError, Root, RootOptions, SpecErrors, StartError, SupervisorSpec},
+    supervision::{RequestError, SpecErrors, StartError, SupervisorSpec},
     worker::{Liveness, WorkerSpec},
 };
 

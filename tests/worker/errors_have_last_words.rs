@@ -1,12 +1,13 @@
 //! W-1, C-4: whoever waits for a process in vain reads what it said, without a look into the logs.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     pool::PoolSpec,
     process::{Command, OsLauncher},
     protocol::Mcp,
     restart::RestartPolicy,
-    supervision::{ChildSpec, Root, RootOptions, StartError, SupervisorSpec},
+    supervision::{ChildSpec, StartError, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
 };

@@ -5,12 +5,13 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use procession::internals::Root;
 use procession::{
     exit::Exit,
     process::Command,
     protocol::{Channel, ChildIdentity, Protocol, Session},
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout},
-    supervision::{Root, StartError, SupervisorSpec},
+    supervision::{StartError, SupervisorSpec},
     testing::ScriptedLauncher,
     worker::{Liveness, WorkerSpec},
 };

@@ -1,10 +1,11 @@
 //! however a process ends, and whoever its supervisor is, it is not started over and over without a pause.
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     process::Command,
     restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::{ChildState, DownReason},
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::WorkerSpec,
 };

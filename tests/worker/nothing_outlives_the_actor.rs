@@ -19,7 +19,7 @@ async fn a_killed_actor_takes_its_process_with_it_before_the_next_one_starts() {
         });
         let spec = procession::supervision::SupervisorSpec::one_for_one()
             .child(plugin(&launcher).child("w").background());
-        let root = procession::supervision::Root::start(spec, Default::default()).await.unwrap();
+        let root = procession::internals::Root::start(spec, Default::default()).await.unwrap();
         tokio::time::sleep(MS).await;
         assert_eq!(launcher.alive(), [1000]);
         // The worker's actor is the root's only child.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     id::Incarnation,
     process::{Command, StdioTransport},
     protocol::{FirstLine, Plugin},
-    supervision::{Root, RootOptions, SupervisorSpec},
+    supervision::SupervisorSpec,
     worker::{WorkerRef, WorkerSpec},
 };
 

@@ -14,7 +14,7 @@ use procession::{
 
 use crate::support::*;
 
-fn cause(start: Result<(procession::supervision::Root, procession::worker::WorkerRef), StartError>) -> Exit {
+fn cause(start: Result<(procession::internals::Root, procession::worker::WorkerRef), StartError>) -> Exit {
     match start {
         Err(StartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
         other => panic!("{other:?}"),
@@ -87,7 +87,7 @@ async fn a_missing_program_is_not_retried_unless_it_was_there_before() {
     let launcher = ScriptedLauncher::new();
     let spec = procession::supervision::SupervisorSpec::one_for_one()
         .child(plugin(&launcher).child("w").background());
-    let root = procession::supervision::Root::start(spec, Default::default()).await.unwrap();
+    let root = procession::internals::Root::start(spec, Default::default()).await.unwrap();
     tokio::time::sleep(SEC).await;
     let state = root.find("/w").unwrap().state();
     assert_eq!(state, ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }));
@@ -146,7 +146,10 @@ async fn a_command_may_be_made_for_each_incarnation() {
 #[tokio::test(start_paused = true)]
 async fn a_place_that_was_ready_in_an_earlier_life_of_its_supervisor_is_remembered() {
     // R-6, W-4
-    use procession::supervision::{ChildSpec, Root, SupervisorSpec};
+    use procession::{
+        internals::Root,
+        supervision::{ChildSpec, SupervisorSpec},
+    };
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", serve);
     let inner = SupervisorSpec::one_for_one().child(plugin(&launcher).child("w").background());

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Ladder, Limits},
     restart::{Backoff, RestartPolicy},
-    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    supervision::{StartError, SupervisorSpec},
     worker::{WorkerRef, WorkerSpec},
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};

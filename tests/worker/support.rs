@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use procession::internals::{Root, RootOptions};
 use procession::{
     process::{Command, Launcher},
     protocol::Plugin,
     rpc::{Method, Router, RpcError},
-    supervision::{Root, RootOptions, StartError, SupervisorSpec},
+    supervision::{StartError, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
 };

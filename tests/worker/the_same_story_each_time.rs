@@ -25,8 +25,8 @@ fn run() -> String {
         for id in ["a", "b", "c"] {
             spec = spec.child(plugin(&launcher).child(id).background());
         }
-        let options = procession::supervision::RootOptions { seed: 3, ..Default::default() };
-        let root = procession::supervision::Root::start(spec, options).await.unwrap();
+        let options = procession::internals::RootOptions { seed: 3, ..Default::default() };
+        let root = procession::internals::Root::start(spec, options).await.unwrap();
         let mut events = root.events();
         tokio::time::sleep(90 * SEC).await;
         let _ = root.shutdown(60 * SEC).await;

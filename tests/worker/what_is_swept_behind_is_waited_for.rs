@@ -5,12 +5,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     pool::PoolSpec,
     process::{Command, ExitStatus, Launcher, Process, ProcessControl, ReapToken, Signal, Unkillable},
     restart::{Backoff, RestartPolicy},
-    supervision::{ChildSpec, Root, RootOptions, SupervisorSpec},
+    supervision::{ChildSpec, SupervisorSpec},
     testing::ScriptedLauncher,
     tree::Tree,
     worker::{WorkerRef, WorkerSpec},

@@ -12,26 +12,26 @@ use crate::{
 };
 
 /// What an engine is given at its birth.
-pub struct EngineArgs {
+pub(crate) struct EngineArgs {
     /// The supervisor's settings and first children; validated.
-    pub spec: SupervisorSpec,
+    pub(crate) spec: SupervisorSpec,
     /// The supervisor's own place.
-    pub node: Node,
+    pub(crate) node: Node,
     /// The supervisor's own token.
-    pub token: IncarnationToken,
+    pub(crate) token: IncarnationToken,
     /// What the tree shares.
-    pub scope: TreeContext,
+    pub(crate) scope: TreeContext,
     /// Told when all required children are ready; dropped if that does not come to be.
-    pub ready: Option<oneshot::Sender<()>>,
+    pub(crate) ready: Option<oneshot::Sender<()>>,
     /// Told how the supervisor ends, when no child is left; dropped if it is killed.
-    pub exit: Option<oneshot::Sender<Exit>>,
+    pub(crate) exit: Option<oneshot::Sender<Exit>>,
     /// Told everything that is published of the children.
-    pub observer: Option<Observer>,
+    pub(crate) observer: Option<Observer>,
 }
 
 /// Sees each event of a supervisor's children, in order, when the board has been written and before it is published.
 /// Called inside the supervisor actor: it must not block, and must not call the engine.
-pub type Observer = Box<dyn FnMut(&IncarnationKey, &EventKind) + Send>;
+pub(crate) type Observer = Box<dyn FnMut(&IncarnationKey, &EventKind) + Send>;
 
 impl std::fmt::Debug for EngineArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -24,8 +24,8 @@ use crate::{
 /// What an actor around an engine must take as a message and hand to [`Engine::message`](super::Engine::message).
 #[derive(Debug)]
 pub enum EngineMessage {
-    /// There is something on the engine's channel.
-    Poke,
+    /// There is something in the engine's inbox.
+    WakeUp,
 }
 
 /// Sends a message to the actor around an engine; `false` if the actor takes no messages any more.
@@ -125,7 +125,7 @@ impl Inbox {
     pub(super) fn wake_actor(&self) {
         if !self.0.woken.swap(true, Ordering::AcqRel) {
             // Refused: the actor is in its `post_stop`, where the engine reads its channel itself, or it is gone.
-            (self.0.wake_actor)(EngineMessage::Poke);
+            (self.0.wake_actor)(EngineMessage::WakeUp);
         }
     }
 }

@@ -43,11 +43,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-pub use args::{EngineArgs, Observer};
+pub(crate) use args::{EngineArgs, Observer};
 use children::{EngineChildren, Slot};
 use exit_correlator::ExitCorrelator;
 pub(crate) use handle::EngineHandle;
-pub use inbox::EngineMessage;
+pub(crate) use inbox::EngineMessage;
 use inbox::{Inbox, InboxMessage, OperatorRequest};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
 use timers::{Alarm, Timers};
@@ -79,7 +79,7 @@ const SHOWN_LATE: usize = 20;
 type ReplyResult = Result<Reply, RequestError>;
 
 /// See the module's documentation.
-pub struct Engine {
+pub(crate) struct Engine {
     machine: Machine,
     children: EngineChildren,
     me: ActorCell,
@@ -126,7 +126,7 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// An engine for the actor `me`, which is reached by `wake_actor`.
-    pub fn new(
+    pub(crate) fn new(
         args: EngineArgs,
         me: ActorCell,
         wake_actor: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
@@ -178,42 +178,42 @@ impl Engine {
     }
 
     /// Starts the children. To be called once the actor is linked.
-    pub fn boot(&mut self) {
+    pub(crate) fn boot(&mut self) {
         self.own_state(ChildState::Starting);
         self.input(Input::Boot);
         self.go_on();
     }
 
     /// Stops all children in order; the engine's exit is there when none is left.
-    pub fn stop(&mut self, request: super::start::StopRequest) {
+    pub(crate) fn stop(&mut self, request: super::start::StopRequest) {
         self.shutdown(request.deadline, false);
         self.go_on();
     }
 
     /// Adds a child for the host of this engine itself. What becomes of it, a refusal excepted, is seen by the observer.
-    pub fn add(&mut self, spec: ChildSpec) {
+    pub(crate) fn add(&mut self, spec: ChildSpec) {
         self.operator(OperatorRequest::Start(spec), oneshot::channel().0);
         self.go_on();
     }
 
     /// Stops and removes a child for the host of this engine itself.
-    pub fn remove(&mut self, id: ChildId) {
+    pub(crate) fn remove(&mut self, id: ChildId) {
         self.operator(OperatorRequest::Plain(Request::RemoveChild(id)), oneshot::channel().0);
         self.go_on();
     }
 
     /// Whether the supervisor stops or has stopped.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.machine.is_stopping()
     }
 
     /// The supervisor's own place.
-    pub fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         &self.node
     }
 
     /// The children in start order.
-    pub fn which(&self) -> Vec<ChildInfo> {
+    pub(crate) fn which(&self) -> Vec<ChildInfo> {
         let which = |c: super::machine::ChildView<'_>| ChildInfo {
             id: c.id.clone(),
             kind: c.policy.kind,
@@ -224,19 +224,19 @@ impl Engine {
     }
 
     /// How many children there are.
-    pub fn count(&self) -> ChildCounts {
+    pub(crate) fn count(&self) -> ChildCounts {
         self.machine.count()
     }
 
     /// Handles an [`EngineMessage`].
-    pub fn message(&mut self, message: EngineMessage) {
+    pub(crate) fn message(&mut self, message: EngineMessage) {
         match message {
-            EngineMessage::Poke => self.pump(),
+            EngineMessage::WakeUp => self.pump(),
         }
     }
 
     /// Handles a supervision event of ractor.
-    pub fn supervision_event(&mut self, event: SupervisionEvent) {
+    pub(crate) fn supervision_event(&mut self, event: SupervisionEvent) {
         match event {
             SupervisionEvent::ActorFailed(cell, error) => {
                 // An actor's typed error is its exit; everything else, panics included, is a failure with a text.
@@ -272,7 +272,7 @@ impl Engine {
     }
 
     /// How the supervisor ends, once no child is left. The actor then stops, or returns this as its error.
-    pub fn exit(&self) -> Option<&Exit> {
+    pub(crate) fn exit(&self) -> Option<&Exit> {
         self.exit.as_ref()
     }
 
@@ -281,7 +281,7 @@ impl Engine {
     ///
     /// It reads no supervision events either: ractor keeps them unread, with the last states of those that have ended
     /// and whatever tokens are in them. So the children are unlinked, and their events go nowhere.
-    pub async fn drain(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         if self.exit.is_some() {
             return;
         }

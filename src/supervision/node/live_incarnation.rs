@@ -39,7 +39,7 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
 }
 
 /// What a worker tells a snapshot about itself.
-pub trait SnapshotSource: Send + Sync + fmt::Debug {
+pub(crate) trait SnapshotSource: Send + Sync + fmt::Debug {
     /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
     fn worker(&self, now: Timestamp) -> WorkerSnapshot;
 
@@ -72,12 +72,12 @@ impl Node {
     }
 
     /// From now on nothing reaches this incarnation.
-    pub fn retract(&self, incarnation: Incarnation) {
+    pub(crate) fn retract(&self, incarnation: Incarnation) {
         let live = {
             let mut board = self.board();
             // Several threads notice an end, and the last of them may be late.
             board.retracted = board.retracted.max(incarnation);
-            let is_live = self.live().as_ref().is_some_and(|live| live.incarnation == incarnation);
+            let is_live = self.load_live().as_ref().is_some_and(|live| live.incarnation == incarnation);
             if is_live { self.0.live.swap(None) } else { None }
         };
         let Some(live) = live else { return };
@@ -124,7 +124,7 @@ mod tests {
         // The next one has nothing to do with that.
         node.admit(live(2), Timestamp::EPOCH);
         node.retract(Incarnation(1));
-        assert_eq!(node.live().as_ref().map(|live| live.incarnation), Some(Incarnation(2)));
+        assert_eq!(node.live().map(|live| live.incarnation), Some(Incarnation(2)));
         assert_eq!(node.state(), ChildState::Ready);
         node.retract(Incarnation(2));
         assert!(node.live().is_none());

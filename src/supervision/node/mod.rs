@@ -22,7 +22,8 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use child_nodes::ChildNodes;
-pub use live_incarnation::{Attachment, LiveIncarnation, SnapshotSource};
+pub(crate) use live_incarnation::SnapshotSource;
+pub use live_incarnation::{Attachment, LiveIncarnation};
 use node_status::NodeStatus;
 pub(crate) use node_status::RestartsUsed;
 use sweep_token::SweepTokens;
@@ -82,7 +83,7 @@ struct NodeInner {
 
 impl Node {
     /// The place of a tree's root.
-    pub fn root(clock: Clock) -> Node {
+    pub(crate) fn root(clock: Clock) -> Node {
         Node::new(TreePath::root(), clock, Weak::new(), ChildKind::Supervisor, 0)
     }
 
@@ -141,7 +142,12 @@ impl Node {
     }
 
     /// The live incarnation, if there is one that is ready. Lock-free.
-    pub fn live(&self) -> Guard<Option<Arc<LiveIncarnation>>> {
+    pub fn live(&self) -> Option<Arc<LiveIncarnation>> {
+        self.0.live.load_full()
+    }
+
+    /// As [`live`](Node::live), without a reference count that all callers would write.
+    pub(crate) fn load_live(&self) -> Guard<Option<Arc<LiveIncarnation>>> {
         self.0.live.load()
     }
 
@@ -372,7 +378,7 @@ impl Node {
     }
 
     /// What snapshots show of the worker here from now on.
-    pub fn set_details(&self, details: Arc<dyn SnapshotSource>) {
+    pub(crate) fn set_details(&self, details: Arc<dyn SnapshotSource>) {
         self.board().details = Some(details);
     }
 

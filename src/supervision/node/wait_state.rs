@@ -24,7 +24,7 @@ impl Node {
             changed.as_mut().enable();
             let state = self.told();
             if state == Some(ChildState::Ready)
-                && let Some(live) = &*self.live()
+                && let Some(live) = &*self.load_live()
                 && live.incarnation.0 != self.0.closing.load(Ordering::Acquire)
             {
                 return Ok(live.clone());

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use procession::internals::machine::{IncarnationKey, Reply};
 use procession::{
     exit::Exit,
     id::ChildId,
     restart::Budget,
     state::{ChildState, DownReason, RestartLimit, Strategy},
-    supervision::{
-        AutoShutdown, RequestError, StartMode,
-        machine::{IncarnationKey, Reply},
-    },
+    supervision::{AutoShutdown, RequestError, StartMode},
 };
 
 use super::{ExitClass, Model, Next, Uid, Wants, Why, past::Would};

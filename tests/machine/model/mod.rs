@@ -8,15 +8,13 @@ mod script;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use procession::internals::machine::{IncarnationKey, NewChild, OperatorRequestId, Reply};
 use procession::{
     exit::Exit,
     id::ChildId,
     restart::RestartType,
     state::{ChildState, DownReason},
-    supervision::{
-        ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags,
-        machine::{IncarnationKey, NewChild, OperatorRequestId, Reply},
-    },
+    supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
     time::Timestamp,
 };
 

@@ -1,12 +1,10 @@
 //! Operators' calls (S-22, R-8).
 
+use procession::internals::machine::{NewChild, OperatorRequestId, Reply, Request};
 use procession::{
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason, Strategy},
-    supervision::{
-        RequestError, StartMode,
-        machine::{NewChild, OperatorRequestId, Reply, Request},
-    },
+    supervision::{RequestError, StartMode},
 };
 
 use super::{Model, Next, Uid, Wants, Why};
