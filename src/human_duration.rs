@@ -41,8 +41,8 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 /// # Errors
 /// When it is neither, negative, or longer than a [`Duration`] can be.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    struct Humane;
-    impl de::Visitor<'_> for Humane {
+    struct DurationVisitor;
+    impl de::Visitor<'_> for DurationVisitor {
         type Value = Duration;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +68,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
                 .map_err(|_| E::invalid_value(de::Unexpected::Float(seconds), &self))
         }
     }
-    deserializer.deserialize_any(Humane)
+    deserializer.deserialize_any(DurationVisitor)
 }
 
 /// The same for durations that may be missing.
@@ -94,12 +94,12 @@ pub mod option {
     /// As there.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         #[derive(Deserialize)]
-        struct Humane(#[serde(with = "super")] Duration);
-        Ok(Option::<Humane>::deserialize(deserializer)?.map(|duration| duration.0))
+        struct ReadDuration(#[serde(with = "super")] Duration);
+        Ok(Option::<ReadDuration>::deserialize(deserializer)?.map(|duration| duration.0))
     }
 }
 
-/// LogTopic as long, to three figures: its `{:?}` is short enough for people.
+/// About as long, to three figures: its `{:?}` is short enough for people.
 pub(crate) fn brief(duration: Duration) -> Duration {
     let nanos = duration.as_nanos();
     let unit = 10_u128.pow(nanos.checked_ilog10().unwrap_or(0).saturating_sub(2));

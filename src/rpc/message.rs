@@ -228,14 +228,14 @@ fn request<'a>(envelope: &Envelope<'a>, id: Option<Option<RequestId>>, method: &
 fn is_bare(object: &[u8]) -> bool {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Bare {
+    struct OnlyId {
         #[serde(rename = "id")]
         _id: IgnoredAny,
         #[serde(default, rename = "error")]
         _error: Option<IgnoredAny>,
     }
     // With a larger one it is no id, and serde would complain about it in full.
-    object.len() <= 2 * MAX_NAME_BYTES && serde_json::from_slice::<Bare>(object).is_ok()
+    object.len() <= 2 * MAX_NAME_BYTES && serde_json::from_slice::<OnlyId>(object).is_ok()
 }
 
 /// Whether this is an error object, and not just a word in a line of a log.

@@ -55,9 +55,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     child_info::{ChildCounts, ChildInfo},
-    errors::RequestError,
     incarnation_token::IncarnationToken,
-    machine::{Action, Input, Machine, NewChild, OperatorRequestId, Reply, Request},
+    machine::{Action, Input, Machine, NewChild, OperatorRequestId, ReplyResult, Request},
     node::{Node, RestartsUsed},
     panics::survived,
     spec::{ChildSpec, SupervisorSpec},
@@ -74,9 +73,6 @@ use crate::{
 
 /// How many children are named that had to be killed at the deadline of a stop.
 const SHOWN_LATE: usize = 20;
-
-/// What a request is answered with.
-type ReplyResult = Result<Reply, RequestError>;
 
 /// See the module's documentation.
 pub(crate) struct Engine {

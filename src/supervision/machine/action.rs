@@ -37,6 +37,9 @@ pub enum Action {
     Exit(Exit),
 }
 
+/// What a request is answered with.
+pub(in crate::supervision) type ReplyResult = Result<Reply, RequestError>;
+
 /// The good answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -25,6 +25,7 @@ mod table;
 
 use std::sync::Arc;
 
+pub(super) use action::ReplyResult;
 pub use action::{Action, Reply};
 use child::{AfterStop, Child, RequestWaiter, StartCause};
 pub use input::{IncarnationKey, Input, NewChild, OperatorRequestId, Request, Timer};

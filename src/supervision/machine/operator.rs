@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Action, Machine, NewChild, OperatorRequestId, Rank, Reply, Request, RequestWaiter,
+    action::ReplyResult,
     child::{AfterStop, StartCause},
     ended,
 };
@@ -16,8 +17,6 @@ use crate::{
     },
     time::Timestamp,
 };
-
-type ReplyResult = Result<Reply, RequestError>;
 
 impl Machine {
     pub(super) fn request(&mut self, now: Timestamp, id: OperatorRequestId, request: Request) {
