@@ -71,6 +71,7 @@ pub mod state;
 pub mod time;
 
 mod log_event;
+mod log_rate;
 mod untrusted;
 
 pub mod restart;

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use crate::{
     id::ChildId,
     log_event::log_event,
+    log_rate::LogTopic,
     protocol::error_codes,
     rpc::{Context, Handler, RpcError},
-    untrusted::{LogTopic, one_line},
+    untrusted::one_line,
 };
 
 /// The plugin that a request or notification comes from: the last segment of the context's path.

@@ -12,12 +12,13 @@ use serde_json::{
 use crate::{
     exit::Exit,
     log_event::log_event,
+    log_rate::LogTopic,
     protocol::{
         Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, id_as, id_in, refused,
     },
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
-        LINE_BYTES, LogTopic,
+        LINE_BYTES,
         json_scan::{elements, members, text},
         one_line_up_to,
     },

@@ -14,9 +14,10 @@ use tokio::sync::watch;
 
 use crate::{
     log_event::log_event,
+    log_rate::LogTopic,
     protocol::server::ShutdownState,
     rpc::{Context, Handler, Router, RpcError, error_codes},
-    untrusted::{LogTopic, one_line},
+    untrusted::one_line,
 };
 
 /// The code that the Language Server Protocol has for requests that come before `initialize`.

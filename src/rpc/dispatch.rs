@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     log_event::log_event,
+    log_rate::{LogRate, LogTopic},
     rpc::{
         CloseReason, Context, Handler, PeerConfig, RequestId, RpcError, encode, error_codes,
         latch::Latch,
@@ -28,7 +29,7 @@ use crate::{
         response_scan,
         unreadable_input::has_fitting_length,
     },
-    untrusted::{LogRate, LogTopic, one_line},
+    untrusted::one_line,
 };
 
 pub(crate) struct Dispatcher {

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     id::{Incarnation, TreePath},
+    log_rate::LogTopic,
     rpc::{Peer, RequestId, RpcError, latch::Latch, peer::PeerInner},
-    untrusted::LogTopic,
 };
 
 /// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).

@@ -5,11 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{
-    log_event::log_event,
-    rpc::peer_shared::PeerShared,
-    untrusted::{LogTopic, one_line},
-};
+use crate::{log_event::log_event, log_rate::LogTopic, rpc::peer_shared::PeerShared, untrusted::one_line};
 
 const SHOWN_CHARS: usize = 500;
 

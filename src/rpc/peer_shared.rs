@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
+    log_rate::{ChannelLogRates, LogTopic},
     rpc::{
         CallError, CallOutcome, CloseReason, FailWith, PeerConfig, PeerStats, RequestId,
         announced_methods::AnnouncedMethods,
@@ -34,7 +35,6 @@ use crate::{
         response_batch::KeptBytes,
         stats::Counters,
     },
-    untrusted::{ChannelLogRates, LogTopic},
 };
 
 #[derive(Debug)]

@@ -8,8 +8,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     log_event::log_event,
+    log_rate::LogTopic,
     rpc::{Context, Handler, Method, Notification, RpcError, decode},
-    untrusted::{LogTopic, one_line},
+    untrusted::one_line,
 };
 
 type HandlerReply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;

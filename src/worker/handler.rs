@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use super::spec::WorkerSpec;
 use crate::{
     log_event::log_event,
+    log_rate::LogTopic,
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, Router, RpcError, error_codes},
-    untrusted::{LINE_BYTES, LogTopic, one_line_up_to},
+    untrusted::{LINE_BYTES, one_line_up_to},
 };
 
 /// Is told of every log message of a process, in order, by the channel's reader: it must not block.

@@ -9,7 +9,8 @@ use super::tail::Tail;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
-    untrusted::{LINE_BYTES, LogRate, one_line_up_to},
+    log_rate::LogRate,
+    untrusted::{LINE_BYTES, one_line_up_to},
 };
 
 /// Reads a process's stderr to its end, so that the process never blocks on it.
