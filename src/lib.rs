@@ -70,6 +70,7 @@ pub mod snapshot;
 pub mod state;
 pub mod time;
 
+mod channel;
 mod log_event;
 mod log_rate;
 mod untrusted;

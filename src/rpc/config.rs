@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    channel::framing::Framing,
     id::{Incarnation, TreePath},
-    rpc::{Framing, RequestId},
+    rpc::wire::request_id::RequestId,
 };
 
 /// Makes the notification that tells the other side that nobody waits for a request any more.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    channel::close_reason::CloseReason,
     exit::{Exit, ExitReport},
     id::TreePath,
-    rpc::CloseReason,
     state::ChildState,
     untrusted::{
         into_one_line,

@@ -9,11 +9,13 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::rpc::{
-    Framing, RequestId,
-    framing::{FrameStep, Framer, MAX_HEADER_BYTES},
-    message::{self, FrameContent, MAX_BATCH, Message, MessageBody},
-    response_scan, salvage,
+use crate::{
+    channel::framing::{FrameStep, Framer, Framing, MAX_HEADER_BYTES},
+    rpc::wire::{
+        message::{self, FrameContent, MAX_BATCH, Message, MessageBody},
+        request_id::RequestId,
+        response_scan, salvage,
+    },
 };
 
 /// C-1: a stream means the same however it is cut, and no more than the bound is ever kept.

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::rpc::Timeout;
+use crate::rpc::config::Timeout;
 
 /// A request by its name, with the types of its parameters and its output (C-2).
 ///

@@ -19,51 +19,29 @@
 //! restarts and handshakes: what *ready*, *cancel* and *log* look like on the wire is filled in through
 //! [`PeerConfig`]'s hooks by the layer above.
 
-mod announced_methods;
-mod call;
-mod call_limit;
-mod call_table;
-mod close_reason;
-mod config;
-mod deadlines;
-mod decode;
-mod dispatch;
-mod encode;
-mod error;
-mod framing;
+pub(crate) mod config;
+pub(crate) mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handler;
-mod latch;
-mod message;
+pub(crate) mod incoming;
 mod method;
-mod noise;
-mod outbox;
-mod peer;
-mod peer_shared;
-mod pending_calls;
-mod reader;
-mod request_id;
-mod response_batch;
-mod response_future;
-mod response_scan;
-mod router;
-mod salvage;
+pub(crate) mod outgoing;
+pub(crate) mod peer;
+pub(crate) mod peer_shared;
 mod stats;
-mod unreadable_input;
-mod writer;
+pub(crate) mod wire;
 
+pub use crate::channel::close_reason::{CloseReason, FailWith};
+pub use crate::channel::framing::Framing;
 /// What every call is answered with whose process has ended.
 pub use crate::exit::ExitReport;
-pub use close_reason::{CloseReason, FailWith};
 pub(crate) use config::MAX_OUTGOING_FRAME_BYTES;
 pub use config::{CallOptions, CancelHook, IncomingCancelHook, Noise, PeerConfig, Timeout};
 pub use error::{CallError, CallOutcome, RpcError, error_codes};
-pub use framing::Framing;
-pub use handler::{Context, Handler, NoHandler};
+pub use incoming::handler::{Context, Handler, NoHandler};
+pub use incoming::router::Router;
 pub use method::{Method, Notification};
 pub use peer::Peer;
-pub use request_id::RequestId;
-pub use router::Router;
 pub use stats::PeerStats;
+pub use wire::request_id::RequestId;

@@ -8,13 +8,19 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::rpc::{
-    CloseReason, FailWith, Handler, PeerConfig, PeerStats,
-    deadlines::keep_time,
-    dispatch::Dispatcher,
-    peer_shared::{PeerShared, lock},
-    reader::read_frames,
-    writer::write_frames,
+use crate::{
+    channel::{
+        close_reason::{CloseReason, FailWith},
+        reader::read_frames,
+        writer::write_frames,
+    },
+    rpc::{
+        config::PeerConfig,
+        incoming::{dispatch::Dispatcher, handler::Handler},
+        outgoing::deadlines::keep_time,
+        peer_shared::{PeerShared, lock},
+        stats::PeerStats,
+    },
 };
 
 /// One side of a JSON-RPC 2.0 channel: calls the other side, and answers it through a [`Handler`].

@@ -19,21 +19,22 @@ use tokio::{
 };
 
 use crate::{
+    channel::{
+        close_reason::{CloseReason, FailWith},
+        latch::Latch,
+        noise::RecentNoise,
+        outbox::{Enqueued, Outbox},
+    },
     id::{Incarnation, TreePath},
     log_event::log_event,
     log_rate::{ChannelLogRates, LogTopic},
     rpc::{
-        CallError, CallOutcome, CloseReason, FailWith, PeerConfig, PeerStats, RequestId,
-        announced_methods::AnnouncedMethods,
-        call_limit::CallLimit,
-        config::MAX_OUTGOING_FRAME_BYTES,
-        encode,
-        latch::Latch,
-        noise::RecentNoise,
-        outbox::{Enqueued, Outbox},
-        pending_calls::PendingCalls,
-        response_batch::KeptBytes,
-        stats::Counters,
+        config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
+        error::{CallError, CallOutcome},
+        incoming::response_batch::KeptBytes,
+        outgoing::{announced_methods::AnnouncedMethods, call_limit::CallLimit, pending_calls::PendingCalls},
+        stats::{Counters, PeerStats},
+        wire::{encode, request_id::RequestId},
     },
 };
 

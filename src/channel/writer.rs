@@ -7,10 +7,12 @@ use std::{sync::Arc, sync::atomic::Ordering};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::rpc::{
-    CloseReason,
-    encode::{KEEP_BYTES, Scratch},
-    peer_shared::PeerShared,
+use crate::{
+    channel::close_reason::CloseReason,
+    rpc::{
+        peer_shared::PeerShared,
+        wire::encode::{KEEP_BYTES, Scratch},
+    },
 };
 
 const LEAST_KEPT_BYTES: usize = 2 * 1024;

@@ -12,7 +12,10 @@ use std::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::rpc::{RequestId, RpcError, error_codes};
+use crate::rpc::{
+    error::{RpcError, error_codes},
+    wire::request_id::RequestId,
+};
 
 /// A larger buffer is kept only as long as frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use crate::{rpc::RequestId, untrusted::ID_BYTES};
+use crate::{rpc::wire::request_id::RequestId, untrusted::ID_BYTES};
 
 /// Names that matter are short, also with escapes in them.
 const NAME_BYTES: usize = 64;

@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{rpc::RequestId, untrusted::json_scan::members};
+use crate::{rpc::wire::request_id::RequestId, untrusted::json_scan::members};
 
 /// One message, borrowed from the frame it came in.
 #[derive(Debug)]

@@ -15,19 +15,30 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
+    channel::{
+        close_reason::CloseReason,
+        latch::Latch,
+        reader::{YieldBudget, handle_noise},
+    },
     log_event::log_event,
     log_rate::{LogRate, LogTopic},
     rpc::{
-        CloseReason, Context, Handler, PeerConfig, RequestId, RpcError, encode, error_codes,
-        latch::Latch,
-        message::{self, FrameContent, Message, MessageBody},
+        config::PeerConfig,
+        error::{RpcError, error_codes},
+        incoming::{
+            handler::{Context, Handler},
+            response_batch::{BatchFull, ResponseBatch},
+            unreadable_input::has_fitting_length,
+        },
+        outgoing::pending_calls::{CallFailure, RawAnswer, ResponseMatch},
         peer::PeerInner,
         peer_shared::{PeerShared, lock},
-        pending_calls::{CallFailure, RawAnswer, ResponseMatch},
-        reader::{YieldBudget, handle_noise},
-        response_batch::{BatchFull, ResponseBatch},
-        response_scan,
-        unreadable_input::has_fitting_length,
+        wire::{
+            encode,
+            message::{self, FrameContent, Message, MessageBody},
+            request_id::RequestId,
+            response_scan,
+        },
     },
     untrusted::one_line,
 };

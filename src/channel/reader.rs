@@ -4,12 +4,13 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::rpc::{
-    CloseReason, Noise,
-    dispatch::Dispatcher,
-    framing::{FrameStep, Framer, MAX_HEADER_BYTES},
-    noise::{log_noise, shortened},
-    peer_shared::PeerShared,
+use crate::{
+    channel::{
+        close_reason::CloseReason,
+        framing::{FrameStep, Framer, MAX_HEADER_BYTES},
+        noise::{log_noise, shortened},
+    },
+    rpc::{config::Noise, incoming::dispatch::Dispatcher, peer_shared::PeerShared},
 };
 
 const LEAST_READ_BYTES: usize = 4 * 1024;
@@ -18,7 +19,7 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 /// Lets other tasks run after some work: 256 messages, each of which counts as one more for every KiB. A runtime's own turns
 /// end after 128 reads, and one read may bring tens of thousands of messages.
 #[derive(Debug)]
-pub(super) struct YieldBudget<'a> {
+pub(crate) struct YieldBudget<'a> {
     link: &'a PeerShared,
     work: usize,
 }
@@ -26,12 +27,12 @@ pub(super) struct YieldBudget<'a> {
 impl YieldBudget<'_> {
     const WORK: usize = 256;
 
-    pub(super) fn new(link: &PeerShared) -> YieldBudget<'_> {
+    pub(crate) fn new(link: &PeerShared) -> YieldBudget<'_> {
         YieldBudget { link, work: 0 }
     }
 
     /// To be called once for each message of so many bytes.
-    pub(super) async fn pass(&mut self, bytes: usize) {
+    pub(crate) async fn pass(&mut self, bytes: usize) {
         self.work += 1 + bytes / 1024;
         if self.work >= YieldBudget::WORK {
             self.work = 0;

@@ -12,8 +12,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::rpc::{
+    outgoing::pending_calls::{Call, CallPoll, PendingCallsClosed, RawAnswer},
     peer_shared::{PeerShared, lock},
-    pending_calls::{Call, CallPoll, PendingCallsClosed, RawAnswer},
 };
 
 /// The answer to a call, as a future. Dropped before there is one, it abandons the call and tells the other side.
@@ -96,7 +96,11 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::rpc::{CallOptions, NoHandler, Peer, PeerConfig, Router};
+    use crate::rpc::{
+        config::{CallOptions, PeerConfig},
+        incoming::{handler::NoHandler, router::Router},
+        peer::Peer,
+    };
 
     #[tokio::test]
     async fn a_call_may_be_dropped_with_what_its_thread_keeps() {

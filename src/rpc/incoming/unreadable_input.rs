@@ -6,17 +6,21 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::{
-    rpc::{
-        RequestId, RpcError,
-        dispatch::Dispatcher,
-        encode, error_codes,
-        message::ParseFailure,
+    channel::{
         noise::{shortened, unreadable},
-        peer_shared::lock,
-        pending_calls::CallFailure,
         reader::YieldBudget,
-        response_batch::ResponseBatch,
-        salvage::{self, Salvaged},
+    },
+    rpc::{
+        error::{RpcError, error_codes},
+        incoming::{dispatch::Dispatcher, response_batch::ResponseBatch},
+        outgoing::pending_calls::CallFailure,
+        peer_shared::lock,
+        wire::{
+            encode,
+            message::ParseFailure,
+            request_id::RequestId,
+            salvage::{self, Salvaged},
+        },
     },
     untrusted::{ID_BYTES, one_line},
 };

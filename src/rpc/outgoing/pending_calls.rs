@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, task::Waker};
 
 use tokio::time::Instant;
 
-use crate::rpc::{RpcError, call_table::CallTable};
+use crate::rpc::{error::RpcError, outgoing::call_table::CallTable};
 
 /// How many ids of abandoned calls are remembered.
 const REMEMBERED: usize = 4096;

@@ -12,15 +12,24 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    rpc::{
-        CallError, CallOptions, CallOutcome, Method, Notification, Peer, Timeout,
-        decode::{self, DecodeError},
-        encode::{self, EncodeError, Scratch},
+    channel::{
         noise::unreadable,
         outbox::{Enqueued, OutboxPermit, OutboxTurn},
+    },
+    rpc::{
+        config::{CallOptions, Timeout},
+        error::{CallError, CallOutcome},
+        method::{Method, Notification},
+        outgoing::{
+            pending_calls::CallFailure,
+            response_future::{self, ResponseFuture},
+        },
+        peer::Peer,
         peer_shared::PeerShared,
-        pending_calls::CallFailure,
-        response_future::{self, ResponseFuture},
+        wire::{
+            decode::{self, DecodeError},
+            encode::{self, EncodeError, Scratch},
+        },
     },
     untrusted::one_line,
 };
@@ -315,7 +324,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::rpc::{NoHandler, PeerConfig};
+    use crate::rpc::{config::PeerConfig, incoming::handler::NoHandler};
 
     #[tokio::test(start_paused = true)]
     async fn calls_that_wait_for_their_turn_fail_with_all_others() {

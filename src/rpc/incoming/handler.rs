@@ -9,9 +9,14 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use crate::{
+    channel::latch::Latch,
     id::{Incarnation, TreePath},
     log_rate::LogTopic,
-    rpc::{Peer, RequestId, RpcError, latch::Latch, peer::PeerInner},
+    rpc::{
+        error::RpcError,
+        peer::{Peer, PeerInner},
+        wire::request_id::RequestId,
+    },
 };
 
 /// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).

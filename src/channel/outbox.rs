@@ -14,9 +14,9 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::rpc::{
-    Framing,
-    encode::{append, fit},
+use crate::{
+    channel::framing::Framing,
+    rpc::wire::encode::{append, fit},
 };
 
 /// A frame of this size is not copied: it is written from the buffer that it came in.

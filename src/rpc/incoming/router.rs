@@ -9,7 +9,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     log_event::log_event,
     log_rate::LogTopic,
-    rpc::{Context, Handler, Method, Notification, RpcError, decode},
+    rpc::{
+        error::RpcError,
+        incoming::handler::{Context, Handler},
+        method::{Method, Notification},
+        wire::decode,
+    },
     untrusted::one_line,
 };
 

@@ -4,7 +4,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{exit::Exit, rpc::ExitReport, untrusted::one_line};
+use crate::{
+    exit::{Exit, ExitReport},
+    untrusted::one_line,
+};
 
 /// Why a channel has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::rpc::{encode::append, peer_shared::lock};
+use crate::rpc::{peer_shared::lock, wire::encode::append};
 
 /// Bytes of responses that a peer keeps somewhere.
 #[derive(Debug, Default)]
