@@ -1,12 +1,18 @@
-//! A stream of frames in both directions over any `AsyncRead` and `AsyncWrite`, which knows nothing of what a frame says.
+//! A channel: frames in both directions over any `AsyncRead` and `AsyncWrite`, without a notion of what a frame says.
 //!
-//! The layer beneath [`rpc`](crate::rpc): it cuts frames and hands them to a sink, queues frames and writes them, bounds
-//! both, and says why a channel has ended. It must not know JSON-RPC, processes or workers.
+//! The layer beneath [`rpc`](crate::rpc). The reader cuts frames out of a stream and hands them to a sink, the outbox bounds
+//! and queues frames, and the writer writes them. This folder also says why a channel has ended and how a worker's driver
+//! controls one without knowing what is spoken on it. It must not know JSON-RPC, processes or workers.
 
 pub(crate) mod close_reason;
+pub(crate) mod counter;
 pub(crate) mod framing;
-pub(crate) mod latch;
+pub(crate) mod lock;
 pub(crate) mod noise;
 pub(crate) mod outbox;
+pub(crate) mod owner;
 pub(crate) mod reader;
+pub(crate) mod scratch;
+pub(crate) mod shared;
 pub(crate) mod writer;
+pub(crate) mod yield_budget;

@@ -1,11 +1,8 @@
-//! Logs lines that were no messages, shortened and at a bounded rate (C-8).
+//! Lines between frames that are no messages (C-8): the newest of them ([`RecentNoise`]), and how they are shortened.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::{fmt, sync::Mutex};
 
-use crate::{log_event::log_event, log_rate::LogTopic, rpc::peer_shared::PeerShared, untrusted::one_line};
+use crate::channel::lock::lock;
 
 const SHOWN_CHARS: usize = 500;
 
@@ -17,8 +14,8 @@ pub(crate) struct RecentNoise(Mutex<String>);
 impl RecentNoise {
     const BYTES: usize = 400;
 
-    fn keep(&self, line: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn keep(&self, line: &[u8]) {
+        let mut kept = lock(&self.0);
         kept.push_str(&shortened_to(Self::BYTES, line));
         kept.push('\n');
         let excess = kept.len().saturating_sub(Self::BYTES);
@@ -27,15 +24,7 @@ impl RecentNoise {
     }
 
     pub(crate) fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-pub(crate) fn log_noise(link: &PeerShared, line: &[u8]) {
-    link.noise.keep(line);
-    if link.log.admit(LogTopic::Noise) {
-        let (path, incarnation) = link.whose();
-        log_event!(info, target: "procession::rpc::noise", path, incarnation, "stdout: {}", one_line(&shortened(line)));
+        lock(&self.0).clone()
     }
 }
 

@@ -9,14 +9,15 @@
 use std::{
     collections::VecDeque,
     io::Write as _,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::{
-    channel::framing::Framing,
-    rpc::wire::encode::{append, fit},
+use crate::channel::{
+    framing::Framing,
+    lock::lock,
+    scratch::{append, fit},
 };
 
 /// A frame of this size is not copied: it is written from the buffer that it came in.
@@ -48,8 +49,8 @@ struct OutboxState {
     put: u64,
     /// Bytes the writer has taken, ever. What begins at or after this has not been sent.
     taken: u64,
-    /// The call whose frame came in last, if that frame was a call's.
-    last_call: Option<u64>,
+    /// The tag of the frame that came in last, if it had one.
+    last_tag: Option<u64>,
     mode: OutboxMode,
 }
 
@@ -69,7 +70,7 @@ enum OutboxMode {
     /// The writer writes what is there and ends.
     Finishing,
     /// Frames are swallowed; their senders are answered by the channel's owner.
-    Held,
+    Discarding,
     /// Nothing goes in any more.
     Closed,
 }
@@ -90,7 +91,7 @@ pub(crate) enum Enqueued {
     /// Behind this many bytes, counted from the beginning of the channel.
     At(u64),
     /// Nowhere: the channel has ended, and its owner will say how.
-    Held,
+    Discarded,
     /// Nowhere: the channel does not send any more.
     Closed,
 }
@@ -134,7 +135,7 @@ impl Outbox {
     /// Waits to be the next that waits for room, in order of arrival. `None` when there are no more turns.
     pub(crate) async fn turn(&self) -> Option<OutboxTurn<'_>> {
         let turn = self.turn.acquire().await.ok()?;
-        if self.lock().mode != OutboxMode::Held {
+        if self.lock().mode != OutboxMode::Discarding {
             return Some(turn);
         }
         // Nothing is sent any more. Frames that nobody will write are not made; the owner is about to say how it ended.
@@ -173,26 +174,26 @@ impl Outbox {
 
     /// Puts a frame into its place. What is left in `body` is of no use.
     pub(crate) fn put(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>) -> Enqueued {
-        self.put_marked(room, body, None)
+        self.put_with(room, body, None)
     }
 
-    /// The same for the frame of this call.
-    pub(crate) fn put_call(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>, call: u64) -> Enqueued {
-        self.put_marked(room, body, Some(call))
+    /// The same, with a tag to find the frame by.
+    pub(crate) fn put_tagged(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>, tag: u64) -> Enqueued {
+        self.put_with(room, body, Some(tag))
     }
 
-    fn put_marked(&self, mut room: OutboxPermit<'_>, body: &mut Vec<u8>, call: Option<u64>) -> Enqueued {
+    fn put_with(&self, mut room: OutboxPermit<'_>, body: &mut Vec<u8>, tag: Option<u64>) -> Enqueued {
         let mut state = self.lock();
         match state.mode {
             OutboxMode::Open => {}
-            OutboxMode::Held => return Enqueued::Held,
+            OutboxMode::Discarding => return Enqueued::Discarded,
             OutboxMode::Finishing | OutboxMode::Closed => return Enqueued::Closed,
         }
         let at = state.put;
         let was_empty = state.chunks.is_empty();
         let charged = std::mem::take(&mut room.charge);
         self.append(&mut state, body, |batch, _| batch.charged += charged);
-        state.last_call = call;
+        state.last_tag = tag;
         drop(state);
         if was_empty {
             self.wake.notify_one();
@@ -214,7 +215,7 @@ impl Outbox {
         let mut state = self.lock();
         match state.mode {
             OutboxMode::Open => {}
-            OutboxMode::Held => return Ok(Enqueued::Held),
+            OutboxMode::Discarding => return Ok(Enqueued::Discarded),
             OutboxMode::Finishing | OutboxMode::Closed => return Ok(Enqueued::Closed),
         }
         if state.urgent + body.len() > limit {
@@ -222,7 +223,7 @@ impl Outbox {
         }
         let at = state.put;
         state.urgent += self.append(&mut state, body, |batch, bytes| batch.urgent += bytes);
-        state.last_call = None;
+        state.last_tag = None;
         drop(state);
         self.wake.notify_one();
         Ok(Enqueued::At(at))
@@ -327,8 +328,8 @@ impl Outbox {
     }
 
     /// Sends nothing more; swallows what comes.
-    pub(crate) fn hold(&self) {
-        self.end(OutboxMode::Held);
+    pub(crate) fn discard(&self) {
+        self.end(OutboxMode::Discarding);
     }
 
     /// Sends nothing more; wakes those who wait for room.
@@ -361,10 +362,10 @@ impl Outbox {
         matches!(put, Enqueued::At(at) if at < self.lock().taken)
     }
 
-    /// The call that was sent last, if nothing else was sent since and all of it is on its way.
-    pub(crate) fn last_call(&self) -> Option<u64> {
+    /// The tag of the frame that was put last, if it had one and all of it is on its way.
+    pub(crate) fn last_tag(&self) -> Option<u64> {
         let state = self.lock();
-        state.last_call.filter(|_| state.taken == state.put)
+        state.last_tag.filter(|_| state.taken == state.put)
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
@@ -382,7 +383,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, OutboxState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

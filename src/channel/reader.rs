@@ -4,89 +4,79 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::{
-    channel::{
-        close_reason::CloseReason,
-        framing::{FrameStep, Framer, MAX_HEADER_BYTES},
-        noise::{log_noise, shortened},
-    },
-    rpc::{config::Noise, incoming::dispatch::Dispatcher, peer_shared::PeerShared},
+use crate::channel::{
+    close_reason::CloseReason,
+    framing::{FrameStep, Framer, MAX_HEADER_BYTES},
+    owner::ChannelOwner,
+    yield_budget::YieldBudget,
 };
 
 const LEAST_READ_BYTES: usize = 4 * 1024;
 const MOST_READ_BYTES: usize = 64 * 1024;
 
-/// Lets other tasks run after some work: 256 messages, each of which counts as one more for every KiB. A runtime's own turns
-/// end after 128 reads, and one read may bring tens of thousands of messages.
-#[derive(Debug)]
-pub(crate) struct YieldBudget<'a> {
-    link: &'a PeerShared,
-    work: usize,
+/// Takes what the reader finds. Never called through a vtable.
+pub(crate) trait FrameSink: Send + Sync + 'static {
+    type Owner: ChannelOwner;
+
+    fn owner(&self) -> &Arc<Self::Owner>;
+
+    /// Handles one frame. `false` when the channel has ended and the rest must not be read.
+    fn accept(&self, frame: &[u8]) -> impl Future<Output = bool> + Send;
+
+    /// Handles what stands behind the last frame of a stream that has ended.
+    fn accept_last(&self, rest: &[u8]) -> impl Future<Output = ()> + Send;
+
+    /// Handles a line between frames that belongs to none. `false` when the channel has ended because of it.
+    fn accept_noise(&self, line: &[u8]) -> bool;
 }
 
-impl YieldBudget<'_> {
-    const WORK: usize = 256;
-
-    pub(crate) fn new(link: &PeerShared) -> YieldBudget<'_> {
-        YieldBudget { link, work: 0 }
-    }
-
-    /// To be called once for each message of so many bytes.
-    pub(crate) async fn pass(&mut self, bytes: usize) {
-        self.work += 1 + bytes / 1024;
-        if self.work >= YieldBudget::WORK {
-            self.work = 0;
-            tokio::task::yield_now().await;
-            self.link.counters.turns.one();
-        }
-    }
-}
-
-pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Dispatcher>, mut reader: R) {
-    let done = ReaderDone(inbound.link().clone());
-    let link = &*done.0;
-    let mut framer = Framer::new(link.config.framing, link.config.max_frame_bytes);
+/// Reads until the stream or the channel ends.
+pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut reader: R) {
+    let done = ReaderDone(sink.owner().clone());
+    let owner = &*done.0;
+    let channel = owner.channel();
+    let mut framer = Framer::new(channel.config.framing, channel.config.max_frame_bytes);
     let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
-    let mut turn = YieldBudget::new(link);
+    let mut budget = YieldBudget::new(channel);
     loop {
         let mut at = 0;
         let missing = loop {
             let bytes = &buf[at..];
             let used = match framer.next(bytes) {
                 Ok(FrameStep::Frame { body, used }) => {
-                    link.counters.frames_in.one();
-                    if !inbound.accept(&bytes[body]).await {
+                    channel.counters.frames_in.increment();
+                    if !sink.accept(&bytes[body]).await {
                         return;
                     }
                     used
                 }
                 Ok(FrameStep::Noise { line, used }) => {
-                    if !handle_noise(link, &bytes[line]) {
+                    if !sink.accept_noise(&bytes[line]) {
                         return;
                     }
                     used
                 }
                 Ok(FrameStep::Skip { used }) => used,
                 Ok(FrameStep::More { missing }) => break missing,
-                Err(error) => return link.end(CloseReason::Violation { reason: error.to_string() }),
+                Err(error) => return owner.end(CloseReason::Violation { reason: error.to_string() }),
             };
             at += used;
-            turn.pass(used).await;
+            budget.spend(used).await;
         };
         buf.drain(..at);
-        let most = link.config.max_frame_bytes.saturating_add(MAX_HEADER_BYTES);
+        let most = channel.config.max_frame_bytes.saturating_add(MAX_HEADER_BYTES);
         match read(&mut reader, &mut buf, want.max(missing.min(MOST_READ_BYTES)), most).await {
             Ok(0) => {
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
-                    link.counters.frames_in.one();
-                    inbound.accept_last(&buf[rest]).await;
+                    channel.counters.frames_in.increment();
+                    sink.accept_last(&buf[rest]).await;
                 }
-                return link.end(CloseReason::Eof);
+                return owner.end(CloseReason::Eof);
             }
             Ok(n) => {
-                link.counters.bytes_in.add(n as u64);
+                channel.counters.bytes_in.add(n as u64);
                 if n >= want {
                     want = (want * 4).min(MOST_READ_BYTES);
                 } else if n < want / 4 {
@@ -95,9 +85,9 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(inbound: Arc<Dispatcher>, 
             }
             // A process that dies with unread input resets its end after its last output.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return link.end(CloseReason::Eof);
+                return owner.end(CloseReason::Eof);
             }
-            Err(error) => return link.end(CloseReason::ReadFailed { reason: error.to_string() }),
+            Err(error) => return owner.end(CloseReason::ReadFailed { reason: error.to_string() }),
         }
     }
 }
@@ -125,30 +115,12 @@ async fn read<R: AsyncRead + Unpin>(
     .await
 }
 
-/// Counts, and logs or refuses, a line that is no message. `false` when the channel has ended.
-pub(crate) fn handle_noise(link: &PeerShared, line: &[u8]) -> bool {
-    link.counters.noise_lines.one();
-    match link.config.noise {
-        Noise::Log => {
-            log_noise(link, line);
-            true
-        }
-        Noise::Violation => {
-            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
-            let what = if is_json { "no message" } else { "not JSON" };
-            let line = shortened(&line[..line.len().min(80)]);
-            link.end(CloseReason::Violation { reason: format!("{what}: {line}") });
-            false
-        }
-    }
-}
-
 /// Tells that nothing more will be read, also when the task is aborted.
-struct ReaderDone(Arc<PeerShared>);
+struct ReaderDone<O: ChannelOwner>(Arc<O>);
 
-impl Drop for ReaderDone {
+impl<O: ChannelOwner> Drop for ReaderDone<O> {
     fn drop(&mut self) {
-        self.0.reader_done.set();
+        let _ = self.0.channel().reader_done.set(());
     }
 }
 

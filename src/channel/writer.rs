@@ -3,16 +3,15 @@
 //! The only one that touches the stream's input. Ends when the outbox is finished (the stream is then flushed and
 //! shut down) or when it is aborted by the link's end (the stream is then dropped).
 
-use std::{sync::Arc, sync::atomic::Ordering};
+use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::{
-    channel::close_reason::CloseReason,
-    rpc::{
-        peer_shared::PeerShared,
-        wire::encode::{KEEP_BYTES, Scratch},
-    },
+use crate::channel::{
+    close_reason::CloseReason,
+    owner::ChannelOwner,
+    scratch::{KEEP_BYTES, Scratch},
+    shared::ChannelShared,
 };
 
 const LEAST_KEPT_BYTES: usize = 2 * 1024;
@@ -23,11 +22,13 @@ enum WriterStop {
     Stalled(std::time::Duration),
 }
 
-pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<PeerShared>, mut writer: W) {
-    // The latch is set also when this task is aborted.
-    let done = WriterDone(link);
-    let link = &done.0;
-    let crowded = || link.in_flight.taken() > 1;
+/// Writes what is put into the channel's outbox until that is finished or the channel ends.
+pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelOwner>, mut writer: W) {
+    // Says that the writer is done also when this task is aborted.
+    let done = WriterDone(owner);
+    let owner = &*done.0;
+    let channel = owner.channel();
+    let crowded = || owner.expects_more_frames();
     let mut bytes = Vec::new();
     loop {
         // A buffer is kept as long as batches fill it: a worker that has gone quiet costs little. A large one goes to the
@@ -36,21 +37,21 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<PeerShared>, m
             Scratch::give(std::mem::take(&mut bytes));
         }
         bytes.clear();
-        let Some(mut batch) = link.outbox.take(&mut bytes, crowded).await else { break };
+        let Some(mut batch) = channel.outbox.take(&mut bytes, crowded).await else { break };
         let mut at = 0;
         while at < bytes.len() {
-            match progress(link, writer.write(&bytes[at..])).await {
-                Ok(0) => return link.end(failed(&std::io::ErrorKind::WriteZero.into())),
+            match progress(channel, writer.write(&bytes[at..])).await {
+                Ok(0) => return owner.end(failed(&std::io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
                     at += n;
-                    link.outbox.written(&mut batch, n);
+                    channel.outbox.written(&mut batch, n);
                 }
-                Err(stop) => return link.end(stop.into_closed()),
+                Err(stop) => return owner.end(stop.into_closed()),
             }
         }
-        link.outbox.finished(batch);
-        if let Err(stop) = progress(link, writer.flush()).await {
-            return link.end(stop.into_closed());
+        channel.outbox.finished(batch);
+        if let Err(stop) = progress(channel, writer.flush()).await {
+            return owner.end(stop.into_closed());
         }
     }
     // The other side may have closed already; its end is noticed by reading.
@@ -59,15 +60,15 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(link: Arc<PeerShared>, m
 
 /// Waits for one step of writing, at most `write_stall` as long as that is armed.
 async fn progress<T>(
-    link: &PeerShared,
+    channel: &ChannelShared,
     step: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, WriterStop> {
-    let Some(limit) = link.config.write_stall else { return step.await.map_err(WriterStop::Failed) };
+    let Some(limit) = channel.config.write_stall else { return step.await.map_err(WriterStop::Failed) };
     let mut step = std::pin::pin!(step);
     loop {
         match tokio::time::timeout(limit, step.as_mut()).await {
             Ok(result) => return result.map_err(WriterStop::Failed),
-            Err(_) if link.stall_armed.load(Ordering::Relaxed) => return Err(WriterStop::Stalled(limit)),
+            Err(_) if channel.writes_are_watched() => return Err(WriterStop::Stalled(limit)),
             Err(_) => {}
         }
     }
@@ -86,10 +87,10 @@ fn failed(error: &std::io::Error) -> CloseReason {
     CloseReason::WriteFailed { reason: error.to_string() }
 }
 
-struct WriterDone(Arc<PeerShared>);
+struct WriterDone<O: ChannelOwner>(Arc<O>);
 
-impl Drop for WriterDone {
+impl<O: ChannelOwner> Drop for WriterDone<O> {
     fn drop(&mut self) {
-        self.0.writer_done.set();
+        let _ = self.0.channel().writer_done.set(());
     }
 }

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    channel::framing::Framing,
+    channel::{
+        framing::Framing,
+        shared::{ChannelConfig, EndHook},
+    },
     id::{Incarnation, TreePath},
     rpc::wire::request_id::RequestId,
 };
@@ -94,9 +97,6 @@ impl From<Timeout> for CallOptions {
         CallOptions::timeout(timeout)
     }
 }
-
-/// See [`PeerConfig::at_end`]. Called on the thread that notices the end; it must not block.
-pub(crate) type EndHook = Arc<dyn Fn() + Send + Sync>;
 
 /// How a peer behaves. `Default` is right for a process on the other side of a pipe; change fields from there.
 ///
@@ -217,6 +217,20 @@ impl PeerConfig {
             BUFFERS,
         ];
         bounds.into_iter().fold(0, usize::saturating_add)
+    }
+
+    /// The part of it that is the channel's.
+    pub(crate) fn channel(&self) -> ChannelConfig {
+        ChannelConfig {
+            framing: self.framing,
+            max_frame_bytes: self.max_frame_bytes,
+            max_queued_bytes: self.max_queued_bytes,
+            write_stall: self.write_stall,
+            closes_at_end: !self.hold_pending,
+            path: self.path.clone(),
+            incarnation: self.incarnation,
+            at_end: self.at_end.clone(),
+        }
     }
 
     /// The fields that make no sense: bounds and times of zero, with which nothing would ever get through.

@@ -19,18 +19,18 @@
 //! restarts and handshakes: what *ready*, *cancel* and *log* look like on the wire is filled in through
 //! [`PeerConfig`]'s hooks by the layer above.
 
-pub(crate) mod config;
-pub(crate) mod error;
+mod config;
+mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub(crate) mod incoming;
+mod incoming;
 mod method;
-pub(crate) mod outgoing;
-pub(crate) mod peer;
-pub(crate) mod peer_shared;
+mod outgoing;
+mod peer;
+mod peer_shared;
 mod stats;
-pub(crate) mod wire;
+mod wire;
 
 pub use crate::channel::close_reason::{CloseReason, FailWith};
 pub use crate::channel::framing::Framing;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,14 +11,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     channel::{
         close_reason::{CloseReason, FailWith},
+        lock::lock,
+        owner::ChannelOwner as _,
         reader::read_frames,
         writer::write_frames,
     },
     rpc::{
         config::PeerConfig,
-        incoming::{dispatch::Dispatcher, handler::Handler},
+        incoming::{
+            dispatch::Dispatcher,
+            handler::{Context, Handler},
+        },
         outgoing::deadlines::keep_time,
-        peer_shared::{PeerShared, lock},
+        peer_shared::{PeerInner, PeerShared},
         stats::PeerStats,
     },
 };
@@ -33,18 +38,6 @@ pub struct Peer {
     pub(crate) inner: Arc<PeerInner>,
 }
 
-/// What the handles hold together; its drop closes the channel.
-#[derive(Debug)]
-pub(crate) struct PeerInner {
-    pub(crate) link: Arc<PeerShared>,
-}
-
-impl Drop for PeerInner {
-    fn drop(&mut self) {
-        self.link.close(FailWith::Closed(CloseReason::Requested));
-    }
-}
-
 impl Peer {
     /// Starts the peer's tasks on the current runtime.
     ///
@@ -55,15 +48,15 @@ impl Peer {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let link = Arc::new(PeerShared::new(config));
-        let inner = Arc::new(PeerInner { link: link.clone() });
-        let inbound = Arc::new(Dispatcher::new(link.clone(), handler, Arc::downgrade(&inner)));
+        let shared = Arc::new(PeerShared::new(config));
+        let inner = Arc::new(PeerInner { shared: shared.clone() });
+        let dispatcher = Arc::new(Dispatcher::new(shared.clone(), handler, Arc::downgrade(&inner)));
         let tasks = vec![
-            tokio::spawn(read_frames(inbound, reader)).abort_handle(),
-            tokio::spawn(write_frames(link.clone(), writer)).abort_handle(),
-            tokio::spawn(keep_time(link.clone())).abort_handle(),
+            tokio::spawn(read_frames(dispatcher, reader)).abort_handle(),
+            tokio::spawn(write_frames(shared.clone(), writer)).abort_handle(),
+            tokio::spawn(keep_time(shared.clone())).abort_handle(),
         ];
-        link.adopt(tasks);
+        shared.channel.adopt(tasks);
         Peer { inner }
     }
 
@@ -78,74 +71,56 @@ impl Peer {
 
     /// Waits for the end of the channel and says why it ended. With `hold_pending`, calls may still be open then.
     pub async fn closed(&self) -> CloseReason {
-        self.link().ended().await
+        self.shared().channel.ended().await
     }
 
     /// Why the channel has ended, if it has.
     pub fn end(&self) -> Option<CloseReason> {
-        self.link().channel_end()
+        self.shared().channel.close_reason()
     }
 
     /// Waits until what the other side had sent before it ended has been read: until the end of the stream, or until
     /// nothing came for `quiet`, at most `max` (C-4, P-8).
     pub async fn drain(&self, quiet: Duration, max: Duration) {
-        let link = self.link();
-        // What was read may take a while to be handled.
-        let progress = || (link.counters.bytes_in.get(), link.counters.turns.get());
-        let until_quiet = async {
-            loop {
-                let seen = progress();
-                tokio::select! {
-                    biased;
-                    () = link.reader_done.wait() => return,
-                    () = tokio::time::sleep(quiet) => {}
-                }
-                if progress() == seen {
-                    return;
-                }
-            }
-        };
-        // Either way it is over.
-        let _ = tokio::time::timeout(max, until_quiet).await;
+        self.shared().channel.drain(quiet, max).await;
     }
 
     /// Ends the peer: every open call, and every later one, is answered with `ending` at once; handlers are dropped;
     /// both streams are dropped. The first ending stays.
     pub fn close(&self, ending: impl Into<FailWith>) {
-        self.link().close(ending.into());
+        self.shared().close(ending.into());
     }
 
     /// Sends what is queued, then closes the stream to the other side. Nothing can be sent any more; answers to what
     /// was sent are still read. Returns when the stream is closed, which takes as long as the other side takes to read.
     pub async fn close_writer(&self) {
-        self.link().outbox.finish();
-        self.link().writer_done.wait().await;
+        self.shared().channel.close_writer().await;
     }
 
     /// Tells that the other side has closed its input, which only a write would show otherwise.
     pub(crate) fn input_closed(&self) {
-        self.link().end(CloseReason::WriteFailed { reason: "nobody reads it any more".to_owned() });
+        self.shared().end(CloseReason::WriteFailed { reason: "nobody reads it any more".to_owned() });
     }
 
     /// Answers all open calls, and every later one, with the end of the channel, and leaves the rest running.
     pub(crate) fn fail_calls(&self) {
-        self.link().fail_calls();
+        self.shared().fail_calls();
     }
 
     /// Waits until the calls that are open now are answered, given up or timed out; at once when no answer can come any
     /// more. Calls that are made later are not waited for.
     pub async fn answered(&self) {
-        let link = self.link();
-        let next = link.next_id.load(Ordering::Relaxed);
-        link.calls_watched.store(true, Ordering::Relaxed);
+        let shared = self.shared();
+        let next = shared.next_id.load(Ordering::Relaxed);
+        shared.calls_watched.store(true, Ordering::Relaxed);
         loop {
-            let done = link.call_done.notified();
-            if !lock(&link.pending).waits_before(next) {
+            let done = shared.call_done.notified();
+            if !lock(&shared.pending).waits_before(next) {
                 return;
             }
             tokio::select! {
                 biased;
-                () = link.reader_done.wait() => return,
+                _ = shared.channel.reader_done.wait() => return,
                 () = done => {}
             }
         }
@@ -153,10 +128,10 @@ impl Peer {
 
     /// Waits until no request of the other side is being handled; at once when the peer is closed.
     pub async fn idle(&self) {
-        let link = self.link();
+        let shared = self.shared();
         loop {
-            let done = link.requests_done.notified();
-            if link.requests_open.load(Ordering::Acquire) == 0 || link.is_closed() {
+            let done = shared.requests_done.notified();
+            if shared.requests_open.load(Ordering::Acquire) == 0 || shared.channel.is_closed() {
                 return;
             }
             done.await;
@@ -168,40 +143,44 @@ impl Peer {
     pub fn announce(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
         let methods = methods.into_iter().map(Into::into).collect();
         // A second handshake on one channel does not exist.
-        let _ = self.link().announced.set(methods);
+        let _ = self.shared().announced.set(methods);
     }
 
     /// Whether calls to this method are sent: it was announced, or nothing was.
     pub fn supports(&self, method: &str) -> bool {
-        self.link().announced.get().is_none_or(|announced| announced.contains(method))
+        self.shared().announced.get().is_none_or(|announced| announced.contains(method))
     }
 
     /// Whether a write without progress ends the channel (C-11). On at first; its owner turns it off outside `Ready`.
     pub fn watch_writes(&self, on: bool) {
-        self.link().stall_armed.store(on, Ordering::Relaxed);
+        self.shared().channel.watch_writes(on);
     }
 
     /// The newest lines that were no messages.
     pub(crate) fn noise(&self) -> String {
-        self.link().noise.text()
+        self.shared().channel.noise.text()
     }
 
     /// The figures of this moment.
     pub fn stats(&self) -> PeerStats {
-        self.link().stats()
+        self.shared().stats()
     }
 
     /// How the peer was configured.
     pub fn config(&self) -> &PeerConfig {
-        &self.link().config
+        &self.shared().config
     }
 
-    pub(crate) fn link(&self) -> &PeerShared {
-        &self.inner.link
+    pub(crate) fn shared(&self) -> &PeerShared {
+        &self.inner.shared
     }
+}
 
-    pub(crate) fn from_weak(inner: &Weak<PeerInner>) -> Option<Peer> {
-        inner.upgrade().map(|inner| Peer { inner })
+impl Context {
+    /// The peer that the request came in through, to call or notify the other side; `None` when nobody holds it any
+    /// more. A handler that keeps the peer keeps the channel open.
+    pub fn peer(&self) -> Option<Peer> {
+        self.peer.upgrade().map(|inner| Peer { inner })
     }
 }
 

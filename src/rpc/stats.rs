@@ -1,8 +1,8 @@
 //! What a peer has counted: [`PeerStats`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use serde::{Deserialize, Serialize};
+
+use crate::channel::counter::Counter;
 
 /// The figures of one peer at one moment. Cheap to make; nothing is stopped for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,34 +39,12 @@ pub struct PeerStats {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) frames_in: Counter,
-    pub(crate) bytes_in: Counter,
-    /// Turns of other tasks while something that has been read is handled.
-    pub(crate) turns: Counter,
+pub(crate) struct PeerCounters {
     pub(crate) late_replies: Counter,
     pub(crate) unknown_replies: Counter,
     pub(crate) complaints: Counter,
     pub(crate) dropped_notifications: Counter,
-    pub(crate) noise_lines: Counter,
     pub(crate) invalid_frames: Counter,
     pub(crate) overloaded: Counter,
     pub(crate) panics: Counter,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn one(&self) {
-        self.add(1);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }

@@ -13,26 +13,24 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio::sync::SetOnce;
 
 use crate::{
     channel::{
-        close_reason::CloseReason,
-        latch::Latch,
-        reader::{YieldBudget, handle_noise},
+        close_reason::CloseReason, lock::lock, noise::shortened, owner::ChannelOwner as _, reader::FrameSink,
+        scratch::Scratch, yield_budget::YieldBudget,
     },
     log_event::log_event,
     log_rate::{LogRate, LogTopic},
     rpc::{
-        config::PeerConfig,
+        config::{Noise, PeerConfig},
         error::{RpcError, error_codes},
         incoming::{
             handler::{Context, Handler},
             response_batch::{BatchFull, ResponseBatch},
-            unreadable_input::has_fitting_length,
         },
         outgoing::pending_calls::{CallFailure, RawAnswer, ResponseMatch},
-        peer::PeerInner,
-        peer_shared::{PeerShared, lock},
+        peer_shared::{PeerInner, PeerShared},
         wire::{
             encode,
             message::{self, FrameContent, Message, MessageBody},
@@ -44,7 +42,7 @@ use crate::{
 };
 
 pub(crate) struct Dispatcher {
-    pub(super) link: Arc<PeerShared>,
+    pub(super) shared: Arc<PeerShared>,
     handler: Arc<dyn Handler>,
     peer: Weak<PeerInner>,
     queue: Mutex<RequestQueue>,
@@ -61,7 +59,7 @@ struct RequestQueue {
     /// Bytes of the requests that wait.
     waiting_bytes: usize,
     /// Open requests that the other side may cancel; looked up by id only, so that its order decides nothing.
-    cancels: HashMap<RequestId, Arc<Latch>>,
+    cancels: HashMap<RequestId, Arc<SetOnce<()>>>,
 }
 
 /// One request, with the values it owns while it waits and runs.
@@ -70,7 +68,7 @@ struct QueuedRequest {
     method: String,
     params: Option<Box<RawValue>>,
     batch: Option<Arc<ResponseBatch>>,
-    cancel: Option<Arc<Latch>>,
+    cancel: Option<Arc<SetOnce<()>>>,
 }
 
 impl QueuedRequest {
@@ -109,30 +107,28 @@ impl RequestQueue {
     }
 }
 
-impl Dispatcher {
-    pub(crate) fn new(link: Arc<PeerShared>, handler: Arc<dyn Handler>, peer: Weak<PeerInner>) -> Dispatcher {
-        Dispatcher { link, handler, peer, queue: Mutex::default(), errors: Mutex::default() }
-    }
+impl FrameSink for Arc<Dispatcher> {
+    type Owner = PeerShared;
 
-    pub(crate) fn link(&self) -> &Arc<PeerShared> {
-        &self.link
+    fn owner(&self) -> &Arc<PeerShared> {
+        &self.shared
     }
 
     /// Handles one frame. `false` when the channel has ended and the rest must not be read. Waits only to let other tasks
     /// run, between the messages of a long one.
-    pub(crate) async fn accept(self: &Arc<Self>, frame: &[u8]) -> bool {
+    async fn accept(&self, frame: &[u8]) -> bool {
         if let Some((id, result)) = response_scan::response(frame) {
             self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
         }
         match message::read(frame) {
-            FrameContent::One(Message::Noise) => return handle_noise(&self.link, frame),
+            FrameContent::One(Message::Noise) => return self.accept_noise(frame),
             FrameContent::One(message) => self.message(message, None),
             FrameContent::Batch(parts) => {
                 let batch = ResponseBatch::new();
-                let mut turn = YieldBudget::new(&self.link);
+                let mut budget = YieldBudget::new(&self.shared.channel);
                 for part in parts {
-                    turn.pass(part.get().len()).await;
+                    budget.spend(part.get().len()).await;
                     let is_message = match message::read_part(part) {
                         Ok(Message::Noise) => false,
                         Ok(message) => {
@@ -141,7 +137,7 @@ impl Dispatcher {
                         }
                         Err(damage) => self.damaged(part.get().as_bytes(), &damage, Some(&batch)).await,
                     };
-                    if !is_message && !handle_noise(&self.link, part.get().as_bytes()) {
+                    if !is_message && !self.accept_noise(part.get().as_bytes()) {
                         return false;
                     }
                 }
@@ -151,25 +147,54 @@ impl Dispatcher {
             }
             FrameContent::Damaged(damage) => {
                 if !self.damaged(frame, &damage, None).await {
-                    return handle_noise(&self.link, frame);
+                    return self.accept_noise(frame);
                 }
             }
         }
         // A channel that has ended because the other side does not read any more is still read.
         !matches!(
-            self.link.channel_end(),
+            self.shared.channel.close_reason(),
             Some(CloseReason::Violation { .. } | CloseReason::LimitExceeded { .. } | CloseReason::Requested)
         )
     }
 
     /// Handles what stands behind the last line break of a stream that has ended. Half a message says nothing about the call
     /// that it was for: how the process ended does.
-    pub(crate) async fn accept_last(self: &Arc<Self>, rest: &[u8]) {
+    async fn accept_last(&self, rest: &[u8]) {
         if matches!(message::read(rest), FrameContent::Damaged(_)) {
-            handle_noise(&self.link, rest);
+            self.accept_noise(rest);
         } else {
             self.accept(rest).await;
         }
+    }
+
+    /// Counts, and logs or refuses, a line that is no message.
+    fn accept_noise(&self, line: &[u8]) -> bool {
+        let shared = &self.shared;
+        shared.channel.counters.noise_lines.increment();
+        match shared.config.noise {
+            Noise::Log => {
+                shared.channel.log_noise(line);
+                true
+            }
+            Noise::Violation => {
+                let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+                let what = if is_json { "no message" } else { "not JSON" };
+                let line = shortened(&line[..line.len().min(80)]);
+                shared.end(CloseReason::Violation { reason: format!("{what}: {line}") });
+                false
+            }
+        }
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn new(
+        shared: Arc<PeerShared>,
+        handler: Arc<dyn Handler>,
+        peer: Weak<PeerInner>,
+    ) -> Dispatcher {
+        Dispatcher { shared, handler, peer, queue: Mutex::default(), errors: Mutex::default() }
     }
 
     fn message(self: &Arc<Self>, message: Message<'_>, batch: Option<&Arc<ResponseBatch>>) {
@@ -198,7 +223,7 @@ impl Dispatcher {
             MessageBody::Error(error) => Err(Box::new(RpcError::read(error).map_or_else(
                 |reason| {
                     let reason = format!("the error cannot be read: {reason}");
-                    self.link.unusable(format_args!(
+                    self.shared.unusable(format_args!(
                         "call {}: {}",
                         one_line(&id.to_string()),
                         one_line(&reason)
@@ -215,19 +240,19 @@ impl Dispatcher {
     /// be a large copy.
     pub(super) fn settle(&self, id: &RequestId, number: Option<u64>, answer: RawAnswer) {
         let settled =
-            number.map_or(ResponseMatch::Unknown, |number| lock(&self.link.pending).settle(number, answer));
+            number.map_or(ResponseMatch::Unknown, |number| lock(&self.shared.pending).settle(number, answer));
         match settled {
             ResponseMatch::Waiting(caller) => {
                 caller.wake();
-                self.link.call_is_done();
+                self.shared.call_is_done();
             }
-            ResponseMatch::Late => self.link.counters.late_replies.one(),
+            ResponseMatch::Late => self.shared.counters.late_replies.increment(),
             ResponseMatch::Unknown => {
-                self.link.counters.unknown_replies.one();
+                self.shared.counters.unknown_replies.increment();
                 if tracing::enabled!(target: "procession::rpc", tracing::Level::WARN)
-                    && self.link.log.admit(LogTopic::Answer)
+                    && self.shared.channel.log.admit(LogTopic::Answer)
                 {
-                    let (path, incarnation) = self.link.whose();
+                    let (path, incarnation) = self.shared.channel.whose();
                     log_event!(
                         warn, target: "procession::rpc", path, incarnation,
                         "an answer to the unknown id {}", one_line(&id.to_string())
@@ -240,33 +265,35 @@ impl Dispatcher {
     /// Whether what looks like a request with a null id is a notification here.
     fn takes_as_notification(&self, method: &str, params: Option<&RawValue>) -> bool {
         let recognise = || {
-            let cancels = self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
+            let cancels = self.shared.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
             cancels.is_some() || self.handler.is_notification(method)
         };
         catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
-            self.link.panicked(format_args!("the handler panicked when asked about `{}`", one_line(method)));
+            self.shared
+                .panicked(format_args!("the handler panicked when asked about `{}`", one_line(method)));
             false
         })
     }
 
     fn notification(&self, method: &str, params: Option<&RawValue>) {
-        let recognise = || self.link.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
+        let recognise = || self.shared.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
         let cancelled = catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
-            self.link
+            self.shared
                 .panicked(format_args!("the cancel hook panicked at notification `{}`", one_line(method)));
             None
         });
         if let Some(id) = cancelled {
             let cancel = lock(&self.queue).cancels.get(&id).cloned();
             if let Some(cancel) = cancel {
-                cancel.set();
+                // A second cancellation changes nothing.
+                let _ = cancel.set(());
             }
             return;
         }
         let cx = self.context(None, None);
         let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
         if delivered.is_err() {
-            self.link.panicked(format_args!("the handler of notification `{}` panicked", one_line(method)));
+            self.shared.panicked(format_args!("the handler of notification `{}` panicked", one_line(method)));
         }
     }
 
@@ -277,11 +304,11 @@ impl Dispatcher {
         params: Option<&RawValue>,
         batch: Option<&Arc<ResponseBatch>>,
     ) {
-        if !has_fitting_length(&id) {
+        if id.is_too_long() {
             let reason = "invalid request: the id is longer than 1 KiB";
             return self.refuse(RequestId::Null, error_codes::INVALID_REQUEST, reason, batch);
         }
-        let config = &self.link.config;
+        let config = &self.shared.config;
         let cost = bytes(method, params);
         let run = {
             let mut queue = lock(&self.queue);
@@ -291,7 +318,7 @@ impl Dispatcher {
                     || queue.waiting_bytes + cost > config.max_queued_request_bytes)
             {
                 drop(queue);
-                self.link.counters.overloaded.one();
+                self.shared.counters.overloaded.increment();
                 return self.refuse(
                     id,
                     error_codes::OVERLOADED,
@@ -300,14 +327,14 @@ impl Dispatcher {
                 );
             }
             let cancel = config.incoming_cancel.is_some().then(|| {
-                let latch = Arc::new(Latch::default());
-                queue.cancels.insert(id.clone(), latch.clone());
-                latch
+                let cancel = Arc::new(SetOnce::new());
+                queue.cancels.insert(id.clone(), cancel.clone());
+                cancel
             });
             let (method, params) = (method.to_owned(), params.map(ToOwned::to_owned));
             let batch = batch.cloned().inspect(|batch| batch.expect());
             let job = QueuedRequest { id, method, params, batch, cancel };
-            self.link.requests_open.fetch_add(1, Ordering::Relaxed);
+            self.shared.requests_open.fetch_add(1, Ordering::Relaxed);
             if run {
                 queue.run(cost);
                 Some(job)
@@ -323,9 +350,9 @@ impl Dispatcher {
     }
 
     fn spawn(self: &Arc<Self>, job: QueuedRequest) {
-        let mut handlers = lock(&self.link.handlers);
+        let mut handlers = lock(&self.shared.handlers);
         while handlers.try_join_next().is_some() {}
-        if !self.link.is_closed() {
+        if !self.shared.channel.is_closed() {
             handlers.spawn(self.clone().work(job));
         }
     }
@@ -338,8 +365,8 @@ impl Dispatcher {
     async fn work_on(self: Arc<Self>, mut job: QueuedRequest) {
         loop {
             self.answer(&job).await;
-            if self.link.requests_open.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.link.requests_done.notify_waiters();
+            if self.shared.requests_open.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.shared.requests_done.notify_waiters();
             }
             let mut queue = lock(&self.queue);
             // Unless a second request with the same id has taken its place.
@@ -350,9 +377,9 @@ impl Dispatcher {
             }
             queue.running -= 1;
             queue.running_bytes -= job.bytes();
-            let Some(next) = queue.next(&self.link.config) else { return };
+            let Some(next) = queue.next(&self.shared.config) else { return };
             // A large one may have kept several small ones waiting.
-            let others: Vec<QueuedRequest> = std::iter::from_fn(|| queue.next(&self.link.config)).collect();
+            let others: Vec<QueuedRequest> = std::iter::from_fn(|| queue.next(&self.shared.config)).collect();
             drop(queue);
             for other in others {
                 self.spawn(other);
@@ -373,27 +400,27 @@ impl Dispatcher {
                 }
             });
             caught.await.unwrap_or_else(|| {
-                self.link.panicked(format_args!("the handler of `{}` panicked", one_line(&job.method)));
+                self.shared.panicked(format_args!("the handler of `{}` panicked", one_line(&job.method)));
                 Err(RpcError::internal("the handler panicked"))
             })
         };
-        let mut frame = encode::Scratch::take();
+        let mut frame = Scratch::take();
         // In a batch it has brackets around it.
-        let max_bytes = self.link.max_outgoing.saturating_sub(if job.batch.is_some() { 2 } else { 0 });
+        let max_bytes = self.shared.max_outgoing.saturating_sub(if job.batch.is_some() { 2 } else { 0 });
         if let Err(bytes) = encode::response(&mut frame, &job.id, &result, max_bytes) {
             let method = one_line(&job.method);
-            self.link.unusable(format_args!("the answer to `{method}` is too large to be sent: {bytes} bytes, of which {max_bytes} are allowed"));
+            self.shared.unusable(format_args!("the answer to `{method}` is too large to be sent: {bytes} bytes, of which {max_bytes} are allowed"));
         }
         // While the frame waits, it must not be kept twice.
         drop(result);
         let (mut frame, kept) = match &job.batch {
             None => {
-                if let Ok(room) = self.link.outbox.try_room(&frame) {
-                    self.link.outbox.put(room, &mut frame);
+                if let Ok(room) = self.shared.outbox().try_room(&frame) {
+                    self.shared.outbox().put(room, &mut frame);
                     return;
                 }
-                if !self.link.replies.take_or_alone(frame.len(), self.link.config.max_handler_bytes) {
-                    self.link.counters.overloaded.one();
+                if !self.shared.replies.take_or_alone(frame.len(), self.shared.config.max_handler_bytes) {
+                    self.shared.counters.overloaded.increment();
                     return self.refuse(
                         job.id.clone(),
                         error_codes::OVERLOADED,
@@ -405,12 +432,12 @@ impl Dispatcher {
                 (frame.into_vec(), kept)
             }
             Some(batch) => {
-                let limit = self.link.config.max_queued_bytes;
-                let full = match batch.push(&frame, &self.link.batched, limit, self.link.max_outgoing) {
+                let limit = self.shared.config.max_queued_bytes;
+                let full = match batch.push(&frame, &self.shared.batched, limit, self.shared.max_outgoing) {
                     Ok(full) => full,
                     Err(BatchFull) => {
                         // It could only be kept at the expense of the host's memory.
-                        self.link.counters.overloaded.one();
+                        self.shared.counters.overloaded.increment();
                         let error = RpcError::new(
                             error_codes::OVERLOADED,
                             "overloaded: too many replies wait for their batch",
@@ -433,29 +460,29 @@ impl Dispatcher {
         if job.batch.is_some() {
             return self.send_batch(frame).await;
         }
-        let room = self.link.outbox.room(&frame).await;
-        self.link.replies.give_back(kept);
-        self.link.outbox.put(room, &mut frame);
+        let room = self.shared.outbox().room(&frame).await;
+        self.shared.replies.give_back(kept);
+        self.shared.outbox().put(room, &mut frame);
     }
 
     /// Sends the responses of a batch, as soon as there is room.
     async fn send_batch(&self, mut frame: Vec<u8>) {
-        let room = self.link.outbox.room(&frame).await;
-        self.link.batched.give_back(frame.len() - 1);
-        self.link.outbox.put(room, &mut frame);
+        let room = self.shared.outbox().room(&frame).await;
+        self.shared.batched.give_back(frame.len() - 1);
+        self.shared.outbox().put(room, &mut frame);
     }
 
     /// Sends the responses of a batch, from where nothing can be waited for.
     pub(super) fn send_batch_now(&self, mut frame: Vec<u8>) {
-        self.link.batched.give_back(frame.len() - 1);
-        match self.link.outbox.try_room(&frame) {
-            Ok(room) => drop(self.link.outbox.put(room, &mut frame)),
-            Err(_) => self.link.send_now(&mut frame),
+        self.shared.batched.give_back(frame.len() - 1);
+        match self.shared.outbox().try_room(&frame) {
+            Ok(room) => drop(self.shared.outbox().put(room, &mut frame)),
+            Err(_) => self.shared.send_now(&mut frame),
         }
     }
 
-    fn context(&self, request: Option<RequestId>, cancel: Option<Arc<Latch>>) -> Context {
-        let config = &self.link.config;
+    fn context(&self, request: Option<RequestId>, cancel: Option<Arc<SetOnce<()>>>) -> Context {
+        let config = &self.shared.config;
         Context {
             path: config.path.clone(),
             incarnation: config.incarnation,

@@ -7,16 +7,12 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::value::RawValue;
+use tokio::sync::SetOnce;
 
 use crate::{
-    channel::latch::Latch,
     id::{Incarnation, TreePath},
     log_rate::LogTopic,
-    rpc::{
-        error::RpcError,
-        peer::{Peer, PeerInner},
-        wire::request_id::RequestId,
-    },
+    rpc::{error::RpcError, peer_shared::PeerInner, wire::request_id::RequestId},
 };
 
 /// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).
@@ -53,7 +49,7 @@ pub struct Context {
     pub incarnation: Incarnation,
     /// The id of the request; `None` for a notification.
     pub request: Option<RequestId>,
-    pub(crate) cancel: Option<Arc<Latch>>,
+    pub(crate) cancel: Option<Arc<SetOnce<()>>>,
     pub(crate) peer: Weak<PeerInner>,
 }
 
@@ -61,25 +57,19 @@ impl Context {
     /// Returns when the other side has cancelled the request; never for a notification.
     pub async fn cancelled(&self) {
         match &self.cancel {
-            Some(latch) => latch.wait().await,
+            Some(cancelled) => *cancelled.wait().await,
             None => std::future::pending().await,
         }
     }
 
     /// Whether the other side has cancelled the request.
     pub fn is_cancelled(&self) -> bool {
-        self.cancel.as_ref().is_some_and(|latch| latch.is_set())
+        self.cancel.as_ref().is_some_and(|cancelled| cancelled.initialized())
     }
 
     /// Whether a line of the log about this may be written now. Once the channel is gone there is none to count for.
     pub(crate) fn may_log(&self, about: LogTopic) -> bool {
-        self.peer.upgrade().is_some_and(|inner| inner.link.log.admit(about))
-    }
-
-    /// The peer that the request came in through, to call or notify the other side; `None` when nobody holds it any
-    /// more. A handler that keeps the peer keeps the channel open.
-    pub fn peer(&self) -> Option<Peer> {
-        Peer::from_weak(&self.peer)
+        self.peer.upgrade().is_some_and(|inner| inner.shared.channel.log.admit(about))
     }
 }
 

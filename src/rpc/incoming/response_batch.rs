@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::rpc::{peer_shared::lock, wire::encode::append};
+use crate::channel::{lock::lock, scratch::append};
 
 /// Bytes of responses that a peer keeps somewhere.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ use crate::{
     channel::{
         noise::unreadable,
         outbox::{Enqueued, OutboxPermit, OutboxTurn},
+        scratch::Scratch,
     },
     rpc::{
         config::{CallOptions, Timeout},
@@ -28,7 +29,7 @@ use crate::{
         peer_shared::PeerShared,
         wire::{
             decode::{self, DecodeError},
-            encode::{self, EncodeError, Scratch},
+            encode::{self, EncodeError},
         },
     },
     untrusted::one_line,
@@ -53,11 +54,11 @@ impl Peer {
         mut options: CallOptions,
     ) -> Result<M::Output, CallError> {
         options.timeout = options.timeout.or(M::TIMEOUT);
-        let link = self.link();
-        let result = link.call(M::NAME, params, options).await?;
+        let shared = self.shared();
+        let result = shared.call(M::NAME, params, options).await?;
         decode::text(&result).map_err(|mistake| match mistake {
             DecodeError::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
-            DecodeError::Syntax(reason) => link.unreadable_result(M::NAME, &reason, result.as_bytes()),
+            DecodeError::Syntax(reason) => shared.unreadable_result(M::NAME, &reason, result.as_bytes()),
         })
     }
 
@@ -71,14 +72,14 @@ impl Peer {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        let link = self.link();
-        let result = link.call(method, params, options.into()).await?;
+        let shared = self.shared();
+        let result = shared.call(method, params, options.into()).await?;
         // The text goes with the attempt to read it; its beginning is all that is said of it.
         let mut beginning = [0; BEGINNING_BYTES];
         let length = result.len().min(BEGINNING_BYTES);
         beginning[..length].copy_from_slice(&result.as_bytes()[..length]);
         RawValue::from_string(result)
-            .map_err(|error| link.unreadable_result(method, &error.to_string(), &beginning[..length]))
+            .map_err(|error| shared.unreadable_result(method, &error.to_string(), &beginning[..length]))
     }
 
     /// Sends a notification; waits for room, at most as long as the peer's timeout.
@@ -98,21 +99,21 @@ impl Peer {
         method: &str,
         params: &P,
     ) -> Result<(), CallError> {
-        let link = self.link();
+        let shared = self.shared();
         let wait = async || {
-            let deadline = Deadline::of(method, link.config.timeout)?;
-            let turn = link.turn(method, &deadline).await?;
+            let deadline = Deadline::of(method, shared.config.timeout)?;
+            let turn = shared.turn(method, &deadline).await?;
             Ok((deadline, turn))
         };
         let mut next = None;
-        if link.outbox.is_waited_for() {
+        if shared.outbox().is_waited_for() {
             next = Some(wait().await?);
         }
         let mut frame = {
             let mut frame = Scratch::take();
-            link.encode(&mut frame, None, method, params)?;
-            match link.outbox.try_room(&frame) {
-                Ok(room) => return link.sent(method, link.outbox.put(room, &mut frame)),
+            shared.encode(&mut frame, None, method, params)?;
+            match shared.outbox().try_room(&frame) {
+                Ok(room) => return shared.sent(method, shared.outbox().put(room, &mut frame)),
                 Err(_) => frame.into_vec(),
             }
         };
@@ -120,9 +121,9 @@ impl Peer {
             Some(next) => next,
             None => wait().await?,
         };
-        let room = deadline.bound(link.outbox.room(&frame)).await;
+        let room = deadline.bound(shared.outbox().room(&frame)).await;
         let room = room.ok_or_else(|| deadline.error(method, CallOutcome::NotSent))?;
-        link.sent(method, link.outbox.put(room, &mut frame))
+        shared.sent(method, shared.outbox().put(room, &mut frame))
     }
 
     /// Sends a notification if there is room now. `Ok(false)`: there was none; it was dropped and counted (C-5).
@@ -142,13 +143,13 @@ impl Peer {
         method: &str,
         params: &P,
     ) -> Result<bool, CallError> {
-        let link = self.link();
+        let shared = self.shared();
         let mut frame = Scratch::take();
-        link.encode(&mut frame, None, method, params)?;
-        match link.outbox.try_room(&frame) {
-            Ok(room) => link.sent(method, link.outbox.put(room, &mut frame)).map(|()| true),
+        shared.encode(&mut frame, None, method, params)?;
+        match shared.outbox().try_room(&frame) {
+            Ok(room) => shared.sent(method, shared.outbox().put(room, &mut frame)).map(|()| true),
             Err(_) => {
-                link.counters.dropped_notifications.one();
+                shared.counters.dropped_notifications.increment();
                 Ok(false)
             }
         }
@@ -173,9 +174,9 @@ impl PeerShared {
                 Timeout::Never => None,
             },
         )?;
-        let _place = match self.in_flight.try_enter() {
+        let _place = match self.call_limit.try_enter() {
             Some(place) => place,
-            None => match deadline.bound(self.in_flight.enter()).await {
+            None => match deadline.bound(self.call_limit.enter()).await {
                 Some(Ok(place)) => place,
                 Some(Err(_)) => return Err(self.closed_error(method, CallOutcome::NotSent)),
                 None => return Err(deadline.error(method, CallOutcome::NotSent)),
@@ -183,7 +184,7 @@ impl PeerShared {
         };
 
         let mut turn = None;
-        if self.outbox.is_waited_for() {
+        if self.outbox().is_waited_for() {
             turn = Some(self.turn(method, &deadline).await?);
         }
 
@@ -192,7 +193,7 @@ impl PeerShared {
         let sent = {
             let mut frame = Scratch::take();
             self.encode(&mut frame, Some(id), method, params)?;
-            match self.outbox.try_room(&frame) {
+            match self.outbox().try_room(&frame) {
                 Ok(room) => Ok(self.send(method, id, caller, &deadline, room, &mut frame)?),
                 Err(_) => Err(frame.into_vec()),
             }
@@ -203,13 +204,13 @@ impl PeerShared {
                 if turn.is_none() {
                     turn = Some(self.turn(method, &deadline).await?);
                 }
-                let room = deadline.bound(self.outbox.room(&frame)).await;
+                let room = deadline.bound(self.outbox().room(&frame)).await;
                 let room = room.ok_or_else(|| deadline.error(method, CallOutcome::NotSent))?;
                 self.send(method, id, response_future::waker().await, &deadline, room, &mut frame)?
             }
         };
         drop(turn);
-        if put == Enqueued::Closed && !self.is_closed() {
+        if put == Enqueued::Closed && !self.channel.is_closed() {
             // The writer was closed on its own; there will be no answer to what was not sent.
             reply.withdraw();
             return Err(self.closed_error(method, CallOutcome::NotSent));
@@ -256,7 +257,7 @@ impl PeerShared {
 
     /// Waits to be the next that waits for room.
     async fn turn(&self, method: &str, deadline: &Deadline) -> Result<OutboxTurn<'_>, CallError> {
-        match deadline.bound(self.outbox.turn()).await {
+        match deadline.bound(self.outbox().turn()).await {
             Some(Some(turn)) => Ok(turn),
             Some(None) => Err(self.closed_error(method, CallOutcome::NotSent)),
             None => Err(deadline.error(method, CallOutcome::NotSent)),
@@ -277,14 +278,18 @@ impl PeerShared {
         let Ok(reply) = ResponseFuture::enter(self, id, caller, deadline.at) else {
             return Err(self.closed_error(method, CallOutcome::NotSent));
         };
-        let put = if self.has_ended() { Enqueued::Held } else { self.outbox.put_call(room, frame, id) };
+        let put = if self.channel.has_ended() {
+            Enqueued::Discarded
+        } else {
+            self.outbox().put_tagged(room, frame, id)
+        };
         Ok((reply, put))
     }
 
     fn sent(&self, method: &str, put: Enqueued) -> Result<(), CallError> {
         match put {
             Enqueued::At(_) => Ok(()),
-            Enqueued::Held | Enqueued::Closed => Err(self.closed_error(method, CallOutcome::NotSent)),
+            Enqueued::Discarded | Enqueued::Closed => Err(self.closed_error(method, CallOutcome::NotSent)),
         }
     }
 }

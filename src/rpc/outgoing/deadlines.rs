@@ -7,31 +7,31 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::rpc::peer_shared::{PeerShared, lock};
+use crate::{channel::lock::lock, rpc::peer_shared::PeerShared};
 
 /// Lets calls time out, and reports the log lines that were left out.
-pub(crate) async fn keep_time(link: Arc<PeerShared>) {
-    tokio::join!(keep_deadlines(&link), link.log.keep_reporting());
+pub(crate) async fn keep_time(shared: Arc<PeerShared>) {
+    tokio::join!(keep_deadlines(&shared), shared.channel.log.keep_reporting());
 }
 
-async fn keep_deadlines(link: &PeerShared) {
+async fn keep_deadlines(shared: &PeerShared) {
     loop {
-        let next = lock(&link.pending).next_deadline();
+        let next = lock(&shared.pending).next_deadline();
         let Some(next) = next else {
-            link.rearm.notified().await;
+            shared.earlier_deadline.notified().await;
             continue;
         };
         tokio::select! {
             biased;
-            () = link.rearm.notified() => continue,
+            () = shared.earlier_deadline.notified() => continue,
             () = sleep_until(next) => {}
         }
-        let expired = lock(&link.pending).expire(Instant::now());
+        let expired = lock(&shared.pending).expire(Instant::now());
         for (id, caller) in expired {
             // First the caller, who has its answer already: it must not wait for the other side in any way.
             caller.wake();
-            link.call_is_done();
-            link.send_cancel(id);
+            shared.call_is_done();
+            shared.send_cancel(id);
         }
     }
 }

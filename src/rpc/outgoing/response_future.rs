@@ -11,14 +11,17 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::rpc::{
-    outgoing::pending_calls::{Call, CallPoll, PendingCallsClosed, RawAnswer},
-    peer_shared::{PeerShared, lock},
+use crate::{
+    channel::lock::lock,
+    rpc::{
+        outgoing::pending_calls::{Call, CallPoll, PendingCallsClosed, RawAnswer},
+        peer_shared::PeerShared,
+    },
 };
 
 /// The answer to a call, as a future. Dropped before there is one, it abandons the call and tells the other side.
 pub(crate) struct ResponseFuture<'a> {
-    link: &'a PeerShared,
+    shared: &'a PeerShared,
     id: u64,
     /// Entered in this very poll: the table has its waker already.
     fresh: bool,
@@ -33,23 +36,23 @@ pub(crate) async fn waker() -> Waker {
 impl<'a> ResponseFuture<'a> {
     /// Enters a call; `caller` is the waker of the current poll, in which the reply is also polled for the first time.
     pub(crate) fn enter(
-        link: &'a PeerShared,
+        shared: &'a PeerShared,
         id: u64,
         caller: Waker,
         deadline: Option<Instant>,
     ) -> Result<ResponseFuture<'a>, PendingCallsClosed> {
-        let sooner = lock(&link.pending).insert(id, caller, deadline)?;
+        let sooner = lock(&shared.pending).insert(id, caller, deadline)?;
         if sooner {
-            link.rearm.notify_one();
+            shared.earlier_deadline.notify_one();
         }
-        Ok(ResponseFuture { link, id, fresh: true, open: true })
+        Ok(ResponseFuture { shared, id, fresh: true, open: true })
     }
 
     /// Takes back a call that was not sent.
     pub(crate) fn withdraw(mut self) {
         self.open = false;
-        let _outside_the_lock = lock(&self.link.pending).withdraw(self.id);
-        self.link.call_is_done();
+        let _outside_the_lock = lock(&self.shared.pending).withdraw(self.id);
+        self.shared.call_is_done();
     }
 }
 
@@ -61,7 +64,7 @@ impl Future for ResponseFuture<'_> {
         if std::mem::take(&mut self.fresh) {
             return Poll::Pending;
         }
-        let found = lock(&self.link.pending).collect(self.id, cx.waker());
+        let found = lock(&self.shared.pending).collect(self.id, cx.waker());
         match found {
             CallPoll::Answer(answer) => {
                 self.open = false;
@@ -81,10 +84,10 @@ impl Drop for ResponseFuture<'_> {
         if !self.open {
             return;
         }
-        let abandoned = lock(&self.link.pending).abandon(self.id);
+        let abandoned = lock(&self.shared.pending).abandon(self.id);
         if matches!(abandoned, Some(Call::Waiting { .. })) {
-            self.link.send_cancel(self.id);
-            self.link.call_is_done();
+            self.shared.send_cancel(self.id);
+            self.shared.call_is_done();
         }
     }
 }

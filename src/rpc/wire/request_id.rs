@@ -25,7 +25,7 @@ impl RequestId {
     /// Reads an id; `None` for what is neither a number, a string nor null, or longer than 1 KiB.
     pub fn from_raw(raw: &RawValue) -> Option<RequestId> {
         let text = raw.get();
-        if RequestId::is_too_long(text) {
+        if RequestId::is_written_too_long(text) {
             return None;
         }
         match text.as_bytes().first()? {
@@ -42,8 +42,13 @@ impl RequestId {
 
 impl RequestId {
     /// Whether an id that is written so is certainly longer than ids may be. An escape takes six bytes for one.
-    pub(crate) fn is_too_long(written: &str) -> bool {
+    pub(crate) fn is_written_too_long(written: &str) -> bool {
         written.len() > 6 * ID_BYTES + 2
+    }
+
+    /// Whether it is longer than 1 KiB. Ids are kept and sent back, and are counted nowhere, so a longer one is refused.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, RequestId::Text(id) | RequestId::Other(id) if id.len() > ID_BYTES)
     }
 
     /// The call of ours that this may be the id of: `1.0` and `1e0` are the number 1, and so is `"1"`, since all ids of ours are
