@@ -14,13 +14,15 @@ use super::{
     host_spec::PluginHostSpec,
     recent_logs::{PluginLogSink, RecentLogs},
     spec::{PluginChannel, PluginSpec},
+    validate::{check_all, restart_policy},
 };
 use crate::{
     exit::Exit,
     protocol::Protocol,
-    restart::{CrashLoop, RestartPolicy, RestartType},
+    restart::CrashLoop,
     supervision::{
         BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, StartPermit, Started,
+        SupervisorFlags,
     },
     time::Clock,
 };
@@ -64,13 +66,8 @@ impl HostContext {
     pub(crate) fn validate(&self, spec: &PluginSpec) -> Result<(), SpecErrors> {
         let mut errors = Vec::new();
         // The number of plugins is the engine's to judge.
-        let flags = crate::supervision::SupervisorFlags { max_children: None, ..self.host.flags() };
-        super::host_spec::check_all(
-            std::slice::from_ref(spec),
-            &flags,
-            self.host.intensity.is_some(),
-            &mut errors,
-        );
+        let flags = SupervisorFlags { max_children: None, ..self.host.flags() };
+        check_all(std::slice::from_ref(spec), &flags, self.host.intensity.is_some(), &mut errors);
         SpecErrors::check(errors)
     }
 
@@ -111,19 +108,6 @@ impl HostContext {
         });
         child
     }
-}
-
-/// The restart policy of a plugin, given whether the host's intensity counts its restarts (rule R-0 (5)).
-pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
-    let mut policy = spec.worker.restart.clone();
-    if policy.restart == RestartType::Permanent {
-        // As permanent, but what an operator has stopped does not come back with the host (rule G-16).
-        policy.restart = RestartType::UnlessStopped;
-    }
-    if !shared {
-        policy.pay_alone(CrashLoop::default());
-    }
-    policy
 }
 
 /// Gives the child at least as much time to stop as another policy does.

@@ -5,7 +5,6 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::set_config::ConfigApplied;
 use crate::{
     exit::Exit,
     id::{ChildId, Incarnation},
@@ -66,6 +65,30 @@ pub enum PluginEventKind {
         /// Why: the plugin's own words, or how it ended.
         reason: String,
     },
+}
+
+/// How a new configuration reached a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConfigApplied {
+    /// Its live incarnation has answered `configChanged { config }`, or had it from its handshake already.
+    Live,
+    /// It does not announce `configChanged`, or did not answer it in time, so it was restarted, and has it from its
+    /// handshake.
+    Restarted,
+    /// It does not run; its next incarnation gets it.
+    AtNextStart,
+}
+
+impl fmt::Display for ConfigApplied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConfigApplied::Live => "while it runs",
+            ConfigApplied::Restarted => "by a restart",
+            ConfigApplied::AtNextStart => "at its next start",
+        })
+    }
 }
 
 impl fmt::Display for PluginEvent {

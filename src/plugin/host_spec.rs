@@ -2,15 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    definition::restart_policy, registry::PluginRegistry, spec::PluginSpec, supervisor::PluginHostStart,
-};
+use super::spec::PluginSpec;
 use crate::{
-    id::ChildId,
     process::Launcher,
     restart::Intensity,
     rpc::{Handler, NoHandler},
-    supervision::{ChildPolicy, ChildSpec, SpecError, SpecErrors, SupervisorFlags},
+    supervision::SupervisorFlags,
 };
 
 /// The declaration of a plugin host: its plugins, the methods that they may call, and what their crashes mean.
@@ -133,20 +130,6 @@ impl PluginHostSpec {
         self
     }
 
-    /// Checks the declaration, all plugins included.
-    ///
-    /// # Errors
-    /// All mistakes at once, each naming its field (rule S-6).
-    pub fn validate(&self) -> Result<(), SpecErrors> {
-        let mut errors = Vec::new();
-        if self.start_concurrency == 0 {
-            let problem = "must not be zero: nothing would ever start".into();
-            errors.push(SpecError { field: "start_concurrency".into(), problem });
-        }
-        check_all(&self.plugins, &self.flags(), self.intensity.is_some(), &mut errors);
-        SpecErrors::check(errors)
-    }
-
     pub(crate) fn flags(&self) -> SupervisorFlags {
         SupervisorFlags {
             dynamic: true,
@@ -157,42 +140,5 @@ impl PluginHostSpec {
             max_children: self.max_plugins,
             ..SupervisorFlags::default()
         }
-    }
-
-    /// A child of a supervisor: permanent, restarted at once, required at start (its plugins are not), with all the time
-    /// it needs to stop.
-    ///
-    /// All clones of what this returns are one host: the plugins that are added at run time belong to it and return when
-    /// it is restarted (rule G-16).
-    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
-        let mistakes = self.validate();
-        let start = PluginHostStart::new(PluginRegistry::new(self), mistakes);
-        ChildSpec::new(id, ChildPolicy::supervisor(), start)
-    }
-}
-
-/// All mistakes of some plugins.
-pub(crate) fn check_all(
-    plugins: &[PluginSpec],
-    flags: &SupervisorFlags,
-    shared: bool,
-    errors: &mut Vec<SpecError>,
-) {
-    let policies: Vec<ChildPolicy> = plugins
-        .iter()
-        .map(|spec| ChildPolicy { restart: restart_policy(spec, shared), ..spec.worker.policy() })
-        .collect();
-    if let Err(found) = flags.validate(plugins.iter().map(|spec| spec.id.as_str()).zip(&policies)) {
-        errors.extend(found.iter().map(|error| SpecError {
-            field: match error.field.strip_prefix("children[") {
-                Some(rest) => format!("plugins[{rest}"),
-                None if error.field == "max_children" => "max_plugins".into(),
-                None => error.field.clone(),
-            },
-            problem: error.problem.clone(),
-        }));
-    }
-    for spec in plugins {
-        spec.check(errors);
     }
 }

@@ -70,14 +70,14 @@ mod set_config;
 mod shared_operation;
 mod spec;
 mod supervisor;
+mod validate;
 
 pub use capability_filter::plugin_of;
 pub use diagnostics::{PluginDiagnostics, PluginStatus};
 pub use error::PluginError;
-pub use event::{PluginEvent, PluginEventKind, PluginEventReceiver};
+pub use event::{ConfigApplied, PluginEvent, PluginEventKind, PluginEventReceiver};
 pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
-pub use set_config::ConfigApplied;
 pub use spec::PluginSpec;
 pub use supervisor::{PluginHostArguments, PluginHostMessage, PluginHostState, PluginSupervisor};

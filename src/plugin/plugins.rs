@@ -8,9 +8,9 @@ use serde_json::{Value, value::RawValue};
 use super::{
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
-    event::PluginEventReceiver,
+    event::{ConfigApplied, PluginEventReceiver},
     host_incarnation::HostIncarnation,
-    set_config::ConfigApplied,
+    set_config,
     spec::PluginSpec,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub struct Plugins {
 
 impl Plugins {
     /// How long a plugin may take to answer `configChanged`.
-    pub const CONFIG_TIMEOUT: Duration = Duration::from_secs(10);
+    pub const CONFIG_TIMEOUT: Duration = set_config::CONFIG_TIMEOUT;
 
     /// The plugin host at a place. Whether one is there shows at the first use.
     pub fn new(node: Node) -> Plugins {

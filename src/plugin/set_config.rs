@@ -1,17 +1,15 @@
 //! Another configuration for a plugin (rule G-12).
 
-use std::{fmt, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     configured_protocol::ConfiguredProtocol,
     error::PluginError,
-    event::{PluginEvent, PluginEventKind},
+    event::{ConfigApplied, PluginEvent, PluginEventKind},
     host_incarnation::HostIncarnation,
     operations::PluginPhase,
-    plugins::Plugins,
 };
 use crate::{
     exit::ExitReport,
@@ -25,29 +23,8 @@ use crate::{
 /// The request that tells a plugin its new configuration.
 const CONFIG_CHANGED: &str = "configChanged";
 
-/// How a new configuration reached a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ConfigApplied {
-    /// Its live incarnation has answered `configChanged { config }`, or had it from its handshake already.
-    Live,
-    /// It does not announce `configChanged`, or did not answer it in time, so it was restarted, and has it from its
-    /// handshake.
-    Restarted,
-    /// It does not run; its next incarnation gets it.
-    AtNextStart,
-}
-
-impl fmt::Display for ConfigApplied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ConfigApplied::Live => "while it runs",
-            ConfigApplied::Restarted => "by a restart",
-            ConfigApplied::AtNextStart => "at its next start",
-        })
-    }
-}
+/// How long a plugin may take to answer `configChanged`.
+pub(super) const CONFIG_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl HostIncarnation {
     pub(crate) async fn set_config(&self, id: &ChildId, config: Value) -> Result<ConfigApplied, PluginError> {
@@ -128,7 +105,7 @@ impl HostIncarnation {
         }
         let (version, config) = configured.hand_over(incarnation);
         let params = json!({ "config": config });
-        match peer.call_value(CONFIG_CHANGED, &params, Timeout::After(Plugins::CONFIG_TIMEOUT)).await {
+        match peer.call_value(CONFIG_CHANGED, &params, Timeout::After(CONFIG_TIMEOUT)).await {
             Ok(_) => {
                 configured.take(version, config);
                 Ok(Some(ConfigApplied::Live))

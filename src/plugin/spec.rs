@@ -10,7 +10,6 @@ use crate::{
     protocol::{self, Protocol},
     restart::RestartPolicy,
     rpc::Handler,
-    supervision::{SpecError, SpecErrors},
     worker::{Liveness, WorkerSpec},
 };
 
@@ -36,7 +35,7 @@ pub struct PluginSpec {
     pub(crate) worker: WorkerSpec,
     pub(crate) speaks: PluginChannel,
     /// What was set of the plugin protocol.
-    set: BTreeSet<&'static str>,
+    pub(super) set: BTreeSet<&'static str>,
     pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
     pub(crate) handler: Option<Arc<dyn Handler>>,
     pub(crate) on_demand: bool,
@@ -50,7 +49,7 @@ pub(crate) enum PluginChannel {
 }
 
 impl PluginChannel {
-    fn protocol(&self) -> Arc<dyn Protocol> {
+    pub(super) fn protocol(&self) -> Arc<dyn Protocol> {
         match self {
             PluginChannel::Plugin(plugin) => Arc::new(plugin.clone()),
             PluginChannel::Other(protocol) => protocol.clone(),
@@ -197,55 +196,5 @@ impl PluginSpec {
     pub fn worker(mut self, change: impl FnOnce(WorkerSpec) -> WorkerSpec) -> PluginSpec {
         self.worker = change(self.worker);
         self
-    }
-
-    /// Checks the declaration.
-    ///
-    /// # Errors
-    /// All mistakes at once, each naming its field (rule S-6).
-    pub fn validate(&self) -> Result<(), SpecErrors> {
-        let mut errors = Vec::new();
-        super::host_spec::check_all(std::slice::from_ref(self), &Default::default(), false, &mut errors);
-        SpecErrors::check(errors)
-    }
-
-    /// The mistakes that the policy's own check does not see.
-    pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
-        // As it will be when it speaks its protocol, which is not set in the worker.
-        let protocol = self.speaks.protocol();
-        let mut worker = self.worker.clone();
-        (worker.protocol, worker.chosen.protocol) = (protocol.clone(), true);
-        worker.chosen.handler |= self.handler.is_some();
-        if let Err(found) = worker.validate() {
-            errors.extend(found.below(&format!("plugins[{}]", self.id)));
-        }
-        let mut add = |field: &str, problem: &str| {
-            errors.push(SpecError {
-                field: format!("plugins[{}].{field}", self.id),
-                problem: problem.to_owned(),
-            });
-        };
-        if let PluginChannel::Plugin(plugin) = &self.speaks
-            && plugin.api_version.is_empty()
-        {
-            add("api_version", "must not be empty");
-        }
-        if let PluginChannel::Other(protocol) = &self.speaks {
-            let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
-            self.set.iter().for_each(|field| add(field, &problem));
-        }
-        let elsewhere = "has no effect in the worker's declaration: set it by `PluginSpec::";
-        if self.worker.chosen.protocol {
-            add("worker.protocol", &format!("{elsewhere}protocol`"));
-        }
-        if self.worker.chosen.handler {
-            add("worker.handler", &format!("{elsewhere}handler`"));
-        }
-        if self.capabilities.is_some() && !protocol.channel().is_rpc() {
-            add("capabilities", &format!("has no effect: the protocol `{}` has no channel", protocol.name()));
-        }
-        if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {
-            add("capabilities", "must not contain an empty name");
-        }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     host_incarnation::HostIncarnation,
+    host_spec::PluginHostSpec,
     observer::observer,
     plugins,
     registry::PluginRegistry,
@@ -21,7 +22,7 @@ use crate::{
     id::{ChildId, Incarnation},
     rpc::{CallOptions, Timeout},
     supervision::{
-        SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
+        ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
         engine::{Engine, EngineArgs, EngineMessage},
         host,
     },
@@ -169,6 +170,19 @@ pub(crate) struct PluginHostStart {
     registry: Arc<PluginRegistry>,
     /// Found when the host was declared, told when it is used.
     mistakes: Result<(), SpecErrors>,
+}
+
+impl PluginHostSpec {
+    /// A child of a supervisor: permanent, restarted at once, required at start (its plugins are not), with all the time
+    /// it needs to stop.
+    ///
+    /// All clones of what this returns are one host: the plugins that are added at run time belong to it and return when
+    /// it is restarted (rule G-16).
+    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
+        let mistakes = self.validate();
+        let start = PluginHostStart::new(PluginRegistry::new(self), mistakes);
+        ChildSpec::new(id, ChildPolicy::supervisor(), start)
+    }
 }
 
 impl PluginHostStart {

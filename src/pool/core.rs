@@ -8,22 +8,21 @@
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
     acquire_future::AcquireResult,
-    errors::AcquireError,
+    errors::{AcquireError, Revocation},
     failing_workers::FailingWorkers,
-    lease::{Lease, LeasedIncarnation, Revocation},
+    lease::{Lease, LeasedIncarnation},
     ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, Revoked, Ticket},
     sessions::Sessions,
     spec::Recycling,
-    supervisor::PoolMessage,
 };
 use crate::{
     exit::ExitReport,
@@ -43,7 +42,8 @@ pub(super) struct PoolCore {
     pub(super) failing: FailingWorkers,
     /// Spare workers are wanted: each warm lease may call for another one.
     pub(super) spares: bool,
-    actor: OnceLock<ActorRef<PoolMessage>>,
+    /// Wakes the pool's actor, which then looks at the queue of commands.
+    waker: OnceLock<Waker>,
     inner: Mutex<PoolInner>,
     /// Drained, or closed; told when everybody can see it.
     pub(super) changed: Notify,
@@ -102,6 +102,15 @@ pub(super) enum EngineCommand {
 /// An answer for a caller; none if there is no caller for a lease, which then ends.
 type AcquireDelivery = (Option<oneshot::Sender<AcquireResult>>, AcquireResult);
 
+/// A closure rather than the actor's address, so that the core does not know the actor.
+struct Waker(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker(..)")
+    }
+}
+
 /// Published with the live incarnation of the pool.
 #[derive(Debug)]
 pub(super) struct PoolAttachment(pub(super) Arc<PoolCore>);
@@ -140,7 +149,7 @@ impl PoolCore {
             recycling,
             failing: FailingWorkers::default(),
             spares: ledger.config().min_idle > 0,
-            actor: OnceLock::new(),
+            waker: OnceLock::new(),
             inner: Mutex::new(PoolInner {
                 ledger,
                 closed: false,
@@ -166,9 +175,9 @@ impl PoolCore {
         })
     }
 
-    pub(super) fn attach(&self, actor: ActorRef<PoolMessage>) {
+    pub(super) fn set_waker(&self, wake: Box<dyn Fn() + Send + Sync>) {
         // One incarnation of a pool has one actor.
-        let _ = self.actor.set(actor);
+        let _ = self.waker.set(Waker(wake));
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolInner> {
@@ -187,7 +196,7 @@ impl PoolCore {
             let mut inner = self.lock();
             let now = self.clock.now();
             // `lost` is nothing to those.
-            self.heed_ends(&mut inner, now);
+            self.report_failing(&mut inner, now);
             self.perform(&mut inner, None, &mut answers);
             let result = work(&mut inner, now);
             self.perform(&mut inner, lost, &mut answers);
@@ -202,11 +211,17 @@ impl PoolCore {
             // A caller that has gone meanwhile: the lease comes back and ends here.
             let _ = to.map(|to| to.send(answer));
         }
-        if poke && let Some(actor) = self.actor.get() {
-            // Refused when the actor ends: then its orders are void.
-            let _ = actor.cast(PoolMessage::Work);
+        if poke && let Some(waker) = self.waker.get() {
+            (waker.0)();
         }
         result
+    }
+
+    /// Tells the ledger of workers whose end has become known, before it leases any of them.
+    pub(super) fn report_failing(&self, inner: &mut PoolInner, now: Timestamp) {
+        for (key, incarnation) in self.failing.take() {
+            inner.feed(now, LedgerInput::Failing { key, incarnation });
+        }
     }
 
     fn perform(

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::lease::Revocation;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     exit::{Exit, ExitReport},
     human_duration::brief,
@@ -138,6 +139,28 @@ impl AcquireError {
             AcquireError::WrongKind { .. } | AcquireError::TooLong { .. } | AcquireError::EmptyKey { .. }
         )
     }
+}
+
+/// Why a lease ended before its holder dropped it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "because")]
+#[non_exhaustive]
+pub enum Revocation {
+    /// The worker was stopped, busy as it was, to make room for another key.
+    #[error("the worker was stopped to make room for another key")]
+    Evicted,
+    /// The worker ended by itself.
+    #[error("the worker died: {exit}")]
+    Lost {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Somebody stops or restarts the worker, or the whole pool. Calls that are under way may still be answered.
+    #[error("the worker is being stopped")]
+    Stopping,
+    /// The pool was killed.
+    #[error("the pool is gone")]
+    PoolEnded,
 }
 
 /// Why a call through a lease did not return its output.

@@ -8,14 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{
-    core::{PoolCore, PoolInner},
-    ledger::LedgerInput,
-};
-use crate::{
-    id::{ChildId, Incarnation},
-    time::Timestamp,
-};
+use crate::id::{ChildId, Incarnation};
 
 #[derive(Debug, Default)]
 pub(super) struct FailingWorkers {
@@ -35,21 +28,13 @@ impl FailingWorkers {
         self.any.store(true, Ordering::Release);
     }
 
-    fn take(&self) -> Vec<(ChildId, Incarnation)> {
+    /// Those that were noted since the last call. Without a lock if there are none.
+    pub(super) fn take(&self) -> Vec<(ChildId, Incarnation)> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         let mut workers = self.workers();
         self.any.store(false, Ordering::Release);
         std::mem::take(&mut workers)
-    }
-}
-
-impl PoolCore {
-    /// Tells the ledger of those whose end has become known, before it gives anything of them away.
-    pub(super) fn heed_ends(&self, inner: &mut PoolInner, now: Timestamp) {
-        if !self.failing.any.load(Ordering::Acquire) {
-            return;
-        }
-        for (key, incarnation) in self.failing.take() {
-            inner.feed(now, LedgerInput::Failing { key, incarnation });
-        }
     }
 }

@@ -9,41 +9,22 @@ use std::{
     },
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::{core::PoolCore, errors::LeaseError, ledger::LeaseId};
+use super::{
+    core::PoolCore,
+    errors::{LeaseError, Revocation},
+    ledger::LeaseId,
+};
 use crate::{
-    exit::Exit,
     id::{ChildId, Incarnation, TreePath},
     rpc::{CallError, CallOptions, CallOutcome, Method, Notification, Peer},
     supervision::Node,
     time::Timestamp,
     worker::WorkerRef,
 };
-
-/// Why a lease ended before its holder dropped it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case", tag = "because")]
-#[non_exhaustive]
-pub enum Revocation {
-    /// The worker was stopped, busy as it was, to make room for another key.
-    #[error("the worker was stopped to make room for another key")]
-    Evicted,
-    /// The worker ended by itself.
-    #[error("the worker died: {exit}")]
-    Lost {
-        /// How it ended.
-        exit: Exit,
-    },
-    /// Somebody stops or restarts the worker, or the whole pool. Calls that are under way may still be answered.
-    #[error("the worker is being stopped")]
-    Stopping,
-    /// The pool was killed.
-    #[error("the pool is gone")]
-    PoolEnded,
-}
 
 /// One incarnation of a worker as its holders see it. All leases of an incarnation end together.
 #[derive(Debug)]

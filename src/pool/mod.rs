@@ -74,9 +74,9 @@ mod spec;
 mod supervisor;
 mod watch;
 
-pub use errors::{AcquireError, LeaseError};
+pub use errors::{AcquireError, LeaseError, Revocation};
 pub use handle::Pool;
-pub use lease::{Lease, Revocation};
+pub use lease::Lease;
 pub use ledger::{GivenUpKey, PoolKind, StopReason, Totals, Wanted, WorkerStatus};
 pub use report::{PoolReport, WorkerReport};
 pub use spec::{PoolSpec, WorkerTemplate};

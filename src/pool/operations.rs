@@ -29,7 +29,7 @@ impl PoolCore {
         let (lease, rest) = {
             let mut inner = self.lock();
             let now = self.clock.now();
-            self.heed_ends(&mut inner, now);
+            self.report_failing(&mut inner, now);
             let lease = self.warm(&mut inner, now, key);
             (lease, !inner.actions.is_empty())
         };

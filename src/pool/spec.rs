@@ -2,14 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    ledger::{LedgerConfig, PoolMistake},
-    supervisor::PoolStart,
-};
+use super::ledger::{LedgerConfig, PoolMistake};
 use crate::{
     id::ChildId,
     restart::{CrashLoop, CrashLoopAction, Intensity, RestartPolicy},
-    supervision::{ChildPolicy, ChildSpec, SpecError, SpecErrors, SupervisorFlags, SupervisorSpec},
+    supervision::{ChildPolicy, SpecError, SpecErrors, SupervisorFlags, SupervisorSpec},
     worker::WorkerSpec,
 };
 
@@ -258,12 +255,6 @@ impl PoolSpec {
             }));
         }
         SpecErrors::check(errors)
-    }
-
-    /// A child of a supervisor: required at start (which a pool is done with at once: its workers come later), given all
-    /// the time it needs to stop, permanent and restarted at once.
-    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
-        ChildSpec::new(id, ChildPolicy::supervisor(), PoolStart::new(self))
     }
 
     pub(super) fn restart_policy(&self) -> RestartPolicy {

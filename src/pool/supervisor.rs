@@ -113,7 +113,11 @@ impl Actor for PoolSupervisor {
         arguments: PoolArguments,
     ) -> Result<PoolState, ActorProcessingErr> {
         let PoolArguments { mut engine, core, spec } = arguments;
-        core.attach(me.clone());
+        let actor = me.clone();
+        core.set_waker(Box::new(move || {
+            // Refused when the actor is ending: its commands are void then.
+            let _ = actor.cast(PoolMessage::Work);
+        }));
         let seen = core.clone();
         engine.observer = Some(Box::new(move |key, kind| seen.see(key, kind)));
         let engine = host::engine(engine, me);
@@ -274,6 +278,14 @@ impl PoolState {
 
 fn unstartable(reason: String) -> Exit {
     Exit::NeverStarted { errno: None, stage: LaunchStage::Command, reason }
+}
+
+impl PoolSpec {
+    /// A child of a supervisor: required at start (which a pool is done with at once: its workers come later), given all
+    /// the time it needs to stop, permanent and restarted at once.
+    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
+        ChildSpec::new(id, ChildPolicy::supervisor(), PoolStart::new(self))
+    }
 }
 
 /// Starts one incarnation of a pool after the other.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::{
     core::{CalledFrom, PoolCore},
-    lease::{LeasedIncarnation, Revocation},
+    errors::Revocation,
+    lease::LeasedIncarnation,
     ledger::LedgerInput,
 };
 use crate::{

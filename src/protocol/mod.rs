@@ -73,6 +73,7 @@ mod mcp;
 mod own_stdio;
 mod plugin;
 mod server;
+mod shutdown_state;
 mod terminal_lines;
 
 pub use bare::{Bare, FirstLine};

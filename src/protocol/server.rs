@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     protocol::{
         Lsp, Plugin, Protocol, error_codes, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
+        shutdown_state::ShutdownState,
     },
     rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
 };
@@ -246,15 +247,6 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("announced", &self.announced).finish_non_exhaustive()
     }
-}
-
-/// What the host has told a server to do.
-#[derive(Default)]
-pub(super) struct ShutdownState {
-    /// To begin nothing more.
-    pub(super) shutdown: bool,
-    /// To end.
-    pub(super) exit: bool,
 }
 
 /// The handler of a plugin worker's channel.

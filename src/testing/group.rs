@@ -6,10 +6,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,19 +18,26 @@ use async_trait::async_trait;
 use rustix::io::Errno;
 use tokio::sync::{Notify, mpsc};
 
-use super::launcher::LaunchTable;
 use crate::process::{ExitStatus, KILL_WAIT, ProcessControl, ReapToken, Signal, Unkillable};
 
 /// The leader's number among the members.
 pub(super) const LEADER: u32 = 0;
 
-#[derive(Debug)]
 pub(super) struct ScriptedGroup {
     pub(super) pid: u32,
     state: Mutex<ScriptedGroupState>,
     changed: Notify,
     releasing: Mutex<()>,
-    table: Weak<LaunchTable>,
+    on_reaped: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for ScriptedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedGroup")
+            .field("pid", &self.pid)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -52,7 +60,7 @@ struct Member {
 }
 
 impl ScriptedGroup {
-    pub(super) fn new(pid: u32, hold: ReapToken, table: Weak<LaunchTable>) -> ScriptedGroup {
+    pub(super) fn new(pid: u32, hold: ReapToken, on_reaped: Box<dyn Fn() + Send + Sync>) -> ScriptedGroup {
         let state = ScriptedGroupState {
             members: BTreeMap::from([(LEADER, Member::default())]),
             next_member: LEADER + 1,
@@ -67,7 +75,7 @@ impl ScriptedGroup {
             state: Mutex::new(state),
             changed: Notify::new(),
             releasing: Mutex::new(()),
-            table,
+            on_reaped,
         }
     }
 
@@ -194,9 +202,7 @@ impl ScriptedGroup {
         state.reaped = true;
         let hold = state.hold.take();
         drop(state);
-        if let Some(table) = self.table.upgrade() {
-            table.reaped(self.pid);
-        }
+        (self.on_reaped)();
         // The caller's destructor runs outside the lock, and last.
         drop(hold);
         Some(exited)

@@ -56,7 +56,7 @@ pub struct LaunchRecord {
 
 /// What all clones of a launcher share.
 #[derive(Default)]
-pub(super) struct LaunchTable {
+struct LaunchTable {
     state: Mutex<LauncherState>,
 }
 
@@ -75,7 +75,7 @@ impl LaunchTable {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn reaped(&self, pid: u32) {
+    fn reaped(&self, pid: u32) {
         let gone = self.lock().present.remove(&pid);
         drop(gone);
     }
@@ -153,7 +153,14 @@ impl Launcher for ScriptedLauncher {
             };
             let pid = FIRST_PID.saturating_add(u32::try_from(state.launched.len()).unwrap_or(u32::MAX));
             let launch = state.launched.iter().filter(|other| other.program == program).count() as u64 + 1;
-            let group = Arc::new(ScriptedGroup::new(pid, hold, Arc::downgrade(&self.table)));
+            // Weak: the table holds the group.
+            let table = Arc::downgrade(&self.table);
+            let on_reaped = move || {
+                if let Some(table) = table.upgrade() {
+                    table.reaped(pid);
+                }
+            };
+            let group = Arc::new(ScriptedGroup::new(pid, hold, Box::new(on_reaped)));
             state.launched.push(LaunchRecord { program: program.to_owned(), pid, launch });
             state.present.insert(pid, Arc::clone(&group));
             let inside = ScriptedProcess {

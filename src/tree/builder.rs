@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell};
 
-use super::Tree;
+use super::handle::Tree;
 use crate::{
     id::{ChildId, Incarnation, TreePath},
     log_event::log_event,
@@ -17,6 +17,13 @@ use crate::{
     },
     worker::WorkerSpec,
 };
+
+impl Tree {
+    /// A tree to be declared.
+    pub fn builder() -> TreeBuilder {
+        TreeBuilder::default()
+    }
+}
 
 /// Declares a tree: strategy, intensity, and the children in start order.
 ///

@@ -5,7 +5,6 @@ use std::{borrow::Cow, fmt, time::Duration};
 use ractor::ActorCell;
 use serde::{Deserialize, Serialize};
 
-use super::TreeBuilder;
 use crate::{
     exit::{Exit, ExitReport},
     id::TreePath,
@@ -57,11 +56,6 @@ impl fmt::Display for HealthIssue {
 }
 
 impl Tree {
-    /// A tree to be declared.
-    pub fn builder() -> TreeBuilder {
-        TreeBuilder::default()
-    }
-
     pub(crate) fn new(root: Root) -> Tree {
         Tree { root }
     }

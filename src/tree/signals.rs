@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::Tree;
+use super::handle::Tree;
 use crate::{
     exit::Exit,
     id::{Incarnation, TreePath},

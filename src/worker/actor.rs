@@ -17,14 +17,14 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    id::{Incarnation, TreePath},
+    id::{ChildId, Incarnation, TreePath},
     log_event::log_event,
     restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerSnapshot,
     supervision::{
-        Node, NotReady, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle, StopRequest,
-        panics::caught,
+        ChildSpec, Node, NotReady, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle,
+        StopRequest, panics::caught,
     },
 };
 
@@ -183,6 +183,14 @@ impl Actor for WorkerActor {
             let _ = (&mut state.driver.0).await;
         }
         Ok(())
+    }
+}
+
+impl WorkerSpec {
+    /// A child of a supervisor; required at start by default.
+    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
+        let policy = self.policy();
+        ChildSpec::new(id, policy, WorkerStart::new(self))
     }
 }
 

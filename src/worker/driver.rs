@@ -1,17 +1,17 @@
 //! The driver: one process from launch to reap. Owned by the worker actor; dropped with it, at any moment, it leaves
 //! nothing behind, since dropping a process kills its group.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
-    task::{AbortHandle, unconstrained},
+    task::unconstrained,
 };
 use tracing::Instrument;
 
 use super::{
     handler::WorkerHandler,
-    process_end,
+    running_process::{RunningProcess, Task},
     shared::{WorkerChannel, WorkerShared},
     spec::{Liveness, WorkerSpec},
     stdout_lines::{self, ExpectedLine},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     exit::Exit,
     log_event::log_event,
-    process::{self, ExitStatus, LineLog, Process, ProcessControl, ReapToken},
+    process::{self, ExitStatus, LineLog, Process, ReapToken},
     protocol::{self, Channel, ChildIdentity, Protocol, Ready},
     rpc::{CloseReason, ExitReport, Peer},
     supervision::{StartContext, StopRequest},
@@ -50,44 +50,6 @@ enum EndCause {
 
 /// The line that makes a process without a channel ready, once it is there.
 type AwaitedLine = oneshot::Receiver<Arc<str>>;
-
-/// The running process with everything around it.
-pub(super) struct RunningProcess {
-    pub(super) control: Box<dyn ProcessControl>,
-    pub(super) peer: Option<Peer>,
-    pub(super) stderr: Option<Task>,
-    pub(super) stdout: Option<Task>,
-    /// Waits for the end of a stdin that is a channel.
-    stdin: Option<Task>,
-}
-
-/// A task that ends with its owner.
-pub(super) struct Task {
-    abort: AbortHandle,
-    /// Closed when it has ended.
-    running: watch::Receiver<()>,
-}
-
-impl Task {
-    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
-        let (tx, running) = watch::channel(());
-        let task = async move {
-            work.await;
-            drop(tx);
-        };
-        Task { abort: tokio::spawn(task.in_current_span()).abort_handle(), running }
-    }
-
-    pub(super) async fn ended(&self) {
-        while self.running.clone().changed().await.is_ok() {}
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.abort.abort();
-    }
-}
 
 impl Driver {
     /// Runs the process to its end and returns how it ended. When this returns nothing of the process is left.
@@ -255,7 +217,7 @@ impl Driver {
             closed = channel_closed(body) => return Err(self.closed_verdict(body, closed).await),
             exited = body.control.exited() => {
                 // What makes it ready may be among the last that it wrote, and was written before its end.
-                process_end::drain(body).await;
+                body.drain().await;
                 tokio::select! {
                     biased;
                     shaken = unconstrained(shaking) => shaken,

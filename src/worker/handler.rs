@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 
-use super::spec::WorkerSpec;
+use super::spec::{LogSink, WorkerSpec};
 use crate::{
     log_event::log_event,
     log_rate::LogTopic,
@@ -13,12 +13,6 @@ use crate::{
     rpc::{Context, Handler, Router, RpcError, error_codes},
     untrusted::{LINE_BYTES, one_line_up_to},
 };
-
-/// Is told of every log message of a process, in order, by the channel's reader: it must not block.
-pub trait LogSink: Send + Sync {
-    /// One message; `cx` says which worker and which incarnation it comes from.
-    fn log(&self, cx: &Context, entry: LogEntry);
-}
 
 pub(crate) struct WorkerHandler {
     defaults: Router,

@@ -17,6 +17,7 @@ mod actor;
 mod driver;
 mod handler;
 mod process_end;
+mod running_process;
 mod service_stop;
 mod shared;
 mod spec;
@@ -24,6 +25,5 @@ mod stdout_lines;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerMessage};
-pub use handler::LogSink;
-pub use spec::{CommandSource, Liveness, OnReady, WorkerSpec};
+pub use spec::{CommandSource, Liveness, LogSink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

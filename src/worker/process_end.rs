@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::driver::{Driver, RunningProcess};
+use super::{driver::Driver, running_process::RunningProcess};
 use crate::{
     exit::Exit,
     human_duration::brief,
@@ -16,17 +16,12 @@ use crate::{
     untrusted::one_line,
 };
 
-/// After a death, how long the pipes may be silent before they count as drained, and how long they are read at most
-/// (rule P-8).
-const DRAIN_QUIET: Duration = Duration::from_millis(100);
-const DRAIN_MAX: Duration = Duration::from_secs(1);
-
 impl Driver {
     /// It ended by itself: sweep the group, drain the pipes, reap.
     pub(super) async fn reap_after_exit(&mut self, body: &RunningProcess, exited: ExitStatus) -> Exit {
         // The zombie pins the ids: this cannot hit a stranger. A group that is gone already is what we want.
         let _ = body.control.signal(rustix::process::Signal::KILL);
-        drain(body).await;
+        body.drain().await;
         if let Err(Unkillable { pid }) = self.lay_to_rest(body).await {
             return Exit::Unkillable { pid };
         }
@@ -37,7 +32,7 @@ impl Driver {
         let _ = body.control.signal(rustix::process::Signal::KILL);
         tokio::select! {
             biased;
-            () = async { body.control.exited().await; drain(body).await } => {}
+            () = async { body.control.exited().await; body.drain().await } => {}
             () = tokio::time::sleep(self.spec.ladder.kill_wait) => {}
         }
         match self.lay_to_rest(body).await {
@@ -93,7 +88,7 @@ impl Driver {
             ended = climb => ended,
             () = polite => return Exit::Requested,
         };
-        drain(body).await;
+        body.drain().await;
         match ended {
             Ok(ended) => {
                 let deadline = self.stop.borrow().and_then(|request| request.deadline);
@@ -196,20 +191,4 @@ impl Driver {
 fn before(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     deadline - (left / 10).min(Duration::from_millis(250))
-}
-
-/// Reads what is still in the pipes.
-pub(super) async fn drain(body: &RunningProcess) {
-    let rest = async {
-        for task in [&body.stdout, &body.stderr].into_iter().flatten() {
-            task.ended().await;
-        }
-    };
-    let channel = async {
-        if let Some(peer) = &body.peer {
-            peer.drain(DRAIN_QUIET, DRAIN_MAX).await;
-        }
-    };
-    // A grandchild may hold stderr open: then it is not waited for longer than for silence.
-    let _ = tokio::join!(channel, tokio::time::timeout(DRAIN_QUIET, rest));
 }

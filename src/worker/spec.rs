@@ -4,15 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{actor::WorkerStart, handler::LogSink};
 use crate::{
-    id::{ChildId, Incarnation},
+    id::Incarnation,
     process::{Command, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail},
-    protocol::{Bare, Channel, Protocol, Ready},
+    protocol::{Bare, Channel, LogEntry, Protocol, Ready},
     restart::RestartPolicy,
-    rpc::{Handler, NoHandler, Peer, PeerConfig},
+    rpc::{Context, Handler, NoHandler, Peer, PeerConfig},
     state::ChildKind,
-    supervision::{ChildPolicy, ChildSpec, Shutdown, SpecError, SpecErrors},
+    supervision::{ChildPolicy, Shutdown, SpecError, SpecErrors},
 };
 
 /// Where the command of an incarnation comes from.
@@ -39,6 +38,12 @@ impl fmt::Debug for CommandSource {
 pub trait OnReady: Send + Sync {
     /// An error makes the incarnation fail as [`HandshakeFailed`](crate::exit::Exit::HandshakeFailed), with this text.
     async fn on_ready(&self, peer: &Peer, incarnation: Incarnation) -> Result<(), String>;
+}
+
+/// Is told of every log message of a process, in order, by the channel's reader: it must not block.
+pub trait LogSink: Send + Sync {
+    /// One message; `cx` says which worker and which incarnation it comes from.
+    fn log(&self, cx: &Context, entry: LogEntry);
 }
 
 /// Regular pings of a worker whose protocol has one (rule W-3).
@@ -342,12 +347,6 @@ impl WorkerSpec {
             kind: ChildKind::Worker,
             ..ChildPolicy::actor()
         }
-    }
-
-    /// A child of a supervisor; required at start by default.
-    pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
-        let policy = self.policy();
-        ChildSpec::new(id, policy, WorkerStart::new(self))
     }
 
     /// The bound of the handshake.

@@ -1,0 +1,119 @@
+//! The checks of declarations: of one plugin, of a whole host, and of a plugin that is added at run time.
+//!
+//! A plugin is checked together with the restart policy that it gets in its host, so that policy is made here too.
+
+use super::{
+    host_spec::PluginHostSpec,
+    spec::{PluginChannel, PluginSpec},
+};
+use crate::{
+    restart::{CrashLoop, RestartPolicy, RestartType},
+    supervision::{ChildPolicy, SpecError, SpecErrors, SupervisorFlags},
+};
+
+impl PluginHostSpec {
+    /// Checks the declaration, all plugins included.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        if self.start_concurrency == 0 {
+            let problem = "must not be zero: nothing would ever start".into();
+            errors.push(SpecError { field: "start_concurrency".into(), problem });
+        }
+        check_all(&self.plugins, &self.flags(), self.intensity.is_some(), &mut errors);
+        SpecErrors::check(errors)
+    }
+}
+
+impl PluginSpec {
+    /// Checks the declaration.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming its field (rule S-6).
+    pub fn validate(&self) -> Result<(), SpecErrors> {
+        let mut errors = Vec::new();
+        check_all(std::slice::from_ref(self), &Default::default(), false, &mut errors);
+        SpecErrors::check(errors)
+    }
+
+    /// The mistakes that the policy's own check does not see.
+    pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
+        // As it will be when it speaks its protocol, which is not set in the worker.
+        let protocol = self.speaks.protocol();
+        let mut worker = self.worker.clone();
+        (worker.protocol, worker.chosen.protocol) = (protocol.clone(), true);
+        worker.chosen.handler |= self.handler.is_some();
+        if let Err(found) = worker.validate() {
+            errors.extend(found.below(&format!("plugins[{}]", self.id)));
+        }
+        let mut add = |field: &str, problem: &str| {
+            errors.push(SpecError {
+                field: format!("plugins[{}].{field}", self.id),
+                problem: problem.to_owned(),
+            });
+        };
+        if let PluginChannel::Plugin(plugin) = &self.speaks
+            && plugin.api_version.is_empty()
+        {
+            add("api_version", "must not be empty");
+        }
+        if let PluginChannel::Other(protocol) = &self.speaks {
+            let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
+            self.set.iter().for_each(|field| add(field, &problem));
+        }
+        let elsewhere = "has no effect in the worker's declaration: set it by `PluginSpec::";
+        if self.worker.chosen.protocol {
+            add("worker.protocol", &format!("{elsewhere}protocol`"));
+        }
+        if self.worker.chosen.handler {
+            add("worker.handler", &format!("{elsewhere}handler`"));
+        }
+        if self.capabilities.is_some() && !protocol.channel().is_rpc() {
+            add("capabilities", &format!("has no effect: the protocol `{}` has no channel", protocol.name()));
+        }
+        if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {
+            add("capabilities", "must not contain an empty name");
+        }
+    }
+}
+
+/// All mistakes of some plugins.
+pub(crate) fn check_all(
+    plugins: &[PluginSpec],
+    flags: &SupervisorFlags,
+    shared: bool,
+    errors: &mut Vec<SpecError>,
+) {
+    let policies: Vec<ChildPolicy> = plugins
+        .iter()
+        .map(|spec| ChildPolicy { restart: restart_policy(spec, shared), ..spec.worker.policy() })
+        .collect();
+    if let Err(found) = flags.validate(plugins.iter().map(|spec| spec.id.as_str()).zip(&policies)) {
+        errors.extend(found.iter().map(|error| SpecError {
+            field: match error.field.strip_prefix("children[") {
+                Some(rest) => format!("plugins[{rest}"),
+                None if error.field == "max_children" => "max_plugins".into(),
+                None => error.field.clone(),
+            },
+            problem: error.problem.clone(),
+        }));
+    }
+    for spec in plugins {
+        spec.check(errors);
+    }
+}
+
+/// The restart policy of a plugin, given whether the host's intensity counts its restarts (rule R-0 (5)).
+pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
+    let mut policy = spec.worker.restart.clone();
+    if policy.restart == RestartType::Permanent {
+        // As permanent, but what an operator has stopped does not come back with the host (rule G-16).
+        policy.restart = RestartType::UnlessStopped;
+    }
+    if !shared {
+        policy.pay_alone(CrashLoop::default());
+    }
+    policy
+}

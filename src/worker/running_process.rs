@@ -1,0 +1,69 @@
+//! [`RunningProcess`]: a process with its channel and the tasks that read its output. Owned by the driver.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{sync::watch, task::AbortHandle};
+use tracing::Instrument;
+
+use crate::{process::ProcessControl, rpc::Peer};
+
+/// After a death, how long the pipes may be silent before they count as drained, and how long they are read at most
+/// (rule P-8).
+const DRAIN_QUIET: Duration = Duration::from_millis(100);
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// The running process with everything around it.
+pub(super) struct RunningProcess {
+    pub(super) control: Box<dyn ProcessControl>,
+    pub(super) peer: Option<Peer>,
+    pub(super) stderr: Option<Task>,
+    pub(super) stdout: Option<Task>,
+    /// Waits for the end of a stdin that is a channel.
+    pub(super) stdin: Option<Task>,
+}
+
+impl RunningProcess {
+    /// Reads what is still in the pipes.
+    pub(super) async fn drain(&self) {
+        let rest = async {
+            for task in [&self.stdout, &self.stderr].into_iter().flatten() {
+                task.ended().await;
+            }
+        };
+        let channel = async {
+            if let Some(peer) = &self.peer {
+                peer.drain(DRAIN_QUIET, DRAIN_MAX).await;
+            }
+        };
+        // A grandchild may hold stderr open: then it is not waited for longer than for silence.
+        let _ = tokio::join!(channel, tokio::time::timeout(DRAIN_QUIET, rest));
+    }
+}
+
+/// A task that ends with its owner.
+pub(super) struct Task {
+    abort: AbortHandle,
+    /// Closed when it has ended.
+    running: watch::Receiver<()>,
+}
+
+impl Task {
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
+        let (tx, running) = watch::channel(());
+        let task = async move {
+            work.await;
+            drop(tx);
+        };
+        Task { abort: tokio::spawn(task.in_current_span()).abort_handle(), running }
+    }
+
+    pub(super) async fn ended(&self) {
+        while self.running.clone().changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
