@@ -22,26 +22,27 @@ use crate::{
 pub(crate) struct ConfiguredProtocol {
     state: Mutex<CurrentConfig>,
     /// One change at a time reaches the plugin, so that the last one it hears of is the last one that was made.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    pub(crate) change_lock: tokio::sync::Mutex<()>,
 }
 
 struct CurrentConfig {
     plugin: Arc<Plugin>,
     version: u64,
     /// The last incarnation that was told a configuration, and which.
-    told: (Incarnation, u64),
+    delivered: (Incarnation, u64),
     /// The last configuration that an incarnation has taken; that of the declaration before.
-    taken: (u64, Value),
+    accepted: (u64, Value),
     /// The last versions that were refused, and why.
-    refused: Option<(RangeInclusive<u64>, PluginError)>,
+    rejected: Option<(RangeInclusive<u64>, PluginError)>,
 }
 
 impl ConfiguredProtocol {
     pub(crate) fn new(plugin: Plugin) -> ConfiguredProtocol {
-        let taken = (0, plugin.config.clone());
-        let told = (Incarnation::NONE, 0);
-        let state = CurrentConfig { plugin: Arc::new(plugin), version: 0, told, taken, refused: None };
-        ConfiguredProtocol { state: Mutex::new(state), turn: tokio::sync::Mutex::new(()) }
+        let accepted = (0, plugin.config.clone());
+        let delivered = (Incarnation::NONE, 0);
+        let state =
+            CurrentConfig { plugin: Arc::new(plugin), version: 0, delivered, accepted, rejected: None };
+        ConfiguredProtocol { state: Mutex::new(state), change_lock: tokio::sync::Mutex::new(()) }
     }
 
     fn state(&self) -> MutexGuard<'_, CurrentConfig> {
@@ -66,53 +67,53 @@ impl ConfiguredProtocol {
     }
 
     /// Whether this incarnation has the newest configuration.
-    pub(crate) fn knows(&self, incarnation: Incarnation) -> bool {
+    pub(crate) fn has_newest(&self, incarnation: Incarnation) -> bool {
         let state = self.state();
-        state.told == (incarnation, state.version)
+        state.delivered == (incarnation, state.version)
     }
 
     /// The newest configuration, for this incarnation: from now on it counts as told.
-    pub(crate) fn hand_over(&self, incarnation: Incarnation) -> (u64, Value) {
+    pub(crate) fn deliver(&self, incarnation: Incarnation) -> (u64, Value) {
         let mut state = self.state();
-        state.told = (incarnation, state.version);
+        state.delivered = (incarnation, state.version);
         (state.version, state.plugin.config.clone())
     }
 
     /// What was handed over did not arrive.
-    pub(crate) fn not_told(&self) {
-        self.state().told = (Incarnation::NONE, 0);
+    pub(crate) fn mark_undelivered(&self) {
+        self.state().delivered = (Incarnation::NONE, 0);
     }
 
     /// An incarnation lives with this configuration.
-    pub(crate) fn take(&self, version: u64, config: Value) {
+    pub(crate) fn accept(&self, version: u64, config: Value) {
         let mut state = self.state();
-        if version > state.taken.0 {
-            state.taken = (version, config);
+        if version > state.accepted.0 {
+            state.accepted = (version, config);
         }
     }
 
-    /// Nothing lives with this version: the last one that was taken is in force again, which `keeper` has still. `false`
+    /// Nothing lives with this version: the last one that was taken is in force again, which `unchanged` has still. `false`
     /// if a newer one has come meanwhile, which is not judged yet.
-    pub(crate) fn refuse(&self, version: u64, why: &PluginError, keeper: Incarnation) -> bool {
+    pub(crate) fn reject(&self, version: u64, why: &PluginError, unchanged: Incarnation) -> bool {
         let mut state = self.state();
         // A handshake may have brought a newer one than was there when it was asked for.
-        let version = version.max(state.told.1);
-        state.refused = Some((state.taken.0 + 1..=version, why.clone()));
-        state.told = (Incarnation::NONE, 0);
+        let version = version.max(state.delivered.1);
+        state.rejected = Some((state.accepted.0 + 1..=version, why.clone()));
+        state.delivered = (Incarnation::NONE, 0);
         if state.version > version {
             return false;
         }
         state.version += 1;
-        let config = state.taken.1.clone();
-        (state.taken.0, state.told) = (state.version, (keeper, state.version));
+        let config = state.accepted.1.clone();
+        (state.accepted.0, state.delivered) = (state.version, (unchanged, state.version));
         state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
         true
     }
 
     /// Why this version was refused, if it was.
-    pub(crate) fn refusal(&self, version: u64) -> Option<PluginError> {
+    pub(crate) fn rejection_of(&self, version: u64) -> Option<PluginError> {
         self.state()
-            .refused
+            .rejected
             .as_ref()
             .filter(|(versions, _)| versions.contains(&version))
             .map(|(_, why)| why.clone())
@@ -150,11 +151,11 @@ impl Protocol for ConfiguredProtocol {
     async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
         let (version, plugin) = {
             let mut state = self.state();
-            state.told = (hello.incarnation, state.version);
+            state.delivered = (hello.incarnation, state.version);
             (state.version, state.plugin.clone())
         };
         let session = plugin.handshake(peer, hello).await?;
-        self.take(version, plugin.config.clone());
+        self.accept(version, plugin.config.clone());
         Ok(session)
     }
 

@@ -13,7 +13,7 @@ use super::{
     configured_protocol::ConfiguredProtocol,
     host_spec::PluginHostSpec,
     recent_logs::{PluginLogSink, RecentLogs},
-    spec::{PluginChannel, PluginSpec},
+    spec::{PluginProtocol, PluginSpec},
     validate::{check_all, restart_policy},
 };
 use crate::{
@@ -38,9 +38,9 @@ pub(crate) struct Definition {
 
 impl Definition {
     pub(crate) fn new(spec: PluginSpec) -> Arc<Definition> {
-        let (protocol, configured): (Arc<dyn Protocol>, _) = match &spec.speaks {
-            PluginChannel::Other(protocol) => (protocol.clone(), None),
-            PluginChannel::Plugin(plugin) => {
+        let (protocol, configured): (Arc<dyn Protocol>, _) = match &spec.protocol {
+            PluginProtocol::Other(protocol) => (protocol.clone(), None),
+            PluginProtocol::Plugin(plugin) => {
                 let configured = Arc::new(ConfiguredProtocol::new(plugin.clone()));
                 (configured.clone(), Some(configured))
             }
@@ -53,13 +53,13 @@ impl Definition {
 #[derive(Debug)]
 pub(crate) struct HostContext {
     pub(crate) host: PluginHostSpec,
-    starts: Arc<Semaphore>,
+    start_permits: Arc<Semaphore>,
 }
 
 impl HostContext {
     pub(crate) fn new(host: PluginHostSpec) -> HostContext {
-        let starts = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
-        HostContext { host, starts }
+        let start_permits = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
+        HostContext { host, start_permits }
     }
 
     /// Checks a declaration that comes at run time.
@@ -87,7 +87,7 @@ impl HostContext {
             worker.launcher = launcher.clone();
         }
         // Both have been looked at where they were set.
-        worker.chosen = Default::default();
+        worker.explicit = Default::default();
         worker.handler = Arc::new(CapabilityFilter {
             allowed: spec.capabilities.clone(),
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
@@ -103,7 +103,7 @@ impl HostContext {
         Arc::make_mut(&mut child.policy).start = start;
         child.start = Arc::new(BoundedStart {
             start: child.start,
-            starts: self.starts.clone(),
+            start_permits: self.start_permits.clone(),
             had_its_turn: AtomicBool::new(turn == StartTurn::Had),
         });
         child
@@ -111,7 +111,7 @@ impl HostContext {
 }
 
 /// Gives the child at least as much time to stop as another policy does.
-pub(crate) fn outlast(child: &mut ChildSpec, other: &ChildSpec) {
+pub(crate) fn extend_shutdown_for(child: &mut ChildSpec, other: &ChildSpec) {
     if let (Shutdown::Timeout(own), Shutdown::Timeout(other)) = (child.policy.shutdown, other.policy.shutdown)
     {
         Arc::make_mut(&mut child.policy).shutdown = Shutdown::Timeout(own.max(other));
@@ -134,7 +134,7 @@ pub(crate) enum StartTurn {
 #[derive(Debug)]
 struct BoundedStart {
     start: Arc<dyn Start>,
-    starts: Arc<Semaphore>,
+    start_permits: Arc<Semaphore>,
     had_its_turn: AtomicBool,
 }
 
@@ -145,7 +145,7 @@ impl Start for BoundedStart {
             return None;
         }
         Some(Box::pin(async {
-            let permit = self.starts.clone().acquire_owned().await;
+            let permit = self.start_permits.clone().acquire_owned().await;
             // Not before: a start that was given up in the queue has had no turn.
             self.had_its_turn.store(true, Ordering::Release);
             match permit {

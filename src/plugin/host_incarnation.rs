@@ -47,30 +47,42 @@ impl HostIncarnation {
     }
 
     pub(crate) fn engine(&self) -> Result<Arc<EngineHandle>, PluginError> {
-        self.node.engine().ok_or_else(|| self.gone())
+        self.node.engine().ok_or_else(|| self.host_unavailable())
     }
 
     /// The host is stopping, or is not there any more.
-    pub(crate) fn gone(&self) -> PluginError {
+    pub(crate) fn host_unavailable(&self) -> PluginError {
         PluginError::HostUnavailable(self.node.unavailable())
     }
 
-    pub(crate) fn open(&self, closed: bool) -> Result<(), PluginError> {
+    pub(crate) fn ensure_open(&self, closed: bool) -> Result<(), PluginError> {
         if closed { Err(PluginError::Closed(self.node.path().clone())) } else { Ok(()) }
     }
 
     /// The child of a plugin that is new in the engine's table.
     pub(crate) fn child(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
-        self.registry.common.child(definition, recent, self.clock, StartMode::Required, StartTurn::Waits)
+        self.registry.host_context.child(
+            definition,
+            recent,
+            self.clock,
+            StartMode::Required,
+            StartTurn::Waits,
+        )
     }
 
     /// The child that takes the place of one that is in the engine's table.
     pub(crate) fn replacement(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
-        self.registry.common.child(definition, recent, self.clock, StartMode::Background, StartTurn::Had)
+        self.registry.host_context.child(
+            definition,
+            recent,
+            self.clock,
+            StartMode::Background,
+            StartTurn::Had,
+        )
     }
 
     /// What the engine's refusal means for a plugin.
-    pub(crate) fn refusal(&self, id: &ChildId, error: RequestError) -> PluginError {
+    pub(crate) fn plugin_error(&self, id: &ChildId, error: RequestError) -> PluginError {
         match error {
             RequestError::NotFound(id) => PluginError::NotFound(id),
             RequestError::AlreadyStarted(_)
@@ -81,23 +93,23 @@ impl HostIncarnation {
                 PluginError::StartFailed { id: id.clone(), exit, stderr_tail }
             }
             RequestError::Stopped(id) => PluginError::Stopped(id),
-            RequestError::Held(_) | RequestError::GaveUp { .. } => match self.place_of(id) {
+            RequestError::Held(_) | RequestError::GaveUp { .. } => match self.node_of(id) {
                 Some(node) => PluginError::StaysDown(node.unavailable()),
                 None => PluginError::Stopped(id.clone()),
             },
             RequestError::Invalid(errors) => PluginError::Invalid(errors),
-            RequestError::ShuttingDown => self.gone(),
+            RequestError::ShuttingDown => self.host_unavailable(),
             other => PluginError::Refused(other),
         }
     }
 
     /// The place of a plugin that is in the engine's table.
-    pub(crate) fn place_of(&self, id: &ChildId) -> Option<Node> {
+    pub(crate) fn node_of(&self, id: &ChildId) -> Option<Node> {
         self.node.child(id)
     }
 
     /// The error for those who find a plugin that is known but not there.
-    pub(crate) fn dormant(&self, id: &ChildId, entry: Option<&PluginEntry>) -> Unavailable {
+    pub(crate) fn unavailable_plugin(&self, id: &ChildId, entry: Option<&PluginEntry>) -> Unavailable {
         let last = entry.and_then(|entry| entry.last.as_ref());
         let lost = last.and_then(|node| {
             let stderr_tail =
@@ -109,11 +121,11 @@ impl HostIncarnation {
     }
 
     pub(crate) fn worker(&self, id: &ChildId) -> Result<WorkerRef, PluginError> {
-        if let Some(node) = self.place_of(id) {
+        if let Some(node) = self.node_of(id) {
             return Ok(WorkerRef::new(node));
         }
         match self.registry.table().plugins.get(id) {
-            Some(entry) => Err(self.dormant(id, Some(entry)).into()),
+            Some(entry) => Err(self.unavailable_plugin(id, Some(entry)).into()),
             None => Err(PluginError::NotFound(id.clone())),
         }
     }
@@ -126,7 +138,7 @@ impl HostIncarnation {
     }
 
     fn status(&self, id: &ChildId, entry: &PluginEntry) -> PluginStatus {
-        let node = self.place_of(id);
+        let node = self.node_of(id);
         PluginStatus {
             id: id.clone(),
             state: node.as_ref().map_or_else(|| ChildState::down(absence(entry)), Node::state),
@@ -141,7 +153,7 @@ impl HostIncarnation {
     pub(crate) fn diagnostics(&self, id: &ChildId) -> Result<PluginDiagnostics, PluginError> {
         let table = self.registry.table();
         let entry = table.plugins.get(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
-        let node = self.place_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
+        let node = self.node_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
         let (status, logs) = (self.status(id, entry), entry.recent.records());
         Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
     }

@@ -29,7 +29,7 @@
 //! # How it is built
 //!
 //! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor; [`Plugins`] is the address
-//! that survives it. The host is a [`PluginSupervisor`]: a thin actor around an
+//! that survives it. The host is a [`PluginHostSupervisor`]: a thin actor around an
 //! [`Engine`](crate::supervision::engine::Engine), dynamic and one-for-one. What must outlive its incarnations (which
 //! plugins there are, what they wrote to their logs, who listens to their events) is in a registry that the host's
 //! declaration holds.
@@ -37,7 +37,7 @@
 //! ```text
 //!  Plugins ── Node ── live pointer ──► host ──► registry: id → definition, phase, recent log
 //!     │                                  │          ▲ observer
-//!     │                                  └─ requests ► PluginSupervisor (Engine)
+//!     │                                  └─ requests ► PluginHostSupervisor (Engine)
 //!     │ calls                                          │
 //!     └───────────────► Peer of the live incarnation ◄─┴─ worker ── process
 //! ```
@@ -80,4 +80,4 @@ pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
 pub use spec::PluginSpec;
-pub use supervisor::{PluginHostArguments, PluginHostMessage, PluginHostState, PluginSupervisor};
+pub use supervisor::{PluginHostArguments, PluginHostMessage, PluginHostState, PluginHostSupervisor};

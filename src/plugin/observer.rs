@@ -29,22 +29,22 @@ impl PluginRegistry {
         let mut table = self.table();
         let Some(entry) = table.plugins.get_mut(&key.child) else { return Vec::new() };
         match kind {
-            EventKind::Added => entry.present = true,
+            EventKind::Added => entry.in_table = true,
             EventKind::Removed => {
-                entry.present = false;
+                entry.in_table = false;
                 // Its place goes with it.
                 entry.last = host.child(&key.child).map(|node| Box::new(node.snapshot()));
                 // A temporary plugin that has ended; otherwise the operation under way settles it.
-                if matches!(entry.phase, OperationPhase::Kept) {
-                    table.settle(&key.child);
+                if matches!(entry.phase, OperationPhase::Supervised) {
+                    table.finish_operation(&key.child);
                 }
             }
             EventKind::State { to: ChildState::Ready, .. } => {
-                let mut told = vec![PluginEventKind::Ready];
+                let mut events = vec![PluginEventKind::Ready];
                 if std::mem::take(&mut entry.crashed) {
-                    told.push(PluginEventKind::Restarted);
+                    events.push(PluginEventKind::Restarted);
                 }
-                return told;
+                return events;
             }
             // If it is started again, then by an operator: that is no restart after a crash.
             EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {

@@ -34,26 +34,26 @@ pub(crate) enum PluginPhase {
     /// The same, and an operator has taken it out.
     Stopped(Arc<Definition>),
     /// It is in the engine's table.
-    Kept(Node, ChildState),
+    Supervised(Node, ChildState),
 }
 
 impl HostIncarnation {
-    pub(crate) fn look(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
+    pub(crate) fn phase_of(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
         let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
         match (&entry.phase, &entry.definition) {
-            (OperationPhase::Starting(joint), _) => PluginPhase::Starting(joint.clone()),
-            (OperationPhase::Leaving(joint) | OperationPhase::Reloading(joint), _) => {
-                PluginPhase::Busy(joint.clone())
+            (OperationPhase::Starting(operation), _) => PluginPhase::Starting(operation.clone()),
+            (OperationPhase::Stopping(operation) | OperationPhase::Reloading(operation), _) => {
+                PluginPhase::Busy(operation.clone())
             }
             (OperationPhase::Dormant, Some(definition)) if entry.stopped => {
                 PluginPhase::Stopped(definition.clone())
             }
             (OperationPhase::Dormant, Some(definition)) => PluginPhase::Dormant(definition.clone()),
             (OperationPhase::Dormant, None) => PluginPhase::Unknown,
-            (OperationPhase::Kept, _) => match self.place_of(id) {
+            (OperationPhase::Supervised, _) => match self.node_of(id) {
                 Some(node) => {
                     let state = node.state();
-                    PluginPhase::Kept(node, state)
+                    PluginPhase::Supervised(node, state)
                 }
                 // Between two incarnations of the host.
                 None => PluginPhase::Unknown,
@@ -62,42 +62,44 @@ impl HostIncarnation {
     }
 
     /// Waits for an operation of somebody else, whatever comes of it.
-    async fn over(&self, joint: &SharedOperation) -> Result<(), PluginError> {
-        joint.wait().await.map(drop).ok_or_else(|| self.gone())
+    async fn wait_for(&self, operation: &SharedOperation) -> Result<(), PluginError> {
+        operation.wait().await.map(drop).ok_or_else(|| self.host_unavailable())
     }
 
-    async fn join(&self, joint: &SharedOperation) -> OperationResult {
-        joint.wait().await.unwrap_or_else(|| Err(self.gone()))
+    async fn join(&self, operation: &SharedOperation) -> OperationResult {
+        operation.wait().await.unwrap_or_else(|| Err(self.host_unavailable()))
     }
 
     /// Rule G-1.
     pub(crate) async fn start(&self, spec: PluginSpec) -> OperationResult {
-        self.registry.common.validate(&spec)?;
+        self.registry.host_context.validate(&spec)?;
         let id = spec.id.clone();
         let definition = Definition::new(spec);
         loop {
-            let look = {
+            let phase = {
                 let mut table = self.registry.table();
-                self.open(table.closed)?;
-                match self.look(&table, &id) {
+                self.ensure_open(table.closed)?;
+                match self.phase_of(&table, &id) {
                     PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                         PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
                     }
                     // It is there, but nobody is going to start it: the new declaration takes its place.
-                    PluginPhase::Kept(_, ChildState::Down { .. }) => {
+                    PluginPhase::Supervised(_, ChildState::Down { .. }) => {
                         drop(self.engine()?.request(Request::RemoveChild(id.clone())));
                         PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
                     }
                     other => other,
                 }
             };
-            match look {
-                PluginPhase::Starting(joint) => return self.join(&joint).await,
-                PluginPhase::Kept(node, ChildState::Starting) => return self.verdict(&id, &node).await,
-                PluginPhase::Kept(node, ChildState::Stopping) => {
+            match phase {
+                PluginPhase::Starting(operation) => return self.join(&operation).await,
+                PluginPhase::Supervised(node, ChildState::Starting) => {
+                    return self.first_outcome(&id, &node).await;
+                }
+                PluginPhase::Supervised(node, ChildState::Stopping) => {
                     node.wait_state(|state| *state != ChildState::Stopping).await;
                 }
-                PluginPhase::Busy(joint) => self.over(&joint).await?,
+                PluginPhase::Busy(operation) => self.wait_for(&operation).await?,
                 _ => return Err(PluginError::AlreadyStarted(id)),
             }
         }
@@ -143,37 +145,37 @@ impl HostIncarnation {
         F: Future<Output = Result<Reply, RequestError>> + Send + 'static,
     {
         let id = definition.spec.id.clone();
-        let operation = table.stamp();
+        let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
-        (entry.operation, entry.last_exit, entry.stopped) = (operation, None, false);
+        (entry.operation_id, entry.last_exit, entry.stopped) = (operation_id, None, false);
         let answer = start(self.child(definition, &entry.recent));
         let (host, definition) = (self.clone(), definition.clone());
-        let joint = SharedOperation::spawn(async move {
+        let operation = SharedOperation::spawn(async move {
             let answer = answer.await;
             let outcome = host.outcome(&id, answer);
             let mut table = host.registry.table();
-            if let Some(entry) = table.current(&id, operation) {
+            if let Some(entry) = table.current(&id, operation_id) {
                 if outcome.is_ok() {
                     entry.definition = Some(definition);
                 }
-                table.settle(&id);
+                table.finish_operation(&id);
             }
             outcome
         });
-        entry.phase = OperationPhase::Starting(joint.clone());
-        Ok(joint)
+        entry.phase = OperationPhase::Starting(operation.clone());
+        Ok(operation)
     }
 
     pub(crate) fn outcome(&self, id: &ChildId, answer: Result<Reply, RequestError>) -> OperationResult {
         match answer {
             Ok(Reply::Ready(incarnation)) => Ok(incarnation),
             Ok(Reply::Done | Reply::Ignored) => Ok(Incarnation::NONE),
-            Err(error) => Err(self.refusal(id, error)),
+            Err(error) => Err(self.plugin_error(id, error)),
         }
     }
 
     /// What becomes of a start that the supervisor itself has made.
-    async fn verdict(&self, id: &ChildId, node: &Node) -> OperationResult {
+    async fn first_outcome(&self, id: &ChildId, node: &Node) -> OperationResult {
         let first = node.incarnation();
         let state =
             node.wait_state(|state| *state != ChildState::Starting || node.incarnation() != first).await;
@@ -190,9 +192,9 @@ impl HostIncarnation {
 
     /// Stops a plugin and takes it out of the table.
     pub(crate) async fn stop(&self, id: &ChildId) -> Result<(), PluginError> {
-        let joint = self.begin_stop(&mut self.registry.table(), id)?;
-        match joint {
-            Some(joint) => self.join(&joint).await.map(drop),
+        let operation = self.begin_stop(&mut self.registry.table(), id)?;
+        match operation {
+            Some(operation) => self.join(&operation).await.map(drop),
             None => Ok(()),
         }
     }
@@ -203,45 +205,45 @@ impl HostIncarnation {
         table: &mut PluginTable,
         id: &ChildId,
     ) -> Result<Option<SharedOperation>, PluginError> {
-        let operation = table.stamp();
+        let operation_id = table.next_operation_id();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         entry.stopped = true;
         match &entry.phase {
             OperationPhase::Dormant => return Ok(None),
-            OperationPhase::Leaving(joint) => return Ok(Some(joint.clone())),
-            OperationPhase::Starting(_) | OperationPhase::Kept | OperationPhase::Reloading(_) => {}
+            OperationPhase::Stopping(operation) => return Ok(Some(operation.clone())),
+            OperationPhase::Starting(_) | OperationPhase::Supervised | OperationPhase::Reloading(_) => {}
         }
         let answer = self.node.engine().map(|engine| engine.request(Request::RemoveChild(id.clone())));
-        (entry.operation, entry.last_exit) = (operation, None);
+        (entry.operation_id, entry.last_exit) = (operation_id, None);
         let (host, id) = (self.clone(), id.clone());
-        let joint = SharedOperation::spawn(async move {
+        let operation = SharedOperation::spawn(async move {
             let answer = match answer {
                 Some(answer) => answer.await,
                 None => Err(RequestError::ShuttingDown),
             };
             if answer == Err(RequestError::ShuttingDown)
-                && let Some(node) = host.place_of(&id)
+                && let Some(node) = host.node_of(&id)
             {
                 // The host stops all its plugins, or what it has left behind is being killed.
                 node.wait_state(ChildState::is_down).await;
             }
             let mut table = host.registry.table();
             let mut exit = None;
-            if let Some(entry) = table.current(&id, operation) {
+            if let Some(entry) = table.current(&id, operation_id) {
                 exit = entry.last_exit.clone();
-                entry.present = false;
-                table.settle(&id);
+                entry.in_table = false;
+                table.finish_operation(&id);
             }
             match answer {
                 // A start that has failed meanwhile has left nothing to stop.
                 Ok(_) | Err(RequestError::ShuttingDown | RequestError::NotFound(_)) => {
                     stopped_in_order(&id, exit.as_ref()).map(|()| Incarnation::NONE)
                 }
-                Err(error) => Err(host.refusal(&id, error)),
+                Err(error) => Err(host.plugin_error(&id, error)),
             }
         });
-        entry.phase = OperationPhase::Leaving(joint.clone());
-        Ok(Some(joint))
+        entry.phase = OperationPhase::Stopping(operation.clone());
+        Ok(Some(operation))
     }
 
     /// Rule G-7.
@@ -254,14 +256,14 @@ impl HostIncarnation {
             let ids: Vec<ChildId> = table.plugins.keys().cloned().collect();
             for id in ids {
                 match self.begin_stop(&mut table, &id) {
-                    Ok(Some(joint)) => stops.push((id, joint)),
+                    Ok(Some(operation)) => stops.push((id, operation)),
                     Ok(None) => {}
                     Err(error) => failures.push((id, error)),
                 }
             }
         }
-        for (id, joint) in stops {
-            if let Err(error) = self.join(&joint).await {
+        for (id, operation) in stops {
+            if let Err(error) = self.join(&operation).await {
                 failures.push((id, error));
             }
         }
@@ -272,9 +274,9 @@ impl HostIncarnation {
     pub(crate) async fn ensure_ready(&self, id: &ChildId, deadline: Duration) -> OperationResult {
         match tokio::time::timeout(deadline, self.make_ready(id)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(match self.place_of(id) {
+            Err(_) => Err(match self.node_of(id) {
                 Some(node) => node.unavailable(),
-                None => self.dormant(id, self.registry.table().plugins.get(id)),
+                None => self.unavailable_plugin(id, self.registry.table().plugins.get(id)),
             }
             .into()),
         }
@@ -282,31 +284,33 @@ impl HostIncarnation {
 
     async fn make_ready(&self, id: &ChildId) -> OperationResult {
         loop {
-            let look = {
+            let phase = {
                 let mut table = self.registry.table();
-                self.open(table.closed)?;
-                match self.look(&table, id) {
+                self.ensure_open(table.closed)?;
+                match self.phase_of(&table, id) {
                     PluginPhase::Dormant(definition) => {
                         PluginPhase::Starting(self.begin_demand(&mut table, &definition)?)
                     }
                     PluginPhase::Stopped(_) => {
-                        return Err(PluginError::StaysDown(self.dormant(id, table.plugins.get(id))));
+                        return Err(PluginError::StaysDown(
+                            self.unavailable_plugin(id, table.plugins.get(id)),
+                        ));
                     }
-                    look => look,
+                    phase => phase,
                 }
             };
-            match look {
-                PluginPhase::Starting(joint) => return self.join(&joint).await,
-                PluginPhase::Busy(joint) => self.over(&joint).await?,
-                PluginPhase::Kept(node, ChildState::Stopping) => {
+            match phase {
+                PluginPhase::Starting(operation) => return self.join(&operation).await,
+                PluginPhase::Busy(operation) => self.wait_for(&operation).await?,
+                PluginPhase::Supervised(node, ChildState::Stopping) => {
                     node.wait_state(|state| *state != ChildState::Stopping).await;
                 }
-                PluginPhase::Kept(_, ChildState::Down { .. }) => {
+                PluginPhase::Supervised(_, ChildState::Down { .. }) => {
                     // A start that somebody has asked for meanwhile is joined.
                     let answer = self.engine()?.request(Request::Demand(id.clone())).await;
                     return self.outcome(id, answer);
                 }
-                PluginPhase::Kept(node, _) => {
+                PluginPhase::Supervised(node, _) => {
                     match node.wait_ready().await {
                         Ok(live) => return Ok(live.incarnation),
                         // By itself, and out of the table: it is started for this.
@@ -325,13 +329,13 @@ impl HostIncarnation {
     /// Rule R-8.
     pub(crate) async fn restart(&self, id: &ChildId, reason: &str) -> OperationResult {
         loop {
-            match self.look_to_start(id)? {
+            match self.phase_or_start(id)? {
                 // It has not been anything else yet.
-                PluginPhase::Starting(joint) => return self.join(&joint).await,
-                PluginPhase::Busy(joint) => self.over(&joint).await?,
-                PluginPhase::Kept(node, _) => {
+                PluginPhase::Starting(operation) => return self.join(&operation).await,
+                PluginPhase::Busy(operation) => self.wait_for(&operation).await?,
+                PluginPhase::Supervised(node, _) => {
                     let restarted = WorkerRef::new(node).restart(reason).await;
-                    return restarted.map_err(|error| self.refusal(id, error));
+                    return restarted.map_err(|error| self.plugin_error(id, error));
                 }
                 PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                     return Err(PluginError::NotFound(id.clone()));
@@ -341,14 +345,14 @@ impl HostIncarnation {
     }
 
     /// Looks, and starts what is not in the engine's table, for an operator.
-    fn look_to_start(&self, id: &ChildId) -> Result<PluginPhase, PluginError> {
+    fn phase_or_start(&self, id: &ChildId) -> Result<PluginPhase, PluginError> {
         let mut table = self.registry.table();
-        self.open(table.closed)?;
-        Ok(match self.look(&table, id) {
+        self.ensure_open(table.closed)?;
+        Ok(match self.phase_of(&table, id) {
             PluginPhase::Dormant(definition) | PluginPhase::Stopped(definition) => {
                 PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
             }
-            look => look,
+            phase => phase,
         })
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct PluginRegistry {
-    pub(crate) common: HostContext,
+    pub(crate) host_context: HostContext,
     table: Mutex<PluginTable>,
     events: broadcast::Sender<Arc<PluginEvent>>,
 }
@@ -53,9 +53,9 @@ pub(crate) struct PluginEntry {
     pub(crate) declared: bool,
     pub(crate) phase: OperationPhase,
     /// The operation that may change this entry when it is over.
-    pub(crate) operation: u64,
+    pub(crate) operation_id: u64,
     /// It is in the engine's table, as the engine itself says.
-    pub(crate) present: bool,
+    pub(crate) in_table: bool,
     pub(crate) recent: RecentLogs,
     /// How its last incarnation ended, since the operation began.
     pub(crate) last_exit: Option<Exit>,
@@ -74,12 +74,12 @@ pub(crate) struct PluginEntry {
 pub(crate) enum OperationPhase {
     /// Known, but not in the engine's table: on demand, ended, or stopped.
     Dormant,
-    /// A request for its start is under way; the supervisor's own starts are `Kept`.
+    /// A request for its start is under way; the supervisor's own starts are `Supervised`.
     Starting(SharedOperation),
     /// In the engine's table; its restart policy rules.
-    Kept,
+    Supervised,
     /// It is being stopped and taken out of the engine's table.
-    Leaving(SharedOperation),
+    Stopping(SharedOperation),
     /// It is being given another declaration.
     Reloading(SharedOperation),
 }
@@ -88,7 +88,8 @@ impl PluginRegistry {
     pub(crate) fn new(mut host: PluginHostSpec) -> Arc<PluginRegistry> {
         let declared = std::mem::take(&mut host.plugins);
         let (events, _) = broadcast::channel(PluginEventReceiver::CAPACITY);
-        let registry = PluginRegistry { common: HostContext::new(host), table: Mutex::default(), events };
+        let registry =
+            PluginRegistry { host_context: HostContext::new(host), table: Mutex::default(), events };
         {
             let mut table = registry.table();
             for spec in declared {
@@ -96,7 +97,7 @@ impl PluginRegistry {
                 let entry = table.entry(spec.id.clone());
                 entry.declared = true;
                 entry.definition = Some(Definition::new(spec));
-                entry.phase = if on_demand { OperationPhase::Dormant } else { OperationPhase::Kept };
+                entry.phase = if on_demand { OperationPhase::Dormant } else { OperationPhase::Supervised };
             }
         }
         Arc::new(registry)
@@ -118,23 +119,23 @@ impl PluginRegistry {
     /// The children of a new incarnation of the host, in the order in which they came: those that were kept, with the
     /// declaration that was in force. What was being started for the first time or stopped does not return: whoever
     /// asked for it is told that the host went away.
-    pub(crate) fn boot(&self, clock: Clock) -> Vec<ChildSpec> {
+    pub(crate) fn children_at_start(&self, clock: Clock) -> Vec<ChildSpec> {
         let mut table = self.table();
         let PluginTable { plugins, next, .. } = &mut *table;
         plugins.retain(|_, entry| {
             // Operations of the host's last incarnation have nothing to say here any more.
             *next += 1;
-            entry.operation = *next;
-            let keep = matches!(entry.phase, OperationPhase::Kept | OperationPhase::Reloading(_));
-            entry.present = keep && entry.definition.is_some();
-            entry.settle()
+            entry.operation_id = *next;
+            let keep = matches!(entry.phase, OperationPhase::Supervised | OperationPhase::Reloading(_));
+            entry.in_table = keep && entry.definition.is_some();
+            entry.finish_operation()
         });
-        let mut kept: Vec<&PluginEntry> = plugins.values().filter(|entry| entry.present).collect();
+        let mut kept: Vec<&PluginEntry> = plugins.values().filter(|entry| entry.in_table).collect();
         kept.sort_by_key(|entry| entry.order);
         kept.iter()
             .filter_map(|entry| {
                 let definition = entry.definition.as_ref()?;
-                Some(self.common.child(
+                Some(self.host_context.child(
                     definition,
                     &entry.recent,
                     clock,
@@ -149,14 +150,14 @@ impl PluginRegistry {
 impl PluginTable {
     /// The entry of a plugin, made if it is not there.
     pub(crate) fn entry(&mut self, id: ChildId) -> &mut PluginEntry {
-        let order = self.stamp();
+        let order = self.next_operation_id();
         self.plugins.entry(id).or_insert_with(|| PluginEntry {
             order,
             definition: None,
             declared: false,
             phase: OperationPhase::Dormant,
-            operation: 0,
-            present: false,
+            operation_id: 0,
+            in_table: false,
             recent: RecentLogs::default(),
             last_exit: None,
             crashed: false,
@@ -167,19 +168,19 @@ impl PluginTable {
     }
 
     /// A number that has not been used before.
-    pub(crate) fn stamp(&mut self) -> u64 {
+    pub(crate) fn next_operation_id(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
     /// The entry, if this operation is still the one that may change it.
-    pub(crate) fn current(&mut self, id: &ChildId, operation: u64) -> Option<&mut PluginEntry> {
-        self.plugins.get_mut(id).filter(|entry| entry.operation == operation)
+    pub(crate) fn current(&mut self, id: &ChildId, operation_id: u64) -> Option<&mut PluginEntry> {
+        self.plugins.get_mut(id).filter(|entry| entry.operation_id == operation_id)
     }
 
     /// No operation is under way any more.
-    pub(crate) fn settle(&mut self, id: &ChildId) {
-        if self.plugins.get_mut(id).is_some_and(|entry| !entry.settle()) {
+    pub(crate) fn finish_operation(&mut self, id: &ChildId) {
+        if self.plugins.get_mut(id).is_some_and(|entry| !entry.finish_operation()) {
             self.plugins.remove(id);
         }
     }
@@ -187,8 +188,8 @@ impl PluginTable {
 
 impl PluginEntry {
     /// What it is when no operation is under way; `false` if it is to be forgotten.
-    fn settle(&mut self) -> bool {
-        self.phase = if self.present { OperationPhase::Kept } else { OperationPhase::Dormant };
-        self.present || (self.declared && self.definition.is_some())
+    fn finish_operation(&mut self) -> bool {
+        self.phase = if self.in_table { OperationPhase::Supervised } else { OperationPhase::Dormant };
+        self.in_table || (self.declared && self.definition.is_some())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    definition::{Definition, outlast},
+    definition::{Definition, extend_shutdown_for},
     error::PluginError,
     event::PluginEventKind,
     host_incarnation::HostIncarnation,
@@ -27,25 +27,27 @@ impl HostIncarnation {
             let problem = format!("must be `{id}`, the plugin that is reloaded");
             return Err(SpecErrors::one(format!("plugins[{}].id", spec.id), problem).into());
         }
-        self.registry.common.validate(&spec)?;
+        self.registry.host_context.validate(&spec)?;
         let new = Definition::new(spec);
         loop {
             let busy = {
                 let mut table = self.registry.table();
-                self.open(table.closed)?;
-                match self.look(&table, id) {
+                self.ensure_open(table.closed)?;
+                match self.phase_of(&table, id) {
                     PluginPhase::Unknown => return Err(PluginError::NotFound(id.clone())),
                     PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                         table.entry(id.clone()).definition = Some(new);
                         return Ok(Incarnation::NONE);
                     }
-                    PluginPhase::Starting(joint) | PluginPhase::Busy(joint) => Err(joint),
-                    PluginPhase::Kept(..) => Ok(self.begin_reload(&mut table, id, &new)?),
+                    PluginPhase::Starting(operation) | PluginPhase::Busy(operation) => Err(operation),
+                    PluginPhase::Supervised(..) => Ok(self.begin_reload(&mut table, id, &new)?),
                 }
             };
             match busy {
-                Ok(joint) => return joint.wait().await.unwrap_or_else(|| Err(self.gone())),
-                Err(joint) => drop(joint.wait().await.ok_or_else(|| self.gone())?),
+                Ok(operation) => {
+                    return operation.wait().await.unwrap_or_else(|| Err(self.host_unavailable()));
+                }
+                Err(operation) => drop(operation.wait().await.ok_or_else(|| self.host_unavailable())?),
             }
         }
     }
@@ -57,52 +59,52 @@ impl HostIncarnation {
         new: &Arc<Definition>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
-        let operation = table.stamp();
+        let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
         let Some(old) = entry.definition.clone() else { return Err(PluginError::NotFound(id.clone())) };
         let mut child = self.replacement(new, &entry.recent);
         // The old process stops under the new policy.
-        outlast(&mut child, &self.replacement(&old, &entry.recent));
+        extend_shutdown_for(&mut child, &self.replacement(&old, &entry.recent));
         let answer = engine.reload_child(child);
         let (host, id, new) = (self.clone(), id.clone(), new.clone());
-        let joint = SharedOperation::spawn(async move {
+        let operation = SharedOperation::spawn(async move {
             match answer.await {
                 Ok(answer) => {
                     let mut table = host.registry.table();
-                    if let Some(entry) = table.current(&id, operation) {
+                    if let Some(entry) = table.current(&id, operation_id) {
                         entry.definition = Some(new);
-                        table.settle(&id);
+                        table.finish_operation(&id);
                     }
                     host.outcome(&id, Ok(answer))
                 }
                 Err(RequestError::StartFailed { exit, stderr_tail, .. }) => {
-                    let restored = host.restore(&id, operation, &old, true).await;
+                    let restored = host.restore(&id, operation_id, &old, true).await;
                     let lost = ExitReport { exit, stderr_tail };
                     host.publish(&id, PluginEventKind::RolledBack { reason: lost.to_string() });
                     let ExitReport { exit, stderr_tail } = lost;
                     Err(PluginError::ReloadFailed { id, exit, stderr_tail, restored })
                 }
                 Err(error) => {
-                    host.restore(&id, operation, &old, false).await;
-                    Err(host.refusal(&id, error))
+                    host.restore(&id, operation_id, &old, false).await;
+                    Err(host.plugin_error(&id, error))
                 }
             }
         });
-        (entry.operation, entry.phase) = (operation, OperationPhase::Reloading(joint.clone()));
-        Ok(joint)
+        (entry.operation_id, entry.phase) = (operation_id, OperationPhase::Reloading(operation.clone()));
+        Ok(operation)
     }
 
     /// Puts the old declaration back in force, and starts it if it is to run. `None` if it does not run at once.
     async fn restore(
         &self,
         id: &ChildId,
-        operation: u64,
+        operation_id: u64,
         old: &Arc<Definition>,
         run: bool,
     ) -> Option<Incarnation> {
         let restarted = {
             let mut table = self.registry.table();
-            let recent = table.current(id, operation)?.recent.clone();
+            let recent = table.current(id, operation_id)?.recent.clone();
             match self.node.engine() {
                 Some(engine) => {
                     // It is down, so this only changes its declaration.
@@ -117,8 +119,8 @@ impl HostIncarnation {
             None => None,
         };
         let mut table = self.registry.table();
-        if table.current(id, operation).is_some() {
-            table.settle(id);
+        if table.current(id, operation_id).is_some() {
+            table.finish_operation(id);
         }
         match answer {
             Some(Ok(Reply::Ready(incarnation))) => Some(incarnation),

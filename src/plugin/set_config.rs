@@ -30,13 +30,13 @@ impl HostIncarnation {
     pub(crate) async fn set_config(&self, id: &ChildId, config: Value) -> Result<ConfigApplied, PluginError> {
         let mut set: Option<(Arc<ConfiguredProtocol>, u64)> = None;
         loop {
-            let (look, definition) = {
+            let (phase, definition) = {
                 let table = self.registry.table();
                 let definition = table.plugins.get(id).and_then(|entry| entry.definition.clone());
-                (self.look(&table, id), definition)
+                (self.phase_of(&table, id), definition)
             };
-            if let PluginPhase::Starting(joint) | PluginPhase::Busy(joint) = &look {
-                joint.wait().await.ok_or_else(|| self.gone())?.ok();
+            if let PluginPhase::Starting(operation) | PluginPhase::Busy(operation) = &phase {
+                operation.wait().await.ok_or_else(|| self.host_unavailable())?.ok();
                 continue;
             }
             let Some(definition) = definition else { return Err(PluginError::NotFound(id.clone())) };
@@ -52,14 +52,14 @@ impl HostIncarnation {
                     version
                 }
             };
-            let applied = match look {
-                PluginPhase::Kept(node, ChildState::Starting | ChildState::Stopping) => {
+            let applied = match phase {
+                PluginPhase::Supervised(node, ChildState::Starting | ChildState::Stopping) => {
                     node.wait_state(|state| !matches!(state, ChildState::Starting | ChildState::Stopping))
                         .await;
                     continue;
                 }
-                PluginPhase::Kept(node, ChildState::Ready) => {
-                    match self.tell(id, &node, configured, version).await? {
+                PluginPhase::Supervised(node, ChildState::Ready) => {
+                    match self.deliver_config(id, &node, configured, version).await? {
                         Some(applied) => applied,
                         None => continue,
                     }
@@ -73,21 +73,21 @@ impl HostIncarnation {
     }
 
     pub(crate) fn publish(&self, id: &ChildId, kind: PluginEventKind) {
-        let incarnation = self.place_of(id).map_or(Incarnation::NONE, |node| node.incarnation());
+        let incarnation = self.node_of(id).map_or(Incarnation::NONE, |node| node.incarnation());
         self.registry.publish(PluginEvent { at: self.clock.now(), plugin: id.clone(), incarnation, kind });
     }
 
     /// Brings the newest configuration to a plugin that is ready; `None` if it is not any more.
-    async fn tell(
+    async fn deliver_config(
         &self,
         id: &ChildId,
         node: &Node,
         configured: &ConfiguredProtocol,
         version: u64,
     ) -> Result<Option<ConfigApplied>, PluginError> {
-        let _turn = configured.turn.lock().await;
+        let _turn = configured.change_lock.lock().await;
         // Whoever had the turn before may have brought this one too.
-        if let Some(why) = configured.refusal(version) {
+        if let Some(why) = configured.rejection_of(version) {
             return Err(why);
         }
         let worker = WorkerRef::new(node.clone());
@@ -97,34 +97,34 @@ impl HostIncarnation {
             node.wait_state(|state| *state != ChildState::Ready || node.incarnation() != last).await;
             return Ok(None);
         };
-        if configured.knows(incarnation) {
+        if configured.has_newest(incarnation) {
             return Ok(Some(ConfigApplied::Live));
         }
         if !peer.supports(CONFIG_CHANGED) {
             return self.restart_with(id, &worker, configured).await.map(Some);
         }
-        let (version, config) = configured.hand_over(incarnation);
+        let (version, config) = configured.deliver(incarnation);
         let params = json!({ "config": config });
         match peer.call_value(CONFIG_CHANGED, &params, Timeout::After(CONFIG_TIMEOUT)).await {
             Ok(_) => {
-                configured.take(version, config);
+                configured.accept(version, config);
                 Ok(Some(ConfigApplied::Live))
             }
             Err(CallError::Remote { error, .. }) => {
                 let reason = error.to_string();
                 let refused = PluginError::ConfigRefused { id: id.clone(), error };
-                if configured.refuse(version, &refused, incarnation) {
+                if configured.reject(version, &refused, incarnation) {
                     self.publish(id, PluginEventKind::RolledBack { reason });
                 }
                 Err(refused)
             }
             // Nobody knows what it has made of it: only a new incarnation has it for certain.
             Err(CallError::Timeout { .. }) => {
-                configured.not_told();
+                configured.mark_undelivered();
                 self.restart_with(id, &worker, configured).await.map(Some)
             }
             Err(error) => {
-                configured.not_told();
+                configured.mark_undelivered();
                 // If it is ending, its next incarnation gets it.
                 if peer.end().is_some() { Ok(Some(ConfigApplied::AtNextStart)) } else { Err(error.into()) }
             }
@@ -143,11 +143,11 @@ impl HostIncarnation {
         let (exit, stderr_tail) = match worker.restart("its configuration has changed").await {
             Ok(_) => return Ok(ConfigApplied::Restarted),
             Err(RequestError::StartFailed { exit, stderr_tail, .. }) => (exit, stderr_tail),
-            Err(error) => return Err(self.refusal(id, error)),
+            Err(error) => return Err(self.plugin_error(id, error)),
         };
         let reason = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.clone() }.to_string();
         let failed = |restored| PluginError::ReloadFailed { id: id.clone(), exit, stderr_tail, restored };
-        if !configured.refuse(version, &failed.clone()(None), Incarnation::NONE) {
+        if !configured.reject(version, &failed.clone()(None), Incarnation::NONE) {
             return Err(failed(None));
         }
         let restored = worker.restart("its old configuration is restored").await.ok();

@@ -33,7 +33,7 @@ use crate::{
 pub struct PluginSpec {
     pub(crate) id: ChildId,
     pub(crate) worker: WorkerSpec,
-    pub(crate) speaks: PluginChannel,
+    pub(crate) protocol: PluginProtocol,
     /// What was set of the plugin protocol.
     pub(super) set: BTreeSet<&'static str>,
     pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
@@ -43,16 +43,16 @@ pub struct PluginSpec {
 
 /// What a plugin's channel is for.
 #[derive(Clone, Debug)]
-pub(crate) enum PluginChannel {
+pub(crate) enum PluginProtocol {
     Plugin(protocol::Plugin),
     Other(Arc<dyn Protocol>),
 }
 
-impl PluginChannel {
-    pub(super) fn protocol(&self) -> Arc<dyn Protocol> {
+impl PluginProtocol {
+    pub(super) fn as_dyn(&self) -> Arc<dyn Protocol> {
         match self {
-            PluginChannel::Plugin(plugin) => Arc::new(plugin.clone()),
-            PluginChannel::Other(protocol) => protocol.clone(),
+            PluginProtocol::Plugin(plugin) => Arc::new(plugin.clone()),
+            PluginProtocol::Other(protocol) => protocol.clone(),
         }
     }
 }
@@ -62,7 +62,7 @@ impl fmt::Debug for PluginSpec {
         f.debug_struct("PluginSpec")
             .field("id", &self.id)
             .field("worker", &self.worker)
-            .field("speaks", &self.speaks)
+            .field("speaks", &self.protocol)
             .field("capabilities", &self.capabilities)
             .field("on_demand", &self.on_demand)
             .finish_non_exhaustive()
@@ -87,7 +87,7 @@ impl PluginSpec {
         PluginSpec {
             id: id.into(),
             worker,
-            speaks: PluginChannel::Plugin(protocol::Plugin::default()),
+            protocol: PluginProtocol::Plugin(protocol::Plugin::default()),
             set: BTreeSet::new(),
             capabilities: None,
             handler: None,
@@ -103,7 +103,7 @@ impl PluginSpec {
     /// Sets something of the plugin protocol; with another one it is a mistake, which the check reports.
     fn set(mut self, field: &'static str, set: impl FnOnce(&mut protocol::Plugin)) -> PluginSpec {
         self.set.insert(field);
-        if let PluginChannel::Plugin(plugin) = &mut self.speaks {
+        if let PluginProtocol::Plugin(plugin) = &mut self.protocol {
             set(plugin);
         }
         self
@@ -131,7 +131,7 @@ impl PluginSpec {
     /// then: what the other side needs is set in the protocol.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol) -> PluginSpec {
-        self.speaks = PluginChannel::Other(Arc::new(protocol));
+        self.protocol = PluginProtocol::Other(Arc::new(protocol));
         self
     }
 

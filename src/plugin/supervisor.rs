@@ -1,4 +1,4 @@
-//! The actor of a plugin host: [`PluginSupervisor`], and how it is started.
+//! The actor of a plugin host: [`PluginHostSupervisor`], and how it is started.
 
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ use crate::{
 
 /// The actor of a plugin host: an engine, dynamic and one-for-one, with one worker per plugin.
 #[derive(Debug)]
-pub struct PluginSupervisor;
+pub struct PluginHostSupervisor;
 
-/// What a [`PluginSupervisor`] takes as a message, for those who hold only its `ActorRef`.
+/// What a [`PluginHostSupervisor`] takes as a message, for those who hold only its `ActorRef`.
 /// [`Plugins`](super::Plugins) does the same and survives the host's restarts.
 #[derive(Debug)]
 pub enum PluginHostMessage {
@@ -69,14 +69,14 @@ impl From<EngineMessage> for PluginHostMessage {
     }
 }
 
-/// What a [`PluginSupervisor`] starts from.
+/// What a [`PluginHostSupervisor`] starts from.
 #[derive(Debug)]
 pub struct PluginHostArguments {
     engine: EngineArgs,
     host: HostIncarnation,
 }
 
-/// Owned by a [`PluginSupervisor`].
+/// Owned by a [`PluginHostSupervisor`].
 #[derive(Debug)]
 pub struct PluginHostState {
     engine: Engine,
@@ -84,7 +84,7 @@ pub struct PluginHostState {
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
-impl Actor for PluginSupervisor {
+impl Actor for PluginHostSupervisor {
     type Msg = PluginHostMessage;
     type State = PluginHostState;
     type Arguments = PluginHostArguments;
@@ -195,7 +195,10 @@ impl PluginHostStart {
 impl Start for PluginHostStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let (registry, clock) = (self.registry.clone(), cx.scope.clock());
-        let spec = SupervisorSpec { flags: registry.common.host.flags(), children: registry.boot(clock) };
+        let spec = SupervisorSpec {
+            flags: registry.host_context.host.flags(),
+            children: registry.children_at_start(clock),
+        };
         let (tx, rx) = oneshot::channel();
         let engine = EngineArgs {
             observer: Some(observer(registry.clone(), cx.node.clone(), clock)),
@@ -203,7 +206,7 @@ impl Start for PluginHostStart {
         };
         let host = HostIncarnation { registry, node: cx.node.clone(), clock };
         let arguments = PluginHostArguments { engine, host: host.clone() };
-        host::start(PluginSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
+        host::start(PluginHostSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

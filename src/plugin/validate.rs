@@ -4,7 +4,7 @@
 
 use super::{
     host_spec::PluginHostSpec,
-    spec::{PluginChannel, PluginSpec},
+    spec::{PluginProtocol, PluginSpec},
 };
 use crate::{
     restart::{CrashLoop, RestartPolicy, RestartType},
@@ -41,10 +41,10 @@ impl PluginSpec {
     /// The mistakes that the policy's own check does not see.
     pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
         // As it will be when it speaks its protocol, which is not set in the worker.
-        let protocol = self.speaks.protocol();
+        let protocol = self.protocol.as_dyn();
         let mut worker = self.worker.clone();
-        (worker.protocol, worker.chosen.protocol) = (protocol.clone(), true);
-        worker.chosen.handler |= self.handler.is_some();
+        (worker.protocol, worker.explicit.protocol) = (protocol.clone(), true);
+        worker.explicit.handler |= self.handler.is_some();
         if let Err(found) = worker.validate() {
             errors.extend(found.below(&format!("plugins[{}]", self.id)));
         }
@@ -54,20 +54,20 @@ impl PluginSpec {
                 problem: problem.to_owned(),
             });
         };
-        if let PluginChannel::Plugin(plugin) = &self.speaks
+        if let PluginProtocol::Plugin(plugin) = &self.protocol
             && plugin.api_version.is_empty()
         {
             add("api_version", "must not be empty");
         }
-        if let PluginChannel::Other(protocol) = &self.speaks {
+        if let PluginProtocol::Other(protocol) = &self.protocol {
             let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
             self.set.iter().for_each(|field| add(field, &problem));
         }
         let elsewhere = "has no effect in the worker's declaration: set it by `PluginSpec::";
-        if self.worker.chosen.protocol {
+        if self.worker.explicit.protocol {
             add("worker.protocol", &format!("{elsewhere}protocol`"));
         }
-        if self.worker.chosen.handler {
+        if self.worker.explicit.handler {
             add("worker.handler", &format!("{elsewhere}handler`"));
         }
         if self.capabilities.is_some() && !protocol.channel().is_rpc() {

@@ -20,7 +20,7 @@ use super::{
     errors::{AcquireError, Revocation},
     failing_workers::FailingWorkers,
     lease::{Lease, LeasedIncarnation},
-    ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, Revoked, Ticket},
+    ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, RevokeReason, Ticket},
     sessions::Sessions,
     spec::Recycling,
 };
@@ -59,7 +59,7 @@ pub(super) struct PoolInner {
     pub(super) waiters: BTreeMap<Ticket, LeaseWaiter>,
     pub(super) leases: HashMap<LeaseId, Arc<LeasedIncarnation>>,
     /// By slot, the last incarnation of its key that became ready. A warm lease finds it without another hash.
-    pub(super) instances: Vec<Option<Arc<LeasedIncarnation>>>,
+    pub(super) incarnations: Vec<Option<Arc<LeasedIncarnation>>>,
     /// How the last incarnation of a key ended.
     pub(super) exits: HashMap<ChildId, ExitReport>,
     /// How the last incarnation of a key ended that rests.
@@ -69,20 +69,20 @@ pub(super) struct PoolInner {
     /// Children that are down but still in the engine's table; a restart may follow.
     pub(super) downs: Vec<(ChildId, Incarnation, DownReason)>,
     /// The child that the engine has taken last.
-    pub(super) added: Option<ChildId>,
-    orders: VecDeque<EngineCommand>,
+    pub(super) last_added: Option<ChildId>,
+    commands: VecDeque<EngineCommand>,
     /// A message to the actor is on its way.
-    poked: bool,
+    wake_pending: bool,
     pub(super) actions: Vec<LedgerAction>,
     /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
     /// that a caller that has been answered can look at once.
-    pub(super) hearing: bool,
+    pub(super) unpublished: bool,
     /// Whose worker has become ready by what is not public yet.
-    pub(super) fresh: Vec<ChildId>,
+    pub(super) newly_ready: Vec<ChildId>,
     /// Their answers.
-    late: Vec<AcquireDelivery>,
+    deferred: Vec<AcquireDelivery>,
     /// They are to be told that the pool is drained.
-    late_drained: bool,
+    deferred_drained: bool,
 }
 
 #[derive(Debug)]
@@ -157,19 +157,19 @@ impl PoolCore {
                 next_ticket: 0,
                 waiters: BTreeMap::new(),
                 leases: HashMap::new(),
-                instances: Vec::new(),
+                incarnations: Vec::new(),
                 exits: HashMap::new(),
                 failures: HashMap::new(),
                 last_failure: None,
                 downs: Vec::new(),
-                added: None,
-                orders: VecDeque::new(),
-                poked: false,
+                last_added: None,
+                commands: VecDeque::new(),
+                wake_pending: false,
                 actions,
-                hearing: false,
-                fresh: Vec::new(),
-                late: Vec::new(),
-                late_drained: false,
+                unpublished: false,
+                newly_ready: Vec::new(),
+                deferred: Vec::new(),
+                deferred_drained: false,
             }),
             changed: Notify::new(),
         })
@@ -185,14 +185,14 @@ impl PoolCore {
     }
 
     /// Does something under the lock and performs what follows from it. `lost` is the end of the child that it is about.
-    pub(super) fn turn<R>(
+    pub(super) fn update<R>(
         self: &Arc<Self>,
         by: CalledFrom,
         lost: Option<ExitReport>,
         work: impl FnOnce(&mut PoolInner, Timestamp) -> R,
     ) -> R {
         let mut answers = Vec::new();
-        let (result, poke) = {
+        let (result, wake) = {
             let mut inner = self.lock();
             let now = self.clock.now();
             // `lost` is nothing to those.
@@ -200,18 +200,18 @@ impl PoolCore {
             self.perform(&mut inner, None, &mut answers);
             let result = work(&mut inner, now);
             self.perform(&mut inner, lost, &mut answers);
-            if inner.hearing {
-                inner.late.append(&mut answers);
+            if inner.unpublished {
+                inner.deferred.append(&mut answers);
             }
-            let poke = by == CalledFrom::Anyone && !inner.orders.is_empty() && !inner.poked;
-            inner.poked |= poke;
-            (result, poke)
+            let wake = by == CalledFrom::Anyone && !inner.commands.is_empty() && !inner.wake_pending;
+            inner.wake_pending |= wake;
+            (result, wake)
         };
         for (to, answer) in answers {
             // A caller that has gone meanwhile: the lease comes back and ends here.
             let _ = to.map(|to| to.send(answer));
         }
-        if poke && let Some(waker) = self.waker.get() {
+        if wake && let Some(waker) = self.waker.get() {
             (waker.0)();
         }
         result
@@ -236,32 +236,32 @@ impl PoolCore {
         let mut actions = std::mem::take(&mut inner.actions);
         for action in actions.drain(..) {
             match action {
-                LedgerAction::Start { key } => inner.order(EngineCommand::Start(key)),
-                LedgerAction::Stop { key, .. } => inner.order(EngineCommand::Stop(key)),
-                LedgerAction::Timer { at } => inner.order(EngineCommand::Timer(at)),
+                LedgerAction::Start { key } => inner.queue_command(EngineCommand::Start(key)),
+                LedgerAction::Stop { key, .. } => inner.queue_command(EngineCommand::Stop(key)),
+                LedgerAction::Timer { at } => inner.queue_command(EngineCommand::Timer(at)),
                 LedgerAction::Grant { ticket, granted } => {
                     let to = inner.waiters.remove(&ticket).map(|waiter| waiter.answer);
                     // The ledger grants what was reported as ready, and that has an instance.
-                    if let Some(instance) = inner.instance(&granted).cloned() {
-                        answers.push((to, Ok(self.lease(inner, granted, instance))));
+                    if let Some(leased) = inner.leased(&granted).cloned() {
+                        answers.push((to, Ok(self.lease(inner, granted, leased))));
                     }
                 }
                 LedgerAction::Refuse { ticket, refusal } => {
                     let Some(LeaseWaiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
-                    let lost = lost.clone().or_else(|| inner.failure(key.as_ref()).cloned());
+                    let lost = lost.clone().or_else(|| inner.last_exit_of(key.as_ref()).cloned());
                     answers.push((Some(answer), Err(self.refusal(key, refusal, lost))));
                 }
                 LedgerAction::Revoke { lease, why } => {
-                    let Some(instance) = inner.leases.remove(&lease) else { continue };
-                    instance.end(match (why, &lost) {
-                        (Revoked::Evicted, _) => Revocation::Evicted,
-                        (Revoked::Stopping, _) => Revocation::Stopping,
-                        (Revoked::Lost, Some(lost)) => Revocation::Lost { exit: lost.exit.clone() },
+                    let Some(leased) = inner.leases.remove(&lease) else { continue };
+                    leased.end(match (why, &lost) {
+                        (RevokeReason::Evicted, _) => Revocation::Evicted,
+                        (RevokeReason::Stopping, _) => Revocation::Stopping,
+                        (RevokeReason::Lost, Some(lost)) => Revocation::Lost { exit: lost.exit.clone() },
                         // The holder is told when it is known how it ended.
-                        (Revoked::Lost, None) => continue,
+                        (RevokeReason::Lost, None) => continue,
                     });
                 }
-                LedgerAction::Drained if inner.hearing => inner.late_drained = true,
+                LedgerAction::Drained if inner.unpublished => inner.deferred_drained = true,
                 LedgerAction::Drained => {
                     inner.drained = true;
                     self.changed.notify_waiters();
@@ -275,10 +275,10 @@ impl PoolCore {
         self: &Arc<Self>,
         inner: &mut PoolInner,
         granted: Granted,
-        instance: Arc<LeasedIncarnation>,
+        leased: Arc<LeasedIncarnation>,
     ) -> Lease {
-        inner.leases.insert(granted.lease, instance.clone());
-        Lease::new(self.clone(), granted.lease, instance)
+        inner.leases.insert(granted.lease, leased.clone());
+        Lease::new(self.clone(), granted.lease, leased)
     }
 
     fn refusal(&self, key: Option<ChildId>, refusal: Refusal, lost: Option<ExitReport>) -> AcquireError {
@@ -297,37 +297,37 @@ impl PoolCore {
     // ---- the pool's actor ------------------------------------------------------------------------------------------
 
     /// What the actor was told is public now: those whom it concerns are answered.
-    pub(super) fn heard(&self) {
-        let late = {
+    pub(super) fn publish(&self) {
+        let deferred = {
             let mut inner = self.lock();
-            if !std::mem::take(&mut inner.hearing) {
+            if !std::mem::take(&mut inner.unpublished) {
                 return;
             }
-            inner.fresh.clear();
-            if std::mem::take(&mut inner.late_drained) {
+            inner.newly_ready.clear();
+            if std::mem::take(&mut inner.deferred_drained) {
                 inner.drained = true;
                 self.changed.notify_waiters();
             }
-            std::mem::take(&mut inner.late)
+            std::mem::take(&mut inner.deferred)
         };
-        for (to, answer) in late {
+        for (to, answer) in deferred {
             // A caller that has gone meanwhile: the lease comes back and ends here.
             let _ = to.map(|to| to.send(answer));
         }
     }
 
     /// Takes what is to be done.
-    pub(super) fn orders(&self) -> VecDeque<EngineCommand> {
+    pub(super) fn take_commands(&self) -> VecDeque<EngineCommand> {
         let mut inner = self.lock();
-        inner.poked = false;
-        std::mem::take(&mut inner.orders)
+        inner.wake_pending = false;
+        std::mem::take(&mut inner.commands)
     }
 
     /// The pool stops: nobody gets in any more, those who wait are told, and nothing is started.
     pub(super) fn close(self: &Arc<Self>) {
-        let waiters = self.turn(CalledFrom::Actor, None, |inner, now| {
+        let waiters = self.update(CalledFrom::Actor, None, |inner, now| {
             inner.closed = true;
-            inner.orders.clear();
+            inner.commands.clear();
             let waiters = std::mem::take(&mut inner.waiters);
             for &ticket in waiters.keys() {
                 inner.feed(now, LedgerInput::Cancel { ticket });
@@ -343,16 +343,16 @@ impl PoolCore {
 
     /// The pool is gone without an orderly stop: those who still hold a lease are told too.
     pub(super) fn abandon(self: &Arc<Self>) {
-        self.heard();
+        self.publish();
         self.close();
         // Also of those whose leases are over, and whose exit will no longer be told.
-        let instances: Vec<_> = {
+        let incarnations: Vec<_> = {
             let mut inner = self.lock();
             let leased = std::mem::take(&mut inner.leases).into_values();
-            leased.chain(inner.instances.iter().flatten().cloned()).collect()
+            leased.chain(inner.incarnations.iter().flatten().cloned()).collect()
         };
-        for instance in instances {
-            instance.end(Revocation::PoolEnded);
+        for leased in incarnations {
+            leased.end(Revocation::PoolEnded);
         }
     }
 }
@@ -364,20 +364,20 @@ impl PoolInner {
     }
 
     /// Remembers how a key ended that rests now.
-    pub(super) fn failed(&mut self, key: &ChildId, lost: ExitReport) {
-        let (rests, resting) = self.ledger.resting(key);
-        if rests {
+    pub(super) fn remember_exit(&mut self, key: &ChildId, lost: ExitReport) {
+        let (pauses, given_up) = self.ledger.given_up(key);
+        if pauses {
             self.failures.insert(key.clone(), lost.clone());
             self.last_failure = Some(lost);
         }
         // Not each time: it looks at all of them.
-        if self.failures.len() > 2 * resting + 16 {
-            self.failures.retain(|key, _| self.ledger.resting(key).0);
+        if self.failures.len() > 2 * given_up + 16 {
+            self.failures.retain(|key, _| self.ledger.given_up(key).0);
         }
     }
 
     /// How a key ended that rests, or the newest of all that were given up.
-    pub(super) fn failure(&self, key: Option<&ChildId>) -> Option<&ExitReport> {
+    pub(super) fn last_exit_of(&self, key: Option<&ChildId>) -> Option<&ExitReport> {
         match key {
             Some(key) => self.failures.get(key),
             None => self.last_failure.as_ref(),
@@ -385,44 +385,44 @@ impl PoolInner {
     }
 
     /// Whether the worker that a caller would get may not be public yet.
-    pub(super) fn is_fresh(&self, key: Option<&ChildId>) -> bool {
+    pub(super) fn is_newly_ready(&self, key: Option<&ChildId>) -> bool {
         match key {
-            Some(key) => self.fresh.contains(key),
-            None => !self.fresh.is_empty(),
+            Some(key) => self.newly_ready.contains(key),
+            None => !self.newly_ready.is_empty(),
         }
     }
 
-    fn order(&mut self, order: EngineCommand) {
+    fn queue_command(&mut self, command: EngineCommand) {
         if !self.closed {
-            self.orders.push_back(order);
+            self.commands.push_back(command);
         }
     }
 
-    pub(super) fn instance(&self, granted: &Granted) -> Option<&Arc<LeasedIncarnation>> {
-        self.instances.get(granted.lease.slot())?.as_ref()
+    pub(super) fn leased(&self, granted: &Granted) -> Option<&Arc<LeasedIncarnation>> {
+        self.incarnations.get(granted.lease.slot())?.as_ref()
     }
 
     /// The last incarnation of a key that became ready.
-    pub(super) fn instance_of(&self, key: &ChildId) -> Option<&Arc<LeasedIncarnation>> {
-        self.instances.get(self.ledger.slot_of(key)?)?.as_ref().filter(|instance| instance.key == *key)
+    pub(super) fn leased_of_key(&self, key: &ChildId) -> Option<&Arc<LeasedIncarnation>> {
+        self.incarnations.get(self.ledger.slot_of(key)?)?.as_ref().filter(|leased| leased.key == *key)
     }
 
     /// An incarnation is ready.
-    pub(super) fn seat(&mut self, instance: Arc<LeasedIncarnation>) {
+    pub(super) fn set_ready(&mut self, leased: Arc<LeasedIncarnation>) {
         // A key without a slot is a stranger's: the ledger grants nothing of it.
-        let Some(slot) = self.ledger.slot_of(&instance.key) else { return };
-        if self.instances.len() <= slot {
-            self.instances.resize(slot + 1, None);
+        let Some(slot) = self.ledger.slot_of(&leased.key) else { return };
+        if self.incarnations.len() <= slot {
+            self.incarnations.resize(slot + 1, None);
         }
-        self.instances[slot] = Some(instance);
+        self.incarnations[slot] = Some(leased);
     }
 
     /// A key has no worker any more.
-    pub(super) fn unseat(&mut self, key: &ChildId) {
-        if self.instance_of(key).is_some()
+    pub(super) fn clear_ready(&mut self, key: &ChildId) {
+        if self.leased_of_key(key).is_some()
             && let Some(slot) = self.ledger.slot_of(key)
         {
-            self.instances[slot] = None;
+            self.incarnations[slot] = None;
         }
     }
 }

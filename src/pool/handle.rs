@@ -50,11 +50,11 @@ impl Pool {
 
     fn core(&self) -> Result<Arc<PoolCore>, Unavailable> {
         let live = self.node.load_live();
-        let door = live
+        let attachment = live
             .as_ref()
             .and_then(|live| live.attachment.as_ref())
-            .and_then(|door| door.as_any().downcast_ref::<PoolAttachment>());
-        door.map(|door| door.0.clone()).ok_or_else(|| {
+            .and_then(|attachment| attachment.as_any().downcast_ref::<PoolAttachment>());
+        attachment.map(|attachment| attachment.0.clone()).ok_or_else(|| {
             let mut unavailable = self.node.unavailable();
             if unavailable.state == ChildState::Ready {
                 // Its supervisor has not heard yet that it ends.
@@ -132,7 +132,7 @@ impl Pool {
         if let Some(key) = &key {
             Pool::check_length(core, "key", key.as_str())?;
         }
-        core.enter(key)?.wait(deadline).await
+        core.enqueue(key)?.wait(deadline).await
     }
 
     /// Changes the cap (rule L-5). A smaller one stops idle workers, and busy ones when they are idle; zero pauses the
@@ -141,7 +141,7 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`].
     pub fn resize(&self, max: usize) -> Result<(), Unavailable> {
-        self.core()?.ask(LedgerInput::Resize { max });
+        self.core()?.submit(LedgerInput::Resize { max });
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Pool {
     /// [`Unavailable`] if the pool itself ends meanwhile.
     pub async fn drain(&self) -> Result<(), Unavailable> {
         let core = self.core()?;
-        core.ask(LedgerInput::Drain);
+        core.submit(LedgerInput::Drain);
         core.drained().await
     }
 
@@ -171,7 +171,7 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`].
     pub fn reset_failed(&self) -> Result<(), Unavailable> {
-        self.core()?.ask(LedgerInput::ResetFailed);
+        self.core()?.submit(LedgerInput::ResetFailed);
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Pool {
     pub fn recycle(&self, key: impl Into<ChildId>) -> Result<(), Unavailable> {
         let (core, key) = (self.core()?, key.into());
         if let Some(incarnation) = self.node.child(&key).map(|node| node.incarnation()) {
-            core.ask(LedgerInput::Recycle { key, incarnation });
+            core.submit(LedgerInput::Recycle { key, incarnation });
         }
         Ok(())
     }
@@ -208,9 +208,9 @@ impl Pool {
         Pool::check_length(&core, "key", key.as_str())?;
         Pool::check_length(&core, "session", session.unwrap_or_default())?;
         if let Some(before) = core.sessions.set(&key, session) {
-            core.ask(LedgerInput::SetSession { key: before, session: None });
+            core.submit(LedgerInput::SetSession { key: before, session: None });
         }
-        core.ask(LedgerInput::SetSession { key, session: session.map(str::to_owned) });
+        core.submit(LedgerInput::SetSession { key, session: session.map(str::to_owned) });
         Ok(())
     }
 
@@ -241,8 +241,8 @@ impl Pool {
     }
 
     /// What is wrong here that no child shows: what rests has none, and workers that are missing have none either.
-    pub(crate) fn troubles(&self) -> Vec<PoolIssue> {
-        self.core().map(|core| core.troubles()).unwrap_or_default()
+    pub(crate) fn issues(&self) -> Vec<PoolIssue> {
+        self.core().map(|core| core.issues()).unwrap_or_default()
     }
 
     /// Whether this is the place of a pool, as far as it can be known.

@@ -13,29 +13,30 @@ pub(crate) struct PoolIssue {
 }
 
 impl PoolCore {
-    pub(super) fn troubles(&self) -> Vec<PoolIssue> {
+    pub(super) fn issues(&self) -> Vec<PoolIssue> {
         let inner = self.lock();
         let status = inner.ledger.status();
         if status.draining {
             return Vec::new();
         }
-        let mut troubles = Vec::new();
+        let mut issues = Vec::new();
         let (ready, min, path) = (status.ready, status.min, self.node.path());
         if ready < min {
-            let detail = format!("{ready} of at least {min} workers ready{}", ended(inner.failure(None)));
-            troubles.push(PoolIssue { path: path.clone(), state: self.node.state(), detail });
+            let detail =
+                format!("{ready} of at least {min} workers ready{}", ended(inner.last_exit_of(None)));
+            issues.push(PoolIssue { path: path.clone(), state: self.node.state(), detail });
         }
         let now = self.clock.now();
-        troubles.extend(status.resting.into_iter().filter(|rest| rest.until > now).map(|rest| {
-            let GivenUpKey { key, until, why } = rest;
+        issues.extend(status.given_up.into_iter().filter(|pending| pending.until > now).map(|pending| {
+            let GivenUpKey { key, until, why } = pending;
             let detail = format!(
                 "not tried again for {:?}{}",
                 brief(until.since(now)),
-                ended(inner.failure(Some(&key)))
+                ended(inner.last_exit_of(Some(&key)))
             );
             PoolIssue { path: path.join(&key), state: ChildState::down(why), detail }
         }));
-        troubles
+        issues
     }
 }
 

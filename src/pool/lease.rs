@@ -63,12 +63,12 @@ impl LeasedIncarnation {
         let live = node.live().filter(|live| live.incarnation == incarnation)?;
         let failing = Arc::new(AtomicBool::new(false));
         // The pool leads to the worker: not the other way round, too.
-        let (pool, of, failed) = (Arc::downgrade(core), key.clone(), failing.clone());
+        let (pool, of, failing_flag) = (Arc::downgrade(core), key.clone(), failing.clone());
         let watched = WorkerRef::watch(&live, move || {
             if let Some(pool) = pool.upgrade() {
                 pool.failing.note(of, incarnation);
             }
-            failed.store(true, Ordering::Release);
+            failing_flag.store(true, Ordering::Release);
         });
         if !watched {
             return None;
@@ -122,58 +122,58 @@ impl LeasedIncarnation {
 pub struct Lease {
     core: Arc<PoolCore>,
     id: LeaseId,
-    instance: Arc<LeasedIncarnation>,
+    leased: Arc<LeasedIncarnation>,
 }
 
 impl Lease {
-    pub(super) fn new(core: Arc<PoolCore>, id: LeaseId, instance: Arc<LeasedIncarnation>) -> Lease {
-        Lease { core, id, instance }
+    pub(super) fn new(core: Arc<PoolCore>, id: LeaseId, leased: Arc<LeasedIncarnation>) -> Lease {
+        Lease { core, id, leased }
     }
 
     /// Whose worker it is.
     pub fn key(&self) -> &ChildId {
-        &self.instance.key
+        &self.leased.key
     }
 
     /// The life of it that the lease is for.
     pub fn incarnation(&self) -> Incarnation {
-        self.instance.incarnation
+        self.leased.incarnation
     }
 
     /// Where the worker is in the tree.
     pub fn path(&self) -> &TreePath {
-        self.instance.node.path()
+        self.leased.node.path()
     }
 
     /// The process of this incarnation.
     pub fn pid(&self) -> Option<u32> {
-        self.instance.pid
+        self.leased.pid
     }
 
     /// The line that made this incarnation ready, such as its address, where its protocol waits for one
     /// ([`WorkerRef::first_line`]).
     pub fn first_line(&self) -> Option<&str> {
-        self.instance.first_line.as_deref()
+        self.leased.first_line.as_deref()
     }
 
     /// The session registered for the key (rule L-1).
     pub fn session(&self) -> Option<String> {
-        self.core.sessions.of_key(&self.instance.key)
+        self.core.sessions.of_key(&self.leased.key)
     }
 
     /// The worker itself, for diagnostics and for restarts. Calls made through it are not bound to this incarnation.
     pub fn worker(&self) -> WorkerRef {
-        WorkerRef::new(self.instance.node.clone())
+        WorkerRef::new(self.leased.node.clone())
     }
 
     /// Why the lease is over, if it is.
     pub fn revocation(&self) -> Option<&Revocation> {
-        self.instance.ended.get()
+        self.leased.ended.get()
     }
 
     /// Waits until the lease is over for another reason than its drop, and says why. Cancel safe.
     pub async fn revoked(&self) -> Revocation {
-        self.instance.ended().await
+        self.leased.ended().await
     }
 
     /// The channel of this incarnation.
@@ -185,10 +185,10 @@ impl Lease {
     }
 
     fn peer_for(&self, method: &str) -> Result<&Peer, LeaseError> {
-        if let Some(why) = self.instance.ended.get() {
+        if let Some(why) = self.leased.ended.get() {
             return Err(self.over(method, why.clone(), CallOutcome::NotSent));
         }
-        self.instance
+        self.leased
             .peer
             .as_ref()
             .ok_or_else(|| LeaseError::NoChannel { method: method.to_owned(), path: self.path().clone() })
@@ -260,7 +260,7 @@ impl Lease {
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, LeaseError> {
         let cut = async {
-            match self.instance.ended().await {
+            match self.leased.ended().await {
                 Revocation::Stopping => std::future::pending().await,
                 why => why,
             }
@@ -270,15 +270,15 @@ impl Lease {
             result = call => result.map_err(|error| self.because(method, error)),
             why = cut => Err(self.over(method, why, CallOutcome::Unknown)),
         };
-        self.instance.calls.fetch_add(1, Ordering::Relaxed);
-        self.instance.own_calls.fetch_add(1, Ordering::Relaxed);
+        self.leased.calls.fetch_add(1, Ordering::Relaxed);
+        self.leased.own_calls.fetch_add(1, Ordering::Relaxed);
         result
     }
 
     /// The process of an evicted worker ends on request: that is not why the call failed.
     fn because(&self, method: &str, error: CallError) -> LeaseError {
         let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
-        match self.instance.ended.get() {
+        match self.leased.ended.get() {
             Some(why @ (Revocation::Evicted | Revocation::PoolEnded)) if lost => {
                 self.over(method, why.clone(), error.outcome())
             }
@@ -289,7 +289,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.core.release(self.id, &self.instance);
+        self.core.release(self.id, &self.leased);
     }
 }
 

@@ -44,16 +44,16 @@ mod worker_slot;
 use std::collections::{BTreeMap, HashMap};
 
 pub use self::{
-    action::{Granted, LeaseId, LedgerAction, LedgerInput, Refusal, Revoked, StopReason, Ticket},
+    action::{Granted, LeaseId, LedgerAction, LedgerInput, Refusal, RevokeReason, StopReason, Ticket},
     config::{InvalidPool, LedgerConfig, PoolKind, PoolMistake},
     given_up_keys::GivenUpKey,
-    status::{PoolStatus, Totals, Wanted, WorkerStatus},
+    status::{PoolStatus, Totals, WantedKey, WorkerStatus},
 };
 
 use self::{
     given_up_keys::GivenUpKeys,
     indexes::Indexes,
-    status::bump,
+    status::increment,
     worker_slot::{SlotState, WorkerSlot},
 };
 use crate::{id::ChildId, time::Timestamp};
@@ -65,30 +65,30 @@ pub struct Ledger {
     now: Timestamp,
     /// The one order of everything: tickets, leases, uses, slots.
     seq: u64,
-    places: Vec<WorkerSlot>,
-    /// Indices in `places` that belong to no key.
-    spare: Vec<u32>,
+    slots: Vec<WorkerSlot>,
+    /// Indices in `slots` that belong to no key.
+    free_slots: Vec<u32>,
     by_key: HashMap<ChildId, u32>,
     /// Those who wait: their position, and the place in whose line they stand (anonymous: none).
     tickets: HashMap<Ticket, (u64, Option<u32>)>,
     /// Anonymous pools: the one line, oldest first.
-    line: BTreeMap<u64, Ticket>,
-    roster: Indexes,
+    queue: BTreeMap<u64, Ticket>,
+    indexes: Indexes,
     sessions: BTreeMap<ChildId, String>,
     /// The first in the queue, and how many have overtaken it.
     overtaken: (u64, u32),
-    armed: Option<Timestamp>,
+    timer_at: Option<Timestamp>,
     /// Anonymous pools: no spare worker is started before this.
     spares_after: Timestamp,
     /// What was given up a moment ago.
-    resting: GivenUpKeys,
-    drain: Drain,
+    given_up: GivenUpKeys,
+    drain: DrainState,
     workers_named: u64,
     totals: Totals,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
+enum DrainState {
     No,
     Draining,
     Drained,
@@ -108,18 +108,18 @@ impl Ledger {
             config,
             now: Timestamp::EPOCH,
             seq: 0,
-            places: Vec::new(),
-            spare: Vec::new(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
             by_key: HashMap::new(),
             tickets: HashMap::new(),
-            line: BTreeMap::new(),
-            roster: Indexes::default(),
+            queue: BTreeMap::new(),
+            indexes: Indexes::default(),
             sessions: BTreeMap::new(),
             overtaken: (0, 0),
-            armed: None,
+            timer_at: None,
             spares_after: Timestamp::EPOCH,
-            resting: GivenUpKeys::default(),
-            drain: Drain::No,
+            given_up: GivenUpKeys::default(),
+            drain: DrainState::No,
             workers_named: 0,
             totals: Totals::default(),
         })
@@ -128,49 +128,49 @@ impl Ledger {
     /// Takes note of `input` and appends what has to be done to `out`. A `now` before an earlier one counts as that.
     pub fn handle(&mut self, now: Timestamp, input: LedgerInput, out: &mut Vec<LedgerAction>) {
         self.now = self.now.max(now);
-        self.resting.expire(self.now);
+        self.given_up.expire(self.now);
         match input {
             LedgerInput::Acquire { ticket, key } => self.acquire(ticket, key, out),
             LedgerInput::Cancel { ticket } => {
-                if self.leave(ticket) {
-                    bump(&mut self.totals.cancelled);
-                    self.settle(out);
+                if self.remove_waiter(ticket) {
+                    increment(&mut self.totals.cancelled);
+                    self.rebalance(out);
                 }
             }
             LedgerInput::Release { lease } => self.release(lease, out),
             LedgerInput::Child { key, incarnation, state } => {
-                self.child(&key, incarnation, state, out);
-                self.settle(out);
+                self.worker_changed(&key, incarnation, state, out);
+                self.rebalance(out);
             }
             LedgerInput::Failing { key, incarnation } => {
-                self.failing(&key, incarnation, out);
-                self.settle(out);
+                self.worker_failing(&key, incarnation, out);
+                self.rebalance(out);
             }
             LedgerInput::Recycle { key, incarnation } => {
                 if let Some(&ix) = self.by_key.get(&key) {
-                    let place = self.place(ix);
-                    if place.life == SlotState::Ready && place.incarnation == incarnation {
-                        self.change(ix, |place| place.recycle = true);
-                        self.retire(ix, out);
-                        self.settle(out);
+                    let slot = self.slot(ix);
+                    if slot.state == SlotState::Ready && slot.incarnation == incarnation {
+                        self.change(ix, |slot| slot.recycle = true);
+                        self.stop_if_due(ix, out);
+                        self.rebalance(out);
                     }
                 }
             }
             LedgerInput::Resize { max } => {
                 self.config.max = max;
-                self.settle(out);
+                self.rebalance(out);
             }
             LedgerInput::Drain => self.begin_drain(out),
             LedgerInput::Tick => {
-                if self.armed.is_some_and(|at| at <= self.now) {
-                    self.armed = None;
+                if self.timer_at.is_some_and(|at| at <= self.now) {
+                    self.timer_at = None;
                 }
-                self.settle(out);
+                self.rebalance(out);
             }
             LedgerInput::ResetFailed => {
-                self.resting.clear();
+                self.given_up.clear();
                 self.spares_after = Timestamp::EPOCH;
-                self.settle(out);
+                self.rebalance(out);
             }
             LedgerInput::SetSession { key, session } => match session {
                 Some(session) => drop(self.sessions.insert(key, session)),
@@ -186,21 +186,21 @@ impl Ledger {
     /// [`LedgerInput::Tick`] soon afterwards, so that the spare is replaced.
     pub fn lease_now(&mut self, now: Timestamp, key: Option<&ChildId>) -> Option<Granted> {
         self.now = self.now.max(now);
-        if self.drain != Drain::No || key.is_some() != self.config.is_keyed() {
+        if self.drain != DrainState::No || key.is_some() != self.config.is_keyed() {
             return None;
         }
         let capacity = self.config.capacity();
         let ix = match key {
             Some(key) => {
                 let ix = *self.by_key.get(key)?;
-                let place = self.place(ix);
+                let slot = self.slot(ix);
                 // A line at a worker with room is held back from overtaking, and so is this younger caller.
-                if !place.has_room(capacity) || !self.may_pass(self.seq + 1) {
+                if !slot.has_room(capacity) || !self.may_overtake(self.seq + 1) {
                     return None;
                 }
                 ix
             }
-            None if self.line.is_empty() => self.roster.by_load.first()?.2,
+            None if self.queue.is_empty() => self.indexes.by_load.first()?.2,
             None => return None,
         };
         Some(self.grant(ix))
@@ -218,7 +218,7 @@ impl Ledger {
 
     /// Whether the pool takes no more work.
     pub fn is_draining(&self) -> bool {
-        self.drain != Drain::No
+        self.drain != DrainState::No
     }
 
     /// The rules in force.
@@ -233,7 +233,7 @@ impl Ledger {
         if let Some(granted) = self.lease_now(self.now, key.as_ref()) {
             out.push(LedgerAction::Grant { ticket, granted });
             if !self.config.is_keyed() {
-                self.settle(out); // a spare was taken
+                self.rebalance(out); // a spare was taken
             }
             return;
         }
@@ -241,8 +241,8 @@ impl Ledger {
             Some(Refusal::Draining)
         } else if key.is_some() != self.config.is_keyed() {
             Some(Refusal::WrongKind)
-        } else if let Some(rest) = key.as_ref().and_then(|key| self.rest(Some(key))) {
-            Some(Refusal::Failed { why: rest.why.clone(), until: Some(rest.until) })
+        } else if let Some(pause) = key.as_ref().and_then(|key| self.pause(Some(key))) {
+            Some(Refusal::Failed { why: pause.why.clone(), until: Some(pause.until) })
         } else {
             (!self.may_wait(key.as_ref())).then_some(Refusal::Exhausted)
         };
@@ -250,95 +250,96 @@ impl Ledger {
             return self.refuse(ticket, refusal, out);
         }
         let seq = self.next_seq();
-        let ix = key.map(|key| self.locate(key));
+        let ix = key.map(|key| self.slot_for(key));
         self.tickets.insert(ticket, (seq, ix));
         match ix {
-            Some(ix) => self.change(ix, |place| place.line.insert(seq, ticket)),
-            None => self.line.insert(seq, ticket),
+            Some(ix) => self.change(ix, |slot| slot.queue.insert(seq, ticket)),
+            None => self.queue.insert(seq, ticket),
         };
-        self.settle(out);
+        self.rebalance(out);
     }
 
     /// Whether one more caller may wait: always if it joins a start, or if a slot is free or can be made free for
     /// it; else while the queue has room (L-4).
     fn may_wait(&self, key: Option<&ChildId>) -> bool {
-        let (max, roster) = (self.config.max, &self.roster);
+        let (max, indexes) = (self.config.max, &self.indexes);
         let Some(key) = key else {
-            let slots = roster.coming + max.saturating_sub(roster.used);
+            let slots = indexes.coming + max.saturating_sub(indexes.used);
             let served = slots.saturating_mul(self.config.capacity());
-            return self.line.len() < served.saturating_add(self.config.max_waiting);
+            return self.queue.len() < served.saturating_add(self.config.max_waiting);
         };
-        let place = self.by_key.get(key).map(|&ix| self.place(ix));
-        let life = place.map_or(SlotState::Absent, |place| place.life);
+        let slot = self.by_key.get(key).map(|&ix| self.slot(ix));
+        let state = slot.map_or(SlotState::Absent, |slot| slot.state);
         let joins = matches!(
-            life,
+            state,
             SlotState::Reserved | SlotState::Starting | SlotState::Failing | SlotState::Waiting { .. }
         );
-        let demand = matches!(life, SlotState::Absent | SlotState::Stopping { .. })
-            && place.is_none_or(|place| place.line.is_empty());
-        let evictable = !roster.idle.is_empty() || !roster.unwanted.is_empty() || !roster.leased.is_empty();
-        let live = roster.live();
-        let has_slot = live + roster.demands.len() < max || (live <= max && evictable);
-        joins || (demand && has_slot) || roster.queued < self.config.max_waiting
+        let demand = matches!(state, SlotState::Absent | SlotState::Stopping { .. })
+            && slot.is_none_or(|slot| slot.queue.is_empty());
+        let evictable =
+            !indexes.idle.is_empty() || !indexes.unwanted_restarts.is_empty() || !indexes.leased.is_empty();
+        let live = indexes.live();
+        let has_slot = live + indexes.demands.len() < max || (live <= max && evictable);
+        joins || (demand && has_slot) || indexes.queued < self.config.max_waiting
     }
 
     /// The rest that keeps a key, or in an anonymous pool any further worker, from being started.
-    fn rest(&self, key: Option<&ChildId>) -> Option<&GivenUpKey> {
-        let rest = match key {
-            Some(key) => self.resting.get(key),
+    fn pause(&self, key: Option<&ChildId>) -> Option<&GivenUpKey> {
+        let pause = match key {
+            Some(key) => self.given_up.get(key),
             None if self.config.is_keyed() => None,
-            None => self.resting.last(),
+            None => self.given_up.last(),
         };
-        rest.filter(|rest| rest.until > self.now)
+        pause.filter(|pause| pause.until > self.now)
     }
 
     /// Whether a key rests, and how many do.
-    pub(in crate::pool) fn resting(&self, key: &ChildId) -> (bool, usize) {
-        (self.resting.get(key).is_some(), self.resting.len())
+    pub(in crate::pool) fn given_up(&self, key: &ChildId) -> (bool, usize) {
+        (self.given_up.get(key).is_some(), self.given_up.len())
     }
 
     /// Takes a caller out of its line. `false` if it does not wait.
-    fn leave(&mut self, ticket: Ticket) -> bool {
+    fn remove_waiter(&mut self, ticket: Ticket) -> bool {
         let Some((seq, ix)) = self.tickets.remove(&ticket) else { return false };
         let Some(ix) = ix else {
-            self.line.remove(&seq);
+            self.queue.remove(&seq);
             return true;
         };
-        self.change(ix, |place| place.line.remove(&seq));
-        let place = self.place(ix);
-        if place.line.is_empty() && matches!(place.life, SlotState::Absent | SlotState::Reserved) {
+        self.change(ix, |slot| slot.queue.remove(&seq));
+        let slot = self.slot(ix);
+        if slot.queue.is_empty() && matches!(slot.state, SlotState::Absent | SlotState::Reserved) {
             self.vacate(ix); // nobody wants it and nothing was started
         }
         true
     }
 
     fn release(&mut self, lease: LeaseId, out: &mut Vec<LedgerAction>) {
-        let ix = lease.place;
-        if !self.places.get(ix as usize).is_some_and(|place| place.leases.contains(&lease.number)) {
+        let ix = lease.slot;
+        if !self.slots.get(ix as usize).is_some_and(|slot| slot.leases.contains(&lease.number)) {
             return;
         }
-        let touch = (self.next_seq(), self.now);
-        self.change(ix, |place| {
-            place.leases.remove(&lease.number);
-            place.touch = touch;
-            place.last_used = Some(touch.1);
+        let last_touch = (self.next_seq(), self.now);
+        self.change(ix, |slot| {
+            slot.leases.remove(&lease.number);
+            slot.last_touch = last_touch;
+            slot.last_used = Some(last_touch.1);
         });
         // The warm path: nobody waits for anything, and the timer is armed for something earlier.
         let quiet = self.tickets.is_empty()
             && self.config.is_keyed()
-            && self.drain == Drain::No
-            && self.roster.live() <= self.config.max
-            && !self.place(ix).recycle;
+            && self.drain == DrainState::No
+            && self.indexes.live() <= self.config.max
+            && !self.slot(ix).recycle;
         if quiet {
-            return self.arm(out);
+            return self.arm_timer(out);
         }
-        self.retire(ix, out);
-        self.settle(out);
+        self.stop_if_due(ix, out);
+        self.rebalance(out);
     }
 
     /// Whether a caller at this position may have a lease that needs no slot: not if it would overtake the first in
     /// the queue once too often while no slot is on its way to that one.
-    fn may_pass(&self, seq: u64) -> bool {
+    fn may_overtake(&self, seq: u64) -> bool {
         let Some(limit) = self.config.max_overtakes else { return true };
         match self.first_unserved() {
             Some(head) if head < seq => limit > if self.overtaken.0 == head { self.overtaken.1 } else { 0 },
@@ -348,8 +349,8 @@ impl Ledger {
 
     /// The first in the queue, if no slot is on its way to it.
     fn first_unserved(&self) -> Option<u64> {
-        let head = self.roster.demands.first_key_value().map(|(&seq, _)| seq)?;
-        (self.roster.live() >= self.config.max).then_some(head)
+        let head = self.indexes.demands.first_key_value().map(|(&seq, _)| seq)?;
+        (self.indexes.live() >= self.config.max).then_some(head)
     }
 
     fn count_overtaking(&mut self, seq: u64) {
@@ -368,25 +369,25 @@ impl Ledger {
     }
 
     fn lease(&mut self, ix: u32) -> Granted {
-        let touch = (self.next_seq(), self.now);
-        bump(&mut self.totals.granted);
-        self.change(ix, |place| {
-            place.leases.insert(touch.0);
-            place.touch = touch;
-            place.granted = touch.0;
-            place.last_used = Some(touch.1);
-            place.worked = true;
-            bump(&mut place.served);
+        let last_touch = (self.next_seq(), self.now);
+        increment(&mut self.totals.granted);
+        self.change(ix, |slot| {
+            slot.leases.insert(last_touch.0);
+            slot.last_touch = last_touch;
+            slot.granted = last_touch.0;
+            slot.last_used = Some(last_touch.1);
+            slot.was_leased = true;
+            increment(&mut slot.served);
             Granted {
-                lease: LeaseId { number: touch.0, place: ix },
-                key: place.key.clone(),
-                incarnation: place.incarnation,
+                lease: LeaseId { number: last_touch.0, slot: ix },
+                key: slot.key.clone(),
+                incarnation: slot.incarnation,
             }
         })
     }
 
     fn refuse(&mut self, ticket: Ticket, refusal: Refusal, out: &mut Vec<LedgerAction>) {
-        bump(&mut self.totals.refused);
+        increment(&mut self.totals.refused);
         out.push(LedgerAction::Refuse { ticket, refusal });
     }
 
@@ -395,34 +396,34 @@ impl Ledger {
         self.seq
     }
 
-    fn place(&self, ix: u32) -> &WorkerSlot {
-        &self.places[ix as usize]
+    fn slot(&self, ix: u32) -> &WorkerSlot {
+        &self.slots[ix as usize]
     }
 
     /// Changes a place and keeps the roster true to it.
     fn change<R>(&mut self, ix: u32, change: impl FnOnce(&mut WorkerSlot) -> R) -> R {
-        let place = &mut self.places[ix as usize];
-        self.roster.mark(false, ix, place, &self.config);
-        let result = change(place);
-        self.roster.mark(true, ix, place, &self.config);
+        let slot = &mut self.slots[ix as usize];
+        self.indexes.record(false, ix, slot, &self.config);
+        let result = change(slot);
+        self.indexes.record(true, ix, slot, &self.config);
         result
     }
 
     /// The place of a key; a new one, `Absent`, if it has none.
-    fn locate(&mut self, key: ChildId) -> u32 {
+    fn slot_for(&mut self, key: ChildId) -> u32 {
         if let Some(&ix) = self.by_key.get(&key) {
             return ix;
         }
-        let place = WorkerSlot::new(key.clone());
-        let ix = match self.spare.pop() {
+        let slot = WorkerSlot::new(key.clone());
+        let ix = match self.free_slots.pop() {
             Some(ix) => {
-                self.places[ix as usize] = place;
+                self.slots[ix as usize] = slot;
                 ix
             }
             None => {
-                self.places.push(place);
+                self.slots.push(slot);
                 // There are as many places as slots and waiting callers: memory ends before the index does.
-                u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
         self.by_key.insert(key, ix);
@@ -432,9 +433,9 @@ impl Ledger {
     /// The slot is free. The place stays as long as somebody waits for its key.
     fn vacate(&mut self, ix: u32) {
         self.change(ix, WorkerSlot::vacate);
-        if self.place(ix).line.is_empty() {
-            self.by_key.remove(&self.places[ix as usize].key);
-            self.spare.push(ix);
+        if self.slot(ix).queue.is_empty() {
+            self.by_key.remove(&self.slots[ix as usize].key);
+            self.free_slots.push(ix);
         }
     }
 }

@@ -61,6 +61,7 @@
 
 mod acquire_future;
 mod core;
+mod engine_observer;
 mod errors;
 mod failing_workers;
 mod handle;
@@ -72,12 +73,11 @@ mod report;
 mod sessions;
 mod spec;
 mod supervisor;
-mod watch;
 
 pub use errors::{AcquireError, LeaseError, Revocation};
 pub use handle::Pool;
 pub use lease::Lease;
-pub use ledger::{GivenUpKey, PoolKind, StopReason, Totals, Wanted, WorkerStatus};
+pub use ledger::{GivenUpKey, PoolKind, StopReason, Totals, WantedKey, WorkerStatus};
 pub use report::{PoolReport, WorkerReport};
 pub use spec::{PoolSpec, WorkerTemplate};
 pub use supervisor::{PoolMessage, PoolSupervisor};

@@ -20,33 +20,38 @@ impl PoolCore {
     /// A lease on a worker that is ready, without waiting.
     pub(super) fn lease_now(self: &Arc<Self>, key: Option<&ChildId>) -> Option<Lease> {
         if self.spares {
-            return self.turn(CalledFrom::Anyone, None, |inner, now| {
-                let lease = self.warm(inner, now, key);
+            return self.update(CalledFrom::Anyone, None, |inner, now| {
+                let lease = self.lease_warm(inner, now, key);
                 inner.feed(now, LedgerInput::Tick);
                 lease
             });
         }
-        let (lease, rest) = {
+        let (lease, pending) = {
             let mut inner = self.lock();
             let now = self.clock.now();
             self.report_failing(&mut inner, now);
-            let lease = self.warm(&mut inner, now, key);
+            let lease = self.lease_warm(&mut inner, now, key);
             (lease, !inner.actions.is_empty())
         };
-        if rest {
-            self.turn(CalledFrom::Anyone, None, |_, _| ());
+        if pending {
+            self.update(CalledFrom::Anyone, None, |_, _| ());
         }
         lease
     }
 
-    fn warm(self: &Arc<Self>, inner: &mut PoolInner, now: Timestamp, key: Option<&ChildId>) -> Option<Lease> {
-        if inner.closed || (inner.hearing && inner.is_fresh(key)) {
+    fn lease_warm(
+        self: &Arc<Self>,
+        inner: &mut PoolInner,
+        now: Timestamp,
+        key: Option<&ChildId>,
+    ) -> Option<Lease> {
+        if inner.closed || (inner.unpublished && inner.is_newly_ready(key)) {
             return None;
         }
         while let Some(granted) = inner.ledger.lease_now(now, key) {
-            let instance = inner.instance(&granted)?.clone();
-            if instance.is_live() {
-                return Some(self.lease(inner, granted, instance));
+            let leased = inner.leased(&granted)?.clone();
+            if leased.is_live() {
+                return Some(self.lease(inner, granted, leased));
             }
             // Its end has become known since the ledger was told of others.
             let Granted { key, incarnation, .. } = granted;
@@ -56,9 +61,9 @@ impl PoolCore {
     }
 
     /// Gets in line.
-    pub(super) fn enter(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
+    pub(super) fn enqueue(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
         let (tx, rx) = oneshot::channel();
-        let ticket = self.turn(CalledFrom::Anyone, None, |inner, now| {
+        let ticket = self.update(CalledFrom::Anyone, None, |inner, now| {
             if inner.closed {
                 return Err(self.gone());
             }
@@ -72,21 +77,20 @@ impl PoolCore {
     }
 
     pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {
-        self.turn(CalledFrom::Anyone, None, |inner, now| {
+        self.update(CalledFrom::Anyone, None, |inner, now| {
             if inner.waiters.remove(&ticket).is_some() {
                 inner.feed(now, LedgerInput::Cancel { ticket });
             }
         });
     }
 
-    pub(super) fn release(self: &Arc<Self>, lease: LeaseId, instance: &LeasedIncarnation) {
-        self.turn(CalledFrom::Anyone, None, |inner, now| {
+    pub(super) fn release(self: &Arc<Self>, lease: LeaseId, leased: &LeasedIncarnation) {
+        self.update(CalledFrom::Anyone, None, |inner, now| {
             if inner.leases.remove(&lease).is_none() {
                 return; // revoked
             }
-            if self.recycling.is_due(instance.own_calls.load(Ordering::Relaxed), now.since(instance.ready_at))
-            {
-                let (key, incarnation) = (instance.key.clone(), instance.incarnation);
+            if self.recycling.is_due(leased.own_calls.load(Ordering::Relaxed), now.since(leased.ready_at)) {
+                let (key, incarnation) = (leased.key.clone(), leased.incarnation);
                 inner.feed(now, LedgerInput::Recycle { key, incarnation });
             }
             inner.feed(now, LedgerInput::Release { lease });
@@ -94,8 +98,8 @@ impl PoolCore {
     }
 
     /// Feeds the ledger with something that a user of the pool wants.
-    pub(super) fn ask(self: &Arc<Self>, input: LedgerInput) {
-        self.turn(CalledFrom::Anyone, None, |inner, now| inner.feed(now, input));
+    pub(super) fn submit(self: &Arc<Self>, input: LedgerInput) {
+        self.update(CalledFrom::Anyone, None, |inner, now| inner.feed(now, input));
     }
 
     /// Waits until the drained pool has no worker left, and nothing of any.
@@ -125,10 +129,10 @@ impl PoolCore {
     /// The ledger's view, and the calls made on each of its workers.
     pub(super) fn status(self: &Arc<Self>) -> (PoolStatus, HashMap<ChildId, u64>) {
         // Nothing changes but for what has become known.
-        self.turn(CalledFrom::Anyone, None, |_, _| ());
+        self.update(CalledFrom::Anyone, None, |_, _| ());
         let inner = self.lock();
         let calls = |i: &Arc<LeasedIncarnation>| (i.key.clone(), i.calls.load(Ordering::Relaxed));
-        (inner.ledger.status(), inner.instances.iter().flatten().map(calls).collect())
+        (inner.ledger.status(), inner.incarnations.iter().flatten().map(calls).collect())
     }
 
     pub(super) fn unavailable(&self) -> Unavailable {

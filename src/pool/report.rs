@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     core::PoolCore,
-    ledger::{GivenUpKey, PoolStatus, Totals, Wanted, WorkerStatus},
+    ledger::{GivenUpKey, PoolStatus, Totals, WantedKey, WorkerStatus},
 };
 use crate::{exit::Exit, id::TreePath, time::Timestamp};
 
@@ -19,9 +19,9 @@ pub struct PoolReport {
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerReport>,
     /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<WantedKey>,
     /// What was given up and is not tried again yet. Nothing is started for it; who asks is refused at once.
-    pub resting: Vec<GivenUpKey>,
+    pub given_up: Vec<GivenUpKey>,
     /// Workers that are kept alive however idle they are; zero in a keyed pool.
     pub min: usize,
     /// The cap.
@@ -70,7 +70,7 @@ impl PoolReport {
         let PoolStatus {
             workers,
             wanted,
-            resting,
+            given_up,
             min,
             max,
             used,
@@ -99,7 +99,7 @@ impl PoolReport {
             at: core.clock.now(),
             workers: workers.into_iter().map(worker).collect(),
             wanted,
-            resting,
+            given_up,
             min,
             max,
             used,

@@ -277,7 +277,7 @@ impl PoolSpec {
 /// The workers of a pool have the pool's policy.
 pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
     let problem = "has no effect in a pool: set it by `PoolSpec::restart`";
-    worker.chosen.restart.then_some(problem)
+    worker.explicit.restart.then_some(problem)
 }
 
 fn describe(mistake: &PoolMistake) -> SpecError {

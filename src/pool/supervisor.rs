@@ -118,8 +118,8 @@ impl Actor for PoolSupervisor {
             // Refused when the actor is ending: its commands are void then.
             let _ = actor.cast(PoolMessage::Work);
         }));
-        let seen = core.clone();
-        engine.observer = Some(Box::new(move |key, kind| seen.see(key, kind)));
+        let observing = core.clone();
+        engine.observer = Some(Box::new(move |key, kind| observing.observe(key, kind)));
         let engine = host::engine(engine, me);
         Ok(PoolState { engine, core, spec, policy: Arc::new(ChildPolicy::actor()), timer: None })
     }
@@ -159,12 +159,12 @@ impl Actor for PoolSupervisor {
             }
             PoolMessage::Drain(reply) => {
                 let core = state.core.clone();
-                core.ask(LedgerInput::Drain);
+                core.submit(LedgerInput::Drain);
                 tokio::spawn(async move {
                     let _ = reply.send(core.drained().await);
                 });
             }
-            PoolMessage::Resize(max) => state.core.ask(LedgerInput::Resize { max }),
+            PoolMessage::Resize(max) => state.core.submit(LedgerInput::Resize { max }),
         }
         state.conclude(&me)
     }
@@ -186,50 +186,50 @@ impl Actor for PoolSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         state.core.close();
         state.engine.drain().await;
-        state.core.reap_after_exit();
-        state.core.heard();
+        state.core.report_downs();
+        state.core.publish();
         Ok(())
     }
 }
 
 impl PoolState {
     fn tick(&mut self) {
-        self.core.turn(CalledFrom::Actor, None, |inner, now| inner.feed(now, LedgerInput::Tick));
+        self.core.update(CalledFrom::Actor, None, |inner, now| inner.feed(now, LedgerInput::Tick));
     }
 
     /// After each message: what the ledger wants done is done, in its order.
     fn conclude(&mut self, me: &ActorRef<PoolMessage>) -> Result<(), ActorProcessingErr> {
-        self.core.heard();
+        self.core.publish();
         loop {
             if self.engine.is_stopping() {
                 self.core.close();
-                self.core.reap_after_exit();
+                self.core.report_downs();
                 break;
             }
             // The ledger is told of them when they have left the table.
-            let left_behind = self.core.left_behind();
-            let orders = self.core.orders();
-            if left_behind.is_empty() && orders.is_empty() {
+            let still_listed = self.core.still_listed();
+            let commands = self.core.take_commands();
+            if still_listed.is_empty() && commands.is_empty() {
                 break;
             }
-            for child in left_behind {
+            for child in still_listed {
                 self.engine.remove(child);
             }
-            for order in orders {
-                match order {
+            for command in commands {
+                match command {
                     EngineCommand::Start(key) => self.start(key),
                     EngineCommand::Stop(key) => self.engine.remove(key),
                     EngineCommand::Timer(at) => self.arm(at, me),
                 }
             }
-            self.core.heard();
+            self.core.publish();
         }
         host::conclude(&self.engine, me)
     }
 
     fn start(&mut self, key: ChildId) {
         let started = self.child(&key).map(|child| {
-            self.core.lock().added = None; // whoever came before
+            self.core.lock().last_added = None; // whoever came before
             self.engine.add(child);
         });
         let (why, exit) = match started {

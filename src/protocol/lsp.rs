@@ -14,7 +14,8 @@ use crate::{
     log_event::log_event,
     log_rate::LogTopic,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, id_as, id_in, refused,
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params, refused,
+        request_id_from,
     },
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
@@ -168,11 +169,11 @@ impl Protocol for Lsp {
     }
 
     fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
-        Some(("$/cancelRequest".into(), id_as(request, "id")?))
+        Some(("$/cancelRequest".into(), cancel_params(request, "id")?))
     }
 
     fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
-        (method == "$/cancelRequest").then(|| id_in(params, "id"))?
+        (method == "$/cancelRequest").then(|| request_id_from(params, "id"))?
     }
 
     fn is_notification(&self, method: &str) -> bool {

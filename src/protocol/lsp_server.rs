@@ -27,12 +27,12 @@ const SERVER_NOT_INITIALIZED: i64 = -32002;
 pub(super) struct LspServerHandler {
     router: Router,
     initialized: AtomicBool,
-    orders: watch::Sender<ShutdownState>,
+    shutdown_state: watch::Sender<ShutdownState>,
 }
 
 impl LspServerHandler {
-    pub(super) fn new(router: Router, orders: watch::Sender<ShutdownState>) -> LspServerHandler {
-        LspServerHandler { router, initialized: AtomicBool::new(false), orders }
+    pub(super) fn new(router: Router, shutdown_state: watch::Sender<ShutdownState>) -> LspServerHandler {
+        LspServerHandler { router, initialized: AtomicBool::new(false), shutdown_state }
     }
 
     async fn initialize(&self, cx: Context, params: Option<&RawValue>) -> Result<Box<RawValue>, RpcError> {
@@ -57,7 +57,7 @@ impl Handler for LspServerHandler {
     ) -> Result<Box<RawValue>, RpcError> {
         let initialized = self.initialized.load(Ordering::Acquire);
         match method {
-            _ if self.orders.borrow().shutdown => {
+            _ if self.shutdown_state.borrow().shutdown => {
                 Err(RpcError::new(error_codes::INVALID_REQUEST, "the server is shutting down"))
             }
             "initialize" if initialized => {
@@ -68,7 +68,7 @@ impl Handler for LspServerHandler {
                 Err(RpcError::new(SERVER_NOT_INITIALIZED, "the server is not initialized yet"))
             }
             "shutdown" => {
-                self.orders.send_modify(|orders| orders.shutdown = true);
+                self.shutdown_state.send_modify(|shutdown_state| shutdown_state.shutdown = true);
                 to_raw_value(&()).map_err(RpcError::internal)
             }
             _ => self.router.request(cx, method, params).await,
@@ -81,7 +81,7 @@ impl Handler for LspServerHandler {
 
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
         match method {
-            "exit" => self.orders.send_modify(|orders| orders.exit = true),
+            "exit" => self.shutdown_state.send_modify(|shutdown_state| shutdown_state.exit = true),
             _ if self.initialized.load(Ordering::Acquire) => {
                 Handler::notification(&self.router, cx, method, params);
             }

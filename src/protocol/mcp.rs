@@ -12,12 +12,13 @@ use serde_json::{
 use crate::{
     exit::Exit,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, alive, id_in, refused,
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, counts_as_alive, refused,
+        request_id_from,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
         ID_BYTES, LINE_BYTES,
-        json_scan::{members, text, told},
+        json_scan::{display_text, members, text},
     },
 };
 
@@ -144,7 +145,10 @@ impl Protocol for Mcp {
         let failed = |reason: String| Exit::HandshakeFailed { reason };
         let [version] = members(&info, ["protocolVersion"]).unwrap_or_default();
         let version = version.and_then(|version| text(version, ID_BYTES)).ok_or_else(|| {
-            failed(format!("the answer to `initialize` has no `protocolVersion`: {}", told(&info, 400)))
+            failed(format!(
+                "the answer to `initialize` has no `protocolVersion`: {}",
+                display_text(&info, 400)
+            ))
         })?;
         if !REVISIONS.contains(&version.as_str()) {
             return Err(failed(format!("protocol version `{version}` is not supported")));
@@ -158,7 +162,7 @@ impl Protocol for Mcp {
     }
 
     async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
-        Some(alive(peer.call_value("ping", &(), CallOptions::unannounced(Timeout::Never)).await))
+        Some(counts_as_alive(peer.call_value("ping", &(), CallOptions::unannounced(Timeout::Never)).await))
     }
 
     fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
@@ -167,7 +171,7 @@ impl Protocol for Mcp {
     }
 
     fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
-        (method == "notifications/cancelled").then(|| id_in(params, "requestId"))?
+        (method == "notifications/cancelled").then(|| request_id_from(params, "requestId"))?
     }
 
     fn is_notification(&self, method: &str) -> bool {
@@ -182,7 +186,7 @@ impl Protocol for Mcp {
         let level = level.map(|level| LogLevel::from_name(level.get().trim_matches('"'))).unwrap_or_default();
         let logger = logger.and_then(|logger| text(logger, ID_BYTES));
         let meta = logger.and_then(|logger| to_raw_value(&json!({ "logger": logger })).ok());
-        Some(LogEntry { level, message: told(data?, LINE_BYTES), meta })
+        Some(LogEntry { level, message: display_text(data?, LINE_BYTES), meta })
     }
 
     /// The server's `ping` is answered, as the specification demands.

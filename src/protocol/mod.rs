@@ -38,9 +38,9 @@
 //!     fn channel(&self) -> Channel {
 //!         Channel::Rpc(Framing::Lines)
 //!     }
-//!     async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
+//!     async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<Session, Exit> {
 //!         let options = CallOptions::unannounced(Timeout::Never);
-//!         let info = peer.call_value("hello", &hello.path, options).await.map_err(protocol::refused)?;
+//!         let info = peer.call_value("hello", &identity.path, options).await.map_err(protocol::refused)?;
 //!         Ok(Session { info: Some(info), ..Session::default() })
 //!     }
 //!     async fn shutdown(&self, peer: &Peer) -> StopReply {
@@ -74,7 +74,7 @@ mod own_stdio;
 mod plugin;
 mod server;
 mod shutdown_state;
-mod terminal_lines;
+mod visible_text;
 
 pub use bare::{Bare, FirstLine};
 pub use handshake::{ChildIdentity, Session, StopReply};
@@ -83,7 +83,7 @@ pub use lsp::Lsp;
 pub use mcp::Mcp;
 pub use plugin::Plugin;
 pub use server::{Initialize, Served, Server};
-pub(crate) use terminal_lines::printed;
+pub(crate) use visible_text::visible_text;
 
 /// What stdin and stdout are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Ready {
     /// What is seen of the line if it makes the child ready.
     pub(crate) fn line(&self, line: &str) -> Option<Arc<str>> {
         let Ready::Line(prefix) = self else { return None };
-        let seen = line.split(['\r', '\n']).map(printed).find(|seen| {
+        let seen = line.split(['\r', '\n']).map(visible_text).find(|seen| {
             // Nothing printed is no line.
             !seen.trim_end().is_empty() && seen.starts_with(prefix.trim_start())
         })?;
@@ -135,14 +135,14 @@ impl Ready {
     }
 
     /// Why it can never be met, if that is so.
-    pub(crate) fn hopeless(&self) -> Option<String> {
+    pub(crate) fn unmatchable(&self) -> Option<String> {
         let Ready::Line(prefix) = self else { return None };
         if prefix.len() > LINE_BYTES {
             return Some(format!(
                 "is longer than {LINE_BYTES} bytes, and no more than that of a line counts"
             ));
         }
-        let unseen = prefix.contains(['\r', '\n']) || printed(prefix) != prefix.trim_start();
+        let unseen = prefix.contains(['\r', '\n']) || visible_text(prefix) != prefix.trim_start();
         unseen.then(|| {
             "has a line break, an escape sequence or a byte order mark, which are taken away".to_owned()
         })
@@ -230,12 +230,12 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
 pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
     let Channel::Rpc(framing) = protocol.channel() else { return None };
     let mut config = PeerConfig::default();
-    speak(protocol, framing, &mut config);
+    fill_peer_config(protocol, framing, &mut config);
     Some(config)
 }
 
 /// Fills in what belongs to the protocol: its framing, its cancellations, and what its programs take.
-pub(crate) fn speak(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut PeerConfig) {
+pub(crate) fn fill_peer_config(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut PeerConfig) {
     let (outgoing, incoming) = (protocol.clone(), protocol.clone());
     config.framing = framing;
     config.max_outgoing_frame_bytes.get_or_insert_with(|| protocol.max_outgoing_frame_bytes());
@@ -254,7 +254,7 @@ pub fn refused(error: CallError) -> Exit {
 }
 
 /// Whether the child answered at all; what it says, and how well, is of no interest.
-fn alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
+fn counts_as_alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
     match answer {
         Err(error) if error.outcome() != CallOutcome::Failed && error.remote().is_none() => Err(error),
         _ => Ok(()),
@@ -262,13 +262,13 @@ fn alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
 }
 
 /// The id in the params of a cancellation.
-fn id_in(params: Option<&RawValue>, field: &str) -> Option<RequestId> {
+fn request_id_from(params: Option<&RawValue>, field: &str) -> Option<RequestId> {
     let [id] = members(params?, [field])?;
     RequestId::from_raw(id?)
 }
 
 /// `{"<field>": <id>}`
-fn id_as(request: &RequestId, field: &str) -> Option<Box<RawValue>> {
+fn cancel_params(request: &RequestId, field: &str) -> Option<Box<RawValue>> {
     let params = std::collections::BTreeMap::from([(field, request)]);
     serde_json::value::to_raw_value(&params).ok()
 }

@@ -12,13 +12,13 @@ use serde_json::{
 use crate::{
     exit::Exit,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, alive, id_as, id_in,
-        refused,
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params,
+        counts_as_alive, refused, request_id_from,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
     untrusted::{
         LINE_BYTES, SHOWN_BYTES,
-        json_scan::{elements, members, text, told},
+        json_scan::{display_text, elements, members, text},
     },
 };
 
@@ -155,13 +155,14 @@ struct InstanceInfo<'a> {
 }
 
 /// How many methods a worker may announce, and how many bytes their names may have together.
-const MOST_METHODS: usize = 4096;
-const MOST_METHOD_BYTES: usize = 256 * 1024;
+const MAX_METHODS: usize = 4096;
+const MAX_METHOD_BYTES: usize = 256 * 1024;
 
 /// The methods that the answer to `initialize` announces, or why it is none.
 fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
-    let unexpected =
-        |what: &str| format!("the answer to `initialize` is not as expected: {what}: {}", told(answer, 400));
+    let unexpected = |what: &str| {
+        format!("the answer to `initialize` is not as expected: {what}: {}", display_text(answer, 400))
+    };
     let names = ["ok", "supportedMethods", "reason", "error", "message"];
     let [ok, methods, reasons @ ..] = members(answer, names).ok_or_else(|| unexpected("it is no object"))?;
     match ok.map(RawValue::get) {
@@ -170,7 +171,7 @@ fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
             let reason = reasons.into_iter().flatten().find(|reason| reason.get() != "null");
             return Err(reason.map_or_else(
                 || "the worker answered `initialize` with `ok: false`".to_owned(),
-                |reason| told(reason, SHOWN_BYTES),
+                |reason| display_text(reason, SHOWN_BYTES),
             ));
         }
         Some(_) => return Err(unexpected("`ok` is neither true nor false")),
@@ -181,16 +182,16 @@ fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
     let all = elements(methods, |name| {
         bytes += name.get().len();
         strings = name.get().starts_with('"');
-        if !strings || announced.len() >= MOST_METHODS || bytes > MOST_METHOD_BYTES {
+        if !strings || announced.len() >= MAX_METHODS || bytes > MAX_METHOD_BYTES {
             return false;
         }
-        announced.extend(text(name, MOST_METHOD_BYTES));
+        announced.extend(text(name, MAX_METHOD_BYTES));
         true
     });
     match all {
         Some(true) => Ok(announced),
         Some(false) if strings => {
-            Err(format!("it announces more than {MOST_METHODS} methods, or more than 256 KiB of their names"))
+            Err(format!("it announces more than {MAX_METHODS} methods, or more than 256 KiB of their names"))
         }
         _ => Err(unexpected("`supportedMethods` is no array of strings")),
     }
@@ -206,14 +207,14 @@ impl Protocol for Plugin {
         Channel::Rpc(self.framing)
     }
 
-    async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<Session, Exit> {
         let request = InitializeRequest {
             manifest: &self.manifest,
             config: &self.config,
             instance_info: InstanceInfo {
-                path: hello.path.as_str(),
-                incarnation: hello.incarnation.0,
-                pid: hello.pid,
+                path: identity.path.as_str(),
+                incarnation: identity.incarnation.0,
+                pid: identity.pid,
                 host_pid: std::process::id(),
             },
             api_version: &self.api_version,
@@ -239,15 +240,15 @@ impl Protocol for Plugin {
         if !peer.supports("ping") {
             return None;
         }
-        Some(alive(peer.call_value("ping", &(), Timeout::Never).await))
+        Some(counts_as_alive(peer.call_value("ping", &(), Timeout::Never).await))
     }
 
     fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
-        Some(("$/cancelRequest".into(), id_as(request, "id")?))
+        Some(("$/cancelRequest".into(), cancel_params(request, "id")?))
     }
 
     fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
-        (method == "$/cancelRequest").then(|| id_in(params, "id"))?
+        (method == "$/cancelRequest").then(|| request_id_from(params, "id"))?
     }
 
     fn is_notification(&self, method: &str) -> bool {
@@ -260,11 +261,11 @@ impl Protocol for Plugin {
         }
         let [level, message, meta] = members(params?, ["level", "message", "meta"])?;
         let level = level.map(|level| LogLevel::from_name(level.get().trim_matches('"'))).unwrap_or_default();
-        let message = message.map(|message| told(message, LINE_BYTES)).unwrap_or_default();
+        let message = message.map(|message| display_text(message, LINE_BYTES)).unwrap_or_default();
         let meta = meta.filter(|meta| meta.get() != "null");
         let meta = meta.and_then(|meta| match meta.get().len() {
             ..=LINE_BYTES => Some(meta.to_owned()),
-            _ => to_raw_value(&told(meta, LINE_BYTES)).ok(),
+            _ => to_raw_value(&display_text(meta, LINE_BYTES)).ok(),
         });
         Some(LogEntry { level, message, meta })
     }

@@ -64,8 +64,8 @@ pub enum Served {
 /// How long open requests may go on when the host has closed the channel: a worker's default time to drain.
 const GRACE: Duration = Duration::from_secs(10);
 
-type Prepared = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-type Prepare = Box<dyn Fn(Initialize, Context) -> Prepared + Send + Sync>;
+type InitializeFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type OnInitialize = Box<dyn Fn(Initialize, Context) -> InitializeFuture + Send + Sync>;
 
 /// A worker in Rust, served over its own stdin and stdout or over any other streams.
 ///
@@ -90,9 +90,9 @@ type Prepare = Box<dyn Fn(Initialize, Context) -> Prepared + Send + Sync>;
 pub struct Server {
     router: Router,
     announced: BTreeSet<String>,
-    prepare: Option<Prepare>,
+    on_initialize: Option<OnInitialize>,
     config: Option<PeerConfig>,
-    speaks: Arc<dyn Protocol>,
+    protocol: Arc<dyn Protocol>,
     is_language_server: bool,
 }
 
@@ -101,8 +101,8 @@ impl Server {
     pub fn new(router: Router) -> Server {
         let mut announced: BTreeSet<String> = router.methods().map(ToOwned::to_owned).collect();
         announced.insert("ping".to_owned());
-        let speaks = Arc::new(Plugin::default());
-        Server { router, announced, prepare: None, config: None, speaks, is_language_server: false }
+        let protocol = Arc::new(Plugin::default());
+        Server { router, announced, on_initialize: None, config: None, protocol, is_language_server: false }
     }
 
     /// A language server (Language Server Protocol 3.17) with these methods.
@@ -131,9 +131,9 @@ impl Server {
     /// }
     /// ```
     pub fn lsp(router: Router) -> Server {
-        let speaks = Arc::new(Lsp::default());
+        let protocol = Arc::new(Lsp::default());
         let announced = BTreeSet::new();
-        Server { router, announced, prepare: None, config: None, speaks, is_language_server: true }
+        Server { router, announced, on_initialize: None, config: None, protocol, is_language_server: true }
     }
 
     /// Announces a method that the router's fallback answers, or a notification that the host may send. (The host's
@@ -144,12 +144,12 @@ impl Server {
     }
 
     /// Runs during the handshake; an error refuses it, with the reason. [`Context::peer`] is the way to the host.
-    pub fn on_initialize<F, Fut>(mut self, prepare: F) -> Server
+    pub fn on_initialize<F, Fut>(mut self, on_initialize: F) -> Server
     where
         F: Fn(Initialize, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.prepare = Some(Box::new(move |initialize, cx| Box::pin(prepare(initialize, cx))));
+        self.on_initialize = Some(Box::new(move |initialize, cx| Box::pin(on_initialize(initialize, cx))));
         self
     }
 
@@ -157,7 +157,7 @@ impl Server {
     /// [`Plugin::framing`] must be the same.
     pub fn framing(mut self, framing: Framing) -> Server {
         if !self.is_language_server {
-            self.speaks = Arc::new(Plugin::default().with_framing(framing));
+            self.protocol = Arc::new(Plugin::default().with_framing(framing));
         }
         self
     }
@@ -191,25 +191,25 @@ impl Server {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let mut config = self.config.unwrap_or_default();
-        if let Some(wired) = peer_config(&self.speaks) {
+        if let Some(wired) = peer_config(&self.protocol) {
             config.framing = wired.framing;
             (config.cancel, config.incoming_cancel) = (wired.cancel, wired.incoming_cancel);
         }
         // A host that does not read is waited for: it is the host that judges.
         config.write_stall = None;
         config.hold_pending = true;
-        let (orders, mut ordered) = watch::channel(ShutdownState::default());
+        let (shutdown_state, mut shutdown_changes) = watch::channel(ShutdownState::default());
         let endpoint: Arc<dyn Handler> = if self.is_language_server {
-            Arc::new(LspServerHandler::new(self.router, orders))
+            Arc::new(LspServerHandler::new(self.router, shutdown_state))
         } else {
-            let Server { router, announced, prepare, .. } = self;
-            Arc::new(PluginServerHandler { router, announced, prepare, orders })
+            let Server { router, announced, on_initialize, .. } = self;
+            Arc::new(PluginServerHandler { router, announced, on_initialize, shutdown_state })
         };
         let peer = Peer::spawn(reader, writer, config, endpoint);
         let mut served = tokio::select! {
             biased;
             // The sender lives in the handler, which goes when the channel does: then the other branch is due.
-            Ok(_) = ordered.wait_for(|orders| orders.exit) => Served::Shutdown,
+            Ok(_) = shutdown_changes.wait_for(|shutdown_state| shutdown_state.exit) => Served::Shutdown,
             reason = peer.closed() => Served::Disconnected(reason),
         };
         let drain = async {
@@ -235,7 +235,7 @@ impl Server {
             // What is not done in time is dropped with the peer.
             let _ = tokio::time::timeout(GRACE, drain).await;
         }
-        if served == Served::Shutdown && !ordered.borrow().shutdown {
+        if served == Served::Shutdown && !shutdown_changes.borrow().shutdown {
             served = Served::Aborted;
         }
         peer.close(CloseReason::Requested);
@@ -253,8 +253,8 @@ impl fmt::Debug for Server {
 struct PluginServerHandler {
     router: Router,
     announced: BTreeSet<String>,
-    prepare: Option<Prepare>,
-    orders: watch::Sender<ShutdownState>,
+    on_initialize: Option<OnInitialize>,
+    shutdown_state: watch::Sender<ShutdownState>,
 }
 
 impl PluginServerHandler {
@@ -263,8 +263,8 @@ impl PluginServerHandler {
             Some(params) => serde_json::from_str(params.get()).map_err(RpcError::invalid_params)?,
             None => Initialize::default(),
         };
-        if let Some(prepare) = &self.prepare
-            && let Err(reason) = prepare(initialize, cx).await
+        if let Some(on_initialize) = &self.on_initialize
+            && let Err(reason) = on_initialize(initialize, cx).await
         {
             return Ok(json!({ "ok": false, "reason": reason }));
         }
@@ -283,11 +283,11 @@ impl Handler for PluginServerHandler {
         let answer = match method {
             "initialize" => self.initialize(cx, params).await?,
             "shutdown" => {
-                self.orders.send_replace(ShutdownState { shutdown: true, exit: true });
+                self.shutdown_state.send_replace(ShutdownState { shutdown: true, exit: true });
                 Value::Null
             }
             "ping" if !self.router.has_method("ping") => json!({}),
-            _ if self.orders.borrow().exit => {
+            _ if self.shutdown_state.borrow().exit => {
                 return Err(RpcError::new(error_codes::UNAVAILABLE, "the worker is shutting down"));
             }
             _ => return self.router.request(cx, method, params).await,

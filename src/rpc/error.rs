@@ -14,7 +14,7 @@ use crate::{
     state::ChildState,
     untrusted::{
         into_one_line,
-        json_scan::{members, text, told},
+        json_scan::{display_text, members, text},
         one_line,
     },
 };
@@ -66,7 +66,7 @@ impl RpcError {
 
     /// The error that another side has answered with; the reason if it is no error object.
     pub(crate) fn read(raw: &RawValue) -> Result<RpcError, String> {
-        let wrong = |what: &str| format!("not an error object: {what}: {}", told(raw, 400));
+        let wrong = |what: &str| format!("not an error object: {what}: {}", display_text(raw, 400));
         let [code, message, data] =
             members(raw, ["code", "message", "data"]).ok_or_else(|| wrong("it is no object"))?;
         let code = code.ok_or_else(|| wrong("missing field `code`"))?;

@@ -48,19 +48,23 @@ struct ScriptedGroupState {
     reaped: bool,
     abandoned: bool,
     uninterruptible: bool,
-    hold: Option<ReapToken>,
+    reap_token: Option<ReapToken>,
 }
 
 #[derive(Debug, Default)]
 struct Member {
     /// Set when it must end; its task has not noticed yet.
-    doomed: Option<ExitStatus>,
+    pending_exit: Option<ExitStatus>,
     ignored: BTreeSet<i32>,
     handlers: BTreeMap<i32, mpsc::UnboundedSender<()>>,
 }
 
 impl ScriptedGroup {
-    pub(super) fn new(pid: u32, hold: ReapToken, on_reaped: Box<dyn Fn() + Send + Sync>) -> ScriptedGroup {
+    pub(super) fn new(
+        pid: u32,
+        reap_token: ReapToken,
+        on_reaped: Box<dyn Fn() + Send + Sync>,
+    ) -> ScriptedGroup {
         let state = ScriptedGroupState {
             members: BTreeMap::from([(LEADER, Member::default())]),
             next_member: LEADER + 1,
@@ -68,7 +72,7 @@ impl ScriptedGroup {
             reaped: false,
             abandoned: false,
             uninterruptible: false,
-            hold: Some(hold),
+            reap_token: Some(reap_token),
         };
         ScriptedGroup {
             pid,
@@ -83,12 +87,12 @@ impl ScriptedGroup {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `look` finds something.
-    async fn when<T>(&self, look: impl Fn(&ScriptedGroupState) -> Option<T>) -> T {
+    /// Waits until `probe` finds something.
+    async fn wait_for<T>(&self, probe: impl Fn(&ScriptedGroupState) -> Option<T>) -> T {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(found) = look(&self.lock()) {
+            if let Some(found) = probe(&self.lock()) {
                 return found;
             }
             changed.await;
@@ -106,23 +110,23 @@ impl ScriptedGroup {
         let mut running = Running { task: Some(Box::pin(task)), group: self, number };
         async move {
             let group = Arc::clone(&running.group);
-            let doomed = group.when(|state| match state.members.get(&number) {
-                Some(member) => member.doomed.filter(|_| !state.uninterruptible),
+            let pending_exit = group.wait_for(|state| match state.members.get(&number) {
+                Some(member) => member.pending_exit.filter(|_| !state.uninterruptible),
                 None => Some(ExitStatus::signal(Signal::KILL.as_raw(), false)),
             });
             let Some(task) = running.task.as_mut() else { return };
             tokio::select! {
                 biased;
-                _ = doomed => {}
-                exited = task => group.doom(number, exited),
+                _ = pending_exit => {}
+                exited = task => group.end_with(number, exited),
             }
         }
     }
 
     /// A member ends by itself, unless a signal was first.
-    pub(super) fn doom(&self, number: u32, exited: ExitStatus) {
+    pub(super) fn end_with(&self, number: u32, exited: ExitStatus) {
         if let Some(member) = self.lock().members.get_mut(&number) {
-            member.doomed.get_or_insert(exited);
+            member.pending_exit.get_or_insert(exited);
         }
         self.changed.notify_waiters();
     }
@@ -131,7 +135,7 @@ impl ScriptedGroup {
         let mut state = self.lock();
         let member = state.members.remove(&number);
         if number == LEADER {
-            state.exited = member.and_then(|member| member.doomed).or(Some(otherwise));
+            state.exited = member.and_then(|member| member.pending_exit).or(Some(otherwise));
         }
         let abandoned = state.abandoned;
         drop(state);
@@ -189,8 +193,8 @@ impl ScriptedGroup {
 
     /// Releases the hold of a process that could not be reaped in time.
     fn release(&self) {
-        let hold = self.lock().hold.take();
-        drop(hold);
+        let reap_token = self.lock().reap_token.take();
+        drop(reap_token);
     }
 
     /// Reaps if everybody has ended.
@@ -200,11 +204,11 @@ impl ScriptedGroup {
         let mut state = self.lock();
         let exited = state.exited.filter(|_| state.members.is_empty())?;
         state.reaped = true;
-        let hold = state.hold.take();
+        let reap_token = state.reap_token.take();
         drop(state);
         (self.on_reaped)();
         // The caller's destructor runs outside the lock, and last.
-        drop(hold);
+        drop(reap_token);
         Some(exited)
     }
 }
@@ -229,7 +233,7 @@ impl Member {
     fn receive(&mut self, signal: Signal) {
         let raw = signal.as_raw();
         if signal != Signal::KILL {
-            if self.ignored.contains(&raw) || harmless(signal) {
+            if self.ignored.contains(&raw) || ignored_by_default(signal) {
                 return;
             }
             if let Some(handler) = self.handlers.get(&raw) {
@@ -238,12 +242,12 @@ impl Member {
                 return;
             }
         }
-        self.doomed.get_or_insert(ExitStatus::signal(raw, false));
+        self.pending_exit.get_or_insert(ExitStatus::signal(raw, false));
     }
 }
 
 /// Signals whose default action does not end a process.
-fn harmless(signal: Signal) -> bool {
+fn ignored_by_default(signal: Signal) -> bool {
     const HARMLESS: [Signal; 8] = [
         Signal::CHILD,
         Signal::CONT,
@@ -272,17 +276,17 @@ impl ProcessControl for ScriptedControl {
     }
 
     async fn exited(&self) -> ExitStatus {
-        self.0.when(|state| state.exited).await
+        self.0.wait_for(|state| state.exited).await
     }
 
     async fn emptied(&self) {
         let others = |state: &ScriptedGroupState| state.members.keys().any(|number| *number != LEADER);
-        self.0.when(|state| (!others(state)).then_some(())).await;
+        self.0.wait_for(|state| (!others(state)).then_some(())).await;
     }
 
     async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable> {
         let _ = self.0.deliver(None, Signal::KILL);
-        let ended = self.0.when(|state| state.exited.filter(|_| state.members.is_empty()));
+        let ended = self.0.wait_for(|state| state.exited.filter(|_| state.members.is_empty()));
         let in_time = tokio::time::timeout(wait, ended).await.is_ok();
         if !in_time {
             // It is reaped when it ends, whoever waits or not; the tree goes on without it.

@@ -31,8 +31,8 @@ const FIRST_PID: u32 = 1000;
 /// The capacity of each stream: that of a pipe.
 const STREAM_BYTES: usize = 64 * 1024;
 
-type Run = Pin<Box<dyn Future<Output = ScriptExit> + Send>>;
-type Script = Arc<dyn Fn(ScriptedProcess) -> Run + Send + Sync>;
+type ScriptFuture = Pin<Box<dyn Future<Output = ScriptExit> + Send>>;
+type Script = Arc<dyn Fn(ScriptedProcess) -> ScriptFuture + Send + Sync>;
 
 /// Launches scripts instead of programs. Cheap to clone: all clones are one launcher.
 ///
@@ -67,7 +67,7 @@ struct LauncherState {
     host: BTreeMap<OsString, OsString>,
     launched: Vec<LaunchRecord>,
     /// Processes that are not reaped yet.
-    present: BTreeMap<u32, Arc<ScriptedGroup>>,
+    unreaped: BTreeMap<u32, Arc<ScriptedGroup>>,
 }
 
 impl LaunchTable {
@@ -76,7 +76,7 @@ impl LaunchTable {
     }
 
     fn reaped(&self, pid: u32) {
-        let gone = self.lock().present.remove(&pid);
+        let gone = self.lock().unreaped.remove(&pid);
         drop(gone);
     }
 }
@@ -118,7 +118,7 @@ impl ScriptedLauncher {
 
     /// The processes that are not reaped yet, zombies included, in the order of their launch.
     pub fn alive(&self) -> Vec<u32> {
-        self.table.lock().present.keys().copied().collect()
+        self.table.lock().unreaped.keys().copied().collect()
     }
 
     /// Sends a signal to one process, as a stranger would: its group does not get it.
@@ -126,20 +126,20 @@ impl ScriptedLauncher {
     /// # Errors
     /// `ESRCH` if there is no such process.
     pub fn kill(&self, pid: u32, signal: Signal) -> io::Result<()> {
-        let group = self.table.lock().present.get(&pid).cloned().ok_or(Errno::SRCH)?;
+        let group = self.table.lock().unreaped.get(&pid).cloned().ok_or(Errno::SRCH)?;
         group.deliver(Some(LEADER), signal)
     }
 }
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn launch(&self, command: &Command, hold: ReapToken) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, reap_token: ReapToken) -> Result<Process, Exit> {
         let program = command.get_program();
         let (stdin, their_stdin) = duplex(STREAM_BYTES);
         let (open, closed) = oneshot::channel();
         let (stdout, their_stdout) = duplex(STREAM_BYTES);
         let (stderr, their_stderr) = duplex(STREAM_BYTES);
-        let (script, inside) = {
+        let (script, process) = {
             let mut state = self.table.lock();
             if let Some(exit) = state.failures.get_mut(program).and_then(VecDeque::pop_front) {
                 return Err(exit);
@@ -160,10 +160,10 @@ impl Launcher for ScriptedLauncher {
                     table.reaped(pid);
                 }
             };
-            let group = Arc::new(ScriptedGroup::new(pid, hold, Box::new(on_reaped)));
+            let group = Arc::new(ScriptedGroup::new(pid, reap_token, Box::new(on_reaped)));
             state.launched.push(LaunchRecord { program: program.to_owned(), pid, launch });
-            state.present.insert(pid, Arc::clone(&group));
-            let inside = ScriptedProcess {
+            state.unreaped.insert(pid, Arc::clone(&group));
+            let process = ScriptedProcess {
                 group,
                 env: command.get_environment().resolve(state.host.clone()),
                 command: command.clone(),
@@ -173,11 +173,11 @@ impl Launcher for ScriptedLauncher {
                 stdout: Some(their_stdout),
                 stderr: Some(their_stderr),
             };
-            (script, inside)
+            (script, process)
         };
-        let group = Arc::clone(&inside.group);
+        let group = Arc::clone(&process.group);
         // The script is called in its own task, so that a panic is a crash of the process and of nothing else.
-        let run = async move { script(inside).await.exited() };
+        let run = async move { script(process).await.exited() };
         tokio::spawn(Arc::clone(&group).run(LEADER, run));
         Ok(Process {
             pid: group.pid,
@@ -197,7 +197,7 @@ impl fmt::Debug for ScriptedLauncher {
         let state = self.table.lock();
         f.debug_struct("ScriptedLauncher")
             .field("programs", &state.programs.keys())
-            .field("present", &state.present.keys())
+            .field("present", &state.unreaped.keys())
             .finish_non_exhaustive()
     }
 }

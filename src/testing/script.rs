@@ -239,7 +239,7 @@ impl ScriptedProcess {
     }
 
     async fn end(&self, ending: ScriptExit) -> Infallible {
-        self.group.doom(LEADER, ending.exited());
+        self.group.end_with(LEADER, ending.exited());
         pending().await
     }
 

@@ -37,7 +37,7 @@ pub struct TreeBuilder {
     owner: Option<ActorCell>,
     scope: Option<TreeContext>,
     /// What was set after [`TreeBuilder::events`] had settled it.
-    late: Vec<&'static str>,
+    set_too_late: Vec<&'static str>,
 }
 
 impl Default for TreeBuilder {
@@ -48,7 +48,7 @@ impl Default for TreeBuilder {
             event_capacity: EventBus::DEFAULT_CAPACITY,
             owner: None,
             scope: None,
-            late: Vec::new(),
+            set_too_late: Vec::new(),
         }
     }
 }
@@ -83,18 +83,18 @@ impl TreeBuilder {
     /// Several hosts that must not restart their children in lockstep want different seeds.
     pub fn seed(mut self, seed: u64) -> TreeBuilder {
         self.seed = seed;
-        self.settled_before("seed")
+        self.check_not_too_late("seed")
     }
 
     /// How many events a subscriber may be behind before it loses some; 4,096 by default.
     pub fn event_capacity(mut self, events: usize) -> TreeBuilder {
         self.event_capacity = events;
-        self.settled_before("event_capacity")
+        self.check_not_too_late("event_capacity")
     }
 
-    fn settled_before(mut self, field: &'static str) -> TreeBuilder {
+    fn check_not_too_late(mut self, field: &'static str) -> TreeBuilder {
         if self.scope.is_some() {
-            self.late.push(field);
+            self.set_too_late.push(field);
         }
         self
     }
@@ -177,7 +177,7 @@ impl TreeBuilder {
     /// All mistakes at once, each naming its field (rule S-6).
     pub fn validate(&self) -> Result<(), SpecErrors> {
         let mut errors: Vec<SpecError> = Vec::new();
-        for field in &self.late {
+        for field in &self.set_too_late {
             let problem = "has no effect: it must be set before `TreeBuilder::events` is called".to_owned();
             errors.push(SpecError { field: (*field).to_owned(), problem });
         }

@@ -33,7 +33,7 @@ pub struct Health {
     /// has as many ready workers as it is to keep, and no pool has given one up a moment ago.
     pub healthy: bool,
     /// Places that are not ready although nobody has stopped them, and what pools lack.
-    pub troubles: Vec<HealthIssue>,
+    pub issues: Vec<HealthIssue>,
 }
 
 /// A place that is not ready.
@@ -127,7 +127,7 @@ impl Tree {
     /// Whether all is well, and if not, where.
     pub fn health(&self) -> Health {
         let snapshot = self.snapshot();
-        let mut troubles: Vec<HealthIssue> = snapshot
+        let mut issues: Vec<HealthIssue> = snapshot
             .root
             .walk()
             .filter(|node| match &node.state {
@@ -136,30 +136,30 @@ impl Tree {
                 ChildState::Down { why: DownReason::GaveUp { .. } } => true,
                 _ => !node.held,
             })
-            .map(|node| self.trouble(node))
+            .map(|node| self.issue(node))
             .collect();
         if self.root.has_ended() {
             // Its children have ended with it, and it is down for good.
             let state = snapshot.root.state.clone();
             let detail = self.root.exit().filter(|exit| !matches!(exit, Exit::Requested)).map(|exit| {
-                let lost = self.lost("/", exit);
+                let lost = self.exit_report("/", exit);
                 format!("the tree has ended: {lost}")
             });
-            troubles.insert(0, HealthIssue { path: TreePath::root(), state, detail });
+            issues.insert(0, HealthIssue { path: TreePath::root(), state, detail });
         }
         let pools = snapshot.root.walk().filter(|node| node.kind == ChildKind::Supervisor);
         for pool in pools.filter_map(|node| self.pool(node.path.as_str()).ok()) {
-            let lacking = pool.troubles().into_iter();
-            troubles.extend(lacking.map(|t| HealthIssue {
+            let lacking = pool.issues().into_iter();
+            issues.extend(lacking.map(|t| HealthIssue {
                 path: t.path,
                 state: t.state,
                 detail: Some(t.detail),
             }));
         }
-        Health { healthy: self.ready() && troubles.is_empty(), troubles }
+        Health { healthy: self.ready() && issues.is_empty(), issues }
     }
 
-    fn trouble(&self, node: &NodeSnapshot) -> HealthIssue {
+    fn issue(&self, node: &NodeSnapshot) -> HealthIssue {
         let why = match (&node.state, &node.last_exit) {
             (
                 ChildState::Down { why: DownReason::GaveUp { .. } }
@@ -169,12 +169,12 @@ impl Tree {
             ) => Some(exit.clone()),
             _ => None,
         };
-        let detail = why.map(|exit| format!("the last one: {}", self.lost(node.path.as_str(), exit)));
+        let detail = why.map(|exit| format!("the last one: {}", self.exit_report(node.path.as_str(), exit)));
         HealthIssue { path: node.path.clone(), state: node.state.clone(), detail }
     }
 
     /// An exit of what is at a path, with the last words of the process behind it.
-    fn lost(&self, path: &str, exit: Exit) -> ExitReport {
+    fn exit_report(&self, path: &str, exit: Exit) -> ExitReport {
         match self.root.find(path) {
             Ok(node) => node.lost(exit),
             // It has left the tree meanwhile.
@@ -191,7 +191,7 @@ impl Tree {
         let healthy = async {
             while !self.health().healthy {
                 // What rests ends its rest without an event.
-                let next = tokio::time::timeout(LOOK, events.next()).await;
+                let next = tokio::time::timeout(HEALTH_POLL, events.next()).await;
                 if self.root.has_ended() || next == Ok(Err(RecvError::Closed)) {
                     return false;
                 }
@@ -253,7 +253,7 @@ impl Tree {
 }
 
 /// How often a wait for health looks though nothing has happened.
-const LOOK: Duration = Duration::from_secs(1);
+const HEALTH_POLL: Duration = Duration::from_secs(1);
 
 fn absolute(path: &str) -> Cow<'_, str> {
     if path.starts_with('/') { path.into() } else { format!("/{path}").into() }

@@ -1,4 +1,4 @@
-//! Looks into JSON that a process wrote without building it: [`members`], [`elements`], [`text`], [`told`].
+//! Looks into JSON that a process wrote without building it: [`members`], [`elements`], [`text`], [`display_text`].
 //!
 //! A value that is built costs many times the bytes it was written in, and serde's messages about what does not fit hold
 //! the whole of it. So what is only compared, forwarded or thrown away is borrowed, and what is kept is cut first.
@@ -94,7 +94,7 @@ pub(crate) fn text(raw: &RawValue, bytes: usize) -> Option<String> {
 
 /// What a value tells people: the text of a string, and anything else as it is written, at most `bytes` of it, and then
 /// how much is left out.
-pub(crate) fn told(raw: &RawValue, bytes: usize) -> String {
+pub(crate) fn display_text(raw: &RawValue, bytes: usize) -> String {
     text(raw, bytes).unwrap_or_else(|| {
         let end = floor_char_boundary(raw.get(), bytes);
         let mut text = raw.get()[..end].to_owned();
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(text(&raw(r#""\\\\""#), 3).unwrap(), "\\… (2 bytes more)");
         assert_eq!(text(&raw(r#""\ud800x""#), 100).unwrap(), r"\ud800x");
         assert_eq!(text(&raw("12"), 100), None);
-        assert_eq!(told(&raw("[1,2,3]"), 3), "[1,… (4 bytes more)");
+        assert_eq!(display_text(&raw("[1,2,3]"), 3), "[1,… (4 bytes more)");
     }
 
     proptest! {

@@ -11,9 +11,10 @@ use tokio::{
 };
 
 use super::{
+    diagnostics::{WorkerDiagnostics, WorkerHistory},
     driver::Driver,
-    shared::{WorkerChannel, WorkerHistory, WorkerShared},
     spec::WorkerSpec,
+    worker_channel::WorkerChannel,
 };
 use crate::{
     exit::Exit,
@@ -67,15 +68,15 @@ pub enum WorkerMessage {
 pub struct WorkerArguments {
     spec: Arc<WorkerSpec>,
     cx: StartContext,
-    shared: Arc<WorkerShared>,
-    line: Arc<WorkerChannel>,
+    diagnostics: Arc<WorkerDiagnostics>,
+    channel: Arc<WorkerChannel>,
     ready: oneshot::Sender<()>,
 }
 
 /// Owned by the actor: dropped with it, and the process with both.
 #[derive(Debug)]
 pub struct WorkerState {
-    line: Arc<WorkerChannel>,
+    channel: Arc<WorkerChannel>,
     path: TreePath,
     incarnation: Incarnation,
     clock: crate::time::Clock,
@@ -96,7 +97,7 @@ impl Drop for AbortOnDrop {
 impl Drop for WorkerState {
     fn drop(&mut self) {
         self.driver.0.abort();
-        self.line.shared.killed();
+        self.channel.diagnostics.actor_dropped();
     }
 }
 
@@ -111,18 +112,19 @@ impl Actor for WorkerActor {
         me: ActorRef<WorkerMessage>,
         arguments: WorkerArguments,
     ) -> Result<WorkerState, ActorProcessingErr> {
-        let WorkerArguments { spec, cx, shared, line, ready } = arguments;
+        let WorkerArguments { spec, cx, diagnostics, channel, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
         let (path, incarnation) = (cx.node.path().clone(), cx.incarnation);
         let clock = cx.scope.clock();
-        let driver = Driver { spec, cx, shared, line: line.clone(), ready: Some(ready), stop: stopped };
+        let driver =
+            Driver { spec, cx, diagnostics, channel: channel.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
             // What is not ours and may panic in here: the protocol, `on_ready`, the command's maker, the launcher.
             let exit = caught("the worker's driver", driver.run()).await.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerState { line, path, incarnation, clock, stop, driver: AbortOnDrop(driver), ended: false })
+        Ok(WorkerState { channel, path, incarnation, clock, stop, driver: AbortOnDrop(driver), ended: false })
     }
 
     async fn handle(
@@ -133,11 +135,11 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             WorkerMessage::Call { method, params, timeout, reply } => {
-                let (line, path) = (state.line.clone(), state.path.clone());
+                let (channel, path) = (state.channel.clone(), state.path.clone());
                 tokio::spawn(async move {
-                    let answer = match line.peer() {
+                    let answer = match channel.peer() {
                         Some(peer) => peer.call_value(&method, &params, CallOptions::timeout(timeout)).await,
-                        None if line.has_no_channel() => Err(CallError::NoChannel { method, path }),
+                        None if channel.has_no_channel() => Err(CallError::NoChannel { method, path }),
                         None => Err(CallError::Unavailable {
                             method,
                             path,
@@ -149,16 +151,16 @@ impl Actor for WorkerActor {
                 });
             }
             WorkerMessage::Notify { method, params } => {
-                if let Some(peer) = state.line.peer() {
+                if let Some(peer) = state.channel.peer() {
                     // A notification has nobody who could be told.
                     let _ = peer.try_notify_value(&method, &params);
-                } else if state.line.has_no_channel() {
+                } else if state.channel.has_no_channel() {
                     let error = CallError::NoChannel { method, path: state.path.clone() };
                     log_event!(warn, state.path, state.incarnation, "{error}");
                 }
             }
             WorkerMessage::Diagnostics(reply) => {
-                let _ = reply.send(state.line.shared.worker(state.clock.now()));
+                let _ = reply.send(state.channel.diagnostics.worker(state.clock.now()));
             }
             WorkerMessage::Stop(request) => {
                 state.stop.send_replace(Some(request));
@@ -203,8 +205,8 @@ pub(crate) struct WorkerStart {
 
 impl WorkerStart {
     /// What a new incarnation shows of itself.
-    fn shared(&self) -> Arc<WorkerShared> {
-        Arc::new(WorkerShared::new(
+    fn diagnostics(&self) -> Arc<WorkerDiagnostics> {
+        Arc::new(WorkerDiagnostics::new(
             self.spec.program(),
             self.spec.protocol.name().to_owned(),
             self.spec.stderr_tail_bytes,
@@ -221,7 +223,7 @@ impl WorkerStart {
 impl Start for WorkerStart {
     fn adopted(&self, node: &Node) {
         if !node.has_details() {
-            node.set_details(self.shared());
+            node.set_details(self.diagnostics());
         }
     }
 
@@ -236,12 +238,12 @@ impl Start for WorkerStart {
 
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
-        let shared = self.shared();
-        cx.node.set_details(shared.clone());
-        let line = Arc::new(WorkerChannel::new(shared.clone()));
+        let diagnostics = self.diagnostics();
+        cx.node.set_details(diagnostics.clone());
+        let channel = Arc::new(WorkerChannel::new(diagnostics.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();
-        let arguments = WorkerArguments { spec, cx, shared, line: line.clone(), ready };
+        let arguments = WorkerArguments { spec, cx, diagnostics, channel: channel.clone(), ready };
         let (actor, join) = WorkerActor::spawn_linked(None, WorkerActor, arguments, supervisor)
             .await
             .map_err(|e| Exit::from_error(&e))?;
@@ -254,7 +256,7 @@ impl Start for WorkerStart {
                 // Refused when it is ending by itself.
                 let _ = asked.cast(WorkerMessage::Stop(request));
             })),
-            attachment: Some(line),
+            attachment: Some(channel),
         })
     }
 }

@@ -10,11 +10,12 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
+    diagnostics::WorkerDiagnostics,
     handler::WorkerHandler,
     running_process::{RunningProcess, Task},
-    shared::{WorkerChannel, WorkerShared},
     spec::{Liveness, WorkerSpec},
     stdout_lines::{self, ExpectedLine},
+    worker_channel::WorkerChannel,
 };
 use crate::{
     exit::Exit,
@@ -32,8 +33,8 @@ const CLOSING_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Driver {
     pub(crate) spec: Arc<WorkerSpec>,
     pub(crate) cx: StartContext,
-    pub(crate) shared: Arc<WorkerShared>,
-    pub(crate) line: Arc<WorkerChannel>,
+    pub(crate) diagnostics: Arc<WorkerDiagnostics>,
+    pub(crate) channel: Arc<WorkerChannel>,
     pub(crate) ready: Option<oneshot::Sender<()>>,
     pub(crate) stop: watch::Receiver<Option<StopRequest>>,
 }
@@ -63,51 +64,55 @@ impl Driver {
 
     async fn drive(mut self) -> Exit {
         let command = self.spec.command_of(self.cx.incarnation);
-        let hold = ReapToken::new(self.cx.token.clone());
+        let reap_token = ReapToken::new(self.cx.token.clone());
         let launched = tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => return Exit::Requested,
-            launched = self.spec.launcher.launch(&command, hold) => launched,
+            launched = self.spec.launcher.launch(&command, reap_token) => launched,
         };
         let process = match launched {
             Ok(process) => process,
             Err(exit) => {
                 let exit = exit.tidied();
-                self.shared.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
+                self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
                 return exit;
             }
         };
-        self.shared.launched(&*process.control, self.cx.scope.clock().now());
+        self.diagnostics.launched(&*process.control, self.cx.scope.clock().now());
         // Kept open for protocols without a channel; not part of the body, which is shared by reference.
-        let (body, first_line, _stdin) = self.attach_streams(process);
-        let (verdict, was_ready) = match self.become_ready(&body, first_line).await {
+        let (running, first_line, _stdin) = self.attach_streams(process);
+        let (end_cause, was_ready) = match self.become_ready(&running, first_line).await {
             Ok(()) => {
-                self.shared.ready(self.cx.scope.clock().now());
-                if let Some(peer) = &body.peer {
+                self.diagnostics.ready(self.cx.scope.clock().now());
+                if let Some(peer) = &running.peer {
                     peer.watch_writes(true);
                 }
                 if let Some(ready) = self.ready.take() {
                     // Nobody waits any more: the stop is on its way.
                     let _ = ready.send(());
                 }
-                (self.watch(&body).await, true)
+                (self.until_end(&running).await, true)
             }
-            Err(verdict) => (verdict, false),
+            Err(end_cause) => (end_cause, false),
         };
         // Before anything else: from here on no call goes to this incarnation.
         self.cx.node.retract(self.cx.incarnation);
-        let by_itself = matches!(verdict, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
-        let exit = match verdict {
-            EndCause::Exited(exited) => self.reap_after_exit(&body, exited).await,
-            EndCause::Kill(exit) => self.kill(&body, exit).await,
-            EndCause::Stop => self.stop_in_order(&body, was_ready).await,
+        let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
+        let exit = match end_cause {
+            EndCause::Exited(exited) => self.reap_after_exit(&running, exited).await,
+            EndCause::Kill(exit) => self.kill(&running, exit).await,
+            EndCause::Stop => self.stop_in_order(&running, was_ready).await,
         };
-        let exit =
-            if was_ready { exit } else { exit.before_ready().having_printed(&self.printed(&body)) }.tidied();
+        let exit = if was_ready {
+            exit
+        } else {
+            exit.before_ready().having_printed(&self.non_message_output(&running))
+        }
+        .tidied();
         // Nobody waits for what becomes of the end: neither callers nor snapshots.
-        self.shared.gone();
-        if let Some(peer) = &body.peer {
-            peer.close(ExitReport { exit: exit.clone(), stderr_tail: self.shared.tail.text() });
+        self.diagnostics.ended();
+        if let Some(peer) = &running.peer {
+            peer.close(ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() });
         }
         let exit = match by_itself {
             Some(since) => self.judge(exit, since).await,
@@ -117,7 +122,7 @@ impl Driver {
             // If the whole tree stops, this worker's turn comes. Until then it is neither restarted nor replaced.
             stop_asked(&mut self.stop).await;
         } else if !was_ready {
-            self.shared.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
+            self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
         }
         exit
     }
@@ -130,15 +135,15 @@ impl Driver {
         let Process { stdin, stdout, stderr, control, .. } = process;
         let mine = |log: LineLog| log.of(self.cx.node.path().clone(), self.cx.incarnation);
         let stderr = stderr.map(|stderr| {
-            Task::spawn(process::drain_into(mine(LineLog::new()), stderr, self.shared.tail.clone()))
+            Task::spawn(process::drain_into(mine(LineLog::new()), stderr, self.diagnostics.tail.clone()))
         });
-        let mut body = RunningProcess { control, peer: None, stderr, stdout: None, stdin: None };
+        let mut running = RunningProcess { control, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
         let mut first_line = None;
         match self.spec.protocol.channel() {
             Channel::Rpc(framing) => {
                 let mut config = self.spec.peer.clone();
-                protocol::speak(&self.spec.protocol, framing, &mut config);
+                protocol::fill_peer_config(&self.spec.protocol, framing, &mut config);
                 config.hold_pending = true;
                 config.path = self.cx.node.path().clone();
                 config.incarnation = self.cx.incarnation;
@@ -153,13 +158,13 @@ impl Driver {
                 let (stdin, closed) = stdin.into_parts();
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));
                 let watched = peer.clone();
-                body.stdin = Some(Task::spawn(async move {
+                running.stdin = Some(Task::spawn(async move {
                     closed.await;
                     watched.input_closed();
                 }));
                 peer.watch_writes(false);
-                self.shared.connected(peer.clone());
-                body.peer = Some(peer);
+                self.diagnostics.connected(peer.clone());
+                running.peer = Some(peer);
             }
             Channel::Output(ready) => {
                 let expected = match ready {
@@ -171,18 +176,18 @@ impl Driver {
                     }
                 };
                 kept = Some(stdin);
-                let tail = self.shared.stdout_tail.clone();
+                let tail = self.diagnostics.stdout_tail.clone();
                 let log = mine(LineLog::of_stdout());
-                body.stdout = Some(Task::spawn(stdout_lines::log_lines(log, stdout, tail, expected)));
+                running.stdout = Some(Task::spawn(stdout_lines::log_lines(log, stdout, tail, expected)));
             }
         }
-        (body, first_line, kept)
+        (running, first_line, kept)
     }
 
     /// The handshake, raced against the exit, the stop and its timeout (rule W-1).
     async fn become_ready(
         &mut self,
-        body: &RunningProcess,
+        running: &RunningProcess,
         first_line: Option<AwaitedLine>,
     ) -> Result<(), EndCause> {
         let protocol = self.spec.protocol.clone();
@@ -190,15 +195,15 @@ impl Driver {
         let handshake = async {
             if let Some(line) = first_line {
                 match line.await {
-                    Ok(line) => self.shared.printed(line),
+                    Ok(line) => self.diagnostics.set_first_line(line),
                     // Stdout was closed without the line: only the exit or the timeout can end this.
                     Err(_) => std::future::pending::<()>().await,
                 }
             }
-            if let Some(peer) = &body.peer {
-                let mut hello = ChildIdentity::new(self.cx.node.path().clone(), self.cx.incarnation);
-                hello.pid = self.shared.pid();
-                let session = protocol.handshake(peer, &hello).await?;
+            if let Some(peer) = &running.peer {
+                let mut identity = ChildIdentity::new(self.cx.node.path().clone(), self.cx.incarnation);
+                identity.pid = self.diagnostics.pid();
+                let session = protocol.handshake(peer, &identity).await?;
                 if let Some(methods) = session.methods {
                     peer.announce(methods);
                 }
@@ -214,10 +219,10 @@ impl Driver {
             biased;
             () = stop_asked(&mut self.stop) => return Err(EndCause::Stop),
             shaken = &mut shaking => shaken,
-            closed = channel_closed(body) => return Err(self.closed_verdict(body, closed).await),
-            exited = body.control.exited() => {
+            closed = channel_closed(running) => return Err(self.classify_channel_close(running, closed).await),
+            exited = running.control.exited() => {
                 // What makes it ready may be among the last that it wrote, and was written before its end.
-                body.drain().await;
+                running.drain().await;
                 tokio::select! {
                     biased;
                     shaken = unconstrained(shaking) => shaken,
@@ -228,17 +233,17 @@ impl Driver {
         match shaken {
             Ok(Ok(())) => {
                 // Published only now: no call can come before the handshake.
-                let _ = self.line.peer.set(body.peer.clone());
+                let _ = self.channel.peer.set(running.peer.clone());
                 Ok(())
             }
-            Ok(Err(exit)) => Err(match body.peer.as_ref().and_then(Peer::end) {
+            Ok(Err(exit)) => Err(match running.peer.as_ref().and_then(Peer::end) {
                 // It failed because the channel has ended: that is the reason, or the process's exit is.
-                Some(closed) => self.closed_verdict(body, closed).await,
+                Some(closed) => self.classify_channel_close(running, closed).await,
                 None => EndCause::Kill(exit),
             }),
             Err(_) => {
                 let awaited = match protocol.channel() {
-                    Channel::Output(ready) => stdout_lines::awaited(&ready, &self.shared.stdout_tail),
+                    Channel::Output(ready) => stdout_lines::awaited(&ready, &self.diagnostics.stdout_tail),
                     Channel::Rpc(_) => None,
                 };
                 Err(EndCause::Kill(Exit::HandshakeTimeout { after, awaited }))
@@ -247,31 +252,31 @@ impl Driver {
     }
 
     /// From ready until something ends it.
-    async fn watch(&mut self, body: &RunningProcess) -> EndCause {
+    async fn until_end(&mut self, running: &RunningProcess) -> EndCause {
         let protocol = self.spec.protocol.clone();
         tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => EndCause::Stop,
             // Before the exit: a process that has broken the protocol may well end because its channel was closed.
-            closed = channel_closed(body) => self.closed_verdict(body, closed).await,
-            exited = body.control.exited() => EndCause::Exited(exited),
-            exit = unresponsive(body, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
+            closed = channel_closed(running) => self.classify_channel_close(running, closed).await,
+            exited = running.control.exited() => EndCause::Exited(exited),
+            exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
         }
     }
 
     /// What the process has printed on stdout that was no message.
-    fn printed(&self, body: &RunningProcess) -> String {
-        body.peer.as_ref().map_or_else(|| self.shared.stdout_tail.text(), Peer::noise)
+    fn non_message_output(&self, running: &RunningProcess) -> String {
+        running.peer.as_ref().map_or_else(|| self.diagnostics.stdout_tail.text(), Peer::noise)
     }
 
     /// What the end of the channel means. A process that is about to end by itself closes its files first, and so does one
     /// that has been told to stop together with its host.
-    async fn closed_verdict(&self, body: &RunningProcess, closed: CloseReason) -> EndCause {
+    async fn classify_channel_close(&self, running: &RunningProcess, closed: CloseReason) -> EndCause {
         if matches!(
             closed,
             CloseReason::Eof | CloseReason::ReadFailed { .. } | CloseReason::WriteFailed { .. }
         ) {
-            let exited = tokio::time::timeout(CLOSING_GRACE, body.control.exited());
+            let exited = tokio::time::timeout(CLOSING_GRACE, running.control.exited());
             tokio::select! {
                 biased;
                 () = self.stop_begins() => return EndCause::Stop,
@@ -299,8 +304,8 @@ pub(super) async fn stop_asked(stop: &mut watch::Receiver<Option<StopRequest>>) 
 }
 
 /// Resolves for protocols with a channel only.
-async fn channel_closed(body: &RunningProcess) -> CloseReason {
-    match &body.peer {
+async fn channel_closed(running: &RunningProcess) -> CloseReason {
+    match &running.peer {
         Some(peer) => peer.closed().await,
         None => std::future::pending().await,
     }
@@ -308,12 +313,12 @@ async fn channel_closed(body: &RunningProcess) -> CloseReason {
 
 /// Pings for ever; returns when too many in a row have failed (rule W-3).
 async fn unresponsive(
-    body: &RunningProcess,
+    running: &RunningProcess,
     protocol: &dyn Protocol,
     liveness: Option<Liveness>,
     cx: &StartContext,
 ) -> Exit {
-    let (Some(peer), Some(liveness)) = (&body.peer, liveness) else { return std::future::pending().await };
+    let (Some(peer), Some(liveness)) = (&running.peer, liveness) else { return std::future::pending().await };
     let mut failures = 0;
     loop {
         tokio::time::sleep(liveness.interval).await;

@@ -14,14 +14,15 @@
 //! This folder must not know pools, plugins or trees.
 
 mod actor;
+mod diagnostics;
 mod driver;
 mod handler;
 mod process_end;
 mod running_process;
 mod service_stop;
-mod shared;
 mod spec;
 mod stdout_lines;
+mod worker_channel;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerMessage};

@@ -18,59 +18,59 @@ use crate::{
 
 impl Driver {
     /// It ended by itself: sweep the group, drain the pipes, reap.
-    pub(super) async fn reap_after_exit(&mut self, body: &RunningProcess, exited: ExitStatus) -> Exit {
+    pub(super) async fn reap_after_exit(&mut self, running: &RunningProcess, exited: ExitStatus) -> Exit {
         // The zombie pins the ids: this cannot hit a stranger. A group that is gone already is what we want.
-        let _ = body.control.signal(rustix::process::Signal::KILL);
-        body.drain().await;
-        if let Err(Unkillable { pid }) = self.lay_to_rest(body).await {
+        let _ = running.control.signal(rustix::process::Signal::KILL);
+        running.drain().await;
+        if let Err(Unkillable { pid }) = self.reap(running).await {
             return Exit::Unkillable { pid };
         }
         exited.exit(&self.spec.success)
     }
 
-    pub(super) async fn kill(&mut self, body: &RunningProcess, exit: Exit) -> Exit {
-        let _ = body.control.signal(rustix::process::Signal::KILL);
+    pub(super) async fn kill(&mut self, running: &RunningProcess, exit: Exit) -> Exit {
+        let _ = running.control.signal(rustix::process::Signal::KILL);
         tokio::select! {
             biased;
-            () = async { body.control.exited().await; body.drain().await } => {}
+            () = async { running.control.exited().await; running.drain().await } => {}
             () = tokio::time::sleep(self.spec.ladder.kill_wait) => {}
         }
-        match self.lay_to_rest(body).await {
+        match self.reap(running).await {
             Ok(_) => exit,
             Err(Unkillable { pid }) => Exit::Unkillable { pid },
         }
     }
 
     /// Reaps it. What has left its group may be swept behind its successor; stops wait for that (rule P-4).
-    async fn lay_to_rest(&self, body: &RunningProcess) -> Result<ExitStatus, Unkillable> {
-        let trail = ReapToken::new(self.cx.node.leave_trail(&self.cx.token));
-        body.control.reap_after_exit(self.spec.ladder.kill_wait, trail).await
+    async fn reap(&self, running: &RunningProcess) -> Result<ExitStatus, Unkillable> {
+        let sweep_token = ReapToken::new(self.cx.node.leave_trail(&self.cx.token));
+        running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_token).await
     }
 
     /// The ladder (rule P-9). A nearer deadline that is asked for meanwhile shortens it.
-    pub(super) async fn stop_in_order(&mut self, body: &RunningProcess, was_ready: bool) -> Exit {
+    pub(super) async fn stop_in_order(&mut self, running: &RunningProcess, was_ready: bool) -> Exit {
         let mut ladder = self.spec.ladder;
-        if let Some(peer) = &body.peer {
+        if let Some(peer) = &running.peer {
             peer.watch_writes(false);
         }
         let began = Instant::now();
-        let polite = async {
-            match &body.peer {
-                Some(peer) if was_ready => self.part(peer, began).await,
+        let polite_stop = async {
+            match &running.peer {
+                Some(peer) if was_ready => self.ask_to_stop(peer, began).await,
                 Some(peer) => peer.close_writer().await,
                 None => {}
             }
             std::future::pending::<()>().await;
         };
-        if body.peer.is_none() || !was_ready {
+        if running.peer.is_none() || !was_ready {
             // There is no polite request: SIGTERM is it.
             ladder.drain = Duration::ZERO;
         }
         let mut stop = self.stop.clone();
-        let climb = async {
+        let run_ladder = async {
             loop {
                 let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
-                let deadline = deadline.map(|at| before(self.cx.scope.clock().instant(at)));
+                let deadline = deadline.map(|at| with_margin(self.cx.scope.clock().instant(at)));
                 // Time that has passed is not given again.
                 let passed = began.elapsed();
                 let drain = ladder.drain.saturating_sub(passed);
@@ -78,22 +78,22 @@ impl Driver {
                 let rest = Ladder { drain, term_grace: ladder.term_grace.min(both), ..ladder };
                 tokio::select! {
                     biased;
-                    ended = process::terminate(&*body.control, &rest, deadline) => return ended,
+                    ended = process::terminate(&*running.control, &rest, deadline) => return ended,
                     Ok(()) = stop.changed() => {}
                 }
             }
         };
         let ended = tokio::select! {
             biased;
-            ended = climb => ended,
-            () = polite => return Exit::Requested,
+            ended = run_ladder => ended,
+            () = polite_stop => return Exit::Requested,
         };
-        body.drain().await;
+        running.drain().await;
         match ended {
             Ok(ended) => {
                 let deadline = self.stop.borrow().and_then(|request| request.deadline);
                 let deadline = deadline.map(|at| self.cx.scope.clock().instant(at));
-                self.report_stop(body.control.pid(), ended.rung, &ladder, began, deadline);
+                self.log_stop(running.control.pid(), ended.rung, &ladder, began, deadline);
                 Exit::Requested
             }
             Err(Unkillable { pid }) => Exit::Unkillable { pid },
@@ -103,7 +103,7 @@ impl Driver {
     /// Asks the process to end once nothing is open any more: first the calls that were under way, then what it has asked
     /// itself, since one that waits for an answer may not notice the end (rules P-9, C-14). What takes longer than the time to
     /// drain allows goes unanswered, and so does a request to end: then it is the end of its stdin that asks.
-    async fn part(&self, peer: &Peer, began: Instant) {
+    async fn ask_to_stop(&self, peer: &Peer, began: Instant) {
         let open = async {
             peer.answered().await;
             peer.idle().await;
@@ -111,13 +111,13 @@ impl Driver {
         tokio::select! {
             biased;
             () = open => {}
-            () = self.closing_time(began) => {}
+            () = self.stdin_close_due(began) => {}
         }
         let mut asked = std::pin::pin!(self.spec.protocol.shutdown(peer));
         let goodbye = tokio::select! {
             biased;
             goodbye = asked.as_mut() => goodbye,
-            () = self.closing_time(began) => {
+            () = self.stdin_close_due(began) => {
                 peer.close_writer().await;
                 asked.await
             }
@@ -139,12 +139,12 @@ impl Driver {
     }
 
     /// Returns when it is time for the end of stdin, of a stop that began then. A nearer deadline brings it forward.
-    async fn closing_time(&self, began: Instant) {
+    async fn stdin_close_due(&self, began: Instant) {
         let mut stop = self.stop.clone();
         loop {
             let drain = self.spec.ladder.drain;
             let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
-            let deadline = deadline.map(|at| before(self.cx.scope.clock().instant(at)));
+            let deadline = deadline.map(|at| with_margin(self.cx.scope.clock().instant(at)));
             let drain =
                 deadline.map_or(drain, |deadline| drain.min(deadline.saturating_duration_since(began)));
             tokio::select! {
@@ -157,7 +157,7 @@ impl Driver {
     }
 
     /// A process that had to be killed is worth a look: what it was about to do is undone, and each stop costs that time.
-    fn report_stop(&self, pid: u32, rung: Rung, ladder: &Ladder, began: Instant, deadline: Option<Instant>) {
+    fn log_stop(&self, pid: u32, rung: Rung, ladder: &Ladder, began: Instant, deadline: Option<Instant>) {
         let (path, incarnation) = (self.cx.node.path(), self.cx.incarnation);
         // Whoever gives no time wants it so.
         let hard = deadline.is_some_and(|deadline| deadline <= began);
@@ -188,7 +188,7 @@ impl Driver {
 }
 
 /// The asker kills the actor at its deadline: be done a little earlier.
-fn before(deadline: Instant) -> Instant {
+fn with_margin(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     deadline - (left / 10).min(Duration::from_millis(250))
 }

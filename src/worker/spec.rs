@@ -88,7 +88,7 @@ pub struct WorkerSpec {
     pub(crate) restart: RestartPolicy,
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Option<Duration>,
-    pub(crate) chosen: ExplicitSettings,
+    pub(crate) explicit: ExplicitSettings,
 }
 
 /// What the caller has set, where a value alone does not say so: what would have no effect is a mistake.
@@ -138,7 +138,7 @@ impl WorkerSpec {
             restart: RestartPolicy::permanent(),
             handshake_timeout: None,
             start_timeout: None,
-            chosen: ExplicitSettings::default(),
+            explicit: ExplicitSettings::default(),
         }
     }
 
@@ -147,7 +147,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol + 'static) -> WorkerSpec {
         self.protocol = Arc::new(protocol);
-        self.chosen.protocol = true;
+        self.explicit.protocol = true;
         self
     }
 
@@ -163,7 +163,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> WorkerSpec {
         self.handler = Arc::new(handler);
-        self.chosen.handler = true;
+        self.explicit.handler = true;
         self
     }
 
@@ -171,7 +171,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
-        self.chosen.logs = true;
+        self.explicit.logs = true;
         self
     }
 
@@ -208,7 +208,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn channel(mut self, config: PeerConfig) -> WorkerSpec {
         self.peer = config;
-        self.chosen.channel = true;
+        self.explicit.channel = true;
         self
     }
 
@@ -224,7 +224,7 @@ impl WorkerSpec {
     #[must_use]
     pub fn restart(mut self, restart: RestartPolicy) -> WorkerSpec {
         self.restart = restart;
-        self.chosen.restart = true;
+        self.explicit.restart = true;
         self
     }
 
@@ -283,7 +283,7 @@ impl WorkerSpec {
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
         zero.for_each(|field| add(field, "must not be zero".to_owned()));
         if let Channel::Output(ready) = self.protocol.channel()
-            && let Some(why) = ready.hopeless()
+            && let Some(why) = ready.unmatchable()
         {
             add("protocol".to_owned(), format!("waits for a line that cannot come: its beginning {why}"));
         }
@@ -294,13 +294,13 @@ impl WorkerSpec {
                 format!("is {handshake:?}, but the whole start has no more than `start_timeout`, {start:?}");
             add("handshake_timeout".to_owned(), problem);
         }
-        self.without_effect(&mut |field, why| add(field.to_owned(), format!("has no effect: {why}")));
+        self.report_ineffective(&mut |field, why| add(field.to_owned(), format!("has no effect: {why}")));
         SpecErrors::check(errors)
     }
 
     /// What was set and would do nothing with this protocol.
-    fn without_effect(&self, add: &mut dyn FnMut(&str, String)) {
-        let ExplicitSettings { handler, logs, channel, protocol, .. } = self.chosen;
+    fn report_ineffective(&self, add: &mut dyn FnMut(&str, String)) {
+        let ExplicitSettings { handler, logs, channel, protocol, .. } = self.explicit;
         let name = self.protocol.name();
         match self.protocol.channel() {
             Channel::Rpc(framing) => {

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     process::{LineLog, Stdout, Tail, let_others_run},
-    protocol::{Ready, printed},
+    protocol::{Ready, visible_text},
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 
@@ -136,7 +136,7 @@ fn tell(expected: &mut Option<ExpectedLine>, line: Option<Arc<str>>) {
 pub(crate) fn awaited(ready: &Ready, tail: &Tail) -> Option<String> {
     let Ready::Line(prefix) = ready else { return None };
     let text = tail.text();
-    let last = text.rsplit(['\n', '\r']).map(printed).find(|line| !line.is_empty());
+    let last = text.rsplit(['\n', '\r']).map(visible_text).find(|line| !line.is_empty());
     let last = match last {
         Some(last) => format!("the last one is `{}`", one_line_up_to(SHOWN_BYTES, &last)),
         None => "nothing was printed".to_owned(),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::shared::WorkerChannel;
+use super::worker_channel::WorkerChannel;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
@@ -58,8 +58,8 @@ impl WorkerRef {
     fn live_peer(&self) -> Option<(Incarnation, Peer)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
-        let line = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
-        Some((live.incarnation, line.peer()?.clone()))
+        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
+        Some((live.incarnation, channel.peer()?.clone()))
     }
 
     /// The line that made the live incarnation ready, where its protocol waits for one
@@ -70,28 +70,29 @@ impl WorkerRef {
     pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
-        let line = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
-        line.peer.get()?;
-        Some((live.incarnation, line.shared.first_line()?.clone()))
+        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
+        channel.peer.get()?;
+        Some((live.incarnation, channel.diagnostics.first_line()?.clone()))
     }
 
-    /// Calls `told` once nothing is to reach this incarnation of a worker; `false` if that is so already.
-    pub(crate) fn watch(live: &LiveIncarnation, told: impl FnOnce() + Send + 'static) -> bool {
-        let line = live.attachment.as_ref().and_then(|line| line.as_any().downcast_ref::<WorkerChannel>());
-        line.is_some_and(|line| line.watch(told))
+    /// Calls `on_end` once nothing is to reach this incarnation of a worker; `false` if that is so already.
+    pub(crate) fn watch(live: &LiveIncarnation, on_end: impl FnOnce() + Send + 'static) -> bool {
+        let channel =
+            live.attachment.as_ref().and_then(|channel| channel.as_any().downcast_ref::<WorkerChannel>());
+        channel.is_some_and(|channel| channel.watch(on_end))
     }
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
         self.live_peer().map(|(_, peer)| peer).ok_or_else(|| {
             let (method, path) = (method.to_owned(), self.path().clone());
-            let line = |live: &LiveIncarnation| {
+            let channel = |live: &LiveIncarnation| {
                 live.attachment
                     .as_ref()?
                     .as_any()
                     .downcast_ref::<WorkerChannel>()
                     .map(WorkerChannel::has_no_channel)
             };
-            if self.node.load_live().as_deref().and_then(line) == Some(true) {
+            if self.node.load_live().as_deref().and_then(channel) == Some(true) {
                 return CallError::NoChannel { method, path };
             }
             let (state, retry_after) = self.node.absence();

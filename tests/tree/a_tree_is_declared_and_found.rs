@@ -73,7 +73,7 @@ async fn a_snapshot_is_plain_data_and_readable() {
     );
     assert!(text.contains("red #1") && text.contains("0 of 2 restarts used"), "{text}");
     let health = tree.health();
-    assert!(health.healthy && health.troubles.is_empty());
+    assert!(health.healthy && health.issues.is_empty());
     tree.worker("/pool/red").unwrap().stop().await.unwrap();
     assert!(tree.health().healthy, "what an operator has stopped is no trouble");
     let _ = tree.shutdown(60 * SEC).await;

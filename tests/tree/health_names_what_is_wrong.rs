@@ -34,7 +34,7 @@ async fn a_key_that_was_given_up_is_a_trouble_until_it_may_be_tried_again() {
     tree.pool("/agents").unwrap().acquire("a/b").await.unwrap_err();
     let health = tree.health();
     assert!(!health.healthy);
-    let texts: Vec<_> = health.troubles.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = health.issues.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
         [
@@ -59,7 +59,7 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     tokio::time::sleep(SEC).await;
     let health = tree.health();
     assert!(!health.healthy);
-    let bad: Vec<_> = health.troubles.iter().map(ToString::to_string).collect();
+    let bad: Vec<_> = health.issues.iter().map(ToString::to_string).collect();
     assert_eq!(bad[0], "/bad: ready; 0 of at least 2 workers ready; the last one: failed with exit code 9");
     assert!(bad.iter().all(|trouble| trouble.starts_with("/bad")), "{bad:?}");
     let _ = tree.shutdown(SEC).await;
@@ -85,7 +85,7 @@ async fn what_was_given_up_says_why() {
         .await
         .unwrap();
     tokio::time::sleep(5 * SEC).await;
-    let texts: Vec<_> = tree.health().troubles.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = tree.health().issues.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 2, "{texts:?}");
     let ill = "the last one: failed with exit code 9; its stderr ends with `no more paper`";
     assert!(texts[0].starts_with("/w: gave up") && texts[0].ends_with(ill), "{texts:?}");
@@ -97,6 +97,6 @@ async fn what_was_given_up_says_why() {
     let _ = tree.wait().await;
     let health = tree.health();
     assert!(!health.healthy);
-    let text = health.troubles[0].to_string();
+    let text = health.issues[0].to_string();
     assert!(text.starts_with("/: ended; the tree has ended: ") && text.contains("no more paper"), "{text}");
 }

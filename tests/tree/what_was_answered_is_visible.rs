@@ -163,7 +163,7 @@ async fn of_a_tree_and_its_workers() {
             on.sees("start: a required worker is ready", on.worker("/w").state() == ChildState::Ready);
             let health = on.tree.health();
             let others = ["/b", "/plugins/early", "/plugins/late"];
-            let excused = health.troubles.iter().all(|trouble| others.contains(&trouble.path.as_str()));
+            let excused = health.issues.iter().all(|trouble| others.contains(&trouble.path.as_str()));
             on.sees("start: no trouble with what was waited for", excused);
         },
         async |on: Stage| {
@@ -171,7 +171,7 @@ async fn of_a_tree_and_its_workers() {
             worker.wait_ready(10 * SEC).await.unwrap();
             on.sees("wait_ready: the state is ready", worker.state() == ChildState::Ready);
             let health = on.tree.health();
-            on.sees("wait_ready: it is healthy", !health.troubles.iter().any(|t| t.path.as_str() == "/b"));
+            on.sees("wait_ready: it is healthy", !health.issues.iter().any(|t| t.path.as_str() == "/b"));
             worker.restart("again").await.unwrap();
             on.sees_ready("restart", "/b").await;
         },
@@ -222,7 +222,7 @@ async fn of_a_tree_and_its_workers() {
             let called = worker.call::<Echo>(&"a".to_owned()).await;
             on.sees("stop: no call reaches it", matches!(called, Err(CallError::Unavailable { .. })));
             let health = on.tree.health();
-            on.sees("stop: it is no trouble", !health.troubles.iter().any(|t| t.path.as_str() == "/w"));
+            on.sees("stop: it is no trouble", !health.issues.iter().any(|t| t.path.as_str() == "/w"));
         },
         async |on: Stage| {
             let _ = on.tree.shutdown(10 * SEC).await;
@@ -349,7 +349,7 @@ async fn of_pools() {
             on.sees("drain: no slot is in use", pool.status().unwrap().used == 0);
             on.sees(
                 "drain: it is healthy",
-                on.tree.health().troubles.iter().all(|t| !t.path.as_str().starts_with("/pool")),
+                on.tree.health().issues.iter().all(|t| !t.path.as_str().starts_with("/pool")),
             );
         },
         async |on: Stage| {

@@ -12,7 +12,7 @@ use procession::{
     worker::{Liveness, WorkerSpec},
 };
 
-fn hopeless() -> WorkerSpec {
+fn unmatchable() -> WorkerSpec {
     let mut channel = PeerConfig::default();
     channel.timeout = Some(Duration::ZERO);
     (channel.max_frame_bytes, channel.max_in_flight, channel.max_queued_bytes) = (0, 0, 0);
@@ -48,17 +48,17 @@ fn below(prefix: &str) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn all_mistakes_of_a_worker_are_reported_together() {
-    assert_eq!(fields(&hopeless().validate().unwrap_err()), FIELDS);
-    let spec = SupervisorSpec::one_for_one().child(hopeless().child("w"));
+    assert_eq!(fields(&unmatchable().validate().unwrap_err()), FIELDS);
+    let spec = SupervisorSpec::one_for_one().child(unmatchable().child("w"));
     let Err(StartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else { panic!() };
     assert_eq!(fields(&errors), below("children[w]"));
     let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
-    let Err(RequestError::Invalid(errors)) = root.supervisor().start_child(hopeless().child("w")).await
+    let Err(RequestError::Invalid(errors)) = root.supervisor().start_child(unmatchable().child("w")).await
     else {
         panic!()
     };
     assert_eq!(fields(&errors), below("children[w]"));
-    assert_eq!(fields(&PoolSpec::keyed(1, hopeless()).validate().unwrap_err()), below("worker"));
+    assert_eq!(fields(&PoolSpec::keyed(1, unmatchable()).validate().unwrap_err()), below("worker"));
     let _ = root.shutdown(Duration::from_secs(1)).await;
 }
 

@@ -76,8 +76,8 @@ fn pings_need_a_protocol_that_has_them() {
 
 #[test]
 fn a_line_that_no_program_can_print_is_not_waited_for() {
-    for hopeless in ["a\nb", "up\r", "\u{1b}[32mup", "\u{feff}up", &"x".repeat(20_000)] {
-        let spec = WorkerSpec::new(Command::new("x")).protocol(FirstLine::new(hopeless));
+    for unmatchable in ["a\nb", "up\r", "\u{1b}[32mup", "\u{feff}up", &"x".repeat(20_000)] {
+        let spec = WorkerSpec::new(Command::new("x")).protocol(FirstLine::new(unmatchable));
         assert_eq!(fields(&spec), ["protocol"], "{hopeless:?}");
     }
     for fine in ["", "up ", "  up", "größer"] {

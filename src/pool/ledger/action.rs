@@ -19,13 +19,13 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
     pub(super) number: u64,
-    pub(super) place: u32,
+    pub(super) slot: u32,
 }
 
 impl LeaseId {
     /// The number of the worker's slot: small, and no other worker's as long as it has it.
     pub(in crate::pool) fn slot(&self) -> usize {
-        self.place as usize
+        self.slot as usize
     }
 }
 
@@ -156,7 +156,7 @@ pub enum LedgerAction {
         /// The lease.
         lease: LeaseId,
         /// Why.
-        why: Revoked,
+        why: RevokeReason,
     },
     /// Send [`LedgerInput::Tick`] at that moment, and forget any earlier timer; `None`: only forget it.
     Timer {
@@ -221,7 +221,7 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Revoked {
+pub enum RevokeReason {
     /// Its worker was stopped to make room for another key.
     #[error("the worker was stopped to make room for another key")]
     Evicted,

@@ -22,44 +22,44 @@ pub struct GivenUpKey {
 
 #[derive(Debug, Default)]
 pub(super) struct GivenUpKeys {
-    rests: HashMap<ChildId, GivenUpKey>,
+    pauses: HashMap<ChildId, GivenUpKey>,
     /// In the order in which they end: each lasts equally long. An entry whose moment is not that of its rest is void.
-    ends: VecDeque<(Timestamp, ChildId)>,
+    by_end: VecDeque<(Timestamp, ChildId)>,
 }
 
 impl GivenUpKeys {
     /// Rests that are remembered. Beyond it the oldest ends early: what callers name must not fill the memory.
     const MAX: usize = 1024;
 
-    pub(super) fn insert(&mut self, rest: GivenUpKey) {
-        self.ends.push_back((rest.until, rest.key.clone()));
-        self.rests.insert(rest.key.clone(), rest);
-        while self.ends.len() > GivenUpKeys::MAX {
+    pub(super) fn insert(&mut self, pause: GivenUpKey) {
+        self.by_end.push_back((pause.until, pause.key.clone()));
+        self.pauses.insert(pause.key.clone(), pause);
+        while self.by_end.len() > GivenUpKeys::MAX {
             self.end_first();
         }
     }
 
     /// Forgets those whose time is over.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        while self.ends.front().is_some_and(|(until, _)| *until <= now) {
+        while self.by_end.front().is_some_and(|(until, _)| *until <= now) {
             self.end_first();
         }
     }
 
     fn end_first(&mut self) {
-        let Some((until, key)) = self.ends.pop_front() else { return };
-        if self.rests.get(&key).is_some_and(|rest| rest.until == until) {
-            self.rests.remove(&key);
+        let Some((until, key)) = self.by_end.pop_front() else { return };
+        if self.pauses.get(&key).is_some_and(|pause| pause.until == until) {
+            self.pauses.remove(&key);
         }
     }
 
     pub(super) fn get(&self, key: &ChildId) -> Option<&GivenUpKey> {
-        self.rests.get(key)
+        self.pauses.get(key)
     }
 
     /// The last that began, and so the last that ends.
     pub(super) fn last(&self) -> Option<&GivenUpKey> {
-        self.rests.get(&self.ends.back()?.1)
+        self.pauses.get(&self.by_end.back()?.1)
     }
 
     pub(super) fn clear(&mut self) {
@@ -67,12 +67,13 @@ impl GivenUpKeys {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rests.len()
+        self.pauses.len()
     }
 
     /// Those that last at that moment, by key.
     pub(super) fn at(&self, now: Timestamp) -> Vec<GivenUpKey> {
-        let mut all: Vec<GivenUpKey> = self.rests.values().filter(|rest| rest.until > now).cloned().collect();
+        let mut all: Vec<GivenUpKey> =
+            self.pauses.values().filter(|pause| pause.until > now).cloned().collect();
         all.sort_by(|a, b| a.key.cmp(&b.key));
         all
     }

@@ -1,7 +1,7 @@
 //! [`Indexes`]: the orders in which a ledger looks at its places.
 //!
 //! Owned by the ledger, which takes a place off the roster before it changes it and puts it back afterwards; both go
-//! through [`Indexes::mark`], so that no order can be forgotten. It knows nothing of tickets or time.
+//! through [`Indexes::record`], so that no order can be forgotten. It knows nothing of tickets or time.
 
 use std::{
     cmp::Reverse,
@@ -35,11 +35,11 @@ pub(super) struct Indexes {
     /// Ready without leases, least recently used first.
     pub(super) idle: Index,
     /// Waiting for a restart that nobody waits for, least recently used first.
-    pub(super) unwanted: Index,
+    pub(super) unwanted_restarts: Index,
     /// With leases, the least recently granted first; kept only where busy workers may be evicted.
     pub(super) leased: Index,
     /// Ready with room and with callers in line, the oldest caller first.
-    pub(super) hungry: Index,
+    pub(super) grantable: Index,
     /// Wanted, and without a worker that lives or will: the oldest caller first.
     pub(super) demands: Index,
     /// The demands whose former worker is gone.
@@ -58,7 +58,7 @@ impl Indexes {
     }
 
     /// Puts a place on the roster, or takes it off.
-    pub(super) fn mark(&mut self, on: bool, ix: u32, place: &WorkerSlot, rules: &LedgerConfig) {
+    pub(super) fn record(&mut self, on: bool, ix: u32, slot: &WorkerSlot, rules: &LedgerConfig) {
         let count = |n: &mut usize, by: usize| if on { *n += by } else { *n -= by };
         let list = |order: &mut Index, at: u64| {
             if on {
@@ -67,25 +67,25 @@ impl Indexes {
                 order.remove(&at);
             }
         };
-        if place.life != SlotState::Absent {
+        if slot.state != SlotState::Absent {
             count(&mut self.used, 1);
         }
-        let first = place.first_waiter();
-        match place.life {
+        let first = slot.first_waiter();
+        match slot.state {
             SlotState::Absent | SlotState::Stopping { .. } => {
                 if let Some(first) = first {
                     list(&mut self.demands, first);
-                    count(&mut self.queued, place.line.len());
-                    if place.life == SlotState::Absent {
+                    count(&mut self.queued, slot.queue.len());
+                    if slot.state == SlotState::Absent {
                         list(&mut self.startable, first);
                     }
                 }
-                if place.life != SlotState::Absent {
+                if slot.state != SlotState::Absent {
                     count(&mut self.stopping, 1);
                 }
             }
             SlotState::Reserved => {
-                list(&mut self.reserved, place.reserved);
+                list(&mut self.reserved, slot.reserved);
                 count(&mut self.coming, 1);
             }
             SlotState::Starting => {
@@ -94,21 +94,21 @@ impl Indexes {
             }
             SlotState::Ready => {
                 count(&mut self.ready, 1);
-                count(&mut self.queued, place.line.len());
-                if place.leases.is_empty() {
-                    list(&mut self.idle, place.touch.0);
+                count(&mut self.queued, slot.queue.len());
+                if slot.leases.is_empty() {
+                    list(&mut self.idle, slot.last_touch.0);
                 } else {
                     count(&mut self.busy, 1);
                     if rules.evict_busy {
-                        list(&mut self.leased, place.granted);
+                        list(&mut self.leased, slot.granted);
                     }
                 }
-                if place.has_room(rules.capacity()) {
+                if slot.has_room(rules.capacity()) {
                     if let Some(first) = first {
-                        list(&mut self.hungry, first);
+                        list(&mut self.grantable, first);
                     }
                     if !rules.is_keyed() {
-                        let entry = (place.leases.len(), Reverse(place.touch.0), ix);
+                        let entry = (slot.leases.len(), Reverse(slot.last_touch.0), ix);
                         if on {
                             self.by_load.insert(entry);
                         } else {
@@ -121,12 +121,12 @@ impl Indexes {
             SlotState::Failing => count(&mut self.coming, 1),
             SlotState::Waiting { attempt, .. } => {
                 if first.is_none() {
-                    list(&mut self.unwanted, place.touch.0);
+                    list(&mut self.unwanted_restarts, slot.last_touch.0);
                 }
                 // A worker that died without having done anything predicts how the next one ends: callers of an
                 // anonymous pool sit its back-off out instead of starting others into the same fault. After a whole
                 // crash loop (cooling off) a new one is worth a try.
-                if !place.worked && attempt.is_some() {
+                if !slot.was_leased && attempt.is_some() {
                     count(&mut self.coming, 1);
                 }
             }

@@ -1,50 +1,53 @@
 //! After each input: who can be served, which slots are assigned, who has to go, when to look again.
 
 use super::{
-    Drain, GivenUpKey, Ledger, LedgerAction, Refusal, Revoked, StopReason, status::bump,
+    DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason, status::increment,
     worker_slot::SlotState,
 };
 use crate::{id::ChildId, time::Timestamp};
 
 impl Ledger {
     /// Brings the pool to rest: after it, nothing more can be done for those who wait.
-    pub(super) fn settle(&mut self, out: &mut Vec<LedgerAction>) {
-        if self.drain != Drain::No {
-            return self.settle_drain(out);
+    pub(super) fn rebalance(&mut self, out: &mut Vec<LedgerAction>) {
+        if self.drain != DrainState::No {
+            return self.finish_drain(out);
         }
         loop {
             // An eviction can lift the ban on overtaking: go round until still.
             let moved = if self.config.is_keyed() {
                 // Slots first: as long as a free one is unassigned, it looks as if it were on its way to whoever is
                 // first in the queue after that.
-                self.assign() | self.serve(out) | self.evict(out)
+                self.assign_slots() | self.grant_waiting(out) | self.evict(out)
             } else {
-                self.serve(out) | self.refuse_waiting(out) | self.assign_new_workers() | self.evict(out)
+                self.grant_waiting(out)
+                    | self.refuse_waiting(out)
+                    | self.assign_new_workers()
+                    | self.evict(out)
             };
             if !moved {
                 break;
             }
         }
         self.expire(out);
-        self.order_starts(out);
-        self.arm(out);
+        self.begin_starts(out);
+        self.arm_timer(out);
     }
 
     /// Grants leases to those who wait and need no slot, the oldest first.
-    fn serve(&mut self, out: &mut Vec<LedgerAction>) -> bool {
+    fn grant_waiting(&mut self, out: &mut Vec<LedgerAction>) -> bool {
         let mut moved = false;
-        while let Some((&seq, &ix)) = self.roster.hungry.first_key_value() {
-            if !self.may_pass(seq) {
+        while let Some((&seq, &ix)) = self.indexes.grantable.first_key_value() {
+            if !self.may_overtake(seq) {
                 break;
             }
             self.count_overtaking(seq);
-            let Some((_, ticket)) = self.change(ix, |place| place.line.pop_first()) else { break };
+            let Some((_, ticket)) = self.change(ix, |slot| slot.queue.pop_first()) else { break };
             self.hand_over(ix, ticket, out);
             moved = true;
         }
-        while !self.line.is_empty() {
-            let Some(&(_, _, ix)) = self.roster.by_load.first() else { break };
-            let Some((_, ticket)) = self.line.pop_first() else { break };
+        while !self.queue.is_empty() {
+            let Some(&(_, _, ix)) = self.indexes.by_load.first() else { break };
+            let Some((_, ticket)) = self.queue.pop_first() else { break };
             self.hand_over(ix, ticket, out);
             moved = true;
         }
@@ -53,11 +56,11 @@ impl Ledger {
 
     /// An anonymous pool that rests and has no worker left: nobody waits for one that does not come.
     fn refuse_waiting(&mut self, out: &mut Vec<LedgerAction>) -> bool {
-        if self.line.is_empty() || self.roster.live() > 0 {
+        if self.queue.is_empty() || self.indexes.live() > 0 {
             return false;
         }
-        let Some(GivenUpKey { why, until, .. }) = self.rest(None).cloned() else { return false };
-        for ticket in std::mem::take(&mut self.line).into_values() {
+        let Some(GivenUpKey { why, until, .. }) = self.pause(None).cloned() else { return false };
+        for ticket in std::mem::take(&mut self.queue).into_values() {
             self.tickets.remove(&ticket);
             self.refuse(ticket, Refusal::Failed { why: why.clone(), until: Some(until) }, out);
         }
@@ -71,10 +74,10 @@ impl Ledger {
     }
 
     /// Keyed pools: assigns free slots to the keys that wait, the oldest first.
-    fn assign(&mut self) -> bool {
+    fn assign_slots(&mut self) -> bool {
         let mut moved = false;
-        while self.roster.used < self.config.max {
-            let Some((_, &ix)) = self.roster.startable.first_key_value() else { break };
+        while self.indexes.used < self.config.max {
+            let Some((_, &ix)) = self.indexes.startable.first_key_value() else { break };
             self.reserve(ix);
             moved = true;
         }
@@ -85,20 +88,20 @@ impl Ledger {
     fn assign_new_workers(&mut self) -> bool {
         let mut moved = false;
         // A reservation that nobody needs any more is given back; later ones first.
-        while let Some((_, &ix)) = self.roster.reserved.last_key_value() {
-            let without = self.roster.coming - 1;
-            if self.is_short_with(without) || self.roster.live() <= self.warm_target() {
+        while let Some((_, &ix)) = self.indexes.reserved.last_key_value() {
+            let without = self.indexes.coming - 1;
+            if self.is_short_with(without) || self.indexes.live() <= self.warm_target() {
                 break;
             }
             self.vacate(ix);
         }
-        while self.roster.used < self.config.max {
-            let spare_due = self.roster.live() < self.warm_target() && self.now >= self.spares_after;
-            if !spare_due && (self.rest(None).is_some() || !self.is_short_with(self.roster.coming)) {
+        while self.indexes.used < self.config.max {
+            let spare_due = self.indexes.live() < self.warm_target() && self.now >= self.spares_after;
+            if !spare_due && (self.pause(None).is_some() || !self.is_short_with(self.indexes.coming)) {
                 break;
             }
             self.workers_named += 1;
-            let ix = self.locate(ChildId::from(format!("w{}", self.workers_named)));
+            let ix = self.slot_for(ChildId::from(format!("w{}", self.workers_named)));
             self.reserve(ix);
             moved = true;
         }
@@ -106,21 +109,21 @@ impl Ledger {
     }
 
     fn is_short_with(&self, coming: usize) -> bool {
-        self.line.len() > coming.saturating_mul(self.config.capacity())
+        self.queue.len() > coming.saturating_mul(self.config.capacity())
     }
 
     /// How many workers an anonymous pool keeps alive without being asked.
     fn warm_target(&self) -> usize {
-        let spares = if self.config.min_idle == 0 { 0 } else { self.roster.busy + self.config.min_idle };
+        let spares = if self.config.min_idle == 0 { 0 } else { self.indexes.busy + self.config.min_idle };
         self.config.min.max(spares).min(self.config.max)
     }
 
     fn reserve(&mut self, ix: u32) {
-        let touch = (self.next_seq(), self.now);
-        self.change(ix, |place| {
-            place.life = SlotState::Reserved;
-            place.reserved = touch.0;
-            place.touch = touch;
+        let last_touch = (self.next_seq(), self.now);
+        self.change(ix, |slot| {
+            slot.state = SlotState::Reserved;
+            slot.reserved = last_touch.0;
+            slot.last_touch = last_touch;
         });
     }
 
@@ -130,18 +133,19 @@ impl Ledger {
     fn evict(&mut self, out: &mut Vec<LedgerAction>) -> bool {
         let mut moved = false;
         // Slots that were assigned before the cap was lowered, and not used yet, are given back: the newest first.
-        while self.roster.used > self.config.max {
-            let Some((_, &ix)) = self.roster.reserved.last_key_value() else { break };
+        while self.indexes.used > self.config.max {
+            let Some((_, &ix)) = self.indexes.reserved.last_key_value() else { break };
             self.vacate(ix);
             moved = true;
         }
         loop {
-            let (live, demands) = (self.roster.live(), self.roster.demands.len());
+            let (live, demands) = (self.indexes.live(), self.indexes.demands.len());
             let over = live > self.config.max;
             if !over && (demands == 0 || live + demands <= self.config.max) {
                 return moved;
             }
-            let unused = self.roster.unwanted.first_key_value().or(self.roster.idle.first_key_value());
+            let unused =
+                self.indexes.unwanted_restarts.first_key_value().or(self.indexes.idle.first_key_value());
             let (ix, reason) = match unused {
                 Some((_, &ix)) if over => (ix, StopReason::Resize),
                 Some((_, &ix)) => (ix, StopReason::Evicted),
@@ -151,7 +155,7 @@ impl Ledger {
                     None => return moved,
                 },
             };
-            bump(&mut self.totals.evicted);
+            increment(&mut self.totals.evicted);
             self.stop(ix, reason, out);
             moved = true;
         }
@@ -159,15 +163,15 @@ impl Ledger {
 
     /// The least recently granted busy worker, if some caller came after its newest lease.
     fn busy_victim(&self) -> Option<u32> {
-        let (&granted, &ix) = self.roster.leased.first_key_value()?;
-        let (&newest, _) = self.roster.demands.last_key_value()?;
+        let (&granted, &ix) = self.indexes.leased.first_key_value()?;
+        let (&newest, _) = self.indexes.demands.last_key_value()?;
         (granted < newest).then_some(ix)
     }
 
     /// Stops what has not been used for the idle TTL (L-5).
     fn expire(&mut self, out: &mut Vec<LedgerAction>) {
         while let Some((ix, _)) = self.next_expiry().filter(|&(_, due)| due <= self.now) {
-            bump(&mut self.totals.expired);
+            increment(&mut self.totals.expired);
             self.stop(ix, StopReason::Idle, out);
         }
     }
@@ -176,104 +180,106 @@ impl Ledger {
     fn next_expiry(&self) -> Option<(u32, Timestamp)> {
         let ttl = self.config.idle_ttl?;
         // While callers of an anonymous pool wait, every worker that will come back is wanted.
-        if !self.line.is_empty() || (!self.config.is_keyed() && self.roster.live() <= self.warm_target()) {
+        if !self.queue.is_empty() || (!self.config.is_keyed() && self.indexes.live() <= self.warm_target()) {
             return None;
         }
-        let idle = self.roster.idle.first_key_value();
-        let unwanted = self.roster.unwanted.first_key_value();
-        let (_, &ix) = idle.into_iter().chain(unwanted).min()?;
-        Some((ix, self.place(ix).touch.1.after(ttl)))
+        let idle = self.indexes.idle.first_key_value();
+        let unwanted_restarts = self.indexes.unwanted_restarts.first_key_value();
+        let (_, &ix) = idle.into_iter().chain(unwanted_restarts).min()?;
+        Some((ix, self.slot(ix).last_touch.1.after(ttl)))
     }
 
     /// Orders the starts of reserved slots, as many at a time as allowed, the oldest first.
-    fn order_starts(&mut self, out: &mut Vec<LedgerAction>) {
-        while self.roster.starting < self.config.start_concurrency {
-            let Some((_, &ix)) = self.roster.reserved.first_key_value() else { return };
+    fn begin_starts(&mut self, out: &mut Vec<LedgerAction>) {
+        while self.indexes.starting < self.config.start_concurrency {
+            let Some((_, &ix)) = self.indexes.reserved.first_key_value() else { return };
             let now = self.now;
-            let key = self.change(ix, |place| {
-                place.life = SlotState::Starting;
-                place.started = Some(now);
-                place.key.clone()
+            let key = self.change(ix, |slot| {
+                slot.state = SlotState::Starting;
+                slot.started = Some(now);
+                slot.key.clone()
             });
-            bump(&mut self.totals.started);
+            increment(&mut self.totals.started);
             out.push(LedgerAction::Start { key });
         }
     }
 
     /// Sees to it that the timer fires no later than it must. It may fire earlier, and then finds nothing to do: so a
     /// pool in use does not move it at each lease.
-    pub(super) fn arm(&mut self, out: &mut Vec<LedgerAction>) {
+    pub(super) fn arm_timer(&mut self, out: &mut Vec<LedgerAction>) {
         if self.config.is_keyed() && self.config.idle_ttl.is_none() {
             return;
         }
         let spares = !self.config.is_keyed()
-            && self.roster.live() < self.warm_target()
-            && self.roster.used < self.config.max;
+            && self.indexes.live() < self.warm_target()
+            && self.indexes.used < self.config.max;
         // Who waits for one of those that live gets another one when the rest is over.
-        let rest = self.rest(None).filter(|_| !self.line.is_empty()).map(|rest| rest.until);
+        let pause = self.pause(None).filter(|_| !self.queue.is_empty()).map(|pause| pause.until);
         let expiry = self.next_expiry().map(|(_, due)| due);
-        let due = expiry.into_iter().chain(spares.then_some(self.spares_after)).chain(rest);
+        let due = expiry.into_iter().chain(spares.then_some(self.spares_after)).chain(pause);
         let Some(due) = due.min() else { return };
-        if self.armed.is_none_or(|at| due < at) {
-            self.armed = Some(due);
+        if self.timer_at.is_none_or(|at| due < at) {
+            self.timer_at = Some(due);
             out.push(LedgerAction::Timer { at: Some(due) });
         }
     }
 
     /// Stops a worker; its leases are over.
     pub(super) fn stop(&mut self, ix: u32, reason: StopReason, out: &mut Vec<LedgerAction>) {
-        self.revoke(ix, Revoked::Evicted, out);
-        let key = self.change(ix, |place| {
-            place.life = SlotState::Stopping { ours: Some(reason) };
-            place.key.clone()
+        self.revoke(ix, RevokeReason::Evicted, out);
+        let key = self.change(ix, |slot| {
+            slot.state = SlotState::Stopping { ours: Some(reason) };
+            slot.key.clone()
         });
         out.push(LedgerAction::Stop { key, reason });
     }
 
     /// Stops a worker that was waiting for its last lease to end, if it has.
-    pub(super) fn retire(&mut self, ix: u32, out: &mut Vec<LedgerAction>) {
-        let place = self.place(ix);
-        if !place.is_idle() {
+    pub(super) fn stop_if_due(&mut self, ix: u32, out: &mut Vec<LedgerAction>) {
+        let slot = self.slot(ix);
+        if !slot.is_idle() {
             return;
         }
-        if self.drain == Drain::Draining {
+        if self.drain == DrainState::Draining {
             self.stop(ix, StopReason::Drain, out);
-        } else if place.recycle {
+        } else if slot.recycle {
             self.stop(ix, StopReason::Recycle, out);
         }
     }
 
     pub(super) fn begin_drain(&mut self, out: &mut Vec<LedgerAction>) {
-        if self.drain != Drain::No {
+        if self.drain != DrainState::No {
             return;
         }
-        self.drain = Drain::Draining;
+        self.drain = DrainState::Draining;
         let mut waiting: Vec<_> = self.tickets.iter().map(|(&ticket, &(seq, _))| (seq, ticket)).collect();
         waiting.sort_unstable(); // the order of a hash map decides nothing
         for (_, ticket) in waiting {
-            self.leave(ticket);
+            self.remove_waiter(ticket);
             self.refuse(ticket, Refusal::Draining, out);
         }
-        let mut by_use: Vec<_> = self.by_key.values().map(|&ix| (self.place(ix).touch.0, ix)).collect();
+        let mut by_use: Vec<_> = self.by_key.values().map(|&ix| (self.slot(ix).last_touch.0, ix)).collect();
         by_use.sort_unstable();
         for (_, ix) in by_use {
-            match self.place(ix).life {
+            match self.slot(ix).state {
                 SlotState::Reserved => self.vacate(ix), // a spare
                 SlotState::Starting | SlotState::Failing | SlotState::Waiting { .. } => {
                     self.stop(ix, StopReason::Drain, out)
                 }
-                SlotState::Absent | SlotState::Ready | SlotState::Stopping { .. } => self.retire(ix, out),
+                SlotState::Absent | SlotState::Ready | SlotState::Stopping { .. } => {
+                    self.stop_if_due(ix, out)
+                }
             }
         }
-        self.settle_drain(out);
+        self.finish_drain(out);
     }
 
-    fn settle_drain(&mut self, out: &mut Vec<LedgerAction>) {
-        if self.armed.take().is_some() {
+    fn finish_drain(&mut self, out: &mut Vec<LedgerAction>) {
+        if self.timer_at.take().is_some() {
             out.push(LedgerAction::Timer { at: None });
         }
-        if self.drain == Drain::Draining && self.roster.used == 0 {
-            self.drain = Drain::Drained;
+        if self.drain == DrainState::Draining && self.indexes.used == 0 {
+            self.drain = DrainState::Drained;
             out.push(LedgerAction::Drained);
         }
     }

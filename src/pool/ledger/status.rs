@@ -15,9 +15,9 @@ pub struct PoolStatus {
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerStatus>,
     /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<WantedKey>,
     /// What was given up and is not tried again yet.
-    pub resting: Vec<GivenUpKey>,
+    pub given_up: Vec<GivenUpKey>,
     /// Workers that are kept alive however idle they are; zero in a keyed pool.
     pub min: usize,
     /// The cap.
@@ -65,7 +65,7 @@ pub struct WorkerStatus {
 
 /// A key that callers wait for and that has no slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct WantedKey {
     /// The key.
     pub key: ChildId,
     /// Callers that wait for it.
@@ -93,7 +93,7 @@ pub struct Totals {
     pub stale: u64,
 }
 
-pub(super) fn bump(counter: &mut u64) {
+pub(super) fn increment(counter: &mut u64) {
     *counter = counter.saturating_add(1);
 }
 
@@ -101,35 +101,35 @@ impl Ledger {
     /// A snapshot of everything (L-8).
     pub fn status(&self) -> PoolStatus {
         let mut workers: Vec<_> = self
-            .places
+            .slots
             .iter()
-            .filter(|place| place.life != SlotState::Absent)
-            .map(|place| WorkerStatus {
-                key: place.key.clone(),
-                state: place.state(),
-                incarnation: place.incarnation,
-                session: self.sessions.get(&place.key).cloned(),
-                leases: place.leases.len(),
-                served: place.served,
-                waiting: place.line.len(),
-                last_used: place.last_used,
-                started: place.started,
-                ready_since: place.ready_since,
+            .filter(|slot| slot.state != SlotState::Absent)
+            .map(|slot| WorkerStatus {
+                key: slot.key.clone(),
+                state: slot.child_state(),
+                incarnation: slot.incarnation,
+                session: self.sessions.get(&slot.key).cloned(),
+                leases: slot.leases.len(),
+                served: slot.served,
+                waiting: slot.queue.len(),
+                last_used: slot.last_used,
+                started: slot.started,
+                ready_since: slot.ready_since,
             })
             .collect();
         workers.sort_by(|a, b| a.key.cmp(&b.key));
-        let wanted = self.roster.startable.values().map(|&ix| {
-            let place = self.place(ix);
-            Wanted { key: place.key.clone(), waiting: place.line.len() }
+        let wanted = self.indexes.startable.values().map(|&ix| {
+            let slot = self.slot(ix);
+            WantedKey { key: slot.key.clone(), waiting: slot.queue.len() }
         });
         PoolStatus {
             wanted: wanted.collect(),
-            resting: self.resting.at(self.now),
+            given_up: self.given_up.at(self.now),
             min: self.config.min,
             max: self.config.max,
-            used: self.roster.used,
-            ready: self.roster.ready,
-            idle: self.roster.idle.len(),
+            used: self.indexes.used,
+            ready: self.indexes.ready,
+            idle: self.indexes.idle.len(),
             leases: workers.iter().map(|w| w.leases).sum(),
             waiting: self.tickets.len(),
             draining: self.is_draining(),

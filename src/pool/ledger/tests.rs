@@ -77,8 +77,8 @@ impl Bench {
 
     /// The newest lease on a key.
     fn lease_on(&self, key: &str) -> LeaseId {
-        let place = self.ledger.by_key[key];
-        LeaseId { number: *self.ledger.place(place).leases.last().unwrap(), place }
+        let slot = self.ledger.by_key[key];
+        LeaseId { number: *self.ledger.slot(slot).leases.last().unwrap(), slot }
     }
 
     fn release(&mut self, key: &str) -> Vec<String> {
@@ -138,31 +138,27 @@ fn show(action: &LedgerAction) -> String {
 impl Ledger {
     /// The roster, and every other index, is what the places say.
     fn audit(&self) {
-        let mut roster = Indexes::default();
-        let mut waiting = self.line.len();
-        for (&seq, ticket) in &self.line {
+        let mut indexes = Indexes::default();
+        let mut waiting = self.queue.len();
+        for (&seq, ticket) in &self.queue {
             assert_eq!(self.tickets[ticket], (seq, None));
         }
-        for (ix, place) in self.places.iter().enumerate() {
+        for (ix, slot) in self.slots.iter().enumerate() {
             let ix = u32::try_from(ix).unwrap();
-            roster.mark(true, ix, place, &self.config);
-            let known = self.by_key.get(&place.key) == Some(&ix);
-            assert_ne!(known, self.spare.contains(&ix), "{place:?}");
+            indexes.record(true, ix, slot, &self.config);
+            let known = self.by_key.get(&slot.key) == Some(&ix);
+            assert_ne!(known, self.free_slots.contains(&ix), "{slot:?}");
             assert!(
-                known
-                    || (place.life == SlotState::Absent && place.line.is_empty() && place.leases.is_empty())
+                known || (slot.state == SlotState::Absent && slot.queue.is_empty() && slot.leases.is_empty())
             );
-            assert!(
-                place.leases.is_empty() || place.life == SlotState::Ready,
-                "leases only on ready workers"
-            );
-            for (&seq, ticket) in &place.line {
+            assert!(slot.leases.is_empty() || slot.state == SlotState::Ready, "leases only on ready workers");
+            for (&seq, ticket) in &slot.queue {
                 assert_eq!(self.tickets[ticket], (seq, Some(ix)));
             }
-            waiting += place.line.len();
+            waiting += slot.queue.len();
         }
-        assert_eq!(roster, self.roster);
+        assert_eq!(indexes, self.indexes);
         assert_eq!(waiting, self.tickets.len());
-        assert_eq!(self.by_key.len() + self.spare.len(), self.places.len());
+        assert_eq!(self.by_key.len() + self.free_slots.len(), self.slots.len());
     }
 }

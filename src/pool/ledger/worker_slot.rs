@@ -32,14 +32,14 @@ pub(super) enum SlotState {
 #[derive(Debug)]
 pub(super) struct WorkerSlot {
     pub(super) key: ChildId,
-    pub(super) life: SlotState,
+    pub(super) state: SlotState,
     pub(super) incarnation: Incarnation,
     /// The numbers of the leases on the live incarnation.
     pub(super) leases: BTreeSet<u64>,
     /// Keyed pools: who waits for this key, oldest first.
-    pub(super) line: BTreeMap<u64, Ticket>,
+    pub(super) queue: BTreeMap<u64, Ticket>,
     /// The place's position in the order of use, and the moment it stands for.
-    pub(super) touch: (u64, Timestamp),
+    pub(super) last_touch: (u64, Timestamp),
     /// The position of the newest lease in the same order.
     pub(super) granted: u64,
     /// The position at which the slot was assigned.
@@ -50,11 +50,11 @@ pub(super) struct WorkerSlot {
     /// Leases granted since the slot was assigned.
     pub(super) served: u64,
     /// Whether any incarnation since the slot was assigned has been ready.
-    pub(super) proven: bool,
+    pub(super) ever_ready: bool,
     /// Whether the present incarnation has been ready.
     pub(super) was_ready: bool,
     /// Whether the present incarnation has been leased.
-    pub(super) worked: bool,
+    pub(super) was_leased: bool,
     pub(super) recycle: bool,
 }
 
@@ -62,47 +62,47 @@ impl WorkerSlot {
     pub(super) fn new(key: ChildId) -> WorkerSlot {
         WorkerSlot {
             key,
-            life: SlotState::Absent,
+            state: SlotState::Absent,
             incarnation: Incarnation::NONE,
             leases: BTreeSet::new(),
-            line: BTreeMap::new(),
-            touch: (0, Timestamp::EPOCH),
+            queue: BTreeMap::new(),
+            last_touch: (0, Timestamp::EPOCH),
             granted: 0,
             reserved: 0,
             last_used: None,
             started: None,
             ready_since: None,
             served: 0,
-            proven: false,
+            ever_ready: false,
             was_ready: false,
-            worked: false,
+            was_leased: false,
             recycle: false,
         }
     }
 
     /// The first of those who wait for this key.
     pub(super) fn first_waiter(&self) -> Option<u64> {
-        self.line.first_key_value().map(|(&seq, _)| seq)
+        self.queue.first_key_value().map(|(&seq, _)| seq)
     }
 
     /// Whether one more lease may be granted.
     pub(super) fn has_room(&self, capacity: usize) -> bool {
-        self.life == SlotState::Ready && !self.recycle && self.leases.len() < capacity
+        self.state == SlotState::Ready && !self.recycle && self.leases.len() < capacity
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.life == SlotState::Ready && self.leases.is_empty()
+        self.state == SlotState::Ready && self.leases.is_empty()
     }
 
     /// Forgets the worker, keeps those who wait.
     pub(super) fn vacate(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        *self = WorkerSlot { line, ..WorkerSlot::new(self.key.clone()) };
+        let queue = std::mem::take(&mut self.queue);
+        *self = WorkerSlot { queue, ..WorkerSlot::new(self.key.clone()) };
     }
 
     /// Begins another incarnation, or the wait for it.
-    pub(super) fn reborn(&mut self, life: SlotState, incarnation: Incarnation) {
-        self.life = life;
+    pub(super) fn begin_incarnation(&mut self, state: SlotState, incarnation: Incarnation) {
+        self.state = state;
         self.incarnation = incarnation;
         self.was_ready = false;
         self.ready_since = None;
@@ -110,8 +110,8 @@ impl WorkerSlot {
     }
 
     /// The state in the vocabulary that all layers share.
-    pub(super) fn state(&self) -> ChildState {
-        match self.life {
+    pub(super) fn child_state(&self) -> ChildState {
+        match self.state {
             SlotState::Absent => ChildState::down(crate::state::DownReason::NeverStarted),
             SlotState::Reserved | SlotState::Starting => ChildState::Starting,
             SlotState::Ready => ChildState::Ready,

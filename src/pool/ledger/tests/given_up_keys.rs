@@ -13,13 +13,13 @@ fn a_key_that_was_given_up_is_refused_without_a_start_until_its_rest_is_over() {
     for n in 2..10 {
         assert_eq!(b.ask("a"), [format!("refuse {n} Failed")]);
     }
-    let resting = b.ledger.status().resting;
-    assert_eq!(resting.len(), 1);
-    assert_eq!((resting[0].key.as_str(), resting[0].until), ("a", Timestamp::EPOCH.after(PAUSE + 2 * MS)));
+    let given_up = b.ledger.status().given_up;
+    assert_eq!(given_up.len(), 1);
+    assert_eq!((given_up[0].key.as_str(), given_up[0].until), ("a", Timestamp::EPOCH.after(PAUSE + 2 * MS)));
     assert_eq!(b.ask("b"), ["start b"], "others are not concerned");
     b.wait(PAUSE);
     assert_eq!(b.ask("a"), ["start a"]);
-    assert!(b.ledger.status().resting.is_empty());
+    assert!(b.ledger.status().given_up.is_empty());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn only_what_its_policy_gave_up_rests() {
     b.release("a");
     assert_eq!(b.ask("b"), ["stop a Evicted"]);
     assert_eq!(b.gives_up("a", 2), ["start b"]);
-    assert!(b.ledger.status().resting.is_empty());
+    assert!(b.ledger.status().given_up.is_empty());
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn callers_cannot_fill_the_memory_with_names() {
         let gone = LedgerInput::Child { key: key.as_str().into(), incarnation: Incarnation::NONE, state };
         b.ledger.handle(b.now, gone, &mut Vec::new());
     }
-    let resting = b.ledger.status().resting;
-    assert_eq!(resting.len(), 1024);
-    assert!(!resting.iter().any(|rest| rest.key.as_str() == "k0"), "the oldest ends early");
+    let given_up = b.ledger.status().given_up;
+    assert_eq!(given_up.len(), 1024);
+    assert!(!given_up.iter().any(|pause| pause.key.as_str() == "k0"), "the oldest ends early");
     b.wait(PAUSE);
-    assert_eq!(b.ledger.resting(&"k1999".into()), (false, 0));
+    assert_eq!(b.ledger.given_up(&"k1999".into()), (false, 0));
 }

@@ -22,9 +22,9 @@ struct World {
     rules: LedgerConfig,
     now: Timestamp,
     kids: BTreeMap<ChildId, (Kid, u64)>,
-    lives: BTreeMap<ChildId, u64>,
+    numbers: BTreeMap<ChildId, u64>,
     /// Whose last life has been leased: its callers need not wait for its restart.
-    worked: BTreeSet<ChildId>,
+    was_leased: BTreeSet<ChildId>,
     waiting: BTreeMap<Ticket, Option<ChildId>>,
     leases: BTreeMap<LeaseId, ChildId>,
     recycling: BTreeSet<ChildId>,
@@ -33,7 +33,7 @@ struct World {
     overtaken: Option<(Ticket, u32)>,
     timer: Option<Timestamp>,
     /// What was given up, and until when it rests; in an anonymous pool one for all.
-    resting: BTreeMap<Option<ChildId>, Timestamp>,
+    given_up: BTreeMap<Option<ChildId>, Timestamp>,
     draining: bool,
     drained: u32,
 }
@@ -45,8 +45,8 @@ impl World {
             rules,
             now: Timestamp::EPOCH,
             kids: BTreeMap::new(),
-            lives: BTreeMap::new(),
-            worked: BTreeSet::new(),
+            numbers: BTreeMap::new(),
+            was_leased: BTreeSet::new(),
             waiting: BTreeMap::new(),
             leases: BTreeMap::new(),
             recycling: BTreeSet::new(),
@@ -54,7 +54,7 @@ impl World {
             next_ticket: 0,
             overtaken: None,
             timer: None,
-            resting: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             draining: false,
             drained: 0,
         };
@@ -90,9 +90,9 @@ impl World {
         demands
     }
 
-    fn rests(&self, key: Option<&ChildId>) -> bool {
+    fn pauses(&self, key: Option<&ChildId>) -> bool {
         let key = if self.rules.kind == PoolKind::Keyed { key.cloned() } else { None };
-        self.resting.get(&key).is_some_and(|&until| until > self.now)
+        self.given_up.get(&key).is_some_and(|&until| until > self.now)
     }
 
     fn unserved(&self) -> Option<Ticket> {
@@ -113,13 +113,13 @@ impl World {
                     assert!(!self.draining);
                     // An anonymous pool may have reserved the slot before it came to rest.
                     let keyed = self.rules.kind == PoolKind::Keyed;
-                    assert!(!(keyed && self.rests(Some(&key))), "{key} rests");
+                    assert!(!(keyed && self.pauses(Some(&key))), "{key} rests");
                     assert!(self.kids.len() < self.rules.max, "L-3: {key} started at the cap");
                     let under_way = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
                     assert!(under_way < self.rules.start_concurrency, "L-5");
-                    let life = self.lives.entry(key.clone()).or_default();
-                    *life += 1;
-                    assert!(self.kids.insert(key, (Kid::Starting, *life)).is_none(), "started twice");
+                    let number = self.numbers.entry(key.clone()).or_default();
+                    *number += 1;
+                    assert!(self.kids.insert(key, (Kid::Starting, *number)).is_none(), "started twice");
                 }
                 LedgerAction::Stop { key, reason } => {
                     assert_eq!(self.leases_on(&key), 0, "the holders are told first");
@@ -137,7 +137,7 @@ impl World {
                     assert_eq!(self.kids[&granted.key], (Kid::Ready, granted.incarnation.0), "L-7");
                     assert!(!self.recycling.contains(&granted.key));
                     assert!(self.leases_on(&granted.key) < self.cap());
-                    self.worked.insert(granted.key.clone());
+                    self.was_leased.insert(granted.key.clone());
                     assert!(self.leases.insert(granted.lease, granted.key).is_none());
                     passed.push(ticket);
                 }
@@ -146,7 +146,7 @@ impl World {
                     assert!(self.answered.insert(ticket));
                     assert_eq!(refusal == Refusal::Draining, self.draining);
                     if let Refusal::Failed { until: Some(until), .. } = refusal {
-                        assert!(until > self.now && self.resting.values().any(|&end| end == until));
+                        assert!(until > self.now && self.given_up.values().any(|&end| end == until));
                     }
                 }
                 LedgerAction::Revoke { lease, .. } => assert!(self.leases.remove(&lease).is_some()),
@@ -211,11 +211,11 @@ impl World {
                 return;
             }
             assert!(!self.kids.keys().any(has_room), "L-2");
-            if status.used < self.rules.max && self.rests(None) {
+            if status.used < self.rules.max && self.pauses(None) {
                 assert!(self.live() > 0, "nobody lives who could serve those who wait");
             } else if status.used < self.rules.max {
                 let sitting_out = |(key, (kid, _)): &(&ChildId, &(Kid, u64))| {
-                    *kid == Kid::Failing || (*kid == Kid::Waiting && !self.worked.contains(*key))
+                    *kid == Kid::Failing || (*kid == Kid::Waiting && !self.was_leased.contains(*key))
                 };
                 let coming = under_way + reserved + self.kids.iter().filter(sitting_out).count();
                 assert!(self.waiting.len() <= coming.saturating_mul(self.cap()), "a slot is free");
@@ -248,40 +248,40 @@ impl World {
     }
 
     fn becomes(&mut self, key: &ChildId, kid: Kid) {
-        let (was, life) = self.kids[key];
-        let mut life = life;
+        let (was, number) = self.kids[key];
+        let mut number = number;
         if kid == Kid::Starting || (kid == Kid::Ready && was != Kid::Starting) {
-            life = self.lives[key] + 1;
-            self.lives.insert(key.clone(), life);
-            self.worked.remove(key);
+            number = self.numbers[key] + 1;
+            self.numbers.insert(key.clone(), number);
+            self.was_leased.remove(key);
         }
         self.recycling.remove(key);
-        self.kids.insert(key.clone(), (kid, life));
+        self.kids.insert(key.clone(), (kid, number));
         let state = match kid {
             Kid::Starting => ChildState::Starting,
             Kid::Ready => ChildState::Ready,
             Kid::Failing => {
-                let incarnation = Incarnation(life);
+                let incarnation = Incarnation(number);
                 return self.feed(LedgerInput::Failing { key: key.clone(), incarnation });
             }
             Kid::Waiting => ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 },
             Kid::Cooling => ChildState::CoolingOff { until: Timestamp::NEVER },
             Kid::Stopping { .. } => ChildState::Stopping,
         };
-        self.report(key, life, state);
+        self.report(key, number, state);
     }
 
     fn ends(&mut self, key: &ChildId, gave_up: bool) {
-        let (was, life) = self.kids.remove(key).unwrap();
-        self.worked.remove(key);
+        let (was, number) = self.kids.remove(key).unwrap();
+        self.was_leased.remove(key);
         self.recycling.remove(key);
         let why =
             if gave_up { DownReason::GaveUp { why: RestartLimit::NeverStarts } } else { DownReason::Ended };
         if gave_up && was != (Kid::Stopping { ours: true }) && !self.rules.failed_pause.is_zero() {
             let key = (self.rules.kind == PoolKind::Keyed).then(|| key.clone());
-            self.resting.insert(key, self.now.after(self.rules.failed_pause));
+            self.given_up.insert(key, self.now.after(self.rules.failed_pause));
         }
-        self.report(key, life, ChildState::down(why));
+        self.report(key, number, ChildState::down(why));
     }
 
     fn step(&mut self, op: u8, pick: usize, time: u64) {
@@ -337,25 +337,25 @@ impl World {
             (86..90, Some((key, (was, _)))) if was != (Kid::Stopping { ours: true }) => {
                 self.ends(&key, pick.is_multiple_of(2))
             }
-            (90..93, Some((key, (Kid::Ready | Kid::Waiting | Kid::Cooling, life)))) if life > 1 => {
+            (90..93, Some((key, (Kid::Ready | Kid::Waiting | Kid::Cooling, number)))) if number > 1 => {
                 for state in [
                     ChildState::Ready,
                     ChildState::Starting,
                     ChildState::Stopping,
                     ChildState::down(DownReason::Ended),
                 ] {
-                    self.report(&key, life - 1, state); // what an old life says
+                    self.report(&key, number - 1, state); // what an old life says
                 }
-                self.feed(LedgerInput::Failing { key, incarnation: Incarnation(life - 1) });
+                self.feed(LedgerInput::Failing { key, incarnation: Incarnation(number - 1) });
             }
-            (93..95, Some((key, (Kid::Ready, life)))) => {
+            (93..95, Some((key, (Kid::Ready, number)))) => {
                 if self.leases_on(&key) > 0 {
                     self.recycling.insert(key.clone());
                 }
-                self.feed(LedgerInput::Recycle { key, incarnation: Incarnation(life) });
+                self.feed(LedgerInput::Recycle { key, incarnation: Incarnation(number) });
             }
             (95, _) if pick.is_multiple_of(4) => {
-                self.resting.clear();
+                self.given_up.clear();
                 self.feed(LedgerInput::ResetFailed);
             }
             (95..97, _) => {
@@ -390,7 +390,7 @@ fn rules() -> impl Strategy<Value = LedgerConfig> {
     let keyed = (1..5_usize, prop::option::of(1..3_u32), 0..8_usize, any::<bool>(), any::<bool>());
     let more = (1..4_usize, prop::option::of(0..4_u32), 0..3_usize, 0..3_usize, any::<bool>(), 0..60_u64);
     (keyed, more).prop_map(
-        |((max, per_worker, max_waiting, ttl, busy), (starts, pass, min, spare, any, rest))| {
+        |((max, per_worker, max_waiting, ttl, busy), (starts, pass, min, free_slots, any, pause))| {
             let base = if any { LedgerConfig::anonymous(max) } else { LedgerConfig::keyed(max) };
             LedgerConfig {
                 per_worker,
@@ -400,8 +400,8 @@ fn rules() -> impl Strategy<Value = LedgerConfig> {
                 start_concurrency: starts,
                 max_overtakes: pass,
                 min: if any { min.min(max) } else { 0 },
-                min_idle: if any { spare.min(max) } else { 0 },
-                failed_pause: Duration::from_millis(rest),
+                min_idle: if any { free_slots.min(max) } else { 0 },
+                failed_pause: Duration::from_millis(pause),
                 ..base
             }
         },

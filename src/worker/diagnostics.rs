@@ -1,10 +1,6 @@
 //! What the outside sees of one incarnation: the board entry, and the peer that calls go to.
 
-use std::{
-    any::Any,
-    fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::{
     containment::Containment,
@@ -14,14 +10,14 @@ use crate::{
     process::{ProcessControl, Tail, Usage, UsageProbe},
     rpc::{ExitReport, Peer},
     snapshot::WorkerSnapshot,
-    supervision::{Attachment, SnapshotSource},
+    supervision::SnapshotSource,
     time::Timestamp,
     untrusted::{last_lines, one_line},
 };
 
 /// Of one incarnation; outlives it on the board, until the next one replaces it.
 #[derive(Debug)]
-pub(crate) struct WorkerShared {
+pub(crate) struct WorkerDiagnostics {
     pub(crate) program: String,
     pub(crate) protocol: String,
     /// Of stderr.
@@ -47,21 +43,21 @@ pub(crate) struct WorkerHistory {
 struct Figures {
     pid: Option<u32>,
     containment: Option<Containment>,
-    gauge: Option<UsageProbe>,
+    usage_probe: Option<UsageProbe>,
     launched: Option<Timestamp>,
     ready: Option<Timestamp>,
     /// Until the end of the incarnation: the board outlives it, and must not keep what its channel holds.
     peer: Option<Peer>,
 }
 
-impl WorkerShared {
+impl WorkerDiagnostics {
     pub(crate) fn new(
         program: String,
         protocol: String,
         tail_bytes: usize,
         history: Arc<Mutex<WorkerHistory>>,
-    ) -> WorkerShared {
-        WorkerShared {
+    ) -> WorkerDiagnostics {
+        WorkerDiagnostics {
             program,
             protocol,
             tail: Tail::new(tail_bytes),
@@ -73,7 +69,7 @@ impl WorkerShared {
     }
 
     /// The line that makes it ready.
-    pub(crate) fn printed(&self, line: Arc<str>) {
+    pub(crate) fn set_first_line(&self, line: Arc<str>) {
         // One incarnation becomes ready once.
         let _ = self.first_line.set(line);
     }
@@ -92,8 +88,10 @@ impl WorkerShared {
 
     pub(crate) fn launched(&self, control: &dyn ProcessControl, at: Timestamp) {
         let containment = Some(control.containment());
-        let (pid, gauge) = (Some(control.pid()), control.gauge());
-        self.with(|s| *s = Figures { pid, containment, gauge, launched: Some(at), ready: None, peer: None });
+        let (pid, usage_probe) = (Some(control.pid()), control.gauge());
+        self.with(|s| {
+            *s = Figures { pid, containment, usage_probe, launched: Some(at), ready: None, peer: None }
+        });
     }
 
     pub(crate) fn connected(&self, peer: Peer) {
@@ -113,7 +111,7 @@ impl WorkerShared {
         (history.start_error, history.tail) = (Some(exit.clone()), tail);
     }
 
-    pub(crate) fn gone(&self) {
+    pub(crate) fn ended(&self) {
         // Dropped outside of the lock.
         let _figures = self.with(std::mem::take);
         self.history().tail = self.tail.text();
@@ -121,7 +119,7 @@ impl WorkerShared {
 
     /// The actor is gone, and its driver with it: there is nobody else to answer the calls that are under way. Without
     /// effect after an orderly end.
-    pub(crate) fn killed(&self) {
+    pub(crate) fn actor_dropped(&self) {
         self.history().tail = self.tail.text();
         if let Some(peer) = self.with(|s| s.peer.take()) {
             peer.close(ExitReport { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
@@ -133,7 +131,7 @@ impl WorkerShared {
     }
 }
 
-impl SnapshotSource for WorkerShared {
+impl SnapshotSource for WorkerDiagnostics {
     fn stderr_tail(&self) -> String {
         self.history().tail.clone()
     }
@@ -141,7 +139,7 @@ impl SnapshotSource for WorkerShared {
     fn worker(&self, now: Timestamp) -> WorkerSnapshot {
         let figures = self.with(|s| s.clone());
         let stats = figures.peer.as_ref().map(Peer::stats).unwrap_or_default();
-        let usage: Option<Usage> = figures.gauge.and_then(|gauge| gauge.read());
+        let usage: Option<Usage> = figures.usage_probe.and_then(|probe| probe.read());
         WorkerSnapshot {
             program: self.program.clone(),
             protocol: self.protocol.clone(),
@@ -157,68 +155,6 @@ impl SnapshotSource for WorkerShared {
             last_start_error: self.history().start_error.clone(),
             rss_bytes: usage.map(|usage| usage.rss_bytes),
             cpu_time: usage.map(|usage| usage.cpu_time),
-        }
-    }
-}
-
-/// Published with the live incarnation.
-pub(crate) struct WorkerChannel {
-    /// `None` for protocols without a channel.
-    pub(crate) peer: OnceLock<Option<Peer>>,
-    pub(crate) shared: Arc<WorkerShared>,
-    watch: Mutex<EndWatch>,
-}
-
-/// What is called when nothing reaches the incarnation from then on.
-#[derive(Default)]
-struct EndWatch {
-    over: bool,
-    told: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl WorkerChannel {
-    pub(crate) fn new(shared: Arc<WorkerShared>) -> WorkerChannel {
-        WorkerChannel { peer: OnceLock::new(), shared, watch: Mutex::default() }
-    }
-
-    /// Calls `told` once nothing is to reach the incarnation; `false` if that is so already.
-    pub(crate) fn watch(&self, told: impl FnOnce() + Send + 'static) -> bool {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if !watch.over {
-            watch.told = Some(Box::new(told));
-        }
-        !watch.over
-    }
-
-    /// It is ready, and its protocol has no channel.
-    pub(crate) fn has_no_channel(&self) -> bool {
-        matches!(self.peer.get(), Some(None))
-    }
-
-    pub(crate) fn peer(&self) -> Option<&Peer> {
-        self.peer.get().and_then(Option::as_ref)
-    }
-}
-
-impl fmt::Debug for WorkerChannel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Line").field(&self.peer()).finish()
-    }
-}
-
-impl Attachment for WorkerChannel {
-    fn as_any(&self) -> &(dyn Any + Send + Sync) {
-        self
-    }
-
-    fn retracted(&self) {
-        let told = {
-            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.over = true;
-            watch.told.take()
-        };
-        if let Some(told) = told {
-            told();
         }
     }
 }

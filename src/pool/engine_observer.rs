@@ -22,10 +22,10 @@ use crate::{
 
 impl PoolCore {
     /// The engine's observer: called inside the pool's actor, in the order of the events.
-    pub(super) fn see(self: &Arc<Self>, key: &IncarnationKey, kind: &EventKind) {
-        self.lock().hearing = true;
+    pub(super) fn observe(self: &Arc<Self>, key: &IncarnationKey, kind: &EventKind) {
+        self.lock().unpublished = true;
         match kind {
-            EventKind::Added => self.lock().added = Some(key.child.clone()),
+            EventKind::Added => self.lock().last_added = Some(key.child.clone()),
             EventKind::Exited { exit, .. } => self.exited(key, exit),
             EventKind::State { to: ChildState::Down { why }, .. } => {
                 let mut inner = self.lock();
@@ -36,7 +36,7 @@ impl PoolCore {
             EventKind::State { to, .. } => self.changed_to(key, to.clone()),
             EventKind::Removed => {
                 if let Some((child, incarnation, why)) = self.take_down(&key.child) {
-                    self.gone_for_good(child, incarnation, why);
+                    self.removed(child, incarnation, why);
                 }
             }
             _ => {}
@@ -48,10 +48,10 @@ impl PoolCore {
         let lost = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
         let mut inner = self.lock();
         inner.exits.insert(key.child.clone(), lost);
-        if let Some(instance) = inner.instance_of(&key.child)
-            && instance.incarnation == key.incarnation
+        if let Some(leased) = inner.leased_of_key(&key.child)
+            && leased.incarnation == key.incarnation
         {
-            instance.end(Revocation::Lost { exit: exit.clone() });
+            leased.end(Revocation::Lost { exit: exit.clone() });
         }
     }
 
@@ -62,15 +62,15 @@ impl PoolCore {
             inner.downs.retain(|(down, ..)| *down != child);
             match state {
                 ChildState::Ready => {
-                    inner.fresh.push(child.clone());
+                    inner.newly_ready.push(child.clone());
                     inner.exits.remove(&child)
                 }
                 _ => inner.exits.get(&child).cloned(),
             }
         };
-        let instance = match state {
+        let leased = match state {
             ChildState::Ready => {
-                let calls = self.lock().instance_of(&child).map(|i| i.calls.clone()).unwrap_or_default();
+                let calls = self.lock().leased_of_key(&child).map(|i| i.calls.clone()).unwrap_or_default();
                 let live = self
                     .node
                     .child(&child)
@@ -83,9 +83,9 @@ impl PoolCore {
             }
             _ => None,
         };
-        self.turn(CalledFrom::Actor, lost, |inner, now| {
-            if let Some(instance) = instance {
-                inner.seat(Arc::new(instance));
+        self.update(CalledFrom::Actor, lost, |inner, now| {
+            if let Some(leased) = leased {
+                inner.set_ready(Arc::new(leased));
             }
             inner.feed(now, LedgerInput::Child { key: child, incarnation, state });
         });
@@ -97,45 +97,45 @@ impl PoolCore {
         Some(inner.downs.remove(ix))
     }
 
-    fn gone_for_good(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: DownReason) {
+    fn removed(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: DownReason) {
         let lost = self.lock().exits.remove(&key);
-        self.turn(CalledFrom::Actor, lost.clone(), |inner, now| {
-            inner.unseat(&key);
+        self.update(CalledFrom::Actor, lost.clone(), |inner, now| {
+            inner.clear_ready(&key);
             inner.feed(
                 now,
                 LedgerInput::Child { key: key.clone(), incarnation, state: ChildState::down(why) },
             );
             if let Some(lost) = lost {
-                inner.failed(&key, lost);
+                inner.remember_exit(&key, lost);
             }
         });
     }
 
     /// Children that are down and still in the engine's table.
-    pub(super) fn left_behind(&self) -> Vec<ChildId> {
+    pub(super) fn still_listed(&self) -> Vec<ChildId> {
         self.lock().downs.iter().map(|(child, ..)| child.clone()).collect()
     }
 
     /// The engine stops, and removes nobody any more.
-    pub(super) fn reap_after_exit(self: &Arc<Self>) {
+    pub(super) fn report_downs(self: &Arc<Self>) {
         let downs = std::mem::take(&mut self.lock().downs);
         for (child, incarnation, why) in downs {
-            self.gone_for_good(child, incarnation, why);
+            self.removed(child, incarnation, why);
         }
     }
 
     /// Whether the engine has just taken this child.
     pub(super) fn was_added(&self, child: &ChildId) -> bool {
-        self.lock().added.take().as_ref() == Some(child)
+        self.lock().last_added.take().as_ref() == Some(child)
     }
 
     /// A start that came to nothing before the engine knew of it.
     pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: DownReason, exit: Exit) {
         let lost = ExitReport { exit, stderr_tail: String::new() };
-        self.turn(CalledFrom::Actor, Some(lost.clone()), |inner, now| {
+        self.update(CalledFrom::Actor, Some(lost.clone()), |inner, now| {
             let state = ChildState::down(why);
             inner.feed(now, LedgerInput::Child { key: key.clone(), incarnation: Incarnation::NONE, state });
-            inner.failed(&key, lost);
+            inner.remember_exit(&key, lost);
         });
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// The line without what is not seen of it: colours and other escape sequences, a byte order mark and other control
 /// characters before it, blanks before it.
-pub(crate) fn printed(line: &str) -> Cow<'_, str> {
+pub(crate) fn visible_text(line: &str) -> Cow<'_, str> {
     let invisible = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     match line.contains(['\u{1b}', '\u{9b}']) {
         false => Cow::Borrowed(line.trim_start_matches(invisible)),
@@ -77,7 +77,7 @@ mod tests {
             ("\0\u{8}ready\u{1b}", "ready"),
             ("größer: ∞", "größer: ∞"),
         ] {
-            assert_eq!(printed(line), seen, "{line:?}");
+            assert_eq!(visible_text(line), seen, "{line:?}");
         }
     }
 
@@ -87,10 +87,10 @@ mod tests {
         #[test]
         fn whatever_was_printed_no_escape_is_left(line in "[\u{1b}\u{9b}a-c\\[\\];m0-9 \\\\\u{7}(]{0,24}") {
             // W-7
-            let seen = printed(&line);
+            let seen = visible_text(&line);
             let left = seen.contains(['\u{1b}', '\u{9b}']);
             prop_assert!(!left);
-            prop_assert_eq!(printed(&seen), seen.clone());
+            prop_assert_eq!(visible_text(&seen), seen.clone());
         }
     }
 }

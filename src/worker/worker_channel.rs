@@ -1,0 +1,72 @@
+//! [`WorkerChannel`]: what callers reach of one incarnation of a worker, published with the live incarnation.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use super::diagnostics::WorkerDiagnostics;
+use crate::{rpc::Peer, supervision::Attachment};
+
+/// Published with the live incarnation.
+pub(crate) struct WorkerChannel {
+    /// `None` for protocols without a channel.
+    pub(crate) peer: OnceLock<Option<Peer>>,
+    pub(crate) diagnostics: Arc<WorkerDiagnostics>,
+    watch: Mutex<EndWatch>,
+}
+
+/// What is called when nothing reaches the incarnation from then on.
+#[derive(Default)]
+struct EndWatch {
+    over: bool,
+    on_end: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl WorkerChannel {
+    pub(crate) fn new(diagnostics: Arc<WorkerDiagnostics>) -> WorkerChannel {
+        WorkerChannel { peer: OnceLock::new(), diagnostics, watch: Mutex::default() }
+    }
+
+    /// Calls `on_end` once nothing is to reach the incarnation; `false` if that is so already.
+    pub(crate) fn watch(&self, on_end: impl FnOnce() + Send + 'static) -> bool {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watch.over {
+            watch.on_end = Some(Box::new(on_end));
+        }
+        !watch.over
+    }
+
+    /// It is ready, and its protocol has no channel.
+    pub(crate) fn has_no_channel(&self) -> bool {
+        matches!(self.peer.get(), Some(None))
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.peer.get().and_then(Option::as_ref)
+    }
+}
+
+impl fmt::Debug for WorkerChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WorkerChannel").field(&self.peer()).finish()
+    }
+}
+
+impl Attachment for WorkerChannel {
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
+    fn retracted(&self) {
+        let on_end = {
+            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.over = true;
+            watch.on_end.take()
+        };
+        if let Some(on_end) = on_end {
+            on_end();
+        }
+    }
+}
