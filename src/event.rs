@@ -159,6 +159,11 @@ impl fmt::Display for EventKind {
             EventKind::Removed => f.write_str("removed"),
             EventKind::State { from, to } => write!(f, "{from} -> {to}"),
             EventKind::Exited { exit, then: Consequence::Nothing } => write!(f, "ended: {exit}"),
+            // A failed launch that counts as no failure: its program is being replaced and is waited for.
+            EventKind::Exited {
+                exit: exit @ Exit::NeverStarted { .. },
+                then: Consequence::Restart { delay, attempt: 0 },
+            } => write!(f, "ended: {exit}; waiting for its program, next try in {:?}", brief(*delay)),
             EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
             EventKind::GroupRestart { strategy, child, delay } => {
                 write!(f, "{strategy} restart because of `{child}` in {:?}", brief(*delay))
@@ -180,7 +185,7 @@ impl fmt::Display for Consequence {
                 } else {
                     write!(f, "restart in {:?}", brief(*delay))?;
                 }
-                // A clean end is none, nor is a look for a program that is away.
+                // A clean end is no failure.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
             Consequence::CoolOff { delay } => write!(f, "trial start in {:?}", brief(*delay)),
@@ -193,6 +198,7 @@ impl fmt::Display for Consequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::LaunchStage;
 
     #[test]
     fn a_restart_says_which_failure_it_follows_if_it_is_one() {
@@ -203,5 +209,21 @@ mod tests {
         assert_eq!(restart(100, 0).to_string(), "restart in 100ms");
         assert_eq!(restart(100, 2).to_string(), "restart in 100ms (failure 2)");
         assert_eq!(restart(12_345, 2).to_string(), "restart in 12.3s (failure 2)");
+    }
+
+    #[test]
+    fn a_program_that_is_being_replaced_is_waited_for() {
+        //
+        let exit = |attempt| EventKind::Exited {
+            exit: Exit::NeverStarted {
+                errno: Some(2),
+                stage: LaunchStage::Program,
+                reason: "it is away".into(),
+            },
+            then: Consequence::Restart { delay: Duration::from_secs(1), attempt },
+        };
+        let text = exit(0).to_string();
+        assert!(text.ends_with("; waiting for its program, next try in 1s"), "{text}");
+        assert!(exit(1).to_string().ends_with("; restart in 1s (failure 1)"));
     }
 }

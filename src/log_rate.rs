@@ -1,9 +1,11 @@
-//! Log lines that a process can cause, at a bounded rate: [`LogRate`] for one stream of lines, [`ChannelLogRates`] for one channel.
+//! Log lines that a process can cause, at a bounded rate: [`LogRate`] for one stream of lines,
+//! [`ChannelLogRates`] for one channel.
 //!
-//! A process writes as fast as it can, and each line of this program's log costs its host time and disk. So every call of
-//! `tracing` that a process can reach asks here first. At most [`BURST`] lines of one kind are logged in a [`PERIOD`]; the
-//! rest is counted, and the count is logged before the next line, at the end of the period, or at the end of the channel,
-//! whichever is first. Kinds do not share a rate: a flood of one hides nothing of the others.
+//! A process may write as fast as it can, and each line of this program's log costs its host time and
+//! disk space. So every `tracing` call that a process can cause asks here first. At most [`BURST`]
+//! lines of one kind are logged in a [`PERIOD`]; the rest is counted, and the count is logged before
+//! the next line, at the end of the period, or at the end of the channel, whichever comes first. Kinds
+//! do not share a rate, so a flood of one does not hide the others.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -31,8 +33,8 @@ pub(crate) struct LogRate {
 }
 
 impl LogRate {
-    /// Whether a line may be logged now. If it may, the result is the number of lines that were left out since the last
-    /// one, which are reported first.
+    /// Whether a line may be logged now. If so, the result is the number of lines that were left out
+    /// since the last one, which is reported first.
     pub(crate) fn admit(&mut self) -> Option<u64> {
         let now = Instant::now();
         if self.began.is_none_or(|began| now >= began + PERIOD) {
@@ -46,33 +48,33 @@ impl LogRate {
         Some(self.take_suppressed())
     }
 
-    /// When the number of lines that were left out is to be reported, if there are any.
+    /// When the number of lines that were left out is due to be reported, if there are any.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.began.filter(|_| self.suppressed > 0).map(|began| began + PERIOD)
     }
 
-    /// The lines that were left out and not reported yet; from now on they count as reported.
+    /// The number of lines that were left out and not reported yet; from now on they count as reported.
     pub(crate) fn take_suppressed(&mut self) -> u64 {
         std::mem::take(&mut self.suppressed)
     }
 }
 
-/// What a line that a process causes by its channel is about.
+/// What a line that a process caused through its channel is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogTopic {
     /// A log message that it sent.
     Message,
-    /// A line on its stdout that is no message.
+    /// A line on its stdout that is not a message.
     Noise,
     /// A message that cannot be used as it is.
     Unusable,
-    /// An answer to no open call.
+    /// An answer that belongs to no open call.
     Answer,
     /// A notification without a handler, or whose params do not fit.
     Notification,
-    /// Something that it may not do.
+    /// A capability that was denied.
     Denied,
-    /// A hook or a handler of the host that panicked over what it sent.
+    /// A hook or handler of the host that panicked on its input.
     Panic,
 }
 
@@ -103,23 +105,24 @@ impl LogTopic {
 
 /// The rates of all lines that the process behind one channel can cause.
 ///
-/// A line below the level that is listened to is not to be asked for (`tracing::enabled!`): it would count as left out.
+/// Do not ask for a line below the level that a subscriber listens to (`tracing::enabled!`): it would
+/// count as left out.
 #[derive(Debug)]
 pub(crate) struct ChannelLogRates {
     path: TreePath,
     incarnation: Incarnation,
-    /// Made when the first line is logged: most channels never log one.
+    /// Allocated when the first line is logged: most channels never log one.
     rates: Mutex<Option<Box<[LogRate; LogTopic::ALL.len()]>>>,
     suppressing: Notify,
 }
 
 impl ChannelLogRates {
-    /// For the channel of this incarnation of the child at this place.
+    /// For the channel of this incarnation of the child at this path.
     pub(crate) fn new(path: TreePath, incarnation: Incarnation) -> ChannelLogRates {
         ChannelLogRates { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
     }
 
-    /// Whether a line about this may be logged now. What was left out before it is reported by this.
+    /// Whether a line about this topic may be logged now. Reports what was left out before it.
     pub(crate) fn admit(&self, about: LogTopic) -> bool {
         let admitted = {
             let mut rates = self.rates();
@@ -136,7 +139,8 @@ impl ChannelLogRates {
         admitted.is_some()
     }
 
-    /// Reports what was left out, for ever: at the end of each period in which something was. Cancel safe.
+    /// Reports what was left out, at the end of each period in which something was. Never returns.
+    /// Cancel safe.
     pub(crate) async fn keep_reporting(&self) {
         loop {
             let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(LogRate::due).min();
@@ -150,7 +154,7 @@ impl ChannelLogRates {
         }
     }
 
-    /// Reports what was left out: the channel has ended.
+    /// Reports what was left out, at the end of the channel.
     pub(crate) fn finish(&self) {
         self.report(|_| true);
     }

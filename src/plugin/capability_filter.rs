@@ -59,7 +59,7 @@ impl Handler for CapabilityFilter {
         if self.allows(method) {
             return self.handler.notification(cx, method, params);
         }
-        // A log message has been logged already, for which no capability is needed.
+        // A log message needs no capability and has been logged already.
         if method != "log" {
             log_denied(&cx, method);
         }

@@ -21,18 +21,21 @@ use crate::{
 /// [`Plugin`], with the newest configuration at each handshake.
 pub(crate) struct ConfiguredProtocol {
     state: Mutex<CurrentConfig>,
-    /// One change at a time reaches the plugin, so that the last one it hears of is the last one that was made.
+    /// One change at a time reaches the plugin, so that the last change that it hears of is the last
+    /// one that was made.
     pub(crate) change_lock: tokio::sync::Mutex<()>,
 }
 
 struct CurrentConfig {
     plugin: Arc<Plugin>,
     version: u64,
-    /// The last incarnation that was told a configuration, and which.
+    /// The last incarnation that a configuration was delivered to, and the version of that
+    /// configuration.
     delivered: (Incarnation, u64),
-    /// The last configuration that an incarnation has taken; that of the declaration before.
+    /// The last configuration that an incarnation accepted, with its version; at first that of the
+    /// declaration.
     accepted: (u64, Value),
-    /// The last versions that were refused, and why.
+    /// The last versions that were rejected, and why.
     rejected: Option<(RangeInclusive<u64>, PluginError)>,
 }
 
@@ -53,7 +56,7 @@ impl ConfiguredProtocol {
         self.state().plugin.clone()
     }
 
-    /// From now on handshakes bring this configuration. Returns its version.
+    /// From now on handshakes deliver this configuration. Returns its version.
     pub(crate) fn set(&self, config: Value) -> u64 {
         let mut state = self.state();
         state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
@@ -72,19 +75,19 @@ impl ConfiguredProtocol {
         state.delivered == (incarnation, state.version)
     }
 
-    /// The newest configuration, for this incarnation: from now on it counts as told.
+    /// The newest configuration, to be sent to this incarnation: from now on it counts as delivered.
     pub(crate) fn deliver(&self, incarnation: Incarnation) -> (u64, Value) {
         let mut state = self.state();
         state.delivered = (incarnation, state.version);
         (state.version, state.plugin.config.clone())
     }
 
-    /// What was handed over did not arrive.
+    /// The configuration that was sent last did not arrive.
     pub(crate) fn mark_undelivered(&self) {
         self.state().delivered = (Incarnation::NONE, 0);
     }
 
-    /// An incarnation lives with this configuration.
+    /// An incarnation runs with this configuration.
     pub(crate) fn accept(&self, version: u64, config: Value) {
         let mut state = self.state();
         if version > state.accepted.0 {
@@ -92,11 +95,12 @@ impl ConfiguredProtocol {
         }
     }
 
-    /// Nothing lives with this version: the last one that was taken is in force again, which `unchanged` has still. `false`
-    /// if a newer one has come meanwhile, which is not judged yet.
+    /// No incarnation runs with this version: the last accepted one is in force again, which the
+    /// incarnation `unchanged` still has. `false` if a newer version has been set meanwhile, which has
+    /// not been tried yet.
     pub(crate) fn reject(&self, version: u64, why: &PluginError, unchanged: Incarnation) -> bool {
         let mut state = self.state();
-        // A handshake may have brought a newer one than was there when it was asked for.
+        // A handshake may have delivered a newer version than the one that was to be sent.
         let version = version.max(state.delivered.1);
         state.rejected = Some((state.accepted.0 + 1..=version, why.clone()));
         state.delivered = (Incarnation::NONE, 0);
@@ -110,7 +114,7 @@ impl ConfiguredProtocol {
         true
     }
 
-    /// Why this version was refused, if it was.
+    /// Why this version was rejected, if it was.
     pub(crate) fn rejection_of(&self, version: u64) -> Option<PluginError> {
         self.state()
             .rejected

@@ -1,4 +1,4 @@
-//! A declaration in force: [`Definition`], and how it becomes a child of the host's engine.
+//! [`Definition`]: a declaration in force, and how it becomes a child of the host's engine.
 
 use std::sync::{
     Arc,
@@ -27,12 +27,12 @@ use crate::{
     time::Clock,
 };
 
-/// A declaration with what belongs to all incarnations of it.
+/// A declaration with what all its incarnations share.
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub(crate) spec: PluginSpec,
     protocol: Arc<dyn Protocol>,
-    /// Where its configuration is, if its protocol has one.
+    /// Holds its configuration, if its protocol has one.
     pub(crate) configured: Option<Arc<ConfiguredProtocol>>,
 }
 
@@ -62,16 +62,16 @@ impl HostContext {
         HostContext { host, start_permits }
     }
 
-    /// Checks a declaration that comes at run time.
+    /// Checks a declaration that is added at run time.
     pub(crate) fn validate(&self, spec: &PluginSpec) -> Result<(), SpecErrors> {
         let mut errors = Vec::new();
-        // The number of plugins is the engine's to judge.
+        // The engine checks the number of plugins.
         let flags = SupervisorFlags { max_children: None, ..self.host.flags() };
         check_all(std::slice::from_ref(spec), &flags, self.host.intensity.is_some(), &mut errors);
         SpecErrors::check(errors)
     }
 
-    /// The child of the host's engine that a definition is.
+    /// Makes a child of the host's engine.
     pub(crate) fn child(
         &self,
         definition: &Definition,
@@ -86,7 +86,7 @@ impl HostContext {
         if let Some(launcher) = &self.host.launcher {
             worker.launcher = launcher.clone();
         }
-        // Both have been looked at where they were set.
+        // Protocol and handler were checked where they were set.
         worker.explicit = Default::default();
         worker.handler = Arc::new(CapabilityFilter {
             allowed: spec.capabilities.clone(),
@@ -110,7 +110,7 @@ impl HostContext {
     }
 }
 
-/// Gives the child at least as much time to stop as another policy does.
+/// Gives the child at least as much time to stop as `other` has.
 pub(crate) fn extend_shutdown_for(child: &mut ChildSpec, other: &ChildSpec) {
     if let (Shutdown::Timeout(own), Shutdown::Timeout(other)) = (child.policy.shutdown, other.policy.shutdown)
     {
@@ -118,19 +118,20 @@ pub(crate) fn extend_shutdown_for(child: &mut ChildSpec, other: &ChildSpec) {
     }
 }
 
-/// Whether the first start of a child has to wait for its turn (rule G-7).
+/// Whether the first start of a child has to wait for a permit (rule G-7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartTurn {
-    /// It is new here.
+    /// The plugin is new and waits.
     Waits,
-    /// It takes the place of one that was started before.
+    /// The plugin replaces one that was started before.
     Had,
 }
 
-/// Starts for the first time when there is a place among the starts of the host (rule G-7).
+/// Starts for the first time once it has one of the host's start permits (rule G-7).
 ///
-/// Once only: what comes back after a crash would take a place from those that are new for as long as its handshake
-/// hangs, and again each time. Its restart policy spreads it instead.
+/// Only once: a plugin that returns after a crash would hold a permit for as long as its handshake
+/// hangs, and again each time, at the cost of new plugins. Its restart policy spreads its starts
+/// instead.
 #[derive(Debug)]
 struct BoundedStart {
     start: Arc<dyn Start>,
@@ -146,11 +147,11 @@ impl Start for BoundedStart {
         }
         Some(Box::pin(async {
             let permit = self.start_permits.clone().acquire_owned().await;
-            // Not before: a start that was given up in the queue has had no turn.
+            // Only now: a start that was given up in the queue has had no turn.
             self.had_its_turn.store(true, Ordering::Release);
             match permit {
                 Ok(permit) => StartPermit::new(permit),
-                // It is never closed.
+                // The semaphore is never closed.
                 Err(_) => StartPermit::default(),
             }
         }))

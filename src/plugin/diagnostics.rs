@@ -1,4 +1,4 @@
-//! What a host says of its plugins: [`PluginStatus`], [`PluginDiagnostics`].
+//! What a host reports about its plugins: [`PluginStatus`], [`PluginDiagnostics`].
 
 use serde::Serialize;
 
@@ -20,22 +20,22 @@ pub struct PluginStatus {
     pub state: ChildState,
     /// Its last incarnation.
     pub incarnation: Incarnation,
-    /// Whether the host's declaration lists it, so that it is known when it is stopped too.
+    /// Whether the host's declaration lists it. Such a plugin stays known while it is stopped.
     pub declared: bool,
 }
 
-/// Everything that is known of one plugin.
+/// Everything that is known about one plugin.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PluginDiagnostics {
-    /// In short.
+    /// The summary.
     pub status: PluginStatus,
-    /// Its figures (rule W-4); of one that has left the host's table, those that it left with: last exit, counts,
-    /// the end of stderr. `None` if it never was.
+    /// Its figures (rule W-4): last exit, counts, the end of stderr. For a plugin that has left the
+    /// host's table, the figures at that moment; `None` if it has never been started.
     pub node: Option<NodeSnapshot>,
-    /// When it last crashed, whatever it is doing now.
+    /// When it last crashed, regardless of its present state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_crash: Option<Timestamp>,
-    /// What it has logged of late, oldest first (rule G-4).
+    /// Its newest log entries, oldest first (rule G-4).
     pub logs: Vec<LogRecord>,
 }

@@ -7,20 +7,20 @@ use crate::{
     supervision::{RequestError, SpecErrors, Unavailable, never_starts},
 };
 
-/// Why something that was asked of a plugin host was refused or failed.
+/// Why a request to a plugin host was refused or failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PluginError {
-    /// There is no plugin of this id.
+    /// There is no plugin with this id.
     #[error("there is no plugin `{0}`")]
     NotFound(ChildId),
-    /// A plugin of this id is there, alive or about to be restarted.
-    #[error("plugin `{0}` is already started; stop or reload it")]
+    /// A plugin with this id exists; it is running or about to be restarted.
+    #[error("plugin `{0}` is already started; stop it first, or reload it")]
     AlreadyStarted(ChildId),
-    /// Misuse: the declaration has mistakes. Nothing was touched.
+    /// Misuse: the declaration has mistakes. Nothing was changed.
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
-    /// It was started, but did not become ready.
+    /// The plugin was started, but did not become ready.
     #[error("plugin `{id}` did not start: {exit}{}", StderrExcerpt(.stderr_tail))]
     StartFailed {
         /// The plugin.
@@ -32,7 +32,7 @@ pub enum PluginError {
     },
     /// The new declaration did not become ready; the old one is in force again.
     #[error(
-        "plugin `{id}` did not start as reloaded: {exit}{}; its old declaration is restored{}",
+        "plugin `{id}` did not start with its new declaration: {exit}{}; the old declaration is restored{}",
         StderrExcerpt(.stderr_tail), if .restored.is_some() { " and running" } else { ", but not running yet" }
     )]
     ReloadFailed {
@@ -42,11 +42,11 @@ pub enum PluginError {
         exit: Exit,
         /// The last lines that its process wrote to stderr.
         stderr_tail: String,
-        /// The incarnation that runs the old one; `None` if it did not become ready either, so that its restart policy
-        /// goes on with it.
+        /// The incarnation that runs the old declaration; `None` if it did not become ready either, so
+        /// that its restart policy decides what follows.
         restored: Option<Incarnation>,
     },
-    /// It answered `configChanged` with an error, and keeps its old configuration.
+    /// The plugin answered `configChanged` with an error, and keeps its old configuration.
     #[error("plugin `{id}` refused its new configuration: {error}; the old one is in force again")]
     ConfigRefused {
         /// The plugin.
@@ -54,45 +54,46 @@ pub enum PluginError {
         /// Its answer.
         error: RpcError,
     },
-    /// It was stopped before the request was carried out.
-    #[error("plugin `{0}` was stopped meanwhile")]
+    /// The plugin was stopped before the request was carried out.
+    #[error("plugin `{0}` was stopped before the request was carried out")]
     Stopped(ChildId),
-    /// It is not in the host any more, but it did not end as it should.
-    #[error("plugin `{id}` could not be stopped in order: {exit}")]
+    /// The plugin has left the host, but it was not stopped in order.
+    #[error("plugin `{id}` was not stopped in order: {exit}")]
     NotStopped {
         /// The plugin.
         id: ChildId,
-        /// How it ended, or that it has not.
+        /// How its process ended, or that it is still alive.
         exit: Exit,
     },
-    /// Of the plugins that were stopped together, these failed to.
+    /// Some of the plugins that were stopped together failed to stop.
     #[error("{} plugins failed to stop: {}", .failures.len(), list(.failures))]
     StopAll {
-        /// The plugins and what went wrong with each, in the order of their ids.
+        /// The plugins and their errors, in the order of their ids.
         failures: Vec<(ChildId, PluginError)>,
     },
-    /// It was not ready in time.
+    /// The plugin was not ready in time.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// It was stopped by an operator, or its policy has given it up: only an operator brings it back (rule G-10).
+    /// The plugin was stopped by an operator, or its policy has given it up: only an operator can start
+    /// it again (rule G-10).
     #[error("plugin {0}; it stays down until it is started or restarted by an operator")]
     StaysDown(Unavailable),
     /// The plugin host is down, restarting or stopping.
     #[error("plugin host {0}")]
     HostUnavailable(Unavailable),
-    /// The host was told to stop all plugins, and starts none from then on.
+    /// The host was told to stop all plugins, and starts no more of them.
     #[error("plugin host `{0}` has stopped all its plugins and no longer starts any")]
     Closed(TreePath),
-    /// Misuse: there is no plugin host at this place.
+    /// Misuse: the node is not a plugin host.
     #[error("`{0}` is not a plugin host")]
     NotAHost(TreePath),
-    /// Misuse: its protocol has no configuration.
-    #[error("plugin `{0}` speaks a protocol without configuration")]
+    /// Misuse: the plugin's protocol has no configuration.
+    #[error("plugin `{0}` cannot be configured: only the plugin protocol has a configuration")]
     NotConfigurable(ChildId),
-    /// The host refused it for another reason.
+    /// The host refused the request for another reason.
     #[error(transparent)]
     Refused(RequestError),
-    /// A call to it failed.
+    /// A call to the plugin failed.
     #[error(transparent)]
     Call(#[from] CallError),
 }
@@ -113,7 +114,16 @@ impl PluginError {
         }
     }
 
-    /// What is known of the effect of a call that failed with this (rule C-12).
+    /// Whether the request itself was wrong, so that it fails however often it is made.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            PluginError::Invalid(_) | PluginError::NotAHost(_) | PluginError::NotConfigurable(_) => true,
+            PluginError::Call(error) => error.is_misuse(),
+            _ => false,
+        }
+    }
+
+    /// What is known about the effect of a call that failed with this error (rule C-12).
     pub fn outcome(&self) -> CallOutcome {
         match self {
             PluginError::Call(error) => error.outcome(),
@@ -122,7 +132,7 @@ impl PluginError {
         }
     }
 
-    /// The error of the call, if this is one.
+    /// The call's error, if a call failed.
     pub fn call(&self) -> Option<&CallError> {
         match self {
             PluginError::Call(error) => Some(error),
@@ -130,7 +140,7 @@ impl PluginError {
         }
     }
 
-    /// How the plugin ended, if that is what went wrong.
+    /// How the plugin ended, if that is the cause of the error.
     pub fn exit(&self) -> Option<&Exit> {
         match self {
             PluginError::StartFailed { exit, .. }

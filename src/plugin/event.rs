@@ -1,4 +1,5 @@
-//! What happens to plugins, as their users see it (rule G-11): [`PluginEvent`], [`PluginEventReceiver`].
+//! What happens to plugins, from their users' point of view (rule G-11): [`PluginEvent`],
+//! [`PluginEventReceiver`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,16 +14,16 @@ use crate::{
     time::Timestamp,
 };
 
-/// Something that happened to a plugin. A view of the tree's event stream, which has more.
+/// Something that happened to a plugin. A simplified view of the tree's event stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginEvent {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
     /// The plugin.
     pub plugin: ChildId,
-    /// Which life of it.
+    /// The incarnation that it happened to.
     pub incarnation: Incarnation,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub kind: PluginEventKind,
 }
@@ -32,37 +33,38 @@ pub struct PluginEvent {
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
 pub enum PluginEventKind {
-    /// It ended without having been asked to, not successfully; or it did not become ready.
+    /// The plugin ended unasked and not successfully, or it did not become ready.
     Crashed {
         /// The exit code, if it exited by itself.
         code: Option<i32>,
         /// The signal, if it died of one.
         signal: Option<i32>,
-        /// Everything that is known of the end.
+        /// Everything that is known about the end.
         exit: Exit,
-        /// Whether it is going to be restarted.
+        /// Whether it will be restarted.
         will_restart: bool,
         /// After how long.
         #[serde(with = "crate::human_duration::option", default)]
         delay: Option<Duration>,
     },
-    /// It is ready again after a crash. Comes after [`Ready`](PluginEventKind::Ready), and only then.
+    /// The plugin is ready again after a crash. Always follows [`Ready`](PluginEventKind::Ready).
     Restarted,
-    /// It is ready.
+    /// The plugin is ready.
     Ready,
-    /// It is not restarted any more.
+    /// The plugin is no longer restarted.
     GaveUp {
         /// The limit that was reached.
         why: RestartLimit,
     },
-    /// Its configuration was changed.
+    /// The plugin's configuration was changed.
     ConfigChanged {
-        /// How it got to know.
+        /// How the configuration reached it.
         applied: ConfigApplied,
     },
-    /// A change of its declaration or of its configuration was refused or failed; what it had before is in force again.
+    /// A change of the plugin's declaration or configuration was refused or failed; the previous one is
+    /// in force again.
     RolledBack {
-        /// Why: the plugin's own words, or how it ended.
+        /// Why: the plugin's own error message, or how it ended.
         reason: String,
     },
 }
@@ -72,12 +74,13 @@ pub enum PluginEventKind {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConfigApplied {
-    /// Its live incarnation has answered `configChanged { config }`, or had it from its handshake already.
+    /// The live incarnation has answered `configChanged { config }`, or already had the configuration
+    /// from its handshake.
     Live,
-    /// It does not announce `configChanged`, or did not answer it in time, so it was restarted, and has it from its
-    /// handshake.
+    /// The plugin does not announce `configChanged`, or did not answer in time, so it was restarted and
+    /// got the configuration with its handshake.
     Restarted,
-    /// It does not run; its next incarnation gets it.
+    /// The plugin is not running; its next incarnation gets the configuration.
     AtNextStart,
 }
 
@@ -101,17 +104,23 @@ impl fmt::Display for PluginEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PluginEventKind::Crashed { exit, will_restart: false, .. } => {
-                write!(f, "crashed and is not restarted: {exit}")
+                write!(f, "crashed and will not be restarted: {exit}")
             }
             PluginEventKind::Crashed { exit, delay, .. } => {
                 let delay = delay.unwrap_or_default();
-                write!(f, "crashed and is restarted after {}: {exit}", crate::human_duration::format(delay))
+                write!(
+                    f,
+                    "crashed and will be restarted after {}: {exit}",
+                    crate::human_duration::format(delay)
+                )
             }
             PluginEventKind::Restarted => f.write_str("is back after a crash"),
             PluginEventKind::Ready => f.write_str("is ready"),
-            PluginEventKind::GaveUp { why } => write!(f, "is given up: {why}"),
+            PluginEventKind::GaveUp { why } => write!(f, "was given up: {why}"),
             PluginEventKind::ConfigChanged { applied } => write!(f, "got a new configuration {applied}"),
-            PluginEventKind::RolledBack { reason } => write!(f, "has what it had before a change: {reason}"),
+            PluginEventKind::RolledBack { reason } => {
+                write!(f, "was rolled back to its previous declaration or configuration: {reason}")
+            }
         }
     }
 }
@@ -136,7 +145,7 @@ impl PluginEventReceiver {
         })
     }
 
-    /// The next event if there is one already.
+    /// The next event, if there is one now.
     ///
     /// # Errors
     /// As [`PluginEventReceiver::next`].

@@ -1,4 +1,5 @@
-//! One incarnation of a plugin host as its users reach it: [`HostIncarnation`], published at the host's place.
+//! [`HostIncarnation`]: one incarnation of a plugin host as its users reach it, published at the host's
+//! node.
 
 use std::{any::Any, sync::Arc};
 
@@ -34,7 +35,7 @@ impl Attachment for HostIncarnation {
 }
 
 impl HostIncarnation {
-    /// The host that is live at a place.
+    /// The host that is live at a node.
     pub(crate) fn at(node: &Node) -> Result<HostIncarnation, PluginError> {
         match &*node.load_live() {
             None => Err(PluginError::HostUnavailable(node.unavailable())),
@@ -50,7 +51,7 @@ impl HostIncarnation {
         self.node.engine().ok_or_else(|| self.host_unavailable())
     }
 
-    /// The host is stopping, or is not there any more.
+    /// The error for a host that is stopping or has ended.
     pub(crate) fn host_unavailable(&self) -> PluginError {
         PluginError::HostUnavailable(self.node.unavailable())
     }
@@ -59,7 +60,7 @@ impl HostIncarnation {
         if closed { Err(PluginError::Closed(self.node.path().clone())) } else { Ok(()) }
     }
 
-    /// The child of a plugin that is new in the engine's table.
+    /// The child for a plugin that is new in the engine's table.
     pub(crate) fn child(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
         self.registry.host_context.child(
             definition,
@@ -70,7 +71,7 @@ impl HostIncarnation {
         )
     }
 
-    /// The child that takes the place of one that is in the engine's table.
+    /// The child that replaces one in the engine's table.
     pub(crate) fn replacement(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
         self.registry.host_context.child(
             definition,
@@ -81,7 +82,7 @@ impl HostIncarnation {
         )
     }
 
-    /// What the engine's refusal means for a plugin.
+    /// Translates the engine's refusal into an error about a plugin.
     pub(crate) fn plugin_error(&self, id: &ChildId, error: RequestError) -> PluginError {
         match error {
             RequestError::NotFound(id) => PluginError::NotFound(id),
@@ -103,12 +104,12 @@ impl HostIncarnation {
         }
     }
 
-    /// The place of a plugin that is in the engine's table.
+    /// The node of a plugin that is in the engine's table.
     pub(crate) fn node_of(&self, id: &ChildId) -> Option<Node> {
         self.node.child(id)
     }
 
-    /// The error for those who find a plugin that is known but not there.
+    /// The error for a plugin that is known but not in the engine's table.
     pub(crate) fn unavailable_plugin(&self, id: &ChildId, entry: Option<&PluginEntry>) -> Unavailable {
         let last = entry.and_then(|entry| entry.last.as_ref());
         let lost = last.and_then(|node| {

@@ -10,7 +10,8 @@ use crate::{
     supervision::SupervisorFlags,
 };
 
-/// The declaration of a plugin host: its plugins, the methods that they may call, and what their crashes mean.
+/// The declaration of a plugin host: its plugins, the host methods that they may call, and what their
+/// crashes mean.
 ///
 /// ```
 /// use procession::{plugin::{PluginHostSpec, PluginSpec}, process::Command, rpc::Router, supervision::SupervisorSpec};
@@ -52,9 +53,9 @@ impl Default for PluginHostSpec {
 }
 
 impl PluginHostSpec {
-    /// How many plugins start at once by default.
+    /// How many plugins start at the same time by default.
     pub const DEFAULT_START_CONCURRENCY: usize = 4;
-    /// How many log entries are kept of each plugin by default.
+    /// How many log entries of each plugin are kept by default.
     pub const DEFAULT_RECENT_LOGS: usize = 256;
 
     /// A host without plugins and without methods.
@@ -85,24 +86,26 @@ impl PluginHostSpec {
         self
     }
 
-    /// Answers what the plugins ask of the host, usually a [`Router`](crate::rpc::Router). The context says which plugin
-    /// asks ([`plugin_of`](super::plugin_of)) and which life of it.
+    /// Answers the plugins' requests to the host, usually a [`Router`](crate::rpc::Router). The context
+    /// says which plugin and which incarnation is asking ([`plugin_of`](super::plugin_of)).
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> PluginHostSpec {
         self.handler = Arc::new(handler);
         self
     }
 
-    /// How many plugins start for the first time at once; further ones wait for their turn (rule G-7). Restarts take no
-    /// turn: their policies spread them, and one that hangs in its handshake must not hold up the others. Not zero.
+    /// How many plugins may start for the first time at the same time; others wait for their turn (rule
+    /// G-7). Restarts do not wait: their policies spread them, and a plugin that hangs in its handshake
+    /// must not delay the others. Not zero.
     #[must_use]
     pub fn start_concurrency(mut self, starts: usize) -> PluginHostSpec {
         self.start_concurrency = starts;
         self
     }
 
-    /// Lets the crashes of all plugins count for the host, which gives up after more than `max_restarts` in `period`
-    /// (rule R-0). Without this, each plugin has a budget of its own and the host never gives up.
+    /// Makes the crashes of all plugins count against the host, which gives up after more than
+    /// `max_restarts` in `period` (rule R-0). Without this, each plugin has a budget of its own and the
+    /// host never gives up.
     #[must_use]
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> PluginHostSpec {
         self.intensity = Some(Intensity::new(max_restarts, period));
@@ -116,14 +119,15 @@ impl PluginHostSpec {
         self
     }
 
-    /// Launches all plugins, whatever their own declarations say: for tests with scripted processes.
+    /// Launches all plugins with this launcher, regardless of their own declarations: for tests with
+    /// scripted processes.
     #[must_use]
     pub fn launcher(mut self, launcher: Arc<dyn Launcher>) -> PluginHostSpec {
         self.launcher = Some(launcher);
         self
     }
 
-    /// How many of the newest log entries are kept of each plugin (rule G-4), of at most 16 KiB each.
+    /// How many of each plugin's newest log entries are kept (rule G-4), of at most 16 KiB each.
     #[must_use]
     pub fn recent_logs(mut self, entries: usize) -> PluginHostSpec {
         self.recent_logs = entries;
@@ -133,7 +137,7 @@ impl PluginHostSpec {
     pub(crate) fn flags(&self) -> SupervisorFlags {
         SupervisorFlags {
             dynamic: true,
-            // Without one, each plugin pays for its own restarts, and nothing counts.
+            // Without an intensity, each plugin pays for its own restarts and the host never gives up.
             intensity: Some(
                 self.intensity.unwrap_or(Intensity { max_restarts: u32::MAX, ..Intensity::default() }),
             ),

@@ -1,9 +1,9 @@
 //! Plugins: one worker per plugin id, under a host that no broken plugin takes down.
 //!
-//! The plugins of a host start in the background: the tree's start does not wait for them, so that a broken one holds
-//! nobody up. Right after it a call may fail with `CallError::Unavailable` in state `starting`. Who needs a certain plugin
-//! waits for it with [`Plugins::ensure_ready`], which also starts those on demand; who needs all of them with
-//! `Tree::wait_healthy`.
+//! The plugins of a host start in the background: the tree's start does not wait for them, so a broken
+//! plugin delays nothing. Right after the tree's start a call may therefore fail with
+//! `CallError::Unavailable` in state `starting`. To wait for one plugin, use [`Plugins::ensure_ready`],
+//! which also starts plugins on demand; to wait for all of them, use `Tree::wait_healthy`.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -28,11 +28,11 @@
 //!
 //! # How it is built
 //!
-//! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor; [`Plugins`] is the address
-//! that survives it. The host is a [`PluginHostSupervisor`]: a thin actor around an
-//! [`Engine`](crate::supervision::engine::Engine), dynamic and one-for-one. What must outlive its incarnations (which
-//! plugins there are, what they wrote to their logs, who listens to their events) is in a registry that the host's
-//! declaration holds.
+//! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor;
+//! [`Plugins`] is the address that survives it. The host is a [`PluginHostSupervisor`]: a thin actor
+//! around an [`Engine`](crate::supervision::engine::Engine), dynamic and one-for-one. What must outlive
+//! its incarnations (which plugins there are, what they logged, who subscribes to their events) is in a
+//! registry that the host's declaration holds.
 //!
 //! ```text
 //!  Plugins ── Node ── live pointer ──► host ──► registry: id → definition, phase, recent log
@@ -42,13 +42,13 @@
 //!     └───────────────► Peer of the live incarnation ◄─┴─ worker ── process
 //! ```
 //!
-//! Every operation on a plugin that takes time (start, stop, reload) is a task of its own that callers join: it is
-//! carried out once, whoever waits for it and whoever ceases to wait. Requests are handed to the engine under the
-//! registry's lock, so that the two see them in one order.
+//! Each operation on a plugin that takes time (start, stop, reload) is a task of its own that callers
+//! join: it is carried out once, regardless of how many callers wait for it or stop waiting. Requests
+//! are handed to the engine under the registry's lock, so that both see them in the same order.
 //!
-//! A plugin is started in the background when its host starts (rule S-7), or by a request whose caller gets the first
-//! verdict (G-1). Without an intensity its crashes are its own affair; with one they count for the host and escalate
-//! (R-0).
+//! A plugin is started in the background when its host starts (rule S-7), or by a request whose caller
+//! gets the outcome of the first start (G-1). Without an intensity its crashes count only for itself;
+//! with one they count for the host and escalate (R-0).
 //!
 //! This folder must not know pools.
 
@@ -80,4 +80,4 @@ pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
 pub use spec::PluginSpec;
-pub use supervisor::{PluginHostArguments, PluginHostMessage, PluginHostState, PluginHostSupervisor};
+pub use supervisor::{PluginHostMessage, PluginHostSupervisor};

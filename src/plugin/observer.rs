@@ -1,4 +1,5 @@
-//! What the engine tells of its children, as the registry and the users of plugins need it: the host's observer.
+//! The host's observer: keeps the registry up to date with the engine's events and derives the events
+//! for users.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::{
     time::Clock,
 };
 
-/// An observer that keeps the registry and derives [`PluginEvent`]s (rule G-11).
+/// An observer that updates the registry and derives [`PluginEvent`]s (rule G-11).
 pub(crate) fn observer(registry: Arc<PluginRegistry>, host: Node, clock: Clock) -> Observer {
     Box::new(move |key, kind| {
         for kind in registry.observe(key, kind, &host) {
@@ -32,9 +33,10 @@ impl PluginRegistry {
             EventKind::Added => entry.in_table = true,
             EventKind::Removed => {
                 entry.in_table = false;
-                // Its place goes with it.
+                // Kept because its node is removed too.
                 entry.last = host.child(&key.child).map(|node| Box::new(node.snapshot()));
-                // A temporary plugin that has ended; otherwise the operation under way settles it.
+                // A temporary plugin has ended. In other cases the operation under way updates the
+                // entry.
                 if matches!(entry.phase, OperationPhase::Supervised) {
                     table.finish_operation(&key.child);
                 }
@@ -46,7 +48,7 @@ impl PluginRegistry {
                 }
                 return events;
             }
-            // If it is started again, then by an operator: that is no restart after a crash.
+            // If it is started again, an operator did it: that is no restart after a crash.
             EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {
                 entry.crashed = false
             }

@@ -1,4 +1,5 @@
-//! Starting and stopping plugins (rules G-1, G-7, G-10): each operation once, joined by whoever asks for it.
+//! Starting and stopping plugins (rules G-1, G-7, G-10). Each operation is carried out once and joined
+//! by all its callers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,19 +22,19 @@ use crate::{
     worker::WorkerRef,
 };
 
-/// What a plugin is doing, for somebody who wants it to run.
+/// The phase of a plugin, for a caller who wants it to run.
 pub(crate) enum PluginPhase {
-    /// There is none.
+    /// There is no such plugin.
     Unknown,
-    /// A start is under way, to be joined.
+    /// A start is under way; the caller joins it.
     Starting(SharedOperation),
-    /// Something else is under way, to be awaited.
+    /// Another operation is under way; the caller waits for it.
     Busy(SharedOperation),
-    /// It is known, but not in the engine's table.
+    /// The plugin is known, but not in the engine's table.
     Dormant(Arc<Definition>),
-    /// The same, and an operator has taken it out.
+    /// The same, and an operator has stopped it.
     Stopped(Arc<Definition>),
-    /// It is in the engine's table.
+    /// The plugin is in the engine's table.
     Supervised(Node, ChildState),
 }
 
@@ -55,13 +56,13 @@ impl HostIncarnation {
                     let state = node.state();
                     PluginPhase::Supervised(node, state)
                 }
-                // Between two incarnations of the host.
+                // The host is between two incarnations.
                 None => PluginPhase::Unknown,
             },
         }
     }
 
-    /// Waits for an operation of somebody else, whatever comes of it.
+    /// Waits for another caller's operation, regardless of its result.
     async fn wait_for(&self, operation: &SharedOperation) -> Result<(), PluginError> {
         operation.wait().await.map(drop).ok_or_else(|| self.host_unavailable())
     }
@@ -83,7 +84,7 @@ impl HostIncarnation {
                     PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
                         PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
                     }
-                    // It is there, but nobody is going to start it: the new declaration takes its place.
+                    // It is down for good: the new declaration replaces it.
                     PluginPhase::Supervised(_, ChildState::Down { .. }) => {
                         drop(self.engine()?.request(Request::RemoveChild(id.clone())));
                         PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
@@ -105,7 +106,8 @@ impl HostIncarnation {
         }
     }
 
-    /// Starts a plugin that is not in the engine's table, for an operator: if it does not become ready nothing is left.
+    /// Starts a plugin that is not in the engine's table, for an operator: if it does not become ready,
+    /// nothing of it is left.
     pub(crate) fn begin_start(
         &self,
         table: &mut PluginTable,
@@ -115,8 +117,9 @@ impl HostIncarnation {
         self.starting(table, definition, |child| engine.start_child(child))
     }
 
-    /// Starts a plugin that is not in the engine's table, for somebody who needs it: its policy rules from the first start
-    /// on, so that it is not started more often than that says, however many need it.
+    /// Starts a plugin that is not in the engine's table, because a caller needs it. Its policy applies
+    /// from the first start on, so that it is not started more often than the policy allows, however
+    /// many callers need it.
     fn begin_demand(
         &self,
         table: &mut PluginTable,
@@ -125,7 +128,8 @@ impl HostIncarnation {
         let engine = self.engine()?;
         let id = definition.spec.id.clone();
         self.starting(table, definition, |child| {
-            // Both are handed over now, one behind the other: the second is answered with the first verdict.
+            // Both requests are queued now, one behind the other: the second is answered with the
+            // outcome of the first start.
             let started = engine.start_child(child.background());
             let demanded = engine.request(Request::Demand(id));
             async move {
@@ -174,7 +178,7 @@ impl HostIncarnation {
         }
     }
 
-    /// What becomes of a start that the supervisor itself has made.
+    /// The outcome of a start that the supervisor itself made.
     async fn first_outcome(&self, id: &ChildId, node: &Node) -> OperationResult {
         let first = node.incarnation();
         let state =
@@ -190,7 +194,7 @@ impl HostIncarnation {
         }
     }
 
-    /// Stops a plugin and takes it out of the table.
+    /// Stops a plugin and removes it from the table.
     pub(crate) async fn stop(&self, id: &ChildId) -> Result<(), PluginError> {
         let operation = self.begin_stop(&mut self.registry.table(), id)?;
         match operation {
@@ -224,7 +228,7 @@ impl HostIncarnation {
             if answer == Err(RequestError::ShuttingDown)
                 && let Some(node) = host.node_of(&id)
             {
-                // The host stops all its plugins, or what it has left behind is being killed.
+                // The host is stopping all its plugins, or its abandoned children are being killed.
                 node.wait_state(ChildState::is_down).await;
             }
             let mut table = host.registry.table();
@@ -306,14 +310,14 @@ impl HostIncarnation {
                     node.wait_state(|state| *state != ChildState::Stopping).await;
                 }
                 PluginPhase::Supervised(_, ChildState::Down { .. }) => {
-                    // A start that somebody has asked for meanwhile is joined.
+                    // Joins a start that was requested meanwhile.
                     let answer = self.engine()?.request(Request::Demand(id.clone())).await;
                     return self.outcome(id, answer);
                 }
                 PluginPhase::Supervised(node, _) => {
                     match node.wait_ready().await {
                         Ok(live) => return Ok(live.incarnation),
-                        // By itself, and out of the table: it is started for this.
+                        // It ended by itself and left the table, so it is started.
                         Err(down) if down.state == ChildState::down(DownReason::Ended) => {}
                         Err(down) if down.state.is_down() => return Err(PluginError::StaysDown(down)),
                         Err(unavailable) => return Err(unavailable.into()),
@@ -330,7 +334,7 @@ impl HostIncarnation {
     pub(crate) async fn restart(&self, id: &ChildId, reason: &str) -> OperationResult {
         loop {
             match self.phase_or_start(id)? {
-                // It has not been anything else yet.
+                // It is starting for the first time, so there is nothing to restart.
                 PluginPhase::Starting(operation) => return self.join(&operation).await,
                 PluginPhase::Busy(operation) => self.wait_for(&operation).await?,
                 PluginPhase::Supervised(node, _) => {
@@ -344,7 +348,7 @@ impl HostIncarnation {
         }
     }
 
-    /// Looks, and starts what is not in the engine's table, for an operator.
+    /// Returns the phase, and starts a plugin that is not in the engine's table, for an operator.
     fn phase_or_start(&self, id: &ChildId) -> Result<PluginPhase, PluginError> {
         let mut table = self.registry.table();
         self.ensure_open(table.closed)?;

@@ -21,11 +21,12 @@ use crate::{
     worker::WorkerRef,
 };
 
-/// A plugin host: starts, stops, reloads and calls its plugins. Cheap to clone, usable from any task and any thread, and
-/// good for all incarnations of the host.
+/// The address of a plugin host: starts, stops, reloads and calls its plugins. Cheap to clone, usable
+/// from any task and any thread, and valid for all incarnations of the host.
 ///
-/// While the host itself is down or restarting, everything but calls fails with [`PluginError::HostUnavailable`]. An
-/// operation that was begun goes on when nobody waits for it any more.
+/// While the host itself is down or restarting, everything but calls fails with
+/// [`PluginError::HostUnavailable`]. An operation that was begun continues even if its caller stops
+/// waiting.
 #[derive(Clone, Debug)]
 pub struct Plugins {
     node: Node,
@@ -35,7 +36,7 @@ impl Plugins {
     /// How long a plugin may take to answer `configChanged`.
     pub const CONFIG_TIMEOUT: Duration = set_config::CONFIG_TIMEOUT;
 
-    /// The plugin host at a place. Whether one is there shows at the first use.
+    /// The plugin host at a node. Whether there is one shows at the first use.
     pub fn new(node: Node) -> Plugins {
         Plugins { node }
     }
@@ -45,7 +46,7 @@ impl Plugins {
         self.node.path()
     }
 
-    /// Its place.
+    /// Its node.
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -56,23 +57,24 @@ impl Plugins {
 
     /// Starts a plugin and returns when it is ready (rule G-1).
     ///
-    /// A start of the same id that is under way is joined, whatever its declaration. A plugin that is there but down for
-    /// good (given up, ended, stopped through its worker) is replaced.
+    /// A start of the same id that is under way is joined, regardless of its declaration. A plugin that
+    /// is down for good (given up, ended, stopped through its worker) is replaced.
     ///
     /// # Errors
-    /// [`PluginError::Invalid`]; [`PluginError::AlreadyStarted`] if it is there, alive or about to be restarted;
-    /// [`PluginError::StartFailed`], and then nothing is left of this start; [`PluginError::Stopped`] if it was stopped
-    /// meanwhile; [`PluginError::Closed`] after [`stop_all`](Plugins::stop_all).
+    /// [`PluginError::Invalid`]; [`PluginError::AlreadyStarted`] if it is running or about to be
+    /// restarted; [`PluginError::StartFailed`], and then nothing is left of this start;
+    /// [`PluginError::Stopped`] if it was stopped meanwhile; [`PluginError::Closed`] after
+    /// [`stop_all`](Plugins::stop_all).
     pub async fn start_plugin(&self, spec: PluginSpec) -> Result<Incarnation, PluginError> {
         self.host()?.start(spec).await
     }
 
-    /// Stops a plugin, takes it out of the host, and returns when nothing of its process is left. Concurrent callers
-    /// join (rule P-9), and a start under way is given up.
+    /// Stops a plugin, removes it from the host, and returns when nothing of its process is left.
+    /// Concurrent callers join (rule P-9), and a start under way is given up.
     ///
-    /// A plugin of the host's own declaration stays known, and stays down until an operator brings it back
-    /// ([`restart_plugin`](Plugins::restart_plugin), [`start_plugin`](Plugins::start_plugin)); one that is stopped already
-    /// is fine. Any other is forgotten.
+    /// A plugin of the host's own declaration stays known, and stays down until an operator starts it
+    /// again ([`restart_plugin`](Plugins::restart_plugin), [`start_plugin`](Plugins::start_plugin));
+    /// stopping it once more succeeds. Any other plugin is forgotten.
     ///
     /// # Errors
     /// [`PluginError::NotFound`]; [`PluginError::NotStopped`] if it had to be killed or could not be reaped.
@@ -80,24 +82,24 @@ impl Plugins {
         self.host()?.stop(&id.into()).await
     }
 
-    /// Stops all plugins at once, and returns when nothing of any of them is left. From then on this host starts none
-    /// any more (rule G-7).
+    /// Stops all plugins at once, and returns when nothing of any of them is left. After that this host
+    /// starts no more plugins (rule G-7).
     ///
     /// # Errors
-    /// [`PluginError::StopAll`] with every failure; all others are stopped.
+    /// [`PluginError::StopAll`] with every failure; all other plugins are stopped.
     pub async fn stop_all(&self) -> Result<(), PluginError> {
         self.host()?.stop_all().await
     }
 
-    /// Returns when the plugin is ready, for which it is started if it is on demand or has ended by itself, or its start is
-    /// joined (rule G-10). What has begun goes on after the deadline.
+    /// Returns when the plugin is ready. A plugin that is on demand or has ended by itself is started;
+    /// a start under way is joined (rule G-10). A start continues after the deadline.
     ///
-    /// Its restart policy rules from the first start on: however many callers need a broken plugin, it is launched as often
-    /// as its policy says.
+    /// Its restart policy applies from the first start on: regardless of how many callers need a broken
+    /// plugin, it is launched as often as its policy allows.
     ///
     /// # Errors
-    /// [`PluginError::NotFound`]; [`PluginError::StartFailed`] if the start that was made or joined failed;
-    /// [`PluginError::StaysDown`] if an operator has stopped it or its policy has given it up;
+    /// [`PluginError::NotFound`]; [`PluginError::StartFailed`] if the start that was made or joined
+    /// failed; [`PluginError::StaysDown`] if an operator has stopped it or its policy has given it up;
     /// [`PluginError::Unavailable`] at the deadline.
     pub async fn ensure_ready(
         &self,
@@ -107,10 +109,11 @@ impl Plugins {
         self.host()?.ensure_ready(&id.into(), deadline).await
     }
 
-    /// Restarts a plugin, in whatever state it is, and returns when it is ready (rule R-8). `reason` goes into the log.
+    /// Restarts a plugin in any state, and returns when it is ready (rule R-8). `reason` is logged.
     ///
     /// # Errors
-    /// [`PluginError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
+    /// [`PluginError::StartFailed`] if the new incarnation does not become ready; its policy then
+    /// decides what follows.
     pub async fn restart_plugin(
         &self,
         id: impl Into<ChildId>,
@@ -119,27 +122,30 @@ impl Plugins {
         self.host()?.restart(&id.into(), reason).await
     }
 
-    /// Gives a plugin another declaration: command, environment, configuration, anything (rule G-13). It is validated
-    /// before anything is stopped. A running plugin is stopped and started; one that is down gets it with its next start
-    /// ([`Incarnation::NONE`]).
+    /// Gives a plugin another declaration: command, environment, configuration, anything (rule G-13).
+    /// It is validated before anything is stopped. A running plugin is stopped and started; a plugin
+    /// that is down gets the declaration with its next start, and the result is [`Incarnation::NONE`].
     ///
     /// # Errors
-    /// [`PluginError::ReloadFailed`] if it does not become ready: the old declaration is in force again then, and running
-    /// if it can.
+    /// [`PluginError::ReloadFailed`] if it does not become ready: the old declaration is then in force
+    /// again, and running if possible.
     pub async fn reload(&self, id: impl Into<ChildId>, spec: PluginSpec) -> Result<Incarnation, PluginError> {
         self.host()?.reload(&id.into(), spec).await
     }
 
-    /// Gives a plugin another configuration: by the request `configChanged { config }` if it announced that, else by a
-    /// restart (rule G-12); by a restart too if it does not answer within [`CONFIG_TIMEOUT`](Plugins::CONFIG_TIMEOUT).
-    /// Every later incarnation has it too.
+    /// Gives a plugin another configuration: by the request `configChanged { config }` if the plugin
+    /// announced it, otherwise by a restart (rule G-12). It is also restarted if it does not answer
+    /// within [`CONFIG_TIMEOUT`](Plugins::CONFIG_TIMEOUT). Every later incarnation gets the
+    /// configuration too.
     ///
-    /// A configuration that a plugin refuses, or does not become ready with, is rolled back: the last one that it took is
-    /// in force again, and [`PluginEventKind::RolledBack`](super::PluginEventKind::RolledBack) says so.
+    /// A configuration that the plugin refuses, or does not become ready with, is rolled back: the last
+    /// accepted one is in force again, and
+    /// [`PluginEventKind::RolledBack`](super::PluginEventKind::RolledBack) reports it.
     ///
     /// # Errors
-    /// [`PluginError::NotConfigurable`] if it does not speak the plugin protocol; [`PluginError::ConfigRefused`] if it
-    /// answered with an error; [`PluginError::ReloadFailed`] if it did not become ready with it.
+    /// [`PluginError::NotConfigurable`] if it does not speak the plugin protocol;
+    /// [`PluginError::ConfigRefused`] if it answered with an error; [`PluginError::ReloadFailed`] if it
+    /// did not become ready with the new configuration.
     pub async fn set_config(
         &self,
         id: impl Into<ChildId>,
@@ -148,7 +154,7 @@ impl Plugins {
         self.host()?.set_config(&id.into(), config).await
     }
 
-    /// The worker of a plugin, for calls and diagnostics. It is good until the plugin is stopped.
+    /// The worker of a plugin, for calls and diagnostics. Valid until the plugin is stopped.
     ///
     /// # Errors
     /// [`PluginError::NotFound`]; [`PluginError::Unavailable`] if it is known, but stopped.
@@ -160,7 +166,8 @@ impl Plugins {
         }
     }
 
-    /// The worker for a call: one that is known but stopped is unavailable to it, as any other that is not ready.
+    /// The worker for a call. A plugin that is known but stopped is unavailable for calls, as any other
+    /// that is not ready.
     fn callee(&self, id: ChildId, method: &str) -> Result<WorkerRef, PluginError> {
         self.worker(id).map_err(|error| unavailable(error, method))
     }
@@ -168,8 +175,8 @@ impl Plugins {
     /// Calls `M` of a plugin and waits for its output.
     ///
     /// # Errors
-    /// [`PluginError::NotFound`]; [`PluginError::Call`], with what is known of its effect. A method that the plugin did
-    /// not announce fails without being sent (rule G-2).
+    /// [`PluginError::NotFound`]; [`PluginError::Call`], with what is known about its effect. A method
+    /// that the plugin did not announce fails without being sent (rule G-2).
     pub async fn call<M: Method>(
         &self,
         id: impl Into<ChildId>,
@@ -208,7 +215,7 @@ impl Plugins {
     /// Sends a notification to a plugin; waits for room.
     ///
     /// # Errors
-    /// When it cannot be sent; nothing of it was sent then.
+    /// When it cannot be sent; nothing was sent then.
     pub async fn notify<N: Notification>(
         &self,
         id: impl Into<ChildId>,
@@ -230,7 +237,7 @@ impl Plugins {
         Ok(self.callee(id.into(), method)?.notify_value(method, params).await?)
     }
 
-    /// All plugins that are known, in the order in which they came.
+    /// All known plugins, in the order in which they were added.
     ///
     /// # Errors
     /// [`PluginError::HostUnavailable`].
@@ -238,7 +245,8 @@ impl Plugins {
         Ok(self.host()?.list())
     }
 
-    /// Everything that is known of a plugin, with what it logged of late. Nobody is asked.
+    /// Everything that is known about a plugin, with its newest log entries. Read from shared state,
+    /// without asking an actor.
     ///
     /// # Errors
     /// [`PluginError::NotFound`].
@@ -246,7 +254,7 @@ impl Plugins {
         self.host()?.diagnostics(&id.into())
     }
 
-    /// What happens to the plugins from now on, across restarts of the host (rule G-11).
+    /// A subscription to the plugins' events from now on, across restarts of the host (rule G-11).
     ///
     /// # Errors
     /// [`PluginError::HostUnavailable`].
@@ -254,7 +262,7 @@ impl Plugins {
         Ok(self.host()?.events())
     }
 
-    /// Whether this is the place of a plugin host, as far as can be said while it is down.
+    /// Checks that this is the node of a plugin host, as far as that can be known while it is down.
     ///
     /// # Errors
     /// [`FindError::WrongKind`].
@@ -268,7 +276,7 @@ impl Plugins {
     }
 }
 
-/// For those who hold a host already.
+/// The same for a caller that has the host's live incarnation.
 pub(crate) async fn call_value(
     host: &HostIncarnation,
     id: &ChildId,

@@ -1,4 +1,4 @@
-//! The newest log entries of one plugin (rule G-4): [`RecentLogs`], and one of them as [`LogRecord`].
+//! The newest log entries of one plugin (rule G-4): [`RecentLogs`], and one entry as a [`LogRecord`].
 
 use std::{
     collections::VecDeque,
@@ -22,21 +22,21 @@ const ENTRY_BYTES: usize = 8 * 1024;
 /// A log entry that a plugin sent.
 #[derive(Clone, Debug, Serialize)]
 pub struct LogRecord {
-    /// When it came.
+    /// When it arrived.
     pub at: Timestamp,
-    /// Which life of the plugin sent it.
+    /// The incarnation that sent it.
     pub incarnation: Incarnation,
     /// How much it matters.
     pub level: LogLevel,
     /// The text, cut after 8 KiB.
     pub message: String,
-    /// Anything else, as it was sent; left out above 8 KiB.
+    /// Any other data, as it was sent; left out above 8 KiB.
     pub meta: Option<Box<RawValue>>,
-    /// Whether something of it was cut or left out.
+    /// Whether any part was cut or left out.
     pub truncated: bool,
 }
 
-/// A bounded ring. Cheap to clone: all clones are one ring.
+/// A bounded ring buffer. Cheap to clone: all clones share one buffer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RecentLogs(Arc<Mutex<VecDeque<LogRecord>>>);
 
@@ -57,7 +57,7 @@ impl RecentLogs {
     }
 }
 
-/// Puts what one plugin logs into its ring, and hands it on to the sink of its declaration.
+/// Adds a plugin's log entries to its ring buffer, and passes them on to the sink of its declaration.
 pub(crate) struct PluginLogSink {
     pub(crate) recent: RecentLogs,
     pub(crate) size: usize,

@@ -1,7 +1,8 @@
-//! Which plugins there are, for all incarnations of one host: [`PluginRegistry`].
+//! [`PluginRegistry`]: the plugins of one host, across its incarnations.
 //!
-//! Written by operations (what is asked for) and by the observer of the engine (what is in its table). Held by the
-//! host's declaration, so that plugins that were added at run time return after a restart of the host (rule G-16).
+//! Written by operations (what was requested) and by the observer of the engine (what is in its table).
+//! Held by the host's declaration, so that plugins that were added at run time return after a restart
+//! of the host (rule G-16).
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +38,7 @@ pub(crate) struct PluginRegistry {
 #[derive(Debug, Default)]
 pub(crate) struct PluginTable {
     pub(crate) plugins: BTreeMap<ChildId, PluginEntry>,
-    /// All plugins were stopped; none is started any more (rule G-7).
+    /// All plugins were stopped; no more are started (rule G-7).
     pub(crate) closed: bool,
     next: u64,
 }
@@ -45,40 +46,40 @@ pub(crate) struct PluginTable {
 /// One plugin.
 #[derive(Debug)]
 pub(crate) struct PluginEntry {
-    /// Its position in the order in which plugins came.
+    /// Its position in the order in which plugins were added.
     pub(crate) order: u64,
-    /// The declaration in force. `None` as long as its first start is under way.
+    /// The declaration in force. `None` while its first start is under way.
     pub(crate) definition: Option<Arc<Definition>>,
     /// The host's declaration lists it.
     pub(crate) declared: bool,
     pub(crate) phase: OperationPhase,
-    /// The operation that may change this entry when it is over.
+    /// The operation that may change this entry when it ends.
     pub(crate) operation_id: u64,
-    /// It is in the engine's table, as the engine itself says.
+    /// Whether it is in the engine's table, according to the engine's events.
     pub(crate) in_table: bool,
     pub(crate) recent: RecentLogs,
-    /// How its last incarnation ended, since the operation began.
+    /// How its last incarnation ended since the operation began.
     pub(crate) last_exit: Option<Exit>,
     /// It has crashed and has not been ready since.
     pub(crate) crashed: bool,
     /// When it last crashed.
     pub(crate) last_crash: Option<Timestamp>,
-    /// An operator has stopped it and taken it out of the engine's table.
+    /// An operator has stopped it and removed it from the engine's table.
     pub(crate) stopped: bool,
-    /// What there was of it when it left the engine's table.
+    /// Its last snapshot, taken when it left the engine's table.
     pub(crate) last: Option<Box<NodeSnapshot>>,
 }
 
-/// What is being done to a plugin.
+/// The operation on a plugin that is under way, if there is one.
 #[derive(Clone, Debug)]
 pub(crate) enum OperationPhase {
     /// Known, but not in the engine's table: on demand, ended, or stopped.
     Dormant,
-    /// A request for its start is under way; the supervisor's own starts are `Supervised`.
+    /// A requested start is under way. (The supervisor's own starts are `Supervised`.)
     Starting(SharedOperation),
-    /// In the engine's table; its restart policy rules.
+    /// In the engine's table, under its restart policy.
     Supervised,
-    /// It is being stopped and taken out of the engine's table.
+    /// It is being stopped and removed from the engine's table.
     Stopping(SharedOperation),
     /// It is being given another declaration.
     Reloading(SharedOperation),
@@ -108,7 +109,7 @@ impl PluginRegistry {
     }
 
     pub(crate) fn publish(&self, event: PluginEvent) {
-        // An error says that nobody listens.
+        // Fails if there is no subscriber, which is fine.
         let _ = self.events.send(Arc::new(event));
     }
 
@@ -116,14 +117,15 @@ impl PluginRegistry {
         PluginEventReceiver(self.events.subscribe())
     }
 
-    /// The children of a new incarnation of the host, in the order in which they came: those that were kept, with the
-    /// declaration that was in force. What was being started for the first time or stopped does not return: whoever
-    /// asked for it is told that the host went away.
+    /// The children of a new incarnation of the host, in the order in which they were added: the
+    /// plugins that were supervised, with the declarations that were in force. Plugins that were being
+    /// stopped, or started for the first time, do not return: their callers are told that the host has
+    /// ended.
     pub(crate) fn children_at_start(&self, clock: Clock) -> Vec<ChildSpec> {
         let mut table = self.table();
         let PluginTable { plugins, next, .. } = &mut *table;
         plugins.retain(|_, entry| {
-            // Operations of the host's last incarnation have nothing to say here any more.
+            // Operations of the host's last incarnation must not change the entry.
             *next += 1;
             entry.operation_id = *next;
             let keep = matches!(entry.phase, OperationPhase::Supervised | OperationPhase::Reloading(_));
@@ -148,7 +150,7 @@ impl PluginRegistry {
 }
 
 impl PluginTable {
-    /// The entry of a plugin, made if it is not there.
+    /// The entry of a plugin; a new one if there is none.
     pub(crate) fn entry(&mut self, id: ChildId) -> &mut PluginEntry {
         let order = self.next_operation_id();
         self.plugins.entry(id).or_insert_with(|| PluginEntry {
@@ -173,12 +175,12 @@ impl PluginTable {
         self.next
     }
 
-    /// The entry, if this operation is still the one that may change it.
+    /// The entry, if this operation may still change it.
     pub(crate) fn current(&mut self, id: &ChildId, operation_id: u64) -> Option<&mut PluginEntry> {
         self.plugins.get_mut(id).filter(|entry| entry.operation_id == operation_id)
     }
 
-    /// No operation is under way any more.
+    /// The operation has ended. Forgets the plugin if nothing refers to it.
     pub(crate) fn finish_operation(&mut self, id: &ChildId) {
         if self.plugins.get_mut(id).is_some_and(|entry| !entry.finish_operation()) {
             self.plugins.remove(id);
@@ -187,7 +189,7 @@ impl PluginTable {
 }
 
 impl PluginEntry {
-    /// What it is when no operation is under way; `false` if it is to be forgotten.
+    /// Returns to the phase without an operation; `false` if the plugin is to be forgotten.
     fn finish_operation(&mut self) -> bool {
         self.phase = if self.in_table { OperationPhase::Supervised } else { OperationPhase::Dormant };
         self.in_table || (self.declared && self.definition.is_some())

@@ -1,4 +1,4 @@
-//! Another declaration for a plugin that runs (rule G-13).
+//! Gives a running plugin another declaration (rule G-13).
 
 use std::sync::Arc;
 
@@ -94,7 +94,8 @@ impl HostIncarnation {
         Ok(operation)
     }
 
-    /// Puts the old declaration back in force, and starts it if it is to run. `None` if it does not run at once.
+    /// Puts the old declaration back in force, and starts it if `run`. `None` if it does not run at
+    /// once.
     async fn restore(
         &self,
         id: &ChildId,
@@ -107,7 +108,7 @@ impl HostIncarnation {
             let recent = table.current(id, operation_id)?.recent.clone();
             match self.node.engine() {
                 Some(engine) => {
-                    // It is down, so this only changes its declaration.
+                    // The child is down, so this only changes its declaration.
                     drop(engine.reload_child(self.replacement(old, &recent)));
                     run.then(|| engine.request(Request::Restart(id.clone())))
                 }

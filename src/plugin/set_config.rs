@@ -1,4 +1,4 @@
-//! Another configuration for a plugin (rule G-12).
+//! Gives a plugin another configuration (rule G-12).
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ impl HostIncarnation {
             let Some(configured) = &definition.configured else {
                 return Err(PluginError::NotConfigurable(id.clone()));
             };
-            // Once for each declaration: a reload may have come between.
+            // Once for each declaration: a reload may have intervened.
             let version = match &set {
                 Some((set, version)) if Arc::ptr_eq(set, configured) => *version,
                 _ => {
@@ -77,7 +77,7 @@ impl HostIncarnation {
         self.registry.publish(PluginEvent { at: self.clock.now(), plugin: id.clone(), incarnation, kind });
     }
 
-    /// Brings the newest configuration to a plugin that is ready; `None` if it is not any more.
+    /// Delivers the newest configuration to a ready plugin; `None` if it is no longer ready.
     async fn deliver_config(
         &self,
         id: &ChildId,
@@ -86,14 +86,14 @@ impl HostIncarnation {
         version: u64,
     ) -> Result<Option<ConfigApplied>, PluginError> {
         let _turn = configured.change_lock.lock().await;
-        // Whoever had the turn before may have brought this one too.
+        // The caller before this one may have delivered this version too.
         if let Some(why) = configured.rejection_of(version) {
             return Err(why);
         }
         let worker = WorkerRef::new(node.clone());
         let last = node.incarnation();
         let Ok((incarnation, peer)) = worker.peer() else {
-            // It is ending, and its state is about to say so.
+            // It is ending, and its state is about to change.
             node.wait_state(|state| *state != ChildState::Ready || node.incarnation() != last).await;
             return Ok(None);
         };
@@ -118,21 +118,22 @@ impl HostIncarnation {
                 }
                 Err(refused)
             }
-            // Nobody knows what it has made of it: only a new incarnation has it for certain.
+            // It may or may not have applied the configuration: only a new incarnation has it for
+            // certain.
             Err(CallError::Timeout { .. }) => {
                 configured.mark_undelivered();
                 self.restart_with(id, &worker, configured).await.map(Some)
             }
             Err(error) => {
                 configured.mark_undelivered();
-                // If it is ending, its next incarnation gets it.
+                // If it is ending, its next incarnation gets the configuration.
                 if peer.end().is_some() { Ok(Some(ConfigApplied::AtNextStart)) } else { Err(error.into()) }
             }
         }
     }
 
-    /// Brings the newest configuration to a plugin by a restart; if it does not become ready with it, another one brings
-    /// back the old one.
+    /// Delivers the newest configuration by a restart. If the plugin does not become ready, another
+    /// restart restores the old configuration.
     async fn restart_with(
         &self,
         id: &ChildId,

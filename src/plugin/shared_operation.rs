@@ -1,14 +1,14 @@
-//! An operation that is carried out once and awaited by anybody: [`SharedOperation`].
+//! [`SharedOperation`]: an operation that is carried out once and awaited by any number of callers.
 
 use tokio::sync::watch;
 
 use super::error::PluginError;
 use crate::id::Incarnation;
 
-/// What an operation comes to; [`Incarnation::NONE`] where there is none to name.
+/// The result of an operation; [`Incarnation::NONE`] if it has no incarnation to name.
 pub(crate) type OperationResult = Result<Incarnation, PluginError>;
 
-/// A running operation. It goes on when nobody waits for it.
+/// A running operation. It continues when no caller waits for it.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedOperation(watch::Receiver<Option<OperationResult>>);
 
@@ -23,7 +23,7 @@ impl SharedOperation {
         SharedOperation(rx)
     }
 
-    /// What it came to; `None` if the runtime was shut down under it.
+    /// Its result; `None` if the runtime was shut down before it ended.
     pub(crate) async fn wait(&self) -> Option<OperationResult> {
         let mut rx = self.0.clone();
         let done = rx.wait_for(Option::is_some).await;

@@ -13,11 +13,12 @@ use crate::{
     worker::{Liveness, WorkerSpec},
 };
 
-/// The declaration of a plugin: a worker with an id, a manifest, a configuration and capabilities. Cheap to clone.
+/// The declaration of a plugin: a worker with an id, a manifest, a configuration and capabilities.
+/// Cheap to clone.
 ///
-/// It speaks the plugin protocol ([`protocol::Plugin`]) unless it is given another one. It is restarted always, with
-/// the crate's default back-off, until an operator stops it; its crashes count for itself alone unless its host is
-/// given an intensity.
+/// It speaks the plugin protocol ([`protocol::Plugin`]) unless it is given another one. By default it
+/// is always restarted, with the crate's default back-off, until an operator stops it; its crashes
+/// count only for itself unless its host is given an intensity.
 ///
 /// ```
 /// use procession::{plugin::PluginSpec, process::Command};
@@ -34,14 +35,14 @@ pub struct PluginSpec {
     pub(crate) id: ChildId,
     pub(crate) worker: WorkerSpec,
     pub(crate) protocol: PluginProtocol,
-    /// What was set of the plugin protocol.
+    /// The settings of the plugin protocol that were made.
     pub(super) set: BTreeSet<&'static str>,
     pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
     pub(crate) handler: Option<Arc<dyn Handler>>,
     pub(crate) on_demand: bool,
 }
 
-/// What a plugin's channel is for.
+/// Which protocol a plugin speaks.
 #[derive(Clone, Debug)]
 pub(crate) enum PluginProtocol {
     Plugin(protocol::Plugin),
@@ -100,7 +101,8 @@ impl PluginSpec {
         &self.id
     }
 
-    /// Sets something of the plugin protocol; with another one it is a mistake, which the check reports.
+    /// Makes a setting of the plugin protocol. With another protocol it is a mistake, which the check
+    /// reports.
     fn set(mut self, field: &'static str, set: impl FnOnce(&mut protocol::Plugin)) -> PluginSpec {
         self.set.insert(field);
         if let PluginProtocol::Plugin(plugin) = &mut self.protocol {
@@ -109,36 +111,36 @@ impl PluginSpec {
         self
     }
 
-    /// What it is, as the host's catalogue says. Of the plugin protocol only.
+    /// What the plugin is, according to the host's catalogue. For the plugin protocol only.
     #[must_use]
     pub fn manifest(self, manifest: Value) -> PluginSpec {
         self.set("manifest", |plugin| plugin.manifest = manifest)
     }
 
-    /// What the user has set for it. Of the plugin protocol only.
+    /// The user's settings for the plugin. For the plugin protocol only.
     #[must_use]
     pub fn config(self, config: Value) -> PluginSpec {
         self.set("config", |plugin| plugin.config = config)
     }
 
-    /// The version of the host's methods; `1` by default. Of the plugin protocol only.
+    /// The version of the host's methods; `1` by default. For the plugin protocol only.
     #[must_use]
     pub fn api_version(self, version: impl Into<String>) -> PluginSpec {
         self.set("api_version", |plugin| plugin.api_version = version.into())
     }
 
-    /// Another protocol than the plugin protocol, such as [`Mcp`](protocol::Mcp). It has neither manifest nor configuration
-    /// then: what the other side needs is set in the protocol.
+    /// A protocol other than the plugin protocol, such as [`Mcp`](protocol::Mcp). The plugin then has
+    /// neither manifest nor configuration: what the other side needs is set in the protocol.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol) -> PluginSpec {
         self.protocol = PluginProtocol::Other(Arc::new(protocol));
         self
     }
 
-    /// When it is restarted. A permanent one stays down all the same when an operator has stopped it.
+    /// When it is restarted. Even a permanent plugin stays down when an operator has stopped it.
     ///
-    /// In a host without an intensity a policy with the shared budget gets a budget of its own: its own crash loop, or
-    /// 5 failures in 60 s, then a pause of 60 s.
+    /// In a host without an intensity, a policy with the shared budget gets a budget of its own: its
+    /// own crash loop, or 5 failures in 60 s, followed by a pause of 60 s.
     #[must_use]
     pub fn restart(mut self, restart: RestartPolicy) -> PluginSpec {
         self.worker.restart = restart;
@@ -159,30 +161,31 @@ impl PluginSpec {
         self
     }
 
-    /// How long a start may take from launch to ready; 30 s by default. Waiting for a place among the starts of the host
-    /// does not count.
+    /// How long a start may take from launch to ready; 30 s by default. Waiting for a turn among the
+    /// host's starts does not count.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> PluginSpec {
         self.worker.start_timeout = Some(timeout);
         self
     }
 
-    /// The host methods and notifications that it may use; others are answered with −32001, or ignored (rule G-9).
-    /// Without this, all. What the protocol itself needs is always allowed.
+    /// The host methods and notifications that it may use; other requests are answered with −32001,
+    /// other notifications are ignored (rule G-9). Without this setting, all are allowed. What the
+    /// protocol itself needs is always allowed.
     #[must_use]
     pub fn capabilities(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> PluginSpec {
         self.capabilities = Some(Arc::new(methods.into_iter().map(Into::into).collect()));
         self
     }
 
-    /// Answers its requests in the place of the host's shared handler.
+    /// Answers its requests instead of the host's shared handler.
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> PluginSpec {
         self.handler = Some(Arc::new(handler));
         self
     }
 
-    /// It is not started with its host, but when it is first needed
+    /// Starts it when it is first needed rather than with its host
     /// ([`ensure_ready`](super::Plugins::ensure_ready), rule G-10).
     #[must_use]
     pub fn on_demand(mut self) -> PluginSpec {
@@ -190,8 +193,8 @@ impl PluginSpec {
         self
     }
 
-    /// Everything else that a worker has: bounds of its channel, exit error_codes, the tail of stderr, `on_ready`. Its protocol
-    /// and its handler are set here, not there.
+    /// Everything else that a worker has: bounds of its channel, success exit codes, the tail of
+    /// stderr, `on_ready`. Protocol and handler are set here, not there.
     #[must_use]
     pub fn worker(mut self, change: impl FnOnce(WorkerSpec) -> WorkerSpec) -> PluginSpec {
         self.worker = change(self.worker);

@@ -1,4 +1,4 @@
-//! The actor of a plugin host: [`PluginHostSupervisor`], and how it is started.
+//! [`PluginHostSupervisor`]: the actor of a plugin host, and how it is started.
 
 use std::sync::Arc;
 
@@ -28,22 +28,25 @@ use crate::{
     },
 };
 
-/// The actor of a plugin host: an engine, dynamic and one-for-one, with one worker per plugin.
+/// The actor of a plugin host: a dynamic one-for-one engine with one worker per plugin.
 #[derive(Debug)]
 pub struct PluginHostSupervisor;
 
-/// What a [`PluginHostSupervisor`] takes as a message, for those who hold only its `ActorRef`.
-/// [`Plugins`](super::Plugins) does the same and survives the host's restarts.
+/// The messages of a plugin host's actor, for code that holds only its `ActorRef`.
+/// [`Plugins`](super::Plugins) offers the same without the detour through the mailbox, and survives the
+/// host's restarts.
 #[derive(Debug)]
 pub enum PluginHostMessage {
-    /// For the engine.
+    /// For the engine. Not for users.
+    #[doc(hidden)]
     Engine(EngineMessage),
-    /// Stop all plugins and end. Not for users: a host that ends without its supervisor having asked may be restarted.
-    Shutdown(StopRequest),
+    /// Stop all plugins and end. Not for users: a host that ends without a request of its supervisor
+    /// may be restarted.
+    Stop(StopRequest),
     /// Start a plugin.
-    Start(Box<PluginSpec>, RpcReplyPort<Result<Incarnation, PluginError>>),
-    /// Stop a plugin and take it out of the host.
-    Stop(ChildId, RpcReplyPort<Result<(), PluginError>>),
+    StartPlugin(Box<PluginSpec>, RpcReplyPort<Result<Incarnation, PluginError>>),
+    /// Stop a plugin and remove it from the host.
+    StopPlugin(ChildId, RpcReplyPort<Result<(), PluginError>>),
     /// Call a method of a plugin.
     Call {
         /// The plugin.
@@ -59,7 +62,7 @@ pub enum PluginHostMessage {
     },
     /// All plugins.
     List(RpcReplyPort<Vec<PluginStatus>>),
-    /// Everything that is known of a plugin.
+    /// Everything that is known about a plugin.
     Diagnostics(ChildId, RpcReplyPort<Result<PluginDiagnostics, PluginError>>),
 }
 
@@ -69,14 +72,14 @@ impl From<EngineMessage> for PluginHostMessage {
     }
 }
 
-/// What a [`PluginHostSupervisor`] starts from.
+/// The arguments of a [`PluginHostSupervisor`].
 #[derive(Debug)]
 pub struct PluginHostArguments {
     engine: EngineArgs,
     host: HostIncarnation,
 }
 
-/// Owned by a [`PluginHostSupervisor`].
+/// The state of a [`PluginHostSupervisor`].
 #[derive(Debug)]
 pub struct PluginHostState {
     engine: Engine,
@@ -116,14 +119,14 @@ impl Actor for PluginHostSupervisor {
         let host = state.host.clone();
         match message {
             PluginHostMessage::Engine(message) => state.engine.message(message),
-            PluginHostMessage::Shutdown(request) => state.engine.stop(request),
-            // What takes time is done beside the actor, which stays responsive.
-            PluginHostMessage::Start(spec, reply) => {
+            PluginHostMessage::Stop(request) => state.engine.stop(request),
+            // Work that takes time is done outside of the actor, which stays responsive.
+            PluginHostMessage::StartPlugin(spec, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.start(*spec).await);
                 });
             }
-            PluginHostMessage::Stop(id, reply) => {
+            PluginHostMessage::StopPlugin(id, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.stop(&id).await);
                 });
@@ -164,20 +167,21 @@ impl Actor for PluginHostSupervisor {
     }
 }
 
-/// Starts one incarnation after the other of a plugin host, each with the plugins that belong to its place.
+/// Starts the incarnations of a plugin host, one after the other, each with the plugins that belong to
+/// it.
 #[derive(Debug)]
 pub(crate) struct PluginHostStart {
     registry: Arc<PluginRegistry>,
-    /// Found when the host was declared, told when it is used.
+    /// The mistakes of the declaration, reported when it is used.
     mistakes: Result<(), SpecErrors>,
 }
 
 impl PluginHostSpec {
-    /// A child of a supervisor: permanent, restarted at once, required at start (its plugins are not), with all the time
-    /// it needs to stop.
+    /// A child of a supervisor: permanent, restarted without delay, required at start (its plugins are
+    /// not), with unlimited time to stop.
     ///
-    /// All clones of what this returns are one host: the plugins that are added at run time belong to it and return when
-    /// it is restarted (rule G-16).
+    /// All clones of the returned value are one host: plugins that are added at run time belong to it
+    /// and return when it is restarted (rule G-16).
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         let mistakes = self.validate();
         let start = PluginHostStart::new(PluginRegistry::new(self), mistakes);

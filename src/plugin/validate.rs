@@ -38,9 +38,9 @@ impl PluginSpec {
         SpecErrors::check(errors)
     }
 
-    /// The mistakes that the policy's own check does not see.
+    /// The mistakes that the check of the policy does not find.
     pub(crate) fn check(&self, errors: &mut Vec<SpecError>) {
-        // As it will be when it speaks its protocol, which is not set in the worker.
+        // The worker as it will be with its protocol, which is set in the plugin.
         let protocol = self.protocol.as_dyn();
         let mut worker = self.worker.clone();
         (worker.protocol, worker.explicit.protocol) = (protocol.clone(), true);
@@ -60,10 +60,11 @@ impl PluginSpec {
             add("api_version", "must not be empty");
         }
         if let PluginProtocol::Other(protocol) = &self.protocol {
-            let problem = format!("belongs to the plugin protocol, and it speaks `{}`", protocol.name());
+            let problem =
+                format!("belongs to the plugin protocol, but the plugin speaks `{}`", protocol.name());
             self.set.iter().for_each(|field| add(field, &problem));
         }
-        let elsewhere = "has no effect in the worker's declaration: set it by `PluginSpec::";
+        let elsewhere = "has no effect in the worker's declaration: set it with `PluginSpec::";
         if self.worker.explicit.protocol {
             add("worker.protocol", &format!("{elsewhere}protocol`"));
         }
@@ -79,7 +80,7 @@ impl PluginSpec {
     }
 }
 
-/// All mistakes of some plugins.
+/// All mistakes of these plugins.
 pub(crate) fn check_all(
     plugins: &[PluginSpec],
     flags: &SupervisorFlags,
@@ -109,7 +110,8 @@ pub(crate) fn check_all(
 pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
     let mut policy = spec.worker.restart.clone();
     if policy.restart == RestartType::Permanent {
-        // As permanent, but what an operator has stopped does not come back with the host (rule G-16).
+        // Like permanent, but a plugin that an operator has stopped does not return with the host (rule
+        // G-16).
         policy.restart = RestartType::UnlessStopped;
     }
     if !shared {

@@ -1,4 +1,4 @@
-//! [`Waiting`]: a caller's place in line.
+//! [`Waiting`]: a caller in the queue of a pool.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use super::{core::PoolCore, errors::AcquireError, lease::Lease, ledger::Ticket};
 use crate::id::ChildId;
 
-/// What a caller gets.
+/// What a waiting caller is answered with.
 pub(super) type AcquireResult = Result<Lease, AcquireError>;
 
-/// A caller's place in line. Dropping it gives the place to the next (rule L-6).
+/// A caller in the queue. Dropping it lets the next caller move up (rule L-6).
 #[derive(Debug)]
 pub(super) struct Waiting {
     core: Arc<PoolCore>,
@@ -43,7 +43,8 @@ impl Waiting {
 }
 
 impl Drop for Waiting {
-    /// Before the receiver goes: what was granted already is in it, and ends with it.
+    /// Runs before the receiver is dropped: a lease that was granted meanwhile is still in it, and ends
+    /// with it.
     fn drop(&mut self) {
         self.core.cancel(self.ticket);
     }

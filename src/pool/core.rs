@@ -1,9 +1,9 @@
 //! [`PoolCore`]: the ledger behind a lock, shared by the callers of a pool and its actor.
 //!
-//! One per incarnation of the pool. Whoever changes the ledger performs what follows from it: holders are told under the
-//! lock; what the engine has to do is queued under the lock, so that the queue has the ledger's order; waiting callers
-//! are answered after the lock is released, because an answer that nobody takes is a lease that ends, which takes the
-//! lock again.
+//! One per incarnation of the pool. Each change of the ledger is performed by the caller that made it:
+//! lease holders are notified under the lock; commands for the engine are queued under the lock, so
+//! that they keep the ledger's order; waiting callers are answered after the lock is released, because
+//! an answer that is dropped unread is a lease that ends, and that takes the lock again.
 
 use std::{
     any::Any,
@@ -40,48 +40,49 @@ pub(super) struct PoolCore {
     pub(super) clock: Clock,
     pub(super) recycling: Recycling,
     pub(super) failing: FailingWorkers,
-    /// Spare workers are wanted: each warm lease may call for another one.
+    /// Spare workers are kept: each lease on a warm worker may require another spare.
     pub(super) spares: bool,
     /// Wakes the pool's actor, which then looks at the queue of commands.
     waker: OnceLock<Waker>,
     inner: Mutex<PoolInner>,
-    /// Drained, or closed; told when everybody can see it.
+    /// Notified when the pool is drained or closed, once everybody can see it.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug)]
 pub(super) struct PoolInner {
     pub(super) ledger: Ledger,
-    /// The pool takes no more callers and performs no more orders.
+    /// The pool admits no more callers and queues no more commands.
     pub(super) closed: bool,
     pub(super) drained: bool,
     pub(super) next_ticket: u64,
     pub(super) waiters: BTreeMap<Ticket, LeaseWaiter>,
     pub(super) leases: HashMap<LeaseId, Arc<LeasedIncarnation>>,
-    /// By slot, the last incarnation of its key that became ready. A warm lease finds it without another hash.
+    /// By slot: the last incarnation of its key that became ready. A lease on a warm worker finds it
+    /// without another hash lookup.
     pub(super) incarnations: Vec<Option<Arc<LeasedIncarnation>>>,
     /// How the last incarnation of a key ended.
     pub(super) exits: HashMap<ChildId, ExitReport>,
-    /// How the last incarnation of a key ended that rests.
+    /// How the last incarnation of a given-up key ended.
     failures: HashMap<ChildId, ExitReport>,
-    /// The newest of them.
+    /// The newest of these exits.
     last_failure: Option<ExitReport>,
     /// Children that are down but still in the engine's table; a restart may follow.
     pub(super) downs: Vec<(ChildId, Incarnation, DownReason)>,
-    /// The child that the engine has taken last.
+    /// The child that the engine added last.
     pub(super) last_added: Option<ChildId>,
     commands: VecDeque<EngineCommand>,
-    /// A message to the actor is on its way.
+    /// The actor has been woken and has not taken the commands yet.
     wake_pending: bool,
     pub(super) actions: Vec<LedgerAction>,
-    /// The pool's actor is told of something that is not public yet: those whom it concerns are answered when it is, so
-    /// that a caller that has been answered can look at once.
+    /// The pool's actor is processing an event that is not public yet. Callers and holders that it
+    /// concerns are answered once it is, so that a caller that has been answered can see it at once.
     pub(super) unpublished: bool,
-    /// Whose worker has become ready by what is not public yet.
+    /// Keys whose worker became ready by an event that is not public yet.
     pub(super) newly_ready: Vec<ChildId>,
-    /// Their answers.
+    /// Answers that wait until the event is public.
     deferred: Vec<AcquireDelivery>,
-    /// They are to be told that the pool is drained.
+    /// The pool has been drained, which becomes visible with the event.
     deferred_drained: bool,
 }
 
@@ -91,7 +92,7 @@ pub(super) struct LeaseWaiter {
     pub(super) answer: oneshot::Sender<AcquireResult>,
 }
 
-/// What the pool's actor has to do.
+/// Work for the pool's actor.
 #[derive(Debug)]
 pub(super) enum EngineCommand {
     Start(ChildId),
@@ -99,7 +100,7 @@ pub(super) enum EngineCommand {
     Timer(Option<Timestamp>),
 }
 
-/// An answer for a caller; none if there is no caller for a lease, which then ends.
+/// An answer and its caller. Without a caller, a granted lease ends at once.
 type AcquireDelivery = (Option<oneshot::Sender<AcquireResult>>, AcquireResult);
 
 /// A closure rather than the actor's address, so that the core does not know the actor.
@@ -121,7 +122,8 @@ impl Attachment for PoolAttachment {
     }
 }
 
-/// Whether the work is done inside the pool's actor, which looks at its orders afterwards without being told.
+/// Whether the pool's actor is the caller: it looks at the queued commands afterwards without being
+/// woken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CalledFrom {
     Actor,
@@ -184,7 +186,8 @@ impl PoolCore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something under the lock and performs what follows from it. `lost` is the end of the child that it is about.
+    /// Runs `work` under the lock and performs the ledger's actions. `lost` is the exit of the child
+    /// that it is about.
     pub(super) fn update<R>(
         self: &Arc<Self>,
         by: CalledFrom,
@@ -195,7 +198,7 @@ impl PoolCore {
         let (result, wake) = {
             let mut inner = self.lock();
             let now = self.clock.now();
-            // `lost` is nothing to those.
+            // `lost` does not belong to these workers.
             self.report_failing(&mut inner, now);
             self.perform(&mut inner, None, &mut answers);
             let result = work(&mut inner, now);
@@ -208,7 +211,7 @@ impl PoolCore {
             (result, wake)
         };
         for (to, answer) in answers {
-            // A caller that has gone meanwhile: the lease comes back and ends here.
+            // A caller that has gone meanwhile returns the lease, which ends here.
             let _ = to.map(|to| to.send(answer));
         }
         if wake && let Some(waker) = self.waker.get() {
@@ -241,7 +244,8 @@ impl PoolCore {
                 LedgerAction::Timer { at } => inner.queue_command(EngineCommand::Timer(at)),
                 LedgerAction::Grant { ticket, granted } => {
                     let to = inner.waiters.remove(&ticket).map(|waiter| waiter.answer);
-                    // The ledger grants what was reported as ready, and that has an instance.
+                    // The ledger only grants incarnations that were reported as ready, and these are
+                    // recorded.
                     if let Some(leased) = inner.leased(&granted).cloned() {
                         answers.push((to, Ok(self.lease(inner, granted, leased))));
                     }
@@ -257,7 +261,7 @@ impl PoolCore {
                         (RevokeReason::Evicted, _) => Revocation::Evicted,
                         (RevokeReason::Stopping, _) => Revocation::Stopping,
                         (RevokeReason::Lost, Some(lost)) => Revocation::Lost { exit: lost.exit.clone() },
-                        // The holder is told when it is known how it ended.
+                        // The holder is notified once it is known how the worker ended.
                         (RevokeReason::Lost, None) => continue,
                     });
                 }
@@ -296,7 +300,8 @@ impl PoolCore {
 
     // ---- the pool's actor ------------------------------------------------------------------------------------------
 
-    /// What the actor was told is public now: those whom it concerns are answered.
+    /// The event that the actor was processing is public now: callers and holders that it concerns are
+    /// answered.
     pub(super) fn publish(&self) {
         let deferred = {
             let mut inner = self.lock();
@@ -311,19 +316,20 @@ impl PoolCore {
             std::mem::take(&mut inner.deferred)
         };
         for (to, answer) in deferred {
-            // A caller that has gone meanwhile: the lease comes back and ends here.
+            // A caller that has gone meanwhile returns the lease, which ends here.
             let _ = to.map(|to| to.send(answer));
         }
     }
 
-    /// Takes what is to be done.
+    /// Takes the queued commands.
     pub(super) fn take_commands(&self) -> VecDeque<EngineCommand> {
         let mut inner = self.lock();
         inner.wake_pending = false;
         std::mem::take(&mut inner.commands)
     }
 
-    /// The pool stops: nobody gets in any more, those who wait are told, and nothing is started.
+    /// The pool stops: no more callers are admitted, waiting callers are refused, and nothing is
+    /// started.
     pub(super) fn close(self: &Arc<Self>) {
         let waiters = self.update(CalledFrom::Actor, None, |inner, now| {
             inner.closed = true;
@@ -335,17 +341,17 @@ impl PoolCore {
             waiters
         });
         for waiter in waiters.into_values() {
-            // A caller that has gone meanwhile need not know.
+            // A caller that has gone meanwhile needs no answer.
             let _ = waiter.answer.send(Err(self.gone()));
         }
         self.changed.notify_waiters();
     }
 
-    /// The pool is gone without an orderly stop: those who still hold a lease are told too.
+    /// The pool ended without an orderly stop: lease holders are notified too.
     pub(super) fn abandon(self: &Arc<Self>) {
         self.publish();
         self.close();
-        // Also of those whose leases are over, and whose exit will no longer be told.
+        // Incarnations without leases are included: their exit will not be reported any other way.
         let incarnations: Vec<_> = {
             let mut inner = self.lock();
             let leased = std::mem::take(&mut inner.leases).into_values();
@@ -358,25 +364,25 @@ impl PoolCore {
 }
 
 impl PoolInner {
-    /// Tells the ledger; what follows is performed at the end of the turn.
+    /// Feeds the ledger; its actions are performed at the end of the update.
     pub(super) fn feed(&mut self, now: Timestamp, input: LedgerInput) {
         self.ledger.handle(now, input, &mut self.actions);
     }
 
-    /// Remembers how a key ended that rests now.
+    /// Remembers how the worker of a key ended, if the key is given up now.
     pub(super) fn remember_exit(&mut self, key: &ChildId, lost: ExitReport) {
         let (pauses, given_up) = self.ledger.given_up(key);
         if pauses {
             self.failures.insert(key.clone(), lost.clone());
             self.last_failure = Some(lost);
         }
-        // Not each time: it looks at all of them.
+        // Not on each call, because it visits every entry.
         if self.failures.len() > 2 * given_up + 16 {
             self.failures.retain(|key, _| self.ledger.given_up(key).0);
         }
     }
 
-    /// How a key ended that rests, or the newest of all that were given up.
+    /// How the worker of a given-up key ended; without a key, the newest of these exits.
     pub(super) fn last_exit_of(&self, key: Option<&ChildId>) -> Option<&ExitReport> {
         match key {
             Some(key) => self.failures.get(key),
@@ -384,7 +390,7 @@ impl PoolInner {
         }
     }
 
-    /// Whether the worker that a caller would get may not be public yet.
+    /// Whether the worker that this caller would get may not be public yet.
     pub(super) fn is_newly_ready(&self, key: Option<&ChildId>) -> bool {
         match key {
             Some(key) => self.newly_ready.contains(key),
@@ -407,9 +413,9 @@ impl PoolInner {
         self.incarnations.get(self.ledger.slot_of(key)?)?.as_ref().filter(|leased| leased.key == *key)
     }
 
-    /// An incarnation is ready.
+    /// Records an incarnation that is ready.
     pub(super) fn set_ready(&mut self, leased: Arc<LeasedIncarnation>) {
-        // A key without a slot is a stranger's: the ledger grants nothing of it.
+        // A key without a slot is not the ledger's, and is never granted.
         let Some(slot) = self.ledger.slot_of(&leased.key) else { return };
         if self.incarnations.len() <= slot {
             self.incarnations.resize(slot + 1, None);
@@ -417,7 +423,7 @@ impl PoolInner {
         self.incarnations[slot] = Some(leased);
     }
 
-    /// A key has no worker any more.
+    /// Forgets the incarnation of a key that no longer has a worker.
     pub(super) fn clear_ready(&mut self, key: &ChildId) {
         if self.leased_of_key(key).is_some()
             && let Some(slot) = self.ledger.slot_of(key)

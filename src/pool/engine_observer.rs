@@ -1,8 +1,9 @@
-//! What the engine says of the pool's children, as the ledger has to hear it.
+//! Reports the engine's events about the pool's children to the ledger.
 //!
-//! A child that is down may be restarted in the same breath (an operator's restart), may leave the engine's table, or may
-//! stay in it for good (its policy has given up). To the ledger, `Down` means *gone*: so it is told only when the child
-//! has left the table, and the actor removes those that stay.
+//! A child that is down may be restarted at once (by an operator), may leave the engine's table, or may
+//! stay in it for good (its policy has given up). For the ledger, `Down` means that the worker is
+//! *closed*. So the ledger is told only when the child has left the table, and the actor removes the
+//! children that stay.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::{
 };
 
 impl PoolCore {
-    /// The engine's observer: called inside the pool's actor, in the order of the events.
+    /// The engine's observer. Called inside the pool's actor, in the order of the events.
     pub(super) fn observe(self: &Arc<Self>, key: &IncarnationKey, kind: &EventKind) {
         self.lock().unpublished = true;
         match kind {
@@ -75,7 +76,7 @@ impl PoolCore {
                     .node
                     .child(&child)
                     .and_then(|node| LeasedIncarnation::live(self, &child, incarnation, node, calls));
-                // It has died already, and that will be told next: nobody shall get it.
+                // It has died already, which will be reported next; it must not be leased.
                 if live.is_none() {
                     return;
                 }
@@ -116,7 +117,7 @@ impl PoolCore {
         self.lock().downs.iter().map(|(child, ..)| child.clone()).collect()
     }
 
-    /// The engine stops, and removes nobody any more.
+    /// Reports all remaining children that are down: the engine is stopping and will not remove them.
     pub(super) fn report_downs(self: &Arc<Self>) {
         let downs = std::mem::take(&mut self.lock().downs);
         for (child, incarnation, why) in downs {
@@ -124,12 +125,12 @@ impl PoolCore {
         }
     }
 
-    /// Whether the engine has just taken this child.
+    /// Whether the engine has just added this child.
     pub(super) fn was_added(&self, child: &ChildId) -> bool {
         self.lock().last_added.take().as_ref() == Some(child)
     }
 
-    /// A start that came to nothing before the engine knew of it.
+    /// A start that failed before the engine knew of it.
     pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: DownReason, exit: Exit) {
         let lost = ExitReport { exit, stderr_tail: String::new() };
         self.update(CalledFrom::Actor, Some(lost.clone()), |inner, now| {

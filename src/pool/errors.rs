@@ -18,9 +18,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// All workers are in use and as many callers wait as may (rule L-4).
+    /// All workers are in use and the wait queue is full (rule L-4).
     #[error(
-        "pool `{path}` is exhausted: all workers are in use and as many callers wait as may; try again later, or raise its `max` or `max_waiting`"
+        "pool `{path}` is exhausted: all workers are in use and the wait queue is full; try again later, or raise its `max` or `max_waiting`"
     )]
     Exhausted {
         /// The pool.
@@ -31,57 +31,57 @@ pub enum AcquireError {
     Timeout {
         /// The pool.
         path: TreePath,
-        /// What was asked for; none in an anonymous pool.
+        /// The key; `None` in an anonymous pool.
         key: Option<ChildId>,
         /// The deadline.
         after: Duration,
     },
-    /// The pool itself is not running: it starts, restarts, stops or is down.
+    /// The pool itself is not running: it is starting, restarting, stopping or down.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The pool takes no more work.
-    #[error("pool `{path}` is draining and gives no leases; restart it to use it again")]
+    /// The pool is being drained and takes no more work.
+    #[error("pool `{path}` is draining and grants no leases; restart the pool to use it again")]
     Draining {
         /// The pool.
         path: TreePath,
     },
-    /// The worker did not become ready, and its policy does not try again by itself.
+    /// The worker did not become ready, and its policy does not retry by itself.
     #[error(
         "pool `{path}` could not start a worker{}: {}{}{}",
         of(.key),
         ChildState::down(.why.clone()),
         .lost.as_ref().map(|lost| format!(" ({lost})")).unwrap_or_default(),
-        .retry_after.map(|d| format!("; it is tried again after {:?}", brief(d))).unwrap_or_default()
+        .retry_after.map(|d| format!("; it is not retried for {:?}", brief(d))).unwrap_or_default()
     )]
     Failed {
         /// The pool.
         path: TreePath,
-        /// What was asked for; none in an anonymous pool.
+        /// The key; `None` in an anonymous pool.
         key: Option<ChildId>,
-        /// What has become of it.
+        /// The state that the worker is down in.
         why: DownReason,
         /// How its last start ended, and what its process wrote last.
         lost: Option<Box<ExitReport>>,
-        /// How long the key rests since its policy has given up: until then whoever asks gets this error at once, and
+        /// For how long the key stays given up: until then each request gets this error at once, and
         /// nothing is started.
         retry_after: Option<Duration>,
     },
-    /// Misuse: a keyed pool needs a key, an anonymous one takes none.
+    /// Misuse: a keyed pool needs a key, an anonymous pool takes none.
     #[error(
-        "pool `{path}` was asked for what it does not have: a keyed pool is asked for a key (`acquire`), an anonymous one for any worker (`acquire_any`)"
+        "pool `{path}` was asked in the wrong way: use `acquire` with a key for a keyed pool, `acquire_any` for an anonymous one"
     )]
     WrongKind {
         /// The pool.
         path: TreePath,
     },
     /// Misuse: a key or a session is longer than [`ChildId::MAX_BYTES`].
-    #[error("pool `{path}` was given a {what} of {bytes} bytes; the longest has {max}", max = ChildId::MAX_BYTES)]
+    #[error("pool `{path}` was given a {what} of {bytes} bytes; at most {max} are allowed", max = ChildId::MAX_BYTES)]
     TooLong {
         /// The pool.
         path: TreePath,
-        /// What is too long.
+        /// What is too long: the key or the session.
         what: &'static str,
-        /// How long it is.
+        /// Its length.
         bytes: usize,
     },
     /// Misuse: a key must not be empty.
@@ -105,9 +105,9 @@ impl AcquireError {
         }
     }
 
-    /// Whether the same request may succeed later without a change. A worker that its policy has given up has failed
-    /// several times in a row: somebody has to look at it. [`retry_after`](AcquireError::retry_after) says when the pool
-    /// would try it again nevertheless.
+    /// Whether the same request may succeed later without a change. A worker that its policy has given
+    /// up has failed several times in a row and needs an operator;
+    /// [`retry_after`](AcquireError::retry_after) says when the pool would nevertheless try it again.
     pub fn is_retryable(&self) -> bool {
         match self {
             AcquireError::Exhausted { .. } | AcquireError::Timeout { .. } => true,
@@ -123,7 +123,7 @@ impl AcquireError {
         }
     }
 
-    /// How long to wait before the same request can be answered differently, where that is known.
+    /// How long to wait before the same request can have another outcome, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             AcquireError::Failed { retry_after, .. } => *retry_after,
@@ -146,7 +146,7 @@ impl AcquireError {
 #[serde(rename_all = "snake_case", tag = "because")]
 #[non_exhaustive]
 pub enum Revocation {
-    /// The worker was stopped, busy as it was, to make room for another key.
+    /// The worker was stopped although it was busy, to make room for another key.
     #[error("the worker was stopped to make room for another key")]
     Evicted,
     /// The worker ended by itself.
@@ -155,11 +155,12 @@ pub enum Revocation {
         /// How it ended.
         exit: Exit,
     },
-    /// Somebody stops or restarts the worker, or the whole pool. Calls that are under way may still be answered.
+    /// The worker or the whole pool is being stopped or restarted. Calls under way may still be
+    /// answered.
     #[error("the worker is being stopped")]
     Stopping,
     /// The pool was killed.
-    #[error("the pool is gone")]
+    #[error("the pool has ended")]
     PoolEnded,
 }
 
@@ -167,7 +168,7 @@ pub enum Revocation {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseError {
-    /// The lease is over; the call did not go to another incarnation instead (rule L-7).
+    /// The lease is over; the call was not sent to another incarnation instead (rule L-7).
     #[error("`{method}` {} `{path}`: the lease is over ({why}); acquire another one", what_became(*.outcome))]
     Revoked {
         /// The method called.
@@ -182,10 +183,10 @@ pub enum LeaseError {
     /// The call itself failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// Misuse: the worker's protocol has no channel that could be called.
+    /// Misuse: the worker's protocol has no channel to call on.
     #[error(
         "`{method}` was not sent to `{path}`: its protocol has no channel; \
-         declare the workers of the pool with one that has (`.protocol(…)`)"
+         give the pool's workers a protocol that has one (`.protocol(…)`)"
     )]
     NoChannel {
         /// The method called.
@@ -222,7 +223,16 @@ impl LeaseError {
         }
     }
 
-    /// Why the lease is over, if that is what the call failed of.
+    /// Whether the call itself was wrong, so that it fails however often it is made.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            LeaseError::NoChannel { .. } => true,
+            LeaseError::Call(error) => error.is_misuse(),
+            LeaseError::Revoked { .. } => false,
+        }
+    }
+
+    /// Why the lease is over, if that is why the call failed.
     pub fn revocation(&self) -> Option<&Revocation> {
         match self {
             LeaseError::Revoked { why, .. } => Some(why),
@@ -230,7 +240,7 @@ impl LeaseError {
         }
     }
 
-    /// How the worker ended, if that is what the call failed of.
+    /// How the worker ended, if that is why the call failed.
     pub fn exit(&self) -> Option<&Exit> {
         match self {
             LeaseError::Revoked { why: Revocation::Lost { exit }, .. } => Some(exit),

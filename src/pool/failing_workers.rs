@@ -1,7 +1,8 @@
-//! Workers whose end has become known: [`FailingWorkers`], until the ledger has heard of it.
+//! [`FailingWorkers`]: workers whose end has become known and has not been reported to the ledger yet.
 //!
-//! An end is noticed on any thread, perhaps inside a lock of the channel. So it is noted here, and the ledger is told before
-//! it is next used. Until the exit is known, and handled by the pool's actor, nothing else would.
+//! An end may be noticed on any thread, possibly under a lock of the channel, so it is only noted here;
+//! the ledger is informed before its next use. Otherwise it would lease such a worker until the exit is
+//! known and the pool's actor has handled it.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -12,7 +13,7 @@ use crate::id::{ChildId, Incarnation};
 
 #[derive(Debug, Default)]
 pub(super) struct FailingWorkers {
-    /// Read without the lock at each lease.
+    /// Read without the lock on each lease.
     any: AtomicBool,
     workers: Mutex<Vec<(ChildId, Incarnation)>>,
 }

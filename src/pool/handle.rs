@@ -1,4 +1,4 @@
-//! [`Pool`]: the address of a pool, good for all its incarnations.
+//! [`Pool`]: the address of a pool, valid for all its incarnations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,16 +19,16 @@ use crate::{
 
 /// Leases the workers of a pool. Cheap to clone, usable from any task and any thread.
 ///
-/// A lease on a warm worker is given without a detour through an actor. While the pool itself is not running every
-/// request fails at once with [`Unavailable`]; [`Pool::wait_ready`] waits. After a restart of the pool its keys come back
-/// on demand.
+/// A lease on a warm worker is granted without a detour through an actor. While the pool itself is not
+/// running, every request fails at once with [`Unavailable`]; [`Pool::wait_ready`] waits. After a
+/// restart of the pool its keys return on demand.
 #[derive(Clone, Debug)]
 pub struct Pool {
     node: Node,
 }
 
 impl Pool {
-    /// The pool at a place. Whether one is there shows at the first request.
+    /// The pool at a node. Whether there is one shows at the first request.
     pub fn new(node: Node) -> Pool {
         Pool { node }
     }
@@ -38,7 +38,7 @@ impl Pool {
         self.node.path()
     }
 
-    /// Its place.
+    /// Its node.
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -57,7 +57,7 @@ impl Pool {
         attachment.map(|attachment| attachment.0.clone()).ok_or_else(|| {
             let mut unavailable = self.node.unavailable();
             if unavailable.state == ChildState::Ready {
-                // Its supervisor has not heard yet that it ends.
+                // It is ending, and its supervisor has not noticed yet.
                 unavailable.state = ChildState::Stopping;
             }
             unavailable
@@ -67,7 +67,7 @@ impl Pool {
     /// Waits until the pool is running, for at most `deadline`.
     ///
     /// # Errors
-    /// [`Unavailable`] at the deadline, or at once when nobody is going to start it.
+    /// [`Unavailable`] at the deadline, or at once if it is not going to be started.
     pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
         match tokio::time::timeout(deadline, self.node.wait_ready()).await {
             Ok(live) => Ok(live?.incarnation),
@@ -75,16 +75,18 @@ impl Pool {
         }
     }
 
-    /// A lease on the worker of a key, which is started if it has to be; waits as long as the pool's declaration says.
+    /// A lease on the worker of a key. The worker is started if necessary. Waits as long as the pool's
+    /// declaration says.
     ///
     /// # Errors
-    /// [`AcquireError`]. Dropping the future gives the caller's place in line to the next.
+    /// [`AcquireError`]. Dropping the future gives up the caller's place in the queue.
     pub async fn acquire(&self, key: impl Into<ChildId>) -> Result<Lease, AcquireError> {
         let core = self.core()?;
         Pool::acquire_from(&core, Some(key.into()), core.acquire_timeout).await
     }
 
-    /// [`acquire`](Pool::acquire) with a deadline of its own. With zero it succeeds only if it need not wait.
+    /// [`acquire`](Pool::acquire) with its own deadline. With zero it succeeds only if it need not
+    /// wait.
     ///
     /// # Errors
     /// [`AcquireError`].
@@ -105,7 +107,7 @@ impl Pool {
         Pool::acquire_from(&core, None, core.acquire_timeout).await
     }
 
-    /// [`acquire_any`](Pool::acquire_any) with a deadline of its own.
+    /// [`acquire_any`](Pool::acquire_any) with its own deadline.
     ///
     /// # Errors
     /// [`AcquireError`].
@@ -113,7 +115,7 @@ impl Pool {
         Pool::acquire_from(&self.core()?, None, deadline).await
     }
 
-    /// A lease if a worker is ready and has room: nobody waits, nothing is started.
+    /// A lease if a worker is ready and has room. It does not wait and starts nothing.
     pub fn try_acquire(&self, key: &ChildId) -> Option<Lease> {
         self.core().ok()?.lease_now(Some(key))
     }
@@ -135,8 +137,8 @@ impl Pool {
         core.enqueue(key)?.wait(deadline).await
     }
 
-    /// Changes the cap (rule L-5). A smaller one stops idle workers, and busy ones when they are idle; zero pauses the
-    /// pool. A restart of the pool goes back to its declaration.
+    /// Changes the cap (rule L-5). A smaller cap stops idle workers at once and busy ones when they
+    /// become idle; zero pauses the pool. A restart of the pool restores the declared cap.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -145,8 +147,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes no more work, stops each worker when its leases are over, and returns when none is left (rule L-5). Cancel
-    /// safe: the pool goes on draining.
+    /// Takes no more work, stops each worker when its leases are over, and returns when no worker is
+    /// left (rule L-5). Cancel safe: the pool goes on draining.
     ///
     /// # Errors
     /// [`Unavailable`] if the pool itself ends meanwhile.
@@ -156,7 +158,8 @@ impl Pool {
         core.drained().await
     }
 
-    /// Stops the worker of a key, leased or not, and returns when nothing of it is left. The key comes back on demand.
+    /// Stops the worker of a key, leased or not, and returns when nothing of it is left. The key
+    /// returns on demand.
     ///
     /// # Errors
     /// [`RequestError::NotFound`] if the key has no worker.
@@ -165,8 +168,9 @@ impl Pool {
         engine.request(Request::RemoveChild(key.into())).await.map(drop)
     }
 
-    /// Ends the rests of all that was given up (see [`PoolSpec::failed_pause`](super::PoolSpec::failed_pause)): for an
-    /// operator who has repaired the cause. The next caller has it tried again.
+    /// Allows all given-up keys to be retried (see
+    /// [`PoolSpec::failed_pause`](super::PoolSpec::failed_pause)): for an operator who has repaired the
+    /// cause. The next caller triggers a start.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -175,8 +179,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Replaces the worker of a key when nobody uses it (rule W-5): it gets no new leases, is stopped when idle, and
-    /// comes back on demand. Nothing happens if the key has no worker that is ready.
+    /// Replaces the worker of a key when it is unused (rule W-5): it gets no new leases, is stopped
+    /// when idle, and returns on demand. Has no effect if the key has no ready worker.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -188,7 +192,7 @@ impl Pool {
         Ok(())
     }
 
-    /// The pool and its workers (rule L-8). It counts as no use.
+    /// The pool and its workers (rule L-8). Does not count as use.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -196,13 +200,15 @@ impl Pool {
         Ok(PoolReport::of(&self.core()?))
     }
 
-    /// Registers the session of a key, or forgets it; the key need not have a worker yet (rule L-1). It outlives the
-    /// key's workers and restarts of the pool. A session belongs to one key: another one that had it has none now.
+    /// Registers the session of a key, or forgets it; the key need not have a worker yet (rule L-1). It
+    /// outlives the key's workers and restarts of the pool. A session belongs to one key: a key that
+    /// had it before loses it.
     ///
-    /// Sessions are kept until they are forgotten: their number is the caller's to bound.
+    /// Sessions are kept until they are forgotten; the caller must bound their number.
     ///
     /// # Errors
-    /// [`AcquireError::Unavailable`], and [`AcquireError::TooLong`] for a key or a session that is.
+    /// [`AcquireError::Unavailable`], and [`AcquireError::TooLong`] for a key or a session that is too
+    /// long.
     pub fn set_session(&self, key: impl Into<ChildId>, session: Option<&str>) -> Result<(), AcquireError> {
         let (core, key) = (self.core()?, key.into());
         Pool::check_length(&core, "key", key.as_str())?;
@@ -231,7 +237,8 @@ impl Pool {
         self.core().ok()?.sessions.key_of(session)
     }
 
-    /// The worker of a key, for diagnostics and restarts. It counts as no use, and is not protected from eviction.
+    /// The worker of a key, for diagnostics and restarts. Does not count as use and does not protect
+    /// the worker from eviction.
     ///
     /// # Errors
     /// [`FindError::NotFound`] if the key has no worker.
@@ -240,12 +247,13 @@ impl Pool {
         Ok(WorkerRef::new(node))
     }
 
-    /// What is wrong here that no child shows: what rests has none, and workers that are missing have none either.
+    /// What is wrong with the pool that no child shows: given-up keys and missing workers have no
+    /// child.
     pub(crate) fn issues(&self) -> Vec<PoolIssue> {
         self.core().map(|core| core.issues()).unwrap_or_default()
     }
 
-    /// Whether this is the place of a pool, as far as it can be known.
+    /// Checks that this is the node of a pool, as far as that can be known.
     pub(crate) fn check(self) -> Result<Pool, FindError> {
         let live = self.node.load_live().is_some();
         if self.node.kind() == ChildKind::Supervisor && (!live || self.core().is_ok()) {

@@ -1,6 +1,7 @@
 //! [`PoolIssue`]: what is wrong with a pool that none of its children shows, for the tree's health.
 //!
-//! What is not there has no place on the board: a key that was given up, and workers that an anonymous pool should have.
+//! A given-up key, and a worker that an anonymous pool should have but has not, have no node status of
+//! their own.
 
 use super::{core::PoolCore, ledger::GivenUpKey};
 use crate::{exit::ExitReport, human_duration::brief, id::TreePath, state::ChildState};
@@ -30,7 +31,7 @@ impl PoolCore {
         issues.extend(status.given_up.into_iter().filter(|pending| pending.until > now).map(|pending| {
             let GivenUpKey { key, until, why } = pending;
             let detail = format!(
-                "not tried again for {:?}{}",
+                "not retried for {:?}{}",
                 brief(until.since(now)),
                 ended(inner.last_exit_of(Some(&key)))
             );
@@ -41,5 +42,5 @@ impl PoolCore {
 }
 
 fn ended(last: Option<&ExitReport>) -> String {
-    last.map(|lost| format!("; the last one: {lost}")).unwrap_or_default()
+    last.map(|lost| format!("; last exit: {lost}")).unwrap_or_default()
 }

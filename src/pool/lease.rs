@@ -26,29 +26,29 @@ use crate::{
     worker::WorkerRef,
 };
 
-/// One incarnation of a worker as its holders see it. All leases of an incarnation end together.
+/// One incarnation of a worker as its lease holders see it. All leases on an incarnation end together.
 #[derive(Debug)]
 pub(super) struct LeasedIncarnation {
     pub(super) key: ChildId,
     pub(super) incarnation: Incarnation,
     pub(super) node: Node,
     pub(super) ready_at: Timestamp,
-    /// Calls made through leases, across the incarnations that the key has had since it got its slot.
+    /// Calls made through leases, across all incarnations since the key got its slot.
     pub(super) calls: Arc<AtomicU64>,
-    /// The same, and of this incarnation alone.
+    /// The same for this incarnation only.
     pub(super) own_calls: AtomicU64,
     pid: Option<u32>,
     first_line: Option<Arc<str>>,
     peer: Option<Peer>,
-    /// Its end has become known.
+    /// The end of the incarnation has become known.
     failing: Arc<AtomicBool>,
     ended: OnceLock<Revocation>,
     told: Notify,
 }
 
 impl LeasedIncarnation {
-    /// The incarnation that is live at this place, if it is this one. From then on the pool hears when its end becomes
-    /// known.
+    /// The incarnation that is live at this node, if it is the given one. From then on the pool is
+    /// notified when its end becomes known.
     pub(super) fn live(
         core: &Arc<PoolCore>,
         key: &ChildId,
@@ -57,12 +57,12 @@ impl LeasedIncarnation {
         calls: Arc<AtomicU64>,
     ) -> Option<LeasedIncarnation> {
         let worker = WorkerRef::new(node.clone());
-        // None: its protocol has no channel.
+        // `None` if its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
         let first_line = worker.first_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
         let live = node.live().filter(|live| live.incarnation == incarnation)?;
         let failing = Arc::new(AtomicBool::new(false));
-        // The pool leads to the worker: not the other way round, too.
+        // Weak: the pool refers to the worker, and the worker must not keep the pool alive.
         let (pool, of, failing_flag) = (Arc::downgrade(core), key.clone(), failing.clone());
         let watched = WorkerRef::watch(&live, move || {
             if let Some(pool) = pool.upgrade() {
@@ -89,12 +89,12 @@ impl LeasedIncarnation {
         })
     }
 
-    /// Whether it may be leased: not from the moment at which its end is known.
+    /// Whether it may be leased: no longer once its end is known.
     pub(super) fn is_live(&self) -> bool {
         !self.failing.load(Ordering::Acquire)
     }
 
-    /// Ends all leases; the first reason stays.
+    /// Ends all leases. The first reason is kept.
     pub(super) fn end(&self, why: Revocation) {
         if self.ended.set(why).is_ok() {
             self.told.notify_waiters();
@@ -113,11 +113,12 @@ impl LeasedIncarnation {
     }
 }
 
-/// The right to use exactly one incarnation of one worker of a pool. It ends when it is dropped (rule L-6).
+/// The right to use exactly one incarnation of one worker of a pool. It ends when it is dropped (rule
+/// L-6).
 ///
-/// Calls go straight to that incarnation's channel. If the worker dies or is evicted the holder is told as soon as it is known
-/// why ([`Lease::revoked`]), calls under way fail, and so do later ones: none is ever sent to another incarnation. The key's
-/// next acquire gets the next incarnation.
+/// Calls go straight to that incarnation's channel. If the worker dies or is evicted, the holder is
+/// notified as soon as the reason is known ([`Lease::revoked`]); calls under way fail, and so do later
+/// ones. None is ever sent to another incarnation: the key's next acquire gets the next incarnation.
 #[must_use = "a lease ends when it is dropped"]
 pub struct Lease {
     core: Arc<PoolCore>,
@@ -130,12 +131,12 @@ impl Lease {
         Lease { core, id, leased }
     }
 
-    /// Whose worker it is.
+    /// The key whose worker is leased.
     pub fn key(&self) -> &ChildId {
         &self.leased.key
     }
 
-    /// The life of it that the lease is for.
+    /// The incarnation that the lease is for.
     pub fn incarnation(&self) -> Incarnation {
         self.leased.incarnation
     }
@@ -150,7 +151,7 @@ impl Lease {
         self.leased.pid
     }
 
-    /// The line that made this incarnation ready, such as its address, where its protocol waits for one
+    /// The line that made this incarnation ready, such as its address, if its protocol waits for one
     /// ([`WorkerRef::first_line`]).
     pub fn first_line(&self) -> Option<&str> {
         self.leased.first_line.as_deref()
@@ -161,7 +162,8 @@ impl Lease {
         self.core.sessions.of_key(&self.leased.key)
     }
 
-    /// The worker itself, for diagnostics and for restarts. Calls made through it are not bound to this incarnation.
+    /// The worker itself, for diagnostics and restarts. Calls made through it are not bound to this
+    /// incarnation.
     pub fn worker(&self) -> WorkerRef {
         WorkerRef::new(self.leased.node.clone())
     }
@@ -171,7 +173,8 @@ impl Lease {
         self.leased.ended.get()
     }
 
-    /// Waits until the lease is over for another reason than its drop, and says why. Cancel safe.
+    /// Waits until the lease ends for a reason other than its drop, and returns that reason. Cancel
+    /// safe.
     pub async fn revoked(&self) -> Revocation {
         self.leased.ended().await
     }
@@ -179,7 +182,7 @@ impl Lease {
     /// The channel of this incarnation.
     ///
     /// # Errors
-    /// [`LeaseError::Revoked`], or [`LeaseError::NoChannel`] if the worker's protocol has none.
+    /// [`LeaseError::Revoked`], or [`LeaseError::NoChannel`] if the worker's protocol has no channel.
     pub fn peer(&self) -> Result<&Peer, LeaseError> {
         self.peer_for("peer")
     }
@@ -218,7 +221,7 @@ impl Lease {
         self.bound(M::NAME, self.peer_for(M::NAME)?.call_with::<M>(params, options)).await
     }
 
-    /// Calls a method by name with anything that can be serialised; the result stays raw.
+    /// Calls a method by name with any serialisable params; the result stays raw.
     ///
     /// # Errors
     /// [`LeaseError`].
@@ -234,7 +237,7 @@ impl Lease {
     /// Sends a notification; waits for room.
     ///
     /// # Errors
-    /// When it cannot be sent; nothing of it was sent then.
+    /// When it cannot be sent; nothing was sent then.
     pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), LeaseError> {
         Ok(self.peer_for(N::NAME)?.notify::<N>(params).await?)
     }
@@ -251,9 +254,9 @@ impl Lease {
         Ok(self.peer_for(method)?.notify_value(method, params).await?)
     }
 
-    /// A call whose worker dies is answered by its channel, which knows the exit and the tail of stderr; a worker that is
-    /// asked to stop may still answer. In the other cases the holder learns the reason, and without waiting for the
-    /// process.
+    /// If the worker dies, its channel fails the call with the exit and the tail of stderr. A worker
+    /// that was asked to stop may still answer. In all other cases the holder gets the reason without
+    /// waiting for the process.
     async fn bound<T>(
         &self,
         method: &str,
@@ -275,7 +278,7 @@ impl Lease {
         result
     }
 
-    /// The process of an evicted worker ends on request: that is not why the call failed.
+    /// The process of an evicted worker ends on request, which is not why the call failed.
     fn because(&self, method: &str, error: CallError) -> LeaseError {
         let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
         match self.leased.ended.get() {

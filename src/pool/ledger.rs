@@ -1,39 +1,43 @@
-//! [`Ledger`]: the bookkeeping of a pool: who holds what, who is evicted next, who waits.
+//! [`Ledger`]: the bookkeeping of a pool: which lease is on which worker, which worker is evicted next,
+//! which callers wait.
 //!
-//! Owned by the pool, which feeds it [`LedgerInput`]s and performs the [`LedgerAction`]s in the order in which they come. It is a
-//! pure state machine: no I/O, no clock, no randomness, no runtime; it does not know processes, actors, restart
-//! policies or deadlines (a caller whose deadline passes is a [`LedgerInput::Cancel`]). The same inputs give the same
-//! actions, always.
+//! Owned by the pool, which feeds it [`LedgerInput`]s and performs the [`LedgerAction`]s in the order
+//! in which they are produced. It is a pure state machine: no I/O, no clock, no randomness, no runtime;
+//! it does not know processes, actors, restart policies or deadlines (a caller whose deadline passes is
+//! a [`LedgerInput::Cancel`]). The same inputs always give the same actions.
 //!
 //! # Guarantees
 //!
-//! * The cap is never exceeded: a slot is free only when its worker is gone (L-3).
-//! * Each request is answered exactly once, unless it was cancelled; each lease is of one incarnation that was ready
-//!   when it was granted, and is released or revoked exactly once (L-7).
-//! * No caller waits for a slot while one is free or an idle worker could make room (L-4); none waits for a start
-//!   that has failed for good (L-1).
-//! * What a worker's policy has given up rests for `failed_pause`: nothing is started for it, and whoever would need
-//!   that is refused at once.
-//! * Whoever is first in the queue is overtaken by at most `max_overtakes` younger callers while no slot is on its
-//!   way to it.
+//! * The cap is never exceeded: a slot is free only when nothing of its worker is left (L-3).
+//! * Each request is answered exactly once, unless it was cancelled; each lease is on one incarnation
+//!   that was ready when it was granted, and is released or revoked exactly once (L-7).
+//! * No caller waits for a slot while one is free or an idle worker could make room (L-4); none waits
+//!   for a start that has failed for good (L-1).
+//! * A key that a worker's policy has given up stays given up for `failed_pause`: nothing is started
+//!   for it, and callers that would need a start are refused at once.
+//! * The first caller in the queue is overtaken by at most `max_overtakes` younger callers while no
+//!   slot is on its way to it.
 //!
 //! # Fairness
 //!
-//! A caller for a worker that is ready and has room needs no slot and is served at once. A worker that becomes idle
-//! while another key waits for a slot is stopped for that key, the longest waiting first, even if it was hot: the
-//! waiting caller was there first. Stopping workers are counted, not assigned: *n* of them are as good as *n* free
-//! slots to the first *n* demands, so two demands never count on the same victim, and the victim of a caller that gave
-//! up serves the next one.
+//! A caller for a worker that is ready and has room needs no slot and is served at once. A worker that
+//! becomes idle while another key waits for a slot is stopped for that key, the longest waiting key
+//! first, even if the worker is in frequent use: the waiting caller came first. Stopping workers are
+//! counted, not assigned: *n* of them are as good as *n* free slots to the first *n* demands, so two
+//! demands never count on the same victim, and the victim of a caller that gave up serves the next one.
 //!
 //! # Cost
 //!
-//! Granting and releasing a lease on a warm worker takes one hash lookup (none for the release) and a few steps in
-//! ordered trees; every other step is O(log n) per action, but [`Ledger::status`] and the beginning of a drain.
+//! Granting and releasing a lease on a warm worker takes one hash lookup (none for the release) and a
+//! few steps in ordered trees; every other step is O(log n) per action, except [`Ledger::status`] and
+//! the beginning of a drain.
 
 mod action;
 mod config;
 mod given_up_keys;
+mod grant;
 mod indexes;
+mod input;
 mod scheduling;
 mod status;
 #[cfg(test)]
@@ -43,11 +47,16 @@ mod worker_slot;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub(super) use self::{
+    action::{LedgerAction, Refusal, RevokeReason, StopReason},
+    config::{InvalidPool, LedgerConfig, PoolMistake},
+    grant::{Granted, LeaseId, Ticket},
+    input::LedgerInput,
+    status::PoolStatus,
+};
 pub use self::{
-    action::{Granted, LeaseId, LedgerAction, LedgerInput, Refusal, RevokeReason, StopReason, Ticket},
-    config::{InvalidPool, LedgerConfig, PoolKind, PoolMistake},
     given_up_keys::GivenUpKey,
-    status::{PoolStatus, Totals, WantedKey, WorkerStatus},
+    status::{Totals, WantedKey, WorkerStatus},
 };
 
 use self::{
@@ -60,27 +69,28 @@ use crate::{id::ChildId, time::Timestamp};
 
 /// The bookkeeping of one pool. See the [module](self) for what it guarantees.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     config: LedgerConfig,
     now: Timestamp,
-    /// The one order of everything: tickets, leases, uses, slots.
+    /// One sequence for everything: tickets, leases, uses, slots.
     seq: u64,
     slots: Vec<WorkerSlot>,
     /// Indices in `slots` that belong to no key.
     free_slots: Vec<u32>,
     by_key: HashMap<ChildId, u32>,
-    /// Those who wait: their position, and the place in whose line they stand (anonymous: none).
+    /// The waiting callers: their position, and the slot in whose queue they are (anonymous pools:
+    /// none).
     tickets: HashMap<Ticket, (u64, Option<u32>)>,
-    /// Anonymous pools: the one line, oldest first.
+    /// Anonymous pools: the one queue, oldest first.
     queue: BTreeMap<u64, Ticket>,
     indexes: Indexes,
     sessions: BTreeMap<ChildId, String>,
-    /// The first in the queue, and how many have overtaken it.
+    /// The first position in the queue, and how many callers have overtaken it.
     overtaken: (u64, u32),
     timer_at: Option<Timestamp>,
     /// Anonymous pools: no spare worker is started before this.
     spares_after: Timestamp,
-    /// What was given up a moment ago.
+    /// Keys that were given up a moment ago.
     given_up: GivenUpKeys,
     drain: DrainState,
     workers_named: u64,
@@ -95,11 +105,12 @@ enum DrainState {
 }
 
 impl Ledger {
-    /// An empty ledger. Feed it an [`LedgerInput::Tick`] to have the `min` workers of an anonymous pool started.
+    /// An empty ledger. Feed it an [`LedgerInput::Tick`] to start the `min` workers of an anonymous
+    /// pool.
     ///
     /// # Errors
     /// Names every mistake of the configuration.
-    pub fn new(config: LedgerConfig) -> Result<Ledger, InvalidPool> {
+    pub(crate) fn new(config: LedgerConfig) -> Result<Ledger, InvalidPool> {
         let mistakes = config.mistakes();
         if !mistakes.is_empty() {
             return Err(InvalidPool { mistakes });
@@ -125,8 +136,9 @@ impl Ledger {
         })
     }
 
-    /// Takes note of `input` and appends what has to be done to `out`. A `now` before an earlier one counts as that.
-    pub fn handle(&mut self, now: Timestamp, input: LedgerInput, out: &mut Vec<LedgerAction>) {
+    /// Processes `input` and appends the resulting actions to `out`. A `now` before an earlier one
+    /// counts as the earlier one.
+    pub(crate) fn handle(&mut self, now: Timestamp, input: LedgerInput, out: &mut Vec<LedgerAction>) {
         self.now = self.now.max(now);
         self.given_up.expire(self.now);
         match input {
@@ -179,12 +191,13 @@ impl Ledger {
         }
     }
 
-    /// A lease on a worker that is ready and has room, if the caller needs neither to wait nor to start one.
+    /// A lease on a worker that is ready and has room, if the caller needs neither to wait nor to start
+    /// one.
     ///
-    /// The warm path, for a pool whose callers share the ledger behind a lock: no ticket, no action. `None` says
-    /// nothing about why; [`LedgerInput::Acquire`] does. Anonymous pools that keep `min_idle` spares should be fed a
-    /// [`LedgerInput::Tick`] soon afterwards, so that the spare is replaced.
-    pub fn lease_now(&mut self, now: Timestamp, key: Option<&ChildId>) -> Option<Granted> {
+    /// The warm path, for a pool whose callers share the ledger behind a lock: no ticket, no action.
+    /// `None` does not say why; [`LedgerInput::Acquire`] does. Anonymous pools that keep `min_idle`
+    /// spares should be fed a [`LedgerInput::Tick`] soon afterwards, so that the spare is replaced.
+    pub(crate) fn lease_now(&mut self, now: Timestamp, key: Option<&ChildId>) -> Option<Granted> {
         self.now = self.now.max(now);
         if self.drain != DrainState::No || key.is_some() != self.config.is_keyed() {
             return None;
@@ -194,7 +207,8 @@ impl Ledger {
             Some(key) => {
                 let ix = *self.by_key.get(key)?;
                 let slot = self.slot(ix);
-                // A line at a worker with room is held back from overtaking, and so is this younger caller.
+                // If callers wait at a worker with room, they are held back from overtaking, and so is
+                // this younger caller.
                 if !slot.has_room(capacity) || !self.may_overtake(self.seq + 1) {
                     return None;
                 }
@@ -206,23 +220,18 @@ impl Ledger {
         Some(self.grant(ix))
     }
 
-    /// The session registered for a key (L-1), whether or not it has a worker.
-    pub fn session(&self, key: &ChildId) -> Option<&str> {
-        self.sessions.get(key).map(String::as_str)
-    }
-
-    /// The slot of a key's worker; see [`LeaseId`].
+    /// The index of a key's slot; see [`LeaseId::slot`].
     pub(in crate::pool) fn slot_of(&self, key: &ChildId) -> Option<usize> {
         self.by_key.get(key).map(|&ix| ix as usize)
     }
 
     /// Whether the pool takes no more work.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.drain != DrainState::No
     }
 
-    /// The rules in force.
-    pub fn config(&self) -> &LedgerConfig {
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> &LedgerConfig {
         &self.config
     }
 
@@ -259,8 +268,8 @@ impl Ledger {
         self.rebalance(out);
     }
 
-    /// Whether one more caller may wait: always if it joins a start, or if a slot is free or can be made free for
-    /// it; else while the queue has room (L-4).
+    /// Whether one more caller may wait: always if it joins a start, or if a slot is free or can be
+    /// made free for it; otherwise while the queue has room (L-4).
     fn may_wait(&self, key: Option<&ChildId>) -> bool {
         let (max, indexes) = (self.config.max, &self.indexes);
         let Some(key) = key else {
@@ -283,7 +292,8 @@ impl Ledger {
         joins || (demand && has_slot) || indexes.queued < self.config.max_waiting
     }
 
-    /// The rest that keeps a key, or in an anonymous pool any further worker, from being started.
+    /// The pause that keeps a given-up key (in an anonymous pool: any further worker) from being
+    /// started.
     fn pause(&self, key: Option<&ChildId>) -> Option<&GivenUpKey> {
         let pause = match key {
             Some(key) => self.given_up.get(key),
@@ -293,12 +303,12 @@ impl Ledger {
         pause.filter(|pause| pause.until > self.now)
     }
 
-    /// Whether a key rests, and how many do.
+    /// Whether a key is given up, and how many are.
     pub(in crate::pool) fn given_up(&self, key: &ChildId) -> (bool, usize) {
         (self.given_up.get(key).is_some(), self.given_up.len())
     }
 
-    /// Takes a caller out of its line. `false` if it does not wait.
+    /// Removes a caller from its queue. `false` if it does not wait.
     fn remove_waiter(&mut self, ticket: Ticket) -> bool {
         let Some((seq, ix)) = self.tickets.remove(&ticket) else { return false };
         let Some(ix) = ix else {
@@ -308,7 +318,7 @@ impl Ledger {
         self.change(ix, |slot| slot.queue.remove(&seq));
         let slot = self.slot(ix);
         if slot.queue.is_empty() && matches!(slot.state, SlotState::Absent | SlotState::Reserved) {
-            self.vacate(ix); // nobody wants it and nothing was started
+            self.vacate(ix); // no caller wants it and nothing was started
         }
         true
     }
@@ -324,7 +334,7 @@ impl Ledger {
             slot.last_touch = last_touch;
             slot.last_used = Some(last_touch.1);
         });
-        // The warm path: nobody waits for anything, and the timer is armed for something earlier.
+        // The warm path: no caller waits, and the timer is armed for something earlier.
         let quiet = self.tickets.is_empty()
             && self.config.is_keyed()
             && self.drain == DrainState::No
@@ -337,8 +347,8 @@ impl Ledger {
         self.rebalance(out);
     }
 
-    /// Whether a caller at this position may have a lease that needs no slot: not if it would overtake the first in
-    /// the queue once too often while no slot is on its way to that one.
+    /// Whether a caller at this position may have a lease that needs no slot: not if it would overtake
+    /// the first in the queue once too often while no slot is on its way to that one.
     fn may_overtake(&self, seq: u64) -> bool {
         let Some(limit) = self.config.max_overtakes else { return true };
         match self.first_unserved() {
@@ -347,7 +357,7 @@ impl Ledger {
         }
     }
 
-    /// The first in the queue, if no slot is on its way to it.
+    /// The first position in the queue, if no slot is on its way to it.
     fn first_unserved(&self) -> Option<u64> {
         let head = self.indexes.demands.first_key_value().map(|(&seq, _)| seq)?;
         (self.indexes.live() >= self.config.max).then_some(head)
@@ -362,7 +372,7 @@ impl Ledger {
         }
     }
 
-    /// One more lease on a worker that has room for it, for a caller that has just come.
+    /// One more lease on a worker that has room for it, for a caller that has just arrived.
     fn grant(&mut self, ix: u32) -> Granted {
         self.count_overtaking(self.seq + 1);
         self.lease(ix)
@@ -400,7 +410,7 @@ impl Ledger {
         &self.slots[ix as usize]
     }
 
-    /// Changes a place and keeps the roster true to it.
+    /// Changes a slot and keeps the indexes consistent with it.
     fn change<R>(&mut self, ix: u32, change: impl FnOnce(&mut WorkerSlot) -> R) -> R {
         let slot = &mut self.slots[ix as usize];
         self.indexes.record(false, ix, slot, &self.config);
@@ -409,7 +419,7 @@ impl Ledger {
         result
     }
 
-    /// The place of a key; a new one, `Absent`, if it has none.
+    /// The slot of a key; a new one, `Absent`, if it has none.
     fn slot_for(&mut self, key: ChildId) -> u32 {
         if let Some(&ix) = self.by_key.get(&key) {
             return ix;
@@ -422,7 +432,8 @@ impl Ledger {
             }
             None => {
                 self.slots.push(slot);
-                // There are as many places as slots and waiting callers: memory ends before the index does.
+                // There are only as many slots as workers and waiting callers: memory runs out before
+                // the index does.
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
@@ -430,7 +441,7 @@ impl Ledger {
         ix
     }
 
-    /// The slot is free. The place stays as long as somebody waits for its key.
+    /// The worker is gone. The slot is kept while callers wait for its key.
     fn vacate(&mut self, ix: u32) {
         self.change(ix, WorkerSlot::vacate);
         if self.slot(ix).queue.is_empty() {

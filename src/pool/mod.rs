@@ -1,11 +1,12 @@
 //! Pools: a bounded set of workers, by key or anonymous, lent to callers.
 //!
-//! [`PoolSpec`] declares a pool and becomes a child of any supervisor; [`Pool`] is the address that survives the pool's
-//! own restarts; a [`Lease`] is the right to use one incarnation of one worker, and ends by drop.
+//! [`PoolSpec`] declares a pool and becomes a child of any supervisor; [`Pool`] is the address that
+//! survives the pool's own restarts; a [`Lease`] is the right to use one incarnation of one worker, and
+//! ends by drop.
 //!
-//! A lease is over when its incarnation is: the worker died, is being stopped, or made room for another key. Calls through
-//! it then fail and are never sent to another incarnation; whoever wants to go on acquires again. Whether the same call may
-//! be made again the error knows:
+//! A lease ends with its incarnation: when the worker dies, is being stopped, or makes room for another
+//! key. Calls through it then fail and are never sent to another incarnation; to go on, acquire another
+//! lease. The error says whether the same call may be repeated:
 //!
 //! ```no_run
 //! use procession::{pool::{Pool, PoolSpec}, process::Command, protocol::Plugin, rpc::Method, tree::Tree, worker::WorkerSpec};
@@ -39,8 +40,9 @@
 //! # }
 //! ```
 //!
-//! Who holds a lease for long, with state in the worker, waits for [`Lease::revoked`] beside its work: it says at once why
-//! the lease is over. Then drop it, acquire the key again, and make the state anew in the next incarnation.
+//! If you hold a lease for long and keep state in the worker, wait for [`Lease::revoked`] beside your
+//! work: it returns as soon as the lease is over, with the reason. Then drop the lease, acquire the key
+//! again, and rebuild the state in the next incarnation.
 //!
 //! # How it is built
 //!
@@ -50,14 +52,16 @@
 //!    └── acquire ──► Lease ◄─────────┘  └── starts and stops ───┘
 //! ```
 //!
-//! * [`ledger`] is the pure bookkeeping: who holds what, who is evicted next, who waits.
-//! * The core is the ledger behind a lock, shared by the callers and the pool's actor: a warm worker is leased without
-//!   a hop through the actor. Whoever holds the lock tells callers and holders; what the supervision engine has to do is
-//!   queued under the same lock, so that its order is kept.
-//! * [`PoolSupervisor`] is a thin actor around the [engine](crate::supervision::engine). It performs what is queued and
-//!   tells the ledger what becomes of the workers.
+//! * The ledger is the pure bookkeeping: which lease is on which worker, which worker is evicted next,
+//!   which callers wait.
+//! * The core is the ledger behind a lock, shared by the callers and the pool's actor: a warm worker is
+//!   leased without a hop through the actor. The holder of the lock answers callers and notifies lease
+//!   holders; commands for the supervision engine are queued under the same lock, so that their order
+//!   is kept.
+//! * [`PoolSupervisor`] is a thin actor around the [engine](crate::supervision::engine). It performs
+//!   the queued commands and reports to the ledger how the workers fare.
 //!
-//! Nothing in this folder knows plugins.
+//! This folder must not know plugins.
 
 mod acquire_future;
 mod core;
@@ -67,7 +71,7 @@ mod failing_workers;
 mod handle;
 mod health;
 mod lease;
-pub mod ledger;
+mod ledger;
 mod operations;
 mod report;
 mod sessions;
@@ -77,7 +81,7 @@ mod supervisor;
 pub use errors::{AcquireError, LeaseError, Revocation};
 pub use handle::Pool;
 pub use lease::Lease;
-pub use ledger::{GivenUpKey, PoolKind, StopReason, Totals, WantedKey, WorkerStatus};
+pub use ledger::{GivenUpKey, Totals, WantedKey, WorkerStatus};
 pub use report::{PoolReport, WorkerReport};
 pub use spec::{PoolSpec, WorkerTemplate};
 pub use supervisor::{PoolMessage, PoolSupervisor};

@@ -1,4 +1,4 @@
-//! What the callers of a pool do with its [`PoolCore`]: lease, wait, release, ask.
+//! What callers do with the pool's [`PoolCore`]: lease, wait, release, submit.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use super::{
 use crate::{id::ChildId, state::ChildState, supervision::Unavailable, time::Timestamp};
 
 impl PoolCore {
-    /// A lease on a worker that is ready, without waiting.
+    /// A lease on a ready worker, without waiting.
     pub(super) fn lease_now(self: &Arc<Self>, key: Option<&ChildId>) -> Option<Lease> {
         if self.spares {
             return self.update(CalledFrom::Anyone, None, |inner, now| {
@@ -53,14 +53,14 @@ impl PoolCore {
             if leased.is_live() {
                 return Some(self.lease(inner, granted, leased));
             }
-            // Its end has become known since the ledger was told of others.
+            // Its end has become known since failing workers were last reported.
             let Granted { key, incarnation, .. } = granted;
             inner.feed(now, LedgerInput::Failing { key, incarnation });
         }
         None
     }
 
-    /// Gets in line.
+    /// Puts the caller into the queue.
     pub(super) fn enqueue(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
         let (tx, rx) = oneshot::channel();
         let ticket = self.update(CalledFrom::Anyone, None, |inner, now| {
@@ -97,12 +97,12 @@ impl PoolCore {
         });
     }
 
-    /// Feeds the ledger with something that a user of the pool wants.
+    /// Feeds the ledger with a request of the pool's user.
     pub(super) fn submit(self: &Arc<Self>, input: LedgerInput) {
         self.update(CalledFrom::Anyone, None, |inner, now| inner.feed(now, input));
     }
 
-    /// Waits until the drained pool has no worker left, and nothing of any.
+    /// Waits until the drained pool has no worker left, and nothing that any of them left behind.
     pub(super) async fn drained(&self) -> Result<(), Unavailable> {
         self.has_drained().await?;
         self.node.swept().await;
@@ -126,9 +126,9 @@ impl PoolCore {
         }
     }
 
-    /// The ledger's view, and the calls made on each of its workers.
+    /// The ledger's view, and the number of calls made on each of its workers.
     pub(super) fn status(self: &Arc<Self>) -> (PoolStatus, HashMap<ChildId, u64>) {
-        // Nothing changes but for what has become known.
+        // Changes nothing, but reports workers whose end has become known.
         self.update(CalledFrom::Anyone, None, |_, _| ());
         let inner = self.lock();
         let calls = |i: &Arc<LeasedIncarnation>| (i.key.clone(), i.calls.load(Ordering::Relaxed));

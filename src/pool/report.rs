@@ -1,4 +1,5 @@
-//! [`PoolReport`]: a pool with its workers' processes (rule L-8). Plain data; taking it counts as no use (rule L-9).
+//! [`PoolReport`]: a pool with its workers' processes (rule L-8). Plain data; making a report does not
+//! count as use (rule L-9).
 
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -14,15 +15,17 @@ use crate::{exit::Exit, id::TreePath, time::Timestamp};
 pub struct PoolReport {
     /// Where it is in the tree.
     pub path: TreePath,
-    /// When the report was made. [`Snapshot::time_of`](crate::snapshot::Snapshot::time_of) gives it a time of day.
+    /// When the report was made. [`Snapshot::time_of`](crate::snapshot::Snapshot::time_of) converts it
+    /// to a time of day.
     pub at: Timestamp,
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerReport>,
-    /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
+    /// Keyed pools: keys that callers wait for and that have no slot, the longest waiting first.
     pub wanted: Vec<WantedKey>,
-    /// What was given up and is not tried again yet. Nothing is started for it; who asks is refused at once.
+    /// Keys that were given up and are not retried yet. Nothing is started for them, and their callers
+    /// are refused at once.
     pub given_up: Vec<GivenUpKey>,
-    /// Workers that are kept alive however idle they are; zero in a keyed pool.
+    /// Workers that are kept alive even when idle; zero in a keyed pool.
     pub min: usize,
     /// The cap.
     pub max: usize,
@@ -34,7 +37,7 @@ pub struct PoolReport {
     pub idle: usize,
     /// Leases held.
     pub leases: usize,
-    /// Callers that wait, for whatever reason.
+    /// Callers that wait for any reason.
     pub waiting: usize,
     /// No more leases are granted.
     pub draining: bool,
@@ -45,12 +48,12 @@ pub struct PoolReport {
 /// One worker of a pool and its process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerReport {
-    /// What the pool knows of it: key, state, session, leases, queue, last use.
+    /// What the pool knows about it: key, state, session, leases, queue, last use.
     #[serde(flatten)]
     pub status: WorkerStatus,
     /// Calls made through leases since the key got its slot.
     pub calls: u64,
-    /// Calls that have no answer yet.
+    /// Calls that have not been answered yet.
     pub calls_in_flight: usize,
     /// The live process.
     pub pid: Option<u32>,

@@ -1,5 +1,5 @@
-//! [`Sessions`]: which session belongs to which key (rule L-1). Owned by the pool's declaration, so that it outlives
-//! workers, keys and the pool's own restarts.
+//! [`Sessions`]: which session belongs to which key (rule L-1). Owned by the pool's declaration, so
+//! that it outlives workers, keys and the pool's own restarts.
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +22,8 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a session for a key, or forgets the key's. A session belongs to one key: the key that had it before, if
-    /// it is another one, is returned and has none now.
+    /// Registers a session for a key, or forgets the key's session. A session belongs to one key: if
+    /// another key had it before, that key loses it and is returned.
     pub(super) fn set(&self, key: &ChildId, session: Option<&str>) -> Option<ChildId> {
         let mut both = self.lock();
         if let Some(old) = both.by_key.remove(key) {

@@ -21,8 +21,9 @@ enum TemplateSource {
 }
 
 impl WorkerTemplate {
-    /// A declaration made for each key: another directory, another account. Called inside the pool's actor: it must not
-    /// block. If it panics, or what it makes is not valid, that key's worker does not start.
+    /// A separate declaration for each key, with another directory or another account for example.
+    /// Called inside the pool's actor, so it must not block. If it panics, or if the declaration is not
+    /// valid, that key's worker does not start.
     pub fn each(make: impl Fn(&ChildId) -> WorkerSpec + Send + Sync + 'static) -> WorkerTemplate {
         WorkerTemplate(TemplateSource::Each(Arc::new(make)))
     }
@@ -51,7 +52,8 @@ impl fmt::Debug for WorkerTemplate {
     }
 }
 
-/// When a worker is replaced (rule W-5). Judged when a lease ends; it is replaced when it is idle.
+/// When a worker is replaced (rule W-5). Checked when a lease ends; the worker is replaced once it is
+/// idle.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recycling {
     max_calls: Option<u64>,
@@ -64,7 +66,7 @@ impl Recycling {
     }
 }
 
-/// The declaration of a pool. Validated where it is used; all mistakes are reported at once.
+/// The declaration of a pool. Validated where it is used; all mistakes are reported together.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,22 +91,23 @@ impl PoolSpec {
     /// How long [`acquire`](super::Pool::acquire) waits by default.
     pub const DEFAULT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A pool of at most `max` workers, one per key (rule L-1). Any number of leases on one worker, 1,024 waiting
-    /// callers, no idle TTL, four starts at a time.
+    /// A pool of at most `max` workers, one per key (rule L-1). Any number of leases per worker, 1,024
+    /// waiting callers, no idle TTL, four concurrent starts.
     ///
-    /// **One broken key does not end the pool**, unless it is given an [`intensity`](PoolSpec::intensity): the worker of
-    /// a key that fails five times within 60 s is given up, and its callers get
-    /// [`AcquireError::Failed`](super::AcquireError::Failed) with its last exit. For 30 s so does everybody who asks for
-    /// the key, without a start ([`failed_pause`](PoolSpec::failed_pause)); the first caller after that has it tried again.
+    /// **One broken key does not end the pool**, unless the pool is given an
+    /// [`intensity`](PoolSpec::intensity). The worker of a key that fails five times within 60 s is
+    /// given up, and its callers get [`AcquireError::Failed`](super::AcquireError::Failed) with its
+    /// last exit. For the next 30 s every caller for that key gets the same error, without a start
+    /// ([`failed_pause`](PoolSpec::failed_pause)); the first caller after that triggers a start.
     pub fn keyed(max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
         PoolSpec::new(LedgerConfig::keyed(max), worker.into())
     }
 
-    /// A pool of `min` to `max` workers that are all alike (rule L-2). One lease on one worker at a time, otherwise as
-    /// [`keyed`](PoolSpec::keyed). Workers are named `w1`, `w2`, and so on.
+    /// A pool of `min` to `max` interchangeable workers (rule L-2). One lease per worker at a time,
+    /// otherwise as [`keyed`](PoolSpec::keyed). The workers are named `w1`, `w2`, and so on.
     ///
-    /// A worker that fails five times within 60 s is given up. The pool starts no other for 30 s then
-    /// ([`failed_pause`](PoolSpec::failed_pause)); the workers that live are lent as before.
+    /// A worker that fails five times within 60 s is given up. The pool then starts no other worker for
+    /// 30 s ([`failed_pause`](PoolSpec::failed_pause)); the live workers are leased as before.
     pub fn anonymous(min: usize, max: usize, worker: impl Into<WorkerTemplate>) -> PoolSpec {
         PoolSpec::new(LedgerConfig { min, ..LedgerConfig::anonymous(max) }, worker.into())
     }
@@ -120,13 +123,6 @@ impl PoolSpec {
         }
     }
 
-    /// Changes the rules that have no setter here.
-    #[must_use]
-    pub fn rules(mut self, change: impl FnOnce(&mut LedgerConfig)) -> PoolSpec {
-        change(&mut self.rules);
-        self
-    }
-
     /// Leases on one worker at a time; `None` for no bound.
     #[must_use]
     pub fn per_worker(mut self, leases: impl Into<Option<u32>>) -> PoolSpec {
@@ -134,14 +130,14 @@ impl PoolSpec {
         self
     }
 
-    /// Callers that may wait for a slot or for a lease of a full worker (rule L-4).
+    /// How many callers may wait for a slot or for a lease on a full worker (rule L-4).
     #[must_use]
     pub fn max_waiting(mut self, callers: usize) -> PoolSpec {
         self.rules.max_waiting = callers;
         self
     }
 
-    /// Stops a worker that has not been used for so long (rule L-5).
+    /// Stops a worker that has not been used for this long (rule L-5).
     #[must_use]
     pub fn idle_ttl(mut self, ttl: Duration) -> PoolSpec {
         self.rules.idle_ttl = Some(ttl);
@@ -155,17 +151,35 @@ impl PoolSpec {
         self
     }
 
-    /// Allows that a busy worker is stopped to make room when none is idle; its holder is told (rule L-4).
+    /// Allows a busy worker to be stopped to make room when none is idle; its lease holders are
+    /// notified (rule L-4).
     #[must_use]
     pub fn evict_busy(mut self, allowed: bool) -> PoolSpec {
         self.rules.evict_busy = allowed;
         self
     }
 
-    /// Starts under way at the same time; restarts are not held up.
+    /// How many starts may be under way at the same time; restarts are not delayed.
     #[must_use]
     pub fn start_concurrency(mut self, starts: usize) -> PoolSpec {
         self.rules.start_concurrency = starts;
+        self
+    }
+
+    /// Keyed pools: how many younger callers may get a lease on a warm worker while the oldest caller waits for a slot
+    /// and none is on its way. Later callers queue behind it, so that a key in constant use cannot starve the others.
+    /// 1,024 by default; `None` for no bound.
+    #[must_use]
+    pub fn max_overtakes(mut self, callers: impl Into<Option<u32>>) -> PoolSpec {
+        self.rules.max_overtakes = callers.into();
+        self
+    }
+
+    /// Anonymous pools: the pause between the death of a worker that was never leased and the start of another spare
+    /// worker; 1 s by default, and never zero. Callers are served without a pause.
+    #[must_use]
+    pub fn spare_pause(mut self, pause: Duration) -> PoolSpec {
+        self.rules.spare_pause = pause;
         self
     }
 
@@ -176,45 +190,47 @@ impl PoolSpec {
         self
     }
 
-    /// How long a key rests after its policy has given it up: who asks meanwhile is refused at once, with the last exit
-    /// and the time that is left, and nothing is started. 30 s by default; zero has it tried again for each caller.
-    /// [`Pool::reset_failed`](super::Pool::reset_failed) ends all rests of a pool. An anonymous pool rests as a whole when
-    /// the policy of one of its workers gives up, but for the workers that live.
+    /// How long a key stays given up after its policy has given up: callers are refused at once, with
+    /// the last exit and the time that is left, and nothing is started. 30 s by default; with zero each
+    /// caller triggers another start. [`Pool::reset_failed`](super::Pool::reset_failed) ends this pause
+    /// for all keys of a pool. An anonymous pool pauses as a whole when the policy of one of its
+    /// workers gives up; live workers stay in use.
     #[must_use]
     pub fn failed_pause(mut self, pause: Duration) -> PoolSpec {
         self.rules.failed_pause = pause;
         self
     }
 
-    /// At most `max_restarts` of all workers together in a sliding `period`; the one after that makes the pool give up
-    /// (rule S-17), and its supervisor decide what becomes of it.
+    /// At most `max_restarts` of all workers together in a sliding `period`; with the next one the pool
+    /// gives up (rule S-17), and its supervisor decides what happens to it.
     ///
-    /// There is none by default, as in plugin hosts (rule R-0): each worker pays for its own crashes, and a broken pool
-    /// does not end its neighbours.
+    /// There is no intensity by default, as in plugin hosts (rule R-0): each worker pays for its own
+    /// crashes, and a broken pool does not end its siblings.
     #[must_use]
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> PoolSpec {
         self.intensity = Some(Intensity { max_restarts, period });
         self
     }
 
-    /// When workers are restarted: by default always and without delay ([`RestartPolicy::actor`]), at the cost of the
-    /// pool's intensity if it has one, else until the worker has failed five times within 60 s. A policy in
-    /// the worker's own declaration is a mistake. In a pool without an intensity a policy with the shared budget gets a
-    /// budget of its own: its own crash loop, or those five failures.
+    /// When workers are restarted: by default always and without delay ([`RestartPolicy::actor`]).
+    /// Restarts count against the pool's intensity if it has one; otherwise a worker is given up after
+    /// five failures within 60 s. A policy in the worker's own declaration is a mistake. In a pool
+    /// without an intensity, a policy with the shared budget gets a budget of its own: its own crash
+    /// loop, or those five failures.
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> PoolSpec {
         self.restart = Some(policy);
         self
     }
 
-    /// Replaces a worker after so many calls through leases, when it is idle (rule W-5).
+    /// Replaces a worker after this many calls through leases, when it is idle (rule W-5).
     #[must_use]
     pub fn recycle_after_calls(mut self, calls: u64) -> PoolSpec {
         self.recycling.max_calls = Some(calls);
         self
     }
 
-    /// Replaces a worker that has been ready for so long, when the last lease on it ends (rule W-5).
+    /// Replaces a worker that has been ready for this long, when the last lease on it ends (rule W-5).
     #[must_use]
     pub fn recycle_after(mut self, age: Duration) -> PoolSpec {
         self.recycling.max_age = Some(age);
@@ -224,8 +240,8 @@ impl PoolSpec {
     /// Checks the declaration.
     ///
     /// # Errors
-    /// All mistakes at once, each naming its field (rule S-6). What a template makes for each key is checked when it is
-    /// made.
+    /// All mistakes at once, each naming its field (rule S-6). The declarations that a template makes
+    /// for each key are checked when they are made.
     pub fn validate(&self) -> Result<(), SpecErrors> {
         let error = |field: &str, problem: &str| SpecError { field: field.into(), problem: problem.into() };
         let mut errors: Vec<SpecError> = self.rules.mistakes().iter().map(describe).collect();
@@ -260,21 +276,21 @@ impl PoolSpec {
     pub(super) fn restart_policy(&self) -> RestartPolicy {
         let mut policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
         if self.intensity.is_none() {
-            // Each worker pays for its own crashes, whatever else was chosen of how it is restarted.
+            // Each worker pays for its own crashes, regardless of the other restart settings.
             policy.pay_alone(CrashLoop::new(5, Duration::from_secs(60), CrashLoopAction::GiveUp));
         }
         policy
     }
 
     pub(super) fn flags(&self) -> SupervisorFlags {
-        // Without one nothing counts: each worker pays for its own crashes.
+        // Without an intensity no restart counts: each worker pays for its own crashes.
         let unlimited = Intensity { max_restarts: u32::MAX, period: Duration::from_secs(5) };
         let intensity = self.intensity.unwrap_or(unlimited);
         SupervisorFlags { intensity: Some(intensity), ..SupervisorSpec::dynamic().flags }
     }
 }
 
-/// The workers of a pool have the pool's policy.
+/// Whether a worker's declaration has a restart policy, which the pool's policy would override.
 pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
     let problem = "has no effect in a pool: set it by `PoolSpec::restart`";
     worker.explicit.restart.then_some(problem)
@@ -286,8 +302,8 @@ fn describe(mistake: &PoolMistake) -> SpecError {
         PoolMistake::AboveMax { field, value, max } => {
             (*field, format!("is {value}, above `max`, which is {max}"))
         }
-        PoolMistake::AnonymousOnly(field) => (*field, "has no meaning in a keyed pool".to_owned()),
-        PoolMistake::KeyedOnly(field) => (*field, "has no meaning in an anonymous pool".to_owned()),
+        PoolMistake::AnonymousOnly(field) => (*field, "has no effect in a keyed pool".to_owned()),
+        PoolMistake::KeyedOnly(field) => (*field, "has no effect in an anonymous pool".to_owned()),
     };
     SpecError { field: field.to_owned(), problem }
 }

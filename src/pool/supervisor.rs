@@ -38,25 +38,30 @@ use crate::{
 #[derive(Debug)]
 pub struct PoolSupervisor;
 
-/// What a pool takes as a message, for those who hold only its `ActorRef`. [`Pool`] does the same without the detour
-/// through the mailbox, and survives the pool's restarts.
+/// The messages of a pool's actor, for code that holds only its `ActorRef`. [`Pool`] offers the same
+/// without the detour through the mailbox, and survives the pool's restarts.
 #[derive(Debug)]
 pub enum PoolMessage {
-    /// For the engine.
+    /// For the engine. Not for users.
+    #[doc(hidden)]
     Engine(EngineMessage),
-    /// There is something in the queue of orders, or the timer has fired. Not for users; harmless.
+    /// Commands are queued. Not for users; harmless.
+    #[doc(hidden)]
     Work,
-    /// The timer of the ledger has fired. Not for users; harmless.
+    /// The ledger's timer has fired. Not for users; harmless.
+    #[doc(hidden)]
     Tick,
-    /// Stop all workers and end.
+    /// Stop all workers and end. Not for users: a pool that ends without a request of its supervisor
+    /// may be restarted.
     Stop(StopRequest),
-    /// A lease is wanted. An asker that vanishes keeps its place until the deadline.
+    /// Acquire a lease. A request whose sender vanishes keeps its place in the queue until the
+    /// deadline.
     Acquire {
         /// The key in a keyed pool, `None` in an anonymous one.
         key: Option<ChildId>,
-        /// How long to wait; `None`: as long as the pool's declaration says.
+        /// How long to wait; `None` for the time in the pool's declaration.
         within: Option<Duration>,
-        /// Answered exactly once. A lease that nobody takes ends.
+        /// Answered exactly once. A lease that is not received ends.
         reply: RpcReplyPort<Result<Lease, AcquireError>>,
     },
     /// The pool and its workers.
@@ -73,7 +78,7 @@ impl From<EngineMessage> for PoolMessage {
     }
 }
 
-/// What a pool's actor starts from.
+/// The arguments of a [`PoolSupervisor`].
 #[derive(Debug)]
 pub struct PoolArguments {
     engine: EngineArgs,
@@ -81,13 +86,14 @@ pub struct PoolArguments {
     spec: Arc<PoolSpec>,
 }
 
-/// Owned by the actor. Its drop tells all callers and holders that the pool is gone.
+/// The state of a [`PoolSupervisor`]. When it is dropped, all callers and lease holders are told that
+/// the pool has ended.
 #[derive(Debug)]
 pub struct PoolState {
     engine: Engine,
     core: Arc<PoolCore>,
     spec: Arc<PoolSpec>,
-    /// One policy for all workers that have the same.
+    /// The policy of the last worker, shared by all workers with an equal one.
     policy: Arc<ChildPolicy>,
     timer: Option<AbortHandle>,
 }
@@ -150,7 +156,7 @@ impl Actor for PoolSupervisor {
                 let core = state.core.clone();
                 tokio::spawn(async move {
                     let within = within.unwrap_or(core.acquire_timeout);
-                    // If nobody takes it, it ends here.
+                    // A lease that is not received ends here.
                     let _ = reply.send(Pool::acquire_from(&core, key, within).await);
                 });
             }
@@ -197,7 +203,7 @@ impl PoolState {
         self.core.update(CalledFrom::Actor, None, |inner, now| inner.feed(now, LedgerInput::Tick));
     }
 
-    /// After each message: what the ledger wants done is done, in its order.
+    /// After each message: performs the ledger's commands, in their order.
     fn conclude(&mut self, me: &ActorRef<PoolMessage>) -> Result<(), ActorProcessingErr> {
         self.core.publish();
         loop {
@@ -206,7 +212,7 @@ impl PoolState {
                 self.core.report_downs();
                 break;
             }
-            // The ledger is told of them when they have left the table.
+            // Removed children are reported to the ledger when they have left the table.
             let still_listed = self.core.still_listed();
             let commands = self.core.take_commands();
             if still_listed.is_empty() && commands.is_empty() {
@@ -229,12 +235,12 @@ impl PoolState {
 
     fn start(&mut self, key: ChildId) {
         let started = self.child(&key).map(|child| {
-            self.core.lock().last_added = None; // whoever came before
+            self.core.lock().last_added = None; // from an earlier start
             self.engine.add(child);
         });
         let (why, exit) = match started {
             Ok(()) if self.core.was_added(&key) => return,
-            // Not the key's fault, and over when the other one is.
+            // Not the key's fault, and over when the other child is gone.
             Ok(()) => {
                 (DownReason::NeverStarted, unstartable(format!("the supervisor has another child `{key}`")))
             }
@@ -281,14 +287,14 @@ fn unstartable(reason: String) -> Exit {
 }
 
 impl PoolSpec {
-    /// A child of a supervisor: required at start (which a pool is done with at once: its workers come later), given all
-    /// the time it needs to stop, permanent and restarted at once.
+    /// A child of a supervisor: required at start (a pool is ready at once, since its workers start
+    /// later), with unlimited time to stop, permanent, and restarted without delay.
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         ChildSpec::new(id, ChildPolicy::supervisor(), PoolStart::new(self))
     }
 }
 
-/// Starts one incarnation of a pool after the other.
+/// Starts the incarnations of a pool, one after the other.
 #[derive(Debug)]
 pub(super) struct PoolStart {
     spec: Arc<PoolSpec>,

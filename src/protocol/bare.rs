@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Channel, Protocol, Ready};
 
-/// Any program: ready when launched, stopped by signal. Its stdout is log lines (target `procession::stdout`; its stderr is
-/// `procession::stderr`, as everybody's).
+/// Any program: ready when launched, stopped by signal. Its stdout is logged by line (target
+/// `procession::stdout`), and so is its stderr, as for all protocols (`procession::stderr`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bare {}
@@ -22,16 +22,17 @@ impl Protocol for Bare {
     }
 }
 
-/// A program that says on stdout when it is ready, such as a server that prints the address it listens on:
-/// `WorkerRef::first_line` gives the line.
+/// A program that says on stdout when it is ready, such as a server that prints the address it listens
+/// on. `WorkerRef::first_line` returns that line.
 ///
-/// A start that takes longer than `WorkerSpec::handshake_timeout` fails, and the exit
-/// says which line was awaited and what was printed last.
+/// A start that takes longer than `WorkerSpec::handshake_timeout` fails, and the exit says which line
+/// was awaited and what was printed last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstLine {
-    /// How the line begins, as [`Ready::Line`] has it. It need not be the first one; with an empty prefix the first one that
-    /// is not blank is meant. All lines are log lines (target `procession::stdout`).
+    /// The prefix of the line, as described at [`Ready::Line`]. It need not be the first line; with an
+    /// empty prefix, the first line that is not blank counts. All lines are logged (target
+    /// `procession::stdout`).
     pub prefix: String,
 }
 

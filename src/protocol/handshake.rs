@@ -1,4 +1,5 @@
-//! What the two sides of a handshake and of a stop tell each other: [`ChildIdentity`], [`Session`], [`StopReply`].
+//! What the two sides of a handshake and of a stop exchange: [`ChildIdentity`], [`Session`],
+//! [`StopReply`].
 
 use std::collections::BTreeSet;
 
@@ -6,20 +7,20 @@ use serde_json::value::RawValue;
 
 use crate::id::{Incarnation, TreePath};
 
-/// Who the child is, for the handshake.
+/// The child's identity, for the handshake.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChildIdentity {
-    /// Its place in the tree.
+    /// Its path in the tree.
     pub path: TreePath,
-    /// Which life of it this is.
+    /// Which incarnation this is.
     pub incarnation: Incarnation,
     /// Its process id, where it is a process.
     pub pid: Option<u32>,
 }
 
 impl ChildIdentity {
-    /// A child that is no process of this system, or whose id is of no interest.
+    /// A child that is not a process of this system, or whose process id is irrelevant.
     pub fn new(path: TreePath, incarnation: Incarnation) -> ChildIdentity {
         ChildIdentity { path, incarnation, pid: None }
     }
@@ -35,21 +36,22 @@ impl ChildIdentity {
 /// What the handshake found out about one incarnation.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    /// The methods that the child announced; calls to others are refused without being sent. `None`: it does not say.
+    /// The methods that the child announced; calls to other methods are refused without being sent.
+    /// `None` if the child does not announce methods.
     pub methods: Option<BTreeSet<String>>,
-    /// What the child said of itself, as it said it.
+    /// The child's description of itself, as it was sent.
     pub info: Option<Box<RawValue>>,
 }
 
-/// What became of the request to end.
+/// The outcome of the request to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReply {
-    /// The child was told and is ending by itself; it is owed its whole time to drain (P-9).
+    /// The child was told and is ending by itself; it gets its whole time to drain (P-9).
     Acknowledged,
-    /// Its stdin is to be closed: that is how it is told.
+    /// The child is told by closing its stdin.
     CloseStdin,
-    /// It could not be told, or refused.
+    /// The child could not be told, or refused.
     Failed {
         /// Why.
         reason: String,

@@ -11,7 +11,7 @@ pub enum LogLevel {
     Trace,
     /// For developers.
     Debug,
-    /// Good to know; also everything with a level that is not known.
+    /// Good to know; also the level of entries with an unknown level.
     #[default]
     Info,
     /// Something to look at.
@@ -21,7 +21,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// Reads the names that are in use, syslog's included, in any case.
+    /// Reads the common names of levels, including syslog's, in any case.
     pub fn from_name(name: &str) -> LogLevel {
         let is = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         if is(&["trace", "verbose"]) {
@@ -43,8 +43,8 @@ impl LogLevel {
 pub struct LogEntry {
     /// How much it matters.
     pub level: LogLevel,
-    /// The text. Those of the protocols that ship are cut after 16 KiB, and end with how much was left out.
+    /// The text. The built-in protocols cut it after 16 KiB and append how much was left out.
     pub message: String,
-    /// Anything else, as it was sent; of what is larger than 16 KiB the beginning, as a string.
+    /// Any other data, as it was sent; above 16 KiB only the beginning, as a string.
     pub meta: Option<Box<RawValue>>,
 }

@@ -14,8 +14,8 @@ use crate::{
     log_event::log_event,
     log_rate::LogTopic,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params, refused,
-        request_id_from,
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params,
+        handshake_failed, request_id_from,
     },
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
@@ -29,9 +29,9 @@ use crate::{
 ///
 /// # What a server asks of its host
 ///
-/// Servers send requests of their own, some of them before `initialize` is answered, and not all survive a refusal
-/// (one exits when `workspace/configuration` is answered with an error). So each has a default answer, which is that of a
-/// host without a screen:
+/// Servers send requests of their own, some of them before `initialize` is answered, and not all
+/// servers survive a refusal (one exits when `workspace/configuration` is answered with an error). So
+/// each of these requests has a default answer, which is that of a host without a screen:
 ///
 /// | request | default answer |
 /// |---|---|
@@ -44,9 +44,10 @@ use crate::{
 /// | `workspace/applyEdit` | `{"applied": false}`, with the reason |
 /// | `workspace/…/refresh` | accepted, and nothing is done |
 ///
-/// The worker's handler goes first: a [`Router`] with a route for one of them replaces the default. A host that announces a
-/// capability in `initialize` (`workspace.applyEdit`, dynamic registration) should bring the route that goes with it.
-/// Everything else is answered with −32601, unless the handler knows it.
+/// The worker's handler goes first: a [`Router`] with a route for one of these requests replaces the
+/// default. A host that announces a capability in `initialize` (`workspace.applyEdit`, dynamic
+/// registration) should bring the route that goes with it. All other requests are answered with −32601,
+/// unless the handler knows them.
 ///
 /// ```
 /// use procession::{
@@ -74,21 +75,23 @@ use crate::{
 ///
 /// # The end
 ///
-/// A stop waits until the calls under way are answered, and what the server has asked. Then it sends `shutdown` (after which
-/// a server takes no more requests) and `exit` (at which it ends, in the middle of whatever it does), whatever was answered,
-/// and leaves stdin open: servers take its end for a crash of the host and then exit with 1 or 2. Only one that does not
-/// answer `shutdown` until a fifth of the ladder's `drain` is left has its stdin closed. The exit of an orderly stop is [`Exit::Requested`] whatever the code. An exit
-/// that nobody asked for is judged by its code; servers that exit with 0 when they lose interest end as `Clean`.
+/// A stop waits until the calls under way and the server's own requests are answered. Then it sends
+/// `shutdown` (after which a server takes no more requests) and, whatever the answer, `exit` (at which
+/// the server ends, in the middle of any work). It leaves stdin open: servers take the end of stdin for
+/// a crash of the host and then exit with 1 or 2. Stdin is closed only if the server has not answered
+/// `shutdown` when a fifth of the ladder's `drain` is left. The exit of an orderly stop is
+/// [`Exit::Requested`], regardless of the code. An exit without a request is classified by its code;
+/// servers that exit with 0 when they lose interest end as `Clean`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Lsp {
-    /// The params of `initialize`: an object. `processId`, `clientInfo`, `rootUri` and `capabilities` are filled in
-    /// where they are missing.
+    /// The params of `initialize`: an object. `processId`, `clientInfo`, `rootUri` and `capabilities`
+    /// are filled in where they are missing.
     #[serde(default)]
     pub initialize: Value,
-    /// The server's settings: sent with `workspace/didChangeConfiguration` when it is initialized, and handed out by
-    /// section when it asks with `workspace/configuration`. Null for none.
+    /// The server's settings: sent with `workspace/didChangeConfiguration` once it is initialized, and
+    /// returned by section when it asks with `workspace/configuration`. Null for none.
     #[serde(default)]
     pub settings: Value,
 }
@@ -149,18 +152,20 @@ impl Protocol for Lsp {
         params.entry("rootUri").or_insert(Value::Null);
         params.entry("capabilities").or_insert_with(|| json!({}));
         let options = CallOptions::unannounced(Timeout::Never);
-        let info = peer.call_value("initialize", &params, options).await.map_err(refused)?;
-        peer.notify_value("initialized", &json!({})).await.map_err(refused)?;
+        let info = peer.call_value("initialize", &params, options).await.map_err(handshake_failed)?;
+        peer.notify_value("initialized", &json!({})).await.map_err(handshake_failed)?;
         if !self.settings.is_null() {
             let settings = json!({ "settings": self.settings });
-            peer.notify_value("workspace/didChangeConfiguration", &settings).await.map_err(refused)?;
+            peer.notify_value("workspace/didChangeConfiguration", &settings)
+                .await
+                .map_err(handshake_failed)?;
         }
         Ok(Session { methods: None, info: Some(info) })
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {
         let answer = peer.call_value("shutdown", &(), CallOptions::unannounced(Timeout::Never)).await;
-        // `exit` goes out either way: a server that refuses to shut down ends with code 1.
+        // `exit` is sent in either case: a server that refuses to shut down ends with code 1.
         let told = peer.notify_value("exit", &()).await;
         match answer.and(told) {
             Ok(()) => StopReply::Acknowledged,
@@ -177,7 +182,8 @@ impl Protocol for Lsp {
     }
 
     fn is_notification(&self, method: &str) -> bool {
-        // The specification: what begins so is a notification, and may be ignored.
+        // According to the specification, methods with this prefix are notifications, and may be
+        // ignored.
         method.starts_with("$/") || NOTIFICATIONS.contains(&method)
     }
 
@@ -239,13 +245,14 @@ fn with_answer(router: Router, method: &str, answer: &Value) -> Router {
     })
 }
 
-/// The answer to `workspace/configuration`: one value for each item. Made item by item, and no larger than a server can
-/// have use for: a few bytes ask for all settings.
+/// The answer to `workspace/configuration`: one value for each item. It is built item by item and
+/// bounded, because a few bytes can ask for all settings many times.
 fn configuration(settings: &Value, params: Option<&RawValue>) -> Result<Box<RawValue>, RpcError> {
-    /// What follows once so many are written is refused. A single item gets its section however large that is.
+    /// Once this much is written, further items are refused. A single item gets its section however
+    /// large that is.
     const ANSWER_BYTES: usize = 1024 * 1024;
     let [items] = params.and_then(|params| members(params, ["items"])).unwrap_or_default();
-    let items = items.ok_or_else(|| RpcError::invalid_params("there is no member `items`"))?;
+    let items = items.ok_or_else(|| RpcError::invalid_params("the member `items` is missing"))?;
     let mut answer = b"[".to_vec();
     let mut wrong = Ok(());
     let all = elements(items, |item| {
@@ -262,7 +269,7 @@ fn configuration(settings: &Value, params: Option<&RawValue>) -> Result<Box<RawV
         wrong.is_ok()
     });
     wrong?;
-    all.ok_or_else(|| RpcError::invalid_params("`items` is no array"))?;
+    all.ok_or_else(|| RpcError::invalid_params("`items` must be an array"))?;
     answer.push(b']');
     let answer = String::from_utf8(answer).map_err(RpcError::internal)?;
     RawValue::from_string(answer).map_err(RpcError::internal)
@@ -272,10 +279,10 @@ fn configuration(settings: &Value, params: Option<&RawValue>) -> Result<Box<RawV
 fn section<'a>(settings: &'a Value, item: &RawValue) -> Result<&'a Value, RpcError> {
     const NONE: &Value = &Value::Null;
     let [section] =
-        members(item, ["section"]).ok_or_else(|| RpcError::invalid_params("an item is an object"))?;
+        members(item, ["section"]).ok_or_else(|| RpcError::invalid_params("each item must be an object"))?;
     let Some(section) = section.filter(|section| section.get() != "null") else { return Ok(settings) };
     let section =
-        text(section, LINE_BYTES).ok_or_else(|| RpcError::invalid_params("a `section` is a string"))?;
+        text(section, LINE_BYTES).ok_or_else(|| RpcError::invalid_params("`section` must be a string"))?;
     let mut names = section.split('.').filter(|name| !name.is_empty());
     Ok(names.try_fold(settings, |settings, name| settings.get(name)).unwrap_or(NONE))
 }

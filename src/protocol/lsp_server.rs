@@ -1,7 +1,7 @@
-//! The order of a language server's session: [`LspServerHandler`].
+//! [`LspServerHandler`]: the order of a language server's session.
 //!
-//! Owned by a served channel. It lets through what may come when, and leaves every answer but that to `shutdown` to
-//! the router.
+//! Owned by a served channel. It lets messages through when the protocol allows them, and leaves every
+//! answer except that to `shutdown` to the router.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +20,7 @@ use crate::{
     untrusted::one_line,
 };
 
-/// The code that the Language Server Protocol has for requests that come before `initialize`.
+/// The Language Server Protocol's code for requests that come before `initialize`.
 const SERVER_NOT_INITIALIZED: i64 = -32002;
 
 /// The handler of a language server's channel.
@@ -61,7 +61,7 @@ impl Handler for LspServerHandler {
                 Err(RpcError::new(error_codes::INVALID_REQUEST, "the server is shutting down"))
             }
             "initialize" if initialized => {
-                Err(RpcError::new(error_codes::INVALID_REQUEST, "`initialize` comes once"))
+                Err(RpcError::new(error_codes::INVALID_REQUEST, "`initialize` may be sent only once"))
             }
             "initialize" => self.initialize(cx, params).await,
             _ if !initialized => {

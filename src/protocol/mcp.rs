@@ -12,8 +12,8 @@ use serde_json::{
 use crate::{
     exit::Exit,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, counts_as_alive, refused,
-        request_id_from,
+        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, counts_as_alive,
+        handshake_failed, request_id_from,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
@@ -25,10 +25,11 @@ use crate::{
 /// The revisions that this client understands, newest first. The first is offered.
 const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
-/// What every server can take on one line. Servers made with the TypeScript SDK (1.32: `STDIO_DEFAULT_MAX_BUFFER_SIZE`) keep
-/// no more than 10 MiB of what they have not read yet. That may hold the beginning of the next line too, since Node reads up
-/// to 64 KiB at once: measured, a line of 10 MiB less one byte passes alone, and may end the server with another one behind
-/// it. The Python SDK (2.3) has no such bound.
+/// The longest line that all servers can be relied on to take. Servers made with the TypeScript SDK
+/// (1.32: `STDIO_DEFAULT_MAX_BUFFER_SIZE`) buffer at most 10 MiB of unread input. The buffer may hold
+/// the beginning of the next line too, since Node reads up to 64 KiB at once: measured, a line of 10
+/// MiB less one byte passes alone, and may end the server if another line follows. The Python SDK (2.3)
+/// has no such bound.
 const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 
 /// An MCP server on stdin and stdout, of any revision with `initialize`, from 2024-11-05 to 2025-11-25.
@@ -36,8 +37,9 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 /// # What a server asks of its host
 ///
 /// Its `ping` is answered by default, also during the handshake. Everything else (`roots/list`,
-/// `sampling/createMessage`, `elicitation/create`) is for the worker's handler, with the capability that goes with it;
-/// without a route it is answered with −32601, which servers take for "not supported":
+/// `sampling/createMessage`, `elicitation/create`) is for the worker's handler, together with the
+/// matching capability; without a route it is answered with −32601, which servers take for "not
+/// supported":
 ///
 /// ```
 /// use procession::{
@@ -61,30 +63,31 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 ///
 /// # Its environment
 ///
-/// Servers that are configured by variables see those only that the `Command` passes
-/// (`pass_env`) or sets (`env`), beside `PATH`, `HOME` and the like.
+/// Servers that are configured by environment variables see only those that the `Command` passes
+/// (`pass_env`) or sets (`env`), besides `PATH`, `HOME` and similar ones.
 ///
 /// # Logs
 ///
-/// `notifications/message` is logged, at its level; the handler gets it as well, and all other notifications
-/// (`notifications/progress`, `…/list_changed`, `…/resources/updated`).
+/// `notifications/message` is logged at its level; the handler gets it too, like all other
+/// notifications (`notifications/progress`, `…/list_changed`, `…/resources/updated`).
 ///
 /// # Sizes
 ///
-/// A server that is made with the TypeScript SDK stops reading at a line of 10 MiB, and mostly ends then, with exit code 0.
-/// So nothing larger than 10 MiB less 64 KiB is sent: such calls and notifications fail with
-/// [`CallError::TooLarge`]. Where servers take more (those made with the Python SDK have no bound of their own), raise
+/// A server that is made with the TypeScript SDK stops reading at a line of 10 MiB, and then usually
+/// ends with exit code 0. So nothing larger than 10 MiB less 64 KiB is sent: such calls and
+/// notifications fail with [`CallError::TooLarge`]. For servers that take more (those made with the
+/// Python SDK have no bound of their own), raise
 /// [`PeerConfig::max_outgoing_frame_bytes`](crate::rpc::PeerConfig::max_outgoing_frame_bytes).
 ///
 /// # The end
 ///
-/// A stop waits until the calls under way are answered, then until what the server has asked is, and then closes stdin: at
-/// the latest when a fifth of the ladder's `drain` is left, 2 s at most. (Servers that are made with the Python SDK abort
-/// what they still work on when their stdin ends.) Some wait a minute for the answer to a request that they sent too late;
-/// these get SIGTERM after `drain`. A call that is cancelled may well be carried out all the same; its answer, if one comes,
-/// is dropped.
+/// A stop waits until the calls under way are answered, then until the server's own requests are, and
+/// then closes stdin: at the latest when a fifth of the ladder's `drain` is left, 2 s at most. (Servers
+/// that are made with the Python SDK abort their work when their stdin ends.) Some servers wait a
+/// minute for the answer to a request that they sent too late; these get SIGTERM after `drain`. A call
+/// that is cancelled may nevertheless be carried out; its answer, if one comes, is dropped.
 ///
-/// An error of a *tool* is no error of the call: it is a result with `isError`.
+/// An error of a *tool* is not an error of the call: it is a result with `isError`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -96,7 +99,7 @@ pub struct Mcp {
 }
 
 impl fmt::Debug for Mcp {
-    /// Without what it tells the server, which may hold secrets.
+    /// Without the values for the server, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mcp").finish_non_exhaustive()
     }
@@ -141,7 +144,7 @@ impl Protocol for Mcp {
             "clientInfo": self.client_info,
         });
         let options = CallOptions::unannounced(Timeout::Never);
-        let info = peer.call_value("initialize", &params, options).await.map_err(refused)?;
+        let info = peer.call_value("initialize", &params, options).await.map_err(handshake_failed)?;
         let failed = |reason: String| Exit::HandshakeFailed { reason };
         let [version] = members(&info, ["protocolVersion"]).unwrap_or_default();
         let version = version.and_then(|version| text(version, ID_BYTES)).ok_or_else(|| {
@@ -153,7 +156,7 @@ impl Protocol for Mcp {
         if !REVISIONS.contains(&version.as_str()) {
             return Err(failed(format!("protocol version `{version}` is not supported")));
         }
-        peer.notify_value("notifications/initialized", &()).await.map_err(refused)?;
+        peer.notify_value("notifications/initialized", &()).await.map_err(handshake_failed)?;
         Ok(Session { methods: None, info: Some(info) })
     }
 
@@ -166,7 +169,7 @@ impl Protocol for Mcp {
     }
 
     fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
-        let params = json!({ "requestId": request, "reason": "the caller does not wait any more" });
+        let params = json!({ "requestId": request, "reason": "the caller no longer waits" });
         Some(("notifications/cancelled".into(), to_raw_value(&params).ok()?))
     }
 

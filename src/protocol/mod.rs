@@ -1,4 +1,5 @@
-//! What *ready*, *stop*, *cancel*, *healthy* and *log* look like on the wire: [`Protocol`] and those that ship.
+//! What *ready*, *stop*, *cancel*, *healthy* and *log* look like on the wire: [`Protocol`] and the
+//! built-in protocols.
 //!
 //! | protocol | ready when | stop by | cancel by | ping |
 //! |---|---|---|---|---|
@@ -8,17 +9,20 @@
 //! | [`Mcp`] | `initialize` is answered, `notifications/initialized` sent | closing stdin | `notifications/cancelled` | `ping` |
 //! | [`Lsp`] | `initialize` is answered, `initialized` sent | `shutdown`, `exit` | `$/cancelRequest` | – |
 //!
-//! A protocol is owned by a worker's spec and shared by all its incarnations, so it holds no state of any of them:
-//! what a handshake finds out is the [`Session`]. It knows nothing of processes and supervision; who bounds the time
-//! of its steps, kills what does not answer and counts failures is the worker.
+//! A protocol is owned by a worker's spec and shared by all its incarnations, so it holds no state of
+//! any of them: what a handshake finds out is the [`Session`]. It knows nothing of processes and
+//! supervision: the worker bounds the time of its steps, kills a child that does not answer, and counts
+//! failures.
 //!
-//! What a child asks of its host is answered by the worker's handler, usually a [`Router`]; where that does not know the
-//! method, by the protocol, if every host that speaks it has to have an answer. [`Lsp`] and [`Mcp`] say which these are.
+//! A child's requests to its host are answered by the worker's handler, usually a [`Router`]. If the
+//! handler does not know the method, the protocol answers where every host that speaks it must have an
+//! answer; [`Lsp`] and [`Mcp`] say which methods these are.
 //!
 //! # A protocol of your own
 //!
-//! is one small implementation; everything but the name and the channel has a default. The trait is an async trait by
-//! way of the crate `async-trait` (`async-trait = "0.1"` in your `Cargo.toml`), which is what lets it be an object.
+//! is one small implementation; everything but the name and the channel has a default. The trait is an
+//! async trait made with the crate `async-trait` (`async-trait = "0.1"` in your `Cargo.toml`), which
+//! makes it usable as a trait object.
 //!
 //! ```
 //! use procession::{
@@ -40,7 +44,7 @@
 //!     }
 //!     async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<Session, Exit> {
 //!         let options = CallOptions::unannounced(Timeout::Never);
-//!         let info = peer.call_value("hello", &identity.path, options).await.map_err(protocol::refused)?;
+//!         let info = peer.call_value("hello", &identity.path, options).await.map_err(protocol::handshake_failed)?;
 //!         Ok(Session { info: Some(info), ..Session::default() })
 //!     }
 //!     async fn shutdown(&self, peer: &Peer) -> StopReply {
@@ -89,10 +93,10 @@ pub(crate) use visible_text::visible_text;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Channel {
-    /// A JSON-RPC channel. Its end is the end of the incarnation (P-11).
+    /// A JSON-RPC channel. When it ends, so does the incarnation (P-11).
     Rpc(Framing),
-    /// None: stdout is drained as log lines (target `procession::stdout`), and closed stdio is nothing to report. There is no peer, so handshake,
-    /// shutdown and ping are never asked for.
+    /// No channel: stdout is logged by line (target `procession::stdout`), and closed stdio is not an
+    /// error. There is no peer, so handshake, shutdown and ping are never called.
     Output(Ready),
 }
 
@@ -109,9 +113,10 @@ impl Channel {
 pub enum Ready {
     /// As soon as it is launched.
     Launched,
-    /// When it prints a line to stdout that begins with this. Only what is seen of a line counts: blanks, colours and a byte
-    /// order mark before it do not. A carriage return begins a line too. One that is not ended counts when nothing more is
-    /// printed for a while, a second at most, or when stdout ends.
+    /// When it prints a line to stdout that begins with this prefix. Only the visible part of a line
+    /// counts: leading blanks, colours and a byte order mark do not. A carriage return begins a line
+    /// too. A line without a line end counts when nothing more is printed for a while, a second at
+    /// most, or when stdout ends.
     Line(Arc<str>),
 }
 
@@ -124,32 +129,31 @@ impl Ready {
         }
     }
 
-    /// What is seen of the line if it makes the child ready.
+    /// The visible text of the line if it makes the child ready.
     pub(crate) fn line(&self, line: &str) -> Option<Arc<str>> {
         let Ready::Line(prefix) = self else { return None };
         let seen = line.split(['\r', '\n']).map(visible_text).find(|seen| {
-            // Nothing printed is no line.
+            // A blank line does not count.
             !seen.trim_end().is_empty() && seen.starts_with(prefix.trim_start())
         })?;
         Some(seen.trim_end().into())
     }
 
-    /// Why it can never be met, if that is so.
+    /// Why it can never be met, if so.
     pub(crate) fn unmatchable(&self) -> Option<String> {
         let Ready::Line(prefix) = self else { return None };
         if prefix.len() > LINE_BYTES {
-            return Some(format!(
-                "is longer than {LINE_BYTES} bytes, and no more than that of a line counts"
-            ));
+            return Some(format!("is longer than the {LINE_BYTES} bytes of a line that are compared"));
         }
         let unseen = prefix.contains(['\r', '\n']) || visible_text(prefix) != prefix.trim_start();
         unseen.then(|| {
-            "has a line break, an escape sequence or a byte order mark, which are taken away".to_owned()
+            "has a line break, an escape sequence or a byte order mark, which are removed before lines are compared".to_owned()
         })
     }
 }
 
-/// How a kind of worker is talked to. See the [module](self) for those that ship and for how to write one.
+/// How to talk to a kind of worker. See the [module](self) for the built-in protocols and for how to
+/// write one.
 #[async_trait]
 pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Its name, for logs and snapshots.
@@ -158,8 +162,8 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// What stdin and stdout are used for.
     fn channel(&self) -> Channel;
 
-    /// The largest frame that children who speak it can be relied on to take, in bytes of the JSON text; 64 MiB. A worker's
-    /// [`PeerConfig`] may say otherwise.
+    /// The largest frame that children with this protocol can be relied on to take, in bytes of the
+    /// JSON text; 64 MiB. A worker's [`PeerConfig`] may override it.
     fn max_outgoing_frame_bytes(&self) -> usize {
         MAX_OUTGOING_FRAME_BYTES
     }
@@ -169,64 +173,70 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         Duration::from_secs(15)
     }
 
-    /// Makes the child ready. No other call goes out before this has returned; requests of the child are answered
-    /// meanwhile. The future is dropped at the [`handshake_timeout`](Protocol::handshake_timeout) and at the child's
-    /// exit, so nothing in it needs a timeout of its own.
+    /// Makes the child ready. No other call is sent before this has returned; requests of the child are
+    /// answered meanwhile. The future is dropped at the
+    /// [`handshake_timeout`](Protocol::handshake_timeout) and at the child's exit, so nothing in it
+    /// needs a timeout of its own.
     ///
     /// # Errors
-    /// How the incarnation ends: usually [`refused`].
+    /// How the incarnation ends: usually [`handshake_failed`].
     async fn handshake(&self, _peer: &Peer, _hello: &ChildIdentity) -> Result<Session, Exit> {
         Ok(Session::default())
     }
 
-    /// Asks the child to end. Called once the calls under way have been answered, and what the child has asked, or once
-    /// that takes too long for the stop (P-9). When its own time is over the child's stdin is closed. Dropped when the child is gone or its time to drain is over.
+    /// Asks the child to end. Called once the calls under way and the child's own requests have been
+    /// answered, or once that takes too long for the stop (P-9). If this takes too long in turn, the
+    /// child's stdin is closed. The future is dropped when the child has ended or its time to drain is
+    /// over.
     async fn shutdown(&self, _peer: &Peer) -> StopReply {
         StopReply::CloseStdin
     }
 
-    /// Whether [`ping`](Protocol::ping) can ask at all. Where it says no, a worker with
-    /// `Liveness` is refused, since its pings would have no effect. Yes by default.
+    /// Whether this protocol can [`ping`](Protocol::ping) at all. If not, a worker with `Liveness` is
+    /// refused, since its pings would have no effect. `true` by default.
     fn has_ping(&self) -> bool {
         true
     }
 
-    /// Asks the child for a sign of life; `None` where the protocol has no way to. The caller bounds the time. An
-    /// error that the child answered with is a sign of life too.
+    /// Asks the child for a sign of life; `None` if the protocol has no means to. The caller bounds the
+    /// time. An error response of the child is a sign of life too.
     async fn ping(&self, _peer: &Peer) -> Option<Result<(), CallError>> {
         None
     }
 
-    /// The notification that cancels this request of ours, if there is one (C-3).
+    /// The notification that cancels this outgoing request, if there is one (C-3).
     fn cancel(&self, _request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
         None
     }
 
-    /// Which of the child's requests this notification cancels, if that is what it does.
+    /// Which of the child's requests this notification cancels, if it is a cancellation.
     fn incoming_cancel(&self, _method: &str, _params: Option<&RawValue>) -> Option<RequestId> {
         None
     }
 
-    /// Whether this method is a notification in this protocol, also when it comes with `"id": null`, as some libraries
-    /// write it. What the worker's own handler takes as one is one in any case.
+    /// Whether this method is a notification in this protocol, even with `"id": null`, as some
+    /// libraries write it. A method that the worker's own handler takes as a notification always is
+    /// one.
     fn is_notification(&self, _method: &str) -> bool {
         false
     }
 
-    /// The log entry that this notification is, if it is one (G-4). It is logged and then, as any other notification,
-    /// handed to the worker's handler.
+    /// The log entry in this notification, if it is one (G-4). The entry is logged, and then the
+    /// notification goes to the worker's handler, like any other.
     fn log(&self, _method: &str, _params: Option<&RawValue>) -> Option<LogEntry> {
         None
     }
 
-    /// Default answers to what a child may ask of any host that speaks this protocol. The worker's own handler is
-    /// asked first; what it answers with −32601 (method not found) is answered from here.
+    /// Default answers to requests that a child may send to any host with this protocol. The worker's
+    /// own handler is asked first; requests that it answers with −32601 (method not found) are answered
+    /// from here.
     fn routes(&self) -> Router {
         Router::new()
     }
 }
 
-/// A peer's configuration with the protocol's framing and cancellations filled in; `None` without a channel.
+/// A peer's configuration with the protocol's framing and cancellations filled in; `None` without a
+/// channel.
 pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
     let Channel::Rpc(framing) = protocol.channel() else { return None };
     let mut config = PeerConfig::default();
@@ -234,7 +244,7 @@ pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
     Some(config)
 }
 
-/// Fills in what belongs to the protocol: its framing, its cancellations, and what its programs take.
+/// Fills in the protocol's settings: its framing, its cancellations, and its bound on frames.
 pub(crate) fn fill_peer_config(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut PeerConfig) {
     let (outgoing, incoming) = (protocol.clone(), protocol.clone());
     config.framing = framing;
@@ -244,7 +254,7 @@ pub(crate) fn fill_peer_config(protocol: &Arc<dyn Protocol>, framing: Framing, c
 }
 
 /// The exit of an incarnation whose handshake failed with this error.
-pub fn refused(error: CallError) -> Exit {
+pub fn handshake_failed(error: CallError) -> Exit {
     match error {
         CallError::Timeout { after, .. } => Exit::HandshakeTimeout { after, awaited: None },
         CallError::WorkerLost { lost, .. } => lost.exit.clone(),
@@ -253,7 +263,7 @@ pub fn refused(error: CallError) -> Exit {
     }
 }
 
-/// Whether the child answered at all; what it says, and how well, is of no interest.
+/// Whether the child answered at all; the contents of the answer are irrelevant.
 fn counts_as_alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
     match answer {
         Err(error) if error.outcome() != CallOutcome::Failed && error.remote().is_none() => Err(error),

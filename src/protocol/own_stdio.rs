@@ -1,8 +1,8 @@
-//! This process's own stdin and stdout as streams: [`stdio`].
+//! [`stdio`]: this process's own stdin and stdout as streams.
 //!
-//! Sockets and pipes, which is what a host gives its workers, are driven by the runtime directly. Anything else (a
-//! file, a terminal) is copied by threads, because the runtime cannot wait for it; a thread that hangs in a read does
-//! not keep the process alive, which tokio's own stdin would.
+//! Sockets and pipes, which a host gives its workers, are driven by the runtime directly. Anything else
+//! (a file, a terminal) is copied by threads, because the runtime cannot wait for it. A thread that
+//! hangs in a read does not keep the process alive, which tokio's own stdin would do.
 
 use std::{
     fs::File,
@@ -26,7 +26,7 @@ use tokio::{
 pub(crate) struct Stdio {
     pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Resolves when a helper thread has written everything; none if there is no such thread.
+    /// Resolves when the helper thread has written everything; `None` if there is no such thread.
     pub(crate) flushed: Option<oneshot::Receiver<()>>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn stdio() -> io::Result<Stdio> {
             let (near, mut far) = StdStream::pair()?;
             let mut stdin = File::from(stdin);
             std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-                // Whatever ends the copy, the other end sees the end of the stream.
+                // However the copy ends, the other end sees the end of the stream.
                 let _ = io::copy(&mut stdin, &mut far);
                 let _ = far.shutdown(Shutdown::Write);
             })?;

@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     protocol::{
         Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params,
-        counts_as_alive, refused, request_id_from,
+        counts_as_alive, handshake_failed, request_id_from,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
     untrusted::{
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// A worker that implements what a host plugs in. JSON-RPC 2.0, one JSON text per line on stdin and stdout; stderr is for
-/// logs.
+/// A worker that implements a plugin of a host. JSON-RPC 2.0, one JSON text per line on stdin and
+/// stdout; stderr is for logs.
 ///
 /// A whole session, `→` from the host:
 ///
@@ -43,10 +43,12 @@ use crate::{
 /// ← {"jsonrpc":"2.0","id":8,"result":null}                             and then the worker exits
 /// ```
 ///
-/// To refuse, `initialize` is answered with `{"ok":false,"reason":"…"}`. Methods that were not announced are not called.
-/// `ping` is answered with anything, and asked for only if announced; `configChanged` is sent only if announced, and
-/// answered as any request: with an error, in whose message the reason is, to refuse it and to keep the old configuration.
-/// `shutdown` comes when all calls have been answered, or have taken too long for the stop. It may be unknown to the worker: then its stdin is closed, which it should take for the same. In Python:
+/// To refuse, answer `initialize` with `{"ok":false,"reason":"…"}`. Methods that were not announced are
+/// not called. `ping` may be answered with anything, and is sent only if announced. `configChanged` is
+/// sent only if announced, and answered as any request; an error, with the reason as its message,
+/// refuses the configuration and keeps the old one. `shutdown` is sent when all calls have been
+/// answered, or have taken too long for the stop. The worker need not know it: then its stdin is
+/// closed, which it should treat the same way. In Python:
 ///
 /// ```python
 /// import json, sys
@@ -79,16 +81,17 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Plugin {
-    /// What the plugin is, as the host's catalogue says.
+    /// What the plugin is, according to the host's catalogue.
     #[serde(default)]
     pub manifest: Value,
-    /// What the user has set for it.
+    /// The user's settings for the plugin.
     #[serde(default)]
     pub config: Value,
     /// The version of the host's methods.
     #[serde(default = "first_version")]
     pub api_version: String,
-    /// How messages are told apart: by line, or as the libraries for language servers do it.
+    /// How messages are delimited: by line, or by `Content-Length` as the libraries for language
+    /// servers do it.
     #[serde(default)]
     pub framing: Framing,
 }
@@ -110,8 +113,8 @@ impl Plugin {
         self
     }
 
-    /// With [`Framing::ContentLength`], for workers written with a library that speaks nothing else, such as Node's
-    /// `vscode-jsonrpc` or Python's `pygls`.
+    /// With this framing: [`Framing::ContentLength`] for workers written with a library that speaks
+    /// nothing else, such as Node's `vscode-jsonrpc` or Python's `pygls`.
     #[must_use]
     pub fn with_framing(mut self, framing: Framing) -> Plugin {
         self.framing = framing;
@@ -158,13 +161,13 @@ struct InstanceInfo<'a> {
 const MAX_METHODS: usize = 4096;
 const MAX_METHOD_BYTES: usize = 256 * 1024;
 
-/// The methods that the answer to `initialize` announces, or why it is none.
+/// The methods that the answer to `initialize` announces, or why it is not acceptable.
 fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
-    let unexpected = |what: &str| {
-        format!("the answer to `initialize` is not as expected: {what}: {}", display_text(answer, 400))
-    };
+    let unexpected =
+        |what: &str| format!("unexpected answer to `initialize`: {what}: {}", display_text(answer, 400));
     let names = ["ok", "supportedMethods", "reason", "error", "message"];
-    let [ok, methods, reasons @ ..] = members(answer, names).ok_or_else(|| unexpected("it is no object"))?;
+    let [ok, methods, reasons @ ..] =
+        members(answer, names).ok_or_else(|| unexpected("it is not an object"))?;
     match ok.map(RawValue::get) {
         Some("true") => {}
         Some("false") => {
@@ -193,7 +196,7 @@ fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
         Some(false) if strings => {
             Err(format!("it announces more than {MAX_METHODS} methods, or more than 256 KiB of their names"))
         }
-        _ => Err(unexpected("`supportedMethods` is no array of strings")),
+        _ => Err(unexpected("`supportedMethods` is not an array of strings")),
     }
 }
 
@@ -220,7 +223,7 @@ impl Protocol for Plugin {
             api_version: &self.api_version,
         };
         let options = CallOptions::unannounced(Timeout::Never);
-        let info = peer.call_value("initialize", &request, options).await.map_err(refused)?;
+        let info = peer.call_value("initialize", &request, options).await.map_err(handshake_failed)?;
         let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
         Ok(Session { methods: Some(methods), info: Some(info) })
     }
@@ -228,7 +231,7 @@ impl Protocol for Plugin {
     async fn shutdown(&self, peer: &Peer) -> StopReply {
         match peer.call_value("shutdown", &(), CallOptions::unannounced(Timeout::Never)).await {
             Ok(_) => StopReply::Acknowledged,
-            // It knows no such request; the end of its stdin it does know.
+            // It does not know this request, but it knows the end of its stdin.
             Err(CallError::Remote { error, .. }) if error.code == error_codes::METHOD_NOT_FOUND => {
                 StopReply::CloseStdin
             }

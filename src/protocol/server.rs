@@ -1,7 +1,8 @@
-//! The worker's side of the plugin protocol, and of the language servers': [`Server`].
+//! [`Server`]: the worker's side of the plugin protocol and of the Language Server Protocol.
 //!
-//! Owned by a child's `main`. As a plugin worker it answers the handshake with the router's methods, answers `ping`,
-//! drains and ends on `shutdown`; what a language server does instead is in `serve_lsp`. Both end when their host is gone.
+//! Owned by a child's `main`. As a plugin worker it answers the handshake with the router's methods,
+//! answers `ping`, and drains and ends on `shutdown`; a language server's session is kept in order by
+//! `lsp_server`. Both end when their host is gone.
 
 use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -24,14 +25,14 @@ use crate::{
     rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
 };
 
-/// What the host says in `initialize` (G-2).
+/// The host's params of `initialize` (G-2).
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]
 pub struct Initialize {
-    /// What this plugin is.
+    /// What this plugin is, according to the host's catalogue.
     pub manifest: Value,
-    /// What the user has set for it.
+    /// The user's settings for the plugin.
     pub config: Value,
     /// Its path, incarnation and process id, and the host's process id.
     pub instance_info: Value,
@@ -53,11 +54,12 @@ impl fmt::Debug for Initialize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Served {
-    /// The host asked for it; every request was answered.
+    /// The host requested it; every request was answered.
     Shutdown,
-    /// The host told a language server to exit without having asked it to shut down. It should exit with code 1.
+    /// The host told a language server to exit without having told it to shut down first. The server
+    /// should exit with code 1.
     Aborted,
-    /// The host closed the channel, is gone, or broke the protocol.
+    /// The host closed the channel, has ended, or broke the protocol.
     Disconnected(CloseReason),
 }
 
@@ -97,7 +99,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A plugin worker with these methods. All of them are announced, and `ping`.
+    /// A plugin worker with these methods. All of them are announced, and so is `ping`.
     pub fn new(router: Router) -> Server {
         let mut announced: BTreeSet<String> = router.methods().map(ToOwned::to_owned).collect();
         announced.insert("ping".to_owned());
@@ -107,11 +109,11 @@ impl Server {
 
     /// A language server (Language Server Protocol 3.17) with these methods.
     ///
-    /// `initialize` is the router's too: it answers with the server's capabilities. Without a route the answer is
-    /// that there are none. The server keeps the order of a session: before `initialize` is answered all other requests
-    /// are refused with −32002 and notifications dropped; after `shutdown` requests are refused with −32600; `exit`
-    /// ends it, once what is open has been answered. Nothing is announced, so the methods below that are about the
-    /// plugin protocol are without effect.
+    /// The router also answers `initialize`, with the server's capabilities; without a route the answer
+    /// lists none. The server keeps the order of a session: until `initialize` is answered, all other
+    /// requests are refused with −32002 and notifications are dropped; after `shutdown`, requests are
+    /// refused with −32600; `exit` ends the server once all open requests have been answered. Nothing
+    /// is announced, so the methods below that are about the plugin protocol have no effect.
     ///
     /// ```no_run
     /// use procession::{
@@ -136,14 +138,15 @@ impl Server {
         Server { router, announced, on_initialize: None, config: None, protocol, is_language_server: true }
     }
 
-    /// Announces a method that the router's fallback answers, or a notification that the host may send. (The host's
-    /// `configChanged` is a request: a method of the router, announced as any other.)
+    /// Announces a method that the router's fallback answers, or a notification that the host may send.
+    /// (The host's `configChanged` is a request: a method of the router, announced as any other.)
     pub fn announce(mut self, name: impl Into<String>) -> Server {
         self.announced.insert(name.into());
         self
     }
 
-    /// Runs during the handshake; an error refuses it, with the reason. [`Context::peer`] is the way to the host.
+    /// Runs during the handshake; an error refuses the handshake, with that reason. [`Context::peer`]
+    /// is the way to the host.
     pub fn on_initialize<F, Fut>(mut self, on_initialize: F) -> Server
     where
         F: Fn(Initialize, Context) -> Fut + Send + Sync + 'static,
@@ -153,8 +156,8 @@ impl Server {
         self
     }
 
-    /// How a plugin worker's messages are told apart; by line unless this says otherwise. The host's
-    /// [`Plugin::framing`] must be the same.
+    /// How a plugin worker's messages are delimited; by line by default. The host's [`Plugin::framing`]
+    /// must be the same.
     pub fn framing(mut self, framing: Framing) -> Server {
         if !self.is_language_server {
             self.protocol = Arc::new(Plugin::default().with_framing(framing));
@@ -162,14 +165,14 @@ impl Server {
         self
     }
 
-    /// Other bounds than the default ones. Framing and cancellations stay the protocol's.
+    /// Other bounds than the defaults. Framing and cancellations remain those of the protocol.
     pub fn config(mut self, config: PeerConfig) -> Server {
         self.config = Some(config);
         self
     }
 
-    /// Serves this process's stdin and stdout until the host asks for the end or is gone. Nothing else may read from
-    /// the one or print to the other. If they are pipes or sockets, they are made non-blocking.
+    /// Serves this process's stdin and stdout until the host requests the end or has ended. Nothing
+    /// else may read from stdin or print to stdout. Pipes and sockets are made non-blocking.
     ///
     /// # Errors
     /// When they cannot be used.
@@ -195,7 +198,7 @@ impl Server {
             config.framing = wired.framing;
             (config.cancel, config.incoming_cancel) = (wired.cancel, wired.incoming_cancel);
         }
-        // A host that does not read is waited for: it is the host that judges.
+        // A host that does not read is waited for: it decides whether to go on.
         config.write_stall = None;
         config.hold_pending = true;
         let (shutdown_state, mut shutdown_changes) = watch::channel(ShutdownState::default());
@@ -208,7 +211,8 @@ impl Server {
         let peer = Peer::spawn(reader, writer, config, endpoint);
         let mut served = tokio::select! {
             biased;
-            // The sender lives in the handler, which goes when the channel does: then the other branch is due.
+            // The sender belongs to the handler, which is dropped with the channel: then the other
+            // branch is due.
             Ok(_) = shutdown_changes.wait_for(|shutdown_state| shutdown_state.exit) => Served::Shutdown,
             reason = peer.closed() => Served::Disconnected(reason),
         };
@@ -217,7 +221,8 @@ impl Server {
             peer.close_writer().await;
         };
         let mut drain = std::pin::pin!(drain);
-        // A plugin's host waits for its answers and then closes the channel; a language server's does not wait.
+        // A plugin's host waits for the answers and then closes the channel; a language server's host
+        // does not wait.
         if served == Served::Shutdown && !self.is_language_server {
             let end = tokio::select! {
                 biased;
@@ -228,11 +233,11 @@ impl Server {
                 served = Served::Disconnected(end);
             }
         }
-        // Closing stdin is also a way to ask for the end, by a host that still reads. One that is gone makes the
-        // writer fail, and the calls that handlers have made to it.
+        // Closing stdin is also a way to request the end, by a host that still reads. If the host has
+        // ended, writes fail, and so do the calls that handlers have made to it.
         peer.fail_calls();
         if matches!(served, Served::Shutdown | Served::Disconnected(CloseReason::Eof)) {
-            // What is not done in time is dropped with the peer.
+            // Requests that are not done in time are dropped with the peer.
             let _ = tokio::time::timeout(GRACE, drain).await;
         }
         if served == Served::Shutdown && !shutdown_changes.borrow().shutdown {

@@ -1,10 +1,10 @@
 //! [`ShutdownState`]: how far the host has told a server to shut down. Shared by a server and the handler of its channel.
 
-/// What the host has told a server to do.
+/// How far the host has told a server to shut down.
 #[derive(Default)]
 pub(super) struct ShutdownState {
-    /// To begin nothing more.
+    /// The server refuses new requests.
     pub(super) shutdown: bool,
-    /// To end.
+    /// The server ends.
     pub(super) exit: bool,
 }

@@ -1,10 +1,10 @@
-//! Lines of a program that prints for people, as they look on a terminal: what a program without a channel says about
-//! itself is found in them (see [`Ready::Line`](super::Ready::Line)).
+//! Lines that a program prints for people, as they look on a terminal. The ready line of a program
+//! without a channel is found in them (see [`Ready::Line`](super::Ready::Line)).
 
 use std::borrow::Cow;
 
-/// The line without what is not seen of it: colours and other escape sequences, a byte order mark and other control
-/// characters before it, blanks before it.
+/// The visible part of a line: without colours and other escape sequences, and without a byte order
+/// mark, other control characters and blanks at its beginning.
 pub(crate) fn visible_text(line: &str) -> Cow<'_, str> {
     let invisible = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     match line.contains(['\u{1b}', '\u{9b}']) {
@@ -13,7 +13,8 @@ pub(crate) fn visible_text(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// Sequences as ECMA-48 has them. One that is not finished goes to the end of the line.
+/// Removes escape sequences as ECMA-48 defines them. An unfinished sequence extends to the end of the
+/// line.
 fn without_escapes(line: &str) -> String {
     let mut seen = String::with_capacity(line.len());
     let mut chars = line.chars();

@@ -1,8 +1,9 @@
-//! [`ScriptedGroup`]: the bookkeeping of one scripted process and the grandchildren it has. No scripts, no streams.
+//! [`ScriptedGroup`]: the bookkeeping of one scripted process and its grandchildren. It knows no
+//! scripts and no streams.
 //!
-//! A member's end has two steps, as a real one's: it is *doomed* when a deadly signal is sent or its script returns,
-//! and *ended* when its task has let go of the script and of the streams in it. Waiters see the second step only, so
-//! that whoever sees an exit sees the streams closed, too.
+//! A member ends in two steps, as a real process does: first a deadly signal is sent or its script
+//! returns (the *pending exit*), then its task has dropped the script and its streams (*ended*).
+//! Waiters see the second step only, so that a waiter that sees an exit sees the streams closed too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,7 +54,7 @@ struct ScriptedGroupState {
 
 #[derive(Debug, Default)]
 struct Member {
-    /// Set when it must end; its task has not noticed yet.
+    /// Set when it must end and its task has not noticed yet.
     pending_exit: Option<ExitStatus>,
     ignored: BTreeSet<i32>,
     handlers: BTreeMap<i32, mpsc::UnboundedSender<()>>,
@@ -87,7 +88,7 @@ impl ScriptedGroup {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `probe` finds something.
+    /// Waits until `probe` returns something.
     async fn wait_for<T>(&self, probe: impl Fn(&ScriptedGroupState) -> Option<T>) -> T {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -99,9 +100,10 @@ impl ScriptedGroup {
         }
     }
 
-    /// Runs a member until its task is over or it is doomed, then lets it end.
+    /// Runs a member until its task is over or it must end, then lets it end.
     ///
-    /// The task is dropped before the end is told to anybody; also when the runtime drops this future, polled or not.
+    /// The task is dropped before the end is visible, also when the runtime drops this future, polled
+    /// or not.
     pub(super) fn run(
         self: Arc<Self>,
         number: u32,
@@ -123,7 +125,7 @@ impl ScriptedGroup {
         }
     }
 
-    /// A member ends by itself, unless a signal was first.
+    /// A member ends by itself, unless a signal came first.
     pub(super) fn end_with(&self, number: u32, exited: ExitStatus) {
         if let Some(member) = self.lock().members.get_mut(&number) {
             member.pending_exit.get_or_insert(exited);
@@ -191,15 +193,15 @@ impl ScriptedGroup {
         Ok(())
     }
 
-    /// Releases the hold of a process that could not be reaped in time.
+    /// Releases the token of a process that could not be reaped in time.
     fn release(&self) {
         let reap_token = self.lock().reap_token.take();
         drop(reap_token);
     }
 
-    /// Reaps if everybody has ended.
+    /// Reaps the process if all members have ended.
     fn finish(&self) -> Option<ExitStatus> {
-        // Who comes second waits until the hold is released.
+        // A second caller waits until the token is released.
         let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let exited = state.exited.filter(|_| state.members.is_empty())?;
@@ -222,7 +224,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A script that panics has aborted; one whose runtime goes away is killed.
+        // A script that panics counts as aborted; one whose runtime ends counts as killed.
         let otherwise = if std::thread::panicking() { Signal::ABORT } else { Signal::KILL };
         self.task = None;
         self.group.end(self.number, ExitStatus::signal(otherwise.as_raw(), false));
@@ -237,7 +239,7 @@ impl Member {
                 return;
             }
             if let Some(handler) = self.handlers.get(&raw) {
-                // A handler that was dropped has lost interest; the signal is caught all the same.
+                // The receiver may have been dropped; the signal counts as caught nevertheless.
                 let _ = handler.send(());
                 return;
             }
@@ -289,7 +291,7 @@ impl ProcessControl for ScriptedControl {
         let ended = self.0.wait_for(|state| state.exited.filter(|_| state.members.is_empty()));
         let in_time = tokio::time::timeout(wait, ended).await.is_ok();
         if !in_time {
-            // It is reaped when it ends, whoever waits or not; the tree goes on without it.
+            // It is reaped when it ends, regardless of waiters; the tree goes on without it.
             self.0.lock().abandoned = true;
             self.0.release();
         }
@@ -304,7 +306,7 @@ impl Drop for ScriptedControl {
         if self.0.finish().is_none()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            // As the reaper of real processes does.
+            // As with real processes, the token is released after a while.
             let group = self.0.clone();
             runtime.spawn(async move {
                 tokio::time::sleep(KILL_WAIT).await;

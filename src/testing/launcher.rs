@@ -1,4 +1,4 @@
-//! [`ScriptedLauncher`]: programs by name, and a table of what was launched.
+//! [`ScriptedLauncher`]: programs by name, and a table of all launches.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -28,7 +28,7 @@ use crate::{
 
 /// The first process id.
 const FIRST_PID: u32 = 1000;
-/// The capacity of each stream: that of a pipe.
+/// The capacity of each stream, which is that of a pipe.
 const STREAM_BYTES: usize = 64 * 1024;
 
 type ScriptFuture = Pin<Box<dyn Future<Output = ScriptExit> + Send>>;
@@ -66,7 +66,7 @@ struct LauncherState {
     failures: BTreeMap<OsString, VecDeque<Exit>>,
     host: BTreeMap<OsString, OsString>,
     launched: Vec<LaunchRecord>,
-    /// Processes that are not reaped yet.
+    /// Processes that have not been reaped yet.
     unreaped: BTreeMap<u32, Arc<ScriptedGroup>>,
 }
 
@@ -82,12 +82,13 @@ impl LaunchTable {
 }
 
 impl ScriptedLauncher {
-    /// A launcher that knows no program.
+    /// A launcher without programs.
     pub fn new() -> ScriptedLauncher {
         ScriptedLauncher::default()
     }
 
-    /// Registers a program, in the place of an earlier one of that name. Its process exits when the script returns.
+    /// Registers a program, replacing an earlier one of that name. Its process exits when the script
+    /// returns.
     pub fn program<F, Fut>(&self, name: impl Into<OsString>, script: F)
     where
         F: Fn(ScriptedProcess) -> Fut + Send + Sync + 'static,
@@ -101,12 +102,13 @@ impl ScriptedLauncher {
         self.table.lock().programs.insert(name.into(), script);
     }
 
-    /// Lets the next launch of a program fail, registered or not. Several failures are used up in their order.
+    /// Makes the next launch of a program fail, registered or not. Several failures are used in their
+    /// order.
     pub fn fail_next(&self, program: impl Into<OsString>, exit: Exit) {
         self.table.lock().failures.entry(program.into()).or_default().push_back(exit);
     }
 
-    /// Sets a variable of the environment that the host is taken to have; it has none at first.
+    /// Sets a variable in the host's simulated environment, which is empty at first.
     pub fn host_env(&self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.table.lock().host.insert(name.into(), value.into());
     }
@@ -121,7 +123,7 @@ impl ScriptedLauncher {
         self.table.lock().unreaped.keys().copied().collect()
     }
 
-    /// Sends a signal to one process, as a stranger would: its group does not get it.
+    /// Sends a signal to one process from outside of the tree: its group does not get the signal.
     ///
     /// # Errors
     /// `ESRCH` if there is no such process.
@@ -182,7 +184,7 @@ impl Launcher for ScriptedLauncher {
         Ok(Process {
             pid: group.pid,
             stdin: Stdin::new(stdin).with_closed(async {
-                // Nobody sends on it: it is dropped with the process's end.
+                // Nothing is sent on it: the sender is dropped with the process's end of stdin.
                 let _ = closed.await;
             }),
             stdout: Box::new(stdout),

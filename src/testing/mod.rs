@@ -1,13 +1,15 @@
-//! Processes that are functions: scripted, in memory, behind the same [`Launcher`](crate::process::Launcher) trait.
+//! Scripted processes: functions in memory, behind the same [`Launcher`](crate::process::Launcher)
+//! trait as real processes.
 //!
-//! Users test their own trees with it, under tokio's paused time and without sleeping (D-1).
+//! Users test their own trees with them, under tokio's paused time and without sleeping (D-1).
 //!
 //! # Testing a tree
 //!
-//! Workers are given the launcher in the place of the operating system's; the program behind a name is a closure, and one
-//! that speaks the plugin protocol is a [`Server`](crate::protocol::Server) on the script's streams. Time is paused, which
-//! needs tokio's feature `test-util` (under `[dev-dependencies]`): back-offs and timeouts take no time, and happen in
-//! order. In a test the attribute is `#[tokio::test(start_paused = true)]`.
+//! Give the workers this launcher instead of the operating system's. The program behind a name is a
+//! closure; a program that speaks the plugin protocol is a [`Server`](crate::protocol::Server) on the
+//! script's streams. Time is paused, which needs tokio's feature `test-util` (under
+//! `[dev-dependencies]`): back-offs and timeouts take no real time, and happen in order. In a test the
+//! attribute is `#[tokio::test(start_paused = true)]`.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -45,7 +47,7 @@
 //! let calculator = tree.worker("/calculator")?;
 //! assert_eq!(calculator.call::<Add>(&(1, 2)).await?, 3);
 //!
-//! // Subscribe before the blow: what follows cannot be missed then.
+//! // Subscribe first, so that no event is missed.
 //! let mut events = tree.events();
 //! let first = calculator.node().incarnation();
 //! launcher.kill(calculator.pid().ok_or("no process")?, Signal::KILL)?;
@@ -64,9 +66,10 @@
 //! # }
 //! ```
 //!
-//! For plugins there is [`PluginHostSpec::launcher`](crate::plugin::PluginHostSpec::launcher); the workers of a pool have
-//! their launcher from the `WorkerSpec` that they are made from. [`ScriptedLauncher::fail_next`] lets a launch fail, and a
-//! script may do all that a bad program does: exit, crash, hang, flood, ignore signals, leave grandchildren.
+//! For plugins there is [`PluginHostSpec::launcher`](crate::plugin::PluginHostSpec::launcher); the
+//! workers of a pool use the launcher of the `WorkerSpec` that they are made from.
+//! [`ScriptedLauncher::fail_next`] makes a launch fail, and a script may do everything that a bad
+//! program does: exit, crash, hang, flood, ignore signals, leave grandchildren.
 //!
 //! # One process
 //!
@@ -95,11 +98,11 @@
 //! # }
 //! ```
 //!
-//! Everything is deterministic: process ids count up from 1000, nothing runs on a thread of its own, and the host's
-//! environment is not looked at. What a real process does and a scripted one does not: `SIGSTOP` does not stop it,
-//! and a script that never awaits cannot be killed.
+//! Everything is deterministic: process ids count up from 1000, nothing runs on a thread of its own,
+//! and the host's environment is not read. Two things differ from a real process: `SIGSTOP` does not
+//! stop a scripted one, and a script that never awaits cannot be killed.
 //!
-//! Above all other modules; nothing imports it.
+//! Above all other modules; nothing imports this one.
 
 mod group;
 mod launcher;

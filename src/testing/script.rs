@@ -1,4 +1,4 @@
-//! [`ScriptedProcess`]: what a script has in its hands.
+//! [`ScriptedProcess`]: a scripted process as its script sees it.
 
 use std::{
     collections::BTreeMap,
@@ -61,21 +61,21 @@ impl From<Infallible> for ScriptExit {
     }
 }
 
-/// The inside of a scripted process. Its streams are bounded; they close when it is dropped, which happens at the
-/// latest when the process dies.
+/// A scripted process as its script sees it. Its streams are bounded; they close when it is dropped, at
+/// the latest when the process dies.
 pub struct ScriptedProcess {
     pub(super) group: Arc<ScriptedGroup>,
     pub(super) command: Command,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) launch: u64,
     pub(super) stdin: Option<BufReader<ScriptedStdin>>,
-    /// What has been read of a line that is not complete.
+    /// The part of an incomplete line that has been read.
     pub(super) partial: Vec<u8>,
     pub(super) stdout: Option<DuplexStream>,
     pub(super) stderr: Option<DuplexStream>,
 }
 
-/// The process's end of its stdin. The host learns of its drop, as it does of a real one's.
+/// The process's end of its stdin. The host notices its drop, as with a real process.
 pub(super) struct ScriptedStdin {
     pub(super) stream: DuplexStream,
     pub(super) _open: oneshot::Sender<()>,
@@ -99,7 +99,7 @@ impl SignalArrivals {
     /// Waits for the next arrival. Cancel-safe.
     pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
-            // Another handler has taken its place.
+            // Another handler has replaced this one.
             pending::<()>().await;
         }
     }
@@ -150,10 +150,10 @@ impl ScriptedProcess {
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 
-    /// Reads exactly this many bytes of stdin, for protocols that are not made of lines.
+    /// Reads exactly this many bytes of stdin, for protocols that are not line-based.
     ///
     /// # Errors
-    /// When there are not so many, or stdin is closed.
+    /// If there are fewer bytes, or stdin is closed.
     pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         self.stdin.as_mut().ok_or_else(closed)?.read_exact(buffer).await.map(|_| ())
     }
@@ -182,7 +182,7 @@ impl ScriptedProcess {
         self.stderr.as_mut().ok_or_else(closed)?.write_all(format!("{line}\n").as_bytes()).await
     }
 
-    /// Writes this many times `byte` to stdout, without a newline.
+    /// Writes `byte` this many times to stdout, without a newline.
     ///
     /// # Errors
     /// As [`ScriptedProcess::write_line`].
@@ -197,8 +197,8 @@ impl ScriptedProcess {
         Ok(())
     }
 
-    /// Takes stdin away from the process: to read it in another way, or to hand it to a grandchild.
-    /// It stays open until it is dropped.
+    /// Takes stdin away from the process, to read it in another way or to hand it to a grandchild. It
+    /// stays open until it is dropped.
     pub fn take_stdin(&mut self) -> Option<impl AsyncBufRead + Send + Unpin + use<>> {
         self.stdin.take()
     }
@@ -228,12 +228,12 @@ impl ScriptedProcess {
         self.stderr = None;
     }
 
-    /// Ends the process here and now.
+    /// Ends the process at once, with this exit code.
     pub async fn exit(&self, code: i32) -> Infallible {
         self.end(ScriptExit::Code(code)).await
     }
 
-    /// Ends the process here and now by a signal, ignored or not.
+    /// Ends the process at once by a signal, even if it is ignored.
     pub async fn crash(&self, signal: Signal) -> Infallible {
         self.end(ScriptExit::Signal(signal)).await
     }
@@ -243,7 +243,7 @@ impl ScriptedProcess {
         pending().await
     }
 
-    /// Does nothing for ever. It does not read either, so that the host finds stdin full after a while.
+    /// Hangs forever. It does not read either, so the host finds stdin full after a while.
     pub async fn hang(&self) -> Infallible {
         pending().await
     }
@@ -263,14 +263,13 @@ impl ScriptedProcess {
         SignalArrivals(self.group.handle(signal))
     }
 
-    /// From now on, the process does not die of `SIGKILL` until it is made interruptible again: what a process in
-    /// uninterruptible sleep is like.
+    /// While set, the process does not die of `SIGKILL`, like a process in uninterruptible sleep.
     pub fn set_uninterruptible(&self, yes: bool) {
         self.group.set_uninterruptible(yes);
     }
 
-    /// Starts a grandchild in the process's group, which lives until `body` is over or a signal ends it that is not
-    /// among `ignored`. Streams that are moved into `body` stay open as long as it lives.
+    /// Starts a grandchild in the process's group. It lives until `body` returns, or until a signal
+    /// ends it that is not among `ignored`. Streams that are moved into `body` stay open until then.
     pub fn grandchild(&self, ignored: &[Signal], body: impl Future<Output = ()> + Send + 'static) {
         let number = self.group.join(ignored);
         let body = async move {

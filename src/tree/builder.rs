@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Tree {
-    /// A tree to be declared.
+    /// Begins the declaration of a tree.
     pub fn builder() -> TreeBuilder {
         TreeBuilder::default()
     }
@@ -36,7 +36,7 @@ pub struct TreeBuilder {
     event_capacity: usize,
     owner: Option<ActorCell>,
     scope: Option<TreeContext>,
-    /// What was set after [`TreeBuilder::events`] had settled it.
+    /// Settings that were made after [`TreeBuilder::events`] had fixed them.
     set_too_late: Vec<&'static str>,
 }
 
@@ -54,25 +54,26 @@ impl Default for TreeBuilder {
 }
 
 impl TreeBuilder {
-    /// Who restarts with a child of the root that failed; one-for-one by default.
+    /// Which children of the root restart with one that failed; one-for-one by default.
     pub fn strategy(mut self, strategy: Strategy) -> TreeBuilder {
         self.spec.flags.strategy = strategy;
         self
     }
 
-    /// At most `max_restarts` of the root's children in a sliding `period`; the one after that ends the tree. See
-    /// [`restart`](crate::restart) for how to choose.
+    /// At most `max_restarts` of the root's children in a sliding `period`; the next one ends the tree.
+    /// See [`restart`](crate::restart) for how to choose.
     ///
-    /// Without this, under one-for-one, each process worker pays for its own crashes: after 5 failures in 60 s it pauses for
-    /// 60 s, health names it, and the tree goes on. Actors, nested supervisors, pools and plugin hosts may be restarted 3
-    /// times in 5 s together. So **a program whose only work is one worker wants an intensity**: its tree does not end by
-    /// itself otherwise, and a service manager does not learn that the program has stopped working.
+    /// Without this, under one-for-one, each process worker pays for its own crashes: after 5 failures
+    /// in 60 s it pauses for 60 s, health reports it, and the tree goes on. Actors, nested supervisors,
+    /// pools and plugin hosts may be restarted 3 times in 5 s together. So **a program whose only work
+    /// is one worker needs an intensity**: otherwise its tree does not end by itself, and a service
+    /// manager does not learn that the program has stopped working.
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> TreeBuilder {
         self.spec = self.spec.intensity(max_restarts, period);
         self
     }
 
-    /// When the tree ends with its significant children.
+    /// Whether the tree ends with its significant children.
     pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> TreeBuilder {
         self.spec = self.spec.auto_shutdown(auto_shutdown);
         self
@@ -80,7 +81,7 @@ impl TreeBuilder {
 
     /// Seeds every source of randomness in the tree (jitter): the same seed gives the same delays. 0 by default.
     ///
-    /// Several hosts that must not restart their children in lockstep want different seeds.
+    /// Give different seeds to hosts that must not restart their children in lockstep.
     pub fn seed(mut self, seed: u64) -> TreeBuilder {
         self.seed = seed;
         self.check_not_too_late("seed")
@@ -105,7 +106,7 @@ impl TreeBuilder {
         self
     }
 
-    /// Adds a child of any kind after those that are there.
+    /// Adds a child of any kind after the existing ones.
     pub fn child(mut self, child: ChildSpec) -> TreeBuilder {
         self.spec.children.push(child);
         self
@@ -150,8 +151,8 @@ impl TreeBuilder {
         self.child(ChildSpec::actor(id, make))
     }
 
-    /// Adds a process worker; required at start: the tree does not start without it. For one that may come up later there
-    /// is `.child(worker.child(id).background())`.
+    /// Adds a process worker. It is required at start: the tree does not start without it. For a worker
+    /// that may come up later, use `.child(worker.child(id).background())`.
     pub fn worker(self, id: impl Into<ChildId>, worker: WorkerSpec) -> TreeBuilder {
         self.child(worker.child(id))
     }
@@ -191,23 +192,24 @@ impl TreeBuilder {
         SpecErrors::check(errors)
     }
 
-    /// A subscription that sees the tree's start too. Settles the seed, the capacity and the epoch: what is set after this
-    /// is a mistake.
+    /// A subscription that includes the tree's start. Fixes the seed, the capacity and the epoch:
+    /// setting them after this is a mistake.
     pub fn events(&mut self) -> EventReceiver {
         self.scope().events()
     }
 
-    /// Starts the tree and returns when all required children are ready. A tree without children starts too, and a line of
-    /// the log says so: it has nothing to do until children are added to its supervisors.
+    /// Starts the tree and returns when all required children are ready. A tree without children starts
+    /// too, which is logged: it has nothing to do until children are added to its supervisors.
     ///
-    /// Dropping the future before that shuts down what has started, in the background.
+    /// Dropping the future before that shuts down, in the background, what has been started.
     ///
     /// # Signals during the start
     ///
-    /// [`Tree::run_until_signal`] is not there yet: until its first call signals such as `SIGTERM` end the program by their
-    /// default action. On Linux the kernel kills the processes that have been launched, but not *their* children, unless
-    /// the program runs under a [`guardian`](crate::guardian()). Programs whose start takes long and that have no guardian
-    /// install a handler first, and use the same one to the end, so that no signal is lost in between:
+    /// Until the first call of [`Tree::run_until_signal`], signals such as `SIGTERM` end the program by
+    /// their default action. On Linux the kernel then kills the launched processes, but not *their*
+    /// children, unless the program runs under a [`guardian`](crate::guardian()). Programs with a long
+    /// start and without a guardian should install a handler first, and use the same handler to the
+    /// end, so that no signal is lost in between:
     ///
     /// ```no_run
     /// use procession::tree::Tree;
@@ -229,8 +231,8 @@ impl TreeBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then. [`StartError::Runtime`] outside of a tokio runtime with time enabled;
-    /// a process cannot be launched on one without I/O.
+    /// [`StartError`]; nothing is left running then. [`StartError::Runtime`] outside of a tokio runtime
+    /// with time enabled; on a runtime without I/O no process can be launched.
     pub async fn start(mut self) -> Result<Tree, StartError> {
         self.validate()?;
         if self.spec.children.is_empty() {
@@ -238,7 +240,7 @@ impl TreeBuilder {
                 info,
                 TreePath::root(),
                 Incarnation::NONE,
-                "the tree has no children: nothing is started until some are added"
+                "the tree has no children: nothing runs until children are added"
             );
         }
         let scope = self.scope().clone();

@@ -1,4 +1,4 @@
-//! [`Tree`]: what a service holds of its tree.
+//! [`Tree`]: the handle that a service has on its tree.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -26,24 +26,26 @@ pub struct Tree {
     root: Root,
 }
 
-/// What a health probe wants to know (rule T-4).
+/// The health of a tree, for health probes (rule T-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// The root is up, and every child is ready, has ended as it may, or was stopped by an operator; every anonymous pool
-    /// has as many ready workers as it is to keep, and no pool has given one up a moment ago.
+    /// Whether the root is up, every child is ready, has ended as it may or was stopped by an operator,
+    /// every anonymous pool has its minimum of ready workers, and no pool has given up a key a moment
+    /// ago.
     pub healthy: bool,
-    /// Places that are not ready although nobody has stopped them, and what pools lack.
+    /// Nodes that are not ready although no operator has stopped them, and what pools lack.
     pub issues: Vec<HealthIssue>,
 }
 
-/// A place that is not ready.
+/// A node that is not ready, or something that a pool lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthIssue {
-    /// Where.
+    /// Where in the tree.
     pub path: TreePath,
     /// What it is doing instead.
     pub state: ChildState,
-    /// What else is known: how the last incarnation ended, what a pool lacks, or until when a key is not tried again.
+    /// More about it: how the last incarnation ended, what a pool lacks, or until when a key is not
+    /// retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -60,11 +62,11 @@ impl Tree {
         Tree { root }
     }
 
-    /// The place at a path such as `/pool/key` (rule T-2). The slash at its beginning may be left out, here and wherever
-    /// the tree takes a path; a slash inside an id is written `~1`.
+    /// The node at a path such as `/pool/key` (rule T-2). The leading slash is optional, here and
+    /// wherever the tree takes a path; a slash inside an id is written `~1`.
     ///
     /// # Errors
-    /// [`FindError::NotFound`], or the text is no path.
+    /// [`FindError::NotFound`], or an error if the text is not a path.
     pub fn find(&self, path: &str) -> Result<Node, FindError> {
         self.root.find(&absolute(path))
     }
@@ -96,7 +98,7 @@ impl Tree {
     /// The actor at a path, as one that takes messages of type `M`.
     ///
     /// # Errors
-    /// As [`Tree::find`]. That it takes messages of another type shows when one is sent.
+    /// As [`Tree::find`]. If it takes messages of another type, sending one fails.
     pub fn actor<M: ractor::Message>(&self, path: &str) -> Result<ChildRef<M>, FindError> {
         self.root.child(&absolute(path))
     }
@@ -104,7 +106,7 @@ impl Tree {
     /// The supervisor at a path; `/` for the root.
     ///
     /// # Errors
-    /// As [`Tree::find`]; [`FindError::WrongKind`] if it is no supervisor.
+    /// As [`Tree::find`]; [`FindError::WrongKind`] if it is not a supervisor.
     pub fn supervisor(&self, path: &str) -> Result<SupervisorRef, FindError> {
         self.root.supervisor_at(&absolute(path))
     }
@@ -114,7 +116,8 @@ impl Tree {
         self.root.events()
     }
 
-    /// The tree as it is now, read from the shared board. It asks no supervisor, so a busy one cannot delay it.
+    /// The tree as it is now, read from the shared status of its nodes. It asks no supervisor, so a
+    /// busy one cannot delay it.
     pub fn snapshot(&self) -> Snapshot {
         self.root.snapshot()
     }
@@ -124,7 +127,7 @@ impl Tree {
         self.root.is_ready()
     }
 
-    /// Whether all is well, and if not, where.
+    /// Whether the tree is healthy, and if not, what is wrong where.
     pub fn health(&self) -> Health {
         let snapshot = self.snapshot();
         let mut issues: Vec<HealthIssue> = snapshot
@@ -169,20 +172,20 @@ impl Tree {
             ) => Some(exit.clone()),
             _ => None,
         };
-        let detail = why.map(|exit| format!("the last one: {}", self.exit_report(node.path.as_str(), exit)));
+        let detail = why.map(|exit| format!("last exit: {}", self.exit_report(node.path.as_str(), exit)));
         HealthIssue { path: node.path.clone(), state: node.state.clone(), detail }
     }
 
-    /// An exit of what is at a path, with the last words of the process behind it.
+    /// The exit of the node at a path, with the end of its process's stderr.
     fn exit_report(&self, path: &str, exit: Exit) -> ExitReport {
         match self.root.find(path) {
             Ok(node) => node.lost(exit),
-            // It has left the tree meanwhile.
+            // The node has left the tree meanwhile.
             Err(_) => ExitReport { exit, stderr_tail: String::new() },
         }
     }
 
-    /// Waits until all is well, for at most `deadline`.
+    /// Waits until the tree is healthy, for at most `deadline`.
     ///
     /// # Errors
     /// What is wrong at the deadline, or when the tree has ended.
@@ -190,7 +193,7 @@ impl Tree {
         let mut events = self.events();
         let healthy = async {
             while !self.health().healthy {
-                // What rests ends its rest without an event.
+                // The end of a given-up key's pause is not an event.
                 let next = tokio::time::timeout(HEALTH_POLL, events.next()).await;
                 if self.root.has_ended() || next == Ok(Err(RecvError::Closed)) {
                     return false;
@@ -210,29 +213,30 @@ impl Tree {
         self.root.wait().await
     }
 
-    /// Stops everything in order, newest first, and returns when nothing is left. What has not ended after `deadline`
-    /// is killed, still in order.
+    /// Stops everything in order, newest first, and returns when nothing is left. Whatever has not
+    /// ended after `deadline` is killed, still in order.
     ///
     /// # How long it takes
     ///
-    /// The children of a supervisor, and so of the root, stop one after another, each when those after it are gone
-    /// (S-20). Their times add up: `n` workers that ignore the end of their channel and `SIGTERM` take `n` times
-    /// `drain + term_grace` of their [`Ladder`](crate::process::Ladder), 15 s each by default, and `ladder.total()` each
-    /// if even `SIGKILL` does not end them. Two of them have used up
-    /// [`DEFAULT_DEADLINE`](Tree::DEFAULT_DEADLINE), and what is left then is killed without its time to drain. The workers
-    /// of a pool, the plugins of a host and the children of a
-    /// [dynamic](crate::supervision::SupervisorSpec::dynamic) supervisor stop all at once: together they take as long as
-    /// the slowest of them.
+    /// The children of a supervisor, and so of the root, stop one after another, each when the later
+    /// ones have stopped (S-20). Their times add up: `n` workers that ignore the end of their channel
+    /// and `SIGTERM` take `n` times `drain + term_grace` of their [`Ladder`](crate::process::Ladder),
+    /// 15 s each by default, and `ladder.total()` each if even `SIGKILL` does not end them. Two of them
+    /// use up [`DEFAULT_DEADLINE`](Tree::DEFAULT_DEADLINE), and the rest is then killed without time to
+    /// drain. The workers of a pool, the plugins of a host and the children of a
+    /// [dynamic](crate::supervision::SupervisorSpec::dynamic) supervisor all stop at once: together
+    /// they take as long as the slowest of them.
     ///
-    /// Where many processes may be stubborn, give them a shorter ladder ([`WorkerSpec::ladder`]), or put those that do not
-    /// depend on each other under a dynamic supervisor.
+    /// If many processes may ignore requests to stop, give them a shorter ladder
+    /// ([`WorkerSpec::ladder`]), or put those that do not depend on each other under a dynamic
+    /// supervisor.
     ///
     /// [`WorkerSpec::ladder`]: crate::worker::WorkerSpec::ladder
     pub async fn shutdown(&self, deadline: Duration) -> Exit {
         self.root.shutdown(deadline).await
     }
 
-    /// Stops everything in order without giving anybody time, and returns when nothing is left.
+    /// Stops everything in order without any time to drain, and returns when nothing is left.
     pub async fn kill(&self) -> Exit {
         self.root.kill().await
     }
@@ -252,7 +256,7 @@ impl Tree {
     }
 }
 
-/// How often a wait for health looks though nothing has happened.
+/// How often a wait for health checks again without an event.
 const HEALTH_POLL: Duration = Duration::from_secs(1);
 
 fn absolute(path: &str) -> Cow<'_, str> {

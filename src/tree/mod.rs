@@ -1,7 +1,7 @@
 //! The whole tree: [`Tree`], the handle that a service embeds, and [`TreeBuilder`], which declares it. The actor at its top
 //! is a [`Supervisor`](crate::supervision::Supervisor).
 //!
-//! Above everything but `testing`: this is where pools, plugin hosts, workers and actors come together.
+//! Above everything except `testing`: pools, plugin hosts, workers and actors come together here.
 
 mod builder;
 mod handle;

@@ -1,4 +1,4 @@
-//! What a service does on the signals that tell it to stop or to reload (rule T-4): [`SignalPolicy`].
+//! [`SignalPolicy`]: what a service does on signals that tell it to stop or to reload (rule T-4).
 
 use std::{fmt, future::Future, io, sync::Arc, task::Poll, time::Duration};
 
@@ -19,13 +19,13 @@ use crate::{
     },
 };
 
-/// Some signals come in pairs that mean one thing. What is sent to a whole group reaches the host directly, and once more
-/// from the program that it was started with and that passes signals on: a guardian, `timeout`, `npm run`, `uv run`. A
-/// terminal that closes signals its jobs, and so does the shell in it. A service manager may send `SIGHUP` right after
-/// `SIGTERM`.
+/// Some signals come in pairs that mean one thing. A signal to a whole group reaches the host directly,
+/// and once more through the program that started it and passes signals on: a guardian, `timeout`,
+/// `npm run`, `uv run`. A terminal that closes signals its jobs, and so does the shell in it. A service
+/// manager may send `SIGHUP` right after `SIGTERM`.
 const ECHO: Duration = Duration::from_millis(250);
 
-/// A signal that a host can be told something by.
+/// A signal that can tell a host to stop or to reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HostSignal {
@@ -113,13 +113,13 @@ impl From<Duration> for SignalPolicy {
 }
 
 impl SignalPolicy {
-    /// What has not stopped in order after this long is killed. 25 s by default.
+    /// Whatever has not stopped in order after this long is killed. 25 s by default.
     pub fn deadline(mut self, deadline: Duration) -> SignalPolicy {
         self.deadline = deadline;
         self
     }
 
-    /// These signals stop the tree, and no others do. One of them that reloaded so far does not any longer.
+    /// These signals stop the tree, and no others do. They no longer reload.
     pub fn stop_on(mut self, signals: impl IntoIterator<Item = HostSignal>) -> SignalPolicy {
         self.stop = signals.into_iter().collect();
         let SignalPolicy { stop, reload, .. } = &mut self;
@@ -127,10 +127,11 @@ impl SignalPolicy {
         self
     }
 
-    /// This signal does not stop the tree: `hook` is run at each arrival.
+    /// This signal does not stop the tree: `hook` runs on each arrival instead.
     ///
-    /// Reloads run one at a time. Arrivals while one runs make one more, after it. A stop does not wait for a reload:
-    /// its future is dropped. One that panics is logged, and the service goes on.
+    /// Reloads run one at a time. Arrivals during a reload cause one more reload after it. A stop does
+    /// not wait for a reload: its future is dropped. A reload that panics is logged, and the service
+    /// goes on.
     pub fn reload_on<F, R>(mut self, signal: HostSignal, hook: F) -> SignalPolicy
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -147,60 +148,65 @@ impl fmt::Debug for SignalPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reload: Vec<HostSignal> = self.reload.iter().map(|(signal, _)| *signal).collect();
         let SignalPolicy { deadline, stop, .. } = self;
-        let mut f = f.debug_struct("Signals");
+        let mut f = f.debug_struct("SignalPolicy");
         f.field("deadline", deadline).field("stop", stop).field("reload", &reload).finish()
     }
 }
 
 impl Tree {
-    /// The default deadline of [`Tree::run_until_signal`]: 25 s, within the 30 s that service managers and container
-    /// runtimes allow or the larger part of them.
+    /// The default deadline of [`Tree::run_until_signal`]: 25 s, within the 30 s that most service
+    /// managers and container runtimes allow.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(25);
 
-    /// Runs until the tree ends or the process is told to stop, and returns how the tree ended; nothing of it is left then.
+    /// Runs until the tree ends or the process is told to stop, and returns how the tree ended. Nothing
+    /// of the tree is left then.
     ///
-    /// `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop everything in order within the deadline, and a second one kills the
-    /// rest at once. Which signals stop, which reload instead, and the deadline are a [`SignalPolicy`]; a [`Duration`] is the
-    /// default with that deadline.
+    /// `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop everything in order within the deadline, and a
+    /// second one kills the rest at once. A [`SignalPolicy`] changes which signals stop or reload, and
+    /// the deadline; a [`Duration`] is the default policy with that deadline.
     ///
-    /// That the tree has given up is no `Err` of this call: a program that drops the [`Exit`] ends with success. In `main`:
+    /// If the tree has given up, this call does not return `Err`: a program that ignores the [`Exit`]
+    /// ends with success. In `main`:
     ///
     /// ```no_run
     /// # use procession::tree::Tree;
     /// # async fn run(tree: Tree) -> Result<(), Box<dyn std::error::Error>> {
-    /// // `Ok` if it was told to stop; else the reason, with the whole chain of causes.
+    /// // `Ok` if it was told to stop; otherwise the reason, with the whole chain of causes.
     /// tree.run_until_signal(Tree::DEFAULT_DEADLINE).await?.into_result()?;
     /// # Ok(())
     /// # }
     /// ```
     ///
-    /// How long an orderly stop takes is said at [`Tree::shutdown`]. A signal that comes before the first call, during
-    /// the start for example, ends the program by its default action: see
+    /// See [`Tree::shutdown`] for how long an orderly stop takes. A signal that arrives before the
+    /// first call, for example during the start, ends the program by its default action: see
     /// [`TreeBuilder::start`](super::TreeBuilder::start).
     ///
-    /// # A signal to everybody
+    /// # A signal to the host and its workers
     ///
-    /// A service manager may signal the workers together with their host. A worker that ends by such a signal a moment
-    /// before its host has got it has not crashed (rule R-1), also if it catches the signal and exits with a code.
+    /// A service manager may signal the workers together with their host. A worker that ends by such a
+    /// signal a moment before its host has received it has not crashed (rule R-1), even if it catches
+    /// the signal and exits with a code.
     ///
     /// # Signals that do not count
     ///
-    /// * One that was ignored when this is called stays ignored, as under `nohup`.
-    /// * A second one within 250 ms of the first does not count: it is an echo. Programs that a host is started with
-    ///   (`timeout`, `npm run`, `uv run`, a [`guardian`](crate::guardian())) pass on what the whole group gets as well, and
-    ///   `SIGHUP` comes in pairs when a terminal closes, or right after `SIGTERM`.
+    /// * A signal that was ignored when this is called stays ignored, as under `nohup`.
+    /// * A second signal within 250 ms of the first is an echo. Programs that start a host (`timeout`,
+    ///   `npm run`, `uv run`, a [`guardian`](crate::guardian())) pass on signals that the whole group
+    ///   has already received, and `SIGHUP` comes in pairs when a terminal closes, or right after
+    ///   `SIGTERM`.
     ///
-    /// The first call installs handlers for these signals for the rest of the process's life, as tokio does.
+    /// The first call installs handlers for these signals for the rest of the process's lifetime, as
+    /// tokio does.
     ///
     /// # Errors
-    /// When a handler cannot be installed; the tree goes on.
+    /// When a handler cannot be installed; the tree continues.
     pub async fn run_until_signal(&self, signals: impl Into<SignalPolicy>) -> io::Result<Exit> {
         let SignalPolicy { deadline, stop, reload } = signals.into();
         let mut stop = listen(stop.into_iter().map(|signal| (signal, ())))?;
         let mut reload = listen(reload)?;
         let mut also = listen(stop.iter().map(|listener| (listener.signal, ())))?;
         let numbers: Vec<i32> = stop.iter().map(|listener| listener.signal.kind().as_raw_value()).collect();
-        // In this order: a signal that is taken between the two looks is seen at the next arrival.
+        // In this order: a signal that arrives between the two checks is seen at the next one.
         self.root().watch_host(Box::new(move || process::is_pending(&numbers) || arrived(&mut also)));
         let mut reloading: Option<BoxFuture<'static, ()>> = None;
         let first = loop {
@@ -212,7 +218,7 @@ impl Tree {
                     reloading = None;
                 }
                 (signal, hook) = next(&mut reload), if reloading.is_none() => {
-                    log_event!(info, TreePath::root(), Incarnation(1), %signal, "told to reload");
+                    log_event!(info, TreePath::root(), Incarnation(1), %signal, "received a signal to reload");
                     reloading = Some(Box::pin(async move {
                         if let Err(panicked) = caught("the reload hook", async move { hook().await }).await {
                             log_event!(error, TreePath::root(), Incarnation(1), %signal, "{panicked}");
@@ -222,7 +228,7 @@ impl Tree {
             }
         };
         discard(reloading);
-        log_event!(info, TreePath::root(), Incarnation(1), signal = %first, ?deadline, "told to stop: stopping in order");
+        log_event!(info, TreePath::root(), Incarnation(1), signal = %first, ?deadline, "received a signal to stop: stopping in order");
         let echo = Instant::now() + ECHO;
         let mut shutdown = std::pin::pin!(self.shutdown(deadline));
         let second = loop {
@@ -235,12 +241,12 @@ impl Tree {
                 break signal;
             }
         };
-        log_event!(warn, TreePath::root(), Incarnation(1), signal = %second, "told to stop again: killing what is left");
+        log_event!(warn, TreePath::root(), Incarnation(1), signal = %second, "received a second signal to stop: killing what is left");
         Ok(self.root().kill().await)
     }
 }
 
-/// Hears one signal, and has what is to be done then.
+/// Receives one signal, together with what to do then.
 struct Listener<T> {
     signal: HostSignal,
     arrivals: Signal,
@@ -252,7 +258,7 @@ fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<V
     let mut listeners = Vec::new();
     for (number, then) in signals {
         if process::is_ignored(number.kind().as_raw_value()) {
-            log_event!(info, TreePath::root(), Incarnation(1), signal = %number, "was ignored when the program started, and stays ignored");
+            log_event!(info, TreePath::root(), Incarnation(1), signal = %number, "this signal was ignored when the program started, and stays ignored");
             continue;
         }
         listeners.push(Listener { signal: number, arrivals: signal(number.kind())?, then });
@@ -260,7 +266,7 @@ fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<V
     Ok(listeners)
 }
 
-/// The next of the signals to arrive; the first in the list if several have. Cancel safe.
+/// The next of the signals to arrive; the first in the list if several have arrived. Cancel safe.
 async fn next<T: Clone>(listeners: &mut [Listener<T>]) -> (HostSignal, T) {
     std::future::poll_fn(|cx| {
         for listener in listeners.iter_mut() {
@@ -273,7 +279,7 @@ async fn next<T: Clone>(listeners: &mut [Listener<T>]) -> (HostSignal, T) {
     .await
 }
 
-/// Whether any of the signals has arrived since the last look.
+/// Whether any of the signals has arrived since the last check.
 fn arrived(listeners: &mut [Listener<()>]) -> bool {
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
     let mut look = std::pin::pin!(tokio::task::unconstrained(next(listeners)));

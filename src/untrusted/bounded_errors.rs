@@ -1,4 +1,4 @@
-//! Reads a type from JSON without complaints that are longer than what is complained about: [`BoundedErrors`].
+//! [`BoundedErrors`]: reads a type from JSON without error messages that are longer than their cause.
 //!
 //! Serde's message about a text that does not fit holds the whole text, escaped, which may be several times as long as
 //! what a process has sent. This stands between a deserializer and a type, wherever one reads the other, and cuts such

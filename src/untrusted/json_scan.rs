@@ -1,7 +1,9 @@
-//! Looks into JSON that a process wrote without building it: [`members`], [`elements`], [`text`], [`display_text`].
+//! Looks into JSON that a process wrote, without building values: [`members`], [`elements`], [`text`],
+//! [`display_text`].
 //!
-//! A value that is built costs many times the bytes it was written in, and serde's messages about what does not fit hold
-//! the whole of it. So what is only compared, forwarded or thrown away is borrowed, and what is kept is cut first.
+//! A value costs many times the bytes of its JSON text, and serde's messages about a value of the wrong
+//! type contain the whole of it. So what is only compared, forwarded or dropped is borrowed, and what
+//! is kept is cut first.
 
 use std::{fmt, fmt::Write as _};
 
@@ -11,8 +13,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The members of these names, each as it was written; `None` if the value is no object. Of several of one name the last
-/// counts. Nothing is allocated, whatever else is in there.
+/// The members with these names, each as it was written; `None` if the value is not an object. Of
+/// several members with one name the last counts. Nothing is allocated, whatever else the object
+/// contains.
 pub(crate) fn members<'a, const N: usize>(
     raw: &'a RawValue,
     names: [&str; N],
@@ -36,21 +39,21 @@ pub(crate) fn members<'a, const N: usize>(
             Ok(found)
         }
     }
-    // Asked first: serde's message about what is no object would hold all of it.
+    // Checked first: serde's message about anything else would contain all of it.
     raw.get().starts_with('{').then_some(())?;
     serde_json::Deserializer::from_str(raw.get()).deserialize_map(Find(names)).ok()
 }
 
-/// Whether a key, as it is written, is this name. Names with escapes in them are as good.
+/// Whether a key, as it is written, is this name. Escapes in the key are understood.
 fn is_name(key: &str, name: &str) -> bool {
     let Some(written) = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) else { return false };
-    // An escape takes six bytes for one at most.
+    // An escape takes at most six bytes for one.
     let may_be_escaped = written.len() <= 6 * name.len() && written.contains('\\');
     written == name || (may_be_escaped && serde_json::from_str::<String>(key).is_ok_and(|key| key == name))
 }
 
-/// Hands each element of an array to `each`, in order, until that returns `false`. `None` if the value is no array, `false`
-/// if it was not gone through to its end.
+/// Passes each element of an array to `each`, in order, until that returns `false`. `None` if the value
+/// is not an array, `false` if `each` stopped early.
 pub(crate) fn elements<'a>(raw: &'a RawValue, each: impl FnMut(&'a RawValue) -> bool) -> Option<bool> {
     struct Each<F>(F);
     impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Each<F> {
@@ -74,8 +77,8 @@ pub(crate) fn elements<'a>(raw: &'a RawValue, each: impl FnMut(&'a RawValue) -> 
     serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Each(each)).ok()
 }
 
-/// The text of a string, at most `bytes` of it as it is written, and then how much is left out; `None` for what is no
-/// string.
+/// The text of a string, at most `bytes` of it as it is written, followed by how much is left out;
+/// `None` for anything but a string.
 pub(crate) fn text(raw: &RawValue, bytes: usize) -> Option<String> {
     let written = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     let end = cut(written, bytes);
@@ -85,15 +88,15 @@ pub(crate) fn text(raw: &RawValue, bytes: usize) -> Option<String> {
     } else if end == written.len() {
         serde_json::from_str(raw.get()).unwrap_or_else(|_| part.to_owned())
     } else {
-        // With a surrogate that stands alone it is shown as it is written.
+        // With an unpaired surrogate it is shown as it is written.
         serde_json::from_str(&format!("\"{part}\"")).unwrap_or_else(|_| part.to_owned())
     };
     add_rest(&mut text, written.len() - end);
     Some(text)
 }
 
-/// What a value tells people: the text of a string, and anything else as it is written, at most `bytes` of it, and then
-/// how much is left out.
+/// A value as text for people: the text of a string, anything else as it is written, at most `bytes` of
+/// it, followed by how much is left out.
 pub(crate) fn display_text(raw: &RawValue, bytes: usize) -> String {
     text(raw, bytes).unwrap_or_else(|| {
         let end = floor_char_boundary(raw.get(), bytes);
@@ -118,8 +121,8 @@ pub(super) fn floor_char_boundary(text: &str, bytes: usize) -> usize {
     end
 }
 
-/// Where the inside of a string can be cut: at most `bytes` from its begin, and not within an escape or between the two
-/// halves of a surrogate pair.
+/// Where the inside of a string can be cut: at most `bytes` from its beginning, and not within an
+/// escape or between the two halves of a surrogate pair.
 fn cut(written: &str, bytes: usize) -> usize {
     if written.len() <= bytes {
         return written.len();

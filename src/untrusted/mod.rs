@@ -1,4 +1,4 @@
-//! What processes said, handled as input that nobody vouches for.
+//! What processes said, handled as untrusted input.
 //!
 //! * [`sanitize`]: text on its way to where people read it becomes one bounded line without control characters.
 //! * [`json_scan`]: looks into JSON without building it.

@@ -1,10 +1,10 @@
-//! Text that a child wrote, on its way to where people read it: [`one_line`] puts it on one line, without control characters
-//! and in bounded length.
+//! Makes text that a child wrote safe to show: [`one_line`] puts it on one line, without control
+//! characters and with a bounded length.
 //!
-//! Whoever writes a reason, an error message or a log line could otherwise forge further lines of this program's log, steer
-//! the terminal it is read on, or make each copy of an exit in events and snapshots as large as a frame may be. It knows
-//! nothing of where the text goes; what is handed on as data (results, `data` of errors, the tail of stderr) is left as
-//! it came.
+//! Otherwise a child that writes a reason, an error message or a log line could forge further lines of
+//! this program's log, steer the terminal that shows it, or make each copy of an exit in events and
+//! snapshots as large as a frame may be. This module does not know where the text goes; what is passed
+//! on as data (results, `data` of errors, the tail of stderr) is left as it was received.
 
 use std::{
     borrow::Cow,
@@ -13,30 +13,30 @@ use std::{
 
 use super::json_scan;
 
-/// What is shown of a reason or a message.
+/// How much of a reason or a message is shown, in bytes.
 pub(crate) const SHOWN_BYTES: usize = 2 * 1024;
 /// Longer lines are cut in the log.
 pub(crate) const LINE_BYTES: usize = 16 * 1024;
-/// How long an id may be: of a child, a key or a session of a pool, a request.
+/// The maximum length of an id: of a child, of a key or session of a pool, of a request.
 pub(crate) const ID_BYTES: usize = 1024;
 
-/// The beginning of a text for people.
+/// The beginning of a text, safe to show.
 pub(crate) fn one_line(text: &str) -> OneLine<'_> {
     one_line_up_to(SHOWN_BYTES, text)
 }
 
-/// The same with a bound of its own, in bytes of the text.
+/// The same with another bound, in bytes of the text.
 pub(crate) fn one_line_up_to(bytes: usize, text: &str) -> OneLine<'_> {
     let end = json_scan::floor_char_boundary(text, bytes);
     OneLine { text: &text[..end], more: text.len() - end }
 }
 
-/// The same as a string; nothing is copied if there is nothing to change.
+/// The same as a string; nothing is copied if nothing has to change.
 pub(crate) fn into_one_line(text: String) -> String {
     if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) { text } else { one_line(&text).to_string() }
 }
 
-/// The same for a text that seldom needs it.
+/// The same for a text that rarely has to change.
 pub(crate) fn one_line_cow(text: &str) -> Cow<'_, str> {
     if text.len() <= SHOWN_BYTES && !text.contains(is_unsafe) {
         Cow::Borrowed(text)
@@ -45,7 +45,7 @@ pub(crate) fn one_line_cow(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The end of a text for people, on one line.
+/// The end of a text, safe to show on one line.
 pub(crate) fn last_lines(text: &str) -> String {
     let text = text.trim_end();
     let mut begin = text.len().saturating_sub(SHOWN_BYTES);
@@ -56,11 +56,11 @@ pub(crate) fn last_lines(text: &str) -> String {
     format!("{cut}{}", one_line(&text[begin..]))
 }
 
-/// Written as said in the module's documentation.
+/// Displays a text as described in the module's documentation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OneLine<'a> {
     text: &'a str,
-    /// Bytes that are not shown.
+    /// How many bytes are not shown.
     more: usize,
 }
 
@@ -80,8 +80,9 @@ pub(crate) fn escaped(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(other)
 }
 
-/// Ends a line, steers a terminal, changes the reading order of what follows, or is not seen at all: a text with a byte
-/// order mark in it looks like one without. (Joiners are left alone: some scripts need them.)
+/// Whether a character ends a line, steers a terminal, changes the reading order of what follows, or is
+/// invisible: a text with a byte order mark in it looks like one without. (Joiners are left alone: some
+/// scripts need them.)
 fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\t')
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,4 +1,4 @@
-//! The worker actor: linked first, owner of the driver, addressed by messages.
+//! [`WorkerActor`]: linked first, owns the driver, and takes messages.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,8 +33,9 @@ use crate::{
 #[derive(Debug)]
 pub struct WorkerActor;
 
-/// What a worker actor takes as a message, for those who hold only its `ActorRef`.
-/// [`WorkerRef`](super::WorkerRef) does the same without the detour through the mailbox, and survives incarnations.
+/// The messages of a worker's actor, for code that holds only its `ActorRef`.
+/// [`WorkerRef`](super::WorkerRef) offers the same without the detour through the mailbox, and survives
+/// incarnations.
 #[derive(Debug)]
 pub enum WorkerMessage {
     /// Call a method of the process.
@@ -57,13 +58,15 @@ pub enum WorkerMessage {
     },
     /// The figures of this incarnation.
     Diagnostics(RpcReplyPort<WorkerSnapshot>),
-    /// End in order. Not for users: a worker that ends without its supervisor having asked may be restarted.
+    /// Stop in order. Not for users: a worker that ends without a request of its supervisor may be
+    /// restarted.
     Stop(StopRequest),
-    /// The driver has come to the end of the process.
+    /// The driver has ended, with the exit of the process. Not for users.
+    #[doc(hidden)]
     Ended(Box<Exit>),
 }
 
-/// What a worker actor starts from.
+/// The arguments of a [`WorkerActor`].
 #[derive(Debug)]
 pub struct WorkerArguments {
     spec: Arc<WorkerSpec>,
@@ -73,7 +76,7 @@ pub struct WorkerArguments {
     ready: oneshot::Sender<()>,
 }
 
-/// Owned by the actor: dropped with it, and the process with both.
+/// The state of a [`WorkerActor`]. Dropping it kills the process.
 #[derive(Debug)]
 pub struct WorkerState {
     channel: Arc<WorkerChannel>,
@@ -119,7 +122,8 @@ impl Actor for WorkerActor {
         let driver =
             Driver { spec, cx, diagnostics, channel: channel.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
-            // What is not ours and may panic in here: the protocol, `on_ready`, the command's maker, the launcher.
+            // Code of users may panic in here: the protocol, `on_ready`, the maker of commands, the
+            // launcher.
             let exit = caught("the worker's driver", driver.run()).await.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
@@ -152,7 +156,7 @@ impl Actor for WorkerActor {
             }
             WorkerMessage::Notify { method, params } => {
                 if let Some(peer) = state.channel.peer() {
-                    // A notification has nobody who could be told.
+                    // The sender of a notification gets no reply, so a failure is dropped.
                     let _ = peer.try_notify_value(&method, &params);
                 } else if state.channel.has_no_channel() {
                     let error = CallError::NoChannel { method, path: state.path.clone() };
@@ -167,14 +171,14 @@ impl Actor for WorkerActor {
             }
             WorkerMessage::Ended(exit) => {
                 state.ended = true;
-                // Every end is told as a typed error: that is how its supervisor learns the cause.
+                // Every end is reported as a typed error: this is how the supervisor learns the cause.
                 return Err(exit);
             }
         }
         Ok(())
     }
 
-    /// Somebody called ractor's own `stop`: the process still gets its orderly end.
+    /// Ractor's own `stop` was called: the process still gets its orderly stop.
     async fn post_stop(
         &self,
         _: ActorRef<WorkerMessage>,
@@ -196,7 +200,7 @@ impl WorkerSpec {
     }
 }
 
-/// Starts one incarnation after the other of a worker.
+/// Starts the incarnations of a worker, one after the other.
 #[derive(Debug)]
 pub(crate) struct WorkerStart {
     spec: Arc<WorkerSpec>,
@@ -204,7 +208,7 @@ pub(crate) struct WorkerStart {
 }
 
 impl WorkerStart {
-    /// What a new incarnation shows of itself.
+    /// The diagnostics of a new incarnation.
     fn diagnostics(&self) -> Arc<WorkerDiagnostics> {
         Arc::new(WorkerDiagnostics::new(
             self.spec.program(),
@@ -231,7 +235,7 @@ impl Start for WorkerStart {
         self.spec.validate()
     }
 
-    /// Processes crash for reasons of their own.
+    /// Each process pays for its own crashes.
     fn own_budget(&self) -> Option<CrashLoop> {
         Some(CrashLoop::default())
     }
@@ -253,7 +257,7 @@ impl Start for WorkerStart {
             join,
             ready: Some(Box::pin(async move { became_ready.await.map_err(|_| NotReady) })),
             stop: StopHandle::Request(Arc::new(move |request| {
-                // Refused when it is ending by itself.
+                // Refused when it is already ending.
                 let _ = asked.cast(WorkerMessage::Stop(request));
             })),
             attachment: Some(channel),

@@ -1,4 +1,4 @@
-//! What the outside sees of one incarnation: the board entry, and the peer that calls go to.
+//! [`WorkerDiagnostics`]: what an incarnation of a worker shows of itself, through its node status.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -15,17 +15,17 @@ use crate::{
     untrusted::{last_lines, one_line},
 };
 
-/// Of one incarnation; outlives it on the board, until the next one replaces it.
+/// Belongs to one incarnation and outlives it in the node status, until the next one replaces it.
 #[derive(Debug)]
 pub(crate) struct WorkerDiagnostics {
     pub(crate) program: String,
     pub(crate) protocol: String,
-    /// Of stderr.
+    /// The end of stderr.
     pub(crate) tail: Tail,
-    /// Of the stdout of a process without a channel.
+    /// The end of stdout of a process without a channel.
     pub(crate) stdout_tail: Tail,
     first_line: OnceLock<Arc<str>>,
-    /// What the next incarnation shows of this one.
+    /// What later incarnations show of this one.
     pub(crate) history: Arc<Mutex<WorkerHistory>>,
     state: Mutex<Figures>,
 }
@@ -33,9 +33,9 @@ pub(crate) struct WorkerDiagnostics {
 /// Kept across the incarnations of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerHistory {
-    /// Why the last start failed; none after one that worked.
+    /// Why the last start failed; `None` after a successful one.
     start_error: Option<Exit>,
-    /// The end of what the last incarnation that has ended wrote to stderr.
+    /// The end of stderr of the last incarnation that has ended.
     tail: String,
 }
 
@@ -46,7 +46,8 @@ struct Figures {
     usage_probe: Option<UsageProbe>,
     launched: Option<Timestamp>,
     ready: Option<Timestamp>,
-    /// Until the end of the incarnation: the board outlives it, and must not keep what its channel holds.
+    /// Only until the incarnation ends: the node status outlives it, and must not keep what its channel
+    /// holds.
     peer: Option<Peer>,
 }
 
@@ -68,9 +69,9 @@ impl WorkerDiagnostics {
         }
     }
 
-    /// The line that makes it ready.
+    /// Sets the line that made the incarnation ready.
     pub(crate) fn set_first_line(&self, line: Arc<str>) {
-        // One incarnation becomes ready once.
+        // An incarnation becomes ready only once.
         let _ = self.first_line.set(line);
     }
 
@@ -117,7 +118,7 @@ impl WorkerDiagnostics {
         self.history().tail = self.tail.text();
     }
 
-    /// The actor is gone, and its driver with it: there is nobody else to answer the calls that are under way. Without
+    /// The actor and its driver were dropped: nothing else would answer the calls under way. Without
     /// effect after an orderly end.
     pub(crate) fn actor_dropped(&self) {
         self.history().tail = self.tail.text();

@@ -1,5 +1,5 @@
-//! The driver: one process from launch to reap. Owned by the worker actor; dropped with it, at any moment, it leaves
-//! nothing behind, since dropping a process kills its group.
+//! [`Driver`]: one process from launch to reap. Owned by the worker actor. If it is dropped, at any
+//! moment, it leaves nothing behind, since dropping a process kills its group.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -26,8 +26,8 @@ use crate::{
     supervision::{StartContext, StopRequest},
 };
 
-/// A process that closes its end of the channel gets this long to exit before that counts as a lost channel: a dying
-/// process closes its files a little before it is dead.
+/// A process that closes its end of the channel gets this long to exit before that counts as a lost
+/// channel: a dying process closes its files shortly before it is dead.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Driver {
@@ -39,21 +39,22 @@ pub(crate) struct Driver {
     pub(crate) stop: watch::Receiver<Option<StopRequest>>,
 }
 
-/// Why the process is to be ended, or that it has ended.
+/// Why the process has ended or is to be ended.
 enum EndCause {
-    /// It ended by itself.
+    /// The process ended by itself.
     Exited(ExitStatus),
-    /// It must be killed, and that is its exit.
+    /// The process must be killed, and this is its exit.
     Kill(Exit),
-    /// Its stop was asked for.
+    /// A stop was requested.
     Stop,
 }
 
-/// The line that makes a process without a channel ready, once it is there.
+/// Resolves to the line that makes a process without a channel ready.
 type AwaitedLine = oneshot::Receiver<Arc<str>>;
 
 impl Driver {
-    /// Runs the process to its end and returns how it ended. When this returns nothing of the process is left.
+    /// Runs the process to its end and returns its exit. When this returns, nothing of the process is
+    /// left.
     pub(crate) async fn run(self) -> Exit {
         let span = tracing::info_span!(
             target: "procession", "worker",
@@ -79,7 +80,8 @@ impl Driver {
             }
         };
         self.diagnostics.launched(&*process.control, self.cx.scope.clock().now());
-        // Kept open for protocols without a channel; not part of the body, which is shared by reference.
+        // Stdin is kept open for protocols without a channel. It is not part of the running process,
+        // which is shared by reference.
         let (running, first_line, _stdin) = self.attach_streams(process);
         let (end_cause, was_ready) = match self.become_ready(&running, first_line).await {
             Ok(()) => {
@@ -88,14 +90,14 @@ impl Driver {
                     peer.watch_writes(true);
                 }
                 if let Some(ready) = self.ready.take() {
-                    // Nobody waits any more: the stop is on its way.
+                    // If the receiver is gone, a stop is on its way.
                     let _ = ready.send(());
                 }
                 (self.until_end(&running).await, true)
             }
             Err(end_cause) => (end_cause, false),
         };
-        // Before anything else: from here on no call goes to this incarnation.
+        // First of all: from here on no call goes to this incarnation.
         self.cx.node.retract(self.cx.incarnation);
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
         let exit = match end_cause {
@@ -109,7 +111,7 @@ impl Driver {
             exit.before_ready().having_printed(&self.non_message_output(&running))
         }
         .tidied();
-        // Nobody waits for what becomes of the end: neither callers nor snapshots.
+        // Done before the exit is classified, so that neither callers nor snapshots wait for that.
         self.diagnostics.ended();
         if let Some(peer) = &running.peer {
             peer.close(ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() });
@@ -119,7 +121,8 @@ impl Driver {
             None => exit,
         };
         if exit == Exit::Requested {
-            // If the whole tree stops, this worker's turn comes. Until then it is neither restarted nor replaced.
+            // If the whole tree stops, this worker is stopped in its turn. Until then it is neither
+            // restarted nor replaced.
             stop_asked(&mut self.stop).await;
         } else if !was_ready {
             self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
@@ -147,7 +150,8 @@ impl Driver {
                 config.hold_pending = true;
                 config.path = self.cx.node.path().clone();
                 config.incarnation = self.cx.incarnation;
-                // The reader notices most ends first, and no caller must be sent here while the exit is waited for.
+                // The reader notices most ends first, and calls must not go to this incarnation while
+                // its exit is awaited.
                 let (node, incarnation) = (self.cx.node.downgrade(), self.cx.incarnation);
                 config.at_end = Some(Arc::new(move || {
                     if let Some(node) = node.upgrade() {
@@ -184,7 +188,7 @@ impl Driver {
         (running, first_line, kept)
     }
 
-    /// The handshake, raced against the exit, the stop and its timeout (rule W-1).
+    /// The handshake, raced against the exit, a stop and the timeout (rule W-1).
     async fn become_ready(
         &mut self,
         running: &RunningProcess,
@@ -196,7 +200,7 @@ impl Driver {
             if let Some(line) = first_line {
                 match line.await {
                     Ok(line) => self.diagnostics.set_first_line(line),
-                    // Stdout was closed without the line: only the exit or the timeout can end this.
+                    // Stdout was closed without that line: only the exit or the timeout can end this.
                     Err(_) => std::future::pending::<()>().await,
                 }
             }
@@ -221,7 +225,7 @@ impl Driver {
             shaken = &mut shaking => shaken,
             closed = channel_closed(running) => return Err(self.classify_channel_close(running, closed).await),
             exited = running.control.exited() => {
-                // What makes it ready may be among the last that it wrote, and was written before its end.
+                // What makes it ready may be in its last output, which was written before its end.
                 running.drain().await;
                 tokio::select! {
                     biased;
@@ -232,12 +236,13 @@ impl Driver {
         };
         match shaken {
             Ok(Ok(())) => {
-                // Published only now: no call can come before the handshake.
+                // Published only now, so that no call comes before the handshake.
                 let _ = self.channel.peer.set(running.peer.clone());
                 Ok(())
             }
             Ok(Err(exit)) => Err(match running.peer.as_ref().and_then(Peer::end) {
-                // It failed because the channel has ended: that is the reason, or the process's exit is.
+                // It failed because the channel ended: the reason for that, or the process's exit, is
+                // the cause.
                 Some(closed) => self.classify_channel_close(running, closed).await,
                 None => EndCause::Kill(exit),
             }),
@@ -251,26 +256,27 @@ impl Driver {
         }
     }
 
-    /// From ready until something ends it.
+    /// Runs from ready until something ends the incarnation.
     async fn until_end(&mut self, running: &RunningProcess) -> EndCause {
         let protocol = self.spec.protocol.clone();
         tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => EndCause::Stop,
-            // Before the exit: a process that has broken the protocol may well end because its channel was closed.
+            // Polled before the exit: a process that has broken the protocol may end because its
+            // channel was closed.
             closed = channel_closed(running) => self.classify_channel_close(running, closed).await,
             exited = running.control.exited() => EndCause::Exited(exited),
             exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
         }
     }
 
-    /// What the process has printed on stdout that was no message.
+    /// What the process printed on stdout that was not a message.
     fn non_message_output(&self, running: &RunningProcess) -> String {
         running.peer.as_ref().map_or_else(|| self.diagnostics.stdout_tail.text(), Peer::noise)
     }
 
-    /// What the end of the channel means. A process that is about to end by itself closes its files first, and so does one
-    /// that has been told to stop together with its host.
+    /// What the end of the channel means. A process that is about to exit closes its files first, and
+    /// so does one that was told to stop together with its host.
     async fn classify_channel_close(&self, running: &RunningProcess, closed: CloseReason) -> EndCause {
         if matches!(
             closed,
@@ -286,7 +292,7 @@ impl Driver {
             }
         }
         EndCause::Kill(match closed {
-            // Nobody has asked the supervisor: whoever holds the peer has closed it.
+            // The supervisor has not asked for a stop, so a holder of the peer has closed it.
             CloseReason::Requested => {
                 Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() }
             }
@@ -295,15 +301,15 @@ impl Driver {
     }
 }
 
-/// Returns when a stop has been asked for.
+/// Returns when a stop has been requested.
 pub(super) async fn stop_asked(stop: &mut watch::Receiver<Option<StopRequest>>) {
     if stop.wait_for(Option::is_some).await.is_err() {
-        // The actor is gone, and this task with it any moment.
+        // The actor has ended, and this task is about to be aborted.
         std::future::pending().await
     }
 }
 
-/// Resolves for protocols with a channel only.
+/// Resolves only for protocols with a channel.
 async fn channel_closed(running: &RunningProcess) -> CloseReason {
     match &running.peer {
         Some(peer) => peer.closed().await,
@@ -311,7 +317,7 @@ async fn channel_closed(running: &RunningProcess) -> CloseReason {
     }
 }
 
-/// Pings for ever; returns when too many in a row have failed (rule W-3).
+/// Pings repeatedly; returns when too many pings in a row have failed (rule W-3).
 async fn unresponsive(
     running: &RunningProcess,
     protocol: &dyn Protocol,
@@ -328,7 +334,7 @@ async fn unresponsive(
                     warn,
                     cx.node.path(),
                     cx.incarnation,
-                    "its liveness is not watched: it has announced no ping, or its protocol `{}` has none",
+                    "its liveness is not watched: it did not announce `ping`, or its protocol `{}` has no ping",
                     protocol.name()
                 );
                 return std::future::pending().await;

@@ -1,4 +1,5 @@
-//! What becomes of the requests and notifications of a process: the user's handler first, then the protocol's defaults.
+//! [`WorkerHandler`]: handles a process's requests and notifications. The user's handler goes first,
+//! then the protocol's defaults.
 
 use std::sync::Arc;
 
@@ -67,11 +68,11 @@ impl Handler for WorkerHandler {
     }
 }
 
-/// A log message of a process as an event of this process's log, unless there were too many just now.
+/// Logs a log message of a process, unless there were too many just now.
 fn publish(cx: &Context, entry: &LogEntry) {
     macro_rules! event {
         ($level:ident, $LEVEL:ident) => {
-            // A line that is not listened to is not counted as left out.
+            // A line that no subscriber listens to must not count as left out.
             if tracing::enabled!(target: "procession::log", tracing::Level::$LEVEL) && cx.may_log(LogTopic::Message) {
                 let message = one_line_up_to(LINE_BYTES + 64, &entry.message);
                 let meta = entry.meta.as_deref().map(|meta| one_line_up_to(LINE_BYTES, meta.get()).to_string());

@@ -1,9 +1,10 @@
 //! The child actor of an OS process: one process, one channel and one protocol make one incarnation.
 //!
-//! [`WorkerSpec`] declares a worker and becomes a child of any supervisor; [`WorkerRef`] is the address that survives
-//! its incarnations. The actor is linked first and launches in a task that its state owns (the *driver*), so that
-//! whoever kills the actor kills the process too. Calls do not go through the actor: they go straight from the caller to
-//! the live incarnation's [`Peer`](crate::rpc::Peer).
+//! [`WorkerSpec`] declares a worker and becomes a child of any supervisor; [`WorkerRef`] is the address
+//! that survives its incarnations. The actor is linked first, and launches the process in a task that
+//! its state owns (the *driver*), so that killing the actor kills the process too. Calls do not go
+//! through the actor: they go straight from the caller to the live incarnation's
+//! [`Peer`](crate::rpc::Peer).
 //!
 //! ```text
 //! WorkerRef ── Node ── live pointer ──► Peer ──► stdin / stdout ── process
@@ -26,5 +27,5 @@ mod worker_channel;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerMessage};
-pub use spec::{CommandSource, Liveness, LogSink, OnReady, WorkerSpec};
+pub use spec::{Liveness, LogSink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

@@ -1,5 +1,5 @@
-//! How a process comes to its end, by itself or because it has to: swept, drained, reaped. The driver's last step; what it
-//! decides is decided before.
+//! The end of a process, whether by itself or on request: it is swept, drained and reaped. This is the
+//! driver's last step; what it does was decided before.
 
 use std::time::Duration;
 
@@ -17,9 +17,10 @@ use crate::{
 };
 
 impl Driver {
-    /// It ended by itself: sweep the group, drain the pipes, reap.
+    /// The process ended by itself: sweep the group, drain the pipes, reap.
     pub(super) async fn reap_after_exit(&mut self, running: &RunningProcess, exited: ExitStatus) -> Exit {
-        // The zombie pins the ids: this cannot hit a stranger. A group that is gone already is what we want.
+        // The zombie pins the ids, so this cannot hit an unrelated process. The group may be gone
+        // already, which is fine.
         let _ = running.control.signal(rustix::process::Signal::KILL);
         running.drain().await;
         if let Err(Unkillable { pid }) = self.reap(running).await {
@@ -41,13 +42,14 @@ impl Driver {
         }
     }
 
-    /// Reaps it. What has left its group may be swept behind its successor; stops wait for that (rule P-4).
+    /// Reaps the process. Processes that have left its group may be swept after its successor has
+    /// started; stops wait for that (rule P-4).
     async fn reap(&self, running: &RunningProcess) -> Result<ExitStatus, Unkillable> {
         let sweep_token = ReapToken::new(self.cx.node.leave_trail(&self.cx.token));
         running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_token).await
     }
 
-    /// The ladder (rule P-9). A nearer deadline that is asked for meanwhile shortens it.
+    /// Climbs the stop ladder (rule P-9). A nearer deadline that is requested meanwhile shortens it.
     pub(super) async fn stop_in_order(&mut self, running: &RunningProcess, was_ready: bool) -> Exit {
         let mut ladder = self.spec.ladder;
         if let Some(peer) = &running.peer {
@@ -63,7 +65,7 @@ impl Driver {
             std::future::pending::<()>().await;
         };
         if running.peer.is_none() || !was_ready {
-            // There is no polite request: SIGTERM is it.
+            // There is no polite request other than SIGTERM.
             ladder.drain = Duration::ZERO;
         }
         let mut stop = self.stop.clone();
@@ -71,7 +73,7 @@ impl Driver {
             loop {
                 let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
                 let deadline = deadline.map(|at| with_margin(self.cx.scope.clock().instant(at)));
-                // Time that has passed is not given again.
+                // Time that has passed is not granted again.
                 let passed = began.elapsed();
                 let drain = ladder.drain.saturating_sub(passed);
                 let both = ladder.drain.saturating_add(ladder.term_grace).saturating_sub(passed);
@@ -100,9 +102,10 @@ impl Driver {
         }
     }
 
-    /// Asks the process to end once nothing is open any more: first the calls that were under way, then what it has asked
-    /// itself, since one that waits for an answer may not notice the end (rules P-9, C-14). What takes longer than the time to
-    /// drain allows goes unanswered, and so does a request to end: then it is the end of its stdin that asks.
+    /// Asks the process to end once nothing is open: first the calls that were under way, then its own
+    /// requests, since a process that waits for an answer may not notice the request to end (rules P-9,
+    /// C-14). What takes longer than the time to drain stays unanswered. If the request to end is not
+    /// answered in that time either, closing stdin tells the process.
     async fn ask_to_stop(&self, peer: &Peer, began: Instant) {
         let open = async {
             peer.answered().await;
@@ -130,7 +133,7 @@ impl Driver {
                     self.cx.node.path(),
                     self.cx.incarnation,
                     reason = %one_line(&reason),
-                    "could not be told to stop; closing its stdin"
+                    "the request to stop failed; closing its stdin instead"
                 );
             }
             _ => {}
@@ -138,7 +141,8 @@ impl Driver {
         peer.close_writer().await;
     }
 
-    /// Returns when it is time for the end of stdin, of a stop that began then. A nearer deadline brings it forward.
+    /// Returns when it is time to close stdin, for a stop that began at `began`. A nearer deadline
+    /// brings it forward.
     async fn stdin_close_due(&self, began: Instant) {
         let mut stop = self.stop.clone();
         loop {
@@ -149,26 +153,29 @@ impl Driver {
                 deadline.map_or(drain, |deadline| drain.min(deadline.saturating_duration_since(began)));
             tokio::select! {
                 biased;
-                // One that is longer than the clock knows is for ever.
+                // A time beyond the clock's range means for ever.
                 () = tokio::time::sleep(Ladder::asked_after(drain).saturating_sub(began.elapsed())) => return,
                 Ok(()) = stop.changed() => {}
             }
         }
     }
 
-    /// A process that had to be killed is worth a look: what it was about to do is undone, and each stop costs that time.
+    /// A process that had to be killed is logged as a warning: its work may be incomplete, and each
+    /// stop takes that long.
     fn log_stop(&self, pid: u32, rung: Rung, ladder: &Ladder, began: Instant, deadline: Option<Instant>) {
         let (path, incarnation) = (self.cx.node.path(), self.cx.incarnation);
-        // Whoever gives no time wants it so.
+        // A stop without any time is meant to kill.
         let hard = deadline.is_some_and(|deadline| deadline <= began);
         if rung != Rung::Kill || hard {
             return log_event!(debug, path, incarnation, pid, ?rung, "stopped");
         }
         let Ladder { drain, term_grace, .. } = ladder;
         let unheeded = if drain.is_zero() {
-            format!("SIGTERM has not ended it within {term_grace:?}")
+            format!("SIGTERM did not end it within {term_grace:?}")
         } else {
-            format!("neither the request to stop ({drain:?}) nor SIGTERM ({term_grace:?}) has ended it")
+            format!(
+                "neither the request to stop (waited {drain:?}) nor SIGTERM (waited {term_grace:?}) ended it"
+            )
         };
         let took = began.elapsed();
         if took < drain.saturating_add(*term_grace) {
@@ -181,13 +188,13 @@ impl Driver {
                 brief(took)
             );
         } else {
-            // The group counts too: what the process has left behind in it.
+            // The group counts too: it may be a process that the worker left behind in it.
             log_event!(warn, path, incarnation, pid, "killed with its group: {unheeded}");
         }
     }
 }
 
-/// The asker kills the actor at its deadline: be done a little earlier.
+/// The supervisor kills the actor at the deadline, so the process is ended a little earlier.
 fn with_margin(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     deadline - (left / 10).min(Duration::from_millis(250))

@@ -7,8 +7,8 @@ use tracing::Instrument;
 
 use crate::{process::ProcessControl, rpc::Peer};
 
-/// After a death, how long the pipes may be silent before they count as drained, and how long they are read at most
-/// (rule P-8).
+/// After a death: how long the pipes may be silent before they count as drained, and for how long they
+/// are read at most (rule P-8).
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
@@ -18,12 +18,12 @@ pub(super) struct RunningProcess {
     pub(super) peer: Option<Peer>,
     pub(super) stderr: Option<Task>,
     pub(super) stdout: Option<Task>,
-    /// Waits for the end of a stdin that is a channel.
+    /// Waits until the process closes a stdin that is a channel.
     pub(super) stdin: Option<Task>,
 }
 
 impl RunningProcess {
-    /// Reads what is still in the pipes.
+    /// Reads what is left in the pipes.
     pub(super) async fn drain(&self) {
         let rest = async {
             for task in [&self.stdout, &self.stderr].into_iter().flatten() {
@@ -35,15 +35,15 @@ impl RunningProcess {
                 peer.drain(DRAIN_QUIET, DRAIN_MAX).await;
             }
         };
-        // A grandchild may hold stderr open: then it is not waited for longer than for silence.
+        // A grandchild may hold stderr open, so it is not awaited for longer than the silence.
         let _ = tokio::join!(channel, tokio::time::timeout(DRAIN_QUIET, rest));
     }
 }
 
-/// A task that ends with its owner.
+/// A task that is aborted when this is dropped.
 pub(super) struct Task {
     abort: AbortHandle,
-    /// Closed when it has ended.
+    /// Closed when the task has ended.
     running: watch::Receiver<()>,
 }
 

@@ -1,14 +1,15 @@
-//! Whether the end of a process is part of a stop of the whole service (rule R-1).
+//! Whether the end of a process belongs to a stop of the whole service (rule R-1).
 //!
-//! A service manager, a container runtime or a terminal may signal the workers together with their host, or a moment before
-//! it. Their ends look like crashes then, and the tree learns only a moment later that it is to stop. So an end that a
-//! signal may have caused is judged a moment later: by whatever signal or exit code it shows, since many programs catch
-//! `SIGTERM` and exit with 0, 1 or 143.
+//! A service manager, a container runtime or a terminal may signal the workers together with their
+//! host, or a moment before it. Their ends look like crashes then, and the tree learns only a moment
+//! later that it is to stop. So an end that a signal may have caused is classified a moment later,
+//! regardless of the signal or exit code that it shows, since many programs catch `SIGTERM` and exit
+//! with 0, 1 or 143.
 //!
-//! The wait costs no crashed worker any time. After an exit code it takes at most half of the shortest back-off, and the
-//! back-off counts from the end of the process; the other half is left for the siblings that a group restart stops. Where
-//! there is no back-off an exit code waits only if the host has got a stop signal itself. Only an end by a signal that
-//! means "stop" always waits.
+//! The wait does not delay the restart of a crashed worker. After an exit code it takes at most half of
+//! the shortest back-off, and the back-off counts from the end of the process; the other half is left
+//! for the siblings that a group restart stops. Without a back-off, an exit code waits only if the host
+//! has received a stop signal itself. Only an end by a signal that means "stop" always waits.
 
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use tokio::time::{Instant, timeout_at};
 use super::driver::{Driver, stop_asked};
 use crate::{exit::Exit, supervision::ExitGrace, time::Timestamp};
 
-/// An end waits no longer than this for the tree to begin to stop.
+/// For how long an end waits at most for the tree to begin to stop.
 const GRACE: Duration = Duration::from_millis(250);
 
 impl Driver {
-    /// Judges the exit of a process that ended at `since` without having been asked: [`Exit::Requested`] if the tree has
-    /// begun to stop meanwhile.
+    /// Classifies the exit of a process that ended at `since` unasked: [`Exit::Requested`] if the tree
+    /// has begun to stop meanwhile.
     pub(super) async fn judge(&self, exit: Exit, since: Timestamp) -> Exit {
         let Some(grace) = grace(&exit, self.cx.grace) else { return exit };
         let died = self.cx.scope.clock().instant(since);
@@ -32,14 +33,14 @@ impl Driver {
         if self.stop_begins_by(died + grace).await {
             return Exit::Requested;
         }
-        // Looked at last: the signal may have reached the host after its workers.
+        // Checked last, because the signal may have reached the host after its workers.
         if self.cx.scope.stop_notice().host_is_told().await && self.stop_begins_by(died + GRACE).await {
             return Exit::Requested;
         }
         exit
     }
 
-    /// Returns when a stop has been asked for, of this worker or of the whole tree.
+    /// Returns when a stop has been requested, of this worker or of the whole tree.
     pub(super) async fn stop_begins(&self) {
         let notice = self.cx.scope.stop_notice();
         let mut stop = self.stop.clone();
@@ -55,13 +56,13 @@ impl Driver {
     }
 }
 
-/// How long this exit waits; `None` if no stop signal can have caused it.
+/// For how long this exit waits; `None` if no stop signal can have caused it.
 fn grace(exit: &Exit, policy: ExitGrace) -> Option<Duration> {
     use rustix::process::Signal;
     const STOP: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
     match exit {
         Exit::Signalled { signal, .. } if STOP.iter().any(|s| s.as_raw() == *signal) => Some(GRACE),
-        // It wrote to somebody who had been stopped before it.
+        // It wrote to a process that had been stopped before it.
         Exit::Signalled { signal, .. } if *signal == Signal::PIPE.as_raw() => Some(policy.failure.min(GRACE)),
         Exit::Clean { .. } => Some(policy.clean.min(GRACE)),
         Exit::Failed { .. } | Exit::EndedBeforeReady { .. } => Some(policy.failure.min(GRACE)),

@@ -16,10 +16,10 @@ use crate::{
 
 /// Where the command of an incarnation comes from.
 #[derive(Clone)]
-pub enum CommandSource {
-    /// The same for all.
+pub(crate) enum CommandSource {
+    /// The same command for all incarnations.
     Fixed(Arc<Command>),
-    /// A new one for each: a fresh token, a fresh port (rule W-9).
+    /// A new command for each incarnation, with a fresh token or port for example (rule W-9).
     Each(Arc<dyn Fn(Incarnation) -> Command + Send + Sync>),
 }
 
@@ -32,15 +32,17 @@ impl fmt::Debug for CommandSource {
     }
 }
 
-/// Runs after the handshake and before the first call is admitted: replay of subscriptions, open documents, logins
-/// (rule W-8).
+/// Runs after the handshake and before the first call is admitted: to replay subscriptions, reopen
+/// documents, log in (rule W-8).
 #[async_trait]
 pub trait OnReady: Send + Sync {
-    /// An error makes the incarnation fail as [`HandshakeFailed`](crate::exit::Exit::HandshakeFailed), with this text.
+    /// An error makes the incarnation fail as [`HandshakeFailed`](crate::exit::Exit::HandshakeFailed),
+    /// with this text.
     async fn on_ready(&self, peer: &Peer, incarnation: Incarnation) -> Result<(), String>;
 }
 
-/// Is told of every log message of a process, in order, by the channel's reader: it must not block.
+/// Receives every log message of a process, in order. Called by the channel's reader, so it must not
+/// block.
 pub trait LogSink: Send + Sync {
     /// One message; `cx` says which worker and which incarnation it comes from.
     fn log(&self, cx: &Context, entry: LogEntry);
@@ -48,15 +50,17 @@ pub trait LogSink: Send + Sync {
 
 /// Regular pings of a worker whose protocol has one (rule W-3).
 ///
-/// A server that works on one thing at a time cannot answer a ping while it is busy: to the host it is unresponsive, and
-/// is killed in the midst of its work. By default a ping that is not answered fails after 5 s, the next one follows
-/// 10 s later, and the third failure in a row is one too many: a worker that stops answering is killed after 35 to 45 s, and a
-/// call that keeps it from answering for 35 s may be what kills it. For servers whose calls may take longer, choose values
-/// of which `failures_allowed × interval + (failures_allowed + 1) × timeout` is more than the longest time that one is busy,
-/// queued calls included; or do without pings: a call that hangs ends by its own timeout.
+/// A server that works on one thing at a time cannot answer a ping while it is busy: the host considers
+/// it unresponsive and kills it in the middle of its work. By default a ping that is not answered fails
+/// after 5 s, the next one follows 10 s later, and the third failure in a row is one too many: a worker
+/// that stops answering is killed after 35 to 45 s, and so may be a worker with a call that keeps it
+/// from answering for 35 s. For servers whose calls may take longer, choose values for which
+/// `failures_allowed × interval + (failures_allowed + 1) × timeout` is more than the longest time that
+/// the server is busy, queued calls included. Or use no pings: a call that hangs ends by its own
+/// timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
-    /// From one ping's end to the next ping.
+    /// The pause between the end of one ping and the next ping.
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
@@ -91,7 +95,8 @@ pub struct WorkerSpec {
     pub(crate) explicit: ExplicitSettings,
 }
 
-/// What the caller has set, where a value alone does not say so: what would have no effect is a mistake.
+/// Which settings were made explicitly, where the value alone does not show it: an explicit setting
+/// without effect is a mistake.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ExplicitSettings {
     pub(crate) protocol: bool,
@@ -112,7 +117,8 @@ impl fmt::Debug for WorkerSpec {
 }
 
 impl WorkerSpec {
-    /// A worker that runs this command and speaks no protocol ([`Bare`]): it is ready when it has been launched.
+    /// A worker that runs this command and speaks no protocol ([`Bare`]): it is ready once it has been
+    /// launched.
     pub fn new(command: Command) -> WorkerSpec {
         WorkerSpec::from_source(CommandSource::Fixed(Arc::new(command)))
     }
@@ -142,8 +148,9 @@ impl WorkerSpec {
         }
     }
 
-    /// What is spoken on its channel. Without this, nothing ([`Bare`]): then it cannot be called, and what belongs to a
-    /// channel (handler, logs, `on_ready`, liveness, bounds) is a mistake.
+    /// The protocol on its channel. Without this setting there is none ([`Bare`]): the worker cannot be
+    /// called, and settings that belong to a channel (handler, logs, `on_ready`, liveness, bounds) are
+    /// mistakes.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol + 'static) -> WorkerSpec {
         self.protocol = Arc::new(protocol);
@@ -151,15 +158,15 @@ impl WorkerSpec {
         self
     }
 
-    /// Who launches it; the operating system by default, a script in tests.
+    /// What launches it; the operating system by default, a scripted launcher in tests.
     #[must_use]
     pub fn launcher(mut self, launcher: Arc<dyn Launcher>) -> WorkerSpec {
         self.launcher = launcher;
         self
     }
 
-    /// What it may call on the host, and who is told of its notifications. It goes before the protocol's own
-    /// [default answers](Protocol::routes), which are given where it answers −32601.
+    /// Answers its requests to the host and receives its notifications. It goes before the protocol's
+    /// own [default answers](Protocol::routes), which are used where it answers −32601.
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> WorkerSpec {
         self.handler = Arc::new(handler);
@@ -167,7 +174,7 @@ impl WorkerSpec {
         self
     }
 
-    /// Who is told of its log messages, beside `tracing` and the handler.
+    /// Receives its log messages, in addition to `tracing` and the handler.
     #[must_use]
     pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
@@ -175,15 +182,16 @@ impl WorkerSpec {
         self
     }
 
-    /// What is done after the handshake and before the first call.
+    /// Runs after the handshake and before the first call.
     #[must_use]
     pub fn on_ready(mut self, on_ready: impl OnReady + 'static) -> WorkerSpec {
         self.on_ready = Some(Arc::new(on_ready));
         self
     }
 
-    /// Regular pings; none by default. A mistake where the protocol has no ping: [`Bare`], `FirstLine`, `Lsp` (see the table
-    /// at [`protocol`](crate::protocol)). Without effect on a plugin worker that did not announce one, which is logged.
+    /// Regular pings; none by default. A mistake if the protocol has no ping: [`Bare`], `FirstLine`,
+    /// `Lsp` (see the table at [`protocol`](crate::protocol)). Without effect on a plugin worker that
+    /// did not announce `ping`, which is logged.
     #[must_use]
     pub fn liveness(mut self, liveness: Liveness) -> WorkerSpec {
         self.liveness = Some(liveness);
@@ -204,7 +212,8 @@ impl WorkerSpec {
         self
     }
 
-    /// Bounds and timeouts of its channel. What belongs to the protocol and to the place is filled in.
+    /// Bounds and timeouts of its channel. Settings that belong to the protocol or the node are filled
+    /// in.
     #[must_use]
     pub fn channel(mut self, config: PeerConfig) -> WorkerSpec {
         self.peer = config;
@@ -212,8 +221,8 @@ impl WorkerSpec {
         self
     }
 
-    /// How much of the newest stderr is kept for diagnostics, in bytes; 8 KiB by default. As much of the stdout of a worker
-    /// without a channel is kept too.
+    /// How much of the newest stderr is kept for diagnostics, in bytes; 8 KiB by default. For a worker
+    /// without a channel, as much of its stdout is kept too.
     #[must_use]
     pub fn stderr_tail(mut self, bytes: usize) -> WorkerSpec {
         self.stderr_tail_bytes = bytes;
@@ -228,44 +237,46 @@ impl WorkerSpec {
         self
     }
 
-    /// How long a start may take from launch to ready. The handshake has its
-    /// [own bound](WorkerSpec::handshake_timeout) within it; by default the start has 15 s more than that, and 30 s at least.
+    /// How long a start may take from launch to ready. The handshake has its [own
+    /// timeout](WorkerSpec::handshake_timeout) within it; by default the start has 15 s more than that,
+    /// and at least 30 s.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.start_timeout = Some(timeout);
         self
     }
 
-    /// How long the handshake may take; by default as long as the [protocol](Protocol::handshake_timeout) says, 15 s for
-    /// those that ship (W-1). A server behind a package runner, which may have to fetch it first, needs more; the
-    /// [`start_timeout`](WorkerSpec::start_timeout) follows. A mistake where there is nothing to wait for ([`Bare`]), and
-    /// where a shorter `start_timeout` was chosen.
+    /// How long the handshake may take; by default as long as the
+    /// [protocol](Protocol::handshake_timeout) says, 15 s for the built-in protocols (W-1). A server
+    /// behind a package runner, which may have to download it first, needs more; the default
+    /// [`start_timeout`](WorkerSpec::start_timeout) follows. A mistake where there is nothing to wait
+    /// for ([`Bare`]), and with a shorter explicit `start_timeout`.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.handshake_timeout = Some(timeout);
         self
     }
 
-    /// How many bytes one process of this worker can make its host hold, whatever it writes: what
-    /// [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times the tail of its stderr, and
-    /// 1 MiB for lines that are read, log messages and the names of its methods. A plugin's newest log entries come on top
-    /// of it (`PluginHostSpec::recent_logs`).
+    /// How many bytes of memory one process of this worker can make its host hold, whatever it writes:
+    /// what [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times
+    /// the tail of its stderr, and 1 MiB for lines that are being read, log messages and the names of
+    /// its methods. A plugin's newest log entries are added to that (`PluginHostSpec::recent_logs`).
     pub fn worst_case_bytes(&self) -> usize {
         const LINES_AND_NAMES: usize = 1024 * 1024;
         let channel = match self.protocol.channel() {
             Channel::Rpc(_) => self.peer.worst_case_bytes(),
             Channel::Output(_) => 0,
         };
-        // Twice as a ring that grows, and as a text with what was no text replaced.
+        // Twice for a ring buffer that grows, and again as text with invalid UTF-8 replaced.
         let stderr = self.stderr_tail_bytes.saturating_mul(8);
         channel.saturating_add(stderr).saturating_add(LINES_AND_NAMES)
     }
 
-    /// Checks the declaration. A command that is made per incarnation is checked by its launch.
+    /// Checks the declaration. A command that is made per incarnation is checked when it is launched.
     ///
     /// # Errors
-    /// All mistakes at once, each naming its field (rule S-6). Those of the policy are found where the worker becomes a
-    /// child.
+    /// All mistakes at once, each naming its field (rule S-6). Mistakes of the policy are found where
+    /// the worker becomes a child.
     pub fn validate(&self) -> Result<(), SpecErrors> {
         let mut errors = Vec::new();
         let mut add = |field: String, problem: String| errors.push(SpecError { field, problem });
@@ -285,20 +296,20 @@ impl WorkerSpec {
         if let Channel::Output(ready) = self.protocol.channel()
             && let Some(why) = ready.unmatchable()
         {
-            add("protocol".to_owned(), format!("waits for a line that cannot come: its beginning {why}"));
+            add("protocol".to_owned(), format!("waits for a line that cannot occur: its prefix {why}"));
         }
         if let (Some(handshake), Some(start)) = (self.handshake_timeout, self.start_timeout)
             && handshake > start
         {
             let problem =
-                format!("is {handshake:?}, but the whole start has no more than `start_timeout`, {start:?}");
+                format!("is {handshake:?}, longer than the `start_timeout` of {start:?}, which includes it");
             add("handshake_timeout".to_owned(), problem);
         }
         self.report_ineffective(&mut |field, why| add(field.to_owned(), format!("has no effect: {why}")));
         SpecErrors::check(errors)
     }
 
-    /// What was set and would do nothing with this protocol.
+    /// Reports settings that would do nothing with this protocol.
     fn report_ineffective(&self, add: &mut dyn FnMut(&str, String)) {
         let ExplicitSettings { handler, logs, channel, protocol, .. } = self.explicit;
         let name = self.protocol.name();
@@ -315,7 +326,7 @@ impl WorkerSpec {
                 let why = if protocol {
                     format!("the protocol `{name}` has no channel")
                 } else {
-                    "the worker was given no protocol, and so it has no channel; choose one with \
+                    "the worker was given no protocol, so it has no channel; choose one with \
                      `.protocol(…)`"
                         .to_owned()
                 };
@@ -334,7 +345,8 @@ impl WorkerSpec {
         }
     }
 
-    /// The policy of a child with this declaration: it is given the whole of its stop ladder and a margin to stop.
+    /// The policy of a child with this declaration: its time to stop is the whole stop ladder plus a
+    /// margin.
     pub fn policy(&self) -> ChildPolicy {
         const MARGIN: Duration = Duration::from_secs(2);
         const BESIDE_THE_HANDSHAKE: Duration = Duration::from_secs(15);
@@ -349,7 +361,7 @@ impl WorkerSpec {
         }
     }
 
-    /// The bound of the handshake.
+    /// The timeout of the handshake.
     pub(crate) fn handshake_bound(&self) -> Duration {
         self.handshake_timeout.unwrap_or_else(|| self.protocol.handshake_timeout())
     }

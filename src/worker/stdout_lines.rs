@@ -1,4 +1,5 @@
-//! The stdout of a process without a channel: log lines, and perhaps the line that says that it is ready.
+//! The stdout of a process without a channel: log lines, and possibly the line that makes the process
+//! ready.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,33 +15,33 @@ use crate::{
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 
-/// How long nothing more must be printed until a line counts that is not ended.
+/// For how long nothing more must be printed until a line without a line end counts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// More pauses than this are not waited for, if something more is printed in each.
+/// At most this many pauses are awaited if something more is printed in each.
 const PAUSES: u32 = 3;
-/// What is shown of the line that was printed last.
+/// How much of the last printed line is shown.
 const SHOWN_BYTES: usize = 200;
 
-/// The line that a start waits for.
+/// Finds the line that a start waits for.
 pub(crate) struct ExpectedLine {
     ready: Ready,
     seen: oneshot::Sender<Arc<str>>,
     pause: Duration,
-    /// The line that is being printed; what is beyond the bound does not count.
+    /// The line that is being printed; bytes beyond the bound are dropped.
     line: Vec<u8>,
-    /// When something of it was printed first, and last.
+    /// When the first and the last part of it were printed.
     printed: Option<(Instant, Instant)>,
 }
 
 impl ExpectedLine {
-    /// The line, and what is told of it. `within`: the bound of the whole start.
+    /// The finder, and the receiver of the line. `within` is the timeout of the whole start.
     pub(crate) fn new(ready: Ready, within: Duration) -> (ExpectedLine, oneshot::Receiver<Arc<str>>) {
         let (seen, line) = oneshot::channel();
         let pause = PAUSE.min(within / 4);
         (ExpectedLine { ready, seen, pause, line: Vec::new(), printed: None }, line)
     }
 
-    /// Takes what was printed; returns the line that was awaited if it is there and ended.
+    /// Takes output; returns the awaited line once it is complete.
     fn write(&mut self, mut bytes: &[u8]) -> Option<Arc<str>> {
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             self.append(&bytes[..end]);
@@ -69,13 +70,14 @@ impl ExpectedLine {
         self.ready.line(&String::from_utf8_lossy(&self.line))
     }
 
-    /// When the line that is not ended should be looked at.
+    /// When the unfinished line should be checked.
     fn due(&self) -> Option<Instant> {
         let (first, last) = self.printed?;
         Some((last + self.pause).min(first + self.pause * PAUSES))
     }
 
-    /// Looks at it. If it is not the one, further parts of it make it due again, but not earlier than after a pause.
+    /// Checks the unfinished line. If it is not the awaited one, more output makes it due again, after
+    /// another pause.
     fn look(&mut self) -> Option<Arc<str>> {
         let line = self.judge();
         self.printed = None;
@@ -83,8 +85,9 @@ impl ExpectedLine {
     }
 }
 
-/// Reads stdout to its end, so that the process never blocks on it; memory is bounded whatever it writes. Everything goes
-/// into `tail` and into the log. Tells once which line makes the process ready.
+/// Reads stdout to its end, so that the process never blocks on it. Memory is bounded, whatever the
+/// process writes. Everything goes into `tail` and into the log. Reports once which line makes the
+/// process ready.
 pub(crate) async fn log_lines(
     mut log: LineLog,
     mut stdout: Stdout,
@@ -127,18 +130,18 @@ fn tell(expected: &mut Option<ExpectedLine>, line: Option<Arc<str>>) {
     if let Some(line) = line
         && let Some(expected) = expected.take()
     {
-        // Nobody waits any more: the start was given up.
+        // If the receiver is gone, the start was given up.
         let _ = expected.seen.send(line);
     }
 }
 
-/// Which line was awaited, and what was printed instead of it.
+/// Says which line was awaited, and what was printed instead.
 pub(crate) fn awaited(ready: &Ready, tail: &Tail) -> Option<String> {
     let Ready::Line(prefix) = ready else { return None };
     let text = tail.text();
     let last = text.rsplit(['\n', '\r']).map(visible_text).find(|line| !line.is_empty());
     let last = match last {
-        Some(last) => format!("the last one is `{}`", one_line_up_to(SHOWN_BYTES, &last)),
+        Some(last) => format!("the last line is `{}`", one_line_up_to(SHOWN_BYTES, &last)),
         None => "nothing was printed".to_owned(),
     };
     Some(format!("no line of its stdout begins with `{}`; {last}", one_line_up_to(SHOWN_BYTES, prefix)))

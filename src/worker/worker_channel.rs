@@ -17,7 +17,7 @@ pub(crate) struct WorkerChannel {
     watch: Mutex<EndWatch>,
 }
 
-/// What is called when nothing reaches the incarnation from then on.
+/// A callback for the moment when the incarnation gets no more calls.
 #[derive(Default)]
 struct EndWatch {
     over: bool,
@@ -29,7 +29,7 @@ impl WorkerChannel {
         WorkerChannel { peer: OnceLock::new(), diagnostics, watch: Mutex::default() }
     }
 
-    /// Calls `on_end` once nothing is to reach the incarnation; `false` if that is so already.
+    /// Calls `on_end` once the incarnation gets no more calls; `false` if that is already so.
     pub(crate) fn watch(&self, on_end: impl FnOnce() + Send + 'static) -> bool {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if !watch.over {
@@ -38,7 +38,7 @@ impl WorkerChannel {
         !watch.over
     }
 
-    /// It is ready, and its protocol has no channel.
+    /// Whether it is ready and its protocol has no channel.
     pub(crate) fn has_no_channel(&self) -> bool {
         matches!(self.peer.get(), Some(None))
     }

@@ -1,4 +1,4 @@
-//! [`WorkerRef`]: the address of a process worker, good for all its incarnations.
+//! [`WorkerRef`]: the address of a process worker, valid for all its incarnations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,18 +16,19 @@ use crate::{
     untrusted::one_line,
 };
 
-/// Calls whatever incarnation of a worker is live. Cheap to clone, usable from any task and any thread.
+/// Calls the live incarnation of a worker. Cheap to clone, usable from any task and any thread.
 ///
-/// A call goes straight to the channel of the incarnation that is ready at that moment, without a detour through an
-/// actor. When there is none it fails at once with [`CallError::Unavailable`]; [`WorkerRef::wait_ready`] waits. A call
-/// whose process ends is answered with [`CallError::WorkerLost`], never silently sent again.
+/// A call goes straight to the channel of the incarnation that is ready at that moment, without a
+/// detour through an actor. If there is none, it fails at once with [`CallError::Unavailable`];
+/// [`WorkerRef::wait_ready`] waits. If the process ends during a call, the call fails with
+/// [`CallError::WorkerLost`]; it is never silently sent again.
 #[derive(Clone, Debug)]
 pub struct WorkerRef {
     node: Node,
 }
 
 impl WorkerRef {
-    /// The worker at a place. Whether one is there shows at the first call.
+    /// The worker at a node. Whether there is one shows at the first call.
     pub fn new(node: Node) -> WorkerRef {
         WorkerRef { node }
     }
@@ -42,15 +43,16 @@ impl WorkerRef {
         self.node.state()
     }
 
-    /// Its place.
+    /// Its node.
     pub fn node(&self) -> &Node {
         &self.node
     }
 
-    /// The channel of the live incarnation. For a caller that must not be moved to the next one unnoticed.
+    /// The channel of the live incarnation. For callers that must not be moved to the next incarnation
+    /// unnoticed.
     ///
     /// # Errors
-    /// [`Unavailable`] when there is none, or its protocol has no channel.
+    /// [`Unavailable`] if there is none, or if its protocol has no channel.
     pub fn peer(&self) -> Result<(Incarnation, Peer), Unavailable> {
         self.live_peer().ok_or_else(|| self.node.unavailable())
     }
@@ -62,11 +64,13 @@ impl WorkerRef {
         Some((live.incarnation, channel.peer()?.clone()))
     }
 
-    /// The line that made the live incarnation ready, where its protocol waits for one
-    /// ([`FirstLine`](crate::protocol::FirstLine)), such as the address that a server has printed; and which incarnation
-    /// it is of: the next one has a line of its own. `None` while no incarnation is ready.
+    /// The line that made the live incarnation ready, if its protocol waits for one
+    /// ([`FirstLine`](crate::protocol::FirstLine)), such as the address that a server has printed; and
+    /// the incarnation that printed it, since the next one has its own line. `None` while no
+    /// incarnation is ready.
     ///
-    /// It is as it looks on a terminal: without colours, and without blanks around it. At most 16 KiB.
+    /// The text is as it looks on a terminal: without colours and without surrounding blanks. At most
+    /// 16 KiB.
     pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
@@ -75,7 +79,8 @@ impl WorkerRef {
         Some((live.incarnation, channel.diagnostics.first_line()?.clone()))
     }
 
-    /// Calls `on_end` once nothing is to reach this incarnation of a worker; `false` if that is so already.
+    /// Calls `on_end` once this incarnation of a worker gets no more calls; `false` if that is already
+    /// so.
     pub(crate) fn watch(live: &LiveIncarnation, on_end: impl FnOnce() + Send + 'static) -> bool {
         let channel =
             live.attachment.as_ref().and_then(|channel| channel.as_any().downcast_ref::<WorkerChannel>());
@@ -120,8 +125,8 @@ impl WorkerRef {
         self.peer_for(M::NAME)?.call_with::<M>(params, options).await
     }
 
-    /// Calls a method by name with anything that can be serialised; the result stays raw. The options may be a [`Duration`]:
-    /// how long the call may take.
+    /// Calls a method by name with any serialisable params; the result stays raw. The options may be a
+    /// [`Duration`]: the call's timeout.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -137,7 +142,7 @@ impl WorkerRef {
     /// Sends a notification; waits for room.
     ///
     /// # Errors
-    /// When it cannot be sent; nothing of it was sent then.
+    /// When it cannot be sent; nothing was sent then.
     pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), CallError> {
         self.peer_for(N::NAME)?.notify::<N>(params).await
     }
@@ -157,7 +162,7 @@ impl WorkerRef {
     /// Waits until an incarnation is ready, for at most `deadline`, and returns its number.
     ///
     /// # Errors
-    /// [`Unavailable`] at the deadline, or at once when nobody is going to start the worker.
+    /// [`Unavailable`] at the deadline, or at once if the worker is not going to be started.
     pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
         match tokio::time::timeout(deadline, self.node.wait_ready()).await {
             Ok(live) => Ok(live?.incarnation),
@@ -165,28 +170,29 @@ impl WorkerRef {
         }
     }
 
-    /// Its figures: state, incarnation, pid, uptime, failures, calls in flight, last exit, tail of stderr (rule W-4).
-    /// Nobody is asked.
+    /// Its figures: state, incarnation, pid, uptime, failures, calls in flight, last exit, tail of
+    /// stderr (rule W-4). Read from shared state, without asking an actor.
     pub fn diagnostics(&self) -> NodeSnapshot {
         self.node.snapshot()
     }
 
-    /// The process id of the live process, also while it starts or stops.
+    /// The process id of the live process, also while it is starting or stopping.
     pub fn pid(&self) -> Option<u32> {
         self.diagnostics().worker.and_then(|worker| worker.pid)
     }
 
-    /// Has it restarted by its supervisor, in whatever state it is; returns when the new incarnation is ready (rule
-    /// `reason` goes into the log.
+    /// Asks its supervisor to restart it, in any state; returns when the new incarnation is ready (rule
+    /// `reason` is logged.
     ///
     /// # Errors
-    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then
+    /// decides what follows.
     pub async fn restart(&self, reason: &str) -> Result<Incarnation, RequestError> {
-        log_event!(info, self.path(), self.node.incarnation(), reason = %one_line(reason), "restart asked for");
+        log_event!(info, self.path(), self.node.incarnation(), reason = %one_line(reason), "restart requested");
         self.node.restart().await
     }
 
-    /// Has it stopped by its supervisor, and returns when nothing of the process is left.
+    /// Asks its supervisor to stop it, and returns when nothing of the process is left.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -194,7 +200,7 @@ impl WorkerRef {
         self.node.stop().await
     }
 
-    /// Whether this is the place of a process worker.
+    /// Checks that this is the node of a process worker.
     pub(crate) fn check(self) -> Result<WorkerRef, FindError> {
         match self.node.snapshot().worker {
             Some(_) => Ok(self),

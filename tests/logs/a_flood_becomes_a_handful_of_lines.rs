@@ -1,5 +1,5 @@
-//! E-4: whatever a process sends, and however fast, at most 100 lines of a kind are logged in a second, and the number of
-//! those that were left out.
+//! Whatever a process sends, and however fast, at most 100 lines of a kind are logged per second, plus
+//! the number of lines that were left out (E-4).
 
 use procession::{
     plugin::{PluginHostSpec, PluginSpec},
@@ -21,7 +21,7 @@ impl Notification for Mark {
     type Params = u64;
 }
 
-/// How many lines have `part` in them, and the number of those that were left out after them.
+/// How many lines contain `part`, and the reported number of lines that were left out after them.
 fn lines_and_rest(lines: &[String], part: &str, about: &str) -> (usize, u64) {
     let logged = lines.iter().filter(|line| line.contains(part)).count();
     let reports = lines.iter().filter(|line| line.contains("WARN") && line.contains(about));
@@ -37,7 +37,8 @@ fn router() -> Router {
         .method_value("panics", |_, _| async { panic!("a handler's own mistake") })
 }
 
-/// Floods of everything that makes this side log something: what is sent, what is then in each line, and in the report.
+/// Floods of everything that makes the host log something: what is sent, what each line then contains,
+/// and what the report contains.
 fn floods() -> Vec<(Value, &'static str, &'static str)> {
     let log = |level| json!({"method": "log", "params": {"level": level, "message": "flood"}});
     vec![

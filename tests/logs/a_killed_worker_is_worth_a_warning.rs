@@ -1,4 +1,4 @@
-//! P-9: a stop that did not end by itself says what was not heeded.
+//! A stop that ended in a kill is logged as a warning that says what had no effect (P-9).
 
 use procession::{
     process::{Ladder, Signal},
@@ -41,7 +41,8 @@ async fn it_says_what_was_not_heeded_and_by_whom() {
     let _ = tree.shutdown(60 * SEC).await;
     let warnings = warnings();
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
-    let text = "killed with its group: neither the request to stop (2s) nor SIGTERM (1s) has ended it";
+    let text =
+        "killed with its group: neither the request to stop (waited 2s) nor SIGTERM (waited 1s) ended it";
     assert!(warning.contains(text), "{warning}");
     assert!(warning.contains(&format!("path=\"/w\" incarnation=1 pid={pid}")), "{warning}");
 }
@@ -53,7 +54,7 @@ async fn a_deadline_is_said_to_be_one() {
     tree.wait_healthy(SEC).await.unwrap();
     let _ = tree.shutdown(3 * SEC).await;
     let warnings = heard();
-    // The worker knows of the tree's deadline, and is done a little before it.
+    // The worker knows the tree's deadline, and is done a little before it.
     let text = "killed at the deadline of the stop, after 2.75s path=\"/w\"";
     assert!(warnings.iter().any(|line| line.contains("WARN") && line.contains(text)), "{warnings:?}");
 }
@@ -79,7 +80,7 @@ impl Actor for Slow {
 
 #[tokio::test(start_paused = true)]
 async fn what_knows_of_no_deadline_is_named_when_it_has_passed() {
-    // S-20: an actor is told to stop, but not by when.
+    // S-20: an actor is told to stop, but not its deadline.
     listen();
     let slow = |id: &str| ChildSpec::actor(id, || (Slow, ())).shutdown(Shutdown::Infinity);
     let tree = Tree::builder().child(slow("a")).child(slow("b")).start().await.unwrap();

@@ -1,5 +1,5 @@
-//! E-6. Whom an event is about are fields of the event itself: `path` and `incarnation`, in one form. Spans may be switched off
-//! by a filter, and those of ractor stand before no line.
+//! Each log event names the child that it is about in its own fields `path` and `incarnation`, in one
+//! form: a filter may switch spans off, and ractor's spans do not precede every line (E-6).
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ use tracing::{
 
 use crate::support::*;
 
-/// Hears every event and no span, as a filter has it.
+/// Receives every event and no span, as with a filter.
 #[derive(Clone, Default)]
 struct EventReceiver(Arc<Mutex<Vec<Heard>>>);
 
@@ -80,7 +80,7 @@ impl Subscriber for EventReceiver {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// A tree whose workers do all that is worth a line.
+/// A tree whose workers do everything that is logged.
 async fn eventful() {
     let launcher = ScriptedLauncher::new();
     launcher.program("talks", |mut me| async move {
@@ -145,7 +145,7 @@ async fn under_a_filter_that_switches_spans_off() {
         ("on stderr", "/talks", 1),
         ("on stdout", "/prints", 1),
         ("between messages", "/talks", 1),
-        ("restart asked for", "/talks", 1),
+        ("restart requested", "/talks", 1),
         ("killed with its group", "/talks", 1),
         ("the tree has ended", "/", 1),
     ] {
@@ -181,13 +181,13 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The only places that speak to `tracing` themselves.
+/// The only places that call `tracing` directly.
 const OWN: [&str; 4] = [
-    // The form that all others use.
+    // The macro that all others use.
     "src/log_event.rs",
-    // The lines of a process that is no worker.
+    // The lines of a process that is not a worker.
     "src/process/stdio/line_log.rs",
-    // Of the host as a whole.
+    // About the host as a whole.
     "src/process/launch/sigchld.rs",
     "src/process/cgroup/removal.rs",
 ];
@@ -205,7 +205,7 @@ fn there_is_one_form() {
             let code = line.split("//").next().unwrap_or_default();
             for level in ["error", "warn", "info", "debug", "trace", "event", "$level"] {
                 for call in [format!("tracing::{level}!"), format!(" {level}!(")] {
-                    // `event!` may be a local macro around the form.
+                    // `event!` may be a local macro around `log_event!`.
                     let local = call == " event!(";
                     assert!(local || !code.contains(&call), "{path}:{}: use `log_event!`", number + 1);
                 }

@@ -1,4 +1,5 @@
-//! What an operator reads: whatever a process says, the log stays a log; and what needs a look is a warning.
+//! What an operator reads: whatever a process writes, the log stays readable, and what needs attention
+//! is a warning.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,4 +10,4 @@ mod nobody_forges_a_line;
 mod secrets_are_not_shown;
 mod support;
 mod what_cannot_be_read_is_a_warning;
-mod what_does_nothing_is_said;
+mod what_has_no_effect_is_logged;

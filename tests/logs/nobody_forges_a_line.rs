@@ -1,4 +1,5 @@
-//! Whatever a process writes, each event of the log is one line, and nothing steers the terminal it is read on.
+//! Whatever a process writes, each log event is one line, and nothing steers the terminal that shows
+//! it.
 
 use procession::{
     exit::Exit,
@@ -15,7 +16,7 @@ use crate::support::*;
 
 const FORGED: &str = "done\n ERROR procession: the tree has ended\r\u{1b}[2J\u{202e}";
 
-/// Every line begins as the subscriber begins one, and has nothing in it that acts.
+/// Asserts that every line begins as the subscriber begins one, and contains no control characters.
 fn check(lines: &[String]) {
     for line in lines {
         let level = line.split_whitespace().next().unwrap_or_default();
@@ -136,7 +137,7 @@ async fn not_by_the_key_of_a_pool_or_the_id_of_a_child() {
             "{error}"
         );
     }
-    // 1 KiB is what an id may have.
+    // An id may have 1 KiB.
     for bytes in [1025, 1 << 20] {
         let key = "k".repeat(bytes);
         let error = pool.acquire(key.as_str()).await.unwrap_err();

@@ -1,4 +1,5 @@
-//! E-7: what is set for a process may be a secret, and is in no `Debug`, no snapshot, no event, no error and no line of the log.
+//! Settings for a process may be secrets, and appear in no `Debug` output, snapshot, event, error or
+//! log line (E-7).
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -81,7 +82,7 @@ fn check_tree(tree: &Tree, events: &mut EventReceiver) {
 async fn by_no_tree_whatever_becomes_of_its_children() {
     listen();
     let launcher = ScriptedLauncher::new();
-    // It reads its settings, which is the point of them, and fails in one way or another.
+    // It reads its settings, and fails in one way or another.
     launcher.program("worker", |mut me: ScriptedProcess| async move {
         let hello = me.read_line().await.unwrap_or_default();
         assert!(hello.contains(SECRET) || hello.starts_with("Content-Length"), "{hello}");
@@ -130,7 +131,7 @@ async fn by_no_launch_that_is_refused() {
         let fixed = WorkerSpec::new(wrong.clone());
         let refused = fixed.validate();
         check("a refusal", &format!("{refused:?} {:?}", refused.as_ref().map_err(ToString::to_string)));
-        // A command that is made for each incarnation is looked at when it is launched.
+        // A command that is made for each incarnation is checked when it is launched.
         let made = WorkerSpec::with_commands(move |_| wrong.clone());
         let tree = Tree::builder().child(made.child("w").background()).start().await.unwrap();
         let mut events = tree.events();

@@ -32,7 +32,8 @@ impl io::Write for Here {
     }
 }
 
-/// Begins to keep what is logged. A subscriber escapes less than it could: what it is given must be harmless already.
+/// Begins to record the log. A subscriber may escape less than it could, so what it is given must
+/// already be harmless.
 pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -43,14 +44,15 @@ pub(crate) fn listen() {
     LINES.take();
 }
 
-/// The same without debug and trace, as long as the result lives.
+/// The same without debug and trace, while the result lives.
 pub(crate) fn listen_to_info() -> tracing::subscriber::DefaultGuard {
     listen();
     let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(|| Here);
     tracing::subscriber::set_default(subscriber.finish())
 }
 
-/// Keeps each field of each event as it is given to a subscriber, one a line; what would end a line is kept as `\\r`.
+/// Records each field of each event as a subscriber gets it, one per line; what would end a line is
+/// recorded as `\\r`.
 struct Fields;
 
 impl tracing::field::Visit for Fields {
@@ -80,20 +82,20 @@ impl tracing::Subscriber for Fields {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// Begins to keep the fields of events, as long as the result lives.
+/// Begins to record the fields of events, while the result lives.
 pub(crate) fn listen_to_fields() -> tracing::subscriber::DefaultGuard {
     listen();
     tracing::subscriber::set_default(Fields)
 }
 
-/// What has been logged since, line by line, as most people have it: no debug and no trace.
+/// What has been logged since the last call, by line, at the usual levels: no debug and no trace.
 pub(crate) fn heard() -> Vec<String> {
     let mut lines = heard_at_every_level();
     lines.retain(|line| !["DEBUG", "TRACE"].iter().any(|level| line.trim_start().starts_with(level)));
     lines
 }
 
-/// Everything that has been logged since, line by line.
+/// Everything that has been logged since the last call, by line.
 pub(crate) fn heard_at_every_level() -> Vec<String> {
     String::from_utf8(LINES.take()).unwrap().split_terminator('\n').map(str::to_owned).collect()
 }
@@ -113,7 +115,7 @@ pub(crate) async fn shake_hands(me: &mut ScriptedProcess) {
         .await;
 }
 
-/// A tree with one worker, `/w`, that nobody waits for at the start.
+/// A tree with one background worker, `/w`.
 pub(crate) async fn tree<F, Fut>(script: F, change: impl FnOnce(WorkerSpec) -> WorkerSpec) -> Tree
 where
     F: Fn(ScriptedProcess) -> Fut + Send + Sync + 'static,
@@ -122,7 +124,7 @@ where
     tree_with(script, change, Shutdown::Infinity).await
 }
 
-/// The same, whose supervisor waits only so long for its end.
+/// The same, with a supervisor that waits only this long for its end.
 pub(crate) async fn tree_with<F, Fut>(
     script: F,
     change: impl FnOnce(WorkerSpec) -> WorkerSpec,

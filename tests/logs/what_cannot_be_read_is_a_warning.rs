@@ -1,28 +1,27 @@
-//! C-8, C-13: an answer that cannot be read is a warning that says what is wrong with it and where; a line of a JSON logger
-//! is the process's noise.
+//! An answer that cannot be read is logged as a warning that says what is wrong with it and where; a
+//! line of a JSON logger is noise (C-8, C-13).
 
-use procession::rpc::Timeout;
+use std::future::Future;
+
+use procession::{rpc::Timeout, testing::ScriptedProcess, tree::Tree, worker::WorkerRef};
 use serde_json::json;
 
 use crate::support::*;
 
-#[tokio::test(start_paused = true)]
-async fn with_its_beginning_and_the_place_of_the_mistake() {
+/// A tree whose worker runs this script after its handshake. Recording begins when the worker is ready.
+async fn start<F, Fut>(script: F) -> (Tree, WorkerRef)
+where
+    F: Fn(ScriptedProcess) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = std::convert::Infallible> + Send + 'static,
+{
     listen();
-    let answers = ["{\"v\":NaN}", "{\"v\":NaN},\"took\":\"3\u{1b}[31m\"", "1,\"result\":2", "\"caf\", }"];
     let tree = tree(
-        move |mut me| async move {
-            shake_hands(&mut me).await;
-            for answer in answers {
-                let call = read(&mut me).await.unwrap();
-                let _ = me.write_line(r#"{"level":"info","message":"working"}"#).await;
-                let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{answer}}}"#, call["id"]);
-                let _ = me.write_line(&text).await;
+        move |mut me| {
+            let script = script.clone();
+            async move {
+                shake_hands(&mut me).await;
+                match script(me).await {}
             }
-            // The last one: an error that names no request.
-            read(&mut me).await;
-            say(&mut me, json!({"error": {"code": 5, "message": "lost\nits id"}})).await;
-            match me.hang().await {}
         },
         |spec| spec,
     )
@@ -30,6 +29,25 @@ async fn with_its_beginning_and_the_place_of_the_mistake() {
     let worker = tree.worker("/w").unwrap();
     worker.wait_ready(SEC).await.unwrap();
     heard();
+    (tree, worker)
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_its_beginning_and_the_place_of_the_mistake() {
+    let answers = ["{\"v\":NaN}", "{\"v\":NaN},\"took\":\"3\u{1b}[31m\"", "1,\"result\":2", "\"caf\", }"];
+    let (tree, worker) = start(move |mut me| async move {
+        for answer in answers {
+            let call = read(&mut me).await.unwrap();
+            let _ = me.write_line(r#"{"level":"info","message":"working"}"#).await;
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{answer}}}"#, call["id"]);
+            let _ = me.write_line(&text).await;
+        }
+        // At last, an error that names no request.
+        read(&mut me).await;
+        say(&mut me, json!({"error": {"code": 5, "message": "lost\nits id"}})).await;
+        me.hang().await
+    })
+    .await;
     for _ in 0..=answers.len() {
         worker.call_value("x", &(), Timeout::Default).await.unwrap_err();
     }
@@ -51,22 +69,14 @@ async fn with_its_beginning_and_the_place_of_the_mistake() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_no_call_is_a_warning() {
-    listen();
-    let tree = tree(
-        |mut me| async move {
-            shake_hands(&mut me).await;
-            let call = read(&mut me).await.unwrap();
-            for id in [json!("x"), json!(77), call["id"].clone()] {
-                say(&mut me, json!({"jsonrpc": "2.0", "id": id, "result": 1})).await;
-            }
-            match me.hang().await {}
-        },
-        |spec| spec,
-    )
+    let (tree, worker) = start(|mut me| async move {
+        let call = read(&mut me).await.unwrap();
+        for id in [json!("x"), json!(77), call["id"].clone()] {
+            say(&mut me, json!({"jsonrpc": "2.0", "id": id, "result": 1})).await;
+        }
+        me.hang().await
+    })
     .await;
-    let worker = tree.worker("/w").unwrap();
-    worker.wait_ready(SEC).await.unwrap();
-    heard();
     worker.call_value("x", &(), 5 * SEC).await.unwrap();
     let lines = heard();
     let warnings: Vec<_> = lines.iter().filter(|line| line.contains("WARN")).collect();

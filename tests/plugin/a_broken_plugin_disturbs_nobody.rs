@@ -1,4 +1,5 @@
-//! G-6, S-7, R-6, pitfalls 2 and 3.
+//! A broken plugin keeps neither its host nor other plugins from starting and running: it backs off and
+//! cools off by itself (G-6, S-7, R-6).
 
 use procession::{
     id::Incarnation,
@@ -28,7 +29,7 @@ async fn broken_plugins_keep_neither_the_host_nor_others_from_starting() {
     tokio::time::sleep(600 * SEC).await;
     assert_eq!(stage.plugins.ensure_ready("fine", SEC).await.unwrap(), Incarnation(1));
     assert_eq!(stage.plugins.node().incarnation(), Incarnation(1), "the host was restarted");
-    // R-6, pitfall 2
+    //
     assert!(stage.plugins.worker("missing").unwrap().state().is_down());
     assert!(stage.launches("dying") < 70 && stage.launches("refusing") < 70);
     stage.end().await;
@@ -36,7 +37,7 @@ async fn broken_plugins_keep_neither_the_host_nor_others_from_starting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_initialize_is_retried_with_back_off_within_the_budget() {
-    // G-6, pitfall 3: not dead for good, and not for ever at full speed.
+    // G-6: not dead for good, and not restarted endlessly at full speed.
     let manner = Manner { init: MS, ..Manner::refusing(4) };
     let policy =
         RestartPolicy::permanent().with_backoff(Backoff::exponential(100 * MS, 10 * SEC)).with_jitter(0.0);
@@ -56,8 +57,8 @@ async fn a_failed_initialize_is_retried_with_back_off_within_the_budget() {
         .collect();
     assert_eq!(delays, [100, 200, 400, 800]);
 
-    // The same after it has been ready once, and the window is empty: a re-initialize that fails is a crash like any
-    // other.
+    // The same once it has been ready and the window is empty: a failed `initialize` is a crash like
+    // any other.
     tokio::time::sleep(60 * SEC).await;
     manner.refusals.store(2, std::sync::atomic::Ordering::SeqCst);
     stage.plugins.call_value("a", "die", &1, procession::rpc::Timeout::Default).await.unwrap_err();

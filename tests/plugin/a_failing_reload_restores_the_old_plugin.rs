@@ -1,4 +1,5 @@
-//! G-13.
+//! A reload gives a plugin another declaration; if the new one does not become ready, the old one is
+//! restored (G-13).
 
 use procession::{
     exit::Exit,
@@ -27,7 +28,7 @@ async fn a_reload_replaces_the_process() {
     assert_eq!(reloaded, Incarnation(2));
     assert_eq!((stage.launches("old"), stage.launches("new")), (1, 1));
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
-    // The address of before is good for it, and it is what returns with the host.
+    // The old address is still valid, and the new declaration is what returns with the host.
     assert_eq!(worker.state(), ChildState::Ready);
     stage.plugins.node().restart().await.unwrap();
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
@@ -61,7 +62,7 @@ async fn a_reload_that_fails_restores_and_says_so() {
     let error = stage.plugins.reload("a", running("new").config(json!(2))).await.unwrap_err();
     let last = drain(&mut events).pop().unwrap().to_string();
     assert!(
-        last.ends_with("plugin `a`#3 has what it had before a change: handshake failed: not today"),
+        last.ends_with("plugin `a`#3 was rolled back to its previous declaration or configuration: handshake failed: not today"),
         "{last}"
     );
     let PluginError::ReloadFailed { exit, restored, .. } = &error else { panic!("{error}") };
@@ -71,7 +72,7 @@ async fn a_reload_that_fails_restores_and_says_so() {
     tokio::time::sleep(600 * SEC).await;
     assert_eq!((stage.launches("old"), stage.launches("new")), (2, 1));
 
-    // A missing program and a start that hangs are no different.
+    // A missing program and a start that hangs have the same effect.
     stage.launcher.program("hanging", |me| async move { me.hang().await });
     for wrong in ["missing", "hanging"] {
         stage.plugins.reload("a", running(wrong)).await.unwrap_err();
@@ -82,7 +83,7 @@ async fn a_reload_that_fails_restores_and_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn if_the_old_one_fails_too_its_policy_goes_on_with_it() {
-    // G-13: what is restored is the declaration; what cannot run is retried.
+    // G-13: the declaration is restored, and its policy retries what cannot run.
     let (old, new) = (Manner::default(), Manner::refusing(u32::MAX));
     let stage =
         Stage::new(&launcher([("old", &old), ("new", &new)]), PluginHostSpec::new().plugin(running("old")))

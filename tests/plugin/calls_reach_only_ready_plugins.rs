@@ -1,4 +1,5 @@
-//! G-2, G-8, C-12, pitfalls 30 and 34.
+//! A call reaches only a ready plugin that announced the method; otherwise it fails, and says why (G-2,
+//! G-8, C-12).
 
 use procession::{
     plugin::{PluginError, PluginHostSpec},
@@ -25,7 +26,7 @@ async fn methods_that_were_not_announced_fail_without_being_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn no_call_is_sent_before_the_handshake_is_done() {
-    // W-1, pitfall 34
+    // W-1
     let slow = Manner::slow(SEC);
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     settle().await;
@@ -54,7 +55,7 @@ async fn calls_to_nobody_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_ends_with_its_plugin_and_says_how() {
-    // C-4, pitfall 30
+    // C-4
     let manner = Manner { announces: vec!["hang"], ..Manner::default() };
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();

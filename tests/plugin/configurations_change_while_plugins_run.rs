@@ -1,4 +1,5 @@
-//! G-12.
+//! A running plugin gets a new configuration live if it announced that, otherwise by a restart; a
+//! refused one is rolled back (G-12).
 
 use procession::{
     id::Incarnation,
@@ -25,7 +26,7 @@ async fn a_plugin_that_announced_it_is_told_live() {
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
     assert_eq!(stage.launches("a"), 1);
 
-    // Whatever comes after has it too: a crash, and a restart of the host.
+    // Later incarnations have it too, after a crash and after a restart of the host.
     stage.plugins.call_value("a", "die", &1, procession::rpc::Timeout::Default).await.unwrap_err();
     tokio::time::sleep(SEC).await;
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
@@ -82,7 +83,7 @@ async fn of_many_changes_at_once_the_last_one_stays() {
             change.await.unwrap().unwrap();
         }
         assert_eq!(stage.call("a", "config", ().into()).await, json!(20));
-        // One restart brought it to all who asked for one.
+        // One restart served all callers.
         assert_eq!(stage.launches("a"), if manner.announces.is_empty() { 2 } else { 1 });
         stage.end().await;
     }
@@ -100,7 +101,7 @@ async fn a_protocol_without_configuration_is_misuse() {
     stage.end().await;
 }
 
-/// What the events since then say of rollbacks and changes.
+/// What the events since the last call say about rollbacks and changes.
 fn told(events: &mut PluginEventReceiver) -> Vec<String> {
     let kind = |event: std::sync::Arc<PluginEvent>| match &event.kind {
         PluginEventKind::ConfigChanged { .. } | PluginEventKind::RolledBack { .. } => {
@@ -128,14 +129,17 @@ async fn a_plugin_may_refuse_and_keeps_what_it_has() {
     assert!(!refused.is_retryable() && refused.outcome() == CallOutcome::Failed);
     assert_eq!(
         told(&mut events),
-        ["got a new configuration while it runs", "has what it had before a change: bad port (code -32000)"]
+        [
+            "got a new configuration while it runs",
+            "was rolled back to its previous declaration or configuration: bad port (code -32000)"
+        ]
     );
-    // It was told nothing further, and what comes after has the last one that was taken.
+    // It was told nothing further, and later incarnations have the last accepted configuration.
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
     assert_eq!(manner.heard_by(1).iter().filter(|method| *method == "configChanged").count(), 2);
     stage.plugins.restart_plugin("a", "test").await.unwrap();
     assert_eq!(stage.call("a", "config", ().into()).await, json!(2));
-    // The same again, now that a handshake has brought it.
+    // The same again, now that a handshake has delivered it.
     stage.plugins.set_config("a", json!("bad")).await.unwrap_err();
     assert_eq!(stage.plugins.set_config("a", json!(3)).await.unwrap(), ConfigApplied::Live);
     assert_eq!(stage.call("a", "config", ().into()).await, json!(3));
@@ -148,8 +152,8 @@ async fn all_whose_changes_were_refused_together_are_told() {
     let manner = Manner { announces: vec!["configChanged"], ..Manner::default() };
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
-    // The first is on its way when the others come; the second, when its turn has come, brings the third, and with it the
-    // refusal.
+    // The first change is under way when the others come; the second, when its turn has come, delivers
+    // the third one's configuration, and with it gets the refusal.
     let (first, second, third) = tokio::join!(
         stage.plugins.set_config("a", json!(1)),
         stage.plugins.set_config("a", json!(2)),
@@ -195,7 +199,7 @@ async fn one_that_does_not_become_ready_with_it_gets_the_old_one_back() {
         told(&mut events),
         [
             "got a new configuration by a restart",
-            "has what it had before a change: handshake failed: not today"
+            "was rolled back to its previous declaration or configuration: handshake failed: not today"
         ]
     );
     stage.end().await;

@@ -1,4 +1,5 @@
-//! R-0 (5), S-17, T-3.
+//! With an intensity the crashes of plugins count for the host and escalate; without one each plugin
+//! pays for its own (R-0, S-17, T-3).
 
 use procession::{
     exit::Exit,

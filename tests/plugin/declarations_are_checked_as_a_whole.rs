@@ -1,4 +1,5 @@
-//! S-6.
+//! All mistakes in the declaration of a host and its plugins are reported together, before anything
+//! starts (S-6).
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ async fn all_mistakes_are_told_at_once() {
     ] {
         assert!(fields.contains(&expected), "{expected} is not among {fields:?}");
     }
-    // The tree tells them too, before it starts anything.
+    // The tree reports them too, before it starts anything.
     let spec = SupervisorSpec::one_for_one().child(host.child("plugins"));
     let refused = Root::start(spec, RootOptions::default()).await.unwrap_err();
     let StartError::Invalid(all) = refused else { panic!("{refused}") };
@@ -84,14 +85,14 @@ async fn a_start_at_run_time_is_checked_too() {
 
 #[test]
 fn what_belongs_to_the_plugin_protocol_is_refused_with_another_one() {
-    // S-6: in whatever order they are said
+    // S-6: regardless of the order of the settings.
     let first = plugin("a").protocol(Mcp::default()).config(json!({"key": 1})).api_version("2");
     let last = plugin("b").manifest(json!({"name": "b"})).protocol(Mcp::default());
     let errors = PluginHostSpec::new().plugin(first).plugin(last).validate().unwrap_err();
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.iter().count(), 3, "{texts:?}");
     for field in ["plugins[a].config", "plugins[a].api_version", "plugins[b].manifest"] {
-        let problem = "belongs to the plugin protocol, and it speaks `mcp`";
+        let problem = "belongs to the plugin protocol, but the plugin speaks `mcp`";
         assert!(texts.iter().any(|text| text.contains(field) && text.contains(problem)), "{texts:?}");
     }
     plugin("c").protocol(Mcp::default()).validate().unwrap();
@@ -105,11 +106,11 @@ fn what_would_have_no_effect_is_refused() {
         let found = |errors: SpecErrors| errors.iter().map(|error| error.field.clone()).collect();
         spec.validate().map_or_else(found, |()| Vec::new())
     };
-    // Set in the worker, where the plugin's own would replace it.
+    // Set in the worker, where the plugin's own setting would replace it.
     let elsewhere =
         plugin("a").worker(|worker| worker.protocol(Mcp::default()).handler(Router::new()).stderr_tail(1));
     assert_eq!(fields(elsewhere), ["plugins[a].worker.protocol", "plugins[a].worker.handler"]);
-    // A plugin without a channel may be; but it asks for nothing, and nobody calls it.
+    // A plugin without a channel is allowed, but it sends no requests and cannot be called.
     let silent = plugin("b").protocol(FirstLine::new("up"));
     assert_eq!(fields(silent.clone()), Vec::<String>::new());
     assert_eq!(
@@ -122,7 +123,7 @@ fn what_would_have_no_effect_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plugin_without_a_channel_starts() {
-    // W-7: what the host gives all plugins is no mistake of this one.
+    // W-7: a setting that the host gives all plugins is no mistake of this one.
     let launcher = ScriptedLauncher::new();
     launcher.program("quiet", |mut me| async move {
         me.write_line("up and running").await.unwrap();

@@ -1,4 +1,4 @@
-//! G-11, E-3.
+//! The events of plugins report crashes, restarts, readiness and ends, and nothing else (G-11, E-3).
 
 use procession::{
     exit::Exit,
@@ -51,7 +51,7 @@ async fn a_crash_its_restart_and_its_end_are_told_and_nothing_else() {
     assert_eq!(crash[2].kind, PluginEventKind::Restarted);
     assert_eq!((crash.len(), crash[2].incarnation.0), (3, 2));
 
-    // No crash, no restart: an operator did it.
+    // An operator's restart is neither a crash nor a restart event.
     stage.plugins.restart_plugin("a", "test").await.unwrap();
     assert_eq!(told(&mut events), ["a#3 ready"]);
 
@@ -97,7 +97,7 @@ async fn a_signal_is_told_as_one() {
 
 #[tokio::test(start_paused = true)]
 async fn only_a_restart_by_policy_is_told_as_one() {
-    // G-11, E-3: whatever came before, a start by an operator is none.
+    // G-11, E-3: a start by an operator is never a restart, whatever came before.
     let (a, b) = (Manner::refusing(1), Manner::default());
     let slow = RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: 10 * SEC });
     let brittle = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp));

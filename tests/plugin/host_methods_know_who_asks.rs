@@ -1,4 +1,5 @@
-//! G-3, G-8, G-9, pitfall 14.
+//! A host method knows which plugin and incarnation asks, answers only that incarnation, and is subject
+//! to the plugin's capabilities (G-3, G-8, G-9).
 
 use procession::{
     plugin::{PluginHostSpec, plugin_of},
@@ -44,7 +45,7 @@ async fn the_context_names_the_plugin_its_path_and_its_incarnation() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_never_reaches_another_incarnation() {
-    // G-3, pitfall 14: request 77 of the old process is still being handled when the new one is up.
+    // G-3: request 77 of the old process is still being handled when the new one is up.
     let manner = Manner::default();
     let host = PluginHostSpec::new().handler(router()).plugin(plugin("a"));
     let stage = Stage::new(&launcher([("a", &manner)]), host).await;

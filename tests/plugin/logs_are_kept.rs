@@ -1,4 +1,4 @@
-//! G-4.
+//! The newest log entries of each plugin are kept, in bounded size (G-4).
 
 use procession::{id::Incarnation, plugin::PluginHostSpec, protocol::LogLevel};
 use serde_json::json;
@@ -23,13 +23,13 @@ async fn the_newest_entries_are_kept_with_their_fields() {
     assert_eq!((last.level, last.incarnation, last.truncated), (LogLevel::Warn, Incarnation(1), false));
     assert_eq!(last.meta.as_ref().unwrap().get(), r#"{"n":4}"#);
 
-    // They are there after a restart too: that is when they are wanted.
+    // They survive a restart, which is when they are needed.
     stage.plugins.restart_plugin("a", "test").await.unwrap();
     let hello = json!({ "level": "info", "message": "é".repeat(10_000), "meta": "m".repeat(10_000) });
     stage.call("a", "say", json!({ "method": "log", "params": hello })).await;
     let logs = stage.plugins.diagnostics("a").unwrap().logs;
     assert_eq!(logs.iter().map(|record| record.incarnation.0).collect::<Vec<_>>(), [1, 1, 2]);
-    // A ring of entries without a bound on their size is none.
+    // A bounded number of entries is no bound without a bound on their size.
     assert!(logs[2].truncated && logs[2].message.len() <= 8192 && logs[2].meta.is_none());
     stage.end().await;
 }

@@ -6,7 +6,7 @@ mod support;
 
 mod a_broken_plugin_disturbs_nobody;
 mod a_failing_reload_restores_the_old_plugin;
-mod a_start_has_one_verdict;
+mod a_start_has_one_outcome;
 mod calls_reach_only_ready_plugins;
 mod configurations_change_while_plugins_run;
 mod crashes_count_where_they_should;

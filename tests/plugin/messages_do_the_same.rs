@@ -1,4 +1,5 @@
-//! For those who hold only the actor (design 4).
+//! A plugin host's actor takes the same requests as messages, for code that holds only its `ActorRef`,
+//! and answers while plugins start (S-18).
 
 use procession::{
     id::Incarnation,
@@ -18,7 +19,7 @@ async fn the_actor_answers_while_plugins_start() {
     let starting = {
         let host = host.clone();
         tokio::spawn(async move {
-            host.call(|reply| PluginHostMessage::Start(Box::new(plugin("a")), reply), 10 * SEC).await
+            host.call(|reply| PluginHostMessage::StartPlugin(Box::new(plugin("a")), reply), 10 * SEC).await
         })
     };
     tokio::time::sleep(SEC).await;
@@ -38,8 +39,8 @@ async fn the_actor_answers_while_plugins_start() {
     let diagnostics =
         host.call(|reply| PluginHostMessage::Diagnostics("a".into(), reply), SEC).await.unwrap().unwrap();
     assert_eq!(diagnostics.node.unwrap().worker.unwrap().protocol, "plugin");
-    host.call(|reply| PluginHostMessage::Stop("a".into(), reply), 10 * SEC).await.unwrap().unwrap();
-    let gone = host.call(|reply| PluginHostMessage::Stop("a".into(), reply), SEC).await.unwrap();
+    host.call(|reply| PluginHostMessage::StopPlugin("a".into(), reply), 10 * SEC).await.unwrap().unwrap();
+    let gone = host.call(|reply| PluginHostMessage::StopPlugin("a".into(), reply), SEC).await.unwrap();
     assert!(matches!(gone, Err(PluginError::NotFound(_))));
     stage.end().await;
 }

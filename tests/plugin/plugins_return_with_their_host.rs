@@ -1,4 +1,5 @@
-//! G-16, S-21.
+//! After a restart of the host its plugins return, including those added at run time; stopped ones stay
+//! down (G-16, S-21).
 
 use procession::{
     id::Incarnation,
@@ -48,9 +49,9 @@ async fn plugins_that_were_added_return_and_stopped_ones_do_not() {
     assert_eq!(listed, ["declared", "gone", "held", "added", "added-held"]);
     let unknown = stage.plugins.ensure_ready("added-gone", SEC).await.unwrap_err();
     assert!(matches!(unknown, PluginError::NotFound(_)), "{unknown}");
-    // A subscription of before goes on.
+    // An earlier subscription continues.
     assert!(!crate::support::drain(&mut events).is_empty());
-    // G-10: what is stopped can be had back by an operator.
+    // G-10: an operator can start a stopped plugin again.
     for id in ["gone", "held", "added-held"] {
         let stopped = stage.plugins.ensure_ready(id, SEC).await.unwrap_err();
         assert!(matches!(stopped, PluginError::StaysDown(_)), "{stopped}");
@@ -79,10 +80,11 @@ async fn a_start_that_was_under_way_does_not_return() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_was_under_way_is_done() {
-    // G-16, S-19: what somebody has begun to stop does not return, and the stop not before it is gone.
+    // G-16, S-19: a plugin whose stop has begun does not return, and the stop does not return before
+    // the process is gone.
     let stage = Stage::new(&launcher([]), PluginHostSpec::new()).await;
     stage.launcher.program("a", |mut me| async move {
-        // What is in the kernel's hands for a while cannot be killed meanwhile.
+        // A process in uninterruptible sleep cannot be killed meanwhile.
         me.set_uninterruptible(true);
         answer_initialize(&mut me).await;
         me.sleep(3 * SEC).await;

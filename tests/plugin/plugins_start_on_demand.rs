@@ -1,4 +1,5 @@
-//! G-10, R-8.
+//! A plugin on demand starts when it is first needed; one that an operator stopped or its policy gave
+//! up is started again only by an operator (G-10, R-8).
 
 use procession::{
     exit::Exit,
@@ -55,14 +56,14 @@ async fn what_an_operator_stopped_is_had_back_by_an_operator_only() {
     stays_down(ensure("a").await);
     assert_eq!(stage.plugins.restart_plugin("a", "wanted again").await.unwrap().0, 2);
     assert_eq!(ensure("a").await.unwrap().0, 2);
-    // Being stopped, and taken out of the host: it is declared, so it is still known.
+    // While it is stopped and removed from the host: it is declared, so it is still known.
     let plugins = stage.plugins.clone();
     let stop = tokio::spawn(async move { plugins.stop_plugin("a").await });
     settle().await;
     stays_down(ensure("a").await);
     stop.await.unwrap().unwrap();
     stays_down(ensure("a").await);
-    // And one that had not been started.
+    // The same for one that had not been started.
     stage.plugins.stop_plugin("b").await.unwrap();
     stays_down(ensure("b").await);
     assert_eq!((stage.launches("a"), stage.launches("b")), (2, 0));
@@ -100,14 +101,14 @@ async fn callers_do_not_revive_what_its_policy_gave_up() {
             let error = caller.await.unwrap();
             let PluginError::StaysDown(down) = &error else { panic!("{error}") };
             assert!(matches!(down.state, ChildState::Down { why: DownReason::GaveUp { .. } }), "{error}");
-            assert!(down.lost.is_some(), "it says how the last one ended");
+            assert!(down.lost.is_some(), "it says how the last incarnation ended");
         }
         assert_eq!(stage.launches(id), 3, "{id}");
-        // Another one by an operator begins from zero.
+        // Another start by an operator begins with fresh counters.
         stage.plugins.restart_plugin(id, "repaired?").await.unwrap_err();
         tokio::time::sleep(SEC).await;
         assert_eq!(stage.launches(id), 6, "{id}");
-        // What an operator changes about it does not start it either.
+        // Changing its declaration or configuration does not start it either.
         stage.plugins.set_config(id, serde_json::json!({"a": 1})).await.unwrap();
         stage.plugins.reload(id, plugin(id).restart(policy())).await.unwrap();
         stage.plugins.ensure_ready(id, SEC).await.unwrap_err();
@@ -160,7 +161,7 @@ async fn a_failed_start_on_demand_is_told_and_its_policy_goes_on() {
     let stage = Stage::new(&launcher([("a", &manner)]), host).await;
     let failed = stage.plugins.ensure_ready("a", 60 * SEC).await.unwrap_err();
     assert!(matches!(failed, PluginError::StartFailed { .. }), "{failed}");
-    // The next caller waits for the next attempt, and makes none.
+    // The next caller waits for the next attempt, and causes none.
     let late = stage.plugins.ensure_ready("a", SEC).await.unwrap_err();
     assert!(matches!(&late, PluginError::Unavailable(_)) && late.is_retryable(), "{late}");
     assert_eq!(stage.launches("a"), 1);

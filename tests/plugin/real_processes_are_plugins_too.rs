@@ -1,4 +1,5 @@
-//! What only the kernel can show (D-2): a plugin in shell, killed by SIGKILL.
+//! What only the kernel can show (D-2): a plugin written in shell, killed by SIGKILL, is reported as
+//! crashed and returns (G-11, R-1).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! G-7.
+//! Only so many plugins start for the first time at once; restarts and reloads do not wait for a turn
+//! (G-7, G-13).
 
 use std::sync::atomic::Ordering;
 
@@ -57,7 +58,7 @@ async fn places_come_back_from_starts_that_fail_or_are_given_up() {
     let plugins = stage.plugins.clone();
     let queued = tokio::spawn(async move { plugins.start_plugin(plugin("queued")).await });
     tokio::time::sleep(SEC).await;
-    // Both while it waits for its place, and while it starts.
+    // Both while it waits for its turn, and while it starts.
     stage.plugins.stop_plugin("queued").await.unwrap();
     stage.plugins.stop_plugin("slow").await.unwrap();
     queued.await.unwrap().unwrap_err();
@@ -68,7 +69,8 @@ async fn places_come_back_from_starts_that_fail_or_are_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn restarts_take_no_turn() {
-    // G-7: four that hang in the handshake of each restart hold nobody up, and are not held up themselves.
+    // G-7: four plugins that hang in the handshake of each restart delay no others, and are not delayed
+    // themselves.
     let ids = ["a", "b", "c", "d"];
     let launcher = launcher([("new", &Manner::default())]);
     for id in ids {

@@ -1,4 +1,5 @@
-//! G-7, P-9, pitfalls 31 and 38.
+//! Callers of one stop join it, at most one process of a plugin exists, and after `stop_all` none is
+//! started (G-7, P-9).
 
 use procession::{
     exit::Exit,
@@ -12,7 +13,7 @@ use crate::support::{MS, Manner, SEC, Stage, answer_initialize, launcher, plugin
 
 #[tokio::test(start_paused = true)]
 async fn callers_of_one_stop_join_it() {
-    // P-9, pitfall 31
+    // P-9
     let slow = Manner { drain: 2 * SEC, ..Manner::default() };
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new()).await;
     stage.plugins.start_plugin(plugin("a")).await.unwrap();
@@ -37,7 +38,7 @@ async fn callers_of_one_stop_join_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_during_a_stop_waits_for_it() {
-    // Pitfall 31: never two processes of one plugin.
+    // There are never two processes of one plugin.
     let slow = Manner { drain: 2 * SEC, ..Manner::default() };
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new()).await;
     stage.plugins.start_plugin(plugin("a")).await.unwrap();
@@ -71,7 +72,7 @@ async fn a_stop_gives_up_the_start_that_is_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn starts_and_stops_in_any_order_leave_at_most_one_process() {
-    // Pitfall 31
+    // P-9
     for seed in 0..200u64 {
         let manner = Manner { init: 30 * MS, drain: 20 * MS, ..Manner::default() };
         let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new()).await;
@@ -99,7 +100,7 @@ async fn starts_and_stops_in_any_order_leave_at_most_one_process() {
         for task in tasks {
             tokio::time::timeout(60 * SEC, task).await.expect("an operation hangs").unwrap();
         }
-        // What the host says is what is there.
+        // The host's list matches the live processes.
         let listed = stage.plugins.list().unwrap();
         assert_eq!(listed.len(), stage.launcher.alive().len(), "seed {seed}: {listed:?}");
         assert!(listed.iter().all(|status| status.state == ChildState::Ready));
@@ -138,7 +139,7 @@ async fn all_are_stopped_together_and_none_is_started_after() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_all_takes_the_starts_under_way_with_it() {
-    // G-7, pitfall 38
+    // G-7
     let slow = Manner::slow(5 * SEC);
     let ids: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
     let stage = Stage::new(&launcher(ids.iter().map(|id| (id.as_str(), &slow))), PluginHostSpec::new()).await;

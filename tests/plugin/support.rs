@@ -33,15 +33,15 @@ pub(crate) struct Manner {
     pub(crate) init: Duration,
     /// How many launches refuse to initialize.
     pub(crate) refusals: Arc<AtomicU32>,
-    /// What it announces, beside `echo`, `who`, `config`, `die`, `ask`.
+    /// The methods that it announces besides `echo`, `who`, `config`, `die`, `ask`.
     pub(crate) announces: Vec<&'static str>,
     /// How long it takes to end when it is asked to.
     pub(crate) drain: Duration,
-    /// It dies this long after it has become ready.
+    /// How long after becoming ready it dies.
     pub(crate) dies_after: Option<Duration>,
-    /// Everything it reads, with the number of its launch.
+    /// All messages that it reads, with the number of the launch.
     pub(crate) heard: Arc<Mutex<Vec<(u64, Value)>>>,
-    /// How many are between launch and ready, and the most there were.
+    /// How many processes are between launch and ready, and the maximum so far.
     pub(crate) starting: Arc<(AtomicUsize, AtomicUsize)>,
 }
 
@@ -82,7 +82,7 @@ impl Manner {
         heard.iter().filter_map(of).collect()
     }
 
-    /// Registers a program that behaves like this.
+    /// Registers a program with this behaviour.
     pub(crate) fn program(&self, launcher: &ScriptedLauncher, name: &str) {
         let manner = self.clone();
         launcher.program(name, move |process| manner.clone().run(process));
@@ -98,7 +98,7 @@ impl Manner {
         loop {
             let line = match deadline {
                 None => me.read_line().await,
-                // Whatever it is reading when it dies is lost.
+                // A message that it is reading when it dies is lost.
                 Some(at) => match tokio::time::timeout_at(at, me.read_line()).await {
                     Ok(line) => line,
                     Err(_) => return 7,
@@ -146,7 +146,7 @@ impl Manner {
                 "config" => config.clone(),
                 "hang" => continue,
                 "die" => return i32::try_from(params.as_i64().unwrap_or(1)).unwrap(),
-                // Calls the host, and answers with what it says.
+                // Calls the host, and passes its answer on.
                 "ask" => {
                     asked = message["id"].clone();
                     let request = json!({
@@ -226,7 +226,7 @@ impl Stage {
         serde_json::from_str(answer.get()).unwrap()
     }
 
-    /// Ends the tree; nothing may be left.
+    /// Ends the tree; no process may be left.
     pub(crate) async fn end(self) {
         let _ = self.root.shutdown(60 * SEC).await;
         assert_eq!(self.launcher.alive(), Vec::<u32>::new(), "processes are left");

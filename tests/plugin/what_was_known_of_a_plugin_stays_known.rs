@@ -1,5 +1,5 @@
-//! E-2, W-4: a plugin that is stopped, has ended or was given up keeps its last exit, its counts, the end of its stderr and
-//! the time of its last crash.
+//! A plugin that is stopped, has ended or was given up keeps its last exit, its counts, the end of its
+//! stderr and the time of its last crash (E-2, W-4).
 
 use procession::{
     exit::Exit,
@@ -19,7 +19,7 @@ fn figures(seen: &PluginDiagnostics) -> (Option<Exit>, u64, &str) {
 
 async fn stage() -> Stage {
     let launcher = launcher([("well", &Manner::default())]);
-    // Refuses to initialize, with a last word.
+    // Refuses to initialize, and writes a line to stderr before.
     launcher.program("ill", |mut me: ScriptedProcess| async move {
         let _ = me.read_line().await;
         me.write_error_line("no more paper").await.unwrap();
@@ -53,7 +53,7 @@ async fn of_one_that_was_given_up_and_then_stopped() {
     let listed =
         stage.plugins.list().unwrap().into_iter().find(|status| status.id.as_str() == "ill").unwrap();
     assert_eq!(listed, stopped.status);
-    // And whoever calls it reads why.
+    // Callers get the reason.
     let error = stage.plugins.ensure_ready("ill", SEC).await.unwrap_err().to_string();
     assert!(error.contains("failed with exit code 5") && error.contains("no more paper"), "{error}");
     stage.end().await;
@@ -73,7 +73,7 @@ async fn of_one_that_crashed_and_then_ended_by_itself() {
     assert_eq!(ended.status.state, ChildState::down(DownReason::Ended));
     assert_eq!(figures(&ended), (Some(Exit::Clean { code: 0 }), 1, ""));
     assert!(ended.last_crash.is_some_and(|at| at <= back));
-    // It begins again from zero, and the crash is not forgotten.
+    // Its counters begin again from zero, and the crash is not forgotten.
     stage.plugins.ensure_ready("well", SEC).await.unwrap();
     let again = stage.plugins.diagnostics("well").unwrap();
     assert_eq!((figures(&again).1, again.last_crash), (0, ended.last_crash));

@@ -1,4 +1,5 @@
-//! R-0, L-1: in a keyed pool that was given no intensity, each key pays for its own crashes.
+//! In a keyed pool without an intensity each key pays for its own crashes: a broken key is given up,
+//! its callers get the reason, and other keys are not affected (R-0, L-1).
 
 use std::sync::{
     Arc,
@@ -16,7 +17,7 @@ use procession::{
 
 use crate::support::*;
 
-/// Exits with 0 at once. (Not for ever: a loop without a pause would stop the clock.)
+/// Exits with 0 at once. (Not endlessly: a loop without a pause would stop the clock.)
 async fn quits(me: ScriptedProcess) -> i32 {
     if me.launch() > 1000 {
         me.hang().await;
@@ -24,7 +25,7 @@ async fn quits(me: ScriptedProcess) -> i32 {
     0
 }
 
-/// `bad…` are keys of workers that fail at once.
+/// The keys `bad…` have workers that fail at once.
 async fn some_are_broken(rules: impl FnOnce(PoolSpec) -> PoolSpec) -> Setup {
     start(|launcher| {
         let launcher = launcher.clone();
@@ -66,9 +67,9 @@ async fn however_often_callers_ask_a_broken_key_is_started_a_few_times_a_minute(
         refused += 1;
         tokio::time::sleep(100 * MS).await;
     }
-    assert!(refused > 500, "{refused}: who asks does not wait");
-    assert_eq!(setup.launcher.launched().len(), 10, "five at the beginning, five after the rest");
-    // An operator has repaired it, and does not want to wait.
+    assert!(refused > 500, "{refused}: callers do not wait");
+    assert_eq!(setup.launcher.launched().len(), 10, "five at the beginning, five after the pause");
+    // An operator has repaired it and does not want to wait.
     setup.pool.reset_failed().unwrap();
     setup.pool.acquire("bad").await.unwrap_err();
     assert_eq!(setup.launcher.launched().len(), 15);
@@ -98,7 +99,7 @@ async fn a_program_that_exits_with_0_before_it_is_ready_is_broken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_program_that_is_ready_and_done_at_once_is_not_started_without_end() {
-    // whether callers come back for it, or do not.
+    // whether or not callers come back for it.
     for asks in [1, 50] {
         let setup = start(|launcher| {
             launcher.program("quits", quits);

@@ -1,4 +1,4 @@
-//! L-4, pitfall 35.
+//! A busy worker is evicted only if the pool allows it (L-4); its lease holder is then told at once.
 
 use procession::{
     pool::{AcquireError, Revocation},

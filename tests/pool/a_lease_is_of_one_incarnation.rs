@@ -1,4 +1,5 @@
-//! L-6, L-7.
+//! A lease is on exactly one incarnation: it ends with that incarnation, no call through it reaches
+//! another one, and the next acquire gets the next incarnation (L-6, L-7).
 
 use procession::{
     exit::Exit,
@@ -51,7 +52,8 @@ async fn a_call_under_way_fails_with_the_exit_and_the_tail_of_stderr() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_gets_a_worker_whose_death_is_known_but_not_judged_yet() {
-    // The grandchild cannot be killed for a second: the death is judged when the whole group is gone.
+    // The grandchild cannot be killed for a second: the death is processed when the whole group is
+    // gone.
     let setup = start(|l| {
         l.program("parent", |mut me: procession::testing::ScriptedProcess| async move {
             if me.launch() > 1 {
@@ -99,7 +101,7 @@ async fn an_operators_restart_ends_the_leases_and_keeps_the_slot() {
 async fn a_stopped_key_comes_back_on_demand() {
     let setup = keyed(1, |spec| spec).await;
     let lease = setup.pool.acquire("a").await.unwrap();
-    // By the pool, and by an operator who knows nothing of pools.
+    // Once through the pool, and once by an operator who does not use the pool.
     let (stopped, why) = tokio::join!(setup.pool.stop_key("a"), lease.revoked());
     stopped.unwrap();
     assert_eq!((why, setup.alive()), (Revocation::Stopping, 0));

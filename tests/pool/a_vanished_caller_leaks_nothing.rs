@@ -1,4 +1,4 @@
-//! L-6, pitfall 40: a caller may be dropped at any await point.
+//! A caller may be dropped at any await point and leaks neither a lease nor a place in the queue (L-6).
 
 use std::{future::Future, pin::pin, task::Poll};
 
@@ -6,7 +6,7 @@ use procession::pool::PoolSpec;
 
 use crate::support::*;
 
-/// Polls a future so many times at most, then drops it.
+/// Polls a future at most this many times, then drops it.
 async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -28,7 +28,7 @@ async fn dropped_at_each_poll_of_a_start_it_leaves_no_lease_and_no_ticket() {
         tokio::time::sleep(5 * SEC).await;
         let status = setup.pool.status().unwrap();
         assert_eq!((status.leases, status.waiting), (0, 0), "after {polls} polls");
-        // The slot is as good as new.
+        // The slot can be used again.
         drop(setup.pool.acquire("b").await.unwrap());
         setup.end().await;
     }
@@ -57,7 +57,7 @@ async fn dropped_in_the_queue_it_gives_its_place_to_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_was_granted_and_not_taken_is_released() {
-    // The answer is in the caller's hands, and the caller is never polled again.
+    // The answer has been sent to the caller, which is never polled again.
     let setup = start(|l| PoolSpec::keyed(1, worker(l, "slow")).per_worker(1)).await;
     let mut first = Box::pin(setup.pool.acquire("a"));
     assert!(futures_poll(&mut first).await.is_none());

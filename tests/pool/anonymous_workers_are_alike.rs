@@ -1,4 +1,5 @@
-//! L-2, L-5.
+//! The workers of an anonymous pool are interchangeable: the least loaded one is leased, and the
+//! minimum and the spares are kept warm (L-2, L-5).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ async fn the_least_loaded_worker_is_leased_and_new_ones_are_started_up_to_the_ca
     assert!(setup.pool.status().unwrap().workers.iter().all(|w| w.status.leases == 2));
     let error = setup.pool.acquire_any_within(SEC).await.unwrap_err();
     assert!(matches!(error, AcquireError::Timeout { key: None, .. }), "{error}");
-    // Whoever has fewer leases gets the next one.
+    // The worker with fewer leases gets the next one.
     let free = leases.remove(3).key().clone();
     let lease = setup.pool.acquire_any().await.unwrap();
     assert_eq!(*lease.key(), free);

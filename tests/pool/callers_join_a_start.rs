@@ -1,4 +1,5 @@
-//! L-1, pitfall 37: callers for a starting key join that start, and get a worker that is ready.
+//! Callers for a starting key join that start and get a worker that is ready, or the reason why it
+//! failed (L-1).
 
 use procession::{
     exit::Exit,
@@ -59,7 +60,7 @@ async fn callers_hear_of_a_start_that_has_failed_for_good_and_of_its_reason() {
     assert!(matches!(&error, AcquireError::Failed { why: DownReason::GaveUp { .. }, .. }), "{error}");
     assert!(matches!(error.exit(), Some(Exit::NeverStarted { .. })), "{error}");
     assert!(!error.is_retryable(), "{error}");
-    // The key is not stuck: it is tried again for the next caller.
+    // The key is not stuck: it is started again for the next caller.
     assert!(matches!(setup.pool.acquire("a").await, Err(AcquireError::Failed { .. })));
     assert_eq!(setup.pool.status().unwrap().used, 0);
     setup.end().await;
@@ -106,7 +107,7 @@ async fn a_template_is_asked_for_each_key_and_its_mistakes_are_that_keys_alone()
 
 #[tokio::test(start_paused = true)]
 async fn a_stranger_under_the_key_is_no_worker_of_the_pool() {
-    // Somebody has added a child to the pool's supervisor by hand.
+    // A child was added to the pool's supervisor by hand.
     let setup = keyed(2, |spec| spec).await;
     let supervisor = setup.root.supervisor_at("/pool").unwrap();
     supervisor.start_child(worker(&setup.launcher, "worker").child("a")).await.unwrap();

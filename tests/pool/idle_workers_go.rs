@@ -1,4 +1,4 @@
-//! L-4, L-5, L-7, pitfall 39: who goes to make room, and when.
+//! Which workers are stopped to make room, or because they are idle, and when (L-4, L-5, L-7, W-5).
 
 use procession::{
     pool::PoolSpec,
@@ -124,7 +124,7 @@ async fn a_drained_pool_has_no_worker_left_and_takes_no_work() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_ordered_in_one_breath_is_done_in_that_order() {
-    // The start and the stop of one worker, before the pool's actor has seen either.
+    // The start and the stop of one worker are requested before the pool's actor has seen either.
     let setup = keyed(3, |spec| spec).await;
     let caller = setup.pool.acquire("a");
     let drained = setup.pool.drain();

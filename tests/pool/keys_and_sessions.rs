@@ -1,4 +1,4 @@
-//! L-1: sessions are registered before a process starts, and looked up both ways.
+//! Sessions are registered before a process starts, and looked up in both directions (L-1).
 
 use crate::support::*;
 
@@ -14,7 +14,7 @@ async fn a_session_is_registered_before_its_key_starts_and_found_both_ways() {
     assert_eq!(lease.session().as_deref(), Some("s-1"));
     assert_eq!(pool.status().unwrap().workers[0].status.session.as_deref(), Some("s-1"));
     drop(lease);
-    // It outlives the worker, and moves with the key that claims it.
+    // It outlives the worker, and moves to the key that claims it.
     drop(pool.acquire("b").await.unwrap());
     assert_eq!(pool.session(&"a".into()).as_deref(), Some("s-1"));
     pool.set_session("b", Some("s-1")).unwrap();

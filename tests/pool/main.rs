@@ -1,4 +1,5 @@
-//! Pools of scripted processes: one file per guarantee.
+//! Pools of scripted processes: one file per guarantee. `real_processes_are_leased` uses the operating
+//! system's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -17,7 +18,7 @@ mod mistakes_are_reported_together;
 mod no_lease_is_of_a_dead_worker;
 mod pools_end_as_supervisors_do;
 mod real_processes_are_leased;
-mod status_is_no_use;
+mod status_does_not_count_as_use;
 mod the_actor_takes_messages;
 mod the_cap_holds;
 mod the_queue_is_bounded_and_fair;

@@ -1,4 +1,5 @@
-//! The main scenarios with callers, actors and processes on several threads.
+//! The main guarantees of pools hold with callers, actors and processes on several threads (L-1, L-3,
+//! L-4, L-6, L-7, S-17).
 
 use std::sync::{
     Arc,

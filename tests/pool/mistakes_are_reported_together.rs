@@ -1,4 +1,4 @@
-//! S-6.
+//! All mistakes of a pool's declaration are reported together, each with its field (S-6).
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn a_policy_in_the_workers_declaration_is_no_silence() {
         "invalid declaration: worker.restart has no effect in a pool: set it by `PoolSpec::restart`"
     );
     assert!(PoolSpec::anonymous(0, 1, own()).validate().is_err());
-    // What is made for each key is looked at when it is made.
+    // A declaration that is made for a key is checked when it is made.
     let setup = start(|l| {
         let worker = worker(l, "worker").restart(RestartPolicy::temporary());
         PoolSpec::keyed(1, WorkerTemplate::each(move |_| worker.clone()))

@@ -1,5 +1,5 @@
-//! L-7: once the channel of a worker has ended, or its exit is known, no lease of it is given, long before its end has been
-//! handled.
+//! Once a worker's channel has ended or its exit is known, the worker is not leased any further, long
+//! before its end has been processed (L-7).
 
 use std::{
     collections::HashSet,
@@ -22,8 +22,8 @@ use procession::{
 
 use crate::support::*;
 
-/// Serves until it is told to go mute: then it closes its output, and lives for another while. The host gives it half a
-/// second to exit before it looks at it as a lost channel.
+/// Serves until it is told to go mute: then it closes its output and lives on for a while. The host
+/// gives it half a second to exit before that counts as a lost channel.
 fn mutes(launcher: &ScriptedLauncher) {
     launcher.program("mute", |mut me: ScriptedProcess| async move {
         while let Some(line) = me.read_line().await {
@@ -54,7 +54,7 @@ async fn whose_channel_has_ended_is_not_lent_again_while_its_exit_is_waited_for(
     .await;
     let lease = setup.pool.acquire("a").await.unwrap();
     mute(&lease).await;
-    // Its process lives, and nobody has judged anything.
+    // Its process is alive, and its end has not been processed.
     assert_eq!((setup.alive(), lease.revocation()), (1, None));
     assert!(setup.pool.try_acquire(&"a".into()).is_none());
     let status = setup.pool.status().unwrap();
@@ -95,7 +95,7 @@ async fn those_in_line_are_not_given_it_when_its_holder_lets_go() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_without_a_channel_is_not_lent_when_its_exit_is_known() {
-    // The grandchild cannot be killed: until it is gone the end is not judged.
+    // The grandchild cannot be killed: until it is gone the end is not processed.
     let setup = start(|l| {
         l.program("parent", |me: ScriptedProcess| async move {
             if me.launch() == 1 {
@@ -117,8 +117,8 @@ async fn a_worker_without_a_channel_is_not_lent_when_its_exit_is_known() {
     setup.end().await;
 }
 
-/// Callers on several threads, and a killer. A worker of whose end a caller has heard is lent to nobody who asks after that,
-/// and a kill costs no more calls than there were leases.
+/// Callers on several threads, and a killer. A worker whose end a caller has observed is not leased to
+/// any later caller, and a kill costs no more calls than there were leases.
 async fn storm(spec: impl FnOnce(&ScriptedLauncher) -> PoolSpec, leases_of_one: u64, keys: Option<usize>) {
     const CALLERS: usize = 12;
     let setup = start(|l| spec(l).intensity(1_000_000, SEC)).await;
@@ -147,7 +147,7 @@ async fn storm(spec: impl FnOnce(&ScriptedLauncher) -> PoolSpec, leases_of_one: 
                             dead.lock().unwrap().insert(life);
                         }
                     }
-                    // Whoever sees the end of the channel knows as much.
+                    // A caller that sees the end of the channel knows as much.
                     if let Ok(peer) = lease.peer()
                         && peer.end().is_some()
                     {

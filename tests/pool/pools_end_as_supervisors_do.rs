@@ -1,4 +1,5 @@
-//! S-17, S-18, S-20, S-21, S-23, pitfall 38: the end of a pool is told to everybody, and leaves nothing.
+//! When a pool ends, for any reason, all callers and lease holders are told, and nothing of it is left
+//! (S-17, S-18, S-20, S-21, S-23).
 
 use procession::internals::{Root, RootOptions};
 use procession::{
@@ -74,7 +75,7 @@ async fn a_pool_that_gives_up_still_says_what_is_left_of_it() {
     assert_eq!(stubborn.revoked().await, Revocation::Stopping);
     let status = setup.pool.status().unwrap();
     assert_eq!((status.used, status.workers[0].status.key.as_str()), (1, "stubborn"));
-    // Nobody gets in any more, and nobody waits for that.
+    // No more callers are admitted, and none waits for the end.
     let began = tokio::time::Instant::now();
     for name in ["stubborn", "worker"] {
         let error = setup.pool.acquire(name).await.unwrap_err();
@@ -108,7 +109,7 @@ async fn the_exit_of_the_pool_reaches_the_root() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_tells_holders_and_those_who_wait_and_leaves_nothing() {
-    // S-20, pitfall 38
+    // S-20
     let setup = start(|l| PoolSpec::keyed(2, worker(l, "slow"))).await;
     let held = setup.pool.acquire("a").await.unwrap();
     let starting = tokio::spawn({
@@ -127,7 +128,7 @@ async fn a_shutdown_tells_holders_and_those_who_wait_and_leaves_nothing() {
         let error = task.await.unwrap().unwrap_err();
         assert!(matches!(error, AcquireError::Unavailable(_)), "{error}");
     }
-    // While it stops, and afterwards: nobody gets in.
+    // Neither while it stops nor afterwards are callers admitted.
     let pool = setup.pool.clone();
     assert!(matches!(pool.acquire("d").await, Err(AcquireError::Unavailable(_))));
     drop(held);
@@ -215,7 +216,6 @@ async fn a_pool_that_is_stopped_by_ractors_own_stop_ends_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deaths_of_all_workers_at_once_are_survived() {
-    // Pitfall 12
     let setup = keyed(10, |spec| spec).await;
     let mut leases = Vec::new();
     for n in 0..10 {

@@ -1,4 +1,4 @@
-//! D-2: the same with processes of the operating system.
+//! Leases on real processes: a killed worker ends its leases and its key returns (D-2, L-7).
 
 use procession::internals::{Root, RootOptions};
 use procession::{

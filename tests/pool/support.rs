@@ -32,7 +32,7 @@ impl Protocol for Lines {
     }
     async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
         let options = CallOptions::unannounced(Timeout::Never);
-        peer.call_value("hello", &(), options).await.map_err(protocol::refused)?;
+        peer.call_value("hello", &(), options).await.map_err(protocol::handshake_failed)?;
         Ok(Session::default())
     }
     async fn shutdown(&self, _: &Peer) -> StopReply {
@@ -40,7 +40,7 @@ impl Protocol for Lines {
     }
 }
 
-/// What the workers do, by method: `pid` answers its pid, `die` exits with 7, `hang` never answers.
+/// The workers' methods: `pid` answers its pid, `die` exits with 7, `hang` never answers.
 pub(crate) async fn serve(mut me: ScriptedProcess) -> i32 {
     serve_after(&mut me, Duration::ZERO).await
 }
@@ -78,7 +78,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// As many processes as there are.
+    /// The number of live processes.
     pub(crate) fn alive(&self) -> usize {
         self.launcher.alive().len()
     }
@@ -102,7 +102,7 @@ pub(crate) fn launcher() -> ScriptedLauncher {
         tokio::time::timeout(SEC, serve_after(&mut me, Duration::ZERO)).await.unwrap_or(3)
     });
     launcher.program("broken", |_: ScriptedProcess| async { 9 });
-    // Reads nothing after the handshake, and does not end when stdin is closed.
+    // Reads nothing after the handshake, and ignores the end of stdin.
     launcher.program("stubborn", |mut me: ScriptedProcess| async move {
         let hello: serde_json::Value = serde_json::from_str(&me.read_line().await.unwrap()).unwrap();
         let answer = serde_json::json!({ "jsonrpc": "2.0", "id": hello["id"], "result": null });
@@ -128,12 +128,12 @@ pub(crate) async fn start(make: impl FnOnce(&ScriptedLauncher) -> PoolSpec) -> S
     Setup { root, pool, launcher }
 }
 
-/// A keyed pool of workers that behave.
+/// A keyed pool of well-behaved workers.
 pub(crate) async fn keyed(max: usize, rules: impl FnOnce(PoolSpec) -> PoolSpec) -> Setup {
     start(|launcher| rules(PoolSpec::keyed(max, worker(launcher, "worker")))).await
 }
 
-/// Lets everything happen that can happen without time passing, and a little time pass.
+/// Lets everything happen that needs no time, and lets a little time pass.
 pub(crate) async fn settle() {
     tokio::time::sleep(MS).await;
 }
@@ -151,7 +151,7 @@ pub(crate) async fn pid(lease: &Lease) -> u32 {
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     let patience = tokio::time::Instant::now() + 20 * SEC;
     while !holds() {
-        assert!(tokio::time::Instant::now() < patience, "it never came to be");
+        assert!(tokio::time::Instant::now() < patience, "the condition never held");
         tokio::time::sleep(MS).await;
     }
 }

@@ -1,4 +1,4 @@
-//! For those who hold only an `ActorRef`.
+//! A pool's actor takes the same requests as messages, for code that holds only its `ActorRef`.
 
 use procession::pool::{AcquireError, PoolMessage};
 use ractor::{ActorRef, RpcReplyPort};
@@ -24,7 +24,7 @@ async fn leases_status_resize_and_drain_come_by_message() {
     actor.cast(PoolMessage::Acquire { key: Some("b".into()), within: Some(SEC), reply }).unwrap();
     assert!(matches!(refused.await.unwrap(), Err(AcquireError::Timeout { .. })));
     actor.cast(PoolMessage::Resize(2)).unwrap();
-    // A lease that nobody takes ends.
+    // A lease that is not received ends.
     let (reply, lost) = port();
     actor.cast(PoolMessage::Acquire { key: Some("b".into()), within: None, reply }).unwrap();
     drop(lost);

@@ -1,4 +1,4 @@
-//! L-3, pitfall 36: the cap is never exceeded, whatever number of callers race.
+//! The cap is never exceeded, however many callers race (L-3).
 
 use std::sync::{
     Arc,
@@ -7,7 +7,8 @@ use std::sync::{
 
 use crate::support::*;
 
-/// Callers lease random keys for a while; somebody counts the processes all the time. Returns the most there were.
+/// Callers lease random keys for a while, and the processes are counted all the time. Returns the
+/// largest count.
 pub(crate) async fn race(setup: &Setup, callers: usize, rounds: usize, keys: usize) -> usize {
     let (over, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let counter = {
@@ -52,7 +53,7 @@ async fn a_hundred_racing_callers_never_have_more_workers_than_the_cap() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stopping_worker_holds_its_slot() {
-    // "Starting, ready and stopping workers all count": the victim takes two seconds to go.
+    // Starting, ready and stopping workers all count: the victim takes two seconds to stop.
     let setup = start(|l| procession::pool::PoolSpec::keyed(1, worker(l, "stubborn"))).await;
     drop(setup.pool.acquire("a").await.unwrap());
     let began = tokio::time::Instant::now();

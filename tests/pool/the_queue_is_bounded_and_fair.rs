@@ -1,4 +1,4 @@
-//! L-4: a bounded FIFO queue with deadlines.
+//! Waiting callers form a bounded FIFO queue with deadlines (L-4, L-6).
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ async fn those_who_wait_are_served_in_the_order_of_their_coming() {
     for n in 0..6 {
         let (pool, order) = (setup.pool.clone(), order.clone());
         tasks.push(tokio::spawn(async move {
-            // Some want the worker that is there, some want its slot.
+            // Some want the worker that is ready, some want its slot.
             let lease = pool.acquire_within(key(n % 2), 600 * SEC).await.unwrap();
             order.lock().unwrap().push(n);
             tokio::time::sleep(10 * MS).await;
@@ -28,7 +28,7 @@ async fn those_who_wait_are_served_in_the_order_of_their_coming() {
         task.await.unwrap();
     }
     let order = order.lock().unwrap().clone();
-    // Those of one key are in order, and the one who came first is first.
+    // The callers of each key are in order, and the first caller is served first.
     assert_eq!(order[0], 0);
     for parity in 0..2 {
         let of_key: Vec<_> = order.iter().filter(|n| *n % 2 == parity).collect();
@@ -39,7 +39,7 @@ async fn those_who_wait_are_served_in_the_order_of_their_coming() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_ends_the_wait_and_gives_the_place_to_the_next() {
-    // L-6, pitfall 40
+    // L-6
     let setup = keyed(1, |spec| spec).await;
     let lease = setup.pool.acquire("a").await.unwrap();
     let began = tokio::time::Instant::now();
@@ -74,7 +74,7 @@ async fn more_than_may_wait_are_refused_at_once() {
     let error = setup.pool.acquire("c").await.unwrap_err();
     assert!(matches!(error, AcquireError::Exhausted { .. }) && error.is_retryable(), "{error}");
     assert_eq!(began.elapsed(), std::time::Duration::ZERO);
-    // A lease on the worker that is there needs no place in the queue.
+    // A lease on the ready worker needs no place in the queue.
     drop(setup.pool.acquire("a").await.unwrap());
     drop(lease);
     for task in waiting {

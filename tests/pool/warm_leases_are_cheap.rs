@@ -1,4 +1,4 @@
-//! How long a warm acquire and the drop of its lease take. To be run in release mode, alone:
+//! Measures how long a warm acquire and the drop of its lease take. Run it alone and in release mode:
 //! `cargo test --release --test pool warm_leases -- --ignored --nocapture`.
 
 use std::time::Instant;

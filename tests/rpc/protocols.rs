@@ -95,7 +95,7 @@ async fn a_plugin_that_refuses_fails_the_handshake_with_its_reason() {
         (json!({"ok": false, "error": {"a": 1}}), r#"{"a":1}"#),
         (json!({"ok": false}), "`ok: false`"),
         (json!({"supportedMethods": []}), "missing field `ok`"),
-        (json!(5), "not as expected"),
+        (json!(5), "unexpected answer"),
     ] {
         let (plugin, peer, mut wire) = connect(Plugin::default());
         let session = shake(&plugin, &peer);

@@ -1,5 +1,5 @@
-//! R-1, T-4, E-3, with a real service: this test binary again. Its workers and the service itself are signalled, in any
-//! order, as a service manager does.
+//! If workers and their service are signalled together, in any order, no worker counts as crashed (R-1,
+//! T-4, E-3). The service is a real one: this test binary run again.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -24,7 +24,7 @@ fn inner_service() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let at_term = std::env::var(AT_TERM).unwrap();
     let trap = if at_term == "die" { String::new() } else { format!("trap 'exit {at_term}' TERM; ") };
-    // A builtin that waits, so that the shell obeys at once.
+    // A builtin that waits, so that the shell reacts at once.
     let program = Command::new("sh").arg("-c").arg(format!("{trap}echo up; read never"));
     let worker = || WorkerSpec::new(program.clone()).protocol(FirstLine::new("up"));
     runtime.block_on(async {
@@ -71,7 +71,7 @@ fn inner_service() {
 }
 
 fn signal(pid: i32, signal: Signal) {
-    // One may be gone already, if its siblings' ends have been noticed.
+    // One may have ended already, if its siblings' ends have been noticed.
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
@@ -80,11 +80,11 @@ fn signal(pid: i32, signal: Signal) {
 enum Order {
     First,
     Last,
-    /// The host cannot run until all have ended: it learns of everything at once.
+    /// The host is stopped until all workers have ended, and learns of everything at once.
     Asleep,
 }
 
-/// Whether no thread of it runs.
+/// Whether all its threads are stopped.
 fn is_stopped(pid: i32) -> bool {
     std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().all(|task| {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
@@ -163,6 +163,7 @@ fn of_a_group() {
 
 #[test]
 fn of_a_pool() {
-    // They have no back-off to wait in. What counts is that the host has been told when it learns of their ends.
+    // They have no back-off to wait in. The host must have received the signal by the time it learns of
+    // their ends.
     in_any_order("pool", &[Order::First, Order::Asleep]);
 }

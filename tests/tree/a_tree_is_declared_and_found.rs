@@ -1,4 +1,5 @@
-//! T-1, T-2, T-4, S-6, S-26, E-2.
+//! A tree is declared and checked as a whole, and everything in it is found by its path (T-1, T-2, T-4,
+//! S-6, S-26, E-2).
 
 use procession::{
     snapshot::Snapshot,
@@ -135,7 +136,7 @@ async fn handles_outlive_their_tree_and_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_set_too_late_is_a_mistake() {
-    // S-6: the subscription has settled both.
+    // S-6: the subscription has fixed both.
     let mut builder = Tree::builder();
     let _events = builder.events();
     let Err(StartError::Invalid(errors)) = builder.seed(7).event_capacity(9).start().await else { panic!() };

@@ -1,5 +1,5 @@
-//! C-12, E-2, R-1. Errors and figures for those who do not have the tree's clock: what is worth another try, how long a wait is, what a
-//! program printed before it ended, and which time of day it was.
+//! Errors and figures can be understood without the tree's clock: what is worth a retry, how long a
+//! wait is, what a program printed before it ended, and which time of day it was (C-12, E-2, R-1).
 
 use std::{
     sync::Arc,
@@ -176,7 +176,7 @@ fn durations_are_written_in_one_form() {
 
 #[test]
 fn no_duration_is_left_out() {
-    // Each field of a serialised type that is a duration names the form.
+    // Each duration field of a serialised type names the form.
     let mut files = Vec::new();
     let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {

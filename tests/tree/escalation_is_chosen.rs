@@ -1,5 +1,5 @@
-//! R-0 (5): who pays for a crash where nobody has said so. A broken process ends its neighbours only if somebody has
-//! given their supervisor an intensity, or ties them together.
+//! A broken process ends its siblings only if their supervisor was given an intensity or ties them
+//! together; otherwise it pays for its own crashes.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn process(launcher: &ScriptedLauncher, program: &str) -> WorkerSpec {
     WorkerSpec::new(Command::new(program)).launcher(Arc::new(launcher.clone()))
 }
 
-/// A worker that serves, and one that does not.
+/// A worker that serves, and one that fails.
 fn neighbours(launcher: &ScriptedLauncher) -> TreeBuilder {
     Tree::builder().worker("good", process(launcher, "good")).worker("bad", process(launcher, "bad"))
 }
@@ -46,7 +46,7 @@ fn launches(launcher: &ScriptedLauncher, program: &str) -> usize {
     launcher.launched().iter().filter(|launched| launched.program == program).count()
 }
 
-/// Fails with its first message.
+/// Fails on its first message.
 struct Fragile;
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
@@ -115,13 +115,13 @@ async fn a_broken_pool_rests_alone_and_health_names_it() {
         let health = tree.health();
         assert!(health.issues.iter().any(|trouble| trouble.path.as_str() == "/pool"), "{health:?}");
         assert_eq!(ends(&tree).await, None, "the tree goes on");
-        // Two workers with five failures each, after each rest of 30 s.
+        // Two workers with five failures each, after each pause of 30 s.
         let launched = launches(&launcher, program);
         assert!((40..=300).contains(&launched), "{program}: {launched}");
         let _ = tree.shutdown(MINUTE).await;
     }
     assert_eq!(launches(&launcher, "good"), 2, "one in each tree");
-    // Where an intensity was given, it escalates.
+    // With an intensity it escalates.
     let pool = PoolSpec::anonymous(2, 4, process(&launcher, "bad").protocol(Plugin::default()));
     let tree = Tree::builder().intensity(0, MINUTE).pool("pool", pool.intensity(3, 5 * SEC));
     let exit = ends(&tree.start().await.unwrap()).await.unwrap();
@@ -157,15 +157,15 @@ async fn groups_and_actors_escalate_as_ever() {
 async fn what_a_policy_says_counts_whatever_the_supervisor() {
     let launcher = launcher();
     let bad = |budget| process(&launcher, "bad").restart(RestartPolicy::permanent().with_budget(budget));
-    // Shared although the supervisor was given nothing to share.
+    // Shared although the supervisor has no intensity.
     let tree = Tree::builder().worker("bad", bad(Budget::Shared)).start().await.unwrap();
     assert!(matches!(ends(&tree).await, Some(Exit::IntensityExceeded { .. })));
-    // Its own although there is something.
+    // Its own budget although the supervisor has an intensity.
     let own = Budget::Own(CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp));
     let tree = Tree::builder().intensity(0, MINUTE).worker("bad", bad(own)).start().await.unwrap();
     assert_eq!(ends(&tree).await, None);
     let _ = tree.shutdown(MINUTE).await;
-    // A crash loop without a budget is the budget.
+    // A crash loop without an explicit budget is the budget.
     let policy =
         RestartPolicy::permanent().with_crash_loop(CrashLoop::new(2, MINUTE, CrashLoopAction::Escalate));
     let before = launches(&launcher, "bad");
@@ -175,7 +175,7 @@ async fn what_a_policy_says_counts_whatever_the_supervisor() {
     assert_eq!(launches(&launcher, "bad"), before + 2);
 }
 
-/// The budget of a worker is settled by every way in which it comes to its supervisor.
+/// The budget of a worker is decided in every way in which it becomes a child.
 #[tokio::test(start_paused = true)]
 async fn it_is_settled_where_a_declaration_becomes_a_child() {
     let launcher = launcher();
@@ -204,7 +204,7 @@ async fn it_is_settled_where_a_declaration_becomes_a_child() {
         assert_eq!(budget("late").await, settled(seven), "{path}, reload_child");
         supervisor.set_policy("late", process(&launcher, "good").policy()).await.unwrap();
         assert_eq!(budget("late").await, settled(CrashLoop::default()), "{path}, set_policy");
-        // Actors stay as they are.
+        // Actors keep their setting.
         supervisor.start_child(ChildSpec::actor("actor", || (Counter, ()))).await.unwrap();
         assert_eq!(budget("actor").await, None, "{path}");
     }

@@ -1,4 +1,5 @@
-//! T-4: what is not there has no place on the board, and is named nevertheless.
+//! Health reports given-up keys and missing workers too, although they have no node status, and says
+//! why (T-4).
 
 use std::sync::Arc;
 
@@ -37,11 +38,9 @@ async fn a_key_that_was_given_up_is_a_trouble_until_it_may_be_tried_again() {
     let texts: Vec<_> = health.issues.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
-        [
-            "/agents/a~1b: gave up: 5 failures in 60s; not tried again for 30s; the last one: failed with exit code 9"
-        ]
+        ["/agents/a~1b: gave up: 5 failures in 60s; not retried for 30s; last exit: failed with exit code 9"]
     );
-    // Nothing happens when the rest is over; it is noticed nevertheless.
+    // The end of the pause is not an event; it is noticed nevertheless.
     tree.wait_healthy(40 * SEC).await.unwrap();
     let _ = tree.shutdown(SEC).await;
 }
@@ -60,7 +59,7 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     let health = tree.health();
     assert!(!health.healthy);
     let bad: Vec<_> = health.issues.iter().map(ToString::to_string).collect();
-    assert_eq!(bad[0], "/bad: ready; 0 of at least 2 workers ready; the last one: failed with exit code 9");
+    assert_eq!(bad[0], "/bad: ready; 0 of at least 2 workers ready; last exit: failed with exit code 9");
     assert!(bad.iter().all(|trouble| trouble.starts_with("/bad")), "{bad:?}");
     let _ = tree.shutdown(SEC).await;
 }
@@ -87,7 +86,7 @@ async fn what_was_given_up_says_why() {
     tokio::time::sleep(5 * SEC).await;
     let texts: Vec<_> = tree.health().issues.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 2, "{texts:?}");
-    let ill = "the last one: failed with exit code 9; its stderr ends with `no more paper`";
+    let ill = "last exit: failed with exit code 9; its stderr ends with `no more paper`";
     assert!(texts[0].starts_with("/w: gave up") && texts[0].ends_with(ill), "{texts:?}");
     assert!(texts[1].starts_with("/b: backing off") && texts[1].ends_with(ill), "{texts:?}");
     let _ = tree.shutdown(SEC).await;

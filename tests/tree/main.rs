@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod a_runtime_without_time_is_no_place;
+mod a_runtime_without_time_is_refused;
 mod a_signal_to_everybody_is_no_crash;
 mod a_tree_is_declared_and_found;
 mod errors_say_what_can_be_done;

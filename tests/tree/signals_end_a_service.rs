@@ -1,4 +1,5 @@
-//! T-4, with a real service: this test binary again.
+//! Signals stop, kill and reload a service (T-4). The service is a real one: this test binary run
+//! again.
 
 use std::{
     io::{BufRead, BufReader},
@@ -24,7 +25,7 @@ fn inner_service() {
     let mode = std::env::var(MODE).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // It has a child of its own, and says good-bye at SIGTERM, or does not heed it.
+        // It has a child of its own, and either says good-bye on SIGTERM or ignores it.
         let trap = if mode == "orderly" { "trap 'echo bye >&2; exit 0' TERM" } else { "trap '' TERM" };
         let script = format!("{trap}; sleep 1000 & echo grandchild $!; while :; do sleep 0.05; done");
         let program = Command::new("sh").args(["-c", &script]);
@@ -76,7 +77,7 @@ impl Service {
         Service::start_ignoring(mode, &[])
     }
 
-    /// With these signals ignored and all others at their default: a runner of tests may ignore some.
+    /// With these signals ignored and all others at their default, since a test runner may ignore some.
     fn start_ignoring(mode: &str, ignored: &'static [i32]) -> Service {
         let mut command = StdCommand::new(std::env::current_exe().unwrap());
         command
@@ -104,7 +105,7 @@ impl Service {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// The rest of the line that begins like this.
+    /// The rest of the line that begins with this text.
     fn line(&mut self, begins: &str) -> String {
         self.lines.find_map(|l| l.unwrap().strip_prefix(begins).map(str::to_owned)).unwrap()
     }
@@ -118,7 +119,7 @@ impl Service {
     }
 }
 
-/// The living members of a process group. (Whoever has adopted an orphan may take its time to reap it.)
+/// The live members of a process group. (The adopter of an orphan may take some time to reap it.)
 fn living_members(group: i32) -> Vec<i32> {
     let stat = |entry: std::fs::DirEntry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
@@ -154,7 +155,7 @@ fn a_second_signal_kills_at_once() {
     for second in [Signal::TERM, Signal::QUIT] {
         let mut service = Service::start("stubborn");
         service.signal(Signal::INT);
-        // Those that come too soon are an echo of the first.
+        // Signals that come too soon are an echo of the first.
         let began = std::time::Instant::now();
         while service.child.try_wait().unwrap().is_none() {
             assert!(began.elapsed().as_secs() < 5, "it had no time for SIGTERM");
@@ -168,8 +169,8 @@ fn a_second_signal_kills_at_once() {
 
 #[test]
 fn an_echo_of_the_first_signal_is_no_second_one() {
-    // T-4: programs that a host is started with pass on what the whole group gets too, as `timeout` does; a service manager
-    // may send a hangup after its signal, and a terminal that closes and the shell in it do
+    // T-4: programs that start a host pass on signals that the whole group gets too, as `timeout` does;
+    // a service manager may send a hangup after its signal, and so do a closing terminal and its shell.
     for signals in [
         [Signal::TERM, Signal::TERM],
         [Signal::INT, Signal::INT],
@@ -179,7 +180,7 @@ fn an_echo_of_the_first_signal_is_no_second_one() {
     ] {
         let service = Service::start("orderly");
         service.signal(signals[0]);
-        // So that they do not arrive as one.
+        // Apart, so that they do not arrive as one.
         std::thread::sleep(Duration::from_millis(1));
         service.signal(signals[1]);
         assert_eq!(service.end(), "stopped on request, said good-bye", "{signals:?}");
@@ -188,8 +189,8 @@ fn an_echo_of_the_first_signal_is_no_second_one() {
 
 #[test]
 fn what_was_ignored_at_the_start_stays_ignored() {
-    // T-4: `nohup`, and a job in the background of a script
-    // Neither is the first signal: the worker would be killed by the second then.
+    // T-4: `nohup`, and a background job of a script. An ignored signal is not the first signal either:
+    // otherwise the second one would kill the worker.
     let service = Service::start_ignoring("orderly", &[libc::SIGHUP, libc::SIGINT]);
     service.signal(Signal::INT);
     service.signal(Signal::HUP);
@@ -203,12 +204,12 @@ fn a_signal_that_reloads_does_not_stop() {
     let mut service = Service::start("reloading");
     service.signal(Signal::HUP);
     assert_eq!(service.line("reload 0 "), "begins, ready: true");
-    // Both come while the first one runs, and make one more.
+    // Both arrive during the first reload, and cause one more.
     service.signal(Signal::HUP);
     service.signal(Signal::HUP);
     assert_eq!(service.line("reload "), "0 is over");
     assert_eq!(service.line("reload "), "1 begins, ready: true");
-    // It panics, and the next one is made all the same.
+    // It panics, and the next reload runs nevertheless.
     service.signal(Signal::HUP);
     assert_eq!(service.line("reload "), "2 begins, ready: true");
     assert_eq!(service.line("reload "), "2 is over");

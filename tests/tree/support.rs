@@ -101,7 +101,7 @@ pub(crate) async fn echo(tree: &Tree, key: &str) -> Result<String, Box<dyn std::
     Ok(pool.acquire(key).await?.call::<Echo>(&key.to_owned()).await?)
 }
 
-/// Kills the process at `path` from outside and waits until the next incarnation of what is at `back` is ready.
+/// Kills the process at `path` from outside and waits until the next incarnation at `back` is ready.
 pub(crate) async fn kill_and_wait(tree: &Tree, launcher: &ScriptedLauncher, path: &str, back: &str) {
     let now = tree.find(back).unwrap().incarnation();
     let mut events = tree.events();

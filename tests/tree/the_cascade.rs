@@ -1,4 +1,5 @@
-//! The story of `examples/cascading_restarts.rs` with scripted processes: S-11, S-17, L-7, D-1.
+//! The story of `examples/cascading_restarts.rs` with scripted processes: crashes escalate from worker
+//! to pool to tree, and the same seed gives the same events (S-11, S-17, L-7, D-1).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -22,13 +23,13 @@ async fn play() -> String {
         ["/pool/red", "/pool/blue", "/plugins/spelling", "/plugins/weather"].map(pid).to_vec()
     };
 
-    // One worker: its siblings keep their pids.
+    // One worker crashes: its siblings keep their pids.
     let before = pids();
     kill_and_wait(&tree, &launcher, "/pool/green", "/pool/green").await;
     assert_eq!(echo(&tree, "green").await.unwrap(), "green");
     assert_eq!((pids(), tree.find("/pool/green").unwrap().incarnation().0), (before, 2));
 
-    // The pool's intensity: the pool and what comes after it.
+    // The pool's intensity is exceeded: the pool and the children after it restart.
     kill_and_wait(&tree, &launcher, "/pool/green", "/pool/green").await;
     kill_and_wait(&tree, &launcher, "/pool/green", "/plugins").await;
     tree.wait_healthy(30 * SEC).await.unwrap();
@@ -42,7 +43,7 @@ async fn play() -> String {
         "numbers go on across the pool's restart"
     );
 
-    // The root's intensity.
+    // The root's intensity is exceeded.
     for _ in 0..2 {
         kill_and_wait(&tree, &launcher, "/pool/green", "/pool/green").await;
     }

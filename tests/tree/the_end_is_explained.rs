@@ -1,4 +1,5 @@
-//! T-3, S-17, S-20, E-1, E-3.
+//! The end of a tree is ordered and complete, is reported with its cause to every waiter, and ends the
+//! event stream (T-3, S-17, S-20, E-1, E-3).
 
 use procession::{event::EventKind, exit::Exit, supervision::RecvError, testing::ScriptedLauncher};
 
@@ -61,7 +62,7 @@ async fn everybody_who_waits_gets_the_same_end() {
 
 #[tokio::test(start_paused = true)]
 async fn the_event_stream_ends_with_the_tree() {
-    // E-1: although handles are still held
+    // E-1: although handles are still held.
     let launcher = ScriptedLauncher::new();
     let mut builder = tree(&launcher);
     let mut events = builder.events();

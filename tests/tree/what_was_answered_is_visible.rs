@@ -1,5 +1,5 @@
-//! An operation that has been answered has happened: whoever looks at once, from whatever thread, sees it. Each case does
-//! something and looks, many times, with the tree's own tasks on other threads.
+//! An operation that has been answered has happened: it is visible at once, from any thread (E-5). Each
+//! case performs an operation and checks, many times, with the tree's own tasks on other threads.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::support::*;
 /// How often each case is tried.
 const TRIES: usize = 40;
 
-/// A tree with one thing of each kind, and what was seen that should not be.
+/// A tree with one child of each kind, and the list of unexpected observations.
 #[derive(Clone)]
 struct Stage {
     tree: Tree,
@@ -63,7 +63,7 @@ impl Stage {
         *self.unseen.lock().unwrap().entry(what.to_owned()).or_default() += usize::from(!it);
     }
 
-    /// Whether an event of what is at `path` is there without waiting for it.
+    /// Whether an event about `path` has already arrived.
     fn told(&self, path: &str, is: impl Fn(&EventKind) -> bool) -> bool {
         let mut events = self.events.lock().unwrap();
         let mut told = false;
@@ -76,7 +76,7 @@ impl Stage {
         }
     }
 
-    /// Forgets what was told so far.
+    /// Drops the events so far.
     fn listen(&self) {
         self.told("", |_| false);
     }
@@ -101,7 +101,7 @@ impl Stage {
         self.tree.plugins("/plugins").unwrap()
     }
 
-    /// What is at `path` is ready in every respect.
+    /// Asserts that `path` is ready in every respect.
     async fn sees_ready(&self, after: &str, path: &str) {
         let told = self.told(path, is_ready);
         self.sees(
@@ -181,7 +181,7 @@ async fn of_a_tree_and_its_workers() {
             let supervisor = on.tree.supervisor("/").unwrap();
             supervisor.terminate_child("b").await.unwrap();
             on.listen();
-            // Several wait for a start that somebody else has made.
+            // Several callers wait for a start that another caller made.
             let waiting: Vec<_> = (0..4)
                 .map(|_| {
                     let on = on.clone();
@@ -193,7 +193,7 @@ async fn of_a_tree_and_its_workers() {
             supervisor.restart_child("b").await.unwrap();
             on.sees_ready("restart_child", "/b").await;
             for waiting in waiting {
-                // Those who looked before it was started are told that waiting is vain.
+                // Callers that looked before it was started are told that waiting is useless.
                 let state = waiting.await.unwrap();
                 on.sees("wait_ready of several", state.is_none_or(|state| state == ChildState::Ready));
             }
@@ -301,7 +301,7 @@ async fn of_what_operators_ask() {
             on.sees_gone("stop of a temporary child", "/s/t");
         },
         async |on: Stage| {
-            // whoever has seen it ready knows that its program is there: it is waited for.
+            // a caller that has seen it ready knows that its program exists, so it is waited for.
             on.worker("/b").wait_ready(10 * SEC).await.unwrap();
             let gone = Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "gone".into() };
             on.launcher.fail_next("worker", gone);
@@ -354,7 +354,7 @@ async fn of_pools() {
         },
         async |on: Stage| {
             let pool = on.pool();
-            // Warm callers come while the worker is just becoming ready.
+            // Callers arrive while the worker is becoming ready.
             let callers: Vec<_> = (0..4)
                 .map(|_| {
                     let (pool, on) = (pool.clone(), on.clone());
@@ -374,10 +374,10 @@ async fn of_pools() {
             let gone = Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "gone".into() };
             on.launcher.fail_next("worker", gone);
             pool.acquire("k").await.unwrap_err();
-            on.sees("a refusal: it rests", pool.status().unwrap().resting.len() == 1);
+            on.sees("a refusal: it rests", pool.status().unwrap().given_up.len() == 1);
             on.sees("a refusal: health says so", !on.tree.health().healthy);
             pool.reset_failed().unwrap();
-            on.sees("reset_failed: nothing rests", pool.status().unwrap().resting.is_empty());
+            on.sees("reset_failed: nothing rests", pool.status().unwrap().given_up.is_empty());
             on.sees("reset_failed: it is tried again", pool.acquire("k").await.is_ok());
         },
     ])

@@ -1,4 +1,5 @@
-//! C-1: a server that cannot take a call is not sent it, and serves on; a worker's own bound goes before its protocol's.
+//! A call that is larger than a server can take is not sent to it, and the server lives on; a worker's
+//! own bound overrides its protocol's (C-1).
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use serde_json::json;
 
 use crate::support::*;
 
-/// Answers with the length of the line that a call came in. As a server in TypeScript does, it exits at a line of 10 MiB.
+/// Answers with the length of the line that a call came in. Like a server in TypeScript, it exits on a
+/// line of 10 MiB.
 async fn server(mut me: ScriptedProcess, most: usize) -> i32 {
     let hello = read(&mut me).await.unwrap();
     answer(&mut me, &hello["id"], json!({"protocolVersion": "2025-06-18"})).await;

@@ -1,4 +1,4 @@
-//! P-11: a living process that nobody can write to any more has lost its channel, also when nothing is written.
+//! A live process that has closed its stdin has lost its channel, even while nothing is written (P-11).
 
 use std::time::Duration;
 

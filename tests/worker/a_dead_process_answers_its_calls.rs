@@ -1,4 +1,5 @@
-//! C-4, C-12, R-1, P-11, pitfalls 13, 14, 30, 53.
+//! When a process dies, its calls fail with the exit and the tail of stderr, and answers that are still
+//! in the pipe are delivered (C-4, C-12, R-1, P-11).
 
 use procession::{
     exit::Exit,
@@ -32,7 +33,7 @@ async fn calls_in_flight_fail_with_the_exit_and_the_tail_of_stderr() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_still_in_the_pipe_is_delivered() {
-    // C-4, pitfall 53
+    // C-4
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         shake_hands(&mut me).await;
@@ -81,7 +82,7 @@ async fn a_living_process_that_closes_its_end_has_lost_its_channel() {
 
 #[tokio::test(start_paused = true)]
 async fn garbage_and_floods_are_violations_in_bounded_memory() {
-    // C-1, pitfall 22
+    // C-1
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         if me.launch() > 1 {
@@ -103,7 +104,7 @@ async fn garbage_and_floods_are_violations_in_bounded_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_means_stop_is_no_crash_if_the_tree_stops_too() {
-    // R-1, pitfall 26
+    //
     for stopping in [true, false] {
         let launcher = ScriptedLauncher::new();
         launcher.program("worker", serve);

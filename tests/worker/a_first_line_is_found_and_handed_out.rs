@@ -1,4 +1,5 @@
-//! W-7: what a program prints for people says that it is ready, and where; whatever it looks like on the wire.
+//! The ready line of a program without a channel is found however it is printed, and is handed out per
+//! incarnation (W-7).
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ fn prints(launcher: &ScriptedLauncher, prefix: &str) -> WorkerSpec {
         .launcher(Arc::new(launcher.clone()))
 }
 
-/// A program that prints these pieces, a second apart, and lives on.
+/// A program that prints these pieces, a second apart, and keeps running.
 fn program(pieces: &'static [&'static [u8]]) -> ScriptedLauncher {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", move |mut me: ScriptedProcess| async move {
@@ -46,11 +47,11 @@ async fn no_look_of_it_is_an_obstacle() {
         &[b"\x1b[32m\xef\xbb\xbf\tlistening on 127.0.0.1:80\x1b[0m\n"],
         &[b"loading 10 %\rloading 90 %\rlistening on 127.0.0.1:80\n"],
         &[b"listening on 127.0.0.1:80\rstatus: idle"],
-        // Not ended, at once or in pieces; an escape sequence in two pieces.
+        // Without a line end, at once or in pieces; an escape sequence in two pieces.
         &[b"listening on 127.0.0.1:80"],
         &[b"starting\nlistening ", b"on 127.0", b".0.1:80"],
         &[b"\x1b[3", b"2mlistening on 127.0.0.1:80\x1b[0"],
-        // Behind more than a line may have, on a line of its own.
+        // After more bytes than a line may have, on a line of its own.
         &[&[b'x'; 60_000], b"\nlistening on 127.0.0.1:80\n"],
         &[b"not listening on 127.0.0.1:80\n", b"\xff\xfe\n", b"listening on 127.0.0.1:80\n"],
         &[b"\n\n\r\r\n \n\0listening on 127.0.0.1:80\n"],
@@ -73,7 +74,7 @@ async fn no_look_of_it_is_an_obstacle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_not_ended_is_waited_for_until_it_is_quiet_and_no_longer() {
-    // Dots for ever: the line is what is there after three seconds.
+    // Endless dots: the line is what has been printed after three seconds.
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         me.write(b"up: 80 ").await.unwrap();
@@ -86,7 +87,7 @@ async fn a_line_that_is_not_ended_is_waited_for_until_it_is_quiet_and_no_longer(
     assert_eq!(begin.elapsed().as_secs(), 3);
     assert!(worker.first_line().unwrap().1.starts_with("up: 80 ...."));
     let _ = root.kill().await;
-    // The end of stdout is as good as the end of a line.
+    // The end of stdout ends a line too.
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         me.write(b"up: 80").await.unwrap();
@@ -110,7 +111,7 @@ async fn a_line_that_is_not_ended_is_waited_for_until_it_is_quiet_and_no_longer(
 async fn each_incarnation_has_a_line_of_its_own() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
-        // As go-plugin says it.
+        // As go-plugin prints it.
         let line = format!("1|1|tcp|127.0.0.1:{}|grpc|", 1000 + me.launch());
         me.write_line(&line).await.unwrap();
         me.sleep(60 * SEC).await;
@@ -141,9 +142,9 @@ async fn an_empty_beginning_means_the_first_line_that_says_something() {
 #[tokio::test(start_paused = true)]
 async fn a_time_out_says_what_was_awaited_and_what_came() {
     let cases: [(&[&[u8]], &str); 4] = [
-        (&[b"usage: worker FILE\n"], "the last one is `usage: worker FILE`"),
-        (&[b"50 %\r\x1b[31m60 %\x1b[0m\n\n"], "the last one is `60 %`"),
-        (&[b"password: "], "the last one is `password: `"),
+        (&[b"usage: worker FILE\n"], "the last line is `usage: worker FILE`"),
+        (&[b"50 %\r\x1b[31m60 %\x1b[0m\n\n"], "the last line is `60 %`"),
+        (&[b"password: "], "the last line is `password: `"),
         (&[b"\n \n"], "nothing was printed"),
     ];
     for (printed, last) in cases {
@@ -152,7 +153,7 @@ async fn a_time_out_says_what_was_awaited_and_what_came() {
         let Some(Exit::HandshakeTimeout { after, awaited: Some(awaited) }) = exit.cause() else { panic!() };
         assert_eq!(*after, 15 * SEC);
         assert_eq!(*awaited, format!("no line of its stdout begins with `ready`; {last}"));
-        // As plain data it survives, and one without the line is read too.
+        // It survives as plain data, and data without the line can be read too.
         let text = serde_json::to_string(&exit).unwrap();
         assert_eq!(serde_json::from_str::<Exit>(&text).unwrap(), exit);
     }

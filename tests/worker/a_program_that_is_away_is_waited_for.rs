@@ -1,4 +1,5 @@
-//! a program that is being replaced is waited for, and nobody pays; what can never start is judged once.
+//! A program that is being replaced is waited for, without using up any restart budget; one that can
+//! never start is given up at once.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -20,7 +21,7 @@ fn failed(errno: i32, stage: LaunchStage) -> Exit {
     Exit::NeverStarted { errno: Some(errno), stage, reason: "program `worker`".to_owned() }
 }
 
-/// What a deployment does to a program: the looks that are made meanwhile find it like this.
+/// What a deployment does to a program: launches meanwhile find it like this.
 fn replace(launcher: &ScriptedLauncher, looks: usize) {
     let steps = [libc::ENOENT, libc::ENOEXEC, libc::ETXTBSY, libc::EACCES];
     for errno in steps.into_iter().cycle().take(looks) {
@@ -46,7 +47,7 @@ fn launcher() -> ScriptedLauncher {
 async fn a_program_that_is_replaced_costs_one_crash() {
     let strict = Budget::Own(CrashLoop::new(2, 3600 * SEC, CrashLoopAction::GiveUp));
     let policies = [
-        // One restart is all that the supervisor, the child's own limits, its life may have.
+        // A single restart is allowed by the supervisor and by the child's own limits.
         RestartPolicy::permanent(),
         RestartPolicy::permanent().with_budget(strict),
         RestartPolicy::permanent().with_max_total_restarts(1),
@@ -89,7 +90,7 @@ async fn one_that_stays_away_counts_after_half_a_minute() {
     let why = RestartLimit::CrashLoop { max_failures: 4, window: 60 * SEC };
     assert_eq!(worker.state(), ChildState::down(DownReason::GaveUp { why }));
     assert_eq!(worker.diagnostics().total_failures, 4);
-    // Nine looks, and no hot loop although the policy has no back-off.
+    // Nine launches, and no hot loop although the policy has no back-off.
     assert!(worker.node().incarnation().0 < 20, "{}", worker.node().incarnation());
     let _ = root.shutdown(SEC).await;
 }
@@ -148,7 +149,8 @@ async fn a_real_program_that_is_deployed_step_by_step() {
     let spec = SupervisorSpec::one_for_one().intensity(1, 3600 * SEC).child(worker.child("w"));
     let started = async {
         loop {
-            // Busy as long as a process that another test is just launching has the descriptor it was written by.
+            // The file is busy while a process that another test is launching has the descriptor that
+            // wrote it.
             if let Ok(root) = Root::start(spec.clone(), RootOptions::default()).await {
                 return root;
             }

@@ -1,4 +1,5 @@
-//! P-9, S-19, R-8, pitfalls 8, 17, 25, 31.
+//! A stop climbs the ladder: each rung gets its whole time and no more, and a nearer deadline shortens
+//! it (P-9, S-19, S-20, R-8).
 
 use std::{
     sync::{
@@ -38,7 +39,7 @@ async fn a_worker_that_ends_when_told_to_is_stopped_at_once() {
     let _ = root.shutdown(60 * SEC).await;
 }
 
-/// Stops a worker that behaves as `script` after its handshake, and says how long that took.
+/// Stops a worker that behaves like `script` after its handshake, and returns how long that took.
 async fn time_to_stop<F, Fut>(script: F) -> Duration
 where
     F: Fn(procession::testing::ScriptedProcess) -> Fut + Clone + Send + Sync + 'static,
@@ -86,7 +87,7 @@ async fn each_step_gets_its_whole_time_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_on_request_makes_one_new_incarnation_and_no_crash() {
-    // R-8, pitfall 8
+    //
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", serve);
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
@@ -150,8 +151,8 @@ async fn one_that_is_not_ready_yet_gets_sigterm_at_once() {
     assert!(begin.elapsed() < SEC && launcher.alive().is_empty(), "{:?}", begin.elapsed());
 }
 
-/// Stops an MCP server that waits for an answer which takes this long. Says whether it came before the end of its
-/// stdin, and how long the stop took.
+/// Stops an MCP server that waits for an answer which takes this long. Returns whether the answer came
+/// before the end of its stdin, and how long the stop took.
 async fn stopped_while_it_asks(answer_takes: Duration) -> (bool, Duration) {
     let answered = Arc::new(AtomicBool::new(false));
     let (launcher, noted) = (ScriptedLauncher::new(), answered.clone());

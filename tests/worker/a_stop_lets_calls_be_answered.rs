@@ -1,5 +1,6 @@
-//! P-9, C-14: a stop first lets the calls under way be answered, then what the process has asked, and only then asks the
-//! process to end; all within one `drain`, of which a fifth, at most 2 s, is left for the end itself.
+//! A stop first lets the calls under way be answered, then the process's own requests, and only then
+//! asks the process to end; all within one `drain`, of which a fifth, at most 2 s, is left for the end
+//! itself (P-9, C-14).
 
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +18,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// What happened, and how many milliseconds after the stop was asked for.
+/// What happened, and how many milliseconds after the stop was requested.
 type Entries = Vec<(String, u64)>;
 
 #[derive(Clone)]
@@ -38,7 +39,7 @@ impl Diary {
     fn read(&self) -> Entries {
         self.0.lock().unwrap().1.clone()
     }
-    /// Whether this is what happened, in order; a millisecond or two more do not count.
+    /// Asserts that this is what happened, in order; a difference of two milliseconds is allowed.
     fn is(&self, expected: &[(&str, u64)]) {
         let found = self.read();
         let alike = found.len() == expected.len()
@@ -50,8 +51,9 @@ impl Diary {
     }
 }
 
-/// A server as they are made with Python's SDK: works on its calls one by one, aborts them at the end of its stdin, and then
-/// ends. A call `work` takes so many milliseconds; one of zero is never answered. `ask` asks the host, and is answered first.
+/// A server like those made with the Python SDK: it works on its calls one by one, aborts them at the
+/// end of its stdin, and then ends. A call `work` takes the given number of milliseconds; with zero it
+/// is never answered. `ask` asks the host, and is answered first.
 async fn server(mut me: ScriptedProcess, diary: Diary) -> i32 {
     let hello = read(&mut me).await.unwrap();
     answer(
@@ -101,7 +103,7 @@ async fn server(mut me: ScriptedProcess, diary: Diary) -> i32 {
     }
 }
 
-/// Answers `question` after so many milliseconds.
+/// Answers `question` after the given number of milliseconds.
 fn host() -> Router {
     Router::new().method_value("question", |_, params| async move {
         let ms: u64 = serde_json::from_str(params.unwrap().get()).unwrap();
@@ -216,7 +218,8 @@ async fn a_nearer_deadline_brings_the_end_of_stdin_forward() {
     let hanging = call(&worker, &diary, "work", 0);
     tokio::time::sleep(MS).await;
     diary.begin();
-    // The supervisor keeps a tenth of it for itself, at most a quarter of a second; so does the worker.
+    // The supervisor keeps a tenth of it for itself, at most a quarter of a second, and so does the
+    // worker.
     let begin = Instant::now();
     assert_eq!(root.shutdown(4 * SEC).await, Exit::Requested);
     assert!(begin.elapsed() <= 4 * SEC);
@@ -282,7 +285,7 @@ async fn a_call_that_is_given_up_is_waited_for_no_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_are_made_meanwhile_do_not_prolong_it() {
-    // P-9: by a holder of the peer, who has not been told.
+    // P-9: by a holder of the peer that does not know of the stop.
     let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
     let (_, peer) = worker.peer().unwrap();
     let calling =
@@ -304,12 +307,12 @@ async fn a_plugin_is_asked_to_shut_down_when_nothing_is_open() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_does_not_answer_its_shutdown_has_its_stdin_closed() {
-    // P-9: also when there was no time left for an answer.
+    // P-9: also if there was no time left for an answer.
     for hanging in [0, 9000] {
         let (_root, worker, diary) = started(Plugin::default(), Ladder::default()).await;
         let call = (hanging > 0).then(|| call(&worker, &diary, "work", hanging));
         if call.is_none() {
-            // It is busy with something that nobody has asked for, and so it does not answer.
+            // It is busy with work of its own, and so does not answer.
             worker.notify_value("work", &30_000).await.unwrap();
         }
         stop(&worker, &diary).await;
@@ -322,7 +325,7 @@ async fn a_plugin_that_does_not_answer_its_shutdown_has_its_stdin_closed() {
     }
 }
 
-/// A language server: its session is in order, and it does what it is asked before it answers `shutdown`.
+/// A language server with an orderly session. It finishes its calls before it answers `shutdown`.
 async fn language_server(mut me: ScriptedProcess, diary: Diary) -> i32 {
     async fn read(me: &mut ScriptedProcess) -> Option<Value> {
         let head = me.read_line().await?;

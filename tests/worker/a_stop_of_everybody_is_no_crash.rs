@@ -1,4 +1,5 @@
-//! E-3: a service manager signals the workers and their host, and the host hears of it last.
+//! If a service manager signals the workers together with their host, and the host receives the signal
+//! last, no worker counts as crashed (R-1, R-2, E-3).
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::support::*;
 
-/// A program that ends like this when it is told to by `SIGUSR1`, once it has written a line.
+/// A program that ends like this on `SIGUSR1`, after it has written a line.
 fn obedient(launcher: &ScriptedLauncher, ending: ScriptExit) {
     launcher.program("worker", move |mut me| async move {
         let mut told = me.on_signal(Signal::USR1);
@@ -53,7 +54,7 @@ const ENDINGS: [ScriptExit; 9] = [
     ScriptExit::Code(0),
     ScriptExit::Code(1),
     ScriptExit::Code(143),
-    // What else programs make of it: 128 + SIGINT, a code of their own, the default actions.
+    // Other reactions of programs: 128 + SIGINT, a code of their own, the default actions.
     ScriptExit::Code(130),
     ScriptExit::Code(2),
     ScriptExit::Signal(Signal::TERM),
@@ -129,7 +130,7 @@ async fn a_crash_comes_back_as_soon_as_its_backoff_says() {
 
 #[tokio::test(start_paused = true)]
 async fn meanwhile_it_is_seen_to_back_off() {
-    // the judgement waits, the board does not
+    // the classification waits, the node status does not.
     let launcher = ScriptedLauncher::new();
     obedient(&launcher, ScriptExit::Code(7));
     let root = start(SupervisorSpec::one_for_one().child(spec(&launcher).child("w"))).await;
@@ -140,9 +141,9 @@ async fn meanwhile_it_is_seen_to_back_off() {
     let ChildState::BackingOff { until, attempt: 1 } = worker.state() else { panic!("{}", worker.state()) };
     assert_eq!(worker.diagnostics().last_exit.unwrap().to_string(), "failed with exit code 7");
     assert_eq!(worker.pid(), None);
-    assert_eq!(crashes(&mut events), [""; 0], "not judged yet");
+    assert_eq!(crashes(&mut events), [""; 0], "not classified yet");
     tokio::time::sleep(49 * MS).await;
-    assert_eq!(crashes(&mut events).len(), 1, "judged before the back-off is over");
+    assert_eq!(crashes(&mut events).len(), 1, "classified before the back-off is over");
     assert_eq!(worker.state(), ChildState::BackingOff { until, attempt: 1 });
     assert_eq!(worker.diagnostics().total_failures, 1);
     let _ = root.shutdown(60 * SEC).await;

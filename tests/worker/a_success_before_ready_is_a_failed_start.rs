@@ -1,5 +1,5 @@
-//! R-1, W-1: a program that ends before it is ready has failed to start, however well it ended. Wrong flags, usage texts
-//! and daemons exit with 0.
+//! A program that ends before it is ready has failed to start, even with exit code 0: wrong flags,
+//! usage texts and daemons exit with 0 (R-1, W-1).
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use procession::{
 
 use crate::support::*;
 
-/// Gives up with the third failure in a minute.
+/// Gives up on the third failure within a minute.
 fn own(restart: RestartType) -> RestartPolicy {
     let crash_loop = CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp);
     RestartPolicy::permanent().with_restart(restart).with_budget(Budget::Own(crash_loop))
@@ -27,7 +27,7 @@ fn early(code: i32) -> Exit {
     Exit::EndedBeforeReady { how: Box::new(Exit::Clean { code }), printed: None }
 }
 
-/// A worker in the background, an hour later.
+/// A background worker, an hour later.
 async fn an_hour_of(spec: WorkerSpec) -> (Root, WorkerRef) {
     let spec = SupervisorSpec::one_for_one().child(spec.child("w").background());
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
@@ -149,7 +149,8 @@ async fn a_bare_process_is_ready_when_launched_and_may_end_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_real_process_wrote_before_its_end_was_before_its_end() {
-    // W-1, W-7: whether its exit or its line is seen first. One after the other, each is needed for the start.
+    // W-1, W-7: regardless of whether its exit or its line is seen first. The starts run one after the
+    // other, and each must succeed.
     let echo =
         || WorkerSpec::new(Command::new("echo").arg("listening")).protocol(FirstLine::new("listening"));
     let workers = (0..60).map(|n| echo().restart(RestartPolicy::transient()).child(format!("w{n}").as_str()));

@@ -1,4 +1,4 @@
-//! S-6: a worker that could never work is refused before anything is started, with all its mistakes.
+//! A worker that could never work is refused before anything is started, with all its mistakes (S-6).
 
 use std::time::Duration;
 

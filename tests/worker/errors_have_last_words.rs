@@ -1,4 +1,5 @@
-//! W-1, C-4: whoever waits for a process in vain reads what it said, without a look into the logs.
+//! An error about a process that ended includes the end of its stderr, so that no caller has to read
+//! the logs (W-1, C-4).
 
 use procession::internals::{Root, RootOptions};
 use procession::{
@@ -29,7 +30,7 @@ async fn a_tree_that_does_not_start_says_what_its_process_said() {
     launcher.program("worker", quits);
     let error = tree(plugin(&launcher)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("the tree did not start: could not start `w`: {LAST}"));
-    // However deep it is.
+    // At any depth of the tree.
     let inner = SupervisorSpec::one_for_one().child(plugin(&launcher).child("w"));
     let spec = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("inner", inner));
     let error = Root::start(spec, RootOptions::default()).await.unwrap_err();
@@ -78,7 +79,7 @@ async fn a_silent_incarnation_is_not_given_the_words_of_an_earlier_one() {
     worker.restart("to see").await.unwrap_err();
     let silent = worker.restart("to see more").await.unwrap_err();
     assert_eq!(silent.to_string(), "child `w` did not start: failed with exit code 4");
-    // Nor is one that was not even launched.
+    // A process that was not launched has no last words either.
     launcher.program("worker", quits);
     worker.restart("once more").await.unwrap_err();
     launcher.fail_next("worker", Exit::LimitExceeded { which: "processes".into() });
@@ -102,7 +103,7 @@ async fn a_caller_of_a_pool_reads_it_too() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_asks_a_question_on_stdout_instead_of_answering_has_asked_it() {
-    // W-1: as installers do behind which a server is started
+    // W-1: as installers do that start a server.
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         let _ = me.write(b"server 1.0 is not installed\nProceed? (y) ").await;

@@ -1,4 +1,4 @@
-//! W-3.
+//! A worker that does not answer its pings is killed, which counts as a crash (W-3).
 
 use procession::{exit::Exit, testing::ScriptedLauncher, worker::Liveness};
 

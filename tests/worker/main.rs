@@ -1,4 +1,5 @@
-//! The worker actor: one file per guarantee. Scripted processes under paused time, but for `real_processes`.
+//! The worker actor: one file per guarantee. Scripted processes under paused time, except for
+//! `real_processes`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -15,7 +16,6 @@ mod a_stop_of_everybody_is_no_crash;
 mod a_success_before_ready_is_a_failed_start;
 mod declarations_are_checked;
 mod errors_have_last_words;
-mod foreign_code_may_panic;
 mod liveness_is_watched;
 mod messages_reach_the_actor_too;
 mod no_exit_makes_a_hot_loop;
@@ -27,4 +27,5 @@ mod readiness_is_a_finished_handshake;
 mod real_processes;
 mod the_same_story_each_time;
 mod the_users_handler_goes_first;
-mod what_is_swept_behind_is_waited_for;
+mod user_code_may_panic;
+mod what_is_left_behind_is_swept_before_a_stop_returns;

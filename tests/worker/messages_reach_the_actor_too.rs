@@ -1,4 +1,5 @@
-//! Design 4: typed messages for those who hold only an `ActorRef`; calls in both directions.
+//! A worker's actor takes typed messages, for code that holds only its `ActorRef`; calls work in both
+//! directions (G-3, W-2, C-12).
 
 use procession::{
     process::Command,

@@ -1,4 +1,5 @@
-//! however a process ends, and whoever its supervisor is, it is not started over and over without a pause.
+//! However a process ends, and whatever its supervisor, it is not restarted endlessly without a pause
+//!
 
 use procession::internals::{Root, RootOptions};
 use procession::{
@@ -12,7 +13,7 @@ use procession::{
 
 use crate::support::*;
 
-/// A process that is ready at once and ends like this after so many seconds; none for never.
+/// A process that is ready at once and ends with this code after the given seconds; never with `None`.
 fn program(code: i32, after: Option<u64>) -> ScriptedLauncher {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", move |me| async move {
@@ -53,7 +54,7 @@ async fn whatever_the_exit_and_the_supervisor() {
                 let policy = RestartPolicy::permanent().with_restart(restart);
                 let spec = parent.clone().child(bare(&launcher, policy).child("w"));
                 let launches = launches_in_an_hour(spec, &launcher).await;
-                // Every 30 s at most, in the end.
+                // Eventually at most every 30 s.
                 assert!(launches < 160, "{:?}, {restart}, exit {code}: {launches}", parent.flags.strategy);
             }
         }

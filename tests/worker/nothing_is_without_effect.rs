@@ -1,4 +1,4 @@
-//! S-6: what a declaration says and would not do is a mistake, reported with all others.
+//! A setting that would have no effect is a mistake, reported together with all others (S-6).
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn a_channel_that_is_not_there_cannot_be_set_up() {
     let of_a_channel = ["handler", "logs", "on_ready", "liveness", "channel"];
     let silent = everything(WorkerSpec::new(Command::new("x")));
     assert_eq!(fields(&silent), [&of_a_channel[..], &["handshake_timeout"]].concat());
-    // It was forgotten, or it was meant.
+    // The protocol was forgotten, or it was chosen.
     assert!(problems(&silent).iter().take(5).all(|(_, why)| why.contains("`.protocol(…)`")));
     let bare = speaking(Bare::default());
     assert!(
@@ -78,7 +78,7 @@ fn pings_need_a_protocol_that_has_them() {
 fn a_line_that_no_program_can_print_is_not_waited_for() {
     for unmatchable in ["a\nb", "up\r", "\u{1b}[32mup", "\u{feff}up", &"x".repeat(20_000)] {
         let spec = WorkerSpec::new(Command::new("x")).protocol(FirstLine::new(unmatchable));
-        assert_eq!(fields(&spec), ["protocol"], "{hopeless:?}");
+        assert_eq!(fields(&spec), ["protocol"], "{unmatchable:?}");
     }
     for fine in ["", "up ", "  up", "größer"] {
         let spec = WorkerSpec::new(Command::new("x")).protocol(FirstLine::new(fine));
@@ -131,7 +131,7 @@ fn limits_that_cannot_be_applied_are_a_mistake() {
         let command = Command::new("true").limits(limits);
         WorkerSpec::new(command).launcher(std::sync::Arc::new(launcher)).handshake_timeout(Duration::ZERO)
     };
-    // With the other mistakes.
+    // Reported with the other mistakes.
     assert_eq!(
         fields(&spec(Technique::PosixSpawn, limits.clone())),
         ["command.limits", "handshake_timeout", "handshake_timeout"]
@@ -143,7 +143,7 @@ fn limits_that_cannot_be_applied_are_a_mistake() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_to_a_worker_without_a_protocol_says_what_it_lacks() {
-    // C-12: also by message to its actor.
+    // C-12: also for a message to its actor.
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |me| async move { me.hang().await });
     let spec = WorkerSpec::new(Command::new("worker")).launcher(std::sync::Arc::new(launcher.clone()));
@@ -163,7 +163,7 @@ fn a_bound_that_another_one_always_comes_before_is_a_mistake() {
     let contradictory = spec().handshake_timeout(60 * SEC).start_timeout(59 * SEC);
     assert_eq!(fields(&contradictory), ["handshake_timeout"]);
     assert_eq!(spec().handshake_timeout(60 * SEC).start_timeout(60 * SEC).validate(), Ok(()));
-    // A patient handshake has the time that it asks for.
+    // A longer handshake timeout gets the time that it asks for.
     let start_of = |spec: WorkerSpec| spec.policy().start_timeout;
     assert_eq!(start_of(spec()), 30 * SEC);
     assert_eq!(start_of(spec().handshake_timeout(60 * SEC)), 75 * SEC);

@@ -1,4 +1,5 @@
-//! P-10, S-21, pitfalls 28, 52.
+//! When a worker's actor has ended, for any reason, its process, grandchildren, tasks and timers have
+//! ended too (P-10, S-19, S-20, S-21).
 
 use procession::{process::Signal, testing::ScriptedLauncher};
 
@@ -6,7 +7,7 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_actor_takes_its_process_with_it_before_the_next_one_starts() {
-    // P-10: also in mid-handshake
+    // P-10: also during the handshake.
     for in_handshake in [false, true] {
         let launcher = ScriptedLauncher::new();
         launcher.program("worker", move |mut me| async move {
@@ -67,7 +68,8 @@ async fn a_dropped_tree_leaves_no_process() {
 
 #[tokio::test(start_paused = true)]
 async fn the_tree_goes_on_without_a_process_that_cannot_be_reaped() {
-    // S-19, P-9: Unkillable, whether it was stopped, its actor was killed, or it lost its channel
+    // S-19, P-9: an unkillable process, whether it was stopped, its actor was killed, or it lost its
+    // channel.
     for how in ["stop", "kill", "lost"] {
         let launcher = ScriptedLauncher::new();
         launcher.program("worker", move |mut me| async move {
@@ -110,7 +112,8 @@ async fn the_tree_goes_on_without_a_process_that_cannot_be_reaped() {
 
 #[tokio::test(start_paused = true)]
 async fn no_task_and_no_alarm_outlives_a_tree() {
-    // S-20: deadlines of calls, liveness pings, back-off and grace periods all go with what they were for.
+    // S-20: deadlines of calls, liveness pings, back-off and grace periods end with what they belong
+    // to.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     for orderly in [true, false] {
@@ -129,7 +132,7 @@ async fn no_task_and_no_alarm_outlives_a_tree() {
         if orderly {
             let _ = root.shutdown(60 * SEC).await;
         } else {
-            // In the middle of a delay before a restart.
+            // During the delay before a restart.
             launcher.kill(worker.pid().unwrap(), Signal::KILL).unwrap();
             worker.node().wait_state(|s| s.is_restarting()).await;
             let _ = root.kill().await;

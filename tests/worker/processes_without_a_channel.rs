@@ -1,4 +1,5 @@
-//! W-7: `Bare` and `FirstLine`.
+//! Processes without a channel: a `Bare` one is ready when launched, a `FirstLine` one when it prints
+//! its line; neither can be called (W-7, W-4, C-12).
 
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ async fn a_first_line_makes_ready() {
     let _ = root.shutdown(60 * SEC).await;
     let never = tree(spec(Command::new("worker").arg("mute"))).await.unwrap_err();
     let procession::supervision::StartError::Failed { exit, .. } = never else { panic!() };
-    let awaited = "no line of its stdout begins with `listening on`; the last one is `starting`".to_owned();
+    let awaited = "no line of its stdout begins with `listening on`; the last line is `starting`".to_owned();
     assert_eq!(
         exit.cause(),
         Some(&Exit::HandshakeTimeout { after: 15 * SEC, awaited: Some(awaited.clone()) })

@@ -1,4 +1,5 @@
-//! A program without a channel may open `/dev/stdin` and `/dev/stdout` again, as in a shell's pipeline.
+//! A program without a channel has pipes as stdin and stdout, so that it can open `/dev/stdin` and
+//! `/dev/stdout` again, as in a shell's pipeline (P-11).
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ async fn standard_streams_can_be_opened_again() {
     // P-11
     let script = "echo ready > /dev/stdout; : < /dev/stdin; exec sleep 1000";
     becomes_ready(WorkerSpec::new(sh(script)).protocol(FirstLine::new("ready"))).await;
-    // Also a command that is made for each incarnation.
+    // Also with a command that is made for each incarnation.
     let each = move |_: Incarnation| sh(script);
     becomes_ready(WorkerSpec::with_commands(each).protocol(FirstLine::new("ready"))).await;
 }
@@ -51,7 +52,7 @@ async fn a_wiring_that_was_chosen_stands_and_a_channel_is_as_it_was() {
     becomes_ready(WorkerSpec::new(sh(&channel)).protocol(Plugin::default())).await;
 }
 
-/// Since Linux 6.16; before that, nobody gets sockets.
+/// Since Linux 6.16; before that, sockets are not used.
 fn refuses_descriptors() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let numbers: Vec<u32> = release.split(['.', '-']).take(2).map_while(|n| n.parse().ok()).collect();

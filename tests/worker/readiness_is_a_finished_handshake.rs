@@ -1,4 +1,5 @@
-//! W-1, W-8, W-9, G-2, R-1, C-3.
+//! A worker is ready, and can be called, once its handshake and `on_ready` are done; every other
+//! outcome is a typed exit (W-1, W-8, W-9, G-2, R-1, C-3).
 
 use std::sync::Mutex;
 

@@ -1,4 +1,5 @@
-//! D-2: what only the kernel can prove. Waits on conditions; every process is gone at the end of each test.
+//! What only the kernel can prove (D-2). The tests wait on conditions, and every process has ended at
+//! the end of each test.
 
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ async fn a_process_that_ignores_sigterm_is_killed_with_its_grandchildren() {
     assert_eq!(living_members(leader), 0, "nothing of the group is left");
 }
 
-/// Zombies that nobody has reaped yet are dead.
+/// Zombies that have not been reaped yet count as dead.
 fn living_members(group: Pid) -> usize {
     let stats = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
@@ -109,7 +110,7 @@ async fn a_process_that_tries_to_leave_its_group_is_killed_all_the_same() {
         eprintln!("skipped: there is no python3");
         return;
     }
-    // The leader of a session cannot.
+    // The leader of a session cannot leave its group.
     let script = "import os,time\ntry:\n  os.setpgid(0, os.getpgid(os.getppid()))\nexcept OSError:\n  print('refused', flush=True)\ntime.sleep(1000)";
     let ladder = Ladder { term_grace: Duration::from_secs(5), ..Ladder::default() };
     let spec = WorkerSpec::new(Command::new("python3").arg("-c").arg(script))

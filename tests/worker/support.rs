@@ -32,7 +32,7 @@ impl Method for Hang {
     type Output = ();
 }
 
-/// Ends the process with this exit code, unanswered.
+/// Ends the process with this exit code, without an answer.
 pub(crate) struct Die;
 impl Method for Die {
     const NAME: &'static str = "die";
@@ -96,7 +96,7 @@ pub(crate) async fn tree(spec: WorkerSpec) -> Result<(Root, WorkerRef), StartErr
     Ok((root, worker))
 }
 
-/// Host methods: `where` answers with what the context says.
+/// Host methods: `where` answers with the values of the context.
 pub(crate) fn host() -> Router {
     Router::new().method_value("where", |cx, _| async move {
         let text = json!(format!("{}{}", cx.path, cx.incarnation));

@@ -1,4 +1,4 @@
-//! D-1, with processes.
+//! The same seed gives the same events, byte for byte, with processes too (D-1).
 
 use procession::testing::ScriptedLauncher;
 

@@ -1,4 +1,5 @@
-//! Who answers what a process asks: the worker's handler, then the protocol's defaults (W-7, G-3).
+//! A process's requests are answered by the worker's handler first, then by the protocol's defaults
+//! (W-7, G-3).
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json, value::to_raw_value};
 
 use crate::support::*;
 
-/// An MCP server that asks this in the middle of its handshake, and notes the answer.
+/// An MCP server that sends this request during its handshake, and records the answer.
 async fn asking(mut me: ScriptedProcess, method: &'static str, answers: Arc<Mutex<Vec<Value>>>) -> i32 {
     let hello = read(&mut me).await.unwrap();
     let question = json!({"jsonrpc": "2.0", "id": "q", "method": method});
@@ -118,7 +119,7 @@ async fn a_log_message_with_a_null_id_is_one_too() {
             json!({"jsonrpc": "2.0", "id": null, "method": "notifications/message", "params": params});
         me.write_line(&message.to_string()).await.unwrap();
         answer(&mut me, &hello["id"], json!({"protocolVersion": "2025-06-18"})).await;
-        // The next one after the handshake is the end, and not an error.
+        // The next message after the handshake is its end, and not an error.
         assert_eq!(read(&mut me).await.unwrap()["method"], "notifications/initialized");
         assert!(read(&mut me).await.is_none());
         0

@@ -1,57 +1,63 @@
-//! What a pool is allowed to do: [`LedgerConfig`], checked when a ledger is built.
+//! [`LedgerConfig`]: the limits and options of a pool, checked when a ledger is built.
 
 use std::time::Duration;
 
-/// How callers name the worker they want.
+/// How callers name the worker that they want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PoolKind {
+pub(crate) enum PoolKind {
     /// Each caller names a key; one worker per key (L-1).
     Keyed,
-    /// Any worker will do; the pool names them `w1`, `w2`, … and never uses a name twice (L-2).
+    /// Any worker will do; the pool names its workers `w1`, `w2`, … and never reuses a name (L-2).
     Anonymous,
 }
 
-/// The rules of one pool. Built by [`keyed`](LedgerConfig::keyed) or [`anonymous`](LedgerConfig::anonymous), then
-/// changed field by field; [`Ledger::new`](super::Ledger::new) checks it.
+/// The configuration of one pool. Made by [`keyed`](LedgerConfig::keyed) or
+/// [`anonymous`](LedgerConfig::anonymous), then changed field by field;
+/// [`Ledger::new`](super::Ledger::new) checks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerConfig {
-    /// How callers name what they want.
-    pub kind: PoolKind,
-    /// The cap: workers that start, are ready, wait for a restart or stop, all together (L-3).
-    pub max: usize,
-    /// Anonymous pools: workers kept alive however idle they are (L-2).
-    pub min: usize,
+pub(crate) struct LedgerConfig {
+    /// How callers name the worker that they want.
+    pub(crate) kind: PoolKind,
+    /// The cap: workers that are starting, ready, waiting for a restart or stopping, all together
+    /// (L-3).
+    pub(crate) max: usize,
+    /// Anonymous pools: workers that are kept alive even when idle (L-2).
+    pub(crate) min: usize,
     /// Anonymous pools: spare workers kept alive beside those in use, up to `max` (L-5).
-    pub min_idle: usize,
+    pub(crate) min_idle: usize,
     /// Leases on one worker at a time; `None` for no bound.
-    pub per_worker: Option<u32>,
-    /// Callers that may wait for a slot or for a lease of a full worker. Callers that join a start do not count.
-    pub max_waiting: usize,
+    pub(crate) per_worker: Option<u32>,
+    /// Callers that may wait for a slot or for a lease on a full worker. Callers that join a start do
+    /// not count.
+    pub(crate) max_waiting: usize,
     /// How long a worker may stay unused before it is stopped; `None` for ever (L-5).
-    pub idle_ttl: Option<Duration>,
+    pub(crate) idle_ttl: Option<Duration>,
     /// Keyed pools: a busy worker may be stopped to make room when none is idle (L-4).
     ///
-    /// A holder is never sacrificed for a caller that was already waiting when the lease was granted: otherwise two
-    /// callers at a cap of one would kill each other's worker at the moment it becomes ready, for ever.
-    pub evict_busy: bool,
-    /// Starts under way at the same time (L-5). Restarts are decided elsewhere; they count here but are not held up.
-    pub start_concurrency: usize,
-    /// Keyed pools: how many younger callers may get a warm worker while the oldest one waits for a slot and none
-    /// is on its way. Then they queue behind it, so that a key in constant use cannot starve the others.
-    /// `None` lets them pass for ever.
-    pub max_overtakes: Option<u32>,
-    /// Anonymous pools: the pause after a worker died without having done anything, before another *spare* is
-    /// started (callers are served without pause). It keeps a broken program from being started in a tight loop.
-    pub spare_pause: Duration,
-    /// How long a key rests whose worker was given up (an anonymous pool: all of it, but for what lives): whoever asks
-    /// for it meanwhile is refused at once, and nothing is started. It keeps callers from having a broken program started
-    /// as often as they ask. Zero: each caller has it tried anew.
-    pub failed_pause: Duration,
+    /// A lease is never revoked for a caller that was already waiting when the lease was granted.
+    /// Otherwise two callers at a cap of one would endlessly stop each other's worker at the moment it
+    /// becomes ready.
+    pub(crate) evict_busy: bool,
+    /// Starts under way at the same time (L-5). Restarts are decided elsewhere; they count here but are
+    /// not delayed.
+    pub(crate) start_concurrency: usize,
+    /// Keyed pools: how many younger callers may get a lease on a warm worker while the oldest caller
+    /// waits for a slot and none is on its way. Later callers queue behind it, so that a key in
+    /// constant use cannot starve the others. `None` for no bound.
+    pub(crate) max_overtakes: Option<u32>,
+    /// Anonymous pools: the pause between the death of a worker that was never leased and the start of
+    /// another *spare* worker (callers are served without a pause). It keeps a broken program from
+    /// being started in a tight loop.
+    pub(crate) spare_pause: Duration,
+    /// How long a key stays given up (in an anonymous pool: all of it, except for live workers):
+    /// callers are refused at once, and nothing is started. It keeps callers from starting a broken
+    /// program as often as they ask. With zero, each caller triggers another start.
+    pub(crate) failed_pause: Duration,
 }
 
 impl LedgerConfig {
     /// A keyed pool of at most `max` workers: unbounded leases per worker, 1,024 waiting callers, no idle TTL.
-    pub fn keyed(max: usize) -> LedgerConfig {
+    pub(crate) fn keyed(max: usize) -> LedgerConfig {
         LedgerConfig {
             kind: PoolKind::Keyed,
             max,
@@ -69,12 +75,12 @@ impl LedgerConfig {
     }
 
     /// An anonymous pool of at most `max` workers: one lease per worker, nothing kept warm, otherwise as `keyed`.
-    pub fn anonymous(max: usize) -> LedgerConfig {
+    pub(crate) fn anonymous(max: usize) -> LedgerConfig {
         LedgerConfig { kind: PoolKind::Anonymous, per_worker: Some(1), ..LedgerConfig::keyed(max) }
     }
 
     /// Every mistake in this configuration; none if it is valid.
-    pub fn mistakes(&self) -> Vec<PoolMistake> {
+    pub(crate) fn mistakes(&self) -> Vec<PoolMistake> {
         let keyed = self.kind == PoolKind::Keyed;
         let mut all = Vec::new();
         let mut refuse = |wrong: bool, mistake| {
@@ -110,7 +116,7 @@ impl LedgerConfig {
 /// One thing that is wrong with a [`LedgerConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PoolMistake {
+pub(crate) enum PoolMistake {
     /// The field must not be zero.
     #[error("`{0}` must be greater than zero")]
     Zero(&'static str),
@@ -125,17 +131,18 @@ pub enum PoolMistake {
         max: usize,
     },
     /// A keyed pool cannot know which keys to keep warm.
-    #[error("`{0}` has no meaning in a keyed pool")]
+    #[error("`{0}` has no effect in a keyed pool")]
     AnonymousOnly(&'static str),
-    /// The workers of an anonymous pool are alike: stopping one to start another wins nothing.
-    #[error("`{0}` has no meaning in an anonymous pool")]
+    /// The workers of an anonymous pool are interchangeable: stopping one to start another gains
+    /// nothing.
+    #[error("`{0}` has no effect in an anonymous pool")]
     KeyedOnly(&'static str),
 }
 
 /// A configuration was refused; names every mistake in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid pool: {}", self.mistakes.iter().map(PoolMistake::to_string).collect::<Vec<_>>().join("; "))]
-pub struct InvalidPool {
+pub(crate) struct InvalidPool {
     /// What is wrong, in the order of the fields.
-    pub mistakes: Vec<PoolMistake>,
+    pub(crate) mistakes: Vec<PoolMistake>,
 }

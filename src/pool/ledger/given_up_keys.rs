@@ -1,7 +1,7 @@
-//! [`GivenUpKeys`]: whose worker was given up a moment ago, and until when nobody tries again.
+//! [`GivenUpKeys`]: keys whose worker was given up a moment ago, and until when they are not retried.
 //!
-//! Owned by the ledger. Without it, whoever asks for a broken key would pay for a whole series of failed starts with
-//! each request, as often as callers ask. It knows nothing of slots or callers.
+//! Owned by the ledger. Without it, each caller for a broken key would trigger a whole series of failed
+//! starts, as often as callers ask. It knows nothing of slots or callers.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::ChildId, state::DownReason, time::Timestamp};
 
-/// A key whose worker was given up and that is not tried again yet.
+/// A key whose worker was given up and that is not retried yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenUpKey {
-    /// The key; in an anonymous pool the name of the worker, for all that would come after it.
+    /// The key; in an anonymous pool the name of the worker, on behalf of all further workers.
     pub key: ChildId,
-    /// When the next caller has it tried anew.
+    /// From when on a caller triggers another start.
     pub until: Timestamp,
     /// What was reported of it.
     pub why: DownReason,
@@ -23,12 +23,14 @@ pub struct GivenUpKey {
 #[derive(Debug, Default)]
 pub(super) struct GivenUpKeys {
     pauses: HashMap<ChildId, GivenUpKey>,
-    /// In the order in which they end: each lasts equally long. An entry whose moment is not that of its rest is void.
+    /// In the order in which they end: all pauses have the same length. An entry is void if its time
+    /// differs from that of its pause.
     by_end: VecDeque<(Timestamp, ChildId)>,
 }
 
 impl GivenUpKeys {
-    /// Rests that are remembered. Beyond it the oldest ends early: what callers name must not fill the memory.
+    /// How many pauses are remembered. Beyond that the oldest ends early: the keys that callers name
+    /// must not fill the memory.
     const MAX: usize = 1024;
 
     pub(super) fn insert(&mut self, pause: GivenUpKey) {
@@ -39,7 +41,7 @@ impl GivenUpKeys {
         }
     }
 
-    /// Forgets those whose time is over.
+    /// Forgets the pauses that are over.
     pub(super) fn expire(&mut self, now: Timestamp) {
         while self.by_end.front().is_some_and(|(until, _)| *until <= now) {
             self.end_first();
@@ -57,7 +59,7 @@ impl GivenUpKeys {
         self.pauses.get(key)
     }
 
-    /// The last that began, and so the last that ends.
+    /// The pause that began last, and so ends last.
     pub(super) fn last(&self) -> Option<&GivenUpKey> {
         self.pauses.get(&self.by_end.back()?.1)
     }
@@ -70,7 +72,7 @@ impl GivenUpKeys {
         self.pauses.len()
     }
 
-    /// Those that last at that moment, by key.
+    /// The pauses in force at that moment, by key.
     pub(super) fn at(&self, now: Timestamp) -> Vec<GivenUpKey> {
         let mut all: Vec<GivenUpKey> =
             self.pauses.values().filter(|pause| pause.until > now).cloned().collect();

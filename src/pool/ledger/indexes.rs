@@ -1,7 +1,8 @@
-//! [`Indexes`]: the orders in which a ledger looks at its places.
+//! [`Indexes`]: the orders in which a ledger looks at its slots.
 //!
-//! Owned by the ledger, which takes a place off the roster before it changes it and puts it back afterwards; both go
-//! through [`Indexes::record`], so that no order can be forgotten. It knows nothing of tickets or time.
+//! Owned by the ledger, which removes a slot from the indexes before it changes the slot and adds it
+//! again afterwards; both go through [`Indexes::record`], so that no index can be forgotten. It knows
+//! nothing of tickets or time.
 
 use std::{
     cmp::Reverse,
@@ -13,7 +14,7 @@ use super::{
     worker_slot::{SlotState, WorkerSlot},
 };
 
-/// Places in the order of some number that is unique among them.
+/// Slots in the order of a number that is unique among them.
 pub(super) type Index = BTreeMap<u64, u32>;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,21 +29,22 @@ pub(super) struct Indexes {
     pub(super) ready: usize,
     /// Workers with leases.
     pub(super) busy: usize,
-    /// Anonymous pools: workers that will be ready by themselves, as far as is known.
+    /// Anonymous pools: workers that are expected to become ready by themselves.
     pub(super) coming: usize,
-    /// Keyed pools: callers that wait for a slot, or for a lease of a full worker.
+    /// Keyed pools: callers that wait for a slot, or for a lease on a full worker.
     pub(super) queued: usize,
     /// Ready without leases, least recently used first.
     pub(super) idle: Index,
-    /// Waiting for a restart that nobody waits for, least recently used first.
+    /// Waiting for a restart that no caller waits for, least recently used first.
     pub(super) unwanted_restarts: Index,
-    /// With leases, the least recently granted first; kept only where busy workers may be evicted.
+    /// With leases, the least recently granted first; maintained only where busy workers may be
+    /// evicted.
     pub(super) leased: Index,
-    /// Ready with room and with callers in line, the oldest caller first.
+    /// Ready with room and with queued callers, the oldest caller first.
     pub(super) grantable: Index,
-    /// Wanted, and without a worker that lives or will: the oldest caller first.
+    /// Wanted, and without a worker that is alive or on its way: the oldest caller first.
     pub(super) demands: Index,
-    /// The demands whose former worker is gone.
+    /// The demands whose former worker is closed.
     pub(super) startable: Index,
     /// Slots whose start waits for its turn, oldest first.
     pub(super) reserved: Index,
@@ -52,12 +54,12 @@ pub(super) struct Indexes {
 }
 
 impl Indexes {
-    /// Slots in use and not about to be free.
+    /// Slots in use and not about to become free.
     pub(super) fn live(&self) -> usize {
         self.used - self.stopping
     }
 
-    /// Puts a place on the roster, or takes it off.
+    /// Adds a slot to the indexes, or removes it.
     pub(super) fn record(&mut self, on: bool, ix: u32, slot: &WorkerSlot, rules: &LedgerConfig) {
         let count = |n: &mut usize, by: usize| if on { *n += by } else { *n -= by };
         let list = |order: &mut Index, at: u64| {
@@ -117,15 +119,15 @@ impl Indexes {
                     }
                 }
             }
-            // It is likely to come back, and soon.
+            // It is likely to return soon.
             SlotState::Failing => count(&mut self.coming, 1),
             SlotState::Waiting { attempt, .. } => {
                 if first.is_none() {
                     list(&mut self.unwanted_restarts, slot.last_touch.0);
                 }
-                // A worker that died without having done anything predicts how the next one ends: callers of an
-                // anonymous pool sit its back-off out instead of starting others into the same fault. After a whole
-                // crash loop (cooling off) a new one is worth a try.
+                // A worker that died without having been leased predicts how the next one ends: callers
+                // of an anonymous pool wait for its back-off instead of starting others into the same
+                // fault. After a whole crash loop (cooling off) a new worker is worth a try.
                 if !slot.was_leased && attempt.is_some() {
                     count(&mut self.coming, 1);
                 }

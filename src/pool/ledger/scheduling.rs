@@ -1,4 +1,4 @@
-//! After each input: who can be served, which slots are assigned, who has to go, when to look again.
+//! Runs after each input: grants leases, assigns slots, stops workers, and sets the timer.
 
 use super::{
     DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason, status::increment,
@@ -7,16 +7,16 @@ use super::{
 use crate::{id::ChildId, time::Timestamp};
 
 impl Ledger {
-    /// Brings the pool to rest: after it, nothing more can be done for those who wait.
+    /// Does everything that can be done now for the waiting callers.
     pub(super) fn rebalance(&mut self, out: &mut Vec<LedgerAction>) {
         if self.drain != DrainState::No {
             return self.finish_drain(out);
         }
         loop {
-            // An eviction can lift the ban on overtaking: go round until still.
+            // An eviction can make overtaking allowed again, so repeat until nothing changes.
             let moved = if self.config.is_keyed() {
-                // Slots first: as long as a free one is unassigned, it looks as if it were on its way to whoever is
-                // first in the queue after that.
+                // Slots first: while a free slot is unassigned, it would look as if it were on its way
+                // to the next caller in the queue.
                 self.assign_slots() | self.grant_waiting(out) | self.evict(out)
             } else {
                 self.grant_waiting(out)
@@ -33,7 +33,7 @@ impl Ledger {
         self.arm_timer(out);
     }
 
-    /// Grants leases to those who wait and need no slot, the oldest first.
+    /// Grants leases to waiting callers that need no slot, the oldest first.
     fn grant_waiting(&mut self, out: &mut Vec<LedgerAction>) -> bool {
         let mut moved = false;
         while let Some((&seq, &ix)) = self.indexes.grantable.first_key_value() {
@@ -54,7 +54,8 @@ impl Ledger {
         moved
     }
 
-    /// An anonymous pool that rests and has no worker left: nobody waits for one that does not come.
+    /// Refuses all callers of an anonymous pool that pauses and has no worker left: none would be
+    /// started for them.
     fn refuse_waiting(&mut self, out: &mut Vec<LedgerAction>) -> bool {
         if self.queue.is_empty() || self.indexes.live() > 0 {
             return false;
@@ -84,10 +85,11 @@ impl Ledger {
         moved
     }
 
-    /// Anonymous pools: assigns free slots to as many new workers as those who wait, and the spares, call for.
+    /// Anonymous pools: assigns free slots to as many new workers as the waiting callers and the spares
+    /// require.
     fn assign_new_workers(&mut self) -> bool {
         let mut moved = false;
-        // A reservation that nobody needs any more is given back; later ones first.
+        // A reservation that is no longer needed is returned; the latest first.
         while let Some((_, &ix)) = self.indexes.reserved.last_key_value() {
             let without = self.indexes.coming - 1;
             if self.is_short_with(without) || self.indexes.live() <= self.warm_target() {
@@ -112,7 +114,7 @@ impl Ledger {
         self.queue.len() > coming.saturating_mul(self.config.capacity())
     }
 
-    /// How many workers an anonymous pool keeps alive without being asked.
+    /// How many workers an anonymous pool keeps alive without callers.
     fn warm_target(&self) -> usize {
         let spares = if self.config.min_idle == 0 { 0 } else { self.indexes.busy + self.config.min_idle };
         self.config.min.max(spares).min(self.config.max)
@@ -127,12 +129,14 @@ impl Ledger {
         });
     }
 
-    /// Makes room: for a lowered cap, then for the keys that wait and cannot count on a slot yet. First the workers that
-    /// wait for a restart that nobody wants (L-7), then the least recently used idle one (L-4), then, if allowed, the
-    /// least recently granted busy one. A lowered cap never costs a busy worker.
+    /// Makes room: for a lowered cap, then for the keys that wait and cannot count on a slot yet. First
+    /// it stops workers that wait for a restart that no caller wants (L-7), then the least recently
+    /// used idle one (L-4), then, if allowed, the least recently granted busy one. A lowered cap never
+    /// costs a busy worker.
     fn evict(&mut self, out: &mut Vec<LedgerAction>) -> bool {
         let mut moved = false;
-        // Slots that were assigned before the cap was lowered, and not used yet, are given back: the newest first.
+        // Slots that were assigned before the cap was lowered, and are not used yet, are returned: the
+        // latest first.
         while self.indexes.used > self.config.max {
             let Some((_, &ix)) = self.indexes.reserved.last_key_value() else { break };
             self.vacate(ix);
@@ -161,14 +165,14 @@ impl Ledger {
         }
     }
 
-    /// The least recently granted busy worker, if some caller came after its newest lease.
+    /// The least recently granted busy worker, if a caller arrived after its newest lease.
     fn busy_victim(&self) -> Option<u32> {
         let (&granted, &ix) = self.indexes.leased.first_key_value()?;
         let (&newest, _) = self.indexes.demands.last_key_value()?;
         (granted < newest).then_some(ix)
     }
 
-    /// Stops what has not been used for the idle TTL (L-5).
+    /// Stops workers that have not been used for the idle TTL (L-5).
     fn expire(&mut self, out: &mut Vec<LedgerAction>) {
         while let Some((ix, _)) = self.next_expiry().filter(|&(_, due)| due <= self.now) {
             increment(&mut self.totals.expired);
@@ -176,10 +180,11 @@ impl Ledger {
         }
     }
 
-    /// The worker that has been unused for longest, and when it may go; none if it is kept warm.
+    /// The worker that has been unused for longest, and when it may be stopped; `None` if it is kept
+    /// warm.
     fn next_expiry(&self) -> Option<(u32, Timestamp)> {
         let ttl = self.config.idle_ttl?;
-        // While callers of an anonymous pool wait, every worker that will come back is wanted.
+        // While callers of an anonymous pool wait, every worker that will return is wanted.
         if !self.queue.is_empty() || (!self.config.is_keyed() && self.indexes.live() <= self.warm_target()) {
             return None;
         }
@@ -189,7 +194,7 @@ impl Ledger {
         Some((ix, self.slot(ix).last_touch.1.after(ttl)))
     }
 
-    /// Orders the starts of reserved slots, as many at a time as allowed, the oldest first.
+    /// Starts workers in reserved slots, as many at a time as allowed, the oldest first.
     fn begin_starts(&mut self, out: &mut Vec<LedgerAction>) {
         while self.indexes.starting < self.config.start_concurrency {
             let Some((_, &ix)) = self.indexes.reserved.first_key_value() else { return };
@@ -204,8 +209,8 @@ impl Ledger {
         }
     }
 
-    /// Sees to it that the timer fires no later than it must. It may fire earlier, and then finds nothing to do: so a
-    /// pool in use does not move it at each lease.
+    /// Makes sure that the timer fires no later than it must. It may fire earlier, and then finds
+    /// nothing to do, so that a pool in use does not move it on each lease.
     pub(super) fn arm_timer(&mut self, out: &mut Vec<LedgerAction>) {
         if self.config.is_keyed() && self.config.idle_ttl.is_none() {
             return;
@@ -213,7 +218,7 @@ impl Ledger {
         let spares = !self.config.is_keyed()
             && self.indexes.live() < self.warm_target()
             && self.indexes.used < self.config.max;
-        // Who waits for one of those that live gets another one when the rest is over.
+        // Callers that wait for a live worker get another one when the pause is over.
         let pause = self.pause(None).filter(|_| !self.queue.is_empty()).map(|pause| pause.until);
         let expiry = self.next_expiry().map(|(_, due)| due);
         let due = expiry.into_iter().chain(spares.then_some(self.spares_after)).chain(pause);
@@ -234,7 +239,7 @@ impl Ledger {
         out.push(LedgerAction::Stop { key, reason });
     }
 
-    /// Stops a worker that was waiting for its last lease to end, if it has.
+    /// Stops a worker whose last lease was awaited, if that lease has ended.
     pub(super) fn stop_if_due(&mut self, ix: u32, out: &mut Vec<LedgerAction>) {
         let slot = self.slot(ix);
         if !slot.is_idle() {

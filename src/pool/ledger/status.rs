@@ -1,4 +1,4 @@
-//! What a pool shows of itself: [`PoolStatus`] (L-8). Plain data, apart from the live records.
+//! [`PoolStatus`]: a snapshot of a ledger (L-8). Plain data, separate from the live records.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,33 +9,33 @@ use crate::{
     time::Timestamp,
 };
 
-/// A pool at one moment. Taking it changes nothing and counts as no use (L-9).
+/// A pool at one moment. Taking it changes nothing and does not count as use (L-9).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolStatus {
+pub(crate) struct PoolStatus {
     /// The workers that occupy a slot, by key.
-    pub workers: Vec<WorkerStatus>,
-    /// Keyed pools: keys that are wanted and have no slot, the longest waiting first.
-    pub wanted: Vec<WantedKey>,
-    /// What was given up and is not tried again yet.
-    pub given_up: Vec<GivenUpKey>,
-    /// Workers that are kept alive however idle they are; zero in a keyed pool.
-    pub min: usize,
+    pub(crate) workers: Vec<WorkerStatus>,
+    /// Keyed pools: keys that callers wait for and that have no slot, the longest waiting first.
+    pub(crate) wanted: Vec<WantedKey>,
+    /// Keys that were given up and are not retried yet.
+    pub(crate) given_up: Vec<GivenUpKey>,
+    /// Workers that are kept alive even when idle; zero in a keyed pool.
+    pub(crate) min: usize,
     /// The cap.
-    pub max: usize,
+    pub(crate) max: usize,
     /// Slots in use: starting, ready, waiting for a restart and stopping.
-    pub used: usize,
+    pub(crate) used: usize,
     /// Ready workers.
-    pub ready: usize,
+    pub(crate) ready: usize,
     /// Ready workers without leases.
-    pub idle: usize,
+    pub(crate) idle: usize,
     /// Leases held.
-    pub leases: usize,
-    /// Callers that wait, for whatever reason.
-    pub waiting: usize,
+    pub(crate) leases: usize,
+    /// Callers that wait for any reason.
+    pub(crate) waiting: usize,
     /// No more leases are granted.
-    pub draining: bool,
+    pub(crate) draining: bool,
     /// What has happened since the pool began.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
 }
 
 /// One worker of a pool.
@@ -45,7 +45,7 @@ pub struct WorkerStatus {
     pub key: ChildId,
     /// What it is doing.
     pub state: ChildState,
-    /// The newest life that was reported; [`Incarnation::NONE`] before the first report.
+    /// The newest incarnation that was reported; [`Incarnation::NONE`] before the first report.
     pub incarnation: Incarnation,
     /// The session registered for its key.
     pub session: Option<String>,
@@ -57,9 +57,9 @@ pub struct WorkerStatus {
     pub waiting: usize,
     /// The last acquire or release.
     pub last_used: Option<Timestamp>,
-    /// When its first start was ordered.
+    /// When its first start was requested.
     pub started: Option<Timestamp>,
-    /// Since when the present incarnation is ready.
+    /// Since when the present incarnation has been ready.
     pub ready_since: Option<Timestamp>,
 }
 
@@ -87,9 +87,9 @@ pub struct Totals {
     pub started: u64,
     /// Workers stopped to make room.
     pub evicted: u64,
-    /// Workers stopped for being unused.
+    /// Workers stopped because they were unused.
     pub expired: u64,
-    /// Reports that were dropped: of an old incarnation, or of a key that has no worker.
+    /// Reports that were dropped: about an old incarnation, or about a key that has no worker.
     pub stale: u64,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn increment(counter: &mut u64) {
 
 impl Ledger {
     /// A snapshot of everything (L-8).
-    pub fn status(&self) -> PoolStatus {
+    pub(crate) fn status(&self) -> PoolStatus {
         let mut workers: Vec<_> = self
             .slots
             .iter()

@@ -11,13 +11,13 @@ mod keyed;
 
 use std::time::Duration;
 
-use super::*;
+use super::{config::PoolKind, *};
 use crate::{
     id::Incarnation,
     state::{ChildState, DownReason, RestartLimit},
 };
 
-/// A ledger with a clock and a memory of what it said.
+/// A ledger with a clock, whose actions are checked as text.
 struct Bench {
     ledger: Ledger,
     now: Timestamp,
@@ -136,7 +136,12 @@ fn show(action: &LedgerAction) -> String {
 }
 
 impl Ledger {
-    /// The roster, and every other index, is what the places say.
+    /// The session registered for a key (L-1), whether or not it has a worker.
+    fn session(&self, key: &ChildId) -> Option<&str> {
+        self.sessions.get(key).map(String::as_str)
+    }
+
+    /// Every index is consistent with the slots.
     fn audit(&self) {
         let mut indexes = Indexes::default();
         let mut waiting = self.queue.len();

@@ -1,4 +1,4 @@
-//! What a report about a worker means for its slot, its leases and its callers.
+//! How a report about a worker changes its slot, its leases and its callers.
 
 use super::{
     DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason, status::increment,
@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl Ledger {
-    /// A worker changed state. Whatever is of an old incarnation, or impossible, is dropped and counted.
+    /// A worker changed state. Reports that are impossible or about an old incarnation are dropped and
+    /// counted.
     pub(super) fn worker_changed(
         &mut self,
         key: &ChildId,
@@ -26,7 +27,8 @@ impl Ledger {
         let accepted = match (slot.state, &state) {
             (SlotState::Absent | SlotState::Reserved, _) => false,
             (_, ChildState::Down { .. }) => current || incarnation == Incarnation::NONE,
-            // A stop of ours is followed by nothing but the end. What was under way before it was heard is no error.
+            // Our own stop is followed only by the end. A report that was under way before the stop was
+            // received is no error.
             (SlotState::Stopping { ours: Some(_) }, _) => return,
             (SlotState::Starting, ChildState::Starting | ChildState::Ready) => current,
             (_, ChildState::Starting | ChildState::Ready) => newer,
@@ -53,8 +55,8 @@ impl Ledger {
                     slot.begin_incarnation(SlotState::Ready, incarnation);
                     slot.was_ready = true;
                     slot.ready_since = Some(now);
-                    // Only the first one makes the place young again: a worker that crashes while nobody uses it
-                    // must not look used (L-9).
+                    // Only the first time refreshes the slot's age: a worker that crashes while it is
+                    // unused must not look used (L-9).
                     if !slot.ever_ready {
                         slot.ever_ready = true;
                         slot.last_touch = (seq, now);
@@ -77,7 +79,8 @@ impl Ledger {
             }
             ChildState::Down { why } => return self.gone(ix, why, out),
         }
-        // Nothing lives on in a draining pool, whoever has restarted it; one whose life has just begun has no leases.
+        // Nothing stays alive in a draining pool, whatever restarted it; an incarnation that has just
+        // begun has no leases.
         if self.drain == DrainState::Draining && !matches!(self.slot(ix).state, SlotState::Stopping { .. }) {
             self.stop(ix, StopReason::Drain, out);
         }
@@ -117,8 +120,9 @@ impl Ledger {
         self.change(ix, |slot| slot.begin_incarnation(state, incarnation));
     }
 
-    /// The worker is gone for good and its slot is free. Those who waited for a start that has failed hear of it; those
-    /// who waited for a worker that was stopped, or has merely ended, are demands again. What its policy gave up rests.
+    /// The worker is closed and its slot is free. Callers that waited for a start that failed are
+    /// refused; callers that waited for a worker that was stopped, or has merely ended, become demands
+    /// again. A key that its policy gave up stays given up for a while.
     fn gone(&mut self, ix: u32, why: DownReason, out: &mut Vec<LedgerAction>) {
         self.revoke(ix, RevokeReason::Lost, out);
         let slot = self.slot(ix);
@@ -148,7 +152,7 @@ impl Ledger {
         if idle_death {
             self.spares_after = self.now.after(self.config.spare_pause);
         }
-        // A spare would be the next to fail.
+        // A spare worker would be the next to fail.
         self.spares_after = self.spares_after.max(until.unwrap_or(Timestamp::EPOCH));
         self.vacate(ix);
     }

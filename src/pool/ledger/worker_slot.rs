@@ -1,34 +1,35 @@
-//! [`WorkerSlot`]: what a ledger knows of one key.
+//! [`WorkerSlot`]: what a ledger knows about one key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::action::{StopReason, Ticket};
+use super::{action::StopReason, grant::Ticket};
 use crate::{
     id::{ChildId, Incarnation},
     state::ChildState,
     time::Timestamp,
 };
 
-/// Where a key is in its life. All but `Absent` occupy a slot (L-3).
+/// The state of a slot. All but `Absent` occupy one of the pool's slots (L-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
-    /// No worker and no slot: callers wait for one.
+    /// No worker and no assigned slot: callers wait for one.
     Absent,
-    /// A slot is assigned; the start waits for its turn.
+    /// Assigned; the start waits for its turn.
     Reserved,
-    /// A start was ordered or, after a death, reported.
+    /// A start was requested or, after a death, reported.
     Starting,
     /// Leases may be granted.
     Ready,
-    /// Its end has become known; how it ended, and what follows, has not.
+    /// Its end has become known, but not how it ended or what follows.
     Failing,
-    /// Waits for a restart that somebody else has decided on: backing off, or cooling off without an attempt.
+    /// Waits for a restart that its supervisor has decided on: backing off, or cooling off without an
+    /// attempt.
     Waiting { until: Timestamp, attempt: Option<u32> },
-    /// On its way out: for our reason, or for somebody else's.
+    /// Stopping: for the pool's own reason, or for another one.
     Stopping { ours: Option<StopReason> },
 }
 
-/// One key: its worker, the leases on it, and those who wait for it.
+/// One key: its worker, the leases on it, and the callers that wait for it.
 #[derive(Debug)]
 pub(super) struct WorkerSlot {
     pub(super) key: ChildId,
@@ -36,9 +37,9 @@ pub(super) struct WorkerSlot {
     pub(super) incarnation: Incarnation,
     /// The numbers of the leases on the live incarnation.
     pub(super) leases: BTreeSet<u64>,
-    /// Keyed pools: who waits for this key, oldest first.
+    /// Keyed pools: the callers that wait for this key, oldest first.
     pub(super) queue: BTreeMap<u64, Ticket>,
-    /// The place's position in the order of use, and the moment it stands for.
+    /// The slot's position in the order of use, and the time that it stands for.
     pub(super) last_touch: (u64, Timestamp),
     /// The position of the newest lease in the same order.
     pub(super) granted: u64,
@@ -80,7 +81,7 @@ impl WorkerSlot {
         }
     }
 
-    /// The first of those who wait for this key.
+    /// The position of the first caller that waits for this key.
     pub(super) fn first_waiter(&self) -> Option<u64> {
         self.queue.first_key_value().map(|(&seq, _)| seq)
     }
@@ -94,7 +95,7 @@ impl WorkerSlot {
         self.state == SlotState::Ready && self.leases.is_empty()
     }
 
-    /// Forgets the worker, keeps those who wait.
+    /// Forgets the worker, keeps the waiting callers.
     pub(super) fn vacate(&mut self) {
         let queue = std::mem::take(&mut self.queue);
         *self = WorkerSlot { queue, ..WorkerSlot::new(self.key.clone()) };
@@ -109,7 +110,7 @@ impl WorkerSlot {
         self.recycle = false;
     }
 
-    /// The state in the vocabulary that all layers share.
+    /// The state as all layers name it.
     pub(super) fn child_state(&self) -> ChildState {
         match self.state {
             SlotState::Absent => ChildState::down(crate::state::DownReason::NeverStarted),

@@ -64,7 +64,7 @@ fn the_idle_ttl_leaves_the_minimum_alone() {
 
 #[test]
 fn a_failing_start_answers_those_it_was_made_for_and_never_spins() {
-    // L-1, pitfall 2
+    // L-1
     let mut b = Bench::with(LedgerConfig { min: 1, ..config(2) });
     assert_eq!(b.feed(LedgerInput::Tick), ["start w1"]);
     assert_eq!(b.gone("w1", 1), ["timer 1.002s"]);
@@ -80,7 +80,7 @@ fn callers_sit_out_the_back_off_of_a_worker_that_never_worked() {
     let mut b = Bench::with(config(3));
     b.ask("*");
     assert!(b.backs_off("w1", 1).is_empty());
-    // A whole crash loop later, another one is worth a try.
+    // After a whole crash loop, another worker is worth a try.
     assert_eq!(b.report("w1", 1, ChildState::CoolingOff { until: Timestamp::NEVER }), ["start w2"]);
 }
 

@@ -1,4 +1,5 @@
-//! What the warm path costs. Ignored by default: `cargo test --release -- --ignored --nocapture warm_path`.
+//! Measures the cost of the warm path. Ignored by default:
+//! `cargo test --release -- --ignored --nocapture warm_path`.
 
 use super::*;
 use std::time::Instant;

@@ -10,7 +10,7 @@ fn with_ttl(max: usize) -> Bench {
 
 #[test]
 fn an_unused_worker_is_stopped_after_the_idle_ttl() {
-    // L-5, pitfall 39
+    // L-5
     let mut b = with_ttl(2);
     b.lend("a");
     assert_eq!(b.release("a"), ["timer 10.003s"]);
@@ -70,7 +70,7 @@ fn a_worker_stopped_by_somebody_else_holds_its_slot_until_it_is_gone() {
     let mut b = Bench::keyed(1);
     b.lend("a");
     assert_eq!(b.report("a", 1, ChildState::Stopping), ["revoke Stopping"]);
-    assert!(b.ask("b").is_empty()); // its slot will do: nobody is evicted
+    assert!(b.ask("b").is_empty()); // its slot will be free: no worker is evicted
     assert!(b.report("a", 2, ChildState::Starting).is_empty()); // an operator's restart
     assert_eq!(b.ready("a", 2), ["stop a Evicted"]);
     assert_eq!(b.gone("a", 2), ["start b"]);
@@ -90,7 +90,7 @@ fn a_stop_of_ours_is_not_undone_by_what_was_under_way() {
 
 #[test]
 fn a_drain_refuses_callers_waits_for_leases_and_says_when_it_is_over() {
-    // L-5, pitfall 38
+    // L-5
     let mut b = with_ttl(4);
     b.warm("idle");
     b.lend("busy");

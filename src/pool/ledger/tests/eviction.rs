@@ -1,4 +1,4 @@
-//! At the cap: who goes, who waits, and in which order.
+//! At the cap: which worker is stopped, which caller waits, and in which order.
 
 use super::*;
 
@@ -11,14 +11,14 @@ fn the_least_recently_used_idle_worker_goes_first() {
     b.warm("c");
     b.lend("a"); // used last, and busy
     assert_eq!(b.ask("d"), ["stop b Evicted"]);
-    // The slot is free when the worker is gone, not when it has been asked to go.
+    // The slot is free when the worker is gone, not when it has been asked to stop.
     assert_eq!(b.ledger.status().used, 3);
     assert_eq!(b.gone("b", 1), ["start d"]);
 }
 
 #[test]
 fn two_creations_at_the_cap_never_count_on_the_same_victim() {
-    // L-3, pitfall 36
+    // L-3
     let mut b = Bench::keyed(2);
     b.warm("a");
     b.warm("b");
@@ -43,7 +43,7 @@ fn workers_that_wait_for_a_restart_go_before_idle_ones_unless_somebody_wants_the
     assert_eq!(b.ask("d"), ["stop c Evicted"]);
     assert_eq!(b.ask("e"), ["stop a Evicted"]);
     assert!(b.ask("f").is_empty());
-    // The only caller of b gives up: now it may go.
+    // The only caller of b gives up: now b may be stopped.
     let wants_b = b.ledger.tickets.iter().find(|(_, at)| at.1 == Some(b.ledger.by_key["b"])).unwrap().0.0;
     assert_eq!(b.cancel(wants_b), ["stop b Evicted"]);
 }
@@ -129,14 +129,14 @@ fn a_pool_without_a_queue_still_starts_and_evicts() {
 
 #[test]
 fn a_waiter_that_gives_up_gives_its_place_to_the_next() {
-    // L-6, pitfall 40
+    // L-6
     let mut b = Bench::keyed(1);
     b.warm("a");
     assert_eq!(b.ask("b"), ["stop a Evicted"]);
     b.ask("c");
     assert!(b.cancel(2).is_empty());
     assert_eq!(b.gone("a", 1), ["start c"]);
-    // Its start goes on without it, and the worker is simply idle.
+    // The start goes on without it, and the worker is simply idle.
     assert!(b.cancel(3).is_empty());
     assert!(b.ready("c", 1).is_empty());
     assert_eq!(b.ledger.status().idle, 1);
@@ -158,7 +158,7 @@ fn a_key_keeps_only_the_place_of_those_who_still_wait_for_it() {
 
 #[test]
 fn a_busy_worker_goes_only_if_allowed_and_its_holders_are_told_first() {
-    // L-4, pitfall 35
+    // L-4
     let mut b = Bench::with(LedgerConfig { evict_busy: true, ..LedgerConfig::keyed(2) });
     b.lend("a");
     b.lend("b");
@@ -169,7 +169,7 @@ fn a_busy_worker_goes_only_if_allowed_and_its_holders_are_told_first() {
 
 #[test]
 fn a_holder_is_not_sacrificed_for_a_caller_that_had_been_waiting_before_it() {
-    // L-4: two callers at a cap of one must not kill each other's worker for ever
+    // L-4: two callers at a cap of one must not endlessly stop each other's worker.
     let mut b = Bench::with(LedgerConfig { evict_busy: true, ..LedgerConfig::keyed(1) });
     b.ask("a");
     b.ask("b");
@@ -238,7 +238,7 @@ fn beyond_the_cap_the_queue_is_bounded_though_busy_workers_may_be_evicted() {
 
 #[test]
 fn a_key_that_is_wanted_again_while_it_is_evicted_returns_and_is_not_taken_for_failed() {
-    // L-1: its worker never became ready again, but it was we who stopped it
+    // L-1: its worker never became ready again, but the pool itself stopped it.
     let mut b = Bench::keyed(1);
     b.warm("a");
     b.backs_off("a", 1);

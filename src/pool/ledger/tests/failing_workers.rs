@@ -1,4 +1,4 @@
-//! A worker whose end is known and has not been reported yet.
+//! A worker whose end is known but has not been reported yet.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn nobody_gets_a_worker_that_fails_and_its_leases_are_over() {
     assert!(b.fails("a", 1).is_empty(), "once is enough");
     assert_eq!(b.report("a", 2, ChildState::Starting), [""; 0]);
     assert_eq!(b.ready("a", 2), ["grant 2 a#2"]);
-    assert!(b.fails("a", 1).is_empty(), "an old life");
+    assert!(b.fails("a", 1).is_empty(), "an old incarnation");
     assert_eq!(b.worker("a").leases, 1);
 }
 

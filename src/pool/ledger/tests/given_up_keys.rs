@@ -1,4 +1,4 @@
-//! What was given up is not started again as often as callers ask for it.
+//! A given-up key is not started again as often as callers ask for it.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn only_what_its_policy_gave_up_rests() {
     b.ask("a");
     assert_eq!(b.gone("a", 1), ["refuse 1 Failed"]);
     assert_eq!(b.ask("a"), ["start a"]);
-    // A stop of the pool's own came first: the report is only its answer.
+    // The pool's own stop came first: the report is only its answer.
     b.ready("a", 2);
     b.release("a");
     assert_eq!(b.ask("b"), ["stop a Evicted"]);
@@ -78,11 +78,11 @@ fn an_anonymous_pool_rests_as_a_whole_but_for_what_lives() {
     assert!(b.ask("*").contains(&"start w3".to_owned()));
     assert_eq!(b.gives_up("w2", 1), ["refuse 2 Failed", "timer 30.005s"]);
     assert_eq!(b.gives_up("w3", 1)[0], "refuse 3 Failed");
-    // Somebody lives: worth waiting for. Nobody else is started.
+    // A worker is alive, so waiting is useful. No other worker is started.
     assert!(b.ask("*").is_empty());
     assert_eq!(b.release("w1"), ["grant 4 w1#1"]);
     assert!(b.ask("*").is_empty());
-    // Nobody lives any more: not worth waiting for.
+    // No worker is alive, so waiting is useless.
     assert_eq!(b.gone("w1", 1), ["revoke Lost", "refuse 5 Failed"]);
     assert_eq!(b.ask("*"), ["refuse 6 Failed"]);
     b.wait(PAUSE);

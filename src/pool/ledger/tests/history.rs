@@ -1,4 +1,5 @@
-//! Random histories against a model of the world: nothing is believed that the ledger says of itself.
+//! Random histories against a model of the world, which believes nothing that the ledger says about
+//! itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ struct World {
     now: Timestamp,
     kids: BTreeMap<ChildId, (Kid, u64)>,
     numbers: BTreeMap<ChildId, u64>,
-    /// Whose last life has been leased: its callers need not wait for its restart.
+    /// The keys whose last incarnation was leased: its callers need not wait for its restart.
     was_leased: BTreeSet<ChildId>,
     waiting: BTreeMap<Ticket, Option<ChildId>>,
     leases: BTreeMap<LeaseId, ChildId>,
@@ -32,7 +33,7 @@ struct World {
     next_ticket: u64,
     overtaken: Option<(Ticket, u32)>,
     timer: Option<Timestamp>,
-    /// What was given up, and until when it rests; in an anonymous pool one for all.
+    /// What was given up, and until when; in an anonymous pool one entry for all.
     given_up: BTreeMap<Option<ChildId>, Timestamp>,
     draining: bool,
     drained: u32,
@@ -75,7 +76,7 @@ impl World {
         status.used - self.kids.values().filter(|(kid, _)| matches!(kid, Kid::Stopping { .. })).count()
     }
 
-    /// Keys with callers and without a worker that lives or will; each with its oldest caller.
+    /// Keys with callers and without a worker that is alive or on its way; each with its oldest caller.
     fn demands(&self) -> BTreeMap<Ticket, ChildId> {
         let slots: BTreeSet<_> = self.ledger.status().workers.into_iter().map(|w| w.key).collect();
         let mut seen = BTreeSet::new();
@@ -111,7 +112,7 @@ impl World {
             match action {
                 LedgerAction::Start { key } => {
                     assert!(!self.draining);
-                    // An anonymous pool may have reserved the slot before it came to rest.
+                    // An anonymous pool may have reserved the slot before the pause began.
                     let keyed = self.rules.kind == PoolKind::Keyed;
                     assert!(!(keyed && self.pauses(Some(&key))), "{key} rests");
                     assert!(self.kids.len() < self.rules.max, "L-3: {key} started at the cap");
@@ -181,7 +182,8 @@ impl World {
         }
     }
 
-    /// The first in the queue is overtaken at most so many times while no slot is on its way to it.
+    /// The first in the queue is overtaken at most `max_overtakes` times while no slot is on its way to
+    /// it.
     fn check_fairness(&mut self, before: Option<Ticket>, passed: &[Ticket]) {
         let Some(head) = before.filter(|_| before == self.unserved()) else {
             self.overtaken = None;
@@ -196,7 +198,7 @@ impl World {
         assert!(self.rules.max_overtakes.is_none_or(|max| count <= max), "overtaken {count} times");
     }
 
-    /// Whoever waits waits for a reason.
+    /// Each caller that waits has a reason to wait.
     fn check_no_stand_still(&self, status: &PoolStatus) {
         let has_room = |key: &ChildId| {
             self.kids.get(key).is_some_and(|kid| kid.0 == Kid::Ready)
@@ -212,7 +214,7 @@ impl World {
             }
             assert!(!self.kids.keys().any(has_room), "L-2");
             if status.used < self.rules.max && self.pauses(None) {
-                assert!(self.live() > 0, "nobody lives who could serve those who wait");
+                assert!(self.live() > 0, "no worker is alive that could serve the callers");
             } else if status.used < self.rules.max {
                 let sitting_out = |(key, (kid, _)): &(&ChildId, &(Kid, u64))| {
                     *kid == Kid::Failing || (*kid == Kid::Waiting && !self.was_leased.contains(*key))
@@ -366,7 +368,7 @@ impl World {
         }
     }
 
-    /// The world does what it should: starts succeed, stops complete, holders release.
+    /// The world behaves: starts succeed, stops complete, holders release.
     fn calm(&mut self) {
         self.now = self.now.after(Duration::from_millis(10));
         self.feed(LedgerInput::Tick);
@@ -422,7 +424,7 @@ proptest! {
             world.step(op, pick, time);
         }
         if !hurry {
-            // No stand-still: in a world that behaves, everybody who waits is served in the end.
+            // No stand-still: in a world that behaves, every caller is served in the end.
             world.rules.max = world.rules.max.max(1);
             world.feed(LedgerInput::Resize { max: world.rules.max });
             for _ in 0..1000 {

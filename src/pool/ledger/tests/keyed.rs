@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn callers_for_a_starting_key_join_that_start_in_order() {
-    // L-1, pitfall 37
+    // L-1
     let mut b = Bench::keyed(2);
     assert_eq!(b.ask("a"), ["start a"]);
     assert!(b.ask("a").is_empty());
@@ -32,7 +32,7 @@ fn callers_hear_of_a_start_that_failed_for_good_and_a_new_call_starts_anew() {
     b.ask("a");
     b.ask("b");
     assert_eq!(b.gone("a", 1), ["refuse 1 Failed", "start b"]);
-    // Refused before anything came to life.
+    // Refused before a process existed.
     assert_eq!(b.gone("b", 0), ["refuse 2 Failed"]);
     assert_eq!(b.ask("a"), ["start a"]);
 }
@@ -68,7 +68,7 @@ fn a_death_ends_the_leases_at_once_and_the_key_stays_assigned() {
     assert!(b.ask("a").is_empty());
     assert!(b.report("a", 2, ChildState::Starting).is_empty());
     assert_eq!(b.ready("a", 2), ["grant 3 a#2"]);
-    // The lease of the dead one is over: it takes nothing from the living.
+    // The lease on the dead incarnation is over: it does not affect the new one.
     assert!(b.feed(LedgerInput::Release { lease: old }).is_empty());
     assert_eq!(b.worker("a").leases, 1);
 }
@@ -84,7 +84,7 @@ fn a_successor_that_is_ready_at_once_ends_the_leases_on_its_predecessor() {
 
 #[test]
 fn reports_of_an_old_incarnation_are_dropped() {
-    // L-7, design 3
+    // L-7
     let mut b = Bench::keyed(1);
     b.lend("a");
     b.backs_off("a", 1);
@@ -121,7 +121,7 @@ fn no_more_starts_are_under_way_than_allowed() {
     assert_eq!(b.ask("a"), ["start a"]);
     assert!(b.ask("b").is_empty());
     assert!(b.ask("c").is_empty());
-    // A reservation that nobody wants any more costs no start.
+    // A reservation that is no longer wanted costs no start.
     assert!(b.cancel(2).is_empty());
     assert_eq!(b.ready("a", 1), ["grant 1 a#1", "start c"]);
     assert_eq!(b.ledger.status().used, 2);
@@ -166,7 +166,7 @@ fn misuse_is_refused_and_bad_rules_are_named_together() {
     assert_eq!(
         text,
         "invalid pool: `start_concurrency` must be greater than zero; `min` is 2, above `max`, which is 1; \
-         `min` has no meaning in a keyed pool"
+         `min` has no effect in a keyed pool"
     );
 }
 

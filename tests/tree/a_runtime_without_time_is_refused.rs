@@ -1,3 +1,5 @@
+//! A tree does not start on a runtime without time, or outside of one, and says what is missing (T-1).
+
 use procession::{
     process::Command,
     supervision::StartError,
@@ -35,7 +37,7 @@ fn so_is_one_without_a_runtime() {
 
 #[test]
 fn a_process_without_io_is_one_too() {
-    // T-1, R-6: a tree of actors alone would do.
+    // T-1, R-6: a tree with actors only would work.
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let error = runtime.block_on(tree().start()).unwrap_err();
     assert!(matches!(error, StartError::Failed { .. }), "{error}");

@@ -1,4 +1,4 @@
-//! What starts and has nothing to do, or cannot do what was asked of it, says so; and what a program prints is told from its
+//! A setting or request without effect is logged, and what a program prints is distinguished from its
 //! errors.
 
 use procession::{

@@ -1,4 +1,4 @@
-//! Code that is not the crate's may panic at any place: that is the end of an incarnation, and no more.
+//! Code of users may panic anywhere: this ends one incarnation, or costs one answer, and nothing more.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::support::*;
 
-/// Panics where it is told to, in its first incarnation.
+/// Panics at the given place, in its first incarnation.
 #[derive(Debug)]
 struct Clumsy(&'static str, AtomicU32);
 
@@ -42,7 +42,7 @@ impl Protocol for Clumsy {
     async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
         self.trip("handshake");
         let hello = peer.call_value("initialize", &(), CallOptions::unannounced(Timeout::Never)).await;
-        hello.map(|_| Session::default()).map_err(procession::protocol::refused)
+        hello.map(|_| Session::default()).map_err(procession::protocol::handshake_failed)
     }
     async fn ping(&self, _: &Peer) -> Option<Result<(), CallError>> {
         self.trip("ping");

@@ -1,4 +1,4 @@
-//! L-8, L-9.
+//! A report shows everything about each key (L-8), and making one does not count as use (L-9).
 
 use crate::support::*;
 
@@ -33,7 +33,7 @@ async fn a_report_says_everything_of_each_key() {
 
 #[tokio::test(start_paused = true)]
 async fn looking_keeps_nobody_alive() {
-    // L-9, pitfall 39
+    // L-9
     let setup = keyed(2, |spec| spec.idle_ttl(10 * SEC)).await;
     drop(setup.pool.acquire("a").await.unwrap());
     let worker = setup.pool.worker(&"a".into()).unwrap();

@@ -1,3 +1,6 @@
+//! Processes that a worker leaves behind are swept after its exit; stops, removals, reloads and drains
+//! wait for that, a successor does not (P-4).
+
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -19,7 +22,7 @@ use procession::{
 
 use crate::support::*;
 
-/// Processes of which something is always still to be swept behind them; `trails` keeps it back.
+/// A launcher whose processes always leave something to be swept; `trails` holds the tokens back.
 #[derive(Clone, Debug)]
 struct Leaving {
     scripted: ScriptedLauncher,
@@ -93,7 +96,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether it is over in a minute.
+/// Whether the future completes within a minute.
 async fn is_over<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
     tokio::time::timeout(60 * SEC, future).await.is_ok()
 }

@@ -1,4 +1,4 @@
-//! G-1, pitfall 4.
+//! All callers of one start get the same outcome, and a failed start leaves nothing behind (G-1).
 
 use procession::{
     exit::Exit,
@@ -51,14 +51,14 @@ async fn a_start_at_boot_is_joined_too() {
         matches!(failed, PluginError::StartFailed { exit: Exit::HandshakeFailed { .. }, .. }),
         "{failed}"
     );
-    // It is declared, so it is retried all the same.
+    // It is declared, so it is nevertheless retried.
     assert_eq!(stage.plugins.ensure_ready("bad", 5 * SEC).await.unwrap(), Incarnation(2));
     stage.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_start_leaves_nothing_and_a_new_one_works() {
-    // G-1, pitfall 4: it does not go on restarting in the background, and does not block the next start.
+    // G-1: it does not go on restarting in the background, and does not block the next start.
     let manner = Manner::refusing(1);
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new()).await;
     let failed = stage.plugins.start_plugin(plugin("a")).await.unwrap_err();
@@ -98,7 +98,7 @@ async fn a_start_ends_with_the_process_and_does_not_wait_for_its_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_has_given_up_is_replaced() {
-    // G-1: it is registered, but not alive.
+    // G-1: it is registered, but down.
     let dying = Manner::dying(10 * MS);
     let fine = Manner::default();
     let stage = Stage::new(&launcher([("dying", &dying), ("fine", &fine)]), PluginHostSpec::new()).await;
@@ -117,7 +117,7 @@ async fn a_plugin_that_has_given_up_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_does_not_take_the_start_with_it() {
-    // G-1: the other callers still get the verdict.
+    // G-1: the other callers still get the outcome.
     let slow = Manner::slow(SEC);
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new()).await;
     let impatient = tokio::time::timeout(100 * MS, stage.plugins.start_plugin(plugin("a"))).await;
