@@ -53,7 +53,7 @@ pub use reap_token::ReapToken;
 pub use rustix::process::Signal;
 pub(crate) use signal_disposition::{is_ignored, is_pending};
 pub use stdio::{LineLog, SocketMode, Stderr, Stdin, Stdout, Tail, drain};
-pub(crate) use stdio::{drain_into, let_others_run};
+pub(crate) use stdio::{drain_into, let_others_run, read_chunk};
 #[cfg(target_os = "linux")]
 pub use stop::ReapAdopted;
 pub use stop::{Ladder, Rung, StopOutcome, kill, terminate};

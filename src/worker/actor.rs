@@ -124,7 +124,9 @@ impl Actor for WorkerActor {
         let driver = tokio::spawn(async move {
             // Code of users may panic in here: the protocol, `on_ready`, the maker of commands, the
             // launcher.
-            let exit = caught("the worker's driver", driver.run()).await.unwrap_or_else(|exit| exit);
+            // Boxed, since an async block holds room for a future that it was given twice.
+            let exit = caught("the worker's driver", Box::pin(driver.run())).await;
+            let exit = exit.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
         });

@@ -63,6 +63,8 @@ impl Driver {
         self.drive().instrument(span).await
     }
 
+    /// The steps of a start and of an end are boxed: otherwise an idle worker would hold room for the largest
+    /// of them.
     async fn drive(mut self) -> Exit {
         let command = self.spec.command_of(self.cx.incarnation);
         let reap_token = ReapToken::new(self.cx.token.clone());
@@ -83,7 +85,7 @@ impl Driver {
         // Stdin is kept open for protocols without a channel. It is not part of the running process,
         // which is shared by reference.
         let (running, first_line, _stdin) = self.attach_streams(process);
-        let (end_cause, was_ready) = match self.become_ready(&running, first_line).await {
+        let (end_cause, was_ready) = match Box::pin(self.become_ready(&running, first_line)).await {
             Ok(()) => {
                 self.diagnostics.ready(self.cx.scope.clock().now());
                 if let Some(peer) = &running.peer {
@@ -101,9 +103,9 @@ impl Driver {
         self.cx.node.retract(self.cx.incarnation);
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
         let exit = match end_cause {
-            EndCause::Exited(exited) => self.reap_after_exit(&running, exited).await,
-            EndCause::Kill(exit) => self.kill(&running, exit).await,
-            EndCause::Stop => self.stop_in_order(&running, was_ready).await,
+            EndCause::Exited(exited) => Box::pin(self.reap_after_exit(&running, exited)).await,
+            EndCause::Kill(exit) => Box::pin(self.kill(&running, exit)).await,
+            EndCause::Stop => Box::pin(self.stop_in_order(&running, was_ready)).await,
         };
         let exit = if was_ready {
             exit
@@ -117,7 +119,7 @@ impl Driver {
             peer.close(ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() });
         }
         let exit = match by_itself {
-            Some(since) => self.judge(exit, since).await,
+            Some(since) => Box::pin(self.judge(exit, since)).await,
             None => exit,
         };
         if exit == Exit::Requested {
@@ -264,7 +266,7 @@ impl Driver {
             () = stop_asked(&mut self.stop) => EndCause::Stop,
             // Polled before the exit: a process that has broken the protocol may end because its
             // channel was closed.
-            closed = channel_closed(running) => self.classify_channel_close(running, closed).await,
+            closed = channel_closed(running) => Box::pin(self.classify_channel_close(running, closed)).await,
             exited = running.control.exited() => EndCause::Exited(exited),
             exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
         }

@@ -50,6 +50,8 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
         let (tx, running) = watch::channel(());
+        // An async block holds room for a future that it was given twice.
+        let work = Box::pin(work);
         let task = async move {
             work.await;
             drop(tx);

@@ -4,13 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    io::AsyncReadExt,
     sync::oneshot,
     time::{Instant, timeout_at},
 };
 
 use crate::{
-    process::{LineLog, Stdout, Tail, let_others_run},
+    process::{LineLog, Stdout, Tail, let_others_run, read_chunk},
     protocol::{Ready, visible_text},
     untrusted::{LINE_BYTES, one_line_up_to},
 };
@@ -94,12 +93,17 @@ pub(crate) async fn log_lines(
     tail: Tail,
     mut expected: Option<ExpectedLine>,
 ) {
-    let mut buffer = vec![0; 4 * 1024];
     loop {
         let due = [log.due(), expected.as_ref().and_then(ExpectedLine::due)].into_iter().flatten().min();
+        let mut line = None;
+        let chunk = read_chunk(&mut stdout, |bytes| {
+            tail.push(bytes);
+            log.write(bytes);
+            line = expected.as_mut().and_then(|expected| expected.write(bytes));
+        });
         let read = match due {
-            None => stdout.read(&mut buffer).await,
-            Some(due) => match timeout_at(due, stdout.read(&mut buffer)).await {
+            None => chunk.await,
+            Some(due) => match timeout_at(due, chunk).await {
                 Ok(read) => read,
                 Err(_) => {
                     let now = Instant::now();
@@ -115,11 +119,8 @@ pub(crate) async fn log_lines(
             },
         };
         let Ok(n @ 1..) = read else { break };
-        tail.push(&buffer[..n]);
-        log.write(&buffer[..n]);
-        let line = expected.as_mut().and_then(|expected| expected.write(&buffer[..n]));
         tell(&mut expected, line);
-        let_others_run(n, &buffer).await;
+        let_others_run(n).await;
     }
     let line = expected.as_ref().and_then(ExpectedLine::judge);
     tell(&mut expected, line);

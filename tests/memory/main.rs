@@ -11,6 +11,7 @@ mod counting;
 
 mod afterwards;
 mod channel;
+mod idle;
 mod shapes;
 mod workers;
 
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     };
     channel::try_all(&wanted, &mut check);
     workers::try_all(&wanted, &mut check);
+    idle::try_all(&wanted, &mut check);
     afterwards::try_all(&wanted, &mut check);
     println!("\n{tried} shapes, {failed} of them too much; {:?}", begin.elapsed());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,7 +1,15 @@
 //! Draining stderr (P-3): line by line into `tracing`, and into a [`Tail`].
 
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Poll, ready},
+};
+
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, ReadBuf},
     time::{Instant, timeout_at},
 };
 
@@ -15,22 +23,30 @@ use crate::{
 
 /// Reads a process's stderr to its end, so that the process never blocks on it.
 ///
-/// Everything goes into `tail`; each line becomes an event of target `procession::line_log` at level info, in the
-/// current span, with `path` and `incarnation` if it is a worker's, at most 100 in a second (the rest is counted, and the count logged). Memory is bounded whatever
-/// the process writes: lines are cut at 16 KiB. An error while reading ends it like an end of file.
+/// Everything goes into `tail`; each line becomes an event of target `procession::stderr` at level info, in the
+/// current span, with `path` and `incarnation` if it is a worker's, at most 100 in a second (the rest is counted,
+/// and the count logged). Memory is bounded whatever the process writes: lines are cut at 16 KiB. An error while
+/// reading ends it like an end of file.
 ///
 /// Dropping the future stops the draining; the tail keeps what it has.
 pub async fn drain(stderr: impl AsyncRead + Unpin, tail: Tail) {
     drain_into(LineLog::new(), stderr, tail).await;
 }
 
+/// How much is read at once.
+const READ_BYTES: usize = 4 * 1024;
+
 /// The same, into this log.
 pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
-    let mut buffer = vec![0; 4 * 1024];
     loop {
-        let read = match log.due() {
-            None => stderr.read(&mut buffer).await,
-            Some(due) => match timeout_at(due, stderr.read(&mut buffer)).await {
+        let due = log.due();
+        let chunk = read_chunk(&mut stderr, |bytes| {
+            tail.push(bytes);
+            log.write(bytes);
+        });
+        let read = match due {
+            None => chunk.await,
+            Some(due) => match timeout_at(due, chunk).await {
                 Ok(read) => read,
                 Err(_) => {
                     log.report();
@@ -40,26 +56,40 @@ pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Un
         };
         match read {
             Ok(0) | Err(_) => break,
-            Ok(n) => {
-                tail.push(&buffer[..n]);
-                log.write(&buffer[..n]);
-                let_others_run(n, &buffer).await;
-            }
+            Ok(n) => let_others_run(n).await,
         }
     }
     log.finish();
 }
 
-/// To be called after each read of so many bytes. With more to come than fits into the buffer, others have their turn first: a
-/// runtime's own turns end after 128 reads, in which there may be half a million lines.
-pub(crate) async fn let_others_run(read: usize, buffer: &[u8]) {
-    if read == buffer.len() {
+/// Reads once, and hands what has come to `take` before it returns. Cancel safe.
+///
+/// The bytes are on the stack: a buffer that is held while nothing comes would be the largest part of what
+/// a quiet process costs.
+pub(crate) async fn read_chunk(
+    stream: &mut (impl AsyncRead + Unpin),
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        take(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
+}
+
+/// To be called after each read of so many bytes. With more to come than is read at once, others have their
+/// turn first: a runtime's own turns end after 128 reads, in which there may be half a million lines.
+pub(crate) async fn let_others_run(read: usize) {
+    if read == READ_BYTES {
         tokio::task::yield_now().await;
     }
 }
 
 /// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate: stderr to target
-/// `procession::line_log`, the stdout of processes without a channel to `procession::stdout`.
+/// `procession::stderr`, the stdout of processes without a channel to `procession::stdout`.
 #[derive(Debug)]
 pub struct LineLog {
     line: Vec<u8>,

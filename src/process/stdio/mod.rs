@@ -9,6 +9,6 @@ mod tail;
 
 pub use endpoints::{SocketMode, Stderr, Stdout};
 pub use line_log::{LineLog, drain};
-pub(crate) use line_log::{drain_into, let_others_run};
+pub(crate) use line_log::{drain_into, let_others_run, read_chunk};
 pub use stdin::Stdin;
 pub use tail::Tail;
