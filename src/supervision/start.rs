@@ -97,8 +97,6 @@ pub struct StartContext {
     pub token: IncarnationToken,
     /// What the tree shares.
     pub scope: TreeContext,
-    /// How long its exit may wait to be judged, if it is one that a stop of the whole service may have caused.
-    pub(crate) grace: ExitGrace,
 }
 
 /// How long an exit may wait to be judged without a restart being later for it: half of the shortest back-off, zero where

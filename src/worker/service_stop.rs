@@ -25,7 +25,7 @@ impl Driver {
     /// Classifies the exit of a process that ended at `since` unasked: [`Exit::Requested`] if the tree
     /// has begun to stop meanwhile.
     pub(super) async fn judge(&self, exit: Exit, since: Timestamp) -> Exit {
-        let Some(grace) = grace(&exit, self.cx.grace) else { return exit };
+        let Some(grace) = grace(&exit, self.cx.node.exit_grace()) else { return exit };
         let died = self.cx.scope.clock().instant(since);
         if !grace.is_zero() {
             self.cx.node.report_death(self.cx.incarnation, since, exit.clone());

@@ -1,5 +1,7 @@
 //! S-22, R-8.
 
+use std::sync::Arc;
+
 use procession::internals::{Root, RootOptions};
 use procession::{
     restart::{Backoff, RestartPolicy},
@@ -101,4 +103,40 @@ async fn a_reload_may_make_something_else_of_a_child() {
     let a = &snapshot.root.children[0];
     assert_eq!((a.kind, a.children.len(), a.supervisor.is_some()), (ChildKind::Worker, 0, false));
     let _ = root.shutdown(SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_is_refused_changes_nothing() {
+    // S-22: while the child is being removed, while its supervisor stops, and for a child that is not there
+    let record = Record::default();
+    let sibling = puppet("sibling", Script::slow_stop(500), &record);
+    let tree =
+        SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(500), &record)).child(sibling);
+    let root = Root::start(tree, RootOptions::default()).await.unwrap();
+    let supervisor = root.supervisor();
+    let refused = async |id: &str, expected: RequestError| {
+        let before = supervisor.child_spec(id).await;
+        let answer = supervisor.reload_child(plain(id, &record).background()).await;
+        assert_eq!(answer, Err(expected));
+        let after = supervisor.child_spec(id).await;
+        match (before, after) {
+            (Ok(before), Ok(after)) => {
+                assert!(Arc::ptr_eq(&before.start, &after.start), "`{id}` has another start");
+                assert_eq!(before.policy, after.policy);
+            }
+            (before, after) => assert!(before.is_err() && after.is_err()),
+        }
+    };
+    refused("b", RequestError::NotFound("b".into())).await;
+    let removal = tokio::spawn({
+        let supervisor = supervisor.clone();
+        async move { supervisor.remove_child("a").await }
+    });
+    tokio::time::sleep(100 * MS).await;
+    refused("a", RequestError::Stopped("a".into())).await;
+    removal.await.unwrap().unwrap();
+    let stop = tokio::spawn(async move { root.shutdown(60 * SEC).await });
+    tokio::time::sleep(100 * MS).await;
+    refused("sibling", RequestError::ShuttingDown).await;
+    stop.await.unwrap().into_result().unwrap();
 }

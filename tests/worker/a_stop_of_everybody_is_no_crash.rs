@@ -204,3 +204,35 @@ async fn one_that_closes_its_channel_first_may_finish() {
     assert_eq!(began.elapsed().as_millis(), 2000, "not killed as one whose channel is lost");
     drop(worker);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_policy_counts_that_is_in_force_at_the_end() {
+    // it is set while the process runs
+    for (at_first, later) in [(2000 * MS, 10 * MS), (10 * MS, 2000 * MS)] {
+        let policy =
+            |backoff| RestartPolicy::permanent().with_backoff(Backoff::fixed(backoff)).with_jitter(0.0);
+        let started = async || {
+            let launcher = ScriptedLauncher::new();
+            obedient(&launcher, ScriptExit::Code(1));
+            let child = |backoff| spec(&launcher).restart(policy(backoff)).child("w");
+            let root = start(SupervisorSpec::one_for_one().intensity(100, SEC).child(child(at_first))).await;
+            root.supervisor().set_policy("w", (*child(later).policy).clone()).await.unwrap();
+            let events = root.events();
+            tell(&launcher);
+            (root, events)
+        };
+        let (root, mut events) = started().await;
+        let began = Instant::now();
+        let again = |e: &procession::event::Event| {
+            matches!(e.kind, EventKind::State { to: ChildState::Starting, .. }) && e.incarnation.0 == 2
+        };
+        events.wait_for(again).await.unwrap();
+        let took = began.elapsed();
+        assert!(took >= later && took <= later + 2 * MS, "{took:?} instead of {later:?}");
+        let _ = root.shutdown(60 * SEC).await;
+        let (root, mut events) = started().await;
+        tokio::time::sleep(100 * MS).await;
+        assert_eq!(root.shutdown(60 * SEC).await.into_result(), Ok(()));
+        assert_eq!(crashes(&mut events).is_empty(), later > at_first, "{at_first:?}, then {later:?}");
+    }
+}

@@ -29,7 +29,7 @@ impl Engine {
         let Some(supervisor) = &self.token else { return };
         entry.node.set_kind(child.policy.kind);
         entry.node.set_incarnation(key.incarnation);
-        let grace = ExitGrace::of(&child.policy.restart);
+        entry.node.set_exit_grace(ExitGrace::of(&child.policy.restart));
         let (token, gone) = IncarnationToken::new(Some(supervisor.clone()));
         let begun = begin(StartInputs {
             start: entry.start.clone(),
@@ -40,7 +40,6 @@ impl Engine {
                 supervisor: self.me.clone(),
                 token,
                 scope: self.scope.clone(),
-                grace,
             },
             gone,
             node: &entry.node,

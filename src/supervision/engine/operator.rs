@@ -15,6 +15,7 @@ use crate::{
         panics::survived,
         policy::ChildPolicy,
         spec::{ChildSpec, settle_budget},
+        start::ExitGrace,
     },
 };
 
@@ -48,7 +49,10 @@ impl Engine {
                 let mut policy = spec.policy.clone();
                 settle_budget(&mut policy, &*spec.start, self.machine.flags());
                 let id = spec.id.clone();
-                if let Some(entry) = self.children.get_mut(&id) {
+                // A child whose reload is refused stays what it is.
+                if self.machine.refuses_reload(&id).is_none()
+                    && let Some(entry) = self.children.get_mut(&id)
+                {
                     entry.start = spec.start;
                 }
                 Request::Reload(id, policy)
@@ -73,7 +77,13 @@ impl Engine {
         if let Some(entry) = self.children.get(id) {
             settle_budget(&mut policy, &*entry.start, self.machine.flags());
         }
-        self.machine.set_policy(id, policy)
+        let grace = ExitGrace::of(&policy.restart);
+        self.machine.set_policy(id, policy)?;
+        if let Some(entry) = self.children.get(id) {
+            // The incarnation that runs is judged by it, too.
+            entry.node.set_exit_grace(grace);
+        }
+        Ok(())
     }
 
     fn check(&self, spec: &ChildSpec) -> Result<(), SpecErrors> {

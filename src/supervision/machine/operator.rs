@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Action, Machine, NewChild, OperatorRequestId, Rank, Reply, Request, RequestWaiter,
     action::ReplyResult,
-    child::{AfterStop, StartCause},
+    child::{AfterStop, Child, StartCause},
     ended,
 };
 use crate::{
@@ -207,6 +207,17 @@ impl Machine {
         None
     }
 
+    /// Why a reload of this child would be refused now.
+    pub(crate) fn refuses_reload(&self, id: &ChildId) -> Option<RequestError> {
+        if self.is_stopping() {
+            return Some(RequestError::ShuttingDown);
+        }
+        match self.find(id).and_then(|rank| self.children.get(rank)) {
+            Some(child) => refusal(child),
+            None => Some(RequestError::NotFound(id.clone())),
+        }
+    }
+
     fn reload(
         &mut self,
         now: Timestamp,
@@ -216,11 +227,11 @@ impl Machine {
     ) -> Option<ReplyResult> {
         let will_start = self.pass_will_start(rank);
         let child = self.children.get_mut(rank)?;
+        if let Some(refusal) = refusal(child) {
+            return Some(Err(refusal));
+        }
         child.policy = policy;
         match child.state {
-            ChildState::Stopping if child.after == AfterStop::Forget => {
-                Some(Err(RequestError::Stopped(child.id.clone())))
-            }
             ChildState::Stopping if child.after == AfterStop::Stay => Some(Ok(Reply::Done)),
             ChildState::Down { .. } if !will_start => Some(Ok(Reply::Done)),
             _ => {
@@ -296,4 +307,10 @@ impl Machine {
             self.out.push(Action::Hold(child.id.clone(), false));
         }
     }
+}
+
+/// Why a child is not reloaded: it is being removed.
+fn refusal(child: &Child) -> Option<RequestError> {
+    let is_forgotten = child.state == ChildState::Stopping && child.after == AfterStop::Forget;
+    is_forgotten.then(|| RequestError::Stopped(child.id.clone()))
 }

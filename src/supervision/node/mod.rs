@@ -33,6 +33,7 @@ use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
     machine::{IncarnationKey, Reply, Request},
+    start::ExitGrace,
     tree_context::TreeContext,
 };
 use crate::{
@@ -348,6 +349,15 @@ impl Node {
         board.consecutive_failures = tracker.failures_at(now, policy);
         board.forgets = tracker.forgets_at(policy);
         board.count(tracker.total_failures(), tracker.total_restarts());
+    }
+
+    /// How long an exit here may wait to be judged, by the policy that the child has now.
+    pub(crate) fn exit_grace(&self) -> ExitGrace {
+        self.board().exit_grace
+    }
+
+    pub(crate) fn set_exit_grace(&self, grace: ExitGrace) {
+        self.board().exit_grace = grace;
     }
 
     /// A life of the supervisor begins, which counts from zero.

@@ -11,6 +11,7 @@ use crate::{
     restart::{Intensity, Window},
     snapshot::SupervisorSnapshot,
     state::{ChildKind, ChildState, DownReason, Strategy},
+    supervision::start::ExitGrace,
     time::Timestamp,
 };
 
@@ -28,6 +29,8 @@ pub(super) struct NodeStatus {
     /// What its present life has counted.
     counted: (u64, u32),
     pub(super) has_been_ready: bool,
+    /// How long an exit here may wait to be judged.
+    pub(super) exit_grace: ExitGrace,
     /// The last incarnation that was to be reached no more: its end may be noticed before its beginning is told.
     pub(super) retracted: Incarnation,
     pub(super) last_exit: Option<Box<Exit>>,
@@ -48,6 +51,7 @@ impl NodeStatus {
             earlier: (0, 0),
             counted: (0, 0),
             has_been_ready: false,
+            exit_grace: ExitGrace::default(),
             retracted: Incarnation::NONE,
             last_exit: None,
             budget: None,
