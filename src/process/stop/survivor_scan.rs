@@ -299,3 +299,26 @@ impl fmt::Debug for ScanRequest {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_counts_as_alive_until_another_walk_has_found_nothing() {
+        // P-4: a process that has just been killed may take a while to die.
+        let leader = i32::MAX;
+        let found = |namesake| {
+            let members = vec![(rustix::process::getpid(), 0, false)];
+            Survivors { grouped: false, members, namesake }
+        };
+        let reaped = Reaped::now();
+        let led = ScanTarget::Led(Arc::new(AtomicBool::new(false)));
+        for whom in [ScanTarget::Left(reaped), led] {
+            assert!(found(false).judge(leader, &whom, &[]), "{whom:?}");
+            assert!(!Survivors::default().judge(leader, &whom, &[]), "{whom:?}");
+        }
+        // A process has the leader's number: what is found belongs to the session of that one.
+        assert!(!found(true).judge(leader, &ScanTarget::Left(reaped), &[]));
+    }
+}
