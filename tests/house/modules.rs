@@ -11,17 +11,17 @@ use std::{
 use super::source::{self, Token, files, normal, tokens};
 
 #[derive(Debug)]
-pub struct Type {
-    pub name: String,
-    pub file: String,
-    pub line: usize,
+pub(crate) struct Type {
+    pub(crate) name: String,
+    pub(crate) file: String,
+    pub(crate) line: usize,
     /// The conditions (`cfg`) of the type and of all modules around it.
     conditions: Vec<String>,
 }
 
 impl Type {
     /// Whether the two are never in the same build.
-    pub fn is_alternative_of(&self, other: &Type) -> bool {
+    pub(crate) fn is_alternative_of(&self, other: &Type) -> bool {
         let excludes =
             |one: &[String], other: &[String]| one.iter().any(|one| other.contains(&format!("not({one})")));
         excludes(&self.conditions, &other.conditions) || excludes(&other.conditions, &self.conditions)
@@ -29,12 +29,12 @@ impl Type {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Import {
-    pub from: String,
-    pub line: usize,
-    pub to: String,
+pub(crate) struct Import {
+    pub(crate) from: String,
+    pub(crate) line: usize,
+    pub(crate) to: String,
     /// As it is written, for messages.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 #[derive(Debug, Default)]
@@ -60,13 +60,13 @@ struct Use {
 }
 
 #[derive(Debug)]
-pub struct Crate {
+pub(crate) struct Crate {
     modules: Vec<Module>,
-    pub types: Vec<Type>,
+    pub(crate) types: Vec<Type>,
 }
 
 impl Crate {
-    pub fn read() -> Crate {
+    pub(crate) fn read() -> Crate {
         let mut read = Crate { modules: vec![Module::default()], types: Vec::new() };
         read.modules[0].file = "src/lib.rs".into();
         read.file(0);
@@ -76,12 +76,12 @@ impl Crate {
     }
 
     /// The names of the modules at the root.
-    pub fn roots(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &str> {
         self.modules[0].children.keys().map(String::as_str)
     }
 
     /// All imports of one file from another, in order.
-    pub fn imports(&self) -> BTreeSet<Import> {
+    pub(crate) fn imports(&self) -> BTreeSet<Import> {
         let mut found = BTreeSet::new();
         for (at, module) in self.modules.iter().enumerate().filter(|(_, module)| !module.test) {
             let uses = module.uses.iter().filter(|used| !used.public).map(|used| (&used.line, &used.path));

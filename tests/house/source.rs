@@ -5,17 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The text of a file of the repository, named by its path from the root.
-pub fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// All files beneath `folder` whose name ends with `suffix`, as paths from the root, in order.
-pub fn files(folder: &str, suffix: &str) -> Vec<String> {
+pub(crate) fn files(folder: &str, suffix: &str) -> Vec<String> {
     fn walk(folder: &Path, suffix: &str, found: &mut Vec<String>) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.map(Result::unwrap) {
@@ -42,7 +42,7 @@ fn relative(path: &Path) -> String {
 }
 
 /// A path from the root with `.` and `..` resolved by name.
-pub fn normal(path: &Path) -> String {
+pub(crate) fn normal(path: &Path) -> String {
     let mut parts = PathBuf::new();
     for part in path.components() {
         match part {
@@ -55,7 +55,7 @@ pub fn normal(path: &Path) -> String {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// An identifier or a keyword; raw identifiers without their `r#`.
     Word(&'a str),
     /// A string, character, number or lifetime.
@@ -65,7 +65,7 @@ pub enum Token<'a> {
 }
 
 /// Cuts source into tokens, each with the number of the line that it begins in.
-pub fn tokens(source: &str) -> Vec<(usize, Token<'_>)> {
+pub(crate) fn tokens(source: &str) -> Vec<(usize, Token<'_>)> {
     let bytes = source.as_bytes();
     let (mut at, mut line, mut found) = (0, 1, Vec::new());
     while let Some(&byte) = bytes.get(at) {

@@ -3,7 +3,7 @@
 use super::source::read;
 
 /// The rows of the one table of `document` whose head is `head`, each with the number of its line.
-pub fn rows(document: &str, head: &[&str]) -> Vec<(usize, Vec<String>)> {
+pub(crate) fn rows(document: &str, head: &[&str]) -> Vec<(usize, Vec<String>)> {
     let text = read(document);
     let mut lines = text.lines().zip(1..);
     lines
@@ -26,6 +26,6 @@ fn cells(line: &str) -> Vec<String> {
 }
 
 /// What stands between backticks.
-pub fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
