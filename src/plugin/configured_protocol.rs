@@ -127,7 +127,7 @@ impl ConfiguredProtocol {
 impl fmt::Debug for ConfiguredProtocol {
     /// Without the configurations, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Configured")
+        f.debug_struct("ConfiguredProtocol")
             .field("plugin", &self.plugin())
             .field("version", &self.version())
             .finish()

@@ -63,7 +63,7 @@ impl fmt::Debug for PluginSpec {
         f.debug_struct("PluginSpec")
             .field("id", &self.id)
             .field("worker", &self.worker)
-            .field("speaks", &self.protocol)
+            .field("protocol", &self.protocol)
             .field("capabilities", &self.capabilities)
             .field("on_demand", &self.on_demand)
             .finish_non_exhaustive()

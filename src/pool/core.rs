@@ -186,23 +186,23 @@ impl PoolCore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` under the lock and performs the ledger's actions. `lost` is the exit of the child
+    /// Runs `work` under the lock and performs the ledger's actions. `exit_report` is the exit of the child
     /// that it is about.
     pub(super) fn update<R>(
         self: &Arc<Self>,
         by: CalledFrom,
-        lost: Option<ExitReport>,
+        exit_report: Option<ExitReport>,
         work: impl FnOnce(&mut PoolInner, Timestamp) -> R,
     ) -> R {
         let mut answers = Vec::new();
         let (result, wake) = {
             let mut inner = self.lock();
             let now = self.clock.now();
-            // `lost` does not belong to these workers.
+            // `exit_report` does not belong to these workers.
             self.report_failing(&mut inner, now);
             self.perform(&mut inner, None, &mut answers);
             let result = work(&mut inner, now);
-            self.perform(&mut inner, lost, &mut answers);
+            self.perform(&mut inner, exit_report, &mut answers);
             if inner.unpublished {
                 inner.deferred.append(&mut answers);
             }
@@ -230,7 +230,7 @@ impl PoolCore {
     fn perform(
         self: &Arc<Self>,
         inner: &mut PoolInner,
-        lost: Option<ExitReport>,
+        exit_report: Option<ExitReport>,
         answers: &mut Vec<AcquireDelivery>,
     ) {
         if inner.actions.is_empty() {
@@ -252,15 +252,18 @@ impl PoolCore {
                 }
                 LedgerAction::Refuse { ticket, refusal } => {
                     let Some(LeaseWaiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
-                    let lost = lost.clone().or_else(|| inner.last_exit_of(key.as_ref()).cloned());
-                    answers.push((Some(answer), Err(self.refusal(key, refusal, lost))));
+                    let exit_report =
+                        exit_report.clone().or_else(|| inner.last_exit_of(key.as_ref()).cloned());
+                    answers.push((Some(answer), Err(self.refusal(key, refusal, exit_report))));
                 }
                 LedgerAction::Revoke { lease, why } => {
                     let Some(leased) = inner.leases.remove(&lease) else { continue };
-                    leased.end(match (why, &lost) {
+                    leased.end(match (why, &exit_report) {
                         (RevokeReason::Evicted, _) => Revocation::Evicted,
                         (RevokeReason::Stopping, _) => Revocation::Stopping,
-                        (RevokeReason::Lost, Some(lost)) => Revocation::Lost { exit: lost.exit.clone() },
+                        (RevokeReason::Lost, Some(exit_report)) => {
+                            Revocation::Lost { exit: exit_report.exit.clone() }
+                        }
                         // The holder is notified once it is known how the worker ended.
                         (RevokeReason::Lost, None) => continue,
                     });
@@ -285,14 +288,19 @@ impl PoolCore {
         Lease::new(self.clone(), granted.lease, leased)
     }
 
-    fn refusal(&self, key: Option<ChildId>, refusal: Refusal, lost: Option<ExitReport>) -> AcquireError {
+    fn refusal(
+        &self,
+        key: Option<ChildId>,
+        refusal: Refusal,
+        exit_report: Option<ExitReport>,
+    ) -> AcquireError {
         let path = self.node.path().clone();
         match refusal {
             Refusal::Exhausted => AcquireError::Exhausted { path },
             Refusal::Draining => AcquireError::Draining { path },
             Refusal::Failed { why, until } => {
                 let retry_after = until.map(|until| until.since(self.clock.now()));
-                AcquireError::Failed { path, key, why, lost: lost.map(Box::new), retry_after }
+                AcquireError::Failed { path, key, why, lost: exit_report.map(Box::new), retry_after }
             }
             Refusal::WrongKind => AcquireError::WrongKind { path },
         }
@@ -370,11 +378,11 @@ impl PoolInner {
     }
 
     /// Remembers how the worker of a key ended, if the key is given up now.
-    pub(super) fn remember_exit(&mut self, key: &ChildId, lost: ExitReport) {
+    pub(super) fn remember_exit(&mut self, key: &ChildId, exit_report: ExitReport) {
         let (pauses, given_up) = self.ledger.given_up(key);
         if pauses {
-            self.failures.insert(key.clone(), lost.clone());
-            self.last_failure = Some(lost);
+            self.failures.insert(key.clone(), exit_report.clone());
+            self.last_failure = Some(exit_report);
         }
         // Not on each call, because it visits every entry.
         if self.failures.len() > 2 * given_up + 16 {

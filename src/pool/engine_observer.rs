@@ -46,9 +46,9 @@ impl PoolCore {
 
     fn exited(&self, key: &IncarnationKey, exit: &Exit) {
         let stderr_tail = self.node.child(&key.child).map(|node| node.stderr_behind(exit));
-        let lost = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
+        let exit_report = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
         let mut inner = self.lock();
-        inner.exits.insert(key.child.clone(), lost);
+        inner.exits.insert(key.child.clone(), exit_report);
         if let Some(leased) = inner.leased_of_key(&key.child)
             && leased.incarnation == key.incarnation
         {
@@ -58,7 +58,7 @@ impl PoolCore {
 
     fn changed_to(self: &Arc<Self>, key: &IncarnationKey, state: ChildState) {
         let IncarnationKey { child, incarnation } = key.clone();
-        let lost = {
+        let exit_report = {
             let mut inner = self.lock();
             inner.downs.retain(|(down, ..)| *down != child);
             match state {
@@ -84,7 +84,7 @@ impl PoolCore {
             }
             _ => None,
         };
-        self.update(CalledFrom::Actor, lost, |inner, now| {
+        self.update(CalledFrom::Actor, exit_report, |inner, now| {
             if let Some(leased) = leased {
                 inner.set_ready(Arc::new(leased));
             }
@@ -99,15 +99,15 @@ impl PoolCore {
     }
 
     fn removed(self: &Arc<Self>, key: ChildId, incarnation: Incarnation, why: DownReason) {
-        let lost = self.lock().exits.remove(&key);
-        self.update(CalledFrom::Actor, lost.clone(), |inner, now| {
+        let exit_report = self.lock().exits.remove(&key);
+        self.update(CalledFrom::Actor, exit_report.clone(), |inner, now| {
             inner.clear_ready(&key);
             inner.feed(
                 now,
                 LedgerInput::Child { key: key.clone(), incarnation, state: ChildState::down(why) },
             );
-            if let Some(lost) = lost {
-                inner.remember_exit(&key, lost);
+            if let Some(exit_report) = exit_report {
+                inner.remember_exit(&key, exit_report);
             }
         });
     }
@@ -132,11 +132,11 @@ impl PoolCore {
 
     /// A start that failed before the engine knew of it.
     pub(super) fn not_startable(self: &Arc<Self>, key: ChildId, why: DownReason, exit: Exit) {
-        let lost = ExitReport { exit, stderr_tail: String::new() };
-        self.update(CalledFrom::Actor, Some(lost.clone()), |inner, now| {
+        let exit_report = ExitReport { exit, stderr_tail: String::new() };
+        self.update(CalledFrom::Actor, Some(exit_report.clone()), |inner, now| {
             let state = ChildState::down(why);
             inner.feed(now, LedgerInput::Child { key: key.clone(), incarnation: Incarnation::NONE, state });
-            inner.remember_exit(&key, lost);
+            inner.remember_exit(&key, exit_report);
         });
     }
 }

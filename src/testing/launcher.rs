@@ -199,13 +199,13 @@ impl fmt::Debug for ScriptedLauncher {
         let state = self.table.lock();
         f.debug_struct("ScriptedLauncher")
             .field("programs", &state.programs.keys())
-            .field("present", &state.unreaped.keys())
+            .field("unreaped", &state.unreaped.keys())
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for LaunchTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Table")
+        f.write_str("LaunchTable")
     }
 }

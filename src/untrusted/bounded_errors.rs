@@ -1,11 +1,12 @@
 //! [`BoundedErrors`]: reads a type from JSON without error messages that are longer than their cause.
 //!
-//! Serde's message about a text that does not fit holds the whole text, escaped, which may be several times as long as
-//! what a process has sent. This stands between a deserializer and a type, wherever one reads the other, and cuts such
-//! messages while they are made. It changes nothing else.
+//! Serde's message about a text that does not fit contains the whole text, escaped, which may be
+//! several times as long as what a process has sent. This type stands between a deserializer and the
+//! type that reads it, at every level, and cuts such messages while they are made. It changes nothing
+//! else.
 //!
-//! Serde's JSON makes such messages by itself too, when it is asked for a number or an object and finds a text. So it is asked
-//! for whatever is there, and the type that is read complains.
+//! serde_json also makes such messages by itself, when it is asked for a number or an object and finds
+//! a text. So it is asked for any value, and the type that is read reports the mismatch.
 
 use std::{
     fmt::{self, Write as _},
@@ -18,12 +19,12 @@ use serde::de::{
 
 use super::sanitize::SHOWN_BYTES;
 
-/// A deserializer, or what it hands out, whose complaints are short. The key of a member is read as it is asked for: it is a
-/// text, whatever it stands for.
+/// A deserializer, or something that it hands out, with bounded error messages. The key of a member is
+/// read as it is requested: it is always a text, whatever it stands for.
 pub(crate) struct BoundedErrors<T, const KEY: bool = false>(pub(crate) T);
 
-/// Whether a number that is asked for as anything is a number: with serde_json's `arbitrary_precision`, which any crate of
-/// the program may turn on, it is not.
+/// Whether a number that is requested as any value arrives as a number: with serde_json's
+/// `arbitrary_precision`, which any crate of the program may turn on, it does not.
 static NUMBERS_ARE_NUMBERS: LazyLock<bool> = LazyLock::new(|| {
     struct AnyNumber;
     impl Visitor<'_> for AnyNumber {
