@@ -30,7 +30,7 @@
 //!
 //! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor;
 //! [`Plugins`] is the address that survives it. The host is a [`PluginHostSupervisor`]: a thin actor
-//! around an [`Engine`](crate::supervision::engine::Engine), dynamic and one-for-one. What must outlive
+//! around an engine of the supervision layer, dynamic and one-for-one. What must outlive
 //! its incarnations (which plugins there are, what they logged, who subscribes to their events) is in a
 //! registry that the host's declaration holds.
 //!

@@ -58,7 +58,7 @@
 //!   leased without a hop through the actor. The holder of the lock answers callers and notifies lease
 //!   holders; commands for the supervision engine are queued under the same lock, so that their order
 //!   is kept.
-//! * [`PoolSupervisor`] is a thin actor around the [engine](crate::supervision::engine). It performs
+//! * [`PoolSupervisor`] is a thin actor around the engine of the supervision layer. It performs
 //!   the queued commands and reports to the ledger how the workers fare.
 //!
 //! This folder must not know plugins.
