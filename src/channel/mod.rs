@@ -5,6 +5,7 @@
 //! controls one without knowing what is spoken on it. It must not know JSON-RPC, processes or workers.
 
 pub(crate) mod close_reason;
+pub(crate) mod control;
 pub(crate) mod counter;
 pub(crate) mod framing;
 pub(crate) mod lock;

@@ -127,7 +127,11 @@ impl HostIncarnation {
             Err(error) => {
                 configured.mark_undelivered();
                 // If it is ending, its next incarnation gets the configuration.
-                if peer.end().is_some() { Ok(Some(ConfigApplied::AtNextStart)) } else { Err(error.into()) }
+                if peer.close_reason().is_some() {
+                    Ok(Some(ConfigApplied::AtNextStart))
+                } else {
+                    Err(error.into())
+                }
             }
         }
     }

@@ -217,7 +217,7 @@ impl Server {
             reason = peer.closed() => Served::Disconnected(reason),
         };
         let drain = async {
-            peer.idle().await;
+            peer.requests_answered().await;
             peer.close_writer().await;
         };
         let mut drain = std::pin::pin!(drain);

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     channel::{
         close_reason::{CloseReason, FailWith},
+        control::{ChannelControl, ChannelStats},
         lock::lock,
         owner::ChannelOwner as _,
         reader::read_frames,
@@ -75,7 +77,7 @@ impl Peer {
     }
 
     /// Why the channel has ended, if it has.
-    pub fn end(&self) -> Option<CloseReason> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared().channel.close_reason()
     }
 
@@ -97,11 +99,6 @@ impl Peer {
         self.shared().channel.close_writer().await;
     }
 
-    /// Tells that the other side has closed its input, which only a write would show otherwise.
-    pub(crate) fn input_closed(&self) {
-        self.shared().end(CloseReason::WriteFailed { reason: "nobody reads it any more".to_owned() });
-    }
-
     /// Answers all open calls, and every later one, with the end of the channel, and leaves the rest running.
     pub(crate) fn fail_calls(&self) {
         self.shared().fail_calls();
@@ -109,7 +106,7 @@ impl Peer {
 
     /// Waits until the calls that are open now are answered, given up or timed out; at once when no answer can come any
     /// more. Calls that are made later are not waited for.
-    pub async fn answered(&self) {
+    pub async fn calls_answered(&self) {
         let shared = self.shared();
         let next = shared.next_id.load(Ordering::Relaxed);
         shared.calls_watched.store(true, Ordering::Relaxed);
@@ -127,7 +124,7 @@ impl Peer {
     }
 
     /// Waits until no request of the other side is being handled; at once when the peer is closed.
-    pub async fn idle(&self) {
+    pub async fn requests_answered(&self) {
         let shared = self.shared();
         loop {
             let done = shared.requests_done.notified();
@@ -140,7 +137,7 @@ impl Peer {
 
     /// From now on calls to other methods fail with `MethodNotSupported` without being sent (G-2). The first set
     /// stays.
-    pub fn announce(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
+    pub fn set_announced_methods(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
         let methods = methods.into_iter().map(Into::into).collect();
         // A second handshake on one channel does not exist.
         let _ = self.shared().announced.set(methods);
@@ -154,11 +151,6 @@ impl Peer {
     /// Whether a write without progress ends the channel (C-11). On at first; its owner turns it off outside `Ready`.
     pub fn watch_writes(&self, on: bool) {
         self.shared().channel.watch_writes(on);
-    }
-
-    /// The newest lines that were no messages.
-    pub(crate) fn noise(&self) -> String {
-        self.shared().channel.noise.text()
     }
 
     /// The figures of this moment.
@@ -176,6 +168,54 @@ impl Peer {
     }
 }
 
+#[async_trait]
+impl ChannelControl for Peer {
+    async fn closed(&self) -> CloseReason {
+        Peer::closed(self).await
+    }
+
+    fn close_reason(&self) -> Option<CloseReason> {
+        Peer::close_reason(self)
+    }
+
+    fn close(&self, fail_with: FailWith) {
+        Peer::close(self, fail_with);
+    }
+
+    async fn close_writer(&self) {
+        Peer::close_writer(self).await;
+    }
+
+    async fn drain(&self, quiet: Duration, max: Duration) {
+        Peer::drain(self, quiet, max).await;
+    }
+
+    fn input_closed(&self) {
+        self.shared().end(CloseReason::WriteFailed { reason: "nobody reads it any more".to_owned() });
+    }
+
+    async fn calls_answered(&self) {
+        Peer::calls_answered(self).await;
+    }
+
+    async fn requests_answered(&self) {
+        Peer::requests_answered(self).await;
+    }
+
+    fn watch_writes(&self, on: bool) {
+        Peer::watch_writes(self, on);
+    }
+
+    fn stats(&self) -> ChannelStats {
+        let stats = Peer::stats(self);
+        ChannelStats { calls_in_flight: stats.in_flight, bytes_queued: stats.bytes_queued }
+    }
+
+    fn recent_noise(&self) -> String {
+        self.shared().channel.noise.text()
+    }
+}
+
 impl Context {
     /// The peer that the request came in through, to call or notify the other side; `None` when nobody holds it any
     /// more. A handler that keeps the peer keeps the channel open.
@@ -189,7 +229,7 @@ impl fmt::Debug for Peer {
         f.debug_struct("Peer")
             .field("path", &self.config().path)
             .field("incarnation", &self.config().incarnation)
-            .field("end", &self.end())
+            .field("close_reason", &self.close_reason())
             .finish_non_exhaustive()
     }
 }

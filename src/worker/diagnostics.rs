@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::{
+    channel::control::ChannelControl,
     containment::Containment,
     exit::Exit,
     id::{Incarnation, TreePath},
     log_event::log_event,
     process::{ProcessControl, Tail, Usage, UsageProbe},
-    rpc::{ExitReport, Peer},
+    rpc::ExitReport,
     snapshot::WorkerSnapshot,
     supervision::SnapshotSource,
     time::Timestamp,
@@ -48,7 +49,7 @@ struct Figures {
     ready: Option<Timestamp>,
     /// Only until the incarnation ends: the node status outlives it, and must not keep what its channel
     /// holds.
-    peer: Option<Peer>,
+    channel: Option<Arc<dyn ChannelControl>>,
 }
 
 impl WorkerDiagnostics {
@@ -91,12 +92,12 @@ impl WorkerDiagnostics {
         let containment = Some(control.containment());
         let (pid, usage_probe) = (Some(control.pid()), control.gauge());
         self.with(|s| {
-            *s = Figures { pid, containment, usage_probe, launched: Some(at), ready: None, peer: None }
+            *s = Figures { pid, containment, usage_probe, launched: Some(at), ready: None, channel: None }
         });
     }
 
-    pub(crate) fn connected(&self, peer: Peer) {
-        self.with(|s| s.peer = Some(peer));
+    pub(crate) fn connected(&self, channel: Arc<dyn ChannelControl>) {
+        self.with(|s| s.channel = Some(channel));
     }
 
     pub(crate) fn ready(&self, at: Timestamp) {
@@ -122,8 +123,9 @@ impl WorkerDiagnostics {
     /// effect after an orderly end.
     pub(crate) fn actor_dropped(&self) {
         self.history().tail = self.tail.text();
-        if let Some(peer) = self.with(|s| s.peer.take()) {
-            peer.close(ExitReport { exit: Exit::ActorKilled, stderr_tail: self.tail.text() });
+        if let Some(channel) = self.with(|s| s.channel.take()) {
+            let report = ExitReport { exit: Exit::ActorKilled, stderr_tail: self.tail.text() };
+            channel.close(report.into());
         }
     }
 
@@ -139,7 +141,7 @@ impl SnapshotSource for WorkerDiagnostics {
 
     fn worker(&self, now: Timestamp) -> WorkerSnapshot {
         let figures = self.with(|s| s.clone());
-        let stats = figures.peer.as_ref().map(Peer::stats).unwrap_or_default();
+        let stats = figures.channel.as_ref().map(|channel| channel.stats()).unwrap_or_default();
         let usage: Option<Usage> = figures.usage_probe.and_then(|probe| probe.read());
         WorkerSnapshot {
             program: self.program.clone(),
@@ -148,7 +150,7 @@ impl SnapshotSource for WorkerDiagnostics {
             containment: figures.containment,
             uptime: figures.launched.map(|at| now.since(at)),
             ready_for: figures.ready.map(|at| now.since(at)),
-            calls_in_flight: stats.in_flight,
+            calls_in_flight: stats.calls_in_flight,
             bytes_queued: stats.bytes_queued,
             stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },
             stdout_tail: self.stdout_tail.text(),

@@ -18,6 +18,7 @@ use super::{
     worker_channel::WorkerChannel,
 };
 use crate::{
+    channel::control::ChannelControl,
     exit::Exit,
     log_event::log_event,
     process::{self, ExitStatus, LineLog, Process, ReapToken},
@@ -88,8 +89,8 @@ impl Driver {
         let (end_cause, was_ready) = match Box::pin(self.become_ready(&running, first_line)).await {
             Ok(()) => {
                 self.diagnostics.ready(self.cx.scope.clock().now());
-                if let Some(peer) = &running.peer {
-                    peer.watch_writes(true);
+                if let Some(channel) = &running.channel {
+                    channel.watch_writes(true);
                 }
                 if let Some(ready) = self.ready.take() {
                     // If the receiver is gone, a stop is on its way.
@@ -115,8 +116,9 @@ impl Driver {
         .tidied();
         // Done before the exit is classified, so that neither callers nor snapshots wait for that.
         self.diagnostics.ended();
-        if let Some(peer) = &running.peer {
-            peer.close(ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() });
+        if let Some(channel) = &running.channel {
+            let report = ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() };
+            channel.close(report.into());
         }
         let exit = match by_itself {
             Some(since) => Box::pin(self.judge(exit, since)).await,
@@ -142,7 +144,8 @@ impl Driver {
         let stderr = stderr.map(|stderr| {
             Task::spawn(process::drain_into(mine(LineLog::new()), stderr, self.diagnostics.tail.clone()))
         });
-        let mut running = RunningProcess { control, peer: None, stderr, stdout: None, stdin: None };
+        let mut running =
+            RunningProcess { control, channel: None, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
         let mut first_line = None;
         match self.spec.protocol.channel() {
@@ -163,14 +166,15 @@ impl Driver {
                 let handler = WorkerHandler::new(&self.spec);
                 let (stdin, closed) = stdin.into_parts();
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));
-                let watched = peer.clone();
+                let channel: Arc<dyn ChannelControl> = Arc::new(peer.clone());
+                let watched = channel.clone();
                 running.stdin = Some(Task::spawn(async move {
                     closed.await;
                     watched.input_closed();
                 }));
-                peer.watch_writes(false);
-                self.diagnostics.connected(peer.clone());
-                running.peer = Some(peer);
+                channel.watch_writes(false);
+                self.diagnostics.connected(channel.clone());
+                (running.channel, running.peer) = (Some(channel), Some(peer));
             }
             Channel::Output(ready) => {
                 let expected = match ready {
@@ -211,7 +215,7 @@ impl Driver {
                 identity.pid = self.diagnostics.pid();
                 let session = protocol.handshake(peer, &identity).await?;
                 if let Some(methods) = session.methods {
-                    peer.announce(methods);
+                    peer.set_announced_methods(methods);
                 }
                 if let Some(on_ready) = &self.spec.on_ready {
                     let done = on_ready.on_ready(peer, self.cx.incarnation).await;
@@ -242,7 +246,7 @@ impl Driver {
                 let _ = self.channel.peer.set(running.peer.clone());
                 Ok(())
             }
-            Ok(Err(exit)) => Err(match running.peer.as_ref().and_then(Peer::end) {
+            Ok(Err(exit)) => Err(match running.channel.as_ref().and_then(|channel| channel.close_reason()) {
                 // It failed because the channel ended: the reason for that, or the process's exit, is
                 // the cause.
                 Some(closed) => self.classify_channel_close(running, closed).await,
@@ -274,7 +278,10 @@ impl Driver {
 
     /// What the process printed on stdout that was not a message.
     fn non_message_output(&self, running: &RunningProcess) -> String {
-        running.peer.as_ref().map_or_else(|| self.diagnostics.stdout_tail.text(), Peer::noise)
+        running
+            .channel
+            .as_ref()
+            .map_or_else(|| self.diagnostics.stdout_tail.text(), |channel| channel.recent_noise())
     }
 
     /// What the end of the channel means. A process that is about to exit closes its files first, and
@@ -313,8 +320,8 @@ pub(super) async fn stop_asked(stop: &mut watch::Receiver<Option<StopRequest>>) 
 
 /// Resolves only for protocols with a channel.
 async fn channel_closed(running: &RunningProcess) -> CloseReason {
-    match &running.peer {
-        Some(peer) => peer.closed().await,
+    match &running.channel {
+        Some(channel) => channel.closed().await,
         None => std::future::pending().await,
     }
 }

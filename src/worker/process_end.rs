@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{driver::Driver, running_process::RunningProcess};
 use crate::{
+    channel::control::ChannelControl,
     exit::Exit,
     human_duration::brief,
     log_event::log_event,
@@ -52,19 +53,19 @@ impl Driver {
     /// Climbs the stop ladder (rule P-9). A nearer deadline that is requested meanwhile shortens it.
     pub(super) async fn stop_in_order(&mut self, running: &RunningProcess, was_ready: bool) -> Exit {
         let mut ladder = self.spec.ladder;
-        if let Some(peer) = &running.peer {
-            peer.watch_writes(false);
+        if let Some(channel) = &running.channel {
+            channel.watch_writes(false);
         }
         let began = Instant::now();
         let polite_stop = async {
-            match &running.peer {
-                Some(peer) if was_ready => self.ask_to_stop(peer, began).await,
-                Some(peer) => peer.close_writer().await,
-                None => {}
+            match (&running.channel, &running.peer) {
+                (Some(channel), Some(peer)) if was_ready => self.ask_to_stop(&**channel, peer, began).await,
+                (Some(channel), _) => channel.close_writer().await,
+                (None, _) => {}
             }
             std::future::pending::<()>().await;
         };
-        if running.peer.is_none() || !was_ready {
+        if running.channel.is_none() || !was_ready {
             // There is no polite request other than SIGTERM.
             ladder.drain = Duration::ZERO;
         }
@@ -106,10 +107,10 @@ impl Driver {
     /// requests, since a process that waits for an answer may not notice the request to end (rules P-9,
     /// C-14). What takes longer than the time to drain stays unanswered. If the request to end is not
     /// answered in that time either, closing stdin tells the process.
-    async fn ask_to_stop(&self, peer: &Peer, began: Instant) {
+    async fn ask_to_stop(&self, channel: &dyn ChannelControl, peer: &Peer, began: Instant) {
         let open = async {
-            peer.answered().await;
-            peer.idle().await;
+            channel.calls_answered().await;
+            channel.requests_answered().await;
         };
         tokio::select! {
             biased;
@@ -121,7 +122,7 @@ impl Driver {
             biased;
             goodbye = asked.as_mut() => goodbye,
             () = self.stdin_close_due(began) => {
-                peer.close_writer().await;
+                channel.close_writer().await;
                 asked.await
             }
         };
@@ -138,7 +139,7 @@ impl Driver {
             }
             _ => {}
         }
-        peer.close_writer().await;
+        channel.close_writer().await;
     }
 
     /// Returns when it is time to close stdin, for a stop that began at `began`. A nearer deadline

@@ -1,11 +1,11 @@
 //! [`RunningProcess`]: a process with its channel and the tasks that read its output. Owned by the driver.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::AbortHandle};
 use tracing::Instrument;
 
-use crate::{process::ProcessControl, rpc::Peer};
+use crate::{channel::control::ChannelControl, process::ProcessControl, rpc::Peer};
 
 /// After a death: how long the pipes may be silent before they count as drained, and for how long they
 /// are read at most (rule P-8).
@@ -15,6 +15,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// The running process with everything around it.
 pub(super) struct RunningProcess {
     pub(super) control: Box<dyn ProcessControl>,
+    /// The life of the channel on its stdin and stdout, if they are one.
+    pub(super) channel: Option<Arc<dyn ChannelControl>>,
+    /// The same channel, to speak JSON-RPC on it.
     pub(super) peer: Option<Peer>,
     pub(super) stderr: Option<Task>,
     pub(super) stdout: Option<Task>,
@@ -31,8 +34,8 @@ impl RunningProcess {
             }
         };
         let channel = async {
-            if let Some(peer) = &self.peer {
-                peer.drain(DRAIN_QUIET, DRAIN_MAX).await;
+            if let Some(channel) = &self.channel {
+                channel.drain(DRAIN_QUIET, DRAIN_MAX).await;
             }
         };
         // A grandchild may hold stderr open, so it is not awaited for longer than the silence.

@@ -85,7 +85,7 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
         let held = counting::live() - before;
         assert!(held > 400 * KIB as isize, "{held}");
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(peer.end().is_some());
+        assert!(peer.close_reason().is_some());
         let left = counting::live() - before;
         drop((worker, peer));
         let _ = tree.kill().await;

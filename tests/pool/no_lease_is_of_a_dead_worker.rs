@@ -149,7 +149,7 @@ async fn storm(spec: impl FnOnce(&ScriptedLauncher) -> PoolSpec, leases_of_one: 
                     }
                     // A caller that sees the end of the channel knows as much.
                     if let Ok(peer) = lease.peer()
-                        && peer.end().is_some()
+                        && peer.close_reason().is_some()
                     {
                         dead.lock().unwrap().insert((lease.key().clone(), lease.incarnation()));
                     }

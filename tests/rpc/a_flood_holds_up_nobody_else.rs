@@ -21,13 +21,13 @@ async fn most_in_a_turn(framing: Framing, bytes: Vec<u8>) -> (u64, u64) {
         stats.frames_in + stats.noise_lines + stats.unknown_replies
     };
     let (mut before, mut most) = (0, 0);
-    while peer.end().is_none() {
+    while peer.close_reason().is_none() {
         tokio::task::yield_now().await;
         let now = handled();
         most = most.max(now - before);
         before = now;
     }
-    assert_eq!(peer.end(), Some(CloseReason::Eof));
+    assert_eq!(peer.close_reason(), Some(CloseReason::Eof));
     (most, handled())
 }
 

@@ -95,7 +95,7 @@ async fn a_damaged_answer_fails_its_call_at_once() {
             assert!(text.contains("it begins with") || mistake == "not an error object", "{shown}: {text}");
             assert!(text.len() < 1200, "{shown}: {text}");
             assert!(!text.contains(|c: char| c.is_control() && c != '\t'), "{text}");
-            assert_eq!(peer.end(), None, "one bad frame fails nothing but itself");
+            assert_eq!(peer.close_reason(), None, "one bad frame fails nothing but itself");
         }
     }
 }
@@ -293,5 +293,5 @@ async fn a_flood_of_damaged_answers_hides_no_good_one() {
     }
     wire.send(r#"{"id":1,"result":"x"}"#).await;
     assert_eq!(call.await.unwrap().unwrap(), "x");
-    assert_eq!((peer.stats().unknown_replies, peer.end()), (4998, None));
+    assert_eq!((peer.stats().unknown_replies, peer.close_reason()), (4998, None));
 }

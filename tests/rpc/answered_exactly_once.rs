@@ -195,7 +195,7 @@ async fn a_result_that_is_no_json_fails_its_call() {
         let error = call.await.unwrap().unwrap_err();
         assert!(matches!(error, CallError::InvalidResult { .. }), "{error}");
     }
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }
 
 // A JavaScript server drops a `result` that is undefined.

@@ -266,7 +266,7 @@ async fn a_stall_that_nobody_watches_ends_nothing() {
     peer.watch_writes(false);
     peer.notify_value("n", &"x".repeat(1000)).await.unwrap();
     tokio::time::sleep(100 * SECOND).await;
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
     peer.watch_writes(true);
     assert_eq!(peer.closed().await, CloseReason::WriteStalled { after: SECOND });
 }

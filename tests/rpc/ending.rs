@@ -51,7 +51,7 @@ async fn answers_in_the_pipe_are_delivered_before_the_rest_is_lost() {
     let begin = tokio::time::Instant::now();
     peer.drain(Duration::from_millis(100), Duration::from_secs(1)).await;
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert_eq!(peer.end(), Some(CloseReason::Eof));
+    assert_eq!(peer.close_reason(), Some(CloseReason::Eof));
     let begin = tokio::time::Instant::now();
     // A call made now is neither sent nor failed before the exit is known.
     let third = call(&peer, "c");
@@ -206,7 +206,7 @@ async fn closing_during_everything_answers_everything() {
 async fn a_method_that_was_not_announced_is_not_sent() {
     // G-2
     let (peer, mut wire) = plain();
-    peer.announce(["echo"]);
+    peer.set_announced_methods(["echo"]);
     let error = peer.call_value("other", &(), Timeout::Default).await.unwrap_err();
     assert!(matches!(error, CallError::MethodNotSupported { .. }));
     assert!(wire.is_silent().await);

@@ -66,7 +66,7 @@ async fn a_call_that_is_too_large_is_not_sent() {
         let mut sent = vec![0; MAX + 2];
         let n = wire.reader.read(&mut sent).await.unwrap();
         assert!(n >= MAX || framing == Framing::ContentLength, "{n}");
-        assert_eq!(peer.end(), None);
+        assert_eq!(peer.close_reason(), None);
     }
 }
 
@@ -101,7 +101,7 @@ async fn a_result_that_is_too_large_becomes_an_error() {
     let answer = wire.line().await;
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("e"), &json!(77)));
     assert!(answer["error"]["message"].as_str().unwrap().contains("too large"));
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ async fn a_batch_of_answers_is_sent_in_as_many_frames_as_it_takes() {
     ids.sort_unstable();
     assert!(ids.iter().copied().eq((0..22).chain(100..120)), "{ids:?}");
     assert!(wire.is_silent().await);
-    peer.idle().await;
+    peer.requests_answered().await;
     assert_eq!(peer.stats().bytes_queued, 0, "all is given back");
 }
 
@@ -153,7 +153,7 @@ async fn two_peers_take_what_they_send() {
     let text = "x".repeat(65 << 20);
     let error = peer.call_value("echo", &text, CallOptions::default()).await.unwrap_err();
     assert!(matches!(error, CallError::TooLarge { max_bytes, .. } if max_bytes == 64 << 20), "{error}");
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }
 
 #[tokio::test(start_paused = true)]

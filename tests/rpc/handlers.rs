@@ -31,7 +31,7 @@ async fn requests_queue_and_then_are_refused() {
         assert_eq!(wire.line().await["id"], id);
     }
     assert_eq!(begin.elapsed(), Duration::from_millis(300));
-    peer.idle().await;
+    peer.requests_answered().await;
     let stats = peer.stats();
     assert_eq!((stats.overloaded, stats.requests_open), (2, 0));
 }

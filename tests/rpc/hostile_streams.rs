@@ -250,7 +250,7 @@ async fn a_pipe_may_block_at_any_byte() {
             (one.unwrap_err().outcome(), other.unwrap_err().outcome()),
             (CallOutcome::Unknown, CallOutcome::NotSent)
         );
-        assert_eq!(peer.end(), Some(CloseReason::WriteStalled { after: stall }));
+        assert_eq!(peer.close_reason(), Some(CloseReason::WriteStalled { after: stall }));
         // What had left is the beginning of a frame, and nothing else.
         let mut got = Vec::new();
         far.read_to_end(&mut got).await.unwrap();

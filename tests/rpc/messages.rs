@@ -38,7 +38,7 @@ async fn the_specification_s_errors() {
     // C-13: the frames around them are untouched.
     assert_eq!(ask(r#"{"id": 1.50, "method": "echo", "params": "a"}"#).await["result"], "a");
     assert_eq!(peer.stats().invalid_frames, 6);
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }
 
 // C-2: a batch is understood and answered as one.
@@ -75,7 +75,7 @@ async fn a_batch_without_end_is_refused_as_one() {
     wire.send(&batch(4097)).await;
     let answer = wire.line().await;
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)));
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }
 
 // C-2: responses may come in a batch as well.
@@ -121,7 +121,7 @@ async fn noise_can_be_a_violation() {
     let (peer, mut wire) = answering(|c| c.noise = Noise::Violation);
     wire.send("").await;
     assert!(wire.is_silent().await);
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
     wire.send("hello").await;
     assert!(matches!(peer.closed().await, CloseReason::Violation { reason } if reason.contains("hello")));
 }
@@ -344,5 +344,5 @@ async fn ids_of_requests_are_bounded() {
     assert!(wire.is_silent().await);
     let stats = peer.stats();
     assert_eq!((stats.unknown_replies, stats.invalid_frames, stats.requests_open), (3, 6, 0));
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }

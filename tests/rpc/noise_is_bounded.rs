@@ -63,5 +63,5 @@ async fn inner_noise_is_logged_in_moderation() {
         );
         assert_eq!(peer.stats().noise_lines, round * 200);
     }
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }

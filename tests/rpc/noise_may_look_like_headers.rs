@@ -46,7 +46,7 @@ async fn what_is_printed_between_frames_is_noise_however_it_is_cut() {
                 is_answered(&mut wire).await;
                 assert_eq!(peer.stats().noise_lines, round * noise, "{text:?} by {size}");
             }
-            assert_eq!((peer.end(), peer.stats().invalid_frames), (None, 0));
+            assert_eq!((peer.close_reason(), peer.stats().invalid_frames), (None, 0));
         }
     }
 }
@@ -71,5 +71,5 @@ async fn no_end_of_warnings_is_kept() {
     }
     wire.writer.write_all(frame("", "").as_bytes()).await.unwrap();
     is_answered(&mut wire).await;
-    assert_eq!((peer.stats().noise_lines, peer.end()), (16 * ((1 << 20) / 15), None));
+    assert_eq!((peer.stats().noise_lines, peer.close_reason()), (16 * ((1 << 20) / 15), None));
 }

@@ -77,7 +77,7 @@ async fn a_plugin_says_what_it_supports() {
     assert_eq!(methods.iter().collect::<Vec<_>>(), ["a", "ping"]);
 
     // A ping is sent because it was announced; an error is a sign of life.
-    peer.announce(methods);
+    peer.set_announced_methods(methods);
     let ping = tokio::spawn({
         let (plugin, peer) = (plugin.clone(), peer.clone());
         async move { plugin.ping(&peer).await }
@@ -135,7 +135,7 @@ async fn a_handshake_ends_with_the_channel() {
 async fn a_plugin_is_asked_to_shut_down() {
     let (plugin, peer, mut wire) = connect(Plugin::default());
     // Also when it has not announced it.
-    peer.announce(["a"]);
+    peer.set_announced_methods(["a"]);
     let goodbye = stop(&plugin, &peer);
     assert_eq!(answer(&mut wire, Value::Null).await["method"], "shutdown");
     assert_eq!(goodbye.await.unwrap(), StopReply::Acknowledged);

@@ -37,7 +37,7 @@ async fn a_request_waits_until_there_is_room_for_its_params() {
         answers.push((wire.line().await["id"].as_u64().unwrap(), begin.elapsed().as_millis()));
     }
     assert_eq!(answers, [(1, 100), (2, 200), (3, 200), (4, 200)]);
-    peer.idle().await;
+    peer.requests_answered().await;
     // A single one that is larger than the bound runs alone.
     wire.send_json(request(5, 5000)).await;
     wire.send_json(request(6, 1)).await;
@@ -87,11 +87,11 @@ async fn the_answers_of_a_batch_are_bounded() {
         for refused in answers.as_array().unwrap().iter().filter(|one| one.get("error").is_some()) {
             assert_eq!(refused["error"]["code"], -32000);
         }
-        peer.idle().await;
+        peer.requests_answered().await;
         tokio::time::sleep(MS).await;
         assert_eq!(peer.stats().bytes_queued, 0, "all is given back, round {round}");
     }
-    assert_eq!(peer.end(), None);
+    assert_eq!(peer.close_reason(), None);
 }
 
 // C-6: batches that are kept open by one slow request do not add up without end.

@@ -49,7 +49,7 @@ async fn a_shutdown_drains_and_ends() {
         session.methods.iter().flatten().collect::<Vec<_>>(),
         ["configChanged", "echo", "ping", "sleep"]
     );
-    peer.announce(session.methods.unwrap());
+    peer.set_announced_methods(session.methods.unwrap());
     assert!(plugin.ping(&peer).await.unwrap().is_ok());
     assert_eq!(peer.call::<Echo>(&"x".into()).await.unwrap(), "x");
     // What is open when the shutdown comes is still answered; what comes after is not begun.
@@ -116,7 +116,7 @@ fn worker(stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> std::process::Ch
 
 async fn use_it(plugin: Arc<dyn Protocol>, peer: Peer) {
     let session = plugin.handshake(&peer, &hello()).await.unwrap();
-    peer.announce(session.methods.unwrap());
+    peer.set_announced_methods(session.methods.unwrap());
     let big = "b".repeat(1 << 20);
     let calls = (0..4).map(|_| {
         let (peer, big) = (peer.clone(), big.clone());

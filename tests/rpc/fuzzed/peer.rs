@@ -56,7 +56,7 @@ pub(crate) fn run(data: &[u8]) {
             for call in calls {
                 call.await.unwrap();
             }
-            assert_eq!(peer.end(), Some(end), "the first end stays");
+            assert_eq!(peer.close_reason(), Some(end), "the first end stays");
             assert_eq!(peer.stats().in_flight, 0);
         };
         tokio::time::timeout(Duration::from_secs(3600), everything).await.expect("nothing hangs");

@@ -89,7 +89,7 @@ pub(crate) fn run(data: &[u8]) {
                 check(&answer, id, method);
             }
         }
-        assert_eq!((peer.stats().panics, peer.stats().requests_open, peer.end()), (0, 0, None));
+        assert_eq!((peer.stats().panics, peer.stats().requests_open, peer.close_reason()), (0, 0, None));
         drop(far_writer);
         peer.closed().await;
         assert_eq!(answers.next_line().await.unwrap(), None, "one answer for each");

@@ -1,0 +1,57 @@
+//! Control over the life of a channel, whatever is spoken on it: [`ChannelControl`].
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::channel::close_reason::{CloseReason, FailWith};
+
+/// What the driver of a process does with the channel on its stdin and stdout, apart from speaking its protocol.
+///
+/// Object-safe, so that channels of plain lines or bytes can stand beside JSON-RPC. Its futures are boxed: each of them is
+/// awaited a few times in the life of a process, never for a call.
+#[async_trait]
+pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
+    /// Waits for the end of the channel and returns its cause.
+    async fn closed(&self) -> CloseReason;
+
+    /// Why the channel has ended, if it has.
+    fn close_reason(&self) -> Option<CloseReason>;
+
+    /// Closes the channel: everything that is open, and everything later, is answered with this. The first close stays.
+    fn close(&self, fail_with: FailWith);
+
+    /// Sends what is queued, then closes the stream to the process; returns when it is closed.
+    async fn close_writer(&self);
+
+    /// Reads what the process wrote before it ended: until the end of the stream, or until nothing came for `quiet`, at
+    /// most for `max`.
+    async fn drain(&self, quiet: Duration, max: Duration);
+
+    /// Tells the channel that the process has closed its input, which otherwise only a write would notice.
+    fn input_closed(&self);
+
+    /// Waits until what this side has asked so far is answered, or can no longer be answered.
+    async fn calls_answered(&self);
+
+    /// Waits until nothing that the process has asked is being handled.
+    async fn requests_answered(&self);
+
+    /// Whether a write without progress ends the channel (C-11).
+    fn watch_writes(&self, on: bool);
+
+    /// The figures of this moment.
+    fn stats(&self) -> ChannelStats;
+
+    /// The newest lines that were no messages.
+    fn recent_noise(&self) -> String;
+}
+
+/// The figures of a channel that a snapshot of its worker shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChannelStats {
+    /// What this side has asked and the process has not answered.
+    pub(crate) calls_in_flight: usize,
+    /// Bytes that wait to be written.
+    pub(crate) bytes_queued: usize,
+}
