@@ -1,4 +1,5 @@
-//! [`ProcessControl`]: the hold on a running process and its group. Implemented by the OS and by the scripted launcher.
+//! [`ProcessControl`]: control over a running process and its group. Implemented for processes of the operating system and
+//! for scripted ones.
 
 use std::{fmt, io, time::Duration};
 
@@ -11,10 +12,12 @@ use crate::containment::Containment;
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// The process was killed and could not be reaped in time (uninterruptible sleep, as a rule). A background reaper
-/// keeps trying; the [`ReapToken`](super::ReapToken) is released, so that the tree goes on.
+/// The process was killed and could not be reaped in time, normally because it is in an uninterruptible sleep. A background
+/// reaper keeps trying. The [`ReapToken`](super::ReapToken) is released, so that the tree goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("process {pid} was killed but could not be reaped")]
+#[error(
+    "process {pid} was killed but could not be reaped in time; the reaper keeps trying in the background"
+)]
 pub struct Unkillable {
     /// The process id.
     pub pid: u32,
@@ -30,13 +33,13 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
     /// has returned.
     fn pid(&self) -> u32;
 
-    /// What keeps the process and its descendants from outliving the host (P-12).
+    /// What prevents the process and its descendants from outliving the host (P-12).
     fn containment(&self) -> Containment {
         Containment::default()
     }
 
-    /// What the process uses, while it lives. `None` where nobody counts.
-    fn gauge(&self) -> Option<UsageProbe> {
+    /// Reads what the process uses, while it lives. `None` if usage is not measured.
+    fn usage_probe(&self) -> Option<UsageProbe> {
         None
     }
 
@@ -54,28 +57,32 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
 
     /// Waits until the group has no living member but the leader. Meaningful once the leader has exited. Cancel-safe.
     ///
-    /// Where a control group holds it, nothing else in that; else nothing in its group and its session. On Linux the process
-    /// table is looked at every 50 ms then; elsewhere this returns at once.
+    /// With a control group, this means that nothing else in it is alive; without one, nothing else in its group and its
+    /// session. In the latter case the process table is scanned every 50 ms on Linux; on other systems this returns at once.
     async fn emptied(&self);
 
-    /// Kills what is left of the group, reaps the leader, and waits until the killed members are gone too.
+    /// Kills what is left of the group, reaps the leader, and waits until the killed members have ended too.
     ///
-    /// When this returns `Ok`, nothing of the group is left and the hold is released. Concurrent callers all get the
-    /// same answer. Cancel-safe.
+    /// When this returns `Ok`, nothing of the group is left and the reap token has been released. Concurrent callers all
+    /// get the same result. Cancel-safe.
     ///
     /// # Errors
-    /// [`Unkillable`] after `wait` (usually [`KILL_WAIT`]); a background reaper goes on.
+    /// [`Unkillable`] after `wait` (usually [`KILL_WAIT`]). A background reaper goes on.
     async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable>;
 
-    /// As [`ProcessControl::reap`], for a process that is to have a successor at once. When this returns nothing of the *group* is
-    /// left. What has left the group but not the session is killed a moment later, where that takes a look at all processes
-    /// of the system; `trail` is kept until then.
+    /// As [`ProcessControl::reap`], for a process whose successor is launched at once. When this returns, nothing of the
+    /// *group* is left. Processes that have left the group but not the session are killed a moment later if finding them
+    /// takes a scan of all processes of the system; `sweep_token` is kept until then.
     ///
     /// # Errors
     /// As [`ProcessControl::reap`].
-    async fn reap_after_exit(&self, wait: Duration, trail: ReapToken) -> Result<ExitStatus, Unkillable> {
+    async fn reap_after_exit(
+        &self,
+        wait: Duration,
+        sweep_token: ReapToken,
+    ) -> Result<ExitStatus, Unkillable> {
         let reaped = self.reap(wait).await;
-        drop(trail);
+        drop(sweep_token);
         reaped
     }
 }

@@ -1,10 +1,11 @@
-//! [`ExitStatus`]: how the kernel says that a process ended, and [`SuccessExitStatus`]: which endings are good ones.
+//! [`ExitStatus`]: how a process ended, as the kernel reports it. [`SuccessExitStatus`]: which of these count as success
+//!
 
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 
-/// How a process ended, as reported by the kernel; never concluded from a signal that was sent (P-7).
+/// How a process ended, as reported by the kernel. It is never inferred from a signal that was sent (P-7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExitStatus {
     /// The status.
@@ -31,8 +32,7 @@ pub enum Status {
         /// The signal's number on this system.
         signal: i32,
     },
-    /// It is gone, but its status was taken by somebody else: the embedding program waited for "any child", or
-    /// ignores `SIGCHLD`.
+    /// It has ended, but its status is lost: the embedding program waited for "any child", or ignores `SIGCHLD`.
     Lost,
 }
 
@@ -47,10 +47,10 @@ impl ExitStatus {
         ExitStatus { status: Status::Signal { signal, core } }
     }
 
-    /// The ending as an [`Exit`].
+    /// The same as an [`Exit`].
     ///
-    /// A code or signal that `success` lists is [`Exit::Clean`] (a signal as code 128 + signal, as shells report it);
-    /// any other is [`Exit::Failed`], [`Exit::Signalled`] or [`Exit::LimitExceeded`]. A lost status is a failure with code -1.
+    /// A code or signal that `success` lists is [`Exit::Clean`] (a signal as code 128 + signal, as shells report it). Any
+    /// other is [`Exit::Failed`], [`Exit::Signalled`] or [`Exit::LimitExceeded`]. A lost status is a failure with code -1.
     pub fn exit(&self, success: &SuccessExitStatus) -> Exit {
         match self.status {
             Status::Code(code) if success.codes.contains(&code) => Exit::Clean { code },

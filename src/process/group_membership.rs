@@ -1,12 +1,13 @@
 //! Which process group and which session a process is in.
 //!
-//! In a process namespace the kernel answers 0 for a group or a session that was made outside of it: what `docker exec`
-//! and `unshare --pid` start is in one. rustix's calls have no value for that and panic, or worse.
+//! Inside a process namespace the kernel returns 0 for a group or a session that was created outside of it. Processes that
+//! `docker exec` and `unshare --pid` start are in such a group. rustix's types cannot represent this, and its calls panic, or
+//! worse.
 
 use libc::pid_t;
 use rustix::process::Pid;
 
-/// The process group: 0 if it is one from outside; `None` if there is no such process.
+/// The process group: 0 if it was created outside of the namespace; `None` if there is no such process.
 pub(super) fn group_of(pid: Pid) -> Option<pid_t> {
     // SAFETY: plain numbers.
     #[allow(unsafe_code)]
@@ -14,7 +15,7 @@ pub(super) fn group_of(pid: Pid) -> Option<pid_t> {
     (group >= 0).then_some(group)
 }
 
-/// Whether a process leads the group that is named like it.
+/// Whether a process is in the group of its own number, which it leads.
 pub(super) fn leads_group(pid: Pid) -> bool {
     is_in_group(pid, pid)
 }
@@ -24,7 +25,7 @@ pub(super) fn is_in_group(pid: Pid, group: Pid) -> bool {
     group_of(pid) == Some(group.as_raw_nonzero().get())
 }
 
-/// The session, as [`group_of`].
+/// The session, with the same meaning of 0 and `None` as for [`group_of`].
 #[cfg(target_os = "linux")]
 pub(super) fn session_of(pid: Pid) -> Option<pid_t> {
     // SAFETY: plain numbers.

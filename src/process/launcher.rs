@@ -1,4 +1,4 @@
-//! [`Launcher`], the seam between this crate and processes, and [`Process`], what comes out of it.
+//! [`Launcher`], the seam between this crate and processes, and [`Process`], which a launch returns.
 
 use std::fmt;
 
@@ -14,16 +14,17 @@ use async_trait::async_trait;
 /// Turns a [`Command`] into a running [`Process`].
 #[async_trait]
 pub trait Launcher: Send + Sync + fmt::Debug {
-    /// Launches the command. `hold` is kept until the process is gone, or dropped when the launch fails.
+    /// Launches the command. `reap_token` is kept until the process has been reaped and nothing of its group is left. It is
+    /// dropped if the launch fails.
     ///
     /// Cancelling the launch at any moment leaves no process behind (P-10).
     ///
     /// # Errors
     /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
-    async fn launch(&self, command: &Command, hold: ReapToken) -> Result<Process, Exit>;
+    async fn launch(&self, command: &Command, reap_token: ReapToken) -> Result<Process, Exit>;
 
-    /// Everything that is wrong with a command as far as that shows without a launch: what declarations are checked for.
-    /// By default what is wrong wherever it is launched ([`Command::mistakes`]).
+    /// All mistakes in a command that can be found without a launch. Declarations are checked with this. By default, the
+    /// mistakes that fail a launch on every system ([`Command::mistakes`]).
     fn mistakes(&self, command: &Command) -> Vec<CommandMistake> {
         command.mistakes()
     }
@@ -36,11 +37,11 @@ pub trait Launcher: Send + Sync + fmt::Debug {
 pub struct Process {
     /// The process id.
     pub pid: u32,
-    /// What the process reads. Writing after it is gone fails with `BrokenPipe` or `ConnectionReset`.
+    /// What the process reads. A write after the process has ended fails with `BrokenPipe` or `ConnectionReset`.
     pub stdin: Stdin,
-    /// What the process writes. What it wrote before it ended can be read to the end.
+    /// What the process writes. Everything that it wrote before it ended can be read.
     pub stdout: Stdout,
-    /// What the process writes to stderr; to be drained always, see [`drain`](super::drain).
+    /// What the process writes to stderr. Always drain it, see [`drain`](super::drain).
     pub stderr: Option<Stderr>,
     /// Control over the process and its group.
     pub control: Box<dyn ProcessControl>,

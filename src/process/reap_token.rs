@@ -1,20 +1,21 @@
-//! [`ReapToken`]: a token that says "something of this process is still there".
+//! [`ReapToken`]: keeps a value of the launcher's caller alive as long as something of a process is left.
 //!
-//! Whoever launches puts its own token in; this module only keeps it alive.
+//! The caller puts a token of its own in. The process layer does nothing with it but keep it alive.
 
 use std::{any::Any, fmt, sync::Arc};
 
-/// A token of the launcher's caller that is kept until the process is really gone: killed, reaped, its group swept.
+/// A token of the launcher's caller that is kept until nothing of the process is left: it is killed and reaped, and its
+/// group is swept.
 ///
-/// Whatever runs on behalf of a process (a background kill, the reaper) keeps a clone. When the caller's token is
-/// dropped for the last time, nothing of the process is left.
+/// All code that works on behalf of a process (a background kill, the reaper) keeps a clone. When the last clone of the
+/// caller's token is dropped, nothing of the process is left.
 #[derive(Clone)]
 pub struct ReapToken {
     token: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl ReapToken {
-    /// Keeps `token` until the process is gone.
+    /// Keeps `token` until nothing of the process is left.
     pub fn new(token: impl Any + Send + Sync) -> ReapToken {
         ReapToken { token: Some(Arc::new(token)) }
     }
@@ -27,6 +28,6 @@ impl ReapToken {
 
 impl fmt::Debug for ReapToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.token.is_some() { "Hold(..)" } else { "Hold(none)" })
+        f.write_str(if self.token.is_some() { "ReapToken(..)" } else { "ReapToken(none)" })
     }
 }

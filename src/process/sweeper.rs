@@ -1,6 +1,6 @@
-//! The sweeper: one plain thread for everything that takes the longer the more a process has made: processes, groups.
+//! The sweeper: one plain thread for all work that takes longer the more processes and control groups a process has made.
 //!
-//! Such work does not belong on the threads of a runtime, which others need, nor on that of the reaper. Jobs are done in
+//! Such work does not belong on the threads of a runtime, which other tasks need, nor on that of the reaper. Jobs are done in
 //! small steps, in turn, so that one process with a hundred thousand control groups does not hold up the others.
 
 use std::{
@@ -12,21 +12,21 @@ use std::{
 
 use super::thread_queue::ThreadQueue;
 
-/// A step is over after this time, if there is more than that to do.
+/// A step ends after this time if there is more to do.
 const STEP: Duration = Duration::from_millis(5);
 
-/// Something that is done in steps.
+/// Work that is done in steps.
 pub(super) trait SweepJob: Send + fmt::Debug {
-    /// Goes on until it is over or the time is; at least a little.
+    /// Works until it is done or the time is over, and makes some progress in any case.
     fn step(&mut self, until: Instant) -> JobProgress;
 }
 
-/// How a job goes on.
+/// How a job continues after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobProgress {
-    /// Not at all.
+    /// It is done.
     Over,
-    /// After the others.
+    /// As soon as the other jobs have had their turn.
     AtOnce,
     /// After a pause.
     After(Duration),
@@ -34,7 +34,7 @@ pub(super) enum JobProgress {
 
 static QUEUE: ThreadQueue<Box<dyn SweepJob>> = ThreadQueue::new();
 
-/// Has a job done.
+/// Queues a job.
 pub(super) fn add(job: Box<dyn SweepJob>) {
     QUEUE.push(job);
 }

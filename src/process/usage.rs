@@ -1,4 +1,4 @@
-//! [`Usage`]: what a process has used so far, as the kernel counts it.
+//! [`Usage`]: memory and processor time of a process, as the kernel counts them. [`UsageProbe`] reads them.
 
 use std::{fmt, sync::Weak, time::Duration};
 
@@ -7,19 +7,19 @@ use rustix::process::Pid;
 /// Memory and processor time of one process, its descendants not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Memory that is present, in bytes, shared pages included.
+    /// Resident memory in bytes, including shared pages.
     pub rss_bytes: u64,
-    /// Processor time, user and system, to the hundredth of a second.
+    /// User and system processor time, to the hundredth of a second.
     pub cpu_time: Duration,
 }
 
-/// A process that can be asked what it uses.
+/// A process whose usage can be read.
 pub(super) trait UsageSource: Send + Sync {
-    /// What it uses, unless it has been reaped: its number may belong to a stranger then.
+    /// `None` once the process has been reaped, because its number may belong to another process then.
     fn usage(&self) -> Option<Usage>;
 }
 
-/// Tells what a process uses, for as long as it has not been reaped. Keeps nothing of it alive.
+/// Reads what a process uses, until it is reaped. Keeps nothing of the process alive.
 #[derive(Clone)]
 pub struct UsageProbe(Weak<dyn UsageSource>);
 
@@ -28,8 +28,8 @@ impl UsageProbe {
         UsageProbe(process)
     }
 
-    /// The present figures: one small file of the kernel's is read, some ten microseconds. `None` once the process
-    /// has been reaped, and where the system has no process table to read (anywhere but on Linux).
+    /// The current figures. This reads one small file in `/proc`, which takes some ten microseconds. `None` once the process
+    /// has been reaped, and on systems without such a process table (all but Linux).
     pub fn read(&self) -> Option<Usage> {
         self.0.upgrade()?.usage()
     }
@@ -37,11 +37,11 @@ impl UsageProbe {
 
 impl fmt::Debug for UsageProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gauge")
+        f.write_str("UsageProbe")
     }
 }
 
-/// Of a process that is pinned: a zombie's number has no new owner.
+/// Usage of a process that has not been reaped, so that its number has no new owner.
 #[cfg(target_os = "linux")]
 pub(super) fn of(pid: Pid) -> Option<Usage> {
     use std::{fs::File, io::Read};
@@ -57,24 +57,24 @@ pub(super) fn of(_: Pid) -> Option<Usage> {
     None
 }
 
-/// A line of `/proc/<pid>/stat`. The second field is the program's name in parentheses and may contain anything.
+/// Parses `/proc/<pid>/stat`. The second field is the program's name in parentheses and may contain anything.
 #[cfg(target_os = "linux")]
 fn parse(stat: &[u8]) -> Option<Usage> {
     let rest = &stat[memchr::memrchr(b')', stat)? + 1..];
     let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
-    // Counted as in the manual, from 1; the next one is field 3.
+    // Fields are counted from 1, as in the manual; the next one is field 3.
     let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     let pages: u64 = fields.nth(24 - 16)?.parse().ok()?;
-    let ticks = number(libc::_SC_CLK_TCK)?;
+    let ticks = system_constant(libc::_SC_CLK_TCK)?;
     let ticked = user.saturating_add(system);
     let cpu_time = Duration::from_secs(ticked / ticks) + Duration::from_secs(ticked % ticks) / ticks as u32;
-    Some(Usage { rss_bytes: pages.saturating_mul(number(libc::_SC_PAGESIZE)?), cpu_time })
+    Some(Usage { rss_bytes: pages.saturating_mul(system_constant(libc::_SC_PAGESIZE)?), cpu_time })
 }
 
 /// One of the system's constants.
 #[cfg(target_os = "linux")]
-fn number(name: libc::c_int) -> Option<u64> {
+fn system_constant(name: libc::c_int) -> Option<u64> {
     // SAFETY: takes and returns a number.
     #[allow(unsafe_code)]
     let value = unsafe { libc::sysconf(name) };
@@ -90,8 +90,8 @@ mod tests {
         // W-4
         let stat =
             b"7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 75 9 9 20 0 1 0 12345 1000000 33 18446744073709551615";
-        let page = number(libc::_SC_PAGESIZE).unwrap();
-        let ticks = number(libc::_SC_CLK_TCK).unwrap() as f64;
+        let page = system_constant(libc::_SC_PAGESIZE).unwrap();
+        let ticks = system_constant(libc::_SC_CLK_TCK).unwrap() as f64;
         let usage = parse(stat).unwrap();
         assert_eq!(usage.rss_bytes, 33 * page);
         assert_eq!(usage.cpu_time.as_secs_f64(), 325.0 / ticks);

@@ -1,4 +1,4 @@
-//! Where the control group of this program is in the file system.
+//! [`CgroupPath`]: where the control group of this program is in the file system.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -12,7 +12,7 @@ use rustix::{
     fs::{Mode, OFlags},
 };
 
-/// A control group: where it is mounted, and its path below the root of the hierarchy. Names need not be UTF-8.
+/// The directory of a control group and its path below the root of the hierarchy. Names need not be UTF-8.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CgroupPath {
     pub(super) directory: PathBuf,
@@ -20,20 +20,20 @@ pub(super) struct CgroupPath {
 }
 
 impl CgroupPath {
-    /// Its directory.
+    /// Opens its directory.
     pub(super) fn open(&self) -> Option<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(&self.directory, flags, Mode::empty()).ok()
     }
 }
 
-/// The group that this program is in, if it can be seen.
+/// The group that this program is in, if it is visible.
 pub(super) fn own() -> Option<CgroupPath> {
     find(&fs::read("/proc/self/mountinfo").ok()?, &fs::read("/proc/self/cgroup").ok()?)
 }
 
-/// `mounts` is a `mountinfo`, `groups` lists the groups of a process. Beside hierarchies of version 1 the unified one
-/// is number 0. In a container, what is mounted may be a part of the hierarchy only.
+/// `mounts` is the text of `mountinfo`; `groups` lists the groups of a process. Beside hierarchies of version 1, the unified
+/// hierarchy has number 0. In a container, only a part of the hierarchy may be mounted.
 fn find(mounts: &[u8], groups: &[u8]) -> Option<CgroupPath> {
     let path = lines(groups).find_map(|line| line.strip_prefix(b"0::"))?;
     let at = |line: &[u8]| {
@@ -48,7 +48,7 @@ fn find(mounts: &[u8], groups: &[u8]) -> Option<CgroupPath> {
             root.pop();
         }
         let below = path.strip_prefix(&*root)?;
-        // A group outside of what the namespace shows, or a mere prefix of a name.
+        // The group is outside of what the namespace shows, or only a prefix of a name matched.
         let mut names = below.split(|byte| *byte == b'/');
         if !names.next()?.is_empty() || names.clone().any(|name| name == b"..") {
             return None;
@@ -119,8 +119,8 @@ mod tests {
         // P-6
         let name = b"/\xff.service";
         let mounts = [b"40 31 0:9 / /mnt/\xfe rw - ext4 /dev/x rw\n", HYBRID.as_bytes()].concat();
-        let place = find(&mounts, &[b"0::", &name[..], b"\n"].concat()).unwrap();
-        assert_eq!(place.path.as_bytes(), name);
-        assert_eq!(place.directory.as_os_str().as_bytes(), [b"/sys/fs/cgroup/unified", &name[..]].concat());
+        let own = find(&mounts, &[b"0::", &name[..], b"\n"].concat()).unwrap();
+        assert_eq!(own.path.as_bytes(), name);
+        assert_eq!(own.directory.as_os_str().as_bytes(), [b"/sys/fs/cgroup/unified", &name[..]].concat());
     }
 }

@@ -1,7 +1,7 @@
-//! The files of a control group, as system calls on descriptors: no path is ever longer than a name.
+//! The files of a control group, accessed by system calls on descriptors, so that no path is ever longer than a name.
 //!
-//! A member of a group that has the host's user may change the modes of what is in it. They are put back where they
-//! are in the way, since the owner may.
+//! A member of a group that runs as the host's user may change the modes of the group's files. Where these are in the way,
+//! the host restores them, which it may do as the owner.
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -10,7 +10,7 @@ use rustix::{
     io::{self, Errno},
 };
 
-/// Opens the directory of a group in another one.
+/// Opens the directory of a group, given the directory that contains it.
 pub(super) fn open_group(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     open(at.as_fd(), name, flags, 0o755)
@@ -37,7 +37,7 @@ pub(super) fn make(at: impl AsFd, name: &CStr) -> io::Result<()> {
     in_directory(at.as_fd(), |at| fs::mkdirat(at, name, Mode::from_bits_retain(0o755)))
 }
 
-/// Removes a group that is empty and has no groups in it. One that is not there is removed.
+/// Removes a group that is empty and has no groups in it. Succeeds if there is no such group.
 pub(super) fn unlink(at: impl AsFd, name: &CStr) -> io::Result<()> {
     match in_directory(at.as_fd(), |at| fs::unlinkat(at, name, AtFlags::REMOVEDIR)) {
         Err(Errno::NOENT) => Ok(()),
@@ -55,11 +55,12 @@ fn in_directory(at: BorrowedFd<'_>, act: impl Fn(BorrowedFd<'_>) -> io::Result<(
     }
 }
 
-/// Whether anything in the group or in those below it is alive, zombies not counted; `None` if that cannot be read now.
+/// Whether any process in the group or in those below it is alive, not counting zombies; `None` if that cannot be read
+/// now.
 pub(super) fn is_populated(at: impl AsFd, name: &CStr) -> Option<bool> {
     let file = match open_group(at, name).and_then(|group| open_file(group, c"cgroup.events")) {
         Ok(file) => file,
-        // Somebody has removed it, which is possible only if it is empty.
+        // It has been removed, which is possible only if it is empty.
         Err(Errno::NOENT | Errno::NODEV) => return Some(false),
         Err(_) => return None,
     };
@@ -74,8 +75,8 @@ pub(super) fn is_populated(at: impl AsFd, name: &CStr) -> Option<bool> {
     populated.map(|flag| flag != b"0")
 }
 
-/// Kills everything in the group and in those below it, in one system call that takes the longer the more groups there
-/// are.
+/// Kills everything in the group and in those below it. It is one system call, whose duration grows with the number of
+/// groups.
 pub(super) fn kill(at: impl AsFd, name: &CStr) {
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = open_group(at, name).and_then(|group| open(group.as_fd(), c"cgroup.kill", flags, 0o200));
@@ -84,15 +85,15 @@ pub(super) fn kill(at: impl AsFd, name: &CStr) {
     }
 }
 
-/// Whether there are groups in the group: a directory has a link for each directory in it.
+/// Whether the group contains groups. The link count tells: a directory has a link for each directory in it.
 pub(super) fn has_groups(at: impl AsFd, name: &CStr) -> bool {
     fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|status| status.st_nlink > 2)
 }
 
-/// So many groups are killed in less than a millisecond.
+/// This many groups are killed in less than a millisecond.
 const FEW: u64 = 100;
 
-/// Whether there are so few groups below that nothing that is done to all of them takes long.
+/// Whether there are so few groups below it that an operation on all of them does not take long.
 pub(super) fn has_few_groups(at: impl AsFd, name: &CStr) -> bool {
     if !has_groups(at.as_fd(), name) {
         return true;

@@ -1,7 +1,7 @@
 //! [`Cgroup`]: the control group of one process and of all its descendants.
 //!
-//! What is done here is done on threads of the runtime, so it takes no longer with what the members do: few system calls,
-//! each bounded. Everything else is a job of the sweeper.
+//! The methods run on threads of the runtime, so their cost must not depend on what the members do: each makes few system
+//! calls of bounded duration. Everything else is a job of the sweeper.
 
 use std::{
     ffi::OsStr,
@@ -19,23 +19,23 @@ use rustix::process::{Pid, Signal};
 use super::{files, host_cgroup::CgroupLocation, removal::CgroupRemoval, signal_walk::SignalWalk};
 use crate::process::sweeper::{self, JobProgress, SweepJob};
 
-/// The removal of a group in which nothing lives is waited for so long, so that those who make thousands of them in each
-/// of their lives are not started again before those are gone.
+/// How long the removal of an empty group is waited for. A process that makes thousands of groups in each incarnation should
+/// not be started again before most of them are removed.
 const REMOVAL_WAIT: Duration = Duration::from_secs(2);
 
-/// A group; dropping it removes nothing.
+/// The control group of one process. Dropping it does not remove the group.
 #[derive(Debug)]
 pub(in crate::process) struct Cgroup {
     location: Arc<CgroupLocation>,
     /// A kill is on its way.
     killing: Arc<AtomicBool>,
-    removal: OnceLock<Requested>,
+    removal: OnceLock<RequestedRemoval>,
 }
 
 #[derive(Debug)]
-struct Requested {
+struct RequestedRemoval {
     when: Instant,
-    over: Arc<AtomicBool>,
+    done: Arc<AtomicBool>,
 }
 
 impl Cgroup {
@@ -49,22 +49,22 @@ impl Cgroup {
         self.location.path().to_string_lossy().into_owned()
     }
 
-    /// The same as it is.
+    /// The same without replacing what is not UTF-8.
     pub(in crate::process) fn full_path(&self) -> &OsStr {
         self.location.path()
     }
 
-    /// Its directory, for a process to be born into.
+    /// Opens its directory, so that a process can be created in it.
     pub(in crate::process) fn open(&self) -> io::Result<OwnedFd> {
         Ok(files::open_group(self.location.directory(), self.location.name())?)
     }
 
-    /// Whether anything in it is alive, zombies not counted; `None` if that cannot be read now.
+    /// Whether any process in it is alive, not counting zombies; `None` if that cannot be read now.
     pub(in crate::process) fn is_populated(&self) -> Option<bool> {
         files::is_populated(self.location.directory(), self.location.name())
     }
 
-    /// Kills everything in it. No fork escapes that. With many groups below it, the sweeper does it in a moment.
+    /// Kills everything in it. No fork escapes the kill. If there are many groups below it, the sweeper does it a little later.
     pub(in crate::process) fn kill(&self) {
         if self.removal.get().is_some() {
             return;
@@ -72,29 +72,30 @@ impl Cgroup {
         if files::has_few_groups(self.location.directory(), self.location.name()) {
             files::kill(self.location.directory(), self.location.name());
         } else if !self.killing.swap(true, Ordering::AcqRel) {
-            sweeper::add(Box::new(Kill {
+            sweeper::add(Box::new(KillJob {
                 location: Arc::clone(&self.location),
                 killing: Arc::clone(&self.killing),
             }));
         }
     }
 
-    /// Sends signals, one after another, to all members that are not in the process group, also to those in groups below.
-    /// Where there are many, that happens a little later.
+    /// Sends signals, in order, to all members that are not in the process group, including those in groups below. If there
+    /// are many, the sweeper does it a little later.
     pub(in crate::process) fn signal_others(&self, group: Pid, signals: &[Signal]) {
-        let mut courier = SignalWalk::new(&self.location, group, signals);
-        if !courier.deliver_few() {
-            sweeper::add(Box::new(courier));
+        let mut walk = SignalWalk::new(&self.location, group, signals);
+        if !walk.signal_few_now() {
+            sweeper::add(Box::new(walk));
         }
     }
 
-    /// Removes it, with the groups that members have made in it, if nothing in it is alive. Returns whether that is
-    /// so; `None` if it cannot be told now. In the usual case this is a single system call.
+    /// Removes it, with the groups that members have made in it, if nothing in it is alive. Returns whether it is removed;
+    /// `None` if it is not known now whether anything is alive. In the usual case this is a single system call.
     ///
-    /// Groups that members have made are removed by the sweeper, which is waited for, but not for ever: they are empty.
-    pub(in crate::process) fn vacated(&self) -> Option<bool> {
+    /// Groups that members have made are removed by the sweeper. This returns `false` until that is done, but for a bounded
+    /// time only, because empty groups do no harm.
+    pub(in crate::process) fn remove_if_empty(&self) -> Option<bool> {
         if let Some(removal) = self.removal.get() {
-            return Some(removal.over.load(Ordering::Acquire) || removal.when.elapsed() > REMOVAL_WAIT);
+            return Some(removal.done.load(Ordering::Acquire) || removal.when.elapsed() > REMOVAL_WAIT);
         }
         if files::unlink(self.location.directory(), self.location.name()).is_ok() {
             return Some(true);
@@ -116,35 +117,35 @@ impl Cgroup {
         self.removal.get_or_init(|| {
             let removal =
                 CgroupRemoval::new(Arc::clone(self.location.directory()), self.location.name().to_owned());
-            let over = removal.over();
-            sweeper::add(Box::new(Removing { removal, _location: Arc::clone(&self.location) }));
-            Requested { when: Instant::now(), over }
+            let done = removal.done();
+            sweeper::add(Box::new(RemovalJob { removal, _location: Arc::clone(&self.location) }));
+            RequestedRemoval { when: Instant::now(), done }
         });
     }
 }
 
-/// Holds the group that it is in, which is not to be removed before it.
+/// Keeps the host's group alive, which must not be removed before this one.
 #[derive(Debug)]
-struct Removing {
+struct RemovalJob {
     removal: CgroupRemoval,
     _location: Arc<CgroupLocation>,
 }
 
-impl SweepJob for Removing {
+impl SweepJob for RemovalJob {
     fn step(&mut self, until: Instant) -> JobProgress {
         self.removal.step(until)
     }
 }
 
 #[derive(Debug)]
-struct Kill {
+struct KillJob {
     location: Arc<CgroupLocation>,
     killing: Arc<AtomicBool>,
 }
 
-impl SweepJob for Kill {
+impl SweepJob for KillJob {
     fn step(&mut self, _: Instant) -> JobProgress {
-        // Before the kill: what is born after it is killed by the next one.
+        // Cleared before the kill: a later request is for processes that were created after it.
         self.killing.store(false, Ordering::Release);
         files::kill(self.location.directory(), self.location.name());
         JobProgress::Over

@@ -22,10 +22,11 @@ use super::{
 };
 use crate::process::sweeper;
 
-/// How long a first launch waits for the end of what a dead host has left.
+/// How long the first launch waits until the processes that a dead host has left have ended.
 const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
 
-/// The group of this host. All launchers share one; it is removed with the last of them and of its groups.
+/// The group of this host. All launchers share it. It is removed when the last of them and the last of its groups are
+/// dropped.
 #[derive(Debug)]
 pub(super) struct HostCgroup {
     parent: Arc<OwnedFd>,
@@ -40,12 +41,12 @@ impl HostCgroup {
         static SHARED: Mutex<Weak<HostCgroup>> = Mutex::new(Weak::new());
         // Nothing panics under the lock, and the pointer is valid at every moment.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(home) = shared.upgrade() {
-            return Some(home);
+        if let Some(host) = shared.upgrade() {
+            return Some(host);
         }
-        let home = Arc::new(HostCgroup::new(&cgroup_path::own()?)?);
-        *shared = Arc::downgrade(&home);
-        Some(home)
+        let host = Arc::new(HostCgroup::new(&cgroup_path::own()?)?);
+        *shared = Arc::downgrade(&host);
+        Some(host)
     }
 
     fn new(own: &CgroupPath) -> Option<HostCgroup> {
@@ -84,7 +85,7 @@ impl HostCgroup {
     }
 }
 
-/// Where the group of one process is. Keeps the host's group, which must not be removed before it.
+/// Where the group of one process is. Keeps the host's group alive, because that must not be removed before it.
 #[derive(Debug)]
 pub(super) struct CgroupLocation {
     host: Arc<HostCgroup>,

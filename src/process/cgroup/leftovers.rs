@@ -1,4 +1,4 @@
-//! What hosts that died without a guardian have left beside the group of this one.
+//! Removes what hosts that died without a guardian have left beside the group of this one.
 
 use std::{
     ffi::{CStr, CString},
@@ -10,20 +10,19 @@ use rustix::fd::OwnedFd;
 
 use super::{cgroup_path, files, owner::CgroupOwner, removal::CgroupRemoval, walk};
 
-/// How long a guardian takes at most to remove what its host has left.
+/// How long a guardian spends at most on removing what its host has left.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
 
-/// Kills and removes what hosts that are dead have left in the group of this program. For the guardian, whose host has
-/// just ended.
+/// Kills and removes what dead hosts have left in the group of this program. For the guardian, whose host has just ended.
 pub(in crate::process) fn clear_leftovers() {
     let Some(parent) = cgroup_path::own().and_then(|own| own.open()) else { return };
     let end = Instant::now() + GUARDIAN_WAIT;
     for mut removal in clear(&Arc::new(parent), Duration::ZERO) {
-        removal.go(end);
+        removal.run_until(end);
     }
 }
 
-/// Kills what dead hosts have left, waits for its end for at most `wait`, and returns what is to be removed.
+/// Kills what dead hosts have left, waits at most `wait` until it has ended, and returns the groups to remove.
 pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval> {
     let mut names: Vec<CString> = Vec::new();
     walk::each_group(parent, |name: &CStr| {

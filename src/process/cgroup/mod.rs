@@ -1,20 +1,21 @@
-//! Control groups (cgroup v2): what holds the descendants of a process that have left its process group and session.
+//! Control groups (cgroup v2): they hold the descendants of a process that have left its process group and session.
 //!
 //! ```text
 //! the host's own control group
-//!   └─ procession-<namespace>-<pid>-<start>-<n>     HostCgroup: of this host; made at the first launch
-//!        ├─ 1                                       Cgroup: of one process, which is born into it
+//!   └─ procession-<namespace>-<pid>-<start>-<n>     HostCgroup: the group of this host, made at the first launch
+//!        ├─ 1                                       Cgroup: the group of one process, which is created in it
 //!        └─ 2
 //! ```
 //!
-//! Only where the host may make groups in its own (it is root, or the group was delegated to it) and the kernel has
-//! `cgroup.kill` (Linux 5.14). Everywhere else there are none and all goes on without: that is never an error. No
-//! controller is enabled, so nothing is limited or accounted differently, and the rule against processes in inner
-//! groups does not apply.
+//! They are used only where the host may make groups in its own (it is root, or the group was delegated to it) and the kernel
+//! has `cgroup.kill` (Linux 5.14). Everywhere else processes are launched without them, which is never an error. No
+//! controller is enabled, so nothing is limited or accounted differently, and the rule against processes in inner groups
+//! does not apply.
 //!
-//! `home` is the host's group and what dead hosts have left, `group` that of one process; `place` finds where in the file
-//! system that is, and `owner` says which host a group belongs to. Processes make groups in their own as they like, as deep
-//! as they like: `walk` visits them, for a `removal` or with a `courier`, on the thread of the sweeper.
+//! `factory` makes the groups. `host_cgroup` is the host's group, `group` that of one process, and `leftovers` removes what
+//! dead hosts have left. `cgroup_path` finds the host's own group in the file system, and `owner` tells which host a group
+//! belongs to. A process may make any number of groups in its own, nested to any depth. `walk` visits them on the sweeper's
+//! thread, for a `removal` or a `signal_walk`.
 
 #[cfg(target_os = "linux")]
 mod cgroup_path;
@@ -48,14 +49,13 @@ pub(super) use leftovers::clear_leftovers;
 #[cfg(not(target_os = "linux"))]
 pub(super) use unsupported::{Cgroup, CgroupFactory};
 
-/// Whether processes are held by control groups.
+/// Whether each process gets a control group of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupMode {
     /// Never.
     Never,
-    /// Each process has a group of its own where that is possible: cgroup v2, permission to make groups in the host's
-    /// own one (root, or a service with `Delegate=yes`), Linux 5.14. A launch takes some 50 µs longer, the
-    /// end some 10 µs.
+    /// Where it is possible. This takes cgroup v2, Linux 5.14, and permission to make groups in the host's own group (as
+    /// root, or in a service with `Delegate=yes`). A launch takes some 50 µs longer, the end some 10 µs.
     #[default]
     WhenPossible,
 }

@@ -9,10 +9,11 @@ use rustix::{
 
 const PREFIX: &str = "procession-";
 
-/// The host that a group belongs to, as its name says. While a system runs, no two have the same three numbers.
+/// The host that a group belongs to, taken from the group's name. While a system runs, no two hosts have the same three
+/// numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CgroupOwner {
-    /// The namespace that the process id is of.
+    /// The namespace of the process id.
     namespace: u64,
     pid: i32,
     /// When it was started, in ticks since the system was.
@@ -25,16 +26,16 @@ impl CgroupOwner {
         Some(CgroupOwner { namespace: namespace()?, pid, start: start(pid)? })
     }
 
-    /// Of the host that has made a group of this name.
+    /// The host that has made a group of this name.
     pub(super) fn of(group: &CStr) -> Option<CgroupOwner> {
         let mut numbers = group.to_str().ok()?.strip_prefix(PREFIX)?.split('-').map(str::parse::<u64>);
         let (namespace, pid, start) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
-        // And a number of its own.
+        // The fourth number tells the groups of one host apart.
         numbers.next()?.ok()?;
         Some(CgroupOwner { namespace, pid: i32::try_from(pid).ok()?, start })
     }
 
-    /// Whether it is certain that it has ended. Of hosts in other namespaces nothing is known.
+    /// Whether the host has certainly ended. Nothing is known of hosts in other namespaces.
     pub(super) fn is_dead(self) -> bool {
         let Some(pid) = Pid::from_raw(self.pid) else { return false };
         if namespace() != Some(self.namespace) {
@@ -42,7 +43,7 @@ impl CgroupOwner {
         }
         match sys::test_kill_process(pid) {
             Err(Errno::SRCH) => true,
-            // There is such a process: it is another one if it was started at another time.
+            // The number is in use. It belongs to another process if that was started at another time.
             _ => start(self.pid).is_some_and(|start| start != self.start),
         }
     }
@@ -54,7 +55,7 @@ impl fmt::Display for CgroupOwner {
     }
 }
 
-/// The number in `pid:[4026531836]`. A process keeps its namespace.
+/// The number in `pid:[4026531836]`. Read once, because a process keeps its namespace.
 fn namespace() -> Option<u64> {
     static NAMESPACE: OnceLock<Option<u64>> = OnceLock::new();
     *NAMESPACE.get_or_init(|| {
@@ -87,7 +88,10 @@ mod tests {
         let pid = child.id().cast_signed();
         child.wait().unwrap();
         assert!(CgroupOwner { pid, start: 1, ..me }.is_dead());
-        assert!(!CgroupOwner { pid, start: 1, namespace: me.namespace + 1 }.is_dead(), "who knows");
+        assert!(
+            !CgroupOwner { pid, start: 1, namespace: me.namespace + 1 }.is_dead(),
+            "nothing is known of other namespaces"
+        );
         for stranger in [
             c"procession",
             c"procession-1-2-3",

@@ -1,4 +1,4 @@
-//! [`CgroupRemoval`]: takes a group away with all that its members have made in it.
+//! [`CgroupRemoval`]: removes a group with all groups that its members have made in it.
 
 use std::{
     ffi::CString,
@@ -20,39 +20,39 @@ use super::{
 };
 use crate::process::sweeper::{JobProgress, SweepJob};
 
-/// How long it is tried. Only somebody outside of the group can go on making groups in it for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two tries.
+/// How long the removal is tried. Only a process outside of the group can go on making groups in it for so long.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+/// The pause between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// One try ends after so many groups that stay where they are.
-const OBSTACLES: u32 = 1000;
+/// A try ends after this many groups that could not be removed.
+const MAX_FAILURES: u32 = 1000;
 
-/// The removal of one group, from the bottom up. Kills what is alive in it.
+/// The removal of one group, from the bottom up. Kills the processes that are alive in it.
 #[derive(Debug)]
 pub(super) struct CgroupRemoval {
     at: Arc<OwnedFd>,
     name: CString,
     walk: CgroupWalk,
-    leaves: Leaves,
+    remover: GroupRemover,
     began: Option<Instant>,
     pause: Duration,
-    over: Arc<AtomicBool>,
+    done: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
-struct Leaves {
-    obstacles: u32,
+struct GroupRemover {
+    failures: u32,
 }
 
-impl CgroupVisitor for Leaves {
-    fn goes_down(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
-        self.obstacles < OBSTACLES && files::unlink(above, name).is_err()
+impl CgroupVisitor for GroupRemover {
+    fn descends_into(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
+        self.failures < MAX_FAILURES && files::unlink(above, name).is_err()
     }
 
     fn leave(&mut self, above: BorrowedFd<'_>, name: &CStr) {
         if files::unlink(above, name).is_err() {
-            self.obstacles += 1;
+            self.failures += 1;
         }
     }
 }
@@ -60,17 +60,17 @@ impl CgroupVisitor for Leaves {
 impl CgroupRemoval {
     pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupRemoval {
         let walk = CgroupWalk::new(Arc::clone(&at), name.clone());
-        let (leaves, over) = (Leaves::default(), Arc::new(AtomicBool::new(false)));
-        CgroupRemoval { at, name, walk, leaves, began: None, pause: FIRST_PAUSE, over }
+        let (remover, done) = (GroupRemover::default(), Arc::new(AtomicBool::new(false)));
+        CgroupRemoval { at, name, walk, remover, began: None, pause: FIRST_PAUSE, done }
     }
 
-    /// Becomes true when it is done or given up.
-    pub(super) fn over(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.over)
+    /// A flag that is set when the removal is done or given up.
+    pub(super) fn done(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.done)
     }
 
-    /// All of it, on this thread, for at most as long as is given.
-    pub(super) fn go(&mut self, end: Instant) {
+    /// Does it on this thread, until `end` at the latest.
+    pub(super) fn run_until(&mut self, end: Instant) {
         loop {
             match self.step(end) {
                 JobProgress::Over => return,
@@ -87,7 +87,7 @@ impl CgroupRemoval {
 impl SweepJob for CgroupRemoval {
     fn step(&mut self, until: Instant) -> JobProgress {
         let began = *self.began.get_or_insert_with(Instant::now);
-        let next = match self.walk.go(&mut self.leaves, until) {
+        let next = match self.walk.run_until(&mut self.remover, until) {
             WalkProgress::Interrupted => JobProgress::AtOnce,
             WalkProgress::Over if files::unlink(&self.at, &self.name).is_ok() => JobProgress::Over,
             WalkProgress::Over => {
@@ -95,22 +95,22 @@ impl SweepJob for CgroupRemoval {
                     files::kill(&self.at, &self.name);
                 }
                 self.walk = CgroupWalk::new(Arc::clone(&self.at), self.name.clone());
-                self.leaves = Leaves::default();
+                self.remover = GroupRemover::default();
                 let pause = self.pause;
                 self.pause = (pause * 2).min(LAST_PAUSE);
                 JobProgress::After(pause)
             }
         };
-        let given_up = next != JobProgress::Over && began.elapsed() > PATIENCE;
+        let given_up = next != JobProgress::Over && began.elapsed() > GIVE_UP_AFTER;
         if given_up {
             tracing::warn!(
                 target: "procession", group = %self.name.to_string_lossy(),
-                "a control group could not be removed within {PATIENCE:?}; the next start of a program in the same \
-                 place tries again"
+                "a control group could not be removed within {GIVE_UP_AFTER:?}; the next host that is started in the same \
+                 parent group tries again"
             );
         }
         if next == JobProgress::Over || given_up {
-            self.over.store(true, Ordering::Release);
+            self.done.store(true, Ordering::Release);
             return JobProgress::Over;
         }
         next

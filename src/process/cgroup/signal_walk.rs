@@ -1,8 +1,8 @@
-//! [`SignalWalk`]: brings signals to the members of a group that are not in the process group of its leader.
+//! [`SignalWalk`]: sends signals to the members of a control group that are not in the leader's process group.
 //!
-//! A number that is read may have a new owner when it is used. A pidfd has not, and a process that is still a member
-//! once its pidfd is open is the one that the pidfd means. Whether it is says the table of processes: to read the list of
-//! members again for each of them would take a minute with some ten thousand.
+//! A number that was read may have a new owner when it is used, but a pidfd keeps its process. A process that is still a
+//! member once its pidfd is open is the one that the pidfd means. The process table is asked for the membership, because
+//! reading the list of members again for each of them would take a minute with some ten thousand.
 
 use std::{os::unix::ffi::OsStrExt, sync::Arc, time::Instant};
 
@@ -23,20 +23,20 @@ use crate::process::{
     sweeper::{JobProgress, SweepJob},
 };
 
-/// A list of members that is shorter is dealt with on the spot.
+/// Members are signalled at once if their list is shorter than this.
 const SHORT: usize = 512;
 
-/// On its way through a group and those below it.
+/// A walk through a group and those below it that signals their members.
 #[derive(Debug)]
 pub(super) struct SignalWalk {
     walk: CgroupWalk,
-    errand: SignalTask,
+    task: SignalTask,
 }
 
 #[derive(Debug)]
 struct SignalTask {
     group: Arc<CgroupLocation>,
-    /// Those in it have been signalled.
+    /// The process group whose members have been signalled already.
     except: Pid,
     signals: Vec<Signal>,
     reading: Option<(OwnedFd, PidReader)>,
@@ -45,14 +45,13 @@ struct SignalTask {
 impl SignalWalk {
     pub(super) fn new(group: &Arc<CgroupLocation>, except: Pid, signals: &[Signal]) -> SignalWalk {
         let walk = CgroupWalk::new(Arc::clone(group.directory()), group.name().to_owned());
-        let errand =
-            SignalTask { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };
-        SignalWalk { walk, errand }
+        let task = SignalTask { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };
+        SignalWalk { walk, task }
     }
 
-    /// Does it on the spot, if there are few members and no groups below. Returns whether it has.
-    pub(super) fn deliver_few(&mut self) -> bool {
-        let (at, name) = (self.errand.group.directory(), self.errand.group.name());
+    /// Does it at once if there are few members and no groups below. Returns whether it has.
+    pub(super) fn signal_few_now(&mut self) -> bool {
+        let (at, name) = (self.task.group.directory(), self.task.group.name());
         if files::has_groups(at, name) {
             return false;
         }
@@ -63,10 +62,10 @@ impl SignalWalk {
         match read {
             Ok(SHORT) => false,
             Ok(length) => {
-                PidReader::default().each(&list[..length], |pid| self.errand.deliver(pid));
+                PidReader::default().each(&list[..length], |pid| self.task.signal(pid));
                 true
             }
-            // It is gone, or cannot be read now; nor later, then.
+            // The group has been removed, or cannot be read. A later try would not help.
             Err(_) => true,
         }
     }
@@ -74,7 +73,7 @@ impl SignalWalk {
 
 impl SweepJob for SignalWalk {
     fn step(&mut self, until: Instant) -> JobProgress {
-        match self.walk.go(&mut self.errand, until) {
+        match self.walk.run_until(&mut self.task, until) {
             WalkProgress::Interrupted => JobProgress::AtOnce,
             WalkProgress::Over => JobProgress::Over,
         }
@@ -89,9 +88,9 @@ impl CgroupVisitor for SignalTask {
         }
         while let Some((list, mut numbers)) = self.reading.take() {
             let mut chunk = [0; SHORT];
-            // A group of threads has no list of processes; a group above it has.
+            // A threaded group has no list of processes; the group above it lists them.
             let Ok(length @ 1..) = io::read(&list, &mut chunk) else { return true };
-            numbers.each(&chunk[..length], |pid| self.deliver(pid));
+            numbers.each(&chunk[..length], |pid| self.signal(pid));
             self.reading = Some((list, numbers));
             if Instant::now() >= until {
                 return false;
@@ -100,13 +99,13 @@ impl CgroupVisitor for SignalTask {
         true
     }
 
-    fn goes_down(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
+    fn descends_into(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
         files::is_populated(above, name) != Some(false)
     }
 }
 
 impl SignalTask {
-    fn deliver(&self, pid: Pid) {
+    fn signal(&self, pid: Pid) {
         if group_membership::is_in_group(pid, self.except) {
             return;
         }
@@ -126,8 +125,8 @@ fn is_below(pid: Pid, path: &[u8]) -> bool {
             let below = line.strip_prefix(b"0::").and_then(|group| group.strip_prefix(path));
             below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest[0] == b' ')
         }),
-        // Its path is longer than the kernel can tell. It was on a list of ours a moment ago, and no other groups
-        // lie that deep.
+        // Its path is longer than the kernel can report. It was on our list a moment ago, and no other groups lie that
+        // deep.
         Err(error) => Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG),
     }
 }
@@ -139,7 +138,7 @@ struct PidReader {
 }
 
 impl PidReader {
-    /// A member in another namespace is shown as 0, and is none.
+    /// Calls `act` for each number. A member in another namespace is listed as 0 and is skipped.
     fn each(&mut self, text: &[u8], mut act: impl FnMut(Pid)) {
         for byte in text {
             if byte.is_ascii_digit() {

@@ -1,4 +1,4 @@
-//! There are no control groups here.
+//! Stands in for control groups on systems that have none.
 
 use std::{convert::Infallible, io};
 
@@ -18,7 +18,7 @@ impl CgroupFactory {
         None
     }
 
-    pub(in crate::process) fn give_up(&self) {}
+    pub(in crate::process) fn disable(&self) {}
 }
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Cgroup {
         match self.0 {}
     }
 
-    pub(in crate::process) fn vacated(&self) -> Option<bool> {
+    pub(in crate::process) fn remove_if_empty(&self) -> Option<bool> {
         match self.0 {}
     }
 

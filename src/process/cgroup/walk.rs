@@ -1,8 +1,8 @@
 //! [`CgroupWalk`]: a visit to a group and to all groups below it, however deep and however many.
 //!
-//! Processes make groups in their own as they like. So this neither recurses nor keeps a directory open for each level
-//! (it goes up by `..`, and groups cannot be moved), no path gets longer than a name, each directory is read once, and
-//! the visit can be interrupted at any moment. For each level it remembers a name and a number.
+//! A process may make any number of groups in its own. So the walk neither recurses nor keeps a directory open for each level
+//! (it goes up by `..`, and groups cannot be moved). No path gets longer than a name, each directory is read once, and the
+//! walk can be interrupted at any moment. For each level it remembers a name and a number.
 
 use std::{ffi::CString, mem::MaybeUninit, sync::Arc, time::Instant};
 
@@ -15,95 +15,96 @@ use rustix::{
 
 use super::files;
 
-/// What is done on the way.
+/// What a walk does in each group.
 pub(super) trait CgroupVisitor {
-    /// In a group, before those below it. Whether it is done there; if not it is called again, since time is over.
+    /// Called in a group before those below it. Returns whether it is finished there. If not, because the time is over, it is
+    /// called again.
     fn enter(&mut self, _group: BorrowedFd<'_>, _until: Instant) -> bool {
         true
     }
 
-    /// Whether to go down to the group of that name.
-    fn goes_down(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool;
+    /// Whether to visit the group of that name.
+    fn descends_into(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool;
 
-    /// Back from the group of that name.
+    /// Called after the group of that name has been visited.
     fn leave(&mut self, _above: BorrowedFd<'_>, _name: &CStr) {}
 }
 
-/// A walk that goes on where it was interrupted. It holds one descriptor of its own, two for a moment.
+/// A walk that continues where it was interrupted. It holds one descriptor of its own, for short moments two.
 #[derive(Debug)]
 pub(super) struct CgroupWalk {
     at: Arc<OwnedFd>,
     name: CString,
-    here: Option<OwnedFd>,
-    /// From the top to where it is: the name of each group that was gone down to, and where the directory that it is
-    /// in is to be read on.
-    way: Vec<(CString, u64)>,
-    /// Where this directory is to be read on; none if it has not been entered.
+    current: Option<OwnedFd>,
+    /// The groups from the top to the current one: the name of each, and the position at which reading of its parent
+    /// directory continues.
+    ancestors: Vec<(CString, u64)>,
+    /// The position at which reading of the current directory continues; `None` if it has not been entered.
     position: Option<u64>,
 }
 
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WalkProgress {
-    /// Interrupted; it goes on at the next call.
+    /// The time was over. The next call continues.
     Interrupted,
-    /// Everything has been visited that could be.
+    /// Every group that could be visited has been.
     Over,
 }
 
-/// What has been found in a directory.
+/// What was found next in a directory.
 enum FoundEntry {
-    /// A group to go down to, and where to read on after that.
+    /// A group to visit, and the position at which to continue after it.
     Group(CString, u64),
-    /// Time is over; where to read on.
+    /// The time is over; the position at which to continue.
     Interruption(u64),
     End,
 }
 
 impl CgroupWalk {
-    /// Of the group of that name, in a directory.
+    /// A walk through the group of that name in a directory.
     pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupWalk {
-        CgroupWalk { at, name, here: None, way: Vec::new(), position: None }
+        CgroupWalk { at, name, current: None, ancestors: Vec::new(), position: None }
     }
 
-    /// Walks until it is over or the time is; at least one step.
-    pub(super) fn go(&mut self, visit: &mut impl CgroupVisitor, until: Instant) -> WalkProgress {
+    /// Walks until all groups are visited or the time is over. Makes at least one step.
+    pub(super) fn run_until(&mut self, visitor: &mut impl CgroupVisitor, until: Instant) -> WalkProgress {
         loop {
-            match self.step(visit, until) {
+            match self.step(visitor, until) {
                 Ok(None) if Instant::now() >= until => return WalkProgress::Interrupted,
                 Ok(None) => {}
                 Ok(Some(progress)) => return progress,
-                // No descriptors, or groups have vanished on the way: as far as could be.
+                // No descriptor is left, or groups were removed meanwhile: the walk cannot go further.
                 Err(_) => {
-                    self.here = None;
+                    self.current = None;
                     return WalkProgress::Over;
                 }
             }
         }
     }
 
-    fn step(&mut self, visit: &mut impl CgroupVisitor, until: Instant) -> io::Result<Option<WalkProgress>> {
-        let Some(here) = &self.here else {
-            if !visit.goes_down(self.at.as_fd(), &self.name) {
+    fn step(&mut self, visitor: &mut impl CgroupVisitor, until: Instant) -> io::Result<Option<WalkProgress>> {
+        let Some(here) = &self.current else {
+            if !visitor.descends_into(self.at.as_fd(), &self.name) {
                 return Ok(Some(WalkProgress::Over));
             }
-            self.here = Some(files::open_group(&self.at, &self.name)?);
+            self.current = Some(files::open_group(&self.at, &self.name)?);
             return Ok(None);
         };
         let position = match self.position {
             Some(position) => position,
-            None if visit.enter(here.as_fd(), until) => 0,
+            None if visitor.enter(here.as_fd(), until) => 0,
             None => return Ok(Some(WalkProgress::Interrupted)),
         };
-        match look_for_group(here, position, visit, until)? {
+        match next_group(here, position, visitor, until)? {
             FoundEntry::Group(name, position) => match files::open_group(here, &name) {
                 Ok(below) => {
-                    self.here = Some(below);
-                    self.way.push((name, position));
+                    self.current = Some(below);
+                    self.ancestors.push((name, position));
                     self.position = None;
                 }
                 Err(error @ (Errno::MFILE | Errno::NFILE)) => return Err(error),
-                // It is gone, or may not be entered.
+                // It has been removed, or may not be entered.
                 Err(_) => self.position = Some(position),
             },
             FoundEntry::Interruption(position) => {
@@ -111,14 +112,14 @@ impl CgroupWalk {
                 return Ok(Some(WalkProgress::Interrupted));
             }
             FoundEntry::End => {
-                let Some((name, position)) = self.way.pop() else {
-                    self.here = None;
-                    visit.leave(self.at.as_fd(), &self.name);
+                let Some((name, position)) = self.ancestors.pop() else {
+                    self.current = None;
+                    visitor.leave(self.at.as_fd(), &self.name);
                     return Ok(Some(WalkProgress::Over));
                 };
                 let above = files::open_group(here, c"..")?;
-                visit.leave(above.as_fd(), &name);
-                self.here = Some(above);
+                visitor.leave(above.as_fd(), &name);
+                self.current = Some(above);
                 self.position = Some(position);
             }
         }
@@ -126,21 +127,21 @@ impl CgroupWalk {
     }
 }
 
-/// The next group that is to be gone down to.
-fn look_for_group(
+/// The next group to visit.
+fn next_group(
     here: &OwnedFd,
     position: u64,
-    visit: &mut impl CgroupVisitor,
+    visitor: &mut impl CgroupVisitor,
     until: Instant,
 ) -> io::Result<FoundEntry> {
-    // Few entries at a time: after each way down and up the rest is read again.
+    // Few entries at a time: after each visit of a group below, the rest is read again.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     fs::seek(here, SeekFrom::Start(position))?;
     let mut entries = RawDir::new(here, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = match entry {
             Ok(entry) => entry,
-            // The directory itself is gone.
+            // The directory itself has been removed.
             Err(Errno::NOENT) => break,
             Err(error) => return Err(error),
         };
@@ -149,7 +150,7 @@ fn look_for_group(
             continue;
         }
         let position = entry.next_entry_cookie();
-        if visit.goes_down(here.as_fd(), name) {
+        if visitor.descends_into(here.as_fd(), name) {
             return Ok(FoundEntry::Group(name.to_owned(), position));
         }
         if Instant::now() >= until {
@@ -159,15 +160,15 @@ fn look_for_group(
     Ok(FoundEntry::End)
 }
 
-/// Calls `each` with the name of every group in a directory.
-pub(super) fn each_group(directory: &OwnedFd, mut each: impl FnMut(&CStr)) {
+/// Calls `act` with the name of every group in a directory.
+pub(super) fn each_group(directory: &OwnedFd, mut act: impl FnMut(&CStr)) {
     struct Names<'a>(&'a mut dyn FnMut(&CStr));
     impl CgroupVisitor for Names<'_> {
-        fn goes_down(&mut self, _: BorrowedFd<'_>, name: &CStr) -> bool {
+        fn descends_into(&mut self, _: BorrowedFd<'_>, name: &CStr) -> bool {
             (self.0)(name);
             false
         }
     }
     let never = Instant::now() + std::time::Duration::from_secs(3600);
-    let _ = look_for_group(directory, 0, &mut Names(&mut each), never);
+    let _ = next_group(directory, 0, &mut Names(&mut act), never);
 }

@@ -1,4 +1,4 @@
-//! [`Environment`]: which variables a process sees (P-2).
+//! [`Environment`]: the variables that a process sees (P-2).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-/// Variables that pass by default: where programs, the user and temporary files are, which language and time zone
+/// Variables that are passed by default: where programs, the user and temporary files are, which language and time zone
 /// to use, and how to reach the network.
 const PASSED: [&str; 19] = [
     "PATH",
@@ -33,23 +33,24 @@ const PASSED: [&str; 19] = [
 ];
 const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
 
-/// How many shells a process is inside of.
+/// The variable that counts how many shells a process is nested in.
 ///
-/// `bash -c` with a socket as stdin takes itself for a shell that `rshd` has started, and reads `~/.bashrc`, unless this
-/// says that another shell is around it: 1 at least. At 1,000 bash thinks that something is wrong, and begins at 1 again.
+/// `bash -c` with a socket as stdin believes that `rshd` has started it, and reads `~/.bashrc`, unless this variable says
+/// that it runs inside another shell, with a value of at least 1. From 1,000 on bash assumes an error and starts at 1.
 const SHELL_LEVEL: &str = "SHLVL";
 const SHELL_LEVELS: RangeInclusive<u16> = 1..=99;
 
-/// How the environment of a process is made from the host's.
+/// How the environment of a process is built from the host's.
 ///
-/// It is cleared, except for a short list (`PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `XDG_*`, and the
-/// proxy and CA variables) and the names that the caller passes; what the caller sets wins over both.
+/// A process gets only a short list of the host's variables (`PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`,
+/// `XDG_*`, and the proxy and CA variables) and those that the caller passes by name. Values that the caller sets win over
+/// both.
 ///
-/// `SHLVL` is 1, or what the host has if that is passed and lies between 1 and 99. `bash -c` reads `~/.bashrc` when its
-/// stdin is a socket and `SHLVL` does not say that it runs inside of another shell: that file could print into the
-/// channel, take its time, and bring back what is kept out here. If the caller takes `SHLVL` away or sets it to something
-/// else, that stands, and the process gets pipes, with which bash does not ask. What clears its environment itself and
-/// then runs a shell (`env -i bash -c …`) needs [`StdioTransport::Pipes`](super::StdioTransport::Pipes).
+/// `SHLVL` is 1, or the host's value if that is passed and lies between 1 and 99. `bash -c` reads `~/.bashrc` if its stdin
+/// is a socket and `SHLVL` does not say that it runs inside another shell. That file could print into the channel, take
+/// long, and bring back variables that are kept out here. If the caller removes `SHLVL` or sets it to another value, that
+/// is respected, and the process gets pipes, with which bash does not check. A program that clears its environment and then
+/// runs a shell (`env -i bash -c …`) needs [`StdioTransport::Pipes`](super::StdioTransport::Pipes).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     pub(super) inherit: bool,
@@ -59,12 +60,12 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Passes everything the host has, not only the short list.
+    /// Whether all of the host's variables are passed, not only the short list.
     pub fn inherit(&mut self, inherit: bool) {
         self.inherit = inherit;
     }
 
-    /// Passes one more variable of the host, if the host has it.
+    /// Passes one more variable of the host, if it is set there.
     pub fn pass(&mut self, name: impl Into<OsString>) {
         let name = name.into();
         self.remove.remove(&name);
@@ -78,7 +79,7 @@ impl Environment {
         self.set.insert(name, value.into());
     }
 
-    /// Takes a variable away, whether it was set, passed or inherited.
+    /// Removes a variable, whether it was set, passed or inherited.
     pub fn remove(&mut self, name: impl Into<OsString>) {
         let name = name.into();
         self.set.remove(&name);
@@ -86,7 +87,7 @@ impl Environment {
         self.remove.insert(name);
     }
 
-    /// The variables that the process sees when the host has `host`, sorted by name.
+    /// The variables that the process sees if those of the host are `host`, sorted by name.
     pub fn resolve(
         &self,
         host: impl IntoIterator<Item = (OsString, OsString)>,
@@ -103,7 +104,7 @@ impl Environment {
         result
     }
 
-    /// Whether bash knows with it that a socket as stdin does not mean a remote shell.
+    /// Whether `SHLVL` tells bash that a socket as stdin does not mean a remote shell.
     pub(in crate::process) fn is_fit_for_sockets(&self) -> bool {
         let name = OsStr::new(SHELL_LEVEL);
         !self.remove.contains(name) && self.set.get(name).is_none_or(|level| is_inner_level(level))
@@ -122,7 +123,7 @@ fn is_inner_level(level: &OsStr) -> bool {
     digits.and_then(|digits| digits.parse().ok()).is_some_and(|level| SHELL_LEVELS.contains(&level))
 }
 
-/// Names only: values are often secrets.
+/// Shows names only: values are often secrets.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         struct Redacted<'a>(&'a BTreeMap<OsString, OsString>);

@@ -1,34 +1,34 @@
-//! [`Limits`]: what a process may use (P-6), as plain data.
+//! [`Limits`]: resource limits of a process (P-6), as plain data.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
-/// What a process may use. Nothing is limited by default; what is not said stays as the host has it.
+/// What a process may use. Nothing is limited by default: a limit that is not set stays as the host has it.
 ///
-/// The process sets its limits itself, before it becomes its program, so there is no moment at which it runs without
-/// them. All but `no_new_privileges`, `nice` and `oom_score_adj` bind each process for itself: descendants inherit the
-/// limits, each with a count of its own. To bound a whole family takes a control group.
+/// The process sets its limits itself before it executes its program, so the program never runs without them. All but
+/// `no_new_privileges`, `nice` and `oom_score_adj` bind each process separately: descendants inherit the limits, each with
+/// a count of its own. Bounding a process together with its descendants takes a control group.
 ///
-/// A limit that cannot be applied is never a silence: values above the host's own hard limits or below its niceness
-/// and OOM score need privileges, and systems without `clone3` (see [`Technique`](crate::process::Technique)) have no limits at
-/// all. Where that can be seen without a process it is a mistake of the declaration, reported with all others; else it
-/// is a failed launch ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage `command`, with the limit's name).
+/// A limit that cannot be applied is never ignored. Values above the host's own hard limits or below its niceness and OOM
+/// score need privileges, and systems without `clone3` (see [`Technique`](crate::process::Technique)) have no limits at
+/// all. If this shows without a process, it is a mistake of the declaration and is reported with all others. Otherwise the
+/// launch fails ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage `command`, with the limit's name).
 ///
-/// # What the program sees, and how its end is told
+/// # What the program sees, and how its end is reported
 ///
 /// | limit | beyond it the program sees | the incarnation ends with |
 /// |---|---|---|
-/// | `address_space` | allocations and mappings fail (`ENOMEM`); most programs abort | what the program makes of it: `Signalled` or `Failed` |
-/// | `open_files` | `open`, `socket` and so on fail (`EMFILE`) | nothing, or what the program makes of it |
+/// | `address_space` | allocations and mappings fail (`ENOMEM`); most programs abort | depends on the program: `Signalled` or `Failed` |
+/// | `open_files` | `open`, `socket` and so on fail (`EMFILE`) | it may go on; else depends on the program |
 /// | `cpu_seconds` | `SIGXCPU`, `SIGKILL` a second later | `LimitExceeded` |
-/// | `core_size` | nothing; the core image is cut off, or is not written | as it would without |
-/// | `processes` | `fork` and new threads fail (`EAGAIN`) | nothing, or what the program makes of it |
+/// | `core_size` | nothing; the core image is cut off, or is not written | the same as without the limit |
+/// | `processes` | `fork` and new threads fail (`EAGAIN`) | it may go on; else depends on the program |
 ///
-/// Only `cpu_seconds` can be told from other ends; for the others look at the tail of stderr. A value that is too small
-/// for the program to come up at all is no failed launch either: the launch succeeds, and the program (or its dynamic
-/// loader) fails at once in its own way, often with exit code 127 or by `SIGSEGV`, again at each restart.
+/// Only `cpu_seconds` can be told apart from other causes; for the others read the tail of stderr. A value that is too small
+/// for the program to start does not fail the launch. The launch succeeds, and the program (or its dynamic loader) fails at
+/// once in its own way, often with exit code 127 or by `SIGSEGV`, again at each restart.
 ///
 /// ```
 /// use procession::process::{Command, Limits};
@@ -46,48 +46,48 @@ pub struct Limits {
     /// Address space, in bytes: what is mapped, not what is used. Allocations beyond it fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_space: Option<u64>,
-    /// Open files: descriptors have numbers below this one.
+    /// Open files: every descriptor has a number below this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u64>,
-    /// Processor time, in seconds, at least 1. Then comes `SIGXCPU`, a second later `SIGKILL`; both are
+    /// Processor time, in seconds, at least 1. Beyond it comes `SIGXCPU`, a second later `SIGKILL`; both are reported as
     /// [`Exit::LimitExceeded`](crate::exit::Exit::LimitExceeded) with `cpu_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<u64>,
     /// The size of a core image, in bytes; 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core_size: Option<u64>,
-    /// Processes and threads of the *user* that it runs as, those of other programs included: it cannot create more
-    /// when there are so many. Users with privileges are not bound.
+    /// Processes and threads of the *user* that it runs as, including those of other programs: the process cannot create
+    /// more once the user has this many. Users with privileges are not bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
     /// Niceness, -20 (first in line) to 19 (last). Absolute, not in addition to the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nice: Option<i32>,
-    /// Who is killed first when memory runs out: -1000 (never) to 1000 (first).
+    /// How early the process is killed when memory runs out: -1000 (never) to 1000 (first).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
-    /// No program that it executes, nor its descendants, gains privileges: setuid bits and file capabilities have no
-    /// effect. For good; needs no privilege.
+    /// Neither the process nor its descendants can gain privileges by executing a program: setuid bits and file
+    /// capabilities have no effect. Cannot be undone; needs no privilege.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_new_privileges: bool,
 }
 
-/// A limit that no system has.
+/// A limit whose value is out of range on every system. Always misuse: the value must be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limit `{field}` is {value}, but must be {from} to {to}")]
 pub struct LimitsError {
     /// The limit.
     pub field: &'static str,
-    /// What it was set to.
+    /// The value that it was set to.
     pub value: i64,
-    /// The least that it may be.
+    /// The smallest value allowed.
     pub from: i64,
-    /// The most that it may be.
+    /// The largest value allowed.
     pub to: i64,
 }
 
 impl Limits {
-    /// Between the signal that can be caught and the one that cannot, for programs that want to say something.
+    /// The time between the signal that can be caught and the one that cannot, in which a program can report the limit.
     pub(in crate::process) const CPU_GRACE: Duration = Duration::from_secs(1);
 
     /// Whether nothing is limited.
@@ -101,7 +101,7 @@ impl Limits {
         self.mistakes().next().map_or(Ok(()), Err)
     }
 
-    /// All values out of their ranges.
+    /// All values that are out of range.
     pub(super) fn mistakes(&self) -> impl Iterator<Item = LimitsError> {
         let outside = |field, value: Option<i64>, range: RangeInclusive<i64>| {
             let value = value.filter(|value| !range.contains(value))?;
@@ -117,23 +117,23 @@ impl Limits {
         .flatten()
     }
 
-    /// Those that this host may not give to a process, each with the reason: it would take privileges. What that does not
-    /// see, the launch does.
+    /// The limits that this host may not set because it would need privileges, each with the reason. Those that this check
+    /// misses fail the launch.
     #[cfg(target_os = "linux")]
-    pub(in crate::process) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::process) fn beyond_privileges(&self) -> Vec<(&'static str, String)> {
         use rustix::thread::{CapabilitySet, capabilities};
         if self.is_none() {
             return Vec::new();
         }
         let Ok(own) = capabilities(None) else { return Vec::new() };
-        let mut beyond = Vec::new();
+        let mut forbidden = Vec::new();
         if !own.effective.contains(CapabilitySet::SYS_RESOURCE) {
             for (resource, [_, hard]) in self.rlimits() {
-                // No maximum: none is above it.
+                // Without a maximum, no value is above it.
                 let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
                 if hard > most {
                     let problem = format!("is above the host's own hard limit, which is {most}");
-                    beyond.push((Limits::name(resource as usize), problem));
+                    forbidden.push((Limits::name(resource as usize), problem));
                 }
             }
         }
@@ -144,18 +144,21 @@ impl Limits {
             let floor = rustix::process::getrlimit(Resource::Nice).current.unwrap_or(40);
             let least = host.min(20 - i32::try_from(floor.min(40)).unwrap_or(0));
             if nice < least {
-                beyond.push(("nice", format!("is below what this host may give, which is {least}")));
+                forbidden.push((
+                    "nice",
+                    format!("is below the lowest niceness that this host may set, which is {least}"),
+                ));
             }
         }
-        beyond
+        forbidden
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::process) fn beyond_reach(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::process) fn beyond_privileges(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// Those that the system knows as resource limits, each with a soft and a hard bound.
+    /// Those that are resource limits of the system, each with a soft and a hard bound.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(in crate::process) fn rlimits(&self) -> impl Iterator<Item = (Resource, [u64; 2])> {
         let both = |resource, value: Option<u64>| value.map(|value| (resource, [value; 2]));
@@ -166,14 +169,14 @@ impl Limits {
             both(Resource::Nofile, self.open_files),
             both(Resource::Nproc, self.processes),
             cpu,
-            // The tightest last.
+            // The tightest one last.
             both(Resource::As, self.address_space),
         ]
         .into_iter()
         .flatten()
     }
 
-    /// The field of a resource.
+    /// The name of the field that sets a resource.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(in crate::process) fn name(resource: usize) -> &'static str {
         let is = |other: Resource| resource == other as usize;
@@ -192,7 +195,7 @@ impl Limits {
     }
 }
 
-/// The serialised form, before its values are looked at.
+/// The serialised form, before its values are checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default, rename = "Limits")]
 #[derive(Default)]

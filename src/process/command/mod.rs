@@ -1,22 +1,21 @@
-//! [`Command`]: what to run (P-1), as plain data.
+//! [`Command`]: the program to run and how (P-1), as plain data. With its parts [`Environment`] and [`Limits`].
+
+mod environment;
+mod limits;
+mod serialized;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fmt,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::untrusted::one_line;
-
-mod environment;
-mod limits;
-
 pub use environment::Environment;
 pub use limits::{Limits, LimitsError};
+use serde::{Deserialize, Serialize};
+
+use crate::untrusted::one_line;
 
 /// A program with its arguments, directory and environment.
 ///
@@ -24,12 +23,13 @@ pub use limits::{Limits, LimitsError};
 /// without a slash is looked up on the `PATH` *that the process will see*; one with a slash, if relative, is relative
 /// to the process's working directory.
 ///
-/// The process does not see the whole environment of the host, but `PATH`, `HOME` and the like (the list is at
-/// [`Environment`]) and what is named here: variables with secrets do not pass unless
-/// [`pass_env`](Command::pass_env)`("API_KEY")` says so. [`inherit_env`](Command::inherit_env) passes everything.
+/// The process does not inherit the host's environment. Only `PATH`, `HOME` and the like are passed (the list is at
+/// [`Environment`]), plus the variables that are named here: a secret is passed only if
+/// [`pass_env`](Command::pass_env)`("API_KEY")` names it. [`inherit_env`](Command::inherit_env) passes everything.
 ///
-/// Plain data, with serde both ways. In its serialised form every string is text; a command with parts that are not
-/// UTF-8 cannot be serialised. `Debug` shows neither the values of environment variables nor arguments, which may be secrets.
+/// Plain data that serde can read and write. In its serialised form every string is text, so a command with parts that are
+/// not UTF-8 cannot be serialised. `Debug` shows neither arguments nor the values of environment variables, which may be
+/// secrets.
 ///
 /// ```
 /// use procession::process::Command;
@@ -47,34 +47,34 @@ pub struct Command {
     cwd: Option<PathBuf>,
     environment: Environment,
     wiring: Option<StdioTransport>,
-    /// Whether stdin and stdout are a channel, which is what decides where no wiring was chosen.
+    /// Whether stdin and stdout are a channel. This decides if no wiring was chosen.
     channel: bool,
     limits: Limits,
 }
 
-/// What the process gets as stdin and stdout. By default sockets for a channel, and pipes for a worker whose protocol has
-/// none (`Bare`, `FirstLine`).
+/// What a process gets as stdin and stdout. By default, sockets for a channel, and pipes for a worker whose protocol has no
+/// channel (`Bare`, `FirstLine`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StdioTransport {
-    /// One socket pair for each: faster for large messages, and no signal is involved when the process is gone.
+    /// One socket pair for each. They are faster for large messages, and a write to a process that has ended raises no
+    /// signal.
     ///
     /// The host refuses descriptors that the process sends over them: its `sendmsg` fails with `EPERM`. Where the system
-    /// cannot refuse them (Linux before 6.16, other systems), the process gets pipes instead; and so does one whose
-    /// `SHLVL` the caller took away or set to something that lets bash take itself for a remote shell (see
-    /// [`Environment`]).
+    /// cannot refuse them (Linux before 6.16, other systems), the process gets pipes instead. So does a process whose
+    /// `SHLVL` the caller removed or set to a value that makes bash believe it is a remote shell (see [`Environment`]).
     Sockets,
-    /// Pipes of 256 KiB (where the system allows it) for a channel, of the usual size without one; for programs that
-    /// re-open `/dev/stdin` or `/dev/stdout`, which fails with `ENXIO` on a socket.
+    /// Pipes, of 256 KiB for a channel (where the system allows it), else of the usual size. For programs that re-open
+    /// `/dev/stdin` or `/dev/stdout`, which fails with `ENXIO` on a socket.
     Pipes,
 }
 
-/// One mistake in a command that shows without a launch.
+/// A mistake in a command that can be found without a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandMistake {
     /// The field, such as `limits.nice`.
     pub field: String,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     pub problem: String,
 }
 
@@ -84,7 +84,7 @@ impl CommandMistake {
     }
 }
 
-/// Why a serialised command is refused, or a command cannot be serialised.
+/// Why a serialised command is refused, or why a command cannot be serialised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
@@ -92,7 +92,7 @@ pub enum CommandError {
     #[error("`program` must not be empty")]
     EmptyProgram,
     /// The serialised form is text.
-    #[error("`{field}` of command {program:?} is not UTF-8")]
+    #[error("`{field}` of command {program:?} is not UTF-8, which the serialised form requires")]
     NotUtf8 {
         /// The field that cannot be written.
         field: &'static str,
@@ -101,10 +101,22 @@ pub enum CommandError {
     },
 }
 
+impl CommandError {
+    /// Whether the command must be changed. This is always so.
+    pub fn is_misuse(&self) -> bool {
+        true
+    }
+
+    /// Whether the same command may be accepted later. This is never so.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
 impl Command {
-    /// A command without arguments, in the host's working directory, with the default environment, which is a short
-    /// list of the host's variables (see [`Environment`]); for more there are [`env`](Command::env),
-    /// [`pass_env`](Command::pass_env) and [`inherit_env`](Command::inherit_env).
+    /// A command without arguments, in the host's working directory, with the default environment: a short list of the
+    /// host's variables (see [`Environment`]). [`env`](Command::env), [`pass_env`](Command::pass_env) and
+    /// [`inherit_env`](Command::inherit_env) add to it.
     ///
     /// An empty program is accepted here and refused by the launcher.
     pub fn new(program: impl Into<OsString>) -> Command {
@@ -133,28 +145,28 @@ impl Command {
         self
     }
 
-    /// The working directory; the host's by default.
+    /// The working directory. By default the host's.
     #[must_use]
     pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Command {
         self.cwd = Some(directory.into());
         self
     }
 
-    /// Sets an environment variable. It wins over whatever the host has.
+    /// Sets an environment variable. It wins over the host's value.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Command {
         self.environment.set(name, value);
         self
     }
 
-    /// Takes an environment variable away.
+    /// Removes an environment variable.
     #[must_use]
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Command {
         self.environment.remove(name);
         self
     }
 
-    /// Passes one more variable of the host's environment, if it is there at launch.
+    /// Passes one more variable of the host's environment, if it is set at launch.
     #[must_use]
     pub fn pass_env(mut self, name: impl Into<OsString>) -> Command {
         self.environment.pass(name);
@@ -175,13 +187,13 @@ impl Command {
         self
     }
 
-    /// The same for a process whose stdin and stdout are no channel.
+    /// The same command for a process whose stdin and stdout are not a channel.
     pub(crate) fn without_channel(mut self) -> Command {
         self.channel = false;
         self
     }
 
-    /// What the process may use; nothing is limited by default. Values out of range are accepted here and refused by
+    /// What the process may use. Nothing is limited by default. Values out of range are accepted here and refused by
     /// the launcher.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Command {
@@ -204,7 +216,7 @@ impl Command {
         self.cwd.as_deref()
     }
 
-    /// How the environment is made.
+    /// How the environment is built.
     pub fn get_environment(&self) -> &Environment {
         &self.environment
     }
@@ -224,8 +236,8 @@ impl Command {
         &self.limits
     }
 
-    /// Everything that is wrong with it wherever it is launched: no program, a NUL byte, a variable's name that is none,
-    /// a limit out of its range. Texts of the command are not repeated: they may be secrets.
+    /// All mistakes that fail the launch on every system: an empty program, a NUL byte, an invalid variable name, a limit
+    /// out of its range. The command's own texts are not repeated, because they may be secrets.
     pub fn mistakes(&self) -> Vec<CommandMistake> {
         let mut mistakes = Vec::new();
         let mut add = |field: String, problem| mistakes.push(CommandMistake::new(field, problem));
@@ -246,7 +258,7 @@ impl Command {
         for (name, value) in &self.environment.set {
             let field = || format!("env[{}]", one_line(&name.to_string_lossy()));
             if name.is_empty() || nul(name) || name.as_bytes().contains(&b'=') {
-                add(field(), "is no name of a variable");
+                add(field(), "is not a valid variable name (it is empty or contains `=` or NUL)");
             }
             if nul(value) {
                 add(field(), NUL);
@@ -271,91 +283,6 @@ impl fmt::Debug for Command {
             .field("wiring", &self.wiring)
             .field("limits", &self.limits)
             .finish()
-    }
-}
-
-/// The serialised form.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename = "Command")]
-struct CommandForm {
-    program: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    args: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cwd: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    env: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pass_env: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    env_remove: Vec<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    inherit_env: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    wiring: Option<StdioTransport>,
-    #[serde(default, skip_serializing_if = "Limits::is_none")]
-    limits: Limits,
-}
-
-impl TryFrom<CommandForm> for Command {
-    type Error = CommandError;
-    fn try_from(form: CommandForm) -> Result<Command, CommandError> {
-        if form.program.is_empty() {
-            return Err(CommandError::EmptyProgram);
-        }
-        let mut command = Command::new(form.program).args(form.args).inherit_env(form.inherit_env);
-        command.cwd = form.cwd.map(PathBuf::from);
-        command.wiring = form.wiring;
-        command.limits = form.limits;
-        // The order decides where a name is in several lists: a value wins over a removal, that over passing.
-        for name in form.pass_env {
-            command.environment.pass(name);
-        }
-        for name in form.env_remove {
-            command.environment.remove(name);
-        }
-        for (name, value) in form.env {
-            command.environment.set(name, value);
-        }
-        Ok(command)
-    }
-}
-
-impl TryFrom<&Command> for CommandForm {
-    type Error = CommandError;
-    fn try_from(command: &Command) -> Result<CommandForm, CommandError> {
-        let text = |field: &'static str, value: &OsStr| {
-            let not_utf8 = || CommandError::NotUtf8 { field, program: command.program.clone() };
-            value.to_str().map(String::from).ok_or_else(not_utf8)
-        };
-        let list = |field: &'static str, names: &BTreeSet<OsString>| {
-            names.iter().map(|name| text(field, name)).collect::<Result<Vec<_>, _>>()
-        };
-        let environment = &command.environment;
-        let pair = |(name, value): (&OsString, &OsString)| Ok((text("env", name)?, text("env", value)?));
-        Ok(CommandForm {
-            program: text("program", &command.program)?,
-            args: command.args.iter().map(|arg| text("args", arg)).collect::<Result<_, _>>()?,
-            cwd: command.cwd.as_deref().map(|cwd| text("cwd", cwd.as_os_str())).transpose()?,
-            env: environment.set.iter().map(pair).collect::<Result<_, CommandError>>()?,
-            pass_env: list("pass_env", &environment.pass)?,
-            env_remove: list("env_remove", &environment.remove)?,
-            inherit_env: environment.inherit,
-            wiring: command.wiring,
-            limits: command.limits.clone(),
-        })
-    }
-}
-
-impl Serialize for Command {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        CommandForm::try_from(self).map_err(serde::ser::Error::custom)?.serialize(s)
-    }
-}
-
-impl<'de> Deserialize<'de> for Command {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Command, D::Error> {
-        Command::try_from(CommandForm::deserialize(d)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a guardian does all its life: it reaps, forwards signals, stops when the host stops, and ends as it ends.
+//! The guardian's work while the host lives: it reaps, forwards signals, stops when the host stops, and ends as the host
+//! ends.
 
 use rustix::{
     io::Errno,
@@ -11,19 +12,19 @@ use super::{
 };
 use crate::process::group_membership;
 
-/// The life of the guardian. `host` is its child.
-pub(super) fn guard(host: libc::pid_t) -> ! {
+/// Runs the guardian to its end. `host` is its child.
+pub(super) fn run(host: libc::pid_t) -> ! {
     // Unwinding would run the host's own code a second time, in the guardian.
-    let _bomb = KillOnUnwind;
+    let _kill_on_unwind = KillOnUnwind;
     let _ = rustix::thread::set_name(c"guardian");
-    let_go();
-    let mut host = HostProcess { pid: host, stopped: None, news: false };
-    let ending = host.watch_host();
-    kill_descendants::sweep();
+    close_files_and_leave_directory();
+    let mut host = HostProcess { pid: host, stopped: None, has_news: false };
+    let end = host.watch_host();
+    kill_descendants::kill_all();
     crate::process::cgroup::clear_leftovers();
-    match ending {
+    match end {
         HostEnd::Code(code) => signals::exit(code),
-        HostEnd::Signal(signal) => signals::die(signal),
+        HostEnd::Signal(signal) => signals::die_by(signal),
     }
 }
 
@@ -31,13 +32,13 @@ struct KillOnUnwind;
 
 impl Drop for KillOnUnwind {
     fn drop(&mut self) {
-        signals::die(libc::SIGKILL);
+        signals::die_by(libc::SIGKILL);
     }
 }
 
-/// Lets go of all files and of the directory, so that a reader waits for no end of file because of the guardian, and
-/// no file system stays busy.
-fn let_go() {
+/// Closes all files and leaves the directory, so that no reader waits for an end of file because of the guardian, and no
+/// file system stays busy.
+fn close_files_and_leave_directory() {
     use rustix::{fs, stdio};
     let flags = fs::OFlags::RDWR | fs::OFlags::CLOEXEC;
     if let Ok(null) = fs::open(c"/dev/null", flags, fs::Mode::empty()) {
@@ -45,7 +46,7 @@ fn let_go() {
         let _ = stdio::dup2_stdout(&null);
         let _ = stdio::dup2_stderr(&null);
     }
-    // SAFETY: whatever owns these descriptors in this copy of the program is never used again, nor dropped: the
+    // SAFETY: the owners of these descriptors in this copy of the program are never used again, nor dropped: the
     // guardian ends without returning or unwinding. (Where the call is unknown, before Linux 5.9, they stay open.)
     #[allow(unsafe_code)]
     unsafe {
@@ -62,51 +63,51 @@ enum HostEnd {
 
 struct HostProcess {
     pid: libc::pid_t,
-    /// The signal that stopped it.
+    /// The signal that stopped it, if it is stopped.
     stopped: Option<i32>,
-    /// It has been stopped or continued, and nothing has been done about that yet.
-    news: bool,
+    /// It has been stopped or continued, and the guardian has not followed yet.
+    has_news: bool,
 }
 
 impl HostProcess {
-    /// Until its end.
+    /// Forwards signals and follows stops until the host has ended.
     fn watch_host(&mut self) -> HostEnd {
         loop {
-            let caught = signals::next();
-            // First what became of the host: it is only signalled while it is not reaped, and its number its own.
-            if let Some(ending) = self.look() {
-                return ending;
+            let caught = signals::wait_for_next();
+            // The state of the host comes first: it may only be signalled while it has not been reaped and keeps its number.
+            if let Some(end) = self.collect_children() {
+                return end;
             }
-            if self.is_for_it(caught) {
-                signals::pass_on(caught, self.pid);
+            if self.should_forward(caught) {
+                signals::forward(caught, self.pid);
             }
-            if let Some(ending) = self.follow() {
-                return ending;
+            if let Some(end) = self.follow_stop() {
+                return end;
             }
         }
     }
 
-    /// Takes all news of children: reaps the dead ones, notes whether the host is stopped, returns how it ended.
-    fn look(&mut self) -> Option<HostEnd> {
+    /// Collects all changes of children: reaps the dead ones, records whether the host is stopped, and returns how it ended.
+    fn collect_children(&mut self) -> Option<HostEnd> {
         let options =
             WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED | signals::any_kind();
         loop {
             match sys::wait(options) {
                 Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == self.pid => {
-                    if let Some(ending) = self.note(status) {
-                        return Some(ending);
+                    if let Some(end) = self.record(status) {
+                        return Some(end);
                     }
                 }
                 // An orphan that was adopted.
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                // Without a child there is nobody to guard. Nobody else can reap the host, so this is not reached.
+                // There is no child left. This is not reached, because only this process can reap the host.
                 Err(_) => return Some(HostEnd::Code(1)),
             }
         }
     }
 
-    fn note(&mut self, status: WaitStatus) -> Option<HostEnd> {
+    fn record(&mut self, status: WaitStatus) -> Option<HostEnd> {
         if let Some(code) = status.exit_status() {
             return Some(HostEnd::Code(code));
         }
@@ -114,19 +115,19 @@ impl HostProcess {
             return Some(HostEnd::Signal(signal));
         }
         self.stopped = status.stopping_signal();
-        self.news = true;
+        self.has_news = true;
         None
     }
 
-    /// Whether the host has not got this signal anyway.
-    fn is_for_it(&self, caught: CaughtSignal) -> bool {
+    /// Whether the host does not get this signal anyway.
+    fn should_forward(&self, caught: CaughtSignal) -> bool {
         let leads_session = || {
             let me = sys::getpid();
             group_membership::session_of(me) == Some(me.as_raw_nonzero().get())
         };
         match (caught.signal, caught.origin) {
             (libc::SIGCHLD, _) => false,
-            // It has signalled its own group.
+            // The host has signalled its own group.
             (_, SignalOrigin::Process(sender) | SignalOrigin::Queue(sender, _)) if sender == self.pid => {
                 false
             }
@@ -135,29 +136,29 @@ impl HostProcess {
                 libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGWINCH,
                 SignalOrigin::Kernel,
             ) => false,
-            // One that is hung up signals the leader of its session alone.
+            // A terminal that is hung up signals only the leader of its session.
             (libc::SIGHUP, SignalOrigin::Kernel) => leads_session(),
-            // Whoever continues a job signals its group.
+            // A shell that continues a job signals its whole group.
             (libc::SIGCONT, _) => self.stopped.is_some(),
             _ => true,
         }
     }
 
-    /// Stops as the host did, once for each time, and continues it when continued.
-    fn follow(&mut self) -> Option<HostEnd> {
-        while std::mem::take(&mut self.news) {
+    /// Stops as the host did, once for each stop, and continues the host when it is continued itself.
+    fn follow_stop(&mut self) -> Option<HostEnd> {
+        while std::mem::take(&mut self.has_news) {
             let signal = self.stopped?;
             // A continuation that has arrived meanwhile would be lost by stopping now.
             if !has_job_control() || signals::is_pending(libc::SIGCONT) {
                 return None;
             }
             signals::stop(signal);
-            if let Some(ending) = self.look() {
-                return Some(ending);
+            if let Some(end) = self.collect_children() {
+                return Some(end);
             }
-            if !self.news {
-                // Whoever continued the guardian has continued it alone, or has not come to the host yet.
-                signals::pass_on(
+            if !self.has_news {
+                // Only the guardian has been continued so far. The host may follow, or was not meant to be included.
+                signals::forward(
                     CaughtSignal { signal: libc::SIGCONT, origin: SignalOrigin::Other },
                     self.pid,
                 );
@@ -167,8 +168,8 @@ impl HostProcess {
     }
 }
 
-/// Whether somebody waits for this process to stop, and would continue it: a parent in the same session that is not
-/// in the same job. Anywhere else a guardian that stops with its host would not come back with it.
+/// Whether a shell watches this process for stops and would continue it: its parent is in the same session but in another
+/// job. Otherwise a guardian that stops with its host would not be continued with it.
 fn has_job_control() -> bool {
     let (me, Some(parent)) = (sys::getpid(), sys::getppid()) else { return false };
     let session = group_membership::session_of(parent);

@@ -1,9 +1,8 @@
-//! The end of a guardian: no descendant of the host is left.
+//! The guardian's work at the end: it kills every descendant of the host that is left.
 //!
-//! Only children are killed, since only their numbers are certain: nobody but the guardian reaps them. Whatever they
-//! leave behind becomes a child of the guardian, which is a subreaper, and is killed in the next round. A process that
-//! has been sent `SIGKILL` cannot complete a fork, so the rounds come to an end, also against processes that fork
-//! all the time.
+//! Only children are killed, because only their numbers are certain: no other process reaps them. The processes that they
+//! leave behind become children of the guardian, which is a subreaper, and are killed in the next round. A process that has
+//! been sent `SIGKILL` cannot complete a fork, so the rounds come to an end, even against processes that fork all the time.
 
 use std::{
     mem::MaybeUninit,
@@ -19,22 +18,22 @@ use rustix::{
 
 use super::signals;
 
-/// How long nothing may die before what is left is given up: it is in an uninterruptible sleep.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often what does not die is looked at; an end is noticed at once.
+/// What is left is given up if no process ends for this long: it is in an uninterruptible sleep.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// How often processes that do not end are killed again. An end is noticed at once.
 const INTERVAL_MILLIS: i64 = 20;
 
 /// Kills and reaps until no child is left.
-pub(super) fn sweep() {
+pub(super) fn kill_all() {
     let mut progress = Instant::now();
     loop {
-        if each_child(signals::kill).is_err() {
-            let _ = each_child_by_table(signals::kill);
+        if for_each_child(signals::kill).is_err() {
+            let _ = for_each_child_in_table(signals::kill);
         }
         match reap() {
             None => return,
-            Some(0) if progress.elapsed() > PATIENCE => return,
-            Some(0) => signals::take(libc::SIGCHLD, INTERVAL_MILLIS),
+            Some(0) if progress.elapsed() > GIVE_UP_AFTER => return,
+            Some(0) => signals::take_pending(libc::SIGCHLD, INTERVAL_MILLIS),
             Some(_) => progress = Instant::now(),
         }
     }
@@ -53,9 +52,9 @@ fn reap() -> Option<usize> {
     }
 }
 
-/// The children of this thread, which is the only one. Children that end meanwhile may hide others from this look,
-/// not from the next.
-fn each_child(mut act: impl FnMut(Pid)) -> io::Result<()> {
+/// Lists the children of this thread, which is the only one. Children that end meanwhile may hide others from this list, but
+/// not from the next one.
+fn for_each_child(mut act: impl FnMut(Pid)) -> io::Result<()> {
     let list = open(None, c"/proc/thread-self/children")?;
     let mut number = 0_i32;
     let mut chunk = [0; 4096];
@@ -74,8 +73,8 @@ fn each_child(mut act: impl FnMut(Pid)) -> io::Result<()> {
     }
 }
 
-/// The same for kernels without that list: by a walk through the process table.
-fn each_child_by_table(mut act: impl FnMut(Pid)) -> io::Result<()> {
+/// The same for kernels without that list, by a walk through the process table.
+fn for_each_child_in_table(mut act: impl FnMut(Pid)) -> io::Result<()> {
     let me = sys::getpid().as_raw_nonzero().get();
     let table = open(None, c"/proc")?;
     let mut chunk = [MaybeUninit::uninit(); 8192];
@@ -118,16 +117,16 @@ fn open(at: Option<&OwnedFd>, path: &std::ffi::CStr) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
-    /// On a thread of its own: the list is of a thread's children.
+    /// Runs on a thread of its own, because the list contains one thread's children.
     #[test]
     fn both_ways_find_every_child() {
         // P-12
-        let looks = std::thread::spawn(|| {
+        let thread = std::thread::spawn(|| {
             let mut children: Vec<_> =
                 (0..700).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
             let (mut list, mut table) = (Vec::new(), Vec::new());
-            each_child(|pid| list.push(pid)).unwrap();
-            each_child_by_table(|pid| table.push(pid)).unwrap();
+            for_each_child(|pid| list.push(pid)).unwrap();
+            for_each_child_in_table(|pid| table.push(pid)).unwrap();
             let pids: Vec<_> = children.iter().map(Pid::from_child).collect();
             for child in &mut children {
                 child.kill().unwrap();
@@ -135,7 +134,7 @@ mod tests {
             }
             (pids, list, table)
         });
-        let (pids, list, table) = looks.join().unwrap();
+        let (pids, list, table) = thread.join().unwrap();
         assert_eq!(list, pids);
         // Other tests of this program have children too.
         assert!(pids.iter().all(|pid| table.contains(pid)));

@@ -1,6 +1,6 @@
-//! What rustix does not have about signals: masks, dispositions, waiting for them, sending real-time ones.
+//! System calls about signals that rustix does not have: masks, dispositions, waiting, sending real-time signals.
 //!
-//! Nothing is handled by handlers: the guardian blocks every signal and takes them one by one.
+//! There are no signal handlers: the guardian blocks every signal and takes them one by one.
 
 use std::{mem::MaybeUninit, ptr};
 
@@ -10,13 +10,13 @@ use rustix::process::{Pid, WaitOptions};
 /// `si_code` of what the kernel itself sends.
 const SI_KERNEL: c_int = 0x80;
 
-/// A set of blocked signals, to be put back.
+/// The signals that were blocked before, to be restored.
 pub(super) struct SignalMask(libc::sigset_t);
 
 /// Blocks every signal and returns what was blocked before.
 pub(super) fn block_all() -> SignalMask {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: both sets are valid places, and pthread_sigmask fills the second: it can only fail for an unknown
+    // SAFETY: both pointers are valid, and pthread_sigmask fills the second set: it can only fail for an unknown
     // first argument.
     #[allow(unsafe_code)]
     unsafe {
@@ -60,7 +60,7 @@ fn only(signal: c_int) -> libc::sigset_t {
     }
 }
 
-/// What a signal did before, to be put back.
+/// The action that a signal had before, to be restored.
 pub(super) struct SavedDisposition(c_int, libc::sigaction);
 
 /// Gives a signal its default action and returns what it had.
@@ -77,7 +77,7 @@ pub(super) fn default_action(signal: c_int) -> SavedDisposition {
 
 impl SavedDisposition {
     pub(super) fn restore(&self) {
-        // SAFETY: it puts back what the kernel said was there.
+        // SAFETY: it restores the action that the kernel reported.
         #[allow(unsafe_code)]
         unsafe {
             libc::sigaction(self.0, &self.1, ptr::null_mut());
@@ -97,18 +97,18 @@ pub(super) struct CaughtSignal {
 pub(super) enum SignalOrigin {
     /// The kernel: a terminal, a timer.
     Kernel,
-    /// `kill`, or what is like it, by this process.
+    /// `kill` or a similar call, by this process.
     Process(libc::pid_t),
     /// `sigqueue`, with a value.
     Queue(libc::pid_t, libc::sigval),
     Other,
 }
 
-/// Waits for the next signal. All of them must be blocked.
-pub(super) fn next() -> CaughtSignal {
+/// Waits for the next signal. All signals must be blocked.
+pub(super) fn wait_for_next() -> CaughtSignal {
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the set is initialised and the place for the answer is valid.
+        // SAFETY: the set is initialised and the pointer is valid for writes.
         #[allow(unsafe_code)]
         let signal = unsafe { libc::sigwaitinfo(&all(), info.as_mut_ptr()) };
         // Interrupted when the process itself was stopped and continued.
@@ -134,8 +134,8 @@ fn origin(info: &libc::siginfo_t) -> SignalOrigin {
     }
 }
 
-/// Takes a signal, and waits for it for some milliseconds.
-pub(super) fn take(signal: c_int, millis: libc::c_long) {
+/// Takes a pending signal. Waits for it for at most this many milliseconds.
+pub(super) fn take_pending(signal: c_int, millis: libc::c_long) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
     // SAFETY: set and time are valid, and a null pointer asks for no details.
     #[allow(unsafe_code)]
@@ -144,10 +144,10 @@ pub(super) fn take(signal: c_int, millis: libc::c_long) {
     }
 }
 
-/// Whether a blocked signal waits to be taken.
+/// Whether a blocked signal is pending.
 pub(super) fn is_pending(signal: c_int) -> bool {
     let mut pending = MaybeUninit::uninit();
-    // SAFETY: the call initialises the set, and can only fail for a place that is not valid.
+    // SAFETY: the call initialises the set, and can only fail for an invalid pointer.
     #[allow(unsafe_code)]
     unsafe {
         libc::sigpending(pending.as_mut_ptr());
@@ -155,8 +155,8 @@ pub(super) fn is_pending(signal: c_int) -> bool {
     }
 }
 
-/// Passes a signal on. `to` must be a child that has not been reaped, so that the number is still its own.
-pub(super) fn pass_on(caught: CaughtSignal, to: libc::pid_t) {
+/// Forwards a signal. `to` must be a child that has not been reaped, so that the number is still its own.
+pub(super) fn forward(caught: CaughtSignal, to: libc::pid_t) {
     // SAFETY: plain numbers.
     #[allow(unsafe_code)]
     unsafe {
@@ -167,17 +167,17 @@ pub(super) fn pass_on(caught: CaughtSignal, to: libc::pid_t) {
     }
 }
 
-/// Stops this process as the signal does, and returns when it is continued. The signal that continued it is taken.
+/// Stops this process as the signal would, and returns when it is continued. Takes the signal that continued it.
 pub(super) fn stop(signal: c_int) {
     let action = default_action(signal);
     raise(signal);
     set_mask(libc::SIG_BLOCK, &only(signal));
     action.restore();
-    take(libc::SIGCONT, 0);
+    take_pending(libc::SIGCONT, 0);
 }
 
 /// Ends this process by a signal, without a core dump.
-pub(super) fn die(signal: c_int) -> ! {
+pub(super) fn die_by(signal: c_int) -> ! {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -187,7 +187,7 @@ pub(super) fn die(signal: c_int) -> ! {
     exit(128 + signal)
 }
 
-/// Sends a signal to this process and lets it act.
+/// Sends a signal to this process and unblocks it, so that it acts.
 fn raise(signal: c_int) {
     // SAFETY: plain numbers.
     #[allow(unsafe_code)]
@@ -197,7 +197,7 @@ fn raise(signal: c_int) {
     set_mask(libc::SIG_UNBLOCK, &only(signal));
 }
 
-/// Ends this process at once: nothing that the program has registered for its end is run, nothing is flushed.
+/// Ends this process at once. No exit handler of the program runs, and nothing is flushed.
 pub(super) fn exit(code: c_int) -> ! {
     // SAFETY: ends the process.
     #[allow(unsafe_code)]
@@ -206,7 +206,7 @@ pub(super) fn exit(code: c_int) -> ! {
     }
 }
 
-/// Children that do not say `SIGCHLD` when they end are waited for too.
+/// An option for waiting: includes children that do not send `SIGCHLD` when they end.
 pub(super) fn any_kind() -> WaitOptions {
     WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned())
 }

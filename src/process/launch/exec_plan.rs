@@ -1,4 +1,4 @@
-//! [`ExecPlan`]: a command, looked up and laid out as the system wants it.
+//! [`ExecPlan`]: a command with its program looked up, laid out as `execve` takes it.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
     process::command::{Command, Limits},
 };
 
-/// What to execute, ready for the system call.
+/// The arguments of the system call.
 #[derive(Debug)]
 pub(super) struct ExecPlan {
     pub(super) path: CString,
@@ -27,17 +27,17 @@ pub(super) struct ExecPlan {
 
 impl ExecPlan {
     /// # Errors
-    /// What is wrong with the command, as far as that shows without a process.
+    /// A mistake in the command that shows without a process.
     pub(super) fn new(command: &Command) -> Result<ExecPlan, Exit> {
         let limits = command.get_limits().clone();
         limits.check().map_err(|error| invalid(error.to_string()))?;
-        // Before anything is looked up by them: no look at a file could name the mistake.
+        // Checked before anything is looked up, because a lookup could not name the mistake.
         for (name, what) in [
             (Some(command.get_program()), "program"),
             (command.get_cwd().map(Path::as_os_str), "working directory"),
         ] {
             if let Some(name) = name.filter(|name| name.as_bytes().contains(&0)) {
-                text(name.to_owned(), what)?;
+                c_string(name.to_owned(), what)?;
             }
         }
         let environment = command.get_environment().resolve(std::env::vars_os());
@@ -48,10 +48,10 @@ impl ExecPlan {
         let argv =
             std::iter::once(command.get_program()).chain(command.get_args().iter().map(OsString::as_os_str));
         Ok(ExecPlan {
-            path: text(program.into_os_string(), "program")?,
-            argv: argv.map(|arg| text(arg.to_owned(), "argument")).collect::<Result<_, _>>()?,
+            path: c_string(program.into_os_string(), "program")?,
+            argv: argv.map(|arg| c_string(arg.to_owned(), "argument")).collect::<Result<_, _>>()?,
             envp: envp(environment)?,
-            cwd: cwd.map(|cwd: PathBuf| text(cwd.into_os_string(), "working directory")).transpose()?,
+            cwd: cwd.map(|cwd: PathBuf| c_string(cwd.into_os_string(), "working directory")).transpose()?,
             limits,
         })
     }
@@ -59,20 +59,21 @@ impl ExecPlan {
 
 fn envp(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, Exit> {
     let entry = |(name, value): (OsString, OsString)| {
-        let bad = name.is_empty() || name.as_bytes().contains(&b'=') || name.as_bytes().contains(&0);
-        if bad || value.as_bytes().contains(&0) {
-            return Err(invalid(format!("environment variable {name:?} cannot be passed")));
+        let is_bad_name = name.is_empty() || name.as_bytes().contains(&b'=') || name.as_bytes().contains(&0);
+        if is_bad_name || value.as_bytes().contains(&0) {
+            let problem = "its name is empty or contains `=` or NUL, or its value contains NUL";
+            return Err(invalid(format!("environment variable {name:?} cannot be passed: {problem}")));
         }
         let mut entry = name;
         entry.push("=");
         entry.push(value);
-        text(entry, "environment variable")
+        c_string(entry, "environment variable")
     };
     environment.into_iter().map(entry).collect()
 }
 
-fn text(text: OsString, what: &str) -> Result<CString, Exit> {
-    // It is not repeated: it may be a secret.
+fn c_string(text: OsString, what: &str) -> Result<CString, Exit> {
+    // The error does not repeat the text, which may be a secret.
     CString::new(text.into_vec())
         .map_err(|error| invalid(format!("{what} contains a NUL byte, at {}", error.nul_position())))
 }

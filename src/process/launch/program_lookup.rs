@@ -1,8 +1,7 @@
-//! Finding the program and the directory of a command, in the host, so that errors are exact and say which of the
-//! two is wrong.
+//! Looks up the program and the directory of a command in the host, so that errors are exact and say which of the two is
+//! wrong.
 //!
-//! The launch itself would only say `ENOENT`, and a lookup by the child would need a path of the C library that
-//! costs a fork.
+//! The launch itself would only report `ENOENT`, and for a lookup by the child the C library would have to fork.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,10 +13,10 @@ use rustix::{fs::Access, io::Errno};
 
 use crate::exit::{Exit, LaunchStage};
 
-/// What POSIX systems search when there is no `PATH`.
+/// The directories that POSIX systems search if there is no `PATH`.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
-/// A launch that failed.
+/// The exit of a launch that failed.
 pub(super) fn never_started(stage: LaunchStage, errno: Option<i32>, what: impl std::fmt::Display) -> Exit {
     let reason = match errno {
         Some(errno) => format!("{what}: {}", std::io::Error::from_raw_os_error(errno)),
@@ -28,22 +27,22 @@ pub(super) fn never_started(stage: LaunchStage, errno: Option<i32>, what: impl s
 
 /// Checks that a process may be started in `cwd` and returns it as an absolute path.
 pub(super) fn directory(cwd: &Path) -> Result<PathBuf, Exit> {
-    let bad = |error: std::io::Error| {
+    let failed = |error: std::io::Error| {
         never_started(
             LaunchStage::Directory,
             error.raw_os_error(),
             format_args!("working directory `{}`", cwd.display()),
         )
     };
-    // The dot asks for what chdir asks for: a directory, and the permission to search it.
-    std::fs::metadata(cwd.join(".")).map_err(bad)?;
-    std::path::absolute(cwd).map_err(bad)
+    // The dot requires the same as chdir: a directory, and the permission to search it.
+    std::fs::metadata(cwd.join(".")).map_err(failed)?;
+    std::path::absolute(cwd).map_err(failed)
 }
 
 /// The absolute path of `program` for a process whose environment has `path` and whose working directory is `cwd`.
 ///
-/// Follows `execvp`: a name with a slash is taken as it is; otherwise the first executable file on the path; if
-/// there are only files that may not be executed, `EACCES`.
+/// Follows `execvp`: a name with a slash is taken as it is. Any other name means the first executable file on the path. If
+/// only files that may not be executed are found, the error is `EACCES`.
 pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, Exit> {
     let missing = |errno: Errno, how: &str| {
         let what = format!("program `{}`{how}", program.display());
@@ -60,7 +59,7 @@ pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Resu
     let default = OsString::from(DEFAULT_PATH);
     let (mut denied, mut other) = (None, None);
     for entry in std::env::split_paths(path.unwrap_or(&default)) {
-        // An empty entry is the working directory, as everywhere; join leaves it as it is.
+        // By convention an empty entry is the working directory; `join` leaves that as it is.
         let candidate = cwd.join(entry).join(program);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
@@ -71,7 +70,7 @@ pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Resu
     }
     Err(match (denied, other) {
         (Some(errno), _) => missing(errno, " is on the PATH but may not be executed"),
-        (None, Some(errno)) => missing(errno, " cannot be looked for on the PATH"),
+        (None, Some(errno)) => missing(errno, " cannot be looked up on the PATH"),
         (None, None) if program.as_bytes().contains(&b' ') => missing(
             Errno::NOENT,
             " is not on the PATH (a command is not split at blanks: pass its arguments as `args`)",
@@ -80,7 +79,7 @@ pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Resu
     })
 }
 
-/// What is wrong with a file, and how to say so beyond the error.
+/// The error, and words for it where the error alone would mislead.
 fn executable(path: &Path) -> Result<(), (Errno, &'static str)> {
     let failed = |error: std::io::Error| (Errno::from_io_error(&error).unwrap_or(Errno::IO), "");
     let found = std::fs::metadata(path).map_err(failed)?;
@@ -88,7 +87,7 @@ fn executable(path: &Path) -> Result<(), (Errno, &'static str)> {
         return Err((Errno::ACCESS, " is a directory"));
     }
     if !found.is_file() {
-        return Err((Errno::ACCESS, " is no regular file"));
+        return Err((Errno::ACCESS, " is not a regular file"));
     }
     rustix::fs::access(path, Access::EXEC_OK).map_err(|errno| match errno {
         Errno::ACCESS => (errno, " may not be executed"),

@@ -1,17 +1,17 @@
-//! Keeps a process from sending descriptors to its host (P-5).
+//! Prevents a process from sending descriptors to its host (P-5).
 //!
-//! Over a Unix socket a process may send any descriptor it has. The host asks for none, so the kernel drops what
-//! comes, on the thread that reads; and closing a descriptor may take as long as its sender likes: a TCP socket that
-//! lingers, a file of a FUSE or network file system. Linux 6.16 can refuse such messages: the *receiving* end has an
-//! option for it, which only a holder of that end can change, and the process holds the other one. Its `sendmsg` then
-//! fails with `EPERM`. Where the kernel has no such option, processes get pipes.
+//! Over a Unix socket a process may send any descriptor it has. The host asks for none, so the kernel closes each one on the
+//! thread that reads. Closing may take as long as the sender likes, for example for a TCP socket that lingers or a file of a
+//! FUSE or network file system. Linux 6.16 can refuse such messages: the *receiving* end has an option for it, which only a
+//! holder of that end can change, and the process holds the other one. Its `sendmsg` then fails with `EPERM`. Where the
+//! kernel has no such option, processes get pipes.
 
 use std::{io, os::unix::net::UnixStream};
 
-/// Makes an end of a socket pair refuse descriptors. `false`: this system cannot.
+/// Makes an end of a socket pair refuse descriptors. Returns `false` if this system cannot.
 ///
 /// # Errors
-/// The probe, which is made once, found no descriptors or no memory.
+/// The probe, which is made once, ran out of descriptors or memory.
 #[cfg(target_os = "linux")]
 pub(super) fn refuse(ours: &UnixStream) -> io::Result<bool> {
     use std::sync::OnceLock;
@@ -34,7 +34,7 @@ pub(super) fn refuse(_: &UnixStream) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a descriptor is refused once the option is set. A system that ignores the option would not say so.
+/// Tries whether a descriptor is refused once the option is set. A system that ignores the option would not report it.
 #[cfg(target_os = "linux")]
 fn probe() -> io::Result<bool> {
     use rustix::{
@@ -62,7 +62,7 @@ fn probe() -> io::Result<bool> {
 #[allow(unsafe_code)]
 fn set(ours: &UnixStream) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    /// Not in the C library's headers yet. The same number on all architectures but one.
+    /// Not in the C library's headers yet. The number is the same on all architectures but one.
     const SO_PASSRIGHTS: libc::c_int =
         if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) { 0x5c } else { 83 };
     let off: libc::c_int = 0;

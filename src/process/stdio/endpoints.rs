@@ -1,7 +1,7 @@
-//! The host's and the process's ends of stdin, stdout and stderr.
+//! Makes the host's and the process's ends of stdin, stdout and stderr.
 //!
-//! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block, and sockets
-//! among them refuse descriptors.
+//! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block, and its sockets
+//! refuse descriptors.
 
 use std::{
     io,
@@ -18,16 +18,16 @@ use tokio::{
 use super::{descriptor_passing, stdin::Stdin};
 use crate::process::command::{Command, StdioTransport};
 
-/// The size asked for where a channel is made of pipes.
+/// The size that is requested for the pipes of a channel.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
-/// The ends that the process gets: 0, 1 and 2.
+/// The ends that the process gets as descriptors 0, 1 and 2.
 pub(in crate::process) struct ChildEnds {
     pub(in crate::process) fds: [OwnedFd; 3],
 }
 
-/// The ends that the host keeps, not yet known to a runtime.
+/// The ends that the host keeps, not yet registered with a runtime.
 #[derive(Debug)]
 pub(in crate::process) struct HostEnds {
     stdin: StreamEnd,
@@ -40,7 +40,7 @@ pub type Stdout = Box<dyn AsyncRead + Send + Unpin>;
 /// The host's end of a process's stderr.
 pub type Stderr = Box<dyn AsyncRead + Send + Unpin>;
 
-/// The host's ends, known to a runtime.
+/// The host's ends, registered with a runtime.
 pub(in crate::process) type HostStreams = (Stdin, Stdout, Stderr);
 
 #[derive(Debug)]
@@ -53,24 +53,24 @@ enum StreamEnd {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketMode {
-    /// Where the system lets the host refuse the descriptors that a process sends over them: Linux 6.16.
+    /// Where the system lets the host refuse the descriptors that a process sends over them (since Linux 6.16).
     #[default]
     Auto,
-    /// Nowhere: every process gets pipes, as on systems without that.
+    /// Nowhere: every process gets pipes, as it does on systems that cannot refuse descriptors.
     Never,
 }
 
-/// What a process gets as stdin and stdout, as far as that shows before there is one.
+/// What a process gets as stdin and stdout, as far as it can be decided before the launch.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::process) struct StdioLayout {
     sockets: bool,
-    /// Much will be said in both directions.
+    /// Stdin and stdout are a channel, which carries much data in both directions.
     channel: bool,
 }
 
 impl StdioLayout {
     pub(in crate::process) fn new(command: &Command, sockets: SocketMode) -> StdioLayout {
-        // A caller's value stands, and no shell reads a start-up file because of a socket.
+        // A value of `SHLVL` that the caller chose is respected, and no shell may read a start-up file because of a socket.
         let fit = sockets == SocketMode::Auto && command.get_environment().is_fit_for_sockets();
         StdioLayout {
             sockets: fit && command.get_wiring() == StdioTransport::Sockets,
@@ -79,7 +79,7 @@ impl StdioLayout {
     }
 }
 
-/// Makes both sides of all three. Sockets can be had only where they can refuse descriptors.
+/// Makes both ends of all three streams. Sockets are used only where they can refuse descriptors.
 pub(in crate::process) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, HostEnds)> {
     let (stderr, their_stderr) = io::pipe()?;
     let sockets = if layout.sockets { two_socket_pairs()? } else { None };
@@ -95,8 +95,8 @@ pub(in crate::process) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, Ho
             let (stdout, their_stdout) = io::pipe()?;
             let (stdin, stdout) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
             #[cfg(target_os = "linux")]
-            // Refused when the user's quota of pipe memory is used up; the default size does as well. That quota is also
-            // why a stdin that nothing is written to gets the least there is.
+            // Refused if the user's quota of pipe memory is used up; the default size works as well. Because of that quota, a
+            // stdin that nothing is written to gets the smallest size.
             if layout.channel {
                 let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE_BYTES);
                 let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
@@ -115,7 +115,7 @@ fn two_socket_pairs() -> io::Result<Option<[(StdStream, StdStream); 2]>> {
     Ok(Some([stdin, stdout]))
 }
 
-/// The host's end and the process's. `None` where the host's end cannot refuse descriptors.
+/// The host's end and the process's end. `None` where the host's end cannot refuse descriptors.
 fn socket_pair() -> io::Result<Option<(StdStream, StdStream)>> {
     let (ours, theirs) = StdStream::pair()?;
     if !descriptor_passing::refuse(&ours)? {
@@ -128,7 +128,7 @@ fn socket_pair() -> io::Result<Option<(StdStream, StdStream)>> {
 }
 
 /// A host that runs without stdin, stdout or stderr gets their numbers for its next descriptors. The process's ends
-/// must not have them: putting one into place would close another.
+/// must not have these numbers: moving one into place would close another.
 fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?) }
@@ -149,8 +149,8 @@ impl HostEnds {
     }
 }
 
-/// The host's end of a stdout socket. A reset is an end of file: it only says that the process did not read
-/// everything before it died.
+/// The host's end of a stdout socket. A reset counts as an end of file: it only means that the process did not read
+/// everything before it ended.
 struct StdoutReader(UnixStream);
 
 impl AsyncRead for StdoutReader {
@@ -197,8 +197,8 @@ mod tests {
         make(StdioLayout::new(&Command::new("x").wiring(wiring), SocketMode::Auto)).unwrap()
     }
 
-    /// Lets everything happen that is about to.
-    async fn settle() {
+    /// Lets all other tasks run until they wait.
+    async fn run_other_tasks() {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -208,12 +208,12 @@ mod tests {
     async fn a_closed_stdin_is_noticed_while_nothing_is_written() {
         // P-11
         for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-            let (inner, outer) = ends(wiring);
-            let (_writer, closed) = outer.register().unwrap().0.into_parts();
+            let (child_ends, host_ends) = ends(wiring);
+            let (_writer, closed) = host_ends.register().unwrap().0.into_parts();
             let closed = tokio::spawn(closed);
-            settle().await;
+            run_other_tasks().await;
             assert!(!closed.is_finished());
-            drop(inner);
+            drop(child_ends);
             tokio::time::timeout(BOUND, closed).await.unwrap().unwrap();
         }
     }
@@ -221,20 +221,20 @@ mod tests {
     #[tokio::test]
     async fn what_a_process_writes_into_its_stdin_changes_nothing() {
         // P-11
-        let (inner, outer) = ends(StdioTransport::Sockets);
-        let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+        let (child_ends, host_ends) = ends(StdioTransport::Sockets);
+        let (mut writer, closed) = host_ends.register().unwrap().0.into_parts();
         let closed = tokio::spawn(closed);
-        let [stdin, ..] = inner.fds;
+        let [stdin, ..] = child_ends.fds;
         let mut stdin = StdStream::from(stdin);
         stdin.set_nonblocking(true).unwrap();
-        // It is discarded, then left to fill the socket.
+        // First it is discarded, then it is left to fill the socket.
         let mut written = 0;
         for _ in 0..1000 {
             match stdin.write(&[b'x'; 16 * 1024]) {
                 Ok(n) => written += n,
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
-            settle().await;
+            run_other_tasks().await;
         }
         assert!((1024 * 1024..8 * 1024 * 1024).contains(&written), "{written}");
         assert!(!closed.is_finished());
@@ -249,13 +249,13 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_closes_only_the_other_direction_still_reads() {
         // P-11
-        let (inner, outer) = ends(StdioTransport::Sockets);
-        let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+        let (child_ends, host_ends) = ends(StdioTransport::Sockets);
+        let (mut writer, closed) = host_ends.register().unwrap().0.into_parts();
         let closed = tokio::spawn(closed);
-        let [stdin, ..] = inner.fds;
+        let [stdin, ..] = child_ends.fds;
         let mut stdin = StdStream::from(stdin);
         stdin.shutdown(std::net::Shutdown::Write).unwrap();
-        settle().await;
+        run_other_tasks().await;
         assert!(!closed.is_finished());
         writer.write_all(b"x").await.unwrap();
         assert_eq!(stdin.read(&mut [0; 8]).unwrap(), 1);
@@ -270,11 +270,11 @@ mod tests {
             (StdioTransport::Pipes, true),
             (StdioTransport::Pipes, false),
         ] {
-            let (inner, outer) = ends(wiring);
-            let (mut writer, closed) = outer.register().unwrap().0.into_parts();
+            let (child_ends, host_ends) = ends(wiring);
+            let (mut writer, closed) = host_ends.register().unwrap().0.into_parts();
             let _closed = tokio::spawn(closed);
-            settle().await;
-            let [stdin, ..] = inner.fds;
+            run_other_tasks().await;
+            let [stdin, ..] = child_ends.fds;
             writer.write_all(b"last").await.unwrap();
             if drops {
                 drop(writer);

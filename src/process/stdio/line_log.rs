@@ -1,4 +1,4 @@
-//! Draining stderr (P-3): line by line into `tracing`, and into a [`Tail`].
+//! [`LineLog`]: logs a stream line by line. [`drain`] reads stderr (P-3) into one and into a [`Tail`].
 
 use std::{
     future::poll_fn,
@@ -23,10 +23,10 @@ use crate::{
 
 /// Reads a process's stderr to its end, so that the process never blocks on it.
 ///
-/// Everything goes into `tail`; each line becomes an event of target `procession::stderr` at level info, in the
-/// current span, with `path` and `incarnation` if it is a worker's, at most 100 in a second (the rest is counted,
-/// and the count logged). Memory is bounded whatever the process writes: lines are cut at 16 KiB. An error while
-/// reading ends it like an end of file.
+/// Everything goes into `tail`. Each line becomes an event of target `procession::stderr` at level info, in
+/// the current span, with `path` and `incarnation` if it is a worker's. At most 100 lines per second are
+/// logged; the rest is counted, and the count is logged. Memory is bounded whatever the process writes: lines
+/// are cut at 16 KiB. An error while reading ends it like an end of file.
 ///
 /// Dropping the future stops the draining; the tail keeps what it has.
 pub async fn drain(stderr: impl AsyncRead + Unpin, tail: Tail) {
@@ -36,7 +36,7 @@ pub async fn drain(stderr: impl AsyncRead + Unpin, tail: Tail) {
 /// How much is read at once.
 const READ_BYTES: usize = 4 * 1024;
 
-/// The same, into this log.
+/// As [`drain`], into the given log.
 pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     loop {
         let due = log.due();
@@ -62,10 +62,10 @@ pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Un
     log.finish();
 }
 
-/// Reads once, and hands what has come to `take` before it returns. Cancel safe.
+/// Reads once, and hands the bytes to `take` before it returns. Cancel-safe.
 ///
-/// The bytes are on the stack: a buffer that is held while nothing comes would be the largest part of what
-/// a quiet process costs.
+/// The bytes are on the stack: a buffer that is kept while no bytes come would be the largest part of what a
+/// quiet process costs.
 pub(crate) async fn read_chunk(
     stream: &mut (impl AsyncRead + Unpin),
     mut take: impl FnMut(&[u8]),
@@ -80,8 +80,9 @@ pub(crate) async fn read_chunk(
     .await
 }
 
-/// To be called after each read of so many bytes. With more to come than is read at once, others have their
-/// turn first: a runtime's own turns end after 128 reads, in which there may be half a million lines.
+/// Call this after each read of `read` bytes. If the read was as large as one may be, more is probably
+/// waiting, and other tasks have their turn first: tokio itself would end this task's turn only after 128
+/// reads, which may hold half a million lines.
 pub(crate) async fn let_others_run(read: usize) {
     if read == READ_BYTES {
         tokio::task::yield_now().await;
@@ -97,7 +98,7 @@ pub struct LineLog {
     cut: usize,
     rate: LogRate,
     stream: LoggedStream,
-    /// Whose lines they are, if that is known.
+    /// The worker whose lines they are, if it is one.
     owner: Option<(TreePath, Incarnation)>,
 }
 
@@ -107,7 +108,7 @@ enum LoggedStream {
     Stderr,
 }
 
-/// An event of the stream's target, which has to be known when this is compiled.
+/// Emits an event with the stream's target, which `tracing` requires at compile time.
 macro_rules! event {
     ($log:expr, $level:ident, $($event:tt)*) => {
         match ($log.stream, &$log.owner) {
@@ -117,7 +118,7 @@ macro_rules! event {
             (LoggedStream::Stderr, Some((path, incarnation))) => {
                 log_event!($level, target: "procession::stderr", path, *incarnation, $($event)*)
             }
-            // A process that is no worker.
+            // The process does not belong to a worker.
             (LoggedStream::Stdout, None) => tracing::$level!(target: "procession::stdout", $($event)*),
             (LoggedStream::Stderr, None) => tracing::$level!(target: "procession::stderr", $($event)*),
         }
@@ -125,18 +126,18 @@ macro_rules! event {
 }
 
 impl LineLog {
-    /// An empty log of stderr; must be made where tokio's clock runs.
+    /// An empty log of stderr. Must be called where tokio's clock runs.
     pub fn new() -> LineLog {
         let (line, rate) = (Vec::new(), LogRate::default());
         LineLog { line, cut: 0, rate, stream: LoggedStream::Stderr, owner: None }
     }
 
-    /// An empty log of stdout; must be made where tokio's clock runs.
+    /// An empty log of stdout. Must be called where tokio's clock runs.
     pub fn of_stdout() -> LineLog {
         LineLog { stream: LoggedStream::Stdout, ..LineLog::new() }
     }
 
-    /// Says of each line that it is this worker's.
+    /// Marks each line as this worker's.
     #[must_use]
     pub fn of(mut self, path: TreePath, incarnation: Incarnation) -> LineLog {
         self.owner = Some((path, incarnation));
@@ -153,7 +154,7 @@ impl LineLog {
         self.append(bytes);
     }
 
-    /// Logs what is left: the unterminated line, and the number of suppressed ones.
+    /// Logs what is left: the unterminated line and the number of suppressed lines.
     pub fn finish(&mut self) {
         self.end_line();
         self.report();

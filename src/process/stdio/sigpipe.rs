@@ -1,14 +1,16 @@
-//! Writing to a pipe without raising `SIGPIPE` (P-11). For sockets there is a flag; for pipes Linux has one since 6.18,
-//! where sockets are to be had anyway.
+//! Writes to a pipe without raising `SIGPIPE` (P-11). Sockets have a flag for this. Pipes have one since Linux 6.18, where
+//! sockets are used anyway.
 //!
-//! Rust programs ignore that signal unless they ask for it, or are a library in a program of another language. There it
+//! Rust programs ignore the signal unless they ask for it, or are a library in a program of another language. Otherwise it
 //! would end the host when a process closes its stdin.
 
 use std::{mem::MaybeUninit, os::fd::BorrowedFd, ptr};
 
-/// `write`, without the signal, whatever the embedding program does with it.
+use crate::process::signal_disposition::is_ignored;
+
+/// `write` without the signal, whatever its disposition in the embedding program is.
 pub(super) fn write(pipe: BorrowedFd<'_>, buf: &[u8]) -> rustix::io::Result<usize> {
-    if is_ignored() {
+    if is_ignored(libc::SIGPIPE) {
         return rustix::io::write(pipe, buf);
     }
     let blocked = SigpipeBlocked::new();
@@ -19,22 +21,12 @@ pub(super) fn write(pipe: BorrowedFd<'_>, buf: &[u8]) -> rustix::io::Result<usiz
     result
 }
 
-fn is_ignored() -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action nothing is changed; the old one is written unless an error is returned.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
-}
-
-/// The signal is blocked in this thread, which is the one that gets it: it belongs to a write.
+/// While it lives, the signal is blocked in this thread, to which the kernel sends it when a write fails.
 struct SigpipeBlocked {
     pipe: libc::sigset_t,
     before: libc::sigset_t,
-    /// Somebody else's was pending before; it is not for us to take.
-    foreign: bool,
+    /// A signal was pending before the write. It is not ours to take.
+    was_pending: bool,
 }
 
 impl SigpipeBlocked {
@@ -42,7 +34,7 @@ impl SigpipeBlocked {
         let mut pipe = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         let mut pending = MaybeUninit::uninit();
-        // SAFETY: the sets are initialised by the functions that are given them, before they are read.
+        // SAFETY: each set is initialised by the function that it is passed to, before it is read.
         #[allow(unsafe_code)]
         unsafe {
             libc::sigemptyset(pipe.as_mut_ptr());
@@ -51,18 +43,18 @@ impl SigpipeBlocked {
             libc::sigemptyset(pending.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_BLOCK, pipe.as_ptr(), before.as_mut_ptr());
             libc::sigpending(pending.as_mut_ptr());
-            let foreign = libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1;
-            SigpipeBlocked { pipe: pipe.assume_init(), before: before.assume_init(), foreign }
+            let was_pending = libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1;
+            SigpipeBlocked { pipe: pipe.assume_init(), before: before.assume_init(), was_pending }
         }
     }
 
     /// Takes the signal that the write has left pending.
     fn discard(&self) {
-        if self.foreign {
+        if self.was_pending {
             return;
         }
         let mut signal = 0;
-        // SAFETY: an initialised set and a place for a number. It does not wait: the signal is pending.
+        // SAFETY: an initialised set and a pointer that is valid for writes. The call does not wait: the signal is pending.
         #[allow(unsafe_code)]
         unsafe {
             let mut pending = MaybeUninit::uninit();
@@ -77,7 +69,7 @@ impl SigpipeBlocked {
 
 impl Drop for SigpipeBlocked {
     fn drop(&mut self) {
-        // SAFETY: the mask that this thread had.
+        // SAFETY: the mask is the one that this thread had, and a null pointer asks for no answer.
         #[allow(unsafe_code)]
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut());

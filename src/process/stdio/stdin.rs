@@ -1,5 +1,4 @@
-//! [`Stdin`]: the host's end of a process's stdin, and the news that nobody reads the other one any more; for sockets and
-//! for pipes.
+//! [`Stdin`]: the host's end of a process's stdin, a socket or a pipe. It also notices when the process closes the other end.
 
 use std::{
     fmt,
@@ -23,12 +22,12 @@ use tokio::{
 
 use super::sigpipe;
 
-/// Where a process's stdin is written.
+/// Writes to a process's stdin.
 pub(crate) type StdinWriter = Box<dyn AsyncWrite + Send + Unpin>;
-/// Resolves when a process's stdin has been closed on its side.
+/// Resolves when the process has closed its end of stdin.
 pub(crate) type StdinClosed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The host's end of a process's stdin: a stream to write, and a future that tells when the other end is closed, also
+/// The host's end of a process's stdin: a stream to write, and a future that resolves when the other end is closed, even
 /// while nothing is written (P-11).
 ///
 /// Dropping it, or only its writer, is an end of file for the process.
@@ -38,25 +37,25 @@ pub struct Stdin {
 }
 
 impl Stdin {
-    /// A stream that shows its end only to those who write.
+    /// A stream whose closed end only shows when it is written to.
     pub fn new(writer: impl AsyncWrite + Send + Unpin + 'static) -> Stdin {
         Stdin { writer: Box::new(writer), closed: Box::pin(pending()) }
     }
 
     pub(super) fn socket(socket: UnixStream) -> Stdin {
         let socket = Arc::new(socket);
-        let watch = StdinWatch::new(hung_up(socket.clone()));
+        let watch = StdinWatch::new(until_hung_up(socket.clone()));
         Stdin::new(SocketWriter { socket, watch: watch.clone() }).with_closed(watch)
     }
 
     pub(super) fn pipe(fd: OwnedFd) -> io::Result<Stdin> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // SAFETY: the value owns its descriptor, so it stays open, and the same, for as long as the value lives; and it
-        // always gives the same number.
+        // SAFETY: the value owns its descriptor, so the descriptor stays open for as long as the value lives, and the value
+        // always returns the same number.
         #[allow(unsafe_code)]
         let pipe = unsafe { AsyncFd::register_with_interest(fd, PIPE_INTEREST) }.map_err(io::Error::from)?;
         let pipe = Arc::new(pipe);
-        let watch = StdinWatch::new(unread(pipe.clone()));
+        let watch = StdinWatch::new(until_unread(pipe.clone()));
         Ok(Stdin::new(PipeWriter { pipe: Some(pipe), watch: watch.clone() }).with_closed(watch))
     }
 
@@ -113,7 +112,7 @@ struct SocketWriter {
 
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// There it is an option of the socket.
+/// On Apple systems it is an option of the socket.
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
@@ -127,7 +126,7 @@ impl AsyncWrite for SocketWriter {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // More buffers than the system takes at once would be refused.
+        // The system refuses more buffers than it takes at once.
         let bufs = &bufs[..bufs.len().min(64)];
         self.poll_send(cx, |socket| {
             rustix::net::sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), NO_SIGNAL)
@@ -170,14 +169,14 @@ impl Drop for SocketWriter {
     }
 }
 
-/// Resolves when nobody has the other end of a stdin socket any more (P-11).
+/// Resolves when the other end of a stdin socket is closed (P-11).
 ///
-/// A process can write into its stdin when that is a socket. What it writes is discarded, up to a bound: left unread,
-/// it would turn the end of its stdin into a reset. Past the bound it is left to fill the socket's buffer.
-async fn hung_up(socket: Arc<UnixStream>) {
+/// A process can write into its stdin if that is a socket. What it writes is discarded, up to a bound: left unread, it would
+/// turn the end of its stdin into a reset. Past the bound it is left to fill the socket's buffer.
+async fn until_hung_up(socket: Arc<UnixStream>) {
     const DISCARDED_BYTES: usize = 1024 * 1024;
-    /// A hang-up after a half-close wakes nobody who waits to read.
-    const HALF_CLOSED_LOOK: Duration = Duration::from_millis(500);
+    /// A hang-up after a half-close does not wake a task that waits to read, so it is polled.
+    const HALF_CLOSED_POLL: Duration = Duration::from_millis(500);
     let mut discarded = 0;
     loop {
         let closed = match socket.ready(Interest::READABLE).await {
@@ -186,7 +185,7 @@ async fn hung_up(socket: Arc<UnixStream>) {
         };
         let read = socket.try_io(Interest::READABLE, || {
             if discarded >= DISCARDED_BYTES {
-                // What is there stays there; only further news count.
+                // What has arrived is left unread; only a change of state matters from here on.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Ok(rustix::net::recv(&*socket, &mut [0; 4096][..], RecvFlags::empty())?.0)
@@ -196,13 +195,13 @@ async fn hung_up(socket: Arc<UnixStream>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !closed => {}
             _ if is_hung_up(&socket) => return,
-            // It has closed the direction that nobody uses, and there are no news of the other one.
-            _ => tokio::time::sleep(HALF_CLOSED_LOOK).await,
+            // It has closed the direction that is not used, and the socket reports nothing about the other one.
+            _ => tokio::time::sleep(HALF_CLOSED_POLL).await,
         }
     }
 }
 
-/// Whether both directions of a socket are closed, as they are when nobody has the other end.
+/// Whether both directions of a socket are closed, as they are when the other end is.
 fn is_hung_up(socket: &UnixStream) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -210,7 +209,8 @@ fn is_hung_up(socket: &UnixStream) -> bool {
         && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-/// The host's end of a stdin pipe. Writing never raises `SIGPIPE` here either. A pipe has no half to shut down: it is closed, so that the process sees the end.
+/// The host's end of a stdin pipe. Writing never raises `SIGPIPE` here either. A pipe has no half to shut down, so a shutdown
+/// closes it and the process sees the end.
 struct PipeWriter {
     pipe: Option<Arc<AsyncFd<OwnedFd>>>,
     watch: StdinWatch,
@@ -223,13 +223,13 @@ const PIPE_INTEREST: Interest = Interest::WRITABLE;
 
 /// Resolves when the read end of a pipe is closed (P-11).
 #[cfg(target_os = "linux")]
-async fn unread(pipe: Arc<AsyncFd<OwnedFd>>) {
+async fn until_unread(pipe: Arc<AsyncFd<OwnedFd>>) {
     let _ = pipe.ready(Interest::ERROR).await;
 }
 
 /// Other systems report a closed read end to a write only.
 #[cfg(not(target_os = "linux"))]
-async fn unread(_: Arc<AsyncFd<OwnedFd>>) {
+async fn until_unread(_: Arc<AsyncFd<OwnedFd>>) {
     pending::<()>().await;
 }
 
@@ -263,8 +263,8 @@ impl Drop for PipeWriter {
     }
 }
 
-/// Waits for the end of the other side, and lets go of the descriptor when the writer does: a watcher that kept it
-/// would keep the process from seeing the end of its stdin.
+/// Waits until the other end is closed, and drops the descriptor when the writer does: a watch that kept it would keep the
+/// process from seeing the end of its stdin.
 #[derive(Clone)]
 struct StdinWatch(Arc<Mutex<Option<StdinClosed>>>);
 
@@ -309,7 +309,7 @@ mod tests {
         (Stdin::socket(UnixStream::from_std(ours).unwrap()), theirs)
     }
 
-    async fn shows(closed: &mut StdinClosed) -> bool {
+    async fn resolves(closed: &mut StdinClosed) -> bool {
         tokio::time::timeout(Duration::from_secs(30), closed).await.is_ok()
     }
 
@@ -322,7 +322,7 @@ mod tests {
         let soon = tokio::time::timeout(Duration::from_millis(700), &mut closed).await;
         assert!(soon.is_err(), "it can still be written to");
         drop(theirs);
-        assert!(shows(&mut closed).await);
+        assert!(resolves(&mut closed).await);
     }
 
     #[tokio::test]
@@ -332,6 +332,6 @@ mod tests {
         let (_writer, mut closed) = stdin.into_parts();
         std::io::Write::write_all(&mut theirs, &[7; 10_000]).unwrap();
         drop(theirs);
-        assert!(shows(&mut closed).await);
+        assert!(resolves(&mut closed).await);
     }
 }

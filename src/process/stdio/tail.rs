@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The last bytes that were written to it; older ones are dropped and counted. Cheap to clone: all clones are one
+/// Keeps the last bytes that were written to it. Older ones are dropped and counted. Cheap to clone: all clones share one
 /// tail. 8 KiB by default.
 #[derive(Clone)]
 pub struct Tail {
@@ -40,10 +40,10 @@ impl Tail {
         ring.dropped = ring.dropped.saturating_add(lost);
     }
 
-    /// What is kept, as text: cut at a character's boundary, bytes that are not UTF-8 replaced.
+    /// The bytes that are kept, as text that begins at a character's boundary. Bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         let ring = self.lock();
-        // A character that lost its head leaves up to three continuation bytes.
+        // A character whose first byte was dropped leaves up to three continuation bytes.
         let torn = |byte: &&u8| ring.dropped > 0 && (**byte & 0xc0) == 0x80;
         let skip = ring.bytes.iter().take(3).take_while(torn).count();
         let bytes: Vec<u8> = ring.bytes.iter().skip(skip).copied().collect();

@@ -1,4 +1,4 @@
-//! [`ExitWatch`]: sleeping until a process has ended, without reaping it and without `SIGCHLD`.
+//! [`ExitWatch`]: waits until a process has ended, without reaping it and without `SIGCHLD`.
 
 use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
@@ -15,20 +15,20 @@ use tokio::{
 use super::leader::Leader;
 use crate::process::exit_status::ExitStatus;
 
-/// How often a process is looked at when there is neither a pidfd nor a thread to be had.
+/// How often a process is checked when neither a pidfd nor a thread is available.
 const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(in crate::process) enum ExitWatch {
-    /// The process's pidfd becomes readable when it ends (Linux).
+    /// Linux: the pidfd of the process becomes readable when it ends.
     Pidfd(AsyncFd<SharedFd>),
-    /// A thread that does nothing but wait for this one process.
+    /// A thread that only waits for this one process.
     Thread(watch::Receiver<()>),
-    /// Nothing: look now and then.
+    /// Neither: the process is checked from time to time.
     Poll,
 }
 
-/// A pidfd that is also used by others.
+/// A pidfd that others use too.
 #[derive(Debug)]
 pub(in crate::process) struct SharedFd(Arc<OwnedFd>);
 
@@ -39,7 +39,7 @@ impl AsRawFd for SharedFd {
 }
 
 impl ExitWatch {
-    /// A watch on the leader; must be called within a runtime.
+    /// Must be called within a runtime.
     pub(in crate::process) fn new(leader: &Leader) -> ExitWatch {
         match leader.pidfd() {
             Some(fd) => register(fd).map_or(ExitWatch::Poll, ExitWatch::Pidfd),
@@ -55,16 +55,16 @@ impl ExitWatch {
             }
             match self {
                 ExitWatch::Pidfd(fd) => match fd.readable().await {
-                    // Readiness is kept until it is cleared; clear it only if it was not about the exit.
+                    // Readiness is kept until it is cleared, which is done only if it did not announce the exit.
                     Ok(mut ready) => match leader.exited() {
                         Some(exited) => return exited,
                         None => ready.clear_ready(),
                     },
-                    // The runtime that launched it is gone.
+                    // The runtime that the pidfd is registered with has shut down.
                     Err(_) => tokio::time::sleep(POLL).await,
                 },
                 ExitWatch::Thread(ended) => {
-                    // An error says that the thread has ended, which it does when the process has.
+                    // An error means that the thread has ended, which it does when the process has.
                     if ended.clone().changed().await.is_err() && leader.exited().is_none() {
                         tokio::time::sleep(POLL).await;
                     }

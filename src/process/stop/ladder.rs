@@ -1,6 +1,6 @@
-//! [`Ladder`]: how a process is brought to its end, step by step (P-9).
+//! [`Ladder`]: how a process is stopped, step by step (P-9).
 //!
-//! Works on any [`ProcessControl`]; the polite request (a message, or closing stdin) is the caller's and comes before.
+//! Works on any [`ProcessControl`]. The polite request (a message, or closing stdin) is made by the caller beforehand.
 
 use std::{future::Future, time::Duration};
 
@@ -19,14 +19,15 @@ use crate::{
 /// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
 /// seconds.
 ///
-/// These are the times of one process. How those of several add up when a tree stops is said at
-/// `Tree::shutdown`: children of a supervisor stop one after another, those of pools and plugin hosts together.
+/// These are the times of one process. `Tree::shutdown` documents how the times of several add up when a tree stops:
+/// the children of a supervisor stop one after another, those of pools and plugin hosts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ladder {
-    /// From the beginning of the stop to `SIGTERM`; 10 s by default. For a worker with a channel it is also the time in
-    /// which the calls under way are answered, then the requests of the process; it is asked to end when they are, or when a
-    /// fifth of this is left (at most 2 s). Granted in full, acknowledged or not.
+    /// From the beginning of the stop to `SIGTERM`. 10 s by default. For a worker with a channel this is also the time in
+    /// which open calls are answered, then the requests of the process. The process is asked to end when they have been, or
+    /// when a fifth of this time is left (at most 2 s). The time is granted in full, whether the request is acknowledged or
+    /// not.
     #[serde(with = "human_duration")]
     pub drain: Duration,
     /// From `SIGTERM` to `SIGKILL`. 5 s by default.
@@ -45,8 +46,8 @@ impl Default for Ladder {
 }
 
 impl Ladder {
-    /// When, after the beginning of a stop that grants this long, a process is asked to end that has not been asked before.
-    /// The rest is for what it does then.
+    /// How long after the beginning of a stop with this drain time a process is asked to end, if it has not been asked
+    /// before. It has the rest of the drain time to do so.
     pub(crate) fn asked_after(drain: Duration) -> Duration {
         drain - (drain / 5).min(Duration::from_secs(2))
     }
@@ -57,15 +58,15 @@ impl Ladder {
     }
 }
 
-/// The step of the ladder at which a process group ended.
+/// The rung of the ladder at which a process group ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// By itself, in its drain time.
+    /// It ended by itself, in its drain time.
     Drain,
-    /// After `SIGTERM`.
+    /// It ended after `SIGTERM`.
     Term,
-    /// After `SIGKILL`.
+    /// It ended after `SIGKILL`.
     Kill,
 }
 
@@ -74,16 +75,16 @@ pub enum Rung {
 pub struct StopOutcome {
     /// How the leader ended.
     pub exited: ExitStatus,
-    /// The last step that was needed, for the leader or for any other member of its group.
+    /// The last rung that was needed, for the leader or for any other member of its group.
     pub rung: Rung,
 }
 
-/// Brings a process group to its end: waits `drain`, sends `SIGTERM`, waits `term_grace`, sends `SIGKILL`, reaps.
+/// Stops a process group: waits `drain`, sends `SIGTERM`, waits `term_grace`, sends `SIGKILL`, reaps.
 ///
-/// Each step ends as soon as the *group* is empty. That the leader is gone shortens nothing for the members that it
-/// left behind (P-4). Past `deadline`, if there is one, the rest of the group is killed at once.
+/// Each step ends as soon as the *group* is empty. If only the leader has ended, the members that it left behind still get
+/// their full time (P-4). Past `deadline`, if there is one, the rest of the group is killed at once.
 ///
-/// Cancel-safe: a caller that wants it faster drops this future and calls it again with a nearer deadline, or calls
+/// Cancel-safe: to speed it up, drop this future and call it again with a nearer deadline, or call
 /// [`kill`]. A process that has ended meanwhile is simply reaped.
 ///
 /// # Errors
@@ -100,7 +101,7 @@ pub async fn terminate(
     let rung = if within(until(ladder.drain), ended(control)).await {
         Rung::Drain
     } else {
-        // A group that is gone by now, or may not be signalled, is dealt with by the reap.
+        // If the group has ended by now or may not be signalled, the reap deals with it.
         let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
         if in_time
             && control.signal(Signal::TERM).is_ok()
@@ -133,7 +134,7 @@ async fn within(end: Instant, future: impl Future<Output = ()>) -> bool {
     tokio::time::timeout_at(end, future).await.is_ok()
 }
 
-/// An instant that exists: "for ever" is a wait of 30 years.
+/// Adds without overflow: the longest wait is 30 years.
 fn after(now: Instant, step: Duration) -> Instant {
     now + step.min(Duration::from_secs(30 * 365 * 24 * 3600))
 }

@@ -1,13 +1,14 @@
-//! [`Leader`]: the one place where a process is signalled, looked at and reaped.
+//! [`Leader`]: the only code that signals, checks and reaps a launched process.
 //!
-//! Shared by the control, its callers and the reaper thread. All of it goes through one lock, so that no signal is
-//! ever sent to a leader that has been reaped. It knows no runtime: every method returns at once.
+//! The control, its callers and the reaper thread share it. Every operation takes the same lock, so no signal is ever sent
+//! to a leader that has been reaped. It knows no runtime: apart from the few `async` methods, which only wait, every
+//! method returns at once.
 
 use std::{
     io,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -18,14 +19,14 @@ use rustix::{
     process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus},
 };
 
-use tokio::sync::Notify;
-
 #[cfg(target_os = "linux")]
 use super::orphans;
-use super::survivor_scan::{self, Reaped, ScanTarget};
+use super::{
+    survivor_query::{SurvivorQuery, sweep_session},
+    survivor_scan::{self, ReapTime, ScanTarget},
+};
 use crate::process::{
     cgroup,
-    control::KILL_WAIT,
     exit_status::{ExitStatus, Status},
     group_membership,
     reap_token::ReapToken,
@@ -38,10 +39,10 @@ pub(in crate::process) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
     cpu_limit: Option<CpuLimit>,
-    /// What holds its descendants, whatever groups and sessions they are in.
+    /// Holds its descendants, whatever groups and sessions they are in.
     cgroup: Option<cgroup::Cgroup>,
-    /// Its number may belong to somebody else.
-    free: Arc<AtomicBool>,
+    /// The kernel may have given its number to another process.
+    pid_is_free: Arc<AtomicBool>,
     state: Mutex<LeaderState>,
 }
 
@@ -58,51 +59,42 @@ pub(in crate::process) struct CpuLimit {
 struct LeaderState {
     exited: Option<ExitStatus>,
     reaped: bool,
-    /// The hold was released before the process was gone.
+    /// The reap token was released although the process is still there.
     unkillable: bool,
-    /// Reaped, no member of the group is left, and the hold is released.
-    gone: bool,
+    /// Reaped, no member of the group is left, and the reap token has been released.
+    finished: bool,
     /// Since when the process table cannot be read.
-    blind: Option<Instant>,
-    /// What the process table has been asked.
-    inquiry: Option<Arc<TableQuery>>,
-    hold: Option<ReapToken>,
+    unreadable_since: Option<Instant>,
+    /// The question that the survivor scan has not answered yet, or whose reply has not been used.
+    query: Option<Arc<SurvivorQuery>>,
+    reap_token: Option<ReapToken>,
 }
 
-/// After that time without a look, the members that have been killed are taken to be gone.
-const BLIND: Duration = Duration::from_secs(1);
-
-/// A question to the process table.
-#[derive(Debug)]
-struct TableQuery {
-    /// LogTopic all that the leader leads, and not just the group.
-    whole: bool,
-    answer: OnceLock<Option<bool>>,
-    answered: Notify,
-}
+/// If the process table cannot be read for this long, members that have been killed are taken to be dead.
+const UNREADABLE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Leader {
-    /// Takes charge of a process that has just been created and that nobody else waits for.
+    /// Takes charge of a process that has just been created and that no other code waits for.
     pub(in crate::process) fn new(
         pid: Pid,
         pidfd: Option<OwnedFd>,
         cpu_limit: Option<CpuLimit>,
         cgroup: Option<cgroup::Cgroup>,
-        hold: ReapToken,
+        reap_token: ReapToken,
     ) -> Leader {
         let state = LeaderState {
             exited: None,
             reaped: false,
-            gone: false,
+            finished: false,
             unkillable: false,
-            blind: None,
-            inquiry: None,
-            hold: Some(hold),
+            unreadable_since: None,
+            query: None,
+            reap_token: Some(reap_token),
         };
         #[cfg(target_os = "linux")]
-        orphans::arrived(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
-        let (free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
-        Leader { pid, pidfd, cpu_limit, cgroup, free, state: Mutex::new(state) }
+        orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
+        let (pid_is_free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
+        Leader { pid, pidfd, cpu_limit, cgroup, pid_is_free, state: Mutex::new(state) }
     }
 
     pub(in crate::process) fn pid(&self) -> u32 {
@@ -120,41 +112,42 @@ impl Leader {
     /// Sends a signal to the group, never after the reap (P-7).
     pub(in crate::process) fn signal(&self, signal: Signal) -> io::Result<()> {
         let mut state = self.lock();
-        self.look(&mut state);
+        self.check_exit(&mut state);
         if state.reaped {
             return Err(Errno::SRCH.into());
         }
-        self.send(signal)?;
+        self.signal_group(signal)?;
         if signal == Signal::TERM {
-            self.send(Signal::CONT)?;
-            self.send_beyond(&[Signal::TERM, Signal::CONT]);
+            self.signal_group(Signal::CONT)?;
+            self.signal_outside_group(&[Signal::TERM, Signal::CONT]);
         } else {
-            self.send_beyond(&[signal]);
+            self.signal_outside_group(&[signal]);
         }
         Ok(())
     }
 
-    /// To the descendants that have left the group: all, if a control group holds them, else those in the session.
-    fn send_beyond(&self, signals: &[Signal]) {
+    /// Signals the descendants that have left the group: all of them if a control group holds them, else those in the
+    /// session.
+    fn signal_outside_group(&self, signals: &[Signal]) {
         match &self.cgroup {
             Some(cgroup) if signals == [Signal::KILL] => cgroup.kill(),
             Some(cgroup) => cgroup.signal_others(self.pid, signals),
-            // The end of the leader, which follows, takes care of them.
+            // The reap, which follows a kill, takes care of them.
             None if signals == [Signal::KILL] => {}
-            None => survivor_scan::ask(self.pid, self.led(), signals, |_| {}),
+            None => survivor_scan::request(self.pid, self.group_and_session(), signals, |_| {}),
         }
     }
 
-    fn led(&self) -> ScanTarget {
-        ScanTarget::Led(Arc::clone(&self.free))
+    fn group_and_session(&self) -> ScanTarget {
+        ScanTarget::GroupAndSession(Arc::clone(&self.pid_is_free))
     }
 
-    /// To the group, and to the leader by its own number if it has moved to another group: one system call is all it
-    /// takes to do that. Only before the reap.
-    fn send(&self, signal: Signal) -> io::Result<()> {
-        let group = sys::kill_process_group(self.pid, signal);
+    /// Signals the group, and the leader by its own number if it has moved to another group, which takes it one system call.
+    /// Must not be called after the reap.
+    fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        let sent = sys::kill_process_group(self.pid, signal);
         if group_membership::leads_group(self.pid) {
-            Ok(group?)
+            Ok(sent?)
         } else {
             Ok(sys::kill_process(self.pid, signal)?)
         }
@@ -164,154 +157,149 @@ impl Leader {
     pub(in crate::process) fn exited(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.exited.is_none() {
-            self.look(&mut state);
+            self.check_exit(&mut state);
         }
         state.exited
     }
 
-    /// Looks whether the leader has ended, or has even been reaped by somebody else in this program.
-    fn look(&self, state: &mut LeaderState) {
+    /// Checks whether the leader has ended, or has even been reaped by other code in this program.
+    fn check_exit(&self, state: &mut LeaderState) {
         if !state.reaped {
             self.wait(state, WaitIdOptions::NOWAIT);
         }
     }
 
-    /// One step towards the end: kills what is left of the group and the session, or of the control group, reaps the
-    /// leader if it is dead, and sees whether the others are gone. Returns how the process ended once nothing is left;
-    /// only then the hold is released.
+    /// One step of the reap: kills what is left of the group and the session, or of the control group, reaps the leader if it
+    /// is dead, and checks whether the others are gone. Returns how the process ended once nothing is left; the reap token
+    /// is released before that and not earlier.
     ///
-    /// Without a control group the process table is asked, which takes a moment: see [`Leader::progress`]. Until it has
-    /// answered that nothing is alive, the zombie stays, and the numbers with it.
-    pub(in crate::process) fn finish(&self) -> Option<ExitStatus> {
+    /// Without a control group this needs a survivor scan, which takes a moment: see [`Leader::wait_for_progress`]. The
+    /// zombie stays, and pins the numbers, until the scan has found no living process.
+    pub(in crate::process) fn kill_and_reap(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
-        if state.gone {
+        if state.finished {
             return state.exited;
         }
-        self.look(&mut state);
-        let over = match &self.cgroup {
+        self.check_exit(&mut state);
+        let empty = match &self.cgroup {
             Some(cgroup) => {
-                self.sweep_group(&mut state);
-                // Whether anything is left shows the next look.
-                let over = state.reaped && self.is_vacated(&mut state, cgroup);
-                if !over {
+                self.kill_group_and_reap_leader(&mut state);
+                // The next step checks whether the kill left anything.
+                let empty = state.reaped && self.is_cgroup_empty(&mut state, cgroup);
+                if !empty {
                     cgroup.kill();
                 }
-                over
+                empty
             }
             None if state.reaped => {
-                self.kill_lost(&state);
-                self.nobody_is_left(&mut state, false)
+                self.kill_if_reaped_elsewhere(&state);
+                self.has_no_survivors(&mut state, false)
             }
             None => {
-                let _ = self.send(Signal::KILL);
-                if state.exited.is_some() && self.nobody_is_left(&mut state, true) {
+                let _ = self.signal_group(Signal::KILL);
+                if state.exited.is_some() && self.has_no_survivors(&mut state, true) {
                     self.wait(&mut state, WaitIdOptions::empty());
                 }
                 state.reaped
             }
         };
-        if over { self.conclude(state) } else { None }
+        if empty { self.finish(state) } else { None }
     }
 
-    /// As [`Leader::finish`], for one that is to have a successor at once: what has left the group, and is in the session
-    /// still, is swept behind it, and `trail` kept until that is done.
-    pub(in crate::process) fn reap_after_exit(&self, trail: &mut Option<ReapToken>) -> Option<ExitStatus> {
+    /// As [`Leader::kill_and_reap`], for a process that gets a successor at once. Processes that have left the group but are
+    /// still in the session are swept in the background, and `sweep_token` is kept until that is done.
+    pub(in crate::process) fn reap_after_exit(
+        &self,
+        sweep_token: &mut Option<ReapToken>,
+    ) -> Option<ExitStatus> {
         if self.cgroup.is_some() {
-            return self.finish();
+            return self.kill_and_reap();
         }
         let mut state = self.lock();
-        if state.gone {
+        if state.finished {
             return state.exited;
         }
-        self.look(&mut state);
-        let mine = !state.reaped;
-        let reaped = Reaped::now();
-        self.sweep_group(&mut state);
-        if mine && state.reaped {
-            LeftBehind { leader: self.pid, reaped, since: Instant::now(), _trail: trail.take() }.sweep();
+        self.check_exit(&mut state);
+        let was_unreaped = !state.reaped;
+        let reap_time = ReapTime::now();
+        self.kill_group_and_reap_leader(&mut state);
+        if was_unreaped && state.reaped {
+            sweep_session(self.pid, reap_time, sweep_token.take());
         }
-        if state.reaped && self.nobody_is_left(&mut state, false) { self.conclude(state) } else { None }
+        if state.reaped && self.has_no_survivors(&mut state, false) { self.finish(state) } else { None }
     }
 
-    /// Kills the group and reaps the leader, if it is dead. One kill reaches every member at once, and no fork escapes it.
-    /// It must come before the reap.
-    fn sweep_group(&self, state: &mut LeaderState) {
+    /// Kills the group and reaps the leader if it is dead. One kill reaches every member at once, and no fork escapes it.
+    /// The kill must come before the reap.
+    fn kill_group_and_reap_leader(&self, state: &mut LeaderState) {
         if state.reaped {
-            return self.kill_lost(state);
+            return self.kill_if_reaped_elsewhere(state);
         }
-        let _ = self.send(Signal::KILL);
+        let _ = self.signal_group(Signal::KILL);
         self.wait(state, WaitIdOptions::empty());
     }
 
-    fn kill_lost(&self, state: &LeaderState) {
+    fn kill_if_reaped_elsewhere(&self, state: &LeaderState) {
         if state.exited == Some(ExitStatus { status: Status::Lost }) {
-            self.kill_by_pidfd();
+            self.kill_group_by_pidfd();
         }
     }
 
-    /// Releases the hold and says that it is over. The thread that takes the hold releases it, and only then is it over: a
-    /// caller that is told so must not find the hold still there. The token's destructor is the caller's code
+    /// Releases the reap token and reports the end. Only the thread that takes the token reports it, after the release: a
+    /// caller that has been told of the end must not find the token still held. The token's destructor is the caller's code
     /// and does not run under the lock.
-    fn conclude(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
-        let hold = match state.hold.take() {
+    fn finish(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
+        let reap_token = match state.reap_token.take() {
             None if !state.unkillable => return None,
-            hold => hold,
+            reap_token => reap_token,
         };
         let exited = state.exited;
         drop(state);
-        let _over = NotifyOnDrop(self);
-        drop(hold);
+        let _finished = MarkFinishedOnDrop(self);
+        drop(reap_token);
         exited
     }
 
-    fn is_vacated(&self, state: &mut LeaderState, cgroup: &cgroup::Cgroup) -> bool {
-        match cgroup.vacated() {
-            Some(vacated) => vacated,
-            None => state.is_blind_for_long(),
+    fn is_cgroup_empty(&self, state: &mut LeaderState, cgroup: &cgroup::Cgroup) -> bool {
+        match cgroup.remove_if_empty() {
+            Some(empty) => empty,
+            None => state.is_unreadable_for_long(),
         }
     }
 
-    /// Whether no process is left, now that all have been killed: in the group, and in the session if the whole is asked for.
-    /// An answer is for one question; without one, or with one that is no, the next is asked.
-    fn nobody_is_left(&self, state: &mut LeaderState, whole: bool) -> bool {
-        // Asking with no signal is harmless even if the id has a new owner.
-        if !whole && sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) {
+    /// Whether no member of the group is alive, or of group and session if `includes_session`, after all of them have been
+    /// killed. A reply serves one call. Without a reply, or if it says that a process is alive, the next scan is requested.
+    fn has_no_survivors(&self, state: &mut LeaderState, includes_session: bool) -> bool {
+        // Signal 0 is harmless even if the number has a new owner.
+        if !includes_session && sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) {
             return true;
         }
-        if let Some(inquiry) = state.inquiry.take_if(|inquiry| inquiry.whole == whole) {
-            match inquiry.answer.get() {
+        if let Some(query) = state.query.take_if(|query| query.includes_session == includes_session) {
+            match query.reply() {
                 None => {
-                    state.inquiry = Some(inquiry);
+                    state.query = Some(query);
                     return false;
                 }
                 Some(Some(false)) => return true,
-                Some(Some(true)) => state.blind = None,
-                Some(None) if state.is_blind_for_long() => return true,
+                Some(Some(true)) => state.unreadable_since = None,
+                Some(None) if state.is_unreadable_for_long() => return true,
                 Some(None) => {}
             }
         }
-        let inquiry = Arc::new(TableQuery { whole, answer: OnceLock::new(), answered: Notify::new() });
-        state.inquiry = Some(Arc::clone(&inquiry));
-        let answer = move |living| {
-            let _ = inquiry.answer.set(living);
-            inquiry.answered.notify_waiters();
-        };
-        match whole {
-            true => survivor_scan::ask(self.pid, self.led(), &[Signal::KILL], answer),
-            false => survivor_scan::ask(self.pid, ScanTarget::Grouped, &[], answer),
-        }
+        state.query = Some(match includes_session {
+            true => SurvivorQuery::ask(self.pid, self.group_and_session(), &[Signal::KILL]),
+            false => SurvivorQuery::ask(self.pid, ScanTarget::Group, &[]),
+        });
         false
     }
 
-    /// Waits until there is something new, as far as that is announced, at most for `pause` where nothing is.
-    pub(in crate::process) async fn progress(&self, pause: Duration) {
-        let inquiry = self.lock().inquiry.clone();
-        let Some(inquiry) = inquiry else { return tokio::time::sleep(pause).await };
-        let mut answered = std::pin::pin!(inquiry.answered.notified());
-        answered.as_mut().enable();
-        if inquiry.answer.get().is_none() {
-            // Others may be asked about too.
-            let _ = tokio::time::timeout(Duration::from_millis(50), answered).await;
+    /// Waits until another step may achieve something: for the reply of the survivor scan if one is on its way, else for
+    /// `pause`.
+    pub(in crate::process) async fn wait_for_progress(&self, pause: Duration) {
+        let query = self.lock().query.clone();
+        match query {
+            Some(query) => query.wait().await,
+            None => tokio::time::sleep(pause).await,
         }
     }
 
@@ -319,13 +307,13 @@ impl Leader {
     pub(in crate::process) async fn emptied(&self) {
         const INTERVAL: Duration = Duration::from_millis(50);
         let Some(cgroup) = &self.cgroup else {
-            // A look that cannot be made says nothing.
-            while survivor_scan::look(self.pid, self.led()).await != Some(false) {
+            // A scan that could not be made says nothing.
+            while survivor_scan::any_alive(self.pid, self.group_and_session()).await != Some(false) {
                 tokio::time::sleep(INTERVAL).await;
             }
             return;
         };
-        // Its events are a small file that is read in microseconds.
+        // The group's `cgroup.events` is a small file that is read in microseconds.
         let mut pause = Duration::from_millis(1);
         while cgroup.is_populated() != Some(false) {
             tokio::time::sleep(pause).await;
@@ -333,23 +321,23 @@ impl Leader {
         }
     }
 
-    /// Releases the hold of a process that could not be reaped in time: it is reported as unkillable, and the tree goes
-    /// on without it.
-    pub(in crate::process) fn release(&self) {
-        let hold = {
+    /// Releases the reap token of a process that could not be reaped in time. The process is reported as unkillable, and the
+    /// tree goes on without it.
+    pub(in crate::process) fn give_up(&self) {
+        let reap_token = {
             let mut state = self.lock();
-            if state.gone {
+            if state.finished {
                 return;
             }
             state.unkillable = true;
-            state.hold.take()
+            state.reap_token.take()
         };
-        drop(hold);
+        drop(reap_token);
     }
 
-    /// Kills the group of a leader that somebody else has reaped. Its number may have a new owner, but a pidfd names
-    /// the group that was (Linux 6.9; without that, the members are left alone).
-    fn kill_by_pidfd(&self) {
+    /// Kills the group of a leader that other code has reaped. Its number may have a new owner, but the pidfd still names
+    /// the original group (Linux 6.9; on older kernels the members are left alone).
+    fn kill_group_by_pidfd(&self) {
         #[cfg(target_os = "linux")]
         if let Some(pidfd) = &self.pidfd {
             use std::os::fd::AsRawFd;
@@ -377,41 +365,42 @@ impl Leader {
             _ => WaitId::Pid(self.pid),
         };
         let reaps = !options.contains(WaitIdOptions::NOWAIT);
-        // StderrExcerpt before it is so: a thread that is about to use the number looks afterwards.
-        self.free.store(reaps, Ordering::SeqCst);
-        let answer = loop {
+        // Set before the number becomes free: a thread that is about to use the number checks the flag afterwards.
+        self.pid_is_free.store(reaps, Ordering::SeqCst);
+        let waited = loop {
             match sys::waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | options) {
                 Err(Errno::INTR) => {}
-                answer => break answer,
+                waited => break waited,
             }
         };
-        match answer {
-            Ok(None) => self.free.store(false, Ordering::SeqCst),
+        match waited {
+            Ok(None) => self.pid_is_free.store(false, Ordering::SeqCst),
             Ok(Some(status)) => {
                 // The zombie's figures can be read until it is reaped.
-                state.exited.get_or_insert_with(|| self.judge(exited(&status)));
+                state.exited.get_or_insert_with(|| self.attribute_to_limit(exit_status(&status)));
                 if reaps {
-                    self.has_been_reaped(state);
+                    self.mark_reaped(state);
                 }
             }
-            // Not our child any more: somebody else has reaped it.
+            // It is no longer our child: other code has reaped it.
             Err(_) => {
                 state.exited.get_or_insert(ExitStatus { status: Status::Lost });
-                self.has_been_reaped(state);
+                self.mark_reaped(state);
             }
         }
     }
 
-    fn has_been_reaped(&self, state: &mut LeaderState) {
-        self.free.store(true, Ordering::SeqCst);
+    fn mark_reaped(&self, state: &mut LeaderState) {
+        self.pid_is_free.store(true, Ordering::SeqCst);
         if !std::mem::replace(&mut state.reaped, true) {
             #[cfg(target_os = "linux")]
-            orphans::left(self.pid, Reaped::now());
+            orphans::leader_reaped(self.pid, ReapTime::now());
         }
     }
 
-    /// A signal that the system sends when a limit is reached may also come from anybody else: the figures decide.
-    fn judge(&self, exited: ExitStatus) -> ExitStatus {
+    /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the processor time that
+    /// was used decides.
+    fn attribute_to_limit(&self, exited: ExitStatus) -> ExitStatus {
         let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
             return exited;
         };
@@ -437,49 +426,29 @@ impl Leader {
 impl UsageSource for Leader {
     fn usage(&self) -> Option<Usage> {
         let mut state = self.lock();
-        self.look(&mut state);
+        self.check_exit(&mut state);
         if state.reaped { None } else { usage::of(self.pid) }
     }
 }
 
 impl LeaderState {
-    /// Whether nothing could be looked at for so long that what has been killed is taken to be gone: nothing survives a
-    /// kill for long.
-    fn is_blind_for_long(&mut self) -> bool {
-        self.blind.get_or_insert_with(Instant::now).elapsed() > BLIND
+    /// Whether nothing could be read for so long that killed processes are taken to be dead: nothing survives a kill for
+    /// long.
+    fn is_unreadable_for_long(&mut self) -> bool {
+        self.unreadable_since.get_or_insert_with(Instant::now).elapsed() > UNREADABLE_LIMIT
     }
 }
 
-/// What has left the group of a leader that has been reaped, and not its session.
-struct LeftBehind {
-    leader: Pid,
-    reaped: Reaped,
-    since: Instant,
-    _trail: Option<ReapToken>,
-}
+/// Marks the leader as finished when dropped, also if a token's destructor panics.
+struct MarkFinishedOnDrop<'a>(&'a Leader);
 
-impl LeftBehind {
-    /// Kills it, again and again until no process is left or the time is over.
-    fn sweep(self) {
-        let (leader, whom) = (self.leader, ScanTarget::Left(self.reaped));
-        survivor_scan::ask(leader, whom, &[Signal::KILL], move |living| {
-            if living != Some(false) && self.since.elapsed() < KILL_WAIT {
-                self.sweep();
-            }
-        });
-    }
-}
-
-/// Says that it is over when dropped, also if a token's destructor panics.
-struct NotifyOnDrop<'a>(&'a Leader);
-
-impl Drop for NotifyOnDrop<'_> {
+impl Drop for MarkFinishedOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.lock().gone = true;
+        self.0.lock().finished = true;
     }
 }
 
-fn exited(status: &WaitIdStatus) -> ExitStatus {
+fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => ExitStatus::code(code),
         (None, Some(signal)) => ExitStatus::signal(signal, status.dumped()),

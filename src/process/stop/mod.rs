@@ -1,4 +1,13 @@
-//! From a running process to nothing.
+//! From a running process to nothing: how it is asked to end, killed, reaped and searched for survivors.
+//!
+//! ```text
+//! terminate, kill (ladder) ──► ProcessControl ──► leader ──► survivor_query ─► survivor_scan ─► process_table
+//!                                    │              ▲                               │ each walk
+//!                    exit_watch ─────┘              │                               ▼
+//!                    a pidfd becomes readable    reaper, if dropped or given up  orphans
+//! ```
+//!
+//! `leader` is the center: everything that is done to one process happens there, under one lock.
 
 pub(super) mod exit_watch;
 mod ladder;
@@ -8,6 +17,7 @@ pub(super) mod orphans;
 #[cfg(target_os = "linux")]
 mod process_table;
 pub(super) mod reaper;
+mod survivor_query;
 #[cfg(target_os = "linux")]
 mod survivor_scan;
 #[cfg(not(target_os = "linux"))]

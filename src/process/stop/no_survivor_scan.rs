@@ -1,4 +1,4 @@
-//! There is no process table here to look at.
+//! The survivor scan on systems whose process table cannot be read: it finds nothing.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -6,25 +6,30 @@ use rustix::process::{Pid, Signal};
 
 #[derive(Clone, Debug)]
 pub(super) enum ScanTarget {
-    Led(#[expect(dead_code, reason = "elsewhere it says whose number it is")] Arc<AtomicBool>),
-    Grouped,
-    Left(Reaped),
+    GroupAndSession(#[expect(dead_code, reason = "on Linux it says whose number it is")] Arc<AtomicBool>),
+    Group,
+    SessionAfterReap(ReapTime),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reaped;
+pub(super) struct ReapTime;
 
-impl Reaped {
-    pub(super) fn now() -> Reaped {
-        Reaped
+impl ReapTime {
+    pub(super) fn now() -> ReapTime {
+        ReapTime
     }
 }
 
-/// The answer is not known, and taken to be no.
-pub(super) fn ask(_: Pid, _: ScanTarget, _: &[Signal], answer: impl FnOnce(Option<bool>) + Send + 'static) {
-    answer(Some(false));
+/// Whether anything is alive is not known here, and is taken to be no.
+pub(super) fn request(
+    _: Pid,
+    _: ScanTarget,
+    _: &[Signal],
+    reply: impl FnOnce(Option<bool>) + Send + 'static,
+) {
+    reply(Some(false));
 }
 
-pub(super) async fn look(_: Pid, _: ScanTarget) -> Option<bool> {
+pub(super) async fn any_alive(_: Pid, _: ScanTarget) -> Option<bool> {
     Some(false)
 }

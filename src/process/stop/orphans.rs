@@ -1,9 +1,9 @@
-//! Orphans that this program adopts, because it is process 1 or a subreaper and has no guardian: somebody has to reap
-//! them.
+//! Reaps orphans that this program adopts because it is process 1 or a subreaper and has no guardian.
 //!
-//! Nothing here waits for "any child": the embedding program has children of its own, whose statuses are for it alone. An
-//! orphan is reaped if its session or its control group was that of a process which was launched here. That is seen in
-//! walks through the process table, which are made when a process has ended and every few seconds while one lives.
+//! Nothing here waits for "any child": the embedding program may have children of its own, and their statuses are for that
+//! program alone. An orphan is reaped if its session or its control group was that of a process launched here. This is
+//! checked during walks through the process table, which are made when a process has ended and every few seconds while one
+//! lives.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,14 +20,14 @@ use rustix::process::{self as sys, Pid, WaitId, WaitIdOptions};
 
 use super::{
     process_table::{self, ProcessEntry},
-    survivor_scan::{self, EntryVisitor, Reaped},
+    survivor_scan::{self, EntryVisitor, ReapTime},
 };
 use crate::process::{group_membership, sweeper};
 
-/// How often orphans are looked for while nothing ends.
-const ROUND: Duration = Duration::from_secs(5);
-/// For so long the orphans of a process that has ended are looked for: killed ones are dead by then.
-const MEMORY: Duration = Duration::from_secs(60);
+/// How often orphans are searched for while no process ends.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// How long the orphans of an ended process are searched for. Killed ones are dead by then.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Which of the orphans that this program adopts are reaped; see
 /// [`OsLauncherBuilder::reap_adopted`](crate::process::OsLauncherBuilder::reap_adopted).
@@ -36,42 +36,44 @@ pub enum ReapAdopted {
     /// Those that belonged to a process of a launcher.
     #[default]
     OfProcesses,
-    /// All, as process 1 should, if nothing else in the program does and it starts processes by launchers only: the
-    /// statuses of others are lost to it.
+    /// All, as process 1 should. Choose this only if no other code of the program reaps and all its processes are started
+    /// by launchers: code that waits for any other child loses that child's status.
     All,
 }
 
 #[derive(Default)]
-struct OrphanRegistry {
+struct LeaderRegistry {
     /// Those that have not been reaped, with the paths of their control groups.
-    leaders: BTreeMap<i32, Option<OsString>>,
-    left: Vec<ReapedOrphan>,
-    rounds: bool,
+    unreaped: BTreeMap<i32, Option<OsString>>,
+    reaped: Vec<ReapedLeader>,
+    /// The periodic search runs.
+    searching: bool,
 }
 
-/// One that has been reaped.
-struct ReapedOrphan {
+/// A leader that has been reaped and may have left orphans.
+struct ReapedLeader {
     leader: i32,
-    group: Option<OsString>,
-    reaped: Reaped,
+    cgroup: Option<OsString>,
+    reap_time: ReapTime,
     since: Instant,
 }
 
-static REGISTRY: Mutex<OrphanRegistry> =
-    Mutex::new(OrphanRegistry { leaders: BTreeMap::new(), left: Vec::new(), rounds: false });
-/// Launches under way: their processes may exist and be no leaders yet.
-static BIRTHS: AtomicUsize = AtomicUsize::new(0);
-static ALL: AtomicBool = AtomicBool::new(false);
+static REGISTRY: Mutex<LeaderRegistry> =
+    Mutex::new(LeaderRegistry { unreaped: BTreeMap::new(), reaped: Vec::new(), searching: false });
+/// Launches under way. Their processes may exist before they are registered as leaders.
+static PENDING_LAUNCHES: AtomicUsize = AtomicUsize::new(0);
+static REAP_ALL: AtomicBool = AtomicBool::new(false);
 
-fn lock() -> MutexGuard<'static, OrphanRegistry> {
+fn lock() -> MutexGuard<'static, LeaderRegistry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(in crate::process) fn reap(which: ReapAdopted) {
-    ALL.store(which == ReapAdopted::All, Ordering::Relaxed);
+pub(in crate::process) fn set_policy(which: ReapAdopted) {
+    REAP_ALL.store(which == ReapAdopted::All, Ordering::Relaxed);
 }
 
-fn adopts() -> bool {
+/// Whether orphans become children of this program.
+fn adopts_orphans() -> bool {
     sys::getpid() == Pid::INIT || sys::child_subreaper().is_ok_and(|subreaper| subreaper.is_some())
 }
 
@@ -80,128 +82,129 @@ pub(in crate::process) struct PendingLaunch(());
 
 impl PendingLaunch {
     pub(in crate::process) fn new() -> PendingLaunch {
-        BIRTHS.fetch_add(1, Ordering::SeqCst);
+        PENDING_LAUNCHES.fetch_add(1, Ordering::SeqCst);
         PendingLaunch(())
     }
 }
 
 impl Drop for PendingLaunch {
     fn drop(&mut self) {
-        BIRTHS.fetch_sub(1, Ordering::SeqCst);
+        PENDING_LAUNCHES.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// A process has been launched.
-pub(super) fn arrived(leader: Pid, group: Option<&OsStr>) {
+pub(super) fn leader_launched(leader: Pid, cgroup: Option<&OsStr>) {
     let mut registry = lock();
-    registry.leaders.insert(leader.as_raw_nonzero().get(), group.map(OsStr::to_owned));
-    if !registry.rounds && adopts() {
-        registry.rounds = true;
+    registry.unreaped.insert(leader.as_raw_nonzero().get(), cgroup.map(OsStr::to_owned));
+    if !registry.searching && adopts_orphans() {
+        registry.searching = true;
         survivor_scan::visit_on_walks(visitor);
-        sweeper::add(Box::new(OrphanRounds { first: true }));
+        sweeper::add(Box::new(PeriodicSearch { first: true }));
     }
 }
 
-/// It has been reaped.
-pub(super) fn left(leader: Pid, reaped: Reaped) {
+/// A launched process has been reaped.
+pub(super) fn leader_reaped(leader: Pid, reap_time: ReapTime) {
     let leader = leader.as_raw_nonzero().get();
     let mut registry = lock();
-    let Some(group) = registry.leaders.remove(&leader) else { return };
-    if registry.rounds {
-        registry.left.push(ReapedOrphan { leader, group, reaped, since: Instant::now() });
+    let Some(cgroup) = registry.unreaped.remove(&leader) else { return };
+    if registry.searching {
+        registry.reaped.push(ReapedLeader { leader, cgroup, reap_time, since: Instant::now() });
         drop(registry);
-        survivor_scan::have_one();
+        survivor_scan::request_visit();
     }
 }
 
-/// Walks from time to time, for as long as there is anybody.
+/// Requests a walk from time to time, as long as a process lives or may have left orphans.
 #[derive(Debug)]
-struct OrphanRounds {
+struct PeriodicSearch {
     first: bool,
 }
 
-impl sweeper::SweepJob for OrphanRounds {
+impl sweeper::SweepJob for PeriodicSearch {
     fn step(&mut self, _: Instant) -> sweeper::JobProgress {
         if !std::mem::take(&mut self.first) {
             let mut registry = lock();
-            registry.left.retain(|left| left.since.elapsed() < MEMORY);
-            if registry.leaders.is_empty() && registry.left.is_empty() || !adopts() {
-                registry.rounds = false;
-                registry.left.clear();
+            registry.reaped.retain(|leader| leader.since.elapsed() < REMEMBERED);
+            if registry.unreaped.is_empty() && registry.reaped.is_empty() || !adopts_orphans() {
+                registry.searching = false;
+                registry.reaped.clear();
                 return sweeper::JobProgress::Over;
             }
             drop(registry);
-            survivor_scan::have_one();
+            survivor_scan::request_visit();
         }
-        sweeper::JobProgress::After(ROUND)
+        sweeper::JobProgress::After(INTERVAL)
     }
 }
 
-/// For a walk through the process table: reaps the orphans that have ended and are ours. `None` if nothing is adopted
-/// here.
+/// For one walk through the process table: reaps the orphans that have ended and are ours. `None` if this program adopts no
+/// orphans.
 fn visitor() -> Option<EntryVisitor> {
     let registry = lock();
-    if !registry.rounds || !adopts() {
+    if !registry.searching || !adopts_orphans() {
         return None;
     }
-    let left = registry.left.iter().map(|left| &left.group);
-    let groups: HashSet<OsString> = registry.leaders.values().chain(left).flatten().cloned().collect();
-    Some(Box::new(move |entry| reap_if_ours(entry, &groups)))
+    let reaped = registry.reaped.iter().map(|leader| &leader.cgroup);
+    let cgroups: HashSet<OsString> = registry.unreaped.values().chain(reaped).flatten().cloned().collect();
+    Some(Box::new(move |entry| reap_if_ours(entry, &cgroups)))
 }
 
-/// Reaps a process if it is an orphan that has ended and is for us.
-fn reap_if_ours(entry: &ProcessEntry<'_>, groups: &HashSet<OsString>) {
+/// Reaps a process if it is an orphan that has ended and is ours.
+fn reap_if_ours(entry: &ProcessEntry<'_>, cgroups: &HashSet<OsString>) {
     let pid = entry.pid();
-    if !has_ended(WaitId::Pid(pid)) {
+    if !is_zombie_child(WaitId::Pid(pid)) {
         return;
     }
-    // It is a zombie and a child of ours. Whatever is found now is found of the one that the pidfd means, unless
-    // somebody else reaps it meanwhile; then there is nothing left to reap.
-    let Some(pidfd) = process_table::hold(pid) else { return };
-    if has_ended(WaitId::PidFd(pidfd.as_fd())) && is_for_us(entry, groups) {
+    // It is a zombie and a child of ours. What is found from here on is true of the process that the pidfd means, unless
+    // other code reaps it meanwhile. Then there is nothing left to reap.
+    let Some(pidfd) = process_table::open_pidfd(pid) else { return };
+    if is_zombie_child(WaitId::PidFd(pidfd.as_fd())) && is_ours(entry, cgroups) {
         let _ = sys::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }
 
 /// Whether it is a child of this program, and a zombie.
-fn has_ended(id: WaitId<'_>) -> bool {
+fn is_zombie_child(id: WaitId<'_>) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     sys::waitid(id, options).is_ok_and(|status| status.is_some())
 }
 
-fn is_for_us(entry: &ProcessEntry<'_>, groups: &HashSet<OsString>) -> bool {
+fn is_ours(entry: &ProcessEntry<'_>, cgroups: &HashSet<OsString>) -> bool {
     let pid = entry.pid();
     let number = pid.as_raw_nonzero().get();
-    // In this order: what is born is registered before its launch is over.
-    let nobody_is_born = BIRTHS.load(Ordering::SeqCst) == 0;
+    // Read before the registry: a launched process is registered before its launch stops being pending.
+    let no_launch_is_pending = PENDING_LAUNCHES.load(Ordering::SeqCst) == 0;
     let session = group_membership::session_of(pid);
     {
         let registry = lock();
-        if registry.leaders.contains_key(&number) {
+        if registry.unreaped.contains_key(&number) {
             return false;
         }
-        if ALL.load(Ordering::Relaxed) && nobody_is_born {
+        if REAP_ALL.load(Ordering::Relaxed) && no_launch_is_pending {
             return true;
         }
         if let Some(session) = session.filter(|session| *session != number) {
-            if registry.leaders.contains_key(&session) {
+            if registry.unreaped.contains_key(&session) {
                 return true;
             }
-            let start = entry.read().map(|seen| seen.start);
-            let was = |left: &ReapedOrphan| left.leader == session && left.reaped.owns(start);
-            if registry.left.iter().any(was) {
+            let start = entry.read().map(|stat| stat.start);
+            let led =
+                |reaped: &ReapedLeader| reaped.leader == session && reaped.reap_time.is_own_member(start);
+            if registry.reaped.iter().any(led) {
                 return true;
             }
         }
     }
-    if groups.is_empty() {
+    if cgroups.is_empty() {
         return false;
     }
     let Ok(text) = std::fs::read(format!("/proc/{number}/cgroup")) else { return false };
     let Some(path) = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::")) else {
         return false;
     };
-    // In the group of a leader or in one below it; "(deleted)" may follow.
+    // In the group of a leader or in one below it; "(deleted)" may follow the path.
     let ends = (1..path.len()).filter(|end| matches!(path[*end], b'/' | b' ')).chain([path.len()]);
-    ends.into_iter().any(|end| groups.contains(OsStr::from_bytes(&path[..end])))
+    ends.into_iter().any(|end| cgroups.contains(OsStr::from_bytes(&path[..end])))
 }

@@ -1,4 +1,4 @@
-//! The process table, read process by process.
+//! The process table (`/proc`), read process by process.
 
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
@@ -8,18 +8,19 @@ use rustix::{
 
 use crate::process::group_membership;
 
-/// One process of the system, of which little has been asked so far.
+/// One process of the system. What costs more than its number is read on demand.
 pub(super) struct ProcessEntry<'a> {
     table: BorrowedFd<'a>,
     name: &'a CStr,
     pid: Pid,
-    blind: std::cell::Cell<bool>,
+    /// Its stat file could not be read because no descriptor was left.
+    out_of_descriptors: std::cell::Cell<bool>,
 }
 
-/// What its line in the table says.
+/// What the stat file of a process says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProcessStat {
-    /// No zombie. A process whose main thread has ended and whose others run is none, though the table calls it one.
+    /// Not a zombie. A process whose main thread has ended while others run is alive, although the table calls it a zombie.
     pub(super) alive: bool,
     pub(super) group: i32,
     pub(super) session: i32,
@@ -42,7 +43,7 @@ impl ProcessEntry<'_> {
         group_membership::session_of(self.pid)
     }
 
-    /// Its line, which takes thirty times as long. A process that ends while it is being read is not there.
+    /// Reads its stat file, which takes thirty times as long. `None` if the process ends while it is read.
     pub(super) fn read(&self) -> Option<ProcessStat> {
         use rustix::{
             fs::{Mode, OFlags, openat},
@@ -52,21 +53,21 @@ impl ProcessEntry<'_> {
         let file = match openat(self.table, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::MFILE | Errno::NFILE) => {
-                self.blind.set(true);
+                self.out_of_descriptors.set(true);
                 return None;
             }
             Err(_) => return None,
         };
-        // What is looked for comes first: names have 64 bytes at most, and the fields before the start 20 each.
+        // All fields that are needed fit: names have at most 64 bytes, and each field up to the start at most 20.
         let mut line = [0; 512];
         let length = rustix::io::read(&file, &mut line).ok()?;
-        seen(&line[..length])
+        parse_stat(&line[..length])
     }
 }
 
-/// Shows every process of the system. Returns whether the table could be read: `false` where there is none, or no
-/// descriptor to read it with.
-pub(super) fn each(mut show: impl FnMut(&ProcessEntry<'_>)) -> bool {
+/// Calls `visit` for every process of the system. Returns whether the table could be read to its end: `false` where there
+/// is none, or no descriptor to read it with.
+pub(super) fn for_each_process(mut visit: impl FnMut(&ProcessEntry<'_>)) -> bool {
     use rustix::fs::{Dir, Mode, OFlags, open};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
     let Ok(table) = open("/proc", flags, Mode::empty()) else { return false };
@@ -77,17 +78,23 @@ pub(super) fn each(mut show: impl FnMut(&ProcessEntry<'_>)) -> bool {
         let Some(pid) = name.to_str().ok().and_then(|name| Pid::from_raw(name.parse().ok()?)) else {
             continue;
         };
-        let entry = ProcessEntry { table: rustix::fd::AsFd::as_fd(&table), name, pid, blind: false.into() };
-        show(&entry);
-        if entry.blind.get() {
+        let entry = ProcessEntry {
+            table: rustix::fd::AsFd::as_fd(&table),
+            name,
+            pid,
+            out_of_descriptors: false.into(),
+        };
+        visit(&entry);
+        if entry.out_of_descriptors.get() {
             return false;
         }
     }
     true
 }
 
-/// Sends signals to a process if it is the right one. The number may have a new owner at any moment; a pidfd has not, and
-/// what `is_right` finds once it is open it finds of the process that the pidfd means, or of one that comes after its death.
+/// Sends signals to a process if `is_right` says that it is the right one. The number may get a new owner at any moment,
+/// but a pidfd keeps its process. `is_right` runs once the pidfd is open, so it checks the process that the pidfd means, or
+/// one that got the number after that process died; then the signals reach nothing.
 pub(super) fn signal_if(pid: Pid, signals: &[Signal], is_right: impl Fn(Pid) -> bool) {
     let Ok(pidfd) = sys::pidfd_open(pid, PidfdFlags::empty()) else { return };
     if is_right(pid) {
@@ -97,18 +104,18 @@ pub(super) fn signal_if(pid: Pid, signals: &[Signal], is_right: impl Fn(Pid) -> 
     }
 }
 
-/// A process, held by a pidfd: for those that have more than one question.
-pub(super) fn hold(pid: Pid) -> Option<OwnedFd> {
+/// A pidfd for callers that ask more than one question about the same process.
+pub(super) fn open_pidfd(pid: Pid) -> Option<OwnedFd> {
     sys::pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// The present moment, in the unit of [`ProcessStat::start`].
-pub(super) fn ticks() -> Option<u64> {
+pub(super) fn now_in_ticks() -> Option<u64> {
     // SAFETY: a plain number.
     #[allow(unsafe_code)]
     let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
     let mut now = std::mem::MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: the place for the answer is valid, and zeroes are an answer too.
+    // SAFETY: the pointer is valid for writes, and zeroes are a valid value.
     #[allow(unsafe_code)]
     let now = unsafe {
         (libc::clock_gettime(libc::CLOCK_BOOTTIME, now.as_mut_ptr()) == 0).then(|| now.assume_init())?
@@ -117,13 +124,14 @@ pub(super) fn ticks() -> Option<u64> {
     Some(seconds * per_second + nanos * per_second / 1_000_000_000)
 }
 
-/// The second field is the program's name in parentheses and may contain anything, parentheses included.
-fn seen(stat: &[u8]) -> Option<ProcessStat> {
+/// Parses a stat file. The second field is the program's name in parentheses and may contain anything, parentheses
+/// included.
+fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
     let rest = &stat[memchr::memrchr(b')', stat)? + 1..];
     let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
     let (group, session) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-    // Of one that has ended only the main thread is left, until it is reaped.
+    // Of a process that has ended only the main thread is left, until it is reaped.
     let threads: u64 = fields.nth(13)?.parse().ok()?;
     let alive = match state {
         "Z" => threads > 1,
@@ -142,11 +150,11 @@ mod tests {
     fn a_name_with_parentheses_does_not_confuse() {
         // P-4
         let tail = "0 -1 4194560 101 0 0 0 1 2 3 4 20 0 1 0 5555 6 7";
-        let line = |name: &str| seen(format!("12 ({name} 1 77 78 {tail}").as_bytes());
+        let line = |name: &str| parse_stat(format!("12 ({name} 1 77 78 {tail}").as_bytes());
         let whole = ProcessStat { alive: true, group: 77, session: 78, start: 5555 };
         assert_eq!(line("a) Z 1 2) S"), Some(whole));
         assert_eq!(line("sh) Z"), Some(ProcessStat { alive: false, ..whole }));
-        assert_eq!(seen(b"12 (sh"), None);
+        assert_eq!(parse_stat(b"12 (sh"), None);
     }
 
     #[test]
@@ -155,7 +163,7 @@ mod tests {
         let alive = |state: &str, threads: u32| {
             let line =
                 format!("12 (sh) {state} 1 77 78 0 -1 4194560 101 0 0 0 1 2 3 4 20 0 {threads} 0 5555 6 7");
-            seen(line.as_bytes()).unwrap().alive
+            parse_stat(line.as_bytes()).unwrap().alive
         };
         assert!(alive("Z", 2) && alive("S", 1) && alive("R", 3));
         assert!(!alive("Z", 1) && !alive("X", 2));
@@ -166,11 +174,11 @@ mod tests {
         // P-4
         let me = sys::getpid();
         let mut found = None;
-        assert!(each(|entry| if entry.pid() == me {
+        assert!(for_each_process(|entry| if entry.pid() == me {
             found = entry.read();
         }));
         let found = found.unwrap();
-        assert!(found.alive && found.start <= ticks().unwrap());
+        assert!(found.alive && found.start <= now_in_ticks().unwrap());
         assert_eq!(Some(found.group), group_membership::group_of(me));
         assert_eq!(Some(found.session), group_membership::session_of(me));
     }

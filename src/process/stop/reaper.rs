@@ -1,7 +1,8 @@
-//! The reaper: one plain thread that finishes what nobody waits for any more.
+//! The reaper: one plain thread that reaps the processes that no caller waits for any longer. And [`LeaderOwner`], which
+//! hands a process over to it when dropped.
 //!
-//! A thread of its own, started before the first process is, rather than a task: handles are dropped outside of
-//! runtimes and while they shut down, and a process must be reaped all the same (P-10).
+//! It is a thread, started before the first process, rather than a task. Handles are dropped outside of runtimes and while
+//! a runtime shuts down, and their processes must be reaped even then (P-10).
 
 use std::{
     io,
@@ -12,15 +13,15 @@ use std::{
 use super::leader::Leader;
 use crate::process::{control::KILL_WAIT, thread_queue::ThreadQueue};
 
-/// A killed process is gone within a millisecond, as a rule; one that is not may stay for hours.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(250);
+/// A killed process is normally gone within a millisecond. One that is not may stay for hours.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(250);
 
 static QUEUE: ThreadQueue<Arc<Leader>> = ThreadQueue::new();
 
-/// Hands a leader over: it is killed and reaped as soon as the kernel allows it. Its hold is kept until then, at most
-/// for [`KILL_WAIT`]: past that it is unkillable, and the tree goes on without it.
-pub(in crate::process) fn keep(leader: Arc<Leader>) {
+/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its reap token is kept until then, but
+/// for at most [`KILL_WAIT`]. After that the process counts as unkillable, and the tree goes on without it.
+pub(in crate::process) fn reap_in_background(leader: Arc<Leader>) {
     QUEUE.push(leader);
 }
 
@@ -32,7 +33,7 @@ pub(in crate::process) fn start() -> io::Result<()> {
     QUEUE.start("procession-reaper", run)
 }
 
-/// The owner of a leader: dropping it kills the group and hands the leader to the reaper (P-10).
+/// The owner of a leader. Dropping it kills the group and hands the leader to the reaper (P-10).
 #[derive(Debug)]
 pub(in crate::process) struct LeaderOwner(Arc<Leader>);
 
@@ -48,28 +49,28 @@ impl LeaderOwner {
 
 impl Drop for LeaderOwner {
     fn drop(&mut self) {
-        if self.0.finish().is_none() {
-            keep(Arc::clone(&self.0));
+        if self.0.kill_and_reap().is_none() {
+            reap_in_background(Arc::clone(&self.0));
         }
     }
 }
 
 fn run() {
-    let mut kept: Vec<(Instant, Arc<Leader>)> = Vec::new();
-    let mut pause = FIRST_LOOK;
+    let mut unreaped: Vec<(Instant, Arc<Leader>)> = Vec::new();
+    let mut pause = FIRST_PAUSE;
     loop {
-        let arrived = QUEUE.wait(if kept.is_empty() { None } else { Some(pause) });
-        pause = if arrived.is_empty() { (pause * 2).min(LAST_LOOK) } else { FIRST_LOOK };
+        let arrived = QUEUE.wait(if unreaped.is_empty() { None } else { Some(pause) });
+        pause = if arrived.is_empty() { (pause * 2).min(LAST_PAUSE) } else { FIRST_PAUSE };
         let now = Instant::now();
-        kept.extend(arrived.into_iter().map(|leader| (now, leader)));
+        unreaped.extend(arrived.into_iter().map(|leader| (now, leader)));
         // A token's destructor is the caller's code: if it panics, the thread must go on for the others.
-        kept.retain(|(since, leader)| {
+        unreaped.retain(|(since, leader)| {
             let step = std::panic::AssertUnwindSafe(|| {
-                let finished = leader.finish();
-                if finished.is_none() && since.elapsed() > KILL_WAIT {
-                    leader.release();
+                let exited = leader.kill_and_reap();
+                if exited.is_none() && since.elapsed() > KILL_WAIT {
+                    leader.give_up();
                 }
-                finished
+                exited
             });
             matches!(std::panic::catch_unwind(step), Ok(None))
         });

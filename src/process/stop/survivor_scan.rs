@@ -1,15 +1,15 @@
-//! Looks at the process table for what is left of a process, in its group or in its session (P-4).
+//! The survivor scan: a walk through the process table for what is left of a process in its group or session (P-4).
 //!
-//! There is no other way to know where there is no control group. A signal of number 0 cannot tell a living member from the
-//! zombie leader, and nothing at all knows the members of a session. A walk through the table costs a system call or two
-//! for each process of the system, so one walk serves all that have asked before it began; it is a job of the sweeper, and
-//! rests four times as long as it took.
+//! Without a control group there is no other way to find out. Signal 0 cannot tell a living member of a group from the
+//! zombie leader, and no call lists the members of a session. A walk costs a system call or two for each process of the
+//! system, so one walk serves all requests that were made before it began. It is a job of the sweeper, and the next walk
+//! starts no earlier than four times its duration after its end.
 //!
 //! # Whose number it is
 //!
 //! A process in the session is signalled only if the session is certainly ours. While the leader has not been reaped, its
-//! zombie pins the number. Once it has, the rest of the session pins it: then no *process* gets that number, and one
-//! that is as old as the reap proves that the session is.
+//! zombie pins the number. After the reap the rest of the session pins it: no *process* gets that number then, and a member
+//! that is as old as the reap proves that the session is ours.
 
 use std::{
     collections::BTreeMap,
@@ -27,66 +27,67 @@ use tokio::sync::oneshot;
 use super::process_table::{self, ProcessEntry, ProcessStat};
 use crate::process::{group_membership, sweeper};
 
-/// After a walk there is none for so many times as long as it took: questions that come meanwhile share the next one. Without a
-/// rest, a walk of a millisecond would be made again and again while a thousand processes end.
-const REST: u32 = 4;
+/// The pause after a walk, in multiples of its duration. Requests that arrive meanwhile share the next walk. Without the
+/// pause, a walk of a millisecond would be made again and again while a thousand processes end.
+const PAUSE_FACTOR: u32 = 4;
 
-/// A walk waits for so long if nobody waits for it: what is swept behind a process that has a successor already. It would
-/// take a processor from the successor's launch, and one walk serves all that have ended meanwhile.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long a walk is put off if no caller waits for it, because it only sweeps behind processes that have a successor
+/// already. An immediate walk would take a processor from the successor's launch, and one walk serves all that end meanwhile.
+const BACKGROUND_DELAY: Duration = Duration::from_millis(10);
 
-/// After one that could not be made.
-const BLIND_REST: Duration = Duration::from_millis(20);
+/// The pause after a walk that could not be made.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// For so long no number is given away a second time: the system gives each of the others before.
-const NO_REUSE: Duration = Duration::from_millis(250);
+/// The system gives no number away twice in this time: it gives each of the others away before.
+const NO_PID_REUSE: Duration = Duration::from_millis(250);
 
-/// Whose processes are looked for.
+/// Which processes a scan looks for.
 #[derive(Clone, Debug)]
 pub(super) enum ScanTarget {
-    /// All in the group and in the session of a leader that has not been reaped; the flag says when that is over.
-    Led(Arc<AtomicBool>),
+    /// All in the group and in the session of a leader that has not been reaped. The flag is set when it is.
+    GroupAndSession(Arc<AtomicBool>),
     /// All in the group. They are not signalled.
-    Grouped,
+    Group,
     /// All in the session of a leader that has been reaped.
-    Left(Reaped),
+    SessionAfterReap(ReapTime),
 }
 
 impl ScanTarget {
-    fn is_patient(&self) -> bool {
-        matches!(self, ScanTarget::Left(_))
+    /// No caller waits for the reply.
+    fn is_background(&self) -> bool {
+        matches!(self, ScanTarget::SessionAfterReap(_))
     }
 }
 
 /// When a leader was reaped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reaped {
+pub(super) struct ReapTime {
     at: Instant,
-    /// In the unit in which the system says when a process was started.
+    /// In the unit in which the system reports when a process was started.
     ticks: Option<u64>,
 }
 
-impl Reaped {
-    /// To be called right before the reap.
-    pub(super) fn now() -> Reaped {
-        Reaped { at: Instant::now(), ticks: process_table::ticks() }
+impl ReapTime {
+    /// Must be called right before the reap.
+    pub(super) fn now() -> ReapTime {
+        ReapTime { at: Instant::now(), ticks: process_table::now_in_ticks() }
     }
 
-    /// Whether a member of a session of the leader's number is a member of the leader's: one that was started before the
-    /// reap is; another one is if the number cannot have been given away since.
-    pub(super) fn owns(&self, start: Option<u64>) -> bool {
+    /// Whether a process in a session of the leader's number is in the leader's session. It is if it was started before the
+    /// reap. One that was started later is if the number cannot have been given away since.
+    pub(super) fn is_own_member(&self, start: Option<u64>) -> bool {
         let is_older = self.ticks.zip(start).is_some_and(|(reaped, start)| start <= reaped);
-        is_older || self.at.elapsed() < NO_REUSE
+        is_older || self.at.elapsed() < NO_PID_REUSE
     }
 }
 
-/// What else is done with each process that a walk passes. Made at the beginning of the walk.
+/// What else a walk does with each process that it passes.
 pub(super) type EntryVisitor = Box<dyn Fn(&ProcessEntry<'_>)>;
 
-/// Makes the visitor of a walk, if there is anything to do.
+/// Makes the visitor at the beginning of each walk, if there is anything to do.
 static MAKE_VISITOR: OnceLock<fn() -> Option<EntryVisitor>> = OnceLock::new();
 
-/// From now on, each walk is also made with the visitor that `make` returns. Only the first caller's counts.
+/// From now on, each walk is also made with the visitor that `make` returns. Only the first call counts.
 pub(super) fn visit_on_walks(make: fn() -> Option<EntryVisitor>) {
     MAKE_VISITOR.get_or_init(|| make);
 }
@@ -95,44 +96,43 @@ type ScanReply = Box<dyn FnOnce(Option<bool>) + Send>;
 
 struct ScanRequest {
     leader: i32,
-    whom: ScanTarget,
+    target: ScanTarget,
     signals: Vec<Signal>,
-    answer: ScanReply,
+    reply: ScanReply,
 }
 
 #[derive(Default)]
 struct ScanQueue {
-    asked: Vec<ScanRequest>,
-    /// The walk that is to come.
-    coming: Option<Coming>,
-    /// How many walks there have been.
+    requests: Vec<ScanRequest>,
+    next: Option<NextWalk>,
+    /// How many walks have been scheduled.
     walks: u64,
 }
 
-/// A walk that is to come.
+/// The walk that has been scheduled.
 #[derive(Clone, Copy)]
-struct Coming {
+struct NextWalk {
     number: u64,
-    /// It waits for the sake of others; a question that is not patient has one made at once.
-    is_patient: bool,
+    /// It has been put off. A request that a caller waits for schedules an immediate one in its place.
+    is_put_off: bool,
 }
 
-static QUEUE: Mutex<ScanQueue> = Mutex::new(ScanQueue { asked: Vec::new(), coming: None, walks: 0 });
+static QUEUE: Mutex<ScanQueue> = Mutex::new(ScanQueue { requests: Vec::new(), next: None, walks: 0 });
 
 impl ScanQueue {
-    /// Has a walk made, at once unless one is on its way.
-    fn have_one(&mut self) {
-        if self.coming.is_none_or(|coming| coming.is_patient) {
+    /// Schedules a walk without delay, unless one is on its way.
+    fn schedule_now(&mut self) {
+        if self.next.is_none_or(|next| next.is_put_off) {
             self.walks += 1;
-            self.coming = Some(Coming { number: self.walks, is_patient: false });
-            sweeper::add(Box::new(ScanPass { number: self.walks, made: false, waited: false }));
+            self.next = Some(NextWalk { number: self.walks, is_put_off: false });
+            sweeper::add(Box::new(ScanJob { number: self.walks, made: false, was_put_off: false }));
         }
     }
 
-    /// Has a walk made some time.
-    fn have_one_later(&mut self) {
-        if self.coming.is_none() {
-            self.have_one();
+    /// Schedules a walk unless there is one, even if that has been put off.
+    fn schedule(&mut self) {
+        if self.next.is_none() {
+            self.schedule_now();
         }
     }
 }
@@ -141,161 +141,161 @@ fn lock() -> MutexGuard<'static, ScanQueue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Signals the processes that are left, if they are outside of the leader's group, and says on the sweeper's thread whether
-/// any was alive, zombies and the leader not counted; `None` if the table cannot be read now, for want of descriptors.
+/// Signals the surviving processes that are outside of the leader's group, and reports on the sweeper's thread whether any
+/// was alive, not counting zombies and the leader. Reports `None` if the table cannot be read now because there is no
+/// descriptor left.
 ///
-/// A process that is born while the table is read may be missed. That shortens its time to end by itself, nothing more,
-/// where a kill of the group follows.
-pub(super) fn ask(
+/// A process that is created while the table is read may be missed. This only shortens the time that it has to end by
+/// itself, because a kill of the group follows.
+pub(super) fn request(
     leader: Pid,
-    whom: ScanTarget,
+    target: ScanTarget,
     signals: &[Signal],
-    answer: impl FnOnce(Option<bool>) + Send + 'static,
+    reply: impl FnOnce(Option<bool>) + Send + 'static,
 ) {
     let leader = leader.as_raw_nonzero().get();
-    let question = ScanRequest { leader, whom, signals: signals.to_vec(), answer: Box::new(answer) };
-    let is_patient = question.whom.is_patient();
+    let request = ScanRequest { leader, target, signals: signals.to_vec(), reply: Box::new(reply) };
+    let is_background = request.target.is_background();
     let mut queue = lock();
-    queue.asked.push(question);
-    match is_patient {
-        true => queue.have_one_later(),
-        false => queue.have_one(),
+    queue.requests.push(request);
+    match is_background {
+        true => queue.schedule(),
+        false => queue.schedule_now(),
     }
 }
 
-/// Has a walk made, for the sake of orphans only.
-pub(super) fn have_one() {
-    lock().have_one_later();
+/// Schedules a walk for the sake of its visitor only.
+pub(super) fn request_visit() {
+    lock().schedule();
 }
 
-/// As [`ask`], for tasks.
-pub(super) async fn look(leader: Pid, whom: ScanTarget) -> Option<bool> {
-    let (answer, answered) = oneshot::channel();
-    // The caller may have stopped waiting.
-    ask(leader, whom, &[], |living| {
-        let _ = answer.send(living);
+/// As [`request`] without signals, for tasks.
+pub(super) async fn any_alive(leader: Pid, target: ScanTarget) -> Option<bool> {
+    let (reply, replied) = oneshot::channel();
+    request(leader, target, &[], |alive| {
+        // The caller may have stopped waiting.
+        let _ = reply.send(alive);
     });
-    answered.await.ok().flatten()
+    replied.await.ok().flatten()
 }
 
-/// Walks through the table, and the rest after each, until nobody asks.
+/// Walks through the table, with a pause after each walk, until there are no more requests.
 #[derive(Debug)]
-struct ScanPass {
+struct ScanJob {
     number: u64,
     made: bool,
-    /// Whether it has waited for others.
-    waited: bool,
+    was_put_off: bool,
 }
 
-impl sweeper::SweepJob for ScanPass {
+impl sweeper::SweepJob for ScanJob {
     fn step(&mut self, _: Instant) -> sweeper::JobProgress {
         let mut queue = lock();
-        if queue.coming.is_none_or(|coming| coming.number != self.number) {
-            return sweeper::JobProgress::Over; // another one was made instead
+        if queue.next.is_none_or(|next| next.number != self.number) {
+            return sweeper::JobProgress::Over; // another walk has been made in its place
         }
-        if self.made && queue.asked.is_empty() {
-            queue.coming = None;
+        if self.made && queue.requests.is_empty() {
+            queue.next = None;
             return sweeper::JobProgress::Over;
         }
-        let can_wait = queue.asked.iter().all(|question| question.whom.is_patient());
-        if can_wait && !std::mem::replace(&mut self.waited, true) {
-            queue.coming = Some(Coming { number: self.number, is_patient: true });
-            return sweeper::JobProgress::After(PATIENCE);
+        let can_wait = queue.requests.iter().all(|request| request.target.is_background());
+        if can_wait && !std::mem::replace(&mut self.was_put_off, true) {
+            queue.next = Some(NextWalk { number: self.number, is_put_off: true });
+            return sweeper::JobProgress::After(BACKGROUND_DELAY);
         }
         self.made = true;
-        self.waited = false;
-        queue.coming = Some(Coming { number: self.number, is_patient: false });
-        let asked = std::mem::take(&mut queue.asked);
+        self.was_put_off = false;
+        queue.next = Some(NextWalk { number: self.number, is_put_off: false });
+        let requests = std::mem::take(&mut queue.requests);
         drop(queue);
         let began = Instant::now();
-        let rest = if walk(asked) { began.elapsed() * REST } else { BLIND_REST };
-        sweeper::JobProgress::After(rest)
+        let pause = if walk(requests) { began.elapsed() * PAUSE_FACTOR } else { RETRY_PAUSE };
+        sweeper::JobProgress::After(pause)
     }
 }
 
-/// What has been found for one leader.
+/// What a walk has found for one leader.
 #[derive(Debug, Default)]
 struct Survivors {
-    /// In the group.
-    grouped: bool,
-    /// In the session, with the time of their start and whether they are in the group too.
-    members: Vec<(Pid, u64, bool)>,
-    /// There is a process of the leader's number that is alive.
-    namesake: bool,
+    /// Some process is alive in the group.
+    in_group: bool,
+    /// Those in the session, each with the time of its start and whether it is in the group too.
+    in_session: Vec<(Pid, u64, bool)>,
+    /// A living process has the leader's number.
+    has_leader_pid: bool,
 }
 
-fn walk(asked: Vec<ScanRequest>) -> bool {
+/// Returns whether the table could be read to its end.
+fn walk(requests: Vec<ScanRequest>) -> bool {
     let mut found: BTreeMap<i32, Survivors> =
-        asked.iter().map(|question| (question.leader, Survivors::default())).collect();
+        requests.iter().map(|request| (request.leader, Survivors::default())).collect();
     let visit = MAKE_VISITOR.get().and_then(|make| make());
-    let whole = process_table::each(|entry| {
+    let complete = process_table::for_each_process(|entry| {
         if let Some(visit) = &visit {
             visit(entry);
         }
         let number = entry.pid().as_raw_nonzero().get();
         if let Some(found) = found.get_mut(&number) {
-            found.namesake = true;
+            found.has_leader_pid = true;
         }
         let (group, session) = (entry.group(), entry.session());
-        // Not told, or gone: what can be read says which.
-        let counts = |id: Option<i32>| id.is_none_or(|id| id != number && found.contains_key(&id));
-        if !counts(group) && !counts(session) {
+        // `None` means not told, or gone: reading the entry shows which.
+        let may_count = |id: Option<i32>| id.is_none_or(|id| id != number && found.contains_key(&id));
+        if !may_count(group) && !may_count(session) {
             return;
         }
         let Some(ProcessStat { alive: true, group, session, start }) = entry.read() else { return };
         if let Some(found) = found.get_mut(&group)
             && number != group
         {
-            found.grouped = true;
+            found.in_group = true;
         }
         if let Some(found) = found.get_mut(&session)
             && number != session
         {
-            found.members.push((entry.pid(), start, group == session));
+            found.in_session.push((entry.pid(), start, group == session));
         }
     });
-    for ScanRequest { leader, whom, signals, answer } in asked {
-        let living =
-            whole.then(|| found.get(&leader).is_some_and(|found| found.judge(leader, &whom, &signals)));
-        answer(living);
+    for ScanRequest { leader, target, signals, reply } in requests {
+        let alive = complete.then(|| {
+            found.get(&leader).is_some_and(|found| found.signal_and_report(leader, &target, &signals))
+        });
+        reply(alive);
     }
-    whole
+    complete
 }
 
 impl Survivors {
-    /// Whether any of those that are meant is alive; signals them.
-    fn judge(&self, leader: i32, whom: &ScanTarget, signals: &[Signal]) -> bool {
-        let is_ours = || match whom {
-            ScanTarget::Led(reaped) => !reaped.load(Ordering::Acquire),
-            ScanTarget::Grouped => false,
-            ScanTarget::Left(reaped) => {
-                !self.namesake && self.members.iter().any(|(_, start, _)| reaped.owns(Some(*start)))
+    /// Signals those that the target covers and returns whether there are any.
+    fn signal_and_report(&self, leader: i32, target: &ScanTarget, signals: &[Signal]) -> bool {
+        let is_our_session = || match target {
+            ScanTarget::GroupAndSession(reaped) => !reaped.load(Ordering::Acquire),
+            ScanTarget::Group => false,
+            ScanTarget::SessionAfterReap(reaped) => {
+                !self.has_leader_pid
+                    && self.in_session.iter().any(|(_, start, _)| reaped.is_own_member(Some(*start)))
             }
         };
         if !signals.is_empty() {
-            for (pid, _, _) in self.members.iter().filter(|(_, _, grouped)| !grouped || is_kill(signals)) {
+            let is_kill = signals == [Signal::KILL];
+            for (pid, _, _) in self.in_session.iter().filter(|(_, _, in_group)| !in_group || is_kill) {
                 process_table::signal_if(*pid, signals, |pid| {
-                    group_membership::session_of(pid) == Some(leader) && is_ours()
+                    group_membership::session_of(pid) == Some(leader) && is_our_session()
                 });
             }
         }
-        match whom {
-            ScanTarget::Led(_) => self.grouped || !self.members.is_empty(),
-            ScanTarget::Grouped => self.grouped,
-            ScanTarget::Left(_) => !self.members.is_empty() && is_ours(),
+        match target {
+            ScanTarget::GroupAndSession(_) => self.in_group || !self.in_session.is_empty(),
+            ScanTarget::Group => self.in_group,
+            ScanTarget::SessionAfterReap(_) => !self.in_session.is_empty() && is_our_session(),
         }
     }
-}
-
-fn is_kill(signals: &[Signal]) -> bool {
-    signals == [Signal::KILL]
 }
 
 impl fmt::Debug for ScanRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question")
+        f.debug_struct("ScanRequest")
             .field("leader", &self.leader)
-            .field("whom", &self.whom)
+            .field("target", &self.target)
             .finish_non_exhaustive()
     }
 }

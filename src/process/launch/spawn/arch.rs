@@ -1,8 +1,8 @@
-//! The few instructions that no library offers: a bare system call, and a `clone3` whose child goes on in a function
-//! of ours on a stack of its own.
+//! The few instructions that no library offers: a bare system call, and a `clone3` whose child continues in a function of
+//! ours on a stack of its own.
 //!
-//! Both exist because of where they are used: the child of a launch shares its parent's memory, thread-local storage
-//! included, so it must not touch `errno`, and it cannot return on a stack that its parent still needs.
+//! Both are needed because the child of a launch shares its parent's memory, thread-local storage included. It must not
+//! touch `errno`, and it cannot return on a stack that its parent still needs.
 
 use std::arch::asm;
 
@@ -58,7 +58,7 @@ pub(super) unsafe fn call(number: libc::c_long, args: [usize; 5]) -> isize {
 ///
 /// # Safety
 /// `args` must be `size` readable bytes of valid arguments that name a stack, aligned to 16 bytes, that is large
-/// enough for `entry` and used by nobody else until the child has ended or executed another program. They must
+/// enough for `entry` and not used otherwise until the child has ended or executed another program. They must
 /// suspend the caller until then (`CLONE_VFORK`), and `data` must be what `entry` expects.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
@@ -73,7 +73,7 @@ pub(super) unsafe fn clone3<T>(
     // `rcx` and `r11` have changed. The child has a copy of all registers but `rax` and `rsp`; it never leaves the
     // block, since `entry` does not return. The stack is aligned to 16 bytes before the call, as the C calling
     // convention demands. What the child writes to the memory that both share is, for the compiler, written by this
-    // block, which may write to any memory, while the parent stands still in it.
+    // block, which may write to any memory, while the parent is suspended in it.
     unsafe {
         asm!(
             "syscall",
@@ -96,7 +96,7 @@ pub(super) unsafe fn clone3<T>(
 ///
 /// # Safety
 /// `args` must be `size` readable bytes of valid arguments that name a stack, aligned to 16 bytes, that is large
-/// enough for `entry` and used by nobody else until the child has ended or executed another program. They must
+/// enough for `entry` and not used otherwise until the child has ended or executed another program. They must
 /// suspend the caller until then (`CLONE_VFORK`), and `data` must be what `entry` expects.
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code)]
@@ -109,9 +109,9 @@ pub(super) unsafe fn clone3<T>(
     let result: isize;
     // SAFETY: in the parent this is a system call like any other: the stack pointer has not moved, and only `x0` has
     // changed. The child has a copy of all registers but `x0` and `sp`; it never leaves the block, since `entry` does
-    // not return, so what it does to the frame and link registers concerns nobody. What the child writes to the
+    // not return, so what it does to the frame and link registers does not matter. What the child writes to the
     // memory that both share is, for the compiler, written by this block, which may write to any memory, while the
-    // parent stands still in it.
+    // parent is suspended in it.
     unsafe {
         asm!(
             "svc #0",

@@ -1,14 +1,14 @@
-//! What a new process does between its creation and its program: raw system calls, and nothing else.
+//! What a new process does between its creation and the execution of its program: raw system calls, nothing else.
 //!
-//! It runs in the parent's memory, with the parent's thread-local storage, while the parent's thread stands still and
-//! all its other threads go on. So: no allocation, no lock, no function of the C library, no panic, no destructor.
-//! Everything that takes thought has been done before, by the parent; what goes wrong is left in [`SharedWithChild`].
+//! It runs in the parent's memory, with the parent's thread-local storage, while the parent's thread is suspended and all
+//! other threads go on. So it uses no allocation, no lock, no function of the C library, no panic and no destructor. The
+//! parent has prepared everything; errors are left in [`SharedWithChild`].
 
 use std::ffi::{c_char, c_int};
 
 use super::arch::call;
 
-/// What both sides see. The parent fills it in, stands still, and reads `outcome`.
+/// What both sides see. The parent fills it in, is suspended, and then reads `outcome`.
 #[derive(Debug)]
 pub(super) struct SharedWithChild {
     pub(super) path: *const c_char,
@@ -18,10 +18,10 @@ pub(super) struct SharedWithChild {
     pub(super) cwd: *const c_char,
     /// All above 2.
     pub(super) stdio: [c_int; 3],
-    /// The host, as its children see it.
+    /// The process id of the host, as its children see it.
     pub(super) host: c_int,
     pub(super) rlimits: [Rlimit; 5],
-    /// How many of them count.
+    /// How many of the rows are used.
     pub(super) rlimit_count: usize,
     pub(super) nice: Option<c_int>,
     /// The text to be written, if any.
@@ -40,12 +40,12 @@ pub(super) struct Rlimit {
     pub(super) resource: usize,
 }
 
-/// What became of it; unchanged if the program has been executed.
+/// How the child failed; unchanged if the program has been executed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExecOutcome {
     pub(super) failed: Option<ExecStep>,
     pub(super) errno: c_int,
-    /// The resource, if it was that.
+    /// The resource whose limit was being set.
     pub(super) resource: usize,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct ExecOutcome {
 pub(super) enum ExecStep {
     Session,
     DeathSignal,
-    /// The host was gone before the death signal was armed. Nobody is left to read this.
+    /// The host had ended before the death signal was armed. No process is left to read this.
     Orphaned,
     OomScore,
     Nice,
@@ -72,15 +72,15 @@ const LAST_SIGNAL: c_int = 64;
 /// The kernel's signal sets have 64 bits.
 const SET_BYTES: usize = 8;
 
-/// Becomes the program, or leaves the reason and ends.
+/// Becomes the program, or stores the reason and ends.
 ///
 /// # Safety
 /// Only for a process that has just been created for it: with a copy of its own of the descriptors and of the signal
-/// actions, all signals blocked, sharing the memory of a parent that stands still. Every pointer in `shared` must be
+/// actions, all signals blocked, sharing the memory of a parent that is suspended. Every pointer in `shared` must be
 /// valid, every string and array terminated.
 #[allow(unsafe_code)]
 pub(super) unsafe extern "C" fn run(shared: *mut SharedWithChild) -> ! {
-    // SAFETY: the pointer is valid and nobody else uses what is behind it; the rest is the caller's promise.
+    // SAFETY: the pointer is valid and nothing else uses what is behind it; the rest is the caller's promise.
     unsafe {
         let shared = &mut *shared;
         if let Err((step, error)) = become_program(shared) {
@@ -105,8 +105,8 @@ unsafe fn become_program(shared: &mut SharedWithChild) -> Result<(), Failed> {
         check(ExecStep::Session, call(libc::SYS_setsid, [0; 5]))?;
         let death = [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize, 0, 0, 0];
         check(ExecStep::DeathSignal, call(libc::SYS_prctl, death))?;
-        // A host that has died before this line sends no signal. Zero: the host is outside of this PID namespace, and
-        // its death cannot be seen from here; it stands still one microsecond away.
+        // A host that died before this line sends no signal. Zero means that the host is outside of this PID namespace.
+        // Its death cannot be seen from here then, but its thread is suspended and was alive a microsecond ago.
         let parent = call(libc::SYS_getppid, [0; 5]);
         if parent != shared.host as isize && parent != 0 {
             return Err((ExecStep::Orphaned, 0));
@@ -128,8 +128,8 @@ unsafe fn become_program(shared: &mut SharedWithChild) -> Result<(), Failed> {
         if !shared.cwd.is_null() {
             check(ExecStep::Directory, call(libc::SYS_chdir, [shared.cwd as usize, 0, 0, 0, 0]))?;
         }
-        // The table is a copy. Closed rather than marked: that flag came two releases later, and nothing else is
-        // needed any more.
+        // The table is a copy. The descriptors are closed rather than marked close-on-exec, because that flag came two
+        // releases later and no other descriptor is needed from here on.
         check(ExecStep::CloseRange, call(libc::SYS_close_range, [3, c_int::MAX as usize, 0, 0, 0]))?;
         signals()?;
         limits(shared)?;
@@ -190,7 +190,7 @@ unsafe fn signals() -> Result<(), Failed> {
     }
 }
 
-/// Last, so that they bind the program and not what comes before it.
+/// Set last, so that the limits bind the program and not the steps before it.
 ///
 /// # Safety
 /// As [`run`].
@@ -200,7 +200,7 @@ unsafe fn limits(shared: &mut SharedWithChild) -> Result<(), Failed> {
     let mut row = shared.rlimits.as_ptr();
     let mut left = shared.rlimit_count;
     while left != 0 {
-        // SAFETY: `rlimit_count` rows count, and no more than there are; the limit is the row's first field.
+        // SAFETY: `rlimit_count` rows are initialised, and the array is at least that long; the limit is the row's first field.
         unsafe {
             shared.outcome.resource = (*row).resource;
             let bounds = &raw const (*row).bounds as usize;

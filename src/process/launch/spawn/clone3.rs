@@ -1,9 +1,9 @@
-//! Creating a process on Linux without copying anything but its descriptors (P-13), with everything set that only the
-//! process itself can set: its session, its death signal, its limits (P-4, P-6, P-12).
+//! Creates a process on Linux without copying anything but its descriptors (P-13), and sets everything that only the process
+//! itself can set: its session, its death signal, its limits (P-4, P-6, P-12).
 //!
-//! `clone3` with the parent's memory shared and the parent's thread suspended until the program is executed. Suspended
-//! is the *thread*, and the death signal is sent when the *thread* ends: launch only from threads that have nothing else
-//! to do and never end.
+//! This is `clone3` with the parent's memory shared and the parent's thread suspended until the program is executed. Only
+//! the calling *thread* is suspended, and the death signal is sent when that *thread* ends. So launch only from threads that
+//! have nothing else to do and never end.
 
 use std::{
     ffi::{CString, c_char, c_int},
@@ -30,7 +30,7 @@ use crate::{
     process::{command::Limits, launch::exec_plan::ExecPlan},
 };
 
-/// The system has refused once: an old kernel, or a filter on system calls. It will do so again.
+/// The system has refused once, because the kernel is old or filters system calls. It will always refuse.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// The kernel's `struct clone_args`.
@@ -50,11 +50,11 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-// These two do not fit the type that the C library has for flags.
+// These two do not fit into the C library's type for flags.
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
-/// Where a new process stands until it is a program: one for each thread that launches, used again and again.
+/// The stack of a new process until it executes its program. Each launch thread has one and reuses it.
 #[derive(Debug)]
 pub(super) struct Stack {
     /// Just above the guard.
@@ -66,9 +66,9 @@ pub(super) struct Stack {
 unsafe impl Send for Stack {}
 
 impl Stack {
-    /// Far more than the few frames that are on it, also in a build without optimisation.
+    /// Far more than the few frames on it need, even in a build without optimisation.
     const BYTES: usize = 64 * 1024;
-    /// Not accessible; a multiple of every page size there is.
+    /// Not accessible. A multiple of every page size in use.
     const GUARD: usize = 64 * 1024;
 
     fn new() -> io::Result<Stack> {
@@ -93,7 +93,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this size. Whoever launches stands still as long as a process is on it.
+        // SAFETY: mapped by `new` with this size. The launching thread is suspended while a process uses it.
         #[allow(unsafe_code)]
         unsafe {
             libc::munmap(self.bottom.sub(Stack::GUARD).cast(), Stack::GUARD + Stack::BYTES);
@@ -104,11 +104,11 @@ impl Drop for Stack {
 /// Creates a process that leads its own session, is killed when the calling thread ends, and has `stdio` as its only
 /// descriptors, an empty signal mask and every signal's default action. `None` where the system refuses this technique.
 ///
-/// Blocks until the program has been executed or could not be. `cgroup` is the directory of the control group that the
-/// process is born into.
+/// Blocks until the program has been executed or could not be. `cgroup` is the directory of the control group in which the
+/// process is created.
 ///
 /// # Errors
-/// The step that failed and the system's error. No process is left, nor a zombie.
+/// The step that failed and the system's error. No process and no zombie is left.
 pub(super) fn spawn(
     stack: &mut Option<Stack>,
     plan: &ExecPlan,
@@ -120,10 +120,10 @@ pub(super) fn spawn(
     }
     let created = create(stack, plan, stdio, cgroup);
     let refused = match &created {
-        // What a process in a control group is refused for says nothing about the others.
+        // A refusal with a control group says nothing about processes without one.
         Err(Error::Clone(Errno::NOSYS)) => true,
         Err(Error::Clone(Errno::PERM | Errno::INVAL)) => cgroup.is_none(),
-        // As old as that: no `close_range`; or a filter that does not know it.
+        // The kernel is too old to have `close_range`, or a filter does not know it.
         Err(Error::Step(outcome)) => {
             let unknown = matches!(outcome.errno, libc::ENOSYS | libc::EPERM | libc::EINVAL);
             outcome.failed == Some(ExecStep::CloseRange) && unknown
@@ -134,24 +134,24 @@ pub(super) fn spawn(
         REFUSED.store(true, Ordering::Relaxed);
         return None;
     }
-    Some(created.map_err(|error| error.failure(plan)))
+    Some(created.map_err(|error| error.into_spawn_error(plan)))
 }
 
 /// Whether the system knows the call and no filter forbids it.
 pub(super) fn is_available() -> bool {
-    // No arguments are too few: that is what a system says that would have looked at them.
-    // SAFETY: nothing is read, and no process comes into being.
+    // A system that has the call reports that arguments of size zero are too few.
+    // SAFETY: nothing is read, and no process is created.
     #[allow(unsafe_code)]
-    let answer = unsafe { arch::call(libc::SYS_clone3, [0; 5]) };
-    !REFUSED.load(Ordering::Relaxed) && answer == -(libc::EINVAL as isize)
+    let result = unsafe { arch::call(libc::SYS_clone3, [0; 5]) };
+    !REFUSED.load(Ordering::Relaxed) && result == -(libc::EINVAL as isize)
 }
 
 enum Error {
-    /// Not even that.
+    /// The stack could not be mapped.
     Memory(io::Error),
-    /// No process came into being.
+    /// No process was created.
     Clone(Errno),
-    /// A process was there, and has ended.
+    /// A process was created, failed at a step, and has ended.
     Step(ExecOutcome),
 }
 
@@ -166,10 +166,10 @@ fn create(
         None => stack.insert(Stack::new().map_err(Error::Memory)?),
     };
     let (argv, envp) = (pointers(&plan.argv), pointers(&plan.envp));
-    let (rlimits, rlimit_count) = rows(&plan.limits);
+    let (rlimits, rlimit_count) = rlimit_rows(&plan.limits);
     let mut oom_score_adj = Vec::new();
     if let Some(adjustment) = plan.limits.oom_score_adj {
-        // Writing to a vector does not fail.
+        // Writing to a vector cannot fail.
         let _ = write!(oom_score_adj, "{adjustment}");
     }
     let mut shared = SharedWithChild {
@@ -200,11 +200,11 @@ fn create(
     };
     let shared = &raw mut shared;
     let blocked = SignalsBlocked::new();
-    // SAFETY: the arguments are valid, sit in memory that outlives the call, and name a stack that this thread has for
-    // itself. The thread stands still until the process has ended or executed its program, whose strings and arrays
-    // are terminated and outlive that too. The process has copies of the descriptors and of the signal actions
-    // (neither is shared), and starts with all signals blocked, because this thread has. Until it is gone only the
-    // process uses what `shared` points to.
+    // SAFETY: the arguments are valid, are in memory that outlives the call, and name a stack that only this thread uses.
+    // The thread is suspended until the process has ended or executed its program, whose strings and arrays are
+    // terminated and outlive that too. The process has copies of the descriptors and of the signal actions (neither is
+    // shared), and starts with all signals blocked, because this thread has them blocked. Until it has ended or executed
+    // its program, only the process uses what `shared` points to.
     #[allow(unsafe_code)]
     let (result, outcome) = unsafe {
         let args = (&raw const args).cast();
@@ -215,7 +215,7 @@ fn create(
     if result < 0 {
         return Err(Error::Clone(Errno::from_raw_os_error(-result as i32)));
     }
-    // SAFETY: a process was created, so the kernel has stored a new descriptor here, which is nobody else's.
+    // SAFETY: a process was created, so the kernel has stored a new descriptor here, which has no other owner.
     #[allow(unsafe_code)]
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     match Pid::from_raw(result as i32) {
@@ -224,14 +224,14 @@ fn create(
             Ok(SpawnedProcess { pid, pidfd: Some(pidfd), containment })
         }
         _ => {
-            reap_after_exit(&pidfd);
+            reap_failed_child(&pidfd);
             Err(Error::Step(outcome))
         }
     }
 }
 
-/// The process has given up; it ends within microseconds.
-fn reap_after_exit(pidfd: &OwnedFd) {
+/// The child has failed and ends within microseconds.
+fn reap_failed_child(pidfd: &OwnedFd) {
     use std::os::fd::AsFd;
     while let Err(Errno::INTR) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
     {
@@ -242,8 +242,8 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }
 
-/// The limits as rows of a table, and how many there are.
-fn rows(limits: &Limits) -> ([Rlimit; 5], usize) {
+/// The limits as rows of a table, and how many rows are used.
+fn rlimit_rows(limits: &Limits) -> ([Rlimit; 5], usize) {
     let mut rows = [Rlimit::default(); 5];
     let mut count = 0;
     for (row, (resource, [soft, hard])) in rows.iter_mut().zip(limits.rlimits()) {
@@ -254,7 +254,7 @@ fn rows(limits: &Limits) -> ([Rlimit; 5], usize) {
 }
 
 impl Error {
-    fn failure(self, plan: &ExecPlan) -> SpawnError {
+    fn into_spawn_error(self, plan: &ExecPlan) -> SpawnError {
         let program = || format!("program `{}`", plan.path.to_string_lossy());
         let outcome = match self {
             Error::Memory(error) => {
@@ -266,7 +266,7 @@ impl Error {
             Error::Step(outcome) => outcome,
         };
         let (stage, what) = match outcome.failed {
-            Some(ExecStep::Exec) => (LaunchStage::Exec, exec_error::executed(plan, outcome.errno)),
+            Some(ExecStep::Exec) => (LaunchStage::Exec, exec_error::describe(plan, outcome.errno)),
             Some(ExecStep::Directory) => {
                 let cwd = plan.cwd.as_deref().unwrap_or_default().to_string_lossy();
                 (LaunchStage::Directory, format!("working directory `{cwd}`"))
@@ -280,7 +280,7 @@ impl Error {
             Some(ExecStep::NoNewPrivileges) => {
                 (LaunchStage::Command, format!("limit `no_new_privileges` of {}", program()))
             }
-            // Opening the file takes a descriptor: then it is not the value that is wrong.
+            // Opening the file takes a descriptor or memory. If that failed, the value is not at fault.
             Some(ExecStep::OomScore)
                 if matches!(outcome.errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM) =>
             {
@@ -295,8 +295,8 @@ impl Error {
     }
 }
 
-/// All signals are blocked in this thread, those included that the C library keeps for itself and does not block: their
-/// handlers must not run in a process that shares our memory and is no thread.
+/// All signals are blocked in this thread, including those that the C library reserves and does not block itself: their
+/// handlers must not run in a process that shares our memory and is not a thread.
 struct SignalsBlocked {
     before: u64,
 }
@@ -317,7 +317,7 @@ impl Drop for SignalsBlocked {
 
 fn set_mask(mask: u64, before: &mut u64) {
     let how = libc::SIG_SETMASK as usize;
-    // SAFETY: two sets of 64 bits, as the kernel has them.
+    // SAFETY: two pointers to sets of 64 bits, which is the size of the kernel's sets.
     #[allow(unsafe_code)]
     unsafe {
         let (mask, before) = (&raw const mask as usize, &raw mut *before as usize);

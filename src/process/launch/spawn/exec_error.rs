@@ -1,4 +1,4 @@
-//! The words for a program that could not be executed.
+//! Describes why a program could not be executed.
 
 use std::io::Read;
 
@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use crate::process::launch::exec_plan::ExecPlan;
 
-/// What could not be executed: the program, or the interpreter that its first line names.
-pub(super) fn executed(plan: &ExecPlan, errno: i32) -> String {
+/// Names what could not be executed: the program, or the interpreter that its first line names.
+pub(super) fn describe(plan: &ExecPlan, errno: i32) -> String {
     let program = plan.path.to_string_lossy();
     if errno == Errno::NOENT.raw_os_error()
         && let Some(interpreter) = interpreter(&program)
@@ -16,21 +16,21 @@ pub(super) fn executed(plan: &ExecPlan, errno: i32) -> String {
     }
     let hint = match Errno::from_raw_os_error(errno) {
         Errno::TOOBIG => {
-            " with its arguments and environment, which are too long together, or one of them is"
+            " (one of its arguments or environment variables is too long, or all of them together are)"
         }
-        Errno::NOEXEC => no_image(&program),
+        Errno::NOEXEC => not_executable(&program),
         _ => "",
     };
     format!("program `{program}`{hint}")
 }
 
-/// Why a file that may be executed is no program.
-fn no_image(path: &str) -> &'static str {
+/// Why the system cannot execute a file that has the permission.
+fn not_executable(path: &str) -> &'static str {
     match head(path).as_deref() {
         Some([]) => ", which is empty",
-        // For another system, or cut off.
+        // A binary of another system, or a truncated file: the system's own error is clear enough.
         Some([0x7f, b'E', b'L', b'F', ..] | [b'#', b'!', ..]) | None => "",
-        Some(_) => ", which is no binary of this system; a script needs a first line like `#!/bin/sh`",
+        Some(_) => ", which is not a binary of this system (a script needs a first line like `#!/bin/sh`)",
     }
 }
 

@@ -1,10 +1,10 @@
-//! Creating a process: which technique, and what comes out of it. Knows nothing of how a process is watched or ended.
+//! Creates a process, by the best technique that the system offers. Knows nothing of how a process is watched or stopped.
 //!
 //! | technique | where | cost | what it can set |
 //! |---|---|---|---|
-//! | `clone3` | Linux 5.9 on x86-64 and aarch64, unless a filter forbids it | of the descriptors, not of the memory | everything |
+//! | `clone3` | Linux 5.9 on x86-64 and aarch64, unless a filter forbids it | grows with the descriptors, not with the memory | everything |
 //! | `posix_spawn` | Linux, Apple systems | the same | session or group, stdio, directory, signals |
-//! | the standard library | elsewhere | as there | group, stdio, directory |
+//! | the standard library | elsewhere | as with `std::process` | group, stdio, directory |
 //!
 //! None of them forks.
 
@@ -57,21 +57,21 @@ use crate::exit::LaunchStage;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Technique {
-    /// The best that the system offers: `clone3` where it is there and allowed, else as [`Technique::PosixSpawn`].
+    /// The best that the system offers: `clone3` where it exists and is allowed, else as [`Technique::PosixSpawn`].
     #[default]
     Auto,
-    /// `posix_spawn` everywhere. There is no death signal then (P-12), and a command with limits is refused (P-6).
+    /// Never `clone3`. There is no death signal then (P-12), and a command with limits is refused (P-6).
     PosixSpawn,
 }
 
-/// What a thread that launches keeps between launches.
+/// What a launch thread keeps between launches.
 #[derive(Debug, Default)]
 pub(super) struct SpawnWorkspace {
     stack: Option<clone3::Stack>,
 }
 
-/// Creates a process with `stdio` as its only descriptors, an empty signal mask and every signal's default action, that
-/// leads a session or at least a group. It is born into the control group whose directory is given, if one is.
+/// Creates a process that leads a session or at least a group, with `stdio` as its only descriptors, an empty signal mask
+/// and every signal's default action. If `cgroup` is given, the directory of a control group, it is created in that group.
 ///
 /// Blocks until the program has been executed or could not be. Where the technique has a death signal, the process is
 /// killed when the *calling thread* ends.
@@ -86,33 +86,33 @@ pub(super) fn spawn(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<SpawnedProcess, SpawnError> {
     if technique == Technique::Auto
-        && let Some(born) = clone3::spawn(&mut workspace.stack, plan, stdio, cgroup)
+        && let Some(spawned) = clone3::spawn(&mut workspace.stack, plan, stdio, cgroup)
     {
-        return born;
+        return spawned;
     }
     let program = || format!("program `{}`", plan.path.to_string_lossy());
-    let lacking = if !plan.limits.is_none() { Some("limits") } else { cgroup.map(|_| "control groups") };
-    if let Some(what) = lacking {
+    let unsupported = if !plan.limits.is_none() { Some("limits") } else { cgroup.map(|_| "control groups") };
+    if let Some(what) = unsupported {
         let what = format!("{what} of {} cannot be applied by posix_spawn", program());
         return Err(SpawnError::new(LaunchStage::Command, Some(Errno::OPNOTSUPP.raw_os_error()), what));
     }
     posix::spawn(plan, stdio).map_err(|error| {
         let stage = stage_of(&error);
         let what = match (stage, error.raw_os_error()) {
-            (LaunchStage::Exec, Some(errno)) => exec_error::executed(plan, errno),
+            (LaunchStage::Exec, Some(errno)) => exec_error::describe(plan, errno),
             _ => program(),
         };
         SpawnError::new(stage, error.raw_os_error(), what)
     })
 }
 
-/// Whether processes get their limits by this technique, as far as that shows without a launch.
+/// Whether this technique can apply limits, as far as that shows without a launch.
 pub(super) fn has_limits(technique: Technique) -> bool {
     technique == Technique::Auto && clone3::is_available()
 }
 
-/// `posix_spawn` does not say which step failed. Directory and program have been looked at before, so what is left is
-/// the image or the system.
+/// `posix_spawn` does not report which step failed. Directory and program were checked before, so either the image or the
+/// system is at fault.
 fn stage_of(error: &io::Error) -> LaunchStage {
     match Errno::from_io_error(error) {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => LaunchStage::Spawn,
@@ -135,16 +135,17 @@ mod tests {
         // P-6
         let command = Command::new("true");
         let plan = ExecPlan::new(&command).unwrap();
-        let (inner, _outer) = endpoints::make(StdioLayout::new(&command, SocketMode::Never)).unwrap();
+        let (child_ends, _host_ends) =
+            endpoints::make(StdioLayout::new(&command, SocketMode::Never)).unwrap();
         let mut workspace = SpawnWorkspace::default();
-        let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &inner.fds, cgroup);
+        let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &child_ends.fds, cgroup);
         let no_cgroup = std::fs::File::open("/dev/null").unwrap();
         let failure = spawn(Some(no_cgroup.as_fd())).unwrap_err();
         assert_ne!(failure.errno, Some(Errno::OPNOTSUPP.raw_os_error()), "{failure:?}");
         assert_eq!(failure.stage, LaunchStage::Spawn, "{failure:?}");
-        let born = spawn(None).unwrap();
-        assert!(born.containment.death_signal);
-        let status = rustix::process::waitpid(Some(born.pid), rustix::process::WaitOptions::empty());
+        let spawned = spawn(None).unwrap();
+        assert!(spawned.containment.death_signal);
+        let status = rustix::process::waitpid(Some(spawned.pid), rustix::process::WaitOptions::empty());
         assert_eq!(status.unwrap().unwrap().1.exit_status(), Some(0));
     }
 }

@@ -1,4 +1,4 @@
-//! Where there is no `clone3`, or nobody has written the few instructions that it takes.
+//! Stands in for `clone3` on systems that lack it and on architectures that `arch` does not cover.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -8,7 +8,7 @@ use crate::process::launch::exec_plan::ExecPlan;
 #[derive(Debug)]
 pub(super) enum Stack {}
 
-/// Refuses.
+/// Always `None`: the technique is not available.
 pub(super) fn spawn(
     _: &mut Option<Stack>,
     _: &ExecPlan,

@@ -1,4 +1,4 @@
-//! Creating a process by `posix_spawn`, where nothing better is to be had.
+//! Creates a process by `posix_spawn`, where nothing better is available.
 //!
 //! It is called directly rather than through [`std::process::Command`], which hands the caller's signal
 //! mask and ignored signals on to the program: a host that blocks `SIGTERM` for a signalfd, or was started by
@@ -18,10 +18,11 @@ use rustix::process::Pid;
 use super::spawned_process::SpawnedProcess;
 use crate::{containment::Containment, process::launch::exec_plan::ExecPlan};
 
-/// Creates a process that leads its own session (its own group where the C library has nothing better), with `stdio` as its only descriptors, an empty signal mask and every
-/// signal's default action. Blocks until the program has been executed or could not be.
+/// Creates a process that leads its own session (its own group where the C library cannot do more), with `stdio` as its
+/// only descriptors, an empty signal mask and every signal's default action. Blocks until the program has been executed or
+/// could not be.
 ///
-/// Never forks: the system's implementation borrows the address space, so the cost does not depend on its size.
+/// Never forks: the system's implementation shares the address space, so the cost does not depend on its size.
 ///
 /// # Errors
 /// The system's error for changing the directory, executing the program or creating the process. In each case no
@@ -89,11 +90,11 @@ impl Actions {
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&mut self.0, fd.as_raw_fd(), target) })
     }
 
-    /// Closes what the host has open, as far as it is known now: a host may have inherited descriptors that are not
-    /// close-on-exec. What another thread opens from here on must be, as everything in Rust is.
+    /// Closes the descriptors that the host has open now: it may have inherited some that are not close-on-exec. Those that
+    /// another thread opens from here on must be close-on-exec, as all that Rust opens are.
     ///
     /// # Errors
-    /// There is no descriptor left to look with: then there is none to launch with either.
+    /// No descriptor is left to read the list with. Then there is none to launch with either.
     #[cfg(target_os = "linux")]
     fn close_others(&mut self) -> io::Result<()> {
         use rustix::io::Errno;
@@ -115,7 +116,7 @@ impl Actions {
         Ok(())
     }
 
-    /// There, an attribute does it.
+    /// On Apple systems an attribute does it.
     #[cfg(target_vendor = "apple")]
     fn close_others(&mut self) -> io::Result<()> {
         Ok(())
@@ -138,13 +139,13 @@ impl Drop for Actions {
     }
 }
 
-/// What the new process is like.
+/// The attributes of the new process: its group or session, and its signals.
 struct Attributes {
     inner: libc::posix_spawnattr_t,
     session: bool,
 }
 
-/// C libraries older than this flag refuse it.
+/// C libraries that are older than this flag refuse it.
 #[cfg(target_os = "linux")]
 const SESSION: Option<libc::c_short> = Some(libc::POSIX_SPAWN_SETSID);
 #[cfg(not(target_os = "linux"))]

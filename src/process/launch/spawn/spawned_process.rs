@@ -1,4 +1,4 @@
-//! What comes out of the creation of a process: [`SpawnedProcess`] or [`SpawnError`].
+//! The result of creating a process: [`SpawnedProcess`] or [`SpawnError`].
 
 use std::os::fd::OwnedFd;
 
@@ -10,13 +10,13 @@ use crate::{containment::Containment, exit::LaunchStage};
 #[derive(Debug)]
 pub(in crate::process::launch) struct SpawnedProcess {
     pub(in crate::process::launch) pid: Pid,
-    /// From its very creation, where the technique has that.
+    /// Where the technique returns one.
     pub(in crate::process::launch) pidfd: Option<OwnedFd>,
-    /// What this technique holds it by.
+    /// The layers of containment that this technique provides.
     pub(in crate::process::launch) containment: Containment,
 }
 
-/// Why there is no process.
+/// Why no process was created.
 #[derive(Debug)]
 pub(in crate::process::launch) struct SpawnError {
     pub(in crate::process::launch) stage: LaunchStage,

@@ -1,7 +1,7 @@
-//! Creating a process where the C library's `posix_spawn` cannot change the directory: by the standard library.
+//! Creates a process by the standard library, where the C library's `posix_spawn` cannot change the directory.
 //!
-//! Weaker than its sibling: the program inherits the mask and the ignored signals of the thread that launches, and
-//! descriptors that are not close-on-exec.
+//! Weaker than `posix.rs`: the program inherits the mask and the ignored signals of the launch thread, and descriptors
+//! that are not close-on-exec.
 
 use std::{
     ffi::{CStr, CString, OsStr},
