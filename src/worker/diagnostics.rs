@@ -90,7 +90,7 @@ impl WorkerDiagnostics {
 
     pub(crate) fn launched(&self, control: &dyn ProcessControl, at: Timestamp) {
         let containment = Some(control.containment());
-        let (pid, usage_probe) = (Some(control.pid()), control.gauge());
+        let (pid, usage_probe) = (Some(control.pid()), control.usage_probe());
         self.with(|s| {
             *s = Figures { pid, containment, usage_probe, launched: Some(at), ready: None, channel: None }
         });

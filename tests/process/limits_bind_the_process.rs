@@ -123,11 +123,11 @@ async fn what_a_process_uses_is_known_until_it_is_reaped() {
     // W-4
     let mut process = launch(sh("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo 1; read x")).await;
     number(&mut process).await;
-    let gauge = process.control.gauge().unwrap();
-    let usage = gauge.read().unwrap();
+    let probe = process.control.usage_probe().unwrap();
+    let usage = probe.read().unwrap();
     assert!(usage.rss_bytes > 100_000 && !usage.cpu_time.is_zero(), "{usage:?}");
     reaped(&process).await;
-    assert_eq!(gauge.read(), None);
+    assert_eq!(probe.read(), None);
 }
 
 #[test]
