@@ -4,8 +4,8 @@ use std::{io::Write, path::PathBuf, process::Stdio};
 
 use procession::process::Command;
 
-/// Answers each line that has a numeric id; ends with its stdin, or when it is told to. Without a C library: starting
-/// one takes longer than all that is measured here.
+/// Answers each line that has a numeric id. Ends with its stdin or when it is told to. It has no C library,
+/// because starting one takes longer than everything that is measured here.
 const SOURCE: &str = r#"
     #if defined(__x86_64__)
     static long call(long n, long a, const void *b, long c) {

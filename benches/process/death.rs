@@ -1,4 +1,4 @@
-//! How soon a death is noticed, among few and many children.
+//! How soon the end of a process is noticed, among few and many children.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -16,7 +16,7 @@ use crate::{
     figures::{kill, launcher, report, runtime},
 };
 
-/// Tells when a process has ended, and which sample that was.
+/// Reports when a process has ended, and for which sample.
 type Deaths = mpsc::UnboundedSender<Instant>;
 
 async fn watched(launcher: &OsLauncher, command: &Command, deaths: &Deaths) -> u32 {
@@ -73,7 +73,7 @@ pub(crate) fn death(child: &Child, n: usize, rounds: usize) {
                 let victim = round * 7 % n;
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 let pid = pids[victim];
-                // From a thread that is no worker: the task has to be woken up.
+                // Called on a thread that is not a worker of the runtime, so the task has to be woken up.
                 let killed = tokio::task::spawn_blocking(move || {
                     let now = Instant::now();
                     kill(pid);

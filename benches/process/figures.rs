@@ -1,4 +1,4 @@
-//! Samples, and how they are told.
+//! Samples, and how they are printed.
 
 use std::time::Instant;
 
@@ -28,7 +28,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Without control groups, which the loops do not have either, unless `--cgroups` is among the arguments.
+/// Launches without control groups, which the bare loops do not have either, unless `--cgroups` is among
+/// the arguments.
 pub(crate) fn launcher() -> OsLauncher {
     let with = std::env::args().any(|arg| arg == "--cgroups");
     OsLauncher::builder().cgroup(if with { CgroupMode::WhenPossible } else { CgroupMode::Never }).build()

@@ -1,4 +1,4 @@
-//! A thousand idle workers: what they take, and their end.
+//! A thousand idle workers: the memory and processor time that they take, and how long stopping them takes.
 
 use std::{
     os::fd::AsFd,
@@ -20,7 +20,7 @@ use crate::{
 
 pub(crate) fn fleet(child: &Child, n: usize) {
     runtime().block_on(async {
-        // What is there only once.
+        // Allocates what exists only once.
         let (root, _) = tree(child, 4).await;
         let _ = root.shutdown(BOUND).await;
         let before = live();
@@ -28,7 +28,7 @@ pub(crate) fn fleet(child: &Child, n: usize) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let bytes = (live() - before) / n as isize;
         println!("memory of one idle worker of {n:<6}        {bytes:8} bytes                                             target <= 32768");
-        // Idle, but for what its own threads do.
+        // Idle, except for what its own threads do.
         let (began, cpu) = (Instant::now(), cpu_time());
         tokio::time::sleep(Duration::from_secs(5)).await;
         let share = (cpu_time() - cpu).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
@@ -77,7 +77,7 @@ pub(crate) fn fleet(child: &Child, n: usize) {
     });
 }
 
-/// What this program has had of the processors, its children not counted.
+/// The processor time of this program, not counting its children.
 fn cpu_time() -> Duration {
     let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(clock.tv_sec as u64, clock.tv_nsec as u32)

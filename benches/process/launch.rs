@@ -1,4 +1,4 @@
-//! What it takes to launch, in hosts of different sizes.
+//! How long a launch takes, in hosts of different sizes.
 
 use std::{os::unix::process::CommandExt, process::Stdio, time::Instant};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(crate) fn launch(child: &Child, mib: usize, rounds: usize) -> f64 {
-    // Touched, page by page.
+    // Written to page by page, so that the memory is really there.
     let mut balloon = vec![0u8; mib << 20];
     balloon.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     let [mut ours, mut fallback, mut bare, mut tokio] = [const { Vec::new() }; 4];

@@ -1,8 +1,9 @@
-//! What one OS process costs, with bare loops around the same system calls in the same run.
+//! What one OS process costs, compared with bare loops around the same system calls in the same run.
 //!
-//! `cargo bench --bench process`; a filter may follow (`-- launch`, `-- death`, `-- restart`, `-- storm`, `-- fleet`).
-//! Linux only. A harness of its own: single latencies between this program and others, which a loop around a closure does
-//! not fit. What is compared takes turns, sample by sample where that is possible.
+//! `cargo bench --bench process`; a filter may follow (`-- launch`, `-- death`, `-- restart`, `-- storm`,
+//! `-- fleet`). Linux only. It has a harness of its own, because it measures single latencies between this
+//! program and others, for which a loop around a closure does not fit. The sides of a comparison take
+//! turns, sample by sample where that is possible.
 
 #![cfg_attr(target_os = "linux", allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout))]
 #![allow(missing_docs)]
@@ -27,7 +28,7 @@ mod storm;
 
 use std::time::Duration;
 
-/// Longer than anything takes.
+/// Longer than any step takes.
 const BOUND: Duration = Duration::from_secs(60);
 
 #[cfg(not(target_os = "linux"))]

@@ -1,4 +1,5 @@
-//! From a death to the first answer of the successor, for one and for all at once.
+//! The time from the end of a process to the first answer of its successor, for one child and for all at
+//! once.
 
 use std::{
     process::Stdio,
@@ -41,7 +42,7 @@ pub(crate) async fn tree(child: &Child, n: usize) -> (Root, Vec<WorkerRef>) {
     (root, workers)
 }
 
-/// A child of tokio's with the loop around it that everybody writes: wait, spawn, ask, tell.
+/// A tokio child with the usual loop around it: wait, spawn, ask, report.
 pub(crate) fn looped(
     child: &Child,
     up: mpsc::UnboundedSender<(usize, u32)>,

@@ -1,4 +1,4 @@
-//! All children killed at once: until the last of their successors has answered.
+//! All children are killed at once: the time until the last of their successors has answered.
 
 use std::{
     io::{Read, Write},
@@ -95,7 +95,7 @@ struct Member {
 }
 
 impl Member {
-    /// Launched, and asked.
+    /// Launched, and sent a first request.
     fn new(child: &Child) -> Member {
         // It is reaped through its pidfd.
         #[allow(clippy::zombie_processes)]
@@ -136,7 +136,7 @@ impl Fleet<'_> {
     }
 
     fn one(&mut self) -> f64 {
-        // Even numbers are deaths, odd ones answers.
+        // Even numbers are ends of processes, odd ones answers.
         let add = |fd: &dyn AsFd, number: usize| {
             epoll::add(&self.epoll, fd.as_fd(), EventData::new_u64(number as u64), EventFlags::IN).unwrap();
         };

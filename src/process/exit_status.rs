@@ -1,5 +1,5 @@
-//! [`ExitStatus`]: how a process ended, as the kernel reports it. [`SuccessExitStatus`]: which of these count as success
-//!
+//! [`ExitStatus`]: how a process ended, as the kernel reports it. [`SuccessExitStatus`]: which of these
+//! count as success.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,8 @@ pub enum Status {
         /// The signal's number on this system.
         signal: i32,
     },
-    /// It has ended, but its status is lost: the embedding program waited for "any child", or ignores `SIGCHLD`.
+    /// It has ended, but its status is lost: the embedding program waited for "any child", or ignores
+    /// `SIGCHLD`.
     Lost,
 }
 
@@ -49,8 +50,9 @@ impl ExitStatus {
 
     /// The same as an [`Exit`].
     ///
-    /// A code or signal that `success` lists is [`Exit::Clean`] (a signal as code 128 + signal, as shells report it). Any
-    /// other is [`Exit::Failed`], [`Exit::Signalled`] or [`Exit::LimitExceeded`]. A lost status is a failure with code -1.
+    /// A code or signal that `success` lists is [`Exit::Clean`] (a signal as code 128 + signal, as shells
+    /// report it). Any other is [`Exit::Failed`], [`Exit::Signalled`] or [`Exit::LimitExceeded`]. A lost
+    /// status is a failure with code -1.
     pub fn exit(&self, success: &SuccessExitStatus) -> Exit {
         match self.status {
             Status::Code(code) if success.codes.contains(&code) => Exit::Clean { code },

@@ -1,8 +1,8 @@
 //! Which process group and which session a process is in.
 //!
-//! Inside a process namespace the kernel returns 0 for a group or a session that was created outside of it. Processes that
-//! `docker exec` and `unshare --pid` start are in such a group. rustix's types cannot represent this, and its calls panic, or
-//! worse.
+//! Inside a process namespace the kernel returns 0 for a group or a session that was created outside of it.
+//! Processes that `docker exec` and `unshare --pid` start are in such a group. rustix's types cannot
+//! represent this, and its calls panic, or worse.
 
 use libc::pid_t;
 use rustix::process::Pid;

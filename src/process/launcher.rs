@@ -14,8 +14,8 @@ use async_trait::async_trait;
 /// Turns a [`Command`] into a running [`Process`].
 #[async_trait]
 pub trait Launcher: Send + Sync + fmt::Debug {
-    /// Launches the command. `reap_token` is kept until the process has been reaped and nothing of its group is left. It is
-    /// dropped if the launch fails.
+    /// Launches the command. `reap_token` is kept until the process has been reaped and nothing of its
+    /// group is left. It is dropped if the launch fails.
     ///
     /// Cancelling the launch at any moment leaves no process behind (P-10).
     ///
@@ -23,8 +23,8 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
     async fn launch(&self, command: &Command, reap_token: ReapToken) -> Result<Process, Exit>;
 
-    /// All mistakes in a command that can be found without a launch. Declarations are checked with this. By default, the
-    /// mistakes that fail a launch on every system ([`Command::mistakes`]).
+    /// All mistakes in a command that can be found without a launch. Declarations are checked with this. By
+    /// default, the mistakes that fail a launch on every system ([`Command::mistakes`]).
     fn mistakes(&self, command: &Command) -> Vec<CommandMistake> {
         command.mistakes()
     }
@@ -37,7 +37,8 @@ pub trait Launcher: Send + Sync + fmt::Debug {
 pub struct Process {
     /// The process id.
     pub pid: u32,
-    /// What the process reads. A write after the process has ended fails with `BrokenPipe` or `ConnectionReset`.
+    /// What the process reads. A write after the process has ended fails with `BrokenPipe` or
+    /// `ConnectionReset`.
     pub stdin: Stdin,
     /// What the process writes. Everything that it wrote before it ended can be read.
     pub stdout: Stdout,

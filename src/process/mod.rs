@@ -1,30 +1,40 @@
-//! One OS process: launch, stdio, signals, exit, and the certainty that nothing of it is left behind.
+//! One OS process: launch, streams, signals, exit, and the certainty that nothing of it is left behind.
 //!
 //! A [`Launcher`] turns a [`Command`] into a [`Process`]: two byte streams, a third for diagnostics, and a
-//! [`ProcessControl`] over the process *group* that the new process leads. [`OsLauncher`] asks the operating system; the
-//! scripted launcher in `testing` keeps the same contract in memory.
+//! [`ProcessControl`] over the process *group* that the new process leads. [`OsLauncher`] asks the operating
+//! system; the scripted launcher in `testing` keeps the same contract in memory.
 //!
 //! ```text
-//! Command ──► Launcher ──► Process ─┬─ stdin, stdout, stderr    the channel, and what drains into a Tail
-//!                                   └─ ProcessControl ─► leader        signals, exit, reap
-//!                                                   │ dropped or given up on
+//! Command ──► Launcher ──► Process ─┬─ stdin, stdout, stderr    the channel; stderr is drained into a Tail
+//!                                   └─ ProcessControl ──► leader        signals, exit, reap
+//!                                                   │ dropped or given up
 //!                                                   ▼
-//!                                                 reaper        one plain thread; keeps the ReapToken until all is gone
+//!                              reaper    one plain thread; keeps the ReapToken until nothing is left
 //! ```
 //!
-//! Launches happen on threads of their own, which never end (`thread`), by the technique that the system offers
-//! (`spawn`).
+//! | room | what is in it |
+//! |---|---|
+//! | `command` | what to run: program, environment, limits, as plain data |
+//! | `launch` | from a command to a running process |
+//! | `stdio` | its streams |
+//! | `stop` | from a running process to nothing: ladder, signals, reap, survivors |
+//! | `cgroup` | control groups, which hold descendants that leave the process group |
+//! | `guardian` | the process above the host |
 //!
-//! Owned by `worker`. It must not know what is said on the streams, who restarts, or that there are actors: it
-//! imports nothing of this crate but plain data.
+//! At the root are the types that all rooms share: the seam (`launcher`, `control`), what crosses it
+//! (`exit_status`, `reap_token`, `usage`), and the sweeper thread. `launch` imports every other room; none
+//! imports `launch`.
+//!
+//! Used by `worker`. It must not know what is said on the streams, that processes are restarted, or that there
+//! are actors: of this crate it imports only plain data and the sanitising of texts.
 //!
 //! # Invariants
 //!
-//! * A signal is only ever sent to a group whose leader has not been reaped, so it cannot hit a stranger that got
-//!   the same number. All reaping and all signalling of a process happen under one lock.
-//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch, descendants of
-//!   those excepted.
-//! * Whatever happens to the handles, the group is killed and its leader reaped: by the caller, or by the reaper.
+//! * A signal is only ever sent to a group whose leader has not been reaped, so it cannot hit another process
+//!   that got the same number. All reaping and all signalling of a process happen under one lock.
+//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch, except
+//!   descendants of those.
+//! * Whatever happens to the handles, the group is killed and its leader reaped, by the caller or by the reaper.
 
 mod cgroup;
 mod command;

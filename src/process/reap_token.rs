@@ -4,11 +4,11 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
-/// A token of the launcher's caller that is kept until nothing of the process is left: it is killed and reaped, and its
-/// group is swept.
+/// A token of the launcher's caller that is kept until nothing of the process is left: it is killed and
+/// reaped, and its group is swept.
 ///
-/// All code that works on behalf of a process (a background kill, the reaper) keeps a clone. When the last clone of the
-/// caller's token is dropped, nothing of the process is left.
+/// All code that works on behalf of a process (a background kill, the reaper) keeps a clone. When the last
+/// clone of the caller's token is dropped, nothing of the process is left.
 #[derive(Clone)]
 pub struct ReapToken {
     token: Option<Arc<dyn Any + Send + Sync>>,

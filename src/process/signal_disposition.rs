@@ -5,8 +5,8 @@ use std::{mem::MaybeUninit, ptr};
 /// Whether a signal is ignored, as it is under `nohup`.
 pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null pointer changes nothing, and the other pointer is valid for writes. Zeroes are a valid value too, the
-    // default action, and stay there if the number is not a signal.
+    // SAFETY: a null pointer changes nothing, and the other pointer is valid for writes. Zeroes are a valid
+    // value too, the default action, and stay there if the number is not a signal.
     #[allow(unsafe_code)]
     let action = unsafe {
         libc::sigaction(signal, ptr::null(), action.as_mut_ptr());

@@ -1,7 +1,9 @@
-//! The sweeper: one plain thread for all work that takes longer the more processes and control groups a process has made.
+//! The sweeper: one plain thread for all work that takes longer the more processes and control groups a
+//! process has made.
 //!
-//! Such work does not belong on the threads of a runtime, which other tasks need, nor on that of the reaper. Jobs are done in
-//! small steps, in turn, so that one process with a hundred thousand control groups does not hold up the others.
+//! Such work does not belong on the threads of a runtime, which other tasks need, nor on that of the
+//! reaper. Jobs are done in small steps, in turn, so that one process with a hundred thousand control
+//! groups does not hold up the others.
 
 use std::{
     collections::VecDeque,

@@ -25,8 +25,8 @@ impl<T> ThreadQueue<T> {
         ThreadQueue { state: Mutex::new(state), arrived: Condvar::new() }
     }
 
-    /// Starts the thread unless it runs. This must happen before there is anything to do, because the system may refuse
-    /// a new thread later.
+    /// Starts the thread unless it runs. This must happen before there is anything to do, because the
+    /// system may refuse a new thread later.
     ///
     /// # Errors
     /// No thread can be started now. The next call tries again.

@@ -28,8 +28,8 @@ impl UsageProbe {
         UsageProbe(process)
     }
 
-    /// The current figures. This reads one small file in `/proc`, which takes some ten microseconds. `None` once the process
-    /// has been reaped, and on systems without such a process table (all but Linux).
+    /// The current figures. This reads one small file in `/proc`, which takes some ten microseconds. `None`
+    /// once the process has been reaped, and on systems without such a process table (all but Linux).
     pub fn read(&self) -> Option<Usage> {
         self.0.upgrade()?.usage()
     }

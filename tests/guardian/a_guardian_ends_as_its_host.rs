@@ -1,3 +1,5 @@
+//! P-12: a guardian ends as its host ends, takes the host with it if it is killed, and keeps no pipe open.
+
 use std::{os::unix::process::ExitStatusExt, process::Command};
 
 use rustix::process::Signal;
@@ -84,7 +86,7 @@ fn and_takes_the_host_with_it_when_it_is_killed() {
     program.signal(Signal::KILL);
     program.end();
     until("the host is gone", || matches!(state(host), None | Some('Z')).then_some(()));
-    // And so are its children, which have a death signal. The next generation is out of reach now.
+    // Its children are killed too, because they have a death signal. Their own children are out of reach now.
     let is_child = |pid: &i32| {
         let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         arguments.contains("role:parent")
@@ -101,11 +103,11 @@ fn and_takes_the_host_with_it_when_it_is_killed() {
 }
 
 fn and_holds_no_pipe_open() {
-    // P-12: the reader of the host's stdout does not wait for the guardian, which is stopped here.
+    // P-12: a reader of the host's stdout does not wait for the guardian, which is stopped here.
     let family = Family::new();
     let mut program = Program::start(&mut family.role("signals", &[]));
     let host = program.number("host");
-    // The host may be here before the guardian has let go of its files.
+    // The host may get here before the guardian has closed its files.
     let files = format!("/proc/{}/fd", program.pid());
     let is_null = |file: std::io::Result<std::fs::DirEntry>| {
         file.is_ok_and(|file| std::fs::read_link(file.path()).is_ok_and(|file| file.ends_with("dev/null")))

@@ -1,3 +1,5 @@
+//! P-12: a guardian is refused once other threads run, and a second call does nothing.
+
 use std::process::Command;
 
 use crate::{
@@ -8,7 +10,7 @@ use crate::{
 tests![
     else_there_is_an_error_and_nothing_has_changed,
     a_second_call_does_nothing,
-    what_a_service_manager_has_addressed_to_it_is_the_hosts,
+    variables_that_name_its_process_id_name_the_hosts,
 ];
 
 fn else_there_is_an_error_and_nothing_has_changed() {
@@ -29,7 +31,7 @@ fn a_second_call_does_nothing() {
     assert_eq!(program.end().code(), Some(0));
 }
 
-fn what_a_service_manager_has_addressed_to_it_is_the_hosts() {
+fn variables_that_name_its_process_id_name_the_hosts() {
     // P-12
     let family = Family::new();
     let addressed = |to: &str| {

@@ -1,3 +1,5 @@
+//! P-12: signals of a terminal reach the host once, and a stop gives the terminal back to the shell.
+
 use std::{
     io::Write,
     process::{Command, Stdio},
@@ -29,7 +31,7 @@ fn ctrl_c_is_not_sent_again() {
             assert_eq!(terminal.shell.number("signal"), number);
         }
     }
-    // What is sent to the guardian is passed on in the order in which it came.
+    // Signals to the guardian are forwarded in the order in which they came.
     let guardian = field(host, 1).unwrap();
     signal(guardian, Signal::TERM);
     assert_eq!(terminal.shell.number("signal"), 15);
@@ -50,7 +52,7 @@ fn the_shell_gets_the_terminal_back() {
         terminal.keys("\x1a");
         assert_eq!(terminal.shell.line(), "stopped 20", "by SIGTSTP, round {round}");
         assert_eq!(states(), ('T', 'T'));
-        // In the background, it may not read from the terminal.
+        // In the background it may not read from the terminal.
         terminal.command("bg");
         assert_eq!(terminal.shell.line(), "stopped 21", "by SIGTTIN, round {round}");
         assert_eq!(states(), ('T', 'T'));
@@ -58,7 +60,7 @@ fn the_shell_gets_the_terminal_back() {
     }
     terminal.keys("two\n");
     assert_eq!(terminal.shell.line(), "read two");
-    // Stopped by hand, host or guardian.
+    // The host or the guardian is stopped by a signal that was sent to it.
     for pid in [host, guardian] {
         until("the guardian has come back", || (state(guardian) == Some('S')).then_some(()));
         signal(pid, Signal::TSTP);
@@ -75,7 +77,8 @@ fn the_shell_gets_the_terminal_back() {
 fn a_guardian_without_a_shell_does_not_stop() {
     // P-12
     let family = Family::new();
-    // A parent in another session waits for no stop: a guardian that stopped would never come back.
+    // A parent in another session does not watch for stops, so a guardian that stopped would never be
+    // continued.
     let mut command = Command::new("setsid");
     command.arg(me());
     let mut program = Program::start(family.marked(command, &["role:reader"]).stdin(Stdio::piped()));
@@ -85,7 +88,8 @@ fn a_guardian_without_a_shell_does_not_stop() {
 }
 
 fn nor_does_one_whose_session_is_out_of_sight() {
-    // P-12: what a container's runtime, or `unshare`, starts in a namespace is in a session of another.
+    // P-12: a process that a container runtime or `unshare` starts in a namespace is in a session of
+    // another namespace.
     if !can_unshare() {
         println!("skipped: no process namespace may be made here");
         return;
@@ -98,7 +102,7 @@ fn nor_does_one_whose_session_is_out_of_sight() {
         let mut command = family.marked(Command::new("unshare"), &args);
         let mut program = Program::start(command.stdin(Stdio::piped()));
         program.number("host");
-        // Seen from here, its number is another.
+        // From here, its process id is a different one.
         let child = |parent| family.members().into_iter().find(|pid| field(*pid, 1) == Some(parent)).unwrap();
         let guardian = child(child(program.pid()));
         goes_on_when_continued(&mut program, guardian, child(guardian));

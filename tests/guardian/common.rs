@@ -1,4 +1,4 @@
-//! What the tests share: marked families of processes, and conditions to wait for.
+//! Functions that the tests share: marked families of processes, and conditions to wait for.
 
 use std::{
     fs,
@@ -13,16 +13,17 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-/// Far longer than anything takes on a busy machine.
+/// Far longer than any step takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// The environment variable that marks all processes of one test: it is handed on by everything that is started.
+/// The environment variable that marks all processes of one test. Every process passes it on to those that
+/// it starts.
 pub(crate) const MARK: &str = "PROCESSION_TEST_MARK";
 
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(began.elapsed() < LONG, "waited too long: {what}");
@@ -33,7 +34,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// Arguments of `unshare` for a process namespace of its own.
 pub(crate) const NAMESPACE: &[&str] = &["--pid", "--fork", "--mount-proc"];
 
-/// Whether one may be made here.
+/// Whether such a namespace may be made here.
 pub(crate) fn can_unshare() -> bool {
     let possible = Command::new("unshare").args(NAMESPACE).arg("true").output();
     possible.is_ok_and(|output| output.status.success())
@@ -55,7 +56,7 @@ pub(crate) fn field(pid: i32, number: usize) -> Option<i32> {
     stat[stat.rfind(')')? + 2..].split_ascii_whitespace().nth(number)?.parse().ok()
 }
 
-/// All processes that carry one mark. Dropping it kills what is left of them.
+/// All processes that carry one mark. Dropping it kills those that are left.
 pub(crate) struct Family {
     mark: String,
 }
@@ -77,7 +78,7 @@ impl Family {
         command
     }
 
-    /// The living members. A zombie has no environment and is not one of them.
+    /// The living members. A zombie has no environment, so it is not one of them.
     pub(crate) fn members(&self) -> Vec<i32> {
         let entry = format!("{MARK}={}", self.mark);
         let carries = |pid: &i32| {
@@ -89,7 +90,7 @@ impl Family {
         pids.filter(carries).collect()
     }
 
-    /// A process has no environment for a moment while it executes a program, so one look is not enough.
+    /// A process has no environment for a moment while it executes a program, so one check is not enough.
     pub(crate) fn assert_gone(&self, what: &str) {
         for _ in 0..3 {
             let left = self.members();
@@ -114,14 +115,15 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
-/// A program under a guardian, or without one, that tells its story on stdout.
+/// A program under a guardian, or without one, that reports what happens on stdout.
 pub(crate) struct Program {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Program {
-    /// With the signals of a terminal at their default action: a runner of tests may ignore some of them.
+    /// Starts it with the signals of a terminal at their default action, because a test runner may ignore
+    /// some of them.
     pub(crate) fn start(command: &mut Command) -> Program {
         use std::os::unix::process::CommandExt;
         // SAFETY: `signal` may be called between fork and exec; nothing is allocated.

@@ -1,8 +1,9 @@
-//! What only real processes can prove about the guardian and about control groups (P-12): who survives whom.
+//! The guarantees about the guardian and about control groups that only real processes can prove (P-12):
+//! which processes survive which.
 //!
-//! This program is its own host, worker and grandchild: a host that is put under a guardian must not have threads, and
-//! a test harness has. So it has a `main` of its own: `role:…` plays a part (`roles`), anything else runs the tests
-//! (`runner`), one after the other.
+//! This program is its own host, worker and grandchild. A host that is put under a guardian must not have
+//! threads, and a test harness has some. So the program has a `main` of its own: with `role:…` it plays a
+//! part (`roles`); otherwise it runs the tests (`runner`), one after the other.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 // Leaving processes behind is what is tried here.

@@ -1,3 +1,5 @@
+//! P-12: whenever and however the host ends, no descendant is left.
+
 use std::{
     io::Write,
     process::{Command, Stdio},
@@ -30,7 +32,7 @@ fn that_is_killed_with_a_hundred_families() {
             Program::start(&mut family.role("host", &["guarded_only", kind, &COUNT.to_string()]));
         let host = program.number("host");
         assert_eq!(program.line(), "ready");
-        // Those who have started a daemon may still be about to end.
+        // The processes that have started a daemon may still be about to end.
         until("all are there", || (family.members().len() == 2 + 2 * COUNT).then_some(()));
         let began = Instant::now();
         signal(host, Signal::KILL);
@@ -64,7 +66,7 @@ fn that_is_killed_at_any_moment() {
         let family = Family::new();
         let mut program = Program::start(&mut family.role("busy_host", &[&round.to_string()]));
         let host = program.number("host");
-        // Not a wait for anything: the moment is what is tried.
+        // This waits for nothing: the test tries different moments.
         std::thread::sleep(Duration::from_micros(round * 7919 % 400 * 500));
         assert_ne!(state(host), Some('Z'), "it runs until it is killed");
         signal(host, Signal::KILL);

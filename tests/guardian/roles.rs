@@ -62,7 +62,7 @@ fn forever() -> ! {
     }
 }
 
-/// A grandchild: of its parent's group, in a session of its own, or a daemon that its parent has left behind.
+/// A grandchild: in its parent's group, in a session of its own, or a daemon that its parent has left behind.
 fn sleeper(kind: &str) -> ExitCode {
     match kind {
         "plain" => {}
@@ -82,7 +82,8 @@ fn sleeper(kind: &str) -> ExitCode {
     forever()
 }
 
-/// Makes groups in its own where that is possible, one in the other, and goes to the last of them.
+/// Makes control groups in its own where that is possible, each in the one before, and moves to the last of
+/// them.
 fn nest(depth: usize) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let Some(mount) = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")) else { return };
@@ -121,7 +122,7 @@ fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
         "bare" => println!("host {}", getpid()),
         _ => guard(),
     }
-    // Without control groups, the guardian has to do it alone.
+    // Without control groups the guardian has to do it alone.
     let mode = if guarded == "guarded_only" { CgroupMode::Never } else { CgroupMode::WhenPossible };
     runtime().block_on(async {
         let launcher = OsLauncher::builder().cgroup(mode).build();
@@ -144,7 +145,7 @@ fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A worker with a daemon that it has left to itself.
+/// A worker with a daemon that it has left behind.
 fn worker() -> ExitCode {
     StdCommand::new(me())
         .args(["role:sleeper", "daemon"])
@@ -220,7 +221,7 @@ fn leave_behind(kind: &str) -> ExitCode {
     if kind == "daemon" {
         child.wait().unwrap();
     }
-    // Until it is where it wants to be; it says so itself.
+    // Waits until it has reached its group or session; it reports that itself.
     let mut go_on = String::new();
     std::io::stdin().read_line(&mut go_on).unwrap();
     ExitCode::SUCCESS
@@ -248,13 +249,13 @@ fn block_all() -> libc::sigset_t {
     }
 }
 
-/// Tells of each signal, until the USR2.
+/// Reports each signal, until SIGUSR2.
 fn signals() -> ExitCode {
     let all = block_all();
     guard();
     loop {
-        // SAFETY: the set is initialised, zeroes are a valid place for the answer, and its value is only read if the
-        // signal was queued with one.
+        // SAFETY: the set is initialised, the answer is zeroed, and its value is only read if the signal
+        // was queued with one.
         #[allow(unsafe_code)]
         let (signal, value) = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
@@ -271,7 +272,7 @@ fn signals() -> ExitCode {
     }
 }
 
-/// Signals its own group, as `kill(0, …)` does, once told to, and tells what has arrived.
+/// Signals its own group, as `kill(0, …)` does, when it is told to, and reports what has arrived.
 fn signals_its_group() -> ExitCode {
     block_all();
     guard();
@@ -293,7 +294,7 @@ fn reader() -> ExitCode {
     ExitCode::from(7)
 }
 
-/// Starts something, lets it become an orphan that ends, and waits until somebody has reaped it.
+/// Starts a process, lets it become an orphan that ends, and waits until it has been reaped.
 fn orphans() -> ExitCode {
     guard();
     for _ in 0..20 {
@@ -323,7 +324,7 @@ fn twice() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Is started by a shell that addresses it as a service manager does.
+/// Is started by a shell that sets the variables with its process id, as a service manager does.
 fn addressed() -> ExitCode {
     procession::guardian().unwrap();
     let is_me = |name| std::env::var(name).unwrap() == getpid().to_string();

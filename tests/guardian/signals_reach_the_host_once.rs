@@ -1,3 +1,5 @@
+//! P-12: every signal that can be caught reaches the host once, with its value.
+
 use rustix::process::{Pid, Signal};
 
 use crate::{

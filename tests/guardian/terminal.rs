@@ -34,7 +34,7 @@ impl Terminal {
         Terminal { keyboard: keyboard.into(), commands: shell.input(), shell }
     }
 
-    /// What somebody types.
+    /// Types keys.
     pub(crate) fn keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
@@ -45,12 +45,13 @@ impl Terminal {
     }
 }
 
-/// The shell. Its job's stdin is the terminal; both write to the test.
+/// Plays the shell. The stdin of its job is the terminal; both write to the test.
 pub(crate) fn shell(terminal: &str, role: &str) -> ExitCode {
     sys::setsid().unwrap();
     let terminal = File::options().read(true).write(true).open(terminal).unwrap();
     sys::ioctl_tiocsctty(&terminal).unwrap();
-    // SAFETY: no handler is installed; ignored, the signal lets a background process choose the foreground one.
+    // SAFETY: no handler is installed. With the signal ignored, a background process can choose the
+    // foreground group.
     #[allow(unsafe_code)]
     unsafe {
         libc::signal(libc::SIGTTOU, libc::SIG_IGN);

@@ -1,3 +1,5 @@
+//! P-12: the control groups that a dead host has left are removed, by its guardian or by the next host.
+
 use std::{fs, path::PathBuf};
 
 use rustix::process::Signal;
@@ -42,11 +44,11 @@ fn killed(family: &Family, guarded: &str, kind: &str) -> Option<i32> {
 fn by_the_next_one() {
     // P-12
     let (family, next) = (Family::new(), Family::new());
-    // Of a host that is alive, nothing is touched.
+    // Nothing of a host that is alive is touched.
     let mut living = Program::start(&mut next.role("host", &["bare", "daemon", "3"]));
     let other = living.number("host");
     assert_eq!(living.line(), "ready");
-    // The one who has started a daemon may still be about to end.
+    // The process that has started a daemon may still be about to end.
     let members = until("host, children and daemons are all there is", || {
         Some(next.members()).filter(|members| members.len() == 1 + 2 * 3)
     });
@@ -65,7 +67,7 @@ fn by_the_next_one() {
         program.signal(Signal::KILL);
         program.end();
     }
-    // Nothing of this test is left for a later start either.
+    // Nothing of this test is left for a later start.
     drop((last, next));
     killed(&family, "guarded", "daemon");
     assert_eq!(groups(other), Vec::<PathBuf>::new());

@@ -1,3 +1,6 @@
+//! P-4, P-9, P-10, P-12: a process may make any number of control groups in its own, nested to any depth.
+//! Stop, kill and removal still reach all of them, and they cost the threads of the runtime nothing.
+
 use std::{
     ffi::{CStr, CString},
     os::unix::process::CommandExt,
@@ -39,7 +42,7 @@ fn own() -> Option<PathBuf> {
     Some(unified()?.join(own))
 }
 
-/// The directory of its group, and the number of its daemon, once all of its groups are there.
+/// The directory of its group and the process id of its daemon, once all of its groups have been made.
 async fn nested(process: &mut Process) -> Option<(PathBuf, i32)> {
     let group = process.control.containment().cgroup?;
     let mut lines = BufReader::new(&mut process.stdout).lines();
@@ -104,7 +107,7 @@ fn inner_that_nests() {
         }
         other => panic!("no such shape: {other}"),
     }
-    // In a session of its own, and deaf to what is sent to a terminal.
+    // In a session of its own, and ignoring the signals of a terminal.
     let script = "echo daemon: $$; exec sleep 1000 >/dev/null";
     let procs = openat(&last, "cgroup.procs", OFlags::WRONLY, Mode::empty()).unwrap();
     let mut daemon = std::process::Command::new("setsid");
@@ -121,7 +124,7 @@ fn inner_that_nests() {
     #[allow(clippy::zombie_processes)]
     let _ = daemon.spawn().unwrap();
     if kind == "closed" {
-        // Everything that the host needs of it, as far as it belongs to the same user.
+        // Takes away all rights that the host needs, as far as the files belong to the same user.
         block_until("the daemon is there", || {
             !std::fs::read(own().unwrap().join("one/two/cgroup.procs")).unwrap().is_empty()
         });
@@ -148,7 +151,7 @@ fn a_nest_takes_neither_stack_nor_descriptors() {
 #[test]
 #[ignore = "run by another test, in a host of its own"]
 fn inner_deep() {
-    // Deeper than there are descriptors, with a path of five times what the kernel takes for one.
+    // Deeper than there are descriptors, with a path of five times the length that the kernel accepts.
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime().block_on(async {
         let Some((process, directory, daemon)) = launch_nester("deep 1400").await else { return };
@@ -157,7 +160,7 @@ fn inner_deep() {
         assert_eq!(ended.rung, Rung::Term, "those in inner groups are asked too");
         assert!(!runs(daemon) && !directory.exists());
     });
-    // On the small stack of the reaper.
+    // On the small stack of the reaper thread.
     let runtime = runtime();
     let Some((process, directory, daemon)) = runtime.block_on(launch_nester("deep 1400")) else { return };
     drop((runtime, process));
@@ -173,13 +176,14 @@ async fn names_need_not_be_text_nor_visible() {
     assert!(!runs(daemon) && !directory.exists());
 }
 
-/// Processor time of this thread, the kernel's work for it included.
+/// Processor time of this thread, including the kernel's work for it.
 fn used() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// What a runtime's thread may spend on the end of one process, whatever that has made.
+/// The processor time that a runtime's thread may spend on the end of one process, whatever that process
+/// has made.
 const LITTLE: Duration = Duration::from_millis(100);
 
 #[tokio::test]
@@ -222,7 +226,7 @@ async fn nor_do_hundreds_of_members_that_are_signalled() {
     assert!(used < LITTLE, "{used:?}");
 }
 
-/// Whether any of those on the list is still in the process group of a leader.
+/// Whether any process on the list is still in the process group of a leader.
 fn shares_group(members: &Path, leader: u32) -> bool {
     let list = std::fs::read_to_string(members).unwrap_or_default();
     let group = |pid: &str| {
@@ -232,7 +236,7 @@ fn shares_group(members: &Path, leader: u32) -> bool {
     list.lines().filter(|pid| **pid != leader.to_string()).any(|pid| group(pid) == Some(leader))
 }
 
-/// A group that was delegated to a user without rights; removed in the end.
+/// A group that is delegated to a user without privileges. Removed at the end.
 struct Delegated(PathBuf);
 
 const NOBODY: u32 = 65534;
@@ -251,7 +255,7 @@ impl Delegated {
         Some(group)
     }
 
-    /// Runs one of this program's ignored tests as that user in the group. Whether it could be run.
+    /// Runs one of this program's ignored tests as that user in the group. Returns whether it could be run.
     fn run(&self, test: &str) -> bool {
         let procs = CString::new(self.0.join("cgroup.procs").to_str().unwrap()).unwrap();
         let mut host = std::process::Command::new(std::env::current_exe().unwrap());
@@ -300,7 +304,7 @@ fn all_the_same_without_rights_in_a_delegated_group() {
         println!("skipped: the program cannot be run by another user");
         return;
     }
-    // What is left of a host that was killed goes with the first launch of the next one.
+    // The first launch of the next host removes what is left of a host that was killed.
     assert!(group.run("a_child_may_nest_groups_as_it_likes::inner_that_is_killed"));
     let left = || std::fs::read_dir(&group.0).unwrap().flatten().filter(|e| e.path().is_dir()).count();
     assert_eq!(left(), 1);
@@ -328,7 +332,7 @@ fn inner_without_rights() {
 #[test]
 #[ignore = "run by another test, in a host of its own"]
 fn inner_that_is_killed() {
-    // A host that leaves two nests behind, with all that lives in them.
+    // A host that leaves two nested groups behind, with the processes in them.
     let me = std::env::current_exe().unwrap();
     let inner = "a_child_may_nest_groups_as_it_likes::inner_that_leaves";
     let mut host = std::process::Command::new(me)
@@ -359,7 +363,7 @@ fn inner_that_leaves() {
 fn inner_that_clears() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // Whatever the technique of the other tests: one of the two has no groups.
+        // Independent of the technique of the other tests, because one of the two has no groups.
         let process =
             soon("launch", OsLauncher::new().launch(&sh("exit 0"), ReapToken::none())).await.unwrap();
         let groups =

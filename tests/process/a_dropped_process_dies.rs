@@ -1,3 +1,6 @@
+//! P-10: dropping a process, or cancelling its launch, kills its whole group and reaps it, outside of a
+//! runtime too.
+
 use std::time::Duration;
 
 use procession::process::Launcher;
@@ -7,14 +10,14 @@ use crate::common::*;
 const FAMILY: &str = "trap '' TERM HUP; sleep 1000 & echo $!; wait";
 
 #[tokio::test]
-async fn with_its_whole_group_and_the_hold_lasts_until_it_is_reaped() {
+async fn with_its_whole_group_and_the_reap_token_is_kept_until_it_is_reaped() {
     // P-10
-    let (hold, held) = token();
-    let mut process = launcher().launch(&sh(FAMILY), hold).await.unwrap();
+    let (reap_token, held) = token();
+    let mut process = launcher().launch(&sh(FAMILY), reap_token).await.unwrap();
     let (pid, grandchild) = (process.pid, number(&mut process).await);
     assert!(runs(grandchild));
     drop(process);
-    until("the hold is released", || !held()).await;
+    until("the reap token is released", || !held()).await;
     assert!(!exists(pid) && !runs(grandchild), "released only when all is gone");
 }
 
@@ -22,9 +25,9 @@ async fn with_its_whole_group_and_the_hold_lasts_until_it_is_reaped() {
 fn outside_of_a_runtime() {
     // P-10
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (hold, held) = token();
+    let (reap_token, held) = token();
     let (process, grandchild) = runtime.block_on(async {
-        let mut process = launcher().launch(&sh(FAMILY), hold).await.unwrap();
+        let mut process = launcher().launch(&sh(FAMILY), reap_token).await.unwrap();
         let grandchild = number(&mut process).await;
         (process, grandchild)
     });
@@ -32,7 +35,7 @@ fn outside_of_a_runtime() {
     let pid = process.pid;
     assert!(runs(grandchild) && held());
     std::thread::spawn(move || drop(process)).join().unwrap();
-    block_until("the hold is released", || !held());
+    block_until("the reap token is released", || !held());
     assert!(!exists(pid) && !runs(grandchild));
 }
 
@@ -40,15 +43,15 @@ fn outside_of_a_runtime() {
 fn with_the_runtime_that_owns_it() {
     // P-10
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (hold, held) = token();
+    let (reap_token, held) = token();
     let pid = runtime.block_on(async {
-        let process = launcher().launch(&sh("sleep 1000"), hold).await.unwrap();
+        let process = launcher().launch(&sh("sleep 1000"), reap_token).await.unwrap();
         let pid = process.pid;
         tokio::spawn(async move { process.control.exited().await });
         pid
     });
     drop(runtime);
-    block_until("the hold is released", || !held());
+    block_until("the reap token is released", || !held());
     assert!(!exists(pid));
 }
 
@@ -56,14 +59,14 @@ fn with_the_runtime_that_owns_it() {
 async fn when_its_launch_is_cancelled_at_any_moment() {
     // P-10
     let launcher = launcher();
-    let mut holds = Vec::new();
+    let mut tokens_held = Vec::new();
     for round in 0..60u64 {
-        let (hold, held) = token();
+        let (reap_token, held) = token();
         let command = sh("sleep 1000");
-        let launch = launcher.launch(&command, hold);
+        let launch = launcher.launch(&command, reap_token);
         let _ = tokio::time::timeout(Duration::from_micros(round * 40), launch).await;
-        holds.push(held);
+        tokens_held.push(held);
     }
-    // The hold is released when the process is reaped, or was never made.
-    until("all are gone", || holds.iter().all(|held| !held())).await;
+    // The reap token is released when the process has been reaped, or was never created.
+    until("all are gone", || tokens_held.iter().all(|held| !held())).await;
 }

@@ -1,3 +1,6 @@
+//! P-12: when the host is killed, the kernel kills its direct children, and no child dies earlier with a
+//! thread or a runtime of the host.
+
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Stdio},
@@ -12,7 +15,7 @@ use crate::common::*;
 
 const CHILDREN: usize = 20;
 
-/// Whatever happens, the test leaves nothing behind.
+/// Kills what is left, so that the test leaves nothing behind in any case.
 struct Family(Vec<i32>);
 
 impl Drop for Family {
@@ -55,13 +58,13 @@ fn no_direct_child_survives() {
 #[test]
 #[ignore = "run by another test, in a host of its own"]
 fn inner_host() {
-    // From threads that are long gone when the host is killed.
+    // Launched from threads that have ended long before the host is killed.
     let runtime =
         Builder::new_multi_thread().thread_keep_alive(Duration::from_millis(1)).enable_all().build();
     let all: Vec<Process> = runtime.unwrap().block_on(async {
         let mut all = Vec::new();
         for _ in 0..CHILDREN {
-            // Deaf to the end of its stdin and to all that can be ignored.
+            // Ignores the end of its stdin and all signals that can be ignored.
             let deaf = sh("trap '' HUP INT TERM PIPE; exec sleep 1000");
             let work = || Handle::current().block_on(launch(deaf));
             all.push(tokio::task::spawn_blocking(work).await.unwrap());
@@ -76,7 +79,7 @@ fn inner_host() {
 
 #[test]
 fn no_child_dies_with_a_thread_or_a_runtime() {
-    // P-12: the death signal is of the thread that launched.
+    // P-12: the death signal belongs to the thread that launched.
     let mut kept = Vec::new();
     for round in 0..20 {
         let runtime = Builder::new_multi_thread()

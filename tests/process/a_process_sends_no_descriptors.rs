@@ -1,5 +1,5 @@
-//! Over its channel a process can send bytes and nothing else: what comes with a descriptor is refused by the kernel
-//! while it is being sent, so that the host never has to close one.
+//! P-5: over its channel a process can send bytes and nothing else. The kernel refuses a descriptor while
+//! it is being sent, so the host never has to close one.
 
 use std::{
     io::{IoSlice, Write},
@@ -41,7 +41,7 @@ async fn descriptors_are_refused_as_they_are_sent() {
         let channel = if sockets { Errno::PERM } else { Errno::NOTSOCK };
         let expected = |fd: i32| if fd == 2 { Errno::NOTSOCK } else { channel };
         for fd in 0..3 {
-            // Also after the process has tried to allow it.
+            // Even after the process has tried to allow it.
             let line = format!("{fd}: {:?}\n", Err::<usize, _>(expected(fd)));
             assert_eq!(said.matches(&line).count(), 2, "{wiring:?}: {line}{said}");
         }
@@ -70,7 +70,7 @@ fn send_with(fd: BorrowedFd<'_>, sent: BorrowedFd<'_>) -> rustix::io::Result<usi
     rustix::net::sendmsg(fd, &[IoSlice::new(b"\n")], &mut ancillary, SendFlags::NOSIGNAL)
 }
 
-/// Sets `SO_PASSRIGHTS` on an end that the process has.
+/// Sets `SO_PASSRIGHTS` on the process's own end.
 fn allow(fd: BorrowedFd<'_>) {
     let on: libc::c_int = 1;
     // SAFETY: a value of that size, which outlives the call.
@@ -82,7 +82,8 @@ fn allow(fd: BorrowedFd<'_>) {
 
 #[tokio::test]
 async fn urgent_bytes_disturb_neither_direction() {
-    // P-5, P-11: a Unix socket has them too, and a reader that does not ask for them does not get them.
+    // P-5, P-11: a Unix socket has urgent bytes too, and a reader that does not ask for them does not get
+    // them.
     let mut process = launch(me("inner_urgent")).await;
     soon("stdin", process.stdin.write_all(b"still read\n")).await.unwrap();
     let mut said = String::new();

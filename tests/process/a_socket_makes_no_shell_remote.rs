@@ -1,11 +1,11 @@
-//! bash with a socket as stdin takes itself for a remote shell and reads `~/.bashrc`, unless it knows that it runs
-//! inside of another shell.
+//! P-2: no shell reads a start-up file because its stdin is a socket. bash believes to be a remote shell
+//! then and reads `~/.bashrc`, unless `SHLVL` tells it that it runs inside another shell.
 
 use procession::process::{Command, StdioTransport};
 
 use crate::common::*;
 
-/// A home with a start-up file that says so when it is read.
+/// A home directory whose start-up file prints a line when it is read.
 struct Home(std::path::PathBuf);
 
 impl Home {
@@ -57,7 +57,7 @@ async fn no_shell_reads_a_start_up_file_because_of_a_socket() {
             command.clone(),
             command.clone().wiring(StdioTransport::Sockets),
             command.clone().wiring(StdioTransport::Pipes),
-            // What the caller wants stands; then the process gets pipes.
+            // The caller's value is respected; then the process gets pipes.
             command.clone().env("SHLVL", "0"),
             command.clone().env("SHLVL", "999").wiring(StdioTransport::Sockets),
             command.clone().env("SHLVL", ""),
@@ -65,7 +65,7 @@ async fn no_shell_reads_a_start_up_file_because_of_a_socket() {
             command.clone().inherit_env(true).env_remove("SHLVL"),
         ] {
             let said = said(command.clone()).await;
-            // A restricted one may not say `exec`.
+            // A restricted shell may not use `exec`.
             assert!(said.starts_with("script\n"), "{command:?}: {said}");
             assert!(!said.contains("start-up") && !said.contains("again"), "{command:?}: {said}");
         }
@@ -74,7 +74,7 @@ async fn no_shell_reads_a_start_up_file_because_of_a_socket() {
 
 #[test]
 fn whatever_the_host_itself_has() {
-    // P-2: a host of its own, since it needs a variable of its own.
+    // P-2: runs in a host of its own, because it needs a variable of its own.
     for prepare in
         ["unset SHLVL;", "SHLVL=0; export SHLVL;", "SHLVL=999; export SHLVL;", "SHLVL=x; export SHLVL;"]
     {
@@ -91,7 +91,7 @@ async fn inner_whatever_the_host_has() {
             home.shell(shell),
             home.shell(shell).inherit_env(true),
             home.shell(shell).pass_env("SHLVL"),
-            // A shell that starts a shell is at its level again.
+            // A shell that starts a shell has the same level again.
             Command::new("bash")
                 .args(["-c", "exec bash -c \"exec bash -c 'echo script; echo program'\""])
                 .env("HOME", &home.0)
@@ -107,7 +107,7 @@ async fn the_level_is_seen_and_the_wiring_follows_a_callers_own() {
     // P-2
     let seen = |command: Command| async move { said(command).await };
     let script = "echo $SHLVL; readlink /proc/$$/fd/0";
-    // dash does not count.
+    // dash does not change the variable.
     let default = seen(sh(script)).await;
     assert!(default.starts_with("1\n"), "{default}");
     assert_eq!(default.contains("socket:"), sockets_are_expected(), "{default}");

@@ -1,3 +1,6 @@
+//! P-9: a stop climbs the ladder from drain to `SIGTERM` to `SIGKILL`, as far as the group makes it
+//! necessary.
+
 use std::time::Duration;
 
 use procession::process::{
@@ -46,7 +49,7 @@ async fn drain_is_granted_in_full() {
 }
 
 #[tokio::test]
-async fn who_ignores_sigterm_is_killed() {
+async fn a_process_that_ignores_sigterm_is_killed() {
     // P-9
     let (process, pid) = ready("trap '' TERM; echo $$; while :; do sleep 0.02; done").await;
     let (ended, took) = stop(&*process.control, ladder(0, 300)).await;

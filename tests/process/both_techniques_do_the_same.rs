@@ -1,4 +1,5 @@
-//! The whole of this program runs once more with `posix_spawn`, and once more without sockets; here is what differs.
+//! P-4 to P-11: all guarantees hold with `posix_spawn` and without sockets too. The whole test program runs
+//! once more with each; this file also tests what differs.
 
 use procession::{
     containment::Containment,
@@ -38,7 +39,7 @@ async fn what_holds_the_process_is_reported_and_true() {
     let session = number(&mut process).await;
     let death_signal = technique() == Technique::Auto;
     let containment = process.control.containment();
-    // A control group is there or not, as the machine has it; never with posix_spawn.
+    // Whether there is a control group depends on the machine; with posix_spawn there is never one.
     assert!(death_signal || containment.cgroup.is_none());
     let expected = Containment { session: true, death_signal, ..Containment::default() };
     assert_eq!(Containment { cgroup: None, ..containment }, expected);

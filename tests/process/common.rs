@@ -1,4 +1,4 @@
-//! What the tests share: launching, reading, and looking at the process table.
+//! Functions that the tests share: launching, reading, and checking the process table.
 
 use std::{
     future::Future,
@@ -13,7 +13,7 @@ use procession::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-/// Far longer than anything takes on a busy machine.
+/// Far longer than any step takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -23,7 +23,7 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits for a condition that nobody announces.
+/// Waits for a condition by polling, where no event announces it.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let wait = async {
         while !condition() {
@@ -33,21 +33,23 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     soon(what, wait).await;
 }
 
-/// Says by which technique the tests launch: everything is tested with the best one, and once more with the other.
+/// The variable that selects the technique: everything is tested with the best one, and once more with the
+/// other.
 pub(crate) const POSIX_SPAWN: &str = "PROCESSION_TEST_POSIX_SPAWN";
 
 pub(crate) fn technique() -> Technique {
     if std::env::var_os(POSIX_SPAWN).is_some() { Technique::PosixSpawn } else { Technique::Auto }
 }
 
-/// Says that the tests launch without sockets: everything is tested with them, and once more with pipes alone.
+/// The variable that forbids sockets: everything is tested with them, and once more with pipes alone.
 pub(crate) const NO_SOCKETS: &str = "PROCESSION_TEST_NO_SOCKETS";
 
 pub(crate) fn sockets() -> SocketMode {
     if std::env::var_os(NO_SOCKETS).is_some() { SocketMode::Never } else { SocketMode::Auto }
 }
 
-/// Whether a channel is made of sockets: since Linux 6.16 the kernel refuses descriptors that are sent over them.
+/// Whether a channel is made of sockets: since Linux 6.16 the kernel refuses descriptors that are sent over
+/// them.
 pub(crate) fn sockets_are_expected() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let numbers: Vec<u32> = release.split(['.', '-']).take(2).map_while(|n| n.parse().ok()).collect();
@@ -84,7 +86,7 @@ pub(crate) async fn reaped(process: &Process) -> procession::process::ExitStatus
     soon("reap", process.control.reap(KILL_WAIT)).await.expect("reaped")
 }
 
-/// The first line of stdout, as a number: how scripts tell who they are, and that they are ready.
+/// The first line of stdout, as a number: scripts print a process id this way, and show that they are ready.
 pub(crate) async fn number(process: &mut Process) -> i32 {
     let mut line = String::new();
     let mut reader = BufReader::with_capacity(1, &mut process.stdout);
@@ -98,17 +100,17 @@ pub(crate) fn state(pid: i32) -> Option<char> {
     stat[stat.rfind(')')? + 2..].chars().next()
 }
 
-/// Whether it runs: there is such a process and it is no zombie.
+/// Whether it runs: there is such a process and it is not a zombie.
 pub(crate) fn runs(pid: i32) -> bool {
     state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// Whether anything is left of a process, a zombie included.
+/// Whether anything is left of a process, even a zombie.
 pub(crate) fn exists(pid: u32) -> bool {
     state(pid as i32).is_some()
 }
 
-/// A token and the question whether it is still held.
+/// A reap token, and a function that tells whether it is still held.
 pub(crate) fn token() -> (ReapToken, impl Fn() -> bool) {
     struct Token(Arc<AtomicBool>);
     impl Drop for Token {
@@ -121,8 +123,9 @@ pub(crate) fn token() -> (ReapToken, impl Fn() -> bool) {
     (ReapToken::new(token), move || held.load(Ordering::SeqCst))
 }
 
-/// Runs one of this program's ignored tests in a host of its own and returns what it printed: for what belongs to a
-/// whole program, such as its descriptors and signals. `prepare` is a piece of shell that comes before.
+/// Runs one of this program's ignored tests in a host of its own and returns what it printed. For tests of
+/// what belongs to a whole program, such as its descriptors and signals. `prepare` is shell code that runs
+/// first.
 pub(crate) fn host_of_its_own(prepare: &str, test: &str) -> String {
     let me = std::env::current_exe().unwrap();
     let script = format!("{prepare} exec {} --exact {test} --ignored --nocapture", me.display());

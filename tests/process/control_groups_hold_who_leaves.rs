@@ -1,3 +1,6 @@
+//! P-4, P-8, P-9, P-10: a control group holds the descendants that have left the process group and the
+//! session.
+
 use std::{path::PathBuf, time::Duration};
 
 use procession::process::{
@@ -6,14 +9,15 @@ use procession::process::{
 
 use crate::common::*;
 
-/// A daemon in a session of its own whose parents are gone, which tells its number; then `rest`.
+/// Starts a daemon in a session of its own whose parents have ended, prints its process id, and then runs
+/// `rest`.
 fn with_daemon(daemon: &str, rest: &str) -> Command {
     sh(&format!("(setsid sh -c '{daemon}' </dev/null &); {rest}"))
 }
 
 const STUBBORN: &str = "trap \"\" TERM; echo $$; while :; do sleep 1000; done";
 
-/// Whether control groups may be made here. To be asked before a daemon is started that nothing else would end.
+/// Whether control groups may be made here. Check this before starting a daemon that nothing else would end.
 async fn possible() -> bool {
     let process = launch(sh("exit 0")).await;
     let possible = directory(&process).is_some();
@@ -40,8 +44,8 @@ async fn a_daemon_does_not_survive_an_exit() {
     if !possible().await {
         return;
     }
-    let (hold, held) = token();
-    let mut process = OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), hold).await.unwrap();
+    let (reap_token, held) = token();
+    let mut process = OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), reap_token).await.unwrap();
     let Some(directory) = directory(&process) else { return };
     let daemon = number(&mut process).await;
     soon("exit", process.control.exited()).await;
@@ -56,18 +60,19 @@ async fn nor_a_drop() {
     if !possible().await {
         return;
     }
-    let (hold, held) = token();
-    let mut process = OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), hold).await.unwrap();
+    let (reap_token, held) = token();
+    let mut process =
+        OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), reap_token).await.unwrap();
     let Some(directory) = directory(&process) else { return };
     let daemon = number(&mut process).await;
     drop(process);
-    until("the hold is released", || !held()).await;
+    until("the reap token is released", || !held()).await;
     assert!(!runs(daemon) && !directory.exists(), "released only when all is gone");
 }
 
 #[tokio::test]
 async fn nor_an_orderly_stop_which_asks_it_to_end() {
-    // P-9: `rung` is that of the last member
+    // P-9: `rung` is the one at which the last member ended
     if !possible().await {
         return;
     }
@@ -137,7 +142,7 @@ async fn a_launch_that_fails_leaves_no_group() {
         let _ = refusal(Command::new("/dev/null/no-such-program")).await;
         let _ = refusal(Command::new("/etc/passwd")).await;
     }
-    // Other tests have groups in the same place, for a moment.
+    // Other tests have groups in the same parent group for short times.
     until("the groups are gone", || others() < 50).await;
     reaped(&process).await;
 }
@@ -151,7 +156,7 @@ async fn they_are_a_choice() {
     let daemon = number(&mut process).await;
     reaped(&process).await;
     assert!(runs(daemon), "out of reach");
-    // It leads a session, and has a child.
+    // It leads a session and has a child.
     rustix::process::kill_process_group(
         rustix::process::Pid::from_raw(daemon).unwrap(),
         procession::process::Signal::KILL,

@@ -1,3 +1,5 @@
+//! P-1, R-6: a failed launch reports the stage, the error number and the name of what is wrong.
+
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use procession::{
@@ -66,11 +68,11 @@ async fn each_failure_has_its_number_and_its_stage() {
 }
 
 #[tokio::test]
-async fn what_no_later_launch_is_spared_has_its_reason() {
+async fn a_failure_that_every_later_launch_repeats_has_its_reason() {
     //
     use LaunchStage::{Command as Bad, Directory, Exec, Program};
     let dir = Dir::new("never");
-    // Before anything is looked up by such a name.
+    // These are checked before anything is looked up by such a name.
     check(Command::new("tr\0ue"), (Bad, Errno::INVAL), "NUL").await;
     check(Command::new("/bin/tr\0ue"), (Bad, Errno::INVAL), "NUL").await;
     check(Command::new("true").cwd("/tm\0p"), (Bad, Errno::INVAL), "working directory").await;
@@ -115,9 +117,9 @@ async fn a_program_that_is_being_written_is_busy() {
 }
 
 #[tokio::test]
-async fn a_failed_launch_releases_the_hold() {
+async fn a_failed_launch_releases_the_reap_token() {
     // S-21
-    let (hold, held) = token();
-    let launched = launcher().launch(&Command::new("no-such-program"), hold).await;
+    let (reap_token, held) = token();
+    let launched = launcher().launch(&Command::new("no-such-program"), reap_token).await;
     assert!(launched.is_err() && !held());
 }

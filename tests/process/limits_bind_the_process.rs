@@ -1,3 +1,5 @@
+//! P-6: limits bind the process and not the host. W-4: what a process uses can be read until it is reaped.
+
 use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, ExitStatus, Limits, Signal, Status, SuccessExitStatus, Technique},
@@ -6,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::common::*;
 
-/// `posix_spawn` has no limits; that it says so is tested elsewhere.
+/// `posix_spawn` cannot set limits; another test checks that it reports this.
 fn not_here() -> bool {
     technique() == Technique::PosixSpawn
 }
@@ -65,7 +67,7 @@ async fn without_limits_the_process_has_the_hosts() {
 }
 
 #[tokio::test]
-async fn who_uses_up_its_processor_time_has_exceeded_a_limit() {
+async fn a_process_that_uses_up_its_processor_time_has_exceeded_a_limit() {
     // P-6, R-1
     if not_here() {
         return;
@@ -82,7 +84,7 @@ async fn who_uses_up_its_processor_time_has_exceeded_a_limit() {
 }
 
 #[tokio::test]
-async fn who_is_killed_before_that_has_not() {
+async fn a_process_that_is_killed_before_that_has_not() {
     // P-6, R-1
     if not_here() {
         return;
@@ -97,12 +99,12 @@ async fn who_is_killed_before_that_has_not() {
 }
 
 #[tokio::test]
-async fn a_limit_that_cannot_be_had_is_a_failed_launch_with_its_name() {
+async fn a_limit_that_cannot_be_applied_is_a_failed_launch_with_its_name() {
     // P-6, R-6
     if not_here() {
         return;
     }
-    // More than the kernel has for anybody.
+    // More than the kernel allows any process.
     let too_many = Limits { open_files: Some(1 << 40), ..Limits::default() };
     let impossible = Limits { nice: Some(99), ..Limits::default() };
     for (limits, name, expected) in
@@ -132,7 +134,7 @@ async fn what_a_process_uses_is_known_until_it_is_reaped() {
 
 #[test]
 fn what_takes_privileges_is_known_before_the_launch() {
-    // P-6: a host of its own, which gives its privileges away.
+    // P-6: runs in a host of its own, which drops its privileges.
     if !not_here() {
         host_of_its_own("ulimit -n 256;", "limits_bind_the_process::inner_without_privileges");
     }
@@ -143,7 +145,7 @@ fn what_takes_privileges_is_known_before_the_launch() {
 async fn inner_without_privileges() {
     use procession::process::Launcher;
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-    // Of this thread, which starts the one that launches.
+    // The privileges of this thread, which starts the launch thread.
     let mut own = capabilities(None).unwrap();
     own.effective.remove(CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_NICE);
     set_capabilities(None, own).unwrap();
@@ -157,7 +159,7 @@ async fn inner_without_privileges() {
         let fields: Vec<String> =
             launcher().mistakes(&command).into_iter().map(|mistake| mistake.field).collect();
         assert_eq!(fields.first().map(String::as_str), field);
-        // It is as it was said to be.
+        // The launch fails as the check predicted.
         assert_eq!(
             launcher().launch(&command, procession::process::ReapToken::none()).await.is_err(),
             field.is_some()

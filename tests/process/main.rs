@@ -1,5 +1,5 @@
-//! What only the kernel can prove about one process: signals, groups, streams, exits. Real processes; every test
-//! waits on conditions and leaves nothing behind.
+//! The guarantees about one process that only the kernel can prove: signals, groups, streams, exits. The
+//! tests launch real processes. Every test waits for conditions and leaves nothing behind.
 #![cfg(target_os = "linux")]
 // The configuration knows tests, not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,4 +1,5 @@
-//! Descriptors are counted for the whole program, so this runs in a host of its own.
+//! P-7, R-6: launches, also those that fail, leak no descriptor, no process and no thread. Descriptors are
+//! counted for the whole program, so each test runs in a host of its own.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ fn in_a_host_of_its_own() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner() {
     let launcher = Arc::new(launcher());
-    // The first launch starts what stays: the runtime's threads and the reaper.
+    // The first launch starts threads that stay: those of the runtime and the reaper.
     drop(launcher.launch(&sh("exit 0"), ReapToken::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
@@ -70,7 +71,8 @@ async fn inner_without_descriptors() {
     drop(launcher.launch(&sh("exit 0"), ReapToken::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
-    // One launch needs eight or so. Each limit is too low in its own place: stdio, spawn, the pidfd, the runtime.
+    // One launch needs about eight. Each limit is exceeded at another step: stdio, spawn, the pidfd, the
+    // runtime.
     let mut refused = 0;
     for room in 0..12 {
         let limit = before as u64 - 1 + room;
@@ -101,7 +103,7 @@ fn a_full_host_refuses_and_goes_on_when_there_is_room_again() {
     host_of_its_own("", "many_launches_leak_nothing::inner_full_of_children");
 }
 
-/// As many children as there are descriptors for, each with four on the host's side.
+/// Launches as many children as there are descriptors for; each takes four on the host's side.
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_full_of_children() {
@@ -145,7 +147,7 @@ async fn fill(limit: u64) {
     }
     all.truncate(all.len() - 3);
     let survivors = all.len();
-    // Orderly, with the table full.
+    // An orderly stop, with the descriptor table full.
     let mut launched = None;
     for _ in 0..1000 {
         match launcher.launch(&sleeper, ReapToken::none()).await {
@@ -203,7 +205,7 @@ async fn inner_without_room_for_a_thread() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
     let mapped: u64 = line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024;
-    // The stack of a thread does not fit any more; what is allocated in small pieces has been mapped already.
+    // The stack of a thread no longer fits; small allocations use memory that has been mapped already.
     setrlimit(Resource::As, Rlimit { current: Some(mapped + 128 * 1024), maximum: None }).unwrap();
     let refused = launcher().launch(&sh("exit 0"), ReapToken::none()).await;
     setrlimit(Resource::As, Rlimit { current: None, maximum: None }).unwrap();

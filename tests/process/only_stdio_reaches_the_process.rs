@@ -1,3 +1,6 @@
+//! P-4, P-5: a process gets its three streams and nothing else of the host: no other descriptor, no signal
+//! setting.
+
 use procession::process::{Command, StdioTransport, Technique};
 
 use crate::common::*;
@@ -7,12 +10,13 @@ async fn no_other_descriptor_is_open() {
     // P-5
     let mut other = launch(sh("echo $$; exec sleep 1000")).await;
     number(&mut other).await;
-    // Descriptors that the host has inherited or made without close-on-exec: here, at a number of its own.
+    // A descriptor that the host has inherited or made without close-on-exec, at a number that no other
+    // test uses.
     let file = std::fs::File::open("/dev/null").unwrap();
     let leaky = rustix::io::dup(&file).unwrap();
     assert!(!rustix::io::fcntl_getfd(&leaky).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
     for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-        // A glob reads the directory through a descriptor of the shell's own, which is closed again.
+        // The glob reads the directory through a descriptor of the shell, which is closed again.
         let seen =
             output(sh("for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done").wiring(wiring)).await;
         assert_eq!(String::from_utf8(seen).unwrap(), "0\n1\n2\n", "{wiring:?}");
@@ -42,8 +46,8 @@ async fn pipes_are_pipes_and_large() {
     assert_eq!(out.matches("socket:").count(), if sockets_are_expected() { 2 } else { 0 }, "{out}");
 }
 
-/// Blocked and ignored signals are properties of the host's threads and of the host: the test runs in a host of its
-/// own, a copy of this program that a shell started with ignored signals.
+/// Blocked and ignored signals are properties of the host's threads and of the host: the test runs in a
+/// host of its own, a copy of this program that a shell started with ignored signals.
 #[tokio::test]
 async fn signals_are_reset_whatever_the_host_does_with_them() {
     // P-5
@@ -59,7 +63,7 @@ async fn signals_are_reset_whatever_the_host_does_with_them() {
     assert_eq!(line("host: SigIgn:") & ignored, ignored);
     assert_eq!(line("host: SigBlk:"), bit(libc::SIGUSR2));
     assert_eq!(line("SigBlk:"), 0);
-    // The C library ignores the two signals that it keeps for itself, in every child that it spawns.
+    // The C library ignores the two signals that it reserves, in every child that it spawns.
     let kept = if technique() == Technique::PosixSpawn { bit(32) | bit(33) } else { 0 };
     assert_eq!(line("SigIgn:") & !kept, 0);
 }
@@ -67,7 +71,7 @@ async fn signals_are_reset_whatever_the_host_does_with_them() {
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_report_of_signals() {
-    // The thread that launches inherits the mask of this one, which starts it.
+    // The launch thread inherits the mask of this one, which starts it.
     // SAFETY: the set is initialised before it is used.
     #[allow(unsafe_code)]
     unsafe {
@@ -93,7 +97,7 @@ fn a_host_without_stdin_and_stdout_can_launch() {
 async fn inner_without_stdio() {
     let stdin = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 100).unwrap();
     let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 100).unwrap();
-    // SAFETY: nothing uses the two until they are put back.
+    // SAFETY: nothing uses the two descriptors until they are restored.
     #[allow(unsafe_code)]
     unsafe {
         libc::close(0);

@@ -1,10 +1,12 @@
+//! P-7: a host that adopts orphans reaps those that belonged to its processes, and no other child.
+
 use std::time::Duration;
 
 use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapAdopted, ReapToken};
 
 use crate::common::*;
 
-/// In the form that a host takes that is process 1 of a container: a subreaper.
+/// Makes this program a subreaper, which adopts orphans as process 1 of a container does.
 fn adopt() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
 }
@@ -26,7 +28,8 @@ fn launchers() -> [OsLauncher; 2] {
         .map(|mode| OsLauncher::builder().technique(technique()).cgroup(mode).build())
 }
 
-/// Two that end by themselves, one that has to be killed, and one with a session of its own.
+/// Leaves four orphans: two that end by themselves, one that has to be killed, and one in a session of its
+/// own.
 const LEAVES: &str = "(sleep 0.01 & sleep 0.01 & sleep 1000 & setsid sleep 0.01 &)";
 
 #[test]
@@ -39,7 +42,7 @@ fn after_each_end_and_while_a_process_lives() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_adopts() {
     adopt();
-    // Of the host's own children nobody takes the status, also if they have sessions of their own.
+    // The statuses of the host's own children are left alone, even if they have sessions of their own.
     let mut own = std::process::Command::new("setsid").args(["sh", "-c", "exit 7"]).spawn().unwrap();
     let own_pid = own.id().cast_signed();
     until("it has ended", || zombies() == [own_pid]).await;
@@ -59,7 +62,7 @@ async fn inner_that_adopts() {
                 };
                 assert_eq!(ended, Ok(ExitStatus::code(3)));
             }
-            // Without a control group one that has left the session is a stranger.
+            // Without a control group, an orphan that has left the session is not known to be ours.
             let is_ours = |pid: &i32| *pid != own_pid && (held || !has_left(*pid));
             until("they are reaped", || !zombies().iter().any(is_ours)).await;
         }
@@ -83,13 +86,13 @@ fn session(pid: i32) -> Option<i32> {
     stat[stat.rfind(')')? + 2..].split(' ').nth(3)?.parse().ok()
 }
 
-/// Whether it leads a session.
+/// Whether it leads a session of its own.
 fn has_left(pid: i32) -> bool {
     session(pid) == Some(pid)
 }
 
 #[test]
-fn and_all_of_them_if_the_program_says_so() {
+fn and_all_of_them_if_the_program_asks_for_it() {
     // P-7
     host_of_its_own("", "orphans_are_reaped_if_they_were_ours::inner_that_reaps_all");
 }

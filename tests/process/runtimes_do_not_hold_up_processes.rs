@@ -1,10 +1,11 @@
-//! P-9, P-10, P-13: what a runtime does, or does not do, keeps no process of another from being launched or reaped.
+//! P-9, P-10, P-13: a runtime that is busy or not driven does not delay launches and reaps of another
+//! runtime's processes.
 
 use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapToken};
 
 use crate::common::*;
 
-/// As much as a current-thread runtime does in some turns.
+/// Lets a current-thread runtime do a few turns of work.
 async fn some_turns() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
@@ -23,7 +24,7 @@ fn a_runtime_that_is_not_driven_holds_up_no_other() {
                 let _ = launcher.launch(&sh("exit 0"), ReapToken::none()).await;
             });
         }
-        // They have asked; from here on nobody polls them.
+        // Their launches have been requested; from here on they are not polled.
         idle.block_on(some_turns());
         let driven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         driven.block_on(async {
@@ -41,7 +42,7 @@ fn a_blocking_pool_that_is_busy_makes_nothing_unkillable() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     runtime.spawn_blocking(move || wait.recv());
     runtime.block_on(async {
-        // Without a control group somebody has to look whether the rest of the group is gone.
+        // Without a control group, a scan has to find out whether the rest of the group has ended.
         let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
         let process =
             launcher.launch(&sh("sleep 1000 & sleep 1000 & exit 3"), ReapToken::none()).await.unwrap();

@@ -1,3 +1,5 @@
+//! P-3: stderr is drained and logged in bounded memory and at a bounded rate, and its end is kept.
+
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -10,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use crate::common::*;
 
 #[tokio::test]
-async fn a_flood_without_a_newline_costs_bounded_memory_and_blocks_nobody() {
+async fn a_flood_without_a_newline_costs_bounded_memory_and_does_not_block_the_process() {
     // P-3
     let mut process = launch(sh("head -c 20000000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 0")).await;
     let tail = Tail::default();
@@ -22,7 +24,7 @@ async fn a_flood_without_a_newline_costs_bounded_memory_and_blocks_nobody() {
 }
 
 #[tokio::test]
-async fn a_flood_of_lines_leaves_others_their_turns() {
+async fn a_flood_of_lines_leaves_other_tasks_their_turns() {
     // P-3
     let lines = b"a\n".repeat(500_000).leak();
     let tail = Tail::default();
@@ -47,7 +49,7 @@ async fn the_last_words_are_kept() {
     assert_eq!(tail.text(), "line one\r\n\nno newline: \u{fffd}");
 }
 
-/// What is logged while this lives, as text.
+/// Collects what is logged while it lives, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -75,8 +77,8 @@ impl Log {
     }
 }
 
-/// In hosts of their own: who is interested in an event is remembered for the whole program, and the thread that comes
-/// first may be that of a test without a subscriber.
+/// These run in hosts of their own: `tracing` remembers for the whole program whether an event has a
+/// subscriber, and the first thread to ask may be that of a test without one.
 #[test]
 fn lines_are_logged() {
     // P-3

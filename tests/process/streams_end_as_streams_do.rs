@@ -1,3 +1,6 @@
+//! P-3, P-11, C-4: what is written before an end is read, and a closed stream is an end of file or an
+//! error, never a signal.
+
 use std::io::ErrorKind;
 
 use procession::process::StdioTransport;
@@ -26,7 +29,7 @@ async fn both_directions_carry_large_data() {
 
 #[tokio::test]
 async fn what_was_written_before_the_end_is_read_and_then_comes_the_end() {
-    // C-4: also when the process left its input unread.
+    // C-4: even if the process left its input unread.
     for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let mut process = launch(sh("read line; echo last words; exit 1").wiring(wiring)).await;
         process.stdin.write_all(b"one\ntwo\nthree\n").await.unwrap();
@@ -86,7 +89,7 @@ fn a_host_that_does_not_ignore_sigpipe_survives() {
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_with_sigpipe() {
-    // SAFETY: the default action is no handler.
+    // SAFETY: the default action installs no handler.
     #[allow(unsafe_code)]
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
@@ -98,8 +101,8 @@ async fn inner_with_sigpipe() {
         let bufs = [std::io::IoSlice::new(b"x"), std::io::IoSlice::new(b"y")];
         assert_eq!(process.stdin.write_vectored(&bufs).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
-    // Neither left behind nor kept from the host: one of its own would still end it.
-    // SAFETY: the sets are initialised by the functions that are given them.
+    // No signal was left pending, and the host's disposition is unchanged: a SIGPIPE of its own would still
+    // end it. SAFETY: each set is initialised by the function that it is passed to.
     #[allow(unsafe_code)]
     unsafe {
         let (mut pending, mut mask) = (std::mem::zeroed(), std::mem::zeroed());

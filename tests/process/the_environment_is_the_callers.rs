@@ -1,3 +1,6 @@
+//! P-1, P-2: a process sees the arguments, the directory and the variables that its command names, and no
+//! others.
+
 use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -7,12 +10,12 @@ use procession::process::{Command, StdioTransport};
 
 use crate::common::*;
 
-/// A variable of the host that no list names.
+/// A variable of the host that is on no list.
 const UNNAMED: &str = "PROCESSION_TEST_UNNAMED";
 
 #[test]
 fn what_is_in_the_hosts_environment_passes_only_if_it_is_named() {
-    // P-2: a host of its own, since it needs a variable of its own.
+    // P-2: runs in a host of its own, because it needs a variable of its own.
     for inner in ["nothing_but_the_short_list", "named_variables_and_the_whole_environment"] {
         host_of_its_own(
             &format!("{UNNAMED}=1; export {UNNAMED};"),

@@ -1,3 +1,5 @@
+//! P-7, R-1: an exit is what the kernel reports, never what was inferred from a signal that was sent.
+
 use procession::{
     exit::Exit,
     process::{ExitStatus, Signal, SuccessExitStatus},

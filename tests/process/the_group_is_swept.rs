@@ -1,3 +1,6 @@
+//! P-4, P-8, P-9, S-19, S-21: nothing of a process's group survives its reap, and the reap token is kept
+//! until then.
+
 use std::sync::Arc;
 
 use procession::process::{ExitStatus, KILL_WAIT, Launcher, ProcessControl, ReapToken};
@@ -8,8 +11,8 @@ use crate::common::*;
 #[tokio::test]
 async fn a_grandchild_does_not_survive_a_clean_exit() {
     // P-4
-    let (hold, held) = token();
-    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), hold).await.unwrap();
+    let (reap_token, held) = token();
+    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), reap_token).await.unwrap();
     let grandchild = number(&mut process).await;
     assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(0));
     assert!(runs(grandchild) && held());
@@ -46,7 +49,7 @@ async fn emptied_waits_for_the_last_member() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_caller_of_reap_gets_the_same_answer() {
+async fn every_caller_of_reap_gets_the_same_result() {
     // P-9, S-19
     let mut process = launch(sh("trap '' TERM; sleep 1000 & echo $!; wait")).await;
     let grandchild = number(&mut process).await;
@@ -69,21 +72,21 @@ async fn every_caller_of_reap_gets_the_same_answer() {
 async fn a_cancelled_reap_may_be_repeated() {
     // P-9
     for micros in (0..3000).step_by(100) {
-        let (hold, held) = token();
-        let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), hold).await.unwrap();
+        let (reap_token, held) = token();
+        let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), reap_token).await.unwrap();
         let first = process.control.reap(KILL_WAIT);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
         assert_eq!(reaped(&process).await, ExitStatus::signal(9, false));
-        assert!(!held(), "who is told that it is over does not find the hold");
+        assert!(!held(), "a caller that is told of the end does not find the token still held");
     }
 }
 
 #[tokio::test]
-async fn the_hold_is_released_by_the_reap_and_not_before() {
+async fn the_reap_token_is_released_by_the_reap_and_not_before() {
     // S-21
-    let (hold, held) = token();
-    let process = launcher().launch(&sh("exit 0"), hold.clone()).await.unwrap();
-    drop(hold);
+    let (reap_token, held) = token();
+    let process = launcher().launch(&sh("exit 0"), reap_token.clone()).await.unwrap();
+    drop(reap_token);
     soon("exit", process.control.exited()).await;
     soon("empty", process.control.emptied()).await;
     assert!(held(), "a zombie is left");
@@ -95,9 +98,9 @@ async fn the_hold_is_released_by_the_reap_and_not_before() {
 #[tokio::test]
 async fn a_reap_that_gives_up_is_finished_in_the_background() {
     // P-9, S-19
-    let (hold, held) = token();
-    let process = launcher().launch(&sh("sleep 1000"), hold).await.unwrap();
-    // Under paused time the bound is reached as soon as there is nothing else to do.
+    let (reap_token, held) = token();
+    let process = launcher().launch(&sh("sleep 1000"), reap_token).await.unwrap();
+    // Under paused time the bound is reached as soon as no task has anything else to do.
     tokio::time::pause();
     let reap = process.control.reap(KILL_WAIT).await;
     tokio::time::resume();
@@ -110,7 +113,8 @@ async fn a_reap_that_gives_up_is_finished_in_the_background() {
     assert_eq!(reaped(&process).await, ExitStatus::signal(9, false));
 }
 
-/// A member of the leader's group whose parent is not in it and does not reap it, so that it stays a zombie.
+/// Makes a member of the leader's group whose parent is outside of it and does not reap it, so that it
+/// stays a zombie.
 const NEGLECTED: &str = "the_group_is_swept::inner_neglected_";
 
 fn inner(name: &str) -> std::process::Command {
@@ -142,14 +146,14 @@ fn inner_neglected_parent() {
 }
 
 #[test]
-fn a_host_that_cannot_look_does_not_take_a_group_for_empty_at_once_nor_for_alive_for_ever() {
+fn a_host_that_cannot_read_the_process_table_waits_for_a_group_but_not_for_ever() {
     // P-9
-    host_of_its_own("", "the_group_is_swept::inner_that_cannot_look");
+    host_of_its_own("", "the_group_is_swept::inner_without_process_table");
 }
 
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
-async fn inner_that_cannot_look() {
+async fn inner_without_process_table() {
     use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
     let leader = procession::process::Command::new(std::env::current_exe().unwrap()).args([
         "--exact",
@@ -168,7 +172,7 @@ async fn inner_that_cannot_look() {
     }
     let full = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
-    // The killed member is a zombie as long as its parent lives, and nobody can see that it is one.
+    // The killed member is a zombie as long as its parent lives, and the host cannot see that it is one.
     let at_once = process.control.reap(std::time::Duration::from_millis(50)).await;
     let in_the_end = soon("reap", process.control.reap(LONG)).await;
     setrlimit(Resource::Nofile, full).unwrap();

@@ -1,10 +1,12 @@
+//! P-7: the host's other children and its signal handlers are left alone.
+
 use procession::process::{ExitStatus, Launcher, Signal, Status};
 
 use crate::common::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_own_children_are_left_to_it() {
-    // P-7: nobody waits for "any child", and nobody handles SIGCHLD.
+    // P-7: this crate never waits for "any child" and does not handle SIGCHLD.
     let own = std::thread::spawn(|| {
         for code in 0..60 {
             let mut child =
@@ -29,8 +31,8 @@ fn a_host_that_reaps_strangers_loses_the_status_and_nothing_else() {
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_reaps() {
-    let (hold, held) = token();
-    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 3"), hold).await.unwrap();
+    let (reap_token, held) = token();
+    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 3"), reap_token).await.unwrap();
     let grandchild = number(&mut process).await;
     let pid = rustix::process::Pid::from_raw(process.pid as i32);
     let stolen = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
@@ -42,7 +44,7 @@ async fn inner_that_reaps() {
 }
 
 #[test]
-fn one_that_ignores_the_end_of_its_children_is_put_right() {
+fn one_that_ignores_the_end_of_its_children_gets_their_statuses_again() {
     // P-7
     let told = host_of_its_own("", "the_host_is_not_disturbed::inner_that_ignores");
     assert_eq!(told.matches("this program ignored SIGCHLD").count(), 1, "{told}");
@@ -53,7 +55,7 @@ fn one_that_ignores_the_end_of_its_children_is_put_right() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_ignores() {
     tracing_subscriber::fmt().with_ansi(false).init();
-    // As one that has inherited it.
+    // As a host that has inherited the setting.
     // SAFETY: no handler is installed.
     #[allow(unsafe_code)]
     unsafe {
@@ -68,7 +70,7 @@ async fn inner_that_ignores() {
         assert_eq!(soon("exit", process.control.exited()).await, exited);
         assert_eq!(reaped(&process).await, exited);
     }
-    // The other way to say it, which has a handler.
+    // The other way to ignore their end, with a handler.
     extern "C" fn handler(_: libc::c_int) {}
     // SAFETY: zeroes are a valid action, and the handler does nothing.
     #[allow(unsafe_code)]

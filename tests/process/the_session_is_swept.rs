@@ -1,3 +1,6 @@
+//! P-4, P-8, P-9, P-10: without a control group, processes that have left the group but not the session are
+//! swept too.
+
 use std::{os::unix::process::CommandExt, time::Duration};
 
 use procession::process::{
@@ -10,7 +13,8 @@ use crate::common::*;
 
 const KIND: &str = "PROCESSION_TEST_KIND";
 
-/// A process whose child has left its group and not its session, as a debugger's debuggee has, or the jobs of a shell.
+/// A process whose child has left its group but not its session, as a debugger's debuggee or a job of a
+/// shell has.
 fn debugger(kind: &str) -> Command {
     let args = ["--exact", "the_session_is_swept::inner_debugger", "--ignored", "--nocapture"];
     Command::new(std::env::current_exe().unwrap()).args(args).env(KIND, kind)
@@ -26,7 +30,7 @@ fn inner_debugger() {
         wait_for_a_line();
     }
     let script = match kind.as_str() {
-        // Its successor is in another group again, and an orphan.
+        // The child's own child is an orphan in yet another group.
         "chain" => "trap '' TERM; (sh -c 'echo debuggee: $$; exec sleep 1000 >/dev/null' & wait) & exit 0",
         "deaf" => "trap '' TERM; echo debuggee: $$; while :; do sleep 1000; done >/dev/null",
         _ => "echo debuggee: $$; exec sleep 1000 >/dev/null",
@@ -49,7 +53,8 @@ fn wait_for_a_line() -> ! {
     }
 }
 
-/// A child in a group of its own whose main thread has ended, while another one runs: the process table calls it a zombie.
+/// A child in a group of its own whose main thread has ended while another one runs. The process table
+/// calls it a zombie.
 fn headless() -> i32 {
     extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
         loop {
@@ -60,7 +65,7 @@ fn headless() -> i32 {
             }
         }
     }
-    // SAFETY: the child calls nothing but the C library, which can make a thread behind a fork, and never returns.
+    // SAFETY: the child only calls the C library, which can make a thread after a fork, and never returns.
     #[allow(unsafe_code)]
     let child = unsafe {
         let child = libc::fork();
@@ -81,7 +86,7 @@ fn headless() -> i32 {
     child
 }
 
-/// Whether any of its threads does.
+/// Whether any of its threads runs.
 fn runs_in_part(pid: i32) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     threads.flatten().any(|thread| {
@@ -90,10 +95,10 @@ fn runs_in_part(pid: i32) -> bool {
     })
 }
 
-/// Without a control group, which would do the same.
-async fn launch_debugger(kind: &str, hold: ReapToken) -> (Process, i32) {
+/// Launches it without a control group, which would sweep the session too.
+async fn launch_debugger(kind: &str, reap_token: ReapToken) -> (Process, i32) {
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
-    let mut process = soon("launch", launcher.launch(&debugger(kind), hold)).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&debugger(kind), reap_token)).await.unwrap();
     let mut lines = BufReader::new(&mut process.stdout).lines();
     loop {
         let line = soon("a line", lines.next_line()).await.unwrap().expect("it has not said so");
@@ -108,8 +113,8 @@ async fn launch_debugger(kind: &str, hold: ReapToken) -> (Process, i32) {
 async fn by_a_reap() {
     // P-4, P-8
     for kind in ["plain", "deaf", "chain"] {
-        let (hold, held) = token();
-        let (process, debuggee) = launch_debugger(kind, hold).await;
+        let (reap_token, held) = token();
+        let (process, debuggee) = launch_debugger(kind, reap_token).await;
         drop(process.stdin);
         assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
         assert!(runs(debuggee), "{kind}");
@@ -120,7 +125,7 @@ async fn by_a_reap() {
 
 #[tokio::test]
 async fn also_without_its_main_thread() {
-    // P-4: by a reap, and by a stop, which asks it to end
+    // P-4: by a reap, and by a stop, which asks it to end first
     let (process, debuggee) = launch_debugger("headless", ReapToken::none()).await;
     assert!(runs_in_part(debuggee) && !runs(debuggee), "the premise");
     drop(process.stdin);
@@ -139,10 +144,10 @@ async fn also_without_its_main_thread() {
 #[tokio::test]
 async fn by_a_drop() {
     // P-10
-    let (hold, held) = token();
-    let (process, debuggee) = launch_debugger("deaf", hold).await;
+    let (reap_token, held) = token();
+    let (process, debuggee) = launch_debugger("deaf", reap_token).await;
     drop(process);
-    until("the hold is released", || !held()).await;
+    until("the reap token is released", || !held()).await;
     assert!(!runs(debuggee), "released only when all is gone");
 }
 
@@ -161,23 +166,23 @@ async fn by_a_stop_which_asks_it_to_end() {
 
 #[tokio::test]
 async fn behind_the_successor_of_a_crash() {
-    // P-4: with the leader long reaped, in the end.
+    // P-4: at the end, the leader has been reaped long before.
     for kind in ["plain", "deaf", "chain"] {
-        let ((hold, held), (trail, trailed)) = (token(), token());
-        let (process, debuggee) = launch_debugger(kind, hold).await;
+        let ((reap_token, held), (sweep_token, sweep_held)) = (token(), token());
+        let (process, debuggee) = launch_debugger(kind, reap_token).await;
         drop(process.stdin);
         soon("exit", process.control.exited()).await;
-        let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, trail)).await;
+        let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
         assert_eq!(buried, Ok(ExitStatus::code(5)));
         assert!(!held() && !exists(process.pid));
-        until("it is swept", || !trailed()).await;
-        assert!(!runs(debuggee), "{kind}: gone when the trail is released");
+        until("it is swept", || !sweep_held()).await;
+        assert!(!runs(debuggee), "{kind}: gone when the sweep_token is released");
     }
 }
 
 #[tokio::test]
 async fn and_no_other_session() {
-    // P-4: neither that of the host, nor one that has been left.
+    // P-4: neither the host's session nor one that a process has left.
     let mut other = std::process::Command::new("sleep");
     let mut own = other.arg("1000").process_group(0).spawn().unwrap();
     let script = "(setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' </dev/null &); read line";
@@ -196,41 +201,41 @@ async fn and_no_other_session() {
 }
 
 #[test]
-fn a_burial_waits_for_no_look() {
-    // P-4: the look cannot even be made.
-    host_of_its_own("", "the_session_is_swept::inner_that_cannot_look");
+fn a_successor_waits_for_no_scan() {
+    // P-4: the process table cannot even be read.
+    host_of_its_own("", "the_session_is_swept::inner_without_process_table");
 }
 
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
-async fn inner_that_cannot_look() {
+async fn inner_without_process_table() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let ((hold, held), (trail, trailed)) = (token(), token());
-    let (process, debuggee) = launch_debugger("deaf", hold).await;
+    let ((reap_token, held), (sweep_token, sweep_held)) = (token(), token());
+    let (process, debuggee) = launch_debugger("deaf", reap_token).await;
     process.control.signal(procession::process::Signal::KILL).unwrap();
     soon("exit", process.control.exited()).await;
     let full = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
-    let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, trail)).await;
-    let (alive, trailed_before, held) = (runs_without_a_look(debuggee), trailed(), held());
+    let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
+    let (alive, trailed_before, held) = (runs_without_process_table(debuggee), sweep_held(), held());
     setrlimit(Resource::Nofile, full).unwrap();
     assert_eq!(buried, Ok(ExitStatus::signal(9, false)));
     assert!(alive && trailed_before && !held);
-    until("it is swept", || !trailed()).await;
+    until("it is swept", || !sweep_held()).await;
     assert!(!runs(debuggee));
 }
 
-fn runs_without_a_look(pid: i32) -> bool {
+fn runs_without_process_table(pid: i32) -> bool {
     rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid).unwrap()).is_ok()
 }
 
 #[test]
 fn a_stop_needs_no_new_thread() {
-    // P-9: at the limit of processes there is none to be had, which does not hold for root.
+    // P-9: at the limit of processes no thread can be started. The limit does not bind root.
     if !rustix::process::geteuid().is_root() || technique() != procession::process::Technique::Auto {
         return;
     }
-    // A user of its own: all its processes count.
+    // A user of its own, because all processes of a user count.
     const USER: u32 = 64_123;
     let mut host = std::process::Command::new(std::env::current_exe().unwrap());
     host.args(["--exact", "the_session_is_swept::inner_at_the_limit", "--ignored", "--nocapture"]);

@@ -1,5 +1,6 @@
-//! P-9: a process that is dead but cannot be reaped (what the kernel does not release of a process in uninterruptible
-//! sleep, a tracer that does not look does not either).
+//! P-9: a process that has ended but cannot be reaped is given up after a bound, and reaped once that is
+//! possible. A tracer that never waits stands in for an uninterruptible sleep: it does not release the
+//! process either.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::common::*;
 
-/// Has itself traced by a child in a session of its own, which never looks, and says which process that is.
+/// Has itself traced by a child in a session of its own, which never waits, and prints the child's process
+/// id.
 const TRACED: &str = "
 import ctypes, os, time
 ready, tell = os.pipe()
@@ -32,9 +34,9 @@ async fn and_reaped_as_soon_as_that_is_possible() {
     }
     // A control group would end the tracer too.
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let (hold, held) = token();
+    let (reap_token, held) = token();
     let traced = Command::new("python3").args(["-c", TRACED]);
-    let mut process = soon("launch", launcher.launch(&traced, hold)).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&traced, reap_token)).await.unwrap();
     let tracer = number(&mut process).await;
     if tracer == 0 {
         eprintln!("skipped: nobody may trace here");
@@ -45,7 +47,7 @@ async fn and_reaped_as_soon_as_that_is_possible() {
     assert_eq!(process.control.reap(wait).await, Err(Unkillable { pid }));
     assert!(began.elapsed() >= wait && !held(), "whoever waits goes on without it");
     assert!(exists(pid), "a zombie");
-    // It is not forgotten.
+    // The reaper has not forgotten it.
     rustix::process::kill_process(Pid::from_raw(tracer).unwrap(), Signal::KILL).unwrap();
     until("reaped", || !exists(pid)).await;
 }

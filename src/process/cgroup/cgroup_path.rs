@@ -32,8 +32,9 @@ pub(super) fn own() -> Option<CgroupPath> {
     find(&fs::read("/proc/self/mountinfo").ok()?, &fs::read("/proc/self/cgroup").ok()?)
 }
 
-/// `mounts` is the text of `mountinfo`; `groups` lists the groups of a process. Beside hierarchies of version 1, the unified
-/// hierarchy has number 0. In a container, only a part of the hierarchy may be mounted.
+/// `mounts` is the text of `mountinfo`; `groups` lists the groups of a process. Beside hierarchies of
+/// version 1, the unified hierarchy has number 0. In a container, only a part of the hierarchy may be
+/// mounted.
 fn find(mounts: &[u8], groups: &[u8]) -> Option<CgroupPath> {
     let path = lines(groups).find_map(|line| line.strip_prefix(b"0::"))?;
     let at = |line: &[u8]| {

@@ -23,7 +23,8 @@ impl CgroupFactory {
         CgroupFactory { mode, disabled: AtomicBool::new(false), host: OnceLock::new() }
     }
 
-    /// A new group for one process, where that is possible. Dropping it does not remove the group; [`Cgroup::remove`] does.
+    /// A new group for one process, where that is possible. Dropping it does not remove the group;
+    /// [`Cgroup::remove`] does.
     pub(in crate::process) fn make(&self) -> Option<Cgroup> {
         if self.mode == CgroupMode::Never || self.disabled.load(Ordering::Relaxed) {
             return None;

@@ -1,7 +1,8 @@
-//! The files of a control group, accessed by system calls on descriptors, so that no path is ever longer than a name.
+//! The files of a control group, accessed by system calls on descriptors, so that no path is ever longer
+//! than a name.
 //!
-//! A member of a group that runs as the host's user may change the modes of the group's files. Where these are in the way,
-//! the host restores them, which it may do as the owner.
+//! A member of a group that runs as the host's user may change the modes of the group's files. Where these
+//! are in the way, the host restores them, which it may do as the owner.
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -55,8 +56,8 @@ fn in_directory(at: BorrowedFd<'_>, act: impl Fn(BorrowedFd<'_>) -> io::Result<(
     }
 }
 
-/// Whether any process in the group or in those below it is alive, not counting zombies; `None` if that cannot be read
-/// now.
+/// Whether any process in the group or in those below it is alive, not counting zombies; `None` if that
+/// cannot be read now.
 pub(super) fn is_populated(at: impl AsFd, name: &CStr) -> Option<bool> {
     let file = match open_group(at, name).and_then(|group| open_file(group, c"cgroup.events")) {
         Ok(file) => file,
@@ -75,8 +76,8 @@ pub(super) fn is_populated(at: impl AsFd, name: &CStr) -> Option<bool> {
     populated.map(|flag| flag != b"0")
 }
 
-/// Kills everything in the group and in those below it. It is one system call, whose duration grows with the number of
-/// groups.
+/// Kills everything in the group and in those below it. It is one system call, whose duration grows with
+/// the number of groups.
 pub(super) fn kill(at: impl AsFd, name: &CStr) {
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = open_group(at, name).and_then(|group| open(group.as_fd(), c"cgroup.kill", flags, 0o200));

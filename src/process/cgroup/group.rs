@@ -1,7 +1,7 @@
 //! [`Cgroup`]: the control group of one process and of all its descendants.
 //!
-//! The methods run on threads of the runtime, so their cost must not depend on what the members do: each makes few system
-//! calls of bounded duration. Everything else is a job of the sweeper.
+//! The methods run on threads of the runtime, so their cost must not depend on what the members do: each
+//! makes few system calls of bounded duration. Everything else is a job of the sweeper.
 
 use std::{
     ffi::OsStr,
@@ -19,8 +19,8 @@ use rustix::process::{Pid, Signal};
 use super::{files, host_cgroup::CgroupLocation, removal::CgroupRemoval, signal_walk::SignalWalk};
 use crate::process::sweeper::{self, JobProgress, SweepJob};
 
-/// How long the removal of an empty group is waited for. A process that makes thousands of groups in each incarnation should
-/// not be started again before most of them are removed.
+/// How long the removal of an empty group is waited for. A process that makes thousands of groups in each
+/// incarnation should not be started again before most of them are removed.
 const REMOVAL_WAIT: Duration = Duration::from_secs(2);
 
 /// The control group of one process. Dropping it does not remove the group.
@@ -64,7 +64,8 @@ impl Cgroup {
         files::is_populated(self.location.directory(), self.location.name())
     }
 
-    /// Kills everything in it. No fork escapes the kill. If there are many groups below it, the sweeper does it a little later.
+    /// Kills everything in it. No fork escapes the kill. If there are many groups below it, the sweeper
+    /// does it a little later.
     pub(in crate::process) fn kill(&self) {
         if self.removal.get().is_some() {
             return;
@@ -79,8 +80,8 @@ impl Cgroup {
         }
     }
 
-    /// Sends signals, in order, to all members that are not in the process group, including those in groups below. If there
-    /// are many, the sweeper does it a little later.
+    /// Sends signals, in order, to all members that are not in the process group, including those in groups
+    /// below. If there are many, the sweeper does it a little later.
     pub(in crate::process) fn signal_others(&self, group: Pid, signals: &[Signal]) {
         let mut walk = SignalWalk::new(&self.location, group, signals);
         if !walk.signal_few_now() {
@@ -88,11 +89,12 @@ impl Cgroup {
         }
     }
 
-    /// Removes it, with the groups that members have made in it, if nothing in it is alive. Returns whether it is removed;
-    /// `None` if it is not known now whether anything is alive. In the usual case this is a single system call.
+    /// Removes it, with the groups that members have made in it, if nothing in it is alive. Returns whether
+    /// it is removed; `None` if it is not known now whether anything is alive. In the usual case this is a
+    /// single system call.
     ///
-    /// Groups that members have made are removed by the sweeper. This returns `false` until that is done, but for a bounded
-    /// time only, because empty groups do no harm.
+    /// Groups that members have made are removed by the sweeper. This returns `false` until that is done,
+    /// but for a bounded time only, because empty groups do no harm.
     pub(in crate::process) fn remove_if_empty(&self) -> Option<bool> {
         if let Some(removal) = self.removal.get() {
             return Some(removal.done.load(Ordering::Acquire) || removal.when.elapsed() > REMOVAL_WAIT);

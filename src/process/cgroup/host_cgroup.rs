@@ -25,8 +25,8 @@ use crate::process::sweeper;
 /// How long the first launch waits until the processes that a dead host has left have ended.
 const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
 
-/// The group of this host. All launchers share it. It is removed when the last of them and the last of its groups are
-/// dropped.
+/// The group of this host. All launchers share it. It is removed when the last of them and the last of its
+/// groups are dropped.
 #[derive(Debug)]
 pub(super) struct HostCgroup {
     parent: Arc<OwnedFd>,
@@ -85,7 +85,8 @@ impl HostCgroup {
     }
 }
 
-/// Where the group of one process is. Keeps the host's group alive, because that must not be removed before it.
+/// Where the group of one process is. Keeps the host's group alive, because that must not be removed before
+/// it.
 #[derive(Debug)]
 pub(super) struct CgroupLocation {
     host: Arc<HostCgroup>,

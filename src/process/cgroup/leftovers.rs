@@ -13,7 +13,8 @@ use super::{cgroup_path, files, owner::CgroupOwner, removal::CgroupRemoval, walk
 /// How long a guardian spends at most on removing what its host has left.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
 
-/// Kills and removes what dead hosts have left in the group of this program. For the guardian, whose host has just ended.
+/// Kills and removes what dead hosts have left in the group of this program. For the guardian, whose host
+/// has just ended.
 pub(in crate::process) fn clear_leftovers() {
     let Some(parent) = cgroup_path::own().and_then(|own| own.open()) else { return };
     let end = Instant::now() + GUARDIAN_WAIT;
@@ -22,7 +23,8 @@ pub(in crate::process) fn clear_leftovers() {
     }
 }
 
-/// Kills what dead hosts have left, waits at most `wait` until it has ended, and returns the groups to remove.
+/// Kills what dead hosts have left, waits at most `wait` until it has ended, and returns the groups to
+/// remove.
 pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval> {
     let mut names: Vec<CString> = Vec::new();
     walk::each_group(parent, |name: &CStr| {

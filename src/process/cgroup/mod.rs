@@ -1,21 +1,23 @@
-//! Control groups (cgroup v2): they hold the descendants of a process that have left its process group and session.
+//! Control groups (cgroup v2): they hold the descendants of a process that have left its process group and
+//! session.
 //!
 //! ```text
 //! the host's own control group
-//!   └─ procession-<namespace>-<pid>-<start>-<n>     HostCgroup: the group of this host, made at the first launch
-//!        ├─ 1                                       Cgroup: the group of one process, which is created in it
+//!   └─ procession-<namespace>-<pid>-<start>-<n>     HostCgroup: of this host, made at the first launch
+//!        ├─ 1                                       Cgroup: of one process, which is created in it
 //!        └─ 2
 //! ```
 //!
-//! They are used only where the host may make groups in its own (it is root, or the group was delegated to it) and the kernel
-//! has `cgroup.kill` (Linux 5.14). Everywhere else processes are launched without them, which is never an error. No
-//! controller is enabled, so nothing is limited or accounted differently, and the rule against processes in inner groups
-//! does not apply.
+//! They are used only where the host may make groups in its own (it is root, or the group was delegated to
+//! it) and the kernel has `cgroup.kill` (Linux 5.14). Everywhere else processes are launched without them,
+//! which is never an error. No controller is enabled, so nothing is limited or accounted differently, and
+//! the rule against processes in inner groups does not apply.
 //!
-//! `factory` makes the groups. `host_cgroup` is the host's group, `group` that of one process, and `leftovers` removes what
-//! dead hosts have left. `cgroup_path` finds the host's own group in the file system, and `owner` tells which host a group
-//! belongs to. A process may make any number of groups in its own, nested to any depth. `walk` visits them on the sweeper's
-//! thread, for a `removal` or a `signal_walk`.
+//! `factory` makes the groups. `host_cgroup` is the host's group, `group` that of one process, and
+//! `leftovers` removes what dead hosts have left. `cgroup_path` finds the host's own group in the file
+//! system, and `owner` tells which host a group belongs to. A process may make any number of groups in its
+//! own, nested to any depth. `walk` visits them on the sweeper's thread, for a `removal` or a
+//! `signal_walk`.
 
 #[cfg(target_os = "linux")]
 mod cgroup_path;
@@ -54,8 +56,9 @@ pub(super) use unsupported::{Cgroup, CgroupFactory};
 pub enum CgroupMode {
     /// Never.
     Never,
-    /// Where it is possible. This takes cgroup v2, Linux 5.14, and permission to make groups in the host's own group (as
-    /// root, or in a service with `Delegate=yes`). A launch takes some 50 µs longer, the end some 10 µs.
+    /// Where it is possible. This takes cgroup v2, Linux 5.14, and permission to make groups in the host's
+    /// own group (as root, or in a service with `Delegate=yes`). A launch takes some 50 µs longer, the end
+    /// some 10 µs.
     #[default]
     WhenPossible,
 }

@@ -9,8 +9,8 @@ use rustix::{
 
 const PREFIX: &str = "procession-";
 
-/// The host that a group belongs to, taken from the group's name. While a system runs, no two hosts have the same three
-/// numbers.
+/// The host that a group belongs to, taken from the group's name. While a system runs, no two hosts have
+/// the same three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CgroupOwner {
     /// The namespace of the process id.
@@ -64,7 +64,8 @@ fn namespace() -> Option<u64> {
     })
 }
 
-/// The 22nd field of `/proc/<pid>/stat`; the second is the program's name in parentheses and may contain anything.
+/// The 22nd field of `/proc/<pid>/stat`; the second is the program's name in parentheses and may contain
+/// anything.
 fn start(pid: i32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let rest = std::str::from_utf8(&stat[memchr::memrchr(b')', &stat)? + 1..]).ok()?;

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::process::sweeper::{JobProgress, SweepJob};
 
-/// How long the removal is tried. Only a process outside of the group can go on making groups in it for so long.
+/// How long the removal is tried. Only a process outside of the group can go on making groups in it for so
+/// long.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// The pause between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);

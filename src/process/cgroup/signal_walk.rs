@@ -1,8 +1,10 @@
-//! [`SignalWalk`]: sends signals to the members of a control group that are not in the leader's process group.
+//! [`SignalWalk`]: sends signals to the members of a control group that are not in the leader's process
+//! group.
 //!
-//! A number that was read may have a new owner when it is used, but a pidfd keeps its process. A process that is still a
-//! member once its pidfd is open is the one that the pidfd means. The process table is asked for the membership, because
-//! reading the list of members again for each of them would take a minute with some ten thousand.
+//! A number that was read may have a new owner when it is used, but a pidfd keeps its process. A process
+//! that is still a member once its pidfd is open is the one that the pidfd means. The process table is
+//! asked for the membership, because reading the list of members again for each of them would take a minute
+//! with some ten thousand.
 
 use std::{os::unix::ffi::OsStrExt, sync::Arc, time::Instant};
 
@@ -125,8 +127,8 @@ fn is_below(pid: Pid, path: &[u8]) -> bool {
             let below = line.strip_prefix(b"0::").and_then(|group| group.strip_prefix(path));
             below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest[0] == b' ')
         }),
-        // Its path is longer than the kernel can report. It was on our list a moment ago, and no other groups lie that
-        // deep.
+        // Its path is longer than the kernel can report. It was on our list a moment ago, and no other
+        // groups lie that deep.
         Err(error) => Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG),
     }
 }

@@ -1,8 +1,9 @@
 //! [`CgroupWalk`]: a visit to a group and to all groups below it, however deep and however many.
 //!
-//! A process may make any number of groups in its own. So the walk neither recurses nor keeps a directory open for each level
-//! (it goes up by `..`, and groups cannot be moved). No path gets longer than a name, each directory is read once, and the
-//! walk can be interrupted at any moment. For each level it remembers a name and a number.
+//! A process may make any number of groups in its own. So the walk neither recurses nor keeps a directory
+//! open for each level (it goes up by `..`, and groups cannot be moved). No path gets longer than a name,
+//! each directory is read once, and the walk can be interrupted at any moment. For each level it remembers
+//! a name and a number.
 
 use std::{ffi::CString, mem::MaybeUninit, sync::Arc, time::Instant};
 
@@ -17,8 +18,8 @@ use super::files;
 
 /// What a walk does in each group.
 pub(super) trait CgroupVisitor {
-    /// Called in a group before those below it. Returns whether it is finished there. If not, because the time is over, it is
-    /// called again.
+    /// Called in a group before those below it. Returns whether it is finished there. If not, because the
+    /// time is over, it is called again.
     fn enter(&mut self, _group: BorrowedFd<'_>, _until: Instant) -> bool {
         true
     }
@@ -36,8 +37,8 @@ pub(super) struct CgroupWalk {
     at: Arc<OwnedFd>,
     name: CString,
     current: Option<OwnedFd>,
-    /// The groups from the top to the current one: the name of each, and the position at which reading of its parent
-    /// directory continues.
+    /// The groups from the top to the current one: the name of each, and the position at which reading of
+    /// its parent directory continues.
     ancestors: Vec<(CString, u64)>,
     /// The position at which reading of the current directory continues; `None` if it has not been entered.
     position: Option<u64>,

@@ -8,8 +8,8 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-/// Variables that are passed by default: where programs, the user and temporary files are, which language and time zone
-/// to use, and how to reach the network.
+/// Variables that are passed by default: where programs, the user and temporary files are, which language
+/// and time zone to use, and how to reach the network.
 const PASSED: [&str; 19] = [
     "PATH",
     "HOME",
@@ -35,22 +35,24 @@ const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
 
 /// The variable that counts how many shells a process is nested in.
 ///
-/// `bash -c` with a socket as stdin believes that `rshd` has started it, and reads `~/.bashrc`, unless this variable says
-/// that it runs inside another shell, with a value of at least 1. From 1,000 on bash assumes an error and starts at 1.
+/// `bash -c` with a socket as stdin believes that `rshd` has started it, and reads `~/.bashrc`, unless this
+/// variable says that it runs inside another shell, with a value of at least 1. From 1,000 on bash assumes
+/// an error and starts at 1.
 const SHELL_LEVEL: &str = "SHLVL";
 const SHELL_LEVELS: RangeInclusive<u16> = 1..=99;
 
 /// How the environment of a process is built from the host's.
 ///
-/// A process gets only a short list of the host's variables (`PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`, `TMPDIR`,
-/// `XDG_*`, and the proxy and CA variables) and those that the caller passes by name. Values that the caller sets win over
-/// both.
+/// A process gets only a short list of the host's variables (`PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`,
+/// `TMPDIR`, `XDG_*`, and the proxy and CA variables) and those that the caller passes by name. Values that
+/// the caller sets win over both.
 ///
-/// `SHLVL` is 1, or the host's value if that is passed and lies between 1 and 99. `bash -c` reads `~/.bashrc` if its stdin
-/// is a socket and `SHLVL` does not say that it runs inside another shell. That file could print into the channel, take
-/// long, and bring back variables that are kept out here. If the caller removes `SHLVL` or sets it to another value, that
-/// is respected, and the process gets pipes, with which bash does not check. A program that clears its environment and then
-/// runs a shell (`env -i bash -c …`) needs [`StdioTransport::Pipes`](super::StdioTransport::Pipes).
+/// `SHLVL` is 1, or the host's value if that is passed and lies between 1 and 99. `bash -c` reads
+/// `~/.bashrc` if its stdin is a socket and `SHLVL` does not say that it runs inside another shell. That
+/// file could print into the channel, take long, and bring back variables that are kept out here. If the
+/// caller removes `SHLVL` or sets it to another value, that is respected, and the process gets pipes, with
+/// which bash does not check. A program that clears its environment and then runs a shell (`env -i bash -c
+/// …`) needs [`StdioTransport::Pipes`](super::StdioTransport::Pipes).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     pub(super) inherit: bool,

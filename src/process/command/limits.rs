@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 
 /// What a process may use. Nothing is limited by default: a limit that is not set stays as the host has it.
 ///
-/// The process sets its limits itself before it executes its program, so the program never runs without them. All but
-/// `no_new_privileges`, `nice` and `oom_score_adj` bind each process separately: descendants inherit the limits, each with
-/// a count of its own. Bounding a process together with its descendants takes a control group.
+/// The process sets its limits itself before it executes its program, so the program never runs without
+/// them. All but `no_new_privileges`, `nice` and `oom_score_adj` bind each process separately: descendants
+/// inherit the limits, each with a count of its own. Bounding a process together with its descendants takes
+/// a control group.
 ///
-/// A limit that cannot be applied is never ignored. Values above the host's own hard limits or below its niceness and OOM
-/// score need privileges, and systems without `clone3` (see [`Technique`](crate::process::Technique)) have no limits at
-/// all. If this shows without a process, it is a mistake of the declaration and is reported with all others. Otherwise the
-/// launch fails ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage `command`, with the limit's name).
+/// A limit that cannot be applied is never ignored. Values above the host's own hard limits or below its
+/// niceness and OOM score need privileges, and systems without `clone3` (see
+/// [`Technique`](crate::process::Technique)) have no limits at all. If this shows without a process, it is
+/// a mistake of the declaration and is reported with all others. Otherwise the launch fails
+/// ([`Exit::NeverStarted`](crate::exit::Exit::NeverStarted) at stage `command`, with the limit's name).
 ///
 /// # What the program sees, and how its end is reported
 ///
@@ -26,9 +28,10 @@ use serde::{Deserialize, Serialize};
 /// | `core_size` | nothing; the core image is cut off, or is not written | the same as without the limit |
 /// | `processes` | `fork` and new threads fail (`EAGAIN`) | it may go on; else depends on the program |
 ///
-/// Only `cpu_seconds` can be told apart from other causes; for the others read the tail of stderr. A value that is too small
-/// for the program to start does not fail the launch. The launch succeeds, and the program (or its dynamic loader) fails at
-/// once in its own way, often with exit code 127 or by `SIGSEGV`, again at each restart.
+/// Only `cpu_seconds` can be told apart from other causes; for the others read the tail of stderr. A value
+/// that is too small for the program to start does not fail the launch. The launch succeeds, and the
+/// program (or its dynamic loader) fails at once in its own way, often with exit code 127 or by `SIGSEGV`,
+/// again at each restart.
 ///
 /// ```
 /// use procession::process::{Command, Limits};
@@ -49,15 +52,15 @@ pub struct Limits {
     /// Open files: every descriptor has a number below this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u64>,
-    /// Processor time, in seconds, at least 1. Beyond it comes `SIGXCPU`, a second later `SIGKILL`; both are reported as
-    /// [`Exit::LimitExceeded`](crate::exit::Exit::LimitExceeded) with `cpu_seconds`.
+    /// Processor time, in seconds, at least 1. Beyond it comes `SIGXCPU`, a second later `SIGKILL`; both
+    /// are reported as [`Exit::LimitExceeded`](crate::exit::Exit::LimitExceeded) with `cpu_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<u64>,
     /// The size of a core image, in bytes; 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core_size: Option<u64>,
-    /// Processes and threads of the *user* that it runs as, including those of other programs: the process cannot create
-    /// more once the user has this many. Users with privileges are not bound.
+    /// Processes and threads of the *user* that it runs as, including those of other programs: the process
+    /// cannot create more once the user has this many. Users with privileges are not bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
     /// Niceness, -20 (first in line) to 19 (last). Absolute, not in addition to the host's.
@@ -66,8 +69,8 @@ pub struct Limits {
     /// How early the process is killed when memory runs out: -1000 (never) to 1000 (first).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
-    /// Neither the process nor its descendants can gain privileges by executing a program: setuid bits and file
-    /// capabilities have no effect. Cannot be undone; needs no privilege.
+    /// Neither the process nor its descendants can gain privileges by executing a program: setuid bits and
+    /// file capabilities have no effect. Cannot be undone; needs no privilege.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_new_privileges: bool,
 }
@@ -87,7 +90,8 @@ pub struct LimitsError {
 }
 
 impl Limits {
-    /// The time between the signal that can be caught and the one that cannot, in which a program can report the limit.
+    /// The time between the signal that can be caught and the one that cannot, in which a program can
+    /// report the limit.
     pub(in crate::process) const CPU_GRACE: Duration = Duration::from_secs(1);
 
     /// Whether nothing is limited.
@@ -117,8 +121,8 @@ impl Limits {
         .flatten()
     }
 
-    /// The limits that this host may not set because it would need privileges, each with the reason. Those that this check
-    /// misses fail the launch.
+    /// The limits that this host may not set because it would need privileges, each with the reason. Those
+    /// that this check misses fail the launch.
     #[cfg(target_os = "linux")]
     pub(in crate::process) fn beyond_privileges(&self) -> Vec<(&'static str, String)> {
         use rustix::thread::{CapabilitySet, capabilities};

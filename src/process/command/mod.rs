@@ -1,4 +1,5 @@
-//! [`Command`]: the program to run and how (P-1), as plain data. With its parts [`Environment`] and [`Limits`].
+//! [`Command`]: the program to run and how (P-1), as plain data. With its parts [`Environment`] and
+//! [`Limits`].
 
 mod environment;
 mod limits;
@@ -19,23 +20,26 @@ use crate::untrusted::one_line;
 
 /// A program with its arguments, directory and environment.
 ///
-/// There is no shell and no splitting of strings: each argument reaches the program as it is written here. A program
-/// without a slash is looked up on the `PATH` *that the process will see*; one with a slash, if relative, is relative
-/// to the process's working directory.
+/// There is no shell and no splitting of strings: each argument reaches the program as it is written here.
+/// A program without a slash is looked up on the `PATH` *that the process will see*; one with a slash, if
+/// relative, is relative to the process's working directory.
 ///
-/// The process does not inherit the host's environment. Only `PATH`, `HOME` and the like are passed (the list is at
-/// [`Environment`]), plus the variables that are named here: a secret is passed only if
-/// [`pass_env`](Command::pass_env)`("API_KEY")` names it. [`inherit_env`](Command::inherit_env) passes everything.
+/// The process does not inherit the host's environment. Only `PATH`, `HOME` and the like are passed (the
+/// list is at [`Environment`]), plus the variables that are named here: a secret is passed only if
+/// [`pass_env`](Command::pass_env)`("API_KEY")` names it. [`inherit_env`](Command::inherit_env) passes
+/// everything.
 ///
-/// Plain data that serde can read and write. In its serialised form every string is text, so a command with parts that are
-/// not UTF-8 cannot be serialised. `Debug` shows neither arguments nor the values of environment variables, which may be
-/// secrets.
+/// Plain data that serde can read and write. In its serialised form every string is text, so a command with
+/// parts that are not UTF-8 cannot be serialised. `Debug` shows neither arguments nor the values of
+/// environment variables, which may be secrets.
 ///
 /// ```
 /// use procession::process::Command;
-/// let command = Command::new("server").arg("--root").arg("/srv/with space").env("MODE", "quiet").pass_env("API_KEY");
+/// let command = Command::new("server").args(["--root", "/srv/with space"]);
+/// let command = command.env("MODE", "quiet").pass_env("API_KEY");
 /// let same: Command = serde_json::from_str(
-///     r#"{"program": "server", "args": ["--root", "/srv/with space"], "env": {"MODE": "quiet"}, "pass_env": ["API_KEY"]}"#,
+///     r#"{"program": "server", "args": ["--root", "/srv/with space"],
+///         "env": {"MODE": "quiet"}, "pass_env": ["API_KEY"]}"#,
 /// )?;
 /// assert_eq!(command, same);
 /// # Ok::<(), serde_json::Error>(())
@@ -52,20 +56,21 @@ pub struct Command {
     limits: Limits,
 }
 
-/// What a process gets as stdin and stdout. By default, sockets for a channel, and pipes for a worker whose protocol has no
-/// channel (`Bare`, `FirstLine`).
+/// What a process gets as stdin and stdout. By default, sockets for a channel, and pipes for a worker whose
+/// protocol has no channel (`Bare`, `FirstLine`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StdioTransport {
-    /// One socket pair for each. They are faster for large messages, and a write to a process that has ended raises no
-    /// signal.
+    /// One socket pair for each. They are faster for large messages, and a write to a process that has
+    /// ended raises no signal.
     ///
-    /// The host refuses descriptors that the process sends over them: its `sendmsg` fails with `EPERM`. Where the system
-    /// cannot refuse them (Linux before 6.16, other systems), the process gets pipes instead. So does a process whose
-    /// `SHLVL` the caller removed or set to a value that makes bash believe it is a remote shell (see [`Environment`]).
+    /// The host refuses descriptors that the process sends over them: its `sendmsg` fails with `EPERM`.
+    /// Where the system cannot refuse them (Linux before 6.16, other systems), the process gets pipes
+    /// instead. So does a process whose `SHLVL` the caller removed or set to a value that makes bash
+    /// believe it is a remote shell (see [`Environment`]).
     Sockets,
-    /// Pipes, of 256 KiB for a channel (where the system allows it), else of the usual size. For programs that re-open
-    /// `/dev/stdin` or `/dev/stdout`, which fails with `ENXIO` on a socket.
+    /// Pipes, of 256 KiB for a channel (where the system allows it), else of the usual size. For programs
+    /// that re-open `/dev/stdin` or `/dev/stdout`, which fails with `ENXIO` on a socket.
     Pipes,
 }
 
@@ -114,9 +119,9 @@ impl CommandError {
 }
 
 impl Command {
-    /// A command without arguments, in the host's working directory, with the default environment: a short list of the
-    /// host's variables (see [`Environment`]). [`env`](Command::env), [`pass_env`](Command::pass_env) and
-    /// [`inherit_env`](Command::inherit_env) add to it.
+    /// A command without arguments, in the host's working directory, with the default environment: a short
+    /// list of the host's variables (see [`Environment`]). [`env`](Command::env),
+    /// [`pass_env`](Command::pass_env) and [`inherit_env`](Command::inherit_env) add to it.
     ///
     /// An empty program is accepted here and refused by the launcher.
     pub fn new(program: impl Into<OsString>) -> Command {
@@ -193,8 +198,8 @@ impl Command {
         self
     }
 
-    /// What the process may use. Nothing is limited by default. Values out of range are accepted here and refused by
-    /// the launcher.
+    /// What the process may use. Nothing is limited by default. Values out of range are accepted here and
+    /// refused by the launcher.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Command {
         self.limits = limits;
@@ -236,8 +241,9 @@ impl Command {
         &self.limits
     }
 
-    /// All mistakes that fail the launch on every system: an empty program, a NUL byte, an invalid variable name, a limit
-    /// out of its range. The command's own texts are not repeated, because they may be secrets.
+    /// All mistakes that fail the launch on every system: an empty program, a NUL byte, an invalid variable
+    /// name, a limit out of its range. The command's own texts are not repeated, because they may be
+    /// secrets.
     pub fn mistakes(&self) -> Vec<CommandMistake> {
         let mut mistakes = Vec::new();
         let mut add = |field: String, problem| mistakes.push(CommandMistake::new(field, problem));

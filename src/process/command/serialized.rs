@@ -42,7 +42,8 @@ impl TryFrom<CommandForm> for Command {
         command.cwd = form.cwd.map(PathBuf::from);
         command.wiring = form.wiring;
         command.limits = form.limits;
-        // A name may be in several lists. In this order a value wins over a removal, and a removal over passing.
+        // A name may be in several lists. In this order a value wins over a removal, and a removal over
+        // passing.
         for name in form.pass_env {
             command.environment.pass(name);
         }

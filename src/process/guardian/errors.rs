@@ -18,7 +18,8 @@ pub enum GuardianError {
     /// This system has no guardians.
     #[error("guardians exist on Linux only; run without one on this system")]
     Unsupported,
-    /// `/proc` is missing or belongs to another process namespace, so the guardian would not find what to kill.
+    /// `/proc` is missing or belongs to another process namespace, so the guardian would not find what to
+    /// kill.
     #[error("a guardian needs a /proc of its own process namespace, so mount one: {0}")]
     Proc(#[source] io::Error),
     /// A system call failed.

@@ -1,5 +1,5 @@
-//! The guardian's work while the host lives: it reaps, forwards signals, stops when the host stops, and ends as the host
-//! ends.
+//! The guardian's work while the host lives: it reaps, forwards signals, stops when the host stops, and
+//! ends as the host ends.
 
 use rustix::{
     io::Errno,
@@ -36,8 +36,8 @@ impl Drop for KillOnUnwind {
     }
 }
 
-/// Closes all files and leaves the directory, so that no reader waits for an end of file because of the guardian, and no
-/// file system stays busy.
+/// Closes all files and leaves the directory, so that no reader waits for an end of file because of the
+/// guardian, and no file system stays busy.
 fn close_files_and_leave_directory() {
     use rustix::{fs, stdio};
     let flags = fs::OFlags::RDWR | fs::OFlags::CLOEXEC;
@@ -46,8 +46,9 @@ fn close_files_and_leave_directory() {
         let _ = stdio::dup2_stdout(&null);
         let _ = stdio::dup2_stderr(&null);
     }
-    // SAFETY: the owners of these descriptors in this copy of the program are never used again, nor dropped: the
-    // guardian ends without returning or unwinding. (Where the call is unknown, before Linux 5.9, they stay open.)
+    // SAFETY: the owners of these descriptors in this copy of the program are never used again, nor
+    // dropped: the guardian ends without returning or unwinding. (Where the call is unknown, before Linux
+    // 5.9, they stay open.)
     #[allow(unsafe_code)]
     unsafe {
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
@@ -74,7 +75,8 @@ impl HostProcess {
     fn watch_host(&mut self) -> HostEnd {
         loop {
             let caught = signals::wait_for_next();
-            // The state of the host comes first: it may only be signalled while it has not been reaped and keeps its number.
+            // The state of the host comes first: it may only be signalled while it has not been reaped and
+            // keeps its number.
             if let Some(end) = self.collect_children() {
                 return end;
             }
@@ -87,7 +89,8 @@ impl HostProcess {
         }
     }
 
-    /// Collects all changes of children: reaps the dead ones, records whether the host is stopped, and returns how it ended.
+    /// Collects all changes of children: reaps the dead ones, records whether the host is stopped, and
+    /// returns how it ended.
     fn collect_children(&mut self) -> Option<HostEnd> {
         let options =
             WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED | signals::any_kind();
@@ -157,7 +160,8 @@ impl HostProcess {
                 return Some(end);
             }
             if !self.has_news {
-                // Only the guardian has been continued so far. The host may follow, or was not meant to be included.
+                // Only the guardian has been continued so far. The host may follow, or was not meant to be
+                // included.
                 signals::forward(
                     CaughtSignal { signal: libc::SIGCONT, origin: SignalOrigin::Other },
                     self.pid,
@@ -168,8 +172,8 @@ impl HostProcess {
     }
 }
 
-/// Whether a shell watches this process for stops and would continue it: its parent is in the same session but in another
-/// job. Otherwise a guardian that stops with its host would not be continued with it.
+/// Whether a shell watches this process for stops and would continue it: its parent is in the same session
+/// but in another job. Otherwise a guardian that stops with its host would not be continued with it.
 fn has_job_control() -> bool {
     let (me, Some(parent)) = (sys::getpid(), sys::getppid()) else { return false };
     let session = group_membership::session_of(parent);

@@ -12,8 +12,8 @@ use super::{errors::GuardianError, event_loop, signals};
 /// The guardian's process id, in the host.
 static GUARDIAN: AtomicI32 = AtomicI32::new(0);
 
-/// Variables in which systemd names the process that they are meant for. Libraries compare the value with their own process
-/// id.
+/// Variables in which systemd names the process that they are meant for. Libraries compare the value with
+/// their own process id.
 const PID_VARIABLES: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
 
 /// Whether this program runs under a guardian that still lives.
@@ -36,15 +36,17 @@ pub(super) fn guardian() -> Result<(), GuardianError> {
     // A child of a program that ignores SIGCHLD is reaped by the kernel, and its status lost.
     let children = signals::default_action(libc::SIGCHLD);
     let mask = signals::block_all();
-    // SAFETY: this is the only thread, as has just been counted, and only this thread could start another. So the
-    // child is a complete copy, in which no lock is held by a thread that does not exist; both may do anything.
+    // SAFETY: this is the only thread, as has just been counted, and only this thread could start another.
+    // So the child is a complete copy, in which no lock is held by a thread that does not exist; both may
+    // do anything.
     #[allow(unsafe_code)]
     let host = unsafe { libc::fork() };
     match host {
         0 => {
             let _ = sys::set_parent_process_death_signal(Some(Signal::KILL));
             if sys::getppid() != Some(guardian) {
-                // The guardian was killed before the line above took effect. The host dies too, as it would have.
+                // The guardian was killed before the line above took effect. The host dies too, as it would
+                // have.
                 signals::die_by(libc::SIGKILL);
             }
             children.restore();
@@ -82,8 +84,8 @@ fn correct_pid_variables(guardian: Pid) {
     let (old, new) = (guardian.to_string(), sys::getpid().to_string());
     for name in PID_VARIABLES {
         if std::env::var_os(name).is_some_and(|pid| pid == *old) {
-            // SAFETY: changing the environment is only dangerous while another thread reads it, and this is the
-            // only thread: a fork copies no other.
+            // SAFETY: changing the environment is only dangerous while another thread reads it, and this is
+            // the only thread: a fork copies no other.
             #[allow(unsafe_code)]
             unsafe {
                 std::env::set_var(name, &new);

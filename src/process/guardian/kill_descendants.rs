@@ -1,8 +1,9 @@
 //! The guardian's work at the end: it kills every descendant of the host that is left.
 //!
-//! Only children are killed, because only their numbers are certain: no other process reaps them. The processes that they
-//! leave behind become children of the guardian, which is a subreaper, and are killed in the next round. A process that has
-//! been sent `SIGKILL` cannot complete a fork, so the rounds come to an end, even against processes that fork all the time.
+//! Only children are killed, because only their numbers are certain: no other process reaps them. The
+//! processes that they leave behind become children of the guardian, which is a subreaper, and are killed
+//! in the next round. A process that has been sent `SIGKILL` cannot complete a fork, so the rounds come to
+//! an end, even against processes that fork all the time.
 
 use std::{
     mem::MaybeUninit,
@@ -52,8 +53,8 @@ fn reap() -> Option<usize> {
     }
 }
 
-/// Lists the children of this thread, which is the only one. Children that end meanwhile may hide others from this list, but
-/// not from the next one.
+/// Lists the children of this thread, which is the only one. Children that end meanwhile may hide others
+/// from this list, but not from the next one.
 fn for_each_child(mut act: impl FnMut(Pid)) -> io::Result<()> {
     let list = open(None, c"/proc/thread-self/children")?;
     let mut number = 0_i32;

@@ -1,4 +1,5 @@
-//! System calls about signals that rustix does not have: masks, dispositions, waiting, sending real-time signals.
+//! System calls about signals that rustix does not have: masks, dispositions, waiting, sending real-time
+//! signals.
 //!
 //! There are no signal handlers: the guardian blocks every signal and takes them one by one.
 
@@ -16,8 +17,8 @@ pub(super) struct SignalMask(libc::sigset_t);
 /// Blocks every signal and returns what was blocked before.
 pub(super) fn block_all() -> SignalMask {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: both pointers are valid, and pthread_sigmask fills the second set: it can only fail for an unknown
-    // first argument.
+    // SAFETY: both pointers are valid, and pthread_sigmask fills the second set: it can only fail for an
+    // unknown first argument.
     #[allow(unsafe_code)]
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, &all(), before.as_mut_ptr());
@@ -65,8 +66,8 @@ pub(super) struct SavedDisposition(c_int, libc::sigaction);
 
 /// Gives a signal its default action and returns what it had.
 pub(super) fn default_action(signal: c_int) -> SavedDisposition {
-    // SAFETY: a zeroed `sigaction` is a valid one: SIG_DFL, no flags, an empty mask. The call fails for SIGKILL and
-    // SIGSTOP, whose action is the default anyway, and leaves the zeroes in place then.
+    // SAFETY: a zeroed `sigaction` is a valid one: SIG_DFL, no flags, an empty mask. The call fails for
+    // SIGKILL and SIGSTOP, whose action is the default anyway, and leaves the zeroes in place then.
     #[allow(unsafe_code)]
     unsafe {
         let mut before = MaybeUninit::<libc::sigaction>::zeroed();
@@ -167,7 +168,8 @@ pub(super) fn forward(caught: CaughtSignal, to: libc::pid_t) {
     }
 }
 
-/// Stops this process as the signal would, and returns when it is continued. Takes the signal that continued it.
+/// Stops this process as the signal would, and returns when it is continued. Takes the signal that
+/// continued it.
 pub(super) fn stop(signal: c_int) {
     let action = default_action(signal);
     raise(signal);

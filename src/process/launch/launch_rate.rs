@@ -21,11 +21,13 @@ impl LaunchRate {
         LaunchRate { interval: Duration::from_secs(1) / per_second.get(), next: Mutex::new(None) }
     }
 
-    /// Waits until a launch may begin. Cancel-safe: a caller that stops waiting takes no turn away from the others.
+    /// Waits until a launch may begin. Cancel-safe: a caller that stops waiting takes no turn away from the
+    /// others.
     pub(super) async fn wait_for_turn(&self) {
         loop {
             let now = Instant::now();
-            // Nothing is held while waiting: a task of a runtime that does not run must not keep others waiting.
+            // Nothing is held while waiting: a task of a runtime that does not run must not keep others
+            // waiting.
             let at = {
                 let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
                 match *next {

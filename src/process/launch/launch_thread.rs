@@ -1,13 +1,14 @@
 //! The threads that launch processes and do nothing else.
 //!
-//! On Linux a death signal is sent when the *thread* that launched ends (P-12), and a launch suspends its thread until
-//! the program is executed. A thread of the runtime's blocking pool ends after some seconds without work, and a worker
-//! may after `block_in_place`; either would take its processes with it. So launches have threads of their own, which
-//! **never end**.
+//! On Linux a death signal is sent when the *thread* that launched ends (P-12), and a launch suspends its
+//! thread until the program is executed. A thread of the runtime's blocking pool ends after some seconds
+//! without work, and a worker may after `block_in_place`; either would take its processes with it. So
+//! launches have threads of their own, which **never end**.
 //!
-//! They are global: one set for each program, started when they are first needed and shared by all launchers, because a
-//! thread that must not end cannot belong to a value that is dropped. There is more than one thread because a program on a
-//! dead network file system would hold up all others, and because a launch takes processor time.
+//! They are global: one set for each program, started when they are first needed and shared by all
+//! launchers, because a thread that must not end cannot belong to a value that is dropped. There is more
+//! than one thread because a program on a dead network file system would hold up all others, and because a
+//! launch takes processor time.
 
 use std::{
     collections::VecDeque,
@@ -36,8 +37,8 @@ struct LaunchQueue {
 static QUEUE: Mutex<LaunchQueue> = Mutex::new(LaunchQueue { jobs: VecDeque::new(), threads: 0, idle: 0 });
 static ARRIVED: Condvar = Condvar::new();
 
-/// Runs the job on a thread that never ends, after the jobs that came before it. Does not wait for the job. Returns whether
-/// a thread is free to begin it now.
+/// Runs the job on a thread that never ends, after the jobs that came before it. Does not wait for the job.
+/// Returns whether a thread is free to begin it now.
 ///
 /// # Errors
 /// There is no launch thread yet and none can be started now. The job is dropped; the next call tries again.
@@ -69,12 +70,13 @@ fn lock() -> MutexGuard<'static, LaunchQueue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a thread that has all signals blocked from its first instruction on, so that the host's handlers run elsewhere.
+/// Starts a thread that has all signals blocked from its first instruction on, so that the host's handlers
+/// run elsewhere.
 fn start() -> io::Result<()> {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
-    // SAFETY: the first function initialises the set that the second reads; that one fills in the other set, and can
-    // only fail for a bad first argument.
+    // SAFETY: the first function initialises the set that the second reads; that one fills in the other
+    // set, and can only fail for a bad first argument.
     #[allow(unsafe_code)]
     let before = unsafe {
         libc::sigfillset(all.as_mut_ptr());
@@ -95,8 +97,9 @@ fn run_jobs() {
     let mut workspace = SpawnWorkspace::default();
     loop {
         let job = next();
-        // A job runs destructors that are the caller's code. A panic in one must not end this thread, because its
-        // processes would end with it. Neither must a panic in the destructor of the panic's payload.
+        // A job runs destructors that are the caller's code. A panic in one must not end this thread,
+        // because its processes would end with it. Neither must a panic in the destructor of the panic's
+        // payload.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(&mut workspace))) {
             std::mem::forget(payload);
         }

@@ -51,8 +51,8 @@ pub(super) struct LaunchedProcess {
 }
 
 impl LaunchedProcess {
-    /// Launches with the process's ends that come through `child_ends`, or makes both sides if none come. Blocks until the
-    /// program has been executed or could not be.
+    /// Launches with the process's ends that come through `child_ends`, or makes both sides if none come.
+    /// Blocks until the program has been executed or could not be.
     pub(super) fn new(
         command: &Command,
         settings: &LaunchSettings,
@@ -97,7 +97,8 @@ impl LaunchedProcess {
         }
     }
 
-    /// Hands the process to the current runtime. `registered` are the host's ends if the launch thread did not make them.
+    /// Hands the process to the current runtime. `registered` are the host's ends if the launch thread did
+    /// not make them.
     pub(super) fn attach_to_runtime(
         self,
         registered: Option<io::Result<HostStreams>>,
@@ -121,7 +122,8 @@ impl LaunchedProcess {
     }
 }
 
-/// Registers the host's ends with the current runtime. If that has no I/O, tokio panics; this returns an error then.
+/// Registers the host's ends with the current runtime. If that has no I/O, tokio panics; this returns an
+/// error then.
 pub(super) fn register(host_ends: HostEnds) -> io::Result<HostStreams> {
     let register = std::panic::AssertUnwindSafe(|| host_ends.register());
     std::panic::catch_unwind(register).unwrap_or_else(|_| {

@@ -1,9 +1,9 @@
 //! From a [`Command`](super::Command) to a running process.
 //!
 //! ```text
-//! os_launcher ── launch_rate ──► launch_thread ──► exec_plan ─► program_lookup
-//!                                                ├► spawn                 clone3, posix_spawn or the standard library
-//!                                                └► launched_process ───► os_control, back on the caller's runtime
+//! os_launcher ──► launch_thread ──► launched_process ─┬─► exec_plan ─► program_lookup
+//!   │ launch_rate                                     ├─► spawn: clone3, posix_spawn, the standard library
+//!   ◄─────────────── on the caller's runtime ─────────┴── os_control
 //! ```
 
 mod exec_plan;

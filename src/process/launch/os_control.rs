@@ -45,7 +45,8 @@ impl OsProcessControl {
     ) -> Result<ExitStatus, Unkillable> {
         let leader = self.owner.leader();
         let reaped = async {
-            // This kills. If the process has ended already and was alone, it also reaps, and no second step is needed.
+            // This kills. If the process has ended already and was alone, it also reaps, and no second step
+            // is needed.
             if let Some(exited) = step(leader) {
                 return exited;
             }

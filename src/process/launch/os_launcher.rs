@@ -35,16 +35,17 @@ use crate::{
 
 /// Launches real processes, each the leader of its own session, or at least of its own process group (P-4).
 ///
-/// The cost of a launch does not grow with the host's memory (P-13): it never forks. Only stdio reaches the process
-/// (P-5). On Linux the process is killed when the host is, even by `SIGKILL` (P-12), and is created with its limits
-/// (P-6). [`ProcessControl::containment`](crate::process::ProcessControl::containment) reports which of these layers a
-/// process really has.
+/// The cost of a launch does not grow with the host's memory (P-13): it never forks. Only stdio reaches the
+/// process (P-5). On Linux the process is killed when the host is, even by `SIGKILL` (P-12), and is created
+/// with its limits (P-6). [`ProcessControl::containment`](crate::process::ProcessControl::containment)
+/// reports which of these layers a process really has.
 ///
-/// Launches happen on a few threads (`procession-launch`) that are started when they are first needed, are shared by all
-/// launchers and never end. A program that is slow to load suspends one of those threads, never a worker of the runtime.
+/// Launches happen on a few threads (`procession-launch`) that are started when they are first needed, are
+/// shared by all launchers and never end. A program that is slow to load suspends one of those threads,
+/// never a worker of the runtime.
 ///
-/// Needs a tokio runtime with I/O and time enabled; without one, no launch succeeds. The process's streams belong to the
-/// runtime that it was launched on.
+/// Needs a tokio runtime with I/O and time enabled; without one, no launch succeeds. The process's streams
+/// belong to the runtime that it was launched on.
 #[derive(Clone, Debug)]
 pub struct OsLauncher {
     settings: LaunchSettings,
@@ -93,20 +94,22 @@ impl OsLauncherBuilder {
         self
     }
 
-    /// Whether each process gets a control group of its own. By default, where that is possible. With one, a stop of
-    /// the process and every kill reach all of its descendants. Without one, descendants in sessions of their own are out of
-    /// reach. [`ProcessControl::containment`](crate::process::ProcessControl::containment) reports the group.
+    /// Whether each process gets a control group of its own. By default, where that is possible. With one,
+    /// a stop of the process and every kill reach all of its descendants. Without one, descendants in
+    /// sessions of their own are out of reach.
+    /// [`ProcessControl::containment`](crate::process::ProcessControl::containment) reports the group.
     ///
-    /// The first launch also kills and removes what hosts that died without a guardian have left in the same parent group.
+    /// The first launch also kills and removes what hosts that died without a guardian have left in the
+    /// same parent group.
     #[must_use]
     pub fn cgroup(mut self, mode: CgroupMode) -> OsLauncherBuilder {
         self.launcher.settings.cgroups = Arc::new(CgroupFactory::new(mode));
         self
     }
 
-    /// Which of the orphans that this program adopts are reaped, if it is process 1 or a subreaper and has no guardian. By
-    /// default, those that belonged to a process of a launcher. This is a setting of the whole program: the call that was
-    /// made last decides.
+    /// Which of the orphans that this program adopts are reaped, if it is process 1 or a subreaper and has
+    /// no guardian. By default, those that belonged to a process of a launcher. This is a setting of the
+    /// whole program: the call that was made last decides.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn reap_adopted(self, which: ReapAdopted) -> OsLauncherBuilder {
@@ -114,8 +117,8 @@ impl OsLauncherBuilder {
         self
     }
 
-    /// At most this many launches per second, evenly spaced, by this launcher and its clones together. Unbounded by
-    /// default: restarts have back-offs of their own.
+    /// At most this many launches per second, evenly spaced, by this launcher and its clones together.
+    /// Unbounded by default: restarts have back-offs of their own.
     #[must_use]
     pub fn max_per_second(mut self, launches: NonZeroU32) -> OsLauncherBuilder {
         self.launcher.rate = Some(Arc::new(LaunchRate::new(launches)));
@@ -134,8 +137,9 @@ impl Launcher for OsLauncher {
         if let Some(rate) = &self.rate {
             rate.wait_for_turn().await;
         }
-        // A process may be dropped outside of a runtime, and then threads must reap it and sweep what it leaves. So no
-        // process is launched before they run (P-10). The system may refuse to start them later.
+        // A process may be dropped outside of a runtime, and then threads must reap it and sweep what it
+        // leaves. So no process is launched before they run (P-10). The system may refuse to start them
+        // later.
         reaper::start().and_then(|()| sweeper::start()).map_err(|error| no_thread(&error))?;
         sigchld::keep_exit_statuses();
         let (result_tx, result) = oneshot::channel();
@@ -146,16 +150,17 @@ impl Launcher for OsLauncher {
             if result_tx.is_closed() {
                 return;
             }
-            // If the caller no longer waits, the result is dropped, here or with the channel. A process that was created
-            // too late dies at once then, because its owner is dropped (P-10).
+            // If the caller no longer waits, the result is dropped, here or with the channel. A process
+            // that was created too late dies at once then, because its owner is dropped (P-10).
             let ends = (layout, &child_ends);
             let _ = result_tx.send(LaunchedProcess::new(&command, &settings, reap_token, ends, workspace));
         };
         let starts_now = launch_thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
-        // While that thread wakes up and looks the program up, the streams are made here. While it waits for the program to
-        // be executed, our ends are registered with the runtime. A launch takes as long as its longer half. Launches that
-        // wait for a free thread do not do this, because each would hold six descriptors meanwhile. Nothing is awaited
-        // until the thread has got its half, or knows that it has to make both.
+        // While that thread wakes up and looks the program up, the streams are made here. While it waits
+        // for the program to be executed, our ends are registered with the runtime. A launch takes as long
+        // as its longer half. Launches that wait for a free thread do not do this, because each would hold
+        // six descriptors meanwhile. Nothing is awaited until the thread has got its half, or knows that it
+        // has to make both.
         let made = if starts_now { endpoints::make(layout).ok() } else { None };
         let registered = made.map(|(child_ends, host_ends)| {
             let _ = child_ends_tx.send(child_ends);

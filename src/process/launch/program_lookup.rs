@@ -1,7 +1,8 @@
-//! Looks up the program and the directory of a command in the host, so that errors are exact and say which of the two is
-//! wrong.
+//! Looks up the program and the directory of a command in the host, so that errors are exact and say which
+//! of the two is wrong.
 //!
-//! The launch itself would only report `ENOENT`, and for a lookup by the child the C library would have to fork.
+//! The launch itself would only report `ENOENT`, and for a lookup by the child the C library would have to
+//! fork.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -39,10 +40,11 @@ pub(super) fn directory(cwd: &Path) -> Result<PathBuf, Exit> {
     std::path::absolute(cwd).map_err(failed)
 }
 
-/// The absolute path of `program` for a process whose environment has `path` and whose working directory is `cwd`.
+/// The absolute path of `program` for a process whose environment has `path` and whose working directory is
+/// `cwd`.
 ///
-/// Follows `execvp`: a name with a slash is taken as it is. Any other name means the first executable file on the path. If
-/// only files that may not be executed are found, the error is `EACCES`.
+/// Follows `execvp`: a name with a slash is taken as it is. Any other name means the first executable file
+/// on the path. If only files that may not be executed are found, the error is `EACCES`.
 pub(super) fn program(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, Exit> {
     let missing = |errno: Errno, how: &str| {
         let what = format!("program `{}`{how}", program.display());

@@ -1,17 +1,17 @@
 //! Keeps the exit statuses of processes available to a host that was started with `SIGCHLD` ignored.
 //!
-//! A host that ignores `SIGCHLD` never learns how its children end, because the kernel reaps them. A program inherits this
-//! from its parent, through any number of `exec`s, and seldom notices.
+//! A host that ignores `SIGCHLD` never learns how its children end, because the kernel reaps them. A
+//! program inherits this from its parent, through any number of `exec`s, and seldom notices.
 
 use std::{mem::MaybeUninit, ptr};
 
 use libc::c_int;
 
-/// Makes sure that children of this program become zombies that can be waited for, and logs a warning if that had to be
-/// changed.
+/// Makes sure that children of this program become zombies that can be waited for, and logs a warning if
+/// that had to be changed.
 ///
-/// Called at each launch, because other code may begin to ignore the signal later. It is one system call. A handler stays in
-/// place.
+/// Called at each launch, because other code may begin to ignore the signal later. It is one system call. A
+/// handler stays in place.
 pub(super) fn keep_exit_statuses() {
     let Some(mut action) = action() else { return };
     let ignored = action.sa_sigaction == libc::SIG_IGN;

@@ -1,10 +1,11 @@
 //! Prevents a process from sending descriptors to its host (P-5).
 //!
-//! Over a Unix socket a process may send any descriptor it has. The host asks for none, so the kernel closes each one on the
-//! thread that reads. Closing may take as long as the sender likes, for example for a TCP socket that lingers or a file of a
-//! FUSE or network file system. Linux 6.16 can refuse such messages: the *receiving* end has an option for it, which only a
-//! holder of that end can change, and the process holds the other one. Its `sendmsg` then fails with `EPERM`. Where the
-//! kernel has no such option, processes get pipes.
+//! Over a Unix socket a process may send any descriptor it has. The host asks for none, so the kernel
+//! closes each one on the thread that reads. Closing may take as long as the sender likes, for example for
+//! a TCP socket that lingers or a file of a FUSE or network file system. Linux 6.16 can refuse such
+//! messages: the *receiving* end has an option for it, which only a holder of that end can change, and the
+//! process holds the other one. Its `sendmsg` then fails with `EPERM`. Where the kernel has no such option,
+//! processes get pipes.
 
 use std::{io, os::unix::net::UnixStream};
 
@@ -34,7 +35,8 @@ pub(super) fn refuse(_: &UnixStream) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Tries whether a descriptor is refused once the option is set. A system that ignores the option would not report it.
+/// Tries whether a descriptor is refused once the option is set. A system that ignores the option would not
+/// report it.
 #[cfg(target_os = "linux")]
 fn probe() -> io::Result<bool> {
     use rustix::{

@@ -1,7 +1,7 @@
 //! Makes the host's and the process's ends of stdin, stdout and stderr.
 //!
-//! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block, and its sockets
-//! refuse descriptors.
+//! Every descriptor made here is close-on-exec from the first moment (P-5). The host's ends do not block,
+//! and its sockets refuse descriptors.
 
 use std::{
     io,
@@ -53,7 +53,8 @@ enum StreamEnd {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketMode {
-    /// Where the system lets the host refuse the descriptors that a process sends over them (since Linux 6.16).
+    /// Where the system lets the host refuse the descriptors that a process sends over them (since Linux
+    /// 6.16).
     #[default]
     Auto,
     /// Nowhere: every process gets pipes, as it does on systems that cannot refuse descriptors.
@@ -70,7 +71,8 @@ pub(in crate::process) struct StdioLayout {
 
 impl StdioLayout {
     pub(in crate::process) fn new(command: &Command, sockets: SocketMode) -> StdioLayout {
-        // A value of `SHLVL` that the caller chose is respected, and no shell may read a start-up file because of a socket.
+        // A value of `SHLVL` that the caller chose is respected, and no shell may read a start-up file
+        // because of a socket.
         let fit = sockets == SocketMode::Auto && command.get_environment().is_fit_for_sockets();
         StdioLayout {
             sockets: fit && command.get_wiring() == StdioTransport::Sockets,
@@ -95,8 +97,8 @@ pub(in crate::process) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, Ho
             let (stdout, their_stdout) = io::pipe()?;
             let (stdin, stdout) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
             #[cfg(target_os = "linux")]
-            // Refused if the user's quota of pipe memory is used up; the default size works as well. Because of that quota, a
-            // stdin that nothing is written to gets the smallest size.
+            // Refused if the user's quota of pipe memory is used up; the default size works as well.
+            // Because of that quota, a stdin that nothing is written to gets the smallest size.
             if layout.channel {
                 let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE_BYTES);
                 let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
@@ -127,8 +129,8 @@ fn socket_pair() -> io::Result<Option<(StdStream, StdStream)>> {
     Ok(Some((ours, theirs)))
 }
 
-/// A host that runs without stdin, stdout or stderr gets their numbers for its next descriptors. The process's ends
-/// must not have these numbers: moving one into place would close another.
+/// A host that runs without stdin, stdout or stderr gets their numbers for its next descriptors. The
+/// process's ends must not have these numbers: moving one into place would close another.
 fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?) }
@@ -149,8 +151,8 @@ impl HostEnds {
     }
 }
 
-/// The host's end of a stdout socket. A reset counts as an end of file: it only means that the process did not read
-/// everything before it ended.
+/// The host's end of a stdout socket. A reset counts as an end of file: it only means that the process did
+/// not read everything before it ended.
 struct StdoutReader(UnixStream);
 
 impl AsyncRead for StdoutReader {

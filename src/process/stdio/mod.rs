@@ -1,9 +1,9 @@
-//! The three streams of a process: both ends of each, the host's end of stdin, and what becomes of lines and of the tail of
-//! stderr.
+//! The three streams of a process: both ends of each, the host's end of stdin, and what becomes of lines
+//! and of the tail of stderr.
 //!
-//! `endpoints` makes the ends. `stdin` is the host's end of stdin, which notices when the process closes its own. `line_log`
-//! drains a stream into the log and into a `tail`. `descriptor_passing` and `sigpipe` keep two dangers of sockets and pipes
-//! away from the host.
+//! `endpoints` makes the ends. `stdin` is the host's end of stdin, which notices when the process closes
+//! its own. `line_log` drains a stream into the log and into a `tail`. `descriptor_passing` and `sigpipe`
+//! keep two dangers of sockets and pipes away from the host.
 
 mod descriptor_passing;
 pub(super) mod endpoints;

@@ -1,8 +1,8 @@
-//! Writes to a pipe without raising `SIGPIPE` (P-11). Sockets have a flag for this. Pipes have one since Linux 6.18, where
-//! sockets are used anyway.
+//! Writes to a pipe without raising `SIGPIPE` (P-11). Sockets have a flag for this. Pipes have one since
+//! Linux 6.18, where sockets are used anyway.
 //!
-//! Rust programs ignore the signal unless they ask for it, or are a library in a program of another language. Otherwise it
-//! would end the host when a process closes its stdin.
+//! Rust programs ignore the signal unless they ask for it, or are a library in a program of another
+//! language. Otherwise it would end the host when a process closes its stdin.
 
 use std::{mem::MaybeUninit, os::fd::BorrowedFd, ptr};
 
@@ -54,7 +54,8 @@ impl SigpipeBlocked {
             return;
         }
         let mut signal = 0;
-        // SAFETY: an initialised set and a pointer that is valid for writes. The call does not wait: the signal is pending.
+        // SAFETY: an initialised set and a pointer that is valid for writes. The call does not wait: the
+        // signal is pending.
         #[allow(unsafe_code)]
         unsafe {
             let mut pending = MaybeUninit::uninit();

@@ -1,4 +1,5 @@
-//! [`Stdin`]: the host's end of a process's stdin, a socket or a pipe. It also notices when the process closes the other end.
+//! [`Stdin`]: the host's end of a process's stdin, a socket or a pipe. It also notices when the process
+//! closes the other end.
 
 use std::{
     fmt,
@@ -27,8 +28,8 @@ pub(crate) type StdinWriter = Box<dyn AsyncWrite + Send + Unpin>;
 /// Resolves when the process has closed its end of stdin.
 pub(crate) type StdinClosed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The host's end of a process's stdin: a stream to write, and a future that resolves when the other end is closed, even
-/// while nothing is written (P-11).
+/// The host's end of a process's stdin: a stream to write, and a future that resolves when the other end is
+/// closed, even while nothing is written (P-11).
 ///
 /// Dropping it, or only its writer, is an end of file for the process.
 pub struct Stdin {
@@ -50,8 +51,8 @@ impl Stdin {
 
     pub(super) fn pipe(fd: OwnedFd) -> io::Result<Stdin> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // SAFETY: the value owns its descriptor, so the descriptor stays open for as long as the value lives, and the value
-        // always returns the same number.
+        // SAFETY: the value owns its descriptor, so the descriptor stays open for as long as the value
+        // lives, and the value always returns the same number.
         #[allow(unsafe_code)]
         let pipe = unsafe { AsyncFd::register_with_interest(fd, PIPE_INTEREST) }.map_err(io::Error::from)?;
         let pipe = Arc::new(pipe);
@@ -59,7 +60,8 @@ impl Stdin {
         Ok(Stdin::new(PipeWriter { pipe: Some(pipe), watch: watch.clone() }).with_closed(watch))
     }
 
-    /// The same stream, with a future that resolves when the other end is closed. It must not keep the stream open.
+    /// The same stream, with a future that resolves when the other end is closed. It must not keep the
+    /// stream open.
     #[must_use]
     pub fn with_closed(mut self, closed: impl Future<Output = ()> + Send + 'static) -> Stdin {
         self.closed = Box::pin(closed);
@@ -171,8 +173,9 @@ impl Drop for SocketWriter {
 
 /// Resolves when the other end of a stdin socket is closed (P-11).
 ///
-/// A process can write into its stdin if that is a socket. What it writes is discarded, up to a bound: left unread, it would
-/// turn the end of its stdin into a reset. Past the bound it is left to fill the socket's buffer.
+/// A process can write into its stdin if that is a socket. What it writes is discarded, up to a bound: left
+/// unread, it would turn the end of its stdin into a reset. Past the bound it is left to fill the socket's
+/// buffer.
 async fn until_hung_up(socket: Arc<UnixStream>) {
     const DISCARDED_BYTES: usize = 1024 * 1024;
     /// A hang-up after a half-close does not wake a task that waits to read, so it is polled.
@@ -195,7 +198,8 @@ async fn until_hung_up(socket: Arc<UnixStream>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !closed => {}
             _ if is_hung_up(&socket) => return,
-            // It has closed the direction that is not used, and the socket reports nothing about the other one.
+            // It has closed the direction that is not used, and the socket reports nothing about the other
+            // one.
             _ => tokio::time::sleep(HALF_CLOSED_POLL).await,
         }
     }
@@ -209,8 +213,8 @@ fn is_hung_up(socket: &UnixStream) -> bool {
         && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-/// The host's end of a stdin pipe. Writing never raises `SIGPIPE` here either. A pipe has no half to shut down, so a shutdown
-/// closes it and the process sees the end.
+/// The host's end of a stdin pipe. Writing never raises `SIGPIPE` here either. A pipe has no half to shut
+/// down, so a shutdown closes it and the process sees the end.
 struct PipeWriter {
     pipe: Option<Arc<AsyncFd<OwnedFd>>>,
     watch: StdinWatch,
@@ -263,8 +267,8 @@ impl Drop for PipeWriter {
     }
 }
 
-/// Waits until the other end is closed, and drops the descriptor when the writer does: a watch that kept it would keep the
-/// process from seeing the end of its stdin.
+/// Waits until the other end is closed, and drops the descriptor when the writer does: a watch that kept it
+/// would keep the process from seeing the end of its stdin.
 #[derive(Clone)]
 struct StdinWatch(Arc<Mutex<Option<StdinClosed>>>);
 

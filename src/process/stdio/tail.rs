@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Keeps the last bytes that were written to it. Older ones are dropped and counted. Cheap to clone: all clones share one
-/// tail. 8 KiB by default.
+/// Keeps the last bytes that were written to it. Older ones are dropped and counted. Cheap to clone: all
+/// clones share one tail. 8 KiB by default.
 #[derive(Clone)]
 pub struct Tail {
     ring: Arc<Mutex<Ring>>,
@@ -40,7 +40,8 @@ impl Tail {
         ring.dropped = ring.dropped.saturating_add(lost);
     }
 
-    /// The bytes that are kept, as text that begins at a character's boundary. Bytes that are not UTF-8 are replaced.
+    /// The bytes that are kept, as text that begins at a character's boundary. Bytes that are not UTF-8 are
+    /// replaced.
     pub fn text(&self) -> String {
         let ring = self.lock();
         // A character whose first byte was dropped leaves up to three continuation bytes.

@@ -55,7 +55,8 @@ impl ExitWatch {
             }
             match self {
                 ExitWatch::Pidfd(fd) => match fd.readable().await {
-                    // Readiness is kept until it is cleared, which is done only if it did not announce the exit.
+                    // Readiness is kept until it is cleared, which is done only if it did not announce the
+                    // exit.
                     Ok(mut ready) => match leader.exited() {
                         Some(exited) => return exited,
                         None => ready.clear_ready(),
@@ -77,8 +78,8 @@ impl ExitWatch {
 
 fn register(pidfd: &Arc<OwnedFd>) -> Option<AsyncFd<SharedFd>> {
     let pidfd = SharedFd(Arc::clone(pidfd));
-    // SAFETY: the value owns its descriptor, so it stays open, and the same, for as long as the value lives; and it
-    // always gives the same number.
+    // SAFETY: the value owns its descriptor, so it stays open, and the same, for as long as the value
+    // lives; and it always gives the same number.
     #[allow(unsafe_code)]
     unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()
 }

@@ -1,6 +1,7 @@
 //! [`Ladder`]: how a process is stopped, step by step (P-9).
 //!
-//! Works on any [`ProcessControl`]. The polite request (a message, or closing stdin) is made by the caller beforehand.
+//! Works on any [`ProcessControl`]. The polite request (a message, or closing stdin) is made by the caller
+//! beforehand.
 
 use std::{future::Future, time::Duration};
 
@@ -16,18 +17,19 @@ use crate::{
     },
 };
 
-/// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a number of
-/// seconds.
+/// The times of an orderly stop. Plain data; in serialised form a duration is `"10s"`, `"500ms"`, or a
+/// number of seconds.
 ///
-/// These are the times of one process. `Tree::shutdown` documents how the times of several add up when a tree stops:
-/// the children of a supervisor stop one after another, those of pools and plugin hosts together.
+/// These are the times of one process. `Tree::shutdown` documents how the times of several add up when a
+/// tree stops: the children of a supervisor stop one after another, those of pools and plugin hosts
+/// together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ladder {
-    /// From the beginning of the stop to `SIGTERM`. 10 s by default. For a worker with a channel this is also the time in
-    /// which open calls are answered, then the requests of the process. The process is asked to end when they have been, or
-    /// when a fifth of this time is left (at most 2 s). The time is granted in full, whether the request is acknowledged or
-    /// not.
+    /// From the beginning of the stop to `SIGTERM`. 10 s by default. For a worker with a channel this is
+    /// also the time in which open calls are answered, then the requests of the process. The process is
+    /// asked to end when they have been, or when a fifth of this time is left (at most 2 s). The time is
+    /// granted in full, whether the request is acknowledged or not.
     #[serde(with = "human_duration")]
     pub drain: Duration,
     /// From `SIGTERM` to `SIGKILL`. 5 s by default.
@@ -46,8 +48,8 @@ impl Default for Ladder {
 }
 
 impl Ladder {
-    /// How long after the beginning of a stop with this drain time a process is asked to end, if it has not been asked
-    /// before. It has the rest of the drain time to do so.
+    /// How long after the beginning of a stop with this drain time a process is asked to end, if it has not
+    /// been asked before. It has the rest of the drain time to do so.
     pub(crate) fn asked_after(drain: Duration) -> Duration {
         drain - (drain / 5).min(Duration::from_secs(2))
     }
@@ -81,8 +83,9 @@ pub struct StopOutcome {
 
 /// Stops a process group: waits `drain`, sends `SIGTERM`, waits `term_grace`, sends `SIGKILL`, reaps.
 ///
-/// Each step ends as soon as the *group* is empty. If only the leader has ended, the members that it left behind still get
-/// their full time (P-4). Past `deadline`, if there is one, the rest of the group is killed at once.
+/// Each step ends as soon as the *group* is empty. If only the leader has ended, the members that it left
+/// behind still get their full time (P-4). Past `deadline`, if there is one, the rest of the group is
+/// killed at once.
 ///
 /// Cancel-safe: to speed it up, drop this future and call it again with a nearer deadline, or call
 /// [`kill`]. A process that has ended meanwhile is simply reaped.

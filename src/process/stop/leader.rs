@@ -1,8 +1,8 @@
 //! [`Leader`]: the only code that signals, checks and reaps a launched process.
 //!
-//! The control, its callers and the reaper thread share it. Every operation takes the same lock, so no signal is ever sent
-//! to a leader that has been reaped. It knows no runtime: apart from the few `async` methods, which only wait, every
-//! method returns at once.
+//! The control, its callers and the reaper thread share it. Every operation takes the same lock, so no
+//! signal is ever sent to a leader that has been reaped. It knows no runtime: apart from the few `async`
+//! methods, which only wait, every method returns at once.
 
 use std::{
     io,
@@ -126,8 +126,8 @@ impl Leader {
         Ok(())
     }
 
-    /// Signals the descendants that have left the group: all of them if a control group holds them, else those in the
-    /// session.
+    /// Signals the descendants that have left the group: all of them if a control group holds them, else
+    /// those in the session.
     fn signal_outside_group(&self, signals: &[Signal]) {
         match &self.cgroup {
             Some(cgroup) if signals == [Signal::KILL] => cgroup.kill(),
@@ -142,8 +142,8 @@ impl Leader {
         ScanTarget::GroupAndSession(Arc::clone(&self.pid_is_free))
     }
 
-    /// Signals the group, and the leader by its own number if it has moved to another group, which takes it one system call.
-    /// Must not be called after the reap.
+    /// Signals the group, and the leader by its own number if it has moved to another group, which takes it
+    /// one system call. Must not be called after the reap.
     fn signal_group(&self, signal: Signal) -> io::Result<()> {
         let sent = sys::kill_process_group(self.pid, signal);
         if group_membership::leads_group(self.pid) {
@@ -169,12 +169,13 @@ impl Leader {
         }
     }
 
-    /// One step of the reap: kills what is left of the group and the session, or of the control group, reaps the leader if it
-    /// is dead, and checks whether the others are gone. Returns how the process ended once nothing is left; the reap token
-    /// is released before that and not earlier.
+    /// One step of the reap: kills what is left of the group and the session, or of the control group,
+    /// reaps the leader if it is dead, and checks whether the others are gone. Returns how the process
+    /// ended once nothing is left; the reap token is released before that and not earlier.
     ///
-    /// Without a control group this needs a survivor scan, which takes a moment: see [`Leader::wait_for_progress`]. The
-    /// zombie stays, and pins the numbers, until the scan has found no living process.
+    /// Without a control group this needs a survivor scan, which takes a moment: see
+    /// [`Leader::wait_for_progress`]. The zombie stays, and pins the numbers, until the scan has found no
+    /// living process.
     pub(in crate::process) fn kill_and_reap(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.finished {
@@ -206,8 +207,9 @@ impl Leader {
         if empty { self.finish(state) } else { None }
     }
 
-    /// As [`Leader::kill_and_reap`], for a process that gets a successor at once. Processes that have left the group but are
-    /// still in the session are swept in the background, and `sweep_token` is kept until that is done.
+    /// As [`Leader::kill_and_reap`], for a process that gets a successor at once. Processes that have left
+    /// the group but are still in the session are swept in the background, and `sweep_token` is kept until
+    /// that is done.
     pub(in crate::process) fn reap_after_exit(
         &self,
         sweep_token: &mut Option<ReapToken>,
@@ -229,8 +231,8 @@ impl Leader {
         if state.reaped && self.has_no_survivors(&mut state, false) { self.finish(state) } else { None }
     }
 
-    /// Kills the group and reaps the leader if it is dead. One kill reaches every member at once, and no fork escapes it.
-    /// The kill must come before the reap.
+    /// Kills the group and reaps the leader if it is dead. One kill reaches every member at once, and no
+    /// fork escapes it. The kill must come before the reap.
     fn kill_group_and_reap_leader(&self, state: &mut LeaderState) {
         if state.reaped {
             return self.kill_if_reaped_elsewhere(state);
@@ -245,9 +247,9 @@ impl Leader {
         }
     }
 
-    /// Releases the reap token and reports the end. Only the thread that takes the token reports it, after the release: a
-    /// caller that has been told of the end must not find the token still held. The token's destructor is the caller's code
-    /// and does not run under the lock.
+    /// Releases the reap token and reports the end. Only the thread that takes the token reports it, after
+    /// the release: a caller that has been told of the end must not find the token still held. The token's
+    /// destructor is the caller's code and does not run under the lock.
     fn finish(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
         let reap_token = match state.reap_token.take() {
             None if !state.unkillable => return None,
@@ -267,8 +269,9 @@ impl Leader {
         }
     }
 
-    /// Whether no member of the group is alive, or of group and session if `includes_session`, after all of them have been
-    /// killed. A reply serves one call. Without a reply, or if it says that a process is alive, the next scan is requested.
+    /// Whether no member of the group is alive, or of group and session if `includes_session`, after all of
+    /// them have been killed. A reply serves one call. Without a reply, or if it says that a process is
+    /// alive, the next scan is requested.
     fn has_no_survivors(&self, state: &mut LeaderState, includes_session: bool) -> bool {
         // Signal 0 is harmless even if the number has a new owner.
         if !includes_session && sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) {
@@ -293,8 +296,8 @@ impl Leader {
         false
     }
 
-    /// Waits until another step may achieve something: for the reply of the survivor scan if one is on its way, else for
-    /// `pause`.
+    /// Waits until another step may achieve something: for the reply of the survivor scan if one is on its
+    /// way, else for `pause`.
     pub(in crate::process) async fn wait_for_progress(&self, pause: Duration) {
         let query = self.lock().query.clone();
         match query {
@@ -303,7 +306,8 @@ impl Leader {
         }
     }
 
-    /// Waits until nothing but the leader is alive in its control group or, without one, in its process group and session.
+    /// Waits until nothing but the leader is alive in its control group or, without one, in its process
+    /// group and session.
     pub(in crate::process) async fn emptied(&self) {
         const INTERVAL: Duration = Duration::from_millis(50);
         let Some(cgroup) = &self.cgroup else {
@@ -321,8 +325,8 @@ impl Leader {
         }
     }
 
-    /// Releases the reap token of a process that could not be reaped in time. The process is reported as unkillable, and the
-    /// tree goes on without it.
+    /// Releases the reap token of a process that could not be reaped in time. The process is reported as
+    /// unkillable, and the tree goes on without it.
     pub(in crate::process) fn give_up(&self) {
         let reap_token = {
             let mut state = self.lock();
@@ -335,15 +339,16 @@ impl Leader {
         drop(reap_token);
     }
 
-    /// Kills the group of a leader that other code has reaped. Its number may have a new owner, but the pidfd still names
-    /// the original group (Linux 6.9; on older kernels the members are left alone).
+    /// Kills the group of a leader that other code has reaped. Its number may have a new owner, but the
+    /// pidfd still names the original group (Linux 6.9; on older kernels the members are left alone).
     fn kill_group_by_pidfd(&self) {
         #[cfg(target_os = "linux")]
         if let Some(pidfd) = &self.pidfd {
             use std::os::fd::AsRawFd;
             const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 4;
             let no_info = std::ptr::null::<libc::siginfo_t>();
-            // SAFETY: the descriptor is open, the other arguments are plain numbers, and no information is passed.
+            // SAFETY: the descriptor is open, the other arguments are plain numbers, and no information is
+            // passed.
             #[allow(unsafe_code)]
             let _ = unsafe {
                 libc::syscall(
@@ -365,7 +370,8 @@ impl Leader {
             _ => WaitId::Pid(self.pid),
         };
         let reaps = !options.contains(WaitIdOptions::NOWAIT);
-        // Set before the number becomes free: a thread that is about to use the number checks the flag afterwards.
+        // Set before the number becomes free: a thread that is about to use the number checks the flag
+        // afterwards.
         self.pid_is_free.store(reaps, Ordering::SeqCst);
         let waited = loop {
             match sys::waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | options) {
@@ -398,8 +404,8 @@ impl Leader {
         }
     }
 
-    /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the processor time that
-    /// was used decides.
+    /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the
+    /// processor time that was used decides.
     fn attribute_to_limit(&self, exited: ExitStatus) -> ExitStatus {
         let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
             return exited;
@@ -409,8 +415,8 @@ impl Leader {
             _ if signal == Signal::KILL.as_raw() => limit.hard,
             _ => return exited,
         };
-        // The kernel compares the limit with the ticks that hit the process, and reports the time that it has had.
-        // With other processes on the processor the two differ by some percent.
+        // The kernel compares the limit with the ticks that hit the process, and reports the time that it
+        // has had. With other processes on the processor the two differ by some percent.
         if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
             return ExitStatus { status: Status::Limit { which: "cpu_seconds", signal } };
         }
@@ -432,8 +438,8 @@ impl UsageSource for Leader {
 }
 
 impl LeaderState {
-    /// Whether nothing could be read for so long that killed processes are taken to be dead: nothing survives a kill for
-    /// long.
+    /// Whether nothing could be read for so long that killed processes are taken to be dead: nothing
+    /// survives a kill for long.
     fn is_unreadable_for_long(&mut self) -> bool {
         self.unreadable_since.get_or_insert_with(Instant::now).elapsed() > UNREADABLE_LIMIT
     }

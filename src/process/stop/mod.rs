@@ -1,13 +1,13 @@
 //! From a running process to nothing: how it is asked to end, killed, reaped and searched for survivors.
 //!
 //! ```text
-//! terminate, kill (ladder) ──► ProcessControl ──► leader ──► survivor_query ─► survivor_scan ─► process_table
-//!                                    │              ▲                               │ each walk
-//!                    exit_watch ─────┘              │                               ▼
-//!                    a pidfd becomes readable    reaper, if dropped or given up  orphans
+//! ladder ──► ProcessControl ─┬─► leader ──► survivor_query ─► survivor_scan ─► process_table
+//!                            │     ▲                               ▲
+//!                  exit_watch┘     │                               │ reaps on each walk
+//!                                reaper: dropped or given up     orphans
 //! ```
 //!
-//! `leader` is the center: everything that is done to one process happens there, under one lock.
+//! `leader` is the centre: everything that is done to one process happens there, under one lock.
 
 pub(super) mod exit_watch;
 mod ladder;

@@ -1,9 +1,9 @@
 //! Reaps orphans that this program adopts because it is process 1 or a subreaper and has no guardian.
 //!
-//! Nothing here waits for "any child": the embedding program may have children of its own, and their statuses are for that
-//! program alone. An orphan is reaped if its session or its control group was that of a process launched here. This is
-//! checked during walks through the process table, which are made when a process has ended and every few seconds while one
-//! lives.
+//! Nothing here waits for "any child": the embedding program may have children of its own, and their
+//! statuses are for that program alone. An orphan is reaped if its session or its control group was that of
+//! a process launched here. This is checked during walks through the process table, which are made when a
+//! process has ended and every few seconds while one lives.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -36,8 +36,8 @@ pub enum ReapAdopted {
     /// Those that belonged to a process of a launcher.
     #[default]
     OfProcesses,
-    /// All, as process 1 should. Choose this only if no other code of the program reaps and all its processes are started
-    /// by launchers: code that waits for any other child loses that child's status.
+    /// All, as process 1 should. Choose this only if no other code of the program reaps and all its
+    /// processes are started by launchers: code that waits for any other child loses that child's status.
     All,
 }
 
@@ -139,8 +139,8 @@ impl sweeper::SweepJob for PeriodicSearch {
     }
 }
 
-/// For one walk through the process table: reaps the orphans that have ended and are ours. `None` if this program adopts no
-/// orphans.
+/// For one walk through the process table: reaps the orphans that have ended and are ours. `None` if this
+/// program adopts no orphans.
 fn visitor() -> Option<EntryVisitor> {
     let registry = lock();
     if !registry.searching || !adopts_orphans() {
@@ -157,8 +157,8 @@ fn reap_if_ours(entry: &ProcessEntry<'_>, cgroups: &HashSet<OsString>) {
     if !is_zombie_child(WaitId::Pid(pid)) {
         return;
     }
-    // It is a zombie and a child of ours. What is found from here on is true of the process that the pidfd means, unless
-    // other code reaps it meanwhile. Then there is nothing left to reap.
+    // It is a zombie and a child of ours. What is found from here on is true of the process that the pidfd
+    // means, unless other code reaps it meanwhile. Then there is nothing left to reap.
     let Some(pidfd) = process_table::open_pidfd(pid) else { return };
     if is_zombie_child(WaitId::PidFd(pidfd.as_fd())) && is_ours(entry, cgroups) {
         let _ = sys::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);

@@ -20,7 +20,8 @@ pub(super) struct ProcessEntry<'a> {
 /// What the stat file of a process says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProcessStat {
-    /// Not a zombie. A process whose main thread has ended while others run is alive, although the table calls it a zombie.
+    /// Not a zombie. A process whose main thread has ended while others run is alive, although the table
+    /// calls it a zombie.
     pub(super) alive: bool,
     pub(super) group: i32,
     pub(super) session: i32,
@@ -58,15 +59,16 @@ impl ProcessEntry<'_> {
             }
             Err(_) => return None,
         };
-        // All fields that are needed fit: names have at most 64 bytes, and each field up to the start at most 20.
+        // All fields that are needed fit: names have at most 64 bytes, and each field up to the start at
+        // most 20.
         let mut line = [0; 512];
         let length = rustix::io::read(&file, &mut line).ok()?;
         parse_stat(&line[..length])
     }
 }
 
-/// Calls `visit` for every process of the system. Returns whether the table could be read to its end: `false` where there
-/// is none, or no descriptor to read it with.
+/// Calls `visit` for every process of the system. Returns whether the table could be read to its end:
+/// `false` where there is none, or no descriptor to read it with.
 pub(super) fn for_each_process(mut visit: impl FnMut(&ProcessEntry<'_>)) -> bool {
     use rustix::fs::{Dir, Mode, OFlags, open};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
@@ -92,9 +94,10 @@ pub(super) fn for_each_process(mut visit: impl FnMut(&ProcessEntry<'_>)) -> bool
     true
 }
 
-/// Sends signals to a process if `is_right` says that it is the right one. The number may get a new owner at any moment,
-/// but a pidfd keeps its process. `is_right` runs once the pidfd is open, so it checks the process that the pidfd means, or
-/// one that got the number after that process died; then the signals reach nothing.
+/// Sends signals to a process if `is_right` says that it is the right one. The number may get a new owner
+/// at any moment, but a pidfd keeps its process. `is_right` runs once the pidfd is open, so it checks the
+/// process that the pidfd means, or one that got the number after that process died; then the signals reach
+/// nothing.
 pub(super) fn signal_if(pid: Pid, signals: &[Signal], is_right: impl Fn(Pid) -> bool) {
     let Ok(pidfd) = sys::pidfd_open(pid, PidfdFlags::empty()) else { return };
     if is_right(pid) {
@@ -124,8 +127,8 @@ pub(super) fn now_in_ticks() -> Option<u64> {
     Some(seconds * per_second + nanos * per_second / 1_000_000_000)
 }
 
-/// Parses a stat file. The second field is the program's name in parentheses and may contain anything, parentheses
-/// included.
+/// Parses a stat file. The second field is the program's name in parentheses and may contain anything,
+/// parentheses included.
 fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
     let rest = &stat[memchr::memrchr(b')', stat)? + 1..];
     let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();

@@ -1,8 +1,8 @@
-//! The reaper: one plain thread that reaps the processes that no caller waits for any longer. And [`LeaderOwner`], which
-//! hands a process over to it when dropped.
+//! The reaper: one plain thread that reaps the processes that no caller waits for any longer. And
+//! [`LeaderOwner`], which hands a process over to it when dropped.
 //!
-//! It is a thread, started before the first process, rather than a task. Handles are dropped outside of runtimes and while
-//! a runtime shuts down, and their processes must be reaped even then (P-10).
+//! It is a thread, started before the first process, rather than a task. Handles are dropped outside of
+//! runtimes and while a runtime shuts down, and their processes must be reaped even then (P-10).
 
 use std::{
     io,
@@ -19,8 +19,9 @@ const LAST_PAUSE: Duration = Duration::from_millis(250);
 
 static QUEUE: ThreadQueue<Arc<Leader>> = ThreadQueue::new();
 
-/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its reap token is kept until then, but
-/// for at most [`KILL_WAIT`]. After that the process counts as unkillable, and the tree goes on without it.
+/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its reap token is kept
+/// until then, but for at most [`KILL_WAIT`]. After that the process counts as unkillable, and the tree
+/// goes on without it.
 pub(in crate::process) fn reap_in_background(leader: Arc<Leader>) {
     QUEUE.push(leader);
 }

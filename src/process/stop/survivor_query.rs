@@ -1,5 +1,5 @@
-//! [`SurvivorQuery`]: a question to the survivor scan, whose reply comes later; and [`sweep_session`], which keeps
-//! asking, and killing, until nothing is left.
+//! [`SurvivorQuery`]: a question to the survivor scan, whose reply comes later; and [`sweep_session`],
+//! which keeps asking, and killing, until nothing is left.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -22,8 +22,8 @@ pub(super) struct SurvivorQuery {
 }
 
 impl SurvivorQuery {
-    /// Asks whether a member of the group, or of group and session, is alive. With `SIGKILL` among the signals, members
-    /// outside of the group are killed too.
+    /// Asks whether a member of the group, or of group and session, is alive. With `SIGKILL` among the
+    /// signals, members outside of the group are killed too.
     pub(super) fn ask(leader: Pid, target: ScanTarget, signals: &[Signal]) -> Arc<SurvivorQuery> {
         let includes_session = !matches!(target, ScanTarget::Group);
         let (reply, replied) = (OnceLock::new(), Notify::new());
@@ -51,8 +51,8 @@ impl SurvivorQuery {
     }
 }
 
-/// Kills the processes that have left the group of a reaped leader but are still in its session. Scans again until none is
-/// left or [`KILL_WAIT`] is over, and keeps `sweep_token` until then.
+/// Kills the processes that have left the group of a reaped leader but are still in its session. Scans
+/// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_token` until then.
 pub(super) fn sweep_session(leader: Pid, reaped: ReapTime, sweep_token: Option<ReapToken>) {
     SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_token }.scan();
 }

@@ -1,15 +1,16 @@
-//! The survivor scan: a walk through the process table for what is left of a process in its group or session (P-4).
+//! The survivor scan: a walk through the process table for what is left of a process in its group or
+//! session (P-4).
 //!
-//! Without a control group there is no other way to find out. Signal 0 cannot tell a living member of a group from the
-//! zombie leader, and no call lists the members of a session. A walk costs a system call or two for each process of the
-//! system, so one walk serves all requests that were made before it began. It is a job of the sweeper, and the next walk
-//! starts no earlier than four times its duration after its end.
+//! Without a control group there is no other way to find out. Signal 0 cannot tell a living member of a
+//! group from the zombie leader, and no call lists the members of a session. A walk costs a system call or
+//! two for each process of the system, so one walk serves all requests that were made before it began. It
+//! is a job of the sweeper, and the next walk starts no earlier than four times its duration after its end.
 //!
 //! # Whose number it is
 //!
-//! A process in the session is signalled only if the session is certainly ours. While the leader has not been reaped, its
-//! zombie pins the number. After the reap the rest of the session pins it: no *process* gets that number then, and a member
-//! that is as old as the reap proves that the session is ours.
+//! A process in the session is signalled only if the session is certainly ours. While the leader has not
+//! been reaped, its zombie pins the number. After the reap the rest of the session pins it: no *process*
+//! gets that number then, and a member that is as old as the reap proves that the session is ours.
 
 use std::{
     collections::BTreeMap,
@@ -27,12 +28,14 @@ use tokio::sync::oneshot;
 use super::process_table::{self, ProcessEntry, ProcessStat};
 use crate::process::{group_membership, sweeper};
 
-/// The pause after a walk, in multiples of its duration. Requests that arrive meanwhile share the next walk. Without the
-/// pause, a walk of a millisecond would be made again and again while a thousand processes end.
+/// The pause after a walk, in multiples of its duration. Requests that arrive meanwhile share the next
+/// walk. Without the pause, a walk of a millisecond would be made again and again while a thousand
+/// processes end.
 const PAUSE_FACTOR: u32 = 4;
 
-/// How long a walk is put off if no caller waits for it, because it only sweeps behind processes that have a successor
-/// already. An immediate walk would take a processor from the successor's launch, and one walk serves all that end meanwhile.
+/// How long a walk is put off if no caller waits for it, because it only sweeps behind processes that have
+/// a successor already. An immediate walk would take a processor from the successor's launch, and one walk
+/// serves all that end meanwhile.
 const BACKGROUND_DELAY: Duration = Duration::from_millis(10);
 
 /// The pause after a walk that could not be made.
@@ -73,8 +76,9 @@ impl ReapTime {
         ReapTime { at: Instant::now(), ticks: process_table::now_in_ticks() }
     }
 
-    /// Whether a process in a session of the leader's number is in the leader's session. It is if it was started before the
-    /// reap. One that was started later is if the number cannot have been given away since.
+    /// Whether a process in a session of the leader's number is in the leader's session. It is if it was
+    /// started before the reap. One that was started later is if the number cannot have been given away
+    /// since.
     pub(super) fn is_own_member(&self, start: Option<u64>) -> bool {
         let is_older = self.ticks.zip(start).is_some_and(|(reaped, start)| start <= reaped);
         is_older || self.at.elapsed() < NO_PID_REUSE
@@ -141,12 +145,12 @@ fn lock() -> MutexGuard<'static, ScanQueue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Signals the surviving processes that are outside of the leader's group, and reports on the sweeper's thread whether any
-/// was alive, not counting zombies and the leader. Reports `None` if the table cannot be read now because there is no
-/// descriptor left.
+/// Signals the surviving processes that are outside of the leader's group, and reports on the sweeper's
+/// thread whether any was alive, not counting zombies and the leader. Reports `None` if the table cannot be
+/// read now because there is no descriptor left.
 ///
-/// A process that is created while the table is read may be missed. This only shortens the time that it has to end by
-/// itself, because a kill of the group follows.
+/// A process that is created while the table is read may be missed. This only shortens the time that it has
+/// to end by itself, because a kill of the group follows.
 pub(super) fn request(
     leader: Pid,
     target: ScanTarget,

@@ -1,8 +1,8 @@
-//! The few instructions that no library offers: a bare system call, and a `clone3` whose child continues in a function of
-//! ours on a stack of its own.
+//! The few instructions that no library offers: a bare system call, and a `clone3` whose child continues in
+//! a function of ours on a stack of its own.
 //!
-//! Both are needed because the child of a launch shares its parent's memory, thread-local storage included. It must not
-//! touch `errno`, and it cannot return on a stack that its parent still needs.
+//! Both are needed because the child of a launch shares its parent's memory, thread-local storage included.
+//! It must not touch `errno`, and it cannot return on a stack that its parent still needs.
 
 use std::arch::asm;
 
@@ -16,8 +16,8 @@ use std::arch::asm;
 pub(super) unsafe fn call(number: libc::c_long, args: [usize; 5]) -> isize {
     let [a, b, c, d, e] = args;
     let result: isize;
-    // SAFETY: the kernel's calling convention; it changes `rcx` and `r11`, the result comes in `rax`. The rest is the
-    // caller's promise.
+    // SAFETY: the kernel's calling convention; it changes `rcx` and `r11`, the result comes in `rax`. The
+    // rest is the caller's promise.
     unsafe {
         asm!(
             "syscall",
@@ -40,8 +40,8 @@ pub(super) unsafe fn call(number: libc::c_long, args: [usize; 5]) -> isize {
 pub(super) unsafe fn call(number: libc::c_long, args: [usize; 5]) -> isize {
     let [a, b, c, d, e] = args;
     let result: isize;
-    // SAFETY: the kernel's calling convention; it keeps all registers but `x0`, where the result comes. The rest is
-    // the caller's promise.
+    // SAFETY: the kernel's calling convention; it keeps all registers but `x0`, where the result comes. The
+    // rest is the caller's promise.
     unsafe {
         asm!(
             "svc #0",
@@ -54,12 +54,13 @@ pub(super) unsafe fn call(number: libc::c_long, args: [usize; 5]) -> isize {
     result
 }
 
-/// `clone3`: the parent gets the child's id, or `-errno`; the child calls `entry(data)` on the stack that `args` names.
+/// `clone3`: the parent gets the child's id, or `-errno`; the child calls `entry(data)` on the stack that
+/// `args` names.
 ///
 /// # Safety
-/// `args` must be `size` readable bytes of valid arguments that name a stack, aligned to 16 bytes, that is large
-/// enough for `entry` and not used otherwise until the child has ended or executed another program. They must
-/// suspend the caller until then (`CLONE_VFORK`), and `data` must be what `entry` expects.
+/// `args` must be `size` readable bytes of valid arguments that name a stack, aligned to 16 bytes, that is
+/// large enough for `entry` and not used otherwise until the child has ended or executed another program.
+/// They must suspend the caller until then (`CLONE_VFORK`), and `data` must be what `entry` expects.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 pub(super) unsafe fn clone3<T>(
@@ -69,11 +70,12 @@ pub(super) unsafe fn clone3<T>(
     data: *mut T,
 ) -> isize {
     let result: isize;
-    // SAFETY: in the parent this is a system call like any other: the stack pointer has not moved, and only `rax`,
-    // `rcx` and `r11` have changed. The child has a copy of all registers but `rax` and `rsp`; it never leaves the
-    // block, since `entry` does not return. The stack is aligned to 16 bytes before the call, as the C calling
-    // convention demands. What the child writes to the memory that both share is, for the compiler, written by this
-    // block, which may write to any memory, while the parent is suspended in it.
+    // SAFETY: in the parent this is a system call like any other: the stack pointer has not moved, and only
+    // `rax`, `rcx` and `r11` have changed. The child has a copy of all registers but `rax` and `rsp`; it
+    // never leaves the block, since `entry` does not return. The stack is aligned to 16 bytes before the
+    // call, as the C calling convention demands. What the child writes to the memory that both share is,
+    // for the compiler, written by this block, which may write to any memory, while the parent is suspended
+    // in it.
     unsafe {
         asm!(
             "syscall",
@@ -92,12 +94,13 @@ pub(super) unsafe fn clone3<T>(
     result
 }
 
-/// `clone3`: the parent gets the child's id, or `-errno`; the child calls `entry(data)` on the stack that `args` names.
+/// `clone3`: the parent gets the child's id, or `-errno`; the child calls `entry(data)` on the stack that
+/// `args` names.
 ///
 /// # Safety
-/// `args` must be `size` readable bytes of valid arguments that name a stack, aligned to 16 bytes, that is large
-/// enough for `entry` and not used otherwise until the child has ended or executed another program. They must
-/// suspend the caller until then (`CLONE_VFORK`), and `data` must be what `entry` expects.
+/// `args` must be `size` readable bytes of valid arguments that name a stack, aligned to 16 bytes, that is
+/// large enough for `entry` and not used otherwise until the child has ended or executed another program.
+/// They must suspend the caller until then (`CLONE_VFORK`), and `data` must be what `entry` expects.
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code)]
 pub(super) unsafe fn clone3<T>(
@@ -107,11 +110,11 @@ pub(super) unsafe fn clone3<T>(
     data: *mut T,
 ) -> isize {
     let result: isize;
-    // SAFETY: in the parent this is a system call like any other: the stack pointer has not moved, and only `x0` has
-    // changed. The child has a copy of all registers but `x0` and `sp`; it never leaves the block, since `entry` does
-    // not return, so what it does to the frame and link registers does not matter. What the child writes to the
-    // memory that both share is, for the compiler, written by this block, which may write to any memory, while the
-    // parent is suspended in it.
+    // SAFETY: in the parent this is a system call like any other: the stack pointer has not moved, and only
+    // `x0` has changed. The child has a copy of all registers but `x0` and `sp`; it never leaves the block,
+    // since `entry` does not return, so what it does to the frame and link registers does not matter. What
+    // the child writes to the memory that both share is, for the compiler, written by this block, which may
+    // write to any memory, while the parent is suspended in it.
     unsafe {
         asm!(
             "svc #0",

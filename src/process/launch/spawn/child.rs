@@ -1,8 +1,9 @@
-//! What a new process does between its creation and the execution of its program: raw system calls, nothing else.
+//! What a new process does between its creation and the execution of its program: raw system calls, nothing
+//! else.
 //!
-//! It runs in the parent's memory, with the parent's thread-local storage, while the parent's thread is suspended and all
-//! other threads go on. So it uses no allocation, no lock, no function of the C library, no panic and no destructor. The
-//! parent has prepared everything; errors are left in [`SharedWithChild`].
+//! It runs in the parent's memory, with the parent's thread-local storage, while the parent's thread is
+//! suspended and all other threads go on. So it uses no allocation, no lock, no function of the C library,
+//! no panic and no destructor. The parent has prepared everything; errors are left in [`SharedWithChild`].
 
 use std::ffi::{c_char, c_int};
 
@@ -75,9 +76,9 @@ const SET_BYTES: usize = 8;
 /// Becomes the program, or stores the reason and ends.
 ///
 /// # Safety
-/// Only for a process that has just been created for it: with a copy of its own of the descriptors and of the signal
-/// actions, all signals blocked, sharing the memory of a parent that is suspended. Every pointer in `shared` must be
-/// valid, every string and array terminated.
+/// Only for a process that has just been created for it: with a copy of its own of the descriptors and of
+/// the signal actions, all signals blocked, sharing the memory of a parent that is suspended. Every pointer
+/// in `shared` must be valid, every string and array terminated.
 #[allow(unsafe_code)]
 pub(super) unsafe extern "C" fn run(shared: *mut SharedWithChild) -> ! {
     // SAFETY: the pointer is valid and nothing else uses what is behind it; the rest is the caller's promise.
@@ -99,14 +100,15 @@ type Failed = (ExecStep, isize);
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn become_program(shared: &mut SharedWithChild) -> Result<(), Failed> {
-    // SAFETY: the arguments are what each call takes: numbers, and pointers that `run`'s caller vouches for or that
-    // point to this stack.
+    // SAFETY: the arguments are what each call takes: numbers, and pointers that `run`'s caller vouches for
+    // or that point to this stack.
     unsafe {
         check(ExecStep::Session, call(libc::SYS_setsid, [0; 5]))?;
         let death = [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize, 0, 0, 0];
         check(ExecStep::DeathSignal, call(libc::SYS_prctl, death))?;
-        // A host that died before this line sends no signal. Zero means that the host is outside of this PID namespace.
-        // Its death cannot be seen from here then, but its thread is suspended and was alive a microsecond ago.
+        // A host that died before this line sends no signal. Zero means that the host is outside of this
+        // PID namespace. Its death cannot be seen from here then, but its thread is suspended and was alive
+        // a microsecond ago.
         let parent = call(libc::SYS_getppid, [0; 5]);
         if parent != shared.host as isize && parent != 0 {
             return Err((ExecStep::Orphaned, 0));
@@ -120,7 +122,8 @@ unsafe fn become_program(shared: &mut SharedWithChild) -> Result<(), Failed> {
             let on = [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0];
             check(ExecStep::NoNewPrivileges, call(libc::SYS_prctl, on))?;
         }
-        // The sources are above 2, so that no step overwrites the source of another, and none is its own target.
+        // The sources are above 2, so that no step overwrites the source of another, and none is its own
+        // target.
         let [stdin, stdout, stderr] = shared.stdio;
         check(ExecStep::Stdio, call(libc::SYS_dup3, [stdin as usize, 0, 0, 0, 0]))?;
         check(ExecStep::Stdio, call(libc::SYS_dup3, [stdout as usize, 1, 0, 0, 0]))?;
@@ -128,8 +131,8 @@ unsafe fn become_program(shared: &mut SharedWithChild) -> Result<(), Failed> {
         if !shared.cwd.is_null() {
             check(ExecStep::Directory, call(libc::SYS_chdir, [shared.cwd as usize, 0, 0, 0, 0]))?;
         }
-        // The table is a copy. The descriptors are closed rather than marked close-on-exec, because that flag came two
-        // releases later and no other descriptor is needed from here on.
+        // The table is a copy. The descriptors are closed rather than marked close-on-exec, because that
+        // flag came two releases later and no other descriptor is needed from here on.
         check(ExecStep::CloseRange, call(libc::SYS_close_range, [3, c_int::MAX as usize, 0, 0, 0]))?;
         signals()?;
         limits(shared)?;
@@ -153,8 +156,8 @@ unsafe fn oom_score(shared: &SharedWithChild) -> Result<(), Failed> {
     }
     let file = c"/proc/self/oom_score_adj".as_ptr() as usize;
     let (text, len) = (shared.oom_score_adj as usize, shared.oom_score_adj_len);
-    // SAFETY: a terminated string; a descriptor that was just opened; a text of that length. The descriptor is closed
-    // with all others.
+    // SAFETY: a terminated string; a descriptor that was just opened; a text of that length. The descriptor
+    // is closed with all others.
     unsafe {
         let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
         let fd = call(libc::SYS_openat, [libc::AT_FDCWD as usize, file, flags, 0, 0]);
@@ -163,15 +166,16 @@ unsafe fn oom_score(shared: &SharedWithChild) -> Result<(), Failed> {
     }
 }
 
-/// Default actions and an empty mask. The kernel has cleared the handlers already, but what the host ignores would stay
-/// ignored, also across the execution of a program.
+/// Default actions and an empty mask. The kernel has cleared the handlers already, but what the host
+/// ignores would stay ignored, also across the execution of a program.
 ///
 /// # Safety
 /// As [`run`].
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn signals() -> Result<(), Failed> {
-    // The kernel's `struct sigaction`: a handler, flags, a restorer and a mask. All zero is the default action.
+    // The kernel's `struct sigaction`: a handler, flags, a restorer and a mask. All zero is the default
+    // action.
     let default = [0u64; 4];
     let action = default.as_ptr() as usize;
     let none = 0u64;
@@ -200,7 +204,8 @@ unsafe fn limits(shared: &mut SharedWithChild) -> Result<(), Failed> {
     let mut row = shared.rlimits.as_ptr();
     let mut left = shared.rlimit_count;
     while left != 0 {
-        // SAFETY: `rlimit_count` rows are initialised, and the array is at least that long; the limit is the row's first field.
+        // SAFETY: `rlimit_count` rows are initialised, and the array is at least that long; the limit is
+        // the row's first field.
         unsafe {
             shared.outcome.resource = (*row).resource;
             let bounds = &raw const (*row).bounds as usize;

@@ -1,9 +1,9 @@
-//! Creates a process on Linux without copying anything but its descriptors (P-13), and sets everything that only the process
-//! itself can set: its session, its death signal, its limits (P-4, P-6, P-12).
+//! Creates a process on Linux without copying anything but its descriptors (P-13), and sets everything that
+//! only the process itself can set: its session, its death signal, its limits (P-4, P-6, P-12).
 //!
-//! This is `clone3` with the parent's memory shared and the parent's thread suspended until the program is executed. Only
-//! the calling *thread* is suspended, and the death signal is sent when that *thread* ends. So launch only from threads that
-//! have nothing else to do and never end.
+//! This is `clone3` with the parent's memory shared and the parent's thread suspended until the program is
+//! executed. Only the calling *thread* is suspended, and the death signal is sent when that *thread* ends.
+//! So launch only from threads that have nothing else to do and never end.
 
 use std::{
     ffi::{CString, c_char, c_int},
@@ -101,11 +101,12 @@ impl Drop for Stack {
     }
 }
 
-/// Creates a process that leads its own session, is killed when the calling thread ends, and has `stdio` as its only
-/// descriptors, an empty signal mask and every signal's default action. `None` where the system refuses this technique.
+/// Creates a process that leads its own session, is killed when the calling thread ends, and has `stdio` as
+/// its only descriptors, an empty signal mask and every signal's default action. `None` where the system
+/// refuses this technique.
 ///
-/// Blocks until the program has been executed or could not be. `cgroup` is the directory of the control group in which the
-/// process is created.
+/// Blocks until the program has been executed or could not be. `cgroup` is the directory of the control
+/// group in which the process is created.
 ///
 /// # Errors
 /// The step that failed and the system's error. No process and no zombie is left.
@@ -200,11 +201,12 @@ fn create(
     };
     let shared = &raw mut shared;
     let blocked = SignalsBlocked::new();
-    // SAFETY: the arguments are valid, are in memory that outlives the call, and name a stack that only this thread uses.
-    // The thread is suspended until the process has ended or executed its program, whose strings and arrays are
-    // terminated and outlive that too. The process has copies of the descriptors and of the signal actions (neither is
-    // shared), and starts with all signals blocked, because this thread has them blocked. Until it has ended or executed
-    // its program, only the process uses what `shared` points to.
+    // SAFETY: the arguments are valid, are in memory that outlives the call, and name a stack that only
+    // this thread uses. The thread is suspended until the process has ended or executed its program, whose
+    // strings and arrays are terminated and outlive that too. The process has copies of the descriptors and
+    // of the signal actions (neither is shared), and starts with all signals blocked, because this thread
+    // has them blocked. Until it has ended or executed its program, only the process uses what `shared`
+    // points to.
     #[allow(unsafe_code)]
     let (result, outcome) = unsafe {
         let args = (&raw const args).cast();
@@ -215,7 +217,8 @@ fn create(
     if result < 0 {
         return Err(Error::Clone(Errno::from_raw_os_error(-result as i32)));
     }
-    // SAFETY: a process was created, so the kernel has stored a new descriptor here, which has no other owner.
+    // SAFETY: a process was created, so the kernel has stored a new descriptor here, which has no other
+    // owner.
     #[allow(unsafe_code)]
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     match Pid::from_raw(result as i32) {
@@ -295,8 +298,8 @@ impl Error {
     }
 }
 
-/// All signals are blocked in this thread, including those that the C library reserves and does not block itself: their
-/// handlers must not run in a process that shares our memory and is not a thread.
+/// All signals are blocked in this thread, including those that the C library reserves and does not block
+/// itself: their handlers must not run in a process that shares our memory and is not a thread.
 struct SignalsBlocked {
     before: u64,
 }

@@ -1,4 +1,5 @@
-//! Creates a process, by the best technique that the system offers. Knows nothing of how a process is watched or stopped.
+//! Creates a process, by the best technique that the system offers. Knows nothing of how a process is
+//! watched or stopped.
 //!
 //! | technique | where | cost | what it can set |
 //! |---|---|---|---|
@@ -57,7 +58,8 @@ use crate::exit::LaunchStage;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Technique {
-    /// The best that the system offers: `clone3` where it exists and is allowed, else as [`Technique::PosixSpawn`].
+    /// The best that the system offers: `clone3` where it exists and is allowed, else as
+    /// [`Technique::PosixSpawn`].
     #[default]
     Auto,
     /// Never `clone3`. There is no death signal then (P-12), and a command with limits is refused (P-6).
@@ -70,11 +72,12 @@ pub(super) struct SpawnWorkspace {
     stack: Option<clone3::Stack>,
 }
 
-/// Creates a process that leads a session or at least a group, with `stdio` as its only descriptors, an empty signal mask
-/// and every signal's default action. If `cgroup` is given, the directory of a control group, it is created in that group.
+/// Creates a process that leads a session or at least a group, with `stdio` as its only descriptors, an
+/// empty signal mask and every signal's default action. If `cgroup` is given, the directory of a control
+/// group, it is created in that group.
 ///
-/// Blocks until the program has been executed or could not be. Where the technique has a death signal, the process is
-/// killed when the *calling thread* ends.
+/// Blocks until the program has been executed or could not be. Where the technique has a death signal, the
+/// process is killed when the *calling thread* ends.
 ///
 /// # Errors
 /// No process is left. A limit or a control group that the technique cannot apply is an error.
@@ -111,8 +114,8 @@ pub(super) fn has_limits(technique: Technique) -> bool {
     technique == Technique::Auto && clone3::is_available()
 }
 
-/// `posix_spawn` does not report which step failed. Directory and program were checked before, so either the image or the
-/// system is at fault.
+/// `posix_spawn` does not report which step failed. Directory and program were checked before, so either
+/// the image or the system is at fault.
 fn stage_of(error: &io::Error) -> LaunchStage {
     match Errno::from_io_error(error) {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => LaunchStage::Spawn,

@@ -1,9 +1,9 @@
 //! Creates a process by `posix_spawn`, where nothing better is available.
 //!
 //! It is called directly rather than through [`std::process::Command`], which hands the caller's signal
-//! mask and ignored signals on to the program: a host that blocks `SIGTERM` for a signalfd, or was started by
-//! `nohup`, would have children that cannot be stopped (P-5). Resetting them in the calling thread instead would
-//! expose the host to the very signals it blocks.
+//! mask and ignored signals on to the program: a host that blocks `SIGTERM` for a signalfd, or was started
+//! by `nohup`, would have children that cannot be stopped (P-5). Resetting them in the calling thread
+//! instead would expose the host to the very signals it blocks.
 
 use std::{
     ffi::{CString, c_char, c_int},
@@ -18,15 +18,16 @@ use rustix::process::Pid;
 use super::spawned_process::SpawnedProcess;
 use crate::{containment::Containment, process::launch::exec_plan::ExecPlan};
 
-/// Creates a process that leads its own session (its own group where the C library cannot do more), with `stdio` as its
-/// only descriptors, an empty signal mask and every signal's default action. Blocks until the program has been executed or
-/// could not be.
+/// Creates a process that leads its own session (its own group where the C library cannot do more), with
+/// `stdio` as its only descriptors, an empty signal mask and every signal's default action. Blocks until
+/// the program has been executed or could not be.
 ///
-/// Never forks: the system's implementation shares the address space, so the cost does not depend on its size.
+/// Never forks: the system's implementation shares the address space, so the cost does not depend on its
+/// size.
 ///
 /// # Errors
-/// The system's error for changing the directory, executing the program or creating the process. In each case no
-/// process is left.
+/// The system's error for changing the directory, executing the program or creating the process. In each
+/// case no process is left.
 pub(super) fn spawn(plan: &ExecPlan, stdio: &[OwnedFd; 3]) -> io::Result<SpawnedProcess> {
     let argv = pointers(&plan.argv);
     let envp = pointers(&plan.envp);
@@ -40,9 +41,10 @@ pub(super) fn spawn(plan: &ExecPlan, stdio: &[OwnedFd; 3]) -> io::Result<Spawned
     }
     let attributes = Attributes::new()?;
     let mut pid: libc::pid_t = 0;
-    // SAFETY: the path and every element of the two arrays are NUL-terminated strings that `plan` owns, the arrays
-    // end with a null pointer, actions and attributes are initialised, and all of them outlive the call. The strings
-    // are declared mutable for historical reasons; they are not written to (POSIX, rationale of `exec`).
+    // SAFETY: the path and every element of the two arrays are NUL-terminated strings that `plan` owns, the
+    // arrays end with a null pointer, actions and attributes are initialised, and all of them outlive the
+    // call. The strings are declared mutable for historical reasons; they are not written to (POSIX,
+    // rationale of `exec`).
     #[allow(unsafe_code)]
     let error = unsafe {
         libc::posix_spawn(
@@ -90,8 +92,9 @@ impl Actions {
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&mut self.0, fd.as_raw_fd(), target) })
     }
 
-    /// Closes the descriptors that the host has open now: it may have inherited some that are not close-on-exec. Those that
-    /// another thread opens from here on must be close-on-exec, as all that Rust opens are.
+    /// Closes the descriptors that the host has open now: it may have inherited some that are not
+    /// close-on-exec. Those that another thread opens from here on must be close-on-exec, as all that Rust
+    /// opens are.
     ///
     /// # Errors
     /// No descriptor is left to read the list with. Then there is none to launch with either.
@@ -107,9 +110,9 @@ impl Actions {
         };
         let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
         for fd in numbers.filter(|fd| *fd > 2) {
-            // Refused only for numbers above the limit on open files. In the process, closing a number that is no
-            // longer in use is no error.
-            // SAFETY: the actions are initialised; the function only notes the number.
+            // Refused only for numbers above the limit on open files. In the process, closing a number that
+            // is no longer in use is no error. SAFETY: the actions are initialised; the function only notes
+            // the number.
             #[allow(unsafe_code)]
             let _ = unsafe { libc::posix_spawn_file_actions_addclose(&mut self.0, fd) };
         }
@@ -159,8 +162,8 @@ impl Attributes {
         let mut attributes = MaybeUninit::uninit();
         let mut none = MaybeUninit::uninit();
         let mut all = MaybeUninit::uninit();
-        // SAFETY: the functions initialise what they are given: the attributes unless an error is returned, the sets
-        // always. Everything that is read has been initialised before.
+        // SAFETY: the functions initialise what they are given: the attributes unless an error is returned,
+        // the sets always. Everything that is read has been initialised before.
         #[allow(unsafe_code)]
         unsafe {
             check(libc::posix_spawnattr_init(attributes.as_mut_ptr()))?;
