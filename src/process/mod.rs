@@ -25,16 +25,17 @@
 //! (`exit_status`, `reap_token`, `usage`), and the sweeper thread. `launch` imports every other room; none
 //! imports `launch`.
 //!
-//! Used by `worker`. It must not know what is said on the streams, that processes are restarted, or that there
-//! are actors: of this crate it imports only plain data and the sanitising of texts.
+//! Used by `worker`. It must not know what is said on the streams, that processes are restarted, or that
+//! there are actors: of this crate it imports only plain data and the sanitising of texts.
 //!
 //! # Invariants
 //!
 //! * A signal is only ever sent to a group whose leader has not been reaped, so it cannot hit another process
 //!   that got the same number. All reaping and all signalling of a process happen under one lock.
-//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch, except
-//!   descendants of those.
-//! * Whatever happens to the handles, the group is killed and its leader reaped, by the caller or by the reaper.
+//! * Nothing here waits for "any child", handles `SIGCHLD`, or touches a process that it did not launch,
+//!   except descendants of those.
+//! * Whatever happens to the handles, the group is killed and its leader reaped, by the caller or by the
+//!   reaper.
 
 mod cgroup;
 mod command;

@@ -17,7 +17,7 @@ fn else_there_is_an_error_and_nothing_has_changed() {
     // P-12
     let family = Family::new();
     let mut program = Program::start(&mut family.role("threads", &[]));
-    assert!(program.line().contains("before any thread, and 2 run already"));
+    assert!(program.line().contains("before any other thread, but 2 threads run already"));
     assert_eq!(program.line(), "unchanged");
     assert_eq!(program.end().code(), Some(0));
 }
