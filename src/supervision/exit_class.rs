@@ -34,8 +34,14 @@ fn launch(errno: Option<i32>, stage: LaunchStage) -> ExitClass {
 }
 
 /// The program's ELF interpreter is in no format that the system knows.
+#[cfg(target_os = "linux")]
 fn is_bad_library(errno: Errno) -> bool {
-    cfg!(target_os = "linux") && errno.raw_os_error() == libc::ELIBBAD
+    errno.raw_os_error() == libc::ELIBBAD
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_bad_library(_: Errno) -> bool {
+    false
 }
 
 /// Whether what ended so fails again however often it is started, until somebody changes its declaration or the system. Of a
