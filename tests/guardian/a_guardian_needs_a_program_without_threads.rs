@@ -40,5 +40,5 @@ fn variables_that_name_its_process_id_name_the_hosts() {
         (program.line(), program.end().code())
     };
     assert_eq!(addressed("$$"), ("true true".into(), Some(0)));
-    assert_eq!(addressed("1"), ("false false".into(), Some(0)), "addressed to somebody else");
+    assert_eq!(addressed("1"), ("false false".into(), Some(0)), "addressed to another process");
 }

@@ -201,7 +201,7 @@ fn service(file: &str) -> ExitCode {
         // The first poll installs the handlers.
         tokio::select! {
             biased;
-            _ = &mut run => panic!("nobody has said so"),
+            _ = &mut run => panic!("the service ended without being told to"),
             () = std::future::ready(()) => say("ready"),
         }
         let _ = run.await.unwrap();

@@ -113,7 +113,7 @@ async fn inner_that_reaps_all() {
     };
     one().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(zombies().contains(&stranger), "nobody has said so");
+    assert!(zombies().contains(&stranger), "it is not one of ours");
     let _launcher = OsLauncher::builder().reap_adopted(ReapAdopted::All).build();
     for _ in 0..20 {
         one().await;

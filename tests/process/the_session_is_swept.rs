@@ -172,11 +172,11 @@ async fn behind_the_successor_of_a_crash() {
         let (process, debuggee) = launch_debugger(kind, reap_token).await;
         drop(process.stdin);
         soon("exit", process.control.exited()).await;
-        let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
-        assert_eq!(buried, Ok(ExitStatus::code(5)));
+        let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
+        assert_eq!(reaped_status, Ok(ExitStatus::code(5)));
         assert!(!held() && !exists(process.pid));
         until("it is swept", || !sweep_held()).await;
-        assert!(!runs(debuggee), "{kind}: gone when the sweep_token is released");
+        assert!(!runs(debuggee), "{kind}: gone when the sweep token is released");
     }
 }
 
@@ -216,11 +216,11 @@ async fn inner_without_process_table() {
     soon("exit", process.control.exited()).await;
     let full = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
-    let buried = soon("burial", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
-    let (alive, trailed_before, held) = (runs_without_process_table(debuggee), sweep_held(), held());
+    let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
+    let (alive, sweep_held_before, held) = (runs_without_process_table(debuggee), sweep_held(), held());
     setrlimit(Resource::Nofile, full).unwrap();
-    assert_eq!(buried, Ok(ExitStatus::signal(9, false)));
-    assert!(alive && trailed_before && !held);
+    assert_eq!(reaped_status, Ok(ExitStatus::signal(9, false)));
+    assert!(alive && sweep_held_before && !held);
     until("it is swept", || !sweep_held()).await;
     assert!(!runs(debuggee));
 }

@@ -39,13 +39,13 @@ async fn and_reaped_as_soon_as_that_is_possible() {
     let mut process = soon("launch", launcher.launch(&traced, reap_token)).await.unwrap();
     let tracer = number(&mut process).await;
     if tracer == 0 {
-        eprintln!("skipped: nobody may trace here");
+        eprintln!("skipped: tracing is not permitted here");
         return;
     }
     let (pid, wait) = (process.pid, Duration::from_millis(300));
     let began = Instant::now();
     assert_eq!(process.control.reap(wait).await, Err(Unkillable { pid }));
-    assert!(began.elapsed() >= wait && !held(), "whoever waits goes on without it");
+    assert!(began.elapsed() >= wait && !held(), "the caller goes on without it");
     assert!(exists(pid), "a zombie");
     // The reaper has not forgotten it.
     rustix::process::kill_process(Pid::from_raw(tracer).unwrap(), Signal::KILL).unwrap();
