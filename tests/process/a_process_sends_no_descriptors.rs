@@ -32,10 +32,10 @@ async fn errors_of(process: &mut Process) -> String {
 #[tokio::test]
 async fn descriptors_are_refused_as_they_are_sent() {
     // P-5
-    for wiring in [None, Some(StdioTransport::Sockets), Some(StdioTransport::Pipes)] {
+    for transport in [None, Some(StdioTransport::Sockets), Some(StdioTransport::Pipes)] {
         let command = me("inner_sender");
-        let command = wiring.map_or(command.clone(), |wiring| command.wiring(wiring));
-        let sockets = wiring != Some(StdioTransport::Pipes) && sockets_are_expected();
+        let command = transport.map_or(command.clone(), |transport| command.transport(transport));
+        let sockets = transport != Some(StdioTransport::Pipes) && sockets_are_expected();
         let mut process = launch(command).await;
         let said = errors_of(&mut process).await;
         let channel = if sockets { Errno::PERM } else { Errno::NOTSOCK };
@@ -43,7 +43,7 @@ async fn descriptors_are_refused_as_they_are_sent() {
         for fd in 0..3 {
             // Even after the process has tried to allow it.
             let line = format!("{fd}: {:?}\n", Err::<usize, _>(expected(fd)));
-            assert_eq!(said.matches(&line).count(), 2, "{wiring:?}: {line}{said}");
+            assert_eq!(said.matches(&line).count(), 2, "{transport:?}: {line}{said}");
         }
         reaped(&process).await;
     }

@@ -55,11 +55,11 @@ async fn no_shell_reads_a_start_up_file_because_of_a_socket() {
         let command = home.shell(shell);
         for command in [
             command.clone(),
-            command.clone().wiring(StdioTransport::Sockets),
-            command.clone().wiring(StdioTransport::Pipes),
+            command.clone().transport(StdioTransport::Sockets),
+            command.clone().transport(StdioTransport::Pipes),
             // The caller's value is respected; then the process gets pipes.
             command.clone().env("SHLVL", "0"),
-            command.clone().env("SHLVL", "999").wiring(StdioTransport::Sockets),
+            command.clone().env("SHLVL", "999").transport(StdioTransport::Sockets),
             command.clone().env("SHLVL", ""),
             command.clone().env_remove("SHLVL"),
             command.clone().inherit_env(true).env_remove("SHLVL"),
@@ -103,7 +103,7 @@ async fn inner_whatever_the_host_has() {
 }
 
 #[tokio::test]
-async fn the_level_is_seen_and_the_wiring_follows_a_callers_own() {
+async fn the_level_is_seen_and_the_transport_follows_a_callers_own() {
     // P-2
     let seen = |command: Command| async move { said(command).await };
     let script = "echo $SHLVL; readlink /proc/$$/fd/0";
@@ -111,7 +111,7 @@ async fn the_level_is_seen_and_the_wiring_follows_a_callers_own() {
     let default = seen(sh(script)).await;
     assert!(default.starts_with("1\n"), "{default}");
     assert_eq!(default.contains("socket:"), sockets_are_expected(), "{default}");
-    let own = seen(sh(script).env("SHLVL", "0").wiring(StdioTransport::Sockets)).await;
+    let own = seen(sh(script).env("SHLVL", "0").transport(StdioTransport::Sockets)).await;
     assert!(own.contains("pipe:"), "{own}");
     let deep = seen(sh(script).env("SHLVL", "7")).await;
     assert_eq!(deep.contains("socket:"), sockets_are_expected(), "{deep}");

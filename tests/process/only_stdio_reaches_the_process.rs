@@ -15,11 +15,12 @@ async fn no_other_descriptor_is_open() {
     let file = std::fs::File::open("/dev/null").unwrap();
     let leaky = rustix::io::dup(&file).unwrap();
     assert!(!rustix::io::fcntl_getfd(&leaky).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
         // The glob reads the directory through a descriptor of the shell, which is closed again.
         let seen =
-            output(sh("for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done").wiring(wiring)).await;
-        assert_eq!(String::from_utf8(seen).unwrap(), "0\n1\n2\n", "{wiring:?}");
+            output(sh("for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done").transport(transport))
+                .await;
+        assert_eq!(String::from_utf8(seen).unwrap(), "0\n1\n2\n", "{transport:?}");
     }
 }
 
@@ -37,7 +38,7 @@ async fn pipes_are_pipes_and_large() {
     // P-11
     let out = output(
         sh("readlink /proc/$$/fd/0 /proc/$$/fd/1; : > /dev/stdout && echo reopened")
-            .wiring(StdioTransport::Pipes),
+            .transport(StdioTransport::Pipes),
     )
     .await;
     let out = String::from_utf8(out).unwrap();

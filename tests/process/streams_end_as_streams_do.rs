@@ -11,8 +11,8 @@ use crate::common::*;
 #[tokio::test]
 async fn both_directions_carry_large_data() {
     // P-3
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-        let mut process = launch(sh("exec cat").wiring(wiring)).await;
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
+        let mut process = launch(sh("exec cat").transport(transport)).await;
         let sent: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
         let (mut stdin, mut got) = (process.stdin, Vec::new());
         let write = async {
@@ -22,7 +22,7 @@ async fn both_directions_carry_large_data() {
         let read = process.stdout.read_to_end(&mut got);
         let (_, read) = soon("echo", async { tokio::join!(write, read) }).await;
         read.unwrap();
-        assert!(got == sent, "{wiring:?}");
+        assert!(got == sent, "{transport:?}");
         soon("exit", process.control.exited()).await;
     }
 }
@@ -30,22 +30,22 @@ async fn both_directions_carry_large_data() {
 #[tokio::test]
 async fn what_was_written_before_the_end_is_read_and_then_comes_the_end() {
     // C-4: even if the process left its input unread.
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-        let mut process = launch(sh("read line; echo last words; exit 1").wiring(wiring)).await;
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
+        let mut process = launch(sh("read line; echo last words; exit 1").transport(transport)).await;
         process.stdin.write_all(b"one\ntwo\nthree\n").await.unwrap();
         soon("exit", process.control.exited()).await;
         reaped(&process).await;
         let mut got = String::new();
         soon("end of file", process.stdout.read_to_string(&mut got)).await.unwrap();
-        assert_eq!(got, "last words\n", "{wiring:?}");
+        assert_eq!(got, "last words\n", "{transport:?}");
     }
 }
 
 #[tokio::test]
 async fn writing_to_the_dead_is_an_error_and_no_signal() {
     // P-11
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-        let mut process = launch(sh("exit 0").wiring(wiring)).await;
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
+        let mut process = launch(sh("exit 0").transport(transport)).await;
         soon("exit", process.control.exited()).await;
         let chunk = [0; 4096];
         let error = soon("an error", async {
@@ -63,11 +63,11 @@ async fn writing_to_the_dead_is_an_error_and_no_signal() {
 #[tokio::test]
 async fn a_closed_stdin_of_a_living_process_shows_when_it_is_written_to() {
     // P-11
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-        let mut process = launch(sh("exec <&-; echo $$; exec sleep 1000").wiring(wiring)).await;
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
+        let mut process = launch(sh("exec <&-; echo $$; exec sleep 1000").transport(transport)).await;
         number(&mut process).await;
         let error = soon("write", process.stdin.write_all(b"x")).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{wiring:?}");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{transport:?}");
     }
 }
 
@@ -94,8 +94,8 @@ async fn inner_with_sigpipe() {
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-        let mut process = launch(sh("exit 0").wiring(wiring)).await;
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
+        let mut process = launch(sh("exit 0").transport(transport)).await;
         soon("exit", process.control.exited()).await;
         assert_eq!(process.stdin.write_all(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         let bufs = [std::io::IoSlice::new(b"x"), std::io::IoSlice::new(b"y")];

@@ -43,7 +43,7 @@ async fn inner_nothing_but_the_short_list() {
 async fn inner_named_variables_and_the_whole_environment() {
     for command in [
         Command::new("env").pass_env(UNNAMED),
-        Command::new("env").inherit_env(true).wiring(StdioTransport::Pipes),
+        Command::new("env").inherit_env(true).transport(StdioTransport::Pipes),
     ] {
         let seen = String::from_utf8(output(command).await).unwrap();
         assert!(seen.contains(&format!("{UNNAMED}=1")), "{seen}");

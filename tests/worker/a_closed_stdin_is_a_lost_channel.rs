@@ -119,9 +119,9 @@ async fn a_peer_that_its_holder_closes_is_no_requested_exit() {
 async fn a_real_process_that_closes_its_stdin_is_restarted() {
     const BOUND: Duration = Duration::from_secs(30);
     let answer = r#"read hello; echo '{"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":[]}}'"#;
-    for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
+    for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
         let command =
-            Command::new("sh").arg("-c").arg(format!("{answer}; exec sleep 1000 <&-")).wiring(wiring);
+            Command::new("sh").arg("-c").arg(format!("{answer}; exec sleep 1000 <&-")).transport(transport);
         let policy = RestartPolicy::permanent()
             .with_backoff(Backoff::Fixed { delay: Duration::from_millis(10) })
             .with_jitter(0.0);

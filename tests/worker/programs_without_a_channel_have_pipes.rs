@@ -37,7 +37,7 @@ async fn standard_streams_can_be_opened_again() {
 }
 
 #[tokio::test]
-async fn a_wiring_that_was_chosen_stands_and_a_channel_is_as_it_was() {
+async fn a_transport_that_was_chosen_is_kept_and_a_channel_is_as_it_was() {
     // P-11
     let kind = "case $(readlink /proc/$$/fd/1) in socket:*) kind=socket;; *) kind=pipe;; esac;";
     let line = format!("{kind} echo is a $kind; exec sleep 1000");
@@ -45,7 +45,7 @@ async fn a_wiring_that_was_chosen_stands_and_a_channel_is_as_it_was() {
     if !cfg!(target_os = "linux") || !refuses_descriptors() {
         return;
     }
-    let chosen = WorkerSpec::new(sh(&line).wiring(StdioTransport::Sockets));
+    let chosen = WorkerSpec::new(sh(&line).transport(StdioTransport::Sockets));
     becomes_ready(chosen.protocol(FirstLine::new("is a socket"))).await;
     let answer = r#"echo '{"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":[]}}'"#;
     let channel = format!("{kind} read hello; [ $kind = socket ] || exit 3; {answer}; exec sleep 1000");

@@ -50,8 +50,8 @@ pub struct Command {
     args: Vec<OsString>,
     cwd: Option<PathBuf>,
     environment: Environment,
-    wiring: Option<StdioTransport>,
-    /// Whether stdin and stdout are a channel. This decides if no wiring was chosen.
+    transport: Option<StdioTransport>,
+    /// Whether stdin and stdout are a channel. This decides if no transport was chosen.
     channel: bool,
     limits: Limits,
 }
@@ -130,7 +130,7 @@ impl Command {
             args: Vec::new(),
             cwd: None,
             environment: Environment::default(),
-            wiring: None,
+            transport: None,
             channel: true,
             limits: Limits::default(),
         }
@@ -187,8 +187,8 @@ impl Command {
 
     /// What the process gets as stdin and stdout.
     #[must_use]
-    pub fn wiring(mut self, wiring: StdioTransport) -> Command {
-        self.wiring = Some(wiring);
+    pub fn transport(mut self, transport: StdioTransport) -> Command {
+        self.transport = Some(transport);
         self
     }
 
@@ -227,8 +227,8 @@ impl Command {
     }
 
     /// What the process gets as stdin and stdout.
-    pub fn get_wiring(&self) -> StdioTransport {
-        self.wiring.unwrap_or(if self.channel { StdioTransport::Sockets } else { StdioTransport::Pipes })
+    pub fn get_transport(&self) -> StdioTransport {
+        self.transport.unwrap_or(if self.channel { StdioTransport::Sockets } else { StdioTransport::Pipes })
     }
 
     /// Whether stdin and stdout are a channel.
@@ -286,7 +286,7 @@ impl fmt::Debug for Command {
             .field("args", &format_args!("[{} not shown]", self.args.len()))
             .field("cwd", &self.cwd)
             .field("environment", &self.environment)
-            .field("wiring", &self.wiring)
+            .field("transport", &self.transport)
             .field("limits", &self.limits)
             .finish()
     }
@@ -308,7 +308,7 @@ mod tests {
             .env_remove("TZ")
             .pass_env("KEY")
             .inherit_env(true)
-            .wiring(StdioTransport::Pipes)
+            .transport(StdioTransport::Pipes)
             .limits(Limits { open_files: Some(64), ..Limits::default() });
         let text = serde_json::to_string(&command).unwrap();
         assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);

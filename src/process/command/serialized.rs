@@ -27,7 +27,7 @@ struct CommandForm {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inherit_env: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    wiring: Option<StdioTransport>,
+    transport: Option<StdioTransport>,
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     limits: Limits,
 }
@@ -40,7 +40,7 @@ impl TryFrom<CommandForm> for Command {
         }
         let mut command = Command::new(form.program).args(form.args).inherit_env(form.inherit_env);
         command.cwd = form.cwd.map(PathBuf::from);
-        command.wiring = form.wiring;
+        command.transport = form.transport;
         command.limits = form.limits;
         // A name may be in several lists. In this order a value wins over a removal, and a removal over
         // passing.
@@ -77,7 +77,7 @@ impl TryFrom<&Command> for CommandForm {
             pass_env: list("pass_env", &environment.pass)?,
             env_remove: list("env_remove", &environment.remove)?,
             inherit_env: environment.inherit,
-            wiring: command.wiring,
+            transport: command.transport,
             limits: command.limits.clone(),
         })
     }

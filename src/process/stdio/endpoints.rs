@@ -75,7 +75,7 @@ impl StdioLayout {
         // because of a socket.
         let fit = sockets == SocketMode::Auto && command.get_environment().is_fit_for_sockets();
         StdioLayout {
-            sockets: fit && command.get_wiring() == StdioTransport::Sockets,
+            sockets: fit && command.get_transport() == StdioTransport::Sockets,
             channel: command.has_channel(),
         }
     }
@@ -195,8 +195,8 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(30);
 
-    fn ends(wiring: StdioTransport) -> (ChildEnds, HostEnds) {
-        make(StdioLayout::new(&Command::new("x").wiring(wiring), SocketMode::Auto)).unwrap()
+    fn ends(transport: StdioTransport) -> (ChildEnds, HostEnds) {
+        make(StdioLayout::new(&Command::new("x").transport(transport), SocketMode::Auto)).unwrap()
     }
 
     /// Lets all other tasks run until they wait.
@@ -209,8 +209,8 @@ mod tests {
     #[tokio::test]
     async fn a_closed_stdin_is_noticed_while_nothing_is_written() {
         // P-11
-        for wiring in [StdioTransport::Sockets, StdioTransport::Pipes] {
-            let (child_ends, host_ends) = ends(wiring);
+        for transport in [StdioTransport::Sockets, StdioTransport::Pipes] {
+            let (child_ends, host_ends) = ends(transport);
             let (_writer, closed) = host_ends.register().unwrap().0.into_parts();
             let closed = tokio::spawn(closed);
             run_other_tasks().await;
@@ -266,13 +266,13 @@ mod tests {
     #[tokio::test]
     async fn the_watcher_keeps_nothing_open() {
         // P-11
-        for (wiring, drops) in [
+        for (transport, drops) in [
             (StdioTransport::Sockets, true),
             (StdioTransport::Sockets, false),
             (StdioTransport::Pipes, true),
             (StdioTransport::Pipes, false),
         ] {
-            let (child_ends, host_ends) = ends(wiring);
+            let (child_ends, host_ends) = ends(transport);
             let (mut writer, closed) = host_ends.register().unwrap().0.into_parts();
             let _closed = tokio::spawn(closed);
             run_other_tasks().await;
