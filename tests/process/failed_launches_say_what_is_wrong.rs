@@ -88,7 +88,7 @@ async fn a_failure_that_every_later_launch_repeats_has_its_reason() {
     check(Command::new(&long), (Program, Errno::NAMETOOLONG), "PATH").await;
     // Files.
     check(Command::new("/"), (Program, Errno::ACCESS), "is a directory").await;
-    check(Command::new("/dev/null"), (Program, Errno::ACCESS), "no regular file").await;
+    check(Command::new("/dev/null"), (Program, Errno::ACCESS), "not a regular file").await;
     let script = dir.file("no-first-line", "echo hello\n", 0o755);
     check(Command::new(&script), (Exec, Errno::NOEXEC), "`#!/bin/sh`").await;
     let empty = dir.file("empty", "", 0o755);
