@@ -49,6 +49,7 @@ mod reap_token;
 mod signal_disposition;
 mod stdio;
 mod stop;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "all its jobs are for Linux"))]
 mod sweeper;
 mod thread_queue;
 mod usage;

@@ -66,6 +66,7 @@ pub enum SocketMode {
 pub(in crate::process) struct StdioLayout {
     sockets: bool,
     /// Stdin and stdout are a channel, which carries much data in both directions.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "pipes have one size there"))]
     channel: bool,
 }
 
