@@ -292,7 +292,7 @@ impl PoolSpec {
 
 /// Whether a worker's declaration has a restart policy, which the pool's policy would override.
 pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
-    let problem = "has no effect in a pool: set it by `PoolSpec::restart`";
+    let problem = "has no effect in a pool: set it with `PoolSpec::restart`";
     worker.explicit.restart.then_some(problem)
 }
 

@@ -241,9 +241,12 @@ impl PoolState {
         let (why, exit) = match started {
             Ok(()) if self.core.was_added(&key) => return,
             // Not the key's fault, and over when the other child is gone.
-            Ok(()) => {
-                (DownReason::NeverStarted, unstartable(format!("the supervisor has another child `{key}`")))
-            }
+            Ok(()) => (
+                DownReason::NeverStarted,
+                unstartable(format!(
+                    "the pool's supervisor has another child named `{key}`; stop that one first"
+                )),
+            ),
             Err(exit) => (DownReason::GaveUp { why: RestartLimit::NeverStarts }, exit),
         };
         let node = &self.core.node;
@@ -255,7 +258,7 @@ impl PoolState {
         let made = catch_unwind(AssertUnwindSafe(|| self.spec.template.make(key)));
         let worker = made.map_err(|_| unstartable(format!("the template panicked for `{key}`")))?;
         if let Some(problem) = misplaced_policy(&worker) {
-            return Err(unstartable(format!("restart {problem}")));
+            return Err(unstartable(format!("the worker's restart policy {problem}")));
         }
         let mut child = worker.child(key).restart(self.spec.restart_policy()).background();
         if *self.policy != *child.policy {

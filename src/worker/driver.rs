@@ -303,7 +303,7 @@ impl Driver {
         EndCause::Kill(match closed {
             // The supervisor has not asked for a stop, so a holder of the peer has closed it.
             CloseReason::Requested => {
-                Exit::ChannelLost { reason: "closed by a holder of the peer".to_owned() }
+                Exit::ChannelLost { reason: "its `Peer` was closed by the host".to_owned() }
             }
             closed => closed.to_exit(),
         })

@@ -63,7 +63,7 @@ async fn a_policy_in_the_workers_declaration_is_no_silence() {
     let errors = PoolSpec::keyed(1, own()).validate().unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "invalid declaration: worker.restart has no effect in a pool: set it by `PoolSpec::restart`"
+        "invalid declaration: worker.restart has no effect in a pool: set it with `PoolSpec::restart`"
     );
     assert!(PoolSpec::anonymous(0, 1, own()).validate().is_err());
     // A declaration that is made for a key is checked when it is made.
