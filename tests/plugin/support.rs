@@ -169,7 +169,7 @@ impl Manner {
                     }
                     continue;
                 }
-                other => panic!("nobody should send `{other}`"),
+                other => panic!("unexpected message `{other}`"),
             };
             if reply(&mut me, &message["id"], result).await.is_err() {
                 return 0;

@@ -24,7 +24,7 @@ async fn all_callers_of_a_starting_key_get_the_one_worker_when_it_is_ready() {
     for task in tasks {
         leases.push(task.await.unwrap());
     }
-    assert!(began.elapsed() >= SEC, "nobody got it before its handshake");
+    assert!(began.elapsed() >= SEC, "no caller got it before its handshake");
     assert_eq!(setup.launcher.launched().len(), 1);
     for lease in &leases {
         assert_eq!(Some(pid(lease).await), leases[0].pid());

@@ -141,7 +141,7 @@ async fn a_pool_that_gives_up_again_and_again_never_leaves_a_caller_hanging() {
             tokio::spawn(async move {
                 for _ in 0..5 {
                     let got = tokio::time::timeout(20 * SEC, pool.acquire(key(n % 4))).await;
-                    match got.expect("nobody hangs") {
+                    match got.expect("no caller hangs") {
                         Ok(lease) => drop(lease),
                         Err(AcquireError::Unavailable(_)) => {}
                         Err(other) => panic!("{other}"),

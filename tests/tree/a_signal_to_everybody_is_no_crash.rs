@@ -56,7 +56,7 @@ fn inner_service() {
         // The first poll installs the handlers.
         tokio::select! {
             biased;
-            _ = &mut run => panic!("nobody has said so"),
+            _ = &mut run => panic!("no signal was sent"),
             () = std::future::ready(()) => println!("\npids {}", pids.join(" ")),
         }
         let exit = run.await.unwrap();

@@ -76,7 +76,7 @@ async fn a_snapshot_is_plain_data_and_readable() {
     let health = tree.health();
     assert!(health.healthy && health.issues.is_empty());
     tree.worker("/pool/red").unwrap().stop().await.unwrap();
-    assert!(tree.health().healthy, "what an operator has stopped is no trouble");
+    assert!(tree.health().healthy, "a child that an operator has stopped is no health issue");
     let _ = tree.shutdown(60 * SEC).await;
     assert!(!tree.ready() && !tree.health().healthy);
 }

@@ -77,7 +77,7 @@ async fn a_broken_worker_pauses_alone_and_health_names_it() {
     assert!(matches!(tree.find("/bad").unwrap().state(), ChildState::CoolingOff { .. }));
     let health = tree.health();
     assert!(!health.healthy);
-    let paths: Vec<&str> = health.issues.iter().map(|trouble| trouble.path.as_str()).collect();
+    let paths: Vec<&str> = health.issues.iter().map(|issue| issue.path.as_str()).collect();
     assert_eq!(paths, ["/bad"]);
     assert!(health.issues[0].to_string().contains("cooling off"), "{}", health.issues[0]);
     assert_eq!(ends(&tree).await, None, "the tree goes on");
@@ -113,7 +113,7 @@ async fn a_broken_pool_rests_alone_and_health_names_it() {
         let tree = tree.start().await.unwrap();
         tokio::time::sleep(20 * SEC).await;
         let health = tree.health();
-        assert!(health.issues.iter().any(|trouble| trouble.path.as_str() == "/pool"), "{health:?}");
+        assert!(health.issues.iter().any(|issue| issue.path.as_str() == "/pool"), "{health:?}");
         assert_eq!(ends(&tree).await, None, "the tree goes on");
         // Two workers with five failures each, after each pause of 30 s.
         let launched = launches(&launcher, program);

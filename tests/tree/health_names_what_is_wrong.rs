@@ -60,7 +60,7 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     assert!(!health.healthy);
     let bad: Vec<_> = health.issues.iter().map(ToString::to_string).collect();
     assert_eq!(bad[0], "/bad: ready; 0 of at least 2 workers ready; last exit: failed with exit code 9");
-    assert!(bad.iter().all(|trouble| trouble.starts_with("/bad")), "{bad:?}");
+    assert!(bad.iter().all(|issue| issue.starts_with("/bad")), "{bad:?}");
     let _ = tree.shutdown(SEC).await;
 }
 

@@ -57,7 +57,7 @@ fn inner_service() {
         // The first poll installs the handlers; the test sends no signal before it has read the pid.
         tokio::select! {
             biased;
-            _ = &mut run => panic!("nobody has said so"),
+            _ = &mut run => panic!("no signal was sent"),
             () = std::future::ready(()) => println!("\npid {pid}"),
         }
         let exit = run.await.unwrap();

@@ -117,7 +117,7 @@ impl Stage {
 
     fn sees_gone(&self, after: &str, path: &str) {
         let told = self.told(path, |kind| matches!(kind, EventKind::Removed));
-        self.sees(&format!("{after}: it is found by nobody"), !self.is_found(path));
+        self.sees(&format!("{after}: it is not found"), !self.is_found(path));
         self.sees(&format!("{after}: the event is out"), told);
         let in_snapshot = self.tree.snapshot().root.walk().any(|node| node.path.as_str() == path);
         self.sees(&format!("{after}: it is in no snapshot"), !in_snapshot);
@@ -163,8 +163,8 @@ async fn of_a_tree_and_its_workers() {
             on.sees("start: a required worker is ready", on.worker("/w").state() == ChildState::Ready);
             let health = on.tree.health();
             let others = ["/b", "/plugins/early", "/plugins/late"];
-            let excused = health.issues.iter().all(|trouble| others.contains(&trouble.path.as_str()));
-            on.sees("start: no trouble with what was waited for", excused);
+            let excused = health.issues.iter().all(|issue| others.contains(&issue.path.as_str()));
+            on.sees("start: no health issue with what was waited for", excused);
         },
         async |on: Stage| {
             let worker = on.worker("/b");
@@ -222,7 +222,7 @@ async fn of_a_tree_and_its_workers() {
             let called = worker.call::<Echo>(&"a".to_owned()).await;
             on.sees("stop: no call reaches it", matches!(called, Err(CallError::Unavailable { .. })));
             let health = on.tree.health();
-            on.sees("stop: it is no trouble", !health.issues.iter().any(|t| t.path.as_str() == "/w"));
+            on.sees("stop: it is no health issue", !health.issues.iter().any(|t| t.path.as_str() == "/w"));
         },
         async |on: Stage| {
             let _ = on.tree.shutdown(10 * SEC).await;
