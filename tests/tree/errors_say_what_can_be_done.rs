@@ -119,8 +119,8 @@ fn no_error_shows_the_clock_of_the_tree() {
         for text in [error.to_string(), call.to_string()] {
             assert!(text.contains(" off for another 87.7ms") && !text.contains("123456"), "{text}");
         }
-        let trouble = HealthIssue { path: TreePath::root(), state, detail: None }.to_string();
-        assert!(trouble.contains(" off") && !trouble.contains("123456"), "{trouble}");
+        let issue = HealthIssue { path: TreePath::root(), state, detail: None }.to_string();
+        assert!(issue.contains(" off") && !issue.contains("123456"), "{issue}");
     }
 }
 
