@@ -39,7 +39,7 @@ pub(super) struct PoolCore {
     pub(super) sessions: Arc<Sessions>,
     pub(super) clock: Clock,
     pub(super) recycling: Recycling,
-    pub(super) failing: FailingWorkers,
+    pub(super) failing: Arc<FailingWorkers>,
     /// Spare workers are kept: each lease on a warm worker may require another spare.
     pub(super) spares: bool,
     /// Wakes the pool's actor, which then looks at the queue of commands.
@@ -149,7 +149,7 @@ impl PoolCore {
             acquire_timeout,
             sessions,
             recycling,
-            failing: FailingWorkers::default(),
+            failing: Arc::default(),
             spares: ledger.config().min_idle > 0,
             waker: OnceLock::new(),
             inner: Mutex::new(PoolInner {

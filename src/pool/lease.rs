@@ -62,12 +62,10 @@ impl LeasedIncarnation {
         let first_line = worker.first_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
         let live = node.live().filter(|live| live.incarnation == incarnation)?;
         let failing = Arc::new(AtomicBool::new(false));
-        // Weak: the pool refers to the worker, and the worker must not keep the pool alive.
-        let (pool, of, failing_flag) = (Arc::downgrade(core), key.clone(), failing.clone());
+        // Not the whole pool: the pool refers to the worker, and the worker must not keep it alive.
+        let (failing_workers, of, failing_flag) = (core.failing.clone(), key.clone(), failing.clone());
         let watched = WorkerRef::watch(&live, move || {
-            if let Some(pool) = pool.upgrade() {
-                pool.failing.note(of, incarnation);
-            }
+            failing_workers.note(of, incarnation);
             failing_flag.store(true, Ordering::Release);
         });
         if !watched {

@@ -24,7 +24,7 @@ use crate::{
     process::{self, ExitStatus, LineLog, Process, ReapToken},
     protocol::{self, Channel, ChildIdentity, Protocol, Ready},
     rpc::{CloseReason, ExitReport, Peer},
-    supervision::{StartContext, StopRequest},
+    supervision::{Attachment as _, StartContext, StopRequest},
 };
 
 /// A process that closes its end of the channel gets this long to exit before that counts as a lost
@@ -102,6 +102,8 @@ impl Driver {
         };
         // First of all: from here on no call goes to this incarnation.
         self.cx.node.retract(self.cx.incarnation);
+        // If another thread is retracting it, it may not have told the channel yet.
+        self.channel.retracted();
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
         let exit = match end_cause {
             EndCause::Exited(exited) => Box::pin(self.reap_after_exit(&running, exited)).await,
@@ -158,9 +160,15 @@ impl Driver {
                 // The reader notices most ends first, and calls must not go to this incarnation while
                 // its exit is awaited.
                 let (node, incarnation) = (self.cx.node.downgrade(), self.cx.incarnation);
+                // Weak, because the channel holds the peer.
+                let channel = Arc::downgrade(&self.channel);
                 config.at_end = Some(Arc::new(move || {
                     if let Some(node) = node.upgrade() {
                         node.retract(incarnation);
+                    }
+                    // If another thread is retracting it, it may not have told the channel yet.
+                    if let Some(channel) = channel.upgrade() {
+                        channel.retracted();
                     }
                 }));
                 let handler = WorkerHandler::new(&self.spec);

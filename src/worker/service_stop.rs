@@ -20,6 +20,8 @@ use crate::{exit::Exit, supervision::ExitGrace, time::Timestamp};
 
 /// For how long an end waits at most for the tree to begin to stop.
 const GRACE: Duration = Duration::from_millis(250);
+/// The same, if the host has received a stop signal.
+const TOLD_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Classifies the exit of a process that ended at `since` unasked: [`Exit::Requested`] if the tree
@@ -34,7 +36,10 @@ impl Driver {
             return Exit::Requested;
         }
         // Checked last, because the signal may have reached the host after its workers.
-        if self.cx.scope.stop_notice().host_is_told().await && self.stop_begins_by(died + GRACE).await {
+        // What it has been told takes effect as soon as its tasks have had their turns, which takes a while
+        // on a machine that is overloaded.
+        let told = self.cx.scope.stop_notice().host_is_told().await;
+        if told && self.stop_begins_by(Instant::now() + TOLD_GRACE).await {
             return Exit::Requested;
         }
         exit

@@ -29,7 +29,8 @@ impl WorkerChannel {
         WorkerChannel { peer: OnceLock::new(), diagnostics, watch: Mutex::default() }
     }
 
-    /// Calls `on_end` once the incarnation gets no more calls; `false` if that is already so.
+    /// Calls `on_end` once the incarnation gets no more calls; `false` if that is already so. It runs under a
+    /// lock: it must not wait, and must not come back here.
     pub(crate) fn watch(&self, on_end: impl FnOnce() + Send + 'static) -> bool {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if !watch.over {
@@ -59,13 +60,12 @@ impl Attachment for WorkerChannel {
         self
     }
 
+    /// May be called by several threads. None of them gets past it before `on_end` has returned: what it does
+    /// next may be seen by a caller, who must not be sent here after that.
     fn retracted(&self) {
-        let on_end = {
-            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.over = true;
-            watch.on_end.take()
-        };
-        if let Some(on_end) = on_end {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.over = true;
+        if let Some(on_end) = watch.on_end.take() {
             on_end();
         }
     }
