@@ -170,17 +170,20 @@ impl ChannelShared {
     pub(crate) async fn drain(&self, quiet: Duration, max: Duration) {
         // It may take a while until what was read has been handled.
         let progress = || (self.counters.bytes_in.get(), self.counters.yields.get());
+        // In parts, between which others have their turns: if this program has had no processor for a while, that
+        // is no silence of the other side.
+        const PARTS: u32 = 5;
         let until_quiet = async {
-            loop {
-                let seen = progress();
+            let (mut seen, mut quiet_parts) = (progress(), 0);
+            while quiet_parts < PARTS {
                 tokio::select! {
                     biased;
                     _ = self.reader_done.wait() => return,
-                    () = tokio::time::sleep(quiet) => {}
+                    () = tokio::time::sleep(quiet / PARTS) => {}
                 }
-                if progress() == seen {
-                    return;
-                }
+                let now = progress();
+                quiet_parts = if now == seen { quiet_parts + 1 } else { 0 };
+                seen = now;
             }
         };
         // Quiet or out of time: the wait is over either way.

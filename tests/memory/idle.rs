@@ -14,7 +14,7 @@ const BYTES: usize = 28 * 1024;
 /// Answers the handshake and reads from then on.
 const SCRIPT: &str = r#"read line
 echo '{"id":1,"result":{"ok":true,"supportedMethods":["x"]}}'
-exec cat >/dev/null"#;
+while read line; do :; done"#;
 
 async fn start(workers: usize) -> Tree {
     let mut tree = Tree::builder();
@@ -38,6 +38,11 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
         let tree = start(WORKERS).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let held = counting::live() - before;
+        for n in 0..WORKERS {
+            let worker = tree.worker(&format!("/w{n}")).unwrap();
+            let (incarnation, _) = worker.peer().expect("it works");
+            assert_eq!(incarnation.0, 1, "it has been idle");
+        }
         let _ = tree.shutdown(Duration::from_secs(60)).await;
         held
     });

@@ -12,8 +12,27 @@ fn tree() -> TreeBuilder {
     Tree::builder().worker("w", WorkerSpec::new(Command::new("sleep").arg("1000")))
 }
 
+/// Fails if it takes long: what waits without a timer waits for ever.
+fn soon(work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    let timeout = std::time::Duration::from_secs(60);
+    let hangs = is_done.recv_timeout(timeout) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+    assert!(!hangs, "it hangs");
+    if let Err(panicked) = thread.join() {
+        std::panic::resume_unwind(panicked);
+    }
+}
+
 #[test]
 fn a_start_without_a_timer_is_an_error() {
+    soon(start_without_a_timer);
+}
+
+fn start_without_a_timer() {
     // T-1
     for runtime in [Builder::new_current_thread().build(), Builder::new_multi_thread().enable_io().build()] {
         let error = runtime.unwrap().block_on(tree().start()).unwrap_err();

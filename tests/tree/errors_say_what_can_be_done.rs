@@ -11,11 +11,11 @@ use procession::{
     exit::{Exit, LaunchStage},
     id::TreePath,
     plugin::{PluginError, PluginEventKind},
-    pool::AcquireError,
+    pool::{AcquireError, LeaseError, Revocation},
     process::Command,
     protocol::{FirstLine, Plugin},
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, RpcError, Timeout},
+    rpc::{CallError, CallOutcome, RpcError, Timeout},
     snapshot::Snapshot,
     state::{ChildState, DownReason, RestartLimit},
     supervision::{RequestError, SendError, Shutdown, Unavailable},
@@ -71,11 +71,29 @@ fn what_never_starts_is_not_worth_another_try() {
     for (why, again) in
         [(DownReason::GaveUp { why: RestartLimit::NeverStarts }, false), (DownReason::NeverStarted, true)]
     {
-        let state = ChildState::down(why);
+        let state = ChildState::down(why.clone());
         assert_eq!(unavailable(state.clone(), None).is_retryable(), again);
         let call =
             CallError::Unavailable { method: "m".into(), path: TreePath::root(), state, retry_after: None };
         assert_eq!(call.is_retryable(), again, "{call}");
+        let (path, lost, retry_after) = (TreePath::root(), None, None);
+        let failed = AcquireError::Failed { path, key: None, why, lost, retry_after };
+        assert_eq!(failed.is_retryable(), again, "{failed}");
+    }
+    // Its last exit says that it never starts, but it is going to be started again.
+    let until = Timestamp::EPOCH;
+    assert!(unavailable(ChildState::BackingOff { until, attempt: 1 }, Some(missing())).is_retryable());
+}
+
+#[test]
+fn nor_is_a_mistake_or_what_may_have_had_an_effect() {
+    // C-12
+    let (method, path) = ("m".to_owned(), TreePath::root());
+    assert!(!CallError::NoChannel { method, path }.is_retryable());
+    for (outcome, again) in [(CallOutcome::NotSent, true), (CallOutcome::Unknown, false)] {
+        let (method, path, why) = ("m".to_owned(), TreePath::root(), Revocation::Stopping);
+        let revoked = LeaseError::Revoked { method, path, why, outcome };
+        assert_eq!(revoked.is_retryable(), again, "{revoked}");
     }
 }
 
