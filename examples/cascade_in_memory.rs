@@ -1,8 +1,9 @@
-//! A cascade of restarts among in-memory actors, without any process: `cargo run --example cascade_in_memory`
+//! A cascade of restarts among in-memory actors, without processes:
+//! `cargo run --example cascade_in_memory`
 //!
-//! root (one-for-one) → `shop` (rest-for-one) → `stock`, `till`, `display`. A crash of the till restarts the till and
-//! what comes after it; crashes that spend the shop's intensity restart the whole shop; and when the root's intensity
-//! is spent too, the tree ends and says why.
+//! root (one-for-one) → `shop` (rest-for-one) → `stock`, `till`, `display`. A crash of the till
+//! restarts the till and the children after it. Crashes that spend the shop's intensity restart the
+//! whole shop. When the root's intensity is spent too, the tree ends and says why.
 
 use std::{error::Error, time::Duration};
 
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("it crashes again: the shop's intensity is spent, the root restarts the whole shop");
     crash(&tree, &till).await?;
     println!(
-        "the stock begins anew: {}\n\n{}",
+        "the stock starts from zero again: {}\n\n{}",
         stock.call(Message::Increment, second).await?,
         tree.snapshot()
     );
@@ -61,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Crashes an actor and waits until it is back and the whole tree is well again.
+/// Crashes an actor and waits until it is back and the whole tree is healthy again.
 async fn crash(tree: &Tree, actor: &ChildRef<Message>) -> Result<(), Box<dyn Error>> {
     let mut events = tree.events();
     let crashed = actor.cast(Message::Crash)?;
@@ -69,7 +70,7 @@ async fn crash(tree: &Tree, actor: &ChildRef<Message>) -> Result<(), Box<dyn Err
     let patience = Duration::from_secs(5);
     tree.wait_healthy(patience)
         .await
-        .map_err(|health| format!("not well after {patience:?}: {health:?}").into())
+        .map_err(|health| format!("not healthy after {patience:?}: {health:?}").into())
 }
 
 fn counter(id: &str) -> ChildSpec {

@@ -1,4 +1,5 @@
-//! A tree with real processes, from the first crash to the orderly end: `cargo run --example cascading_restarts`
+//! A tree with real processes, from the first crash to the orderly end:
+//! `cargo run --example cascading_restarts`
 //!
 //! ```text
 //! root (rest-for-one)
@@ -7,9 +8,10 @@
 //! └─ plugins    a plugin host with two plugin processes
 //! ```
 //!
-//! The program runs itself as its workers. It kills them with SIGKILL, from outside, and prints what the tree does:
-//! one worker comes back and nobody else is touched; when the pool's restart intensity is spent the root restarts the
-//! pool and what comes after it; when the root's is spent too, the tree ends in order and says why.
+//! The program runs itself as its workers. It kills them with SIGKILL, from outside, and prints
+//! what the tree does. One worker comes back and all other children are untouched. When the pool's
+//! restart intensity is spent, the root restarts the pool and the children after it. When the
+//! root's intensity is spent too, the tree ends in order and says why.
 
 use std::{
     env,
@@ -71,7 +73,7 @@ async fn story() -> Anyhow<()> {
 
     // ---- everything works
     chapter("A tree of three: an actor, a pool of processes, a plugin host");
-    tree.wait_healthy(PATIENCE).await.map_err(unwell)?;
+    tree.wait_healthy(PATIENCE).await.map_err(unhealthy)?;
     for team in ["red", "green", "blue"] {
         work(&pool, team).await?;
     }
@@ -96,7 +98,7 @@ async fn story() -> Anyhow<()> {
     chapter("Twice more: the pool's intensity is spent, the root restarts it and what comes after it");
     kill_and_wait(&tree, "/agents/green", "/agents/green").await?;
     kill_and_wait(&tree, "/agents/green", "/plugins").await?;
-    tree.wait_healthy(PATIENCE).await.map_err(unwell)?;
+    tree.wait_healthy(PATIENCE).await.map_err(unhealthy)?;
     work(&pool, "green").await?;
     show(&tree, &mut events);
     println!(
@@ -106,10 +108,10 @@ async fn story() -> Anyhow<()> {
 
     // ---- the root
     chapter("And three times more: now the root's intensity is spent too, and the tree ends in order");
-    let mut everybody = pids(&tree);
+    let mut all_pids = pids(&tree);
     for _ in 0..2 {
         kill_and_wait(&tree, "/agents/green", "/agents/green").await?;
-        everybody.extend(pids(&tree));
+        all_pids.extend(pids(&tree));
     }
     kill(&tree, "/agents/green")?;
     let exit = tokio::time::timeout(PATIENCE, tree.wait()).await?;
@@ -122,12 +124,12 @@ async fn story() -> Anyhow<()> {
         };
         println!("{:indent$}{text}", "", indent = 2 * depth + 2);
     }
-    let left = everybody.iter().filter(|(_, pid)| exists(*pid)).count();
+    let left = all_pids.iter().filter(|(_, pid)| exists(*pid)).count();
     println!("processes left: {left}");
     Ok(())
 }
 
-// ---- the in-memory actor, and what plugins may call on the host ---------------------------------------------------
+// ---- the in-memory actor, and the host methods that plugins may call ---------------------------------------------------
 
 struct Audit;
 
@@ -186,7 +188,7 @@ fn host_methods(audit: Arc<OnceLock<ChildRef<AuditMessage>>>) -> Router {
 
 // ---- the workers: this program again ------------------------------------------------------------------------------
 
-/// What an agent does.
+/// The method of an agent.
 struct Work;
 
 impl Method for Work {
@@ -201,7 +203,7 @@ async fn agent() -> Anyhow<()> {
     Ok(())
 }
 
-/// What a plugin does.
+/// The method of a plugin.
 struct Greet;
 
 impl Method for Greet {
@@ -240,7 +242,7 @@ fn kill(tree: &Tree, path: &str) -> Anyhow<()> {
     Ok(kill_process(Pid::from_raw(pid.try_into()?).ok_or("no pid")?, Signal::KILL)?)
 }
 
-/// Kills a process, and waits until the next incarnation of what is at `back` is ready.
+/// Kills a process, and waits until the next incarnation of the child at `back` is ready.
 async fn kill_and_wait(tree: &Tree, path: &str, back: &str) -> Anyhow<()> {
     let now = tree.find(back)?.incarnation();
     let mut events = tree.events();
@@ -264,17 +266,17 @@ fn exists(pid: u32) -> bool {
     i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
-fn unwell(health: procession::tree::Health) -> String {
-    format!("the tree is not well: {health:?}")
+fn unhealthy(health: procession::tree::Health) -> String {
+    format!("the tree is not healthy: {health:?}")
 }
 
-/// The tree, and what has happened since the last time.
+/// Prints the tree, and what has happened since the last call.
 fn show(tree: &Tree, events: &mut EventReceiver) {
     tell(events);
     println!("\n{}", tree.snapshot());
 }
 
-/// Of all events, those that make the story.
+/// Prints the events that matter to the story.
 fn tell(events: &mut EventReceiver) {
     while let Ok(Some(event)) = events.try_next() {
         let tells = match &event.kind {

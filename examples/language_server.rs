@@ -1,9 +1,9 @@
-//! A language server in Rust: `cargo run --example language_server`, started by an editor, by another supervisor, or by
-//! a worker of this crate with `protocol::Lsp`.
+//! A language server in Rust: `cargo run --example language_server`. An editor, another supervisor,
+//! or a worker of this crate with `protocol::Lsp` starts it.
 //!
-//! It marks the lines of open documents that hold a TODO, and it has some commands: `echo` answers with its arguments,
-//! `fail` with an error that carries them as data, `wait` when it is cancelled, and `ask` with what the client says to
-//! `workspace/configuration`.
+//! It marks the lines of open documents that contain a TODO, and it has some commands: `echo`
+//! answers with its arguments, `fail` with an error that carries them as data, `wait` when it is
+//! cancelled, and `ask` with the client's answer to `workspace/configuration`.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use procession::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The code that the Language Server Protocol has for a request that the client has cancelled.
+/// The code of the Language Server Protocol for a request that the client has cancelled.
 const REQUEST_CANCELLED: i64 = -32800;
 
 #[tokio::main(flavor = "current_thread")]
@@ -80,7 +80,8 @@ fn mark(cx: &Context, document: Document) {
             json!({ "range": range, "severity": 3, "message": "still to be done" })
         })
         .collect();
-    // A notification handler must not wait, so what waits for room goes into a task.
+    // A notification handler must not wait, so the notification is sent by a task that may wait for
+    // room.
     tokio::spawn(async move {
         let params = json!({ "uri": document.uri, "diagnostics": diagnostics });
         if let Err(error) = peer.notify_value("textDocument/publishDiagnostics", &params).await {

@@ -1,8 +1,8 @@
 //! Hosts any MCP server: `cargo run --example mcp_host -- COMMAND ARGS…`
 //!
-//! Shakes hands, lists the server's tools, calls one, kills the server with SIGKILL in mid-call, shows how that call
-//! fails, and gets the next one answered by the next incarnation. Wrappers such as `npx` are fine: the server behind one
-//! goes with it.
+//! The program performs the handshake, lists the server's tools, calls one, kills the server with
+//! SIGKILL in mid-call, and shows how that call fails. The next incarnation answers the next call.
+//! Wrappers such as `npx` are fine: the server behind a wrapper is killed together with it.
 
 use std::{env, error::Error, process::ExitCode, time::Duration};
 
@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// Servers behind a package runner take their time the first time.
+/// Servers behind a package runner start slowly the first time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct ListTools;
@@ -73,7 +73,7 @@ async fn host(command: Command) -> Result<(), Box<dyn Error>> {
         RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: Duration::from_millis(100) });
     let server = WorkerSpec::new(command).protocol(Mcp::default()).restart(quickly);
     let server = server.handshake_timeout(PATIENCE).start_timeout(2 * PATIENCE);
-    // The server is all that this program is for: if it is broken, the program ends, and says so.
+    // The server is the only work of this program: if it is broken, the program ends and says so.
     let tree = Tree::builder().intensity(3, Duration::from_secs(5)).worker("server", server).start().await?;
     let server = tree.worker("/server")?;
     let pid = server.pid().ok_or("the server has no process")?;
@@ -90,7 +90,8 @@ async fn host(command: Command) -> Result<(), Box<dyn Error>> {
 
     println!("SIGKILL in mid-call …");
     let mid_call = async {
-        // Stopped, it cannot answer: the call is certainly under way when the blow comes.
+        // A stopped server cannot answer, so the call is certainly under way when the server is
+        // killed.
         let leader = Pid::from_raw(pid.try_into()?).ok_or("no pid")?;
         kill_process_group(leader, Signal::STOP)?;
         let (answer, killed) = tokio::join!(call(&server, tool), async {
@@ -122,7 +123,7 @@ async fn call(server: &WorkerRef, tool: &Tool) -> Result<Value, procession::rpc:
         .await
 }
 
-/// Something for every argument that the tool's schema requires.
+/// A value for every argument that the tool's schema requires.
 fn sample_arguments(schema: &Value) -> Map<String, Value> {
     let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
     let sample = |name: &str| {

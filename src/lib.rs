@@ -1,10 +1,11 @@
 //! Supervision trees whose leaves are OS processes.
 //!
-//! A service that hosts plugin workers, MCP servers, language servers, agent CLIs or pools of worker processes must stay
-//! up when those crash, hang, flood, leak or lie. `procession` is Erlang/OTP's answer to that for processes: a tree of
-//! supervisors (ractor actors), in which each leaf owns one OS process and its JSON-RPC channel. A crash is handled at
-//! the lowest level that can handle it, and escalates through one-for-one, one-for-all or rest-for-one once the restart
-//! intensity is spent.
+//! A service that hosts plugin workers, MCP servers, language servers, agent CLIs or pools of
+//! worker processes must stay up when those processes crash, hang, flood, leak or lie. `procession`
+//! applies the answer of Erlang/OTP to processes: a tree of supervisors (ractor actors), in which
+//! each leaf owns one OS process and its JSON-RPC channel. A crash is handled at the lowest level
+//! that can handle it; it escalates through one-for-one, one-for-all or rest-for-one once the
+//! restart intensity is spent.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -12,10 +13,10 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = WorkerSpec::new(Command::new("my-mcp-server").arg("--stdio")).protocol(Mcp::default());
-//! // It is all that this program is for: with more than 3 restarts in 5 s the tree ends.
+//! // The server is the only work of this program: more than 3 restarts in 5 s end the tree.
 //! let tree = Tree::builder().intensity(3, Duration::from_secs(5)).worker("server", server).start().await?;
 //!
-//! let server = tree.worker("/server")?; // good for all incarnations of the process
+//! let server = tree.worker("/server")?; // stays valid for all incarnations of the process
 //! let tools = server.call_value("tools/list", &serde_json::json!({}), procession::rpc::Timeout::Default).await?;
 //! println!("{tools}\n{}", tree.snapshot());
 //!
@@ -27,28 +28,33 @@
 //! # Where to begin
 //!
 //! * [`tree::Tree`]: declare a tree, start it, find things in it, wait for its end.
-//! * [`worker::WorkerSpec`] and [`worker::WorkerRef`]: one process, and its address.
+//! * [`worker::WorkerSpec`] and [`worker::WorkerRef`]: the declaration of one process, and a handle
+//!   to call it.
 //! * [`pool`]: a bounded set of processes; [`plugin`]: one process per plugin.
-//! * [`supervision::SupervisorSpec`] and [`supervision::ChildSpec`]: supervisors of any ractor actors.
+//! * [`supervision::SupervisorSpec`] and [`supervision::ChildSpec`]: supervisors of any ractor
+//!   actors.
 //! * [`restart`]: how to choose intensity, back-off and crash loops.
 //! * [`rpc::Router`] and [`protocol::Server`]: the other side, a worker written in Rust.
 //! * [`contract`]: the numbered rules that documentation and tests cite.
 //! * [`guardian()`]: one line in `main`, so that no process outlives a host that is killed.
-//! * [`testing`]: scripted processes, to test trees of your own in virtual time.
+//! * [`testing`]: scripted processes, to test your own trees in virtual time.
 //!
 //! # What holds everywhere
 //!
-//! * Two incarnations of a child are never alive together; whatever carries an old incarnation's number is dropped.
-//! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is swept, and so is its
-//!   control group where there is one. Without one, its whole session is swept; descendants that have made a session of
-//!   their own (`setsid`) are out of reach.
-//! * Under a [`guardian`](guardian()) nothing outlives the program, even if that is killed.
+//! * Two incarnations of a child are never alive together; everything that carries the number of an
+//!   old incarnation is dropped.
+//! * A stop returns when nothing is left: the actor is joined, the process is reaped, its group is
+//!   swept, and so is its control group where there is one. Without a control group, its whole
+//!   session is swept; descendants that have made a session of their own (`setsid`) are out of
+//!   reach.
+//! * Under a [`guardian`](guardian()) nothing outlives the program, even if the program is killed.
 //! * A supervisor answers at all times, whatever its children do.
-//! * Every call is answered exactly once, and a failed one says what is known of its outcome.
-//! * Time is tokio's, randomness is seeded: under paused time the same seed gives the same events, byte for byte.
+//! * Every call is answered exactly once, and a failed call says what is known of its outcome.
+//! * Time is tokio's, and randomness is seeded: under paused time the same seed gives the same
+//!   events, byte for byte.
 //!
-//! A tokio runtime with time and I/O is needed; one thread is enough. `panic = "abort"` works and ends the program at
-//! the first panic of an actor, as it says.
+//! The crate needs a tokio runtime with time and I/O; one thread is enough. `panic = "abort"` is
+//! supported: the program then ends at the first panic of an actor.
 #![cfg(unix)]
 #![cfg_attr(
     not(test),
@@ -57,7 +63,7 @@
 
 pub use process::guardian;
 
-/// The actor framework whose actors can be children; the version that this crate's API speaks of.
+/// The actor framework whose actors can be children, in the version that this crate's API uses.
 pub use ractor;
 
 pub mod containment;

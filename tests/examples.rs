@@ -96,7 +96,7 @@ fn cascade_in_memory_tells_its_story() {
             "stock #1",
             "till #2",
             "display #2",
-            "the stock begins anew: 1",
+            "the stock starts from zero again: 1",
             "shop #2",
             "stock #2",
             "till #3",

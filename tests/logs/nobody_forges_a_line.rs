@@ -1,4 +1,4 @@
-//! Whatever a process writes, each log event is one line, and nothing steers the terminal that shows
+//! E-4: whatever a process writes, each log event is one line, and nothing steers the terminal that shows
 //! it.
 
 use procession::{

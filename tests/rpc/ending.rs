@@ -72,7 +72,7 @@ async fn answers_in_the_pipe_are_delivered_before_the_rest_is_lost() {
     assert!(begin.elapsed() <= Duration::from_millis(2), "{:?}", begin.elapsed());
 }
 
-// C-4: the drain ends at EOF, after quiet, or at its maximum.
+// C-4, P-8: the drain ends at EOF, after quiet, or at its maximum.
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_bounded() {
     let (peer, mut wire) = plain();

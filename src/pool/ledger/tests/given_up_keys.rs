@@ -1,4 +1,4 @@
-//! A given-up key is not started again as often as callers ask for it.
+//! L-7: a given-up key is not started again as often as callers ask for it.
 
 use super::*;
 
