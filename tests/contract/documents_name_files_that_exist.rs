@@ -20,12 +20,15 @@ fn is_path(text: &str) -> bool {
     named && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
 }
 
-/// A name without a folder is that of a file anywhere; others are below the root of the repository,
-/// or below `src/`.
+/// A name without a folder before it is that of a file or folder anywhere; others are below the root
+/// of the repository, or below `src/`.
 fn exists(name: &str, paths: &[String]) -> bool {
-    let in_folder = |path: &str, root: &str| path.starts_with(&format!("{root}{name}"));
-    match name.trim_end_matches('/').contains('/') || name.ends_with('/') {
-        true => paths.iter().any(|path| in_folder(path, "") || in_folder(path, "src/")),
+    let below = |path: &str, root: &str| path.starts_with(&format!("{root}{name}"));
+    if name.trim_end_matches('/').contains('/') {
+        return paths.iter().any(|path| below(path, "") || below(path, "src/"));
+    }
+    match name.ends_with('/') {
+        true => paths.iter().any(|path| path.starts_with(name) || path.contains(&format!("/{name}"))),
         false => paths.iter().any(|path| path.rsplit('/').next() == Some(name)),
     }
 }
