@@ -243,7 +243,7 @@ impl Exit {
     }
 
     /// The same, with the end of what the process has printed, if this is an exit that should say so.
-    pub(crate) fn having_printed(mut self, text: &str) -> Exit {
+    pub(crate) fn with_printed(mut self, text: &str) -> Exit {
         match &mut self {
             Exit::EndedBeforeReady { printed, .. } => *printed = end_of(text),
             Exit::HandshakeTimeout { awaited: awaited @ None, .. } => {
@@ -265,7 +265,7 @@ impl Exit {
     }
 
     /// The same with reasons that fit on a line: part of them may be what the process said.
-    pub(crate) fn tidied(mut self) -> Exit {
+    pub(crate) fn with_one_line_reasons(mut self) -> Exit {
         match &mut self {
             Exit::NeverStarted { reason, .. }
             | Exit::HandshakeFailed { reason }

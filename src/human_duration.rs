@@ -20,7 +20,7 @@ const UNITS: [(&[&str], u128); 7] = [
 
 /// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no duration: {problem}")]
+#[error("`{text}` is not a duration: {problem}")]
 pub struct ParseDurationError {
     /// The text.
     pub text: String,
@@ -239,7 +239,7 @@ mod tests {
         }
         assert_eq!(
             parse("10").unwrap_err().to_string(),
-            "`10` is no duration: a number needs a unit (d, h, m, s, ms, us, ns)"
+            "`10` is not a duration: a number needs a unit (d, h, m, s, ms, us, ns)"
         );
     }
 

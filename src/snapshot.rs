@@ -47,7 +47,7 @@ pub struct NodeSnapshot {
     pub incarnation: Incarnation,
     /// Whether an operator has stopped it and that still stands.
     #[serde(default)]
-    pub held: bool,
+    pub stopped_by_operator: bool,
     /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
     pub consecutive_failures: u32,
     /// Failures in its life, or since an operator has revived it.

@@ -166,7 +166,7 @@ fn machine(n: usize, decisions: usize) {
         policy: policy.clone(),
         last_incarnation: Incarnation::NONE,
         held: false,
-        proven: false,
+        has_been_ready: false,
         seed: i as u64,
     });
     let mut machine = Machine::new(flags, news);

@@ -61,20 +61,20 @@ mod tests {
 
     use super::*;
 
-    fn said(text: &str) -> String {
+    fn excerpt(text: &str) -> String {
         let lost = ExitReport { exit: Exit::Failed { code: 3 }, stderr_tail: text.to_owned() };
         lost.to_string().strip_prefix("failed with exit code 3").unwrap().to_owned()
     }
 
     #[test]
     fn last_words_are_one_line() {
-        assert_eq!(said(" \n"), "");
+        assert_eq!(excerpt(" \n"), "");
         assert_eq!(
-            said("no `db` in \"a.toml\"\r\nbye\n"),
+            excerpt("no `db` in \"a.toml\"\r\nbye\n"),
             "; its stderr ends with `no `db` in \"a.toml\"\\r\\nbye`"
         );
-        assert_eq!(said("\u{1b}[31mred\u{202e}"), "; its stderr ends with `\\u{1b}[31mred\\u{202e}`");
-        let long = said(&format!("first {}", "é".repeat(1000)));
+        assert_eq!(excerpt("\u{1b}[31mred\u{202e}"), "; its stderr ends with `\\u{1b}[31mred\\u{202e}`");
+        let long = excerpt(&format!("first {}", "é".repeat(1000)));
         assert_eq!(long, format!("; its stderr ends with `…{}`", "é".repeat(200)));
     }
 
@@ -83,9 +83,9 @@ mod tests {
 
         #[test]
         fn whatever_was_written_is_bounded_and_shows(text in any::<String>(), times in 1usize..100) {
-            let said = said(&text.repeat(times));
-            prop_assert!(said.len() <= StderrExcerpt::MAX_BYTES + 30);
-            prop_assert!(!said.contains(|c: char| c.is_control() && c != '\t'));
+            let excerpt = excerpt(&text.repeat(times));
+            prop_assert!(excerpt.len() <= StderrExcerpt::MAX_BYTES + 30);
+            prop_assert!(!excerpt.contains(|c: char| c.is_control() && c != '\t'));
         }
     }
 }

@@ -141,7 +141,7 @@ struct BoundedStart {
 
 #[async_trait]
 impl Start for BoundedStart {
-    fn admission(&self) -> Option<BoxFuture<'_, StartPermit>> {
+    fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         if self.had_its_turn.load(Ordering::Acquire) {
             return None;
         }

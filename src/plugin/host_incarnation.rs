@@ -94,7 +94,7 @@ impl HostIncarnation {
                 PluginError::StartFailed { id: id.clone(), exit, stderr_tail }
             }
             RequestError::Stopped(id) => PluginError::Stopped(id),
-            RequestError::Held(_) | RequestError::GaveUp { .. } => match self.node_of(id) {
+            RequestError::StoppedByOperator(_) | RequestError::GaveUp { .. } => match self.node_of(id) {
                 Some(node) => PluginError::StaysDown(node.unavailable()),
                 None => PluginError::Stopped(id.clone()),
             },
@@ -118,7 +118,7 @@ impl HostIncarnation {
             Some(Box::new(ExitReport { exit: node.last_exit.clone()?, stderr_tail }))
         });
         let state = ChildState::down(entry.map_or(DownReason::Stopped, absence));
-        Unavailable { path: self.node.path().join(id), state, retry_after: None, lost }
+        Unavailable { path: self.node.path().join(id), state, retry_after: None, last_exit: lost }
     }
 
     pub(crate) fn worker(&self, id: &ChildId) -> Result<WorkerRef, PluginError> {

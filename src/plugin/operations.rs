@@ -188,7 +188,7 @@ impl HostIncarnation {
             (ChildState::Stopping | ChildState::Down { why: DownReason::Stopped | DownReason::Ended }, _)
             | (_, None) => Err(PluginError::Stopped(id.clone())),
             (_, Some(exit)) => {
-                let ExitReport { exit, stderr_tail } = node.lost(exit);
+                let ExitReport { exit, stderr_tail } = node.exit_report(exit);
                 Err(PluginError::StartFailed { id: id.clone(), exit, stderr_tail })
             }
         }

@@ -198,7 +198,7 @@ impl PluginHostStart {
 #[async_trait]
 impl Start for PluginHostStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (registry, clock) = (self.registry.clone(), cx.scope.clock());
+        let (registry, clock) = (self.registry.clone(), cx.tree.clock());
         let spec = SupervisorSpec {
             flags: registry.host_context.host.flags(),
             children: registry.children_at_start(clock),

@@ -115,7 +115,7 @@ pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
         policy.restart = RestartType::UnlessStopped;
     }
     if !shared {
-        policy.pay_alone(CrashLoop::default());
+        policy.use_own_budget(CrashLoop::default());
     }
     policy
 }

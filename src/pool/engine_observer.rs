@@ -45,7 +45,7 @@ impl PoolCore {
     }
 
     fn exited(&self, key: &IncarnationKey, exit: &Exit) {
-        let stderr_tail = self.node.child(&key.child).map(|node| node.stderr_behind(exit));
+        let stderr_tail = self.node.child(&key.child).map(|node| node.stderr_tail_of(exit));
         let exit_report = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
         let mut inner = self.lock();
         inner.exits.insert(key.child.clone(), exit_report);

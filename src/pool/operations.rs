@@ -140,7 +140,7 @@ impl PoolCore {
             path: self.node.path().clone(),
             state: ChildState::Stopping,
             retry_after: None,
-            lost: None,
+            last_exit: None,
         }
     }
 

@@ -277,7 +277,7 @@ impl PoolSpec {
         let mut policy = self.restart.clone().unwrap_or_else(RestartPolicy::actor);
         if self.intensity.is_none() {
             // Each worker pays for its own crashes, regardless of the other restart settings.
-            policy.pay_alone(CrashLoop::new(5, Duration::from_secs(60), CrashLoopAction::GiveUp));
+            policy.use_own_budget(CrashLoop::new(5, Duration::from_secs(60), CrashLoopAction::GiveUp));
         }
         policy
     }

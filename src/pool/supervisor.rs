@@ -318,7 +318,7 @@ impl Start for PoolStart {
         let core = PoolCore::new(
             ledger,
             cx.node.clone(),
-            cx.scope.clock(),
+            cx.tree.clock(),
             spec.acquire_timeout,
             spec.recycling,
             self.sessions.clone(),

@@ -169,7 +169,7 @@ impl RestartPolicy {
     }
 
     /// Gives the child a budget of its own: its crash loop, or `default` if it has none.
-    pub(crate) fn pay_alone(&mut self, default: CrashLoop) {
+    pub(crate) fn use_own_budget(&mut self, default: CrashLoop) {
         if self.is_shared() {
             self.budget = Some(Budget::Own(self.crash_loop.take().unwrap_or(default)));
         }

@@ -68,11 +68,11 @@ impl RestartType {
     /// | `Transient` | no | yes | no |
     /// | `OnSuccess` | yes | no | no |
     /// | `Temporary` | no | no | no |
-    pub fn wants_restart(self, verdict: ExitClass) -> bool {
+    pub fn wants_restart(self, class: ExitClass) -> bool {
         match self {
             RestartType::Permanent | RestartType::UnlessStopped => true,
-            RestartType::Transient => verdict.is_failure(),
-            RestartType::OnSuccess => verdict == ExitClass::Clean,
+            RestartType::Transient => class.is_failure(),
+            RestartType::OnSuccess => class == ExitClass::Clean,
             RestartType::Temporary => false,
         }
     }

@@ -8,7 +8,7 @@ use super::{
 use crate::{state::RestartLimit, time::Timestamp};
 
 /// The shortest pause before a program that is away is looked for again.
-const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);
 
 /// Remembers of one child what its [`RestartPolicy`] needs, and decides at each exit what is to happen.
 ///
@@ -33,7 +33,7 @@ pub struct Tracker {
     total_restarts: u32,
     /// Since when the program has been away, and how often it has been looked for.
     away_since: Option<Timestamp>,
-    looks: u32,
+    program_checks: u32,
     ever_ready: bool,
     trial: bool,
     /// What counts in the crash loop's window. Absent as long as there is nothing to remember.
@@ -53,7 +53,7 @@ impl Tracker {
             early: 0,
             total_restarts: 0,
             away_since: None,
-            looks: 0,
+            program_checks: 0,
             ever_ready: false,
             trial: false,
             crashes: None,
@@ -83,7 +83,7 @@ impl Tracker {
 
     /// The place of this child has been ready in an earlier life of its supervisor. From then on a missing program
     /// is taken for one that is just being replaced.
-    pub fn known_ready(&mut self) {
+    pub fn set_has_been_ready(&mut self) {
         self.ever_ready = true;
     }
 
@@ -103,7 +103,7 @@ impl Tracker {
     ///
     /// Before that, what came in a row is forgotten, and a trial is over, if an incarnation has been ready for
     /// `healthy_after` without interruption; nothing else forgets it, a clean exit neither.
-    pub fn exited(&mut self, now: Timestamp, verdict: ExitClass, policy: &RestartPolicy) -> Decision {
+    pub fn exited(&mut self, now: Timestamp, class: ExitClass, policy: &RestartPolicy) -> Decision {
         let healthy = self.is_healthy(now, policy);
         if healthy {
             self.failures = 0;
@@ -112,23 +112,23 @@ impl Tracker {
         }
         self.ready_since = None;
         self.ready_for = Duration::ZERO;
-        if let Some(delay) = self.awaits_program(now, verdict, policy) {
+        if let Some(delay) = self.awaits_program(now, class, policy) {
             return Decision::AwaitProgram { delay };
         }
-        if verdict.is_failure() {
+        if class.is_failure() {
             self.failures = self.failures.saturating_add(1);
             self.total_failures = self.total_failures.saturating_add(1);
         }
-        let early = verdict.is_failure() || !healthy;
+        let early = class.is_failure() || !healthy;
         if early {
             self.early = self.early.saturating_add(1);
         }
         // Where the supervisor's intensity pays, it counts the clean ends.
-        let counts = verdict.is_failure() || early && !policy.is_shared();
-        if !policy.restart.wants_restart(verdict) {
+        let counts = class.is_failure() || early && !policy.is_shared();
+        if !policy.restart.wants_restart(class) {
             return Decision::Leave;
         }
-        let never = matches!(verdict, ExitClass::Permanent | ExitClass::Missing) && !self.ever_ready;
+        let never = matches!(class, ExitClass::Permanent | ExitClass::Missing) && !self.ever_ready;
         if never && !policy.retry_never_started {
             return Decision::GiveUp { why: RestartLimit::NeverStarts };
         }
@@ -137,7 +137,7 @@ impl Tracker {
         }
         match policy.effective_crash_loop() {
             Some(crash_loop) if counts => {
-                if let Some(decision) = self.judge(now, crash_loop) {
+                if let Some(decision) = self.check_crash_loop(now, crash_loop) {
                     return decision;
                 }
             }
@@ -204,30 +204,30 @@ impl Tracker {
     fn awaits_program(
         &mut self,
         now: Timestamp,
-        verdict: ExitClass,
+        class: ExitClass,
         policy: &RestartPolicy,
     ) -> Option<Duration> {
-        if !verdict.is_away() || !self.ever_ready {
+        if !class.is_away() || !self.ever_ready {
             self.away_since = None;
             return None;
         }
         if self.away_since.is_none() {
-            (self.away_since, self.looks) = (Some(now), 0);
+            (self.away_since, self.program_checks) = (Some(now), 0);
         }
         let left = policy.program_grace.checked_sub(now.since(self.away_since?))?;
-        if left.is_zero() || !policy.restart.wants_restart(verdict) {
+        if left.is_zero() || !policy.restart.wants_restart(class) {
             return None;
         }
-        self.looks = self.looks.saturating_add(1);
+        self.program_checks = self.program_checks.saturating_add(1);
         // Never at once: a program that is not there is not there a microsecond later.
         let backoff = if policy.backoff.is_none() { Backoff::default() } else { policy.backoff };
-        let delay = self.jitter.spread(backoff.delay(self.looks), policy.jitter);
+        let delay = self.jitter.spread(backoff.delay(self.program_checks), policy.jitter);
         // The last look is at the end of that time.
-        Some(delay.clamp(SHORTEST_LOOK, left.max(SHORTEST_LOOK)))
+        Some(delay.clamp(SHORTEST_PROGRAM_CHECK, left.max(SHORTEST_PROGRAM_CHECK)))
     }
 
     /// What the crash loop makes of one more; `None` if it has not been reached.
-    fn judge(&mut self, now: Timestamp, crash_loop: &CrashLoop) -> Option<Decision> {
+    fn check_crash_loop(&mut self, now: Timestamp, crash_loop: &CrashLoop) -> Option<Decision> {
         let crashes = self.crashes.get_or_insert_default();
         let reached = crashes.record(now, crash_loop.window) >= crash_loop.max_failures;
         if !reached && !self.trial {

@@ -150,7 +150,7 @@ pub enum RequestError {
     Stopped(ChildId),
     /// An operator has stopped the child, and only an operator starts it again.
     #[error("child `{0}` was stopped by an operator, and stays down until it is restarted by one")]
-    Held(ChildId),
+    StoppedByOperator(ChildId),
     /// The child's policy has given it up, and only an operator revives it.
     #[error("child `{child}` was given up ({why}), and stays down until an operator restarts it")]
     GaveUp {
@@ -191,7 +191,7 @@ impl RequestError {
 
 /// A child cannot be reached now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{path}` is not available: {}{}", .state.doing(*.retry_after), last(.lost.as_deref()))]
+#[error("`{path}` is not available: {}{}", .state.doing(*.retry_after), last(.last_exit.as_deref()))]
 pub struct Unavailable {
     /// Where the child is in the tree.
     pub path: TreePath,
@@ -200,14 +200,15 @@ pub struct Unavailable {
     /// When its next start is due, if that is known.
     pub retry_after: Option<Duration>,
     /// How its last incarnation ended, if one has, and what its process wrote last.
-    pub lost: Option<Box<ExitReport>>,
+    pub last_exit: Option<Box<ExitReport>>,
 }
 
 impl Unavailable {
     /// Whether it may be available later without anybody doing something about it. Not what its policy has given up, and not
     /// what can never start as it is declared.
     pub fn is_retryable(&self) -> bool {
-        let never = self.state.is_down() && self.lost.as_ref().is_some_and(|lost| never_starts(&lost.exit));
+        let never =
+            self.state.is_down() && self.last_exit.as_ref().is_some_and(|lost| never_starts(&lost.exit));
         !self.state.is_given_up() && !never
     }
 }

@@ -20,7 +20,7 @@ const PERMANENT: [Errno; 6] =
 
 /// What a failed launch says of the next one (rule R-6). The errors are those of execve(2), chdir(2) and of a look at the
 /// file; all others (EAGAIN, ENOMEM, EMFILE, ENFILE, …) and all those of other stages are of the system and of the moment.
-fn launch(errno: Option<i32>, stage: LaunchStage) -> ExitClass {
+fn classify_launch(errno: Option<i32>, stage: LaunchStage) -> ExitClass {
     match (stage, errno.map(Errno::from_raw_os_error)) {
         (LaunchStage::Command, _) => ExitClass::Permanent,
         (LaunchStage::Program | LaunchStage::Directory | LaunchStage::Exec, Some(errno)) => match errno {
@@ -48,20 +48,20 @@ fn is_bad_library(_: Errno) -> bool {
 /// supervisor the child that is the cause counts.
 pub(crate) fn never_starts(exit: &Exit) -> bool {
     let Some(Exit::NeverStarted { errno, stage, .. }) = exit.chain().last() else { return false };
-    matches!(launch(*errno, *stage), ExitClass::Permanent | ExitClass::Missing)
+    matches!(classify_launch(*errno, *stage), ExitClass::Permanent | ExitClass::Missing)
 }
 
 /// Reduces an exit to what the restart policy needs.
 ///
 /// A supervisor that gave up is abnormal for a permanent child and *shutdown* for a transient one (rule S-17, as OTP).
-pub(crate) fn verdict(exit: &Exit, restart: RestartType) -> ExitClass {
+pub(crate) fn classify(exit: &Exit, restart: RestartType) -> ExitClass {
     match exit {
         Exit::Requested => ExitClass::Requested,
         Exit::Clean { .. } | Exit::Ignored | Exit::ActorStopped { .. } | Exit::AutoShutdown { .. } => {
             ExitClass::Clean
         }
         Exit::IntensityExceeded { .. } if restart == RestartType::Transient => ExitClass::Clean,
-        Exit::NeverStarted { errno, stage, .. } => launch(*errno, *stage),
+        Exit::NeverStarted { errno, stage, .. } => classify_launch(*errno, *stage),
         _ => ExitClass::Failure,
     }
 }
@@ -97,15 +97,15 @@ mod tests {
         ];
         for (errno, meaning) in table {
             for stage in [LaunchStage::Program, LaunchStage::Directory, LaunchStage::Exec] {
-                assert_eq!(launch(Some(errno), stage), meaning, "{errno} at {stage:?}");
+                assert_eq!(classify_launch(Some(errno), stage), meaning, "{errno} at {stage:?}");
             }
             // No fault of the command.
             for stage in [LaunchStage::Stdio, LaunchStage::Spawn] {
-                assert_eq!(launch(Some(errno), stage), Failure, "{errno} at {stage:?}");
+                assert_eq!(classify_launch(Some(errno), stage), Failure, "{errno} at {stage:?}");
             }
-            assert_eq!(launch(Some(errno), LaunchStage::Command), Permanent);
+            assert_eq!(classify_launch(Some(errno), LaunchStage::Command), Permanent);
         }
-        assert_eq!(launch(None, LaunchStage::Command), Permanent);
-        assert_eq!(launch(None, LaunchStage::Spawn), Failure);
+        assert_eq!(classify_launch(None, LaunchStage::Command), Permanent);
+        assert_eq!(classify_launch(None, LaunchStage::Spawn), Failure);
     }
 }

@@ -19,21 +19,21 @@ pub(crate) fn discard<T>(foreign: T) {
 ///
 /// What the future owns is dropped when this returns. After a panic nothing of it is used again, so that no broken
 /// invariant can be seen.
-pub(crate) async fn caught<F: Future>(what: &str, future: F) -> Result<F::Output, Exit> {
+pub(crate) async fn catch_panic_async<F: Future>(what: &str, future: F) -> Result<F::Output, Exit> {
     let mut future = pin!(future);
     let poll = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
     });
-    poll.await.map_err(|panic| told(what, &*panic))
+    poll.await.map_err(|panic| panic_exit(what, &*panic))
 }
 
 /// The same for what does not wait.
-pub(crate) fn survived<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Exit> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| told(what, &*panic))
+pub(crate) fn catch_panic<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Exit> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_exit(what, &*panic))
 }
 
-fn told(what: &str, panic: &(dyn Any + Send)) -> Exit {
+fn panic_exit(what: &str, panic: &(dyn Any + Send)) -> Exit {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).map(untrusted::into_one_line);
     let chain = std::iter::once(format!("{what} panicked")).chain(text).collect();

@@ -15,7 +15,7 @@ use super::{
     event_bus::{EventBus, EventReceiver},
     incarnation_token::IncarnationToken,
     node::Node,
-    panics::survived,
+    panics::catch_panic,
     spec::SupervisorSpec,
     start::spawn_error,
     stop_notice::HostProbe,
@@ -42,7 +42,7 @@ pub struct Root(Arc<RootHandle>);
 #[derive(Debug)]
 struct RootHandle {
     node: Node,
-    scope: TreeContext,
+    tree: TreeContext,
     cell: ActorCell,
     exit: watch::Receiver<Option<Exit>>,
 }
@@ -71,18 +71,18 @@ impl Root {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, StartError> {
         spec.validate()?;
-        let scope = TreeContext::new(options.seed, options.event_capacity);
-        Root::start_in(scope, spec, options.owner).await
+        let tree = TreeContext::new(options.seed, options.event_capacity);
+        Root::start_in(tree, spec, options.owner).await
     }
 
-    /// As [`Root::start`], for a declaration that has been checked; `scope` may have subscribers already.
+    /// As [`Root::start`], for a declaration that has been checked; `tree` may have subscribers already.
     pub(crate) async fn start_in(
-        scope: TreeContext,
+        tree: TreeContext,
         spec: SupervisorSpec,
         owner: Option<ActorCell>,
     ) -> Result<Root, StartError> {
         check_runtime()?;
-        let node = Node::root(scope.clock());
+        let node = Node::root(tree.clock());
         node.set_incarnation(Incarnation(1));
         let (token, gone) = IncarnationToken::new(None);
         let (ready_tx, ready) = oneshot::channel();
@@ -91,7 +91,7 @@ impl Root {
             spec,
             node: node.clone(),
             token,
-            scope: scope.clone(),
+            tree: tree.clone(),
             ready: Some(ready_tx),
             exit: Some(report_tx),
             observer: None,
@@ -104,23 +104,23 @@ impl Root {
         let (actor, join) =
             spawned.map_err(|e| StartError::Failed { exit: spawn_error(e), stderr_tail: String::new() })?;
         let (tx, exit) = watch::channel(None);
-        let (ended_place, ended_scope) = (node.clone(), scope.clone());
+        let (ended_node, ended_tree) = (node.clone(), tree.clone());
         tokio::spawn(async move {
             let joined = join.await;
             drop(joined);
             gone.wait().await;
             // Killed from outside: there was nobody to say so.
             let exit = report.await.unwrap_or(Exit::ActorKilled);
-            ended_place.record(&ended_scope, Incarnation(1), ChildState::down(DownReason::Ended));
-            log_event!(info, ended_place.path(), Incarnation(1), "the tree has ended: {exit}");
-            ended_scope.bus().close();
+            ended_node.record(&ended_tree, Incarnation(1), ChildState::down(DownReason::Ended));
+            log_event!(info, ended_node.path(), Incarnation(1), "the tree has ended: {exit}");
+            ended_tree.bus().close();
             tx.send_replace(Some(exit));
         });
-        let root = Root(Arc::new(RootHandle { node, scope, cell: actor.get_cell(), exit }));
+        let root = Root(Arc::new(RootHandle { node, tree, cell: actor.get_cell(), exit }));
         match ready.await {
             Ok(()) => Ok(root),
             Err(_) => {
-                let ExitReport { exit, stderr_tail } = root.0.node.lost(root.wait().await);
+                let ExitReport { exit, stderr_tail } = root.0.node.exit_report(root.wait().await);
                 Err(StartError::Failed { exit, stderr_tail })
             }
         }
@@ -147,7 +147,7 @@ impl Root {
     /// Begins to stop everything in order and returns at once; see [`Root::shutdown`].
     pub fn stop(&self, deadline: Option<Duration>) {
         if let Some(engine) = self.0.node.engine() {
-            engine.shutdown(deadline.map(|d| self.0.scope.clock().now().after(d)));
+            engine.shutdown(deadline.map(|d| self.0.tree.clock().now().after(d)));
         }
     }
 
@@ -161,7 +161,7 @@ impl Root {
 
     /// From now on `probe` says whether the host has been told to stop: what ends then may have been told too (rule R-1).
     pub(crate) fn watch_host(&self, probe: HostProbe) {
-        self.0.scope.stop_notice().watch_host(probe);
+        self.0.tree.stop_notice().watch_host(probe);
     }
 
     /// Whether the tree is up: every supervisor's required children have become ready.
@@ -222,18 +222,18 @@ impl Root {
 
     /// A subscription to all events from now on.
     pub fn events(&self) -> EventReceiver {
-        self.0.scope.bus().subscribe()
+        self.0.tree.bus().subscribe()
     }
 
     /// The tree as it is now, read from the shared board: nobody is asked.
     pub fn snapshot(&self) -> Snapshot {
-        let (at, unix_ms) = (self.0.scope.clock().now(), Snapshot::wall_clock());
+        let (at, unix_ms) = (self.0.tree.clock().now(), Snapshot::wall_clock());
         Snapshot { at, unix_ms, root: self.0.node.snapshot() }
     }
 
     /// The tree's clock.
     pub fn clock(&self) -> Clock {
-        self.0.scope.clock()
+        self.0.tree.clock()
     }
 }
 
@@ -241,7 +241,7 @@ impl Root {
 /// out, and tasks that panic for that reason leave others waiting for ever.
 fn check_runtime() -> Result<(), StartError> {
     Handle::try_current().map_err(|error| StartError::Runtime { reason: error.to_string() })?;
-    survived("the timer", || drop(tokio::time::sleep(Duration::ZERO)))
+    catch_panic("the timer", || drop(tokio::time::sleep(Duration::ZERO)))
         .map_err(|_| StartError::Runtime { reason: "this runtime has no timer".into() })
 }
 

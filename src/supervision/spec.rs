@@ -10,7 +10,7 @@ use ractor::Actor;
 
 use super::{
     errors::{SpecError, SpecErrors},
-    panics::survived,
+    panics::catch_panic,
     policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
     start::{ActorStart, Start},
 };
@@ -64,7 +64,7 @@ impl ChildSpec {
 
     /// All mistakes that its start finds in itself, such as those of a nested supervisor.
     pub(crate) fn check_start(&self, errors: &mut Vec<SpecError>) {
-        match survived("the check of the start", || self.start.validate()) {
+        match catch_panic("the check of the start", || self.start.validate()) {
             Ok(Ok(())) => {}
             Ok(Err(found)) => errors.extend(found.below(&format!("children[{}]", self.id))),
             Err(panicked) => errors.push(SpecError {
@@ -119,13 +119,13 @@ impl ChildSpec {
 /// Decides who pays for the restarts of a child whose policy leaves it open (R-0 (5)): here a declaration becomes a child of
 /// a supervisor with these flags. Nothing behind this, the machine least of all, knows of an open budget; what stays
 /// open is shared.
-pub(crate) fn settle_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, flags: &SupervisorFlags) {
+pub(crate) fn decide_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, flags: &SupervisorFlags) {
     let alone = flags.strategy == Strategy::OneForOne && flags.intensity.is_none();
     if alone && policy.restart.budget.is_none() {
         // It is not our code, and its supervisor must not die of it.
-        let own = survived("the start, asked for its budget,", || start.own_budget()).unwrap_or_default();
+        let own = catch_panic("the start, asked for its budget,", || start.own_budget()).unwrap_or_default();
         if let Some(crash_loop) = own {
-            Arc::make_mut(policy).restart.pay_alone(crash_loop);
+            Arc::make_mut(policy).restart.use_own_budget(crash_loop);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     errors::SpecErrors,
     incarnation_token::IncarnationToken,
     node::{Attachment, Node},
-    panics::survived,
+    panics::catch_panic,
     tree_context::TreeContext,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// cancelled.
     ///
     /// `None`, the default: at once.
-    fn admission(&self) -> Option<BoxFuture<'_, StartPermit>> {
+    fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         None
     }
 
@@ -62,7 +62,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     }
 }
 
-/// See [`Start::admission`].
+/// See [`Start::start_permit`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The permission to start, given back when it is dropped. The default is nothing to give back.
@@ -96,7 +96,7 @@ pub struct StartContext {
     /// To be held by everything that the incarnation starts.
     pub token: IncarnationToken,
     /// What the tree shares.
-    pub scope: TreeContext,
+    pub tree: TreeContext,
 }
 
 /// How long an exit may wait to be judged without a restart being later for it: half of the shortest back-off, zero where
@@ -112,7 +112,7 @@ pub(crate) struct ExitGrace {
 impl ExitGrace {
     pub(crate) fn of(policy: &RestartPolicy) -> ExitGrace {
         let shortest = policy.backoff.delay(1).mul_f64((1.0 - policy.jitter).clamp(0.0, 1.0)) / 2;
-        let after = |verdict| match policy.restart.wants_restart(verdict) {
+        let after = |class| match policy.restart.wants_restart(class) {
             true => shortest,
             false => Duration::ZERO,
         };
@@ -164,7 +164,7 @@ impl StopHandle {
             StopHandle::Actor => cell.stop(None),
             // It is not our code, and its supervisor, which asks, must not die of it.
             StopHandle::Request(ask) => {
-                if survived("the stop request", || ask(request)).is_err() {
+                if catch_panic("the stop request", || ask(request)).is_err() {
                     cell.kill();
                 }
             }

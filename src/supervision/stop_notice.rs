@@ -30,19 +30,19 @@ struct HostStop {
 impl StopNotice {
     /// How long a signal that the host has got counts. The stop that it causes begins at once; one that causes none, since
     /// the program has left `run_until_signal`, must not make exits wait for the rest of its life.
-    const FRESH: Duration = Duration::from_secs(1);
+    const SIGNAL_COUNTS_FOR: Duration = Duration::from_secs(1);
 
     pub(crate) fn new() -> StopNotice {
         StopNotice { stopping: watch::Sender::new(false), host: Mutex::default() }
     }
 
     /// The root has begun to stop its children.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn set_stopping(&self) {
         self.stopping.send_replace(true);
     }
 
     /// Returns when the root has begun to stop its children.
-    pub(crate) async fn begun(&self) {
+    pub(crate) async fn stopping(&self) {
         // Its sender is here.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
@@ -56,26 +56,26 @@ impl StopNotice {
     ///
     /// A signal is on its way to the process, then with the thread that takes it, then with the runtime, whose driver has
     /// to look for it. One that was sent before the call is found in one of these places.
-    pub(crate) async fn host_is_told(&self) -> bool {
+    pub(crate) async fn host_is_told_to_stop(&self) -> bool {
         if self.host().probe.is_none() {
             return false;
         }
-        if self.look_at_host() {
+        if self.probe_host() {
             return true;
         }
         // The driver gets its turn when all that is runnable has had one.
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }
-        self.look_at_host()
+        self.probe_host()
     }
 
-    fn look_at_host(&self) -> bool {
+    fn probe_host(&self) -> bool {
         let HostStop { probe, told } = &mut *self.host();
         if probe.as_mut().is_some_and(|probe| probe()) {
             *told = Some(Instant::now());
         }
-        told.is_some_and(|told| told.elapsed() < Self::FRESH)
+        told.is_some_and(|told| told.elapsed() < Self::SIGNAL_COUNTS_FOR)
     }
 
     fn host(&self) -> std::sync::MutexGuard<'_, HostStop> {

@@ -94,7 +94,7 @@ impl Actor for Supervisor {
             SupervisorMessage::Engine(message) => state.engine.message(message),
             SupervisorMessage::Stop(request) => state.engine.stop(request),
             SupervisorMessage::WhichChildren(reply) => {
-                let _ = reply.send(state.engine.which());
+                let _ = reply.send(state.engine.which_children());
             }
             SupervisorMessage::CountChildren(reply) => {
                 let _ = reply.send(state.engine.count());
@@ -216,7 +216,7 @@ impl EngineArgs {
             spec,
             node: cx.node.clone(),
             token: cx.token.clone(),
-            scope: cx.scope.clone(),
+            tree: cx.tree.clone(),
             ready: Some(ready),
             exit: None,
             observer: None,
@@ -322,7 +322,7 @@ impl SupervisorRef {
     /// # Errors
     /// [`RequestError::ShuttingDown`] when the supervisor is gone.
     pub async fn which_children(&self) -> Result<Vec<ChildInfo>, RequestError> {
-        self.engine()?.which().await
+        self.engine()?.which_children().await
     }
 
     /// How many children there are.

@@ -35,7 +35,7 @@ pub struct TreeBuilder {
     seed: u64,
     event_capacity: usize,
     owner: Option<ActorCell>,
-    scope: Option<TreeContext>,
+    context: Option<TreeContext>,
     /// Settings that were made after [`TreeBuilder::events`] had fixed them.
     set_too_late: Vec<&'static str>,
 }
@@ -47,7 +47,7 @@ impl Default for TreeBuilder {
             seed: 0,
             event_capacity: EventBus::DEFAULT_CAPACITY,
             owner: None,
-            scope: None,
+            context: None,
             set_too_late: Vec::new(),
         }
     }
@@ -94,7 +94,7 @@ impl TreeBuilder {
     }
 
     fn check_not_too_late(mut self, field: &'static str) -> TreeBuilder {
-        if self.scope.is_some() {
+        if self.context.is_some() {
             self.set_too_late.push(field);
         }
         self
@@ -195,7 +195,7 @@ impl TreeBuilder {
     /// A subscription that includes the tree's start. Fixes the seed, the capacity and the epoch:
     /// setting them after this is a mistake.
     pub fn events(&mut self) -> EventReceiver {
-        self.scope().events()
+        self.context().events()
     }
 
     /// Starts the tree and returns when all required children are ready. A tree without children starts
@@ -243,12 +243,12 @@ impl TreeBuilder {
                 "the tree has no children: nothing runs until children are added"
             );
         }
-        let scope = self.scope().clone();
-        let root = Root::start_in(scope, self.spec, self.owner).await?;
+        let context = self.context().clone();
+        let root = Root::start_in(context, self.spec, self.owner).await?;
         Ok(Tree::new(root))
     }
 
-    fn scope(&mut self) -> &TreeContext {
-        self.scope.get_or_insert_with(|| TreeContext::new(self.seed, self.event_capacity))
+    fn context(&mut self) -> &TreeContext {
+        self.context.get_or_insert_with(|| TreeContext::new(self.seed, self.event_capacity))
     }
 }

@@ -137,7 +137,7 @@ impl Tree {
                 ChildState::Ready => false,
                 ChildState::Down { why: DownReason::Ended | DownReason::Ignored } => false,
                 ChildState::Down { why: DownReason::GaveUp { .. } } => true,
-                _ => !node.held,
+                _ => !node.stopped_by_operator,
             })
             .map(|node| self.issue(node))
             .collect();
@@ -179,7 +179,7 @@ impl Tree {
     /// The exit of the node at a path, with the end of its process's stderr.
     fn exit_report(&self, path: &str, exit: Exit) -> ExitReport {
         match self.root.find(path) {
-            Ok(node) => node.lost(exit),
+            Ok(node) => node.exit_report(exit),
             // The node has left the tree meanwhile.
             Err(_) => ExitReport { exit, stderr_tail: String::new() },
         }

@@ -15,7 +15,7 @@ use crate::{
     process,
     supervision::{
         BoxFuture,
-        panics::{caught, discard},
+        panics::{catch_panic_async, discard},
     },
 };
 
@@ -220,7 +220,7 @@ impl Tree {
                 (signal, hook) = next(&mut reload), if reloading.is_none() => {
                     log_event!(info, TreePath::root(), Incarnation(1), %signal, "received a signal to reload");
                     reloading = Some(Box::pin(async move {
-                        if let Err(panicked) = caught("the reload hook", async move { hook().await }).await {
+                        if let Err(panicked) = catch_panic_async("the reload hook", async move { hook().await }).await {
                             log_event!(error, TreePath::root(), Incarnation(1), %signal, "{panicked}");
                         }
                     }));

@@ -25,7 +25,7 @@ use crate::{
     snapshot::WorkerSnapshot,
     supervision::{
         ChildSpec, Node, NotReady, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle,
-        StopRequest, panics::caught,
+        StopRequest, panics::catch_panic_async,
     },
 };
 
@@ -118,14 +118,14 @@ impl Actor for WorkerActor {
         let WorkerArguments { spec, cx, diagnostics, channel, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
         let (path, incarnation) = (cx.node.path().clone(), cx.incarnation);
-        let clock = cx.scope.clock();
+        let clock = cx.tree.clock();
         let driver =
             Driver { spec, cx, diagnostics, channel: channel.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
             // Code of users may panic in here: the protocol, `on_ready`, the maker of commands, the
             // launcher.
             // Boxed, since an async block holds room for a future that it was given twice.
-            let exit = caught("the worker's driver", Box::pin(driver.run())).await;
+            let exit = catch_panic_async("the worker's driver", Box::pin(driver.run())).await;
             let exit = exit.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
@@ -228,8 +228,8 @@ impl WorkerStart {
 #[async_trait]
 impl Start for WorkerStart {
     fn adopted(&self, node: &Node) {
-        if !node.has_details() {
-            node.set_details(self.diagnostics());
+        if !node.has_snapshot_source() {
+            node.set_snapshot_source(self.diagnostics());
         }
     }
 
@@ -245,7 +245,7 @@ impl Start for WorkerStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
         let diagnostics = self.diagnostics();
-        cx.node.set_details(diagnostics.clone());
+        cx.node.set_snapshot_source(diagnostics.clone());
         let channel = Arc::new(WorkerChannel::new(diagnostics.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();

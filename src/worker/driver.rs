@@ -77,18 +77,18 @@ impl Driver {
         let process = match launched {
             Ok(process) => process,
             Err(exit) => {
-                let exit = exit.tidied();
+                let exit = exit.with_one_line_reasons();
                 self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
                 return exit;
             }
         };
-        self.diagnostics.launched(&*process.control, self.cx.scope.clock().now());
+        self.diagnostics.launched(&*process.control, self.cx.tree.clock().now());
         // Stdin is kept open for protocols without a channel. It is not part of the running process,
         // which is shared by reference.
         let (running, first_line, _stdin) = self.attach_streams(process);
         let (end_cause, was_ready) = match Box::pin(self.become_ready(&running, first_line)).await {
             Ok(()) => {
-                self.diagnostics.ready(self.cx.scope.clock().now());
+                self.diagnostics.ready(self.cx.tree.clock().now());
                 if let Some(channel) = &running.channel {
                     channel.watch_writes(true);
                 }
@@ -104,7 +104,7 @@ impl Driver {
         self.cx.node.retract(self.cx.incarnation);
         // If another thread is retracting it, it may not have told the channel yet.
         self.channel.retracted();
-        let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.scope.clock().now());
+        let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.tree.clock().now());
         let exit = match end_cause {
             EndCause::Exited(exited) => Box::pin(self.reap_after_exit(&running, exited)).await,
             EndCause::Kill(exit) => Box::pin(self.kill(&running, exit)).await,
@@ -113,9 +113,9 @@ impl Driver {
         let exit = if was_ready {
             exit
         } else {
-            exit.before_ready().having_printed(&self.non_message_output(&running))
+            exit.before_ready().with_printed(&self.non_message_output(&running))
         }
-        .tidied();
+        .with_one_line_reasons();
         // Done before the exit is classified, so that neither callers nor snapshots wait for that.
         self.diagnostics.ended();
         if let Some(channel) = &running.channel {

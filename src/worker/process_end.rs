@@ -46,7 +46,7 @@ impl Driver {
     /// Reaps the process. Processes that have left its group may be swept after its successor has
     /// started; stops wait for that (rule P-4).
     async fn reap(&self, running: &RunningProcess) -> Result<ExitStatus, Unkillable> {
-        let sweep_token = ReapToken::new(self.cx.node.leave_trail(&self.cx.token));
+        let sweep_token = ReapToken::new(self.cx.node.sweep_token(&self.cx.token));
         running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_token).await
     }
 
@@ -73,7 +73,7 @@ impl Driver {
         let run_ladder = async {
             loop {
                 let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
-                let deadline = deadline.map(|at| with_margin(self.cx.scope.clock().instant(at)));
+                let deadline = deadline.map(|at| with_margin(self.cx.tree.clock().instant(at)));
                 // Time that has passed is not granted again.
                 let passed = began.elapsed();
                 let drain = ladder.drain.saturating_sub(passed);
@@ -95,7 +95,7 @@ impl Driver {
         match ended {
             Ok(ended) => {
                 let deadline = self.stop.borrow().and_then(|request| request.deadline);
-                let deadline = deadline.map(|at| self.cx.scope.clock().instant(at));
+                let deadline = deadline.map(|at| self.cx.tree.clock().instant(at));
                 self.log_stop(running.control.pid(), ended.rung, &ladder, began, deadline);
                 Exit::Requested
             }
@@ -149,7 +149,7 @@ impl Driver {
         loop {
             let drain = self.spec.ladder.drain;
             let deadline = stop.borrow_and_update().and_then(|request| request.deadline);
-            let deadline = deadline.map(|at| with_margin(self.cx.scope.clock().instant(at)));
+            let deadline = deadline.map(|at| with_margin(self.cx.tree.clock().instant(at)));
             let drain =
                 deadline.map_or(drain, |deadline| drain.min(deadline.saturating_duration_since(began)));
             tokio::select! {

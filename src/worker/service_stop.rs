@@ -28,9 +28,9 @@ impl Driver {
     /// has begun to stop meanwhile.
     pub(super) async fn judge(&self, exit: Exit, since: Timestamp) -> Exit {
         let Some(grace) = grace(&exit, self.cx.node.exit_grace()) else { return exit };
-        let died = self.cx.scope.clock().instant(since);
+        let died = self.cx.tree.clock().instant(since);
         if !grace.is_zero() {
-            self.cx.node.report_death(self.cx.incarnation, since, exit.clone());
+            self.cx.node.report_process_end(self.cx.incarnation, since, exit.clone());
         }
         if self.stop_begins_by(died + grace).await {
             return Exit::Requested;
@@ -38,7 +38,7 @@ impl Driver {
         // Checked last, because the signal may have reached the host after its workers.
         // What it has been told takes effect as soon as its tasks have had their turns, which takes a while
         // on a machine that is overloaded.
-        let told = self.cx.scope.stop_notice().host_is_told().await;
+        let told = self.cx.tree.stop_notice().host_is_told_to_stop().await;
         if told && self.stop_begins_by(Instant::now() + TOLD_GRACE).await {
             return Exit::Requested;
         }
@@ -47,12 +47,12 @@ impl Driver {
 
     /// Returns when a stop has been requested, of this worker or of the whole tree.
     pub(super) async fn stop_begins(&self) {
-        let notice = self.cx.scope.stop_notice();
+        let notice = self.cx.tree.stop_notice();
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
             () = stop_asked(&mut stop) => {}
-            () = notice.begun() => {}
+            () = notice.stopping() => {}
         }
     }
 

@@ -90,7 +90,7 @@ async fn what_knows_of_no_deadline_is_named_when_it_has_passed() {
     let warnings = warnings();
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
     assert!(
-        warning.contains("the deadline of the stop has passed: killing `a`, `b` path=\"/\""),
+        warning.contains("the stop did not finish before its deadline: killing `a`, `b` path=\"/\""),
         "{warning}"
     );
 }

@@ -124,10 +124,10 @@ fn a_stop_is_remembered_at_the_place_until_the_next_start() {
     // S-5
     let mut rig = Rig::running(flags(OneForOne, 3), &[("a", policy(UnlessStopped))]);
     rig.ask(Request::TerminateChild("a".into()));
-    assert!(rig.held.contains("a"));
+    assert!(rig.stopped_by_operator.contains("a"));
     rig.gone("a");
     rig.ask(Request::RestartChild("a".into()));
-    assert!(rig.held.is_empty());
+    assert!(rig.stopped_by_operator.is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use procession::{
         RestartLimit,
         Strategy::{OneForAll, OneForOne},
     },
-    supervision::RequestError::{GaveUp, Held, StartFailed, Stopped, TooSoon},
+    supervision::RequestError::{GaveUp, StartFailed, Stopped, StoppedByOperator, TooSoon},
 };
 
 use crate::rig::{Rig, clean, crash, flags, ms, one, patient, policy, ready};
@@ -33,7 +33,7 @@ fn restart_works_in_every_state() {
     rig.ask(Request::TerminateChild("a".into()));
     rig.ask(Request::Restart("a".into()));
     assert_eq!(rig.gone("a").did(), "+a", "being stopped: the last word counts");
-    assert!(rig.held.is_empty());
+    assert!(rig.stopped_by_operator.is_empty());
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn whoever_needs_a_child_starts_what_nobody_has_stopped() {
     rig.gone("a");
     let stopped = demand(&mut rig);
     for refused in [stopping, stopped] {
-        assert_eq!(rig.reply(refused), Some(&Err(Held("a".into()))));
+        assert_eq!(rig.reply(refused), Some(&Err(StoppedByOperator("a".into()))));
     }
     assert_eq!(rig.states(), "-");
 }

@@ -89,7 +89,7 @@ pub(crate) struct Rig {
     pub(crate) alive: BTreeMap<ChildId, (Incarnation, bool)>,
     /// The last incarnation of every id, as its place remembers it.
     pub(crate) places: BTreeMap<ChildId, Incarnation>,
-    pub(crate) held: BTreeSet<ChildId>,
+    pub(crate) stopped_by_operator: BTreeSet<ChildId>,
     /// Whom messages and calls reach.
     admitted: BTreeMap<ChildId, Incarnation>,
     pub(crate) timers: Vec<(Timestamp, Timer)>,
@@ -115,7 +115,7 @@ impl Rig {
             now: Timestamp::EPOCH,
             alive: BTreeMap::new(),
             places: BTreeMap::new(),
-            held: BTreeSet::new(),
+            stopped_by_operator: BTreeSet::new(),
             admitted: BTreeMap::new(),
             timers: Vec::new(),
             replies: HashMap::new(),
@@ -153,8 +153,8 @@ impl Rig {
             id: id.into(),
             policy: Arc::new(policy.clone()),
             last_incarnation: self.places.get(&ChildId::from(id)).copied().unwrap_or_default(),
-            held: self.held.contains(&ChildId::from(id)),
-            proven: false,
+            stopped_by_operator: self.stopped_by_operator.contains(&ChildId::from(id)),
+            has_been_ready: false,
             seed: 7,
         }
     }
@@ -299,7 +299,7 @@ impl Rig {
                 let old = self.alive.insert(key.child, (key.incarnation, false));
                 assert_eq!(old, None, "two incarnations alive together");
             }
-            Action::Admit(key) => {
+            Action::MakeLive(key) => {
                 let life = self.alive.get(&key.child).expect("an admission of what is alive");
                 assert_eq!(*life, (key.incarnation, false));
                 assert_ne!(
@@ -332,11 +332,11 @@ impl Rig {
                 self.step_replies.push((id, reply.clone()));
                 assert_eq!(self.replies.insert(id, reply), None, "{id:?} is answered twice");
             }
-            Action::Hold(id, true) => assert!(self.held.insert(id)),
-            Action::Hold(id, false) => assert!(self.held.remove(&id)),
+            Action::SetStoppedByOperator(id, true) => assert!(self.stopped_by_operator.insert(id)),
+            Action::SetStoppedByOperator(id, false) => assert!(self.stopped_by_operator.remove(&id)),
             Action::Forget(id) => {
                 assert!(!self.alive.contains_key(&id), "{id} is forgotten alive");
-                self.held.remove(&id);
+                self.stopped_by_operator.remove(&id);
             }
             Action::Started => self.did.push(Did::Started),
             Action::Exit(exit) => {
@@ -351,7 +351,7 @@ impl Rig {
     fn publish(&mut self, key: &IncarnationKey, kind: EventKind) {
         match kind {
             EventKind::Added => {
-                let state = if self.held.contains(&key.child) {
+                let state = if self.stopped_by_operator.contains(&key.child) {
                     DownReason::Stopped
                 } else {
                     DownReason::NeverStarted
@@ -419,7 +419,7 @@ impl Rig {
             let permanent =
                 matches!(child.policy.restart.restart, RestartType::Permanent | RestartType::UnlessStopped);
             let excused = match why {
-                DownReason::NeverStarted | DownReason::Stopped => self.held.contains(child.id),
+                DownReason::NeverStarted | DownReason::Stopped => self.stopped_by_operator.contains(child.id),
                 DownReason::Ended => {
                     !permanent || self.failed_once.contains(child.id) || self.policies_changed
                 }

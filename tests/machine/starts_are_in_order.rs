@@ -136,8 +136,8 @@ fn a_hold_of_an_earlier_life_stands() {
         first.ask(Request::TerminateChild(id.into()));
         first.gone(id);
     }
-    let held = [first.new_child("a", &children[0].1), first.new_child("b", &children[1].1)];
-    let mut machine = procession::internals::machine::Machine::new(flags(OneForOne, 3), held);
+    let stopped_by_operator = [first.new_child("a", &children[0].1), first.new_child("b", &children[1].1)];
+    let mut machine = procession::internals::machine::Machine::new(flags(OneForOne, 3), stopped_by_operator);
     let mut actions = Vec::new();
     machine.handle(first.now, procession::internals::machine::Input::Boot, &mut actions);
     let started: Vec<_> = actions

@@ -101,7 +101,7 @@ async fn callers_do_not_revive_what_its_policy_gave_up() {
             let error = caller.await.unwrap();
             let PluginError::StaysDown(down) = &error else { panic!("{error}") };
             assert!(matches!(down.state, ChildState::Down { why: DownReason::GaveUp { .. } }), "{error}");
-            assert!(down.lost.is_some(), "it says how the last incarnation ended");
+            assert!(down.last_exit.is_some(), "it says how the last incarnation ended");
         }
         assert_eq!(stage.launches(id), 3, "{id}");
         // Another start by an operator begins with fresh counters.

@@ -50,7 +50,7 @@ fn it_is_retried_once_the_place_has_been_ready() {
 #[test]
 fn it_is_retried_if_an_earlier_life_was_ready() {
     let mut tracker = Tracker::new(0);
-    tracker.known_ready();
+    tracker.set_has_been_ready();
     let decision = tracker.exited(Timestamp::EPOCH, ExitClass::Permanent, &steady());
     assert_eq!(decision, restart(ms(100), 1));
 }

@@ -263,9 +263,13 @@ impl Actor for Holder {
     type Arguments = ();
 
     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<Held, ActorProcessingErr> {
-        let held = self.0.fetch_add(1, Ordering::SeqCst);
+        let stopped_by_operator = self.0.fetch_add(1, Ordering::SeqCst);
         // Not taken back at once, so that it counts however late it is seen.
-        if held > 0 { Err("the last one is still held".into()) } else { Ok(Held(self.0.clone())) }
+        if stopped_by_operator > 0 {
+            Err("the last one is still held".into())
+        } else {
+            Ok(Held(self.0.clone()))
+        }
     }
 
     async fn handle(&self, me: ActorRef<()>, (): (), _: &mut Held) -> Result<(), ActorProcessingErr> {
@@ -277,9 +281,9 @@ impl Actor for Holder {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_stopped_actor_held_is_free_for_its_successor() {
     // S-19: its state comes with its cause, which may be the last thing that its successor waits for.
-    let held = Arc::new(AtomicUsize::new(0));
+    let stopped_by_operator = Arc::new(AtomicUsize::new(0));
     let policy = RestartPolicy::permanent().with_backoff(Backoff::None);
-    let holder = ChildSpec::actor("a", move || (Holder(held.clone()), ())).restart(policy);
+    let holder = ChildSpec::actor("a", move || (Holder(stopped_by_operator.clone()), ())).restart(policy);
     let root = Root::start(
         SupervisorSpec::one_for_one().intensity(1_000_000, SEC).child(holder),
         RootOptions::default(),

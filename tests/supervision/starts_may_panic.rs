@@ -63,9 +63,9 @@ impl Start for Panics {
                 }));
             }
             Where::DropOfStop => {
-                let (held, cell) = (PanicsWhenDropped, started.cell.clone());
+                let (stopped_by_operator, cell) = (PanicsWhenDropped, started.cell.clone());
                 started.stop = StopHandle::Request(Arc::new(move |_| {
-                    let _ = &held;
+                    let _ = &stopped_by_operator;
                     cell.stop(None);
                 }));
             }
@@ -74,7 +74,7 @@ impl Start for Panics {
         Ok(started)
     }
 
-    fn admission(&self) -> Option<BoxFuture<'_, StartPermit>> {
+    fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         assert!(self.0 != Where::Admission, "pulled too hard");
         None
     }

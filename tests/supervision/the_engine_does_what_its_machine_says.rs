@@ -297,8 +297,8 @@ impl<'a> Imagined<'a> {
             id: id.clone(),
             policy: Arc::new(policy.clone()),
             last_incarnation: Incarnation::NONE,
-            held: false,
-            proven: false,
+            stopped_by_operator: false,
+            has_been_ready: false,
             seed: 0,
         };
         let mut due: Vec<_> =
@@ -387,8 +387,8 @@ impl<'a> Imagined<'a> {
                 last_incarnation: self.retired,
                 id,
                 policy: Arc::new(policy),
-                held: false,
-                proven: false,
+                stopped_by_operator: false,
+                has_been_ready: false,
                 seed: 0,
             }),
             Ask::Terminate(id) => Request::TerminateChild(id),
@@ -467,7 +467,7 @@ impl<'a> Imagined<'a> {
                 });
                 assert_eq!(self.answers.insert(id.0 as usize, answer), None);
             }
-            Action::Admit(_) | Action::Hold(..) | Action::Started => {}
+            Action::MakeLive(_) | Action::SetStoppedByOperator(..) | Action::Started => {}
             Action::Publish(Some(key), kind) => {
                 self.log.push(line(self.now, &format!("/sup/{}", key.child), key.incarnation, &kind));
             }

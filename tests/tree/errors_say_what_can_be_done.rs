@@ -37,7 +37,7 @@ fn busy() -> Exit {
 
 fn unavailable(state: ChildState, exit: Option<Exit>) -> Unavailable {
     let lost = exit.map(|exit| Box::new(procession::rpc::ExitReport { exit, stderr_tail: String::new() }));
-    Unavailable { path: TreePath::root(), state, retry_after: None, lost }
+    Unavailable { path: TreePath::root(), state, retry_after: None, last_exit: lost }
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn what_never_starts_is_not_worth_another_try() {
         assert_eq!(PluginError::from(down.clone()).is_retryable(), again);
         assert_eq!(AcquireError::from(down.clone()).is_retryable(), again);
         assert_eq!(SendError::from(down.clone()).is_retryable(), again);
-        let lost = down.lost.clone();
+        let lost = down.last_exit.clone();
         let failed = AcquireError::Failed {
             path: TreePath::root(),
             key: None,

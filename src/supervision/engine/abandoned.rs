@@ -15,8 +15,8 @@ use crate::{
 pub(crate) struct AbandonedIncarnation {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
-    pub(crate) scope: TreeContext,
-    pub(crate) gone: IncarnationClosed,
+    pub(crate) tree: TreeContext,
+    pub(crate) closed: IncarnationClosed,
     /// The supervisor's token: its successor must not begin before this end is on the board.
     pub(crate) supervisor: IncarnationToken,
 }
@@ -29,20 +29,20 @@ impl AbandonedIncarnation {
         }
         // Without a runtime nothing runs any more that could be awaited.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(self.settle(running));
+            runtime.spawn(self.finish(running));
         }
     }
 
     /// Returns when nothing of the incarnation is left and the board says so.
-    pub(crate) async fn settle(self, running: Option<RunningActor>) {
-        let AbandonedIncarnation { incarnation, node, scope, gone, supervisor } = self;
+    pub(crate) async fn finish(self, running: Option<RunningActor>) {
+        let AbandonedIncarnation { incarnation, node, tree, closed, supervisor } = self;
         if let Some(mut running) = running {
             running.kill();
             running.join().await;
         }
         node.retract(incarnation);
-        gone.wait().await;
-        node.record(&scope, incarnation, ChildState::down(DownReason::Ended));
+        closed.wait().await;
+        node.record(&tree, incarnation, ChildState::down(DownReason::Ended));
         drop(supervisor);
     }
 }

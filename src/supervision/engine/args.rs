@@ -20,7 +20,7 @@ pub(crate) struct EngineArgs {
     /// The supervisor's own token.
     pub(crate) token: IncarnationToken,
     /// What the tree shares.
-    pub(crate) scope: TreeContext,
+    pub(crate) tree: TreeContext,
     /// Told when all required children are ready; dropped if that does not come to be.
     pub(crate) ready: Option<oneshot::Sender<()>>,
     /// Told how the supervisor ends, when no child is left; dropped if it is killed.

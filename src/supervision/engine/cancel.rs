@@ -25,13 +25,13 @@ impl StopLevel {
     }
 
     /// Takes a new order, unless it is no harder than this one.
-    pub(crate) fn harden(&mut self, order: StopLevel) -> bool {
+    pub(crate) fn harden(&mut self, level: StopLevel) -> bool {
         let harder = matches!(
-            (*self, order),
+            (*self, level),
             (StopLevel::Live, StopLevel::Stop(_) | StopLevel::Kill) | (StopLevel::Stop(_), StopLevel::Kill)
         );
         if harder {
-            *self = order;
+            *self = level;
         }
         harder
     }
@@ -44,26 +44,26 @@ pub(crate) struct StartCancel(Arc<CancelSignal>);
 
 /// Whether the start is to be given up, and who is to hear of it: its task, and nobody else.
 #[derive(Debug, Default)]
-pub(crate) struct CancelSignal(Mutex<Given>);
+pub(crate) struct CancelSignal(Mutex<CancelState>);
 
 #[derive(Debug, Default)]
-struct Given {
+struct CancelState {
     cancelled: bool,
     task: Option<Waker>,
 }
 
 impl StartCancel {
     pub(crate) fn new() -> (StartCancel, Arc<CancelSignal>) {
-        let cancel = Arc::new(CancelSignal::default());
-        (StartCancel(cancel.clone()), cancel)
+        let signal = Arc::new(CancelSignal::default());
+        (StartCancel(signal.clone()), signal)
     }
 
     /// Gives the start up; may be repeated.
     pub(crate) fn cancel(&self) {
         let task = {
-            let mut given = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-            given.cancelled = true;
-            given.task.take()
+            let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.cancelled = true;
+            state.task.take()
         };
         if let Some(task) = task {
             task.wake();
@@ -84,11 +84,11 @@ impl CancelSignal {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if given.cancelled {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.cancelled {
             return Poll::Ready(());
         }
-        match &mut given.task {
+        match &mut state.task {
             Some(task) => task.clone_from(cx.waker()),
             task => *task = Some(cx.waker().clone()),
         }

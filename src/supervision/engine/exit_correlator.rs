@@ -37,9 +37,9 @@ impl ExitCorrelator {
 
     /// A cause has come. The end that waited for it.
     pub(crate) fn cause(&mut self, actor: ActorId, exit: Exit) -> Option<(IncarnationKey, Exit)> {
-        if let Some((seq, key, asked)) = self.ends.remove(&actor) {
+        if let Some((seq, key, expected)) = self.ends.remove(&actor) {
             self.waiting.remove(&seq);
-            return Some((key, judge(exit, asked)));
+            return Some((key, judge(exit, expected)));
         }
         self.next += 1;
         self.causes.insert(actor, (self.next, exit));
@@ -56,13 +56,13 @@ impl ExitCorrelator {
         now: Timestamp,
         actor: ActorId,
         key: IncarnationKey,
-        asked: Option<Exit>,
+        expected: Option<Exit>,
     ) -> Option<(IncarnationKey, Exit)> {
         if let Some((_, exit)) = self.causes.remove(&actor) {
-            return Some((key, judge(exit, asked)));
+            return Some((key, judge(exit, expected)));
         }
         self.next += 1;
-        self.ends.insert(actor, (self.next, key, asked));
+        self.ends.insert(actor, (self.next, key, expected));
         self.waiting.insert(self.next, (now, actor));
         None
     }
@@ -74,7 +74,7 @@ impl ExitCorrelator {
             return None;
         }
         let (_, actor) = entry.remove();
-        self.ends.remove(&actor).map(|(_, key, asked)| (key, asked))
+        self.ends.remove(&actor).map(|(_, key, expected)| (key, expected))
     }
 
     /// Since when the oldest end waits.
@@ -84,9 +84,9 @@ impl ExitCorrelator {
 }
 
 /// An actor that was asked to end has done so, whatever it says; only that it has left a process behind counts.
-fn judge(cause: Exit, asked: Option<Exit>) -> Exit {
-    match asked {
-        Some(asked) if !matches!(cause, Exit::Unkillable { .. }) => asked,
+fn judge(cause: Exit, expected: Option<Exit>) -> Exit {
+    match expected {
+        Some(expected) if !matches!(cause, Exit::Unkillable { .. }) => expected,
         _ => cause,
     }
 }

@@ -69,13 +69,13 @@ impl EngineHandle {
 
     pub(crate) async fn count(&self) -> Result<ChildCounts, RequestError> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.inbox.send(InboxMessage::Count(tx));
+        let _ = self.inbox.send(InboxMessage::CountChildren(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
     }
 
-    pub(crate) async fn which(&self) -> Result<Vec<ChildInfo>, RequestError> {
+    pub(crate) async fn which_children(&self) -> Result<Vec<ChildInfo>, RequestError> {
         let (tx, rx) = oneshot::channel();
-        let _ = self.inbox.send(InboxMessage::Which(tx));
+        let _ = self.inbox.send(InboxMessage::WhichChildren(tx));
         rx.await.map_err(|_| RequestError::ShuttingDown)
     }
 
@@ -86,8 +86,8 @@ impl EngineHandle {
     }
 
     /// The process of an incarnation has ended at this moment. Its exit, this one as it seems, is judged later.
-    pub(crate) fn died(&self, key: IncarnationKey, at: Timestamp, exit: Exit) {
-        let _ = self.inbox.send(InboxMessage::Died(key, at, Box::new(exit)));
+    pub(crate) fn process_ended(&self, key: IncarnationKey, at: Timestamp, exit: Exit) {
+        let _ = self.inbox.send(InboxMessage::ProcessEnded(key, at, Box::new(exit)));
     }
 
     /// Asks the supervisor to stop its children and to exit.

@@ -34,19 +34,19 @@ pub(super) type WakeActor = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
 /// Something on an engine's channel.
 pub(super) enum InboxMessage {
     /// Look after the incarnation here.
-    Ring(Slot),
+    Check(Slot),
     /// A start that took its time is over.
-    Begun(Box<StartOutcome>),
+    StartFinished(Box<StartOutcome>),
     Alarm,
     /// The process of an incarnation has ended at this moment, and its exit, this one as it seems, is judged later.
-    Died(IncarnationKey, Timestamp, Box<Exit>),
+    ProcessEnded(IncarnationKey, Timestamp, Box<Exit>),
     Operator(Box<OperatorRequest>, oneshot::Sender<Result<Reply, RequestError>>),
     Shutdown {
         deadline: Option<Timestamp>,
         kill: bool,
     },
-    Count(oneshot::Sender<ChildCounts>),
-    Which(oneshot::Sender<Vec<ChildInfo>>),
+    CountChildren(oneshot::Sender<ChildCounts>),
+    WhichChildren(oneshot::Sender<Vec<ChildInfo>>),
     Spec(ChildId, oneshot::Sender<Result<ChildSpec, RequestError>>),
     SetPolicy(ChildId, Box<ChildPolicy>, oneshot::Sender<Result<(), RequestError>>),
 }
@@ -94,18 +94,18 @@ impl Inbox {
 
     /// Whether the next post is announced: not while the engine reads its channel by itself. Whatever was put there
     /// without an announcement can be read once this has returned.
-    pub(super) fn announce(&self, on: bool) {
+    pub(super) fn wake_on_send(&self, on: bool) {
         self.0.woken.swap(!on, Ordering::AcqRel);
     }
 
-    pub(crate) fn ring(&self, slot: Slot) {
-        let _ = self.send(InboxMessage::Ring(slot));
+    pub(crate) fn check(&self, slot: Slot) {
+        let _ = self.send(InboxMessage::Check(slot));
     }
 
     /// What a start has come to; it comes back if there is no engine any more.
     pub(crate) fn deliver(&self, delivery: Box<StartOutcome>) -> Result<(), Box<StartOutcome>> {
-        match self.send(InboxMessage::Begun(delivery)) {
-            Err(InboxMessage::Begun(delivery)) => Err(delivery),
+        match self.send(InboxMessage::StartFinished(delivery)) {
+            Err(InboxMessage::StartFinished(delivery)) => Err(delivery),
             _ => Ok(()),
         }
     }
@@ -115,8 +115,8 @@ impl Inbox {
     }
 
     /// Posts of which nobody hears any more come back.
-    pub(super) fn send(&self, post: InboxMessage) -> Result<(), InboxMessage> {
-        self.0.tx.send(post).map_err(|refused| refused.0)?;
+    pub(super) fn send(&self, message: InboxMessage) -> Result<(), InboxMessage> {
+        self.0.tx.send(message).map_err(|refused| refused.0)?;
         self.wake_actor();
         Ok(())
     }

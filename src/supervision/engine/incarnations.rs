@@ -6,7 +6,7 @@ use super::{
     children::Slot,
     exit_correlator::ExitCorrelator,
     inbox::StartOutcome,
-    starting::{StartInputs, StartProgress, begin},
+    starting::{StartInputs, StartProgress, start_incarnation},
     supervised_incarnation::{IncarnationEnd, SupervisedIncarnation},
 };
 use crate::{
@@ -30,8 +30,8 @@ impl Engine {
         entry.node.set_kind(child.policy.kind);
         entry.node.set_incarnation(key.incarnation);
         entry.node.set_exit_grace(ExitGrace::of(&child.policy.restart));
-        let (token, gone) = IncarnationToken::new(Some(supervisor.clone()));
-        let begun = begin(StartInputs {
+        let (token, closed) = IncarnationToken::new(Some(supervisor.clone()));
+        let progress = start_incarnation(StartInputs {
             start: entry.start.clone(),
             timeout: child.policy.start_timeout,
             cx: StartContext {
@@ -39,44 +39,44 @@ impl Engine {
                 incarnation: key.incarnation,
                 supervisor: self.me.clone(),
                 token,
-                scope: self.scope.clone(),
+                tree: self.tree.clone(),
             },
-            gone,
+            closed,
             node: &entry.node,
-            scope: &self.scope,
+            tree: &self.tree,
             supervisor,
             inbox: &self.inbox,
             slot,
         });
-        match begun {
-            StartProgress::Later(orders) => {
-                entry.current = Some(SupervisedIncarnation::starting(key.incarnation, orders))
+        match progress {
+            StartProgress::Later(cancel) => {
+                entry.current = Some(SupervisedIncarnation::starting(key.incarnation, cancel))
             }
-            StartProgress::Now(running, gone) => {
+            StartProgress::Now(running, closed) => {
                 let incarnation = key.incarnation;
                 if running.is_ok() {
                     self.pending.push_back(Input::Ready(key));
                 }
-                entry.current = Some(SupervisedIncarnation::begun(incarnation, running, gone));
-                self.look(slot);
+                entry.current = Some(SupervisedIncarnation::started(incarnation, running, closed));
+                self.check_incarnation(slot);
             }
         }
     }
 
     /// From now on messages and calls reach this incarnation, unless it has ended meanwhile.
-    pub(super) fn admit(&mut self, key: &IncarnationKey) {
-        let now = self.at;
+    pub(super) fn make_live(&mut self, key: &IncarnationKey) {
+        let now = self.input_time;
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
         if let Some(current) = entry.current.as_mut().filter(|current| current.incarnation == key.incarnation)
         {
-            current.admit(&entry.node, now);
+            current.make_live(&entry.node, now);
         }
     }
 
     /// A start that had gone on is over.
-    pub(super) fn delivered(&mut self, delivery: StartOutcome) {
-        let StartOutcome { slot, ready, running, abandoned } = delivery;
+    pub(super) fn start_finished(&mut self, outcome: StartOutcome) {
+        let StartOutcome { slot, ready, running, abandoned } = outcome;
         let (now, deadline) = (self.now(), self.deadline);
         let entry = self.children.at_mut(slot).filter(|entry| {
             let current = entry.current.as_ref();
@@ -91,35 +91,35 @@ impl Engine {
                 incarnation: current.incarnation,
             }));
         }
-        current.delivered(running, abandoned.gone, &entry.node, now, deadline);
+        current.start_finished(running, abandoned.closed, &entry.node, now, deadline);
         if self.draining {
             current.unlink(&self.me);
         }
-        if let Some(at) = current.patience() {
-            self.patience.insert((at, slot));
+        if let Some(at) = current.stop_deadline() {
+            self.stop_deadlines.insert((at, slot));
             self.alarm_at(at);
         }
-        self.look(slot);
+        self.check_incarnation(slot);
     }
 
     /// Tells an incarnation to end; may be repeated with a harder mode.
-    pub(super) fn stop_life(&mut self, key: &IncarnationKey, mode: Shutdown) {
-        let (now, deadline) = (self.at, self.deadline);
+    pub(super) fn stop_incarnation(&mut self, key: &IncarnationKey, mode: Shutdown) {
+        let (now, deadline) = (self.input_time, self.deadline);
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
         let Some(current) = entry.current.as_mut().filter(|current| current.incarnation == key.incarnation)
         else {
             return;
         };
-        let before = current.patience();
-        current.obey(StopLevel::stop(mode), &entry.node, now, deadline);
-        let after = current.patience();
+        let before = current.stop_deadline();
+        current.raise_stop_level(StopLevel::stop(mode), &entry.node, now, deadline);
+        let after = current.stop_deadline();
         if before != after {
             if let Some(at) = before {
-                self.patience.remove(&(at, slot));
+                self.stop_deadlines.remove(&(at, slot));
             }
             if let Some(at) = after {
-                self.patience.insert((at, slot));
+                self.stop_deadlines.insert((at, slot));
                 self.alarm_at(at);
             }
         }
@@ -127,10 +127,10 @@ impl Engine {
 
     /// Kills those whose time to end is over.
     pub(super) fn enforce_stop_deadline(&mut self, now: Timestamp) {
-        while let Some(&(at, slot)) = self.patience.first()
+        while let Some(&(at, slot)) = self.stop_deadlines.first()
             && at <= now
         {
-            self.patience.pop_first();
+            self.stop_deadlines.pop_first();
             if let Some(current) = self.children.at_mut(slot).and_then(|entry| entry.current.as_mut()) {
                 current.enforce_stop_deadline();
             }
@@ -138,19 +138,19 @@ impl Engine {
     }
 
     /// A bell has rung: whether the incarnation here is gone.
-    pub(super) fn look(&mut self, slot: Slot) {
+    pub(super) fn check_incarnation(&mut self, slot: Slot) {
         let Some(entry) = self.children.at_mut(slot) else { return };
         let Some(current) = &mut entry.current else { return };
         // The engine of a killed supervisor is dropped with the event of its end. In `post_stop` that lies unread in our own
         // mailbox, which goes when this actor ends, and our token stays open until all that it leads to has ended.
-        let is_gone = current.is_gone(&entry.node, &entry.waker)
+        let is_closed = current.is_closed(&entry.node, &entry.waker)
             || (self.draining && current.is_joined() && entry.node.engine().is_some());
-        if !is_gone {
+        if !is_closed {
             return;
         }
         let Some(current) = entry.current.take() else { return };
-        if let Some(at) = current.patience() {
-            self.patience.remove(&(at, slot));
+        if let Some(at) = current.stop_deadline() {
+            self.stop_deadlines.remove(&(at, slot));
         }
         let key = IncarnationKey { child: entry.id.clone(), incarnation: current.incarnation };
         self.ended(key, current.end());
@@ -158,8 +158,8 @@ impl Engine {
 
     /// The process of an incarnation has ended, and its exit is judged later (rule R-1). The board shows what is to come of
     /// it already.
-    pub(super) fn died(&mut self, key: &IncarnationKey, at: Timestamp, exit: Exit) {
-        let foreseen = self.machine.died(key, at, &exit);
+    pub(super) fn process_ended(&mut self, key: &IncarnationKey, at: Timestamp, exit: Exit) {
+        let foreseen = self.machine.process_ended(key, at, &exit);
         let Some(entry) = self.children.get(&key.child) else { return };
         if let Some(state) = foreseen {
             entry.node.set_exit(exit);
@@ -172,10 +172,12 @@ impl Engine {
         let judged = match end {
             IncarnationEnd::Exit(exit) => Some((key, exit)),
             // In `post_stop`, where no events come any more, everything is being stopped anyway.
-            IncarnationEnd::Actor(_, asked) if self.draining => Some((key, asked.unwrap_or(Exit::Requested))),
-            IncarnationEnd::Actor(actor, asked) => {
+            IncarnationEnd::Actor(_, expected) if self.draining => {
+                Some((key, expected.unwrap_or(Exit::Requested)))
+            }
+            IncarnationEnd::Actor(actor, expected) => {
                 let now = self.now();
-                let judged = self.correlator.end(now, actor, key, asked);
+                let judged = self.correlator.end(now, actor, key, expected);
                 if judged.is_none() {
                     self.alarm_at(now.after(ExitCorrelator::OVERDUE));
                 }
@@ -189,10 +191,10 @@ impl Engine {
 
     /// Judges ends whose cause has not come in time.
     pub(super) fn judge_overdue(&mut self) {
-        let patience = if self.draining { std::time::Duration::ZERO } else { ExitCorrelator::OVERDUE };
-        let Some(since) = self.now().since_epoch().checked_sub(patience) else { return };
-        while let Some((key, asked)) = self.correlator.overdue(Timestamp::new(since)) {
-            let exit = asked.unwrap_or_else(|| match self.draining {
+        let overdue_after = if self.draining { std::time::Duration::ZERO } else { ExitCorrelator::OVERDUE };
+        let Some(since) = self.now().since_epoch().checked_sub(overdue_after) else { return };
+        while let Some((key, expected)) = self.correlator.overdue(Timestamp::new(since)) {
+            let exit = expected.unwrap_or_else(|| match self.draining {
                 true => Exit::Requested,
                 false => Exit::ActorFailed {
                     chain: vec!["the actor ended without telling its supervisor why".into()],
@@ -203,21 +205,21 @@ impl Engine {
     }
 
     pub(super) fn alarm_at(&mut self, at: Timestamp) {
-        self.alarm.by(at, self.scope.clock(), &self.inbox);
+        self.alarm.set(at, self.tree.clock(), &self.inbox);
     }
 
     /// Sets the alarm for whatever is due first.
     pub(super) fn rearm(&mut self) {
-        self.alarm.silence();
+        self.alarm.cancel();
         let overdue = self.correlator.oldest().map(|at| at.after(ExitCorrelator::OVERDUE));
-        let patience = self.patience.first().map(|(at, _)| *at);
-        let first = [self.timers.first(), overdue, patience, self.deadline].into_iter().flatten().min();
+        let stop_deadline = self.stop_deadlines.first().map(|(at, _)| *at);
+        let first = [self.timers.first(), overdue, stop_deadline, self.deadline].into_iter().flatten().min();
         if let Some(first) = first {
             self.alarm_at(first);
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.scope.clock().now()
+        self.tree.clock().now()
     }
 }

@@ -58,7 +58,7 @@ use super::{
     incarnation_token::IncarnationToken,
     machine::{Action, Input, Machine, NewChild, OperatorRequestId, ReplyResult, Request},
     node::{Node, RestartsUsed},
-    panics::survived,
+    panics::catch_panic,
     spec::{ChildSpec, SupervisorSpec},
     tree_context::TreeContext,
 };
@@ -72,7 +72,7 @@ use crate::{
 };
 
 /// How many children are named that had to be killed at the deadline of a stop.
-const SHOWN_LATE: usize = 20;
+const MAX_LATE_NAMES: usize = 20;
 
 /// See the module's documentation.
 pub(crate) struct Engine {
@@ -82,12 +82,12 @@ pub(crate) struct Engine {
     node: Node,
     /// Until the exit is there.
     token: Option<IncarnationToken>,
-    scope: TreeContext,
+    tree: TreeContext,
     inbox: Inbox,
     rx: mpsc::UnboundedReceiver<InboxMessage>,
     timers: Timers,
     /// When those that were asked to end are killed.
-    patience: BTreeSet<(Timestamp, Slot)>,
+    stop_deadlines: BTreeSet<(Timestamp, Slot)>,
     alarm: Alarm,
     correlator: ExitCorrelator,
     /// What has come of what was done, in order: inputs that wait for the present one to be through.
@@ -97,7 +97,7 @@ pub(crate) struct Engine {
     /// Those that wait for an answer, and where the child is that it is about.
     replies: HashMap<OperatorRequestId, (oneshot::Sender<ReplyResult>, Option<Node>)>,
     /// What is to be answered when the present input is through.
-    answers: Vec<(oneshot::Sender<ReplyResult>, Option<Node>, ReplyResult)>,
+    due_replies: Vec<(oneshot::Sender<ReplyResult>, Option<Node>, ReplyResult)>,
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
     report: Option<oneshot::Sender<Exit>>,
@@ -106,9 +106,9 @@ pub(crate) struct Engine {
     exit: Option<Exit>,
     actions: Vec<Action>,
     /// When the present input came: all that it causes happens then. (Reading the clock is not free.)
-    at: Timestamp,
+    input_time: Timestamp,
     /// Restarts that are on the board.
-    counted: u64,
+    restarts_written: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -127,7 +127,7 @@ impl Engine {
         me: ActorCell,
         wake_actor: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
     ) -> Engine {
-        let EngineArgs { spec, node, token, scope, ready, exit: report, observer } = args;
+        let EngineArgs { spec, node, token, tree, ready, exit: report, observer } = args;
         let (inbox, rx) = Inbox::new(Box::new(wake_actor));
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
@@ -136,17 +136,17 @@ impl Engine {
             me,
             node,
             token: Some(token),
-            scope,
+            tree,
             inbox,
             rx,
             timers: Timers::default(),
-            patience: BTreeSet::new(),
+            stop_deadlines: BTreeSet::new(),
             alarm: Alarm::default(),
             correlator: ExitCorrelator::default(),
             pending: VecDeque::new(),
             draining: false,
             replies: HashMap::new(),
-            answers: Vec::new(),
+            due_replies: Vec::new(),
             next_request: 0,
             ready,
             report,
@@ -154,48 +154,48 @@ impl Engine {
             deadline: None,
             exit: None,
             actions: Vec::new(),
-            at: Timestamp::EPOCH,
-            counted: 0,
+            input_time: Timestamp::EPOCH,
+            restarts_written: 0,
         };
         let flags = engine.machine.flags().clone();
         // Children that were added at run time do not outlive their supervisor's incarnation (as OTP).
         if engine.node.has_children() {
             let declared: HashSet<&ChildId> = children.iter().map(|spec| &spec.id).collect();
-            engine.node.release_unless(|id| declared.contains(id));
+            engine.node.retain_children(|id| declared.contains(id));
         }
         engine.node.reserve(children.len());
         engine.children.reserve(children.len());
         let news: Vec<NewChild> = children.into_iter().map(|spec| engine.adopt(spec)).collect();
         engine.machine = Machine::new(flags, news);
         let flags = engine.machine.flags();
-        engine.node.set_budget(RestartsUsed::new(flags.strategy, flags.effective_intensity()));
+        engine.node.set_restarts_used(RestartsUsed::new(flags.strategy, flags.effective_intensity()));
         engine.node.set_engine(Some(Arc::new(EngineHandle::new(engine.inbox.clone()))));
         engine
     }
 
     /// Starts the children. To be called once the actor is linked.
     pub(crate) fn boot(&mut self) {
-        self.own_state(ChildState::Starting);
+        self.write_own_state(ChildState::Starting);
         self.input(Input::Boot);
-        self.go_on();
+        self.run_pending();
     }
 
     /// Stops all children in order; the engine's exit is there when none is left.
     pub(crate) fn stop(&mut self, request: super::start::StopRequest) {
         self.shutdown(request.deadline, false);
-        self.go_on();
+        self.run_pending();
     }
 
     /// Adds a child for the host of this engine itself. What becomes of it, a refusal excepted, is seen by the observer.
     pub(crate) fn add(&mut self, spec: ChildSpec) {
         self.operator(OperatorRequest::Start(spec), oneshot::channel().0);
-        self.go_on();
+        self.run_pending();
     }
 
     /// Stops and removes a child for the host of this engine itself.
     pub(crate) fn remove(&mut self, id: ChildId) {
         self.operator(OperatorRequest::Plain(Request::RemoveChild(id)), oneshot::channel().0);
-        self.go_on();
+        self.run_pending();
     }
 
     /// Whether the supervisor stops or has stopped.
@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// The children in start order.
-    pub(crate) fn which(&self) -> Vec<ChildInfo> {
+    pub(crate) fn which_children(&self) -> Vec<ChildInfo> {
         let which = |c: super::machine::ChildView<'_>| ChildInfo {
             id: c.id.clone(),
             kind: c.policy.kind,
@@ -239,14 +239,14 @@ impl Engine {
                 let exit = match error.downcast::<Exit>() {
                     Ok(exit) => *exit,
                     // What it says is not our code, nor what it does when it is dropped.
-                    Err(error) => survived("the actor's error", move || Exit::from_error(&*error))
+                    Err(error) => catch_panic("the actor's error", move || Exit::from_error(&*error))
                         .unwrap_or_else(|panicked| panicked),
                 };
                 self.cause(cell.get_id(), exit);
             }
             SupervisionEvent::ActorTerminated(cell, state, reason) => {
                 // The cause may be all that its successor waits for, and what it held must be free by then.
-                if let Err(panicked) = survived("the drop of the actor's state", move || drop(state)) {
+                if let Err(panicked) = catch_panic("the drop of the actor's state", move || drop(state)) {
                     log_event!(warn, self.node.path(), self.node.incarnation(), "{panicked}");
                 }
                 // S-25: a kill and an aborted task are told by ractor's words for them only.
@@ -263,7 +263,7 @@ impl Engine {
     fn cause(&mut self, actor: ActorId, exit: Exit) {
         if let Some((key, exit)) = self.correlator.cause(actor, exit) {
             self.pending.push_back(Input::Ended(key, exit));
-            self.go_on();
+            self.run_pending();
         }
     }
 
@@ -286,10 +286,10 @@ impl Engine {
             if let Some(current) = self.children.at(slot).and_then(|entry| entry.current.as_ref()) {
                 current.unlink(&self.me);
                 // Its end may lie in the mailbox: nothing would ring for it.
-                self.look(slot);
+                self.check_incarnation(slot);
             }
         }
-        self.inbox.announce(false);
+        self.inbox.wake_on_send(false);
         // First: an end that waits for its cause must not be judged as a crash any more, and answered with a restart.
         self.input(Input::Shutdown);
         self.judge_overdue();
@@ -298,28 +298,28 @@ impl Engine {
                 self.input(input);
                 continue;
             }
-            let Some(post) = self.rx.recv().await else { return };
-            self.post(post);
+            let Some(message) = self.rx.recv().await else { return };
+            self.receive(message);
         }
     }
 
     /// Reads the channel, also what is put there meanwhile.
     fn pump(&mut self) {
-        self.inbox.announce(false);
-        self.go_on_with(|engine| {
-            let Ok(post) = engine.rx.try_recv() else { return false };
-            engine.post(post);
+        self.inbox.wake_on_send(false);
+        self.run_pending_with(|engine| {
+            let Ok(message) = engine.rx.try_recv() else { return false };
+            engine.receive(message);
             true
         });
-        self.inbox.announce(true);
+        self.inbox.wake_on_send(true);
         if !(self.rx.is_empty() && self.pending.is_empty()) {
             self.inbox.wake_actor();
         }
     }
 
     /// Deals with what has come of the last input, and of that.
-    fn go_on(&mut self) {
-        self.go_on_with(|_| false);
+    fn run_pending(&mut self) {
+        self.run_pending_with(|_| false);
         if !self.pending.is_empty() {
             self.inbox.wake_actor();
         }
@@ -328,7 +328,7 @@ impl Engine {
     /// Deals with what is pending and with what comes in, one of each in turn, so that neither waits for the other, until
     /// there is nothing. A few only: other messages get their turn, and other tasks (tokio lets an actor take 128 messages
     /// in a row).
-    fn go_on_with(&mut self, comes_in: impl Fn(&mut Engine) -> bool) {
+    fn run_pending_with(&mut self, comes_in: impl Fn(&mut Engine) -> bool) {
         const TURN: usize = 8;
         for _ in 0..TURN {
             let more = self.exit.is_none() && comes_in(self);
@@ -340,19 +340,19 @@ impl Engine {
         }
     }
 
-    fn post(&mut self, post: InboxMessage) {
-        match post {
-            InboxMessage::Ring(slot) => self.look(slot),
-            InboxMessage::Begun(delivery) => self.delivered(*delivery),
-            InboxMessage::Alarm => self.alarmed(),
-            InboxMessage::Died(key, at, exit) => self.died(&key, at, *exit),
+    fn receive(&mut self, message: InboxMessage) {
+        match message {
+            InboxMessage::Check(slot) => self.check_incarnation(slot),
+            InboxMessage::StartFinished(delivery) => self.start_finished(*delivery),
+            InboxMessage::Alarm => self.alarm_fired(),
+            InboxMessage::ProcessEnded(key, at, exit) => self.process_ended(&key, at, *exit),
             InboxMessage::Operator(operator, reply) => self.operator(*operator, reply),
             InboxMessage::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
-            InboxMessage::Count(reply) => {
+            InboxMessage::CountChildren(reply) => {
                 let _ = reply.send(self.count());
             }
-            InboxMessage::Which(reply) => {
-                let _ = reply.send(self.which());
+            InboxMessage::WhichChildren(reply) => {
+                let _ = reply.send(self.which_children());
             }
             InboxMessage::Spec(id, reply) => {
                 let _ = reply.send(self.child_spec(id));
@@ -360,15 +360,15 @@ impl Engine {
             InboxMessage::SetPolicy(id, policy, reply) => {
                 let set = self.set_policy(&id, Arc::new(*policy));
                 if let Some(entry) = self.children.get(&id) {
-                    self.at = self.now();
-                    self.count_of(&id, &entry.node);
+                    self.input_time = self.now();
+                    self.write_counters(&id, &entry.node);
                 }
                 let _ = reply.send(set);
             }
         }
     }
 
-    fn alarmed(&mut self) {
+    fn alarm_fired(&mut self) {
         let now = self.now();
         while let Some(timer) = self.timers.pop(now) {
             self.input(Input::Fired(timer));
@@ -377,19 +377,19 @@ impl Engine {
         self.judge_overdue();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
-            self.report_late();
+            self.log_late_children();
             self.input(Input::Kill);
         }
         self.rearm();
     }
 
     /// What has not ended in the time of the stop is killed: somebody should know what it was.
-    fn report_late(&self) {
+    fn log_late_children(&self) {
         let mut late: Vec<String> =
             self.children.living().map(|id| format!("`{}`", one_line(id.as_str()))).collect();
         late.sort();
-        let more = late.len().saturating_sub(SHOWN_LATE);
-        late.truncate(SHOWN_LATE);
+        let more = late.len().saturating_sub(MAX_LATE_NAMES);
+        late.truncate(MAX_LATE_NAMES);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let late = late.join(", ");
         log_event!(
@@ -414,7 +414,7 @@ impl Engine {
         let mut cx = Context::from_waker(Waker::noop());
         loop {
             match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
-                Poll::Ready(Some(InboxMessage::Begun(delivery))) => {
+                Poll::Ready(Some(InboxMessage::StartFinished(delivery))) => {
                     delivery.abandoned.abandon(delivery.running.ok())
                 }
                 Poll::Ready(Some(_)) => {}
@@ -426,18 +426,18 @@ impl Engine {
 
     fn input(&mut self, input: Input) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.at = self.now();
-        self.machine.handle(self.at, input, &mut actions);
-        while self.counted < self.machine.restarts_counted() {
-            self.counted += 1;
-            self.node.spend(self.at);
+        self.input_time = self.now();
+        self.machine.handle(self.input_time, input, &mut actions);
+        while self.restarts_written < self.machine.restarts_counted() {
+            self.restarts_written += 1;
+            self.node.count_restart(self.input_time);
         }
         for action in actions.drain(..) {
             self.perform(action);
         }
         self.actions = actions;
         // A caller that is answered may look at once, and finds everything done.
-        for (reply, node, answer) in self.answers.drain(..) {
+        for (reply, node, answer) in self.due_replies.drain(..) {
             // Nobody listens any more: that is the asker's right.
             match node.filter(|node| !node.is_swept()) {
                 None => drop(reply.send(answer)),
@@ -472,11 +472,11 @@ impl Drop for Engine {
                 _ => ChildState::down(DownReason::Ended),
             };
             entry.node.retract(child.incarnation);
-            entry.node.record(&self.scope, child.incarnation, to);
+            entry.node.record(&self.tree, child.incarnation, to);
         }
         for entry in self.children.iter_mut() {
             if let Some(current) = entry.current.take() {
-                current.abandon(&entry.node, &self.scope, &token);
+                current.abandon(&entry.node, &self.tree, &token);
             }
         }
         self.close();

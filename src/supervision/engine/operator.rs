@@ -12,9 +12,9 @@ use crate::{
         errors::{RequestError, SpecErrors},
         machine::{Input, NewChild, OperatorRequestId, Reply, Request},
         node::Node,
-        panics::survived,
+        panics::catch_panic,
         policy::ChildPolicy,
-        spec::{ChildSpec, settle_budget},
+        spec::{ChildSpec, decide_budget},
         start::ExitGrace,
     },
 };
@@ -47,7 +47,7 @@ impl Engine {
                     return;
                 }
                 let mut policy = spec.policy.clone();
-                settle_budget(&mut policy, &*spec.start, self.machine.flags());
+                decide_budget(&mut policy, &*spec.start, self.machine.flags());
                 let id = spec.id.clone();
                 // A child whose reload is refused stays what it is.
                 if self.machine.refuses_reload(&id).is_none()
@@ -75,7 +75,7 @@ impl Engine {
         policy.check(id.as_str(), self.machine.flags(), &mut errors);
         SpecErrors::check(errors)?;
         if let Some(entry) = self.children.get(id) {
-            settle_budget(&mut policy, &*entry.start, self.machine.flags());
+            decide_budget(&mut policy, &*entry.start, self.machine.flags());
         }
         let grace = ExitGrace::of(&policy.restart);
         self.machine.set_policy(id, policy)?;
@@ -99,13 +99,13 @@ impl Engine {
 
     /// Takes a child's start and claims its place.
     pub(super) fn adopt(&mut self, mut spec: ChildSpec) -> NewChild {
-        settle_budget(&mut spec.policy, &*spec.start, self.machine.flags());
+        decide_budget(&mut spec.policy, &*spec.start, self.machine.flags());
         let node = self.node.claim(&spec.id, spec.policy.kind);
         node.adopted();
-        if let Err(panicked) = survived("the start, told of its place,", || spec.start.adopted(&node)) {
+        if let Err(panicked) = catch_panic("the start, told of its place,", || spec.start.adopted(&node)) {
             log_event!(warn, node.path(), node.incarnation(), "{panicked}");
         }
-        let new = new_child(&spec, Some(&node), self.scope.seed(node.path()));
+        let new = new_child(&spec, Some(&node), self.tree.seed(node.path()));
         let (start, inbox) = (spec.start, self.inbox.clone());
         self.children.insert(spec.id, |id, slot| EngineChild {
             id,
@@ -132,8 +132,8 @@ fn new_child(spec: &ChildSpec, node: Option<&Node>, seed: u64) -> NewChild {
         id: spec.id.clone(),
         policy: spec.policy.clone(),
         last_incarnation: node.map(Node::incarnation).unwrap_or_default(),
-        held: node.is_some_and(Node::held),
-        proven: node.is_some_and(Node::has_been_ready),
+        stopped_by_operator: node.is_some_and(Node::stopped_by_operator),
+        has_been_ready: node.is_some_and(Node::has_been_ready),
         seed,
     }
 }

@@ -17,8 +17,8 @@ impl Engine {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Start(key) => self.start(key),
-            Action::Admit(key) => self.admit(&key),
-            Action::Stop(key, mode) => self.stop_life(&key, mode),
+            Action::MakeLive(key) => self.make_live(&key),
+            Action::Stop(key, mode) => self.stop_incarnation(&key, mode),
             Action::Arm(timer, at) => {
                 self.timers.arm(timer, at);
                 self.alarm_at(at);
@@ -28,15 +28,15 @@ impl Engine {
                 if let Err(RequestError::StartFailed { child, exit, stderr_tail }) = &mut answer
                     && let Some(entry) = self.children.get(child)
                 {
-                    *stderr_tail = entry.node.stderr_behind(exit);
+                    *stderr_tail = entry.node.stderr_tail_of(exit);
                 }
                 if let Some((reply, node)) = self.replies.remove(&id) {
-                    self.answers.push((reply, node, answer));
+                    self.due_replies.push((reply, node, answer));
                 }
             }
-            Action::Hold(id, held) => {
+            Action::SetStoppedByOperator(id, stopped_by_operator) => {
                 if let Some(entry) = self.children.get_mut(&id) {
-                    entry.node.set_held(held);
+                    entry.node.set_stopped_by_operator(stopped_by_operator);
                 }
             }
             Action::Publish(key, kind) => self.publish(key, kind),
@@ -46,12 +46,12 @@ impl Engine {
                     && let Some(token) = &self.token
                 {
                     // Not so by the machine's rules; but nobody would ever look after it.
-                    current.abandon(&entry.node, &self.scope, token);
+                    current.abandon(&entry.node, &self.tree, token);
                 }
                 self.node.release(&id);
             }
             Action::Started => {
-                self.own_state(ChildState::Ready);
+                self.write_own_state(ChildState::Ready);
                 if let Some(ready) = self.ready.take() {
                     // The parent has given up waiting and will stop this supervisor.
                     let _ = ready.send(());
@@ -63,54 +63,54 @@ impl Engine {
                     let _ = report.send(exit.clone());
                 }
                 self.exit = Some(exit);
-                self.leave();
+                self.detach();
             }
         }
     }
 
     /// Nothing of the supervisor is left but its actor. The engine in that may outlive it: ractor sends the last state of an
     /// actor that was stopped to its supervisor, which may be past reading it.
-    fn leave(&mut self) {
-        self.alarm.silence();
+    fn detach(&mut self) {
+        self.alarm.cancel();
         self.node.set_engine(None);
         self.close();
         self.token = None;
     }
 
     /// The root has no supervisor that would write its state.
-    pub(super) fn own_state(&self, to: ChildState) {
+    pub(super) fn write_own_state(&self, to: ChildState) {
         if self.node.path().is_root() {
-            self.node.record(&self.scope, self.node.incarnation(), to);
+            self.node.record(&self.tree, self.node.incarnation(), to);
         }
     }
 
     /// Writes the board and the event stream.
     fn publish(&mut self, key: Option<IncarnationKey>, kind: EventKind) {
-        let now = self.at;
+        let now = self.input_time;
         let Some(key) = key else {
             if matches!(kind, EventKind::Stopping { .. }) {
                 if self.node.path().is_root() {
-                    self.scope.stop_notice().begin();
+                    self.tree.stop_notice().set_stopping();
                 }
                 // Whoever waits for this supervisor from now on waits for its next incarnation.
-                self.node.close(self.node.incarnation());
-                self.own_state(ChildState::Stopping);
+                self.node.mark_closing(self.node.incarnation());
+                self.write_own_state(ChildState::Stopping);
             }
             let incarnation = self.node.incarnation();
-            return self.scope.bus().publish(&self.node.path().clone(), incarnation, kind);
+            return self.tree.bus().publish(&self.node.path().clone(), incarnation, kind);
         };
         // A child that has left the machine's table still has its entry until `Forget`.
         let Some(node) = self.children.get_mut(&key.child).map(|entry| entry.node.clone()) else { return };
         match &kind {
             EventKind::State { to, .. } => {
                 if matches!(to, ChildState::Starting | ChildState::Ready) {
-                    self.count_of(&key.child, &node);
+                    self.write_counters(&key.child, &node);
                 }
                 node.set_state(to.clone(), now);
             }
             EventKind::Exited { exit, .. } => {
                 node.set_exit(exit.clone());
-                self.count_of(&key.child, &node);
+                self.write_counters(&key.child, &node);
             }
             _ => {}
         }
@@ -118,16 +118,16 @@ impl Engine {
             observer(&key, &kind);
         }
         let changed = matches!(kind, EventKind::State { .. });
-        self.scope.bus().publish(node.path(), key.incarnation, kind);
+        self.tree.bus().publish(node.path(), key.incarnation, kind);
         if changed {
-            node.tell();
+            node.notify_waiters();
         }
     }
 
     /// Writes the figures of a child.
-    pub(super) fn count_of(&self, child: &ChildId, node: &Node) {
+    pub(super) fn write_counters(&self, child: &ChildId, node: &Node) {
         if let Some(child) = self.machine.child(child) {
-            node.set_counters(self.at, child.tracker, &child.policy.restart);
+            node.set_counters(self.input_time, child.tracker, &child.policy.restart);
         }
     }
 
@@ -140,7 +140,7 @@ impl Engine {
         // Children that are told to stop from here on hear of it then.
         for entry in self.children.iter_mut() {
             if let Some(current) = &mut entry.current {
-                current.hasten(at);
+                current.shorten_stop(at);
             }
         }
     }

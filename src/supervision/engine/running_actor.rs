@@ -23,27 +23,27 @@ pub(crate) struct RunningActor {
     pub(super) stop: StopHandle,
     /// Until it is admitted.
     pub(super) attachment: Option<Arc<dyn Attachment>>,
-    pub(super) asked: Option<StopCause>,
+    pub(super) stop_cause: Option<StopCause>,
     /// The deadline of its stop that it knows of.
-    pub(super) told: Option<Timestamp>,
+    pub(super) told_deadline: Option<Timestamp>,
 }
 
 /// Why it has to end: then its own cause does not count.
 pub(super) enum StopCause {
     /// Somebody wants it.
-    Kindly,
+    Requested,
     /// It was asked kindly, and took too long.
-    Impatiently,
+    TimedOut,
     /// It did not become ready.
-    Because(Box<Exit>),
+    StartFailed(Box<Exit>),
 }
 
 impl StopCause {
     pub(super) fn exit(self) -> Exit {
         match self {
-            StopCause::Kindly => Exit::Requested,
-            StopCause::Impatiently => Exit::ActorKilled,
-            StopCause::Because(exit) => *exit,
+            StopCause::Requested => Exit::Requested,
+            StopCause::TimedOut => Exit::ActorKilled,
+            StopCause::StartFailed(exit) => *exit,
         }
     }
 }
@@ -55,7 +55,7 @@ impl RunningActor {
         stop: StopHandle,
         attachment: Option<Arc<dyn Attachment>>,
     ) -> RunningActor {
-        RunningActor { cell, join, joined: false, stop, attachment, asked: None, told: None }
+        RunningActor { cell, join, joined: false, stop, attachment, stop_cause: None, told_deadline: None }
     }
 
     pub(crate) fn kill(&self) {
@@ -63,7 +63,7 @@ impl RunningActor {
     }
 
     pub(crate) fn kill_because(&mut self, exit: Exit) {
-        self.asked = Some(StopCause::Because(Box::new(exit)));
+        self.stop_cause = Some(StopCause::StartFailed(Box::new(exit)));
         self.kill();
     }
 
@@ -80,33 +80,33 @@ impl RunningActor {
         self.joined || self.join.is_finished()
     }
 
-    pub(super) fn tell(&mut self, deadline: Option<Timestamp>) {
-        self.told = deadline;
+    pub(super) fn ask_to_stop(&mut self, deadline: Option<Timestamp>) {
+        self.told_deadline = deadline;
         self.stop.ask(&self.cell, StopRequest { deadline });
     }
 
     /// Does what is ordered, and says when patience ends.
-    pub(super) fn obey(
+    pub(super) fn stop(
         &mut self,
-        order: StopLevel,
+        level: StopLevel,
         now: Timestamp,
         deadline: Option<Timestamp>,
     ) -> Option<Timestamp> {
-        let mode = match order {
+        let mode = match level {
             StopLevel::Live => return None,
             StopLevel::Kill => {
-                self.asked.get_or_insert(StopCause::Kindly);
+                self.stop_cause.get_or_insert(StopCause::Requested);
                 self.kill();
                 return None;
             }
             StopLevel::Stop(mode) => mode,
         };
-        self.asked.get_or_insert(StopCause::Kindly);
-        let patience = match mode {
+        self.stop_cause.get_or_insert(StopCause::Requested);
+        let stop_deadline = match mode {
             Shutdown::Timeout(time) => Some(now.after(time)),
             _ => None,
         };
-        self.tell(patience.into_iter().chain(deadline).min());
-        patience
+        self.ask_to_stop(stop_deadline.into_iter().chain(deadline).min());
+        stop_deadline
     }
 }

@@ -26,6 +26,6 @@ impl Wake for SlotWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.inbox.ring(self.slot);
+        self.inbox.check(self.slot);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     supervision::{
         incarnation_token::{IncarnationClosed, IncarnationToken},
         node::Node,
-        panics::{caught, discard},
+        panics::{catch_panic_async, discard},
         start::{NotReady, Readiness, Start, StartContext, StartPermit, Started},
         tree_context::TreeContext,
     },
@@ -39,9 +39,9 @@ pub(crate) struct StartInputs<'a> {
     pub(crate) start: Arc<dyn Start>,
     pub(crate) timeout: Duration,
     pub(crate) cx: StartContext,
-    pub(crate) gone: IncarnationClosed,
+    pub(crate) closed: IncarnationClosed,
     pub(crate) node: &'a Node,
-    pub(crate) scope: &'a TreeContext,
+    pub(crate) tree: &'a TreeContext,
     pub(crate) supervisor: &'a IncarnationToken,
     pub(crate) inbox: &'a Inbox,
     pub(crate) slot: Slot,
@@ -59,10 +59,10 @@ pub(crate) enum StartProgress {
 ///
 /// The start is polled once here, in the supervisor's own task: a start that does not wait for anything costs no task,
 /// and with most actors it does not.
-pub(crate) fn begin(birth: StartInputs<'_>) -> StartProgress {
-    let StartInputs { start, timeout, cx, gone, node, scope, supervisor, inbox, slot } = birth;
+pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
+    let StartInputs { start, timeout, cx, closed, node, tree, supervisor, inbox, slot } = inputs;
     let incarnation = cx.incarnation;
-    let mut launch = Box::pin(caught("the start", launch(start, timeout, cx)));
+    let mut launch = Box::pin(catch_panic_async("the start", launch(start, timeout, cx)));
     // The supervisor's budget is not the start's. The task polls again, and leaves a waker of its own.
     let first = pin!(unconstrained(launch.as_mut())).poll(&mut Context::from_waker(Waker::noop()));
     let stage = match first {
@@ -70,38 +70,38 @@ pub(crate) fn begin(birth: StartInputs<'_>) -> StartProgress {
             StartStage::Launching(Box::pin(async { launch.await.and_then(|launched| launched) }))
         }
         Poll::Ready(launched) => match launched.and_then(|launched| launched) {
-            Err(exit) => return StartProgress::Now(Err(exit), gone),
-            Ok(StartedActor { running, ready: None, admission, .. }) => {
-                discard(admission);
-                return StartProgress::Now(Ok(running), gone);
+            Err(exit) => return StartProgress::Now(Err(exit), closed),
+            Ok(StartedActor { running, ready: None, permit, .. }) => {
+                discard(permit);
+                return StartProgress::Now(Ok(running), closed);
             }
             Ok(launched) => StartStage::Launched(launched),
         },
     };
-    let (orders, cancel) = StartCancel::new();
+    let (cancel, signal) = StartCancel::new();
     let abandoned = AbandonedIncarnation {
         incarnation,
         node: node.clone(),
-        scope: scope.clone(),
-        gone,
+        tree: tree.clone(),
+        closed,
         supervisor: supervisor.clone(),
     };
     let inbox = inbox.clone();
     tokio::spawn(async move {
-        let (running, ready) = go_on(stage, timeout, &cancel).await;
-        drop(cancel);
-        if let Err(delivery) = inbox.deliver(Box::new(StartOutcome { slot, ready, running, abandoned })) {
-            delivery.abandoned.settle(delivery.running.ok()).await;
+        let (running, ready) = finish_start(stage, timeout, &signal).await;
+        drop(signal);
+        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { slot, ready, running, abandoned })) {
+            outcome.abandoned.finish(outcome.running.ok()).await;
         }
     });
-    StartProgress::Later(orders)
+    StartProgress::Later(cancel)
 }
 
 /// An actor, perhaps not ready yet.
 struct StartedActor {
     running: RunningActor,
     ready: Option<Readiness>,
-    admission: Option<StartPermit>,
+    permit: Option<StartPermit>,
     deadline: Instant,
 }
 
@@ -113,8 +113,8 @@ enum StartStage {
 }
 
 async fn launch(start: Arc<dyn Start>, timeout: Duration, cx: StartContext) -> Result<StartedActor, Exit> {
-    let admission = match start.admission() {
-        Some(admission) => Some(admission.await),
+    let permit = match start.start_permit() {
+        Some(permit) => Some(permit.await),
         None => None,
     };
     let mut starting = start.start(cx);
@@ -131,28 +131,28 @@ async fn launch(start: Arc<dyn Start>, timeout: Duration, cx: StartContext) -> R
         }
     };
     let Started { cell, join, ready, stop, attachment } = started?;
-    Ok(StartedActor { running: RunningActor::new(cell, join, stop, attachment), ready, admission, deadline })
+    Ok(StartedActor { running: RunningActor::new(cell, join, stop, attachment), ready, permit, deadline })
 }
 
 /// In the start's own task: the rest of it. Whether the incarnation became ready comes beside what there is of it.
-async fn go_on(
+async fn finish_start(
     stage: StartStage,
     timeout: Duration,
-    cancel: &CancelSignal,
+    signal: &CancelSignal,
 ) -> (Result<RunningActor, Exit>, bool) {
     let launched = match stage {
         StartStage::Launched(launched) => Ok(launched),
         StartStage::Launching(mut launch) => {
             let launched = tokio::select! {
                 biased;
-                () = cancel.cancelled() => Err(Exit::Requested),
+                () = signal.cancelled() => Err(Exit::Requested),
                 launched = launch.as_mut() => launched,
             };
             discard(launch);
             launched
         }
     };
-    let StartedActor { mut running, ready, admission, deadline } = match launched {
+    let StartedActor { mut running, ready, permit, deadline } = match launched {
         Ok(launched) => launched,
         Err(exit) => return (Err(exit), false),
     };
@@ -161,9 +161,9 @@ async fn go_on(
         Some(mut ready) => {
             let outcome = tokio::select! {
                 biased;
-                () = cancel.cancelled() => Ok(Err(NotReady)),
+                () = signal.cancelled() => Ok(Err(NotReady)),
                 // Before the end of the actor: one that is ready and ends at the same moment was ready.
-                ready = caught("the start's readiness", ready.as_mut()) => ready,
+                ready = catch_panic_async("the start's readiness", ready.as_mut()) => ready,
                 () = running.join() => Ok(Err(NotReady)),
                 () = sleep_until(deadline) => Err(Exit::StartTimeout { after: timeout }),
             };
@@ -174,6 +174,6 @@ async fn go_on(
             })
         }
     };
-    discard(admission);
+    discard(permit);
     (Ok(running), ready.is_ok())
 }

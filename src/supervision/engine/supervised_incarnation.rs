@@ -40,135 +40,147 @@ pub(crate) enum IncarnationEnd {
 /// One life of a child.
 pub(crate) struct SupervisedIncarnation {
     pub(crate) incarnation: Incarnation,
-    order: StopLevel,
+    stop_level: StopLevel,
     /// When it is killed, if it has not ended by then. The engine's timer is armed for that moment.
-    patience: Option<Timestamp>,
+    stop_deadline: Option<Timestamp>,
     stage: IncarnationStage,
     /// The task of a start that goes on has it.
-    gone: Option<IncarnationClosed>,
+    closed: Option<IncarnationClosed>,
 }
 
 enum IncarnationStage {
     /// Its start goes on in a task of its own.
     Starting(StartCancel),
     /// It has an actor, or has had one.
-    Born(RunningActor),
+    Running(RunningActor),
     /// It never had one.
     Failed(Box<Exit>),
 }
 
 impl SupervisedIncarnation {
     /// Of a start that goes on.
-    pub(crate) fn starting(incarnation: Incarnation, orders: StartCancel) -> SupervisedIncarnation {
-        let stage = IncarnationStage::Starting(orders);
-        SupervisedIncarnation { incarnation, order: StopLevel::Live, patience: None, stage, gone: None }
+    pub(crate) fn starting(incarnation: Incarnation, cancel: StartCancel) -> SupervisedIncarnation {
+        let stage = IncarnationStage::Starting(cancel);
+        SupervisedIncarnation {
+            incarnation,
+            stop_level: StopLevel::Live,
+            stop_deadline: None,
+            stage,
+            closed: None,
+        }
     }
 
     /// Of a start that is over.
-    pub(crate) fn begun(
+    pub(crate) fn started(
         incarnation: Incarnation,
         running: Result<RunningActor, Exit>,
-        gone: IncarnationClosed,
+        closed: IncarnationClosed,
     ) -> SupervisedIncarnation {
         let stage = match running {
-            Ok(running) => IncarnationStage::Born(running),
+            Ok(running) => IncarnationStage::Running(running),
             Err(exit) => IncarnationStage::Failed(Box::new(exit)),
         };
-        SupervisedIncarnation { incarnation, order: StopLevel::Live, patience: None, stage, gone: Some(gone) }
+        SupervisedIncarnation {
+            incarnation,
+            stop_level: StopLevel::Live,
+            stop_deadline: None,
+            stage,
+            closed: Some(closed),
+        }
     }
 
     pub(crate) fn is_starting(&self) -> bool {
         matches!(self.stage, IncarnationStage::Starting(_))
     }
 
-    pub(crate) fn patience(&self) -> Option<Timestamp> {
-        self.patience
+    pub(crate) fn stop_deadline(&self) -> Option<Timestamp> {
+        self.stop_deadline
     }
 
     /// Its start is over. What it has been told meanwhile it is told again.
-    pub(crate) fn delivered(
+    pub(crate) fn start_finished(
         &mut self,
         running: Result<RunningActor, Exit>,
-        gone: IncarnationClosed,
+        closed: IncarnationClosed,
         node: &Node,
         now: Timestamp,
         deadline: Option<Timestamp>,
     ) {
-        let order = self.order;
-        *self = SupervisedIncarnation::begun(self.incarnation, running, gone);
-        self.obey(order, node, now, deadline);
+        let level = self.stop_level;
+        *self = SupervisedIncarnation::started(self.incarnation, running, closed);
+        self.raise_stop_level(level, node, now, deadline);
     }
 
     /// It is ready: from now on messages and calls reach it.
-    pub(crate) fn admit(&mut self, node: &Node, now: Timestamp) {
-        if let IncarnationStage::Born(running) = &mut self.stage
+    pub(crate) fn make_live(&mut self, node: &Node, now: Timestamp) {
+        if let IncarnationStage::Running(running) = &mut self.stage
             && !running.has_ended()
         {
             let (incarnation, cell) = (self.incarnation, running.cell.clone());
-            node.admit(LiveIncarnation { incarnation, cell, attachment: running.attachment.take() }, now);
+            node.make_live(LiveIncarnation { incarnation, cell, attachment: running.attachment.take() }, now);
         }
     }
 
     /// Gives an order, unless it has one that is as hard. It is told of the `deadline` of its supervisor's own stop, if there
     /// is one and its time to end is not over before.
-    pub(crate) fn obey(
+    pub(crate) fn raise_stop_level(
         &mut self,
-        order: StopLevel,
+        level: StopLevel,
         node: &Node,
         now: Timestamp,
         deadline: Option<Timestamp>,
     ) {
-        if !self.order.harden(order) {
+        if !self.stop_level.harden(level) {
             return;
         }
-        self.patience = None;
+        self.stop_deadline = None;
         match &mut self.stage {
-            IncarnationStage::Starting(orders) => orders.cancel(),
+            IncarnationStage::Starting(cancel) => cancel.cancel(),
             // One that has ended by itself need not be asked, and its own cause counts: its bell rings.
-            IncarnationStage::Born(running) if !running.has_ended() => {
+            IncarnationStage::Running(running) if !running.has_ended() => {
                 // From here on nobody reaches it.
                 node.retract(self.incarnation);
-                self.patience = running.obey(order, now, deadline);
+                self.stop_deadline = running.stop(level, now, deadline);
             }
-            IncarnationStage::Born(_) | IncarnationStage::Failed(_) => {}
+            IncarnationStage::Running(_) | IncarnationStage::Failed(_) => {}
         }
     }
 
     /// Tells one that is stopping of a nearer deadline.
-    pub(crate) fn hasten(&mut self, deadline: Timestamp) {
-        if let (StopLevel::Stop(_), IncarnationStage::Born(running)) = (self.order, &mut self.stage)
+    pub(crate) fn shorten_stop(&mut self, deadline: Timestamp) {
+        if let (StopLevel::Stop(_), IncarnationStage::Running(running)) = (self.stop_level, &mut self.stage)
             && !running.has_ended()
-            && running.told.is_none_or(|told| deadline < told)
+            && running.told_deadline.is_none_or(|told| deadline < told)
         {
-            running.tell(Some(deadline));
+            running.ask_to_stop(Some(deadline));
         }
     }
 
     /// Its patience is over.
     pub(crate) fn enforce_stop_deadline(&mut self) {
-        self.patience = None;
-        if let IncarnationStage::Born(running) = &mut self.stage
+        self.stop_deadline = None;
+        if let IncarnationStage::Running(running) = &mut self.stage
             && !running.has_ended()
         {
-            running.asked = Some(StopCause::Impatiently);
+            running.stop_cause = Some(StopCause::TimedOut);
             running.kill();
         }
     }
 
     /// Its supervisor reads no events any more: its actor's state, which comes with one, is not to lie there.
     pub(crate) fn unlink(&self, supervisor: &ActorCell) {
-        if let IncarnationStage::Born(running) = &self.stage {
+        if let IncarnationStage::Running(running) = &self.stage {
             running.cell.unlink(supervisor.clone());
         }
     }
 
     /// Whether nothing of it is left. If there is, the bell rings when it is worth another look.
-    pub(crate) fn is_gone(&mut self, node: &Node, waker: &Waker) -> bool {
+    pub(crate) fn is_closed(&mut self, node: &Node, waker: &Waker) -> bool {
         let cx = &mut Context::from_waker(waker);
         match &mut self.stage {
             IncarnationStage::Starting(_) => return false,
-            IncarnationStage::Born(running) if running.joined => {}
-            IncarnationStage::Born(running) => {
+            IncarnationStage::Running(running) if running.joined => {}
+            IncarnationStage::Running(running) => {
                 // The budget of the supervisor's task is not to be spent here: it would ring the bell for nothing.
                 if pin!(unconstrained(running.join())).poll(cx).is_pending() {
                     return false;
@@ -177,21 +189,21 @@ impl SupervisedIncarnation {
             }
             IncarnationStage::Failed(_) => {}
         }
-        self.gone.as_ref().is_none_or(|gone| gone.poll(cx).is_ready())
+        self.closed.as_ref().is_none_or(|closed| closed.poll(cx).is_ready())
     }
 
     /// Whether its actor has been seen to end.
     pub(crate) fn is_joined(&self) -> bool {
-        matches!(&self.stage, IncarnationStage::Born(running) if running.joined)
+        matches!(&self.stage, IncarnationStage::Running(running) if running.joined)
     }
 
     /// How it ended, when it is gone.
     pub(crate) fn end(self) -> IncarnationEnd {
         match self.stage {
-            IncarnationStage::Born(RunningActor { cell, asked, stop, attachment, .. }) => {
+            IncarnationStage::Running(RunningActor { cell, stop_cause, stop, attachment, .. }) => {
                 discard(stop);
                 discard(attachment);
-                IncarnationEnd::Actor(cell.get_id(), asked.map(StopCause::exit))
+                IncarnationEnd::Actor(cell.get_id(), stop_cause.map(StopCause::exit))
             }
             IncarnationStage::Failed(exit) => IncarnationEnd::Exit(*exit),
             IncarnationStage::Starting(_) => IncarnationEnd::Exit(Exit::Requested),
@@ -199,16 +211,16 @@ impl SupervisedIncarnation {
     }
 
     /// Its engine is gone.
-    pub(crate) fn abandon(self, node: &Node, scope: &TreeContext, supervisor: &IncarnationToken) {
+    pub(crate) fn abandon(self, node: &Node, tree: &TreeContext, supervisor: &IncarnationToken) {
         let running = match self.stage {
             // The task of its start makes an end of it; it hears of this by the drop of its orders.
             IncarnationStage::Starting(_) => return,
-            IncarnationStage::Born(running) => Some(running),
+            IncarnationStage::Running(running) => Some(running),
             IncarnationStage::Failed(_) => None,
         };
-        let Some(gone) = self.gone else { return };
-        let (node, scope, supervisor) = (node.clone(), scope.clone(), supervisor.clone());
-        AbandonedIncarnation { incarnation: self.incarnation, node, scope, gone, supervisor }
+        let Some(closed) = self.closed else { return };
+        let (node, tree, supervisor) = (node.clone(), tree.clone(), supervisor.clone());
+        AbandonedIncarnation { incarnation: self.incarnation, node, tree, closed, supervisor }
             .abandon(running);
     }
 }

@@ -58,21 +58,21 @@ pub(crate) struct Alarm(Option<(Timestamp, AbortHandle)>);
 
 impl Alarm {
     /// Makes sure that it goes off when `at` has come.
-    pub(crate) fn by(&mut self, at: Timestamp, clock: Clock, posts: &Inbox) {
+    pub(crate) fn set(&mut self, at: Timestamp, clock: Clock, inbox: &Inbox) {
         if self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
             return;
         }
-        self.silence();
-        let posts = posts.clone();
+        self.cancel();
+        let inbox = inbox.clone();
         let alarm = tokio::spawn(async move {
             tokio::time::sleep_until(clock.instant(at)).await;
-            posts.alarm();
+            inbox.alarm();
         });
         self.0 = Some((at, alarm.abort_handle()));
     }
 
     /// It has gone off, or is not needed.
-    pub(crate) fn silence(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         if let Some((_, alarm)) = self.0.take() {
             alarm.abort();
         }
@@ -81,6 +81,6 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.silence();
+        self.cancel();
     }
 }

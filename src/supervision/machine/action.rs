@@ -16,7 +16,7 @@ pub enum Action {
     Start(IncarnationKey),
     /// From now on messages and calls reach this incarnation, which is ready. Comes before the change of state is
     /// published, so that they are seen together.
-    Admit(IncarnationKey),
+    MakeLive(IncarnationKey),
     /// Stop this incarnation and report when it is gone. May come again, to kill it.
     Stop(IncarnationKey, Shutdown),
     /// Fire this timer at that time.
@@ -26,7 +26,7 @@ pub enum Action {
     /// Answer this request, when everything else that the input has caused is done.
     Reply(OperatorRequestId, Result<Reply, RequestError>),
     /// Remember at the child's place whether an operator has stopped it.
-    Hold(ChildId, bool),
+    SetStoppedByOperator(ChildId, bool),
     /// Make this known: of a child, or of the supervisor itself.
     Publish(Option<IncarnationKey>, EventKind),
     /// This child has left the table.

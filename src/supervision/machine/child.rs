@@ -41,9 +41,9 @@ pub(super) enum AfterStop {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RequestWaiter {
     /// Until it is down.
-    Gone(OperatorRequestId),
+    Stop(OperatorRequestId),
     /// Until it is ready, or is not going to be.
-    Verdict(OperatorRequestId),
+    Start(OperatorRequestId),
     /// As `ExitClass`, of a restart: it joins the start that another restart has caused.
     Restart(OperatorRequestId),
 }
@@ -58,41 +58,45 @@ pub(super) struct Child {
     pub(super) cause: StartCause,
     pub(super) after: AfterStop,
     /// An operator has stopped it.
-    pub(super) held: bool,
+    pub(super) stopped_by_operator: bool,
     /// An operator has stopped it during the pass under way, or its end has been judged while the pass was starting
     /// others: the pass leaves it alone.
     pub(super) skip_pass: bool,
     /// The timer for its next start is armed.
     pub(super) armed: bool,
     /// It has been ready at least once.
-    pub(super) proven: bool,
+    pub(super) has_been_ready: bool,
     /// When its present incarnation ended, if that was before its exit was told.
-    pub(super) died: Option<Timestamp>,
+    pub(super) process_ended_at: Option<Timestamp>,
     /// When an operator last restarted it.
-    pub(super) restarted: Option<Timestamp>,
+    pub(super) restarted_by_operator: Option<Timestamp>,
     pub(super) waiters: Vec<RequestWaiter>,
 }
 
 impl Child {
     pub(super) fn new(new: NewChild) -> Child {
         let mut tracker = Tracker::new(new.seed);
-        if new.proven {
-            tracker.known_ready();
+        if new.has_been_ready {
+            tracker.set_has_been_ready();
         }
         Child {
             id: new.id,
             policy: new.policy,
-            state: ChildState::down(if new.held { DownReason::Stopped } else { DownReason::NeverStarted }),
+            state: ChildState::down(if new.stopped_by_operator {
+                DownReason::Stopped
+            } else {
+                DownReason::NeverStarted
+            }),
             incarnation: new.last_incarnation,
             tracker,
             cause: StartCause::Supervisor,
             after: AfterStop::Stay,
-            held: new.held,
+            stopped_by_operator: new.stopped_by_operator,
             skip_pass: false,
             armed: false,
-            proven: false,
-            died: None,
-            restarted: None,
+            has_been_ready: false,
+            process_ended_at: None,
+            restarted_by_operator: None,
             waiters: Vec::new(),
         }
     }
@@ -118,7 +122,7 @@ impl Child {
 
     /// How long a restart by an operator would have to wait (rule R-8).
     pub(super) fn too_soon(&self, now: Timestamp) -> Option<Duration> {
-        let wait = self.policy.restart.min_interval?.checked_sub(now.since(self.restarted?))?;
+        let wait = self.policy.restart.min_interval?.checked_sub(now.since(self.restarted_by_operator?))?;
         (!wait.is_zero()).then_some(wait)
     }
 
@@ -133,11 +137,12 @@ impl Child {
 
     /// Whether the supervisor cannot start without this child (rule S-7).
     pub(super) fn is_required_for_boot(&self) -> bool {
-        !self.proven && self.policy.start == StartMode::Required
+        !self.has_been_ready && self.policy.start == StartMode::Required
     }
 
     /// Whether no pass brings this child to life, because an operator does not want it.
     pub(super) fn is_left_alone(&self) -> bool {
-        self.skip_pass || (self.held && self.policy.restart.restart == RestartType::UnlessStopped)
+        self.skip_pass
+            || (self.stopped_by_operator && self.policy.restart.restart == RestartType::UnlessStopped)
     }
 }

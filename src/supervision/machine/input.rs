@@ -37,9 +37,9 @@ pub struct NewChild {
     /// The last incarnation that its place has seen.
     pub last_incarnation: Incarnation,
     /// Whether an operator has stopped it and that still stands.
-    pub held: bool,
+    pub stopped_by_operator: bool,
     /// Whether its place has been ready before, in an earlier life of its supervisor (rule R-6).
-    pub proven: bool,
+    pub has_been_ready: bool,
     /// Seeds the jitter of its back-off.
     pub seed: u64,
 }

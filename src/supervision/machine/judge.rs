@@ -7,7 +7,8 @@ use crate::{
     restart::Decision,
     state::{ChildState, DownReason, RestartLimit, Strategy},
     supervision::{
-        errors::RequestError, exit_class::verdict, machine::AfterStop, machine::StartCause, policy::StartMode,
+        errors::RequestError, exit_class::classify, machine::AfterStop, machine::StartCause,
+        policy::StartMode,
     },
     time::Timestamp,
 };
@@ -31,7 +32,7 @@ impl Machine {
             ChildState::Starting | ChildState::Ready if self.is_stopping() => {
                 // The shutdown has not come to this child yet; it need not any more.
                 self.publish_exit(rank, exit, Consequence::Nothing);
-                self.settle(rank, ended());
+                self.set_down(rank, ended());
                 self.advance_stop();
             }
             ChildState::Starting
@@ -50,8 +51,8 @@ impl Machine {
             }
             ChildState::Starting if exit == Exit::Ignored => {
                 self.publish_exit(rank, exit, Consequence::Leave);
-                self.answer_verdict(rank, &Ok(Reply::Ignored));
-                self.settle(rank, ChildState::down(DownReason::Ignored));
+                self.answer_start_waiters(rank, &Ok(Reply::Ignored));
+                self.set_down(rank, ChildState::down(DownReason::Ignored));
                 if self.flags.dynamic || self.children.get(rank).is_some_and(|c| c.is_temporary()) {
                     self.forget(rank);
                 }
@@ -74,26 +75,26 @@ impl Machine {
             StartCause::Provisional => {
                 self.publish_exit(rank, exit, Consequence::Leave);
                 self.set(rank, ended());
-                self.answer_verdict(rank, &Err(failed));
+                self.answer_start_waiters(rank, &Err(failed));
                 self.forget(rank);
                 self.advance(now);
             }
             StartCause::Once => {
                 self.publish_exit(rank, exit, Consequence::Leave);
-                self.answer_verdict(rank, &Err(failed));
-                self.settle(rank, ended());
+                self.answer_start_waiters(rank, &Err(failed));
+                self.set_down(rank, ended());
                 self.advance(now);
             }
             StartCause::Supervisor if self.is_booting() && child.is_required_for_boot() => {
                 // S-7: no retry; what has started is stopped and the supervisor's start fails.
                 let child = child.id.clone();
-                self.answer_verdict(rank, &Err(failed));
+                self.answer_start_waiters(rank, &Err(failed));
                 self.publish_exit(rank, exit.clone(), Consequence::Leave);
-                self.settle(rank, ended());
+                self.set_down(rank, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
             }
             StartCause::Supervisor | StartCause::Restart => {
-                self.answer_verdict(rank, &Err(failed));
+                self.answer_start_waiters(rank, &Err(failed));
                 self.decide(now, rank, exit);
             }
         }
@@ -107,10 +108,11 @@ impl Machine {
         // S-14 is about starts that are awaited. That of a background child is a crash like any other (S-7): its group
         // has gone on without it, and is taken down with it.
         let failed_start = child.state == ChildState::Starting && policy.start == StartMode::Required;
-        let verdict = verdict(&exit, policy.restart.restart);
+        let class = classify(&exit, policy.restart.restart);
         // Delays count from the end, and its exit may have waited to be judged.
-        let died = child.died.map_or(now, |died| died.min(now));
-        match child.tracker.exited(died, verdict, &policy.restart) {
+        let process_ended_at =
+            child.process_ended_at.map_or(now, |process_ended_at| process_ended_at.min(now));
+        match child.tracker.exited(process_ended_at, class, &policy.restart) {
             Decision::Leave => {
                 // S-17: a transient supervisor that gave up stays down, and it shows.
                 let state = match &exit {
@@ -130,7 +132,11 @@ impl Machine {
             }
             Decision::CoolOff { delay } => {
                 self.publish_exit(rank, exit, Consequence::CoolOff { delay });
-                self.wait(now, rank, ChildState::CoolingOff { until: died.after(delay).max(now) });
+                self.wait_for_restart(
+                    now,
+                    rank,
+                    ChildState::CoolingOff { until: process_ended_at.after(delay).max(now) },
+                );
             }
             Decision::Restart { delay, attempt } => {
                 let (shared, intensity) = (policy.restart.is_shared(), self.flags.effective_intensity());
@@ -139,12 +145,12 @@ impl Machine {
                 }
                 self.counted += u64::from(shared);
                 self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
-                self.restart_at(now, rank, died.after(delay), attempt, failed_start);
+                self.restart_at(now, rank, process_ended_at.after(delay), attempt, failed_start);
             }
             Decision::AwaitProgram { delay } => {
                 let attempt = child.tracker.failures();
                 self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
-                self.restart_at(now, rank, died.after(delay), attempt, failed_start);
+                self.restart_at(now, rank, process_ended_at.after(delay), attempt, failed_start);
             }
         }
     }
@@ -157,7 +163,7 @@ impl Machine {
             self.start(now, rank, StartCause::Supervisor);
             self.advance(now);
         } else {
-            self.wait(now, rank, ChildState::BackingOff { until, attempt });
+            self.wait_for_restart(now, rank, ChildState::BackingOff { until, attempt });
         }
     }
 
@@ -172,8 +178,8 @@ impl Machine {
         }
         let policy = &child.policy.restart;
         let early = (child.state == ChildState::Starting).then(|| exit.clone().before_ready());
-        let verdict = verdict(early.as_ref().unwrap_or(exit), policy.restart);
-        match child.tracker.clone().exited(at, verdict, policy) {
+        let class = classify(early.as_ref().unwrap_or(exit), policy.restart);
+        match child.tracker.clone().exited(at, class, policy) {
             Decision::AwaitProgram { delay } => {
                 Some(ChildState::BackingOff { until: at.after(delay), attempt: child.tracker.failures() })
             }
@@ -186,7 +192,7 @@ impl Machine {
     }
 
     /// One-for-one: the next start is due later.
-    fn wait(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
+    fn wait_for_restart(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
         let (ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until }) = state else { return };
         self.set(rank, state);
         if let Some(child) = self.children.get_mut(rank) {
@@ -201,7 +207,7 @@ impl Machine {
         let Some(child) = self.children.get(rank) else { return };
         let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
         let over = temporary || self.flags.dynamic && state == ended();
-        self.settle(rank, state);
+        self.set_down(rank, state);
         if over {
             self.forget(rank);
         }
@@ -216,7 +222,7 @@ impl Machine {
         let id = child.id.clone();
         self.publish_exit(rank, exit.clone(), Consequence::Escalate { why: why.clone() });
         // It is not the child that is given up for good: whoever restarts this supervisor starts it again.
-        self.settle(rank, ended());
+        self.set_down(rank, ended());
         self.begin_stop(Exit::IntensityExceeded { child: id, cause: Box::new(exit), limit: why });
     }
 
@@ -240,7 +246,7 @@ impl Machine {
         match after {
             AfterStop::Stay => {
                 let state = if stopping { ended() } else { ChildState::down(DownReason::Stopped) };
-                self.settle(rank, state);
+                self.set_down(rank, state);
                 if temporary && !stopping {
                     self.forget(rank);
                 }
@@ -248,11 +254,11 @@ impl Machine {
             AfterStop::Group => self.group_stopped(rank),
             AfterStop::Start(cause) => {
                 self.set(rank, ChildState::down(DownReason::Stopped));
-                self.answer_gone(rank);
+                self.answer_stop_waiters(rank);
                 self.start(now, rank, cause);
             }
             AfterStop::Forget => {
-                self.settle(rank, ChildState::down(DownReason::Stopped));
+                self.set_down(rank, ChildState::down(DownReason::Stopped));
                 self.forget(rank);
             }
         }
@@ -263,15 +269,15 @@ impl Machine {
     /// gets it.
     fn group_stopped(&mut self, rank: Rank) {
         if self.children.get(rank).is_some_and(|child| child.is_temporary()) {
-            self.settle(rank, ChildState::down(DownReason::Stopped));
+            self.set_down(rank, ChildState::down(DownReason::Stopped));
             return self.forget(rank);
         }
         self.set(rank, ChildState::down(DownReason::Stopped));
-        self.answer_gone(rank);
+        self.answer_stop_waiters(rank);
     }
 
     /// Down, and everybody who waited for this child is answered.
-    pub(super) fn settle(&mut self, rank: Rank, state: ChildState) {
+    pub(super) fn set_down(&mut self, rank: Rank, state: ChildState) {
         self.set(rank, state);
         // What ends while a pass is starting others stays as it is, even if the pass has not come to its position yet:
         // it was running, so the pass owes it nothing.
@@ -280,9 +286,9 @@ impl Machine {
         child.skip_pass |= !restarts;
         child.cause = StartCause::Supervisor;
         let stopped = RequestError::Stopped(child.id.clone());
-        let verdict = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
-        self.answer_gone(rank);
-        self.answer_verdict(rank, &Err(verdict));
+        let reason = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
+        self.answer_stop_waiters(rank);
+        self.answer_start_waiters(rank, &Err(reason));
     }
 
     pub(super) fn publish_exit(&mut self, rank: Rank, exit: Exit, then: Consequence) {

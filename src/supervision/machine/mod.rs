@@ -168,14 +168,14 @@ impl Machine {
     /// An incarnation has ended at `at` with this exit, as it seems, and its end comes as an input later: its back-off, and
     /// the time that it has been ready, count from `at` (rule R-1). Returns the state that waits for it, if that is to wait
     /// for a restart.
-    pub fn died(&mut self, key: &IncarnationKey, at: Timestamp, exit: &Exit) -> Option<ChildState> {
+    pub fn process_ended(&mut self, key: &IncarnationKey, at: Timestamp, exit: &Exit) -> Option<ChildState> {
         let rank = self.current(key)?;
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let child = self.children.get_mut(rank)?;
         if !matches!(child.state, ChildState::Starting | ChildState::Ready) {
             return None;
         }
-        child.died = Some(at);
+        child.process_ended_at = Some(at);
         if stops { None } else { self.foresee(rank, at, exit) }
     }
 
@@ -222,12 +222,12 @@ impl Machine {
         child.incarnation = child.incarnation.next();
         child.cause = cause;
         child.after = AfterStop::Stay;
-        child.died = None;
+        child.process_ended_at = None;
         child.tracker.started(now);
-        if child.held {
-            child.held = false;
+        if child.stopped_by_operator {
+            child.stopped_by_operator = false;
             let id = child.id.clone();
-            self.out.push(Action::Hold(id, false));
+            self.out.push(Action::SetStoppedByOperator(id, false));
         }
         self.set(rank, ChildState::Starting);
         if let Some(child) = self.children.get(rank) {
@@ -257,28 +257,28 @@ impl Machine {
     }
 
     /// Answers those who wait for a child's verdict.
-    fn answer_verdict(&mut self, rank: Rank, answer: &Result<Reply, RequestError>) {
+    fn answer_start_waiters(&mut self, rank: Rank, answer: &Result<Reply, RequestError>) {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
-            RequestWaiter::Verdict(id) | RequestWaiter::Restart(id) => {
+            RequestWaiter::Start(id) | RequestWaiter::Restart(id) => {
                 out.push(Action::Reply(*id, answer.clone()));
                 false
             }
-            RequestWaiter::Gone(_) => true,
+            RequestWaiter::Stop(_) => true,
         });
     }
 
     /// Answers those who wait for a child to be down.
-    fn answer_gone(&mut self, rank: Rank) {
+    fn answer_stop_waiters(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
-            RequestWaiter::Gone(id) => {
+            RequestWaiter::Stop(id) => {
                 out.push(Action::Reply(*id, Ok(Reply::Done)));
                 false
             }
-            RequestWaiter::Verdict(_) | RequestWaiter::Restart(_) => true,
+            RequestWaiter::Start(_) | RequestWaiter::Restart(_) => true,
         });
     }
 
@@ -289,11 +289,11 @@ impl Machine {
             return;
         }
         child.tracker.ready(now);
-        child.proven = true;
+        child.has_been_ready = true;
         child.cause = StartCause::Supervisor;
-        self.out.push(Action::Admit(key.clone()));
+        self.out.push(Action::MakeLive(key.clone()));
         self.set(rank, ChildState::Ready);
-        self.answer_verdict(rank, &Ok(Reply::Ready(key.incarnation)));
+        self.answer_start_waiters(rank, &Ok(Reply::Ready(key.incarnation)));
         self.advance(now);
     }
 

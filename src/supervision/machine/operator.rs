@@ -72,7 +72,7 @@ impl Machine {
             self.start_in_turn(now, rank, StartCause::Supervisor);
             return Some(Ok(Reply::Done));
         }
-        self.wait_for(rank, RequestWaiter::Verdict(id));
+        self.wait_for(rank, RequestWaiter::Start(id));
         self.start_in_turn(now, rank, StartCause::Provisional);
         None
     }
@@ -80,15 +80,15 @@ impl Machine {
     fn terminate_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
         child.skip_pass = self.pass.is_some();
-        if !std::mem::replace(&mut child.held, true) {
+        if !std::mem::replace(&mut child.stopped_by_operator, true) {
             let child = child.id.clone();
-            self.out.push(Action::Hold(child, true));
+            self.out.push(Action::SetStoppedByOperator(child, true));
         }
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
-            self.answer_verdict(rank, &Err(stopped));
-            self.wait_for(rank, RequestWaiter::Gone(id));
+            self.answer_start_waiters(rank, &Err(stopped));
+            self.wait_for(rank, RequestWaiter::Stop(id));
             if self.children.get(rank)?.after != AfterStop::Forget
                 || self.children.get(rank)?.state != ChildState::Stopping
             {
@@ -99,12 +99,12 @@ impl Machine {
         let temporary = child.is_temporary();
         if child.state.is_restarting() {
             self.disarm(rank);
-            self.settle(rank, ChildState::down(DownReason::Stopped));
+            self.set_down(rank, ChildState::down(DownReason::Stopped));
             self.hurry_pass(now, false);
         } else {
             // Somebody may wait for the start that a pass would have made.
             let state = child.state.clone();
-            self.settle(rank, if state == ended() { ChildState::down(DownReason::Stopped) } else { state });
+            self.set_down(rank, if state == ended() { ChildState::down(DownReason::Stopped) } else { state });
         }
         if temporary {
             self.forget(rank);
@@ -122,7 +122,7 @@ impl Machine {
             return Some(Err(RequestError::Restarting(self.children.get(rank)?.id.clone())));
         }
         self.revive(rank);
-        self.wait_for(rank, RequestWaiter::Verdict(id));
+        self.wait_for(rank, RequestWaiter::Start(id));
         self.start_in_turn(now, rank, StartCause::Once);
         None
     }
@@ -143,13 +143,13 @@ impl Machine {
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
-            self.answer_verdict(rank, &Err(stopped));
-            self.wait_for(rank, RequestWaiter::Gone(id));
+            self.answer_start_waiters(rank, &Err(stopped));
+            self.wait_for(rank, RequestWaiter::Stop(id));
             self.stop(rank, AfterStop::Forget);
             return None;
         }
         self.disarm(rank);
-        self.settle(rank, ChildState::down(DownReason::Stopped));
+        self.set_down(rank, ChildState::down(DownReason::Stopped));
         self.forget(rank);
         self.hurry_pass(now, false);
         self.advance(now);
@@ -166,7 +166,7 @@ impl Machine {
             if let Some(retry_after) = child.too_soon(now) {
                 return Some(Err(RequestError::TooSoon { child: child.id.clone(), retry_after }));
             }
-            child.restarted = Some(now);
+            child.restarted_by_operator = Some(now);
         }
         let cools_off = matches!(child.state, ChildState::CoolingOff { .. });
         let revives = child.state.is_down() && !self.pass_will_start(rank);
@@ -191,8 +191,8 @@ impl Machine {
             ChildState::Stopping if child.after == AfterStop::Forget => {
                 return Some(Err(RequestError::Stopped(name())));
             }
-            ChildState::Stopping | ChildState::Down { .. } if child.held => {
-                return Some(Err(RequestError::Held(name())));
+            ChildState::Stopping | ChildState::Down { .. } if child.stopped_by_operator => {
+                return Some(Err(RequestError::StoppedByOperator(name())));
             }
             ChildState::Down { why: DownReason::GaveUp { why } } if !self.pass_will_start(rank) => {
                 return Some(Err(RequestError::GaveUp { child: name(), why: why.clone() }));
@@ -200,7 +200,7 @@ impl Machine {
             _ => {}
         }
         let starts = child.state.is_down() && !self.pass_will_start(rank);
-        self.wait_for(rank, RequestWaiter::Verdict(id));
+        self.wait_for(rank, RequestWaiter::Start(id));
         if starts {
             self.start_in_turn(now, rank, StartCause::Restart);
         }
@@ -235,7 +235,7 @@ impl Machine {
             ChildState::Stopping if child.after == AfterStop::Stay => Some(Ok(Reply::Done)),
             ChildState::Down { .. } if !will_start => Some(Ok(Reply::Done)),
             _ => {
-                self.wait_for(rank, RequestWaiter::Verdict(id));
+                self.wait_for(rank, RequestWaiter::Start(id));
                 self.renew(now, rank, StartCause::Once);
                 None
             }
@@ -254,7 +254,7 @@ impl Machine {
             if child.after == AfterStop::Stay {
                 child.after = AfterStop::Group;
             }
-            self.unhold(rank);
+            self.clear_operator_stop(rank);
             self.hurry_pass(now, true);
             self.advance(now);
         } else {
@@ -267,7 +267,7 @@ impl Machine {
                 }
                 _ => cause,
             };
-            self.unhold(rank);
+            self.clear_operator_stop(rank);
             self.stop(rank, AfterStop::Start(cause));
         }
     }
@@ -278,7 +278,7 @@ impl Machine {
         if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(rank) {
             return self.start(now, rank, cause);
         }
-        self.unhold(rank);
+        self.clear_operator_stop(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.cause = cause;
         if matches!(child.state, ChildState::Down { why: DownReason::GaveUp { .. } }) {
@@ -300,11 +300,11 @@ impl Machine {
     }
 
     /// An operator wants it to run: earlier stops by hand do not stand any more.
-    fn unhold(&mut self, rank: Rank) {
+    fn clear_operator_stop(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass = false;
-        if std::mem::replace(&mut child.held, false) {
-            self.out.push(Action::Hold(child.id.clone(), false));
+        if std::mem::replace(&mut child.stopped_by_operator, false) {
+            self.out.push(Action::SetStoppedByOperator(child.id.clone(), false));
         }
     }
 }

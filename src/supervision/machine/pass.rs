@@ -187,7 +187,7 @@ impl Machine {
                 pass.stage = PassStage::Stop { cursor: rank };
                 if child.is_temporary() && child.state != ChildState::down(DownReason::NeverStarted) {
                     // S-12: a group restart drops temporary children for good; not those whose first start it delays.
-                    self.settle(rank, ChildState::down(DownReason::Stopped));
+                    self.set_down(rank, ChildState::down(DownReason::Stopped));
                     self.forget(rank);
                 }
                 true

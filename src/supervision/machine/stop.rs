@@ -81,11 +81,11 @@ impl Machine {
         let all: Vec<Rank> = self.children.iter().map(|(rank, _)| rank).collect();
         for rank in all {
             // Whoever waits for a start learns now that there will be none; whoever waits for a stop gets it.
-            self.answer_verdict(rank, &Err(RequestError::ShuttingDown));
+            self.answer_start_waiters(rank, &Err(RequestError::ShuttingDown));
             match self.children.get(rank).map(|child| &child.state) {
                 Some(ChildState::BackingOff { .. } | ChildState::CoolingOff { .. }) => {
                     self.disarm(rank);
-                    self.settle(rank, ended());
+                    self.set_down(rank, ended());
                 }
                 // Those that are stopping already keep what follows for them.
                 Some(ChildState::Starting | ChildState::Ready) if self.flags.dynamic => {

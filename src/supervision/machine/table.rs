@@ -49,7 +49,7 @@ impl ChildTable {
     /// Appends children, as `insert` does one by one, to an empty table.
     pub(super) fn fill(&mut self, children: impl Iterator<Item = NewChild>) {
         for new in children {
-            self.node(new);
+            self.insert_unordered(new);
         }
         // From what is sorted, a map is built at a tenth of the cost of as many insertions.
         let rows = self.slots.iter().zip(0..).filter_map(|(row, slot)| Some((row.as_ref()?.0, slot)));
@@ -58,13 +58,13 @@ impl ChildTable {
 
     /// Appends a child, unless there is one of this name.
     pub(super) fn insert(&mut self, new: NewChild) -> Option<(Rank, &Child)> {
-        let rank = self.node(new)?;
+        let rank = self.insert_unordered(new)?;
         self.order.insert(rank.number, rank.slot);
         Some((rank, self.get(rank)?))
     }
 
     /// All but its position in the order.
-    fn node(&mut self, new: NewChild) -> Option<Rank> {
+    fn insert_unordered(&mut self, new: NewChild) -> Option<Rank> {
         if self.index.contains_key(&new.id) {
             return None;
         }

@@ -14,7 +14,7 @@ use crate::{
     log_event::log_event,
     snapshot::WorkerSnapshot,
     state::ChildState,
-    supervision::panics::{discard, survived},
+    supervision::panics::{catch_panic, discard},
     time::Timestamp,
 };
 
@@ -52,14 +52,14 @@ pub(crate) trait SnapshotSource: Send + Sync + fmt::Debug {
 impl Node {
     /// From now on messages and calls reach this incarnation, and the state says that it is ready; unless it has begun to
     /// end meanwhile.
-    pub(crate) fn admit(&self, live: LiveIncarnation, at: Timestamp) {
+    pub(crate) fn make_live(&self, live: LiveIncarnation, at: Timestamp) {
         let before = {
-            let mut board = self.board();
-            if board.retracted >= live.incarnation {
+            let mut status = self.status();
+            if status.retracted >= live.incarnation {
                 return;
             }
-            self.0.untold.store(true, Ordering::Release);
-            board.set_state(ChildState::Ready, at);
+            self.0.unannounced.store(true, Ordering::Release);
+            status.set_state(ChildState::Ready, at);
             self.0.live.swap(Some(Arc::new(live)))
         };
         discard(before);
@@ -67,22 +67,22 @@ impl Node {
 
     /// The live incarnation begins to end by itself: it still answers, but whoever waits for readiness from now on waits
     /// for the next one.
-    pub(crate) fn close(&self, incarnation: Incarnation) {
+    pub(crate) fn mark_closing(&self, incarnation: Incarnation) {
         self.0.closing.store(incarnation.0, Ordering::Release);
     }
 
     /// From now on nothing reaches this incarnation.
     pub(crate) fn retract(&self, incarnation: Incarnation) {
         let live = {
-            let mut board = self.board();
+            let mut status = self.status();
             // Several threads notice an end, and the last of them may be late.
-            board.retracted = board.retracted.max(incarnation);
+            status.retracted = status.retracted.max(incarnation);
             let is_live = self.load_live().as_ref().is_some_and(|live| live.incarnation == incarnation);
             if is_live { self.0.live.swap(None) } else { None }
         };
         let Some(live) = live else { return };
         // There may be an attachment in it that is not ours.
-        let told = survived("the attachment, told that it is not reached any more,", || {
+        let told = catch_panic("the attachment, told that it is not reached any more,", || {
             live.attachment.iter().for_each(|attachment| attachment.retracted());
         });
         if let Err(panicked) = told {
@@ -118,11 +118,11 @@ mod tests {
         let live =
             |n| LiveIncarnation { incarnation: Incarnation(n), cell: actor.get_cell(), attachment: None };
         node.retract(Incarnation(1));
-        node.admit(live(1), Timestamp::EPOCH);
+        node.make_live(live(1), Timestamp::EPOCH);
         assert!(node.live().is_none());
         assert_eq!(node.state(), ChildState::down(DownReason::NeverStarted));
         // The next one has nothing to do with that.
-        node.admit(live(2), Timestamp::EPOCH);
+        node.make_live(live(2), Timestamp::EPOCH);
         node.retract(Incarnation(1));
         assert_eq!(node.live().map(|live| live.incarnation), Some(Incarnation(2)));
         assert_eq!(node.state(), ChildState::Ready);
@@ -131,7 +131,7 @@ mod tests {
         // A late notice of an earlier end does not hide that of the present one.
         node.retract(Incarnation(3));
         node.retract(Incarnation(2));
-        node.admit(live(3), Timestamp::EPOCH);
+        node.make_live(live(3), Timestamp::EPOCH);
         assert!(node.live().is_none());
         actor.stop(None);
         join.await.unwrap();
@@ -145,7 +145,7 @@ mod tests {
         let waits = node.wait_state(|state| *state == ChildState::Ready);
         let mut waits = std::pin::pin!(waits);
         assert!(at_once(waits.as_mut()).await.is_none(), "its event is not out");
-        node.tell();
+        node.notify_waiters();
         assert_eq!(waits.await, ChildState::Ready);
     }
 

@@ -68,15 +68,15 @@ struct NodeInner {
     live: ArcSwapOption<LiveIncarnation>,
     /// The last incarnation that was started here.
     incarnation: AtomicU64,
-    held: AtomicBool,
+    stopped_by_operator: AtomicBool,
     /// The incarnation that is still reached but has begun to end by itself; 0 for none.
     closing: AtomicU64,
     removed: AtomicBool,
-    board: Mutex<NodeStatus>,
+    status: Mutex<NodeStatus>,
     /// A change of state is on the board and not on the event stream yet.
-    untold: AtomicBool,
+    unannounced: AtomicBool,
     changed: Notify,
-    trails: SweepTokens,
+    sweep_tokens: SweepTokens,
     /// The engine that works here, if a supervisor does.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<ChildNodes>>>,
@@ -89,20 +89,20 @@ impl Node {
     }
 
     fn new(path: TreePath, clock: Clock, parent: Weak<NodeInner>, kind: ChildKind, incarnation: u64) -> Node {
-        let board = NodeStatus::new(kind, clock.now());
+        let status = NodeStatus::new(kind, clock.now());
         Node(Arc::new(NodeInner {
             path,
             clock,
             parent,
             live: ArcSwapOption::empty(),
             incarnation: AtomicU64::new(incarnation),
-            held: AtomicBool::new(false),
+            stopped_by_operator: AtomicBool::new(false),
             closing: AtomicU64::new(0),
             removed: AtomicBool::new(false),
-            board: Mutex::new(board),
-            untold: AtomicBool::new(false),
+            status: Mutex::new(status),
+            unannounced: AtomicBool::new(false),
             changed: Notify::new(),
-            trails: SweepTokens::default(),
+            sweep_tokens: SweepTokens::default(),
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
         }))
@@ -129,17 +129,17 @@ impl Node {
 
     /// What the child is doing.
     pub fn state(&self) -> ChildState {
-        self.board().state.clone()
+        self.status().state.clone()
     }
 
     /// What kind of child this is the place of.
     pub fn kind(&self) -> ChildKind {
-        self.board().kind
+        self.status().kind
     }
 
     /// How the last incarnation ended.
     pub fn last_exit(&self) -> Option<Exit> {
-        self.board().last_exit.as_deref().cloned()
+        self.status().last_exit.as_deref().cloned()
     }
 
     /// The live incarnation, if there is one that is ready. Lock-free.
@@ -155,8 +155,8 @@ impl Node {
     /// The error for those who find no live incarnation.
     pub fn unavailable(&self) -> Unavailable {
         let (state, retry_after) = self.absence();
-        let lost = self.last_exit().map(|exit| Box::new(self.lost(exit)));
-        Unavailable { path: self.0.path.clone(), state, retry_after, lost }
+        let last_exit = self.last_exit().map(|exit| Box::new(self.exit_report(exit)));
+        Unavailable { path: self.0.path.clone(), state, retry_after, last_exit }
     }
 
     /// What the child does instead of being live, and when its next start is due: what a failed call has to know, without
@@ -177,16 +177,16 @@ impl Node {
     }
 
     /// An exit of the child here with the last words of the process behind it.
-    pub(crate) fn lost(&self, exit: Exit) -> ExitReport {
-        ExitReport { stderr_tail: self.stderr_behind(&exit), exit }
+    pub(crate) fn exit_report(&self, exit: Exit) -> ExitReport {
+        ExitReport { stderr_tail: self.stderr_tail_of(&exit), exit }
     }
 
     /// The last words of the process that is the cause of the last exit of the child here, which was this: its own
     /// process, or, if it is a supervisor, the one at the end of the chain.
-    pub(crate) fn stderr_behind(&self, exit: &Exit) -> String {
+    pub(crate) fn stderr_tail_of(&self, exit: &Exit) -> String {
         let culprit = exit.culprits().try_fold(self.clone(), |node, id| node.child(id));
-        let details = culprit.and_then(|node| node.board().details.clone());
-        details.map(|details| details.stderr_tail()).unwrap_or_default()
+        let source = culprit.and_then(|node| node.status().snapshot_source.clone());
+        source.map(|source| source.stderr_tail()).unwrap_or_default()
     }
 
     /// The engine that controls the child at this place.
@@ -208,7 +208,7 @@ impl Node {
     /// # Errors
     /// [`RequestError`].
     pub async fn restart(&self) -> Result<Incarnation, RequestError> {
-        let (id, engine) = self.controlled()?;
+        let (id, engine) = self.child_and_controller()?;
         match engine.request(Request::Restart(id)).await? {
             Reply::Ready(incarnation) => Ok(incarnation),
             Reply::Done | Reply::Ignored => Ok(Incarnation::NONE),
@@ -220,11 +220,11 @@ impl Node {
     /// # Errors
     /// [`RequestError`].
     pub async fn stop(&self) -> Result<(), RequestError> {
-        let (id, engine) = self.controlled()?;
+        let (id, engine) = self.child_and_controller()?;
         engine.request(Request::TerminateChild(id)).await.map(drop)
     }
 
-    fn controlled(&self) -> Result<(ChildId, Arc<EngineHandle>), RequestError> {
+    fn child_and_controller(&self) -> Result<(ChildId, Arc<EngineHandle>), RequestError> {
         let id = self.0.path.last().ok_or(RequestError::ShuttingDown)?;
         Ok((id, self.controller().ok_or(RequestError::ShuttingDown)?))
     }
@@ -268,7 +268,7 @@ impl Node {
     }
 
     /// Forgets the places of all children that do not satisfy `keep`.
-    pub(crate) fn release_unless(&self, keep: impl Fn(&ChildId) -> bool) {
+    pub(crate) fn retain_children(&self, keep: impl Fn(&ChildId) -> bool) {
         let gone: Vec<ChildId> = match self.children().as_ref() {
             Some(children) => children.ids().filter(|id| !keep(id)).cloned().collect(),
             None => return,
@@ -296,24 +296,24 @@ impl Node {
 
     // ---- written by supervisors ----------------------------------------------------------------------------------
 
-    pub(crate) fn held(&self) -> bool {
-        self.0.held.load(Ordering::Acquire)
+    pub(crate) fn stopped_by_operator(&self) -> bool {
+        self.0.stopped_by_operator.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_held(&self, held: bool) {
-        self.0.held.store(held, Ordering::Release);
+    pub(crate) fn set_stopped_by_operator(&self, stopped_by_operator: bool) {
+        self.0.stopped_by_operator.store(stopped_by_operator, Ordering::Release);
     }
 
     /// What begins to live here. If it is something else than what was here before, nothing of that is shown any more.
     pub(crate) fn set_kind(&self, kind: ChildKind) {
         {
-            let mut board = self.board();
-            if board.kind == kind {
+            let mut status = self.status();
+            if status.kind == kind {
                 return;
             }
-            (board.kind, board.budget, board.details) = (kind, None, None);
+            (status.kind, status.restarts_used, status.snapshot_source) = (kind, None, None);
         }
-        self.release_unless(|_| false);
+        self.retain_children(|_| false);
     }
 
     pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {
@@ -321,34 +321,34 @@ impl Node {
     }
 
     /// Writes a state that no engine is there to write, if `incarnation` is still the last one here.
-    pub(crate) fn record(&self, scope: &TreeContext, incarnation: Incarnation, to: ChildState) {
+    pub(crate) fn record(&self, tree: &TreeContext, incarnation: Incarnation, to: ChildState) {
         if self.incarnation() != incarnation {
             return;
         }
         let from = self.state();
-        self.set_state(to.clone(), scope.clock().now());
-        scope.bus().publish(&self.0.path, incarnation, EventKind::State { from, to });
-        self.tell();
+        self.set_state(to.clone(), tree.clock().now());
+        tree.bus().publish(&self.0.path, incarnation, EventKind::State { from, to });
+        self.notify_waiters();
     }
 
     pub(crate) fn set_exit(&self, exit: Exit) {
-        self.board().last_exit = Some(Box::new(exit));
+        self.status().last_exit = Some(Box::new(exit));
     }
 
     /// The process of this incarnation has ended at this moment, and its exit, this one as it seems, is judged later: its
     /// back-off counts from now on.
-    pub(crate) fn report_death(&self, incarnation: Incarnation, at: Timestamp, exit: Exit) {
-        if let Ok((child, engine)) = self.controlled() {
-            engine.died(IncarnationKey { child, incarnation }, at, exit);
+    pub(crate) fn report_process_end(&self, incarnation: Incarnation, at: Timestamp, exit: Exit) {
+        if let Ok((child, engine)) = self.child_and_controller() {
+            engine.process_ended(IncarnationKey { child, incarnation }, at, exit);
         }
     }
 
     /// Writes what the present life of the supervisor has counted.
     pub(crate) fn set_counters(&self, now: Timestamp, tracker: &Tracker, policy: &RestartPolicy) {
-        let mut board = self.board();
-        board.consecutive_failures = tracker.failures_at(now, policy);
-        board.forgets = tracker.forgets_at(policy);
-        board.count(tracker.total_failures(), tracker.total_restarts());
+        let mut status = self.status();
+        status.consecutive_failures = tracker.failures_at(now, policy);
+        status.forgets = tracker.forgets_at(policy);
+        status.count(tracker.total_failures(), tracker.total_restarts());
     }
 
     /// How long an exit here may wait to be judged, by the policy that the child has now.
@@ -362,38 +362,38 @@ impl Node {
 
     /// A life of the supervisor begins, which counts from zero.
     pub(crate) fn adopted(&self) {
-        self.board().adopted();
+        self.status().adopted();
     }
 
     /// Whether any incarnation here has been ready.
     pub(crate) fn has_been_ready(&self) -> bool {
-        self.board().has_been_ready
+        self.status().has_been_ready
     }
 
     /// The supervisor here begins, with its whole budget.
-    pub(crate) fn set_budget(&self, budget: RestartsUsed) {
-        self.board().budget = Some(Box::new(budget));
+    pub(crate) fn set_restarts_used(&self, restarts_used: RestartsUsed) {
+        self.status().restarts_used = Some(Box::new(restarts_used));
     }
 
     /// The supervisor here has counted a restart.
-    pub(crate) fn spend(&self, at: Timestamp) {
-        if let Some(budget) = &mut self.board().budget {
-            budget.spend(at);
+    pub(crate) fn count_restart(&self, at: Timestamp) {
+        if let Some(restarts_used) = &mut self.status().restarts_used {
+            restarts_used.count_restart(at);
         }
     }
 
     /// Whether there is a worker here.
-    pub(crate) fn has_details(&self) -> bool {
-        self.board().details.is_some()
+    pub(crate) fn has_snapshot_source(&self) -> bool {
+        self.status().snapshot_source.is_some()
     }
 
     /// What snapshots show of the worker here from now on.
-    pub(crate) fn set_details(&self, details: Arc<dyn SnapshotSource>) {
-        self.board().details = Some(details);
+    pub(crate) fn set_snapshot_source(&self, source: Arc<dyn SnapshotSource>) {
+        self.status().snapshot_source = Some(source);
     }
 
-    fn board(&self) -> MutexGuard<'_, NodeStatus> {
-        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn status(&self) -> MutexGuard<'_, NodeStatus> {
+        self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn children(&self) -> MutexGuard<'_, Option<Box<ChildNodes>>> {

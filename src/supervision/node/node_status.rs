@@ -34,8 +34,8 @@ pub(super) struct NodeStatus {
     /// The last incarnation that was to be reached no more: its end may be noticed before its beginning is told.
     pub(super) retracted: Incarnation,
     pub(super) last_exit: Option<Box<Exit>>,
-    pub(super) budget: Option<Box<RestartsUsed>>,
-    pub(super) details: Option<Arc<dyn SnapshotSource>>,
+    pub(super) restarts_used: Option<Box<RestartsUsed>>,
+    pub(super) snapshot_source: Option<Arc<dyn SnapshotSource>>,
 }
 
 impl NodeStatus {
@@ -54,8 +54,8 @@ impl NodeStatus {
             exit_grace: ExitGrace::default(),
             retracted: Incarnation::NONE,
             last_exit: None,
-            budget: None,
-            details: None,
+            restarts_used: None,
+            snapshot_source: None,
         }
     }
 
@@ -107,7 +107,7 @@ impl RestartsUsed {
     }
 
     /// A restart has been counted.
-    pub(super) fn spend(&mut self, at: Timestamp) {
+    pub(super) fn count_restart(&mut self, at: Timestamp) {
         // It was within the intensity: the supervisor's own window, which has the same times, has said so.
         let _ = self.restarts.try_restart(at, &self.intensity);
     }
@@ -131,11 +131,12 @@ mod tests {
     fn a_restart_leaves_the_budget_when_it_is_too_old_and_not_before() {
         // S-2, E-2: nobody writes meanwhile.
         let second = |n| Timestamp::new(Duration::from_secs(n));
-        let mut budget = RestartsUsed::new(Strategy::OneForOne, Intensity::new(3, Duration::from_secs(5)));
-        budget.spend(second(1));
-        budget.spend(second(4));
+        let mut restarts_used =
+            RestartsUsed::new(Strategy::OneForOne, Intensity::new(3, Duration::from_secs(5)));
+        restarts_used.count_restart(second(1));
+        restarts_used.count_restart(second(4));
         let mut used = |now| {
-            let node = budget.at(second(now));
+            let node = restarts_used.at(second(now));
             (node.restarts_used, node.restarts_left)
         };
         assert_eq!(used(4), (2, 1));

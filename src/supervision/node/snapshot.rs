@@ -7,27 +7,27 @@ impl Node {
     /// This place and everything below it.
     pub fn snapshot(&self) -> NodeSnapshot {
         let now = self.0.clock.now();
-        let (mut node, details) = {
-            let mut board = self.board();
-            let supervisor = board.budget.as_mut().map(|budget| budget.at(now));
+        let (mut node, source) = {
+            let mut status = self.status();
+            let supervisor = status.restarts_used.as_mut().map(|restarts_used| restarts_used.at(now));
             let node = NodeSnapshot {
                 path: self.0.path.clone(),
-                kind: board.kind,
-                state: board.state.clone(),
-                since: board.since,
+                kind: status.kind,
+                state: status.state.clone(),
+                since: status.since,
                 incarnation: self.incarnation(),
-                held: self.held(),
-                consecutive_failures: board.failures_in_a_row(now),
-                total_failures: board.total_failures,
-                total_restarts: board.total_restarts,
-                last_exit: board.last_exit.as_deref().cloned(),
+                stopped_by_operator: self.stopped_by_operator(),
+                consecutive_failures: status.failures_in_a_row(now),
+                total_failures: status.total_failures,
+                total_restarts: status.total_restarts,
+                last_exit: status.last_exit.as_deref().cloned(),
                 supervisor,
                 worker: None,
                 children: Vec::new(),
             };
-            (node, board.details.clone())
+            (node, status.snapshot_source.clone())
         };
-        node.worker = details.map(|details| details.worker(now));
+        node.worker = source.map(|source| source.worker(now));
         let children: Vec<Node> =
             self.children().as_ref().map(|children| children.iter().cloned().collect()).unwrap_or_default();
         node.children = children.iter().map(Node::snapshot).collect();

@@ -22,7 +22,7 @@ impl Node {
             let changed = self.0.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let state = self.told();
+            let state = self.announced_state();
             if state == Some(ChildState::Ready)
                 && let Some(live) = &*self.load_live()
                 && live.incarnation.0 != self.0.closing.load(Ordering::Acquire)
@@ -31,7 +31,7 @@ impl Node {
             }
             let vain = match state {
                 Some(ChildState::Down { why: DownReason::GaveUp { .. } }) => true,
-                Some(ChildState::Down { .. }) => self.held(),
+                Some(ChildState::Down { .. }) => self.stopped_by_operator(),
                 _ => false,
             };
             if vain || self.0.removed.load(Ordering::Acquire) {
@@ -47,7 +47,7 @@ impl Node {
             let changed = self.0.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if let Some(state) = self.told()
+            if let Some(state) = self.announced_state()
                 && until(&state)
             {
                 return state;
@@ -57,23 +57,23 @@ impl Node {
     }
 
     /// What the child is doing, unless the event that says so is still on its way.
-    fn told(&self) -> Option<ChildState> {
-        let board = self.board();
-        (!self.0.untold.load(Ordering::Acquire)).then(|| board.state.clone())
+    fn announced_state(&self) -> Option<ChildState> {
+        let status = self.status();
+        (!self.0.unannounced.load(Ordering::Acquire)).then(|| status.state.clone())
     }
 
     // ---- written by supervisors ----------------------------------------------------------------------------------
 
     /// Writes the state. Waiters hear of it at [`tell`](Node::tell), when its event is out.
     pub(crate) fn set_state(&self, state: ChildState, at: Timestamp) {
-        let mut board = self.board();
-        self.0.untold.store(true, Ordering::Release);
-        board.set_state(state, at);
+        let mut status = self.status();
+        self.0.unannounced.store(true, Ordering::Release);
+        status.set_state(state, at);
     }
 
     /// The event that tells of the present state is out: those who wait may look.
-    pub(crate) fn tell(&self) {
-        self.0.untold.store(false, Ordering::Release);
+    pub(crate) fn notify_waiters(&self) {
+        self.0.unannounced.store(false, Ordering::Release);
         self.0.changed.notify_waiters();
     }
 }

@@ -62,10 +62,10 @@ pub(crate) struct Row {
     pub(crate) incarnation: u64,
     why: Why,
     next: Next,
-    held: bool,
+    stopped_by_operator: bool,
     /// When its own timer is due.
     pub(crate) timer: Option<Timestamp>,
-    proven: bool,
+    has_been_ready: bool,
     past: Past,
     /// When an operator last restarted it.
     restarted: Option<Timestamp>,
@@ -116,13 +116,17 @@ impl Model {
             uid: self.uids,
             id: new.id,
             policy: new.policy,
-            state: ChildState::down(if new.held { DownReason::Stopped } else { DownReason::NeverStarted }),
+            state: ChildState::down(if new.stopped_by_operator {
+                DownReason::Stopped
+            } else {
+                DownReason::NeverStarted
+            }),
             incarnation: new.last_incarnation.0,
             why: Why::Supervisor,
             next: Next::Nothing,
-            held: new.held,
+            stopped_by_operator: new.stopped_by_operator,
             timer: None,
-            proven: false,
+            has_been_ready: false,
             past: Past::default(),
             restarted: None,
             waiting: Vec::new(),
@@ -153,7 +157,7 @@ impl Model {
         let now = self.now;
         let row = self.row_mut(uid);
         row.state = ChildState::Ready;
-        row.proven = true;
+        row.has_been_ready = true;
         row.why = Why::Supervisor;
         row.past.ready(now);
         self.answer(uid, &[Wants::Verdict, Wants::Restart], Ok(Reply::Ready(key.incarnation)));
@@ -230,7 +234,7 @@ impl Model {
     /// Whether the supervisor's start fails with this child's.
     fn must_start(&self, uid: Uid) -> bool {
         let row = self.row(uid);
-        self.booting && !row.proven && row.policy.start == StartMode::Required
+        self.booting && !row.has_been_ready && row.policy.start == StartMode::Required
     }
 
     fn start(&mut self, uid: Uid, why: Why) {
@@ -239,7 +243,7 @@ impl Model {
         row.incarnation += 1;
         row.why = why;
         row.next = Next::Nothing;
-        row.held = false;
+        row.stopped_by_operator = false;
         row.timer = None;
         row.past.started();
         let did = Did::Start(row.id.clone(), row.incarnation);

@@ -76,7 +76,7 @@ impl Model {
                 if let Some(script) = &mut self.script {
                     script.excused.insert(uid);
                 }
-                self.row_mut(uid).held = true;
+                self.row_mut(uid).stopped_by_operator = true;
                 if state.is_alive() {
                     let stopped = Err(RequestError::Stopped(child));
                     self.answer(uid, &[Wants::Verdict, Wants::Restart], stopped);
@@ -175,8 +175,8 @@ impl Model {
             Request::Demand(_) => match state {
                 ChildState::Ready => Some(Ok(Reply::Ready(Incarnation(self.row(uid).incarnation)))),
                 ChildState::Stopping if leaves => Some(Err(RequestError::Stopped(child))),
-                ChildState::Stopping | ChildState::Down { .. } if self.row(uid).held => {
-                    Some(Err(RequestError::Held(child)))
+                ChildState::Stopping | ChildState::Down { .. } if self.row(uid).stopped_by_operator => {
+                    Some(Err(RequestError::StoppedByOperator(child)))
                 }
                 ChildState::Down { why: DownReason::GaveUp { why } } if !awaits_start => {
                     Some(Err(RequestError::GaveUp { child, why }))
@@ -235,7 +235,7 @@ impl Model {
     }
 
     fn wanted(&mut self, uid: Uid) {
-        self.row_mut(uid).held = false;
+        self.row_mut(uid).stopped_by_operator = false;
         if let Some(script) = &mut self.script {
             script.excused.remove(&uid);
         }

@@ -149,7 +149,7 @@ impl Model {
     /// The script comes to it, and it is not to be left alone.
     pub(super) fn script_may_start(&self, uid: Uid) -> bool {
         let row = self.row(uid);
-        let stays = row.held && row.policy.restart.restart == RestartType::UnlessStopped;
+        let stays = row.stopped_by_operator && row.policy.restart.restart == RestartType::UnlessStopped;
         self.script.as_ref().is_some_and(|s| !s.excused.contains(&uid)) && !stays
     }
 
