@@ -1,25 +1,26 @@
-//! What keeps a process from outliving its host: [`Containment`], plain data.
+//! [`Containment`]: what keeps a process from outliving its host. Plain data.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which layers hold a process and its descendants, decided at its launch (P-12).
+/// Which layers contain a process and its descendants, decided at its launch (P-12).
 ///
-/// Whatever is said here, an orderly end of the host, a panic in it and a stop of the tree leave no member of the
-/// process's group behind. The layers are about what lies beyond: descendants that leave the group, and a host that
-/// is killed by `SIGKILL` and can do nothing any more.
+/// Whatever these layers are, an orderly end of the host, a panic in it, and a stop of the tree
+/// leave no member of the process's group behind. The layers are about what is beyond that:
+/// descendants that leave the group, and a host that is killed by `SIGKILL` and can do nothing
+/// more.
 ///
 /// | layer | a killed host's child | its grandchildren | grandchildren in other sessions |
 /// |---|---|---|---|
 /// | `session` alone | survives unless it ends when its stdin does | survive | survive |
 /// | `death_signal` | is killed | survive | survive |
-/// | `cgroup` | found by whoever looks into it: a guardian, or an operator | the same | the same; and a stop of the worker reaches them |
+/// | `cgroup` | found by a guardian or an operator that looks into it | the same | the same; and a stop of the worker reaches them |
 /// | `guardian` | is killed | are killed | are killed |
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Containment {
-    /// The process leads a session of its own; otherwise only a process group.
+    /// The process leads a session of its own; otherwise it leads only a process group.
     pub session: bool,
     /// The kernel kills the process when its host ends. A program whose execution changes its credentials (setuid,
     /// file capabilities) is exempt: the kernel disarms the signal then.

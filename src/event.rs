@@ -12,17 +12,17 @@ use crate::{
     time::Timestamp,
 };
 
-/// One thing that happened at one place of the tree.
+/// One thing that happened at one node of the tree.
 ///
-/// Events of one tree are numbered from 1 without gaps, in the order in which they were decided, whatever supervisor
-/// they come from (rule E-1).
+/// Events of one tree are numbered from 1 without gaps, in the order in which they were decided,
+/// whichever supervisor publishes them (rule E-1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The event's number in its tree.
     pub seq: u64,
     /// When it happened.
     pub at: Timestamp,
-    /// The place it happened at.
+    /// The node at which it happened.
     pub path: TreePath,
     /// The incarnation it belongs to.
     pub incarnation: Incarnation,
@@ -47,7 +47,7 @@ pub enum EventKind {
         /// The state now.
         to: ChildState,
     },
-    /// An incarnation ended, and everything it owned is gone.
+    /// An incarnation ended, and nothing it owned is left.
     Exited {
         /// How it ended.
         exit: Exit,
@@ -56,7 +56,7 @@ pub enum EventKind {
     },
     /// A supervisor restarts several children because one of them failed.
     GroupRestart {
-        /// Which of them.
+        /// Which siblings are restarted.
         strategy: Strategy,
         /// The child that failed.
         child: ChildId,
@@ -64,9 +64,9 @@ pub enum EventKind {
         #[serde(with = "crate::human_duration")]
         delay: Duration,
     },
-    /// All children that the supervisor has to wait for are ready.
+    /// All required children of the supervisor are ready.
     Started,
-    /// A supervisor begins to stop its children and will then exit in this way.
+    /// A supervisor begins to stop its children and will then exit like this.
     Stopping {
         /// The exit to come.
         exit: Exit,
@@ -78,9 +78,9 @@ pub enum EventKind {
 #[serde(rename_all = "snake_case", tag = "does")]
 #[non_exhaustive]
 pub enum Consequence {
-    /// Nothing: the exit was asked for, or belongs to a group restart or shutdown under way.
+    /// Nothing: the exit was requested, or belongs to a group restart or shutdown under way.
     Nothing,
-    /// The child stays down: its restart type says so.
+    /// The child stays down: its restart type asks for no restart.
     Leave,
     /// The child is restarted.
     Restart {
@@ -96,7 +96,7 @@ pub enum Consequence {
         #[serde(with = "crate::human_duration")]
         delay: Duration,
     },
-    /// The child's own limit is reached; it stays down until an operator starts it.
+    /// The child's own limit is reached; it stays down until an operator restarts it.
     GiveUp {
         /// The limit.
         why: RestartLimit,
@@ -117,7 +117,8 @@ impl Event {
         }
     }
 
-    /// Whether this is the exit of an incarnation that nobody had asked for and that was no success (rule E-3).
+    /// Whether this is the exit of an incarnation that was not requested and was not a success
+    /// (rule E-3).
     pub fn is_crash(&self) -> bool {
         self.kind.is_crash()
     }
@@ -185,7 +186,7 @@ impl fmt::Display for Consequence {
                 } else {
                     write!(f, "restart in {:?}", brief(*delay))?;
                 }
-                // A clean end is no failure.
+                // A clean end is not a failure.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
             Consequence::CoolOff { delay } => write!(f, "trial start in {:?}", brief(*delay)),

@@ -1,4 +1,4 @@
-//! How an incarnation ended: [`Exit`], plain data that travels from the leaf to the root.
+//! How an incarnation ended: [`Exit`], plain data that is passed up from the leaf to the root.
 
 mod report;
 
@@ -15,15 +15,15 @@ use crate::{id::ChildId, state::RestartLimit, untrusted};
 ///
 /// Reasons are for people: one line of at most some 2 KiB, whatever a process says.
 ///
-/// Plain data: it is cloned into events, snapshots and errors, survives serialisation, and travels as the typed error
-/// of an actor. Supervisors nest the exit of the child that made them give up, so that the exit at the root holds
-/// the whole causal chain: see [`Exit::chain`].
+/// Plain data: it is cloned into events, snapshots and errors, can be serialised, and is the typed
+/// error of an actor. A supervisor that gives up nests the exit of the child that caused it, so the
+/// exit at the root holds the whole causal chain: see [`Exit::chain`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "exit")]
 #[non_exhaustive]
 #[must_use = "an exit says whether all went well: see `Exit::into_result`"]
 pub enum Exit {
-    /// It was asked to end and did.
+    /// It was asked to end, and did.
     #[error("stopped on request")]
     Requested,
     /// The process ended by itself with a code that counts as success.
@@ -38,7 +38,7 @@ pub enum Exit {
         /// The exit code.
         code: i32,
     },
-    /// The process was ended by a signal that nobody in the tree sent.
+    /// The process was ended by a signal that no part of the tree sent.
     #[error("killed by {}{}", signal_name(*.signal), if *.core { " (core dumped)" } else { "" })]
     Signalled {
         /// The signal's number on this system.
@@ -63,14 +63,16 @@ pub enum Exit {
         #[serde(with = "crate::human_duration")]
         after: Duration,
     },
-    /// It ended by itself, in a way that is a success later in a life, before it was ready. That is a failed start: what
-    /// exits with 0 because it was started with a wrong flag has not done what it was started for.
+    /// It ended by itself before it was ready, in a way that would be a success later. That is a
+    /// failed start: a program that exits with 0 because it was started with a wrong flag has not
+    /// done what it was started for.
     #[error("ended before it was ready: {how}{}", ends_with(.printed.as_deref()))]
     EndedBeforeReady {
         /// How it ended: [`Exit::Clean`] or [`Exit::ActorStopped`].
         how: Box<Exit>,
-        /// The end of what its process printed on stdout that was no message, if it printed something: a program that is
-        /// started with a wrong flag may explain its usage there. One line of at most some 400 bytes.
+        /// The end of what its process printed on stdout that was not a message, if it printed
+        /// anything: a program that is started with a wrong flag may explain its usage there. One
+        /// line of at most some 400 bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         printed: Option<String>,
     },
@@ -86,12 +88,12 @@ pub enum Exit {
         /// The bound that was reached.
         #[serde(with = "crate::human_duration")]
         after: Duration,
-        /// What did not come, where that can be said, or what its process printed on stdout instead: a program that asks a
-        /// question there gets no answer.
+        /// What did not arrive, if that can be said, or what its process printed on stdout instead:
+        /// a program that asks a question there gets no answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         awaited: Option<String>,
     },
-    /// The process closed its stdin or stdout but lived on.
+    /// The process closed its stdin or stdout but kept running.
     #[error("channel lost: {reason}")]
     ChannelLost {
         /// Which side was closed.
@@ -115,13 +117,14 @@ pub enum Exit {
         /// The name of the limit.
         which: String,
     },
-    /// The process was killed and could not be reaped in time (uninterruptible sleep); a background reaper keeps it.
+    /// The process was killed and could not be reaped in time (uninterruptible sleep); a background
+    /// reaper keeps trying.
     #[error("process {pid} could not be reaped")]
     Unkillable {
         /// The process id.
         pid: u32,
     },
-    /// The start answered that there is nothing to run.
+    /// The start found nothing to run.
     #[error("ignored")]
     Ignored,
     /// An actor stopped itself.
@@ -185,8 +188,8 @@ pub enum LaunchStage {
 }
 
 impl Exit {
-    /// The exit itself and, through supervisors that gave up, the exits that caused it, outermost first. The last
-    /// one is the leaf's.
+    /// The exit itself and, through supervisors that gave up, the exits that caused it, outermost
+    /// first. The last one is that of the leaf.
     pub fn chain(&self) -> impl Iterator<Item = &Exit> {
         std::iter::successors(Some(self), |exit| exit.cause())
     }
@@ -209,8 +212,8 @@ impl Exit {
         })
     }
 
-    /// Whether all went well, for the end of `main`: the end of a service that was told to stop is `Ok`, and every other
-    /// exit is an error, [`Exit::Clean`] too.
+    /// The result for the end of `main`: the end of a service that was told to stop is `Ok`; every
+    /// other exit is an error, including [`Exit::Clean`].
     ///
     /// ```no_run
     /// # use procession::tree::Tree;
@@ -229,10 +232,11 @@ impl Exit {
         }
     }
 
-    /// The exit of an incarnation that has not become ready: a success that came too early is none.
+    /// The exit of an incarnation that has not become ready: a success that came too early is a
+    /// failed start.
     ///
-    /// [`Exit::Ignored`] and [`Exit::AutoShutdown`] stay what they are: the start, or the supervisor's declaration, says
-    /// that there is nothing (more) to run.
+    /// [`Exit::Ignored`] and [`Exit::AutoShutdown`] are kept: the start, or the declaration of the
+    /// supervisor, says that there is nothing (more) to run.
     pub(crate) fn before_ready(self) -> Exit {
         match self {
             Exit::Clean { .. } | Exit::ActorStopped { .. } => {
@@ -242,7 +246,7 @@ impl Exit {
         }
     }
 
-    /// The same, with the end of what the process has printed, if this is an exit that should say so.
+    /// The same exit, with the end of what the process printed, if it is one that should say so.
     pub(crate) fn with_printed(mut self, text: &str) -> Exit {
         match &mut self {
             Exit::EndedBeforeReady { printed, .. } => *printed = end_of(text),
@@ -264,7 +268,7 @@ impl Exit {
         Exit::ActorFailed { chain: chain.collect() }
     }
 
-    /// The same with reasons that fit on a line: part of them may be what the process said.
+    /// The same exit with one-line reasons: part of them may be text from the process.
     pub(crate) fn with_one_line_reasons(mut self) -> Exit {
         match &mut self {
             Exit::NeverStarted { reason, .. }
@@ -281,7 +285,7 @@ impl Exit {
     }
 }
 
-/// The end of what a process has printed, on one line, if it has printed anything.
+/// The end of what a process has printed, on one line, if it printed anything.
 fn end_of(text: &str) -> Option<String> {
     const BYTES: usize = 400;
     let text = text.trim();

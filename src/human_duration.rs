@@ -1,5 +1,6 @@
-//! Durations as people write them: `"250ms"`, `"10s"`, `"1m 30s"`, or a number of seconds. For
-//! `#[serde(with = "procession::human_duration")]`; all configuration of this crate reads and writes durations so.
+//! Durations as people write them: `"250ms"`, `"10s"`, `"1m 30s"`, or a number of seconds. Used
+//! with `#[serde(with = "procession::human_duration")]`; all configuration of this crate reads and
+//! writes durations like this.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -18,7 +19,7 @@ const UNITS: [(&[&str], u128); 7] = [
     (&["ns"], 1),
 ];
 
-/// Why a text is not a duration.
+/// Why a text is not a duration. Always misuse, never retryable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a duration: {problem}")]
 pub struct ParseDurationError {
@@ -99,7 +100,7 @@ pub mod option {
     }
 }
 
-/// About as long, to three figures: its `{:?}` is short enough for people.
+/// Rounds a duration to three figures, so that its `{:?}` is short enough for people.
 pub(crate) fn brief(duration: Duration) -> Duration {
     let nanos = duration.as_nanos();
     let unit = 10_u128.pow(nanos.checked_ilog10().unwrap_or(0).saturating_sub(2));
@@ -167,7 +168,7 @@ fn scale(number: &str, nanos: u128) -> Option<u128> {
     if fraction.is_empty() {
         return None;
     }
-    // 18 digits of the longest unit, a day, are far below a nanosecond, and far from an overflow.
+    // 18 digits of the longest unit, a day, are far below a nanosecond, and cannot overflow.
     let (mut digits, mut base) = (0u128, 1u128);
     for digit in fraction.chars().take(18) {
         digits = digits * 10 + u128::from(digit.to_digit(10)?);

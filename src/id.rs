@@ -6,14 +6,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::untrusted;
 
-/// Things found by the id of a child. Ids may come from strangers (keys of a pool), so the hash is seeded.
+/// A map from the id of a child. Ids may come from strangers (keys of a pool), so the hash is
+/// seeded.
 pub(crate) type IdMap<T> = HashMap<ChildId, T, foldhash::fast::RandomState>;
 
 /// The name of a child, unique within its supervisor. Cheap to clone.
 ///
-/// Any non-empty string of at most 1 KiB ([`MAX_BYTES`](ChildId::MAX_BYTES)) is valid, slashes included: [`TreePath`] escapes them.
-/// Ids may come from strangers, such as the keys of a pool, and are kept, logged and shown: so `Display` is for people, one
-/// line in which what would end it is escaped. [`as_str`](ChildId::as_str) is the id itself.
+/// Any non-empty string of at most 1 KiB ([`MAX_BYTES`](ChildId::MAX_BYTES)) is valid, including
+/// slashes: [`TreePath`] escapes them. Ids may come from strangers, such as the keys of a pool, and
+/// are stored, logged and shown. So `Display` is for people: one line, with line breaks and control
+/// characters escaped. [`as_str`](ChildId::as_str) returns the id itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ChildId(Arc<str>);
@@ -81,22 +83,24 @@ impl std::borrow::Borrow<str> for ChildId {
     }
 }
 
-/// The number of one life of a child: 1 for the first of a declared one, never reused within the life of the tree.
+/// The number of one incarnation of a child: 1 for the first of a declared child, and never reused
+/// while the tree exists.
 ///
-/// The first one of a child that was added at run time may be above 1: numbers go on from those of children that have left
-/// the same supervisor, so that a path and an incarnation are never used twice.
+/// The first one of a child that was added at run time may be above 1: numbers continue from those
+/// of children that have left the same supervisor, so that a path and an incarnation are never used
+/// twice.
 ///
-/// Every exit, timer, reply, stream and event carries the incarnation it belongs to, and whatever carries an old
-/// one is dropped.
+/// Every exit, timer, reply, stream and event carries the incarnation it belongs to, and anything
+/// that carries an old one is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
 impl Incarnation {
-    /// "Not born yet": what a child has before its first start.
+    /// What a child has before its first start.
     pub const NONE: Incarnation = Incarnation(0);
 
-    /// The next life.
+    /// The next incarnation.
     #[must_use]
     pub fn next(self) -> Incarnation {
         Incarnation(self.0.saturating_add(1))
@@ -111,14 +115,14 @@ impl fmt::Display for Incarnation {
 
 /// Where a child is in the tree, such as `/agents/team-a->team-b`. Cheap to clone.
 ///
-/// The root is `/`. A slash inside a child's id is written `~1` and a tilde `~0`, as in JSON Pointer (RFC 6901), so
-/// that every path has one spelling and every spelling names one place. `Display` is for people, as that of ids is;
-/// [`as_str`](TreePath::as_str) is the path itself.
+/// The root is `/`. A slash inside the id of a child is written `~1` and a tilde `~0`, as in JSON
+/// Pointer (RFC 6901), so that every path has one spelling and every spelling names one node.
+/// `Display` is for people, as for ids; [`as_str`](TreePath::as_str) returns the path itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TreePath(Arc<str>);
 
-/// Why a text is not a [`TreePath`].
+/// Why a text is not a [`TreePath`]. Always misuse, never retryable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreePathError {
@@ -139,7 +143,7 @@ impl TreePath {
         TreePath("/".into())
     }
 
-    /// Reads a path.
+    /// Parses a path.
     ///
     /// # Errors
     /// When the text is not absolute, has empty segments, or a tilde that escapes nothing.

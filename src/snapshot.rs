@@ -1,6 +1,7 @@
 //! What a tree looks like at one moment: [`Snapshot`], plain data with a readable text form.
 //!
-//! A type apart from the live state: it is what leaves the process, and keeps its shape when the inside changes.
+//! It is a separate type from the live state: it is what leaves the process, and keeps its shape
+//! when the internals change.
 
 use std::{
     fmt,
@@ -24,15 +25,16 @@ use crate::{
 pub struct Snapshot {
     /// When it was taken.
     pub at: Timestamp,
-    /// The same moment by the host's wall clock, in milliseconds since the Unix epoch: what makes times of day of the times
-    /// in a snapshot and in events, see [`Snapshot::time_of`]. Nothing in a tree depends on it.
+    /// The same moment by the wall clock of the host, in milliseconds since the Unix epoch.
+    /// [`Snapshot::time_of`] uses it to turn timestamps in a snapshot and in events into times of
+    /// day. Nothing in a tree depends on it.
     #[serde(default)]
     pub unix_ms: u64,
-    /// The supervisor at its top.
+    /// The root supervisor.
     pub root: NodeSnapshot,
 }
 
-/// One place of the tree.
+/// One node of the tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeSnapshot {
     /// Where it is.
@@ -45,22 +47,23 @@ pub struct NodeSnapshot {
     pub since: Timestamp,
     /// Its last incarnation.
     pub incarnation: Incarnation,
-    /// Whether an operator has stopped it and that still stands.
+    /// Whether an operator has stopped it and has not started it again since.
     #[serde(default)]
     pub stopped_by_operator: bool,
-    /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
+    /// Failures in a row, as an exit at this moment would find them: none if the child has been
+    /// healthy since.
     pub consecutive_failures: u32,
-    /// Failures in its life, or since an operator has revived it.
+    /// Failures in all, or since an operator restarted it after it was stopped or given up.
     pub total_failures: u64,
-    /// Restarts in its life, or since an operator has revived it.
+    /// Restarts in all, or since an operator restarted it after it was stopped or given up.
     pub total_restarts: u32,
     /// How its last incarnation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
-    /// What supervisors have.
+    /// Present for supervisors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<SupervisorSnapshot>,
-    /// What workers have.
+    /// Present for process workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerSnapshot>,
     /// The children, in start order.
@@ -71,7 +74,7 @@ pub struct NodeSnapshot {
 /// The part of a [`NodeSnapshot`] that supervisors have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SupervisorSnapshot {
-    /// Who restarts with a child that failed.
+    /// Which siblings restart with a child that failed.
     pub strategy: Strategy,
     /// Restarts allowed in `period`; `u32::MAX` if their number is not limited, since each child pays for its own.
     pub max_restarts: u32,
@@ -107,13 +110,14 @@ pub struct WorkerSnapshot {
     pub calls_in_flight: usize,
     /// Bytes that wait to be written to it.
     pub bytes_queued: usize,
-    /// The newest part of what it wrote to stderr; of the incarnation before, as long as this one has written nothing.
+    /// The newest part of what it wrote to stderr; that of the previous incarnation until this one
+    /// has written something.
     pub stderr_tail: String,
-    /// The newest part of what it wrote to stdout, of a worker without a channel.
+    /// The newest part of what it wrote to stdout, for a worker without a channel.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stdout_tail: String,
-    /// The line on stdout that made the newest incarnation ready, where one was waited for; escaped and shortened. Whole it
-    /// is in `WorkerRef::first_line`.
+    /// The line on stdout that made the newest incarnation ready, where one was waited for; escaped
+    /// and shortened. `WorkerRef::first_line` returns all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_line: Option<String>,
     /// Why the last start failed, if it did.
@@ -133,7 +137,7 @@ fn short(time: Duration) -> String {
 }
 
 impl Snapshot {
-    /// The wall-clock time of a moment of the tree, as far as the wall clock has not been set meanwhile.
+    /// The wall-clock time of a timestamp, provided the wall clock has not been set meanwhile.
     pub fn time_of(&self, at: Timestamp) -> SystemTime {
         let epoch = SystemTime::UNIX_EPOCH;
         let taken = epoch.checked_add(Duration::from_millis(self.unix_ms)).unwrap_or(epoch);
@@ -185,7 +189,7 @@ impl NodeSnapshot {
         }
         write!(f, "{line} ")?;
         match (&self.state, now) {
-            // A moment of the tree's clock says nothing to who does not know what time it is there.
+            // A timestamp means nothing to a reader who does not know the current time of the tree.
             (ChildState::BackingOff { until, attempt }, Some(now)) => {
                 write!(f, "backing off for {} (failure {attempt})", short(until.since(now)))?;
             }

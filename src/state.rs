@@ -1,4 +1,5 @@
-//! The words that every layer shares: [`Strategy`], [`ChildState`], [`ChildKind`], [`RestartLimit`].
+//! The states and kinds that every layer shares: [`Strategy`], [`ChildState`], [`ChildKind`],
+//! [`DownReason`], [`RestartLimit`].
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{human_duration::brief, time::Timestamp};
 
-/// Who restarts with a child that failed (OTP's supervision strategies).
+/// Which siblings restart with a child that failed (OTP's supervision strategies).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
@@ -15,7 +16,7 @@ pub enum Strategy {
     OneForOne,
     /// All children of the supervisor: stopped newest first, started oldest first.
     OneForAll,
-    /// The child and those that come after it in start order.
+    /// The child and those after it in start order.
     RestForOne,
 }
 
@@ -40,21 +41,22 @@ pub enum ChildKind {
     Supervisor,
 }
 
-/// What a child is doing now. One vocabulary for supervisors, pools, plugin hosts, events and snapshots.
+/// What a child is doing now. Supervisors, pools, plugin hosts, events and snapshots all use these
+/// states.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 #[non_exhaustive]
 pub enum ChildState {
-    /// No incarnation is alive and none is on its way.
+    /// No incarnation is alive and none is about to start.
     Down {
         /// Why it is down.
         why: DownReason,
     },
     /// An incarnation has been started and is not ready yet.
     Starting,
-    /// The live incarnation works.
+    /// The live incarnation is working.
     Ready,
-    /// The live incarnation has been asked to end, or is being torn down after a failed start.
+    /// The live incarnation has been asked to stop, or is being torn down after a failed start.
     Stopping,
     /// The next incarnation starts when the back-off is over (OTP's *restarting*).
     BackingOff {
@@ -63,7 +65,8 @@ pub enum ChildState {
         /// The number of failures in a row so far.
         attempt: u32,
     },
-    /// The child crashed too often; one trial start is made when this is over (OTP's *restarting*).
+    /// The child crashed too often; one trial start follows when this time is over (OTP's
+    /// *restarting*).
     CoolingOff {
         /// When the trial start is due.
         until: Timestamp,
@@ -77,13 +80,13 @@ pub enum ChildState {
 pub enum DownReason {
     /// It has not been started yet.
     NeverStarted,
-    /// It ended and its restart type does not bring it back, or its supervisor has stopped.
+    /// It ended and its restart type asks for no restart, or its supervisor has stopped.
     Ended,
-    /// Its start answered that there is nothing to run.
+    /// Its start found nothing to run.
     Ignored,
-    /// It was stopped: by an operator, or by a group restart that has not come to it yet.
+    /// It was stopped: by an operator, or by a group restart that has not reached it yet.
     Stopped,
-    /// Its restart policy has given up; only an operator brings it back.
+    /// Its restart policy has given up; only an operator starts it again.
     GaveUp {
         /// The limit that was reached.
         why: RestartLimit,
@@ -106,13 +109,13 @@ impl ChildState {
         matches!(self, ChildState::BackingOff { .. } | ChildState::CoolingOff { .. })
     }
 
-    /// The restart policy has given up: only an operator brings it back.
+    /// The restart policy has given up: only an operator starts the child again.
     pub fn is_given_up(&self) -> bool {
         matches!(self, ChildState::Down { why: DownReason::GaveUp { .. } })
     }
 
-    /// The state for people who do not have the tree's clock: how long is `left` of a wait, if that is known, and never a
-    /// moment.
+    /// The state for readers who do not know the clock of the tree: it shows how much of a wait is
+    /// left, if that is known, and never a timestamp.
     pub(crate) fn doing(&self, left: Option<Duration>) -> impl fmt::Display {
         let left = left.map(|left| format!(" for another {:?}", brief(left))).unwrap_or_default();
         match self {
@@ -122,7 +125,7 @@ impl ChildState {
         }
     }
 
-    /// No incarnation is alive and none is on its way.
+    /// No incarnation is alive and none is about to start.
     pub fn is_down(&self) -> bool {
         matches!(self, ChildState::Down { .. })
     }
@@ -141,7 +144,7 @@ impl fmt::Display for ChildState {
             ChildState::Stopping => f.write_str("stopping"),
             ChildState::BackingOff { until, attempt } => {
                 write!(f, "backing off until {until}")?;
-                // A clean end is none, nor is a look for a program that is away.
+                // A clean end is not a failure, nor is a check for a missing program.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
             ChildState::CoolingOff { until } => write!(f, "cooling off until {until}"),
@@ -170,7 +173,7 @@ pub enum RestartLimit {
         #[serde(with = "crate::human_duration")]
         window: Duration,
     },
-    /// The child's restarts over its whole life.
+    /// All restarts of the child.
     TotalRestarts {
         /// Restarts allowed.
         max: u32,

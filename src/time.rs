@@ -1,14 +1,15 @@
 //! Time inside a tree: [`Timestamp`], the duration since the tree's epoch, and the [`Clock`] that reads it.
 //!
-//! Nothing here reads a wall clock; only a snapshot has one figure of it, which says when it was taken. Every time that is stored, compared, published or serialised is an
-//! [`Timestamp`], read from tokio's clock, so that a test under paused time sees the same figures in every run.
+//! Nothing here reads a wall clock; only a snapshot contains one wall-clock time, which says when
+//! it was taken. Every time that is stored, compared, published or serialised is a [`Timestamp`],
+//! read from tokio's clock, so a test under paused time sees the same times in every run.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// A moment in the life of a tree: the time since its epoch, with nanosecond resolution.
+/// A point in time within a tree: the time since its epoch, with nanosecond resolution.
 ///
 /// Serialised as an integer number of nanoseconds. Arithmetic saturates (after 584 years).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The tree's epoch.
     pub const EPOCH: Timestamp = Timestamp(0);
-    /// Later than every other moment; a timer at this moment never fires.
+    /// Later than every other timestamp; a timer set to it never fires.
     pub const NEVER: Timestamp = Timestamp(u64::MAX);
 
     /// The moment `since_epoch` after the epoch.
@@ -49,7 +50,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads tokio's clock as [`Timestamp`]. Cheap to copy; all parts of one tree share one epoch.
+/// Reads tokio's clock as a [`Timestamp`]. Cheap to copy; all parts of one tree share one epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,

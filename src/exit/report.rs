@@ -1,6 +1,7 @@
-//! What is known of a process that has ended: [`ExitReport`], and [`StderrExcerpt`], its last words on one line.
+//! What is known about a process that has ended: [`ExitReport`]; and [`StderrExcerpt`], the end of
+//! its stderr on one line.
 //!
-//! Plain data, made by whoever saw the end, and shown by every error that such an end causes.
+//! Plain data, created where the end was noticed, and shown by every error that such an end causes.
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ use crate::untrusted::escaped;
 pub struct ExitReport {
     /// How the process ended.
     pub exit: Exit,
-    /// The last lines it wrote to stderr, as it wrote them; empty if it wrote none.
+    /// The last lines it wrote to stderr, unchanged; empty if it wrote none.
     pub stderr_tail: String,
 }
 
@@ -24,14 +25,15 @@ impl fmt::Display for ExitReport {
     }
 }
 
-/// The end of what a process wrote to stderr, as the end of a message of one line: nothing if it wrote nothing.
+/// The end of what a process wrote to stderr, as the end of a one-line message; empty if it wrote
+/// nothing.
 ///
 /// On one line: see [`untrusted`](crate::untrusted).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StderrExcerpt<'a>(pub(crate) &'a str);
 
 impl StderrExcerpt<'_> {
-    /// More is not shown.
+    /// More than this is not shown.
     const MAX_BYTES: usize = 400;
 }
 

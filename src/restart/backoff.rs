@@ -20,11 +20,11 @@ const MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {
-    /// At once. What bounds the rate is then only the supervisor's intensity, or the child's own
-    /// [budget](super::Budget::Own): it is refused under a supervisor whose intensity is
-    /// [no limit](super::Intensity::is_unlimited).
+    /// At once. Only the intensity of the supervisor, or the child's own
+    /// [budget](super::Budget::Own), then bounds the rate: this is refused under a supervisor whose
+    /// intensity is [no limit](super::Intensity::is_unlimited).
     None,
-    /// Always the same.
+    /// Always the same delay.
     Fixed {
         /// The delay.
         #[serde(with = "human_duration")]
@@ -35,7 +35,7 @@ pub enum Backoff {
         /// The delay after the first early end, and after a clean exit of a healthy child. Default 100 ms.
         #[serde(with = "human_duration", default = "initial")]
         initial: Duration,
-        /// By how much each delay is longer than the one before. Default 2.
+        /// The factor between one delay and the next. Default 2.
         #[serde(default = "factor")]
         factor: f64,
         /// The longest delay, before jitter. Default 30 s.
@@ -74,7 +74,7 @@ impl Backoff {
                     return initial.min(max);
                 }
                 let nanos = initial.as_nanos() as f64 * power(factor, steps);
-                // Not a number and infinity are capped as well.
+                // NaN and infinity are capped as well.
                 if nanos < max.as_nanos() as f64 {
                     // Saturates at 584 years, and at zero.
                     Duration::from_nanos(nanos.round() as u64)
@@ -104,8 +104,8 @@ fn max() -> Duration {
     MAX
 }
 
-/// By squaring, because `powf` and `powi` may differ in the last bit between platforms and a seed has to give one
-/// event log everywhere.
+/// By squaring: `powf` and `powi` may differ in the last bit between platforms, and a seed must
+/// give the same event log everywhere.
 fn power(mut base: f64, mut exponent: u32) -> f64 {
     let mut product = 1.0;
     while exponent > 0 {

@@ -8,23 +8,24 @@ use super::CrashLoop;
 ///
 /// This decides whether one broken child can take its siblings down:
 ///
-/// * [`Shared`](Self::Shared): each restart uses one of the supervisor's `max_restarts` in `period`. Right for
-///   children that are parts of one thing: if one of them cannot live, the whole is broken, and somebody higher up
-///   should set it up again. With 3 in 5 s and the default back-off, a child that dies at each start takes its
-///   supervisor down with its fourth crash, after 0.7 s; with an initial delay above 0.71 s it never does (see the
-///   [module](super)).
-/// * [`Own`](Self::Own): its restarts are free for the supervisor; only its own crash loop counts. Right for children
-///   that have nothing to do with each other: a broken third-party plugin never takes the others down. A *clean* end
-///   before [`healthy_after`](super::RestartPolicy::healthy_after) counts in the crash loop as a failure does: here
-///   nothing else would bound a child that ends well, and at once, each time. One that works for longer and then ends
-///   well may do so for ever.
+/// * [`Shared`](Self::Shared): each restart uses one of the supervisor's `max_restarts` in
+///   `period`. Right for children that are parts of one thing: if one of them cannot run, the whole
+///   is broken, and a supervisor higher up should rebuild it. With 3 in 5 s and the default
+///   back-off, a child that dies at each start takes its supervisor down with its fourth crash,
+///   after 0.7 s; with an initial delay above 0.71 s it never does (see the [module](super)).
+/// * [`Own`](Self::Own): its restarts cost the supervisor nothing; only its own crash loop counts.
+///   Right for children that are independent of each other: a broken third-party plugin never takes
+///   the others down. A *clean* end before [`healthy_after`](super::RestartPolicy::healthy_after)
+///   counts in the crash loop as a failure does: nothing else would bound a child that ends
+///   successfully, and at once, each time. A child that works for longer and then ends successfully
+///   may do so for ever.
 ///
-/// In either case a crash loop that gives up or cools off uses nothing of the intensity.
+/// In either case a crash loop that gives up or cools off uses none of the intensity.
 ///
 /// # Unset
 ///
-/// Escalation is chosen: where a policy sets no budget, the supervisor decides when the child is declared to it (also by
-/// `start_child`, `reload_child` and `set_policy`).
+/// Escalation is chosen, not assumed. Where a policy sets no budget, the supervisor decides when
+/// the child is declared to it (also by `start_child`, `reload_child` and `set_policy`).
 ///
 /// | | supervisor was given an intensity | was given none |
 /// |---|---|---|
@@ -34,8 +35,9 @@ use super::CrashLoop;
 /// | plugin of a plugin host | `Shared` | `Own`, as a process worker |
 /// | worker of a pool | `Shared` | `Own`: the policy's `crash_loop`, or 5 failures in 60 s, then given up |
 ///
-/// So one broken process never ends its healthy neighbours by default. A program whose *only* work is one worker wants an
-/// intensity: without one its tree does not end when that worker is broken, and the program is not restarted.
+/// So, by default, one broken process never ends its healthy neighbours. A program whose *only*
+/// work is one worker needs an intensity: without one, its tree does not end when that worker is
+/// broken, and the program is not restarted.
 ///
 /// In a configuration: `"shared"`, `{ own = { max_failures = 5, window = "60s", then = "give_up" } }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
-//! [`CrashLoop`]: how many failures of one child are too many, and what happens [`CrashLoopAction`].
+//! [`CrashLoop`]: how many failures of one child are too many, and what happens then
+//! ([`CrashLoopAction`]).
 
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use crate::state::RestartLimit;
 
 /// A child's own limit: `max_failures` failures within `window`.
 ///
-/// It is reached *with* the `max_failures`-th failure, which is not followed by an ordinary restart. Failures count, and,
-/// in a [budget of the child's own](super::Budget::Own), clean ends before
-/// [`healthy_after`](super::RestartPolicy::healthy_after); a failure of age ≤ `window` counts. Being healthy in between does not empty the window, a
-/// cool-off and an operator's revival do. Default: 5 failures in 60 s, then cool off for 60 s.
+/// It is reached *with* the `max_failures`-th failure, which is not followed by an ordinary
+/// restart. Failures count; in a [budget of the child's own](super::Budget::Own), so do clean ends
+/// before [`healthy_after`](super::RestartPolicy::healthy_after). A failure of age ≤ `window`
+/// counts. Being healthy in between does not empty the window; a cool-off and a restart by an
+/// operator do. Default: 5 failures in 60 s, then cool off for 60 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrashLoop {
@@ -25,7 +27,7 @@ pub struct CrashLoop {
     pub then: CrashLoopAction,
 }
 
-/// What happens to a child that is caught in a crash loop.
+/// What happens to a child in a crash loop.
 ///
 /// In a configuration: `{ cool_off = { for = "60s" } }`, `"give_up"`, `"escalate"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +40,10 @@ pub enum CrashLoopAction {
         #[serde(rename = "for", with = "human_duration")]
         delay: Duration,
     },
-    /// Leave it down until an operator revives it. Under one-for-all and rest-for-one this is an escalation, because
-    /// siblings that live and die together cannot do without one of them.
+    /// Leave it down until an operator restarts it. Under one-for-all and rest-for-one this
+    /// escalates, because siblings that depend on each other cannot do without one of them.
     GiveUp,
-    /// The supervisor gives up, as if its intensity were spent.
+    /// The supervisor gives up, as if its intensity had been exceeded.
     Escalate,
 }
 
@@ -64,7 +66,7 @@ impl Default for CrashLoop {
 }
 
 impl CrashLoopAction {
-    /// Cool off for so long.
+    /// Cool off for this long.
     pub fn cool_off(delay: Duration) -> CrashLoopAction {
         CrashLoopAction::CoolOff { delay }
     }

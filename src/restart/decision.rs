@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::state::{RestartLimit, Strategy};
 
-/// What a child's restart policy makes of an exit.
+/// What the restart policy of a child decides about an exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a decision has no effect by itself"]
 pub enum Decision {
-    /// The restart type does not bring it back: the child has ended.
+    /// The restart type asks for no restart: the child has ended.
     Leave,
     /// Start the next incarnation after the delay, if the [`Budget`](super::Budget) allows it.
     Restart {
@@ -17,17 +17,19 @@ pub enum Decision {
         /// Failures in a row so far; zero after clean exits without failures before them.
         attempt: u32,
     },
-    /// Its program is away and is waited for: start the next incarnation after the delay. Counted by nothing.
+    /// Its program is missing and is waited for: start the next incarnation after the delay. No
+    /// limit counts this.
     AwaitProgram {
         /// How long to wait; never zero. Jitter is included.
         delay: Duration,
     },
-    /// Leave it down for so long, then make one trial start. Not counted by the supervisor's intensity.
+    /// Leave it down for this long, then make one trial start. Not counted by the intensity of the
+    /// supervisor.
     CoolOff {
         /// How long, exactly.
         delay: Duration,
     },
-    /// Leave it down until an operator revives it. Not counted by the supervisor's intensity.
+    /// Leave it down until an operator restarts it. Not counted by the intensity of the supervisor.
     GiveUp {
         /// The limit that was reached.
         why: RestartLimit,

@@ -10,13 +10,13 @@ use crate::state::RestartLimit;
 
 /// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding `period`.
 ///
-/// Shared by all children whose [`Budget`](super::Budget) is shared. The [module](super) explains how to choose it.
-/// Default: 3 in 5 s. (OTP's own default is 1 in 5 s.)
+/// Shared by all children whose [`Budget`](super::Budget) is shared. The [module](super) explains
+/// how to choose it. Default: 3 in 5 s. (OTP's own default is 1 in 5 s.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Intensity {
-    /// Restarts that are made in one period; the next one is not attempted. Zero trips at the first; [`u32::MAX`] is no
-    /// limit.
+    /// Restarts allowed in one period; the next one is not attempted. Zero allows none;
+    /// [`u32::MAX`] is no limit.
     pub max_restarts: u32,
     /// The sliding window. Not zero.
     #[serde(with = "human_duration")]
@@ -39,6 +39,8 @@ impl Intensity {
         RestartLimit::Intensity { max_restarts: self.max_restarts, period: self.period }
     }
 
+    /// Checks that the period is not zero.
+    ///
     /// # Errors
     ///
     /// [`PolicyError::ZeroPeriod`] if the period is zero.

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{Backoff, Budget, CrashLoop, RestartType};
 use crate::human_duration;
 
-/// When one child comes back, after how long, and when it no longer does.
+/// When one child is restarted, after how long, and when it no longer is.
 ///
-/// Plain data, part of a child's declaration. It may be changed while the child runs (also unset) and takes effect at
-/// the next exit. In a configuration every field may be left out, unknown ones are errors, and durations are strings
-/// (`"250ms"`, `"1m 30s"`) or numbers of seconds.
+/// Plain data, part of the declaration of a child. It may be changed, also unset, while the child
+/// runs, and takes effect at the next exit. In a configuration every field may be left out, unknown
+/// ones are errors, and durations are strings (`"250ms"`, `"1m 30s"`) or numbers of seconds.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -25,43 +25,48 @@ use crate::human_duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
-    /// Which exits bring it back. Default: all.
+    /// Which exits lead to a restart. Default: all.
     pub restart: RestartType,
     /// How long it waits. Default: exponential, 100 ms to 30 s.
     pub backoff: Backoff,
-    /// By which fraction a delay is shortened or lengthened at random, `0..=1`, also at the back-off's cap, so that
-    /// children that died together do not come back in lockstep. Default 0.2; without effect on a delay of zero.
+    /// The fraction by which a delay is shortened or lengthened at random, `0..=1`, also at the cap
+    /// of the back-off, so that children that ended together are not restarted in lockstep. Default
+    /// 0.2; without effect on a delay of zero.
     pub jitter: f64,
-    /// How long it must have been ready without interruption before its failures in a row are forgotten and a trial
-    /// counts as passed. A clean end before that lengthens the back-off as a failure does. Judged when it ends.
-    /// Default 10 s; not zero.
+    /// How long it must have been ready without interruption before its failures in a row are
+    /// forgotten and a trial counts as passed. A clean end before that lengthens the back-off as a
+    /// failure does. Judged when it ends. Default 10 s; not zero.
     #[serde(with = "human_duration")]
     pub healthy_after: Duration,
-    /// How many failures in which time are too many, before the supervisor's budget is asked. Default: no limit.
+    /// How many failures in which time are too many. Checked before the budget of the supervisor.
+    /// Default: no limit.
     pub crash_loop: Option<CrashLoop>,
-    /// How many restarts are made in its life (until an operator revives it): after clean exits, failures and
-    /// cool-offs alike. The exit that asks for one more makes it given up. Default: no limit.
+    /// How many restarts are made in all (until an operator restarts it): after clean exits,
+    /// failures and cool-offs alike. When one more would be needed, the child is given up. Default:
+    /// no limit.
     pub max_total_restarts: Option<u32>,
     /// Whether a child that can never start as it is declared (no such program, a command that is too long) is retried like
     /// one that crashed. Default: no, unless it has been ready before.
     pub retry_never_started: bool,
-    /// How long a program that has been ready before, and is away, empty, half-written or not executable now, is waited for
-    /// before a failed launch counts against any limit: a program is replaced in such steps. It is looked for with the
-    /// back-off's delays (100 ms and more where there is none). Default 30 s; zero counts at once.
+    /// How long a failed launch of a child that has been ready before counts against no limit, if
+    /// its program is missing, empty, half-written or not executable: a program is replaced in such
+    /// steps. It is looked for with the delays of the back-off (100 ms and more where there is
+    /// none). Default 30 s; with zero such a launch counts at once.
     #[serde(with = "human_duration")]
     pub program_grace: Duration,
-    /// Where its restarts are counted. Unset by default: it is decided where the declaration becomes a child (see
-    /// [`Budget`]).
+    /// Where its restarts are counted. Unset by default: it is decided when the declaration becomes
+    /// a child (see [`Budget`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// The least time between two restarts by an operator (rule R-8); one that comes earlier is refused as too soon.
-    /// Requests that come while one is being carried out join it, and are one. Default: none.
+    /// The least time between two restarts by an operator (rule R-8); one that comes earlier is
+    /// refused as too soon. Requests that arrive while one is being carried out join it and count
+    /// as one. Default: none.
     #[serde(with = "human_duration::option", skip_serializing_if = "Option::is_none")]
     pub min_interval: Option<Duration>,
 }
 
 impl RestartPolicy {
-    /// The default: every exit brings it back.
+    /// The default: every exit leads to a restart.
     pub fn permanent() -> RestartPolicy {
         RestartPolicy {
             restart: RestartType::Permanent,
@@ -77,12 +82,12 @@ impl RestartPolicy {
         }
     }
 
-    /// Only failures bring it back.
+    /// Only failures lead to a restart.
     pub fn transient() -> RestartPolicy {
         RestartPolicy::permanent().with_restart(RestartType::Transient)
     }
 
-    /// Nothing brings it back.
+    /// Nothing leads to a restart.
     pub fn temporary() -> RestartPolicy {
         RestartPolicy::permanent().with_restart(RestartType::Temporary)
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType};
 use crate::state::Strategy;
 
-/// A mistake in a [`RestartPolicy`] or an [`Intensity`](super::Intensity). Always misuse: it is found before anything
-/// runs, and retrying does not help.
+/// A mistake in a [`RestartPolicy`] or an [`Intensity`](super::Intensity). Always misuse and never
+/// retryable: it is found before anything runs.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -16,13 +16,13 @@ pub enum PolicyError {
         /// What was given.
         value: f64,
     },
-    /// Delays must not shrink, nor grow without measure.
+    /// Delays must not shrink, nor grow without bound.
     #[error("`backoff.factor` must be a finite number of at least 1, not {value}")]
     Factor {
         /// What was given.
         value: f64,
     },
-    /// Nothing grows from zero.
+    /// A back-off cannot grow from zero.
     #[error("`backoff.initial` must not be zero: it would never grow; for restarts without delay use `none`")]
     ZeroInitial,
     /// The cap is below the first delay.
@@ -36,19 +36,19 @@ pub enum PolicyError {
     /// A mere start would count as health, and a child that dies right after it would restart for ever.
     #[error("`healthy_after` must not be zero: becoming ready is no proof of health")]
     ZeroHealthyAfter,
-    /// A window without extent.
+    /// A window of zero length.
     #[error("`{field}.window` must not be zero")]
     ZeroWindow {
         /// `crash_loop` or `budget.own`.
         field: &'static str,
     },
-    /// A crash loop without crashes.
+    /// A crash loop with no failures.
     #[error("`{field}.max_failures` must be at least 1")]
     ZeroMaxFailures {
         /// `crash_loop` or `budget.own`.
         field: &'static str,
     },
-    /// A cool-off that cools nothing.
+    /// A cool-off of zero length.
     #[error("`{field}.then.cool_off.for` must not be zero")]
     ZeroCoolOff {
         /// `crash_loop` or `budget.own`.
@@ -65,13 +65,13 @@ pub enum PolicyError {
     /// Two crash loops for one child.
     #[error("`crash_loop` and `budget.own` exclude each other: `budget.own` is the child's crash loop")]
     TwoCrashLoops,
-    /// Nothing bounds the rate of its restarts.
+    /// Nothing bounds the rate of the restarts.
     #[error(
         "`backoff` must not be `none` where no intensity bounds the restarts: wait between them, give the supervisor an \
          intensity, or the child a budget of its own (`budget.own`)"
     )]
     Unbounded,
-    /// An intensity without extent.
+    /// An intensity with a period of zero.
     #[error("`intensity.period` must not be zero")]
     ZeroPeriod,
 }
@@ -81,8 +81,8 @@ impl RestartPolicy {
     ///
     /// # Errors
     ///
-    /// All mistakes at once, each naming its field. A policy that is used in spite of them does not panic: values out
-    /// of range are cut, and `budget.own` goes before `crash_loop`.
+    /// All mistakes at once, each naming its field. A policy that is used in spite of them does not
+    /// panic: values out of range are cut, and `budget.own` takes precedence over `crash_loop`.
     pub fn validate(&self, strategy: Strategy) -> Result<(), Vec<PolicyError>> {
         let mut errors = Vec::new();
         if !(0.0..=1.0).contains(&self.jitter) {

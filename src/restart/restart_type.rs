@@ -1,4 +1,5 @@
-//! [`RestartType`]: which exits bring a child back, and [`ExitClass`]: all that this layer sees of an exit.
+//! [`RestartType`]: which exits lead to a restart; and [`ExitClass`]: all that this layer sees of
+//! an exit.
 
 use std::fmt;
 
@@ -6,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// What an exit means for the restart of a child.
 ///
-/// The layers above reduce an exit to this, with the child's own idea of success (which codes, which signals) and the
-/// supervisor's knowledge of what it asked for.
+/// The layers above reduce an exit to this, using the child's own definition of success (which
+/// codes, which signals) and the supervisor's knowledge of what it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitClass {
@@ -16,16 +17,18 @@ pub enum ExitClass {
     Clean,
     /// It failed: crashed, hung, broke its protocol, did not become ready, however well it ended then.
     Failure,
-    /// It can never start as it is declared (a command that is too long, a NUL in it). A failure, too.
+    /// It can never start as it is declared (a command that is too long, or contains a NUL). Also a
+    /// failure.
     Permanent,
-    /// Its program or directory is not there, or is not what it should be (empty, not executable). A failure, too:
-    /// for a child that has never been ready a permanent one. If it has been, the program is just being replaced.
+    /// Its program or directory does not exist, or is not usable (empty, not executable). Also a
+    /// failure. For a child that has never been ready it is permanent; otherwise the program is
+    /// taken to be in the middle of being replaced.
     Missing,
-    /// Its program is being written, or cannot be read whole. A failure, too; of a child that has been ready the program is
-    /// just being replaced.
+    /// Its program is being written, or cannot be read completely. Also a failure; if the child has
+    /// been ready, the program is taken to be in the middle of being replaced.
     Busy,
-    /// It was asked to end, by somebody other than its supervisor, and did. Never counted as a failure. (Exits that
-    /// the supervisor itself asked for are not judged at all.)
+    /// It was asked to end, but not by its supervisor, and did. Never counted as a failure. (Exits
+    /// that the supervisor itself asked for are not judged at all.)
     Requested,
 }
 
@@ -35,13 +38,13 @@ impl ExitClass {
         matches!(self, ExitClass::Failure | ExitClass::Permanent | ExitClass::Missing | ExitClass::Busy)
     }
 
-    /// Whether its program is away, if there was one.
+    /// Whether its program is missing or busy.
     pub fn is_away(self) -> bool {
         matches!(self, ExitClass::Missing | ExitClass::Busy)
     }
 }
 
-/// Which exits bring a child back (OTP's restart types and two more).
+/// Which exits lead to a restart (OTP's restart types and two more).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartType {
@@ -50,17 +53,17 @@ pub enum RestartType {
     Permanent,
     /// Failures only (OTP: `transient`).
     Transient,
-    /// None; a supervisor forgets the child when it ends (OTP: `temporary`).
+    /// None; a supervisor removes the child when it ends (OTP: `temporary`).
     Temporary,
     /// Clean exits only: a job that is run again until it fails.
     OnSuccess,
-    /// Every exit, as [`Permanent`](Self::Permanent); but if an operator stopped the child, a group restart of its
-    /// siblings does not bring it back.
+    /// Every exit, as [`Permanent`](Self::Permanent); but if an operator stopped the child, a group
+    /// restart of its siblings does not start it.
     UnlessStopped,
 }
 
 impl RestartType {
-    /// Whether a child of this type is to come back after an exit with this verdict.
+    /// Whether a child of this type is restarted after an exit of this class.
     ///
     /// | | clean | failure of any kind | requested |
     /// |---|---|---|---|

@@ -7,42 +7,45 @@ use super::{
 };
 use crate::{state::RestartLimit, time::Timestamp};
 
-/// The shortest pause before a program that is away is looked for again.
+/// The shortest pause before a missing program is looked for again.
 const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);
 
-/// Remembers of one child what its [`RestartPolicy`] needs, and decides at each exit what is to happen.
+/// Remembers about one child what its [`RestartPolicy`] needs, and decides at each exit what
+/// happens.
 ///
-/// It belongs to the child, not to an incarnation. Its owner reports each incarnation: [`started`](Self::started),
-/// [`ready`](Self::ready), and how it ended: [`exited`](Self::exited) if it ended by itself and is to be judged,
-/// [`stopped`](Self::stopped) if the supervisor took it down (group restart, operator, reload), which changes no
-/// counter. Times must not go backwards.
+/// It belongs to the child, not to an incarnation. Its owner reports each incarnation:
+/// [`started`](Self::started), [`ready`](Self::ready), and how it ended: [`exited`](Self::exited)
+/// if it ended by itself and is to be judged, [`stopped`](Self::stopped) if the supervisor stopped
+/// it (group restart, operator, reload), which changes no counter. Times must not go backwards.
 ///
-/// Guarantees: no number of exits overflows anything; the same seed and the same reports give the same decisions; it
-/// takes less than 100 bytes, plus eight per failure in the window if there is a crash loop.
+/// Guarantees: no number of exits overflows anything; the same seed and the same reports give the
+/// same decisions; it takes less than 100 bytes, plus eight per failure in the window if there is a
+/// crash loop.
 #[derive(Clone, Debug)]
 pub struct Tracker {
     jitter: Jitter,
     /// Since when the live incarnation has been ready.
     ready_since: Option<Timestamp>,
-    /// The longest that an incarnation was ready which was then stopped, since the last exit that was judged.
+    /// The longest time for which an incarnation was ready before it was stopped, since the last
+    /// exit that was judged.
     ready_for: Duration,
     total_failures: u64,
     failures: u32,
-    /// Ends in a row that came too early, clean ones too: what the back-off grows with.
+    /// Early ends in a row, including clean ones. The back-off grows with them.
     early: u32,
     total_restarts: u32,
-    /// Since when the program has been away, and how often it has been looked for.
+    /// Since when the program has been missing, and how often it has been looked for.
     away_since: Option<Timestamp>,
     program_checks: u32,
     ever_ready: bool,
     trial: bool,
-    /// What counts in the crash loop's window. Absent as long as there is nothing to remember.
+    /// The ends that count in the window of the crash loop. `None` as long as there are none.
     crashes: Option<Box<Window>>,
 }
 
 impl Tracker {
-    /// The tracker of a child that has not been started. Children of one tree need different seeds, or their jitter
-    /// is the same and they come back in lockstep.
+    /// The tracker of a child that has not been started. Children of one tree need different seeds:
+    /// otherwise they have the same jitter and are restarted in lockstep.
     pub fn new(seed: u64) -> Tracker {
         Tracker {
             jitter: Jitter::new(seed),
@@ -60,7 +63,7 @@ impl Tracker {
         }
     }
 
-    /// An incarnation has been launched. It is not ready, whatever the one before it was.
+    /// An incarnation has been launched. It is not ready, whatever the previous one was.
     pub fn started(&mut self, _now: Timestamp) {
         self.ready_since = None;
     }
@@ -72,37 +75,41 @@ impl Tracker {
         self.ever_ready = true;
     }
 
-    /// The supervisor takes the live incarnation down itself. No counter changes; only the time that it has been
-    /// ready so far is kept, so that a child which was healthy for a day and then restarted with its siblings does
-    /// not pay for failures of yesterday. Optional: without it, the incarnation has proved nothing.
+    /// The supervisor itself stops the live incarnation. No counter changes. Only the time for
+    /// which it has been ready is kept, so that a child that was healthy for a day and is then
+    /// restarted with its siblings does not pay for failures of yesterday. Optional: without this
+    /// call, the incarnation has proved nothing.
     pub fn stopped(&mut self, now: Timestamp) {
         if let Some(since) = self.ready_since.take() {
             self.ready_for = self.ready_for.max(now.since(since));
         }
     }
 
-    /// The place of this child has been ready in an earlier life of its supervisor. From then on a missing program
-    /// is taken for one that is just being replaced.
+    /// The node of this child has been ready under an earlier incarnation of its supervisor. From
+    /// then on, a missing program is taken to be in the middle of being replaced.
     pub fn set_has_been_ready(&mut self) {
         self.ever_ready = true;
     }
 
-    /// The live incarnation has ended by itself, or its start has failed: what now?
+    /// Decides what happens after the live incarnation has ended by itself, or its start has
+    /// failed.
     ///
     /// In this order:
     ///
     /// 1. The restart type says no: [`Leave`](Decision::Leave).
-    /// 2. Its program is away, and the child has been ready before: for `program_grace` it is
-    ///    [waited for](Decision::AwaitProgram), which changes no counter.
+    /// 2. Its program is missing, and the child has been ready before: for `program_grace` the
+    ///    program is [waited for](Decision::AwaitProgram), which changes no counter.
     /// 3. It can never start, has never been ready, and is not to be retried: give up.
     /// 4. One restart more than `max_total_restarts`: give up.
-    /// 5. A failure that completes the crash loop, or any failure of a trial: what the crash loop says. Where the child
-    ///    pays from a [budget of its own](super::Budget::Own), a clean end before `healthy_after` counts as a failure here.
-    /// 6. Restart, with the back-off's delay for so many early ends in a row; with jitter. Early is every failure, and a
-    ///    clean end before `healthy_after`.
+    /// 5. A failure that completes the crash loop, or any failure of a trial: what the crash loop
+    ///    says. Where the child pays from a [budget of its own](super::Budget::Own), a clean end
+    ///    before `healthy_after` counts as a failure here.
+    /// 6. Restart, with the delay of the back-off for that many early ends in a row, with jitter.
+    ///    Every failure is early, and so is a clean end before `healthy_after`.
     ///
-    /// Before that, what came in a row is forgotten, and a trial is over, if an incarnation has been ready for
-    /// `healthy_after` without interruption; nothing else forgets it, a clean exit neither.
+    /// Before that, if an incarnation has been ready for `healthy_after` without interruption, the
+    /// ends in a row are forgotten and a trial is over. Nothing else does that, not even a clean
+    /// exit.
     pub fn exited(&mut self, now: Timestamp, class: ExitClass, policy: &RestartPolicy) -> Decision {
         let healthy = self.is_healthy(now, policy);
         if healthy {
@@ -123,7 +130,7 @@ impl Tracker {
         if early {
             self.early = self.early.saturating_add(1);
         }
-        // Where the supervisor's intensity pays, it counts the clean ends.
+        // If the intensity of the supervisor pays, clean ends are counted there.
         let counts = class.is_failure() || early && !policy.is_shared();
         if !policy.restart.wants_restart(class) {
             return Decision::Leave;
@@ -143,7 +150,7 @@ impl Tracker {
             }
             Some(_) => {}
             None => {
-                // Unset while the child ran: nothing of it is left.
+                // It was unset while the child ran: nothing of it is kept.
                 self.trial = false;
                 self.crashes = None;
             }
@@ -154,14 +161,16 @@ impl Tracker {
         Decision::Restart { delay, attempt: self.failures }
     }
 
-    /// An operator starts it although it was stopped, given up or cooling off: all counters and limits begin at zero.
+    /// An operator starts it although it was stopped, given up or cooling off: all counters and
+    /// limits begin at zero.
     ///
-    /// Whether the child has ever been ready is remembered, and the jitter goes on where it was.
+    /// Whether the child has ever been ready is remembered, and the jitter continues.
     pub fn revived(&mut self) {
         *self = Tracker { jitter: self.jitter.clone(), ever_ready: self.ever_ready, ..Tracker::new(0) };
     }
 
-    /// Failures in a row, as of the last exit. See [`failures_at`](Self::failures_at) for what they are worth now.
+    /// Failures in a row, as of the last exit. [`failures_at`](Self::failures_at) says how many
+    /// still count.
     pub fn failures(&self) -> u32 {
         self.failures
     }
@@ -171,8 +180,8 @@ impl Tracker {
         if self.is_healthy(now, policy) { 0 } else { self.failures }
     }
 
-    /// When the failures in a row will have been forgotten, if the live incarnation goes on being ready; `None` if none
-    /// is ready.
+    /// When the failures in a row will have been forgotten, if the live incarnation stays ready;
+    /// `None` if none is ready.
     pub fn forgets_at(&self, policy: &RestartPolicy) -> Option<Timestamp> {
         // Being ready for no time at all proves nothing.
         let least = policy.healthy_after.max(Duration::from_nanos(1));
@@ -189,8 +198,9 @@ impl Tracker {
         self.total_restarts
     }
 
-    /// Whether it is on trial after a cool-off: from the decision to cool off until an exit after `healthy_after` of
-    /// being ready. What counts in the crash loop meanwhile is followed by the next cool-off at once.
+    /// Whether it is on trial after a cool-off: from the decision to cool off until an exit after
+    /// `healthy_after` of being ready. Meanwhile, any end that counts in the crash loop leads to
+    /// the next cool-off at once.
     pub fn is_trial(&self) -> bool {
         self.trial
     }
@@ -200,7 +210,8 @@ impl Tracker {
         self.ever_ready
     }
 
-    /// How long to wait for a program that is just being replaced; `None` if it is not, or has been away for too long.
+    /// How long to wait for a program that is being replaced; `None` if it is not, or has been
+    /// missing for too long.
     fn awaits_program(
         &mut self,
         now: Timestamp,
@@ -219,14 +230,14 @@ impl Tracker {
             return None;
         }
         self.program_checks = self.program_checks.saturating_add(1);
-        // Never at once: a program that is not there is not there a microsecond later.
+        // Never at once: a program that is missing now will not be there a microsecond later.
         let backoff = if policy.backoff.is_none() { Backoff::default() } else { policy.backoff };
         let delay = self.jitter.spread(backoff.delay(self.program_checks), policy.jitter);
-        // The last look is at the end of that time.
+        // The last check is at the end of the grace period.
         Some(delay.clamp(SHORTEST_PROGRAM_CHECK, left.max(SHORTEST_PROGRAM_CHECK)))
     }
 
-    /// What the crash loop makes of one more; `None` if it has not been reached.
+    /// Counts one more end in the crash loop; `None` if its limit has not been reached.
     fn check_crash_loop(&mut self, now: Timestamp, crash_loop: &CrashLoop) -> Option<Decision> {
         let crashes = self.crashes.get_or_insert_default();
         let reached = crashes.record(now, crash_loop.window) >= crash_loop.max_failures;
@@ -236,7 +247,7 @@ impl Tracker {
         let why = crash_loop.limit();
         Some(match crash_loop.then {
             CrashLoopAction::CoolOff { delay } => {
-                // These failures are paid for; the trial starts with a clean sheet.
+                // These failures have been paid for; the trial starts from zero.
                 self.crashes = None;
                 self.trial = true;
                 self.total_restarts = self.total_restarts.saturating_add(1);
@@ -247,8 +258,8 @@ impl Tracker {
         })
     }
 
-    /// Whether an incarnation has been ready for long enough since the last exit that was judged. Never true for one
-    /// that was not ready at all, even if the policy asks for no time.
+    /// Whether an incarnation has been ready for long enough since the last exit that was judged.
+    /// Never true for one that was not ready at all, even if the policy requires no time.
     fn is_healthy(&self, now: Timestamp, policy: &RestartPolicy) -> bool {
         let live = self.ready_since.map_or(Duration::ZERO, |since| now.since(since));
         let ready_for = live.max(self.ready_for);

@@ -1,21 +1,23 @@
-//! [`Window`]: what happened in the last so-and-so many seconds.
+//! [`Window`]: what happened within a sliding period.
 
 use std::{collections::VecDeque, time::Duration};
 
 use super::Intensity;
 use crate::time::Timestamp;
 
-/// Below this capacity memory is not given back: not worth the copying.
+/// Below this capacity memory is not released: it is not worth the copying.
 const SMALL: usize = 32;
 
 /// The restarts that a supervisor has made in its current period.
 ///
-/// Guarantee: within any `period` it says yes at most `max_restarts` times. Each call costs O(1), amortised, whatever
-/// `max_restarts` is (OTP walks its list of restarts each time, and slows down with the number allowed), and memory is
-/// eight bytes per restart in the period, given back when they have become old.
+/// Guarantee: within any `period` it allows at most `max_restarts`. Each call costs O(1),
+/// amortised, whatever `max_restarts` is (OTP walks its list of restarts each time, and slows down
+/// with the number allowed). It takes eight bytes per restart in the period, released once they
+/// have become too old.
 ///
-/// Times must not go backwards; one that does is taken for the latest seen. The intensity may be changed between
-/// calls and takes effect at the next; restarts that were already too old do not come back by a longer period.
+/// Times must not go backwards; an earlier one is taken for the latest seen. The intensity may be
+/// changed between calls and takes effect at the next; restarts that were already too old do not
+/// count again under a longer period.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     /// Oldest first.
@@ -28,7 +30,8 @@ impl Window {
         Window::default()
     }
 
-    /// True: within the intensity, and counted as of now. False: it would be one too many, and is not counted.
+    /// Returns `true` and counts the restart as of now if it is within the intensity. Returns
+    /// `false` without counting it if it would be one too many.
     pub fn try_restart(&mut self, now: Timestamp, intensity: &Intensity) -> bool {
         self.forget(now, intensity.period);
         let within = self.len() < intensity.max_restarts;
@@ -44,7 +47,7 @@ impl Window {
         self.len()
     }
 
-    /// Counts one more and says how many there are within `period`, this one included.
+    /// Counts one more and returns how many there are within `period`, including this one.
     pub(super) fn record(&mut self, now: Timestamp, period: Duration) -> u32 {
         self.forget(now, period);
         self.push(now);
@@ -64,7 +67,7 @@ impl Window {
     fn forget(&mut self, now: Timestamp, period: Duration) {
         let old = |at: &Timestamp| now.since(*at) > period;
         if self.times.back().is_some_and(old) {
-            // After a quiet time everything goes at once, instead of one by one.
+            // After a quiet time all of them are dropped together.
             self.times.clear();
         }
         while self.times.front().is_some_and(old) {

@@ -1,11 +1,11 @@
-//! What a supervisor tells of its children: [`ChildInfo`], [`ChildCounts`].
+//! What a supervisor reports about its children: [`ChildInfo`], [`ChildCounts`].
 
 use crate::{
     id::{ChildId, Incarnation},
     state::{ChildKind, ChildState},
 };
 
-/// One child in the answer to `which_children`.
+/// One child in the reply to `which_children`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildInfo {
     /// The child.

@@ -13,10 +13,12 @@ use crate::{
     state::ChildState,
 };
 
-/// Sends messages of type `M` to whatever incarnation of a child is live. Cheap to clone, usable from any task.
+/// Sends messages of type `M` to the live incarnation of a child. Cheap to clone, usable from any
+/// task.
 ///
-/// A message goes to the incarnation that is ready at that moment, without asking a supervisor. When there is none,
-/// sending fails at once with [`Unavailable`]; [`ChildRef::wait_ready`] waits instead.
+/// A message goes to the incarnation that is ready at that moment, without asking a supervisor. If
+/// there is none, sending fails at once with [`Unavailable`]; [`ChildRef::wait_ready`] waits
+/// instead.
 pub struct ChildRef<M> {
     node: Node,
     message: PhantomData<fn(M)>,
@@ -30,10 +32,10 @@ pub enum SendError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The child takes messages of another type. The message was not sent.
-    #[error("`{0}` takes no messages of this type")]
+    #[error("`{0}` does not accept messages of this type")]
     WrongType(TreePath),
-    /// The child ended, or dropped the question, before it answered.
-    #[error("`{0}` did not answer before it ended")]
+    /// The child ended, or dropped the reply port, before it answered.
+    #[error("`{0}` ended, or dropped the message, without answering")]
     NoAnswer(TreePath),
     /// The answer did not come in time.
     #[error("`{path}` did not answer within {after:?}")]
@@ -72,7 +74,7 @@ impl<M: Message> ChildRef<M> {
         self.node.state()
     }
 
-    /// The child's place.
+    /// The child's node.
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -124,7 +126,7 @@ impl<M: Message> ChildRef<M> {
     /// Waits until an incarnation is ready, for at most `deadline`, and returns its number.
     ///
     /// # Errors
-    /// [`Unavailable`] at the deadline, or at once when nobody is going to start the child.
+    /// [`Unavailable`] at the deadline, or at once when nothing is going to start the child.
     pub async fn wait_ready(&self, deadline: Duration) -> Result<Incarnation, Unavailable> {
         match tokio::time::timeout(deadline, self.node.wait_ready()).await {
             Ok(live) => Ok(live?.incarnation),
@@ -132,7 +134,7 @@ impl<M: Message> ChildRef<M> {
         }
     }
 
-    /// Has the child restarted by its supervisor, in whatever state it is (rule R-8).
+    /// Asks the supervisor to restart the child, in whatever state it is (rule R-8).
     ///
     /// # Errors
     /// [`RequestError`].
@@ -140,7 +142,7 @@ impl<M: Message> ChildRef<M> {
         self.node.restart().await
     }
 
-    /// Has the child stopped by its supervisor, and returns when it is gone.
+    /// Asks the supervisor to stop the child, and returns when nothing of it is left.
     ///
     /// # Errors
     /// [`RequestError`].

@@ -1,4 +1,4 @@
-//! What can be wrong with a declaration, a request or a message: misuse apart from failure.
+//! Errors of declarations, starts, requests and messages: misuse apart from failure.
 
 use std::{fmt, time::Duration};
 
@@ -43,7 +43,7 @@ impl SpecErrors {
         SpecErrors(vec![SpecError { field: field.into(), problem: problem.into() }])
     }
 
-    /// The mistakes, as those of a part of something else: `prefix` says which.
+    /// The mistakes as those of a part of something else; `prefix` names the part.
     pub(crate) fn below(&self, prefix: &str) -> impl Iterator<Item = SpecError> {
         self.iter().map(move |error| {
             let field = format!("{prefix}.{}", error.field);
@@ -79,7 +79,7 @@ pub enum StartError {
     /// Its declaration has mistakes.
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
-    /// There is no tokio runtime here, or it has no timer. Trees with processes need one with I/O, too.
+    /// There is no tokio runtime here, or it has no timer. Trees with processes also need I/O.
     #[error(
         "the tree did not start: {reason}; it needs a tokio runtime with time and I/O enabled, as `enable_all` does"
     )]
@@ -117,10 +117,10 @@ pub enum RequestError {
     /// There is no such child.
     #[error("there is no child `{0}`")]
     NotFound(ChildId),
-    /// A child with this id is there and alive.
+    /// A child with this id exists and is alive.
     #[error("child `{0}` is already started")]
     AlreadyStarted(ChildId),
-    /// A child with this id is there, but not running.
+    /// A child with this id exists, but is not running.
     #[error("child `{0}` is already present; restart or delete it")]
     AlreadyPresent(ChildId),
     /// The request needs a child that is down.
@@ -146,22 +146,22 @@ pub enum RequestError {
         stderr_tail: String,
     },
     /// The child was stopped before the request was carried out.
-    #[error("child `{0}` was stopped meanwhile")]
+    #[error("child `{0}` was stopped before the request was carried out")]
     Stopped(ChildId),
     /// An operator has stopped the child, and only an operator starts it again.
-    #[error("child `{0}` was stopped by an operator, and stays down until it is restarted by one")]
+    #[error("child `{0}` was stopped by an operator and stays down until an operator restarts it")]
     StoppedByOperator(ChildId),
-    /// The child's policy has given it up, and only an operator revives it.
-    #[error("child `{child}` was given up ({why}), and stays down until an operator restarts it")]
+    /// The policy of the child has given it up, and only an operator starts it again.
+    #[error("child `{child}` was given up ({why}) and stays down until an operator restarts it")]
     GaveUp {
         /// The child.
         child: ChildId,
         /// The limit that was reached.
         why: RestartLimit,
     },
-    /// The child's policy wants more time between restarts by hand
+    /// The child's policy requires more time between restarts by hand
     /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).
-    #[error("child `{child}` was restarted by hand a moment ago; try again in {:?}", brief(*.retry_after))]
+    #[error("child `{child}` was restarted by hand too recently; try again in {:?}", brief(*.retry_after))]
     TooSoon {
         /// The child.
         child: ChildId,
@@ -174,7 +174,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the same request may succeed later without a change. What can never start as it is declared cannot.
+    /// Whether the same request may succeed later without a change. Not if the child can never
+    /// start as it is declared.
     pub fn is_retryable(&self) -> bool {
         match self {
             RequestError::Restarting(_) | RequestError::MaxChildren(_) | RequestError::TooSoon { .. } => true,
@@ -195,17 +196,17 @@ impl RequestError {
 pub struct Unavailable {
     /// Where the child is in the tree.
     pub path: TreePath,
-    /// What it is doing instead of working.
+    /// What it is doing instead.
     pub state: ChildState,
     /// When its next start is due, if that is known.
     pub retry_after: Option<Duration>,
-    /// How its last incarnation ended, if one has, and what its process wrote last.
+    /// How its last incarnation ended, if one has, and the end of what its process wrote to stderr.
     pub last_exit: Option<Box<ExitReport>>,
 }
 
 impl Unavailable {
-    /// Whether it may be available later without anybody doing something about it. Not what its policy has given up, and not
-    /// what can never start as it is declared.
+    /// Whether it may become available without anyone acting. Not if its policy has given it up,
+    /// and not if it can never start as it is declared.
     pub fn is_retryable(&self) -> bool {
         let never =
             self.state.is_down() && self.last_exit.as_ref().is_some_and(|lost| never_starts(&lost.exit));
@@ -221,11 +222,11 @@ fn last(lost: Option<&ExitReport>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
-    /// The text is no path.
+    /// The text is not a path.
     #[error(transparent)]
     Path(#[from] crate::id::TreePathError),
     /// There is no child at this path.
-    #[error("there is nothing at `{0}`")]
+    #[error("there is no child at `{0}`")]
     NotFound(TreePath),
     /// There is something else at this path.
     #[error("`{path}` is not {expected}")]

@@ -1,4 +1,5 @@
-//! The event stream of a tree: [`EventBus`] numbers and distributes, [`EventReceiver`] receives.
+//! The event stream of a tree: [`EventBus`] numbers and distributes events, [`EventReceiver`]
+//! receives them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ use crate::{
     time::Clock,
 };
 
-/// Where every supervisor of a tree publishes. Cheap to clone.
+/// The stream to which all supervisors of a tree publish. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct EventBus(Arc<EventBusInner>);
 
@@ -30,7 +31,8 @@ struct EventStream {
     tx: Option<broadcast::Sender<Arc<Event>>>,
 }
 
-/// A subscription to a tree's events. It ends when the tree has ended: see [`RecvError::Closed`].
+/// A subscription to the events of a tree. It ends when the tree has ended: see
+/// [`RecvError::Closed`].
 #[derive(Debug)]
 pub struct EventReceiver(broadcast::Receiver<Arc<Event>>);
 
@@ -38,9 +40,11 @@ pub struct EventReceiver(broadcast::Receiver<Arc<Event>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The subscriber was too slow; this many events were dropped for it, and the next one it gets is the oldest that
-    /// is left.
-    #[error("{0} events were lost because this subscriber was too slow")]
+    /// The subscriber was too slow: this many events were dropped for it. The next event it
+    /// receives is the oldest one still there.
+    #[error(
+        "{0} events were lost because this subscriber was too slow; read events sooner or raise the capacity of the stream"
+    )]
     Lost(u64),
     /// The tree has ended and all its events have been received.
     #[error("the tree has ended")]
@@ -55,7 +59,7 @@ impl RecvError {
 }
 
 impl EventBus {
-    /// How many events a subscriber may be behind by default before it loses some.
+    /// How many events a subscriber may be behind, by default, before it loses some.
     pub(crate) const DEFAULT_CAPACITY: usize = 4096;
 
     pub(crate) fn new(clock: Clock, capacity: usize) -> EventBus {
@@ -67,12 +71,12 @@ impl EventBus {
     pub(crate) fn subscribe(&self) -> EventReceiver {
         match &self.stream().tx {
             Some(tx) => EventReceiver(tx.subscribe()),
-            // The tree has ended: a stream that has too.
+            // The tree has ended: return a subscription that has ended too.
             None => EventReceiver(broadcast::channel(1).1),
         }
     }
 
-    /// The tree has ended: every subscription ends when it has received what was published.
+    /// The tree has ended: every subscription ends once it has received what was published.
     pub(crate) fn close(&self) {
         self.stream().tx = None;
     }
@@ -88,7 +92,7 @@ impl EventBus {
         let seq = stream.seq;
         if let Some(tx) = stream.tx.as_ref().filter(|tx| tx.receiver_count() > 0) {
             let event = Event { seq, at: self.0.clock.now(), path: path.clone(), incarnation, kind };
-            // An error says that the last subscriber has just gone.
+            // A failed send means that the last subscriber has just gone.
             let _ = tx.send(Arc::new(event));
         }
     }
@@ -106,7 +110,7 @@ impl EventReceiver {
         })
     }
 
-    /// The next event if there is one already.
+    /// The next event, if there is one already.
     ///
     /// # Errors
     /// As [`EventReceiver::next`].
@@ -119,7 +123,7 @@ impl EventReceiver {
         }
     }
 
-    /// Waits until an event matches, and returns it.
+    /// Waits for an event that matches, and returns it.
     ///
     /// # Errors
     /// [`RecvError::Closed`] if none does. Lost events are skipped.
@@ -137,7 +141,7 @@ impl EventReceiver {
     }
 }
 
-/// The same for those who read logs.
+/// Logs the event.
 fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
     match kind {
         EventKind::Exited { then: Consequence::GiveUp { .. } | Consequence::Escalate { .. }, .. } => {
@@ -148,7 +152,7 @@ fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
         }
         EventKind::Exited { then: Consequence::Restart { .. } | Consequence::CoolOff { .. }, .. }
         | EventKind::GroupRestart { .. } => log_event!(warn, path, incarnation, "{kind}"),
-        // One that nobody brings back is worth no less.
+        // A crash without a restart deserves a warning as well.
         kind if kind.is_crash() => log_event!(warn, path, incarnation, "{kind}"),
         EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
             log_event!(info, path, incarnation, "{kind}");

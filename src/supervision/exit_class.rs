@@ -1,4 +1,4 @@
-//! What the restart policy is told of an exit.
+//! Reduces an exit to the [`ExitClass`] that the restart policy sees.
 
 use rustix::io::Errno;
 
@@ -7,19 +7,21 @@ use crate::{
     restart::{ExitClass, RestartType},
 };
 
-/// The program, its interpreter or its directory is not there, may not be used, or is none (yet).
+/// The program, its interpreter or its directory does not exist, may not be used, or is not a
+/// program (yet).
 const MISSING: [Errno; 4] = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::NOEXEC];
 
-/// The file is being written, cannot be read whole, or was replaced beneath us.
+/// The file is being written, cannot be read completely, or was replaced while in use.
 const BUSY: [Errno; 3] = [Errno::TXTBSY, Errno::IO, Errno::STALE];
 
-/// What no later launch of the same command will be spared: too long, too many symbolic links or interpreters, no regular
-/// file, an image that the system cannot load, not permitted.
+/// Errors that every later launch of the same command will meet: too long, too many symbolic links
+/// or interpreters, not a regular file, an image that the system cannot load, not permitted.
 const PERMANENT: [Errno; 6] =
     [Errno::TOOBIG, Errno::NAMETOOLONG, Errno::LOOP, Errno::ISDIR, Errno::INVAL, Errno::PERM];
 
-/// What a failed launch says of the next one (rule R-6). The errors are those of execve(2), chdir(2) and of a look at the
-/// file; all others (EAGAIN, ENOMEM, EMFILE, ENFILE, …) and all those of other stages are of the system and of the moment.
+/// What a failed launch means for the next one (rule R-6). The errors are those of execve(2),
+/// chdir(2) and of looking at the file. All others (EAGAIN, ENOMEM, EMFILE, ENFILE, …), and all
+/// errors of other stages, depend on the system at that moment.
 fn classify_launch(errno: Option<i32>, stage: LaunchStage) -> ExitClass {
     match (stage, errno.map(Errno::from_raw_os_error)) {
         (LaunchStage::Command, _) => ExitClass::Permanent,
@@ -33,7 +35,7 @@ fn classify_launch(errno: Option<i32>, stage: LaunchStage) -> ExitClass {
     }
 }
 
-/// The program's ELF interpreter is in no format that the system knows.
+/// The program's ELF interpreter has a format that the system does not know.
 #[cfg(target_os = "linux")]
 fn is_bad_library(errno: Errno) -> bool {
     errno.raw_os_error() == libc::ELIBBAD
@@ -44,8 +46,8 @@ fn is_bad_library(_: Errno) -> bool {
     false
 }
 
-/// Whether what ended so fails again however often it is started, until somebody changes its declaration or the system. Of a
-/// supervisor the child that is the cause counts.
+/// Whether a child that ended like this fails again at every start until its declaration or the
+/// system is changed. For a supervisor, the child that caused the exit counts.
 pub(crate) fn never_starts(exit: &Exit) -> bool {
     let Some(Exit::NeverStarted { errno, stage, .. }) = exit.chain().last() else { return false };
     matches!(classify_launch(*errno, *stage), ExitClass::Permanent | ExitClass::Missing)
@@ -99,7 +101,7 @@ mod tests {
             for stage in [LaunchStage::Program, LaunchStage::Directory, LaunchStage::Exec] {
                 assert_eq!(classify_launch(Some(errno), stage), meaning, "{errno} at {stage:?}");
             }
-            // No fault of the command.
+            // The command is not to blame.
             for stage in [LaunchStage::Stdio, LaunchStage::Spawn] {
                 assert_eq!(classify_launch(Some(errno), stage), Failure, "{errno} at {stage:?}");
             }

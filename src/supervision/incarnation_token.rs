@@ -1,9 +1,9 @@
-//! What an incarnation leaves behind: [`IncarnationToken`], a token that is open as long as anything of it is left.
+//! [`IncarnationToken`]: open as long as anything of an incarnation is left.
 //!
-//! A killed actor's join handle completes while its process is still there. So everything that an incarnation starts
-//! (reaper, group sweep, background kill, child incarnations) holds a clone of its token, and an incarnation counts as
-//! gone when its actor is joined *and* its token is closed. Only then is a child down, does a stop return, does a
-//! successor start.
+//! A killed actor's join handle completes while its process still exists. So everything that an
+//! incarnation starts (reaper, group sweep, background kill, child incarnations) holds a clone of
+//! its token. An incarnation is *closed* when its actor is joined *and* its token is closed. Only
+//! then is a child down, does a stop return, does a successor start.
 
 use std::{
     future::poll_fn,
@@ -11,32 +11,36 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Held by whatever belongs to an incarnation; the incarnation is not gone before the last clone is dropped.
+/// Held by everything that belongs to an incarnation. The incarnation is not closed before the last
+/// clone is dropped.
 ///
-/// Tokens nest: a child's token holds its supervisor's, so that a supervisor is not gone before its children are.
+/// Tokens nest: the token of a child holds that of its supervisor, so a supervisor is not closed
+/// before its children are.
 #[derive(Clone, Debug)]
 pub struct IncarnationToken(Arc<Open>);
 
 #[derive(Debug)]
 struct Open {
-    /// Who waits for this incarnation. It learns of the end before the supervisor's token goes.
+    /// Woken when this incarnation is closed. This happens before the token of the supervisor is
+    /// dropped.
     waiter: Mutex<Option<Waker>>,
     supervisor: Option<IncarnationToken>,
 }
 
-/// Resolves when every clone of a [`IncarnationToken`] is dropped.
+/// Resolves when every clone of an [`IncarnationToken`] has been dropped.
 #[derive(Debug)]
 pub(crate) struct IncarnationClosed(Weak<Open>);
 
 impl IncarnationToken {
-    /// A token, and the one place where its end is awaited.
+    /// Creates a token, and the only handle on which its end can be awaited.
     pub(crate) fn new(supervisor: Option<IncarnationToken>) -> (IncarnationToken, IncarnationClosed) {
         let open = Arc::new(Open { waiter: Mutex::new(None), supervisor });
         let gone = IncarnationClosed(Arc::downgrade(&open));
         (IncarnationToken(open), gone)
     }
 
-    /// The token of the supervisor: for what may outlive the incarnation, but not its supervisor.
+    /// The token of the supervisor, for whatever may outlive the incarnation but not its
+    /// supervisor.
     pub(crate) fn supervisor(&self) -> Option<IncarnationToken> {
         self.0.supervisor.clone()
     }
@@ -57,9 +61,10 @@ impl IncarnationClosed {
         poll_fn(|cx| self.poll(cx)).await;
     }
 
-    /// Whether every clone has been dropped; else the last waker given hears of it.
+    /// Whether every clone has been dropped; if not, the waker given last is woken when they are.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // While it is held here, nobody else's clone is the last: the drop below wakes then.
+        // While it is held here, no other clone is the last one: the drop below wakes the waiter
+        // then.
         let Some(open) = self.0.upgrade() else { return Poll::Ready(()) };
         *open.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         Poll::Pending
@@ -85,8 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_on_another_thread_hears_of_the_end() {
-        // The last clone goes while it is being asked for.
+    fn a_waiter_on_another_thread_is_woken() {
+        // The last clone is dropped while it is being polled.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             for _ in 0..1000 {

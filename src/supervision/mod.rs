@@ -1,18 +1,27 @@
 //! Which children are stopped and started, in which order, and when a supervisor gives up.
 //!
-//! Two halves. The pure [`machine`] decides: inputs in, actions out, no I/O, no clock. The [`engine`] performs, inside a
-//! ractor actor: it starts and stops incarnations, feeds the machine with what becomes of them, writes the board that
-//! snapshots read and the event stream. Every supervisor of the crate is a thin actor around an engine; there is one
-//! implementation of supervision.
+//! There are two halves. The pure `machine` decides: inputs in, actions out, no I/O, no clock. The
+//! `engine` performs its actions inside a ractor actor: it starts and stops incarnations, reports
+//! the results to the machine, and writes the node status and the event stream. Every supervisor of
+//! the crate is a thin actor around an engine; there is one implementation of supervision.
 //!
 //! ```text
-//!  Node ◄── board, live pointer ── Engine ──► Life of an incarnation ──► actor (ractor)
-//!    ▲                               │  ▲                                    │
-//!    │ ChildRef, WorkerRef …         ▼  └─────────── bell ◄──────────────────┘
+//!  Node ◄── status, live pointer ── Engine ──► incarnation ──► actor (ractor)
+//!    ▲                               │  ▲                         │
+//!    │ ChildRef, WorkerRef …         ▼  └───── slot waker ◄───────┘
 //!  users                          Machine
 //! ```
 //!
-//! This folder must not know OS processes or RPC: to it a child is something that a [`Start`] brings to life.
+//! This folder must not know OS processes or RPC: to it a child is something that a [`Start`]
+//! starts.
+//!
+//! # Children of your own
+//!
+//! Any ractor actor can be a child ([`ChildSpec::actor`]). A type of your own that implements
+//! [`Start`] controls more: it gets a [`StartContext`], returns a [`Started`], may attach something
+//! to the live incarnation ([`Attachment`], found by [`Node::live`]), may bound concurrent starts
+//! ([`StartPermit`]), and keeps a clone of its [`IncarnationToken`] in whatever may outlive the
+//! actor.
 
 mod child_info;
 mod child_ref;

@@ -1,4 +1,4 @@
-//! Panics of code that is not ours, turned into values: no task of the crate ends without saying so.
+//! Panics in code of the user, turned into values, so that no task of the crate ends silently.
 
 use std::{
     any::Any,
@@ -10,15 +10,16 @@ use std::{
 
 use crate::{exit::Exit, untrusted};
 
-/// Drops what is not ours. A panic of that is told by the panic hook, and hurts nobody who waits for something else.
+/// Drops a value of the user. A panic in its destructor is reported by the panic hook and affects
+/// nothing else.
 pub(crate) fn discard<T>(foreign: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(foreign)));
 }
 
-/// Runs a future to its end; a panic in it is an exit that says where it happened.
+/// Runs a future to completion. A panic in it becomes an exit that says where it happened.
 ///
-/// What the future owns is dropped when this returns. After a panic nothing of it is used again, so that no broken
-/// invariant can be seen.
+/// What the future owns is dropped when this returns. After a panic it is not used again, so no
+/// broken invariant can be observed.
 pub(crate) async fn catch_panic_async<F: Future>(what: &str, future: F) -> Result<F::Output, Exit> {
     let mut future = pin!(future);
     let poll = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
@@ -28,7 +29,7 @@ pub(crate) async fn catch_panic_async<F: Future>(what: &str, future: F) -> Resul
     poll.await.map_err(|panic| panic_exit(what, &*panic))
 }
 
-/// The same for what does not wait.
+/// The same for a function.
 pub(crate) fn catch_panic<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Exit> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_exit(what, &*panic))
 }

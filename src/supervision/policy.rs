@@ -15,15 +15,16 @@ use crate::{
     untrusted::one_line_up_to,
 };
 
-/// How a child is made to end (OTP's `shutdown`).
+/// How a child is stopped (OTP's `shutdown`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shutdown {
     /// It is killed at once.
     BrutalKill,
-    /// It is asked to stop and killed when it has not ended after this long. Zero is a valid timeout.
+    /// It is asked to stop, and killed if it has not ended after this long. Zero is a valid
+    /// timeout.
     Timeout(#[serde(with = "crate::human_duration")] Duration),
-    /// It is asked to stop and awaited for as long as it takes.
+    /// It is asked to stop, and awaited for as long as it takes.
     Infinity,
 }
 
@@ -41,10 +42,12 @@ impl Shutdown {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartMode {
-    /// The next child starts when this one is ready; if it fails to start, its supervisor fails to start.
+    /// The next child starts when this one is ready. If it fails to start, its supervisor fails to
+    /// start.
     #[default]
     Required,
-    /// Nobody waits for it; a failed first start is a crash under the child's restart policy.
+    /// The start does not wait for it. A failed first start is a crash under the restart policy of
+    /// the child.
     Background,
 }
 
@@ -57,7 +60,7 @@ pub enum AutoShutdown {
     Never,
     /// When one of them has ended by itself and is not restarted.
     AnySignificant,
-    /// When the last of them has.
+    /// When the last of them has ended in this way.
     AllSignificant,
 }
 
@@ -82,7 +85,7 @@ impl ChildPolicy {
     /// The default start timeout, 30 seconds.
     pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The defaults for an actor: permanent, restarted at once, awaited at start.
+    /// The defaults for an actor: permanent, restarted at once, required at start.
     pub fn actor() -> ChildPolicy {
         ChildPolicy {
             restart: RestartPolicy::actor(),
@@ -94,7 +97,7 @@ impl ChildPolicy {
         }
     }
 
-    /// The defaults for a nested supervisor: as an actor, but given all the time it needs to stop.
+    /// The defaults for a nested supervisor: as for an actor, but with unlimited time to stop.
     pub fn supervisor() -> ChildPolicy {
         let kind = ChildKind::Supervisor;
         ChildPolicy { shutdown: Shutdown::default_for(kind), kind, ..Self::actor() }
@@ -137,17 +140,17 @@ impl ChildPolicy {
 /// A supervisor's own settings (OTP's supervisor flags).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SupervisorFlags {
-    /// Who restarts with a child that failed.
+    /// Which siblings restart with a child that failed.
     pub strategy: Strategy,
-    /// How many restarts in which time are too many. `None`: none was chosen. It is 3 in 5 s then, for those children
+    /// How many restarts in which time are too many. With `None` it is 3 in 5 s, for those children
     /// that do not pay for their own restarts ([`Budget`](crate::restart::Budget)).
     pub intensity: Option<Intensity>,
     /// Whether the supervisor ends with its significant children.
     pub auto_shutdown: AutoShutdown,
-    /// Children come and go at run time, leave the table when they have ended for good, and are stopped all at once
-    /// (Elixir's `DynamicSupervisor`).
+    /// Children are added and removed at run time, leave the table when they have ended for good,
+    /// and are all stopped at once (Elixir's `DynamicSupervisor`).
     pub dynamic: bool,
-    /// The largest number of children; restarting and stopping ones count.
+    /// The largest number of children, including those that are restarting or stopping.
     pub max_children: Option<usize>,
 }
 
@@ -164,7 +167,7 @@ impl Default for SupervisorFlags {
 }
 
 impl SupervisorFlags {
-    /// The intensity that counts, given or not.
+    /// The effective intensity, set or default.
     pub fn effective_intensity(&self) -> Intensity {
         self.intensity.unwrap_or_default()
     }

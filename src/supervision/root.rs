@@ -1,4 +1,5 @@
-//! The top of a tree: a supervisor without a supervisor, with the tree's clock, event stream and places.
+//! The top of a tree: a supervisor without a supervisor, with the clock, event stream and nodes of
+//! the tree. `Tree` is its public face.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,11 +32,11 @@ use crate::{
     time::Clock,
 };
 
-/// A running tree of supervisors and actors. Cheap to clone; when the last clone is dropped the tree is shut down in the
-/// background.
+/// A running tree of supervisors and actors. Cheap to clone. When the last clone is dropped, the
+/// tree is shut down in the background.
 ///
-/// When [`Root::wait`] or [`Root::shutdown`] returns, nothing of the tree is left: every actor is joined, every process
-/// reaped.
+/// When [`Root::wait`] or [`Root::shutdown`] returns, nothing of the tree is left: every actor is
+/// joined, every process is reaped.
 #[derive(Clone, Debug)]
 pub struct Root(Arc<RootHandle>);
 
@@ -54,7 +55,7 @@ pub struct RootOptions {
     pub seed: u64,
     /// How many events a slow subscriber may be behind before it loses some.
     pub event_capacity: usize,
-    /// The actor that owns the tree, if an actor does: the root is linked to it and ends with it.
+    /// The actor that owns the tree, if any: the root is linked to it and ends with it.
     pub owner: Option<ActorCell>,
 }
 
@@ -109,7 +110,7 @@ impl Root {
             let joined = join.await;
             drop(joined);
             gone.wait().await;
-            // Killed from outside: there was nobody to say so.
+            // The sender is dropped if the root was killed from outside.
             let exit = report.await.unwrap_or(Exit::ActorKilled);
             ended_node.record(&ended_tree, Incarnation(1), ChildState::down(DownReason::Ended));
             log_event!(info, ended_node.path(), Incarnation(1), "the tree has ended: {exit}");
@@ -137,8 +138,8 @@ impl Root {
         }
     }
 
-    /// Stops everything in order and returns when nothing is left. What has not ended after `deadline` is killed, still
-    /// in order.
+    /// Stops everything in order and returns when nothing is left. What has not ended after
+    /// `deadline` is killed, still in order.
     pub async fn shutdown(&self, deadline: Duration) -> Exit {
         self.stop(Some(deadline));
         self.wait().await
@@ -151,7 +152,7 @@ impl Root {
         }
     }
 
-    /// Stops everything in order without giving anybody time.
+    /// Stops everything in order, killing each child at once.
     pub async fn kill(&self) -> Exit {
         if let Some(engine) = self.0.node.engine() {
             engine.kill();
@@ -159,7 +160,8 @@ impl Root {
         self.wait().await
     }
 
-    /// From now on `probe` says whether the host has been told to stop: what ends then may have been told too (rule R-1).
+    /// From now on `probe` says whether the host has been told to stop. What ends then may have
+    /// been told too (rule R-1).
     pub(crate) fn watch_host(&self, probe: HostProbe) {
         self.0.tree.stop_notice().watch_host(probe);
     }
@@ -189,10 +191,10 @@ impl Root {
         self.0.cell.clone()
     }
 
-    /// The place at a path.
+    /// The node at a path.
     ///
     /// # Errors
-    /// [`FindError::NotFound`], or the text is no path.
+    /// [`FindError::NotFound`], or the text is not a path.
     pub fn find(&self, path: &str) -> Result<Node, FindError> {
         let path = TreePath::parse(path)?;
         self.0.node.find(&path).ok_or(FindError::NotFound(path))
@@ -225,7 +227,7 @@ impl Root {
         self.0.tree.bus().subscribe()
     }
 
-    /// The tree as it is now, read from the shared board: nobody is asked.
+    /// The tree as it is now. It asks no supervisor.
     pub fn snapshot(&self) -> Snapshot {
         let (at, unix_ms) = (self.0.tree.clock().now(), Snapshot::wall_clock());
         Snapshot { at, unix_ms, root: self.0.node.snapshot() }
@@ -237,8 +239,9 @@ impl Root {
     }
 }
 
-/// Whether this is a runtime with a timer. There is no way to ask but to use it; without one nothing would ever time
-/// out, and tasks that panic for that reason leave others waiting for ever.
+/// Whether this is a runtime with a timer. The only way to find out is to use it. Without a timer
+/// nothing would ever time out, and tasks that panic for that reason would leave others waiting for
+/// ever.
 fn check_runtime() -> Result<(), StartError> {
     Handle::try_current().map_err(|error| StartError::Runtime { reason: error.to_string() })?;
     catch_panic("the timer", || drop(tokio::time::sleep(Duration::ZERO)))

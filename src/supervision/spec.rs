@@ -27,7 +27,7 @@ pub struct ChildSpec {
     pub id: ChildId,
     /// When it is started, stopped and restarted. Shared, since a pool has thousands of children with one policy.
     pub policy: Arc<ChildPolicy>,
-    /// How it is brought to life.
+    /// How it is started.
     pub start: Arc<dyn Start>,
 }
 
@@ -41,30 +41,30 @@ impl fmt::Debug for ChildSpec {
 }
 
 impl ChildSpec {
-    /// A child with a start of its own.
+    /// A child with a [`Start`] of your own.
     pub fn new(id: impl Into<ChildId>, policy: ChildPolicy, start: impl Start + 'static) -> ChildSpec {
         ChildSpec { id: id.into(), policy: Arc::new(policy), start: Arc::new(start) }
     }
 
-    /// Any ractor actor. `make` is called for each incarnation. Defaults: permanent, restarted at once, required at
-    /// start, 5 s to stop.
+    /// Any ractor actor. `make` is called for each incarnation. Defaults: permanent, restarted at
+    /// once, required at start, 5 s to stop.
     ///
-    /// The actor needs no name and no knowledge of this crate. It is ready when its `pre_start` has returned, and is
-    /// stopped by ractor's `stop`. As everywhere in tokio, its `pre_start` must not block a thread: until it first waits
-    /// it runs in the supervisor's own task.
+    /// The actor needs no name and no knowledge of this crate. It is ready when its `pre_start` has
+    /// returned, and is stopped by ractor's `stop`. As everywhere in tokio, its `pre_start` must
+    /// not block a thread: until it first waits, it runs in the task of the supervisor.
     pub fn actor<A, F>(id: impl Into<ChildId>, make: F) -> ChildSpec
     where
         A: Actor,
         F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
     {
-        // Shared as long as nobody changes it: there may be a hundred thousand.
+        // Shared until it is changed: there may be a hundred thousand children.
         static POLICY: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| Arc::new(ChildPolicy::actor()));
         ChildSpec { id: id.into(), policy: POLICY.clone(), start: Arc::new(ActorStart::new(make)) }
     }
 
-    /// All mistakes that its start finds in itself, such as those of a nested supervisor.
+    /// All mistakes that its start finds, such as those of a nested supervisor.
     pub(crate) fn check_start(&self, errors: &mut Vec<SpecError>) {
-        match catch_panic("the check of the start", || self.start.validate()) {
+        match catch_panic("`Start::validate`", || self.start.validate()) {
             Ok(Ok(())) => {}
             Ok(Err(found)) => errors.extend(found.below(&format!("children[{}]", self.id))),
             Err(panicked) => errors.push(SpecError {
@@ -91,13 +91,14 @@ impl ChildSpec {
         self.with(|policy| policy.shutdown = shutdown)
     }
 
-    /// Nobody waits for its start; a failed first start is a crash under its policy.
+    /// The start of its supervisor does not wait for it. A failed first start is a crash under its
+    /// policy.
     #[must_use]
     pub fn background(self) -> ChildSpec {
         self.with(|policy| policy.start = StartMode::Background)
     }
 
-    /// Its supervisor's start waits for it, and fails with it.
+    /// The start of its supervisor waits for it, and fails with it.
     #[must_use]
     pub fn required(self) -> ChildSpec {
         self.with(|policy| policy.start = StartMode::Required)
@@ -109,28 +110,29 @@ impl ChildSpec {
         self.with(|policy| policy.start_timeout = timeout)
     }
 
-    /// Its end counts for the supervisor's [`AutoShutdown`].
+    /// Its end counts for [`AutoShutdown`].
     #[must_use]
     pub fn significant(self) -> ChildSpec {
         self.with(|policy| policy.significant = true)
     }
 }
 
-/// Decides who pays for the restarts of a child whose policy leaves it open (R-0 (5)): here a declaration becomes a child of
-/// a supervisor with these flags. Nothing behind this, the machine least of all, knows of an open budget; what stays
-/// open is shared.
+/// Decides who pays for the restarts of a child whose policy leaves it open (R-0 (5)). This is
+/// where a declaration becomes a child of a supervisor with these flags. Nothing behind this point,
+/// least of all the machine, knows an open budget; one that stays open is shared.
 pub(crate) fn decide_budget(policy: &mut Arc<ChildPolicy>, start: &dyn Start, flags: &SupervisorFlags) {
     let alone = flags.strategy == Strategy::OneForOne && flags.intensity.is_none();
     if alone && policy.restart.budget.is_none() {
-        // It is not our code, and its supervisor must not die of it.
-        let own = catch_panic("the start, asked for its budget,", || start.own_budget()).unwrap_or_default();
+        // It is code of the user, and a panic in it must not end the supervisor.
+        let own = catch_panic("`Start::own_budget`", || start.own_budget()).unwrap_or_default();
         if let Some(crash_loop) = own {
             Arc::make_mut(policy).restart.use_own_budget(crash_loop);
         }
     }
 }
 
-/// The declaration of a supervisor: flags and children. Validated where it is used; all mistakes are reported at once.
+/// The declaration of a supervisor: flags and children. It is validated where it is used; all
+/// mistakes are reported at once.
 #[derive(Clone, Debug, Default)]
 pub struct SupervisorSpec {
     /// Its settings.
@@ -140,8 +142,8 @@ pub struct SupervisorSpec {
 }
 
 impl SupervisorSpec {
-    /// A supervisor without children that was given no intensity: it allows 3 restarts in 5 s of those children that do not
-    /// pay for their own ([`Budget`](crate::restart::Budget)).
+    /// A supervisor without children and without an explicit intensity: it allows 3 restarts in 5
+    /// s, of those children that do not pay for their own ([`Budget`](crate::restart::Budget)).
     pub fn new(strategy: Strategy) -> SupervisorSpec {
         SupervisorSpec {
             flags: SupervisorFlags { strategy, ..SupervisorFlags::default() },
@@ -164,41 +166,43 @@ impl SupervisorSpec {
         SupervisorSpec::new(Strategy::RestForOne)
     }
 
-    /// One-for-one, for children that come and go at run time and are stopped all at once (Elixir's
-    /// `DynamicSupervisor`).
+    /// One-for-one, for children that are added and removed at run time and are all stopped at once
+    /// (Elixir's `DynamicSupervisor`).
     ///
-    /// A child that ends by itself and is not restarted leaves the table, whatever its restart type, so that a supervisor
-    /// that has had a million children remembers those that are there. One that its own policy has given up on
-    /// ([`DownReason::GaveUp`](crate::state::DownReason::GaveUp)) or that was stopped by hand stays until it is removed.
+    /// A child that ends by itself and is not restarted leaves the table, whatever its restart
+    /// type. So a supervisor that has had a million children remembers only those that still exist.
+    /// A child that its own policy has given up
+    /// ([`DownReason::GaveUp`](crate::state::DownReason::GaveUp)), or that was stopped by hand,
+    /// stays until it is removed.
     pub fn dynamic() -> SupervisorSpec {
         let flags = SupervisorFlags { dynamic: true, ..SupervisorFlags::default() };
         SupervisorSpec { flags, children: Vec::new() }
     }
 
-    /// At most `max_restarts` in a sliding `period`, of all children that have no budget of their own; the one after that
-    /// makes the supervisor give up. Without this, the process workers of a one-for-one or dynamic supervisor pay for
-    /// their own crashes, and none of them ends it.
+    /// At most `max_restarts` in a sliding `period`, for all children without a budget of their
+    /// own; one more makes the supervisor give up. Without this, the process workers of a
+    /// one-for-one or dynamic supervisor pay for their own crashes, and none of them ends it.
     #[must_use]
     pub fn intensity(mut self, max_restarts: u32, period: Duration) -> SupervisorSpec {
         self.flags.intensity = Some(Intensity { max_restarts, period });
         self
     }
 
-    /// When it ends with its significant children.
+    /// Sets when it shuts down with its significant children.
     #[must_use]
     pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> SupervisorSpec {
         self.flags.auto_shutdown = auto_shutdown;
         self
     }
 
-    /// The largest number of children; restarting and stopping ones count.
+    /// The largest number of children, including those that are restarting or stopping.
     #[must_use]
     pub fn max_children(mut self, max: usize) -> SupervisorSpec {
         self.flags.max_children = Some(max);
         self
     }
 
-    /// Adds a child after those that are there.
+    /// Adds a child after the existing ones.
     #[must_use]
     pub fn child(mut self, child: ChildSpec) -> SupervisorSpec {
         self.children.push(child);

@@ -1,4 +1,5 @@
-//! How a child comes to life: the [`Start`] seam, what it is given ([`StartContext`]) and what it returns ([`Started`]).
+//! How a child is started: the [`Start`] trait, what it is given ([`StartContext`]) and what it
+//! returns ([`Started`]).
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -19,41 +20,44 @@ use crate::{
     time::Timestamp,
 };
 
-/// Makes one incarnation of a child. One value serves all incarnations of a child.
+/// Starts the incarnations of a child. One value serves all incarnations of a child.
 #[async_trait]
 pub trait Start: Send + Sync + fmt::Debug {
-    /// Brings an actor to life, linked to `cx.supervisor`.
+    /// Starts an actor, linked to `cx.supervisor`.
     ///
-    /// What comes before the first `await` that has to wait runs in the supervisor's own task, as it does when one ractor
-    /// actor spawns another: it must not block. A start that waits for nothing is over at once, without a switch of
-    /// tasks; one that waits goes on in a task of its own and delays nobody.
+    /// Everything before the first `await` that has to wait runs in the task of the supervisor, as
+    /// when one ractor actor spawns another: it must not block. A start that waits for nothing
+    /// finishes at once, without a task switch. One that waits goes on in a task of its own and
+    /// delays nothing else.
     ///
-    /// The future is dropped when the start is cancelled or takes too long: everything it owns must then end, and
-    /// whatever ends later must hold `cx.token` until it has.
+    /// The future is dropped when the start is cancelled or takes too long. Everything it owns must
+    /// then end, and whatever ends later must hold `cx.token` until it has.
     ///
     /// # Errors
-    /// The exit of an incarnation that came to nothing; [`Exit::Ignored`] if there is nothing to run.
+    /// The exit of an incarnation whose start failed; [`Exit::Ignored`] if there is nothing to run.
     async fn start(&self, cx: StartContext) -> Result<Started, Exit>;
 
-    /// Waits until an incarnation may begin to start, where starts are bounded. What it returns is dropped when the
-    /// start is over, well or badly; the `start_timeout` begins when it has returned. Dropped when the start is
+    /// Waits until an incarnation may start, where concurrent starts are bounded. The returned
+    /// permit is dropped when the start is over, whether it succeeded or failed. The
+    /// `start_timeout` begins when this has returned. The future is dropped when the start is
     /// cancelled.
     ///
-    /// `None`, the default: at once.
+    /// `None`, the default: start at once.
     fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         None
     }
 
-    /// The crash loop from which a child of this kind pays for its own restarts, where neither its policy nor its supervisor
-    /// says who pays ([`Budget`](crate::restart::Budget)). `None`, the default: the supervisor's intensity pays.
+    /// The crash loop that a child of this kind pays its own restarts from, where neither its
+    /// policy nor its supervisor says who pays ([`Budget`](crate::restart::Budget)). `None`, the
+    /// default: the intensity of the supervisor pays.
     fn own_budget(&self) -> Option<CrashLoop> {
         None
     }
 
-    /// Told once, before the first start, where the child is.
-    fn adopted(&self, _place: &Node) {}
+    /// Called once, before the first start, with the node of the child.
+    fn adopted(&self, _node: &Node) {}
 
-    /// Checks what can be checked before anything is started.
+    /// Checks everything that can be checked before a start.
     ///
     /// # Errors
     /// All mistakes, with fields named relative to the child.
@@ -65,7 +69,7 @@ pub trait Start: Send + Sync + fmt::Debug {
 /// See [`Start::start_permit`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The permission to start, given back when it is dropped. The default is nothing to give back.
+/// The permission to start; dropping it gives it back. The default has nothing to give back.
 #[derive(Default)]
 pub struct StartPermit(
     #[expect(dead_code, reason = "held for its drop")] Option<Box<dyn std::any::Any + Send>>,
@@ -80,27 +84,27 @@ impl StartPermit {
 
 impl fmt::Debug for StartPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admission")
+        f.write_str("StartPermit")
     }
 }
 
 /// What a start needs to know.
 #[derive(Clone, Debug)]
 pub struct StartContext {
-    /// The child's position.
+    /// The child's node.
     pub node: Node,
-    /// The life to begin.
+    /// The number of the incarnation to start.
     pub incarnation: Incarnation,
-    /// The actor to be linked to.
+    /// The actor to link to.
     pub supervisor: ActorCell,
     /// To be held by everything that the incarnation starts.
     pub token: IncarnationToken,
-    /// What the tree shares.
+    /// What all parts of the tree share.
     pub tree: TreeContext,
 }
 
-/// How long an exit may wait to be judged without a restart being later for it: half of the shortest back-off, zero where
-/// there is none (rule R-1).
+/// How long an exit may wait to be judged without delaying a restart: half of the shortest
+/// back-off, or zero where there is none (rule R-1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ExitGrace {
     /// After an exit that counts as a success.
@@ -120,14 +124,14 @@ impl ExitGrace {
     }
 }
 
-/// A new incarnation: linked, perhaps not ready yet.
+/// A new incarnation: linked, but perhaps not ready yet.
 pub struct Started {
     /// The actor.
     pub cell: ActorCell,
-    /// Completes when the actor's state has been dropped.
+    /// Completes when the state of the actor has been dropped.
     pub join: JoinHandle<()>,
-    /// Resolves when the incarnation is ready. An error says that it is not going to be: the actor ends by itself,
-    /// with the reason as its error. `None`: it is ready.
+    /// Resolves when the incarnation is ready. An error means that it will not become ready: the
+    /// actor ends by itself, with the reason as its error. `None`: it is ready already.
     pub ready: Option<Readiness>,
     /// How it is asked to stop.
     pub stop: StopHandle,
@@ -138,7 +142,7 @@ pub struct Started {
 /// See [`Started::ready`].
 pub type Readiness = Pin<Box<dyn Future<Output = Result<(), NotReady>> + Send>>;
 
-/// The incarnation is not going to be ready; its actor says why when it ends.
+/// The incarnation will not become ready; its actor says why when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotReady;
 
@@ -151,10 +155,11 @@ impl fmt::Debug for Started {
 /// How an actor is asked to stop.
 #[derive(Clone)]
 pub enum StopHandle {
-    /// By ractor's own `stop`: for actors that know nothing of this crate.
+    /// By ractor's own `stop`: for actors that do not know this crate.
     Actor,
-    /// By a request that the actor takes as a message, so that it stays in its loop while it stops. Called in the
-    /// supervisor's own task: it must not block. It is called again if a nearer deadline is set while the actor stops.
+    /// By a request that the actor receives as a message, so that it keeps handling messages while
+    /// it stops. The closure is called in the task of the supervisor: it must not block. It is
+    /// called again if an earlier deadline is set while the actor stops.
     Request(Arc<dyn Fn(StopRequest) + Send + Sync>),
 }
 
@@ -162,7 +167,7 @@ impl StopHandle {
     pub(crate) fn ask(&self, cell: &ActorCell, request: StopRequest) {
         match self {
             StopHandle::Actor => cell.stop(None),
-            // It is not our code, and its supervisor, which asks, must not die of it.
+            // It is code of the user, and a panic in it must not end the supervisor that calls it.
             StopHandle::Request(ask) => {
                 if catch_panic("the stop request", || ask(request)).is_err() {
                     cell.kill();
@@ -184,11 +189,12 @@ impl fmt::Debug for StopHandle {
 /// Asks an actor of this crate to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopRequest {
-    /// When the asker's patience ends: the actor is killed then. `None`: it has all the time it needs.
+    /// When the actor is killed if it has not ended. `None`: it has as long as it needs.
     pub deadline: Option<Timestamp>,
 }
 
-/// Starts a ractor actor that knows nothing of this crate. It is ready when its `pre_start` has returned.
+/// Starts a ractor actor that does not know this crate. It is ready when its `pre_start` has
+/// returned.
 pub struct ActorStart<A: Actor, F> {
     make: F,
     _actor: std::marker::PhantomData<fn() -> A>,
@@ -221,7 +227,7 @@ where
     }
 }
 
-/// The exit behind a failed `pre_start`.
+/// The exit for a failed `pre_start`.
 pub(crate) fn spawn_error(error: ractor::SpawnErr) -> Exit {
     match error {
         ractor::SpawnErr::StartupFailed(error) => Exit::from_error(&*error),

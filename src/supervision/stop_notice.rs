@@ -1,8 +1,9 @@
-//! What every part of a tree can know of the tree's own end: [`StopNotice`].
+//! [`StopNotice`]: tells every part of a tree that the whole tree, or its host, is being stopped.
 //!
-//! A stop goes through a tree in order, and its last children hear of it long after its first. A service manager or a
-//! terminal signals everybody at once. So a worker whose process ends needs to know more than whether its own turn has
-//! come: whether the whole tree has begun to stop, and whether the host has been told to.
+//! A stop goes through a tree in order, and the last children are told long after the first. A
+//! service manager or a terminal signals all processes at once. So when its process ends, a worker
+//! needs to know more than whether it has been told to stop: whether the whole tree has begun to
+//! stop, and whether the host has been told to.
 
 use std::{
     fmt,
@@ -18,7 +19,7 @@ pub(crate) struct StopNotice {
     host: Mutex<HostStop>,
 }
 
-/// Whether the host has been told to stop since the last look.
+/// Whether the host has been told to stop since the last call.
 pub(crate) type HostProbe = Box<dyn FnMut() -> bool + Send>;
 
 #[derive(Default)]
@@ -28,8 +29,9 @@ struct HostStop {
 }
 
 impl StopNotice {
-    /// How long a signal that the host has got counts. The stop that it causes begins at once; one that causes none, since
-    /// the program has left `run_until_signal`, must not make exits wait for the rest of its life.
+    /// How long a signal to the host counts. The stop that it causes begins at once. A signal that
+    /// causes none, because the program has left `run_until_signal`, must not delay exits for the
+    /// rest of the program.
     const SIGNAL_COUNTS_FOR: Duration = Duration::from_secs(1);
 
     pub(crate) fn new() -> StopNotice {
@@ -43,7 +45,7 @@ impl StopNotice {
 
     /// Returns when the root has begun to stop its children.
     pub(crate) async fn stopping(&self) {
-        // Its sender is here.
+        // The sender lives in `self`.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
@@ -52,10 +54,10 @@ impl StopNotice {
         self.host().probe = Some(probe);
     }
 
-    /// Whether the host has been told to stop a moment ago.
+    /// Whether the host was told to stop a moment ago.
     ///
-    /// A signal is on its way to the process, then with the thread that takes it, then with the runtime, whose driver has
-    /// to look for it. One that was sent before the call is found in one of these places.
+    /// A signal is first pending for the process, then handled by a thread, then seen by the driver
+    /// of the runtime. A signal that was sent before this call is found at one of these stages.
     pub(crate) async fn host_is_told_to_stop(&self) -> bool {
         if self.host().probe.is_none() {
             return false;
@@ -63,7 +65,7 @@ impl StopNotice {
         if self.probe_host() {
             return true;
         }
-        // The driver gets its turn when all that is runnable has had one.
+        // The driver runs when every runnable task has had its turn.
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }

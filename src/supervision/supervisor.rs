@@ -1,4 +1,5 @@
-//! The general supervisor: a ractor actor around an [`Engine`], and [`SupervisorRef`], the address that survives it.
+//! The general supervisor: a ractor actor around an engine, and [`SupervisorRef`], the address that
+//! survives it.
 
 use std::sync::Arc;
 
@@ -23,17 +24,18 @@ use crate::{
     snapshot::NodeSnapshot,
 };
 
-/// The actor of a general supervisor.
+/// The actor of a supervisor. The root of a tree is one too.
 #[derive(Debug)]
 pub struct Supervisor;
 
-/// What a [`Supervisor`] takes as a message, for those who hold only its `ActorRef`. [`SupervisorRef`] does the same
-/// and survives the supervisor's restarts.
+/// The messages of a [`Supervisor`], for code that holds only its `ActorRef`. [`SupervisorRef`]
+/// offers the same and survives restarts of the supervisor.
 #[derive(Debug)]
 pub enum SupervisorMessage {
-    /// For the engine.
+    /// Wakes the engine. Not for users; harmless.
     Engine(EngineMessage),
-    /// Stop all children in order and end.
+    /// Stop all children in order and end. Not for users: a supervisor that ends unasked may be
+    /// restarted.
     Stop(StopRequest),
     /// The children in start order.
     WhichChildren(RpcReplyPort<Vec<ChildInfo>>),
@@ -126,7 +128,7 @@ impl Actor for Supervisor {
     }
 }
 
-/// What every actor around an engine does alike.
+/// What all actors around an engine have in common.
 pub(crate) mod host {
     use super::*;
 
@@ -138,7 +140,7 @@ pub(crate) mod host {
         Engine::new(args, cell, move |message| me.cast(message.into()).is_ok())
     }
 
-    /// Ends the actor when its engine has come to its end: without an error if that was asked for.
+    /// Ends the actor when its engine has exited: without an error if a stop was requested.
     pub(crate) fn conclude<M>(engine: &Engine, me: &ActorRef<M>) -> Result<(), ActorProcessingErr> {
         match engine.exit() {
             None => Ok(()),
@@ -150,8 +152,8 @@ pub(crate) mod host {
         }
     }
 
-    /// Spawns an actor around an engine as a child, linked first and ready when its engine says so. `attachment` is
-    /// published with the live incarnation.
+    /// Spawns an actor around an engine as a child. It is linked first, and ready when its engine
+    /// is. `attachment` is published with the live incarnation.
     pub(crate) async fn start<A>(
         actor: A,
         args: A::Arguments,
@@ -201,16 +203,18 @@ impl Start for SupervisorStart {
 }
 
 impl ChildSpec {
-    /// A nested supervisor. Defaults: permanent, restarted at once, required at start, all the time it needs to stop.
+    /// A nested supervisor. Defaults: permanent, restarted at once, required at start, unlimited
+    /// time to stop.
     ///
-    /// A *transient* supervisor that gives up stays down, as in OTP: that is rarely what is wanted.
+    /// A *transient* supervisor that gives up stays down, as in OTP, which is rarely what is
+    /// wanted.
     pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> ChildSpec {
         ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStart::new(spec))
     }
 }
 
 impl EngineArgs {
-    /// For a supervisor that is a child.
+    /// Arguments for a supervisor that is a child.
     pub(crate) fn nested(spec: SupervisorSpec, cx: &StartContext, ready: oneshot::Sender<()>) -> EngineArgs {
         EngineArgs {
             spec,
@@ -224,7 +228,8 @@ impl EngineArgs {
     }
 }
 
-/// The address of a supervisor: cheap to clone, usable from any task, and good for all incarnations of it.
+/// The address of a supervisor: cheap to clone, usable from any task, and valid for all
+/// incarnations of it.
 #[derive(Clone, Debug)]
 pub struct SupervisorRef {
     node: Node,
@@ -239,21 +244,23 @@ impl SupervisorRef {
         self.node.engine().ok_or(RequestError::ShuttingDown)
     }
 
-    /// Where it is.
+    /// Its path in the tree.
     pub fn path(&self) -> &TreePath {
         self.node.path()
     }
 
-    /// Adds a child and starts it. Returns when it is ready; for a child that starts in the background, at once (with
-    /// [`Incarnation::NONE`]), and its policy deals with a failed first start.
+    /// Adds a child and starts it. Returns when it is ready. A child that starts in the background
+    /// is not waited for: this returns at once (with [`Incarnation::NONE`]), and the policy of the
+    /// child handles a failed first start.
     ///
     /// # Errors
-    /// After a failed start nothing is left behind, and a new one may be tried.
+    /// After a failed start nothing is left, and the request may be repeated.
     pub async fn start_child(&self, spec: ChildSpec) -> Result<Incarnation, RequestError> {
         started(self.engine()?.start_child(spec).await)
     }
 
-    /// Stops a child and returns when it is gone. Its declaration stays, unless it is temporary.
+    /// Stops a child and returns when nothing of it is left. Its declaration stays, unless it is
+    /// temporary.
     ///
     /// # Errors
     /// [`RequestError::NotFound`], [`RequestError::ShuttingDown`].
@@ -261,7 +268,8 @@ impl SupervisorRef {
         self.engine()?.request(Request::TerminateChild(id.into())).await.map(drop)
     }
 
-    /// Starts a child that is down, and returns when it is ready. If that fails the child stays down.
+    /// Starts a child that is down, and returns when it is ready. If the start fails, the child
+    /// stays down.
     ///
     /// # Errors
     /// [`RequestError::Running`] or [`RequestError::Restarting`] if it is not down; [`RequestError::StartFailed`].
@@ -285,23 +293,27 @@ impl SupervisorRef {
         self.engine()?.request(Request::RemoveChild(id.into())).await.map(drop)
     }
 
-    /// Restarts a child in whatever state it is (rule R-8). No crash, no use of any budget.
+    /// Restarts a child in whatever state it is (rule R-8). This is not a crash and uses no budget.
     ///
     /// # Errors
-    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; its policy then goes on.
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; from then on its
+    /// policy applies.
     pub async fn restart(&self, id: impl Into<ChildId>) -> Result<Incarnation, RequestError> {
         started(self.engine()?.request(Request::Restart(id.into())).await)
     }
 
-    /// Gives a child a new declaration; if it is alive or waiting for a restart, stops it and starts it anew.
+    /// Gives a child a new declaration. If it is alive or waiting for a restart, it is stopped and
+    /// started with the new declaration.
     ///
     /// # Errors
-    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; the child is down then.
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; the child is
+    /// then down.
     pub async fn reload_child(&self, spec: ChildSpec) -> Result<(), RequestError> {
         self.engine()?.reload_child(spec).await.map(drop)
     }
 
-    /// Changes a child's policy while it runs; it takes effect at the next decision (rule R-7).
+    /// Changes the policy of a child while it runs. It takes effect at the next decision (rule
+    ///
     ///
     /// # Errors
     /// [`RequestError::NotFound`], [`RequestError::Invalid`].
@@ -309,7 +321,7 @@ impl SupervisorRef {
         self.engine()?.set_policy(id.into(), policy).await
     }
 
-    /// A child's declaration as it stands now, whatever the child is doing (OTP's `get_childspec`).
+    /// The current declaration of a child, whatever the child is doing (OTP's `get_childspec`).
     ///
     /// # Errors
     /// [`RequestError::NotFound`]; [`RequestError::ShuttingDown`] when the supervisor is gone.
@@ -333,12 +345,12 @@ impl SupervisorRef {
         self.engine()?.count().await
     }
 
-    /// The supervisor and everything below it, from the shared board: nobody is asked.
+    /// The supervisor and everything below it. It asks no actor.
     pub fn snapshot(&self) -> NodeSnapshot {
         self.node.snapshot()
     }
 
-    /// A child that takes messages of type `M`.
+    /// The child with this id, as one that accepts messages of type `M`.
     ///
     /// # Errors
     /// [`FindError::NotFound`].

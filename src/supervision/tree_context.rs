@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{id::TreePath, time::Clock};
 
-/// What all parts of one tree share. Cheap to clone, and small: every incarnation has one.
+/// What all parts of a tree share. Cheap to clone and small, because every incarnation has one.
 #[derive(Clone, Debug)]
 pub struct TreeContext(Arc<TreeShared>);
 
@@ -43,13 +43,13 @@ impl TreeContext {
         &self.0.bus
     }
 
-    /// What is known of the tree's end.
+    /// What is known about the end of the tree.
     pub(crate) fn stop_notice(&self) -> &StopNotice {
         &self.0.stop_notice
     }
 
-    /// A seed for the thing at `path`: the same in every run with the same configuration (FNV-1a over the tree's seed
-    /// and the path).
+    /// A seed for the node at `path`. It is the same in every run with the same configuration
+    /// (FNV-1a over the seed of the tree and the path).
     pub fn seed(&self, path: &TreePath) -> u64 {
         let bytes = self.0.seed.to_le_bytes();
         bytes.iter().chain(path.as_str().as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -1,4 +1,5 @@
-//! What an exit means (R-0 and S-2, S-5, S-10, S-16, S-17), one-for-one.
+//! What an exit means for a child under one-for-one: restart, back-off, cool-off, giving up,
+//! escalation (R-0, S-2, S-5, S-10, S-16, S-17).
 
 use procession::internals::machine::{Input, Request, Timer};
 use procession::{
@@ -50,7 +51,7 @@ fn a_success_before_ready_is_a_failed_start() {
             (OnSuccess, ChildState::down(DownReason::Ended)),
         ] {
             let mut rig = one(policy(restart));
-            // The second life ends before it is ready.
+            // The second incarnation ends before it is ready.
             let again = rig.ask(Request::Restart("a".into()));
             rig.gone("a").end("a", exit.clone());
             assert_eq!(rig.state("a"), state, "{restart}, {exit}");
@@ -146,7 +147,7 @@ fn every_failed_restart_counts_again() {
 
 #[test]
 fn a_timer_of_an_old_incarnation_does_nothing() {
-    // S-16, pitfall 7
+    // S-16
     let mut rig = one(patient(Permanent, 50));
     rig.crash("a");
     let (_, old) = rig.timers[0].clone();
@@ -162,7 +163,7 @@ fn a_timer_of_an_old_incarnation_does_nothing() {
 
 #[test]
 fn a_late_exit_of_an_old_incarnation_is_ignored() {
-    // R-0 (1), pitfall 13
+    // R-0 (1)
     let mut rig = one(policy(Permanent));
     let old = rig.key("a");
     rig.crash("a").ready("a");
@@ -214,12 +215,12 @@ fn an_own_budget_does_not_touch_the_supervisors() {
 
 #[test]
 fn a_missing_program_is_not_retried() {
-    // R-6, pitfall 2
+    //
     let missing = || Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "x".into() };
     let mut rig = Rig::new(flags(OneForOne, 3), &[("a", background(policy(Permanent)))]);
     rig.boot().end("a", missing());
     assert_eq!(rig.state("a"), ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }));
-    // It has been ready: it is being replaced, and nobody pays for that.
+    // It has been ready: its program is being replaced, and no limit counts that.
     let mut rig = one(policy(Permanent));
     assert_eq!(rig.end("a", missing()).did(), "");
     assert_eq!(rig.state("a"), ChildState::BackingOff { until: at(100), attempt: 0 });

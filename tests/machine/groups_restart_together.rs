@@ -1,4 +1,5 @@
-//! Group restarts (S-11 to S-16).
+//! Under one-for-all and rest-for-one, siblings are stopped and started together, in order (S-11 to
+//! S-16).
 
 use procession::internals::machine::Request;
 use procession::{
@@ -196,7 +197,7 @@ fn a_failed_start_under_rest_for_one_retries_only_it_and_later_ones() {
 
 #[test]
 fn a_crash_of_an_earlier_child_supersedes_the_retry() {
-    // S-14, pitfall 10
+    // S-14
     let mut rig = Rig::running(flags(RestForOne, 5), &three(&patient(Permanent, 50)));
     rig.crash("b").gone("c");
     rig.fire().crash("b");

@@ -1,4 +1,5 @@
-//! Random histories: after every step the machine has done what the naive model says, and is in the same states.
+//! In random histories the machine does after every step what the naive model says, and is in the
+//! same states.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! Operators' calls (S-22, S-23): in every state, answered exactly once (the rig checks that), never touching
-//! siblings or the budget.
+//! Requests of operators (S-22, S-23) work in every state, are answered exactly once (the rig
+//! checks that), and never touch siblings or the budget.
 
 use procession::internals::machine::{Input, Reply, Request};
 use procession::{
@@ -30,7 +30,7 @@ fn a_child_that_is_started_is_answered_when_it_is_ready() {
 
 #[test]
 fn a_failed_start_leaves_nothing_behind() {
-    // G-1, pitfall 4
+    // G-1
     let mut rig = one();
     let asked = rig.start_child("x", &policy(Permanent));
     rig.crash("x");

@@ -1,4 +1,5 @@
-//! Restarts by hand: in every state, never a crash, never refused by the budget.
+//! Restarts by hand work in every state, are never a crash, and are never refused by the
+//! budget.
 
 use procession::internals::machine::{Reply, Request};
 use procession::{
@@ -61,7 +62,7 @@ fn a_restart_that_fails_follows_the_policy() {
 
 #[test]
 fn concurrent_restarts_are_one() {
-    // R-8, pitfall 8
+    //
     let mut rig = one();
     let first = rig.ask(Request::Restart("a".into()));
     let second = rig.ask(Request::Restart("a".into()));
@@ -179,7 +180,7 @@ fn a_failed_restart_of_a_member_that_was_reloaded_before_follows_the_policy() {
 
 #[test]
 fn a_restart_of_a_first_start_still_leaves_nothing_behind() {
-    // Pitfall 4: what was reported as failed does not go on in the background.
+    // What was reported as failed does not go on in the background.
     let mut rig = one();
     let started = rig.start_child("x", &patient(Permanent, 10));
     let restarted = rig.ask(Request::Restart("x".into()));

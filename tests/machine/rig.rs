@@ -1,5 +1,5 @@
-//! A fake engine: it performs actions by noting them, and lets the test choose what becomes of them. After every step it
-//! checks what must hold in every history.
+//! A fake engine: it records the actions and lets the test choose their results. After every step
+//! it checks what must hold in every history.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -58,7 +58,7 @@ pub(crate) fn patient(restart: RestartType, delay: u64) -> ChildPolicy {
     ChildPolicy { restart, ..ChildPolicy::actor() }
 }
 
-/// The same, and nobody waits for it.
+/// The same, as a background child.
 pub(crate) fn background(policy: ChildPolicy) -> ChildPolicy {
     ChildPolicy { start: StartMode::Background, ..policy }
 }
@@ -85,9 +85,10 @@ pub(crate) enum Did {
 pub(crate) struct Rig {
     pub(crate) machine: Machine,
     pub(crate) now: Timestamp,
-    /// Incarnations that have been started and not reported as gone, and whether they were asked to stop.
+    /// Incarnations that have been started and not reported as ended, and whether they were asked
+    /// to stop.
     pub(crate) alive: BTreeMap<ChildId, (Incarnation, bool)>,
-    /// The last incarnation of every id, as its place remembers it.
+    /// The newest incarnation of every id, as its node remembers it.
     pub(crate) places: BTreeMap<ChildId, Incarnation>,
     pub(crate) stopped_by_operator: BTreeSet<ChildId>,
     /// Whom messages and calls reach.
@@ -386,7 +387,7 @@ impl Rig {
         assert!(self.alive.keys().all(|id| self.board.contains_key(id)), "somebody lives whom nobody knows");
         // S-10: an exit is told once and judged once.
         assert_eq!(self.exits_told, self.exits_published);
-        // a timer is armed for who waits, and only for those.
+        // a timer is armed exactly for the children that wait.
         let waiting = self.board.values().filter(|s| s.is_restarting()).count();
         let own = self.timers.iter().filter(|(_, t)| matches!(t, Timer::Child(_))).count();
         if self.machine.flags().strategy == Strategy::OneForOne {

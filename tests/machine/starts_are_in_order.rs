@@ -1,4 +1,5 @@
-//! The supervisor's own start (S-7, S-8, S-9).
+//! The supervisor's own start: children start in order, and a required one is awaited (S-7, S-8,
+//! S-9).
 
 use procession::internals::machine::{Reply, Request};
 use procession::{
@@ -94,7 +95,7 @@ fn a_failed_start_does_not_count_as_an_exit_too() {
 
 #[test]
 fn a_crash_of_an_earlier_child_starts_the_rest_again_and_then_goes_on() {
-    // S-13, also while the supervisor itself starts: nobody is forgotten.
+    // S-13, also while the supervisor itself starts: no child is forgotten.
     let p = policy(Permanent);
     let children = [("a", p.clone()), ("b", p.clone()), ("c", p)];
     let mut rig = Rig::new(flags(RestForOne, 3), &children);
@@ -152,7 +153,7 @@ fn a_hold_of_an_earlier_life_stands() {
 
 #[test]
 fn a_child_that_is_added_while_others_start_does_not_wait_and_is_not_started_twice() {
-    // Design 2: nobody waits who does not have to, by strategy.
+    // No child waits unless the strategy requires it.
     let p = policy(Permanent);
     let mut rig = Rig::new(flags(OneForOne, 3), &[("a", p.clone()), ("b", p)]);
     rig.boot();

@@ -1,5 +1,5 @@
-//! Shutting down (S-18, S-20) and auto-shutdown (S-24). That nothing runs and nothing is armed afterwards, and that
-//! everybody is answered, is checked by the rig at every exit.
+//! Shutting down (S-18, S-20) and auto-shutdown (S-24) leave nothing. At every exit the rig checks
+//! that nothing runs, no timer is armed, and every request has been answered.
 
 use procession::internals::machine::{Input, Reply, Request};
 use procession::{
@@ -95,7 +95,7 @@ fn waiting_children_are_not_started_any_more() {
 
 #[test]
 fn a_child_that_dies_before_it_is_stopped_is_simply_down() {
-    // S-19, pitfall 26: no crash, no restart.
+    // S-19: no crash, no restart.
     let mut rig = three(flags(OneForOne, 3), &policy(Permanent));
     rig.input(Input::Shutdown);
     rig.crash("a");

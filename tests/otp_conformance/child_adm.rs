@@ -371,7 +371,7 @@ async fn which_children() {
         "ready:ready#1 ignored:ignored#1 stopped:stopped#1 ended:ended#1 restarting:restarting#1 stopping:stopping#1 starting:starting#1"
     );
     assert_eq!(play.count().await, [7, 3, 0, 7]);
-    // The same from the actor itself, and from the board.
+    // The same from the actor itself, and from the node status.
     let actor: ractor::ActorRef<procession::supervision::SupervisorMessage> = play.root.cell().into();
     let (tx, rx) = tokio::sync::oneshot::channel();
     actor.send_message(procession::supervision::SupervisorMessage::WhichChildren(tx.into())).unwrap();

@@ -6,7 +6,8 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all() {
-    // OTP: whoever dies, all others are terminated in reverse order and all are started in order; one restart.
+    // OTP: whichever child dies, all others are terminated in reverse order and all are started in
+    // order; this counts as one restart.
     for (position, ends) in [("/a", "-a -c -b"), ("/b", "-b -c -a"), ("/c", "-c -b -a")] {
         let cast = Cast::new();
         let spec = cast.all(SupervisorSpec::one_for_all().intensity(2, HOUR), &["a", "b", "c"]);

@@ -101,7 +101,7 @@ async fn three_levels(top: SupervisorSpec, middle: SupervisorSpec, low: Supervis
 async fn escalation_through_three_levels() {
     // OTP: a supervisor that gives up ends with `shutdown`, its permanent place in its parent is restarted, with a new
     // budget; that counts in the parent. So 2 x 2 x 2 crashes of the leaf are needed, whatever the strategies.
-    // Deviates: its exit says who, why and what the limit was, at each level.
+    // Deviates: its exit names the child, the cause and the limit, at each level.
     for spec in [SupervisorSpec::one_for_one(), SupervisorSpec::one_for_all(), SupervisorSpec::rest_for_one()]
     {
         let (play, crashes) = three_levels(spec.clone(), spec.clone(), spec).await;

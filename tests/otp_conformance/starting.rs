@@ -93,7 +93,8 @@ async fn sup_start_ignore_temporary_child_start_child() {
         let play = cast.start(spec).await;
         assert_eq!(play.sup.start_child(one.clone()).await.unwrap().0, 0);
         play.sup.start_child(two).await.unwrap();
-        // A newcomer's incarnations begin after those of everybody who has left: none is used twice.
+        // The incarnations of a new child count on from those of all children that have left: none
+        // is used twice.
         assert_eq!(play.which().await, "two:ready#2");
         assert!(play.sup.start_child(one).await.unwrap().0 > 1);
         play.over().await;

@@ -1,4 +1,5 @@
-//! A play: a supervisor, puppets that start, live, die and stop as scripted, and what they did.
+//! A supervisor with scripted actors that start, run, crash and stop as told, and a record of what
+//! they did.
 
 use std::{
     collections::VecDeque,
@@ -37,7 +38,7 @@ pub(crate) enum Death {
     Abnormal,
     /// The same: its handler panics.
     Panic,
-    /// `killed`: somebody kills it.
+    /// `killed`: it was killed from outside.
     Killed,
 }
 

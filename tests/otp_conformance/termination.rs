@@ -24,7 +24,7 @@ async fn expect(policy: RestartPolicy, deaths: &[Death], after: &str, used: u32)
                 ("back", Strategy::OneForOne) => "a:ready#1 b:ready#2 c:ready#1",
                 ("back", Strategy::OneForAll) => "a:ready#2 b:ready#2 c:ready#2",
                 ("back", Strategy::RestForOne) => "a:ready#1 b:ready#2 c:ready#2",
-                // Whoever is not restarted takes nobody along.
+                // A child that is not restarted takes no other with it.
                 ("down", _) if !dynamic => "a:ready#1 b:ended#1 c:ready#1",
                 _ => "a:ready#1 c:ready#1",
             };

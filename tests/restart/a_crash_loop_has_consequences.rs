@@ -1,3 +1,6 @@
+//! A child that fails too often within the window of its crash loop cools off, is given up, or
+//! escalates, as declared.
+
 use procession::internals::{Decision, ExitClass};
 use procession::{
     restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
@@ -82,7 +85,7 @@ fn own() -> RestartPolicy {
     immediate().with_budget(Budget::Own(CrashLoop::new(3, secs(30), CrashLoopAction::cool_off(secs(60)))))
 }
 
-// nobody else would count them.
+// nothing else would count them.
 #[test]
 fn early_clean_ends_count_in_a_crash_loop_of_the_childs_own() {
     for verdict in [ExitClass::Clean, ExitClass::Requested] {
@@ -206,7 +209,7 @@ fn giving_up_on_one_of_a_group_is_an_escalation() {
     assert_eq!(Decision::Leave.under(Strategy::OneForAll), Decision::Leave);
 }
 
-// the cool-off itself is exact; the trial after it is one restart of the child's life.
+// the cool-off itself is exact; the trial after it counts as one restart of the child.
 #[test]
 fn a_cool_off_has_no_jitter_and_counts_as_one_restart() {
     let policy = cooling().with_backoff(Backoff::default()).with_jitter(1.0);

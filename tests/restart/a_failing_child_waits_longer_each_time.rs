@@ -1,3 +1,5 @@
+//! The delay before a restart grows with the failures in a row, up to its cap.
+
 use std::time::Duration;
 
 use procession::internals::ExitClass;
@@ -5,7 +7,7 @@ use procession::restart::{Backoff, RestartPolicy};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
-// R-2, pitfall 5: the first delay is exactly `initial`, not twice that.
+// the first delay is exactly `initial`, not twice that.
 #[test]
 fn the_default_doubles_from_100_ms_to_30_s() {
     let mut child = Child::new(steady());

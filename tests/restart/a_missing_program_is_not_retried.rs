@@ -1,3 +1,6 @@
+//! A program that has never started and is missing is not retried; one that was ready before is
+//! waited for while it is being replaced.
+
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{restart::RestartType, state::RestartLimit, time::Timestamp};
 
@@ -5,7 +8,7 @@ use crate::common::{Child, immediate, ms, restart, secs, steady};
 
 const NEVER: Decision = Decision::GiveUp { why: RestartLimit::NeverStarts };
 
-// R-6, pitfall 2
+//
 #[test]
 fn a_child_that_can_never_start_is_given_up_at_once() {
     for kind in [RestartType::Permanent, RestartType::Transient, RestartType::UnlessStopped] {
@@ -29,7 +32,7 @@ fn it_is_retried_like_a_crash_if_asked_for() {
     assert_eq!(child.ends(ms(1), ExitClass::Permanent), Decision::GiveUp { why });
 }
 
-// a program that is being replaced for a second is not gone for good.
+// a program that is missing for a second while it is replaced is not missing for good.
 #[test]
 fn it_is_retried_once_the_place_has_been_ready() {
     let mut child = Child::new(steady());
@@ -46,7 +49,7 @@ fn it_is_retried_once_the_place_has_been_ready() {
     );
 }
 
-// R-6: *the place*, which outlives its supervisor.
+// the node remembers it, which outlives its supervisor.
 #[test]
 fn it_is_retried_if_an_earlier_life_was_ready() {
     let mut tracker = Tracker::new(0);

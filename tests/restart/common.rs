@@ -1,4 +1,4 @@
-//! A child that lives and dies on a timeline, as a supervisor would drive its tracker.
+//! A child with a timeline, which drives its tracker as a supervisor would.
 
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ impl Child {
         Child { tracker: Tracker::new(7), policy, now: Timestamp::EPOCH }
     }
 
-    /// One incarnation: launched, ready at once, ended after `life`. Then the delay of the decision passes.
+    /// One incarnation: launched, ready at once, ended after `life`. Then the delay of the decision
+    /// passes.
     pub(crate) fn lives(&mut self, life: Duration, verdict: ExitClass) -> Decision {
         self.tracker.started(self.now);
         self.tracker.ready(self.now);

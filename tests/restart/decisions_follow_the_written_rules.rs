@@ -1,4 +1,5 @@
-//! Random lives of a child, judged by a tracker and by a reference that keeps its whole history.
+//! The tracker decides as the written rules do: random histories of a child, judged by the tracker
+//! and by a reference that keeps the whole history.
 
 use std::time::Duration;
 

@@ -1,3 +1,6 @@
+//! Jitter spreads restarts within its bounds, also at the cap, and the same seed gives the same
+//! delays.
+
 use std::{collections::BTreeSet, time::Duration};
 
 use procession::internals::{Decision, ExitClass, Tracker};
@@ -30,7 +33,7 @@ fn every_delay_is_within_the_fraction_and_uses_all_of_it() {
     assert!(mean > ms(9_950) && mean < ms(10_050), "{mean:?}");
 }
 
-// R-2, pitfall 5: also at the cap.
+// also at the cap.
 #[test]
 fn it_does_not_vanish_at_the_cap() {
     let policy = RestartPolicy::default();

@@ -1,3 +1,6 @@
+//! Failures in a row are forgotten only after the child has been ready for `healthy_after` without
+//! interruption.
+
 use procession::internals::{Decision, ExitClass};
 use procession::{
     restart::{CrashLoop, CrashLoopAction},
@@ -6,7 +9,7 @@ use procession::{
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
-// R-3, pitfall 1: it becomes ready each time and dies right after that.
+// it becomes ready each time and dies right after that.
 #[test]
 fn a_child_that_dies_right_after_ready_reaches_its_limit() {
     let policy = steady().with_crash_loop(CrashLoop::new(3, secs(60), CrashLoopAction::GiveUp));
@@ -17,7 +20,7 @@ fn a_child_that_dies_right_after_ready_reaches_its_limit() {
     assert_eq!(child.lives(ms(90), ExitClass::Failure), Decision::GiveUp { why });
 }
 
-// R-3, pitfall 5: back-off grows although every run was ready.
+// back-off grows although every run was ready.
 #[test]
 fn runs_shorter_than_healthy_after_reset_nothing() {
     let mut child = Child::new(steady());
@@ -96,7 +99,7 @@ fn an_end_is_an_end_even_if_no_launch_is_reported() {
     assert_eq!(child.ends(secs(60), ExitClass::Failure), restart(ms(400), 3));
 }
 
-// a clean end after a healthy life forgets as well.
+// a clean end after a healthy run forgets them as well.
 #[test]
 fn a_clean_exit_after_a_healthy_life_forgets() {
     let mut child = Child::new(steady());

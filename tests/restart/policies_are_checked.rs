@@ -1,3 +1,5 @@
+//! Every mistake in a policy is found before anything runs, and names its field.
+
 use std::time::Duration;
 
 use procession::{

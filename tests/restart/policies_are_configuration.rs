@@ -1,3 +1,5 @@
+//! A restart policy can be read from a configuration, in which every field may be left out.
+
 use std::time::Duration;
 
 use procession::restart::{

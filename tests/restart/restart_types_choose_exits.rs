@@ -1,3 +1,5 @@
+//! The restart type decides which exits lead to a restart.
+
 use procession::internals::{Decision, ExitClass};
 use procession::restart::RestartType;
 
@@ -40,7 +42,7 @@ fn the_restart_type_is_asked_before_every_limit() {
     }
 }
 
-// clean exits are no failures; a failure is one even if nobody restarts it.
+// clean exits are not failures; a failure is one even if it leads to no restart.
 #[test]
 fn exits_that_bring_nothing_back_are_counted_by_their_kind() {
     let mut child = Child::new(immediate().with_restart(RestartType::Temporary));

@@ -1,3 +1,5 @@
+//! A supervisor makes at most `max_restarts` restarts in any `period` (S-2).
+
 use std::time::Duration;
 
 use procession::internals::{ExitClass, Window};
@@ -99,7 +101,7 @@ fn an_initial_delay_above_710_ms_never_trips_3_in_5_s() {
     assert_eq!(starts(doubling(ms(720), ms(2_850)), secs(0)), None);
 }
 
-// Pitfall 11: and so is a slow start; `max_total_restarts` and crash loops are the second net.
+// A slow start is not bounded by it; `max_total_restarts` and crash loops are the second limit.
 #[test]
 fn a_slow_failing_start_never_trips_it() {
     assert_eq!(starts(immediate(), ms(1_600)), Some(4));
@@ -107,7 +109,7 @@ fn a_slow_failing_start_never_trips_it() {
     assert_eq!(starts(immediate(), secs(15)), None);
 }
 
-// Pitfall 12: ten that end at the same moment need a budget that was meant for ten.
+// Ten children that end at the same moment need a budget for ten.
 #[test]
 fn ten_ends_at_one_moment_need_ten_restarts() {
     let made = |intensity: Intensity| {

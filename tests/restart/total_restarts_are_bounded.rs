@@ -1,3 +1,5 @@
+//! A child is given up after `max_total_restarts` restarts, however slowly they come.
+
 use procession::internals::{Decision, ExitClass};
 use procession::{
     restart::{Budget, CrashLoop, CrashLoopAction},
@@ -10,7 +12,7 @@ fn given_up(max: u32) -> Decision {
     Decision::GiveUp { why: RestartLimit::TotalRestarts { max } }
 }
 
-// R-5, pitfall 11: the net for starts that are too slow for every window.
+// the limit for starts that are too slow for every window.
 #[test]
 fn so_many_restarts_are_made_and_no_more() {
     let mut child = Child::new(immediate().with_max_total_restarts(3));
@@ -21,7 +23,7 @@ fn so_many_restarts_are_made_and_no_more() {
     assert_eq!(child.tracker.total_restarts(), 3);
 }
 
-// of its whole life, healthy or not, clean or not.
+// all its restarts count, healthy or not, clean or not.
 #[test]
 fn health_and_clean_exits_do_not_refill_it() {
     let mut child = Child::new(steady().with_max_total_restarts(2));

@@ -1,3 +1,5 @@
+//! The window of restarts slides: a restart counts as long as its age is at most the period (S-2).
+
 use std::time::Duration;
 
 use procession::internals::Window;

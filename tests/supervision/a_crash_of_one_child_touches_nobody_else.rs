@@ -1,4 +1,6 @@
-//! S-10, S-11, S-16, S-25, R-2.
+//! A child that crashes under one-for-one is restarted alone, after its own back-off, and its
+//! siblings notice nothing; a killed or unlinked actor counts as a crash (S-10, S-11, S-16, S-25,
+//!
 
 use procession::internals::{Root, RootOptions};
 use procession::{
@@ -201,7 +203,7 @@ async fn what_an_actor_leaves_behind_may_panic_in_its_supervisor() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_whose_cause_never_comes_is_judged_without_it() {
-    // S-25: somebody has unlinked it, so that ractor tells nobody. An earlier alarm makes no difference.
+    // S-25: it was unlinked, so ractor sends no event. An earlier alarm makes no difference.
     let record = Record::default();
     let early = RestartPolicy::permanent().with_backoff(Backoff::fixed(300 * MS)).with_jitter(0.0);
     let at_once = RestartPolicy::permanent().with_backoff(Backoff::None);

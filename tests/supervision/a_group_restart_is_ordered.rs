@@ -1,4 +1,5 @@
-//! S-11 to S-16.
+//! A group restart stops the members newest first, waits once, and starts them oldest first (S-11
+//! to S-16).
 
 use procession::internals::{Root, RootOptions};
 use procession::{

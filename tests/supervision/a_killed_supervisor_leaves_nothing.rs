@@ -1,4 +1,5 @@
-//! S-21: its successor starts only when nothing of it is left.
+//! A supervisor that is killed leaves nothing: its successor starts only when none of its children
+//! is left (S-21).
 
 use procession::internals::{Root, RootOptions};
 use procession::supervision::{ChildSpec, SupervisorSpec};

@@ -1,4 +1,4 @@
-//! R-1, S-7: an actor that stops itself before it is ready has failed to start.
+//! An actor that stops itself before it is ready has failed to start (R-1, S-7).
 
 use std::sync::Arc;
 

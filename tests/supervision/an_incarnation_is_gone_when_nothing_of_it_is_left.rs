@@ -1,4 +1,5 @@
-//! S-19, S-21, design 3: what outlives its actor is awaited, and nobody is reached who is on the way out.
+//! Whatever outlives its actor is awaited before the child is down, and an incarnation that is
+//! ending can no longer be reached (S-19, S-21).
 
 use std::{sync::Arc, time::Duration};
 
@@ -71,7 +72,6 @@ async fn a_successor_of_its_supervisor_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_reached_who_has_been_asked_to_stop() {
-    // Design 3
     let record = Record::default();
     let spec = SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(1000), &record));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
@@ -139,7 +139,7 @@ impl Start for WhenTold {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_start_hands_over_while_its_supervisor_is_killed_is_not_lost() {
-    // S-21: it is on its way when nobody reads any more.
+    // S-21: it is still being delivered when nothing reads the inbox any longer.
     let (record, told) = (Record::default(), Arc::new(tokio::sync::Notify::new()));
     let start = WhenTold(lingers(&record).start, told.clone());
     let a = ChildSpec::new("a", ChildPolicy::actor(), start).background();

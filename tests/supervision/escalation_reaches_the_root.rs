@@ -1,4 +1,5 @@
-//! S-2, S-17, T-3: failures go up the tree, and the whole chain comes out at the top.
+//! A failure that a supervisor cannot handle goes up the tree, and the whole chain of causes comes
+//! out at the root (S-2, S-17, T-3).
 
 use procession::internals::{Root, RootOptions};
 use procession::{

@@ -1,4 +1,5 @@
-//! S-9, S-25, pitfall 51: on several threads an end is often seen before its cause.
+//! Every exit is judged once and with its own cause, although on several threads an end is often
+//! seen before its cause (S-9, S-25).
 
 use std::{
     collections::HashMap,
@@ -85,7 +86,7 @@ enum How {
     Fails,
     Panics,
     KillsItself,
-    /// Somebody else kills it.
+    /// Something outside the tree kills it.
     IsKilled,
     Stops,
     /// Its typed error says that it was a success.
@@ -93,7 +94,7 @@ enum How {
 }
 
 impl How {
-    /// Of this child's incarnation: neighbours and lives differ.
+    /// How this incarnation of this child ends: siblings and incarnations differ.
     fn of(child: u64, incarnation: u64) -> How {
         use How::*;
         [Fails, Panics, KillsItself, IsKilled, Stops, Fails, Succeeds, Panics]
@@ -151,7 +152,7 @@ const LIVES: u64 = 1565;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_causes() {
-    // S-9, S-10, S-25, pitfall 51
+    // S-9, S-10, S-25
     hush();
     let name = |child: u64| format!("/s{}/c{child}", child % SUPERVISORS);
     let policy = RestartPolicy::transient().with_backoff(Backoff::None);
@@ -168,7 +169,7 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
         Root::start(top, RootOptions { event_capacity: 1 << 19, ..RootOptions::default() }).await.unwrap();
     let mut events = root.events();
 
-    // Somebody is always looking.
+    // A reader takes snapshots all the time.
     let observer = tokio::spawn({
         let root = root.clone();
         async move {
@@ -222,7 +223,7 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
                         how => actor.send_message(Some((how, life))).unwrap(),
                     }
                     if !how.judged("", 0).1 {
-                        // It does not come back by itself: somebody has to want it.
+                        // It is not restarted by policy: an operator has to ask for it.
                         node.wait_state(ChildState::is_down).await;
                         assert_eq!(node.restart().await.unwrap().0, life + 1);
                     }

@@ -1,4 +1,4 @@
-//! S-22, R-8.
+//! Every request of an operator is answered, also by a supervisor that is stopping (S-22, R-8).
 
 use std::sync::Arc;
 

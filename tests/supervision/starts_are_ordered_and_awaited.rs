@@ -1,4 +1,5 @@
-//! S-7, S-8, S-9.
+//! Required children start in order, each when the one before it is ready; a failed one ends the
+//! start and leaves nothing (S-7, S-8, S-9).
 
 use std::{
     future::Future,
@@ -144,7 +145,7 @@ async fn starts_that_wait_for_nothing_leave_room_for_other_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_fit_into_one_turn_goes_on_in_the_next() {
-    // S-18: and nobody else says anything meanwhile.
+    // S-18: and nothing else happens meanwhile.
     const MANY: usize = 100;
     let spec = (0..MANY).fold(SupervisorSpec::one_for_all(), |spec, i| {
         spec.child(ChildSpec::actor(format!("c{i}"), || (Quick, ())))

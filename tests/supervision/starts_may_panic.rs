@@ -1,4 +1,5 @@
-//! No panic of a start, of what it returns, or of what is asked of that, hangs a child or its supervisor (S-18).
+//! No panic of a start, of what it returns, or of code that the supervisor calls on it, makes a
+//! child or its supervisor hang (S-18).
 
 use std::sync::Arc;
 
@@ -169,7 +170,7 @@ async fn a_check_that_panics_is_a_mistake_of_its_child() {
     let refused = root.supervisor().start_child(child(true)).await.unwrap_err();
     let RequestError::Invalid(errors) = &refused else { panic!("{refused}") };
     assert_eq!(errors.iter().next().unwrap().field, "children[a].start");
-    assert!(refused.to_string().contains("the check of the start panicked: pulled too hard"), "{refused}");
+    assert!(refused.to_string().contains("`Start::validate` panicked: pulled too hard"), "{refused}");
     root.supervisor().start_child(child(false)).await.unwrap();
     assert_eq!(root.find("/b").unwrap().incarnation().0, 1);
     assert_eq!(root.shutdown(SEC).await, Exit::Requested);

@@ -1,4 +1,5 @@
-//! S-18, S-19, S-20, T-3.
+//! Children stop newest first, each awaited; one that exceeds its time is killed; and a stop
+//! returns when nothing is left (S-18, S-19, S-20, T-3).
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +38,7 @@ async fn a_shutdown_goes_newest_first_each_awaited_while_the_supervisor_answers(
 
 #[tokio::test(start_paused = true)]
 async fn ractors_own_stop_does_the_same() {
-    // S-20, design 2: the mailbox is closed by then
+    // S-20: the mailbox is closed by then
     let record = Record::default();
     let mut spec = SupervisorSpec::one_for_one();
     for id in ["a", "b", "c"] {
@@ -130,7 +131,7 @@ impl Actor for Owner {
         let root = Root::start(spec, options).await?;
         let supervisor = root.supervisor();
         let _ = reply.send(root.shutdown(SEC).await);
-        // Nor does anybody wait who asks an engine that has ended.
+        // A request to an engine that has ended does not wait either.
         assert_eq!(supervisor.restart("a").await, Err(RequestError::ShuttingDown));
         Ok(())
     }
@@ -227,7 +228,7 @@ async fn a_dynamic_supervisor_stops_all_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_in_the_last_states_of_children_does_not_keep_ractors_own_stop() {
-    // S-20: they come with supervision events, which nobody reads any more; and there are tokens in them.
+    // S-20: their states come with supervision events that are never read, and hold tokens.
     let record = Record::default();
     let inner =
         || SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(10), &Record::default()));

@@ -1,4 +1,5 @@
-//! S-18, E-2, E-3: what everybody can read without asking, also when there is nobody left to write it.
+//! States and snapshots, which are read without asking a supervisor, are true at every moment, also
+//! when no supervisor is left to write them (S-18, E-2, E-3).
 
 use procession::internals::{Root, RootOptions};
 use procession::{
@@ -142,7 +143,7 @@ async fn the_budget_that_is_shown_is_that_of_the_present_window() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_what_nobody_will_start() {
-    // Design 3: waiting ends when it is vain, also for those who have been waiting before.
+    // Waiting ends when it is pointless, also for those that were waiting before.
     let record = Record::default();
     let gives_up =
         RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp)));
@@ -160,7 +161,7 @@ async fn nobody_waits_for_what_nobody_will_start() {
         settle().await;
         waiting.push(tokio::spawn(async move {
             let one = child.wait_ready(600 * SEC).await.unwrap_err();
-            // And those who come later.
+            // Also for those that begin to wait later.
             assert_eq!(child.wait_ready(600 * SEC).await.unwrap_err().state, one.state);
         }));
         settle().await;
@@ -176,7 +177,7 @@ async fn nobody_waits_for_what_nobody_will_start() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_by_an_operator_outlives_the_supervisor() {
-    // S-5, S-12, design 3: the hold belongs to the place.
+    // S-5, S-12: that an operator has stopped it is remembered by the node.
     let record = Record::default();
     let stays = RestartPolicy::actor().with_restart(RestartType::UnlessStopped);
     let inner = SupervisorSpec::one_for_one()
@@ -215,7 +216,7 @@ async fn the_earlier_of_two_deadlines_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_are_those_that_an_exit_would_find() {
-    // R-3, E-2: at every moment, also when nobody writes anything.
+    // R-3, E-2: at every moment, also when nothing is written.
     let record = Record::default();
     let policy = RestartPolicy::permanent()
         .with_backoff(Backoff::None)

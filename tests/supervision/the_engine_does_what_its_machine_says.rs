@@ -1,5 +1,6 @@
-//! Random lives, once with the pure machine and an imagined executor, once with the engine and actors under paused time:
-//! the same events at the same moments, and the same answers.
+//! The engine does what its machine decides: random histories run once with the pure machine and an
+//! imagined executor, and once with the engine and actors under paused time. Both give the same
+//! events at the same moments, and the same replies.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,7 +34,7 @@ const END: u64 = 20_000;
 
 #[test]
 fn the_events_of_the_engine_are_those_of_its_machine() {
-    // D-1, design 2
+    // D-1
     let seeds: u64 = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
     let (mut compared, mut events, mut gave_up) = (0, 0, 0);
     for seed in 0..seeds {
@@ -58,7 +59,8 @@ fn the_events_of_the_engine_are_those_of_its_machine() {
         events += log.len();
         gave_up += usize::from(imagined.gave_up);
     }
-    // Histories in which two things happen at the same moment are left out: their order is nobody's promise.
+    // Histories in which two things happen at the same moment are left out: no order is promised
+    // for them.
     assert!(compared > seeds / 4, "{compared}");
     assert!(events > 30 * compared as usize, "{events} events in {compared} histories");
     assert!(gave_up as u64 > compared / 20 && (gave_up as u64) < compared, "{gave_up}");
@@ -95,13 +97,13 @@ impl Dice {
     }
 }
 
-/// One incarnation: the same whoever plays it.
+/// One incarnation, the same for both executors.
 #[derive(Clone, Debug)]
 struct Fate {
     start: u64,
     /// How its start fails, if it does.
     stillborn: Option<Exit>,
-    /// How long it lives before it ends by itself, and how.
+    /// How long it runs before it ends by itself, and how.
     end: Option<(u64, End)>,
     stop: u64,
 }
@@ -570,7 +572,7 @@ fn play(story: &Story, t0: Timestamp) -> (Vec<String>, Answers) {
         };
         let children = story.children.iter().map(child).collect();
         let spec = SupervisorSpec { flags: story.flags.clone(), children };
-        // Temporary: when it has ended it is gone.
+        // Temporary: it leaves the table when it has ended.
         let spec = ChildSpec::supervisor("sup", spec).restart(RestartPolicy::temporary());
         let top = root.supervisor();
         tokio::spawn(async move { top.start_child(spec).await });

@@ -1,4 +1,4 @@
-//! Design 3: one address for all incarnations.
+//! One typed address reaches all incarnations of a child.
 
 use procession::internals::{Root, RootOptions};
 use procession::supervision::{SendError, SupervisorSpec};

@@ -1,4 +1,4 @@
-//! What is left of an incarnation when its engine is gone: [`AbandonedIncarnation`].
+//! What remains of an incarnation when its engine is gone: [`AbandonedIncarnation`].
 
 use super::running_actor::RunningActor;
 use crate::{
@@ -11,29 +11,29 @@ use crate::{
     },
 };
 
-/// Everything that it takes to make an end of an incarnation without an engine.
+/// Everything needed to end an incarnation without an engine.
 pub(crate) struct AbandonedIncarnation {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
     pub(crate) closed: IncarnationClosed,
-    /// The supervisor's token: its successor must not begin before this end is on the board.
+    /// The supervisor's token: the successor must not start before this end has been written.
     pub(crate) supervisor: IncarnationToken,
 }
 
 impl AbandonedIncarnation {
-    /// Kills the actor now, and sees to the rest in a task of its own.
+    /// Kills the actor now, and finishes in a task of its own.
     pub(crate) fn abandon(self, running: Option<RunningActor>) {
         if let Some(running) = &running {
             running.kill();
         }
-        // Without a runtime nothing runs any more that could be awaited.
+        // Without a runtime nothing is running that could be awaited.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(self.finish(running));
         }
     }
 
-    /// Returns when nothing of the incarnation is left and the board says so.
+    /// Returns when nothing of the incarnation is left and the node status says so.
     pub(crate) async fn finish(self, running: Option<RunningActor>) {
         let AbandonedIncarnation { incarnation, node, tree, closed, supervisor } = self;
         if let Some(mut running) = running {

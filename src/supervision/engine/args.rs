@@ -1,4 +1,4 @@
-//! What an engine is given at its birth: [`EngineArgs`].
+//! What an engine is created from: [`EngineArgs`].
 
 use tokio::sync::oneshot;
 
@@ -11,26 +11,28 @@ use crate::{
     },
 };
 
-/// What an engine is given at its birth.
+/// What an engine is created from.
 pub(crate) struct EngineArgs {
     /// The supervisor's settings and first children; validated.
     pub(crate) spec: SupervisorSpec,
-    /// The supervisor's own place.
+    /// The supervisor's own node.
     pub(crate) node: Node,
     /// The supervisor's own token.
     pub(crate) token: IncarnationToken,
     /// What the tree shares.
     pub(crate) tree: TreeContext,
-    /// Told when all required children are ready; dropped if that does not come to be.
+    /// Notified when all required children are ready; dropped if that does not happen.
     pub(crate) ready: Option<oneshot::Sender<()>>,
-    /// Told how the supervisor ends, when no child is left; dropped if it is killed.
+    /// Receives the exit of the supervisor when no child is left; dropped if the supervisor is
+    /// killed.
     pub(crate) exit: Option<oneshot::Sender<Exit>>,
-    /// Told everything that is published of the children.
+    /// Receives every event about the children before it is published.
     pub(crate) observer: Option<Observer>,
 }
 
-/// Sees each event of a supervisor's children, in order, when the board has been written and before it is published.
-/// Called inside the supervisor actor: it must not block, and must not call the engine.
+/// Receives each event of a supervisor's children, in order, after the node status has been written
+/// and before the event is published. It is called inside the supervisor actor: it must not block,
+/// and must not call the engine.
 pub(crate) type Observer = Box<dyn FnMut(&IncarnationKey, &EventKind) + Send>;
 
 impl std::fmt::Debug for EngineArgs {

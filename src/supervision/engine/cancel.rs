@@ -1,4 +1,5 @@
-//! How a start that takes its time is told to stop: [`StartCancel`].
+//! How firmly an incarnation has been told to stop ([`StopLevel`]), and how a start that goes on in
+//! a task of its own is cancelled ([`StartCancel`]).
 
 use std::{
     future::poll_fn,
@@ -8,14 +9,14 @@ use std::{
 
 use crate::supervision::policy::Shutdown;
 
-/// What an incarnation has been told. Orders only ever get harder.
+/// How firmly an incarnation has been told to stop. The level is only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopLevel {
-    /// Nothing.
+    /// Not at all.
     Live,
-    /// Ask, and kill when the time is over.
+    /// Ask it, and kill it when its time is over.
     Stop(Shutdown),
-    /// No time.
+    /// Kill it at once.
     Kill,
 }
 
@@ -24,7 +25,7 @@ impl StopLevel {
         if mode == Shutdown::BrutalKill { StopLevel::Kill } else { StopLevel::Stop(mode) }
     }
 
-    /// Takes a new order, unless it is no harder than this one.
+    /// Raises the level. Returns whether it was lower before.
     pub(crate) fn harden(&mut self, level: StopLevel) -> bool {
         let harder = matches!(
             (*self, level),
@@ -37,12 +38,12 @@ impl StopLevel {
     }
 }
 
-/// The engine's side of a start that goes on in its own task; dropping it cancels the start. How hard the order is does
-/// not matter to a start: its task gives back what there is, and the engine makes an end of that.
+/// The engine's side of a start that goes on in its own task. Dropping it cancels the start. The
+/// level does not matter to a start: its task hands back what there is, and the engine ends that.
 #[derive(Debug)]
 pub(crate) struct StartCancel(Arc<CancelSignal>);
 
-/// Whether the start is to be given up, and who is to hear of it: its task, and nobody else.
+/// Whether the start is to be abandoned, and the task to be woken when it is.
 #[derive(Debug, Default)]
 pub(crate) struct CancelSignal(Mutex<CancelState>);
 
@@ -58,7 +59,7 @@ impl StartCancel {
         (StartCancel(signal.clone()), signal)
     }
 
-    /// Gives the start up; may be repeated.
+    /// Cancels the start. May be repeated.
     pub(crate) fn cancel(&self) {
         let task = {
             let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +79,7 @@ impl Drop for StartCancel {
 }
 
 impl CancelSignal {
-    /// Waits until the start is to be given up.
+    /// Waits until the start is cancelled.
     pub(crate) async fn cancelled(&self) {
         poll_fn(|cx| self.poll(cx)).await;
     }

@@ -1,4 +1,5 @@
-//! The engine's children: their starts, places and lives. Found by id, or by the slot that their bells ring for.
+//! The engine's children: their starts, nodes and incarnations. They are found by id, or by the
+//! slot that their waker names.
 
 use std::{sync::Arc, task::Waker};
 
@@ -8,16 +9,16 @@ use crate::{
     supervision::{node::Node, start::Start},
 };
 
-/// A position in an engine's roster. Reused when a child has left.
+/// A position in an engine's table of children. It is reused after a child has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(pub(crate) u32);
 
-/// What an engine has of one child.
+/// What an engine keeps for one child.
 pub(super) struct EngineChild {
     pub(super) id: ChildId,
     pub(super) start: Arc<dyn Start>,
     pub(super) node: Node,
-    /// Rings for this entry's slot; one serves all incarnations.
+    /// Wakes the engine for this slot. One waker serves all incarnations.
     pub(super) waker: Waker,
     pub(super) current: Option<SupervisedIncarnation>,
 }
@@ -27,22 +28,22 @@ pub(super) struct EngineChildren {
     slots: Vec<Option<EngineChild>>,
     free: Vec<u32>,
     index: IdMap<u32>,
-    /// The slot that was found last: what happens to a child happens to it several times in a row.
+    /// The slot that was found last: successive look-ups tend to be for the same child.
     last: u32,
 }
 
 impl EngineChildren {
-    /// Makes room for so many more children, and no more.
+    /// Reserves room for exactly that many more children.
     pub(super) fn reserve(&mut self, children: usize) {
         self.slots.reserve_exact(children);
         self.index.reserve(children);
     }
 
-    /// Takes a child that is not there yet, as the entry that `make` makes for its slot.
+    /// Adds a child that is not in the table. `make` creates its entry for the slot.
     pub(super) fn insert(&mut self, id: ChildId, make: impl FnOnce(ChildId, Slot) -> EngineChild) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            // As many as there are ids in memory; a slot is far larger than the bytes that are cut off here.
+            // No table in memory has more entries than fit here.
             (self.slots.len() - 1) as u32
         });
         self.index.insert(id.clone(), slot);
@@ -86,12 +87,12 @@ impl EngineChildren {
         self.index.len()
     }
 
-    /// The children that have a life.
+    /// The children that have a live incarnation.
     pub(super) fn living(&self) -> impl Iterator<Item = &ChildId> {
         self.slots.iter().flatten().filter(|entry| entry.current.is_some()).map(|entry| &entry.id)
     }
 
-    /// The slots that are in use.
+    /// The slots in use.
     pub(super) fn occupied(&self) -> Vec<Slot> {
         let slots = (0_u32..).zip(&self.slots);
         slots.filter(|(_, entry)| entry.is_some()).map(|(slot, _)| Slot(slot)).collect()
@@ -122,8 +123,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slots_are_used_again_and_nobody_is_taken_for_another() {
-        // S-23: pools add and remove children for as long as they live.
+    async fn slots_are_reused_and_no_child_is_mistaken_for_another() {
+        // S-23: pools keep adding and removing children.
         let node = Node::root(Clock::start());
         let mut children = EngineChildren::default();
         let insert = |children: &mut EngineChildren, id: &ChildId| {

@@ -1,11 +1,12 @@
-//! Where the cause of an exit and its end meet.
+//! Joins the cause of an exit with the end of its actor.
 //!
-//! The *cause* arrives as a supervision event, the *end* as the join of the actor, in either order: on several threads
-//! the end is often seen first. An exit is judged when both are there; whichever comes first waits here.
+//! The *cause* arrives as a supervision event, the *end* as the join of the actor, in either order:
+//! on several threads the end is often seen first. An exit is judged when both are there. Whichever
+//! arrives first waits here.
 //!
-//! A message to oneself as a fence would not do, although ractor's supervision events overtake messages: a sender that
-//! was suspended between taking its slot in the event queue and filling it hides the events behind it, and the fence
-//! overtakes those.
+//! Sending oneself a message as a fence is not enough, although ractor's supervision events
+//! overtake messages. A sender that was suspended between taking its slot in the event queue and
+//! filling it hides the events behind it, and the fence overtakes those.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,14 +29,16 @@ pub(crate) struct ExitCorrelator {
 }
 
 impl ExitCorrelator {
-    /// How long an end waits for its cause. The cause of an actor that somebody has unlinked never comes.
+    /// How long an end waits for its cause. The cause of an actor that was unlinked by someone
+    /// else never arrives.
     pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
 
-    /// Somebody may link actors of their own to a supervisor's cell: nobody ever asks for their causes. Past this many
-    /// the older half is dropped; it is far more than there can be on their way.
+    /// Users may link actors of their own to the cell of a supervisor, and the causes of their ends
+    /// are never asked for. Above this number the older half is dropped; it is far more than can be
+    /// in flight.
     const BOUND: usize = 400_000;
 
-    /// A cause has come. The end that waited for it.
+    /// A cause has arrived. Returns the end that waited for it.
     pub(crate) fn cause(&mut self, actor: ActorId, exit: Exit) -> Option<(IncarnationKey, Exit)> {
         if let Some((seq, key, expected)) = self.ends.remove(&actor) {
             self.waiting.remove(&seq);
@@ -50,7 +53,8 @@ impl ExitCorrelator {
         None
     }
 
-    /// An end has come, perhaps one that was asked for. The cause that waited for it; if there is none the end waits.
+    /// An end has arrived; `expected` is its exit if the actor was asked to stop. Returns the exit
+    /// if the cause is already there; otherwise the end waits.
     pub(crate) fn end(
         &mut self,
         now: Timestamp,
@@ -77,13 +81,14 @@ impl ExitCorrelator {
         self.ends.remove(&actor).map(|(_, key, expected)| (key, expected))
     }
 
-    /// Since when the oldest end waits.
+    /// Since when the oldest end has been waiting.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
         self.waiting.first_key_value().map(|(_, (at, _))| *at)
     }
 }
 
-/// An actor that was asked to end has done so, whatever it says; only that it has left a process behind counts.
+/// An actor that was asked to stop has done so, whatever it reports. The one exception is that it
+/// has left a process behind.
 fn judge(cause: Exit, expected: Option<Exit>) -> Exit {
     match expected {
         Some(expected) if !matches!(cause, Exit::Unkillable { .. }) => expected,

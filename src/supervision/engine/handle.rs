@@ -16,7 +16,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How operators reach an engine. Held by the supervisor's place; works from any task.
+/// How operators reach an engine. It is kept in the supervisor's node and works from any task.
 #[derive(Debug)]
 pub(crate) struct EngineHandle {
     inbox: Inbox,
@@ -27,19 +27,19 @@ impl EngineHandle {
         EngineHandle { inbox }
     }
 
-    /// Hands a request over now, at the call: requests reach the engine in the order in which they were made, whenever
-    /// their answers are awaited.
+    /// Sends a request at the time of the call: requests reach the engine in the order in which
+    /// they were made, whenever their replies are awaited.
     fn ask(
         &self,
         operator: OperatorRequest,
     ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
         let (tx, rx) = oneshot::channel();
         let _ = self.inbox.send(InboxMessage::Operator(Box::new(operator), tx));
-        // An engine that ends drops what it has not answered.
+        // An engine that ends drops the requests that it has not answered.
         async { rx.await.unwrap_or(Err(RequestError::ShuttingDown)) }
     }
 
-    /// Performs a request that needs no new declaration.
+    /// Sends a request that needs no new declaration.
     pub(crate) fn request(
         &self,
         request: Request,
@@ -85,7 +85,8 @@ impl EngineHandle {
         rx.await.unwrap_or(Err(RequestError::ShuttingDown))
     }
 
-    /// The process of an incarnation has ended at this moment. Its exit, this one as it seems, is judged later.
+    /// Reports that the process of an incarnation ended at this time. Its exit (this one, as far as
+    /// is known) is judged later.
     pub(crate) fn process_ended(&self, key: IncarnationKey, at: Timestamp, exit: Exit) {
         let _ = self.inbox.send(InboxMessage::ProcessEnded(key, at, Box::new(exit)));
     }
@@ -95,7 +96,7 @@ impl EngineHandle {
         let _ = self.inbox.send(InboxMessage::Shutdown { deadline, kill: false });
     }
 
-    /// As `shutdown`, and no child gets any more time.
+    /// As `shutdown`, but every child is killed without time to stop.
     pub(crate) fn kill(&self) {
         let _ = self.inbox.send(InboxMessage::Shutdown { deadline: None, kill: true });
     }

@@ -21,24 +21,26 @@ use crate::{
     time::Timestamp,
 };
 
-/// What an actor around an engine must take as a message and hand to [`Engine::message`](super::Engine::message).
+/// A message that the actor around an engine must accept and hand to the engine.
 #[derive(Debug)]
 pub enum EngineMessage {
     /// There is something in the engine's inbox.
     WakeUp,
 }
 
-/// Sends a message to the actor around an engine; `false` if the actor takes no messages any more.
+/// Sends a message to the actor around an engine. Returns `false` if the actor no longer accepts
+/// messages.
 pub(super) type WakeActor = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
 
-/// Something on an engine's channel.
+/// A message in an engine's inbox.
 pub(super) enum InboxMessage {
-    /// Look after the incarnation here.
+    /// Check the incarnation in this slot.
     Check(Slot),
-    /// A start that took its time is over.
+    /// A start that went on in a task of its own has finished.
     StartFinished(Box<StartOutcome>),
     Alarm,
-    /// The process of an incarnation has ended at this moment, and its exit, this one as it seems, is judged later.
+    /// The process of an incarnation ended at this time. Its exit (this one, as far as is known) is
+    /// judged later.
     ProcessEnded(IncarnationKey, Timestamp, Box<Exit>),
     Operator(Box<OperatorRequest>, oneshot::Sender<Result<Reply, RequestError>>),
     Shutdown {
@@ -51,16 +53,16 @@ pub(super) enum InboxMessage {
     SetPolicy(ChildId, Box<ChildPolicy>, oneshot::Sender<Result<(), RequestError>>),
 }
 
-/// What a start that went on has come to.
+/// The outcome of a start that went on in a task of its own.
 pub(crate) struct StartOutcome {
     pub(crate) slot: Slot,
-    /// Whether it was ready.
+    /// Whether the incarnation became ready.
     pub(crate) ready: bool,
     pub(crate) running: Result<RunningActor, Exit>,
     pub(crate) abandoned: AbandonedIncarnation,
 }
 
-/// A request with everything that the machine must not know.
+/// A request, together with everything that the machine must not know.
 #[derive(Debug)]
 pub(super) enum OperatorRequest {
     Plain(Request),
@@ -75,25 +77,25 @@ pub(crate) struct Inbox(Arc<InboxInner>);
 struct InboxInner {
     tx: mpsc::UnboundedSender<InboxMessage>,
     wake_actor: WakeActor,
-    /// A poke is on its way: there need not be a second one.
+    /// A wake-up is on its way, so a second one is not needed.
     woken: AtomicBool,
 }
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Posts")
+        f.write_str("Inbox")
     }
 }
 
 impl Inbox {
-    /// The two ends of a new channel. `wake_actor` announces to the actor that there is something on it.
+    /// Creates the two ends of a channel. `wake_actor` tells the actor that the inbox is not empty.
     pub(super) fn new(wake_actor: WakeActor) -> (Inbox, mpsc::UnboundedReceiver<InboxMessage>) {
         let (tx, rx) = mpsc::unbounded_channel();
         (Inbox(Arc::new(InboxInner { tx, wake_actor, woken: AtomicBool::new(false) })), rx)
     }
 
-    /// Whether the next post is announced: not while the engine reads its channel by itself. Whatever was put there
-    /// without an announcement can be read once this has returned.
+    /// Sets whether the next message wakes the actor. While the engine reads its inbox by itself,
+    /// it does not. Everything sent without a wake-up can be read once this call has returned.
     pub(super) fn wake_on_send(&self, on: bool) {
         self.0.woken.swap(!on, Ordering::AcqRel);
     }
@@ -102,7 +104,7 @@ impl Inbox {
         let _ = self.send(InboxMessage::Check(slot));
     }
 
-    /// What a start has come to; it comes back if there is no engine any more.
+    /// Delivers the outcome of a start. It is returned if the engine no longer exists.
     pub(crate) fn deliver(&self, delivery: Box<StartOutcome>) -> Result<(), Box<StartOutcome>> {
         match self.send(InboxMessage::StartFinished(delivery)) {
             Err(InboxMessage::StartFinished(delivery)) => Err(delivery),
@@ -114,17 +116,18 @@ impl Inbox {
         let _ = self.send(InboxMessage::Alarm);
     }
 
-    /// Posts of which nobody hears any more come back.
+    /// Messages that no engine will read are returned.
     pub(super) fn send(&self, message: InboxMessage) -> Result<(), InboxMessage> {
         self.0.tx.send(message).map_err(|refused| refused.0)?;
         self.wake_actor();
         Ok(())
     }
 
-    /// Announces that there is something on the channel, unless that is known.
+    /// Wakes the actor, unless a wake-up is already on its way.
     pub(super) fn wake_actor(&self) {
         if !self.0.woken.swap(true, Ordering::AcqRel) {
-            // Refused: the actor is in its `post_stop`, where the engine reads its channel itself, or it is gone.
+            // If this fails, the actor is in its `post_stop`, where the engine reads its inbox
+            // itself, or it has ended.
             (self.0.wake_actor)(EngineMessage::WakeUp);
         }
     }

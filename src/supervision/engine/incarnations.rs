@@ -1,4 +1,4 @@
-//! The engine and the lives of its children: begun, told to end, looked after, judged.
+//! Incarnations of the children: started, told to stop, checked, judged.
 
 use super::{
     Engine,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Starts an incarnation. What comes of it at once is an input that waits its turn.
+    /// Starts an incarnation. What results at once is queued as an input.
     pub(super) fn start(&mut self, key: IncarnationKey) {
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    /// A start that had gone on is over.
+    /// A start that went on in a task of its own has finished.
     pub(super) fn start_finished(&mut self, outcome: StartOutcome) {
         let StartOutcome { slot, ready, running, abandoned } = outcome;
         let (now, deadline) = (self.now(), self.deadline);
@@ -102,7 +102,7 @@ impl Engine {
         self.check_incarnation(slot);
     }
 
-    /// Tells an incarnation to end; may be repeated with a harder mode.
+    /// Tells an incarnation to stop. May be repeated with a harder mode.
     pub(super) fn stop_incarnation(&mut self, key: &IncarnationKey, mode: Shutdown) {
         let (now, deadline) = (self.input_time, self.deadline);
         let Some(slot) = self.children.find(&key.child) else { return };
@@ -125,7 +125,7 @@ impl Engine {
         }
     }
 
-    /// Kills those whose time to end is over.
+    /// Kills the incarnations whose time to stop is over.
     pub(super) fn enforce_stop_deadline(&mut self, now: Timestamp) {
         while let Some(&(at, slot)) = self.stop_deadlines.first()
             && at <= now
@@ -137,12 +137,13 @@ impl Engine {
         }
     }
 
-    /// A bell has rung: whether the incarnation here is gone.
+    /// A slot waker has fired: checks whether the incarnation in this slot is closed.
     pub(super) fn check_incarnation(&mut self, slot: Slot) {
         let Some(entry) = self.children.at_mut(slot) else { return };
         let Some(current) = &mut entry.current else { return };
-        // The engine of a killed supervisor is dropped with the event of its end. In `post_stop` that lies unread in our own
-        // mailbox, which goes when this actor ends, and our token stays open until all that it leads to has ended.
+        // The engine of a killed supervisor is dropped with the event of its end. During
+        // `post_stop` that event is unread in our own mailbox, which is dropped when this actor
+        // ends; and our token stays open until all that it leads to has ended.
         let is_closed = current.is_closed(&entry.node, &entry.waker)
             || (self.draining && current.is_joined() && entry.node.engine().is_some());
         if !is_closed {
@@ -156,8 +157,8 @@ impl Engine {
         self.ended(key, current.end());
     }
 
-    /// The process of an incarnation has ended, and its exit is judged later (rule R-1). The board shows what is to come of
-    /// it already.
+    /// The process of an incarnation has ended, and its exit is judged later (rule R-1). The node
+    /// status already shows the state that is going to follow.
     pub(super) fn process_ended(&mut self, key: &IncarnationKey, at: Timestamp, exit: Exit) {
         let foreseen = self.machine.process_ended(key, at, &exit);
         let Some(entry) = self.children.get(&key.child) else { return };
@@ -167,11 +168,12 @@ impl Engine {
         }
     }
 
-    /// An incarnation is gone. What it was asked to do is known; else the cause must be there before it is judged.
+    /// An incarnation is closed. If it was asked to stop, its exit is known; otherwise its cause
+    /// must arrive before it is judged.
     fn ended(&mut self, key: IncarnationKey, end: IncarnationEnd) {
         let judged = match end {
             IncarnationEnd::Exit(exit) => Some((key, exit)),
-            // In `post_stop`, where no events come any more, everything is being stopped anyway.
+            // During `post_stop` no events arrive, and everything is being stopped anyway.
             IncarnationEnd::Actor(_, expected) if self.draining => {
                 Some((key, expected.unwrap_or(Exit::Requested)))
             }
@@ -189,7 +191,7 @@ impl Engine {
         }
     }
 
-    /// Judges ends whose cause has not come in time.
+    /// Judges ends whose cause has not arrived in time.
     pub(super) fn judge_overdue(&mut self) {
         let overdue_after = if self.draining { std::time::Duration::ZERO } else { ExitCorrelator::OVERDUE };
         let Some(since) = self.now().since_epoch().checked_sub(overdue_after) else { return };

@@ -1,9 +1,10 @@
 //! The engine: performs what the [`Machine`] decides, inside a supervisor actor.
 //!
-//! Every supervisor of the crate is a thin ractor actor around one engine. The engine owns the machine, the children's
-//! start functions, places and lives, and a channel of its own on which bells ring and requests arrive. A message in the
-//! actor's mailbox merely announces them: a stopping ractor actor refuses every message to itself, so an engine that
-//! relied on its mailbox would be deaf in `post_stop`.
+//! Every supervisor of the crate is a thin ractor actor around one engine. The engine owns the
+//! machine, the children's starts, nodes and incarnations, and a channel of its own, the inbox, on
+//! which slot wakers and requests arrive. A message in the actor's mailbox merely announces that
+//! the inbox is not empty. A stopping ractor actor refuses every message to itself, so an engine
+//! that relied on its mailbox would receive nothing in `post_stop`.
 //!
 //! | file | what |
 //! |---|---|
@@ -71,7 +72,7 @@ use crate::{
     untrusted::{into_one_line, one_line},
 };
 
-/// How many children are named that had to be killed at the deadline of a stop.
+/// How many of the children that had to be killed at the deadline of a stop are named in the log.
 const MAX_LATE_NAMES: usize = 20;
 
 /// See the module's documentation.
@@ -80,23 +81,24 @@ pub(crate) struct Engine {
     children: EngineChildren,
     me: ActorCell,
     node: Node,
-    /// Until the exit is there.
+    /// `None` once the supervisor has exited.
     token: Option<IncarnationToken>,
     tree: TreeContext,
     inbox: Inbox,
     rx: mpsc::UnboundedReceiver<InboxMessage>,
     timers: Timers,
-    /// When those that were asked to end are killed.
+    /// When incarnations that were asked to stop are killed.
     stop_deadlines: BTreeSet<(Timestamp, Slot)>,
     alarm: Alarm,
     correlator: ExitCorrelator,
-    /// What has come of what was done, in order: inputs that wait for the present one to be through.
+    /// Inputs caused by earlier actions, in order. They wait until the current input has been
+    /// processed.
     pending: VecDeque<Input>,
     /// The actor is in its `post_stop`.
     draining: bool,
-    /// Those that wait for an answer, and where the child is that it is about.
+    /// Requests without a reply so far, each with the node of the child that it concerns.
     replies: HashMap<OperatorRequestId, (oneshot::Sender<ReplyResult>, Option<Node>)>,
-    /// What is to be answered when the present input is through.
+    /// Replies to be sent once the current input has been processed.
     due_replies: Vec<(oneshot::Sender<ReplyResult>, Option<Node>, ReplyResult)>,
     next_request: u64,
     ready: Option<oneshot::Sender<()>>,
@@ -105,9 +107,10 @@ pub(crate) struct Engine {
     deadline: Option<Timestamp>,
     exit: Option<Exit>,
     actions: Vec<Action>,
-    /// When the present input came: all that it causes happens then. (Reading the clock is not free.)
+    /// When the current input arrived: all its effects happen at that time. (Reading the clock is
+    /// not free.)
     input_time: Timestamp,
-    /// Restarts that are on the board.
+    /// Restarts that the node status already contains.
     restarts_written: u64,
 }
 
@@ -121,7 +124,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine for the actor `me`, which is reached by `wake_actor`.
+    /// Creates an engine for the actor `me`. `wake_actor` sends that actor a message.
     pub(crate) fn new(
         args: EngineArgs,
         me: ActorCell,
@@ -173,37 +176,38 @@ impl Engine {
         engine
     }
 
-    /// Starts the children. To be called once the actor is linked.
+    /// Starts the children. Call it once the actor is linked.
     pub(crate) fn boot(&mut self) {
         self.write_own_state(ChildState::Starting);
         self.input(Input::Boot);
         self.run_pending();
     }
 
-    /// Stops all children in order; the engine's exit is there when none is left.
+    /// Stops all children in order. [`exit`](Engine::exit) is set when none is left.
     pub(crate) fn stop(&mut self, request: super::start::StopRequest) {
         self.shutdown(request.deadline, false);
         self.run_pending();
     }
 
-    /// Adds a child for the host of this engine itself. What becomes of it, a refusal excepted, is seen by the observer.
+    /// Adds a child on behalf of the actor around this engine. Its progress is reported to the
+    /// observer; a refusal is not.
     pub(crate) fn add(&mut self, spec: ChildSpec) {
         self.operator(OperatorRequest::Start(spec), oneshot::channel().0);
         self.run_pending();
     }
 
-    /// Stops and removes a child for the host of this engine itself.
+    /// Stops and removes a child on behalf of the actor around this engine.
     pub(crate) fn remove(&mut self, id: ChildId) {
         self.operator(OperatorRequest::Plain(Request::RemoveChild(id)), oneshot::channel().0);
         self.run_pending();
     }
 
-    /// Whether the supervisor stops or has stopped.
+    /// Whether the supervisor is stopping or has stopped.
     pub(crate) fn is_stopping(&self) -> bool {
         self.machine.is_stopping()
     }
 
-    /// The supervisor's own place.
+    /// The supervisor's own node.
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
@@ -238,18 +242,19 @@ impl Engine {
                 // An actor's typed error is its exit; everything else, panics included, is a failure with a text.
                 let exit = match error.downcast::<Exit>() {
                     Ok(exit) => *exit,
-                    // What it says is not our code, nor what it does when it is dropped.
+                    // Its text and its destructor are code of the user, which may panic.
                     Err(error) => catch_panic("the actor's error", move || Exit::from_error(&*error))
                         .unwrap_or_else(|panicked| panicked),
                 };
                 self.cause(cell.get_id(), exit);
             }
             SupervisionEvent::ActorTerminated(cell, state, reason) => {
-                // The cause may be all that its successor waits for, and what it held must be free by then.
+                // The successor may be waiting for nothing but this cause, so whatever the state
+                // holds must be free by then.
                 if let Err(panicked) = catch_panic("the drop of the actor's state", move || drop(state)) {
                     log_event!(warn, self.node.path(), self.node.incarnation(), "{panicked}");
                 }
-                // S-25: a kill and an aborted task are told by ractor's words for them only.
+                // S-25: ractor reports a kill and an aborted task only by these words.
                 let exit = match reason.as_deref() {
                     Some("killed" | "actor_task_cancelled") => Exit::ActorKilled,
                     _ => Exit::ActorStopped { reason: reason.map(into_one_line) },
@@ -267,16 +272,18 @@ impl Engine {
         }
     }
 
-    /// How the supervisor ends, once no child is left. The actor then stops, or returns this as its error.
+    /// How the supervisor exits, once no child is left. The actor then stops, or returns this as
+    /// its error.
     pub(crate) fn exit(&self) -> Option<&Exit> {
         self.exit.as_ref()
     }
 
-    /// Stops all children in order and returns when none is left: for an actor that was stopped by ractor's own `stop`
-    /// and is in its `post_stop`, where it takes no messages any more.
+    /// Stops all children in order and returns when none is left. For an actor that was stopped by
+    /// ractor's own `stop` and is in its `post_stop`, where it receives no messages.
     ///
-    /// It reads no supervision events either: ractor keeps them unread, with the last states of those that have ended
-    /// and whatever tokens are in them. So the children are unlinked, and their events go nowhere.
+    /// It receives no supervision events there either: ractor keeps them unread, along with the
+    /// last states of actors that have ended and any tokens in them. Therefore the children are
+    /// unlinked, and their events are discarded.
     pub(crate) async fn drain(&mut self) {
         if self.exit.is_some() {
             return;
@@ -285,12 +292,14 @@ impl Engine {
         for slot in self.children.occupied() {
             if let Some(current) = self.children.at(slot).and_then(|entry| entry.current.as_ref()) {
                 current.unlink(&self.me);
-                // Its end may lie in the mailbox: nothing would ring for it.
+                // Its end may be an unread event in the mailbox, and then nothing would wake this
+                // slot.
                 self.check_incarnation(slot);
             }
         }
         self.inbox.wake_on_send(false);
-        // First: an end that waits for its cause must not be judged as a crash any more, and answered with a restart.
+        // This comes first: an end that still waits for its cause must not be judged as a crash and
+        // answered with a restart.
         self.input(Input::Shutdown);
         self.judge_overdue();
         while self.exit.is_none() {
@@ -303,7 +312,7 @@ impl Engine {
         }
     }
 
-    /// Reads the channel, also what is put there meanwhile.
+    /// Reads the inbox, including what arrives meanwhile.
     fn pump(&mut self) {
         self.inbox.wake_on_send(false);
         self.run_pending_with(|engine| {
@@ -317,7 +326,7 @@ impl Engine {
         }
     }
 
-    /// Deals with what has come of the last input, and of that.
+    /// Processes pending inputs, including those that they cause.
     fn run_pending(&mut self) {
         self.run_pending_with(|_| false);
         if !self.pending.is_empty() {
@@ -325,9 +334,9 @@ impl Engine {
         }
     }
 
-    /// Deals with what is pending and with what comes in, one of each in turn, so that neither waits for the other, until
-    /// there is nothing. A few only: other messages get their turn, and other tasks (tokio lets an actor take 128 messages
-    /// in a row).
+    /// Alternates between pending inputs and new messages, so that neither waits for the other,
+    /// until both are exhausted. It stops after a few turns so that other messages and other tasks
+    /// get theirs (tokio lets an actor take 128 messages in a row).
     fn run_pending_with(&mut self, comes_in: impl Fn(&mut Engine) -> bool) {
         const TURN: usize = 8;
         for _ in 0..TURN {
@@ -383,7 +392,7 @@ impl Engine {
         self.rearm();
     }
 
-    /// What has not ended in the time of the stop is killed: somebody should know what it was.
+    /// Logs the children that did not stop within the deadline and are killed now.
     fn log_late_children(&self) {
         let mut late: Vec<String> =
             self.children.living().map(|id| format!("`{}`", one_line(id.as_str()))).collect();
@@ -396,7 +405,7 @@ impl Engine {
             warn,
             self.node.path(),
             self.node.incarnation(),
-            "the deadline of the stop has passed: killing {late}{more}"
+            "the stop did not finish before its deadline: killing {late}{more}"
         );
     }
 
@@ -407,10 +416,12 @@ impl Engine {
         self.input(if kill { Input::Kill } else { Input::Shutdown });
     }
 
-    /// Lets nothing in any more, and drops what has come: its askers are told so.
+    /// Closes the inbox and drops what is in it. The senders of requests are told that the
+    /// supervisor is shutting down.
     fn close(&mut self) {
         self.rx.close();
-        // `try_recv` would overlook a delivery whose sender is still at it; `recv` ends when there is none.
+        // `try_recv` would miss a message that is still being sent; `recv` returns `None` only when
+        // there is none.
         let mut cx = Context::from_waker(Waker::noop());
         loop {
             match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
@@ -436,9 +447,9 @@ impl Engine {
             self.perform(action);
         }
         self.actions = actions;
-        // A caller that is answered may look at once, and finds everything done.
+        // A caller that has its reply may look at once, and finds everything done.
         for (reply, node, answer) in self.due_replies.drain(..) {
-            // Nobody listens any more: that is the asker's right.
+            // A send fails if the caller has gone, which is its right.
             match node.filter(|node| !node.is_swept()) {
                 None => drop(reply.send(answer)),
                 Some(node) => drop(tokio::spawn(async move {
@@ -451,17 +462,17 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// If the supervisor was killed, an end is made of its children now. The board is told here and by their estates,
-    /// since there is no engine any more to hear of their ends.
+    /// If the supervisor was killed, its children are ended now. Their states are written here and
+    /// by abandoned incarnations, since no engine is left to notice their ends.
     fn drop(&mut self) {
-        // With its exit it has left its place, where a successor may be by now.
+        // After its exit it has left its node, where a successor may already be working.
         let Some(token) = self.token.take() else { return };
         self.node.set_engine(None);
         for child in self.machine.children() {
             let Some(entry) = self.children.get(child.id) else { continue };
             let to = match child.state {
                 ChildState::Down { .. } => continue,
-                // Its end has come, and waits for its cause.
+                // It has ended and is still waiting for its cause.
                 ChildState::Starting | ChildState::Ready | ChildState::Stopping
                     if entry.current.is_none() =>
                 {

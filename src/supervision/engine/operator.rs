@@ -1,4 +1,4 @@
-//! What operators ask of an engine, and how children come to it.
+//! Requests of operators, and how children are added.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Engine {
                     return;
                 }
                 let refused = self.machine.child(&spec.id).is_some() || self.is_full();
-                // The machine refuses it and names the reason; nothing must be adopted for it then.
+                // The machine refuses it and gives the reason; nothing must be adopted for it.
                 let new = if refused { new_child(&spec, None, 0) } else { self.adopt(spec) };
                 Request::StartChild(new)
             }
@@ -65,7 +65,7 @@ impl Engine {
         self.input(Input::Request(id, request));
     }
 
-    /// Changes a child's policy while it runs.
+    /// Changes a child's policy while the child runs.
     pub(super) fn set_policy(
         &mut self,
         id: &ChildId,
@@ -97,12 +97,12 @@ impl Engine {
         self.machine.flags().max_children.is_some_and(|max| self.children.len() >= max)
     }
 
-    /// Takes a child's start and claims its place.
+    /// Adds a child: keeps its start and claims its node.
     pub(super) fn adopt(&mut self, mut spec: ChildSpec) -> NewChild {
         decide_budget(&mut spec.policy, &*spec.start, self.machine.flags());
         let node = self.node.claim(&spec.id, spec.policy.kind);
         node.adopted();
-        if let Err(panicked) = catch_panic("the start, told of its place,", || spec.start.adopted(&node)) {
+        if let Err(panicked) = catch_panic("`Start::adopted`", || spec.start.adopted(&node)) {
             log_event!(warn, node.path(), node.incarnation(), "{panicked}");
         }
         let new = new_child(&spec, Some(&node), self.tree.seed(node.path()));

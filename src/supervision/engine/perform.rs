@@ -1,4 +1,4 @@
-//! What the engine does for its machine: one action after the other, each at once.
+//! Performs the actions of the machine, one after the other and each at once.
 
 use super::Engine;
 use crate::{
@@ -45,7 +45,8 @@ impl Engine {
                     && let Some(current) = entry.current
                     && let Some(token) = &self.token
                 {
-                    // Not so by the machine's rules; but nobody would ever look after it.
+                    // The machine never does this; but otherwise nothing would ever end this
+                    // incarnation.
                     current.abandon(&entry.node, &self.tree, token);
                 }
                 self.node.release(&id);
@@ -53,7 +54,8 @@ impl Engine {
             Action::Started => {
                 self.write_own_state(ChildState::Ready);
                 if let Some(ready) = self.ready.take() {
-                    // The parent has given up waiting and will stop this supervisor.
+                    // A failed send means that the parent has stopped waiting and will stop this
+                    // supervisor.
                     let _ = ready.send(());
                 }
             }
@@ -68,8 +70,9 @@ impl Engine {
         }
     }
 
-    /// Nothing of the supervisor is left but its actor. The engine in that may outlive it: ractor sends the last state of an
-    /// actor that was stopped to its supervisor, which may be past reading it.
+    /// Nothing of the supervisor is left but its actor. The engine in it may outlive the actor:
+    /// ractor sends the last state of a stopped actor to its supervisor, which may no longer read
+    /// its events.
     fn detach(&mut self) {
         self.alarm.cancel();
         self.node.set_engine(None);
@@ -77,14 +80,14 @@ impl Engine {
         self.token = None;
     }
 
-    /// The root has no supervisor that would write its state.
+    /// The root has no supervisor to write its state.
     pub(super) fn write_own_state(&self, to: ChildState) {
         if self.node.path().is_root() {
             self.node.record(&self.tree, self.node.incarnation(), to);
         }
     }
 
-    /// Writes the board and the event stream.
+    /// Writes the node status and the event stream.
     fn publish(&mut self, key: Option<IncarnationKey>, kind: EventKind) {
         let now = self.input_time;
         let Some(key) = key else {
@@ -92,7 +95,7 @@ impl Engine {
                 if self.node.path().is_root() {
                     self.tree.stop_notice().set_stopping();
                 }
-                // Whoever waits for this supervisor from now on waits for its next incarnation.
+                // From now on, callers that wait for this supervisor wait for its next incarnation.
                 self.node.mark_closing(self.node.incarnation());
                 self.write_own_state(ChildState::Stopping);
             }
@@ -124,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// Writes the figures of a child.
+    /// Writes the counters of a child.
     pub(super) fn write_counters(&self, child: &ChildId, node: &Node) {
         if let Some(child) = self.machine.child(child) {
             node.set_counters(self.input_time, child.tracker, &child.policy.restart);
@@ -137,7 +140,7 @@ impl Engine {
         }
         self.deadline = Some(at);
         self.alarm_at(at);
-        // Children that are told to stop from here on hear of it then.
+        // Children that are told to stop after this learn of it then.
         for entry in self.children.iter_mut() {
             if let Some(current) = &mut entry.current {
                 current.shorten_stop(at);

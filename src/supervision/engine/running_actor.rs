@@ -21,18 +21,19 @@ pub(crate) struct RunningActor {
     join: JoinHandle<()>,
     pub(super) joined: bool,
     pub(super) stop: StopHandle,
-    /// Until it is admitted.
+    /// `None` once the incarnation is live.
     pub(super) attachment: Option<Arc<dyn Attachment>>,
     pub(super) stop_cause: Option<StopCause>,
-    /// The deadline of its stop that it knows of.
+    /// The deadline of the stop, as the actor was told.
     pub(super) told_deadline: Option<Timestamp>,
 }
 
-/// Why it has to end: then its own cause does not count.
+/// Why the actor has to stop. If there is such a reason, the cause that the actor reports does not
+/// count.
 pub(super) enum StopCause {
-    /// Somebody wants it.
+    /// It was asked to.
     Requested,
-    /// It was asked kindly, and took too long.
+    /// It was asked to, and took too long.
     TimedOut,
     /// It did not become ready.
     StartFailed(Box<Exit>),
@@ -67,10 +68,11 @@ impl RunningActor {
         self.kill();
     }
 
-    /// Returns when the actor's state has been dropped. May be called again afterwards.
+    /// Returns when the state of the actor has been dropped. May be called again afterwards.
     pub(crate) async fn join(&mut self) {
         if !self.joined {
-            // An error says that the actor's task was aborted or has panicked; its cause is told elsewhere.
+            // An error says that the task of the actor was aborted or panicked; the cause arrives
+            // elsewhere.
             let _ = Pin::new(&mut self.join).await;
             self.joined = true;
         }
@@ -85,7 +87,7 @@ impl RunningActor {
         self.stop.ask(&self.cell, StopRequest { deadline });
     }
 
-    /// Does what is ordered, and says when patience ends.
+    /// Stops the actor at this level. Returns when it is to be killed.
     pub(super) fn stop(
         &mut self,
         level: StopLevel,

@@ -1,7 +1,7 @@
-//! The bell of a child: what its incarnations wait for wakes no task, it tells the engine where to look.
+//! Wakers that tell the engine which slot to check, instead of waking a task.
 //!
-//! A ring may come late, twice, or for an incarnation that is no more. It carries no meaning but "look": the engine
-//! polls whatever lives at that position then.
+//! A wake-up only means "check this slot": the engine polls whatever incarnation is there. Late,
+//! duplicate or stale wake-ups are harmless.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ struct SlotWaker {
     slot: Slot,
 }
 
-/// A bell that rings for this position.
+/// A waker for this slot.
 pub(crate) fn slot_waker(inbox: Inbox, slot: Slot) -> Waker {
     Waker::from(Arc::new(SlotWaker { inbox, slot }))
 }

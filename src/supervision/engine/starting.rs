@@ -1,4 +1,4 @@
-//! The start of an incarnation, until it is ready or is not going to be.
+//! The start of an incarnation, until it is ready or has failed.
 
 use std::{
     future::{Future, poll_fn},
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// Longer start timeouts are cut: thirty years.
+/// Longer start timeouts are cut to thirty years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// What a start needs.
@@ -47,23 +47,24 @@ pub(crate) struct StartInputs<'a> {
     pub(crate) slot: Slot,
 }
 
-/// How far a start came at once.
+/// How far a start came on the first poll.
 pub(crate) enum StartProgress {
-    /// It is over: the incarnation is ready, or has come to nothing.
+    /// It has finished: the incarnation is ready, or its start has failed.
     Now(Result<RunningActor, Exit>, IncarnationClosed),
-    /// It goes on, and ends in a [`StartOutcome`].
+    /// It goes on in a task of its own, and ends in a [`StartOutcome`].
     Later(StartCancel),
 }
 
 /// Starts an incarnation.
 ///
-/// The start is polled once here, in the supervisor's own task: a start that does not wait for anything costs no task,
-/// and with most actors it does not.
+/// The start is polled once here, in the supervisor's own task. A start that waits for nothing, as
+/// with most actors, costs no task.
 pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
     let StartInputs { start, timeout, cx, closed, node, tree, supervisor, inbox, slot } = inputs;
     let incarnation = cx.incarnation;
     let mut launch = Box::pin(catch_panic_async("the start", launch(start, timeout, cx)));
-    // The supervisor's budget is not the start's. The task polls again, and leaves a waker of its own.
+    // The start must not use up the supervisor's own tokio budget. The task polls again and
+    // registers its own waker.
     let first = pin!(unconstrained(launch.as_mut())).poll(&mut Context::from_waker(Waker::noop()));
     let stage = match first {
         Poll::Pending => {
@@ -119,7 +120,7 @@ async fn launch(start: Arc<dyn Start>, timeout: Duration, cx: StartContext) -> R
     };
     let mut starting = start.start(cx);
     let deadline = || Instant::now() + timeout.min(FAR);
-    // A timer is made for those only that have to wait.
+    // Only a start that has to wait gets a timer.
     let (started, deadline) = match poll_fn(|cx| Poll::Ready(starting.as_mut().poll(cx))).await {
         Poll::Ready(started) => (started, deadline()),
         Poll::Pending => {
@@ -134,7 +135,8 @@ async fn launch(start: Arc<dyn Start>, timeout: Duration, cx: StartContext) -> R
     Ok(StartedActor { running: RunningActor::new(cell, join, stop, attachment), ready, permit, deadline })
 }
 
-/// In the start's own task: the rest of it. Whether the incarnation became ready comes beside what there is of it.
+/// The rest of a start, in its own task. Returns what there is of the incarnation, and whether it
+/// became ready.
 async fn finish_start(
     stage: StartStage,
     timeout: Duration,
@@ -162,7 +164,8 @@ async fn finish_start(
             let outcome = tokio::select! {
                 biased;
                 () = signal.cancelled() => Ok(Err(NotReady)),
-                // Before the end of the actor: one that is ready and ends at the same moment was ready.
+                // This comes before the end of the actor: one that becomes ready and ends at the
+                // same moment was ready.
                 ready = catch_panic_async("the start's readiness", ready.as_mut()) => ready,
                 () = running.join() => Ok(Err(NotReady)),
                 () = sleep_until(deadline) => Err(Exit::StartTimeout { after: timeout }),

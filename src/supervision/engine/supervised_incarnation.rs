@@ -1,6 +1,7 @@
 //! An incarnation as its engine keeps it: [`SupervisedIncarnation`].
 //!
-//! Nothing here waits. A life is looked at when its bell rings, and says when nothing of it is left.
+//! Nothing here waits. The engine polls an incarnation when its slot waker fires, and learns when
+//! nothing of it is left.
 
 use std::{
     future::Future,
@@ -28,23 +29,24 @@ use crate::{
     time::Timestamp,
 };
 
-/// How an incarnation ended, as far as can be known without its actor's own cause.
+/// How an incarnation ended, as far as is known without the cause that its actor reports.
 #[derive(Debug)]
 pub(crate) enum IncarnationEnd {
-    /// For this reason.
+    /// With this exit.
     Exit(Exit),
-    /// The cause is in the supervision event of this actor, unless it was asked to end: then it is the exit.
+    /// The cause arrives as the supervision event of this actor. If the actor was asked to stop,
+    /// the exit is already known.
     Actor(ActorId, Option<Exit>),
 }
 
-/// One life of a child.
+/// One incarnation of a child.
 pub(crate) struct SupervisedIncarnation {
     pub(crate) incarnation: Incarnation,
     stop_level: StopLevel,
-    /// When it is killed, if it has not ended by then. The engine's timer is armed for that moment.
+    /// When it is killed if it has not ended by then. The engine sets its alarm for that time.
     stop_deadline: Option<Timestamp>,
     stage: IncarnationStage,
-    /// The task of a start that goes on has it.
+    /// `None` while the task of its start has it.
     closed: Option<IncarnationClosed>,
 }
 
@@ -53,12 +55,12 @@ enum IncarnationStage {
     Starting(StartCancel),
     /// It has an actor, or has had one.
     Running(RunningActor),
-    /// It never had one.
+    /// It never had an actor.
     Failed(Box<Exit>),
 }
 
 impl SupervisedIncarnation {
-    /// Of a start that goes on.
+    /// For a start that goes on in a task of its own.
     pub(crate) fn starting(incarnation: Incarnation, cancel: StartCancel) -> SupervisedIncarnation {
         let stage = IncarnationStage::Starting(cancel);
         SupervisedIncarnation {
@@ -70,7 +72,7 @@ impl SupervisedIncarnation {
         }
     }
 
-    /// Of a start that is over.
+    /// For a start that has finished.
     pub(crate) fn started(
         incarnation: Incarnation,
         running: Result<RunningActor, Exit>,
@@ -97,7 +99,7 @@ impl SupervisedIncarnation {
         self.stop_deadline
     }
 
-    /// Its start is over. What it has been told meanwhile it is told again.
+    /// Its start has finished. If it has been told to stop meanwhile, the actor is told now.
     pub(crate) fn start_finished(
         &mut self,
         running: Result<RunningActor, Exit>,
@@ -121,8 +123,8 @@ impl SupervisedIncarnation {
         }
     }
 
-    /// Gives an order, unless it has one that is as hard. It is told of the `deadline` of its supervisor's own stop, if there
-    /// is one and its time to end is not over before.
+    /// Tells it to stop, unless it has been told to stop as firmly before. It is told the
+    /// `deadline` of its supervisor's own stop if that comes before its own.
     pub(crate) fn raise_stop_level(
         &mut self,
         level: StopLevel,
@@ -136,9 +138,9 @@ impl SupervisedIncarnation {
         self.stop_deadline = None;
         match &mut self.stage {
             IncarnationStage::Starting(cancel) => cancel.cancel(),
-            // One that has ended by itself need not be asked, and its own cause counts: its bell rings.
+            // One that has ended by itself is not asked, and its own cause counts. Its waker fires.
             IncarnationStage::Running(running) if !running.has_ended() => {
-                // From here on nobody reaches it.
+                // From here on nothing reaches it.
                 node.retract(self.incarnation);
                 self.stop_deadline = running.stop(level, now, deadline);
             }
@@ -146,7 +148,7 @@ impl SupervisedIncarnation {
         }
     }
 
-    /// Tells one that is stopping of a nearer deadline.
+    /// Tells an incarnation that is stopping of an earlier deadline.
     pub(crate) fn shorten_stop(&mut self, deadline: Timestamp) {
         if let (StopLevel::Stop(_), IncarnationStage::Running(running)) = (self.stop_level, &mut self.stage)
             && !running.has_ended()
@@ -156,7 +158,7 @@ impl SupervisedIncarnation {
         }
     }
 
-    /// Its patience is over.
+    /// Its time to stop is over.
     pub(crate) fn enforce_stop_deadline(&mut self) {
         self.stop_deadline = None;
         if let IncarnationStage::Running(running) = &mut self.stage
@@ -167,21 +169,24 @@ impl SupervisedIncarnation {
         }
     }
 
-    /// Its supervisor reads no events any more: its actor's state, which comes with one, is not to lie there.
+    /// Its supervisor no longer reads events. An event holds the state of its actor, which must not
+    /// stay in the mailbox.
     pub(crate) fn unlink(&self, supervisor: &ActorCell) {
         if let IncarnationStage::Running(running) = &self.stage {
             running.cell.unlink(supervisor.clone());
         }
     }
 
-    /// Whether nothing of it is left. If there is, the bell rings when it is worth another look.
+    /// Whether nothing of it is left. If something is, the waker fires when it is worth checking
+    /// again.
     pub(crate) fn is_closed(&mut self, node: &Node, waker: &Waker) -> bool {
         let cx = &mut Context::from_waker(waker);
         match &mut self.stage {
             IncarnationStage::Starting(_) => return false,
             IncarnationStage::Running(running) if running.joined => {}
             IncarnationStage::Running(running) => {
-                // The budget of the supervisor's task is not to be spent here: it would ring the bell for nothing.
+                // This must not use up the tokio budget of the supervisor's task, or the waker
+                // would fire without reason.
                 if pin!(unconstrained(running.join())).poll(cx).is_pending() {
                     return false;
                 }
@@ -192,12 +197,12 @@ impl SupervisedIncarnation {
         self.closed.as_ref().is_none_or(|closed| closed.poll(cx).is_ready())
     }
 
-    /// Whether its actor has been seen to end.
+    /// Whether its actor is known to have ended.
     pub(crate) fn is_joined(&self) -> bool {
         matches!(&self.stage, IncarnationStage::Running(running) if running.joined)
     }
 
-    /// How it ended, when it is gone.
+    /// How it ended, once it is closed.
     pub(crate) fn end(self) -> IncarnationEnd {
         match self.stage {
             IncarnationStage::Running(RunningActor { cell, stop_cause, stop, attachment, .. }) => {
@@ -210,10 +215,10 @@ impl SupervisedIncarnation {
         }
     }
 
-    /// Its engine is gone.
+    /// Ends it without its engine.
     pub(crate) fn abandon(self, node: &Node, tree: &TreeContext, supervisor: &IncarnationToken) {
         let running = match self.stage {
-            // The task of its start makes an end of it; it hears of this by the drop of its orders.
+            // The task of its start ends it; dropping the [`StartCancel`] tells that task.
             IncarnationStage::Starting(_) => return,
             IncarnationStage::Running(running) => Some(running),
             IncarnationStage::Failed(_) => None,

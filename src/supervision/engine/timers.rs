@@ -1,4 +1,5 @@
-//! What an engine waits for: [`Timers`], an ordered set, and [`Alarm`], the one task that sleeps until the first is due.
+//! What an engine waits for: [`Timers`], an ordered set, and [`Alarm`], the single task that sleeps
+//! until the first one is due.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +12,7 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
-/// Armed timers. Those that are due at the same moment fire in the order in which they were armed.
+/// Armed timers. Timers due at the same moment fire in the order in which they were armed.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeMap<(Timestamp, u64), Timer>,
@@ -45,19 +46,20 @@ impl Timers {
         Some(timer)
     }
 
-    /// When the first is due.
+    /// When the first timer is due.
     pub(crate) fn first(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 }
 
-/// Wakes the engine. One that goes off too early does no harm, so that it is set anew only for what is due before it:
-/// a child that is stopped and ends at once costs no timer, although its patience was one.
+/// Wakes the engine. An alarm that fires too early does no harm, so it is set again only for
+/// something that is due sooner. A child that stops at once therefore costs no timer, although it
+/// had a deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm(Option<(Timestamp, AbortHandle)>);
 
 impl Alarm {
-    /// Makes sure that it goes off when `at` has come.
+    /// Makes sure that it fires at `at` or earlier.
     pub(crate) fn set(&mut self, at: Timestamp, clock: Clock, inbox: &Inbox) {
         if self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
             return;
@@ -71,7 +73,7 @@ impl Alarm {
         self.0 = Some((at, alarm.abort_handle()));
     }
 
-    /// It has gone off, or is not needed.
+    /// It has fired, or is no longer needed.
     pub(crate) fn cancel(&mut self) {
         if let Some((_, alarm)) = self.0.take() {
             alarm.abort();

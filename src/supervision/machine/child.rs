@@ -1,4 +1,4 @@
-//! One row of the machine's table.
+//! One row of the machine's table: [`Child`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +16,11 @@ use crate::{
 pub(super) enum StartCause {
     /// By the supervisor: its own start, a restart by policy, a group restart.
     Supervisor,
-    /// By an operator's `restart`, after which the policy rules.
+    /// By an operator's `restart`, after which the policy applies.
     Restart,
     /// By an operator's `restart_child` or `reload`: a failure is reported, and the child stays down.
     Once,
-    /// By an operator's `start_child`: a failure is reported, and the child is forgotten.
+    /// By an operator's `start_child`: a failure is reported, and the child is removed.
     Provisional,
 }
 
@@ -29,11 +29,11 @@ pub(super) enum StartCause {
 pub(super) enum AfterStop {
     /// It stays down.
     Stay,
-    /// It stays down until the group restart comes to it.
+    /// It stays down until the group restart reaches it.
     Group,
     /// It starts again.
     Start(StartCause),
-    /// It is forgotten.
+    /// It is removed.
     Forget,
 }
 
@@ -42,9 +42,9 @@ pub(super) enum AfterStop {
 pub(super) enum RequestWaiter {
     /// Until it is down.
     Stop(OperatorRequestId),
-    /// Until it is ready, or is not going to be.
+    /// Until it is ready, or its start has failed.
     Start(OperatorRequestId),
-    /// As `ExitClass`, of a restart: it joins the start that another restart has caused.
+    /// As `Start`, by a `restart`: it joins the start that another restart has caused.
     Restart(OperatorRequestId),
 }
 
@@ -59,14 +59,14 @@ pub(super) struct Child {
     pub(super) after: AfterStop,
     /// An operator has stopped it.
     pub(super) stopped_by_operator: bool,
-    /// An operator has stopped it during the pass under way, or its end has been judged while the pass was starting
-    /// others: the pass leaves it alone.
+    /// An operator has stopped it during the current pass, or its end was judged while the pass was
+    /// starting others: the pass leaves it alone.
     pub(super) skip_pass: bool,
     /// The timer for its next start is armed.
     pub(super) armed: bool,
     /// It has been ready at least once.
     pub(super) has_been_ready: bool,
-    /// When its present incarnation ended, if that was before its exit was told.
+    /// When the process of its current incarnation ended, if that was reported before the exit.
     pub(super) process_ended_at: Option<Timestamp>,
     /// When an operator last restarted it.
     pub(super) restarted_by_operator: Option<Timestamp>,
@@ -113,8 +113,8 @@ impl Child {
         self.policy.restart.restart == RestartType::Temporary
     }
 
-    /// Whether a group restart, or the supervisor's own start, brings this child to life (rule S-12). One that waits
-    /// for a timer of its own does not need it.
+    /// Whether a group restart, or the supervisor's own start, starts this child (rule S-12). One
+    /// that waits for its own timer does not need it.
     pub(super) fn joins_pass(&self) -> bool {
         let gave_up = matches!(self.state, ChildState::Down { why: DownReason::GaveUp { .. } });
         !self.state.is_alive() && !self.armed && !gave_up && !self.is_left_alone()
@@ -126,7 +126,7 @@ impl Child {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// The meaning of the start that is in flight, or that follows the stop that is.
+    /// The cause of the start that is in flight, or that follows the current stop.
     pub(super) fn start_in_flight(&self) -> Option<StartCause> {
         match (&self.state, self.after) {
             (ChildState::Starting, _) => Some(self.cause),
@@ -140,7 +140,7 @@ impl Child {
         !self.has_been_ready && self.policy.start == StartMode::Required
     }
 
-    /// Whether no pass brings this child to life, because an operator does not want it.
+    /// Whether no pass starts this child, because an operator does not want it to run.
     pub(super) fn is_left_alone(&self) -> bool {
         self.skip_pass
             || (self.stopped_by_operator && self.policy.restart.restart == RestartType::UnlessStopped)

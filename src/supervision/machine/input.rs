@@ -8,12 +8,12 @@ use crate::{
     supervision::policy::ChildPolicy,
 };
 
-/// One life of one child: the only way in which the machine and the engine speak of it.
+/// One incarnation of one child: how the machine and the engine refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IncarnationKey {
     /// The child.
     pub child: ChildId,
-    /// Its life.
+    /// Its incarnation.
     pub incarnation: Incarnation,
 }
 
@@ -23,22 +23,22 @@ impl fmt::Display for IncarnationKey {
     }
 }
 
-/// Names a request until it is answered, which happens exactly once.
+/// Identifies a request until it is answered, which happens exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperatorRequestId(pub u64);
 
-/// A child as it enters the machine's table.
+/// A child to be added to the table of the machine.
 #[derive(Clone, Debug)]
 pub struct NewChild {
     /// Its id.
     pub id: ChildId,
     /// Its policy; shared, since a pool has thousands of children with one policy.
     pub policy: Arc<ChildPolicy>,
-    /// The last incarnation that its place has seen.
+    /// The newest incarnation that its node has had.
     pub last_incarnation: Incarnation,
     /// Whether an operator has stopped it and that still stands.
     pub stopped_by_operator: bool,
-    /// Whether its place has been ready before, in an earlier life of its supervisor (rule R-6).
+    /// Whether its node has been ready before, under an earlier incarnation of its supervisor (rule R-6).
     pub has_been_ready: bool,
     /// Seeds the jitter of its back-off.
     pub seed: u64,
@@ -47,32 +47,37 @@ pub struct NewChild {
 /// An operator's request.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Adds a child and starts it (OTP's `start_child`): a required one is awaited, and removed again if its start
-    /// fails; a background one is not awaited, and its policy rules from the first start on. Where siblings restart
-    /// together and are just being started, it is started after them.
+    /// Adds a child and starts it (OTP's `start_child`). A required child is awaited, and removed
+    /// again if its start fails. A background child is not awaited, and its policy applies from the
+    /// first start on. Where siblings restart together and are being started at the moment, it is
+    /// started after them.
     StartChild(NewChild),
     /// Stops a child and keeps its declaration, unless it is temporary (OTP's `terminate_child`).
     TerminateChild(ChildId),
-    /// Starts a child that is down; if that fails it stays down (OTP's `restart_child`). In its turn, as `StartChild`.
+    /// Starts a child that is down; if that fails, it stays down (OTP's `restart_child`). It is
+    /// started in its turn, as with `StartChild`.
     RestartChild(ChildId),
     /// Removes a child that is down (OTP's `delete_child`).
     DeleteChild(ChildId),
-    /// Stops a child, in whatever state it is, and removes it. Not in OTP, where it takes two calls.
+    /// Stops a child in whatever state it is, and removes it. OTP needs two calls for this.
     RemoveChild(ChildId),
-    /// Restarts a child in whatever state it is (rule R-8); joins a restart under way. A start in flight by
-    /// `StartChild`, or by the supervisor's own start, is made again and keeps its meaning.
+    /// Restarts a child in whatever state it is (rule R-8); joins a restart that is under way. A
+    /// start in flight by `StartChild`, or by the supervisor's own start, is repeated and keeps its
+    /// meaning.
     Restart(ChildId),
-    /// Wants a child to run that was not stopped (rule G-10): joins a start, starts one that has never been started or
-    /// has ended by itself, and leaves its counters alone. One that an operator has stopped, or its policy has given up,
-    /// stays down.
+    /// Ensures that a child runs unless it was stopped (rule G-10): joins a start, or starts a
+    /// child that has never been started or has ended by itself, and leaves its counters alone. A
+    /// child that an operator has stopped, or that its policy has given up, stays down.
     Demand(ChildId),
-    /// Changes a child's policy and, if it is alive or waiting, stops it and starts it anew; a start that fails is not
-    /// retried, unless it is made by a group restart under way, whose rules it follows then.
+    /// Changes the policy of a child and, if the child is alive or waiting, stops it and starts it
+    /// again. A start that fails is not retried, unless a group restart under way makes it, whose
+    /// rules then apply.
     Reload(ChildId, Arc<ChildPolicy>),
 }
 
 impl Request {
-    /// The child of which nothing of an earlier incarnation is to be left when the answer comes: one that is told to end.
+    /// The child that the request stops, if it stops one. Its reply comes only when nothing of
+    /// earlier incarnations is left.
     pub fn ends(&self) -> Option<&ChildId> {
         match self {
             Request::StartChild(_) | Request::RestartChild(_) | Request::Demand(_) => None,
@@ -85,27 +90,29 @@ impl Request {
     }
 }
 
-/// What happened, as the engine tells it.
+/// What happened, as reported by the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The supervisor itself starts: start the children.
     Boot,
-    /// An incarnation is ready. One that is ready and gone at the same moment is told as both, in this order: what ends
-    /// without having been ready is a failed start, however well it ended.
+    /// An incarnation is ready. One that becomes ready and ends at the same moment is reported as
+    /// both, in this order. An incarnation that ends without having been ready is a failed start,
+    /// however well it ended.
     Ready(IncarnationKey),
-    /// An incarnation has ended and everything it owned is gone; also when it never became ready.
+    /// An incarnation has ended and nothing it owned is left; also if it never became ready.
     Ended(IncarnationKey, Exit),
     /// A timer that was armed has fired.
     Fired(Timer),
-    /// An operator asks.
+    /// An operator makes a request.
     Request(OperatorRequestId, Request),
     /// Stop all children and exit.
     Shutdown,
-    /// As `Shutdown`, and children get no more time: they are killed, still in order.
+    /// As `Shutdown`, but children get no more time: they are killed, still in order.
     Kill,
 }
 
-/// A timer of the machine. One that fires late, or for an incarnation that is no more, does nothing.
+/// A timer of the machine. One that fires late, or for an incarnation that no longer exists, does
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Timer {
     /// The back-off or cool-off after the end of this incarnation.

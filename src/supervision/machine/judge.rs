@@ -17,10 +17,11 @@ impl Machine {
     pub(super) fn ended(&mut self, now: Timestamp, key: &IncarnationKey, exit: Exit) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
-        // a success before *ready* is a failed start. (A start that is declared to complete is ready by its success:
-        // its `Ready` comes before its end.)
+        // a success before *ready* is a failed start. (A start that is declared to complete becomes ready by its
+        // success: its `Ready` comes before its end.)
         let exit = if child.state == ChildState::Starting { exit.before_ready() } else { exit };
-        // Exits that are not judged leave the tracker's counters alone, but the time of being healthy ends with each.
+        // Exits that are not judged leave the counters of the tracker alone, but each of them ends
+        // the time of being healthy.
         if matches!(self.phase, super::stop::MachinePhase::Stopping { .. })
             || self.pass.as_ref().is_some_and(|p| p.consumes(rank))
         {
@@ -30,7 +31,7 @@ impl Machine {
         match child.state {
             ChildState::Stopping => self.stopped(now, rank, exit),
             ChildState::Starting | ChildState::Ready if self.is_stopping() => {
-                // The shutdown has not come to this child yet; it need not any more.
+                // The shutdown has not reached this child yet, and no longer needs to.
                 self.publish_exit(rank, exit, Consequence::Nothing);
                 self.set_down(rank, ended());
                 self.advance_stop();
@@ -44,7 +45,7 @@ impl Machine {
             ChildState::Starting | ChildState::Ready
                 if self.pass.as_ref().is_some_and(|p| p.consumes(rank)) =>
             {
-                // S-13: it ended before the group restart came to stop it.
+                // S-13: it ended before the group restart reached it.
                 self.publish_exit(rank, exit, Consequence::Nothing);
                 self.group_stopped(rank);
                 self.advance(now);
@@ -60,7 +61,7 @@ impl Machine {
             }
             ChildState::Starting => self.start_failed(now, rank, exit),
             ChildState::Ready => self.decide(now, rank, exit),
-            // S-9: it is not alive, its end has been told.
+            // S-9: it is not alive; its end has been reported already.
             _ => {}
         }
     }
@@ -68,7 +69,7 @@ impl Machine {
     /// A start did not end in readiness.
     fn start_failed(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
         let Some(child) = self.children.get(rank) else { return };
-        // What its process wrote is for those to add who know of processes.
+        // The machine does not know processes; the engine adds the end of stderr.
         let (id, stderr_tail) = (child.id.clone(), String::new());
         let failed = RequestError::StartFailed { child: id, exit: exit.clone(), stderr_tail };
         match child.cause {
@@ -100,21 +101,21 @@ impl Machine {
         }
     }
 
-    /// An exit that nobody had asked for, of a child in its normal life.
+    /// An exit that was not requested, of a child in normal operation.
     fn decide(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
         let grouped = self.flags.strategy != Strategy::OneForOne;
         let Some(child) = self.children.get_mut(rank) else { return };
         let policy = child.policy.clone();
-        // S-14 is about starts that are awaited. That of a background child is a crash like any other (S-7): its group
-        // has gone on without it, and is taken down with it.
+        // S-14 is about starts that are awaited. A failed start of a background child is a crash
+        // like any other (S-7): its group has gone on without it, and is stopped with it.
         let failed_start = child.state == ChildState::Starting && policy.start == StartMode::Required;
         let class = classify(&exit, policy.restart.restart);
-        // Delays count from the end, and its exit may have waited to be judged.
+        // Delays count from the end of the process, whose exit may have waited to be judged.
         let process_ended_at =
             child.process_ended_at.map_or(now, |process_ended_at| process_ended_at.min(now));
         match child.tracker.exited(process_ended_at, class, &policy.restart) {
             Decision::Leave => {
-                // S-17: a transient supervisor that gave up stays down, and it shows.
+                // S-17: a transient supervisor that gave up stays down, and its state says so.
                 let state = match &exit {
                     Exit::IntensityExceeded { limit, .. } => {
                         ChildState::down(DownReason::GaveUp { why: limit.clone() })
@@ -155,7 +156,7 @@ impl Machine {
         }
     }
 
-    /// The child, or its group, is started again at that time, or now if it is past.
+    /// Starts the child or its group again at that time, or now if it has passed.
     fn restart_at(&mut self, now: Timestamp, rank: Rank, until: Timestamp, attempt: u32, failed_start: bool) {
         if self.flags.strategy != Strategy::OneForOne {
             self.restart_group(now, rank, until.since(now), attempt, failed_start);
@@ -167,7 +168,7 @@ impl Machine {
         }
     }
 
-    /// The state that this exit leads to, if that is to wait for a restart of the child alone.
+    /// The state that this exit leads to, if it is to wait for a restart of this child alone.
     pub(super) fn foresee(&self, rank: Rank, at: Timestamp, exit: &Exit) -> Option<ChildState> {
         let child = self.children.get(rank)?;
         if self.flags.strategy != Strategy::OneForOne
@@ -202,7 +203,7 @@ impl Machine {
         self.advance(now);
     }
 
-    /// The child ended by itself and does not come back (S-5, S-24).
+    /// The child ended by itself and is not restarted (S-5, S-24).
     fn leave(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
         let Some(child) = self.children.get(rank) else { return };
         let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
@@ -221,7 +222,8 @@ impl Machine {
         let Some(child) = self.children.get(rank) else { return };
         let id = child.id.clone();
         self.publish_exit(rank, exit.clone(), Consequence::Escalate { why: why.clone() });
-        // It is not the child that is given up for good: whoever restarts this supervisor starts it again.
+        // The child itself is not given up for good: when this supervisor is restarted, the child
+        // starts again.
         self.set_down(rank, ended());
         self.begin_stop(Exit::IntensityExceeded { child: id, cause: Box::new(exit), limit: why });
     }
@@ -238,7 +240,8 @@ impl Machine {
         if let AfterStop::Start(cause) = after
             && self.pass.as_ref().is_some_and(|p| p.consumes(rank))
         {
-            // S-11: a group restart that stops its members has begun meanwhile; it starts this one in its turn.
+            // S-11: a group restart that stops its members has begun meanwhile; it starts this
+            // child in its turn.
             child.cause = cause;
             after = AfterStop::Group;
         }
@@ -265,8 +268,8 @@ impl Machine {
         self.advance(now);
     }
 
-    /// Down until the group restart starts it; temporary ones go for good (S-12). Whoever waits for a verdict still
-    /// gets it.
+    /// Down until the group restart starts it. Temporary children leave for good (S-12). Requests
+    /// that wait for its start are still answered.
     fn group_stopped(&mut self, rank: Rank) {
         if self.children.get(rank).is_some_and(|child| child.is_temporary()) {
             self.set_down(rank, ChildState::down(DownReason::Stopped));
@@ -276,11 +279,11 @@ impl Machine {
         self.answer_stop_waiters(rank);
     }
 
-    /// Down, and everybody who waited for this child is answered.
+    /// Sets the child down and answers every request that waits for it.
     pub(super) fn set_down(&mut self, rank: Rank, state: ChildState) {
         self.set(rank, state);
-        // What ends while a pass is starting others stays as it is, even if the pass has not come to its position yet:
-        // it was running, so the pass owes it nothing.
+        // A child that ends while a pass is starting others stays down, even if the pass has not
+        // reached its position yet: it was running, so the pass owes it nothing.
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.restarts(rank));
         let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass |= !restarts;

@@ -1,9 +1,10 @@
 //! The whole of supervision as a pure state machine: inputs in, actions out.
 //!
-//! [`Machine`] decides which children are started and stopped, in which order, and when the supervisor gives up. It
-//! owns the table of children and the restart window. It does no I/O, reads no clock, draws no random numbers and
-//! knows neither actors nor processes: time comes in with each input, and everything it wants done comes out as an
-//! [`Action`]. The engine performs the actions and reports what came of them.
+//! [`Machine`] decides which children are started and stopped, in which order, and when the
+//! supervisor gives up. It owns the table of children and the restart window. It does no I/O, reads
+//! no clock, draws no random numbers and knows neither actors nor processes: time comes in with
+//! each input, and everything it wants done comes out as an [`Action`]. The engine performs the
+//! actions and reports the results.
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -12,7 +13,8 @@
 //! | `operator` | requests (S-22, R-8) |
 //! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
 //!
-//! `table` holds the children, `child` is one of them, `input` is what goes in and `action` what comes out.
+//! `table` holds the children and `child` is one of them; `input` is what goes in, `action` what
+//! comes out.
 
 mod action;
 mod child;
@@ -47,12 +49,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// A supervisor's mind.
+/// The decisions of one supervisor.
 #[derive(Debug)]
 pub struct Machine {
     flags: SupervisorFlags,
     window: Window,
-    /// Restarts counted since the beginning.
+    /// Restarts counted since the machine was created.
     counted: u64,
     children: ChildTable,
     phase: MachinePhase,
@@ -61,7 +63,7 @@ pub struct Machine {
     out: Vec<Action>,
 }
 
-/// One child as [`Machine::children`] shows it.
+/// One child, as [`Machine::children`] returns it.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildView<'a> {
     /// Its id.
@@ -79,7 +81,7 @@ pub struct ChildView<'a> {
 impl Machine {
     /// A machine with these children, none of them started.
     ///
-    /// The flags and policies must have been validated; ids that occur twice are taken once.
+    /// The flags and policies must have been validated; an id that occurs twice is used once.
     pub fn new(flags: SupervisorFlags, children: impl IntoIterator<Item = NewChild>) -> Machine {
         let mut machine = Machine {
             flags,
@@ -97,7 +99,7 @@ impl Machine {
         machine
     }
 
-    /// Takes one input and appends what is to be done about it.
+    /// Processes one input and appends the actions that follow from it.
     ///
     /// `now` must not go backwards from call to call.
     pub fn handle(&mut self, now: Timestamp, input: Input, actions: &mut Vec<Action>) {
@@ -128,7 +130,7 @@ impl Machine {
         self.counted
     }
 
-    /// Whether the supervisor stops or has stopped.
+    /// Whether the supervisor is stopping or has stopped.
     pub fn is_stopping(&self) -> bool {
         matches!(self.phase, MachinePhase::Stopping { .. } | MachinePhase::Exited)
     }
@@ -156,7 +158,8 @@ impl Machine {
         count
     }
 
-    /// Changes a child's policy; it takes effect at the next decision (rule R-7). The caller has validated it.
+    /// Changes the policy of a child; it takes effect at the next decision (rule R-7). The caller
+    /// has validated it.
     ///
     /// # Errors
     /// [`RequestError::NotFound`].
@@ -165,9 +168,9 @@ impl Machine {
         child.map(|child| child.policy = policy).ok_or_else(|| RequestError::NotFound(id.clone()))
     }
 
-    /// An incarnation has ended at `at` with this exit, as it seems, and its end comes as an input later: its back-off, and
-    /// the time that it has been ready, count from `at` (rule R-1). Returns the state that waits for it, if that is to wait
-    /// for a restart.
+    /// The process of an incarnation ended at `at` with this exit, as far as is known, and its end
+    /// follows as an input. Its back-off, and the time for which it has been ready, count from `at`
+    /// (rule R-1). Returns the state that will follow if that is to wait for a restart.
     pub fn process_ended(&mut self, key: &IncarnationKey, at: Timestamp, exit: &Exit) -> Option<ChildState> {
         let rank = self.current(key)?;
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
@@ -187,7 +190,7 @@ impl Machine {
         Some(rank)
     }
 
-    /// Takes a child out of the table. It must not be alive.
+    /// Removes a child from the table. It must not be alive.
     fn forget(&mut self, rank: Rank) {
         if let Some(child) = self.children.remove(rank) {
             self.out.push(Action::Publish(Some(child.key()), EventKind::Removed));
@@ -199,13 +202,14 @@ impl Machine {
         self.children.find(id)
     }
 
-    /// The child, if `key` names its current incarnation; what carries an old one is dropped (R-0 (1)).
+    /// The child, if `key` names its current incarnation; anything about an old one is dropped (R-0
+    /// (1)).
     fn current(&self, key: &IncarnationKey) -> Option<Rank> {
         let rank = self.find(&key.child)?;
         (self.children.get(rank)?.incarnation == key.incarnation).then_some(rank)
     }
 
-    /// Changes a child's state and says so.
+    /// Changes the state of a child and publishes the change.
     fn set(&mut self, rank: Rank, to: ChildState) {
         let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != to {
@@ -235,7 +239,7 @@ impl Machine {
         }
     }
 
-    /// Asks a live child to stop, or changes what follows if it is stopping already.
+    /// Asks a live child to stop. If it is stopping already, only what follows changes.
     fn stop(&mut self, rank: Rank, after: AfterStop) {
         let Some(child) = self.children.get_mut(rank) else { return };
         child.after = after;
@@ -247,7 +251,7 @@ impl Machine {
         }
     }
 
-    /// Forgets the timer of a child that waits for its next start.
+    /// Disarms the timer of a child that waits for its next start.
     fn disarm(&mut self, rank: Rank) {
         if let Some(child) = self.children.get_mut(rank)
             && std::mem::replace(&mut child.armed, false)
@@ -256,7 +260,7 @@ impl Machine {
         }
     }
 
-    /// Answers those who wait for a child's verdict.
+    /// Answers the requests that wait for the outcome of a start.
     fn answer_start_waiters(&mut self, rank: Rank, answer: &Result<Reply, RequestError>) {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
@@ -269,7 +273,7 @@ impl Machine {
         });
     }
 
-    /// Answers those who wait for a child to be down.
+    /// Answers the requests that wait for the child to be down.
     fn answer_stop_waiters(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
@@ -311,7 +315,7 @@ impl Machine {
         }
     }
 
-    /// Whatever can go on, goes on: a pass, or the stop of everything.
+    /// Continues whatever can continue: a pass, or the stop of everything.
     fn advance(&mut self, now: Timestamp) {
         match self.phase {
             MachinePhase::Stopping { .. } => self.advance_stop(),

@@ -68,7 +68,8 @@ impl Machine {
         }
         let rank = self.insert(new)?;
         if self.children.get(rank)?.policy.start == StartMode::Background {
-            // Nobody waits for it, and a failed first start is a crash under its policy (S-7).
+            // The request does not wait for it, and a failed first start is a crash under its
+            // policy (S-7).
             self.start_in_turn(now, rank, StartCause::Supervisor);
             return Some(Ok(Reply::Done));
         }
@@ -102,7 +103,7 @@ impl Machine {
             self.set_down(rank, ChildState::down(DownReason::Stopped));
             self.hurry_pass(now, false);
         } else {
-            // Somebody may wait for the start that a pass would have made.
+            // Another request may wait for the start that a pass would have made.
             let state = child.state.clone();
             self.set_down(rank, if state == ended() { ChildState::down(DownReason::Stopped) } else { state });
         }
@@ -242,7 +243,8 @@ impl Machine {
         }
     }
 
-    /// A new incarnation of a child that is alive, waits, or is about to be started by a pass.
+    /// Starts a new incarnation of a child that is alive, is waiting, or is about to be started by
+    /// a pass.
     fn renew(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let booting = self.is_booting();
@@ -250,7 +252,8 @@ impl Machine {
         if !child.state.is_alive() && child.armed {
             self.start(now, rank, cause);
         } else if !child.state.is_alive() || restarts {
-            // The pass stops and starts it, in its turn and with its own meaning: now, if it was waiting.
+            // The pass stops and starts it, in its turn and with its own meaning: now, if the pass
+            // was waiting.
             if child.after == AfterStop::Stay {
                 child.after = AfterStop::Group;
             }
@@ -258,8 +261,9 @@ impl Machine {
             self.hurry_pass(now, true);
             self.advance(now);
         } else {
-            // A start in flight whose failure means more than that of an operator's restart keeps that meaning: that
-            // by `start_child`, which leaves nothing behind if it fails, and that by the supervisor's own start.
+            // A start in flight whose failure means more than that of an operator's restart keeps
+            // its meaning. These are a start by `start_child`, which leaves nothing if it fails,
+            // and one by the supervisor's own start.
             let cause = match child.start_in_flight() {
                 Some(StartCause::Provisional) => StartCause::Provisional,
                 Some(StartCause::Supervisor) if booting && child.is_required_for_boot() => {
@@ -272,8 +276,9 @@ impl Machine {
         }
     }
 
-    /// Starts a child that is down, by an operator's will: at once, or in its turn if those before it in its group are
-    /// just being restarted. (Where nobody depends on siblings nobody waits for them, not even at boot.)
+    /// Starts a child that is down, at the request of an operator: at once, or in its turn if
+    /// children before it in its group are being restarted. (Where no child depends on its
+    /// siblings, none waits for them, not even at boot.)
     fn start_in_turn(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
         if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(rank) {
             return self.start(now, rank, cause);
@@ -286,7 +291,8 @@ impl Machine {
         }
     }
 
-    /// An operator starts it although it was stopped, given up or cooling off: its counters begin at zero.
+    /// An operator starts it although it was stopped, given up or cooling off: its counters begin
+    /// at zero.
     fn revive(&mut self, rank: Rank) {
         if let Some(child) = self.children.get_mut(rank) {
             child.tracker.revived();
@@ -299,7 +305,7 @@ impl Machine {
         }
     }
 
-    /// An operator wants it to run: earlier stops by hand do not stand any more.
+    /// An operator wants it to run: earlier stops by hand no longer apply.
     fn clear_operator_stop(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass = false;

@@ -1,8 +1,9 @@
 //! The supervisor's own start and group restarts: ordered work over a range of the children.
 //!
-//! A pass stops what is alive in its range, newest first, waits for its delay, and starts the range, oldest first. The
-//! supervisor's own start is a pass over everybody with nothing to stop. There is at most one pass; a failure that
-//! asks for a wider one replaces it (S-13, S-14), so that two retries are never alive together.
+//! A pass stops what is alive in its range, newest first, waits for its delay, and starts the
+//! range, oldest first. The supervisor's own start is a pass over all children with nothing to
+//! stop. There is at most one pass; a failure that asks for a wider one replaces it (S-13, S-14),
+//! so that two retries never run together.
 
 use std::time::Duration;
 
@@ -20,11 +21,12 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Pass {
-    /// Names the pass's timer.
+    /// Identifies the timer of the pass.
     pub(super) serial: u64,
-    /// The first child to be stopped; all that come after it are, too.
+    /// The first child to be stopped; all after it are stopped too.
     from: Rank,
-    /// The first child that may have to be started: before `from` if an earlier pass has not come to it yet.
+    /// The first child that may have to be started. It is before `from` if an earlier pass has not
+    /// reached it yet.
     start_from: Rank,
     /// The child that must be ready before the next one is started.
     awaited: Option<Rank>,
@@ -36,19 +38,19 @@ pub(super) struct Pass {
 enum PassStage {
     /// Children at and above the cursor have ended.
     Stop { cursor: Rank },
-    /// Until the delay is over. `restop`: what is alive in range is stopped then.
+    /// Waits until the delay is over. With `restop`, what is alive in the range is stopped then.
     Wait { restop: bool, armed: bool },
     /// Children below the cursor have been started.
     Start { cursor: Rank },
 }
 
 impl Pass {
-    /// Whether the exit of this child belongs to the pass: it was about to be stopped (S-13).
+    /// Whether the exit of this child belongs to the pass, which was about to stop it (S-13).
     pub(super) fn consumes(&self, rank: Rank) -> bool {
         matches!(self.stage, PassStage::Stop { .. }) && rank >= self.from
     }
 
-    /// Whether this child will be stopped, or has been, before the pass starts it.
+    /// Whether the pass stops this child, or has stopped it, before starting it.
     pub(super) fn restarts(&self, rank: Rank) -> bool {
         self.is_pending() && rank >= self.from
     }
@@ -58,7 +60,7 @@ impl Pass {
         !matches!(self.stage, PassStage::Start { .. })
     }
 
-    /// Children below this position have been started by this pass, or are none of its business.
+    /// Children below this position have been started by this pass, or do not concern it.
     fn unfinished(&self) -> Rank {
         match self.stage {
             PassStage::Start { cursor } => cursor,
@@ -102,12 +104,13 @@ impl Machine {
         let mut awaited = None;
         if let Some(old) = self.take_pass() {
             if old.is_pending() {
-                // S-16: members that still wait contribute what they have left.
+                // S-16: members that still wait contribute the rest of their delay.
                 from = from.min(old.from);
                 until = until.max(old.until);
             }
-            // A child that was added while the old pass was starting others, and fails first, must not make anybody
-            // forget those: they are started by this pass, and still after the one that was being awaited.
+            // If a child that was added while the old pass was starting others fails first, those
+            // others must not be forgotten: this pass starts them, still after the one that was
+            // being awaited.
             start_from = from.min(old.unfinished());
             awaited = old.awaited.filter(|rank| *rank < from);
         }
@@ -126,7 +129,8 @@ impl Machine {
             self.out.push(Action::Publish(None, EventKind::GroupRestart { strategy, child, delay }));
         }
         let serial = self.next_serial();
-        // S-14: what has started keeps running while a child whose start failed waits for its retry.
+        // S-14: what has started keeps running while a child whose start failed waits for its
+        // retry.
         let stage = if failed_start {
             PassStage::Wait { restop: true, armed: false }
         } else {
@@ -136,7 +140,7 @@ impl Machine {
         self.advance(now);
     }
 
-    /// Ends the pass, wherever it stands.
+    /// Ends the pass, whatever its stage.
     pub(super) fn take_pass(&mut self) -> Option<Pass> {
         let pass = self.pass.take()?;
         if matches!(pass.stage, PassStage::Wait { armed: true, .. }) {
@@ -186,7 +190,7 @@ impl Machine {
             _ => {
                 pass.stage = PassStage::Stop { cursor: rank };
                 if child.is_temporary() && child.state != ChildState::down(DownReason::NeverStarted) {
-                    // S-12: a group restart drops temporary children for good; not those whose first start it delays.
+                    // S-12: a group restart removes temporary children for good, except those whose first start it delays.
                     self.set_down(rank, ChildState::down(DownReason::Stopped));
                     self.forget(rank);
                 }
@@ -195,7 +199,8 @@ impl Machine {
         }
     }
 
-    /// The timer decides when the delay is over, not the clock: a late timer and another input must not race.
+    /// The timer, not the clock, decides when the delay is over: otherwise a late timer and another
+    /// input would race.
     fn pass_wait(&mut self, now: Timestamp, restop: bool, armed: bool) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         if !armed && now < pass.until {
@@ -230,10 +235,12 @@ impl Machine {
             return false;
         };
         let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
-        // Members of a group are started one after the other, also behind one that an operator is just restarting.
+        // Members of a group are started one after the other, also after one that an operator is
+        // restarting.
         let busy = self.flags.strategy != Strategy::OneForOne
             && matches!(child.state, ChildState::Starting | ChildState::Stopping);
-        // An operator still waits for this child's first verdict: its start keeps its meaning.
+        // If an operator still waits for the outcome of the first start, that start keeps its
+        // meaning.
         let cause = if child.waiters.is_empty() { StartCause::Supervisor } else { child.cause };
         if let Some(pass) = &mut self.pass {
             pass.stage = PassStage::Start { cursor: rank.next() };
@@ -245,19 +252,20 @@ impl Machine {
         true
     }
 
-    /// Whether the pass under way is going to start this child.
+    /// Whether the current pass is going to start this child.
     pub(super) fn pass_will_start(&self, rank: Rank) -> bool {
         self.pass_comes_to(rank) && self.children.get(rank).is_some_and(Child::joins_pass)
     }
 
-    /// Whether the pass under way has not come to this child yet.
+    /// Whether the current pass has not reached this child yet.
     pub(super) fn pass_comes_to(&self, rank: Rank) -> bool {
         self.pass.as_ref().is_some_and(|pass| rank >= pass.unfinished())
     }
 
-    /// Ends the delay of the pass: because an operator wants it (`force`), or because the children whose back-off it
-    /// was are not waiting any more. What has not been stopped by then is left alone (S-22: an operator's call touches
-    /// no siblings): the pass goes on to start those that are down.
+    /// Ends the delay of the pass: because an operator wants it (`force`), or because the children
+    /// whose back-off it was no longer wait. Children that have not been stopped by then are left
+    /// alone (S-22: a call of an operator touches no siblings); the pass goes on to start those
+    /// that are down.
     pub(super) fn hurry_pass(&mut self, now: Timestamp, force: bool) {
         let Some(pass) = &mut self.pass else { return };
         let waits = |c: &Child| matches!(c.state, ChildState::BackingOff { .. });

@@ -1,4 +1,5 @@
-//! Giving up and shutting down: children in reverse order, each awaited; all at once if the supervisor is dynamic.
+//! Giving up and shutting down: children stop in reverse order, each awaited, or all at once if the
+//! supervisor is dynamic.
 
 use super::{
     Action, Machine, Rank, RequestError,
@@ -16,7 +17,7 @@ use crate::{
 /// What the supervisor as a whole is doing.
 #[derive(Debug)]
 pub(super) enum MachinePhase {
-    /// Not booted.
+    /// Not started.
     Idle,
     /// Its own start is under way.
     Starting,
@@ -30,12 +31,12 @@ pub(super) enum MachinePhase {
         /// Children get no more time.
         brutal: bool,
     },
-    /// It has no live child and has said so.
+    /// It has no live child and has reported its exit.
     Exited,
 }
 
 impl MachinePhase {
-    /// The way in which a child is stopped in this phase.
+    /// How a child is stopped in this phase.
     pub(super) fn harden(&self, shutdown: Shutdown) -> Shutdown {
         match self {
             MachinePhase::Stopping { brutal: true, .. } => Shutdown::BrutalKill,
@@ -57,7 +58,7 @@ impl Machine {
         if let MachinePhase::Exited | MachinePhase::Stopping { brutal: true, .. } = self.phase {
             return;
         }
-        // Those that are stopping already get no more time either.
+        // Children that are stopping already get no more time either.
         for (_, child) in self.children.iter().filter(|(_, c)| c.state == ChildState::Stopping) {
             self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
         }
@@ -80,14 +81,15 @@ impl Machine {
         self.phase = MachinePhase::Stopping { exit, cursor: Rank::END, brutal };
         let all: Vec<Rank> = self.children.iter().map(|(rank, _)| rank).collect();
         for rank in all {
-            // Whoever waits for a start learns now that there will be none; whoever waits for a stop gets it.
+            // Requests that wait for a start learn now that there will be none; those that wait for
+            // a stop get it.
             self.answer_start_waiters(rank, &Err(RequestError::ShuttingDown));
             match self.children.get(rank).map(|child| &child.state) {
                 Some(ChildState::BackingOff { .. } | ChildState::CoolingOff { .. }) => {
                     self.disarm(rank);
                     self.set_down(rank, ended());
                 }
-                // Those that are stopping already keep what follows for them.
+                // Children that are stopping already keep what follows for them.
                 Some(ChildState::Starting | ChildState::Ready) if self.flags.dynamic => {
                     self.stop(rank, AfterStop::Stay)
                 }
@@ -129,12 +131,13 @@ impl Machine {
         end
     }
 
-    /// S-24: restarting counts as alive, stopped by hand as gone, also before it is down.
+    /// S-24: a restarting child counts as alive; one stopped by hand counts as gone, even before it
+    /// is down.
     fn is_here_to_stay(&self, rank: Rank, child: &Child) -> bool {
         match (&child.state, child.after) {
             (ChildState::Stopping, AfterStop::Forget) => false,
             (ChildState::Stopping, AfterStop::Stay) => {
-                // The group restart that waits for its end brings it back.
+                // The group restart that waits for its end starts it again.
                 self.pass_comes_to(rank) && !child.is_temporary() && !child.is_left_alone()
             }
             (ChildState::Down { .. }, _) => self.pass_will_start(rank),

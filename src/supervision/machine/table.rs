@@ -1,7 +1,9 @@
-//! The table of children: in start order, and found by id or by rank in one step however many there are.
+//! The table of children: kept in start order, and found by id or by rank in one step, however many
+//! there are.
 //!
-//! Children live in slots; an ordered map of slot numbers holds their order. (Children in the ordered map itself cost
-//! five cache misses per look-up in a pool of 100,000, ten times per decision.)
+//! Children are kept in slots; an ordered map of slot numbers holds their order. (Children in the
+//! ordered map itself cost five cache misses per look-up in a pool of 100,000, ten times per
+//! decision.)
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -11,7 +13,8 @@ use std::{
 use super::{child::Child, input::NewChild};
 use crate::id::{ChildId, IdMap};
 
-/// A child's place in start order. Never reused, so that a cursor stays valid while children come and go.
+/// The position of a child in start order. Never reused, so a cursor stays valid while children are
+/// added and removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     number: u64,
@@ -40,30 +43,30 @@ pub(super) struct ChildTable {
 }
 
 impl ChildTable {
-    /// Makes room for so many more children, and no more.
+    /// Reserves room for exactly that many more children.
     pub(super) fn reserve(&mut self, children: usize) {
         self.slots.reserve_exact(children);
         self.index.reserve(children);
     }
 
-    /// Appends children, as `insert` does one by one, to an empty table.
+    /// Appends children to an empty table, as `insert` does one by one.
     pub(super) fn fill(&mut self, children: impl Iterator<Item = NewChild>) {
         for new in children {
             self.insert_unordered(new);
         }
-        // From what is sorted, a map is built at a tenth of the cost of as many insertions.
+        // A map is built from sorted rows at a tenth of the cost of as many insertions.
         let rows = self.slots.iter().zip(0..).filter_map(|(row, slot)| Some((row.as_ref()?.0, slot)));
         self.order = rows.collect();
     }
 
-    /// Appends a child, unless there is one of this name.
+    /// Appends a child, unless one with this id exists.
     pub(super) fn insert(&mut self, new: NewChild) -> Option<(Rank, &Child)> {
         let rank = self.insert_unordered(new)?;
         self.order.insert(rank.number, rank.slot);
         Some((rank, self.get(rank)?))
     }
 
-    /// All but its position in the order.
+    /// Adds the child without recording its position in the order.
     fn insert_unordered(&mut self, new: NewChild) -> Option<Rank> {
         if self.index.contains_key(&new.id) {
             return None;

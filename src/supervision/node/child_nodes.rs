@@ -1,25 +1,27 @@
-//! The places below a place, in the order in which they came: [`ChildNodes`].
+//! The nodes of the children of a node, in the order in which they were added: [`ChildNodes`].
 //!
-//! A row per child, and an empty one where a child has left until so many are empty that the others move up. (An ordered
-//! map costs three times as much to fill, and children come by the hundred thousand.)
+//! Each child has a row. A child that leaves makes its row empty; when more than half of the rows
+//! are empty, the others are moved together. (An ordered map takes three times as long to fill, and
+//! there may be hundreds of thousands of children.)
 
 use super::Node;
 use crate::id::{ChildId, IdMap};
 
-/// Below so many rows nobody moves.
+/// With fewer rows than this, none is moved.
 const FEW: usize = 32;
 
 #[derive(Default)]
 pub(super) struct ChildNodes {
     rows: Vec<Option<Node>>,
     index: IdMap<usize>,
-    /// The highest incarnation of any child that has left: a child that comes (back) goes on from there, so that no
-    /// path and incarnation are ever used twice, without a memory of every id there ever was.
+    /// The highest incarnation of any child that has left. A child that is added (again) counts on
+    /// from there, so no path and incarnation are used twice, without remembering every id there
+    /// ever was.
     retired: u64,
 }
 
 impl ChildNodes {
-    /// Makes room for so many more, and no more.
+    /// Reserves room for exactly that many more children.
     pub(super) fn reserve(&mut self, children: usize) {
         self.rows.reserve_exact(children);
         self.index.reserve(children);
@@ -33,7 +35,7 @@ impl ChildNodes {
         self.rows.get(*self.index.get(id)?)?.as_ref()
     }
 
-    /// Appends a child that is not there yet.
+    /// Appends a child that is not in the table.
     pub(super) fn push(&mut self, id: ChildId, node: Node) {
         self.index.insert(id, self.rows.len());
         self.rows.push(Some(node));
@@ -49,7 +51,7 @@ impl ChildNodes {
         Some(node)
     }
 
-    /// No row is empty afterwards.
+    /// Moves the rows together, so that none is empty.
     fn move_up(&mut self) {
         let mut moved = vec![0; self.rows.len()];
         let mut next = 0;
@@ -68,7 +70,7 @@ impl ChildNodes {
         self.index.keys()
     }
 
-    /// In the order in which they came.
+    /// In the order in which they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Node> {
         self.rows.iter().flatten()
     }

@@ -1,4 +1,5 @@
-//! Who is reached at a place: [`LiveIncarnation`], and what others put beside it and into its snapshot.
+//! The incarnation that can be reached at a node: [`LiveIncarnation`], what a start attaches to it,
+//! and what it contributes to a snapshot.
 
 use std::{
     any::Any,
@@ -25,7 +26,7 @@ pub struct LiveIncarnation {
     pub incarnation: Incarnation,
     /// Its actor.
     pub cell: ActorCell,
-    /// What the start put beside it, such as a worker's channel.
+    /// What the start attached to it, such as the channel of a worker.
     pub attachment: Option<Arc<dyn Attachment>>,
 }
 
@@ -34,24 +35,27 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
     /// For downcasts.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
 
-    /// From now on nothing reaches the incarnation. Called on the thread that has noticed first; it must not block.
+    /// Called when nothing reaches the incarnation from now on, on the thread that noticed it
+    /// first. It must not block.
     fn retracted(&self) {}
 }
 
-/// What a worker tells a snapshot about itself.
+/// What a worker contributes to a snapshot.
 pub(crate) trait SnapshotSource: Send + Sync + fmt::Debug {
-    /// The present figures. Must not block: reading a file of the kernel's own is all that is acceptable.
+    /// The current figures. Must not block; reading a file that the kernel provides is the most
+    /// that is acceptable.
     fn worker(&self, now: Timestamp) -> WorkerSnapshot;
 
-    /// The last lines that the process of the last incarnation that has ended wrote to stderr; empty if it wrote none.
+    /// The last lines that the process of the newest ended incarnation wrote to stderr; empty if it
+    /// wrote none.
     fn stderr_tail(&self) -> String {
         String::new()
     }
 }
 
 impl Node {
-    /// From now on messages and calls reach this incarnation, and the state says that it is ready; unless it has begun to
-    /// end meanwhile.
+    /// Makes this incarnation live: from now on messages and calls reach it, and the state is
+    /// *ready*. Does nothing if it has begun to end meanwhile.
     pub(crate) fn make_live(&self, live: LiveIncarnation, at: Timestamp) {
         let before = {
             let mut status = self.status();
@@ -65,8 +69,8 @@ impl Node {
         discard(before);
     }
 
-    /// The live incarnation begins to end by itself: it still answers, but whoever waits for readiness from now on waits
-    /// for the next one.
+    /// The live incarnation begins to end by itself: it still answers, but callers that wait for
+    /// readiness from now on wait for the next one.
     pub(crate) fn mark_closing(&self, incarnation: Incarnation) {
         self.0.closing.store(incarnation.0, Ordering::Release);
     }
@@ -75,14 +79,14 @@ impl Node {
     pub(crate) fn retract(&self, incarnation: Incarnation) {
         let live = {
             let mut status = self.status();
-            // Several threads notice an end, and the last of them may be late.
+            // Several threads may notice an end, and the last of them may be late.
             status.retracted = status.retracted.max(incarnation);
             let is_live = self.load_live().as_ref().is_some_and(|live| live.incarnation == incarnation);
             if is_live { self.0.live.swap(None) } else { None }
         };
         let Some(live) = live else { return };
-        // There may be an attachment in it that is not ours.
-        let told = catch_panic("the attachment, told that it is not reached any more,", || {
+        // It may hold an attachment that is code of the user.
+        let told = catch_panic("`Attachment::retracted`", || {
             live.attachment.iter().for_each(|attachment| attachment.retracted());
         });
         if let Err(panicked) = told {
@@ -112,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_has_begun_to_end_is_not_admitted() {
-        // E-5: its end may be known to itself before its supervisor has heard that it was ready.
+        // E-5: its end may be known before its supervisor has heard that it was ready.
         let node = Node::root(Clock::start());
         let (actor, join) = ractor::Actor::spawn(None, Idle, ()).await.unwrap();
         let live =
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_who_waits_hears_of_what_is_not_told() {
+    async fn a_state_is_seen_by_waiters_only_after_its_event() {
         // E-5
         let node = Node::root(Clock::start());
         node.set_state(ChildState::Ready, Timestamp::EPOCH);

@@ -1,8 +1,9 @@
 //! [`Node`]: a child's position in the tree, which outlives the child's incarnations and its supervisor's.
 //!
-//! A place holds what must survive a restart: the incarnation counter, an operator's hold, the pointer to the live
-//! incarnation, and the entry on the board that snapshots read. Supervisors write it; everybody else reads it without
-//! asking anybody, so that nobody can be too busy to answer.
+//! A node holds what must survive a restart: the incarnation counter, whether an operator has
+//! stopped the child, the pointer to the live incarnation, and the status that snapshots read.
+//! Supervisors write it. Everything else reads it directly, so no reader has to wait for a busy
+//! supervisor.
 
 mod child_nodes;
 mod live_incarnation;
@@ -49,7 +50,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Node(Arc<NodeInner>);
 
-/// The same, for those whom the place itself leads to.
+/// A weak reference, for whatever the node itself leads to.
 #[derive(Clone)]
 pub(crate) struct WeakNode(Weak<NodeInner>);
 
@@ -63,27 +64,27 @@ struct NodeInner {
     path: TreePath,
     clock: Clock,
     parent: Weak<NodeInner>,
-    /// The live incarnation, from ready until its end. Changed under the lock of the board only: it and the state are seen
-    /// together.
+    /// The live incarnation, from ready until its end. It changes only under the lock of the
+    /// status, so the two are always seen together.
     live: ArcSwapOption<LiveIncarnation>,
     /// The last incarnation that was started here.
     incarnation: AtomicU64,
     stopped_by_operator: AtomicBool,
-    /// The incarnation that is still reached but has begun to end by itself; 0 for none.
+    /// The incarnation that can still be reached but has begun to end by itself; 0 for none.
     closing: AtomicU64,
     removed: AtomicBool,
     status: Mutex<NodeStatus>,
-    /// A change of state is on the board and not on the event stream yet.
+    /// The status holds a change of state that the event stream does not have yet.
     unannounced: AtomicBool,
     changed: Notify,
     sweep_tokens: SweepTokens,
-    /// The engine that works here, if a supervisor does.
+    /// The engine of the supervisor at this node, if there is one.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<ChildNodes>>>,
 }
 
 impl Node {
-    /// The place of a tree's root.
+    /// The node of a tree's root.
     pub(crate) fn root(clock: Clock) -> Node {
         Node::new(TreePath::root(), clock, Weak::new(), ChildKind::Supervisor, 0)
     }
@@ -132,7 +133,7 @@ impl Node {
         self.status().state.clone()
     }
 
-    /// What kind of child this is the place of.
+    /// The kind of child at this node.
     pub fn kind(&self) -> ChildKind {
         self.status().kind
     }
@@ -152,18 +153,18 @@ impl Node {
         self.0.live.load()
     }
 
-    /// The error for those who find no live incarnation.
+    /// The error for callers that find no live incarnation.
     pub fn unavailable(&self) -> Unavailable {
         let (state, retry_after) = self.absence();
         let last_exit = self.last_exit().map(|exit| Box::new(self.exit_report(exit)));
         Unavailable { path: self.0.path.clone(), state, retry_after, last_exit }
     }
 
-    /// What the child does instead of being live, and when its next start is due: what a failed call has to know, without
-    /// a copy of anybody's last words.
+    /// What the child is doing instead of being live, and when its next start is due. A failed call
+    /// needs only this, without a copy of the last exit and stderr.
     pub(crate) fn absence(&self) -> (ChildState, Option<Duration>) {
         let state = match self.state() {
-            // Nothing is live here, and the board has not been told yet.
+            // Nothing is live here, and the status has not been updated yet.
             ChildState::Ready => ChildState::Stopping,
             state => state,
         };
@@ -176,25 +177,26 @@ impl Node {
         (state, retry_after)
     }
 
-    /// An exit of the child here with the last words of the process behind it.
+    /// An exit of this child, with the end of what its process wrote to stderr.
     pub(crate) fn exit_report(&self, exit: Exit) -> ExitReport {
         ExitReport { stderr_tail: self.stderr_tail_of(&exit), exit }
     }
 
-    /// The last words of the process that is the cause of the last exit of the child here, which was this: its own
-    /// process, or, if it is a supervisor, the one at the end of the chain.
+    /// The end of what a process wrote to stderr, for the last exit of this child, which was
+    /// `exit`. It is its own process, or, for a supervisor, the process at the end of the chain of
+    /// causes.
     pub(crate) fn stderr_tail_of(&self, exit: &Exit) -> String {
         let culprit = exit.culprits().try_fold(self.clone(), |node, id| node.child(id));
         let source = culprit.and_then(|node| node.status().snapshot_source.clone());
         source.map(|source| source.stderr_tail()).unwrap_or_default()
     }
 
-    /// The engine that controls the child at this place.
+    /// The engine of the supervisor of this child.
     pub(crate) fn controller(&self) -> Option<Arc<EngineHandle>> {
         self.0.parent.upgrade()?.engine.load_full()
     }
 
-    /// The engine that works at this place.
+    /// The engine of the supervisor at this node.
     pub(crate) fn engine(&self) -> Option<Arc<EngineHandle>> {
         self.0.engine.load_full()
     }
@@ -203,7 +205,7 @@ impl Node {
         self.0.engine.store(engine);
     }
 
-    /// Asks the supervisor of the child here to restart it, and waits until it is ready (rule R-8).
+    /// Asks this child's supervisor to restart it, and waits until it is ready (rule R-8).
     ///
     /// # Errors
     /// [`RequestError`].
@@ -215,7 +217,7 @@ impl Node {
         }
     }
 
-    /// Asks the supervisor of the child here to stop it, and waits until it is gone.
+    /// Asks this child's supervisor to stop it, and waits until nothing of it is left.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -231,7 +233,7 @@ impl Node {
 
     // ---- the tree ----------------------------------------------------------------------------------------------
 
-    /// The place of a child, made if it is not there.
+    /// The node of a child; created if it does not exist.
     pub(crate) fn claim(&self, id: &ChildId, kind: ChildKind) -> Node {
         let mut guard = self.children();
         let children = guard.get_or_insert_with(Box::default);
@@ -245,7 +247,7 @@ impl Node {
         node
     }
 
-    /// Makes room for so many more children.
+    /// Reserves room for that many more children.
     pub(crate) fn reserve(&self, children: usize) {
         if children > 0 {
             self.children().get_or_insert_with(Box::default).reserve(children);
@@ -256,7 +258,7 @@ impl Node {
         self.children().is_some()
     }
 
-    /// Forgets the place of a child that has left its supervisor's table.
+    /// Removes the node of a child that has left the table of its supervisor.
     pub(crate) fn release(&self, id: &ChildId) {
         let node = {
             let mut guard = self.children();
@@ -267,7 +269,7 @@ impl Node {
         node.0.changed.notify_waiters();
     }
 
-    /// Forgets the places of all children that do not satisfy `keep`.
+    /// Removes the nodes of all children that do not satisfy `keep`.
     pub(crate) fn retain_children(&self, keep: impl Fn(&ChildId) -> bool) {
         let gone: Vec<ChildId> = match self.children().as_ref() {
             Some(children) => children.ids().filter(|id| !keep(id)).cloned().collect(),
@@ -278,13 +280,14 @@ impl Node {
         }
     }
 
-    /// The place of a child.
+    /// The node of a child.
     pub fn child(&self, id: &ChildId) -> Option<Node> {
         let guard = self.children();
         guard.as_ref()?.get(id).cloned()
     }
 
-    /// The place at a path below this one; paths count from the root of the tree.
+    /// The node at a path at or below this one. Paths are absolute: they start at the root of the
+    /// tree.
     pub fn find(&self, path: &TreePath) -> Option<Node> {
         let rest = path.as_str().strip_prefix(self.0.path.as_str())?;
         if !(self.0.path.is_root() || rest.is_empty() || rest.starts_with('/')) {
@@ -304,7 +307,8 @@ impl Node {
         self.0.stopped_by_operator.store(stopped_by_operator, Ordering::Release);
     }
 
-    /// What begins to live here. If it is something else than what was here before, nothing of that is shown any more.
+    /// Sets the kind of child that is starting here. If the kind changes, nothing of the previous
+    /// child is shown afterwards.
     pub(crate) fn set_kind(&self, kind: ChildKind) {
         {
             let mut status = self.status();
@@ -320,7 +324,8 @@ impl Node {
         self.0.incarnation.fetch_max(incarnation.0, Ordering::AcqRel);
     }
 
-    /// Writes a state that no engine is there to write, if `incarnation` is still the last one here.
+    /// Writes a state that no engine is left to write, if `incarnation` is still the newest one
+    /// here.
     pub(crate) fn record(&self, tree: &TreeContext, incarnation: Incarnation, to: ChildState) {
         if self.incarnation() != incarnation {
             return;
@@ -335,15 +340,15 @@ impl Node {
         self.status().last_exit = Some(Box::new(exit));
     }
 
-    /// The process of this incarnation has ended at this moment, and its exit, this one as it seems, is judged later: its
-    /// back-off counts from now on.
+    /// Reports that the process of this incarnation ended at this time. Its exit (this one, as far
+    /// as is known) is judged later; its back-off counts from this time.
     pub(crate) fn report_process_end(&self, incarnation: Incarnation, at: Timestamp, exit: Exit) {
         if let Ok((child, engine)) = self.child_and_controller() {
             engine.process_ended(IncarnationKey { child, incarnation }, at, exit);
         }
     }
 
-    /// Writes what the present life of the supervisor has counted.
+    /// Writes the counters of the current incarnation of the supervisor.
     pub(crate) fn set_counters(&self, now: Timestamp, tracker: &Tracker, policy: &RestartPolicy) {
         let mut status = self.status();
         status.consecutive_failures = tracker.failures_at(now, policy);
@@ -351,16 +356,16 @@ impl Node {
         status.count(tracker.total_failures(), tracker.total_restarts());
     }
 
-    /// How long an exit here may wait to be judged, by the policy that the child has now.
+    /// How long an exit of this child may wait to be judged, by its current policy.
     pub(crate) fn exit_grace(&self) -> ExitGrace {
-        self.board().exit_grace
+        self.status().exit_grace
     }
 
     pub(crate) fn set_exit_grace(&self, grace: ExitGrace) {
-        self.board().exit_grace = grace;
+        self.status().exit_grace = grace;
     }
 
-    /// A life of the supervisor begins, which counts from zero.
+    /// A new incarnation of the supervisor begins; it counts from zero.
     pub(crate) fn adopted(&self) {
         self.status().adopted();
     }
@@ -370,24 +375,24 @@ impl Node {
         self.status().has_been_ready
     }
 
-    /// The supervisor here begins, with its whole budget.
+    /// The supervisor at this node begins with an unused intensity.
     pub(crate) fn set_restarts_used(&self, restarts_used: RestartsUsed) {
         self.status().restarts_used = Some(Box::new(restarts_used));
     }
 
-    /// The supervisor here has counted a restart.
+    /// The supervisor at this node has counted a restart.
     pub(crate) fn count_restart(&self, at: Timestamp) {
         if let Some(restarts_used) = &mut self.status().restarts_used {
             restarts_used.count_restart(at);
         }
     }
 
-    /// Whether there is a worker here.
+    /// Whether a worker has registered itself here.
     pub(crate) fn has_snapshot_source(&self) -> bool {
         self.status().snapshot_source.is_some()
     }
 
-    /// What snapshots show of the worker here from now on.
+    /// Sets the source of what snapshots show of the worker at this node.
     pub(crate) fn set_snapshot_source(&self, source: Arc<dyn SnapshotSource>) {
         self.status().snapshot_source = Some(source);
     }
@@ -403,7 +408,7 @@ impl Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place")
+        f.debug_struct("Node")
             .field("path", &self.0.path)
             .field("incarnation", &self.incarnation())
             .field("state", &self.state())

@@ -1,6 +1,6 @@
-//! The entry of a place on the board, which snapshots read: [`NodeStatus`], and a supervisor's [`RestartsUsed`] in it.
+//! What snapshots read of a node: [`NodeStatus`], and for a supervisor its [`RestartsUsed`].
 //!
-//! Owned by the place, behind its lock. It knows nothing of who writes it.
+//! It is owned by the node, behind its lock, and does not know who writes it.
 
 use std::sync::Arc;
 
@@ -20,18 +20,19 @@ pub(super) struct NodeStatus {
     pub(super) state: ChildState,
     pub(super) since: Timestamp,
     pub(super) consecutive_failures: u32,
-    /// When those will have been forgotten, if the child goes on being ready.
+    /// When these failures will have been forgotten, if the child stays ready.
     pub(super) forgets: Option<Timestamp>,
     pub(super) total_failures: u64,
     pub(super) total_restarts: u32,
-    /// What earlier lives of the supervisor have counted.
+    /// Failures and restarts that earlier incarnations of the supervisor counted.
     pub(super) earlier: (u64, u32),
-    /// What its present life has counted.
+    /// Failures and restarts that its current incarnation has counted.
     counted: (u64, u32),
     pub(super) has_been_ready: bool,
-    /// How long an exit here may wait to be judged.
+    /// How long an exit of this child may wait to be judged.
     pub(super) exit_grace: ExitGrace,
-    /// The last incarnation that was to be reached no more: its end may be noticed before its beginning is told.
+    /// The newest incarnation that has been retracted: its end may be noticed before its start is
+    /// published.
     pub(super) retracted: Incarnation,
     pub(super) last_exit: Option<Box<Exit>>,
     pub(super) restarts_used: Option<Box<RestartsUsed>>,
@@ -65,7 +66,7 @@ impl NodeStatus {
         self.since = at;
     }
 
-    /// A life of the supervisor begins, which counts from zero.
+    /// A new incarnation of the supervisor begins; it counts from zero.
     pub(super) fn adopted(&mut self) {
         self.earlier = (self.total_failures, self.total_restarts);
         self.counted = (0, 0);
@@ -77,10 +78,10 @@ impl NodeStatus {
         if self.forgets.is_some_and(|at| at <= now) { 0 } else { self.consecutive_failures }
     }
 
-    /// Writes what the present life of the supervisor has counted.
+    /// Writes what the current incarnation of the supervisor has counted.
     pub(super) fn count(&mut self, failures: u64, restarts: u32) {
         if failures < self.counted.0 || restarts < self.counted.1 {
-            // An operator has revived the child: nothing counts that was before.
+            // An operator has revived the child, so earlier counts no longer apply.
             self.earlier = (0, 0);
         }
         self.counted = (failures, restarts);
@@ -91,8 +92,9 @@ impl NodeStatus {
 
 /// A supervisor's restarts, as a snapshot shows them.
 ///
-/// The times are kept, and counted when somebody looks: restarts leave the window without anybody telling, and a figure
-/// that is made at each change would be made a thousand times in a storm and be stale after it.
+/// The times are kept, and counted when a snapshot is taken. Restarts leave the window without any
+/// event, and a figure computed at each change would be computed a thousand times in a storm and be
+/// stale afterwards.
 #[derive(Clone, Debug)]
 pub(crate) struct RestartsUsed {
     strategy: Strategy,
@@ -101,18 +103,19 @@ pub(crate) struct RestartsUsed {
 }
 
 impl RestartsUsed {
-    /// Nothing of it is used.
+    /// With no restart used.
     pub(crate) fn new(strategy: Strategy, intensity: Intensity) -> RestartsUsed {
         RestartsUsed { strategy, intensity, restarts: Window::new() }
     }
 
-    /// A restart has been counted.
+    /// Counts a restart.
     pub(super) fn count_restart(&mut self, at: Timestamp) {
-        // It was within the intensity: the supervisor's own window, which has the same times, has said so.
+        // It was within the intensity: the window of the supervisor, which has the same times, has
+        // allowed it.
         let _ = self.restarts.try_restart(at, &self.intensity);
     }
 
-    /// What is used in the period that ends now.
+    /// How much is used in the period that ends now.
     pub(super) fn at(&mut self, now: Timestamp) -> SupervisorSnapshot {
         let Intensity { max_restarts, period } = self.intensity;
         let restarts_used = self.restarts.used(now, &self.intensity);
@@ -129,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_restart_leaves_the_budget_when_it_is_too_old_and_not_before() {
-        // S-2, E-2: nobody writes meanwhile.
+        // S-2, E-2: nothing is written meanwhile.
         let second = |n| Timestamp::new(Duration::from_secs(n));
         let mut restarts_used =
             RestartsUsed::new(Strategy::OneForOne, Intensity::new(3, Duration::from_secs(5)));

@@ -1,10 +1,10 @@
-//! Snapshots: the board of a place and of all below it, read without asking anybody.
+//! Snapshots: the status of a node and of everything below it, read without asking any supervisor.
 
 use super::Node;
 use crate::snapshot::NodeSnapshot;
 
 impl Node {
-    /// This place and everything below it.
+    /// This node and everything below it.
     pub fn snapshot(&self) -> NodeSnapshot {
         let now = self.0.clock.now();
         let (mut node, source) = {

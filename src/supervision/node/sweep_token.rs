@@ -1,4 +1,5 @@
-//! [`SweepToken`]: what is swept of an incarnation behind its successor.
+//! [`SweepToken`]: held while something of an incarnation is still being swept after its successor
+//! has started.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,20 +8,21 @@ use tokio::sync::watch;
 use super::Node;
 use crate::supervision::incarnation_token::IncarnationToken;
 
-/// Held by whatever is still swept of an incarnation that is gone as far as its successor is concerned. Answers to stops,
-/// and the end of the supervisor, wait for its drop.
+/// Held while something of an incarnation is still being swept that no longer stands in the way of
+/// its successor. Replies to stops, and the end of the supervisor, wait until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SweepToken {
     _open: watch::Sender<()>,
     _supervisor: Option<IncarnationToken>,
 }
 
-/// The trails of a place that may be open. Empty nearly always.
+/// The sweep tokens of a node that may be open. Nearly always empty.
 #[derive(Debug, Default)]
 pub(super) struct SweepTokens(Mutex<Vec<watch::Receiver<()>>>);
 
 impl Node {
-    /// A trail of an incarnation here. The supervisor's place knows it too: children may leave that before it is closed.
+    /// Creates a sweep token for an incarnation here. The node of the supervisor records it too:
+    /// the child may leave that node before the sweep is over.
     pub(crate) fn sweep_token(&self, token: &IncarnationToken) -> SweepToken {
         let (open, closed) = watch::channel(());
         if let Some(parent) = self.0.parent.upgrade() {
@@ -30,12 +32,12 @@ impl Node {
         SweepToken { _open: open, _supervisor: token.supervisor() }
     }
 
-    /// Whether the sweep is over of earlier incarnations here, or of the children here.
+    /// Whether all sweeps of earlier incarnations of this node, or of its children, are over.
     pub(crate) fn is_swept(&self) -> bool {
         self.0.sweep_tokens.open().is_empty()
     }
 
-    /// Returns when that is so for those that have ended by now.
+    /// Returns when the sweeps that are open now are over.
     pub(crate) async fn swept(&self) {
         for mut sweep in self.0.sweep_tokens.open() {
             while sweep.changed().await.is_ok() {}
@@ -57,7 +59,7 @@ impl SweepTokens {
     }
 }
 
-/// Nothing is ever sent: there is an error once the other end is gone.
+/// Nothing is ever sent: an error means that the other end has been dropped.
 fn is_open(sweep: &watch::Receiver<()>) -> bool {
     sweep.has_changed().is_ok()
 }

@@ -1,4 +1,4 @@
-//! Waiting for a place: its state is seen when the event that tells of it is out (rule E-5).
+//! Waiting for a node: a state is seen only once its event has been published (rule E-5).
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -10,13 +10,15 @@ use crate::{
 };
 
 impl Node {
-    /// Waits until the child is ready, and returns its live incarnation. By then the state says so, and the event is out.
+    /// Waits until the child is ready, and returns its live incarnation. By then the state is
+    /// *ready* and its event has been published.
     ///
-    /// Without a deadline this may wait for ever: bound it. It ends early when waiting is vain: the child was stopped by
-    /// an operator, its policy has given up, or it has left the tree.
+    /// Without a deadline this may wait for ever, so bound it. It returns early when waiting is
+    /// pointless: an operator has stopped the child, its policy has given up, or it has left the
+    /// tree.
     ///
     /// # Errors
-    /// [`Unavailable`] when waiting is vain.
+    /// [`Unavailable`] when waiting is pointless.
     pub async fn wait_ready(&self) -> Result<Arc<LiveIncarnation>, Unavailable> {
         loop {
             let changed = self.0.changed.notified();
@@ -29,19 +31,20 @@ impl Node {
             {
                 return Ok(live.clone());
             }
-            let vain = match state {
+            let pointless = match state {
                 Some(ChildState::Down { why: DownReason::GaveUp { .. } }) => true,
                 Some(ChildState::Down { .. }) => self.stopped_by_operator(),
                 _ => false,
             };
-            if vain || self.0.removed.load(Ordering::Acquire) {
+            if pointless || self.0.removed.load(Ordering::Acquire) {
                 return Err(self.unavailable());
             }
             changed.await;
         }
     }
 
-    /// Waits until the state satisfies `until`, and returns it. Its event is out by then.
+    /// Waits until the state satisfies `until`, and returns it. Its event has been published by
+    /// then.
     pub async fn wait_state(&self, mut until: impl FnMut(&ChildState) -> bool) -> ChildState {
         loop {
             let changed = self.0.changed.notified();
@@ -56,7 +59,7 @@ impl Node {
         }
     }
 
-    /// What the child is doing, unless the event that says so is still on its way.
+    /// What the child is doing, unless the event about it has not been published yet.
     fn announced_state(&self) -> Option<ChildState> {
         let status = self.status();
         (!self.0.unannounced.load(Ordering::Acquire)).then(|| status.state.clone())
@@ -64,14 +67,15 @@ impl Node {
 
     // ---- written by supervisors ----------------------------------------------------------------------------------
 
-    /// Writes the state. Waiters hear of it at [`tell`](Node::tell), when its event is out.
+    /// Writes the state. Waiters see it after [`notify_waiters`](Node::notify_waiters), when its
+    /// event has been published.
     pub(crate) fn set_state(&self, state: ChildState, at: Timestamp) {
         let mut status = self.status();
         self.0.unannounced.store(true, Ordering::Release);
         status.set_state(state, at);
     }
 
-    /// The event that tells of the present state is out: those who wait may look.
+    /// The event about the current state has been published: waiters may look.
     pub(crate) fn notify_waiters(&self) {
         self.0.unannounced.store(false, Ordering::Release);
         self.0.changed.notify_waiters();

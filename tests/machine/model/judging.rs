@@ -14,7 +14,7 @@ use procession::{
 use super::{ExitClass, Model, Next, Uid, Wants, Why, past::Would};
 
 impl Model {
-    /// R-0, and S-9: an end is news once, of the incarnation that lives.
+    /// R-0, and S-9: an end counts once, and only for the live incarnation.
     pub(crate) fn ended(&mut self, key: &IncarnationKey, exit: Exit, verdict: ExitClass) {
         let Some(uid) = self.live(key) else { return };
         let was = self.row(uid).state.clone();
@@ -149,7 +149,8 @@ impl Model {
     }
 
     fn give_up(&mut self, uid: Uid, id: ChildId, exit: Exit, why: RestartLimit) {
-        // The child's own policy has not given up: whoever restarts this supervisor starts it again.
+        // The child's own policy has not given up: when this supervisor is restarted, the child
+        // starts again.
         self.down(uid, ChildState::down(DownReason::Ended), None);
         self.finish(Exit::IntensityExceeded { child: id, cause: exit.into(), limit: why }, false);
     }

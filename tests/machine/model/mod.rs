@@ -1,5 +1,6 @@
-//! A naive supervisor, written from the rules: plain lists, a script of orders still to be carried out, and everything
-//! else worked out anew from a log. It says what the machine has to do at every step.
+//! A naive supervisor, written from the rules: plain lists, a script of commands still to be
+//! carried out, and everything else recomputed from a log. It says what the machine has to do at
+//! every step.
 
 mod judging;
 mod past;
@@ -82,7 +83,7 @@ pub(crate) struct Model {
     pub(crate) counted: Vec<Timestamp>,
     script: Option<Script>,
     booting: bool,
-    /// The exit to come, and whether nobody gets any more time.
+    /// The exit to come, and whether children get no more time.
     ending: Option<(Exit, bool)>,
     over: bool,
     pub(crate) did: Vec<Did>,
@@ -265,7 +266,8 @@ impl Model {
         }
     }
 
-    /// Down, with everybody answered: those who wait for a verdict with this one, or with "stopped".
+    /// Sets it down and answers every request: those that wait for a start with this one, or with
+    /// "stopped".
     fn down(&mut self, uid: Uid, state: ChildState, verdict: Option<ReplyResult>) {
         let stopped = RequestError::Stopped(self.row(uid).id.clone());
         let otherwise = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
@@ -319,7 +321,7 @@ impl Model {
         }
     }
 
-    /// S-20: the newest that lives, then the next.
+    /// S-20: the newest live child, then the next.
     fn go_on_ending(&mut self) {
         let newest = self.rows.iter().rev().find(|r| r.state.is_alive());
         match newest.map(|r| (r.uid, r.state.clone())) {

@@ -1,4 +1,5 @@
-//! What a child's policy says to an exit, worked out from the whole log of its life each time.
+//! What the policy of a child says to an exit, recomputed from its whole log each
+//! time.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ impl ExitClass {
 pub(crate) enum Would {
     Leave,
     Restart(Duration, u32),
-    /// Counted by nobody.
+    /// Not counted.
     Await(Duration, u32),
     CoolOff(Duration),
     GiveUp(RestartLimit),

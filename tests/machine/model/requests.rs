@@ -52,7 +52,8 @@ impl Model {
         let uid = self.add(new);
         self.enlist(uid);
         if self.row(uid).policy.start == StartMode::Background {
-            // S-7: nobody waits for it, and its policy rules from the first start on.
+            // S-7: the request does not wait for it, and its policy applies from the first start
+            // on.
             self.start_in_turn(uid, Why::Supervisor);
             return Some(Ok(Reply::Done));
         }

@@ -1,4 +1,4 @@
-//! Ordered work (S-7, S-11 to S-16) as a list of orders that are carried out one after the other.
+//! Ordered work (S-7, S-11 to S-16) as a list of commands that are carried out one after the other.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -17,7 +17,7 @@ use crate::rig::Did;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Order {
-    /// Stop it and wait until it is gone.
+    /// Stop it and wait until nothing of it is left.
     End(Uid),
     /// Wait.
     Until(Timestamp),
@@ -30,11 +30,11 @@ enum Order {
 #[derive(Debug)]
 pub(super) struct Script {
     orders: VecDeque<Order>,
-    /// Those who are restarted.
+    /// The children that are restarted.
     group: Vec<Uid>,
     until: Timestamp,
     waits: bool,
-    /// Those to whom it owes no start any more.
+    /// The children that it no longer has to start.
     pub(super) excused: BTreeSet<Uid>,
 }
 
@@ -161,7 +161,7 @@ impl Model {
         self.script_comes_to(uid) && self.is_startable(uid)
     }
 
-    /// A new child takes its place at the end of the work under way.
+    /// A new child is added at the end of the current work.
     pub(super) fn enlist(&mut self, uid: Uid) {
         if let Some(script) = &mut self.script {
             if script.is_pending() {
@@ -180,7 +180,7 @@ impl Model {
         }
     }
 
-    /// Nobody waits for the delay any more, or an operator does not want to.
+    /// No child waits for the delay any longer, or an operator does not want to.
     pub(super) fn hurry(&mut self, force: bool) {
         let Some(script) = &self.script else { return };
         let backs_off = |uid: &Uid| {
