@@ -1,4 +1,5 @@
-//! One kind of work alone, on one thread, for a tool that counts instructions: wall clocks lie on a busy machine.
+//! Runs one kind of work alone, on one thread, for a tool that counts instructions: on a busy machine wall-clock times
+//! are not reliable.
 //!
 //! `-- count <start|restart|storm|group> <ours|bare> <children> <rounds>` prints nothing. The cost of one unit is the
 //! difference between two runs of different length, for example under `valgrind --tool=callgrind`.
@@ -7,7 +8,7 @@ use procession::state::Strategy;
 
 use crate::world::World;
 
-/// Whether that was asked for; it has been done then.
+/// Runs it if the arguments ask for it, and returns whether they did.
 pub(crate) fn asked() -> bool {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [count, what, who, children, rounds] = words.as_slice() else { return false };

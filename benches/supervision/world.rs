@@ -1,4 +1,5 @@
-//! What is measured, twice: a supervisor without any policy, of bare ractor, and one of procession, behind one face.
+//! The two supervisors that are measured, behind one interface: one of bare ractor without any policy, and one of
+//! procession.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -45,7 +46,7 @@ pub(crate) struct BareState {
 }
 
 impl Bare {
-    async fn bear(&self, i: usize, me: &ActorRef<()>, state: &mut BareState) {
+    async fn spawn_child(&self, i: usize, me: &ActorRef<()>, state: &mut BareState) {
         let (child, join) =
             Child::spawn_linked(None, Child(i, self.up.clone()), (), me.get_cell()).await.unwrap();
         state.by_id.insert(child.get_id(), i);
@@ -67,7 +68,7 @@ impl Actor for Bare {
     async fn pre_start(&self, me: ActorRef<()>, n: usize) -> Result<BareState, ActorProcessingErr> {
         let mut state = BareState { by_id: HashMap::new(), cells: Vec::new(), joins: Vec::new() };
         for i in 0..n {
-            self.bear(i, &me, &mut state).await;
+            self.spawn_child(i, &me, &mut state).await;
         }
         Ok(state)
     }
@@ -95,13 +96,13 @@ impl Actor for Bare {
             state.joins[j].take().unwrap().await.unwrap();
         }
         for j in from {
-            self.bear(j, &me, state).await;
+            self.spawn_child(j, &me, state).await;
         }
         Ok(())
     }
 }
 
-// ---- both, behind one face ----------------------------------------------------------------------------------------
+// ---- both, behind one interface ----------------------------------------------------------------------------------------
 
 pub(crate) enum Supervisor {
     Bare(#[expect(dead_code, reason = "kept alive")] ActorRef<()>),
