@@ -165,7 +165,7 @@ fn machine(n: usize, decisions: usize) {
         id: format!("c{i}").into(),
         policy: policy.clone(),
         last_incarnation: Incarnation::NONE,
-        held: false,
+        stopped_by_operator: false,
         has_been_ready: false,
         seed: i as u64,
     });
