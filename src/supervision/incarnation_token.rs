@@ -35,8 +35,8 @@ impl IncarnationToken {
     /// Creates a token, and the only handle on which its end can be awaited.
     pub(crate) fn new(supervisor: Option<IncarnationToken>) -> (IncarnationToken, IncarnationClosed) {
         let open = Arc::new(Open { waiter: Mutex::new(None), supervisor });
-        let gone = IncarnationClosed(Arc::downgrade(&open));
-        (IncarnationToken(open), gone)
+        let closed = IncarnationClosed(Arc::downgrade(&open));
+        (IncarnationToken(open), closed)
     }
 
     /// The token of the supervisor, for whatever may outlive the incarnation but not its
@@ -78,15 +78,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_supervisor_is_not_gone_before_its_children_are() {
         // S-21
-        let (parent, parent_gone) = IncarnationToken::new(None);
-        let (child, child_gone) = IncarnationToken::new(Some(parent.clone()));
+        let (parent, parent_closed) = IncarnationToken::new(None);
+        let (child, child_closed) = IncarnationToken::new(Some(parent.clone()));
         let extra = child.clone();
         drop((parent, child));
-        let mut parent_gone = std::pin::pin!(parent_gone.wait());
-        tokio::select! { biased; () = &mut parent_gone => panic!("gone too early"), () = std::future::ready(()) => {} }
+        let mut parent_closed = std::pin::pin!(parent_closed.wait());
+        tokio::select! { biased; () = &mut parent_closed => panic!("gone too early"), () = std::future::ready(()) => {} }
         drop(extra);
-        child_gone.wait().await;
-        parent_gone.await;
+        child_closed.wait().await;
+        parent_closed.await;
     }
 
     #[test]
@@ -95,8 +95,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             for _ in 0..1000 {
-                let (token, gone) = IncarnationToken::new(None);
-                let waits = tokio::spawn(gone.wait());
+                let (token, closed) = IncarnationToken::new(None);
+                let waits = tokio::spawn(closed.wait());
                 let drops = tokio::spawn(async move { drop(token) });
                 waits.await.unwrap();
                 drops.await.unwrap();

@@ -85,7 +85,7 @@ impl Root {
         check_runtime()?;
         let node = Node::root(tree.clock());
         node.set_incarnation(Incarnation(1));
-        let (token, gone) = IncarnationToken::new(None);
+        let (token, closed) = IncarnationToken::new(None);
         let (ready_tx, ready) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
         let engine = EngineArgs {
@@ -109,7 +109,7 @@ impl Root {
         tokio::spawn(async move {
             let joined = join.await;
             drop(joined);
-            gone.wait().await;
+            closed.wait().await;
             // The sender is dropped if the root was killed from outside.
             let exit = report.await.unwrap_or(Exit::ActorKilled);
             ended_node.record(&ended_tree, Incarnation(1), ChildState::down(DownReason::Ended));

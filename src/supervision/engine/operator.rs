@@ -49,7 +49,7 @@ impl Engine {
                 let mut policy = spec.policy.clone();
                 decide_budget(&mut policy, &*spec.start, self.machine.flags());
                 let id = spec.id.clone();
-                // A child whose reload is refused stays what it is.
+                // If the machine refuses the reload, the child keeps its start.
                 if self.machine.refuses_reload(&id).is_none()
                     && let Some(entry) = self.children.get_mut(&id)
                 {
@@ -80,7 +80,7 @@ impl Engine {
         let grace = ExitGrace::of(&policy.restart);
         self.machine.set_policy(id, policy)?;
         if let Some(entry) = self.children.get(id) {
-            // The incarnation that runs is judged by it, too.
+            // The live incarnation is judged by the new policy, too.
             entry.node.set_exit_grace(grace);
         }
         Ok(())
