@@ -312,17 +312,17 @@ mod tests {
     fn what_was_found_counts_as_alive_until_another_walk_has_found_nothing() {
         // P-4: a process that has just been killed may take a while to die.
         let leader = i32::MAX;
-        let found = |namesake| {
-            let members = vec![(rustix::process::getpid(), 0, false)];
-            Survivors { grouped: false, members, namesake }
+        let found = |has_leader_pid| {
+            let in_session = vec![(rustix::process::getpid(), 0, false)];
+            Survivors { in_group: false, in_session, has_leader_pid }
         };
-        let reaped = Reaped::now();
-        let led = ScanTarget::Led(Arc::new(AtomicBool::new(false)));
-        for whom in [ScanTarget::Left(reaped), led] {
-            assert!(found(false).judge(leader, &whom, &[]), "{whom:?}");
-            assert!(!Survivors::default().judge(leader, &whom, &[]), "{whom:?}");
+        let reaped = ReapTime::now();
+        let before_reap = ScanTarget::GroupAndSession(Arc::new(AtomicBool::new(false)));
+        for target in [ScanTarget::SessionAfterReap(reaped), before_reap] {
+            assert!(found(false).signal_and_report(leader, &target, &[]), "{target:?}");
+            assert!(!Survivors::default().signal_and_report(leader, &target, &[]), "{target:?}");
         }
         // A process has the leader's number: what is found belongs to the session of that one.
-        assert!(!found(true).judge(leader, &ScanTarget::Left(reaped), &[]));
+        assert!(!found(true).signal_and_report(leader, &ScanTarget::SessionAfterReap(reaped), &[]));
     }
 }
