@@ -7,10 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::modules::{Crate, Import};
 
 /// Pairs of types, each in a file of its own, that are allowed to know each other, and why. (Types, since files move.)
-const PAIRS: &[(&str, &str, &str)] = &[];
+const PAIRS: &[(&str, &str, &str)] = &[
+    (
+        "PoolCore",
+        "Lease",
+        "RAII: the core grants leases, and a lease that is dropped is given back to the core",
+    ),
+    (
+        "PoolCore",
+        "Waiting",
+        "RAII: the core answers callers, and a caller that is dropped leaves the core's queue",
+    ),
+];
 
 #[test]
-#[ignore = "circles are still being opened"]
+#[ignore = "one circle is still being opened"]
 fn files_of_one_folder_import_each_other_in_no_circle() {
     assert!(PAIRS.len() <= 3, "three pairs are the most");
     let read = Crate::read();

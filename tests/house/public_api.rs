@@ -28,7 +28,9 @@ fn the_list_of_the_public_surface_is_true() {
     );
 
     if env::var_os("PROCESSION_API_UPDATE").is_some() {
-        let lines: Vec<_> = surface.lines.into_iter().map(|line| line + "\n").collect();
+        // By path, so that a reader finds an item beside what belongs to it.
+        let mut lines: Vec<_> = surface.lines.into_iter().map(|line| line + "\n").collect();
+        lines.sort_by(|one, other| path(one).cmp(path(other)));
         return fs::write(root().join(LIST), lines.concat()).unwrap();
     }
     let list = read(LIST);
@@ -167,6 +169,10 @@ impl<'a> Surface<'a> {
 /// The item, if it is of this crate.
 fn of_crate(index: &Value, id: u64) -> Option<&Value> {
     index.get(id.to_string()).filter(|item| item["crate_id"] == 0)
+}
+
+fn path(line: &str) -> &str {
+    line.split_once(' ').map_or(line, |(_, path)| path)
 }
 
 fn kind_of(item: Option<&Value>) -> (&str, &Value) {
