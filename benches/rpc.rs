@@ -1,10 +1,11 @@
 //! What a call costs, with a raw loop over the same sockets and the same child in the same run.
 //!
-//! `cargo bench --bench rpc`; a filter may follow (`-- 100B`, `-- death`). The child is this program itself: it echoes,
-//! batched, with blocking reads and writes. The floor is one task that keeps as many requests under way, writes JSON
-//! lines from one buffer, reads into another and parses what a caller must parse: the envelope with a raw result, and the
-//! result's text. Beside it, for small calls, what one writes by hand: a task per direction, a queue, a table and a oneshot per
-//! call. Rounds of all alternate; figures are medians over rounds, ratios are of medians of the same run.
+//! `cargo bench --bench rpc`; a filter may follow (`-- 100B`, `-- death`). The child is this program itself:
+//! it echoes, batched, with blocking reads and writes. The floor is one task that keeps as many requests
+//! under way, writes JSON lines from one buffer, reads into another and parses what a caller must parse: the
+//! envelope with a raw result, and the result's text. Beside it, for small calls, what one writes by hand: a
+//! task per direction, a queue, a table and a oneshot per call. Rounds of all alternate; figures are medians
+//! over rounds, ratios are of medians of the same run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -58,7 +59,8 @@ impl Method for Hang {
     type Output = ();
 }
 
-// ---- the child ----------------------------------------------------------------------------------------------------
+// ---- the child
+// ----------------------------------------------------------------------------------------------------
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -117,7 +119,8 @@ fn own(fd: i32) -> std::fs::File {
     fd.into()
 }
 
-// ---- where they run -----------------------------------------------------------------------------------------------
+// ---- where they run
+// -----------------------------------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug)]
 enum Cores {
@@ -162,7 +165,8 @@ impl Cores {
     }
 }
 
-// ---- the floor: one task, two buffers -----------------------------------------------------------------------------
+// ---- the floor: one task, two buffers
+// -----------------------------------------------------------------------------
 
 struct Raw {
     child: Child,
@@ -221,7 +225,8 @@ impl Raw {
         write_call(&mut self.out, self.next, payload);
     }
 
-    /// Keeps `in_flight` requests under way for a round, each begun when one has ended. Returns how many ended.
+    /// Keeps `in_flight` requests under way for a round, each begun when one has ended. Returns how many
+    /// ended.
     async fn round(&mut self, payload: &String, in_flight: usize, latencies: &mut Vec<f64>) -> usize {
         let begin = Instant::now();
         let mut since = begin;
@@ -281,7 +286,8 @@ impl Raw {
     }
 }
 
-// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per call ----------------
+// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per call
+// ----------------
 
 type Table = Arc<Mutex<HashMap<u64, oneshot::Sender<Box<RawValue>>>>>;
 
@@ -326,7 +332,8 @@ async fn read_answers(table: Table, mut stdout: UnixStream) {
     }
 }
 
-// ---- the whole crate ----------------------------------------------------------------------------------------------
+// ---- the whole crate
+// ----------------------------------------------------------------------------------------------
 
 async fn start(cores: Cores) -> (Root, WorkerRef) {
     let program = std::env::current_exe().unwrap();
@@ -398,7 +405,8 @@ async fn round(
     done
 }
 
-// ---- the figures --------------------------------------------------------------------------------------------------
+// ---- the figures
+// --------------------------------------------------------------------------------------------------
 
 fn quantile(samples: &mut [f64], q: f64) -> f64 {
     samples.sort_by(f64::total_cmp);
@@ -480,7 +488,8 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
     }
 }
 
-/// Makes so many calls of 100 bytes, 256 in flight, and nothing else: for whoever counts instructions (`calls=<number>`).
+/// Makes so many calls of 100 bytes, 256 in flight, and nothing else: for whoever counts instructions
+/// (`calls=<number>`).
 fn count(calls: usize) {
     const IN_FLIGHT: usize = 256;
     let payload = Arc::new("x".repeat(100));
@@ -504,7 +513,8 @@ fn count(calls: usize) {
     });
 }
 
-/// From SIGKILL until the last of the open calls has failed, and until a bare pidfd says that a process has died.
+/// From SIGKILL until the last of the open calls has failed, and until a bare pidfd says that a process has
+/// died.
 fn death(calls: usize, rounds: usize) {
     Cores::pin(None);
     let (mut ours, mut raw) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! No part of the API: it may change in any release, without a note in the changelog. For the tests, benches and fuzzers
-//! of this repository.
+//! No part of the API: it may change in any release, without a note in the changelog. For the tests, benches
+//! and fuzzers of this repository.
 
 pub use crate::{
     restart::{decision::Decision, restart_type::ExitClass, tracker::Tracker, window::Window},

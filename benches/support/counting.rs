@@ -1,4 +1,5 @@
-//! An allocator that counts the bytes in use, for programs that say what something costs while it waits, or at its worst.
+//! An allocator that counts the bytes in use, for programs that say what something costs while it waits, or
+//! at its worst.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

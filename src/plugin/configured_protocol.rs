@@ -1,4 +1,5 @@
-//! The plugin protocol with a configuration that may change while the plugin runs (rule G-12): [`ConfiguredProtocol`].
+//! The plugin protocol with a configuration that may change while the plugin runs (rule G-12):
+//! [`ConfiguredProtocol`].
 
 use std::{
     borrow::Cow,

@@ -136,8 +136,8 @@ impl PluginEventReceiver {
     /// The next event. Cancel safe.
     ///
     /// # Errors
-    /// [`RecvError::Lost`] once after events were lost, then the stream goes on; [`RecvError::Closed`] when the
-    /// host's declaration is gone.
+    /// [`RecvError::Lost`] once after events were lost, then the stream goes on; [`RecvError::Closed`] when
+    /// the host's declaration is gone.
     pub async fn next(&mut self) -> Result<Arc<PluginEvent>, RecvError> {
         self.0.recv().await.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(n) => RecvError::Lost(n),

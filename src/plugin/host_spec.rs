@@ -14,7 +14,12 @@ use crate::{
 /// crashes mean.
 ///
 /// ```
-/// use procession::{plugin::{PluginHostSpec, PluginSpec}, process::Command, rpc::Router, supervision::SupervisorSpec};
+/// use procession::{
+///     plugin::{PluginHostSpec, PluginSpec},
+///     process::Command,
+///     rpc::Router,
+///     supervision::SupervisorSpec,
+/// };
 ///
 /// let plugins = PluginHostSpec::new()
 ///     .plugin(PluginSpec::new("spellcheck", Command::new("spellcheck-plugin")))
@@ -71,8 +76,8 @@ impl PluginHostSpec {
         }
     }
 
-    /// Adds a plugin. It is started in the background with the host, unless it is on demand; a failed first start is a
-    /// crash under its policy (rule S-7).
+    /// Adds a plugin. It is started in the background with the host, unless it is on demand; a failed first
+    /// start is a crash under its policy (rule S-7).
     #[must_use]
     pub fn plugin(mut self, plugin: PluginSpec) -> PluginHostSpec {
         self.plugins.push(plugin);

@@ -16,7 +16,8 @@ use crate::{
     worker::LogSink,
 };
 
-/// A longer message is cut, and a longer `meta` left out: the number of entries is bounded, so their size must be too.
+/// A longer message is cut, and a longer `meta` left out: the number of entries is bounded, so their size
+/// must be too.
 const ENTRY_BYTES: usize = 8 * 1024;
 
 /// A log entry that a plugin sent.

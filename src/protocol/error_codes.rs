@@ -2,7 +2,8 @@
 
 /// The worker, or something that it needs, is not available now.
 pub const UNAVAILABLE: i64 = -32000;
-/// The method is not among the capabilities that the host has declared for the plugin (`PluginSpec::capabilities`).
+/// The method is not among the capabilities that the host has declared for the plugin
+/// (`PluginSpec::capabilities`).
 pub const CAPABILITY_DENIED: i64 = -32001;
 /// The worker tried and failed.
 pub const WORKER_ERROR: i64 = -32002;

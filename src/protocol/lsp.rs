@@ -1,4 +1,5 @@
-//! Language servers: [`Lsp`], the host's side. A server in Rust is [`Server::lsp`](crate::protocol::Server::lsp).
+//! Language servers: [`Lsp`], the host's side. A server in Rust is
+//! [`Server::lsp`](crate::protocol::Server::lsp).
 
 use std::{borrow::Cow, fmt};
 
@@ -63,15 +64,17 @@ use crate::{
 ///         to_raw_value(&json!({ "applied": true })).map_err(RpcError::internal)
 ///     })
 ///     .notification_value("textDocument/publishDiagnostics", |cx, _params| println!("{}", cx.path));
-/// let lsp = Lsp::new(json!({ "capabilities": { "workspace": { "applyEdit": true, "configuration": true } } }))
+/// let workspace = json!({ "applyEdit": true, "configuration": true });
+/// let lsp = Lsp::new(json!({ "capabilities": { "workspace": workspace } }))
 ///     .with_settings(json!({ "python": { "analysis": { "typeCheckingMode": "strict" } } }));
-/// let server = WorkerSpec::new(Command::new("pyright-langserver").arg("--stdio")).protocol(lsp).handler(router);
+/// let command = Command::new("pyright-langserver").arg("--stdio");
+/// let server = WorkerSpec::new(command).protocol(lsp).handler(router);
 /// ```
 ///
 /// # Logs
 ///
-/// `window/logMessage`, `window/showMessage`, `window/showMessageRequest` and `$/logTrace` are logged, at their level; the
-/// handler gets them as well.
+/// `window/logMessage`, `window/showMessage`, `window/showMessageRequest` and `$/logTrace` are logged, at
+/// their level; the handler gets them as well.
 ///
 /// # The end
 ///

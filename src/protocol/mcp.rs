@@ -54,7 +54,9 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 ///     .method_value("roots/list", |_, _| async {
 ///         to_raw_value(&json!({ "roots": [{ "uri": "file:///srv/data" }] })).map_err(RpcError::internal)
 ///     })
-///     .notification_value("notifications/tools/list_changed", |cx, _| println!("{} has other tools", cx.path));
+///     .notification_value("notifications/tools/list_changed", |cx, _| {
+///         println!("{} has other tools", cx.path)
+///     });
 /// let mcp = Mcp::default().with_capabilities(json!({ "roots": {} }));
 /// // Of the host's environment only a short list passes, without secrets: name those that the server needs.
 /// let command = Command::new("some-mcp-server").pass_env("API_KEY");

@@ -44,7 +44,8 @@
 //!     }
 //!     async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<Session, Exit> {
 //!         let options = CallOptions::unannounced(Timeout::Never);
-//!         let info = peer.call_value("hello", &identity.path, options).await.map_err(protocol::handshake_failed)?;
+//!         let info = peer.call_value("hello", &identity.path, options).await;
+//!         let info = info.map_err(protocol::handshake_failed)?;
 //!         Ok(Session { info: Some(info), ..Session::default() })
 //!     }
 //!     async fn shutdown(&self, peer: &Peer) -> StopReply {

@@ -1,4 +1,5 @@
-//! Plugin workers: [`Plugin`] (G-2, G-4). The worker's side of it, in Rust, is [`Server`](crate::protocol::Server).
+//! Plugin workers: [`Plugin`] (G-2, G-4). The worker's side of it, in Rust, is
+//! [`Server`](crate::protocol::Server).
 
 use std::{borrow::Cow, collections::BTreeSet, fmt};
 
@@ -28,15 +29,15 @@ use crate::{
 /// A whole session, `→` from the host:
 ///
 /// ```text
-/// → {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"manifest":…,"config":…,"instanceInfo":{"path":"/plugins/x",
-///    "incarnation":1,"pid":77,"hostPid":70},"apiVersion":"1"}}
+/// → {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"manifest":…,"config":…,
+///    "instanceInfo":{"path":"/plugins/x","incarnation":1,"pid":77,"hostPid":70},"apiVersion":"1"}}
 /// ← {"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":["add","ping"]}}
 /// → {"jsonrpc":"2.0","id":2,"method":"add","params":[1,2]}
 /// ← {"jsonrpc":"2.0","method":"log","params":{"level":"info","message":"adding","meta":{"n":2}}}
 /// ← {"jsonrpc":"2.0","id":"a","method":"host/method","params":{}}      a request of the worker's own
 /// → {"jsonrpc":"2.0","id":"a","result":…}
 /// ← {"jsonrpc":"2.0","id":2,"result":3}
-/// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}     request 7 need not be answered any more
+/// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}   request 7 need not be answered any more
 /// → {"jsonrpc":"2.0","id":3,"method":"configChanged","params":{"config":…}}
 /// ← {"jsonrpc":"2.0","id":3,"result":null}                             it has it; an error refuses it
 /// → {"jsonrpc":"2.0","id":8,"method":"shutdown"}

@@ -186,8 +186,9 @@ impl Server {
         Ok(served)
     }
 
-    /// Serves any pair of streams. On `shutdown` (a language server's: `exit`) all open requests are answered, and
-    /// everything is flushed, before this returns; further requests are refused meanwhile (a plugin worker's with −32000).
+    /// Serves any pair of streams. On `shutdown` (a language server's: `exit`) all open requests are
+    /// answered, and everything is flushed, before this returns; further requests are refused meanwhile (a
+    /// plugin worker's with −32000).
     pub async fn serve<R, W>(self, reader: R, writer: W) -> Served
     where
         R: AsyncRead + Send + Unpin + 'static,

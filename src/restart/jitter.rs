@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Splitmix64 (Steele, Lea and Flood, 2014): eight bytes of state, and neighbouring seeds give unrelated sequences.
-/// Not for secrets.
+/// Splitmix64 (Steele, Lea and Flood, 2014): eight bytes of state, and neighbouring seeds give unrelated
+/// sequences. Not for secrets.
 #[derive(Clone, Debug)]
 pub(super) struct Jitter(u64);
 

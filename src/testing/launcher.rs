@@ -36,8 +36,8 @@ type Script = Arc<dyn Fn(ScriptedProcess) -> ScriptFuture + Send + Sync>;
 
 /// Launches scripts instead of programs. Cheap to clone: all clones are one launcher.
 ///
-/// Programs are registered by the name that commands use, path or not; a program that is not registered fails with
-/// `ENOENT`. Needs a tokio runtime; paused time is fine.
+/// Programs are registered by the name that commands use, path or not; a program that is not registered fails
+/// with `ENOENT`. Needs a tokio runtime; paused time is fine.
 #[derive(Clone, Default)]
 pub struct ScriptedLauncher {
     table: Arc<LaunchTable>,
@@ -178,7 +178,8 @@ impl Launcher for ScriptedLauncher {
             (script, process)
         };
         let group = Arc::clone(&process.group);
-        // The script is called in its own task, so that a panic is a crash of the process and of nothing else.
+        // The script is called in its own task, so that a panic is a crash of the process and of nothing
+        // else.
         let run = async move { script(process).await.exited() };
         tokio::spawn(Arc::clone(&group).run(LEADER, run));
         Ok(Process {

@@ -136,8 +136,9 @@ impl ScriptedProcess {
         &self.env
     }
 
-    /// The next line of stdin without its end; `None` at the end of file, or when stdin is closed. Bytes that are
-    /// not UTF-8 are replaced. Cancel-safe: a part of a line that has been read is kept for the next call.
+    /// The next line of stdin without its end; `None` at the end of file, or when stdin is closed. Bytes that
+    /// are not UTF-8 are replaced. Cancel-safe: a part of a line that has been read is kept for the next
+    /// call.
     pub async fn read_line(&mut self) -> Option<String> {
         let read = self.stdin.as_mut()?.read_until(b'\n', &mut self.partial).await;
         let mut line = std::mem::take(&mut self.partial);

@@ -1,6 +1,7 @@
 //! What processes said, handled as untrusted input.
 //!
-//! * [`sanitize`]: text on its way to where people read it becomes one bounded line without control characters.
+//! * [`sanitize`]: text on its way to where people read it becomes one bounded line without control
+//!   characters.
 //! * [`json_scan`]: looks into JSON without building it.
 //! * [`bounded_errors`]: reads a type from JSON without error messages that are longer than the input.
 //!

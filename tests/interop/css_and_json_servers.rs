@@ -45,7 +45,8 @@ async fn the_css_server_is_supervised() {
 async fn the_json_server_is_supervised() {
     let Some(command) = program("vscode-json-language-server") else { return };
     let notes = Notes::of(&["textDocument/publishDiagnostics"]);
-    // It fetches schemas through its host: a request of its own kind, which only a route of the user's can answer.
+    // It fetches schemas through its host: a request of its own kind, which only a route of the user's can
+    // answer.
     let schemas = |router: Router| {
         router.method_value("vscode/content", |_, _| async {
             let schema = json!({ "properties": { "size": { "type": "number" } } });

@@ -1,5 +1,5 @@
-//! Libraries that others wrote, on the other side of a channel in both roles: Node's vscode-jsonrpc (whose ids are
-//! numbers) and Python's pygls (whose ids are strings).
+//! Libraries that others wrote, on the other side of a channel in both roles: Node's vscode-jsonrpc (whose
+//! ids are numbers) and Python's pygls (whose ids are strings).
 
 use procession::{
     process::Command,
@@ -16,7 +16,8 @@ use crate::{
 
 const NOTIFICATIONS: [&str; 4] = ["demo/waiting", "demo/cancelled", "demo/noted", "asked"];
 
-/// What the other side may ask: `host/sum` of numbers, `host/fail`, and `host/wait`, which is answered when cancelled.
+/// What the other side may ask: `host/sum` of numbers, `host/fail`, and `host/wait`, which is answered when
+/// cancelled.
 fn host(router: Router) -> Router {
     router
         .method_value("host/sum", |cx, params| async move {
@@ -130,7 +131,8 @@ async fn a_server_made_with_pygls() {
     stage.end().await;
 }
 
-/// The language server of our examples. `cargo test` builds it beside the tests; a single test that is asked for does not.
+/// The language server of our examples. `cargo test` builds it beside the tests; a single test that is asked
+/// for does not.
 fn language_server() -> std::path::PathBuf {
     let tests = std::env::current_exe().unwrap();
     let path = tests.parent().unwrap().parent().unwrap().join("examples/language_server");

@@ -120,7 +120,8 @@ async fn it_is_supervised() {
     stage.end().await;
 }
 
-// C-14: what it has asked is answered before its stdin is closed; without an answer it would not end for a minute.
+// C-14: what it has asked is answered before its stdin is closed; without an answer it would not end for a
+// minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_stopped_while_it_waits_for_an_answer() {
     let Some(command) = program(PROGRAM) else { return };

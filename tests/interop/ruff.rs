@@ -1,4 +1,5 @@
-//! `ruff server`: a linter for Python, in Rust. Told to end in any other way than by `shutdown` and `exit`, it exits with 2.
+//! `ruff server`: a linter for Python, in Rust. Told to end in any other way than by `shutdown` and `exit`,
+//! it exits with 2.
 
 use procession::protocol::Lsp;
 use serde_json::json;

@@ -25,7 +25,8 @@ use tokio::sync::mpsc;
 
 /// For whatever a slow machine may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a server may take to end by itself: less than the minute for which some wait for answers that cannot come.
+/// How long a server may take to end by itself: less than the minute for which some wait for answers that
+/// cannot come.
 const DRAIN: Duration = Duration::from_secs(45);
 
 /// In the environment of everything that a stage starts.
@@ -122,8 +123,9 @@ impl Stage {
         Pid::from_raw(self.worker.pid().unwrap().try_into().unwrap()).unwrap()
     }
 
-    /// Gives a call up while the server owes its answer (C-3): it learns of that, and whatever it makes of the
-    /// cancellation, and of a request that it may have answered all the same, it goes on to answer others.
+    /// Gives a call up while the server owes its answer (C-3): it learns of that, and whatever it makes of
+    /// the cancellation, and of a request that it may have answered all the same, it goes on to answer
+    /// others.
     async fn gives_up(&self, method: &str, params: &Value) {
         let before = self.worker.node().incarnation();
         let leader = self.stopped().await;
@@ -148,8 +150,8 @@ impl Stage {
         leader
     }
 
-    /// Gives a call up, and kills the server while it owes the answer to another; the next incarnation is ready when
-    /// this returns.
+    /// Gives a call up, and kills the server while it owes the answer to another; the next incarnation is
+    /// ready when this returns.
     pub(crate) async fn killed_in_mid_call(&mut self, method: &str, params: Value) {
         self.gives_up(method, &params).await;
         self.stopped().await;
@@ -184,8 +186,8 @@ impl Stage {
         assert_eq!(self.worker.wait_ready(PATIENCE).await.unwrap(), Incarnation(before.0 + 1));
     }
 
-    /// Stops the tree in order. The server must have ended by itself, in its time to drain, and nothing else than was
-    /// expected may have ended; nothing may be left of anything.
+    /// Stops the tree in order. The server must have ended by itself, in its time to drain, and nothing else
+    /// than was expected may have ended; nothing may be left of anything.
     pub(crate) async fn end(mut self) {
         let incarnation = self.worker.node().incarnation();
         assert_eq!(self.tree.shutdown(PATIENCE).await, Exit::Requested);

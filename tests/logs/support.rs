@@ -1,5 +1,5 @@
-//! The log of one test: one subscriber for the whole program, so that no other test can switch a callsite off, and a
-//! buffer for each thread, since each of these tests has a runtime of one thread.
+//! The log of one test: one subscriber for the whole program, so that no other test can switch a callsite
+//! off, and a buffer for each thread, since each of these tests has a runtime of one thread.
 
 use std::{cell::RefCell, io, sync::Once, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Random supervisors and what happens to them. Steps name children and incarnations by small numbers that are taken
-//! modulo what there is, so that a history stays meaningful while it is being shrunk.
+//! Random supervisors and what happens to them. Steps name children and incarnations by small numbers that
+//! are taken modulo what there is, so that a history stays meaningful while it is being shrunk.
 
 use proptest::{collection::vec, prelude::*};
 

@@ -29,7 +29,8 @@ async fn can_be_supervised_directly() {
 
 #[tokio::test(start_paused = true)]
 async fn children_of_a_restarted_dynamic_supervisor() {
-    // Elixir, OTP: children that were started at run time are not started again when their supervisor is restarted.
+    // Elixir, OTP: children that were started at run time are not started again when their supervisor is
+    // restarted.
     let cast = Cast::new();
     let low =
         ChildSpec::supervisor("low", cast.all(SupervisorSpec::dynamic().intensity(0, HOUR), &["declared"]));
@@ -64,8 +65,8 @@ async fn set_default_options() {
 
 #[tokio::test(start_paused = true)]
 async fn with_different_returns() {
-    // Elixir: `{:ok, pid}`, `:ignore` and errors are handed to the caller. Deviates: an ignored child that is not
-    // temporary is kept.
+    // Elixir: `{:ok, pid}`, `:ignore` and errors are handed to the caller. Deviates: an ignored child that is
+    // not temporary is kept.
     let cast = Cast::new();
     let play = cast.start(dynamic()).await;
     let start = |name: &str, birth: Birth| {
@@ -180,8 +181,8 @@ async fn permanent_child_is_restarted_regardless_of_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn child_is_restarted_with_different_values() {
-    // Elixir: the restart may answer something else than the first start did: ignored children leave the table, failed
-    // ones are `restarting`.
+    // Elixir: the restart may answer something else than the first start did: ignored children leave the
+    // table, failed ones are `restarting`.
     let cast = Cast::new();
     let script = |births: &[Birth]| {
         let script = Script::births([Birth::Well]);
@@ -246,8 +247,8 @@ async fn child_is_restarted_when_trying_again() {
 
 #[tokio::test(start_paused = true)]
 async fn child_triggers_maximum_restarts() {
-    // Elixir: the supervisor ends when restarts fail more often than it may restart. And "... maximum intensity when
-    // trying again".
+    // Elixir: the supervisor ends when restarts fail more often than it may restart. And "... maximum
+    // intensity when trying again".
     for max in [1, 10] {
         let cast = Cast::new();
         let script = Script::default();
@@ -263,8 +264,8 @@ async fn child_triggers_maximum_restarts() {
 
 #[tokio::test(start_paused = true)]
 async fn terminates_children_with_expired_integer_shutdown() {
-    // Elixir: those that do not make it in time are killed, each after its own time. "terminates children with brutal
-    // kill", "... infinity shutdown", "... mixed children": see `stopping`.
+    // Elixir: those that do not make it in time are killed, each after its own time. "terminates children
+    // with brutal kill", "... infinity shutdown", "... mixed children": see `stopping`.
     let cast = Cast::new();
     let deaf = Script::default().stop_takes(1_000_000);
     let spec = dynamic()
@@ -281,8 +282,9 @@ async fn terminates_children_with_expired_integer_shutdown() {
 
 #[tokio::test(start_paused = true)]
 async fn terminate_child() {
-    // Elixir: a terminated child leaves the table, whatever its restart type and its shutdown. Deviates: only a temporary
-    // one does; of others the declaration is kept (they can be restarted by their id), and `remove_child` does both.
+    // Elixir: a terminated child leaves the table, whatever its restart type and its shutdown. Deviates: only
+    // a temporary one does; of others the declaration is kept (they can be restarted by their id), and
+    // `remove_child` does both.
     for shutdown in [Shutdown::BrutalKill, Shutdown::Timeout(SEC), Shutdown::Infinity] {
         let cast = Cast::new();
         let play = cast.start(dynamic()).await;
@@ -336,8 +338,9 @@ async fn simple_one_for_one() {
 
 #[tokio::test(start_paused = true)]
 async fn simple_one_for_one_extra() {
-    // OTP: each child is started with its own arguments added to the common ones, and is restarted with them. Here each
-    // child brings its own declaration. (Elixir: "restarting a child with extra_arguments successfully restarts child".)
+    // OTP: each child is started with its own arguments added to the common ones, and is restarted with them.
+    // Here each child brings its own declaration. (Elixir: "restarting a child with extra_arguments
+    // successfully restarts child".)
     let cast = Cast::new();
     let play = cast.start(dynamic()).await;
     for n in 0..3 {

@@ -12,7 +12,8 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn multiple_restarts() {
-    // OTP: as many restarts as the intensity allows in its period are made, any number of them if it allows that.
+    // OTP: as many restarts as the intensity allows in its period are made, any number of them if it allows
+    // that.
     for spec in supervisors() {
         let cast = Cast::new();
         let play = cast.start(cast.all(spec.intensity(1000, SEC), &["a"])).await;
@@ -55,15 +56,16 @@ async fn crashes(spec: SupervisorSpec, times: &[u64], fatal: bool) {
 
 #[tokio::test(start_paused = true)]
 async fn the_window_slides() {
-    // OTP: restarts are remembered with their times; the intensity is exceeded when the last MaxR + 1 of them are within
-    // MaxT of each other. It is not a counter that is reset every period. A restart that is exactly one period old still
-    // counts (S-2, as in OTP's comparison).
+    // OTP: restarts are remembered with their times; the intensity is exceeded when the last MaxR + 1 of them
+    // are within MaxT of each other. It is not a counter that is reset every period. A restart that is
+    // exactly one period old still counts (S-2, as in OTP's comparison).
     let spec = || SupervisorSpec::one_for_one().intensity(2, SEC);
     crashes(spec(), &[0, 400, 800], true).await;
     crashes(spec(), &[0, 400, 1000], true).await;
     crashes(spec(), &[0, 400, 1001], false).await;
     crashes(spec(), &[0, 600, 1200, 1800, 2400, 3000], false).await;
-    // Two at the end of one period and one at the beginning of the next: a counter that is reset would not see it.
+    // Two at the end of one period and one at the beginning of the next: a counter that is reset would not
+    // see it.
     crashes(spec(), &[0, 900, 1010, 1100], true).await;
     crashes(spec(), &[0, 900, 1010, 1901], false).await;
     crashes(spec(), &[0, 900, 1010, 1901, 1902], true).await;
@@ -190,8 +192,9 @@ async fn a_supervisor_in_a_restart_loop_can_be_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn blocked_starts_block_nobody() {
-    // OTP: a restart whose start function hangs blocks its supervisor for good: no call is answered, and it can only be
-    // killed. Deviates, deliberately (S-18): every call is answered at once, and the hanging start can be terminated.
+    // OTP: a restart whose start function hangs blocks its supervisor for good: no call is answered, and it
+    // can only be killed. Deviates, deliberately (S-18): every call is answered at once, and the hanging
+    // start can be terminated.
     for strategy in STRATEGIES {
         let cast = Cast::new();
         let script = Script::default();

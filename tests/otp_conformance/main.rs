@@ -1,8 +1,8 @@
-//! OTP's supervisor, case by case: what `supervisor_SUITE` and Elixir's `DynamicSupervisor` tests ask for, asked of the
-//! real engine with ractor actors under paused time.
+//! OTP's supervisor, case by case: what `supervisor_SUITE` and Elixir's `DynamicSupervisor` tests ask for,
+//! asked of the real engine with ractor actors under paused time.
 //!
-//! `TABLE.md` beside this file lists every case, our test for it, and where and why we deviate. The ideas of the cases
-//! are translated; none of their text is copied.
+//! `TABLE.md` beside this file lists every case, our test for it, and where and why we deviate. The ideas of
+//! the cases are translated; none of their text is copied.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

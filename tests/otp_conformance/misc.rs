@@ -10,8 +10,8 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn tree() {
-    // OTP: a supervisor with workers and a supervisor; children added to the lower one; a crash is dealt with at its own
-    // level until that gives up, and then one level up, with everything below it.
+    // OTP: a supervisor with workers and a supervisor; children added to the lower one; a crash is dealt with
+    // at its own level until that gives up, and then one level up, with everything below it.
     let cast = Cast::new();
     let low = cast.all(SupervisorSpec::one_for_one().intensity(1, HOUR), &["x"]);
     let spec = cast.all(SupervisorSpec::one_for_all().intensity(1, HOUR), &["a"]);
@@ -36,8 +36,8 @@ async fn tree() {
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_supervisor_in_the_middle() {
-    // OTP: the children of a killed supervisor die with it because they are linked; its parent restarts it. Here: and its
-    // successor starts only when they are gone (S-21).
+    // OTP: the children of a killed supervisor die with it because they are linked; its parent restarts it.
+    // Here: and its successor starts only when they are gone (S-21).
     for strategy in STRATEGIES {
         let cast = Cast::new();
         let low = cast.all(SupervisorSpec::new(strategy), &["x", "y"]);
@@ -127,8 +127,8 @@ async fn simple_one_for_one_scale_many_temporary_children() {
 
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_ends() {
-    // OTP: a supervisor ends with the process that it is linked to (`sup_start_link`'s parent). Here: a root may be
-    // owned by an actor, and leaves nothing behind when that ends.
+    // OTP: a supervisor ends with the process that it is linked to (`sup_start_link`'s parent). Here: a root
+    // may be owned by an actor, and leaves nothing behind when that ends.
     let cast = Cast::new();
     let owner = cast.start(cast.all(SupervisorSpec::one_for_one(), &["owner"])).await;
     let cell = owner.child("/owner").actor().unwrap().1.get_cell();

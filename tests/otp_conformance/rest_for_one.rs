@@ -6,8 +6,8 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one() {
-    // OTP: those after the one that died are terminated in reverse order and started in order; those before it are not
-    // touched.
+    // OTP: those after the one that died are terminated in reverse order and started in order; those before
+    // it are not touched.
     for (position, happens, which) in [
         ("/a", "-a -d -c -b ?a +a ?b +b ?c +c ?d +d", "a:ready#2 b:ready#2 c:ready#2 d:ready#2"),
         ("/b", "-b -d -c ?b +b ?c +c ?d +d", "a:ready#1 b:ready#2 c:ready#2 d:ready#2"),
@@ -83,8 +83,8 @@ async fn rest_for_one_other_child_fails_restart_multiple_times() {
 
 #[tokio::test(start_paused = true)]
 async fn an_earlier_child_dies_while_a_restart_is_retried() {
-    // OTP: has two retries alive then, which spend the intensity at double speed. Deviates, deliberately (S-14): the
-    // wider restart replaces the narrower one.
+    // OTP: has two retries alive then, which spend the intensity at double speed. Deviates, deliberately
+    // (S-14): the wider restart replaces the narrower one.
     for (restart, used, later) in [(after(100), 2, 100), (after(100), 2, 150)] {
         let cast = Cast::new();
         let script = Script::default();
@@ -138,8 +138,8 @@ async fn a_later_child_that_dies_during_the_terminations() {
 
 #[tokio::test(start_paused = true)]
 async fn an_earlier_child_dies_while_later_ones_start() {
-    // OTP: seen when the starts are over; a wider restart follows. Deviates in time (S-13): at once, and the start in
-    // flight is cancelled.
+    // OTP: seen when the starts are over; a wider restart follows. Deviates in time (S-13): at once, and the
+    // start in flight is cancelled.
     let cast = Cast::new();
     let script = Script::default();
     let spec = cast.all(SupervisorSpec::rest_for_one().intensity(3, HOUR), &["a", "b"]);
@@ -157,7 +157,8 @@ async fn an_earlier_child_dies_while_later_ones_start() {
 
 #[tokio::test(start_paused = true)]
 async fn all_at_once_under_rest_for_one() {
-    // OTP: a first: the others' exits are consumed. c first: each restart is over, or is widened, before the next.
+    // OTP: a first: the others' exits are consumed. c first: each restart is over, or is widened, before the
+    // next.
     for (order, used) in
         [(["/a", "/b", "/c"], 1), (["/c", "/b", "/a"], 3), (["/b", "/c", "/a"], 2), (["/b", "/a", "/c"], 2)]
     {

@@ -99,8 +99,8 @@ async fn shuts_down(policy: RestartPolicy, death: Death) {
 
 #[tokio::test(start_paused = true)]
 async fn significant_temporary() {
-    // OTP: under `any_significant` the end of one of them, under `all_significant` that of the last one, in whatever way,
-    // shuts the supervisor down.
+    // OTP: under `any_significant` the end of one of them, under `all_significant` that of the last one, in
+    // whatever way, shuts the supervisor down.
     for death in ENDS.into_iter().chain(CRASHES) {
         shuts_down(temporary(), death).await;
     }
@@ -146,8 +146,8 @@ async fn significant_simple() {
 
 #[tokio::test(start_paused = true)]
 async fn significant_bystander() {
-    // OTP: a significant child that the supervisor itself terminates (with its group, or by `terminate_child`) shuts
-    // nothing down, not even if it is the last one.
+    // OTP: a significant child that the supervisor itself terminates (with its group, or by
+    // `terminate_child`) shuts nothing down, not even if it is the last one.
     for auto in [AutoShutdown::AnySignificant, AutoShutdown::AllSignificant] {
         for strategy in [Strategy::OneForAll, Strategy::RestForOne] {
             let cast = Cast::new();
@@ -195,7 +195,8 @@ async fn significant_and_restarting() {
 
 #[tokio::test(start_paused = true)]
 async fn significant_brutal() {
-    // OTP: the others are terminated in reverse order, each in its own way, when the supervisor shuts itself down.
+    // OTP: the others are terminated in reverse order, each in its own way, when the supervisor shuts itself
+    // down.
     let cast = Cast::new();
     let slow = Script::default().stop_takes(100);
     let spec = SupervisorSpec::one_for_one()
@@ -213,8 +214,9 @@ async fn significant_brutal() {
 
 #[tokio::test(start_paused = true)]
 async fn significant_escalation() {
-    // OTP: a supervisor that shuts itself down ends with `shutdown`: a permanent one is restarted, a transient or
-    // temporary one is not, and if that one is significant in its turn, its parent shuts down, too.
+    // OTP: a supervisor that shuts itself down ends with `shutdown`: a permanent one is restarted, a
+    // transient or temporary one is not, and if that one is significant in its turn, its parent shuts down,
+    // too.
     for (policy, which) in [
         (permanent(), Some("low:ready#2 z:ready#1")),
         (transient(), Some("low:ended#1 z:ready#1")),
@@ -260,8 +262,9 @@ async fn significant_transient_supervisor_that_gives_up() {
 
 #[tokio::test(start_paused = true)]
 async fn significant_upgrade_child() {
-    // OTP: a code change may make a child significant or take that away; it holds from then on. Ours has no code change;
-    // `set_policy` does this while the child runs. The supervisor's own flag cannot be changed.
+    // OTP: a code change may make a child significant or take that away; it holds from then on. Ours has no
+    // code change; `set_policy` does this while the child runs. The supervisor's own flag cannot be
+    // changed.
     let cast = Cast::new();
     let spec = SupervisorSpec::one_for_one().auto_shutdown(AutoShutdown::AnySignificant);
     let child = |name: &str| cast.plain(name).restart(transient());

@@ -34,7 +34,8 @@ async fn sup_stop_infinity() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_stop_timeout() {
-    // OTP: a child that has not ended when its time is over is killed (`killed`), the other ends by `shutdown`.
+    // OTP: a child that has not ended when its time is over is killed (`killed`), the other ends by
+    // `shutdown`.
     let cast = Cast::new();
     let time = Shutdown::Timeout(SEC);
     let spec = SupervisorSpec::one_for_one()
@@ -96,8 +97,8 @@ async fn sup_stop_brutal_kill() {
 
 #[tokio::test(start_paused = true)]
 async fn brutal_kill_under_simple_one_for_one() {
-    // OTP (and Elixir, "terminates children with brutal kill", "... with mixed children"): all at once, each in its own
-    // way, and all are awaited.
+    // OTP (and Elixir, "terminates children with brutal kill", "... with mixed children"): all at once, each
+    // in its own way, and all are awaited.
     let cast = Cast::new();
     let slow = Script::default().stop_takes(1000);
     let spec = SupervisorSpec::dynamic()
@@ -118,8 +119,8 @@ async fn brutal_kill_under_simple_one_for_one() {
 
 #[tokio::test(start_paused = true)]
 async fn order_of_children() {
-    // OTP: children are started in order and terminated in reverse order, those that came later included, after any
-    // restarts and in any strategy.
+    // OTP: children are started in order and terminated in reverse order, those that came later included,
+    // after any restarts and in any strategy.
     for strategy in STRATEGIES {
         let cast = Cast::new();
         let spec = cast.all(SupervisorSpec::new(strategy).intensity(9, HOUR), &["a", "b", "c"]);
@@ -178,9 +179,9 @@ async fn simple_one_for_one_shutdown() {
 
 #[tokio::test(start_paused = true)]
 async fn children_that_end_in_their_own_way_while_they_are_terminated() {
-    // OTP: a child that answers the exit signal with another reason is reported, but the termination goes on; nothing is
-    // restarted. Elixir: "terminates children with infinity shutdown and abnormal reason", "... integer shutdown and
-    // abnormal reason", "... permanent restart and normal reason".
+    // OTP: a child that answers the exit signal with another reason is reported, but the termination goes on;
+    // nothing is restarted. Elixir: "terminates children with infinity shutdown and abnormal reason", "...
+    // integer shutdown and abnormal reason", "... permanent restart and normal reason".
     for death in DEATHS {
         for shutdown in [Shutdown::Infinity, Shutdown::Timeout(SEC)] {
             for spec in supervisors() {
@@ -228,8 +229,8 @@ async fn children_that_die_before_the_termination_comes_to_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_is_stopped_while_it_starts() {
-    // OTP: an exit signal that arrives during `init` waits until all children are up. Deviates: ours hears it at once.
-    // The start in flight is cancelled, and those that had started are stopped in reverse order.
+    // OTP: an exit signal that arrives during `init` waits until all children are up. Deviates: ours hears it
+    // at once. The start in flight is cancelled, and those that had started are stopped in reverse order.
     let cast = Cast::new();
     let play = cast.start(SupervisorSpec::one_for_one()).await;
     let low = cast.all(SupervisorSpec::one_for_one(), &["a", "b"]);
@@ -248,7 +249,8 @@ async fn a_supervisor_that_is_stopped_while_it_starts() {
 
 #[tokio::test(start_paused = true)]
 async fn scale_start_stop_many_children() {
-    // OTP: starting and stopping many children takes time in proportion to their number, in both kinds of supervisors.
+    // OTP: starting and stopping many children takes time in proportion to their number, in both kinds of
+    // supervisors.
     for spec in [SupervisorSpec::one_for_one(), SupervisorSpec::dynamic()] {
         let mut took = Vec::new();
         for n in [150, 2400] {

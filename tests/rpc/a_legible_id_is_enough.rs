@@ -1,5 +1,5 @@
-//! C-13, C-4: an answer whose id can be read fails its call at once, whatever is wrong with the rest of it, and the error
-//! says what and where. Without that, the call would wait for its whole timeout.
+//! C-13, C-4: an answer whose id can be read fails its call at once, whatever is wrong with the rest of it,
+//! and the error says what and where. Without that, the call would wait for its whole timeout.
 
 use std::sync::Arc;
 

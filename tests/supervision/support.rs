@@ -124,8 +124,8 @@ impl Actor for Puppet {
     }
 }
 
-/// A child that behaves as scripted and records `?name` when it begins to start, `+name` when it is up, `-name` when its
-/// state is dropped.
+/// A child that behaves as scripted and records `?name` when it begins to start, `+name` when it is up,
+/// `-name` when its state is dropped.
 pub(crate) fn puppet(name: &str, script: Script, record: &Record) -> ChildSpec {
     let (name, record) = (name.to_owned(), record.clone());
     ChildSpec::actor(name.clone(), move || {

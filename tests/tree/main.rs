@@ -1,4 +1,5 @@
-//! Whole trees: root, pool, plugins and actors over scripted processes, under paused time and on several threads.
+//! Whole trees: root, pool, plugins and actors over scripted processes, under paused time and on several
+//! threads.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

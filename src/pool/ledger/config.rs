@@ -56,7 +56,8 @@ pub(crate) struct LedgerConfig {
 }
 
 impl LedgerConfig {
-    /// A keyed pool of at most `max` workers: unbounded leases per worker, 1,024 waiting callers, no idle TTL.
+    /// A keyed pool of at most `max` workers: unbounded leases per worker, 1,024 waiting callers, no idle
+    /// TTL.
     pub(crate) fn keyed(max: usize) -> LedgerConfig {
         LedgerConfig {
             kind: PoolKind::Keyed,
@@ -74,7 +75,8 @@ impl LedgerConfig {
         }
     }
 
-    /// An anonymous pool of at most `max` workers: one lease per worker, nothing kept warm, otherwise as `keyed`.
+    /// An anonymous pool of at most `max` workers: one lease per worker, nothing kept warm, otherwise as
+    /// `keyed`.
     pub(crate) fn anonymous(max: usize) -> LedgerConfig {
         LedgerConfig { kind: PoolKind::Anonymous, per_worker: Some(1), ..LedgerConfig::keyed(max) }
     }

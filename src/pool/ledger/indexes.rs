@@ -48,8 +48,8 @@ pub(super) struct Indexes {
     pub(super) startable: Index,
     /// Slots whose start waits for its turn, oldest first.
     pub(super) reserved: Index,
-    /// Anonymous pools: ready with room, the least loaded first; among equals the most recently used, so that the
-    /// others can grow idle enough to be stopped.
+    /// Anonymous pools: ready with room, the least loaded first; among equals the most recently used, so that
+    /// the others can grow idle enough to be stopped.
     pub(super) by_load: BTreeSet<(usize, Reverse<u64>, u32)>,
 }
 

@@ -12,7 +12,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LedgerInput {
-    /// A caller wants a lease. Answered once, by [`LedgerAction::Grant`] or [`LedgerAction::Refuse`], unless cancelled before.
+    /// A caller wants a lease. Answered once, by [`LedgerAction::Grant`] or [`LedgerAction::Refuse`], unless
+    /// cancelled before.
     Acquire {
         /// The request.
         ticket: Ticket,

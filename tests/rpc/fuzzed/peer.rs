@@ -1,4 +1,5 @@
-//! A whole peer against a hostile other side: it ends once, answers every call, keeps its bounds and never hangs.
+//! A whole peer against a hostile other side: it ends once, answers every call, keeps its bounds and never
+//! hangs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -134,7 +135,8 @@ async fn watch(peer: Peer) {
     loop {
         let stats = peer.stats();
         assert!(stats.in_flight <= 8, "{stats:?}");
-        // What waits to be written, its reserve, and as much for batches; each may hold a frame's framing beyond that.
+        // What waits to be written, its reserve, and as much for batches; each may hold a frame's framing
+        // beyond that.
         assert!(stats.bytes_queued <= 4 * MAX_QUEUED + 100, "{stats:?}");
         assert!(stats.requests_open <= MAX_HANDLERS + MAX_WAITING, "{stats:?}");
         assert_eq!(stats.panics, 0);
