@@ -1,6 +1,7 @@
 //! Why a channel has ended: [`CloseReason`], and how its owner ends it: [`FailWith`].
 //!
-//! Plain data. It says what happened to the channel, never what happened to a process: only its owner knows that.
+//! Plain data. It says what happened to the channel, not what happened to a process: only the owner
+//! of the process knows that.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -30,14 +31,14 @@ pub enum CloseReason {
         /// The rule that was broken.
         reason: String,
     },
-    /// The other side made this one queue more than a limit allows.
+    /// The other side made this side queue more than a limit allows.
     LimitExceeded {
         /// The name of the limit.
         which: &'static str,
     },
     /// The other side did not read for the whole of `write_stall`.
     WriteStalled {
-        /// The bound that was reached.
+        /// The value of `write_stall`.
         after: Duration,
     },
     /// The owner closed it, or dropped the last handle.
@@ -45,7 +46,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The exit of a process that lives on after its channel has ended in this way.
+    /// The exit of a process that is still alive after its channel has ended for this reason.
     pub fn to_exit(&self) -> Exit {
         match self {
             CloseReason::Violation { reason } => Exit::ProtocolViolation { reason: reason.clone() },
@@ -68,14 +69,14 @@ impl fmt::Display for CloseReason {
             CloseReason::Violation { reason } => write!(f, "protocol violation: {}", one_line(reason)),
             CloseReason::LimitExceeded { which } => write!(f, "limit exceeded: {which}"),
             CloseReason::WriteStalled { after } => {
-                write!(f, "nothing was read by the other side for {after:?}")
+                write!(f, "the other side read nothing for {after:?}")
             }
             CloseReason::Requested => f.write_str("closed on request"),
         }
     }
 }
 
-/// How a peer ended for its callers: what every call that is still open, and every later one, is answered with.
+/// What a closed peer tells its callers: the error of every call that is still open, and of every later one.
 #[derive(Clone, Debug)]
 pub enum FailWith {
     /// The process behind it ended: [`CallError::WorkerLost`](crate::rpc::CallError::WorkerLost).

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 
 use crate::channel::close_reason::{CloseReason, FailWith};
 
-/// What the driver of a process does with the channel on its stdin and stdout, apart from speaking its protocol.
+/// What the driver of a process does with the channel on its stdin and stdout, apart from speaking
+/// its protocol.
 ///
-/// Object-safe, so that channels of plain lines or bytes can stand beside JSON-RPC. Its futures are boxed: each of them is
-/// awaited a few times in the life of a process, never for a call.
+/// Object-safe, so that channels of plain lines or bytes can stand beside JSON-RPC. Its futures are
+/// boxed: each of them is awaited a few times in the life of a process, never for a call.
 #[async_trait]
 pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
     /// Waits for the end of the channel and returns its cause.
@@ -18,14 +19,15 @@ pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
     /// Why the channel has ended, if it has.
     fn close_reason(&self) -> Option<CloseReason>;
 
-    /// Closes the channel: everything that is open, and everything later, is answered with this. The first close stays.
+    /// Closes the channel: everything that is open, and everything later, is answered with this.
+    /// The first close stays.
     fn close(&self, fail_with: FailWith);
 
     /// Sends what is queued, then closes the stream to the process; returns when it is closed.
     async fn close_writer(&self);
 
-    /// Reads what the process wrote before it ended: until the end of the stream, or until nothing came for `quiet`, at
-    /// most for `max`.
+    /// Reads what the process wrote before it ended: until the end of the stream, or until nothing
+    /// came for `quiet`, at most for `max`.
     async fn drain(&self, quiet: Duration, max: Duration);
 
     /// Tells the channel that the process has closed its input, which otherwise only a write would notice.

@@ -1,8 +1,8 @@
 //! Cuts a byte stream into frames: [`Framing`], [`Framer`].
 //!
-//! Pure: bytes in, ranges out. It remembers how far it has looked, so that a frame that arrives in many pieces is
-//! scanned once, and it refuses a frame that is too large before that frame is in memory. Owned by the reader; it
-//! knows nothing of JSON.
+//! Pure: bytes in, ranges out. It remembers how far it has searched, so a frame that arrives in
+//! many pieces is scanned once, and it refuses a frame that is too large before that frame is in
+//! memory. Owned by the reader; it knows nothing of JSON.
 
 use std::ops::Range;
 
@@ -16,14 +16,15 @@ pub enum Framing {
     /// One JSON text per line; CR LF and blank lines are accepted.
     #[default]
     Lines,
-    /// `Content-Length` headers, as in the Language Server Protocol; behind that one, other headers are accepted.
+    /// `Content-Length` headers, as in the Language Server Protocol. Other headers are accepted
+    /// after that one.
     ContentLength,
 }
 
 /// The longest line in a header section.
 pub(crate) const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// How a frame begins. Behind something else on the same line, that was printed without a line break.
+/// How a frame begins. If it follows other text on the same line, that text was printed without a line break.
 const CONTENT_LENGTH: &[u8] = b"Content-Length:";
 
 /// What the framer found at the start of the bytes it was shown. Ranges are relative to that start.
@@ -35,18 +36,18 @@ pub(crate) enum FrameStep {
     Noise { line: Range<usize>, used: usize },
     /// Nothing of interest (a header, a blank line).
     Skip { used: usize },
-    /// The frame is not complete; it takes at least this many bytes more.
+    /// The frame is not complete; at least this many bytes are missing.
     More { missing: usize },
 }
 
-/// The other side broke the framing; nothing after this can be understood.
+/// The other side broke the framing; nothing after this point can be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FramingError {
     #[error("a frame is larger than {max_bytes} bytes")]
     TooLarge { max_bytes: usize },
     #[error("a header line is longer than {MAX_HEADER_BYTES} bytes")]
     HeaderTooLarge,
-    #[error("bad Content-Length `{0}`")]
+    #[error("`{0}` is not a valid Content-Length, or contradicts an earlier one")]
     BadLength(String),
 }
 
@@ -67,7 +68,8 @@ impl Framer {
         Framer { framing, max_bytes, searched: 0, length: None, in_body: false }
     }
 
-    /// Looks at the unconsumed bytes. Called again with the same bytes and more, or with what is left after `used`.
+    /// Searches the unconsumed bytes. Call it again with the same bytes and more, or with the rest
+    /// after `used`.
     pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<FrameStep, FramingError> {
         match self.framing {
             Framing::Lines => self.next_line(bytes),
@@ -144,8 +146,9 @@ impl Framer {
             }
             self.length = Some(length);
         } else if self.length.is_none() && !name.eq_ignore_ascii_case(b"content-type") {
-            // The Language Server Protocol knows these two. Others are let pass behind a length, where a section has
-            // certainly begun; anywhere else it is more likely that somebody has printed `Warning: …`.
+            // The Language Server Protocol defines these two. Others are accepted after a length,
+            // where a header section has certainly begun. Anywhere else the line is more likely to
+            // be a printed `Warning: …`.
             return Ok(FrameStep::Noise { line, used });
         }
         Ok(FrameStep::Skip { used })

@@ -1,8 +1,10 @@
-//! A channel: frames in both directions over any `AsyncRead` and `AsyncWrite`, without a notion of what a frame says.
+//! A channel: frames in both directions over any `AsyncRead` and `AsyncWrite`, without a notion of
+//! what a frame says.
 //!
-//! The layer beneath [`rpc`](crate::rpc). The reader cuts frames out of a stream and hands them to a sink, the outbox bounds
-//! and queues frames, and the writer writes them. This folder also says why a channel has ended and how a worker's driver
-//! controls one without knowing what is spoken on it. It must not know JSON-RPC, processes or workers.
+//! The layer beneath [`rpc`](crate::rpc). The reader cuts frames out of a stream and hands them to
+//! a sink, the outbox bounds and queues frames, and the writer writes them. This folder also says
+//! why a channel has ended and how a worker's driver controls one without knowing what is spoken on
+//! it. It must not know JSON-RPC, processes or workers.
 
 pub(crate) mod close_reason;
 pub(crate) mod control;

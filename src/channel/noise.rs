@@ -1,4 +1,5 @@
-//! Lines between frames that are no messages (C-8): the newest of them ([`RecentNoise`]), and how they are shortened.
+//! Lines between frames that are no messages (C-8): the newest of them ([`RecentNoise`]), and how
+//! they are shortened.
 
 use std::{fmt, sync::Mutex};
 
@@ -6,8 +7,8 @@ use crate::channel::lock::lock;
 
 const SHOWN_CHARS: usize = 500;
 
-/// The newest lines that were no messages, some 400 bytes of them: a program that ends at once may have explained itself
-/// there.
+/// The newest lines that were no messages, some 400 bytes of them: a program that ends at once may
+/// have printed the reason there.
 #[derive(Debug, Default)]
 pub(crate) struct RecentNoise(Mutex<String>);
 
@@ -28,7 +29,7 @@ impl RecentNoise {
     }
 }
 
-/// What is wrong with a text that cannot be read, where, and how it begins.
+/// Describes a text that cannot be parsed: the mistake, its position, and how the text begins.
 pub(crate) fn unreadable(mistake: &str, what: impl fmt::Display, text: &[u8]) -> String {
     const BEGINNING_CHARS: usize = 200;
     let beginning = shortened_to(BEGINNING_CHARS, text);
@@ -41,7 +42,7 @@ pub(crate) fn shortened(line: &[u8]) -> String {
 }
 
 fn shortened_to(chars: usize, line: &[u8]) -> String {
-    // A char takes at most four bytes.
+    // A character takes at most four bytes.
     let head = &line[..line.len().min(chars * 4)];
     let mut text: String = String::from_utf8_lossy(head).chars().take(chars).collect();
     if text.len() < line.len() {

@@ -1,10 +1,11 @@
-//! The bytes that wait for the writer: [`Outbox`].
+//! The frames that wait for the writer: [`Outbox`].
 //!
-//! Whole frames go in. Small ones are gathered, so that the writer writes all of them in one go; large ones are neither
-//! copied nor gathered, since moving them would cost more than a write. Room is counted in bytes by a fair semaphore:
-//! replies of handlers and one call or notification wait for it in order of arrival, further ones for their turn to be that
-//! one; what cannot wait (replies made by the reader, cancellations) has a reserve of the same size. It knows nothing of
-//! what a frame says.
+//! Whole frames go in. Small ones are gathered so that one write carries all of them. Large ones
+//! are neither copied nor gathered, since moving them would cost more than a write. A fair
+//! semaphore counts room in bytes. Senders that hold no [`OutboxTurn`] wait for room in order of
+//! arrival; the others first wait for the turn, so that only one of them at a time has made its
+//! frame. Frames that cannot wait go into a reserve of the same size. The outbox does not know what
+//! a frame says.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +23,7 @@ use crate::channel::{
 
 /// A frame of this size is not copied: it is written from the buffer that it came in.
 const LARGE_BYTES: usize = 16 * 1024;
-/// Frames are gathered until there are so many bytes.
+/// Small frames are gathered up to this size.
 const GATHERED_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) struct Outbox {
     framing: Framing,
     limit: usize,
     room: Semaphore,
-    /// Held by the one of those who wait for room that is next.
+    /// Held by the sender that is next to wait for room.
     turn: Semaphore,
     state: Mutex<OutboxState>,
     wake: Notify,
@@ -42,12 +43,13 @@ struct OutboxState {
     chunks: VecDeque<Chunk>,
     /// An empty buffer for the next chunk.
     spare: Vec<u8>,
-    /// Bytes that came in through the reserve and are not through yet, also of what the writer has taken.
+    /// Bytes in the reserve that are not written yet, including those that the writer has taken.
     urgent: usize,
     frames: u64,
-    /// Bytes that came in, ever.
+    /// All bytes that were ever put.
     put: u64,
-    /// Bytes the writer has taken, ever. What begins at or after this has not been sent.
+    /// All bytes that the writer has ever taken. A frame that begins at or after this position has
+    /// not been sent.
     taken: u64,
     /// The tag of the frame that came in last, if it had one.
     last_tag: Option<u64>,
@@ -58,7 +60,7 @@ struct OutboxState {
 #[derive(Debug, Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    /// One large frame; nothing is added to it.
+    /// It is one large frame, to which nothing is added.
     large: bool,
     batch: WrittenFrames,
 }
@@ -67,22 +69,22 @@ struct Chunk {
 enum OutboxMode {
     #[default]
     Open,
-    /// The writer writes what is there and ends.
+    /// The writer writes what is queued, and ends.
     Finishing,
-    /// Frames are swallowed; their senders are answered by the channel's owner.
+    /// Frames are dropped; the owner of the channel answers their senders.
     Discarding,
-    /// Nothing goes in any more.
+    /// No frame is accepted.
     Closed,
 }
 
-/// A place for one frame; given back when dropped unused.
+/// Room for one frame; given back when dropped unused.
 #[derive(Debug)]
 pub(crate) struct OutboxPermit<'a> {
     outbox: &'a Outbox,
     charge: usize,
 }
 
-/// The right to be the next that waits for room; held until the frame is put.
+/// The right to be the next sender that waits for room; held until the frame is put.
 pub(crate) type OutboxTurn<'a> = SemaphorePermit<'a>;
 
 /// Where a frame went.
@@ -90,13 +92,13 @@ pub(crate) type OutboxTurn<'a> = SemaphorePermit<'a>;
 pub(crate) enum Enqueued {
     /// Behind this many bytes, counted from the beginning of the channel.
     At(u64),
-    /// Nowhere: the channel has ended, and its owner will say how.
+    /// Nowhere: the channel has ended, and its owner will answer the sender.
     Discarded,
-    /// Nowhere: the channel does not send any more.
+    /// Nowhere: the channel has stopped sending.
     Closed,
 }
 
-/// What a chunk has to give back.
+/// The room that a chunk gives back once it is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WrittenFrames {
     /// Bytes that came in through `room`.
@@ -126,29 +128,30 @@ impl Outbox {
         }
     }
 
-    /// Whether somebody waits for room. A frame that could only wait behind it is better not made yet: many large ones
-    /// would be held in memory, outside of what `limit` bounds.
+    /// Whether a sender waits for room. A frame that would only wait behind that one should not be
+    /// made yet: many large ones would be held in memory, beyond what `limit` bounds.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.turn.available_permits() == 0
     }
 
-    /// Waits to be the next that waits for room, in order of arrival. `None` when there are no more turns.
+    /// Waits for the turn to wait for room, in order of arrival. `None` when no more turns are given.
     pub(crate) async fn turn(&self) -> Option<OutboxTurn<'_>> {
         let turn = self.turn.acquire().await.ok()?;
         if self.lock().mode != OutboxMode::Discarding {
             return Some(turn);
         }
-        // Nothing is sent any more. Frames that nobody will write are not made; the owner is about to say how it ended.
+        // Sending has stopped, so the frame need not be made. The owner is about to answer this sender.
         turn.forget();
         self.turn.acquire().await.ok()
     }
 
-    /// Ends the wait of those whose turn has not come.
+    /// Gives no more turns: ends the wait of all that wait for one.
     pub(crate) fn end_turns(&self) {
         self.turn.close();
     }
 
-    /// A place for `body`, if there is room now. A closed outbox has room: [`put`](Outbox::put) says that it is closed.
+    /// Room for `body`, if there is room now. A closed outbox always has room: [`put`](Outbox::put)
+    /// then says that it is closed.
     pub(crate) fn try_room(&self, body: &[u8]) -> Result<OutboxPermit<'_>, OutboxFull> {
         let charge = self.charge(body);
         match self.room.try_acquire_many(charge) {
@@ -159,7 +162,7 @@ impl Outbox {
         Ok(OutboxPermit { outbox: self, charge: charge as usize })
     }
 
-    /// A place for `body`, as soon as there is room.
+    /// Waits for room for `body`.
     pub(crate) async fn room(&self, body: &[u8]) -> OutboxPermit<'_> {
         let charge = self.charge(body);
         let charge = match self.room.acquire_many(charge).await {
@@ -172,12 +175,12 @@ impl Outbox {
         OutboxPermit { outbox: self, charge }
     }
 
-    /// Puts a frame into its place. What is left in `body` is of no use.
+    /// Queues a frame. Afterwards the contents of `body` are unspecified.
     pub(crate) fn put(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>) -> Enqueued {
         self.put_with(room, body, None)
     }
 
-    /// The same, with a tag to find the frame by.
+    /// The same, with a tag for [`last_tag`](Outbox::last_tag).
     pub(crate) fn put_tagged(&self, room: OutboxPermit<'_>, body: &mut Vec<u8>, tag: u64) -> Enqueued {
         self.put_with(room, body, Some(tag))
     }
@@ -201,12 +204,13 @@ impl Outbox {
         Enqueued::At(at)
     }
 
-    /// Puts a frame into the reserve, without waiting.
+    /// Queues a frame in the reserve, without waiting.
     pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Enqueued, ReserveFull> {
         self.put_reserved(body, self.limit)
     }
 
-    /// Puts a frame into the reserve, which may be left out: half of the reserve is kept for what may not.
+    /// Queues a frame that may be left out in the reserve. Half of the reserve is kept for frames
+    /// that may not.
     pub(crate) fn put_dispensable(&self, body: &mut Vec<u8>) -> Result<Enqueued, ReserveFull> {
         self.put_reserved(body, self.limit / 2)
     }
@@ -229,8 +233,8 @@ impl Outbox {
         Ok(Enqueued::At(at))
     }
 
-    /// Adds a frame to the last chunk, or as a new one, and notes in it what the frame has to give back. What is left
-    /// in `body` is of no use.
+    /// Adds a frame to the last chunk or as a new one, and records the room that it gives back.
+    /// Afterwards the contents of `body` are unspecified.
     fn append(
         &self,
         state: &mut OutboxState,
@@ -280,11 +284,11 @@ impl Outbox {
         }
     }
 
-    /// For the writer: waits for frames and swaps those of the first chunk for the empty `into`. `None` when there will
-    /// be no more.
+    /// For the writer: waits for frames and swaps the first chunk for the empty `into`. `None` when
+    /// no more will come.
     ///
-    /// If it had to wait and others are about to send too (`crowded`), it lets those that are ready go first, so that
-    /// one write carries all their frames.
+    /// If it had to wait and other senders are about to send too (`crowded`), it lets them run
+    /// first, so that one write carries all their frames.
     pub(crate) async fn take(&self, into: &mut Vec<u8>, crowded: impl Fn() -> bool) -> Option<WrittenFrames> {
         loop {
             {
@@ -305,7 +309,7 @@ impl Outbox {
         }
     }
 
-    /// For the writer: `written` bytes of the batch have left; their room is free.
+    /// For the writer: `written` bytes of the batch are written; their room is free.
     pub(crate) fn written(&self, batch: &mut WrittenFrames, written: usize) {
         let free = batch.charged.min(written);
         batch.charged -= free;
@@ -314,7 +318,7 @@ impl Outbox {
         }
     }
 
-    /// For the writer: the batch is through.
+    /// For the writer: the whole batch is written.
     pub(crate) fn finished(&self, batch: WrittenFrames) {
         self.room.add_permits(batch.charged);
         if batch.urgent > 0 {
@@ -322,17 +326,17 @@ impl Outbox {
         }
     }
 
-    /// Sends what is there, then no more.
+    /// Sends what is queued, and accepts no more.
     pub(crate) fn finish(&self) {
         self.end(OutboxMode::Finishing);
     }
 
-    /// Sends nothing more; swallows what comes.
+    /// Sends nothing more; drops what is queued and what is put.
     pub(crate) fn discard(&self) {
         self.end(OutboxMode::Discarding);
     }
 
-    /// Sends nothing more; wakes those who wait for room.
+    /// Sends nothing more; wakes all senders that wait for room.
     pub(crate) fn close(&self) {
         self.end(OutboxMode::Closed);
         self.end_turns();
@@ -378,7 +382,7 @@ impl Outbox {
     }
 
     fn charge(&self, body: &[u8]) -> u32 {
-        // A frame larger than all room waits until it is alone. `limit` fits by construction.
+        // A frame larger than `limit` waits until it is alone. `limit` fits into u32 by construction.
         u32::try_from(body.len().min(self.limit)).unwrap_or(u32::MAX)
     }
 

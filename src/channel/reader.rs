@@ -1,4 +1,5 @@
-//! The task that reads: cuts frames out of the stream and hands them on, waiting for nothing but bytes (C-6).
+//! The task that reads: cuts frames out of the stream and hands them to a [`FrameSink`]. It waits
+//! only for bytes (C-6).
 
 use std::{future::poll_fn, io, pin::pin, sync::Arc};
 
@@ -92,9 +93,10 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut 
     }
 }
 
-/// Reads, with room for at least `want` bytes. A buffer that is much larger is kept while bytes keep coming, but not while
-/// none do: a worker that has gone quiet costs little. One that grows does so up to `most` bytes and what is to be read:
-/// a frame costs what it is long, and no power of two.
+/// Reads, with room for at least `want` bytes. A much larger buffer is kept only while bytes keep
+/// coming, so that a quiet worker costs little. The buffer doubles up to `most` bytes and then
+/// grows by what is to be read, so that a large frame costs its own length and not the next power
+/// of two.
 async fn read<R: AsyncRead + Unpin>(
     reader: &mut R,
     buf: &mut Vec<u8>,
@@ -115,7 +117,7 @@ async fn read<R: AsyncRead + Unpin>(
     .await
 }
 
-/// Tells that nothing more will be read, also when the task is aborted.
+/// Says that nothing more will be read, also when the task is aborted.
 struct ReaderDone<O: ChannelOwner>(Arc<O>);
 
 impl<O: ChannelOwner> Drop for ReaderDone<O> {

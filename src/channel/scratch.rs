@@ -5,31 +5,31 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-/// A larger buffer is kept only as long as frames fill it.
+/// A larger buffer is kept only while frames fill it.
 pub(crate) const KEEP_BYTES: usize = 256 * 1024;
-/// A larger buffer is not kept.
+/// A larger buffer is never kept.
 const KEEP_FULL_BYTES: usize = 4 * 1024 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The thread's buffer, empty; goes back when dropped. Nested use gets a new one.
+/// The buffer of this thread, empty; it goes back when dropped. Nested use gets a new buffer.
 #[derive(Debug)]
 pub(crate) struct Scratch(Vec<u8>);
 
 impl Scratch {
     pub(crate) fn take() -> Scratch {
-        // A call may be dropped with what its thread keeps, when this slot is gone already.
+        // While a thread ends, a call may be dropped after this slot is gone.
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
         Scratch(bytes)
     }
 
-    /// Leaves a buffer that has been written to the thread, if it is of use: memory that is fresh from the system costs as
-    /// much as filling it.
+    /// Leaves a used buffer to the thread if it is worth keeping: getting fresh memory from the
+    /// system costs as much as filling it.
     pub(crate) fn give(bytes: Vec<u8>) {
-        // The slot is gone while its thread ends; the buffer is then simply freed.
+        // While the thread ends, the slot is gone and the buffer is freed.
         let _ = SCRATCH.try_with(|slot| {
             let present = slot.take();
             slot.set(if present.capacity() < bytes.capacity() && worth_keeping(&bytes) {
@@ -40,7 +40,7 @@ impl Scratch {
         });
     }
 
-    /// The bytes to keep, in a buffer of their size.
+    /// The bytes in a buffer of their size, for a frame that has to wait.
     pub(crate) fn into_vec(mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.0);
         fit(&mut bytes);
@@ -48,14 +48,15 @@ impl Scratch {
     }
 }
 
-/// Gives back what a buffer that is about to wait has too much: what waits is counted by its length.
+/// Shrinks a buffer that is about to wait: the bounds count its length, so its capacity must not be
+/// much larger.
 pub(crate) fn fit(bytes: &mut Vec<u8>) {
     if bytes.capacity() - bytes.len() > bytes.len() / 8 {
         bytes.shrink_to_fit();
     }
 }
 
-/// Appends to a buffer that waits, which grows by a quarter at a time: what waits is counted by its length.
+/// Appends to a buffer that waits. It grows by a quarter at a time, since the bounds count its length.
 pub(crate) fn append(bytes: &mut Vec<u8>, more: &[u8]) {
     if bytes.capacity() - bytes.len() < more.len() {
         bytes.reserve_exact(more.len() + (bytes.len() / 4).max(256));
@@ -69,7 +70,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Small, or large and filled by what it was last used for.
+/// Whether the buffer is small, or large and well filled by its last use.
 fn worth_keeping(bytes: &Vec<u8>) -> bool {
     let capacity = bytes.capacity();
     capacity <= KEEP_BYTES || (capacity <= KEEP_FULL_BYTES && capacity / 8 <= bytes.len())

@@ -1,8 +1,9 @@
 //! What the parts of one channel share: [`ChannelShared`].
 //!
-//! Reader, writer and owner all hold it; it holds none of them except as something to abort. A channel finishes in two steps:
-//! it *ends* (the first cause is kept), and it is *closed* with what callers are told ([`FailWith`]). Both happen at once
-//! unless the owner has asked to close it itself ([`ChannelConfig::closes_at_end`]).
+//! Reader, writer and owner all hold it; it holds none of them except as something to abort. A
+//! channel finishes in two steps: it *ends* (the first cause is kept), and it is *closed* with what
+//! callers are told ([`FailWith`]). Both happen at once unless the owner has asked to close it
+//! itself ([`ChannelConfig::closes_at_end`]).
 
 use std::{
     fmt,
@@ -43,8 +44,8 @@ pub(crate) struct ChannelConfig {
     pub(crate) max_queued_bytes: usize,
     /// How long a write may make no progress; `None` for ever (C-11).
     pub(crate) write_stall: Option<Duration>,
-    /// Whether the end of the channel closes it at once. Otherwise its owner closes it later: it is about to learn more
-    /// about the end.
+    /// Whether the end of the channel closes it at once. Otherwise its owner closes it later: it is
+    /// about to learn more about the end.
     pub(crate) closes_at_end: bool,
     /// The child on the other side, for logs.
     pub(crate) path: TreePath,
@@ -89,7 +90,8 @@ impl ChannelShared {
         }
     }
 
-    /// The channel has ended; the first cause stays. Returns what the owner has to close it with now, if it has to.
+    /// The channel has ended; the first cause stays. Returns what the owner has to close it with
+    /// now, if it has to.
     pub(crate) fn end(&self, cause: CloseReason) -> Option<FailWith> {
         self.tell_end_hook();
         if self.end.set(cause.clone()).is_err() {
@@ -106,9 +108,9 @@ impl ChannelShared {
         None
     }
 
-    /// The first half of a close: from now on everything is answered with this. `false` if it is closed already, in which
-    /// case nothing is left to do. Otherwise the owner first answers what is open, and then calls
-    /// [`finish_close`](ChannelShared::finish_close).
+    /// The first half of a close: from now on everything is answered with this. `false` if it is
+    /// closed already, in which case nothing is left to do. Otherwise the owner first answers what
+    /// is open, and then calls [`finish_close`](ChannelShared::finish_close).
     pub(crate) fn begin_close(&self, fail_with: FailWith) -> bool {
         self.tell_end_hook();
         self.closed_with.set(fail_with).is_ok()
@@ -123,8 +125,8 @@ impl ChannelShared {
         }
     }
 
-    /// The owner hears of the end first: a caller that learns of it from the channel and looks for another one must not be
-    /// sent here again.
+    /// The owner hears of the end first: a caller that learns of it from the channel and looks for
+    /// another one must not be sent here again.
     fn tell_end_hook(&self) {
         if let Some(hook) = self.config.at_end.as_ref().filter(|_| !self.has_ended()) {
             hook();
@@ -165,8 +167,8 @@ impl ChannelShared {
         self.closed_with.get().is_some()
     }
 
-    /// Waits until what the other side had sent before it ended has been read: until the end of the stream, or until
-    /// nothing came for `quiet`, at most `max` (C-4, P-8).
+    /// Waits until what the other side had sent before it ended has been read: until the end of the
+    /// stream, or until nothing came for `quiet`, at most `max` (C-4, P-8).
     pub(crate) async fn drain(&self, quiet: Duration, max: Duration) {
         // It may take a while until what was read has been handled.
         let progress = || (self.counters.bytes_in.get(), self.counters.yields.get());

@@ -1,7 +1,7 @@
-//! The task that writes: takes all waiting frames, writes them in one go (C-11).
+//! The task that writes: takes the waiting frames and writes them in one go (C-11).
 //!
-//! The only one that touches the stream's input. Ends when the outbox is finished (the stream is then flushed and
-//! shut down) or when it is aborted by the link's end (the stream is then dropped).
+//! The only one that writes to the stream. It ends when the outbox is finished (the stream is then
+//! flushed and shut down), or when the close of the channel aborts it (the stream is then dropped).
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelO
     let crowded = || owner.expects_more_frames();
     let mut bytes = Vec::new();
     loop {
-        // A buffer is kept as long as batches fill it: a worker that has gone quiet costs little. A large one goes to the
-        // thread, whose next large frame needs one.
+        // A buffer is kept only as long as batches fill it, so that a quiet worker costs little. A
+        // large one goes to the thread, which needs one for its next large frame.
         if bytes.capacity() > KEEP_BYTES.min(4 * bytes.len().max(LEAST_KEPT_BYTES)) {
             Scratch::give(std::mem::take(&mut bytes));
         }
@@ -54,11 +54,11 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelO
             return owner.end(stop.into_closed());
         }
     }
-    // The other side may have closed already; its end is noticed by reading.
+    // The other side may have closed already; the reader notices that.
     let _ = writer.shutdown().await;
 }
 
-/// Waits for one step of writing, at most `write_stall` as long as that is armed.
+/// Waits for one step of writing, at most `write_stall` while writes are watched.
 async fn progress<T>(
     channel: &ChannelShared,
     step: impl Future<Output = std::io::Result<T>>,

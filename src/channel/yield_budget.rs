@@ -4,7 +4,8 @@ use crate::channel::shared::ChannelShared;
 
 /// Lets other tasks run after 256 messages; each KiB of a message counts as one more.
 ///
-/// The runtime's own budget does not suffice: it ends after 128 reads, and one read may bring tens of thousands of messages.
+/// The runtime's own budget does not suffice: it ends after 128 reads, and one read may bring tens
+/// of thousands of messages.
 #[derive(Debug)]
 pub(crate) struct YieldBudget<'a> {
     channel: &'a ChannelShared,

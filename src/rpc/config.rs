@@ -14,17 +14,18 @@ use crate::{
     rpc::wire::request_id::RequestId,
 };
 
-/// Makes the notification that tells the other side that nobody waits for a request any more.
+/// Makes the notification that tells the other side that a request was given up.
 pub type CancelHook = Arc<dyn Fn(&RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> + Send + Sync>;
 
-/// Reads from an incoming notification (its method and params) which request it cancels.
+/// Finds out which request an incoming notification (its method and params) cancels, if it cancels one.
 pub type IncomingCancelHook = Arc<dyn Fn(&str, Option<&RawValue>) -> Option<RequestId> + Send + Sync>;
 
-/// The largest frame that is sent where neither the configuration nor a protocol says otherwise: as large as one that is
-/// read.
+/// The largest frame that is sent unless the configuration or a protocol sets another size. It
+/// equals the largest that is read.
 pub(crate) const MAX_OUTGOING_FRAME_BYTES: usize = 64 * 1024 * 1024;
 
-/// What a line means that is no message: no JSON, or JSON without a method, a result or an error (C-8).
+/// How a line is treated that is not a message: not JSON, or JSON without a method, a result or an
+/// error (C-8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Noise {
@@ -38,12 +39,12 @@ pub enum Noise {
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Timeout {
-    /// As long as the next one to ask says: the method, then the peer.
+    /// The timeout of the method, or else that of the peer.
     #[default]
     Default,
     /// This long. Zero is refused.
     After(Duration),
-    /// For ever.
+    /// Without a bound.
     Never,
 }
 
@@ -58,7 +59,7 @@ impl Timeout {
     }
 }
 
-/// What one call wants to have otherwise.
+/// Options of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallOptions {
@@ -74,7 +75,7 @@ impl CallOptions {
         CallOptions { timeout, unannounced: false }
     }
 
-    /// With this timeout in any case, sent even if the method was not announced.
+    /// With this timeout, and sent even if the method was not announced.
     pub const fn unannounced(timeout: Timeout) -> CallOptions {
         CallOptions { timeout, unannounced: true }
     }
@@ -98,11 +99,12 @@ impl From<Timeout> for CallOptions {
     }
 }
 
-/// How a peer behaves. `Default` is right for a process on the other side of a pipe; change fields from there.
+/// How a peer behaves. `Default` is right for a process on the other side of a pipe; change fields
+/// from there.
 ///
 /// # What the other side can make this one hold
 ///
-/// Whatever it sends, and in whatever shape, a peer holds no more than the sum of these bounds
+/// Whatever the other side sends, a peer holds no more than the sum of these bounds
 /// ([`worst_case_bytes`](PeerConfig::worst_case_bytes)) and a fifth of it for what an allocator adds:
 ///
 /// | what | bound |
@@ -120,69 +122,76 @@ impl From<Timeout> for CallOptions {
 /// | calls in flight | 512 bytes × `max_in_flight` |
 /// | buffers, and the ids of calls that were given up | 1 MiB |
 ///
-/// A single request, answer or reply that is larger than its bound is let in alone: where a bound is below
-/// `max_frame_bytes`, that counts in its place. Not in the sum is what the host does by itself: the params of its calls while
-/// they wait for their turn, answers that their callers have taken, and what its handlers make of the params. That depends on
-/// the types that they read them as: a `serde_json::Value` takes some 25 times the bytes that it was written in, a
-/// `RawValue` just those.
+/// A single request, answer or reply that is larger than its bound is let in alone: where a bound
+/// is below `max_frame_bytes`, that counts in its place. The sum does not include what the host
+/// itself keeps: the params of its calls while they wait for their turn, answers that their callers
+/// have taken, and what its handlers make of the params. That depends on the types they are read
+/// as: a `serde_json::Value` takes some 25 times the bytes of its text, a `RawValue` takes exactly
+/// those.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PeerConfig {
     /// How frames are told apart.
     pub framing: Framing,
-    /// What a line means that is no message.
+    /// How a line is treated that is not a message.
     pub noise: Noise,
-    /// The timeout of calls that do not bring one; 60 s, `None` for none.
+    /// The timeout of calls that do not set one; 60 s, `None` for no timeout.
     pub timeout: Option<Duration>,
     /// The largest frame that is read; 64 MiB. A larger one ends the channel as a violation.
     pub max_frame_bytes: usize,
-    /// The largest frame that is sent: what its protocol says (`Protocol::max_outgoing_frame_bytes`), 64 MiB
-    /// where there is none, unless this says otherwise. A program that cannot take a frame may end because of it, with
-    /// everything that it does. So calls and notifications that are larger fail with
-    /// [`CallError::TooLarge`](crate::rpc::CallError::TooLarge) and are not sent; a result of a handler becomes the error
-    /// −32603. The bytes of the JSON text are counted.
+    /// The largest frame that is sent. `None` leaves it to the protocol
+    /// (`Protocol::max_outgoing_frame_bytes`), or 64 MiB if the protocol sets none. A program that
+    /// cannot take a frame may end because of it, and lose all its work. So calls and notifications
+    /// that are larger fail with [`CallError::TooLarge`](crate::rpc::CallError::TooLarge) and are
+    /// not sent; a result of a handler becomes the error −32603. The bytes of the JSON text are
+    /// counted.
     pub max_outgoing_frame_bytes: Option<usize>,
-    /// Calls that may wait for an answer at once; 1,024. Further ones wait for room, up to their timeout.
+    /// Calls that may wait for an answer at the same time; 1,024. Further ones wait for room, up to
+    /// their timeout.
     pub max_in_flight: usize,
-    /// Bytes that may wait to be written; 8 MiB. Calls, notifications and replies of handlers wait for room; a call that
-    /// waits behind another one is not serialised before its turn comes. As much again is kept for what cannot wait
-    /// (replies made by the reader). A single larger frame goes out alone. The same bounds hold for replies that wait
-    /// until the batch they belong to is complete.
+    /// Bytes that may wait to be written; 8 MiB. Calls, notifications and replies of handlers wait
+    /// for room; a call that waits behind another one is not serialised before its turn comes. As
+    /// much again is kept for what cannot wait (replies made by the reader). A single larger frame
+    /// goes out alone. The same bounds hold for replies that wait until the batch they belong to is
+    /// complete.
     pub max_queued_bytes: usize,
-    /// Handlers of requests that run at once; 64.
+    /// Handlers of requests that may run at the same time; 64.
     pub max_handlers: usize,
-    /// Bytes of params that handlers may work on at once; 64 MiB. A request that would be over it waits for a handler. A
-    /// single larger one runs alone.
+    /// Bytes of params that handlers may work on at the same time; 64 MiB. A request that would
+    /// exceed it waits. A single larger one runs alone.
     pub max_handler_bytes: usize,
     /// Requests that may wait for a handler; 1,024. Further ones are answered with −32000.
     pub max_queued_requests: usize,
     /// Bytes of params that may wait for a handler; 8 MiB.
     pub max_queued_request_bytes: usize,
-    /// Bytes of answers that wait for their callers; 64 MiB. A caller that is waited for takes its answer at once, so that
-    /// this is reached by those only that are not looked at. What does not fit is dropped, and its call fails with
-    /// [`CallError::AnswerDropped`](crate::rpc::CallError::AnswerDropped). A single larger one is kept.
+    /// Bytes of answers that wait for their callers; 64 MiB. A caller that is being polled takes
+    /// its answer at once, so only answers to calls that are not polled add up. An answer that does
+    /// not fit is dropped, and its call fails with
+    /// [`CallError::AnswerDropped`](crate::rpc::CallError::AnswerDropped). A single larger one is
+    /// kept.
     pub max_answer_bytes: usize,
-    /// How long a write may make no progress; 60 s, `None` for ever (C-11).
+    /// How long a write may make no progress; 60 s, `None` for no bound (C-11).
     pub write_stall: Option<Duration>,
-    /// Whether the channel's end leaves open calls open until the owner calls [`Peer::close`](crate::rpc::Peer::close):
-    /// for an owner that is about to learn how the process ended. Off.
+    /// Whether open calls stay open after the end of the channel, until the owner calls
+    /// [`Peer::close`](crate::rpc::Peer::close): for an owner that is about to learn how the
+    /// process ended. Off.
     pub hold_pending: bool,
-    /// Who the other side is, for the context of handlers and for logs.
+    /// The child on the other side, for the context of handlers and for logs.
     pub path: TreePath,
-    /// Which life of it.
+    /// The incarnation of that child.
     pub incarnation: Incarnation,
     /// Tells the other side that a call was given up (C-3).
     pub cancel: Option<CancelHook>,
-    /// Recognises when the other side gives up a request.
+    /// Recognises that the other side gives up a request.
     pub incoming_cancel: Option<IncomingCancelHook>,
-    /// Called when the channel ends, before anybody can see that it has; perhaps more than once.
+    /// Called when the channel ends, before the end can be seen anywhere; perhaps more than once.
     pub(crate) at_end: Option<EndHook>,
 }
 
 impl PeerConfig {
-    /// How many bytes the other side can make this one hold, whatever it sends: the sum of the bounds in the table
-    /// [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the defaults some 490 MiB, of which a worker that
-    /// does what it should needs next to nothing.
+    /// How many bytes the other side can make this one hold, whatever it sends: the sum of the
+    /// bounds in the table [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the
+    /// defaults it is some 490 MiB; a worker that behaves needs next to nothing of it.
     ///
     /// ```
     /// use procession::rpc::PeerConfig;
@@ -219,7 +228,7 @@ impl PeerConfig {
         bounds.into_iter().fold(0, usize::saturating_add)
     }
 
-    /// The part of it that is the channel's.
+    /// The part of the configuration that concerns the channel.
     pub(crate) fn channel(&self) -> ChannelConfig {
         ChannelConfig {
             framing: self.framing,
@@ -233,7 +242,8 @@ impl PeerConfig {
         }
     }
 
-    /// The fields that make no sense: bounds and times of zero, with which nothing would ever get through.
+    /// The fields whose values make no sense: bounds and times of zero, with which no message would
+    /// ever get through.
     pub fn mistakes(&self) -> Vec<&'static str> {
         let zero = |time: Option<Duration>| time == Some(Duration::ZERO);
         let fields = [

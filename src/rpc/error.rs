@@ -1,6 +1,7 @@
-//! What can go wrong with a call: [`CallError`], [`RpcError`] and the [`CallOutcome`] that says what is known of it.
+//! Errors of calls: [`CallError`], the error object [`RpcError`], and [`CallOutcome`], which says
+//! what is known of a call's effect.
 //!
-//! Plain data, owned by whoever made the call. It knows nothing of tasks and streams.
+//! Plain data, owned by the caller. It knows nothing of tasks and streams.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
 pub mod error_codes {
     /// The text has a method, but is not JSON.
     pub const PARSE_ERROR: i64 = -32700;
-    /// It has a method, but is not a request.
+    /// The text has a method, but is not a valid request.
     pub const INVALID_REQUEST: i64 = -32600;
     /// There is no such method.
     pub const METHOD_NOT_FOUND: i64 = -32601;
@@ -41,21 +42,22 @@ pub mod error_codes {
 pub struct RpcError {
     /// The code: one of [`error_codes`], or one of the application's.
     pub code: i64,
-    /// A short sentence; of what the other side sent 1 MiB is kept. The text form of the error shows one line of it, of
-    /// at most some 2 KiB.
+    /// A short sentence; at most 1 MiB of it is kept. The text form of the error shows it as one
+    /// line of at most some 2 KiB.
     #[serde(default)]
     pub message: String,
-    /// Anything else the answering side wanted to say, as it wrote it: `null` is said, `None` is not.
+    /// Further data, exactly as the other side wrote it. `None` means absent; an explicit `null` is
+    /// kept as `null`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
 }
 
-/// A member that is there, `null` too: serde would take that for one that is absent.
+/// Keeps a member that is present but `null`, which serde would take for absent.
 fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::deserialize(value).map(Some)
 }
 
-/// More of an error's message is not kept.
+/// How much of an error's message is kept.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
 impl RpcError {
@@ -64,7 +66,7 @@ impl RpcError {
         RpcError { code, message: message.into(), data: None }
     }
 
-    /// The error that another side has answered with; the reason if it is no error object.
+    /// Reads the error object of a response; fails with the reason if it is not one.
     pub(crate) fn read(raw: &RawValue) -> Result<RpcError, String> {
         let wrong = |what: &str| format!("not an error object: {what}: {}", display_text(raw, 400));
         let [code, message, data] =
@@ -85,7 +87,7 @@ impl RpcError {
         self
     }
 
-    /// −32601 for the method that was asked for.
+    /// −32601 for this method.
     pub fn method_not_found(method: &str) -> RpcError {
         RpcError::new(error_codes::METHOD_NOT_FOUND, format!("method `{}` not found", one_line(method)))
     }
@@ -119,7 +121,8 @@ pub enum CallOutcome {
     Failed,
 }
 
-/// Why a call did not return its output. Every call is answered exactly once, by its output or by one of these (C-4).
+/// Why a call did not return its output. Every call is answered exactly once, by its output or by
+/// one of these (C-4).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -131,10 +134,10 @@ pub enum CallError {
         /// The error object, as it came.
         error: RpcError,
     },
-    /// The other side reported an error that names no request, while this call was the only open one and the last thing
-    /// that had been sent.
+    /// The other side reported an error that names no request, while this call was the only open
+    /// one and the last thing that had been sent.
     #[error(
-        "`{method}` was answered with an error that names no request, which can only be meant for it: {error}"
+        "`{method}` failed: the worker reported an error without a request id, and this was its only open call: {error}"
     )]
     Unattributed {
         /// The method called.
@@ -142,7 +145,8 @@ pub enum CallError {
         /// The error object, as it came.
         error: RpcError,
     },
-    /// There was no answer in time, or no room to send the call (then the outcome is [`CallOutcome::NotSent`]).
+    /// There was no answer in time, or no room to send the call in time (then the outcome is
+    /// [`CallOutcome::NotSent`]).
     #[error("`{method}` was not answered within {after:?}")]
     Timeout {
         /// The method called.
@@ -153,7 +157,7 @@ pub enum CallError {
         outcome: CallOutcome,
     },
     /// The process behind the peer has ended.
-    #[error("`{method}` was lost with its worker: {}", .lost)]
+    #[error("`{method}` was lost because its worker ended: {}", .lost)]
     WorkerLost {
         /// The method called.
         method: String,
@@ -162,7 +166,7 @@ pub enum CallError {
         /// What is known of the effect.
         outcome: CallOutcome,
     },
-    /// The channel has ended, and nobody knows of a process behind it.
+    /// The channel has ended, and no process is known behind it.
     #[error("`{method}` was not answered: the channel is closed ({reason})")]
     Closed {
         /// The method called.
@@ -204,27 +208,31 @@ pub enum CallError {
         reason: String,
     },
     /// The call is larger than the other side takes
-    /// ([`PeerConfig::max_outgoing_frame_bytes`](crate::rpc::PeerConfig::max_outgoing_frame_bytes)). It was not sent.
+    /// ([`PeerConfig::max_outgoing_frame_bytes`](crate::rpc::PeerConfig::max_outgoing_frame_bytes)).
+    /// It was not sent.
     #[error(
         "`{method}` was not sent: it is {bytes} bytes large, and the other side is sent no more than {max_bytes}; send less at once, or raise `max_outgoing_frame_bytes` if it takes more"
     )]
     TooLarge {
         /// The method called.
         method: String,
-        /// The size that the frame would have; a little less where characters would have been escaped in it.
+        /// The size that the frame would have; slightly less if characters in it would have been escaped.
         bytes: usize,
         /// The largest that is sent.
         max_bytes: usize,
     },
-    /// The other side answered with something that is not the method's output, or that cannot be read.
+    /// The other side answered, but the result cannot be read or does not have the type of the
+    /// method's output.
     #[error("the result of `{method}` is not as declared: {}", one_line(.reason))]
     InvalidResult {
         /// The method called.
         method: String,
-        /// Serde's message with the path of the field; of what cannot be read, its beginning and the place of the mistake.
+        /// Serde's message with the path of the field. For text that is not JSON: its beginning and
+        /// the position of the mistake.
         reason: String,
     },
-    /// The other side answered, but its answer was dropped: it did not fit beside those that wait for their callers
+    /// The other side answered, but the answer was dropped: it did not fit beside those that wait
+    /// for their callers
     /// ([`PeerConfig::max_answer_bytes`](crate::rpc::PeerConfig::max_answer_bytes)).
     #[error(
         "the answer to `{method}` was dropped: {bytes} bytes do not fit beside the answers that other callers have not taken yet; make fewer calls at once, or raise `max_answer_bytes`"
@@ -235,7 +243,8 @@ pub enum CallError {
         /// The size of the answer.
         bytes: usize,
     },
-    /// Misuse: a timeout of zero. To call without a timeout there is [`Timeout::Never`](crate::rpc::Timeout::Never).
+    /// Misuse: a timeout of zero. Use [`Timeout::Never`](crate::rpc::Timeout::Never) to call
+    /// without a timeout.
     #[error("`{method}` was called with a timeout of zero; use `Timeout::Never` for no timeout")]
     ZeroTimeout {
         /// The method called.
@@ -269,7 +278,7 @@ impl CallError {
         }
     }
 
-    /// Whether the call itself was wrong, so that it fails however often it is made.
+    /// Whether the call itself was wrong, so that it fails each time it is made.
     pub fn is_misuse(&self) -> bool {
         matches!(
             self,
@@ -281,14 +290,14 @@ impl CallError {
         )
     }
 
-    /// Whether the same call can safely be sent again: it had no effect and may work next time. Not if the worker's policy
-    /// has given it up: only an operator brings it back.
+    /// Whether the same call can safely be sent again: it had no effect and may work next time.
+    /// `false` if the worker's policy has given it up, since then only an operator brings it back.
     pub fn is_retryable(&self) -> bool {
         let given_up = matches!(self, CallError::Unavailable { state, .. } if state.is_given_up());
         self.outcome() == CallOutcome::NotSent && !self.is_misuse() && !given_up
     }
 
-    /// The exit of the worker, if that is what the call failed of.
+    /// The exit of the worker, if the call failed because of it.
     pub fn exit(&self) -> Option<&Exit> {
         match self {
             CallError::WorkerLost { lost, .. } => Some(&lost.exit),

@@ -1,7 +1,7 @@
 //! What the fuzzers hold the pure parts of the channel to: [`framing`] and [`message`].
 //!
-//! Each takes any bytes and panics where a property does not hold. Compiled for tests, which run the stored inputs, and
-//! for the fuzzers (`cfg(fuzzing)`); no part of the API.
+//! Each takes any bytes and panics where a property does not hold. Compiled for tests, which run
+//! the stored inputs, and for the fuzzers (`cfg(fuzzing)`); no part of the API.
 
 use serde::{
     Deserialize, Deserializer,
@@ -65,7 +65,8 @@ fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cu
     (found, None)
 }
 
-/// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`], and that is written as serde_json does.
+/// C-2, C-7, C-13: what a frame is agrees with a naive reading of it as a [`Value`], and that is
+/// written as serde_json does.
 pub fn message(frame: &[u8]) {
     let frame = frame.trim_ascii();
     assert_eq!(
@@ -78,7 +79,8 @@ pub fn message(frame: &[u8]) {
     let legible = salvage::objects(frame).count();
     assert!(legible <= frame.len() / 2, "an object takes two bytes at least");
     let Ok(value) = serde_json::from_slice::<Value>(frame) else {
-        // A value that nobody has to look at may be more than serde makes of it: deeper, larger, with half a character.
+        // A value that nobody has to look at may be more than serde makes of it: deeper, larger,
+        // with half a character.
         if !matches!(read, FrameContent::Damaged(_)) {
             serde_json::from_slice::<IgnoredAny>(frame).expect("only JSON is a message");
         }

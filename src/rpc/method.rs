@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::rpc::config::Timeout;
 
-/// A request by its name, with the types of its parameters and its output (C-2).
+/// A method by its name, with the types of its parameters and its output (C-2).
 ///
 /// ```
 /// use procession::rpc::Method;
@@ -19,11 +19,11 @@ use crate::rpc::config::Timeout;
 pub trait Method: Send + Sync + 'static {
     /// The name on the wire.
     const NAME: &'static str;
-    /// How long a call may take, unless the call itself says so (C-3: call > method > peer).
+    /// How long a call may take, unless the call itself sets a timeout (C-3: call > method > peer).
     const TIMEOUT: Timeout = Timeout::Default;
     /// Whether sending the request twice has the effect of sending it once.
     const IDEMPOTENT: bool = false;
-    /// The parameters. `()` and everything else that is written as `null` sends none.
+    /// The parameters. `()`, like everything else that serialises to `null`, sends none.
     type Params: Serialize + Send + Sync;
     /// The result.
     type Output: DeserializeOwned + Send;

@@ -9,15 +9,20 @@
 //!    └──────── reader task ── notifications, requests ──── AsyncRead
 //! ```
 //!
-//! * The reader waits for bytes and for nothing else; the writer for frames and for the stream; neither for a handler.
-//!   So two sides that call each other at full load never deadlock.
+//! * The reader waits only for bytes, the writer only for frames and the stream, and neither waits
+//!   for a handler. So two sides that call each other at full load never deadlock.
 //! * Every wait has a bound: calls in flight, bytes queued, handlers, requests queued, frame size.
-//! * Every call is answered exactly once, and every failure says what is known of its effect ([`CallOutcome`]).
-//! * Params and results stay raw until somebody who knows their type reads them, once.
+//! * Every call is answered exactly once, and every failure says what is known of its effect
+//!   ([`CallOutcome`]).
+//! * Params and results stay raw until code that knows their type parses them, once.
 //!
-//! A peer is owned by whoever owns the streams (a worker, or a child's `main`). It knows nothing of processes,
-//! restarts and handshakes: what *ready*, *cancel* and *log* look like on the wire is filled in through
-//! [`PeerConfig`]'s hooks by the layer above.
+//! A peer is owned by the owner of the streams: a worker, or the `main` of a child. It knows
+//! nothing of processes, restarts and handshakes. The layer above defines through the hooks of
+//! [`PeerConfig`] what *ready*, *cancel* and *log* look like on the wire.
+//!
+//! The files stand in rooms: `wire/` reads and writes messages, `outgoing/` makes calls,
+//! `incoming/` handles what the other side sends. Frames, queues and the end of the stream belong
+//! to the layer below, `channel/`.
 
 mod config;
 mod error;
@@ -34,7 +39,7 @@ mod wire;
 
 pub use crate::channel::close_reason::{CloseReason, FailWith};
 pub use crate::channel::framing::Framing;
-/// What every call is answered with whose process has ended.
+/// The exit of a process and the tail of its stderr: the answer to every call that is lost with it.
 pub use crate::exit::ExitReport;
 pub(crate) use config::MAX_OUTGOING_FRAME_BYTES;
 pub use config::{CallOptions, CancelHook, IncomingCancelHook, Noise, PeerConfig, Timeout};

@@ -32,9 +32,9 @@ use crate::{
 
 /// One side of a JSON-RPC 2.0 channel: calls the other side, and answers it through a [`Handler`].
 ///
-/// Cheap to clone, usable from any task. Every call is answered exactly once. The channel ends when the other side
-/// closes it or breaks the protocol, when the owner calls [`close`](Peer::close), or when the last handle is dropped;
-/// then its tasks end and both streams are dropped.
+/// Cheap to clone, usable from any task. Every call is answered exactly once. The channel ends when
+/// the other side closes it or breaks the protocol, when the owner calls [`close`](Peer::close), or
+/// when the last handle is dropped; then its tasks end and both streams are dropped.
 #[derive(Clone)]
 pub struct Peer {
     pub(crate) inner: Arc<PeerInner>,
@@ -71,7 +71,8 @@ impl Peer {
         (Peer::spawn(near_reader, near_writer, a.0, a.1), Peer::spawn(far_reader, far_writer, b.0, b.1))
     }
 
-    /// Waits for the end of the channel and says why it ended. With `hold_pending`, calls may still be open then.
+    /// Waits for the end of the channel and says why it ended. With `hold_pending`, calls may still
+    /// be open at that moment.
     pub async fn closed(&self) -> CloseReason {
         self.shared().channel.ended().await
     }
@@ -81,20 +82,21 @@ impl Peer {
         self.shared().channel.close_reason()
     }
 
-    /// Waits until what the other side had sent before it ended has been read: until the end of the stream, or until
-    /// nothing came for `quiet`, at most `max` (C-4, P-8).
+    /// Waits until what the other side had sent before it ended has been read: until the end of the
+    /// stream, or until nothing came for `quiet`, at most `max` (C-4, P-8).
     pub async fn drain(&self, quiet: Duration, max: Duration) {
         self.shared().channel.drain(quiet, max).await;
     }
 
-    /// Ends the peer: every open call, and every later one, is answered with `ending` at once; handlers are dropped;
-    /// both streams are dropped. The first ending stays.
-    pub fn close(&self, ending: impl Into<FailWith>) {
-        self.shared().close(ending.into());
+    /// Closes the peer: every open call, and every later one, fails with this at once; handlers and
+    /// both streams are dropped. The first close stays.
+    pub fn close(&self, fail_with: impl Into<FailWith>) {
+        self.shared().close(fail_with.into());
     }
 
-    /// Sends what is queued, then closes the stream to the other side. Nothing can be sent any more; answers to what
-    /// was sent are still read. Returns when the stream is closed, which takes as long as the other side takes to read.
+    /// Sends what is queued, then closes the stream to the other side. Nothing can be sent after
+    /// that; answers to what was sent are still read. Returns when the stream is closed, which
+    /// takes as long as the other side takes to read.
     pub async fn close_writer(&self) {
         self.shared().channel.close_writer().await;
     }
@@ -104,8 +106,9 @@ impl Peer {
         self.shared().fail_calls();
     }
 
-    /// Waits until the calls that are open now are answered, given up or timed out; at once when no answer can come any
-    /// more. Calls that are made later are not waited for.
+    /// Waits until the calls that are open now are answered, given up or timed out. Returns at once
+    /// when no answer can come, since the stream has ended. Does not wait for calls that are made
+    /// later.
     pub async fn calls_answered(&self) {
         let shared = self.shared();
         let next = shared.next_id.load(Ordering::Relaxed);
@@ -123,7 +126,7 @@ impl Peer {
         }
     }
 
-    /// Waits until no request of the other side is being handled; at once when the peer is closed.
+    /// Waits until no request of the other side is being handled. Returns at once when the peer is closed.
     pub async fn requests_answered(&self) {
         let shared = self.shared();
         loop {
@@ -135,20 +138,21 @@ impl Peer {
         }
     }
 
-    /// From now on calls to other methods fail with `MethodNotSupported` without being sent (G-2). The first set
-    /// stays.
+    /// Sets the methods that the other side has announced: calls to others then fail with
+    /// `MethodNotSupported` and are not sent (G-2). The first set stays.
     pub fn set_announced_methods(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
         let methods = methods.into_iter().map(Into::into).collect();
-        // A second handshake on one channel does not exist.
+        // A channel has one handshake.
         let _ = self.shared().announced.set(methods);
     }
 
-    /// Whether calls to this method are sent: it was announced, or nothing was.
+    /// Whether calls to this method are sent: if it was announced, or if no methods were announced.
     pub fn supports(&self, method: &str) -> bool {
         self.shared().announced.get().is_none_or(|announced| announced.contains(method))
     }
 
-    /// Whether a write without progress ends the channel (C-11). On at first; its owner turns it off outside `Ready`.
+    /// Sets whether a write without progress ends the channel (C-11). On at first; a worker turns
+    /// it off except while it is ready.
     pub fn watch_writes(&self, on: bool) {
         self.shared().channel.watch_writes(on);
     }
@@ -191,7 +195,7 @@ impl ChannelControl for Peer {
     }
 
     fn input_closed(&self) {
-        self.shared().end(CloseReason::WriteFailed { reason: "nobody reads it any more".to_owned() });
+        self.shared().end(CloseReason::WriteFailed { reason: "the process closed its stdin".to_owned() });
     }
 
     async fn calls_answered(&self) {
@@ -217,8 +221,8 @@ impl ChannelControl for Peer {
 }
 
 impl Context {
-    /// The peer that the request came in through, to call or notify the other side; `None` when nobody holds it any
-    /// more. A handler that keeps the peer keeps the channel open.
+    /// The peer that the request came in through, to call or notify the other side; `None` when its
+    /// last handle has been dropped. A handler that keeps the peer keeps the channel open.
     pub fn peer(&self) -> Option<Peer> {
         self.peer.upgrade().map(|inner| Peer { inner })
     }

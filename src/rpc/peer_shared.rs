@@ -1,9 +1,9 @@
 //! What the parts of one peer share: [`PeerShared`].
 //!
-//! Handles, reader, writer, timekeeper and handlers all hold it; it holds none of them except as something to abort.
-//! Two locks, never held together: the pending calls, and the bytes to write. It has two ends: the *channel's* end
-//! (the first cause, kept for [`Peer::close_reason`](crate::rpc::Peer::closed)), and the *callers'* end, which answers all
-//! open and later calls. They coincide unless the owner asked to hold pending calls.
+//! Handles, reader, writer, timekeeper and handlers all hold it; it holds none of them except as
+//! something to abort. Two locks matter to a call, the pending calls and the outbox, and they are
+//! never held together. The life of the channel is in [`ChannelShared`]; this adds what a close
+//! means for calls: it answers all open and later ones.
 
 use std::{
     sync::{
@@ -60,7 +60,7 @@ pub(crate) struct PeerShared {
     /// A call has an earlier deadline than all others.
     pub(crate) earlier_deadline: Notify,
     pub(crate) counters: PeerCounters,
-    /// Somebody waits until calls are answered, and is notified whenever one has been answered or given up.
+    /// Set once a task waits for calls to be answered; it is notified whenever one is answered or given up.
     pub(crate) calls_watched: AtomicBool,
     pub(crate) call_done: Notify,
     /// Requests that run or wait for a handler; waiters are notified whenever there are none.
@@ -121,20 +121,20 @@ impl PeerShared {
         if !self.channel.begin_close(fail_with) {
             return;
         }
-        // No call can be entered after this, and each entered one is answered exactly once: here, or before.
+        // After this no call can be entered, and each entered one is answered exactly once: here, or earlier.
         let open = lock(&self.pending).close();
         self.call_limit.close();
         self.outbox().close();
         open.into_iter().for_each(Waker::wake);
         self.call_is_done();
         self.channel.finish_close();
-        // With all that they hold: handles to a peer that is closed may be kept for long.
+        // Their tasks go with all that they hold, since handles to a closed peer may be kept for long.
         drop(std::mem::take(&mut *lock(&self.handlers)));
         self.requests_done.notify_waiters();
         self.channel.log.finish();
     }
 
-    /// Logs a message of the other side that cannot be used as it is.
+    /// Logs a message of the other side that cannot be used.
     pub(crate) fn unusable(&self, what: std::fmt::Arguments<'_>) {
         if tracing::enabled!(target: "procession::rpc", tracing::Level::WARN)
             && self.channel.log.admit(LogTopic::Unusable)
@@ -144,15 +144,15 @@ impl PeerShared {
         }
     }
 
-    /// A call no longer waits. To be called after the table's lock has been given back: a watcher has said so
-    /// before looking at the table.
+    /// Tells watchers that a call no longer waits. Call it after the lock of the table is released:
+    /// a watcher registers before it looks at the table.
     pub(crate) fn call_is_done(&self) {
         if self.calls_watched.load(Ordering::Relaxed) {
             self.call_done.notify_waiters();
         }
     }
 
-    /// Counts and logs a panic of the host's own code.
+    /// Counts and logs a panic in the host's own code.
     pub(crate) fn panicked(&self, what: std::fmt::Arguments<'_>) {
         self.counters.panics.increment();
         if self.channel.log.admit(LogTopic::Panic) {
@@ -182,24 +182,24 @@ impl PeerShared {
         }
     }
 
-    /// What is known of a call whose frame was put there.
+    /// What is known of a call whose frame went there.
     pub(crate) fn outcome_of(&self, put: Enqueued) -> CallOutcome {
         if self.outbox().may_be_sent(put) { CallOutcome::Unknown } else { CallOutcome::NotSent }
     }
 
-    /// Sends what cannot wait; a reserve that is used up ends the channel (C-6).
+    /// Sends a frame that cannot wait. If the reserve is used up, the channel ends (C-6).
     pub(crate) fn send_now(&self, body: &mut Vec<u8>) {
         if self.outbox().put_urgent(body).is_err() {
             self.end_of_room();
         }
     }
 
-    /// Not even replies find room (C-6).
+    /// Ends the channel because not even replies find room (C-6).
     pub(crate) fn end_of_room(&self) {
         self.end(CloseReason::LimitExceeded { which: "queued replies" });
     }
 
-    /// Tells the other side that nobody waits for this call any more (C-3). Best effort: without room it is left out.
+    /// Tells the other side that this call was given up (C-3). Best effort: without room it is left out.
     pub(crate) fn send_cancel(&self, id: u64) {
         let Some(hook) = &self.config.cancel else { return };
         let Ok(id) = i64::try_from(id) else { return };

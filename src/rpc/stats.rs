@@ -1,10 +1,10 @@
-//! What a peer has counted: [`PeerStats`].
+//! The figures of a peer: [`PeerStats`], and the counters they are read from.
 
 use serde::{Deserialize, Serialize};
 
 use crate::channel::counter::Counter;
 
-/// The figures of one peer at one moment. Cheap to make; nothing is stopped for it.
+/// The figures of one peer at one moment. Reading them is cheap and blocks nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PeerStats {
@@ -24,13 +24,13 @@ pub struct PeerStats {
     pub late_replies: u64,
     /// Answers to calls that were never made, or a second answer to one.
     pub unknown_replies: u64,
-    /// Errors whose id is null, empty or missing: the other side could not use something.
+    /// Errors whose id is null, empty or missing: the other side could not use a message of this one.
     pub complaints: u64,
     /// Droppable notifications that found no room.
     pub dropped_notifications: u64,
-    /// Lines that were no messages: no JSON, or JSON that asks for nothing and answers nothing.
+    /// Lines that were not messages: not JSON, or JSON that neither asks for anything nor answers anything.
     pub noise_lines: u64,
-    /// Requests and answers that could not be used: damaged, or not as JSON-RPC has them.
+    /// Requests and answers that could not be used: damaged, or not valid JSON-RPC.
     pub invalid_frames: u64,
     /// Requests that were answered with −32000.
     pub overloaded: u64,

@@ -1,5 +1,4 @@
-//! The stored inputs of the fuzzers, for whoever runs them as ordinary tests: the crate's own tests and those of the
-//! channel.
+//! The stored inputs of the fuzzers, for the ordinary tests that run them: the crate's unit tests and `tests/rpc`.
 
 use std::{fs, path::Path};
 

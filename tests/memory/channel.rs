@@ -1,4 +1,4 @@
-//! A channel by itself, with either framing, and with another side that reads and one that does not.
+//! C-15 for a channel by itself: with either framing, and with another side that reads or does not.
 
 use std::{
     sync::Arc,

@@ -1,7 +1,7 @@
-//! C-15: what one process can make its host hold is bounded by the sum of the bounds of its channel times 1.2, whatever it
-//! sends, and in whatever shape.
+//! C-15: the memory that one process can make its host hold is bounded by 1.2 times the sum of the bounds of its channel,
+//! whatever it sends.
 //!
-//! Every place where a process's text is parsed is tried with shapes that cost little to send. An allocator that belongs to
+//! Each parser of a process's text is tried with inputs that cost little to send. An allocator that belongs to
 //! the whole program counts, so the shapes are tried one after the other, by a `main` of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -1,4 +1,4 @@
-//! What a hostile process sends.
+//! The inputs of a hostile process that the other files of this folder send.
 
 /// The largest frame of the channels that are tried.
 pub(crate) const FRAME: usize = 256 * 1024;

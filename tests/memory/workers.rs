@@ -1,4 +1,4 @@
-//! Workers: handshakes, log messages, what language servers ask for, stderr, and a stdout that is no channel.
+//! C-15 for workers: handshakes, log messages, requests of language servers, stderr, and a stdout that is not a channel.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! C-6: however much comes at once, and in whatever pieces, the other tasks of the thread go on meanwhile.
+//! C-6: no amount of input, in any pieces, keeps the other tasks of the thread from running.
 
 use std::{sync::Arc, time::Duration};
 

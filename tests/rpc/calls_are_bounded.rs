@@ -1,4 +1,4 @@
-//! Timeouts, calls in flight, bytes queued (C-3, C-5, C-11, C-12).
+//! Each call ends by its timeout, and calls in flight and queued bytes are bounded (C-3, C-5, C-11, C-12).
 
 use std::{sync::Arc, time::Duration};
 

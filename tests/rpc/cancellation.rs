@@ -1,4 +1,4 @@
-//! Giving a call up tells the other side, and never leaves half a frame (C-3, C-11).
+//! A call that is given up is cancelled on the other side, and never leaves half a frame (C-3, C-11).
 
 use std::{
     sync::Arc,

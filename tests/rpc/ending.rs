@@ -1,4 +1,4 @@
-//! How a channel ends, and what its callers learn (C-4, C-12).
+//! A channel ends once, with its first cause, and each of its calls learns how (C-4, C-12).
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! C-1: what is sent is bounded as what is read is. Programs that cannot take a frame may end of it.
+//! C-1: frames that are sent are bounded like frames that are read, since a program that cannot take a frame may end.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Requests of the other side: concurrency, overload, order, panics (C-6, C-7).
+//! Requests of the other side run side by side within bounds, in order of arrival, and survive panics (C-6, C-7).
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! Streams that split, delay, block and corrupt (C-1, C-4, C-13).
+//! Streams that split, delay, block or corrupt frames never hang or mislead a call (C-1, C-4, C-13).
 
 use std::{
     io,

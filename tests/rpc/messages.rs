@@ -1,4 +1,4 @@
-//! What comes over the wire: frames, noise, batches, and the errors of JSON-RPC 2.0 §7 (C-1, C-7, C-8, C-13).
+//! Frames, noise, batches and errors are read and answered as JSON-RPC 2.0 §7 says (C-1, C-7, C-8, C-13).
 
 use std::{sync::Arc, time::Duration};
 

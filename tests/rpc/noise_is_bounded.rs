@@ -1,4 +1,4 @@
-//! C-8: what a child prints between frames is logged, shortened and at a bounded rate, and all of it is counted.
+//! C-8: text that a child prints between frames is logged, shortened and at a bounded rate, and all of it is counted.
 
 use std::{
     io::Write,

@@ -1,4 +1,4 @@
-//! C-8, C-13: with headers on the wire, what somebody has printed may look like one.
+//! C-8, C-13: with `Content-Length` framing, printed text that looks like a header does not break the channel.
 
 use std::sync::Arc;
 

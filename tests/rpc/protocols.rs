@@ -1,4 +1,4 @@
-//! Handshake, stop, cancel, ping and log of the protocols that ship (W-1, W-7, G-2, G-4).
+//! The shipped protocols do handshake, stop, cancel, ping and log as documented (W-1, W-7, G-2, G-4).
 
 use std::{sync::Arc, time::Duration};
 

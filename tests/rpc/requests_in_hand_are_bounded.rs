@@ -1,4 +1,4 @@
-//! C-6: what a peer keeps for the other side's requests is bounded in bytes, while they run and until their batch goes.
+//! C-6: the bytes that a peer keeps for requests of the other side are bounded, while they run and until their batch is sent.
 
 use std::{sync::Arc, time::Duration};
 

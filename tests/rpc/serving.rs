@@ -1,4 +1,4 @@
-//! A worker in Rust: the other side of the plugin protocol (G-2, P-9).
+//! A worker written in Rust serves the other side of the plugin protocol (G-2, P-9).
 
 use std::{
     os::fd::OwnedFd,

@@ -50,7 +50,7 @@ async fn an_operator_and_a_caller_who_waits_read_it_too() {
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();
     let lost = worker.call::<Die>(&3).await.unwrap_err();
     let last = "failed with exit code 3; its stderr ends with `I am dying`";
-    assert_eq!(lost.to_string(), format!("`die` was lost with its worker: {last}"));
+    assert_eq!(lost.to_string(), format!("`die` was lost because its worker ended: {last}"));
     let early = worker.wait_ready(MS).await.unwrap_err();
     let text = early.to_string();
     assert!(

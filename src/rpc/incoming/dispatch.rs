@@ -1,8 +1,9 @@
-//! What the reader does with a frame: [`Dispatcher`].
+//! Handles the frames that the reader finds: [`Dispatcher`].
 //!
-//! Responses wake their callers, notifications are delivered in place, requests run as tasks, at most `max_handlers`
-//! of them; further ones queue, and past that they are answered at once (C-6). Held by the reader and the handler
-//! tasks, so that the handler goes when they do.
+//! Responses wake their callers, notifications are delivered in place, and requests run as tasks,
+//! at most `max_handlers` of them. Further requests queue, and beyond the queue they are answered
+//! with an error at once (C-6). The reader and the handler tasks hold the dispatcher, so that the
+//! handler is dropped with them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -58,11 +59,11 @@ struct RequestQueue {
     waiting: VecDeque<QueuedRequest>,
     /// Bytes of the requests that wait.
     waiting_bytes: usize,
-    /// Open requests that the other side may cancel; looked up by id only, so that its order decides nothing.
+    /// Open requests that the other side may cancel. Only looked up by id, so its order decides nothing.
     cancels: HashMap<RequestId, Arc<SetOnce<()>>>,
 }
 
-/// One request, with the values it owns while it waits and runs.
+/// One request with the values it owns while it waits and runs.
 struct QueuedRequest {
     id: RequestId,
     method: String,
@@ -77,13 +78,13 @@ impl QueuedRequest {
     }
 }
 
-/// What a request is counted as.
+/// The size that a request counts as.
 fn bytes(method: &str, params: Option<&RawValue>) -> usize {
     method.len() + params.map_or(0, |params| params.get().len())
 }
 
 impl RequestQueue {
-    /// Whether a request of this size may run beside those that do.
+    /// Whether a request of this size may run beside those that are running.
     fn has_room(&self, bytes: usize, config: &PeerConfig) -> bool {
         self.running == 0
             || (self.running < config.max_handlers.max(1)
@@ -95,7 +96,7 @@ impl RequestQueue {
         self.running_bytes += bytes;
     }
 
-    /// The next one that waits, if it may run now. They run in the order in which they came.
+    /// The next waiting request, if it may run now. Requests run in order of arrival.
     fn next(&mut self, config: &PeerConfig) -> Option<QueuedRequest> {
         let bytes = self.waiting.front()?.bytes();
         if !self.has_room(bytes, config) {
@@ -114,8 +115,8 @@ impl FrameSink for Arc<Dispatcher> {
         &self.shared
     }
 
-    /// Handles one frame. `false` when the channel has ended and the rest must not be read. Waits only to let other tasks
-    /// run, between the messages of a long one.
+    /// Handles one frame. `false` when the channel has ended and the rest must not be read. Waits
+    /// only to let other tasks run, between the messages of a long one.
     async fn accept(&self, frame: &[u8]) -> bool {
         if let Some((id, result)) = response_scan::response(frame) {
             self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
@@ -151,15 +152,15 @@ impl FrameSink for Arc<Dispatcher> {
                 }
             }
         }
-        // A channel that has ended because the other side does not read any more is still read.
+        // A channel that has ended because the other side stopped reading is still read.
         !matches!(
             self.shared.channel.close_reason(),
             Some(CloseReason::Violation { .. } | CloseReason::LimitExceeded { .. } | CloseReason::Requested)
         )
     }
 
-    /// Handles what stands behind the last line break of a stream that has ended. Half a message says nothing about the call
-    /// that it was for: how the process ended does.
+    /// Handles the rest after the last line break of a stream that has ended. Half a message fails
+    /// no call: the exit of the process says more about it.
     async fn accept_last(&self, rest: &[u8]) {
         if matches!(message::read(rest), FrameContent::Damaged(_)) {
             self.accept_noise(rest);
@@ -211,7 +212,7 @@ impl Dispatcher {
             Message::Invalid { id, reason } => {
                 self.refuse(id, error_codes::INVALID_REQUEST, &format!("invalid request: {reason}"), batch);
             }
-            // Not for this: the reader logs it.
+            // Logged by `accept`.
             Message::Noise => {}
         }
     }
@@ -236,8 +237,8 @@ impl Dispatcher {
         self.settle(id, id.as_call(), answer);
     }
 
-    /// Hands the answer to its caller, or counts it. It has been made before the lock is taken, which callers wait for: it may
-    /// be a large copy.
+    /// Hands the answer to its caller, or counts it. The answer, perhaps a large copy, is made
+    /// before the lock is taken, since callers wait for the lock.
     pub(super) fn settle(&self, id: &RequestId, number: Option<u64>, answer: RawAnswer) {
         let settled =
             number.map_or(ResponseMatch::Unknown, |number| lock(&self.shared.pending).settle(number, answer));
@@ -255,14 +256,14 @@ impl Dispatcher {
                     let (path, incarnation) = self.shared.channel.whose();
                     log_event!(
                         warn, target: "procession::rpc", path, incarnation,
-                        "an answer to the unknown id {}", one_line(&id.to_string())
+                        "ignored an answer to the unknown id {}: no call has it, or it was answered before", one_line(&id.to_string())
                     );
                 }
             }
         }
     }
 
-    /// Whether what looks like a request with a null id is a notification here.
+    /// Whether a message that looks like a request with a null id is a notification here.
     fn takes_as_notification(&self, method: &str, params: Option<&RawValue>) -> bool {
         let recognise = || {
             let cancels = self.shared.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
@@ -357,7 +358,8 @@ impl Dispatcher {
         }
     }
 
-    /// Answers one request and then those that wait, until none does that may run. (A boxed future: it spawns itself.)
+    /// Answers one request and then waiting ones, until none may run. (A boxed future, since it
+    /// spawns itself.)
     fn work(self: Arc<Self>, job: QueuedRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.work_on(job))
     }
@@ -369,7 +371,7 @@ impl Dispatcher {
                 self.shared.requests_done.notify_waiters();
             }
             let mut queue = lock(&self.queue);
-            // Unless a second request with the same id has taken its place.
+            // Unless a second request with the same id has replaced it.
             if job.cancel.as_ref().is_some_and(|cancel| {
                 queue.cancels.get(&job.id).is_some_and(|current| Arc::ptr_eq(current, cancel))
             }) {
@@ -378,7 +380,7 @@ impl Dispatcher {
             queue.running -= 1;
             queue.running_bytes -= job.bytes();
             let Some(next) = queue.next(&self.shared.config) else { return };
-            // A large one may have kept several small ones waiting.
+            // A large request may have kept several small ones waiting.
             let others: Vec<QueuedRequest> = std::iter::from_fn(|| queue.next(&self.shared.config)).collect();
             drop(queue);
             for other in others {
@@ -405,13 +407,13 @@ impl Dispatcher {
             })
         };
         let mut frame = Scratch::take();
-        // In a batch it has brackets around it.
+        // A batch puts brackets around it.
         let max_bytes = self.shared.max_outgoing.saturating_sub(if job.batch.is_some() { 2 } else { 0 });
         if let Err(bytes) = encode::response(&mut frame, &job.id, &result, max_bytes) {
             let method = one_line(&job.method);
             self.shared.unusable(format_args!("the answer to `{method}` is too large to be sent: {bytes} bytes, of which {max_bytes} are allowed"));
         }
-        // While the frame waits, it must not be kept twice.
+        // The result must not be held beside its frame while that waits.
         drop(result);
         let (mut frame, kept) = match &job.batch {
             None => {
@@ -436,7 +438,7 @@ impl Dispatcher {
                 let full = match batch.push(&frame, &self.shared.batched, limit, self.shared.max_outgoing) {
                     Ok(full) => full,
                     Err(BatchFull) => {
-                        // It could only be kept at the expense of the host's memory.
+                        // Keeping it would exceed the bound on the host's memory.
                         self.shared.counters.overloaded.increment();
                         let error = RpcError::new(
                             error_codes::OVERLOADED,
@@ -456,7 +458,7 @@ impl Dispatcher {
                 (frame, 0)
             }
         };
-        // A handler that waits for room keeps its place among those that run: that is the back-pressure.
+        // A handler that waits for room still counts as running: that is the back-pressure.
         if job.batch.is_some() {
             return self.send_batch(frame).await;
         }
@@ -472,7 +474,7 @@ impl Dispatcher {
         self.shared.outbox().put(room, &mut frame);
     }
 
-    /// Sends the responses of a batch, from where nothing can be waited for.
+    /// Sends the responses of a batch from code that cannot wait.
     pub(super) fn send_batch_now(&self, mut frame: Vec<u8>) {
         self.shared.batched.give_back(frame.len() - 1);
         match self.shared.outbox().try_room(&frame) {

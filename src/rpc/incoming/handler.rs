@@ -1,4 +1,5 @@
-//! The side of a peer that answers: [`Handler`] and the [`Context`] of one request or notification.
+//! Code of the user that answers the other side: [`Handler`], and the [`Context`] of one request or
+//! notification.
 
 use std::{
     fmt,
@@ -15,12 +16,14 @@ use crate::{
     rpc::{error::RpcError, peer_shared::PeerInner, wire::request_id::RequestId},
 };
 
-/// Answers what the other side asks. Usually built with a [`Router`](crate::rpc::Router).
+/// Answers requests of the other side and takes its notifications. Usually built with a
+/// [`Router`](crate::rpc::Router).
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Answers a request. Runs beside other requests (up to `max_handlers`) and never delays reading or writing. A
-    /// panic is answered with −32603. The future is dropped at its next await point when the peer is closed; when the
-    /// other side cancels the request, only [`Context::cancelled`] tells.
+    /// Answers a request. Runs beside other requests (up to `max_handlers`) and never delays
+    /// reading or writing. A panic is answered with −32603. When the peer is closed, the future is
+    /// dropped at its next await point. When the other side cancels the request, the future goes
+    /// on, and only [`Context::cancelled`] shows it.
     async fn request(
         &self,
         cx: Context,
@@ -28,24 +31,25 @@ pub trait Handler: Send + Sync + 'static {
         params: Option<&RawValue>,
     ) -> Result<Box<RawValue>, RpcError>;
 
-    /// Takes a notification. Called by the reader itself, in order of arrival and before any response that follows,
-    /// so it must not block: whatever takes time goes into a channel or a task.
+    /// Takes a notification. The reader itself calls this, in order of arrival and before any
+    /// response that follows, so it must not block: hand longer work to a task or a channel.
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>);
 
-    /// Whether this method is a notification here. Some libraries write `"id": null` into their notifications, which makes
-    /// them look like requests; what is a notification is then taken as one. `false` unless a handler says otherwise.
+    /// Whether this method is a notification here. Some libraries write `"id": null` into their
+    /// notifications, which makes them look like requests. If this returns `true`, such a message
+    /// is taken as a notification. `false` by default.
     fn is_notification(&self, _method: &str) -> bool {
         false
     }
 }
 
-/// Who asks, and whether they still want to know.
+/// Where a request or notification comes from, and whether it was cancelled.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Context {
     /// Where the other side is in the tree.
     pub path: TreePath,
-    /// Which life of it this is. A reply never reaches another one.
+    /// The incarnation of that child. A reply never reaches another incarnation.
     pub incarnation: Incarnation,
     /// The id of the request; `None` for a notification.
     pub request: Option<RequestId>,
@@ -54,7 +58,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Returns when the other side has cancelled the request; never for a notification.
+    /// Returns when the other side has cancelled the request; never returns for a notification.
     pub async fn cancelled(&self) {
         match &self.cancel {
             Some(cancelled) => *cancelled.wait().await,
@@ -67,7 +71,7 @@ impl Context {
         self.cancel.as_ref().is_some_and(|cancelled| cancelled.initialized())
     }
 
-    /// Whether a line of the log about this may be written now. Once the channel is gone there is none to count for.
+    /// Whether a line of the log about this may be written now; `false` once the channel is gone.
     pub(crate) fn may_log(&self, about: LogTopic) -> bool {
         self.peer.upgrade().is_some_and(|inner| inner.shared.channel.log.admit(about))
     }

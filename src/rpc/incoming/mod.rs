@@ -1,4 +1,5 @@
-//! The answering half of a peer: what becomes of a frame that was read.
+//! The answering half of a peer: dispatches the frames that were read, runs handlers, and sends
+//! their responses.
 
 pub(crate) mod dispatch;
 pub(crate) mod handler;

@@ -1,8 +1,9 @@
 //! Collects the responses to one incoming batch: [`ResponseBatch`].
 //!
-//! JSON-RPC 2.0 §6: the responses to a batch go back as one array, in any order; when there are none, nothing is
-//! sent. So a batch is answered when its slowest request is, and its responses are kept until then. What all batches of
-//! a peer keep is counted ([`KeptBytes`]) and bounded as other replies that wait are (C-6).
+//! JSON-RPC 2.0 §6: the responses to a batch go back as one array, in any order; if there are none,
+//! nothing is sent. So a batch is answered when its slowest request is, and its responses are kept
+//! until then. The bytes that all batches of a peer keep are counted ([`KeptBytes`]) and bounded
+//! like other replies that wait (C-6).
 
 use std::sync::{
     Arc, Mutex,
@@ -11,7 +12,7 @@ use std::sync::{
 
 use crate::channel::{lock::lock, scratch::append};
 
-/// Bytes of responses that a peer keeps somewhere.
+/// A count of the response bytes that a peer keeps.
 #[derive(Debug, Default)]
 pub(crate) struct KeptBytes(AtomicUsize);
 
@@ -22,7 +23,7 @@ impl KeptBytes {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// The same; what is larger than the limit is let in alone.
+    /// The same, but bytes beyond the limit are accepted if nothing else is kept.
     pub(crate) fn take_or_alone(&self, bytes: usize, limit: usize) -> bool {
         self.take(bytes, limit)
             || self.0.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -44,7 +45,7 @@ pub(crate) struct BatchFull;
 
 pub(crate) struct ResponseBatch {
     responses: Mutex<Vec<u8>>,
-    /// Requests without a response, and one for the reader while it goes through the batch.
+    /// Requests without a response, plus one while the reader goes through the batch.
     open: AtomicUsize,
 }
 
@@ -53,14 +54,16 @@ impl ResponseBatch {
         Arc::new(ResponseBatch { responses: Mutex::default(), open: AtomicUsize::new(1) })
     }
 
-    /// One more request will be answered.
+    /// One more response is expected.
     pub(crate) fn expect(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds a response, if all batches together then keep no more than `limit` bytes. An expected one is released
-    /// after this. If it does not fit into one frame of `max_bytes` with those that are there, they are returned as a frame of
-    /// their own, as [`release`](ResponseBatch::release) does: each is found by its id, and a batch cannot be refused by halves.
+    /// Adds a response, if all batches together then keep no more than `limit` bytes. Call
+    /// [`release`](ResponseBatch::release) after it if it was expected. If the response does not
+    /// fit into one frame of `max_bytes` with the present ones, those are returned as a frame of
+    /// their own, as `release` does: the other side finds each by its id, and a batch cannot be
+    /// refused in part.
     pub(crate) fn push(
         &self,
         response: &[u8],
@@ -86,8 +89,8 @@ impl ResponseBatch {
         Ok(full)
     }
 
-    /// One less is expected. Returns the frame when that was the last and there is something to send; its length but
-    /// one is what it has to give back.
+    /// One response less is expected. Returns the frame if that was the last and there is something
+    /// to send. The frame gives back its length minus one.
     pub(crate) fn release(&self) -> Option<Vec<u8>> {
         if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
             return None;

@@ -24,9 +24,9 @@ type NotificationRoute = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
 
 /// Answers requests and takes notifications by method name, typed or raw.
 ///
-/// What has no route goes to the [`fallback`](Router::fallback); without one, requests are answered with −32601 and
-/// notifications are ignored. Params that do not fit are answered with −32602 and the path of the field (C-7). A
-/// later route of the same name replaces the earlier one.
+/// Messages without a route go to the [`fallback`](Router::fallback). Without a fallback, requests
+/// are answered with −32601 and notifications are ignored. Params that do not fit are answered with
+/// −32602 and the path of the field (C-7). A later route of the same name replaces the earlier one.
 #[derive(Default)]
 pub struct Router {
     methods: BTreeMap<String, Route>,
@@ -75,8 +75,8 @@ impl Router {
         self
     }
 
-    /// Hands each `N` to `take`, which must not block (see [`Handler::notification`]). One whose params do not fit is
-    /// logged and dropped.
+    /// Hands each `N` to `take`, which must not block (see [`Handler::notification`]). One whose
+    /// params do not fit is logged and dropped.
     #[must_use]
     pub fn notification<N>(mut self, take: impl Fn(Context, N::Params) + Send + Sync + 'static) -> Router
     where
@@ -88,7 +88,7 @@ impl Router {
                 if cx.may_log(LogTopic::Notification) {
                     log_event!(
                         warn, target: "procession::rpc", cx.path, cx.incarnation,
-                        "bad notification `{}`: {}", N::NAME, one_line(&reason)
+                        "bad notification `{}`, dropped because its params do not fit: {}", N::NAME, one_line(&reason)
                     );
                 }
             }
@@ -108,14 +108,14 @@ impl Router {
         self
     }
 
-    /// Hands everything without a route to `handler`.
+    /// Hands every message without a route to `handler`.
     #[must_use]
     pub fn fallback(mut self, handler: Arc<dyn Handler>) -> Router {
         self.fallback = Some(handler);
         self
     }
 
-    /// The names of the methods that have a route, in alphabetical order; the fallback's are not known.
+    /// The names of the methods that have a route, in alphabetical order, without those of the fallback.
     pub fn methods(&self) -> impl Iterator<Item = &str> {
         self.methods.keys().map(String::as_str)
     }
@@ -133,7 +133,7 @@ impl Router {
 
 #[async_trait]
 impl Handler for Router {
-    /// What has a route as a notification and none as a method.
+    /// `true` for a name that has a route as a notification and none as a method.
     fn is_notification(&self, method: &str) -> bool {
         !self.methods.contains_key(method)
             && (self.notifications.contains_key(method)

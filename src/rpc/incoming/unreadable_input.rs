@@ -1,5 +1,5 @@
-//! What the reader does with what cannot be used: fails the calls that it was meant to answer, refuses what was a request,
-//! and answers nothing else (C-7, C-13).
+//! Handles input that cannot be used: fails the calls that it was meant to answer, refuses
+//! requests, and answers nothing else (C-7, C-13).
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ use crate::{
 };
 
 impl Dispatcher {
-    /// Makes the best of a text that cannot be read: fails the calls that it was an answer to (C-13), and refuses what was
-    /// a request (C-7). `false` if it was neither.
+    /// Handles a text that cannot be parsed: fails the calls that it was an answer to (C-13), and
+    /// refuses it if it was a request (C-7). `false` if it was neither.
     pub(super) async fn damaged(
         &self,
         text: &[u8],
@@ -46,7 +46,7 @@ impl Dispatcher {
                         self.unreadable(&id, text, damage);
                     }
                 }
-                // Of several in one text, no one is the one that is refused.
+                // If a text holds several, the refusal names none of them.
                 Salvaged::Request(id) => {
                     refused = Some(id.filter(|_| !is_message && !text.starts_with(b"[")))
                 }
@@ -69,7 +69,7 @@ impl Dispatcher {
         is_message
     }
 
-    /// Fails the call that has been answered with something that cannot be read.
+    /// Fails the call whose answer cannot be read.
     fn unreadable(&self, id: &RequestId, text: &[u8], damage: &ParseFailure) {
         let mark = if salvage::has_byte_order_mark(text) { " behind a byte order mark" } else { "" };
         let reason = unreadable(&damage.reason, format_args!("the answer{mark}"), text);
@@ -77,11 +77,12 @@ impl Dispatcher {
         self.settle(id, id.as_call(), Err(Box::new(CallFailure::Malformed(reason))));
     }
 
-    /// An error that names no request. The only call that it can be about fails with it; usually there is none.
+    /// Handles an error that names no request. If it can be about one call only, that call fails
+    /// with it; usually it cannot.
     pub(super) fn complaint(&self, error: &RawValue) {
         self.shared.counters.complaints.increment();
         self.shared.unusable(format_args!(
-            "the other side reports an error that names no request: {}",
+            "the other side reported an error that names no request: {}",
             one_line(&shortened(error.get().as_bytes()))
         ));
         let Some(call) = self.shared.outbox().last_tag() else { return };
@@ -98,8 +99,9 @@ impl Dispatcher {
         if code != error_codes::OVERLOADED {
             self.shared.counters.invalid_frames.increment();
             self.shared.unusable(format_args!("refused: {}", one_line(message)));
-            // Such an error may itself be what the other side cannot use, and answers with an error. Only what asks for
-            // something is answered at all, so both would have to be odd in the same way; this is what bounds them then.
+            // The other side may be unable to use this error and answer it with one of its own.
+            // Since only messages with a method are answered, both sides would have to be odd in
+            // the same way; this rate bounds them then.
             if lock(&self.errors).admit().is_none() {
                 return;
             }
@@ -112,7 +114,8 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a response that cannot be refused to a batch; the reserve that is used up by them ends the channel (C-6).
+    /// Adds a response that cannot be refused to a batch. If such responses use up the reserve, the
+    /// channel ends (C-6).
     pub(super) fn keep(&self, batch: &ResponseBatch, response: &[u8]) {
         let limit = self.shared.config.max_queued_bytes.saturating_mul(2);
         match batch.push(response, &self.shared.batched, limit, self.shared.max_outgoing) {

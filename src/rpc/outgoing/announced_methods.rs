@@ -1,6 +1,7 @@
 //! The methods that the other side has announced: [`AnnouncedMethods`].
 //!
-//! Looked into at every call. Most workers announce a handful, and comparing with a handful is quicker than hashing.
+//! Consulted at every call. Most workers announce a handful, and comparing with a handful is faster
+//! than hashing.
 
 use std::collections::HashSet;
 

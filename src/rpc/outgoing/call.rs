@@ -1,9 +1,11 @@
 //! The calling half of a [`Peer`]: calls and notifications.
 //!
-//! A call takes a place among those in flight, writes its frame into the thread's scratch, takes room in the outbox,
-//! enters the table, and only then puts the frame: an answer can never come before its entry. While another call or
-//! notification waits for room, it waits for its turn before it makes a frame, so that what has no room holds no memory. Waiting for a
-//! place, a turn or room ends at the call's deadline; waiting for the answer ends through the table.
+//! A call acquires a permit of the call limit, writes its frame into the thread's buffer, takes
+//! room in the outbox, enters the table of pending calls, and only then puts the frame, so that an
+//! answer never comes before the entry. While another call or notification waits for room, it waits
+//! for its turn before it makes a frame, so that a frame without room holds no memory. The wait for
+//! a permit, a turn or room ends at the call's deadline; the wait for the answer ends through the
+//! table.
 
 use std::{sync::atomic::Ordering, task::Waker, time::Duration};
 
@@ -74,7 +76,7 @@ impl Peer {
     ) -> Result<Box<RawValue>, CallError> {
         let shared = self.shared();
         let result = shared.call(method, params, options.into()).await?;
-        // The text goes with the attempt to read it; its beginning is all that is said of it.
+        // A failed attempt consumes the text. Its beginning is kept for the error.
         let mut beginning = [0; BEGINNING_BYTES];
         let length = result.len().min(BEGINNING_BYTES);
         beginning[..length].copy_from_slice(&result.as_bytes()[..length]);
@@ -85,7 +87,8 @@ impl Peer {
     /// Sends a notification; waits for room, at most as long as the peer's timeout.
     ///
     /// # Errors
-    /// When it cannot be serialised, there is no room in time, or the channel has ended. It was not sent then.
+    /// When it cannot be serialised, there is no room in time, or the channel has ended. In each
+    /// case it was not sent.
     pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), CallError> {
         self.notify_value(N::NAME, params).await
     }
@@ -126,7 +129,8 @@ impl Peer {
         shared.sent(method, shared.outbox().put(room, &mut frame))
     }
 
-    /// Sends a notification if there is room now. `Ok(false)`: there was none; it was dropped and counted (C-5).
+    /// Sends a notification if there is room now. `Ok(false)` means that there was none: it was
+    /// dropped and counted (C-5).
     ///
     /// # Errors
     /// When it cannot be serialised or the channel has ended.
@@ -211,7 +215,7 @@ impl PeerShared {
         };
         drop(turn);
         if put == Enqueued::Closed && !self.channel.is_closed() {
-            // The writer was closed on its own; there will be no answer to what was not sent.
+            // Only the writer was closed, so nothing else would answer this call.
             reply.withdraw();
             return Err(self.closed_error(method, CallOutcome::NotSent));
         }
@@ -228,7 +232,7 @@ impl PeerShared {
         })
     }
 
-    /// Writes a request, or a notification when there is no id.
+    /// Writes a request, or a notification if there is no id.
     fn encode<P: Serialize + ?Sized>(
         &self,
         frame: &mut Vec<u8>,
@@ -248,14 +252,14 @@ impl PeerShared {
         })
     }
 
-    /// The error of a call whose result is no JSON.
+    /// The error of a call whose result is not JSON.
     fn unreadable_result(&self, method: &str, mistake: &str, text: &[u8]) -> CallError {
         let reason = unreadable(mistake, "it", text);
         self.unusable(format_args!("the result of `{method}` cannot be used: {}", one_line(&reason)));
         CallError::InvalidResult { method: method.to_owned(), reason }
     }
 
-    /// Waits to be the next that waits for room.
+    /// Waits for the turn to wait for room.
     async fn turn(&self, method: &str, deadline: &Deadline) -> Result<OutboxTurn<'_>, CallError> {
         match deadline.bound(self.outbox().turn()).await {
             Some(Some(turn)) => Ok(turn),
@@ -264,8 +268,8 @@ impl PeerShared {
         }
     }
 
-    /// Enters the call and puts its frame, in that order. What cannot be answered any more is not sent, but held until the
-    /// owner says how it ended.
+    /// Enters the call and puts its frame, in that order. If the channel has ended, the frame is
+    /// not sent, and the call waits until the owner says how the process ended.
     fn send(
         &self,
         method: &str,
@@ -294,10 +298,10 @@ impl PeerShared {
     }
 }
 
-/// How much of a result that cannot be read is kept to be told.
+/// How much of a result that cannot be read is kept for its error.
 const BEGINNING_BYTES: usize = 128;
 
-/// When a call times out, and after how long that is.
+/// When a call times out, and the timeout that leads to it.
 struct Deadline {
     after: Option<Duration>,
     at: Option<Instant>,
@@ -308,7 +312,7 @@ impl Deadline {
         if after == Some(Duration::ZERO) {
             return Err(CallError::ZeroTimeout { method: method.to_owned() });
         }
-        // A deadline too far away for the clock is none.
+        // A deadline beyond what the clock can express is none.
         Ok(Deadline { after, at: after.and_then(|after| Instant::now().checked_add(after)) })
     }
 

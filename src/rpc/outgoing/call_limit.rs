@@ -1,24 +1,26 @@
 //! The bound on calls in flight: [`CallLimit`].
 //!
-//! A semaphore would do, but every place that it takes back goes through its lock. Here a place is taken and given back
-//! by one atomic step each as long as nobody waits, and who waits is served by a semaphore, in order of arrival. One word
-//! holds both figures, so that they change together and no order between two of them has to be argued:
+//! A plain semaphore would be correct, but every release goes through its lock. Here acquire and
+//! release take one atomic step each while no call waits, and waiting calls are served by a
+//! semaphore in order of arrival. One word holds two figures, so that they change together and no
+//! order between two changes has to be argued:
 //!
-//! * `free` places, which anybody may take while nobody waits,
-//! * `owed` places: of those who wait, how many have been handed none yet. A place that comes back while there are any is
-//!   handed to the semaphore and becomes a permit in it.
+//! * `free` permits, which any call may take while none waits;
+//! * `owed` permits: the number of waiting calls that have not been handed one yet. A permit that
+//!   is released while any is owed goes to the semaphore.
 //!
-//! So there are as many waiting as places owed and permits in the semaphore together. Who comes later never takes a place
-//! that is owed, and who gives up leaves the sum right (see [`Owed`]'s drop).
+//! So the number of waiting calls equals the owed permits plus the permits in the semaphore. A call
+//! that comes later never takes an owed permit, and one that gives up keeps the sum right (see the
+//! drop of [`Owed`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
 
-/// One place owed; below it the free ones are counted.
+/// One owed permit; the bits below count the free ones.
 const OWED: u64 = 1 << 32;
 const FREE: u64 = OWED - 1;
-/// Nobody gets in without asking the semaphore, which is closed then.
+/// Every acquire has to ask the semaphore, which is closed.
 const CLOSED: u64 = 1 << 63;
 
 #[derive(Debug)]
@@ -28,27 +30,27 @@ pub(crate) struct CallLimit {
     handed: Semaphore,
 }
 
-/// A place among those in flight; given back when dropped.
+/// The right of one call to be in flight; released when dropped.
 #[derive(Debug)]
 pub(crate) struct CallPermit<'a>(&'a CallLimit);
 
-/// The gate is closed.
+/// The limit is closed.
 #[derive(Debug)]
 pub(crate) struct CallLimitClosed;
 
 impl CallLimit {
-    /// With so many places, at least one.
+    /// A limit of this many calls, at least one.
     pub(crate) fn new(places: usize) -> CallLimit {
         let places = u32::try_from(places).unwrap_or(u32::MAX).max(1);
         CallLimit { places, state: AtomicU64::new(u64::from(places)), handed: Semaphore::new(0) }
     }
 
-    /// A place, if there is one now that nobody waits for.
+    /// A permit, if one is free and no call waits.
     pub(crate) fn try_enter(&self) -> Option<CallPermit<'_>> {
         self.change(|state| (state & !FREE == 0 && state > 0).then(|| state - 1)).map(|_| CallPermit(self))
     }
 
-    /// A place, as soon as there is one, in order of arrival.
+    /// Waits for a permit, in order of arrival.
     pub(crate) async fn enter(&self) -> Result<CallPermit<'_>, CallLimitClosed> {
         let mut free = false;
         let taken_or_owed = |state: u64| {
@@ -60,22 +62,23 @@ impl CallLimit {
             return Ok(CallPermit(self));
         }
         let owed = Owed(self);
-        // Dropped, the wait first gives back what it was handed, and only then the place is accounted for.
+        // If this future is dropped, the semaphore first takes back the permit it handed out; only
+        // then `Owed` accounts for it.
         let permit = self.handed.acquire().await.map_err(|_| CallLimitClosed)?;
         permit.forget();
         std::mem::forget(owed);
         Ok(CallPermit(self))
     }
 
-    /// Lets nobody in any more; who waits is told so.
+    /// Gives no more permits; waiting calls fail.
     pub(crate) fn close(&self) {
         self.state.fetch_or(CLOSED, Ordering::AcqRel);
         self.handed.close();
     }
 
-    /// How many places are taken, or about to be.
+    /// How many permits are taken, or about to be.
     pub(crate) fn taken(&self) -> u32 {
-        // What is below the other figure fits.
+        // The mask leaves 32 bits.
         let free = (self.state.load(Ordering::Relaxed) & FREE) as u32;
         self.places.saturating_sub(free)
     }
@@ -89,7 +92,7 @@ impl CallLimit {
 
     /// Changes the state, if there is a change; returns what it was.
     fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
-        // What was done in a place is done for whoever gets it next.
+        // Release and acquire: the work done with a permit is visible to the next call that gets it.
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok()
     }
 }
@@ -104,7 +107,7 @@ impl Drop for CallPermit<'_> {
     }
 }
 
-/// Somebody waits. Dropped, it waits no more.
+/// A waiting call. Its drop ends the wait.
 struct Owed<'a>(&'a CallLimit);
 
 impl Drop for Owed<'_> {
@@ -113,8 +116,9 @@ impl Drop for Owed<'_> {
         if call_limit.change(|state| owes(state).then(|| state - OWED)).is_some() {
             return;
         }
-        // If nothing is owed, everybody who waits has a permit in the semaphore: one of them is of no use any more. Or it is
-        // about to be there: whoever hands it over is between two instructions.
+        // If nothing is owed, each waiting call has a permit in the semaphore, and this one's is
+        // now superfluous. It may not be there yet: the releasing thread may be between its two
+        // steps.
         while call_limit.handed.forget_permits(1) == 0 {
             std::thread::yield_now();
         }
@@ -227,8 +231,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
-        /// Whatever comes, goes and gives up: never more inside than places, nobody waits while one is free, and first come
-        /// is first served.
+        /// Whatever comes, goes and gives up: never more inside than places, nobody waits while one
+        /// is free, and first come is first served.
         #[test]
         fn it_is_a_fair_semaphore(
             places in 1_usize..4,

@@ -1,10 +1,11 @@
 //! A table from the ids of our own calls to what is kept of them: [`CallTable`].
 //!
-//! Pure. Ids are handed out in sequence and most calls end soon after they began, so the ids in use are nearly
-//! consecutive: their last bits are their place in an array, and nothing is hashed or compared beyond one id. A call
-//! that outlives its neighbours may stand where a later id belongs; then the later one goes into a map beside the array.
-//! An array as long as the span of all ids in use (a ring) would need neither, but one call that is never answered would
-//! make it grow for ever.
+//! Pure. Ids are handed out in sequence and most calls end soon after they began, so the ids in use
+//! are nearly consecutive: their last bits are their index in an array, and nothing is hashed or
+//! compared beyond one id. A call that outlives its neighbours may occupy the slot of a later id;
+//! the later one then goes into a map beside the array. An array as long as the span of all ids in
+//! use (a ring) would need neither, but one call that is never answered would make it grow for
+//! ever.
 
 use std::{
     collections::HashMap,
@@ -15,9 +16,9 @@ const LEAST_SLOTS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct CallTable<T> {
-    /// As many as a power of two, or none.
+    /// Its length is a power of two, or zero.
     array: Vec<Option<(u64, T)>>,
-    /// What found its slot taken.
+    /// Entries whose slot was taken.
     beside: HashMap<u64, T, BuildHasherDefault<SequentialHasher>>,
     len: usize,
 }
@@ -32,7 +33,8 @@ impl<T> CallTable<T> {
     /// Enters a value under an id that is not in use.
     pub(crate) fn insert(&mut self, id: u64, value: T) {
         self.len += 1;
-        // In an array that is more than half full, a slot is taken because it is too short; else because a call is old.
+        // If the array is more than half full, the slot is taken because the array is too short;
+        // otherwise because a call is old.
         while self.array.is_empty() || (self.slot(id).is_some() && 2 * self.len > self.array.len()) {
             self.grow();
         }
@@ -81,7 +83,7 @@ impl<T> CallTable<T> {
     }
 
     fn place(&self, id: u64) -> usize {
-        // Cutting bits off is what is meant.
+        // Truncation is intended: only the last bits count.
         #[allow(clippy::cast_possible_truncation)]
         let id = id as usize;
         id & self.array.len().wrapping_sub(1)
@@ -91,7 +93,7 @@ impl<T> CallTable<T> {
         let call_table = (2 * self.array.len()).max(LEAST_SLOTS);
         let array =
             std::mem::replace(&mut self.array, std::iter::repeat_with(|| None).take(call_table).collect());
-        // What shared a slot may have one each now; what did not still does not.
+        // Entries that shared a slot may now have one each; entries that did not share still do not.
         let beside = std::mem::take(&mut self.beside);
         for (id, value) in array.into_iter().flatten().chain(beside) {
             let slot = self.place(id);
@@ -103,7 +105,8 @@ impl<T> CallTable<T> {
     }
 }
 
-/// Spreads consecutive integers over a hash table. The keys are our own ids, so nobody can choose them to collide.
+/// Spreads consecutive integers over a hash table. The keys are our own ids, so the other side cannot choose
+/// them to collide.
 #[derive(Debug, Default)]
 pub(crate) struct SequentialHasher(u64);
 

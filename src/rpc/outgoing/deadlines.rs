@@ -1,7 +1,8 @@
-//! The task that keeps the time of a peer: lets calls time out, and says how much of the log was left out.
+//! The timer task of a peer: times calls out, and reports how many log lines were left out.
 //!
-//! One timer per peer instead of one per call: it sleeps until the earliest deadline and is woken when a call brings
-//! an earlier one. Calls mostly share one timeout, so that happens about once per timeout.
+//! One timer per peer instead of one per call. It sleeps until the earliest deadline and is woken
+//! when a call brings an earlier one. Most calls share one timeout, so that happens about once per
+//! timeout.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{channel::lock::lock, rpc::peer_shared::PeerShared};
 
-/// Lets calls time out, and reports the log lines that were left out.
+/// Times calls out, and reports the log lines that were left out.
 pub(crate) async fn keep_time(shared: Arc<PeerShared>) {
     tokio::join!(keep_deadlines(&shared), shared.channel.log.keep_reporting());
 }
@@ -28,7 +29,7 @@ async fn keep_deadlines(shared: &PeerShared) {
         }
         let expired = lock(&shared.pending).expire(Instant::now());
         for (id, caller) in expired {
-            // First the caller, who has its answer already: it must not wait for the other side in any way.
+            // The caller first: it has its answer already and must not wait for the other side in any way.
             caller.wake();
             shared.call_is_done();
             shared.send_cancel(id);

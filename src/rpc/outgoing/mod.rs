@@ -1,4 +1,5 @@
-//! The calling half of a peer: calls, the table of those that wait for an answer, their deadlines and their limit.
+//! The calling half of a peer: calls, the table of those that wait for an answer, their deadlines
+//! and their limit.
 
 pub(crate) mod announced_methods;
 pub(crate) mod call;

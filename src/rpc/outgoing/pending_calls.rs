@@ -1,9 +1,10 @@
 //! The calls that wait for an answer: [`PendingCalls`].
 //!
-//! Pure bookkeeping. An entry is made by its caller, answered at most once (C-4) and taken out by its caller, who finds
-//! the answer in it: no call allocates a channel of its own. Wakers are handed out, never woken or dropped in here: both
-//! may run code of the task's, which may be a call that is dropped and wants the table. The order in which calls time out
-//! or are closed is the order of their ids, never that of a table.
+//! Pure bookkeeping. A caller makes an entry, the entry is answered at most once (C-4), and the
+//! caller takes the answer out of it: no call allocates a channel of its own. Wakers are handed
+//! out, never woken or dropped in here, since both may run code of the task, which may drop a call
+//! that then needs the table. Calls time out and are closed in the order of their ids, never in the
+//! order of a table.
 
 use std::{collections::BTreeSet, task::Waker};
 
@@ -14,27 +15,27 @@ use crate::rpc::{error::RpcError, outgoing::call_table::CallTable};
 /// How many ids of abandoned calls are remembered.
 const REMEMBERED: usize = 4096;
 
-/// What a caller is handed: the text of the result, not yet known to be JSON.
+/// What a caller gets: the text of the result, not yet known to be JSON.
 pub(crate) type RawAnswer = Result<String, Box<CallFailure>>;
 
 /// Why a call has no result.
 #[derive(Debug)]
 pub(crate) enum CallFailure {
     Remote(RpcError),
-    /// An error that named no call, and can only be about this one.
+    /// An error without an id, which can only be about this call.
     Complaint(RpcError),
-    /// The response is no response.
+    /// The response cannot be read.
     Malformed(String),
     Timeout,
-    /// It does not fit beside the answers that were not collected yet.
+    /// The answer does not fit beside those that have not been collected yet.
     TooLarge {
         bytes: usize,
     },
-    /// The channel says why.
+    /// The channel is closed; it knows the reason.
     Closed,
 }
 
-/// What an answer is counted as, until its caller has it.
+/// The size that an answer counts as until its caller has collected it.
 fn bytes(answer: &RawAnswer) -> usize {
     match answer {
         Ok(text) => text.len(),
@@ -49,29 +50,29 @@ fn bytes(answer: &RawAnswer) -> usize {
     }
 }
 
-/// One call, from when it is sent until its caller has its answer.
+/// One call, from its entry until its caller has collected the answer.
 #[derive(Debug)]
 pub(crate) enum Call {
     Waiting { caller: Waker, deadline: Option<Instant> },
     Answered(RawAnswer),
 }
 
-/// What an id turned out to be.
+/// Which call the id of a response belongs to.
 #[derive(Debug)]
 pub(crate) enum ResponseMatch {
-    /// A call's; its caller has to be woken.
+    /// A call that waits; its caller has to be woken.
     Waiting(Waker),
-    /// Nobody waits for it any more.
+    /// A call that was given up.
     Late,
-    /// Never sent, or answered before.
+    /// None: the call was never sent, or has been answered before.
     Unknown,
 }
 
-/// What a caller finds.
+/// What a caller finds when it polls.
 #[derive(Debug)]
 pub(crate) enum CallPoll {
     Answer(RawAnswer),
-    /// Nothing yet; the waker that was there before is of no use any more.
+    /// No answer yet; `stale` is the waker that was registered before.
     Nothing {
         stale: Option<Waker>,
     },
@@ -84,7 +85,8 @@ pub(crate) struct PendingCalls {
     abandoned: BTreeSet<u64>,
     next_deadline: Option<Instant>,
     closed: bool,
-    /// Bytes of answers that their callers have not collected, and their bound. A single larger one is let in alone.
+    /// Bytes of answers that their callers have not collected, and their bound. A single larger one
+    /// is let in alone.
     uncollected: usize,
     max_uncollected: usize,
 }
@@ -133,7 +135,8 @@ impl PendingCalls {
         if self.abandoned.remove(&id) { ResponseMatch::Late } else { ResponseMatch::Unknown }
     }
 
-    /// Answers the only call that waits, if it is this one. Its own answer may come all the same, and is late then.
+    /// Answers the only call that waits, if it has this id. If its own answer comes after all, it
+    /// counts as late.
     pub(crate) fn blame(&mut self, id: u64, answer: RawAnswer) -> Option<Waker> {
         if self.waiting != 1 {
             return None;
@@ -143,7 +146,7 @@ impl PendingCalls {
         Some(caller)
     }
 
-    /// For the caller: takes out the answered call, or has `caller` woken when it is.
+    /// For the caller: takes out the answered call, or registers `caller` to be woken.
     pub(crate) fn collect(&mut self, id: u64, caller: &Waker) -> CallPoll {
         match self.calls.get_mut(id) {
             Some(Call::Waiting { caller: known, .. }) => {
@@ -160,7 +163,7 @@ impl PendingCalls {
         }
     }
 
-    /// Takes out a call whose caller is gone. If it was waiting, its answer will be late.
+    /// Takes out a call whose future was dropped. If it was waiting, its answer will be late.
     pub(crate) fn abandon(&mut self, id: u64) -> Option<Call> {
         let call = self.withdraw(id)?;
         if matches!(call, Call::Waiting { .. }) {
@@ -179,8 +182,8 @@ impl PendingCalls {
         Some(call)
     }
 
-    /// Lets the calls time out whose deadline has come, and finds the next deadline. Returns whom to wake, oldest id
-    /// first.
+    /// Times out the calls whose deadline has passed, and finds the next deadline. Returns the
+    /// callers to wake, oldest id first.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<(u64, Waker)> {
         self.next_deadline = None;
         let mut expired = Vec::new();
@@ -208,7 +211,7 @@ impl PendingCalls {
         self.next_deadline
     }
 
-    /// Whether a call waits for an answer that was made before the one of this id.
+    /// Whether a call with a smaller id waits for an answer.
     pub(crate) fn waits_before(&self, id: u64) -> bool {
         self.waiting > 0
             && self.calls.iter().any(|(waiting, call)| waiting < id && matches!(call, Call::Waiting { .. }))
@@ -219,7 +222,8 @@ impl PendingCalls {
         self.waiting
     }
 
-    /// Answers all calls with the end of the channel, and lets no further one in. Returns whom to wake, oldest first.
+    /// Answers all calls with the end of the channel and accepts no further ones. Returns the
+    /// callers to wake, oldest first.
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
         let mut closed = Vec::with_capacity(self.waiting);
@@ -242,11 +246,11 @@ impl PendingCalls {
 }
 
 impl Call {
-    /// Answers a call that waits; returns whom to wake.
+    /// Answers a call that waits; returns the caller to wake.
     fn answer(&mut self, answer: RawAnswer) -> Waker {
         match std::mem::replace(self, Call::Answered(answer)) {
             Call::Waiting { caller, .. } => caller,
-            // Those who call this have looked; an answer that is there already must stay the only one.
+            // Callers of this have checked that it waits. If not, the first answer stays.
             answered @ Call::Answered(_) => {
                 *self = answered;
                 Waker::noop().clone()

@@ -1,7 +1,7 @@
-//! A call's place in the table of those that wait for an answer: [`ResponseFuture`].
+//! The entry of a call in the table of pending calls, as a future: [`ResponseFuture`].
 //!
-//! Owned by the caller's future. Entered right before the frame is put, so that an answer can never come before it, with
-//! the waker of the poll that it is entered in.
+//! Owned by the caller's future. Entered right before the frame is put, so that an answer can never
+//! come before it, with the waker of the poll that it is entered in.
 
 use std::{
     future::poll_fn,
@@ -19,11 +19,12 @@ use crate::{
     },
 };
 
-/// The answer to a call, as a future. Dropped before there is one, it abandons the call and tells the other side.
+/// The answer to a call, as a future. Dropped before there is one, it abandons the call and tells
+/// the other side.
 pub(crate) struct ResponseFuture<'a> {
     shared: &'a PeerShared,
     id: u64,
-    /// Entered in this very poll: the table has its waker already.
+    /// Entered in the current poll, so the table already has its waker.
     fresh: bool,
     open: bool,
 }
@@ -34,7 +35,8 @@ pub(crate) async fn waker() -> Waker {
 }
 
 impl<'a> ResponseFuture<'a> {
-    /// Enters a call; `caller` is the waker of the current poll, in which the reply is also polled for the first time.
+    /// Enters a call; `caller` is the waker of the current poll, in which the reply is also polled
+    /// for the first time.
     pub(crate) fn enter(
         shared: &'a PeerShared,
         id: u64,
@@ -48,7 +50,7 @@ impl<'a> ResponseFuture<'a> {
         Ok(ResponseFuture { shared, id, fresh: true, open: true })
     }
 
-    /// Takes back a call that was not sent.
+    /// Removes a call that was not sent.
     pub(crate) fn withdraw(mut self) {
         self.open = false;
         let _outside_the_lock = lock(&self.shared.pending).withdraw(self.id);
@@ -60,7 +62,7 @@ impl Future for ResponseFuture<'_> {
     type Output = RawAnswer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RawAnswer> {
-        // Nothing is missed: what came since has woken that waker.
+        // Nothing is missed: an answer that came since then has woken that waker.
         if std::mem::take(&mut self.fresh) {
             return Poll::Pending;
         }
@@ -71,7 +73,7 @@ impl Future for ResponseFuture<'_> {
                 Poll::Ready(answer)
             }
             CallPoll::Nothing { stale } => {
-                // Not under the lock.
+                // Dropped outside of the lock.
                 drop(stale);
                 Poll::Pending
             }

@@ -1,24 +1,24 @@
-//! Reads raw values as types, naming the field that does not fit.
+//! Parses raw values as types; errors name the field that does not fit.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::untrusted::{BoundedErrors, into_one_line};
 
-/// What a message about a text of this size costs is not worth a longer way.
+/// Up to this size, errors about the text are small enough without a bound of their own.
 const SMALL_BYTES: usize = 16 * 1024;
 
-/// Why a text is not a value of some type.
+/// Why a text is not a value of the expected type.
 #[derive(Debug)]
 pub(crate) enum DecodeError {
-    /// It is JSON, and says something else. With the path of the field.
+    /// It is JSON of another shape; with the path of the field.
     Data(String),
-    /// It is no JSON, or nested too deep, or a number in it is too large.
+    /// It is not JSON, is nested too deep, or has a number that is too large.
     Syntax(String),
 }
 
-/// Reads JSON. The error names the path of the field and serde's reason, in a line of some 2 KiB; the path is looked for only
-/// when reading fails, so that success costs nothing extra.
+/// Parses JSON. The error names the path of the field and serde's reason, in a line of some 2 KiB.
+/// The path is determined only after parsing has failed, so that success costs nothing extra.
 pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = if text.len() <= SMALL_BYTES {
@@ -36,7 +36,7 @@ pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
     })
 }
 
-/// Reads params. Absent ones are what the type makes of `null`, else of an empty object or array.
+/// Parses params. Absent ones are parsed as `null`, or else as an empty object or array.
 pub(crate) fn params<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, String> {
     match raw {
         Some(raw) => text(raw.get()).map_err(|mistake| match mistake {
@@ -45,7 +45,7 @@ pub(crate) fn params<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, S
         None => serde_json::from_str("null")
             .or_else(|_| serde_json::from_str("{}"))
             .or_else(|_| serde_json::from_str("[]"))
-            .map_err(|_| "at `.`: there are none".to_owned()),
+            .map_err(|_| "at `.`: the params are missing".to_owned()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writes messages as JSON: [`request`] and [`response`].
 //!
-//! Serialising runs code of the user's, so it happens before any lock is taken. Line breaks and U+2028/U+2029 never
-//! leave raw (C-13): both can only stand where a blank or an escape means the same.
+//! Serialising runs code of the user, so it happens before any lock is taken. Raw line breaks and
+//! U+2028/U+2029 are never sent (C-13): they can only stand where a blank or an escape means the
+//! same.
 
 use std::io;
 
@@ -13,18 +14,18 @@ use crate::rpc::{
     wire::request_id::RequestId,
 };
 
-/// Why there is no frame.
+/// Why no frame was made.
 #[derive(Debug)]
 pub(crate) enum EncodeError {
     Unserialisable(serde_json::Error),
-    /// It would have so many bytes.
+    /// The frame would have this many bytes.
     TooLarge {
         bytes: usize,
     },
 }
 
-/// A buffer that takes bytes up to a bound. What comes behind it is only counted: a frame need not be in memory to
-/// turn out to be too large.
+/// A buffer that takes bytes up to a bound and only counts those beyond it, so that a frame that is
+/// too large need not be in memory.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     end: usize,
@@ -61,7 +62,7 @@ impl io::Write for Bounded<'_> {
     }
 }
 
-/// A request, or a notification when there is no id; at most `max_bytes` of it, behind what is in `out`.
+/// Appends a request to `out`, or a notification if there is no id; fails if it has more than `max_bytes`.
 pub(crate) fn request<P: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     id: Option<u64>,
@@ -83,7 +84,7 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     let before = out.len();
     out.extend_from_slice(PARAMS);
     let start = before + PARAMS.len();
-    // The bracket behind them takes the last byte. There is always room for `null`, which is taken out again.
+    // The closing bracket takes the last byte. There is always room for `null`, which is removed again.
     let end = frame.saturating_add(max_bytes.saturating_sub(1)).max(start + b"null".len());
     let mut bounded = Bounded { end, out: &mut *out, beyond: 0 };
     serde_json::to_writer(&mut bounded, params).map_err(EncodeError::Unserialisable)?;
@@ -107,7 +108,7 @@ pub(crate) fn request<P: Serialize + ?Sized>(
 const PARAMS: &[u8] = br#","params":"#;
 
 fn number(out: &mut Vec<u8>, mut number: u64) {
-    // As many as the largest has.
+    // The largest number has 20 digits.
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -120,7 +121,7 @@ fn number(out: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-/// Names of methods rarely need an escape, and then no serialiser.
+/// Names of methods rarely need an escape; without one they need no serialiser.
 fn string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if !text.bytes().all(plain) {
@@ -132,8 +133,8 @@ fn string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// A response. One that would be larger than `max_bytes` becomes an error that says so, which goes out in any case; the
-/// result is how large it would have been.
+/// Appends a response. One larger than `max_bytes` becomes an error response that says so, and
+/// `Err` returns the size that it would have had.
 pub(crate) fn response(
     out: &mut Vec<u8>,
     id: &RequestId,
@@ -141,7 +142,7 @@ pub(crate) fn response(
     max_bytes: usize,
 ) -> Result<(), usize> {
     let begin = out.len();
-    // What is certainly too large is not copied first.
+    // A response that is certainly too large is not copied first.
     let least = match result {
         Ok(result) => result.get().len(),
         Err(error) => error.message.len() + error.data.as_ref().map_or(0, |data| data.get().len()),
@@ -165,7 +166,7 @@ pub(crate) fn response(
     Err(bytes)
 }
 
-/// A response without a result, whose error is short.
+/// Appends an error response whose error is short.
 pub(crate) fn small_response(out: &mut Vec<u8>, id: &RequestId, error: RpcError) {
     write_flat(out, id, &Err(error));
 }
@@ -173,7 +174,7 @@ pub(crate) fn small_response(out: &mut Vec<u8>, id: &RequestId, error: RpcError)
 fn write_flat(out: &mut Vec<u8>, id: &RequestId, result: &Result<Box<RawValue>, RpcError>) {
     let begin = out.len();
     if write_response(out, id, result).is_err() {
-        // Nothing in it can fail to be written to memory; if it did, the other side still gets an answer.
+        // Writing to memory does not fail; if it did, the other side would still get an answer.
         out.truncate(begin);
         out.extend_from_slice(
             br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal error"}}"#,

@@ -1,9 +1,10 @@
-//! What one JSON text is: [`Message`].
+//! Parses one JSON text as a [`Message`].
 //!
-//! Pure. Params, results and errors stay raw: they are parsed once, by whoever knows their type. Lenient where the
-//! meaning is clear (a missing `jsonrpc`, a response without a result, which is what a JavaScript server sends for
-//! `undefined`). Only a message with a `method` asks for something, so nothing else is ever answered (C-7): programs also write
-//! their logs as JSON, and two sides that answer each other's errors would never stop.
+//! Pure. Params, results and errors stay raw: code that knows their type parses them, once. Lenient
+//! where the meaning is clear (a missing `jsonrpc`; a response without a result, which a JavaScript
+//! server sends for `undefined`). Only a message with a `method` asks for something, so nothing
+//! else is ever answered (C-7): programs also write their logs as JSON, and two sides that answer
+//! each other's errors would never stop.
 
 use std::{borrow::Cow, fmt};
 
@@ -31,23 +32,23 @@ pub(crate) enum Message<'a> {
         id: RequestId,
         body: MessageBody<'a>,
     },
-    /// An error that does not say what it answers: its id is null, empty or missing.
+    /// An error that does not name its request: its id is null, empty or missing.
     Complaint {
         error: &'a RawValue,
     },
-    /// An object with a method that is no request: −32600 with this id.
+    /// An object with a method that is not a valid request: to be answered with −32600 and this id.
     Invalid {
         id: RequestId,
         reason: &'static str,
     },
-    /// JSON, but no message, such as the line of a JSON logger.
+    /// JSON, but not a message, such as the line of a JSON logger.
     Noise,
 }
 
 #[derive(Debug)]
 pub(crate) enum MessageBody<'a> {
     Result(&'a RawValue),
-    /// A response without `result` and `error`.
+    /// A response with neither `result` nor `error`.
     Nothing,
     Error(&'a RawValue),
 }
@@ -57,16 +58,16 @@ pub(crate) enum MessageBody<'a> {
 pub(crate) enum FrameContent<'a> {
     One(Message<'a>),
     Batch(Vec<&'a RawValue>),
-    /// It cannot be read as a whole. What it was meant to be may still be legible.
+    /// It cannot be parsed as a whole. Its ids may still be legible.
     Damaged(ParseFailure),
 }
 
-/// What is wrong with a text that cannot be read.
+/// Why a text cannot be parsed.
 #[derive(Debug)]
 pub(crate) struct ParseFailure {
-    /// The mistake and its place.
+    /// The mistake and its position.
     pub(crate) reason: String,
-    /// It is JSON all the same.
+    /// Whether it is JSON nevertheless.
     pub(crate) is_json: bool,
 }
 
@@ -86,15 +87,16 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Tells `null` from nothing.
+/// Keeps a present `null` apart from an absent member.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&'de RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// How long a name may be as it is written: 1 KiB, each byte of it with an escape.
+/// How long the text of a name may be: 1 KiB, with each byte escaped.
 const MAX_NAME_BYTES: usize = 6 * 1024 + 2;
 
-/// How many messages a batch may hold. Without a bound, a frame of tiny elements would cost many times its size.
+/// How many messages a batch may hold. Without a bound, a frame of tiny elements would cost many
+/// times its size.
 pub(crate) const MAX_BATCH: usize = 4096;
 
 /// The elements of an array; `None` when there are more than [`MAX_BATCH`].
@@ -129,7 +131,7 @@ impl<'de> Deserialize<'de> for Parts<'de> {
     }
 }
 
-/// Reads one frame, which has no blanks at its ends.
+/// Parses one frame, which has no blanks at its ends.
 pub(crate) fn read(frame: &[u8]) -> FrameContent<'_> {
     let error = match frame.first() {
         Some(b'{') => match serde_json::from_slice::<Envelope<'_>>(frame) {
@@ -152,14 +154,14 @@ pub(crate) fn read(frame: &[u8]) -> FrameContent<'_> {
             Err(error) => error,
         },
     };
-    // JSON, but for instance with the same field twice; unless what follows is none.
+    // It may be JSON, for instance with the same field twice.
     FrameContent::Damaged(match serde_json::from_slice::<IgnoredAny>(frame) {
         Ok(_) => ParseFailure { reason: error.to_string(), is_json: error.is_data() },
         Err(error) => ParseFailure { reason: error.to_string(), is_json: false },
     })
 }
 
-/// Reads one element of a batch.
+/// Parses one element of a batch.
 pub(crate) fn read_part(part: &RawValue) -> Result<Message<'_>, ParseFailure> {
     if !is_object(part) {
         return Ok(Message::Noise);
@@ -188,7 +190,7 @@ fn classify<'a>(envelope: &Envelope<'a>, object: &[u8]) -> Message<'a> {
         }
         (Some(Some(id)), Some(error), _) => Message::Response { id, body: MessageBody::Error(error) },
         (Some(Some(id)), None, Some(result)) => Message::Response { id, body: MessageBody::Result(result) },
-        // Without its version it might be anything that has an id: a line of a log, for instance.
+        // Without a version it might be anything that has an id, for instance a line of a log.
         (Some(Some(id)), None, None) if envelope.jsonrpc.is_some() || is_bare(object) => {
             Message::Response { id, body: MessageBody::Nothing }
         }
@@ -196,7 +198,7 @@ fn classify<'a>(envelope: &Envelope<'a>, object: &[u8]) -> Message<'a> {
     }
 }
 
-/// What has a method and therefore asks for something.
+/// Classifies a message with a method, which therefore asks for something.
 fn request<'a>(envelope: &Envelope<'a>, id: Option<Option<RequestId>>, method: &'a RawValue) -> Message<'a> {
     let id = match id {
         Some(None) => {
@@ -224,7 +226,7 @@ fn request<'a>(envelope: &Envelope<'a>, id: Option<Option<RequestId>>, method: &
     }
 }
 
-/// Whether an object is nothing but an id.
+/// Whether an object has an id and nothing else of meaning.
 fn is_bare(object: &[u8]) -> bool {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -234,17 +236,17 @@ fn is_bare(object: &[u8]) -> bool {
         #[serde(default, rename = "error")]
         _error: Option<IgnoredAny>,
     }
-    // With a larger one it is no id, and serde would complain about it in full.
+    // A longer id is not valid, and serde's error would repeat all of it.
     object.len() <= 2 * MAX_NAME_BYTES && serde_json::from_slice::<OnlyId>(object).is_ok()
 }
 
-/// Whether this is an error object, and not just a word in a line of a log.
+/// Whether this is an error object, and not just a member of a log line.
 fn is_error(raw: &RawValue) -> bool {
     let code = members(raw, ["code"]).and_then(|[code]| code);
     code.is_some_and(|code| code.get().parse::<i64>().is_ok())
 }
 
-/// A short text: see [`MAX_NAME_BYTES`].
+/// The value of a short string; see [`MAX_NAME_BYTES`].
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let written = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if written.contains('\\') {

@@ -1,4 +1,5 @@
-//! JSON-RPC messages as text: what a frame holds, and what is written into one. Pure.
+//! JSON-RPC messages as text. Reads what a frame holds, writes frames, and salvages ids from
+//! damaged ones. Pure: no I/O, no tasks.
 
 pub(crate) mod decode;
 pub(crate) mod encode;

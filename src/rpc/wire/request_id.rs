@@ -15,14 +15,14 @@ pub enum RequestId {
     Number(i64),
     /// A string.
     Text(String),
-    /// Any other number, as it was written.
+    /// Any other number, in its original notation.
     Other(String),
-    /// `null`: legal, and answered with `null`, but of no use for matching.
+    /// `null`: legal, and answered with `null`, but useless for matching.
     Null,
 }
 
 impl RequestId {
-    /// Reads an id; `None` for what is neither a number, a string nor null, or longer than 1 KiB.
+    /// Reads an id; `None` if it is neither a number, a string nor null, or is longer than 1 KiB.
     pub fn from_raw(raw: &RawValue) -> Option<RequestId> {
         let text = raw.get();
         if RequestId::is_written_too_long(text) {
@@ -41,20 +41,22 @@ impl RequestId {
 }
 
 impl RequestId {
-    /// Whether an id that is written so is certainly longer than ids may be. An escape takes six bytes for one.
+    /// Whether an id with this text is certainly longer than an id may be. An escape takes six bytes for one.
     pub(crate) fn is_written_too_long(written: &str) -> bool {
         written.len() > 6 * ID_BYTES + 2
     }
 
-    /// Whether it is longer than 1 KiB. Ids are kept and sent back, and are counted nowhere, so a longer one is refused.
+    /// Whether it is longer than 1 KiB. Ids are kept and sent back, and are counted nowhere, so a
+    /// longer one is refused.
     pub(crate) fn is_too_long(&self) -> bool {
         matches!(self, RequestId::Text(id) | RequestId::Other(id) if id.len() > ID_BYTES)
     }
 
-    /// The call of ours that this may be the id of: `1.0` and `1e0` are the number 1, and so is `"1"`, since all ids of ours are
-    /// numbers. Some servers give each id back as a string, and the clients that they are tried with accept it.
+    /// The call of this side that this id may belong to. `1.0` and `1e0` are the number 1, and so
+    /// is `"1"`, since all ids of this side are numbers. Some servers return each id as a string,
+    /// and the clients they are tested with accept that.
     pub(crate) fn as_call(&self) -> Option<u64> {
-        /// Integers beyond this have no number of their own among the floats, and longer texts are no ids of ours.
+        /// Floats beyond this do not represent each integer, and longer texts are not ids of this side.
         const MOST: f64 = 9_007_199_254_740_992.0;
         const MOST_CHARS: usize = 64;
         match self {
@@ -62,7 +64,7 @@ impl RequestId {
             RequestId::Text(text) => text.parse().ok().filter(|number: &u64| number.to_string() == *text),
             RequestId::Other(text) if text.len() <= MOST_CHARS => {
                 let number = text.parse().ok().filter(|number: &f64| number.fract() == 0.0)?;
-                // Checked right before: it is an integer, and fits.
+                // Just checked: it is an integer and fits.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 (0.0..=MOST).contains(&number).then_some(number as u64)
             }

@@ -1,11 +1,12 @@
 //! Recognises a plain response without parsing what is in it: [`response`].
 //!
-//! Responses are the hot path of whoever calls, and their result is parsed anyway by whoever knows its type. So the
-//! envelope is only scanned: strings are skipped with vector instructions, brackets are counted. Whatever is not
-//! plainly `{"jsonrpc":…,"id":<digits>,"result":…}`, in any order, is left to the parser. A result that turns out to
-//! be no JSON then fails its call instead of the frame, which is the better answer: the call does not wait in vain.
+//! Responses are the hot path of a caller, and the caller parses the result anyway, since it knows
+//! the type. So the envelope is only scanned: strings are skipped with vector instructions,
+//! brackets are counted. Everything that is not plainly `{"jsonrpc":…,"id":<digits>,"result":…}`,
+//! in any order, is left to the parser. A result that is not JSON then fails its call instead of
+//! the frame, which is better: the call does not wait in vain.
 
-/// What most responses begin with: no serialiser puts blanks there, and most put the result last.
+/// How most responses begin: serialisers put no blanks there, and most put the result last.
 const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
 const RESULT: &[u8] = br#","result":"#;
 
@@ -14,8 +15,8 @@ pub(crate) fn response(frame: &[u8]) -> Option<(u64, &str)> {
     scan(frame, head(frame))
 }
 
-/// The id of a response that begins as most do, and where its result begins. Compared in two pieces; everything else is
-/// recognised key by key, and this must find nothing that is not found that way.
+/// The id of a response that begins as most do, and where its result begins. A shortcut of the scan
+/// key by key, which must find the same.
 fn head(frame: &[u8]) -> Option<(u64, usize)> {
     let rest = frame.strip_prefix(HEAD)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -24,7 +25,7 @@ fn head(frame: &[u8]) -> Option<(u64, usize)> {
     Some((number(id)?, HEAD.len() + digits + RESULT.len()))
 }
 
-/// [`response`], with what is known of its beginning; `None` is always right.
+/// [`response`], given the result of [`head`]; `None` is always correct.
 pub(crate) fn scan(frame: &[u8], head: Option<(u64, usize)>) -> Option<(u64, &str)> {
     let mut scan = Scan { bytes: frame, at: 0 };
     let (mut id, mut result) = (None, None);
@@ -39,7 +40,7 @@ pub(crate) fn scan(frame: &[u8], head: Option<(u64, usize)>) -> Option<(u64, &st
     }
     while more {
         scan.blanks();
-        // Compared, not searched for their ends: the keys are most of a small response.
+        // The keys are most of a small response, so they are compared at once, not searched for their ends.
         if scan.skip(b"\"jsonrpc\"") {
             scan.colon()?;
             if !scan.skip(b"\"2.0\"") {
@@ -60,7 +61,7 @@ pub(crate) fn scan(frame: &[u8], head: Option<(u64, usize)>) -> Option<(u64, &st
 }
 
 fn number(text: &[u8]) -> Option<u64> {
-    // Longer ones are not ours.
+    // Ids of this side are shorter.
     if text.is_empty() || text.len() > 18 || (text.len() > 1 && text[0] == b'0') {
         return None;
     }
@@ -83,7 +84,7 @@ impl<'a> Scan<'a> {
         (self.next()? == byte).then_some(())
     }
 
-    /// Goes behind `text` if it stands here.
+    /// Skips `text` if it stands here.
     fn skip(&mut self, text: &[u8]) -> bool {
         let here = self.bytes[self.at..].starts_with(text);
         if here {
@@ -99,7 +100,8 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// Goes behind what follows a value: whether that is another key, or the end of the object and the frame.
+    /// Skips the separator after a value. `true` if another key follows, `false` at the end of the
+    /// object and the frame.
     fn more(&mut self) -> Option<bool> {
         self.blanks();
         match self.next()? {
@@ -115,7 +117,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The text of the value that begins here; not empty.
+    /// The text of the value that begins here; never empty.
     fn value(&mut self) -> Option<&'a [u8]> {
         let begin = self.at;
         match self.next()? {
@@ -141,7 +143,7 @@ impl<'a> Scan<'a> {
         Some(&self.bytes[begin..self.at])
     }
 
-    /// Goes behind the end of the string whose quote has been passed.
+    /// Skips to the end of a string whose opening quote has been skipped.
     fn string(&mut self) -> Option<()> {
         loop {
             self.at += memchr::memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;

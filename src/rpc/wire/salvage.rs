@@ -1,34 +1,36 @@
-//! What can still be told of a text that cannot be read: [`objects`].
+//! Salvages ids from a text that cannot be parsed: [`objects`].
 //!
-//! An answer with a mistake in it (`NaN`, bytes that are no UTF-8, a comma too many, an end that is missing) is no answer,
-//! but it mostly says which call it was meant for, and that call need not wait for its timeout (C-13). So the members of the
-//! outermost objects are looked for without asking whether what stands between them is JSON: strings are skipped, brackets
-//! are counted. Bytes of zero are no part of anything, which makes UTF-16 as legible as the rest.
+//! An answer with a mistake in it (`NaN`, bytes that are not UTF-8, a comma too many, a missing
+//! end) is not an answer, but it usually still names its call, and that call need not wait for its
+//! timeout (C-13). So this finds the members of the outermost objects without checking that the
+//! text between them is JSON: strings are skipped, brackets are counted. Zero bytes are ignored,
+//! which makes UTF-16 legible too.
 //!
-//! Pure; one pass over the text, and no memory beyond an id and a name. Only a text that has failed to parse comes here.
-//! A process that writes such texts can only fail calls that were made to it. What is no JSON at all is not looked into: a program
-//! that prints its messages for debugging, in the notation of its own language or behind the words "sending", also sends
-//! them properly.
+//! Pure; one pass over the text, and no memory beyond an id and a name. Only a text that has failed
+//! to parse comes here. A process that writes such texts can only fail calls that were made to it.
+//! A text that is nothing like JSON is not searched: a program that prints its messages for
+//! debugging, in the notation of its own language or after the word "sending", also sends them
+//! properly.
 
 use std::borrow::Cow;
 
 use crate::{rpc::wire::request_id::RequestId, untrusted::ID_BYTES};
 
-/// Names that matter are short, also with escapes in them.
+/// Names that matter are short, even with escapes in them.
 const NAME_BYTES: usize = 64;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What an object seems to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Salvaged {
-    /// An answer to this call, or to one of these two: a text that names both answers neither.
+    /// An answer to this call, or to one of these two: a text with two ids answers neither.
     Answer(RequestId, Option<RequestId>),
-    /// It has a method. The id is only there if there is one, and one only.
+    /// It has a method. The id is present only if there is exactly one.
     Request(Option<RequestId>),
 }
 
-/// What the objects of a damaged frame seem to be: its only one, the elements of a batch, or several without a line break
-/// between them. What is neither a request nor an answer is left out.
+/// Classifies the objects of a damaged frame: its only one, the elements of a batch, or several
+/// without a line break between them. Objects that are neither requests nor answers are left out.
 pub(crate) fn objects(frame: &[u8]) -> impl Iterator<Item = Salvaged> {
     let mut text = SalvageText { bytes: frame.strip_prefix(BYTE_ORDER_MARK).unwrap_or(frame), at: 0 };
     if matches!(text.bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
@@ -37,7 +39,7 @@ pub(crate) fn objects(frame: &[u8]) -> impl Iterator<Item = Salvaged> {
     std::iter::from_fn(move || text.object()).flatten()
 }
 
-/// Whether a text that cannot be read begins with a byte order mark: that is its mistake then, or the first of several.
+/// Whether a text that cannot be parsed begins with a byte order mark, which is then its first mistake.
 pub(crate) fn has_byte_order_mark(frame: &[u8]) -> bool {
     frame.starts_with(BYTE_ORDER_MARK) || matches!(frame, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
@@ -47,7 +49,7 @@ pub(crate) fn has_byte_order_mark(frame: &[u8]) -> bool {
 struct SeenObject {
     id: Option<RequestId>,
     other_id: Option<RequestId>,
-    /// There is an id that is none.
+    /// There is an `id` member that is not a valid id.
     bad_id: bool,
     version: bool,
     method: bool,
@@ -60,7 +62,7 @@ impl SeenObject {
             let only = self.id.filter(|_| self.other_id.is_none() && !self.bad_id);
             return Some(Salvaged::Request(only));
         }
-        // With the version it is a message in any case; without, it may be a line of a log that has an id.
+        // With a version it is certainly a message; without one it may be a log line with an id.
         (self.answer || self.version).then_some(Salvaged::Answer(self.id?, self.other_id))
     }
 
@@ -73,7 +75,7 @@ impl SeenObject {
         }
     }
 
-    /// A name whose end is missing: what it must have become, once an id has been seen.
+    /// A name whose end is missing: guesses the rest.
     fn half_a_name(&mut self, name: &str) {
         self.method |= "method".starts_with(name) && !name.is_empty();
         self.answer |= !name.is_empty() && ["result", "error"].iter().any(|whole| whole.starts_with(name));
@@ -86,7 +88,8 @@ struct SalvageText<'a> {
 }
 
 impl<'a> SalvageText<'a> {
-    /// The next object; `None` at the end, or where something else stands. (Inside: it may be of no interest.)
+    /// The next object; `None` at the end, or where something else stands. (The inner `None` is an
+    /// object of no interest.)
     fn object(&mut self) -> Option<Option<Salvaged>> {
         // The brackets and commas of a batch.
         while matches!(self.peek(), Some(byte) if is_blank(byte) || matches!(byte, b'[' | b']' | b',')) {
@@ -97,12 +100,12 @@ impl<'a> SalvageText<'a> {
         }
         self.at += 1;
         let mut seen = SeenObject::default();
-        // It ends with its bracket, or where nothing more can be made out.
+        // It ends at its bracket, or where nothing more is legible.
         while let Some(()) = self.member(&mut seen) {}
         Some(seen.meaning())
     }
 
-    /// Goes behind one member; `None` at the end of the object, or of what can be made out.
+    /// Skips one member; `None` at the end of the object, or of what is legible.
     fn member(&mut self, seen: &mut SeenObject) -> Option<()> {
         self.blanks();
         while self.peek()? == b',' {
@@ -112,7 +115,7 @@ impl<'a> SalvageText<'a> {
         let byte = self.peek()?;
         self.at += 1;
         if byte != b'"' {
-            // Behind anything but the end, nothing more is looked for.
+            // After anything but the closing bracket, the search ends.
             if byte != b'}' {
                 self.at = self.bytes.len();
             }
@@ -139,7 +142,7 @@ impl<'a> SalvageText<'a> {
             Some("method") => seen.method = true,
             Some("result" | "error") => seen.answer = true,
             Some("id") => {
-                // Without an end it may have been longer.
+                // An id whose end is missing may have been longer.
                 let whole = self.value();
                 seen.id(whole.then(|| id(&self.bytes[begin..self.at])).flatten());
                 return whole.then_some(());
@@ -149,7 +152,7 @@ impl<'a> SalvageText<'a> {
         self.value().then_some(())
     }
 
-    /// Goes behind a value, up to the comma or bracket that ends it; `false` if there is none.
+    /// Skips a value, up to the comma or bracket that ends it; `false` if there is none.
     fn value(&mut self) -> bool {
         let mut depth = 0_usize;
         loop {
@@ -172,7 +175,7 @@ impl<'a> SalvageText<'a> {
         }
     }
 
-    /// Goes behind the end of the string whose quote has been passed.
+    /// Skips to the end of a string whose opening quote has been skipped.
     fn string(&mut self) -> Option<()> {
         loop {
             match memchr::memchr2(b'"', b'\\', &self.bytes[self.at..]) {
@@ -185,7 +188,7 @@ impl<'a> SalvageText<'a> {
             if self.bytes[self.at - 1] == b'"' {
                 return Some(());
             }
-            // What is escaped stands behind a zero in UTF-16.
+            // In UTF-16 a zero precedes the escaped character.
             while self.peek() == Some(0) {
                 self.at += 1;
             }
@@ -203,7 +206,7 @@ impl<'a> SalvageText<'a> {
         }
     }
 
-    /// Goes behind a comment, if one begins here.
+    /// Skips a comment, if one begins here.
     fn comment(&mut self) -> bool {
         let rest = &self.bytes[self.at..];
         let length = if rest.starts_with(b"//") {
@@ -226,7 +229,7 @@ fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0
 }
 
-/// A short text without zeros; `None` for what is long or no UTF-8.
+/// A short text without its zero bytes; `None` if it is long or not UTF-8.
 fn plain(bytes: &[u8]) -> Option<Cow<'_, str>> {
     if bytes.len() > 2 * NAME_BYTES {
         return None;
@@ -246,14 +249,14 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     Some(text)
 }
 
-/// The id that stands here; `None` for what is none.
+/// The id that stands here; `None` if it is not a valid id.
 fn id(bytes: &[u8]) -> Option<RequestId> {
     if bytes.len() > 2 * ID_BYTES {
         return None;
     }
     let mut text: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     if text.first() != Some(&b'"') {
-        // What follows it is a blank, or a comment.
+        // A blank or a comment follows it.
         let end = text.iter().position(|byte| is_blank(*byte) || *byte == b'/');
         text.truncate(end.unwrap_or(text.len()));
     }
@@ -361,7 +364,7 @@ mod tests {
             r#"{"id":null,"result":NaN}"#,
             r#"{"id":[7],"result":NaN}"#,
             r#"{"id":07,"result":NaN}"#,
-            // How other languages write it, when somebody prints it.
+            // The notation of other languages, as a program prints it.
             "{'jsonrpc': '2.0', 'id': 7, 'result': None}",
             "{ jsonrpc: '2.0', id: 7, result: {} }",
         ] {
@@ -389,7 +392,8 @@ mod tests {
             let _ = read(text);
         }
 
-        /// One byte changed anywhere, and the call still has its answer or its failure: but where the id itself was hit.
+        /// One byte changed anywhere, and the call still has its answer or its failure: but where
+        /// the id itself was hit.
         #[test]
         fn one_wrong_byte_behind_the_id_hides_nothing(
             at in any::<proptest::sample::Index>(),

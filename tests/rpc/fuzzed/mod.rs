@@ -1,4 +1,4 @@
-//! What the fuzzers run, over the stored inputs: their seeds, and whatever they once found.
+//! The properties of the fuzzers hold for the stored inputs: their seeds, and every input that once found something.
 
 #[path = "../../corpus/mod.rs"]
 mod corpus;
