@@ -79,7 +79,7 @@ pub fn message(frame: &[u8]) {
     let legible = salvage::objects(frame).count();
     assert!(legible <= frame.len() / 2, "an object takes two bytes at least");
     let Ok(value) = serde_json::from_slice::<Value>(frame) else {
-        // A value that nobody has to look at may be more than serde makes of it: deeper, larger,
+        // A value that need not be parsed may be more than serde accepts: deeper, larger,
         // with half a character.
         if !matches!(read, FrameContent::Damaged(_)) {
             serde_json::from_slice::<IgnoredAny>(frame).expect("only JSON is a message");

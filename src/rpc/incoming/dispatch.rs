@@ -6,7 +6,6 @@
 //! handler is dropped with them.
 
 use std::{
-    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, Weak, atomic::Ordering},
@@ -24,10 +23,11 @@ use crate::{
     log_event::log_event,
     log_rate::{LogRate, LogTopic},
     rpc::{
-        config::{Noise, PeerConfig},
+        config::Noise,
         error::{RpcError, error_codes},
         incoming::{
             handler::{Context, Handler},
+            request_queue::{QueuedRequest, RequestQueue, request_bytes},
             response_batch::{BatchFull, ResponseBatch},
         },
         outgoing::pending_calls::{CallFailure, RawAnswer, ResponseMatch},
@@ -51,63 +51,6 @@ pub(crate) struct Dispatcher {
     pub(super) errors: Mutex<LogRate>,
 }
 
-#[derive(Default)]
-struct RequestQueue {
-    running: usize,
-    /// Bytes of the requests that run.
-    running_bytes: usize,
-    waiting: VecDeque<QueuedRequest>,
-    /// Bytes of the requests that wait.
-    waiting_bytes: usize,
-    /// Open requests that the other side may cancel. Only looked up by id, so its order decides nothing.
-    cancels: HashMap<RequestId, Arc<SetOnce<()>>>,
-}
-
-/// One request with the values it owns while it waits and runs.
-struct QueuedRequest {
-    id: RequestId,
-    method: String,
-    params: Option<Box<RawValue>>,
-    batch: Option<Arc<ResponseBatch>>,
-    cancel: Option<Arc<SetOnce<()>>>,
-}
-
-impl QueuedRequest {
-    fn bytes(&self) -> usize {
-        bytes(&self.method, self.params.as_deref())
-    }
-}
-
-/// The size that a request counts as.
-fn bytes(method: &str, params: Option<&RawValue>) -> usize {
-    method.len() + params.map_or(0, |params| params.get().len())
-}
-
-impl RequestQueue {
-    /// Whether a request of this size may run beside those that are running.
-    fn has_room(&self, bytes: usize, config: &PeerConfig) -> bool {
-        self.running == 0
-            || (self.running < config.max_handlers.max(1)
-                && self.running_bytes.saturating_add(bytes) <= config.max_handler_bytes)
-    }
-
-    fn run(&mut self, bytes: usize) {
-        self.running += 1;
-        self.running_bytes += bytes;
-    }
-
-    /// The next waiting request, if it may run now. Requests run in order of arrival.
-    fn next(&mut self, config: &PeerConfig) -> Option<QueuedRequest> {
-        let bytes = self.waiting.front()?.bytes();
-        if !self.has_room(bytes, config) {
-            return None;
-        }
-        self.waiting_bytes -= bytes;
-        self.run(bytes);
-        self.waiting.pop_front()
-    }
-}
-
 impl FrameSink for Arc<Dispatcher> {
     type Owner = PeerShared;
 
@@ -119,7 +62,7 @@ impl FrameSink for Arc<Dispatcher> {
     /// only to let other tasks run, between the messages of a long one.
     async fn accept(&self, frame: &[u8]) -> bool {
         if let Some((id, result)) = response_scan::response(frame) {
-            self.settle(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
+            self.deliver(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
         }
         match message::read(frame) {
@@ -136,7 +79,9 @@ impl FrameSink for Arc<Dispatcher> {
                             self.message(message, Some(&batch));
                             true
                         }
-                        Err(damage) => self.damaged(part.get().as_bytes(), &damage, Some(&batch)).await,
+                        Err(damage) => {
+                            self.handle_damaged(part.get().as_bytes(), &damage, Some(&batch)).await
+                        }
                     };
                     if !is_message && !self.accept_noise(part.get().as_bytes()) {
                         return false;
@@ -147,7 +92,7 @@ impl FrameSink for Arc<Dispatcher> {
                 }
             }
             FrameContent::Damaged(damage) => {
-                if !self.damaged(frame, &damage, None).await {
+                if !self.handle_damaged(frame, &damage, None).await {
                     return self.accept_noise(frame);
                 }
             }
@@ -208,7 +153,7 @@ impl Dispatcher {
             Message::Request { id, method, params } => self.request(id, &method, params, batch),
             Message::Notification { method, params } => self.notification(&method, params),
             Message::Response { id, body } => self.response(&id, &body),
-            Message::Complaint { error } => self.complaint(error),
+            Message::Complaint { error } => self.handle_complaint(error),
             Message::Invalid { id, reason } => {
                 self.refuse(id, error_codes::INVALID_REQUEST, &format!("invalid request: {reason}"), batch);
             }
@@ -234,15 +179,15 @@ impl Dispatcher {
                 CallFailure::Remote,
             ))),
         };
-        self.settle(id, id.as_call(), answer);
+        self.deliver(id, id.as_call(), answer);
     }
 
     /// Hands the answer to its caller, or counts it. The answer, perhaps a large copy, is made
     /// before the lock is taken, since callers wait for the lock.
-    pub(super) fn settle(&self, id: &RequestId, number: Option<u64>, answer: RawAnswer) {
-        let settled =
-            number.map_or(ResponseMatch::Unknown, |number| lock(&self.shared.pending).settle(number, answer));
-        match settled {
+    pub(super) fn deliver(&self, id: &RequestId, number: Option<u64>, answer: RawAnswer) {
+        let matched =
+            number.map_or(ResponseMatch::Unknown, |number| lock(&self.shared.pending).answer(number, answer));
+        match matched {
             ResponseMatch::Waiting(caller) => {
                 caller.wake();
                 self.shared.call_is_done();
@@ -310,7 +255,7 @@ impl Dispatcher {
             return self.refuse(RequestId::Null, error_codes::INVALID_REQUEST, reason, batch);
         }
         let config = &self.shared.config;
-        let cost = bytes(method, params);
+        let cost = request_bytes(method, params);
         let run = {
             let mut queue = lock(&self.queue);
             let run = queue.waiting.is_empty() && queue.has_room(cost, config);

@@ -3,6 +3,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod handler;
+pub(crate) mod request_queue;
 pub(crate) mod response_batch;
 pub(crate) mod router;
 pub(crate) mod unreadable_input;

@@ -29,7 +29,7 @@ use crate::{
 impl Dispatcher {
     /// Handles a text that cannot be parsed: fails the calls that it was an answer to (C-13), and
     /// refuses it if it was a request (C-7). `false` if it was neither.
-    pub(super) async fn damaged(
+    pub(super) async fn handle_damaged(
         &self,
         text: &[u8],
         damage: &ParseFailure,
@@ -74,12 +74,12 @@ impl Dispatcher {
         let mark = if salvage::has_byte_order_mark(text) { " behind a byte order mark" } else { "" };
         let reason = unreadable(&damage.reason, format_args!("the answer{mark}"), text);
         self.shared.unusable(format_args!("call {}: {}", one_line(&id.to_string()), one_line(&reason)));
-        self.settle(id, id.as_call(), Err(Box::new(CallFailure::Malformed(reason))));
+        self.deliver(id, id.as_call(), Err(Box::new(CallFailure::Malformed(reason))));
     }
 
     /// Handles an error that names no request. If it can be about one call only, that call fails
     /// with it; usually it cannot.
-    pub(super) fn complaint(&self, error: &RawValue) {
+    pub(super) fn handle_complaint(&self, error: &RawValue) {
         self.shared.counters.complaints.increment();
         self.shared.unusable(format_args!(
             "the other side reported an error that names no request: {}",
@@ -87,7 +87,8 @@ impl Dispatcher {
         ));
         let Some(call) = self.shared.outbox().last_tag() else { return };
         let Ok(error) = RpcError::read(error) else { return };
-        let caller = lock(&self.shared.pending).blame(call, Err(Box::new(CallFailure::Complaint(error))));
+        let caller =
+            lock(&self.shared.pending).answer_only_call(call, Err(Box::new(CallFailure::Complaint(error))));
         if let Some(caller) = caller {
             caller.wake();
             self.shared.call_is_done();

@@ -178,10 +178,10 @@ impl PeerShared {
                 Timeout::Never => None,
             },
         )?;
-        let _place = match self.call_limit.try_enter() {
-            Some(place) => place,
-            None => match deadline.bound(self.call_limit.enter()).await {
-                Some(Ok(place)) => place,
+        let _permit = match self.call_limit.try_acquire() {
+            Some(permit) => permit,
+            None => match deadline.bound(self.call_limit.acquire()).await {
+                Some(Ok(permit)) => permit,
                 Some(Err(_)) => return Err(self.closed_error(method, CallOutcome::NotSent)),
                 None => return Err(deadline.error(method, CallOutcome::NotSent)),
             },

@@ -25,7 +25,7 @@ const CLOSED: u64 = 1 << 63;
 
 #[derive(Debug)]
 pub(crate) struct CallLimit {
-    places: u32,
+    permits: u32,
     state: AtomicU64,
     handed: Semaphore,
 }
@@ -40,18 +40,18 @@ pub(crate) struct CallLimitClosed;
 
 impl CallLimit {
     /// A limit of this many calls, at least one.
-    pub(crate) fn new(places: usize) -> CallLimit {
-        let places = u32::try_from(places).unwrap_or(u32::MAX).max(1);
-        CallLimit { places, state: AtomicU64::new(u64::from(places)), handed: Semaphore::new(0) }
+    pub(crate) fn new(permits: usize) -> CallLimit {
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX).max(1);
+        CallLimit { permits, state: AtomicU64::new(u64::from(permits)), handed: Semaphore::new(0) }
     }
 
     /// A permit, if one is free and no call waits.
-    pub(crate) fn try_enter(&self) -> Option<CallPermit<'_>> {
+    pub(crate) fn try_acquire(&self) -> Option<CallPermit<'_>> {
         self.change(|state| (state & !FREE == 0 && state > 0).then(|| state - 1)).map(|_| CallPermit(self))
     }
 
     /// Waits for a permit, in order of arrival.
-    pub(crate) async fn enter(&self) -> Result<CallPermit<'_>, CallLimitClosed> {
+    pub(crate) async fn acquire(&self) -> Result<CallPermit<'_>, CallLimitClosed> {
         let mut free = false;
         let taken_or_owed = |state: u64| {
             free = state & !FREE == 0 && state > 0;
@@ -80,10 +80,10 @@ impl CallLimit {
     pub(crate) fn taken(&self) -> u32 {
         // The mask leaves 32 bits.
         let free = (self.state.load(Ordering::Relaxed) & FREE) as u32;
-        self.places.saturating_sub(free)
+        self.permits.saturating_sub(free)
     }
 
-    fn leave(&self) {
+    fn release(&self) {
         let before = self.change(|state| Some(if owes(state) { state - OWED } else { state + 1 }));
         if before.is_some_and(owes) {
             self.handed.add_permits(1);
@@ -103,7 +103,7 @@ fn owes(state: u64) -> bool {
 
 impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.release();
     }
 }
 
@@ -122,7 +122,7 @@ impl Drop for Owed<'_> {
         while call_limit.handed.forget_permits(1) == 0 {
             std::thread::yield_now();
         }
-        call_limit.leave();
+        call_limit.release();
     }
 }
 
@@ -138,84 +138,84 @@ mod tests {
 
     use super::*;
 
-    type Entering<'a> = Pin<Box<dyn Future<Output = Result<CallPermit<'a>, CallLimitClosed>> + 'a>>;
+    type Acquiring<'a> = Pin<Box<dyn Future<Output = Result<CallPermit<'a>, CallLimitClosed>> + 'a>>;
 
     /// Looks once.
-    fn look<'a>(entering: &mut Entering<'a>) -> Poll<Result<CallPermit<'a>, CallLimitClosed>> {
-        entering.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    fn look<'a>(acquiring: &mut Acquiring<'a>) -> Poll<Result<CallPermit<'a>, CallLimitClosed>> {
+        acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
-    fn nobody_overtakes_those_who_wait() {
+    fn no_call_overtakes_those_that_wait() {
         // C-5
         let call_limit = CallLimit::new(1);
-        let place = call_limit.try_enter().unwrap();
-        let (mut first, mut second): (Entering<'_>, Entering<'_>) =
-            (Box::pin(call_limit.enter()), Box::pin(call_limit.enter()));
+        let permit = call_limit.try_acquire().unwrap();
+        let (mut first, mut second): (Acquiring<'_>, Acquiring<'_>) =
+            (Box::pin(call_limit.acquire()), Box::pin(call_limit.acquire()));
         assert!(look(&mut first).is_pending() && look(&mut second).is_pending());
-        drop(place);
-        assert!(call_limit.try_enter().is_none());
+        drop(permit);
+        assert!(call_limit.try_acquire().is_none());
         assert!(look(&mut second).is_pending());
-        let Poll::Ready(Ok(place)) = look(&mut first) else { panic!() };
+        let Poll::Ready(Ok(permit)) = look(&mut first) else { panic!() };
         assert_eq!(call_limit.taken(), 1);
-        drop(place);
-        let Poll::Ready(Ok(place)) = look(&mut second) else { panic!() };
-        drop(place);
+        drop(permit);
+        let Poll::Ready(Ok(permit)) = look(&mut second) else { panic!() };
+        drop(permit);
         assert_eq!(call_limit.taken(), 0);
-        assert!(call_limit.try_enter().is_some());
+        assert!(call_limit.try_acquire().is_some());
     }
 
     #[test]
-    fn who_gives_up_leaves_the_place_to_the_next() {
+    fn a_call_that_gives_up_leaves_its_permit_to_the_next() {
         let call_limit = CallLimit::new(1);
-        let place = call_limit.try_enter().unwrap();
-        let (mut first, mut second): (Entering<'_>, Entering<'_>) =
-            (Box::pin(call_limit.enter()), Box::pin(call_limit.enter()));
+        let permit = call_limit.try_acquire().unwrap();
+        let (mut first, mut second): (Acquiring<'_>, Acquiring<'_>) =
+            (Box::pin(call_limit.acquire()), Box::pin(call_limit.acquire()));
         assert!(look(&mut first).is_pending() && look(&mut second).is_pending());
-        drop(place);
-        // It was handed the place already.
+        drop(permit);
+        // It was handed the permit already.
         drop(first);
-        let Poll::Ready(Ok(place)) = look(&mut second) else { panic!() };
-        let mut third: Entering<'_> = Box::pin(call_limit.enter());
+        let Poll::Ready(Ok(permit)) = look(&mut second) else { panic!() };
+        let mut third: Acquiring<'_> = Box::pin(call_limit.acquire());
         assert!(look(&mut third).is_pending());
         drop(third);
-        drop(place);
+        drop(permit);
         assert_eq!(call_limit.taken(), 0);
     }
 
     #[test]
-    fn a_closed_gate_lets_nobody_in() {
+    fn a_closed_limit_gives_no_permits() {
         let call_limit = CallLimit::new(2);
-        let places = (call_limit.try_enter().unwrap(), call_limit.try_enter().unwrap());
-        let mut waiting: Entering<'_> = Box::pin(call_limit.enter());
+        let permits = (call_limit.try_acquire().unwrap(), call_limit.try_acquire().unwrap());
+        let mut waiting: Acquiring<'_> = Box::pin(call_limit.acquire());
         assert!(look(&mut waiting).is_pending());
         call_limit.close();
         assert!(matches!(look(&mut waiting), Poll::Ready(Err(CallLimitClosed))));
-        drop(places);
-        assert!(call_limit.try_enter().is_none());
+        drop(permits);
+        assert!(call_limit.try_acquire().is_none());
         assert!(matches!(
-            look(&mut (Box::pin(call_limit.enter()) as Entering<'_>)),
+            look(&mut (Box::pin(call_limit.acquire()) as Acquiring<'_>)),
             Poll::Ready(Err(CallLimitClosed))
         ));
     }
 
     #[test]
     fn nothing_is_lost_when_threads_come_and_give_up() {
-        const PLACES: usize = 1;
-        let (call_limit, inside) = (CallLimit::new(PLACES), AtomicU64::new(0));
+        const PERMITS: usize = 1;
+        let (call_limit, inside) = (CallLimit::new(PERMITS), AtomicU64::new(0));
         std::thread::scope(|threads| {
             for thread in 0..4_u32 {
                 let (call_limit, inside) = (&call_limit, &inside);
                 threads.spawn(move || {
                     for round in 0..100_000_u32 {
-                        let mut entering: Entering<'_> = Box::pin(call_limit.enter());
+                        let mut acquiring: Acquiring<'_> = Box::pin(call_limit.acquire());
                         // Some give up before they have looked once more, some are patient.
                         for _ in 0..(round.wrapping_mul(2_654_435_761) >> 28) + thread {
-                            if let Poll::Ready(place) = look(&mut entering) {
-                                assert!(inside.fetch_add(1, Ordering::SeqCst) < PLACES as u64);
+                            if let Poll::Ready(permit) = look(&mut acquiring) {
+                                assert!(inside.fetch_add(1, Ordering::SeqCst) < PERMITS as u64);
                                 (0..round % 64).for_each(|_| std::hint::spin_loop());
                                 inside.fetch_sub(1, Ordering::SeqCst);
-                                drop(place.unwrap());
+                                drop(permit.unwrap());
                                 break;
                             }
                         }
@@ -224,39 +224,39 @@ mod tests {
             }
         });
         assert_eq!(call_limit.taken(), 0);
-        let places: Vec<_> = std::iter::from_fn(|| call_limit.try_enter()).collect();
-        assert_eq!(places.len(), PLACES);
+        let permits: Vec<_> = std::iter::from_fn(|| call_limit.try_acquire()).collect();
+        assert_eq!(permits.len(), PERMITS);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
-        /// Whatever comes, goes and gives up: never more inside than places, nobody waits while one
-        /// is free, and first come is first served.
+        /// In any order of acquires, releases and drops: never more permits out than the limit, no call
+        /// waits while one is free, and the order is first come, first served.
         #[test]
         fn it_is_a_fair_semaphore(
-            places in 1_usize..4,
+            permits in 1_usize..4,
             steps in proptest::collection::vec((0..4_u8, any::<proptest::sample::Index>()), 0..200),
         ) {
-            let call_limit = CallLimit::new(places);
+            let call_limit = CallLimit::new(permits);
             let mut inside = Vec::new();
-            let mut waiting: VecDeque<Entering<'_>> = VecDeque::new();
+            let mut waiting: VecDeque<Acquiring<'_>> = VecDeque::new();
             for (step, which) in steps {
                 match step {
                     0 => {
-                        let mut entering: Entering<'_> = Box::pin(call_limit.enter());
-                        match look(&mut entering) {
-                            Poll::Ready(place) => {
+                        let mut acquiring: Acquiring<'_> = Box::pin(call_limit.acquire());
+                        match look(&mut acquiring) {
+                            Poll::Ready(permit) => {
                                 prop_assert!(waiting.is_empty());
-                                inside.push(place.unwrap());
+                                inside.push(permit.unwrap());
                             }
-                            Poll::Pending => waiting.push_back(entering),
+                            Poll::Pending => waiting.push_back(acquiring),
                         }
                     }
                     1 => {
-                        let place = call_limit.try_enter();
-                        prop_assert!(place.is_none() || waiting.is_empty());
-                        inside.extend(place);
+                        let permit = call_limit.try_acquire();
+                        prop_assert!(permit.is_none() || waiting.is_empty());
+                        inside.extend(permit);
                     }
                     2 if !inside.is_empty() => drop(inside.swap_remove(which.index(inside.len()))),
                     3 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
@@ -264,16 +264,16 @@ mod tests {
                 }
                 // The last first: it must not get what belongs to one before it.
                 let mut served = Vec::new();
-                for (n, entering) in waiting.iter_mut().enumerate().rev() {
-                    if let Poll::Ready(place) = look(entering) {
-                        inside.push(place.unwrap());
+                for (n, acquiring) in waiting.iter_mut().enumerate().rev() {
+                    if let Poll::Ready(permit) = look(acquiring) {
+                        inside.push(permit.unwrap());
                         served.push(n);
                     }
                 }
                 prop_assert!(served.iter().rev().copied().eq(0..served.len()), "{:?}", served);
                 waiting.drain(..served.len());
                 prop_assert_eq!(call_limit.taken() as usize, inside.len());
-                prop_assert!(inside.len() == places || (waiting.is_empty() && inside.len() < places));
+                prop_assert!(inside.len() == permits || (waiting.is_empty() && inside.len() < permits));
             }
         }
     }

@@ -38,7 +38,7 @@ impl<T> CallTable<T> {
         while self.array.is_empty() || (self.slot(id).is_some() && 2 * self.len > self.array.len()) {
             self.grow();
         }
-        let slot = self.place(id);
+        let slot = self.index(id);
         match &mut self.array[slot] {
             empty @ None => *empty = Some((id, value)),
             Some(_) => drop(self.beside.insert(id, value)),
@@ -46,7 +46,7 @@ impl<T> CallTable<T> {
     }
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut T> {
-        let slot = self.place(id);
+        let slot = self.index(id);
         match self.array.get_mut(slot)? {
             Some((found, value)) if *found == id => Some(value),
             _ if self.beside.is_empty() => None,
@@ -55,7 +55,7 @@ impl<T> CallTable<T> {
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
-        let slot = self.place(id);
+        let slot = self.index(id);
         let slot = self.array.get_mut(slot)?;
         let removed = match slot {
             Some((found, _)) if *found == id => slot.take().map(|(_, value)| value),
@@ -79,10 +79,10 @@ impl<T> CallTable<T> {
     }
 
     fn slot(&self, id: u64) -> Option<&(u64, T)> {
-        self.array.get(self.place(id))?.as_ref()
+        self.array.get(self.index(id))?.as_ref()
     }
 
-    fn place(&self, id: u64) -> usize {
+    fn index(&self, id: u64) -> usize {
         // Truncation is intended: only the last bits count.
         #[allow(clippy::cast_possible_truncation)]
         let id = id as usize;
@@ -90,13 +90,12 @@ impl<T> CallTable<T> {
     }
 
     fn grow(&mut self) {
-        let call_table = (2 * self.array.len()).max(LEAST_SLOTS);
-        let array =
-            std::mem::replace(&mut self.array, std::iter::repeat_with(|| None).take(call_table).collect());
+        let slots = (2 * self.array.len()).max(LEAST_SLOTS);
+        let array = std::mem::replace(&mut self.array, std::iter::repeat_with(|| None).take(slots).collect());
         // Entries that shared a slot may now have one each; entries that did not share still do not.
         let beside = std::mem::take(&mut self.beside);
         for (id, value) in array.into_iter().flatten().chain(beside) {
-            let slot = self.place(id);
+            let slot = self.index(id);
             match &mut self.array[slot] {
                 empty @ None => *empty = Some((id, value)),
                 Some(_) => drop(self.beside.insert(id, value)),

@@ -121,7 +121,7 @@ impl PendingCalls {
     }
 
     /// Answers a call, if it waits for an answer.
-    pub(crate) fn settle(&mut self, id: u64, mut answer: RawAnswer) -> ResponseMatch {
+    pub(crate) fn answer(&mut self, id: u64, mut answer: RawAnswer) -> ResponseMatch {
         if let Some(call @ Call::Waiting { .. }) = self.calls.get_mut(id) {
             self.waiting -= 1;
             let bytes = bytes(&answer);
@@ -137,11 +137,11 @@ impl PendingCalls {
 
     /// Answers the only call that waits, if it has this id. If its own answer comes after all, it
     /// counts as late.
-    pub(crate) fn blame(&mut self, id: u64, answer: RawAnswer) -> Option<Waker> {
+    pub(crate) fn answer_only_call(&mut self, id: u64, answer: RawAnswer) -> Option<Waker> {
         if self.waiting != 1 {
             return None;
         }
-        let ResponseMatch::Waiting(caller) = self.settle(id, answer) else { return None };
+        let ResponseMatch::Waiting(caller) = self.answer(id, answer) else { return None };
         self.remember(id);
         Some(caller)
     }
@@ -296,10 +296,10 @@ mod tests {
         let (woken, waker) = caller();
         let mut pending = PendingCalls::new(usize::MAX);
         assert!(!pending.insert(1, waker.clone(), None).unwrap());
-        let ResponseMatch::Waiting(caller) = pending.settle(1, result("first")) else { panic!() };
+        let ResponseMatch::Waiting(caller) = pending.answer(1, result("first")) else { panic!() };
         caller.wake();
         assert_eq!((woken.0.load(Ordering::Relaxed), pending.waiting()), (1, 0));
-        let second = pending.settle(1, result("second"));
+        let second = pending.answer(1, result("second"));
         assert!(matches!(second, ResponseMatch::Unknown));
         assert!(pending.close().is_empty());
         let CallPoll::Answer(Ok(text)) = pending.collect(1, &waker) else { panic!() };
@@ -313,7 +313,7 @@ mod tests {
         let mut pending = PendingCalls::new(10);
         let settle = |pending: &mut PendingCalls, id, bytes: usize| {
             pending.insert(id, caller().1, None).unwrap();
-            assert!(matches!(pending.settle(id, Ok("x".repeat(bytes))), ResponseMatch::Waiting(_)));
+            assert!(matches!(pending.answer(id, Ok("x".repeat(bytes))), ResponseMatch::Waiting(_)));
         };
         let collect = |pending: &mut PendingCalls, id| match pending.collect(id, Waker::noop()) {
             CallPoll::Answer(Ok(text)) => Ok(text.len()),
@@ -345,7 +345,7 @@ mod tests {
         pending.insert(1, first.clone(), None).unwrap();
         assert!(matches!(pending.collect(1, &first), CallPoll::Nothing { stale: None }));
         assert!(matches!(pending.collect(1, &second), CallPoll::Nothing { stale: Some(_) }));
-        let ResponseMatch::Waiting(caller) = pending.settle(1, result("1")) else { panic!() };
+        let ResponseMatch::Waiting(caller) = pending.answer(1, result("1")) else { panic!() };
         caller.wake();
         assert_eq!((before.0.load(Ordering::Relaxed), after.0.load(Ordering::Relaxed)), (0, 1));
     }
@@ -361,12 +361,12 @@ mod tests {
         assert!(!pending.insert(3, caller().1, None).unwrap());
         let expired: Vec<u64> = pending.expire(now).into_iter().map(|(id, _)| id).collect();
         assert_eq!((expired, pending.next_deadline(), pending.waiting()), (vec![2], Some(now + second), 2));
-        assert!(matches!(pending.settle(2, result("late")), ResponseMatch::Late));
-        assert!(matches!(pending.settle(2, result("late")), ResponseMatch::Unknown));
+        assert!(matches!(pending.answer(2, result("late")), ResponseMatch::Late));
+        assert!(matches!(pending.answer(2, result("late")), ResponseMatch::Unknown));
         let CallPoll::Answer(Err(failure)) = pending.collect(2, Waker::noop()) else { panic!() };
         assert!(matches!(*failure, CallFailure::Timeout));
         assert!(matches!(pending.abandon(3), Some(Call::Waiting { .. })));
-        assert!(matches!(pending.settle(3, result("late")), ResponseMatch::Late));
+        assert!(matches!(pending.answer(3, result("late")), ResponseMatch::Late));
         assert_eq!(pending.close().len(), 1);
         assert!(pending.insert(4, caller().1, None).is_err());
         let CallPoll::Answer(Err(failure)) = pending.collect(1, Waker::noop()) else { panic!() };
@@ -384,8 +384,8 @@ mod tests {
             assert!(pending.abandon(id).is_some());
         }
         assert_eq!(pending.abandoned.len(), REMEMBERED);
-        assert!(matches!(pending.settle(10, result("late")), ResponseMatch::Unknown));
-        assert!(matches!(pending.settle(11, result("late")), ResponseMatch::Late));
-        assert!(matches!(pending.settle(given_up, result("late")), ResponseMatch::Late));
+        assert!(matches!(pending.answer(10, result("late")), ResponseMatch::Unknown));
+        assert!(matches!(pending.answer(11, result("late")), ResponseMatch::Late));
+        assert!(matches!(pending.answer(given_up, result("late")), ResponseMatch::Late));
     }
 }
