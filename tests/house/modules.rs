@@ -310,7 +310,7 @@ impl Parser<'_, '_> {
                     let (keyword, name, line) = (keyword.to_owned(), self.word(1).unwrap(), self.line());
                     let test = self.read.modules[module].test
                         || attributes.iter().any(|attribute| is_test(attribute));
-                    if !test && !(keyword == "type" && kind == Kind::Associated) {
+                    if !(test || keyword == "type" && kind == Kind::Associated) {
                         let parents = &self.read.modules[module].conditions;
                         let conditions = [&parents[..], conditions, &self::conditions(&attributes)].concat();
                         if kind == Kind::Module {
