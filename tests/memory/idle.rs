@@ -33,7 +33,7 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let held = runtime.block_on(async {
         // The first tree pays for what is there only once.
-        let _ = start(4).await.shutdown(Duration::from_secs(60)).await;
+        let _ = start(4).await.kill().await;
         let before = counting::live();
         let tree = start(WORKERS).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -43,7 +43,7 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
             let (incarnation, _) = worker.peer().expect("it works");
             assert_eq!(incarnation.0, 1, "it has been idle");
         }
-        let _ = tree.shutdown(Duration::from_secs(60)).await;
+        let _ = tree.kill().await;
         held
     });
     println!("one of {WORKERS} idle workers holds {} bytes", held / WORKERS as isize);
