@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 pub struct Containment {
     /// The process leads a session of its own; otherwise it leads only a process group.
     pub session: bool,
-    /// The kernel kills the process when its host ends. A program whose execution changes its credentials (setuid,
-    /// file capabilities) is exempt: the kernel disarms the signal then.
+    /// The kernel kills the process when its host ends. A program whose execution changes its credentials
+    /// (setuid, file capabilities) is exempt: the kernel disarms the signal then.
     pub death_signal: bool,
     /// The host runs under a guardian process that kills all that is left when the host is gone.
     pub guardian: bool,

@@ -124,8 +124,8 @@ pub fn format(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// One or more numbers with a unit (`d`, `h`, `m` or `min`, `s`, `ms`, `us` or `µs`, `ns`), with or without spaces
-/// between them; fractions are allowed, and cut to whole nanoseconds.
+/// One or more numbers with a unit (`d`, `h`, `m` or `min`, `s`, `ms`, `us` or `µs`, `ns`), with or without
+/// spaces between them; fractions are allowed, and cut to whole nanoseconds.
 ///
 /// # Errors
 /// When the text is empty, a unit is missing or unknown, or the sum is longer than a [`Duration`] can be.

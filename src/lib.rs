@@ -17,7 +17,8 @@
 //! let tree = Tree::builder().intensity(3, Duration::from_secs(5)).worker("server", server).start().await?;
 //!
 //! let server = tree.worker("/server")?; // stays valid for all incarnations of the process
-//! let tools = server.call_value("tools/list", &serde_json::json!({}), procession::rpc::Timeout::Default).await?;
+//! let (params, timeout) = (serde_json::json!({}), procession::rpc::Timeout::Default);
+//! let tools = server.call_value("tools/list", &params, timeout).await?;
 //! println!("{tools}\n{}", tree.snapshot());
 //!
 //! tree.run_until_signal(Tree::DEFAULT_DEADLINE).await?.into_result()?; // an error if the tree has given up

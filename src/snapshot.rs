@@ -76,7 +76,8 @@ pub struct NodeSnapshot {
 pub struct SupervisorSnapshot {
     /// Which siblings restart with a child that failed.
     pub strategy: Strategy,
-    /// Restarts allowed in `period`; `u32::MAX` if their number is not limited, since each child pays for its own.
+    /// Restarts allowed in `period`; `u32::MAX` if their number is not limited, since each child pays for its
+    /// own.
     pub max_restarts: u32,
     /// The sliding window.
     #[serde(with = "human_duration")]
@@ -123,8 +124,8 @@ pub struct WorkerSnapshot {
     /// Why the last start failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<Exit>,
-    /// Resident memory of the live process, its descendants not counted. Read when the snapshot is taken (some ten
-    /// microseconds for each worker); known on Linux only.
+    /// Resident memory of the live process, its descendants not counted. Read when the snapshot is taken
+    /// (some ten microseconds for each worker); known on Linux only.
     pub rss_bytes: Option<u64>,
     /// Processor time it has used, user and system, as `rss_bytes` is.
     #[serde(with = "human_duration::option")]

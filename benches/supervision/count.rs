@@ -1,8 +1,9 @@
-//! Runs one kind of work alone, on one thread, for a tool that counts instructions: on a busy machine wall-clock times
-//! are not reliable.
+//! Runs one kind of work alone, on one thread, for a tool that counts instructions: on a busy machine
+//! wall-clock times are not reliable.
 //!
-//! `-- count <start|restart|storm|group> <ours|bare> <children> <rounds>` prints nothing. The cost of one unit is the
-//! difference between two runs of different length, for example under `valgrind --tool=callgrind`.
+//! `-- count <start|restart|storm|group> <ours|bare> <children> <rounds>` prints nothing. The cost of one
+//! unit is the difference between two runs of different length, for example under
+//! `valgrind --tool=callgrind`.
 
 use procession::state::Strategy;
 

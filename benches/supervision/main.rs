@@ -1,9 +1,10 @@
-//! What supervision costs, with bare ractor (no policy, a supervisor that respawns what died) in the same run.
+//! What supervision costs, with bare ractor (no policy, a supervisor that respawns what died) in the same
+//! run.
 //!
-//! `cargo bench --bench supervision`; a filter may follow (`-- restart`). A harness of its own: what is measured are
-//! single latencies and whole storms, which a loop around a closure does not fit. The machine is warm after the first
-//! rounds; figures are medians over rounds, ratios are of medians of the same run. `-- count` runs one of them alone, for
-//! a profiler: see `count.rs`.
+//! `cargo bench --bench supervision`; a filter may follow (`-- restart`). A harness of its own: what is
+//! measured are single latencies and whole storms, which a loop around a closure does not fit. The machine is
+//! warm after the first rounds; figures are medians over rounds, ratios are of medians of the same run.
+//! `-- count` runs one of them alone, for a profiler: see `count.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -132,7 +133,8 @@ fn start(n: usize, rounds: usize) {
             let runtime = runtime();
             let before = counting::live();
             runtime.block_on(async {
-                // On a worker, as everything that a service does: a thread beside the workers would only add switches.
+                // On a worker, as everything that a service does: a thread beside the workers would only add
+                // switches.
                 let started = tokio::spawn(async move {
                     let begin = Instant::now();
                     let world = World::start(i == 1, Strategy::OneForOne, n).await;

@@ -1,5 +1,5 @@
-//! The two supervisors that are measured, behind one interface: one of bare ractor without any policy, and one of
-//! procession.
+//! The two supervisors that are measured, behind one interface: one of bare ractor without any policy, and
+//! one of procession.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,7 +11,8 @@ use procession::{
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-// ---- the child: tells that it is up, answers ----------------------------------------------------------------------
+// ---- the child: tells that it is up, answers
+// ----------------------------------------------------------------------
 
 pub(crate) struct Child(usize, UnboundedSender<(usize, ActorRef<Ping>)>);
 
@@ -32,7 +33,8 @@ impl Actor for Child {
     }
 }
 
-// ---- the floor: ractor alone --------------------------------------------------------------------------------------
+// ---- the floor: ractor alone
+// --------------------------------------------------------------------------------------
 
 pub(crate) struct Bare {
     strategy: Strategy,
@@ -102,7 +104,8 @@ impl Actor for Bare {
     }
 }
 
-// ---- both, behind one interface ----------------------------------------------------------------------------------------
+// ---- both, behind one interface
+// ----------------------------------------------------------------------------------------
 
 pub(crate) enum Supervisor {
     Bare(#[expect(dead_code, reason = "kept alive")] ActorRef<()>),

@@ -172,8 +172,8 @@ impl ChannelShared {
     pub(crate) async fn drain(&self, quiet: Duration, max: Duration) {
         // It may take a while until what was read has been handled.
         let progress = || (self.counters.bytes_in.get(), self.counters.yields.get());
-        // In parts, between which others have their turns: if this program has had no processor for a while, that
-        // is no silence of the other side.
+        // In parts, between which others have their turns: if this program has had no processor for a while,
+        // that is no silence of the other side.
         const PARTS: u32 = 5;
         let until_quiet = async {
             let (mut seen, mut quiet_parts) = (progress(), 0);

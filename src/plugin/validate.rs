@@ -1,6 +1,7 @@
 //! The checks of declarations: of one plugin, of a whole host, and of a plugin that is added at run time.
 //!
-//! A plugin is checked together with the restart policy that it gets in its host, so that policy is made here too.
+//! A plugin is checked together with the restart policy that it gets in its host, so that policy is made here
+//! too.
 
 use super::{
     host_spec::PluginHostSpec,

@@ -9,7 +9,14 @@
 //! lease. The error says whether the same call may be repeated:
 //!
 //! ```no_run
-//! use procession::{pool::{Pool, PoolSpec}, process::Command, protocol::Plugin, rpc::Method, tree::Tree, worker::WorkerSpec};
+//! use procession::{
+//!     pool::{Pool, PoolSpec},
+//!     process::Command,
+//!     protocol::Plugin,
+//!     rpc::Method,
+//!     tree::Tree,
+//!     worker::WorkerSpec,
+//! };
 //!
 //! struct Work;
 //! impl Method for Work {
@@ -25,7 +32,8 @@
 //!             Ok(done) => return Ok(done),
 //!             // It was not sent, as the lease was over before: once more, with the next incarnation.
 //!             Err(error) if error.is_retryable() => {}
-//!             // It may have been carried out (`error.outcome()`); `error.revocation()` and `error.exit()` say why.
+//!             // It may have been carried out (`error.outcome()`). `error.revocation()` and `error.exit()`
+//!             // say why.
 //!             Err(error) => return Err(error.into()),
 //!         }
 //!     }

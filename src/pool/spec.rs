@@ -166,17 +166,17 @@ impl PoolSpec {
         self
     }
 
-    /// Keyed pools: how many younger callers may get a lease on a warm worker while the oldest caller waits for a slot
-    /// and none is on its way. Later callers queue behind it, so that a key in constant use cannot starve the others.
-    /// 1,024 by default; `None` for no bound.
+    /// Keyed pools: how many younger callers may get a lease on a warm worker while the oldest caller waits
+    /// for a slot and none is on its way. Later callers queue behind it, so that a key in constant use cannot
+    /// starve the others. 1,024 by default; `None` for no bound.
     #[must_use]
     pub fn max_overtakes(mut self, callers: impl Into<Option<u32>>) -> PoolSpec {
         self.rules.max_overtakes = callers.into();
         self
     }
 
-    /// Anonymous pools: the pause between the death of a worker that was never leased and the start of another spare
-    /// worker; 1 s by default, and never zero. Callers are served without a pause.
+    /// Anonymous pools: the pause between the death of a worker that was never leased and the start of
+    /// another spare worker; 1 s by default, and never zero. Callers are served without a pause.
     #[must_use]
     pub fn spare_pause(mut self, pause: Duration) -> PoolSpec {
         self.rules.spare_pause = pause;

@@ -10,13 +10,14 @@ const INITIAL: Duration = Duration::from_millis(100);
 const FACTOR: f64 = 2.0;
 const MAX: Duration = Duration::from_secs(30);
 
-/// The delay before a restart, as a function of the early ends in a row: failures, and clean ends of a child that has not
-/// been ready for [`healthy_after`](super::RestartPolicy::healthy_after).
+/// The delay before a restart, as a function of the early ends in a row: failures, and clean ends of a child
+/// that has not been ready for [`healthy_after`](super::RestartPolicy::healthy_after).
 ///
 /// Default: exponential, 100 ms doubling to 30 s. Jitter is applied afterwards (see
 /// [`RestartPolicy::jitter`](super::RestartPolicy::jitter)), at the cap as well.
 ///
-/// In a configuration: `"none"`, `{ fixed = { delay = "1s" } }`, `{ exponential = { initial = "100ms", max = "30s" } }`.
+/// In a configuration: `"none"`, `{ fixed = { delay = "1s" } }`,
+/// `{ exponential = { initial = "100ms", max = "30s" } }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {

@@ -33,8 +33,8 @@ pub struct CrashLoop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CrashLoopAction {
-    /// Leave it down for a while, then make one trial start. If the trial ends in a way that counts before it has been
-    /// ready for `healthy_after`, the next cool-off follows at once. Only under one-for-one.
+    /// Leave it down for a while, then make one trial start. If the trial ends in a way that counts before it
+    /// has been ready for `healthy_after`, the next cool-off follows at once. Only under one-for-one.
     CoolOff {
         /// How long. Not zero. (`for` in a configuration.)
         #[serde(rename = "for", with = "human_duration")]

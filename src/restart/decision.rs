@@ -42,8 +42,8 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The decision as it stands under a strategy: where siblings restart together, giving up on one of them *is* an
-    /// escalation.
+    /// The decision as it stands under a strategy: where siblings restart together, giving up on one of them
+    /// *is* an escalation.
     pub fn under(self, strategy: Strategy) -> Decision {
         match self {
             Decision::GiveUp { why } if strategy != Strategy::OneForOne => Decision::Escalate { why },

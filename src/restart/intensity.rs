@@ -8,7 +8,8 @@ use super::PolicyError;
 use crate::human_duration;
 use crate::state::RestartLimit;
 
-/// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding `period`.
+/// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding
+/// `period`.
 ///
 /// Shared by all children whose [`Budget`](super::Budget) is shared. The [module](super) explains
 /// how to choose it. Default: 3 in 5 s. (OTP's own default is 1 in 5 s.)

@@ -27,8 +27,8 @@
 //!
 //! # Intensity and period
 //!
-//! As in OTP, a supervisor allows `max_restarts` restarts in a sliding `period`, *whichever of its children* they
-//! are for. A restart is counted when it is decided, and one of age ≤ `period` counts. With 3 in 5 s:
+//! As in OTP, a supervisor allows `max_restarts` restarts in a sliding `period`, *whichever of its children*
+//! they are for. A restart is counted when it is decided, and one of age ≤ `period` counts. With 3 in 5 s:
 //!
 //! | crash at | restarts in the last 5 s | decision |
 //! |---|---|---|
@@ -38,8 +38,9 @@
 //! | 5.5 s | 1.0, 4.0 (0.0 is too old) | restart, 3 used |
 //! | 6.0 s | 1.0 (just 5 s old), 4.0, 5.5 | give up: stop all children, exit, let the parent decide |
 //!
-//! `max_restarts` is the burst that is tolerated, `max_restarts / period` the rate that can go on for ever. In a
-//! tree they multiply: with 3 in 5 s on two levels one broken leaf is started up to 16 times before the tree ends.
+//! `max_restarts` is the burst that is tolerated, `max_restarts / period` the rate that can go on for ever.
+//! In a tree they multiply: with 3 in 5 s on two levels one broken leaf is started up to 16 times before the
+//! tree ends.
 //!
 //! # Choosing them
 //!
@@ -67,8 +68,9 @@
 //! window if `7d` ≤ 5 s:
 //!
 //! * `d` ≤ 0.71 s: one broken child takes its supervisor down, after `7d`. (With 100 ms: after 0.7 s.)
-//! * `d` > 0.71 s: the intensity never trips, for however long the child goes on failing. (As long as the back-off may
-//!   grow to `4d`. What counts is whether the first three delays together are longer than the period.)
+//! * `d` > 0.71 s: the intensity never trips, for however long the child goes on failing. (As long as the
+//!   back-off may grow to `4d`. What counts is whether the first three delays together are longer than the
+//!   period.)
 //!
 //! In general, with `max_restarts` = N, one child trips it if `d · (2^N − 1)` ≤ `period`; near the
 //! border jitter decides. Neither outcome is wrong, but it should be chosen: escalate on the first

@@ -45,8 +45,8 @@ pub struct RestartPolicy {
     /// failures and cool-offs alike. When one more would be needed, the child is given up. Default:
     /// no limit.
     pub max_total_restarts: Option<u32>,
-    /// Whether a child that can never start as it is declared (no such program, a command that is too long) is retried like
-    /// one that crashed. Default: no, unless it has been ready before.
+    /// Whether a child that can never start as it is declared (no such program, a command that is too long)
+    /// is retried like one that crashed. Default: no, unless it has been ready before.
     pub retry_never_started: bool,
     /// How long a failed launch of a child that has been ready before counts against no limit, if
     /// its program is missing, empty, half-written or not executable: a program is replaced in such
@@ -92,8 +92,8 @@ impl RestartPolicy {
         RestartPolicy::permanent().with_restart(RestartType::Temporary)
     }
 
-    /// The default for actors and for the workers of pools: permanent, without delay, as OTP. The supervisor's
-    /// intensity alone limits the rate.
+    /// The default for actors and for the workers of pools: permanent, without delay, as OTP. The
+    /// supervisor's intensity alone limits the rate.
     pub fn actor() -> RestartPolicy {
         RestartPolicy::permanent().with_backoff(Backoff::None).with_jitter(0.0)
     }
@@ -180,7 +180,8 @@ impl RestartPolicy {
         }
     }
 
-    /// The crash loop that applies to the child: that of its own budget, else [`crash_loop`](Self::crash_loop).
+    /// The crash loop that applies to the child: that of its own budget, else
+    /// [`crash_loop`](Self::crash_loop).
     pub fn effective_crash_loop(&self) -> Option<&CrashLoop> {
         match &self.budget {
             Some(Budget::Own(crash_loop)) => Some(crash_loop),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitClass {
-    /// It ended by itself, with success, after it had been ready. Never counted as a failure. (A success before that is a
-    /// failed start.)
+    /// It ended by itself, with success, after it had been ready. Never counted as a failure. (A success
+    /// before that is a failed start.)
     Clean,
     /// It failed: crashed, hung, broke its protocol, did not become ready, however well it ended then.
     Failure,

@@ -175,7 +175,8 @@ impl Tracker {
         self.failures
     }
 
-    /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy since.
+    /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy
+    /// since.
     pub fn failures_at(&self, now: Timestamp, policy: &RestartPolicy) -> u32 {
         if self.is_healthy(now, policy) { 0 } else { self.failures }
     }
@@ -193,7 +194,8 @@ impl Tracker {
         self.total_failures
     }
 
-    /// Restarts decided since the beginning, or since it was revived: after failures, clean exits and cool-offs.
+    /// Restarts decided since the beginning, or since it was revived: after failures, clean exits and
+    /// cool-offs.
     pub fn total_restarts(&self) -> u32 {
         self.total_restarts
     }

@@ -92,14 +92,15 @@ pub enum StartError {
     Failed {
         /// Why: the causes lead to the child that did not start, see [`Exit::chain`].
         exit: Exit,
-        /// The last lines that the process of this child wrote to stderr; empty if it has none, or it wrote none.
+        /// The last lines that the process of this child wrote to stderr; empty if it has none, or it wrote
+        /// none.
         stderr_tail: String,
     },
 }
 
 impl StartError {
-    /// Whether the same start may succeed later without a change. Not if a required child can never start as it is
-    /// declared.
+    /// Whether the same start may succeed later without a change. Not if a required child can never start as
+    /// it is declared.
     pub fn is_retryable(&self) -> bool {
         matches!(self, StartError::Failed { exit, .. } if !never_starts(exit))
     }
@@ -142,7 +143,8 @@ pub enum RequestError {
         child: ChildId,
         /// How its start ended.
         exit: Exit,
-        /// The last lines that the process behind it wrote to stderr; empty if there was none, or it wrote none.
+        /// The last lines that the process behind it wrote to stderr; empty if there was none, or it wrote
+        /// none.
         stderr_tail: String,
     },
     /// The child was stopped before the request was carried out.
@@ -239,8 +241,8 @@ pub enum FindError {
 }
 
 impl FindError {
-    /// Whether the child may be there later. Children of a supervisor are found from its first start on, and children may
-    /// be added at run time.
+    /// Whether the child may be there later. Children of a supervisor are found from its first start on, and
+    /// children may be added at run time.
     pub fn is_retryable(&self) -> bool {
         matches!(self, FindError::NotFound(_))
     }

@@ -20,7 +20,8 @@ pub(crate) struct EventBus(Arc<EventBusInner>);
 #[derive(Debug)]
 struct EventBusInner {
     clock: Clock,
-    /// Held while an event is numbered *and* sent, so that the order of the stream is the order of the numbers.
+    /// Held while an event is numbered *and* sent, so that the order of the stream is the order of the
+    /// numbers.
     stream: Mutex<EventStream>,
 }
 
@@ -102,7 +103,8 @@ impl EventReceiver {
     /// The next event. Cancel safe.
     ///
     /// # Errors
-    /// [`RecvError::Lost`] once after events were lost, then the stream goes on; [`RecvError::Closed`] at the end.
+    /// [`RecvError::Lost`] once after events were lost, then the stream goes on; [`RecvError::Closed`] at the
+    /// end.
     pub async fn next(&mut self) -> Result<Arc<Event>, RecvError> {
         self.0.recv().await.map_err(|e| match e {
             broadcast::error::RecvError::Lagged(n) => RecvError::Lost(n),

@@ -55,7 +55,8 @@ pub(crate) fn never_starts(exit: &Exit) -> bool {
 
 /// Reduces an exit to what the restart policy needs.
 ///
-/// A supervisor that gave up is abnormal for a permanent child and *shutdown* for a transient one (rule S-17, as OTP).
+/// A supervisor that gave up is abnormal for a permanent child and *shutdown* for a transient one (rule S-17,
+/// as OTP).
 pub(crate) fn classify(exit: &Exit, restart: RestartType) -> ExitClass {
     match exit {
         Exit::Requested => ExitClass::Requested,

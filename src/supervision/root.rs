@@ -127,8 +127,8 @@ impl Root {
         }
     }
 
-    /// Waits until the tree has ended and nothing of it is left, and returns why it ended: the whole causal chain.
-    /// Cancel safe.
+    /// Waits until the tree has ended and nothing of it is left, and returns why it ended: the whole causal
+    /// chain. Cancel safe.
     pub async fn wait(&self) -> Exit {
         let mut exit = self.0.exit.clone();
         match exit.wait_for(Option::is_some).await {

@@ -25,7 +25,8 @@ use crate::{
 pub struct ChildSpec {
     /// Its name, unique in its supervisor.
     pub id: ChildId,
-    /// When it is started, stopped and restarted. Shared, since a pool has thousands of children with one policy.
+    /// When it is started, stopped and restarted. Shared, since a pool has thousands of children with one
+    /// policy.
     pub policy: Arc<ChildPolicy>,
     /// How it is started.
     pub start: Arc<dyn Start>,

@@ -272,7 +272,8 @@ impl SupervisorRef {
     /// stays down.
     ///
     /// # Errors
-    /// [`RequestError::Running`] or [`RequestError::Restarting`] if it is not down; [`RequestError::StartFailed`].
+    /// [`RequestError::Running`] or [`RequestError::Restarting`] if it is not down;
+    /// [`RequestError::StartFailed`].
     pub async fn restart_child(&self, id: impl Into<ChildId>) -> Result<Incarnation, RequestError> {
         started(self.engine()?.request(Request::RestartChild(id.into())).await)
     }

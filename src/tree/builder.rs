@@ -27,7 +27,8 @@ impl Tree {
 
 /// Declares a tree: strategy, intensity, and the children in start order.
 ///
-/// Mistakes are collected and reported together by [`TreeBuilder::start`], or earlier by [`TreeBuilder::validate`].
+/// Mistakes are collected and reported together by [`TreeBuilder::start`], or earlier by
+/// [`TreeBuilder::validate`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct TreeBuilder {
@@ -79,7 +80,8 @@ impl TreeBuilder {
         self
     }
 
-    /// Seeds every source of randomness in the tree (jitter): the same seed gives the same delays. 0 by default.
+    /// Seeds every source of randomness in the tree (jitter): the same seed gives the same delays. 0 by
+    /// default.
     ///
     /// Give different seeds to hosts that must not restart their children in lockstep.
     pub fn seed(mut self, seed: u64) -> TreeBuilder {
@@ -129,7 +131,12 @@ impl TreeBuilder {
     ///         Ok(0)
     ///     }
     ///
-    ///     async fn handle(&self, _: ActorRef<u64>, n: u64, count: &mut u64) -> Result<(), ActorProcessingErr> {
+    ///     async fn handle(
+    ///         &self,
+    ///         _: ActorRef<u64>,
+    ///         n: u64,
+    ///         count: &mut u64,
+    ///     ) -> Result<(), ActorProcessingErr> {
     ///         *count += n; // an error, or a panic, ends this incarnation
     ///         Ok(())
     ///     }

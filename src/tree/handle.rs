@@ -19,8 +19,8 @@ use crate::{
 
 /// A running tree. Cheap to clone; when the last clone is dropped the tree is shut down in the background.
 ///
-/// When [`Tree::wait`] or [`Tree::shutdown`] returns, nothing of the tree is left: every actor is joined, every process
-/// is reaped.
+/// When [`Tree::wait`] or [`Tree::shutdown`] returns, nothing of the tree is left: every actor is joined,
+/// every process is reaped.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: Root,
@@ -207,8 +207,8 @@ impl Tree {
         }
     }
 
-    /// Waits until the tree has ended and nothing of it is left, and returns why: [`Exit::Requested`], or the whole
-    /// causal chain from the root's limit to the leaf's exit (see [`Exit::chain`]). Cancel safe.
+    /// Waits until the tree has ended and nothing of it is left, and returns why: [`Exit::Requested`], or the
+    /// whole causal chain from the root's limit to the leaf's exit (see [`Exit::chain`]). Cancel safe.
     pub async fn wait(&self) -> Exit {
         self.root.wait().await
     }

@@ -71,10 +71,11 @@ impl fmt::Display for HostSignal {
 
 type Hook = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Which signals stop a tree, which reload, and how long a stop may take: what [`Tree::run_until_signal`] is given.
+/// Which signals stop a tree, which reload, and how long a stop may take: what [`Tree::run_until_signal`] is
+/// given.
 ///
-/// By default `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop the tree within [`Tree::DEFAULT_DEADLINE`], and none
-/// reloads. A [`Duration`] becomes the default with that deadline.
+/// By default `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT` stop the tree within [`Tree::DEFAULT_DEADLINE`],
+/// and none reloads. A [`Duration`] becomes the default with that deadline.
 ///
 /// ```no_run
 /// use procession::tree::{HostSignal, SignalPolicy, Tree};

@@ -1,4 +1,5 @@
-//! The stored inputs of the fuzzers, for the ordinary tests that run them: the crate's unit tests and `tests/rpc`.
+//! The stored inputs of the fuzzers, for the ordinary tests that run them: the crate's unit tests and
+//! `tests/rpc`.
 
 use std::{fs, path::Path};
 

@@ -1,12 +1,15 @@
-//! Files of one folder do not import each other in a circle, so that each can be read after those that it imports.
+//! Files of one folder do not import each other in a circle, so that each can be read after those that it
+//! imports.
 //!
-//! A folder's `mod.rs` is not counted: it may hold the central type of the folder, whose parts are in the other files.
+//! A folder's `mod.rs` is not counted: it may hold the central type of the folder, whose parts are in the
+//! other files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::{Crate, Import};
 
-/// Pairs of types, each in a file of its own, that are allowed to know each other, and why. (Types, since files move.)
+/// Pairs of types, each in a file of its own, that are allowed to know each other, and why. (Types, since
+/// files move.)
 const PAIRS: &[(&str, &str, &str)] = &[
     (
         "PoolCore",

@@ -1,4 +1,5 @@
-//! The crates that a build needs: their licences, where they come from, and the Rust version that they ask for.
+//! The crates that a build needs: their licences, where they come from, and the Rust version that they ask
+//! for.
 //!
 //! `cargo deny` checks the first two more thoroughly where it is installed; this needs nothing but cargo.
 
@@ -81,7 +82,8 @@ fn allowed_licences() -> BTreeSet<String> {
     list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// Whether a licence expression (SPDX, without nesting deeper than one pair of parentheses) needs only `allowed` ones.
+/// Whether a licence expression (SPDX, without nesting deeper than one pair of parentheses) needs only
+/// `allowed` ones.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
     if let (Some(open), Some(close)) = (expression.find('('), expression.find(')')) {
         let inner = satisfied(&expression[open + 1..close], allowed);

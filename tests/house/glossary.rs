@@ -1,5 +1,5 @@
-//! One word means one thing: the glossary of CONTRIBUTING.md names types and folders that exist, and no type has a
-//! namesake.
+//! One word means one thing: the glossary of CONTRIBUTING.md names types and folders that exist, and no type
+//! has a namesake.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,8 @@
 //! The modules of `src/`: which file each is in, what it declares, and what it imports from where.
 //!
-//! Names are followed through `use` and `pub use` to the file that declares them, so it makes no difference whether a
-//! name is imported from there or by a shorter path. Test modules (`#[cfg(test)]`) declare and import nothing here.
+//! Names are followed through `use` and `pub use` to the file that declares them, so it makes no difference
+//! whether a name is imported from there or by a shorter path. Test modules (`#[cfg(test)]`) declare and
+//! import nothing here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

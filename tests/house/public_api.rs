@@ -45,8 +45,8 @@ fn the_list_of_the_public_surface_is_true() {
     );
 }
 
-/// The items that can be named from outside, as rustdoc describes them. What is hidden from the documentation is not
-/// among them.
+/// The items that can be named from outside, as rustdoc describes them. What is hidden from the documentation
+/// is not among them.
 struct Surface<'a> {
     index: &'a Value,
     /// Each item with its public paths.
@@ -136,7 +136,8 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// The public fields of a struct or a variant. (Those that are not are stripped, or null where they have no name.)
+    /// The public fields of a struct or a variant. (Those that are not are stripped, or null where they have
+    /// no name.)
     fn fields(&mut self, kind: &Value, path: &str) {
         let plain = kind["plain"].as_object().or(kind["struct"].as_object()).map(|plain| &plain["fields"]);
         let fields = plain.or(kind.get("fields")).or(kind.get("tuple")).unwrap_or(&Value::Null);

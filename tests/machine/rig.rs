@@ -160,7 +160,8 @@ impl Rig {
         }
     }
 
-    // ---- what a test does ---------------------------------------------------------------------------------------
+    // ---- what a test does
+    // ---------------------------------------------------------------------------------------
 
     pub(crate) fn input(&mut self, input: Input) {
         let was_over = self.exit.is_some();
@@ -239,7 +240,8 @@ impl Rig {
         IncarnationKey { child, incarnation: *incarnation }
     }
 
-    // ---- what a test sees ---------------------------------------------------------------------------------------
+    // ---- what a test sees
+    // ---------------------------------------------------------------------------------------
 
     /// What was done in the last step: `+a` started, `-a` stopped, `up` the supervisor is, `exit`.
     pub(crate) fn did(&self) -> String {
@@ -273,8 +275,8 @@ impl Rig {
         self.machine.restarts_used(self.now)
     }
 
-    /// The states of all children, one letter each: `r`eady, `s`tarting, s`t`opping, `b`acking off, `c`ooling off, or
-    /// `-` for down.
+    /// The states of all children, one letter each: `r`eady, `s`tarting, s`t`opping, `b`acking off, `c`ooling
+    /// off, or `-` for down.
     pub(crate) fn states(&self) -> String {
         let letter = |state: &ChildState| match state {
             ChildState::Ready => 'r',
@@ -287,7 +289,8 @@ impl Rig {
         self.machine.children().map(|c| letter(c.state)).collect()
     }
 
-    // ---- the engine's part, and what always holds ---------------------------------------------------------------
+    // ---- the engine's part, and what always holds
+    // ---------------------------------------------------------------
 
     fn perform(&mut self, action: Action) {
         match action {

@@ -1,4 +1,5 @@
-//! C-15: nothing that the channel of a process held is left after its end, even if the tree and handles are kept.
+//! C-15: nothing that the channel of a process held is left after its end, even if the tree and handles are
+//! kept.
 
 use std::{sync::Arc, time::Duration};
 

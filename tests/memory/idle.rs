@@ -1,5 +1,5 @@
-//! What a worker costs its host while it has nothing to do: no room is held for steps that are over or rare, and
-//! no buffer for what it may print.
+//! What a worker costs its host while it has nothing to do: no room is held for steps that are over or rare,
+//! and no buffer for what it may print.
 
 use std::time::Duration;
 

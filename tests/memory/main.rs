@@ -1,8 +1,8 @@
-//! C-15: the memory that one process can make its host hold is bounded by 1.2 times the sum of the bounds of its channel,
-//! whatever it sends.
+//! C-15: the memory that one process can make its host hold is bounded by 1.2 times the sum of the bounds of
+//! its channel, whatever it sends.
 //!
-//! Each parser of a process's text is tried with inputs that cost little to send. An allocator that belongs to
-//! the whole program counts, so the shapes are tried one after the other, by a `main` of its own.
+//! Each parser of a process's text is tried with inputs that cost little to send. An allocator that belongs
+//! to the whole program counts, so the shapes are tried one after the other, by a `main` of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

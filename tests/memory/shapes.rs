@@ -48,7 +48,8 @@ fn fill_less(begin: &str, part: &str, end: &str) -> String {
     format!("{begin}{}{end}", part.repeat(room / part.len()))
 }
 
-/// Requests and notifications: each of those values as params, ids and names that are too long, too deep a nest.
+/// Requests and notifications: each of those values as params, ids and names that are too long, too deep a
+/// nest.
 pub(crate) fn messages(each: &mut dyn FnMut(&Shape)) {
     for (name, value) in values() {
         for (kind, method) in [("hang", "hang"), ("echo", "echo"), ("typed", "typed"), ("unknown", "nothing")]

@@ -1,4 +1,5 @@
-//! C-15 for workers: handshakes, log messages, requests of language servers, stderr, and a stdout that is not a channel.
+//! C-15 for workers: handshakes, log messages, requests of language servers, stderr, and a stdout that is not
+//! a channel.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
-//! `supervisor_SUITE`: `child_adm`, `child_adm_simple`, `child_specs`, `sup_flags`, `extra_return`, `child_unlink`,
-//! `which_children`, `count_children`, `count_children_supervisor`, `count_restarting_children`.
+//! `supervisor_SUITE`: `child_adm`, `child_adm_simple`, `child_specs`, `sup_flags`, `extra_return`,
+//! `child_unlink`, `which_children`, `count_children`, `count_children_supervisor`,
+//! `count_restarting_children`.
 
 use std::sync::Arc;
 
@@ -122,9 +123,9 @@ async fn child_adm_of_children_that_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn child_adm_simple() {
-    // OTP: `restart_child` and `delete_child` are errors (`simple_one_for_one`). Deviates: our dynamic children have ids
-    // and declarations, so both work as elsewhere (`child_adm`). As OTP: children come at run time, are counted, and
-    // unknown ones are not found.
+    // OTP: `restart_child` and `delete_child` are errors (`simple_one_for_one`). Deviates: our dynamic
+    // children have ids and declarations, so both work as elsewhere (`child_adm`). As OTP: children come at
+    // run time, are counted, and unknown ones are not found.
     let cast = Cast::new();
     let (a, b) = (cast.plain("a").restart(temporary()), cast.plain("b").restart(temporary()));
     let play = cast.start(SupervisorSpec::dynamic()).await;
@@ -140,8 +141,8 @@ async fn child_adm_simple() {
 
 #[tokio::test(start_paused = true)]
 async fn child_adm_while_a_child_starts() {
-    // OTP: every call waits until the start is over (its supervisor is blocked by it). Deviates, deliberately (S-18):
-    // calls are answered at once, and a stop cancels the start.
+    // OTP: every call waits until the start is over (its supervisor is blocked by it). Deviates, deliberately
+    // (S-18): calls are answered at once, and a stop cancels the start.
     for spec in supervisors() {
         let cast = Cast::new();
         let script = Script::births([Birth::Hangs, Birth::Hangs, Birth::Hangs]);
@@ -206,8 +207,8 @@ async fn child_adm_while_a_child_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn child_adm_while_a_child_is_restarting() {
-    // OTP: `restarting`: `restart_child` and `delete_child` are refused, `start_child` says `already_started`,
-    // `terminate_child` takes it out of its restart loop.
+    // OTP: `restarting`: `restart_child` and `delete_child` are refused, `start_child` says
+    // `already_started`, `terminate_child` takes it out of its restart loop.
     for spec in supervisors() {
         let cast = Cast::new();
         let a = cast.plain("a").restart(after(60_000));
@@ -228,8 +229,9 @@ async fn child_adm_while_a_child_is_restarting() {
 
 #[tokio::test(start_paused = true)]
 async fn child_specs() {
-    // OTP: `check_childspecs` finds faults without starting anything. Most of its cases (an atom where a number belongs)
-    // are refused by the compiler here; see `starting::sup_start_map_faulty_specs` for the rest.
+    // OTP: `check_childspecs` finds faults without starting anything. Most of its cases (an atom where a
+    // number belongs) are refused by the compiler here; see `starting::sup_start_map_faulty_specs` for the
+    // rest.
     let cast = Cast::new();
     let spec = SupervisorSpec::one_for_one().child(cast.plain("a")).child(cast.plain("a"));
     assert!(spec.validate().is_err());
@@ -240,8 +242,9 @@ async fn child_specs() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_flags() {
-    // OTP: bad flags are an error of the start. A zero period and a dynamic supervisor with another strategy are what
-    // the compiler cannot refuse; negative numbers, unknown strategies and unknown `auto_shutdown`s it does.
+    // OTP: bad flags are an error of the start. A zero period and a dynamic supervisor with another strategy
+    // are what the compiler cannot refuse; negative numbers, unknown strategies and unknown `auto_shutdown`s
+    // it does.
     let mut group = SupervisorSpec::dynamic();
     group.flags.strategy = procession::state::Strategy::OneForAll;
     let few = |cast: &Cast| cast.all(SupervisorSpec::dynamic().max_children(1), &["a", "b"]);
@@ -287,9 +290,9 @@ impl Start for WithExtra {
 
 #[tokio::test(start_paused = true)]
 async fn extra_return() {
-    // OTP: a start may return `{ok, Pid, Extra}`, and `start_child` and `restart_child` hand the extra on; nobody sees
-    // that of an automatic restart. Deviates: it is published beside the live incarnation (an `Attachment`), for
-    // whoever wants it, after every restart.
+    // OTP: a start may return `{ok, Pid, Extra}`, and `start_child` and `restart_child` hand the extra on;
+    // nobody sees that of an automatic restart. Deviates: it is published beside the live incarnation (an
+    // `Attachment`), for whoever wants it, after every restart.
     let cast = Cast::new();
     let start = WithExtra(cast.plain("a").start);
     let play = cast
@@ -313,8 +316,8 @@ async fn extra_return() {
 
 #[tokio::test(start_paused = true)]
 async fn child_unlink() {
-    // OTP: a child that has unlinked itself can still be terminated: the supervisor monitors it and does not hang. Nor
-    // does ours, which awaits the actor itself, and its cause for a second at most.
+    // OTP: a child that has unlinked itself can still be terminated: the supervisor monitors it and does not
+    // hang. Nor does ours, which awaits the actor itself, and its cause for a second at most.
     let cast = Cast::new();
     let play = cast.start(cast.all(SupervisorSpec::one_for_one(), &["a", "b"])).await;
     play.child("/a").cast(Pull::Unlink(play.root.cell())).unwrap();
@@ -328,8 +331,8 @@ async fn child_unlink() {
 
 #[tokio::test(start_paused = true)]
 async fn child_unlink_and_death() {
-    // OTP: a child that has unlinked itself and dies is dead unnoticed, and listed as alive. Deviates: its end is
-    // noticed; its cause is not known and taken for a failure.
+    // OTP: a child that has unlinked itself and dies is dead unnoticed, and listed as alive. Deviates: its
+    // end is noticed; its cause is not known and taken for a failure.
     for death in [Death::Normal, Death::Abnormal, Death::Killed] {
         let cast = Cast::new();
         let spec = SupervisorSpec::one_for_one().child(cast.plain("a").restart(transient()));
@@ -385,7 +388,8 @@ async fn which_children() {
 
 #[tokio::test(start_paused = true)]
 async fn count_children() {
-    // OTP: a restarted child is counted once; under simple-one-for-one dead temporary children are not counted at all.
+    // OTP: a restarted child is counted once; under simple-one-for-one dead temporary children are not
+    // counted at all.
     for spec in supervisors() {
         let cast = Cast::new();
         let spec = cast.all(spec.intensity(9, HOUR), &["a"]).child(cast.plain("b").restart(temporary()));

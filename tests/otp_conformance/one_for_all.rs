@@ -26,8 +26,8 @@ async fn one_for_all() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_escalation() {
-    // OTP: a child that cannot be restarted ends the supervisor when the intensity is spent, and with it those that had
-    // been restarted already.
+    // OTP: a child that cannot be restarted ends the supervisor when the intensity is spent, and with it
+    // those that had been restarted already.
     let cast = Cast::new();
     let script = Script::default();
     let spec =
@@ -42,8 +42,8 @@ async fn one_for_all_escalation() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_other_child_fails_restart() {
-    // OTP: a dies; another child fails its restart: those that had been started are terminated again, all are started
-    // again, and nobody ends up twice.
+    // OTP: a dies; another child fails its restart: those that had been started are terminated again, all are
+    // started again, and nobody ends up twice.
     for (failing, first) in [("a", "?a"), ("b", "?a +a ?b"), ("c", "?a +a ?b +b ?c")] {
         let cast = Cast::new();
         let script = Script::default();
@@ -83,7 +83,8 @@ async fn one_for_all_other_child_fails_restart_multiple_times() {
 
 #[tokio::test(start_paused = true)]
 async fn death_during_the_terminations_of_a_group_restart() {
-    // OTP: exits of children that the supervisor is terminating are consumed by that, in whatever way they end.
+    // OTP: exits of children that the supervisor is terminating are consumed by that, in whatever way they
+    // end.
     for death in CRASHES {
         for early in ["/a", "/b"] {
             let cast = Cast::new();
@@ -106,8 +107,9 @@ async fn death_during_the_terminations_of_a_group_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn death_during_the_starts_of_a_group_restart() {
-    // OTP: the supervisor is blocked by the starts and sees the exit afterwards: a second restart of all. Deviates in
-    // time (S-13): the start in flight is cancelled, and the second restart begins at once. As OTP, it counts.
+    // OTP: the supervisor is blocked by the starts and sees the exit afterwards: a second restart of all.
+    // Deviates in time (S-13): the start in flight is cancelled, and the second restart begins at once. As
+    // OTP, it counts.
     let cast = Cast::new();
     let script = Script::default();
     let spec = cast

@@ -10,7 +10,8 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one() {
-    // OTP: the others keep their pids, whichever child it is; one crash more than the intensity ends the supervisor.
+    // OTP: the others keep their pids, whichever child it is; one crash more than the intensity ends the
+    // supervisor.
     for position in ["/a", "/b", "/c"] {
         let cast = Cast::new();
         let spec = cast.all(SupervisorSpec::one_for_one().intensity(2, HOUR), &["a", "b", "c"]);
@@ -43,8 +44,8 @@ async fn one_for_one_of_several_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_other_child_fails_restart() {
-    // OTP: a child that cannot be restarted is tried again and again, each try counted, and nobody else is touched by
-    // it; another one that dies meanwhile is restarted meanwhile.
+    // OTP: a child that cannot be restarted is tried again and again, each try counted, and nobody else is
+    // touched by it; another one that dies meanwhile is restarted meanwhile.
     let cast = Cast::new();
     let script = Script::default();
     let spec = SupervisorSpec::one_for_one()
@@ -67,7 +68,8 @@ async fn one_for_one_other_child_fails_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_escalation() {
-    // OTP: a restart that fails counts too; when that is one too many the supervisor ends, and the others with it.
+    // OTP: a restart that fails counts too; when that is one too many the supervisor ends, and the others
+    // with it.
     let cast = Cast::new();
     let script = Script::default();
     let spec =
@@ -99,9 +101,9 @@ async fn three_levels(top: SupervisorSpec, middle: SupervisorSpec, low: Supervis
 
 #[tokio::test(start_paused = true)]
 async fn escalation_through_three_levels() {
-    // OTP: a supervisor that gives up ends with `shutdown`, its permanent place in its parent is restarted, with a new
-    // budget; that counts in the parent. So 2 x 2 x 2 crashes of the leaf are needed, whatever the strategies.
-    // Deviates: its exit names the child, the cause and the limit, at each level.
+    // OTP: a supervisor that gives up ends with `shutdown`, its permanent place in its parent is restarted,
+    // with a new budget; that counts in the parent. So 2 x 2 x 2 crashes of the leaf are needed, whatever the
+    // strategies. Deviates: its exit names the child, the cause and the limit, at each level.
     for spec in [SupervisorSpec::one_for_one(), SupervisorSpec::one_for_all(), SupervisorSpec::rest_for_one()]
     {
         let (play, crashes) = three_levels(spec.clone(), spec.clone(), spec).await;

@@ -40,8 +40,8 @@ async fn sup_start_normal() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_ignore_init() {
-    // OTP: a supervisor whose `init` answers `ignore` is a child without a process. A declaration is data here and
-    // cannot answer; a start of one's own can, for a child that is a supervisor too.
+    // OTP: a supervisor whose `init` answers `ignore` is a child without a process. A declaration is data
+    // here and cannot answer; a start of one's own can, for a child that is a supervisor too.
     let cast = Cast::new();
     let ignored = ChildSpec::new("ignored", ChildPolicy::supervisor(), Answers(Exit::Ignored));
     let spec = SupervisorSpec::one_for_one().child(ignored).child(cast.plain("a"));
@@ -70,7 +70,8 @@ async fn sup_start_ignore_child() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_ignore_temporary_child() {
-    // OTP: the specification of a temporary child that is ignored goes at once; the others start as if it were not there.
+    // OTP: the specification of a temporary child that is ignored goes at once; the others start as if it
+    // were not there.
     for strategy in STRATEGIES {
         let cast = Cast::new();
         let ignored = cast.scripted("one", &Script::births([Birth::Ignored])).restart(temporary());
@@ -103,7 +104,8 @@ async fn sup_start_ignore_temporary_child_start_child() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_ignore_permanent_child_start_child_simple() {
-    // OTP: simple-one-for-one keeps no specification of an ignored child, permanent or not, and ends without error.
+    // OTP: simple-one-for-one keeps no specification of an ignored child, permanent or not, and ends without
+    // error.
     let cast = Cast::new();
     let one = cast.scripted("one", &Script::births([Birth::Ignored]));
     let play = cast.start(SupervisorSpec::dynamic()).await;
@@ -126,8 +128,8 @@ async fn sup_start_error_return() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_fail() {
-    // OTP: a start that fails in whatever way fails the supervisor's start; those that had started are terminated in
-    // reverse order; nothing is retried, and the intensity is not asked.
+    // OTP: a start that fails in whatever way fails the supervisor's start; those that had started are
+    // terminated in reverse order; nothing is retried, and the intensity is not asked.
     let exit = Exit::HandshakeFailed { reason: "wrong version".into() };
     let failed = |text: &str| Exit::ActorFailed { chain: vec![text.into()] };
     let births = [
@@ -157,8 +159,8 @@ async fn sup_start_fail() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_fail_of_a_transient_and_a_temporary_child() {
-    // OTP: the restart type does not matter for the supervisor's own start. As OTP, for required children; one that is
-    // declared `background` is not awaited (S-7), a temporary one is simply forgotten.
+    // OTP: the restart type does not matter for the supervisor's own start. As OTP, for required children;
+    // one that is declared `background` is not awaited (S-7), a temporary one is simply forgotten.
     for policy in [transient(), temporary()] {
         let cast = Cast::new();
         let spec = SupervisorSpec::one_for_one()
@@ -192,7 +194,8 @@ async fn sup_start_fail_of_a_nested_supervisor() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_hangs_can_be_cancelled() {
-    // OTP: a supervisor that is starting cannot be told anything. Ours can: dropping the start takes it all down.
+    // OTP: a supervisor that is starting cannot be told anything. Ours can: dropping the start takes it all
+    // down.
     let cast = Cast::new();
     let record = cast.record.clone();
     let spec = cast
@@ -207,8 +210,8 @@ async fn a_start_that_hangs_can_be_cancelled() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_map() {
-    // OTP: `get_childspec` shows what was left out of a specification: permanent; 5 s for a worker, infinity for a
-    // supervisor.
+    // OTP: `get_childspec` shows what was left out of a specification: permanent; 5 s for a worker, infinity
+    // for a supervisor.
     let cast = Cast::new();
     let spec = SupervisorSpec::one_for_one()
         .child(cast.plain("one"))
@@ -231,8 +234,8 @@ async fn sup_start_map() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_map_faulty_specs() {
-    // OTP: a faulty child specification is an error that names what is wrong with it, at the supervisor's start and by
-    // `start_child`. Ours also names it in supervisors that are children.
+    // OTP: a faulty child specification is an error that names what is wrong with it, at the supervisor's
+    // start and by `start_child`. Ours also names it in supervisors that are children.
     let faulty = || SupervisorSpec::one_for_one().intensity(1, NO_TIME);
     let loops =
         RestartPolicy::actor().with_crash_loop(CrashLoop::new(2, SEC, CrashLoopAction::cool_off(SEC)));

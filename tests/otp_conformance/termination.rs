@@ -1,7 +1,7 @@
 //! `supervisor_SUITE`, groups `normal_termination`, `shutdown_termination` and `abnormal_termination`, and
-//! `temporary_bystander`; each for all three strategies and the dynamic supervisor. Elixir: "temporary child is not
-//! restarted regardless of reason", "transient child is restarted unless normal/shutdown/{shutdown, _}", "permanent child
-//! is restarted regardless of reason".
+//! `temporary_bystander`; each for all three strategies and the dynamic supervisor. Elixir: "temporary child
+//! is not restarted regardless of reason", "transient child is restarted unless normal/shutdown/{shutdown,
+//! _}", "permanent child is restarted regardless of reason".
 
 use procession::{
     event::Consequence, exit::Exit, restart::RestartPolicy, state::Strategy, supervision::SupervisorSpec,
@@ -115,8 +115,8 @@ async fn every_cause_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn temporary_bystander() {
-    // OTP: a temporary child that is terminated because a sibling restarts its group goes for good; the group restart
-    // does not bring it back. Under rest-for-one only if it comes after the sibling.
+    // OTP: a temporary child that is terminated because a sibling restarts its group goes for good; the group
+    // restart does not bring it back. Under rest-for-one only if it comes after the sibling.
     for (strategy, expected) in [
         (Strategy::OneForAll, "b:ready#2"),
         (Strategy::RestForOne, "a:ready#1 b:ready#2"),
@@ -141,8 +141,8 @@ async fn temporary_bystander() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transient_bystander_comes_back() {
-    // OTP: a group restart starts every specification in its range, also that of a transient child that had ended
-    // normally, was ignored or was terminated by hand.
+    // OTP: a group restart starts every specification in its range, also that of a transient child that had
+    // ended normally, was ignored or was terminated by hand.
     let cast = Cast::new();
     let ignored = Script::births([Birth::Ignored]);
     let spec = SupervisorSpec::one_for_all()

@@ -84,8 +84,8 @@ fn a_fixed_delay_does_not_grow() {
     }
 }
 
-// of what comes in a row, clean ends and failures lengthen the delay together; only failures are counted as
-// such.
+// of what comes in a row, clean ends and failures lengthen the delay together; only failures are
+// counted as such.
 #[test]
 fn a_clean_exit_between_failures_grows_and_resets_nothing() {
     let mut child = Child::new(steady());

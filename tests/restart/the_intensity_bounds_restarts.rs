@@ -12,8 +12,8 @@ use crate::common::{Child, at, immediate, ms, secs, steady};
 
 const DEFAULT: Intensity = Intensity { max_restarts: 3, period: secs(5) };
 
-/// How many starts a child gets that fails each time after `start`, before 3 in 5 s is spent; `None` if it goes on
-/// after a thousand.
+/// How many starts a child gets that fails each time after `start`, before 3 in 5 s is spent; `None` if it
+/// goes on after a thousand.
 fn starts(policy: RestartPolicy, start: Duration) -> Option<u32> {
     let mut child = Child::new(policy);
     let mut window = Window::new();
@@ -74,7 +74,8 @@ fn a_changed_intensity_takes_effect_at_the_next_restart() {
     assert!(window.try_restart(at(2_000), &Intensity::new(2, secs(1))));
 }
 
-// S-2: not slower with more restarts allowed. Walking the list each time would take half a trillion steps here.
+// S-2: not slower with more restarts allowed. Walking the list each time would take half a trillion steps
+// here.
 #[test]
 fn a_million_restarts_in_one_period_are_cheap() {
     for max_restarts in [1_000_000, u32::MAX] {

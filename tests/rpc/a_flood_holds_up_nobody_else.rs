@@ -10,8 +10,8 @@ use crate::support::{config, plain};
 /// So many messages may be handled in one turn; the implementation takes fewer.
 const MOST_IN_A_TURN: u64 = 1000;
 
-/// Lets a peer read all of this, which is there at once, and counts the messages that it handles between two turns of
-/// another task on the only thread.
+/// Lets a peer read all of this, which is there at once, and counts the messages that it handles between two
+/// turns of another task on the only thread.
 async fn most_in_a_turn(framing: Framing, bytes: Vec<u8>) -> (u64, u64) {
     let bytes: &'static [u8] = bytes.leak();
     let config = config(|config| config.framing = framing);

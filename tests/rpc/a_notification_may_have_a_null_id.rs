@@ -1,4 +1,5 @@
-//! C-13: a message with `"id": null` whose method is a notification here is taken as a notification, and not answered.
+//! C-13: a message with `"id": null` whose method is a notification here is taken as a notification, and not
+//! answered.
 
 use std::sync::{Arc, Mutex};
 

@@ -9,7 +9,7 @@ use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, plain};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-// C-3, pitfall 33
+// C-3
 #[tokio::test(start_paused = true)]
 async fn a_timeout_of_zero_is_refused() {
     let (peer, mut wire) = plain();
@@ -237,7 +237,7 @@ async fn a_frame_larger_than_the_bound_still_goes_out() {
     drop(call);
 }
 
-// C-11, pitfall 22
+// C-11
 #[tokio::test(start_paused = true)]
 async fn a_write_without_progress_ends_the_channel() {
     let (peer, mut wire) =

@@ -66,7 +66,8 @@ async fn a_call_that_is_dropped_with_its_answer_is_not_cancelled() {
     assert_eq!((peer.stats().late_replies, peer.stats().unknown_replies), (0, 0));
 }
 
-// C-11: callers come and go at every moment while the pipe takes a few bytes at a time; every frame stays whole.
+// C-11: callers come and go at every moment while the pipe takes a few bytes at a time; every frame stays
+// whole.
 #[tokio::test(start_paused = true)]
 async fn dropped_callers_never_leave_half_a_frame() {
     let config = config(|c| {

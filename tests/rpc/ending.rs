@@ -38,7 +38,7 @@ async fn the_end_of_the_stream_answers_all_calls() {
     assert!(error.is_retryable(), "{error}");
 }
 
-// C-4, pitfalls 30 and 53: answers in the pipe are delivered, all others fail with the exit at once.
+// C-4: answers in the pipe are delivered, all others fail with the exit at once.
 #[tokio::test(start_paused = true)]
 async fn answers_in_the_pipe_are_delivered_before_the_rest_is_lost() {
     let (peer, mut wire) = peer_on_wire(config(|c| c.hold_pending = true), Arc::new(NoHandler), 1 << 16);

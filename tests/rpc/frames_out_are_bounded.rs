@@ -1,4 +1,5 @@
-//! C-1: frames that are sent are bounded like frames that are read, since a program that cannot take a frame may end.
+//! C-1: frames that are sent are bounded like frames that are read, since a program that cannot take a frame
+//! may end.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Requests of the other side run side by side within bounds, in order of arrival, and survive panics (C-6, C-7).
+//! Requests of the other side run side by side within bounds, in order of arrival, and survive panics (C-6,
+//! C-7).
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, router};
 
-// C-6: slow handlers run beside each other, at most `max_handlers`; then requests queue; then they are refused.
+// C-6: slow handlers run beside each other, at most `max_handlers`; then requests queue; then they are
+// refused.
 #[tokio::test(start_paused = true)]
 async fn requests_queue_and_then_are_refused() {
     let config = config(|c| {

@@ -232,7 +232,8 @@ async fn a_stream_may_end_or_stand_still_at_any_byte() {
     }
 }
 
-// C-11, C-12: the other side may stop reading at any byte; the call is lost after the stall, and what is known is said.
+// C-11, C-12: the other side may stop reading at any byte; the call is lost after the stall, and what is
+// known is said.
 #[tokio::test(start_paused = true)]
 async fn a_pipe_may_block_at_any_byte() {
     for room in 1..60 {

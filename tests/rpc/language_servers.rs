@@ -1,4 +1,5 @@
-//! Both sides of the Language Server Protocol work: the default answers of a host, and a server in Rust (W-7).
+//! Both sides of the Language Server Protocol work: the default answers of a host, and a server in Rust
+//! (W-7).
 
 use std::{sync::Arc, time::Duration};
 

@@ -97,7 +97,7 @@ async fn responses_in_a_batch_are_delivered() {
     assert_eq!(answers, ["a", "b"]);
 }
 
-// C-8, pitfall 32
+// C-8
 #[tokio::test(start_paused = true)]
 async fn noise_is_counted_and_breaks_nothing() {
     let (peer, mut wire) = answering(|_| {});
@@ -140,7 +140,7 @@ async fn flood(mut wire: Wire, head: &[u8]) -> usize {
     written
 }
 
-// C-1, pitfall 22: an endless line is refused when the bound is reached, not when it ends.
+// C-1: an endless line is refused when the bound is reached, not when it ends.
 #[tokio::test(start_paused = true)]
 async fn an_endless_line_is_refused_with_bounded_memory() {
     let bound = 100_000;

@@ -1,4 +1,5 @@
-//! C-8: text that a child prints between frames is logged, shortened and at a bounded rate, and all of it is counted.
+//! C-8: text that a child prints between frames is logged, shortened and at a bounded rate, and all of it is
+//! counted.
 
 use std::{
     io::Write,
@@ -29,8 +30,8 @@ impl Log {
     }
 }
 
-/// In a process of its own: who is interested in an event is remembered for the whole program, and the thread that comes
-/// first may be that of a test without a subscriber, even while this one sets its own.
+/// In a process of its own: who is interested in an event is remembered for the whole program, and the thread
+/// that comes first may be that of a test without a subscriber, even while this one sets its own.
 #[test]
 fn noise_is_logged_in_moderation() {
     // C-8

@@ -1,4 +1,5 @@
-//! C-8, C-13: with `Content-Length` framing, printed text that looks like a header does not break the channel.
+//! C-8, C-13: with `Content-Length` framing, printed text that looks like a header does not break the
+//! channel.
 
 use std::sync::Arc;
 

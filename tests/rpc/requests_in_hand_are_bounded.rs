@@ -1,4 +1,5 @@
-//! C-6: the bytes that a peer keeps for requests of the other side are bounded, while they run and until their batch is sent.
+//! C-6: the bytes that a peer keeps for requests of the other side are bounded, while they run and until
+//! their batch is sent.
 
 use std::{sync::Arc, time::Duration};
 

@@ -89,8 +89,8 @@ async fn a_worker_can_refuse_its_configuration() {
 
 const WORKER: &str = "PROCESSION_TEST_WORKER";
 
-/// Not a test: the worker that the tests below start as a process of its own. What the test harness prints around
-/// it is noise on the channel, which is as it should be.
+/// Not a test: the worker that the tests below start as a process of its own. What the test harness prints
+/// around it is noise on the channel, which is as it should be.
 #[test]
 fn worker_process() {
     if std::env::var_os(WORKER).is_none() {

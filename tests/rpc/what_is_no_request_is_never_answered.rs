@@ -1,5 +1,5 @@
-//! C-7, C-8: only a message with a method asks for something. Everything else that cannot be used is logged and counted, so
-//! programs may log to stdout in JSON, and two sides never answer each other endlessly.
+//! C-7, C-8: only a message with a method asks for something. Everything else that cannot be used is logged
+//! and counted, so programs may log to stdout in JSON, and two sides never answer each other endlessly.
 
 use std::{sync::Arc, time::Duration};
 

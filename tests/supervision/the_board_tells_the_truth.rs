@@ -43,7 +43,8 @@ async fn a_killed_tree_is_down_on_the_board() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_that_nobody_has_heard_of_are_on_the_board() {
-    // E-3: whenever the supervisor is killed, also between the end of a child and the moment it would have heard of it.
+    // E-3: whenever the supervisor is killed, also between the end of a child and the moment it would have
+    // heard of it.
     for moment in 0..40 {
         let record = Record::default();
         let spec = SupervisorSpec::one_for_one()

@@ -239,7 +239,8 @@ impl Engine {
     pub(crate) fn supervision_event(&mut self, event: SupervisionEvent) {
         match event {
             SupervisionEvent::ActorFailed(cell, error) => {
-                // An actor's typed error is its exit; everything else, panics included, is a failure with a text.
+                // An actor's typed error is its exit; everything else, panics included, is a failure with a
+                // text.
                 let exit = match error.downcast::<Exit>() {
                     Ok(exit) => *exit,
                     // Its text and its destructor are code of the user, which may panic.

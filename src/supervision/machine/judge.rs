@@ -17,8 +17,8 @@ impl Machine {
     pub(super) fn ended(&mut self, now: Timestamp, key: &IncarnationKey, exit: Exit) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
-        // a success before *ready* is a failed start. (A start that is declared to complete becomes ready by its
-        // success: its `Ready` comes before its end.)
+        // a success before *ready* is a failed start. (A start that is declared to complete becomes
+        // ready by its success: its `Ready` comes before its end.)
         let exit = if child.state == ChildState::Starting { exit.before_ready() } else { exit };
         // Exits that are not judged leave the counters of the tracker alone, but each of them ends
         // the time of being healthy.

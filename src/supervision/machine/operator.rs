@@ -1,4 +1,5 @@
-//! Requests (rules S-22, R-8). They never touch siblings, never use the restart budget, and are answered exactly once.
+//! Requests (rules S-22, R-8). They never touch siblings, never use the restart budget, and are answered
+//! exactly once.
 
 use std::sync::Arc;
 

@@ -190,7 +190,8 @@ impl Machine {
             _ => {
                 pass.stage = PassStage::Stop { cursor: rank };
                 if child.is_temporary() && child.state != ChildState::down(DownReason::NeverStarted) {
-                    // S-12: a group restart removes temporary children for good, except those whose first start it delays.
+                    // S-12: a group restart removes temporary children for good, except those whose first
+                    // start it delays.
                     self.set_down(rank, ChildState::down(DownReason::Stopped));
                     self.forget(rank);
                 }

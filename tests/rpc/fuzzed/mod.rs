@@ -1,4 +1,5 @@
-//! The properties of the fuzzers hold for the stored inputs: their seeds, and every input that once found something.
+//! The properties of the fuzzers hold for the stored inputs: their seeds, and every input that once found
+//! something.
 
 #[path = "../../corpus/mod.rs"]
 mod corpus;
