@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::PolicyError;
 use crate::human_duration;
 use crate::state::RestartLimit;
 
@@ -38,15 +37,6 @@ impl Intensity {
     /// The limit, as it appears in states and exits.
     pub fn limit(&self) -> RestartLimit {
         RestartLimit::Intensity { max_restarts: self.max_restarts, period: self.period }
-    }
-
-    /// Checks that the period is not zero.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::ZeroPeriod`] if the period is zero.
-    pub fn validate(&self) -> Result<(), PolicyError> {
-        if self.period.is_zero() { Err(PolicyError::ZeroPeriod) } else { Ok(()) }
     }
 }
 

@@ -115,6 +115,17 @@ impl RestartPolicy {
     }
 }
 
+impl Intensity {
+    /// Checks that the period is not zero.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::ZeroPeriod`] if the period is zero.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        if self.period.is_zero() { Err(PolicyError::ZeroPeriod) } else { Ok(()) }
+    }
+}
+
 fn check_backoff(backoff: &Backoff, errors: &mut Vec<PolicyError>) {
     let Backoff::Exponential { initial, factor, max } = *backoff else { return };
     if !(factor >= 1.0 && factor.is_finite()) {
