@@ -24,7 +24,6 @@ const PAIRS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-#[ignore = "one circle is still being opened"]
 fn files_of_one_folder_import_each_other_in_no_circle() {
     assert!(PAIRS.len() <= 3, "three pairs are the most");
     let read = Crate::read();

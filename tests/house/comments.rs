@@ -6,7 +6,6 @@ use super::source::{Token, files, read, tokens};
 const WIDTH: usize = 110;
 
 #[test]
-#[ignore = "not all files follow yet"]
 fn comments_are_wrapped() {
     assert!(
         read("rustfmt.toml").contains(&format!("max_width = {WIDTH}\n")),
