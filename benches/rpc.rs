@@ -59,8 +59,7 @@ impl Method for Hang {
     type Output = ();
 }
 
-// ---- the child
-// ----------------------------------------------------------------------------------------------------
+// ---- the child ----------------------------------------------------------------------------------
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -119,8 +118,7 @@ fn own(fd: i32) -> std::fs::File {
     fd.into()
 }
 
-// ---- where they run
-// -----------------------------------------------------------------------------------------------
+// ---- where they run -----------------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug)]
 enum Cores {
@@ -165,8 +163,7 @@ impl Cores {
     }
 }
 
-// ---- the floor: one task, two buffers
-// -----------------------------------------------------------------------------
+// ---- the floor: one task, two buffers -----------------------------------------------------------
 
 struct Raw {
     child: Child,
@@ -286,8 +283,7 @@ impl Raw {
     }
 }
 
-// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per call
-// ----------------
+// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per 
 
 type Table = Arc<Mutex<HashMap<u64, oneshot::Sender<Box<RawValue>>>>>;
 
@@ -332,8 +328,7 @@ async fn read_answers(table: Table, mut stdout: UnixStream) {
     }
 }
 
-// ---- the whole crate
-// ----------------------------------------------------------------------------------------------
+// ---- the whole crate ----------------------------------------------------------------------------
 
 async fn start(cores: Cores) -> (Root, WorkerRef) {
     let program = std::env::current_exe().unwrap();
@@ -405,8 +400,7 @@ async fn round(
     done
 }
 
-// ---- the figures
-// --------------------------------------------------------------------------------------------------
+// ---- the figures --------------------------------------------------------------------------------
 
 fn quantile(samples: &mut [f64], q: f64) -> f64 {
     samples.sort_by(f64::total_cmp);

@@ -129,8 +129,7 @@ async fn story() -> Anyhow<()> {
     Ok(())
 }
 
-// ---- the in-memory actor, and the host methods that plugins may call
-// ---------------------------------------------------
+// ---- the in-memory actor, and the host methods that plugins may call ----------------------------
 
 struct Audit;
 
@@ -187,8 +186,7 @@ fn host_methods(audit: Arc<OnceLock<ChildRef<AuditMessage>>>) -> Router {
     })
 }
 
-// ---- the workers: this program again
-// ------------------------------------------------------------------------------
+// ---- the workers: this program again ------------------------------------------------------------
 
 /// The method of an agent.
 struct Work;
@@ -225,8 +223,7 @@ async fn plugin() -> Anyhow<()> {
     Ok(())
 }
 
-// ---- telling the story
-// --------------------------------------------------------------------------------------------
+// ---- telling the story --------------------------------------------------------------------------
 
 fn chapter(title: &str) {
     println!("\n=== {title}\n");

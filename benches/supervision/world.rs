@@ -11,8 +11,7 @@ use procession::{
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-// ---- the child: tells that it is up, answers
-// ----------------------------------------------------------------------
+// ---- the child: tells that it is up, answers ----------------------------------------------------
 
 pub(crate) struct Child(usize, UnboundedSender<(usize, ActorRef<Ping>)>);
 
@@ -33,8 +32,7 @@ impl Actor for Child {
     }
 }
 
-// ---- the floor: ractor alone
-// --------------------------------------------------------------------------------------
+// ---- the floor: ractor alone --------------------------------------------------------------------
 
 pub(crate) struct Bare {
     strategy: Strategy,
@@ -104,8 +102,7 @@ impl Actor for Bare {
     }
 }
 
-// ---- both, behind one interface
-// ----------------------------------------------------------------------------------------
+// ---- both, behind one interface -----------------------------------------------------------------
 
 pub(crate) enum Supervisor {
     Bare(#[expect(dead_code, reason = "kept alive")] ActorRef<()>),

@@ -306,8 +306,7 @@ impl PoolCore {
         }
     }
 
-    // ---- the pool's actor
-    // ------------------------------------------------------------------------------------------
+    // ---- the pool's actor -----------------------------------------------------------------------
 
     /// The event that the actor was processing is public now: callers and holders that it concerns are
     /// answered.

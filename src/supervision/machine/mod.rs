@@ -182,8 +182,7 @@ impl Machine {
         if stops { None } else { self.foresee(rank, at, exit) }
     }
 
-    // ---- small steps that all parts share
-    // -----------------------------------------------------------------------
+    // ---- small steps that all parts share -------------------------------------------------------
 
     fn insert(&mut self, new: NewChild) -> Option<Rank> {
         let (rank, child) = self.children.insert(new)?;

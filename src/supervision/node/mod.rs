@@ -231,8 +231,7 @@ impl Node {
         Ok((id, self.controller().ok_or(RequestError::ShuttingDown)?))
     }
 
-    // ---- the tree
-    // ----------------------------------------------------------------------------------------------
+    // ---- the tree -------------------------------------------------------------------------------
 
     /// The node of a child; created if it does not exist.
     pub(crate) fn claim(&self, id: &ChildId, kind: ChildKind) -> Node {
@@ -298,8 +297,7 @@ impl Node {
         path.ids().skip(depth).try_fold(self.clone(), |node, id| node.child(&id))
     }
 
-    // ---- written by supervisors
-    // ----------------------------------------------------------------------------------
+    // ---- written by supervisors -----------------------------------------------------------------
 
     pub(crate) fn stopped_by_operator(&self) -> bool {
         self.0.stopped_by_operator.load(Ordering::Acquire)

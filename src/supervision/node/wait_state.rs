@@ -65,8 +65,7 @@ impl Node {
         (!self.0.unannounced.load(Ordering::Acquire)).then(|| status.state.clone())
     }
 
-    // ---- written by supervisors
-    // ----------------------------------------------------------------------------------
+    // ---- written by supervisors -----------------------------------------------------------------
 
     /// Writes the state. Waiters see it after [`notify_waiters`](Node::notify_waiters), when its
     /// event has been published.
