@@ -160,8 +160,7 @@ impl Rig {
         }
     }
 
-    // ---- what a test does
-    // ---------------------------------------------------------------------------------------
+    // ---- what a test does -----------------------------------------------------------------------
 
     pub(crate) fn input(&mut self, input: Input) {
         let was_over = self.exit.is_some();
@@ -240,8 +239,7 @@ impl Rig {
         IncarnationKey { child, incarnation: *incarnation }
     }
 
-    // ---- what a test sees
-    // ---------------------------------------------------------------------------------------
+    // ---- what a test sees -----------------------------------------------------------------------
 
     /// What was done in the last step: `+a` started, `-a` stopped, `up` the supervisor is, `exit`.
     pub(crate) fn did(&self) -> String {
@@ -289,8 +287,7 @@ impl Rig {
         self.machine.children().map(|c| letter(c.state)).collect()
     }
 
-    // ---- the engine's part, and what always holds
-    // ---------------------------------------------------------------
+    // ---- the engine's part, and what always holds -----------------------------------------------
 
     fn perform(&mut self, action: Action) {
         match action {

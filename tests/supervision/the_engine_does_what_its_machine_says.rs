@@ -66,8 +66,7 @@ fn the_events_of_the_engine_are_those_of_its_machine() {
     assert!(gave_up as u64 > compared / 20 && (gave_up as u64) < compared, "{gave_up}");
 }
 
-// ---- what happens, decided beforehand
-// ---------------------------------------------------------------------------------
+// ---- what happens, decided beforehand -----------------------------------------------------------
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -251,8 +250,7 @@ fn line(at: Timestamp, path: &str, incarnation: Incarnation, kind: &EventKind) -
     format!("{at} {path}{incarnation} {kind:?}")
 }
 
-// ---- the imagined executor
-// --------------------------------------------------------------------------------------------
+// ---- the imagined executor ----------------------------------------------------------------------
 
 #[derive(Clone, Debug, PartialEq)]
 enum Due {
@@ -488,8 +486,7 @@ impl<'a> Imagined<'a> {
     }
 }
 
-// ---- the engine
-// -------------------------------------------------------------------------------------------------------
+// ---- the engine ---------------------------------------------------------------------------------
 
 #[derive(Debug)]
 struct Fated {

@@ -135,8 +135,7 @@ impl Model {
         self.uids
     }
 
-    // ---- what happens
-    // -------------------------------------------------------------------------------------------
+    // ---- what happens ---------------------------------------------------------------------------
 
     pub(crate) fn step(&mut self, now: Timestamp, what: impl FnOnce(&mut Model)) {
         self.now = now;
@@ -195,8 +194,7 @@ impl Model {
         }
     }
 
-    // ---- small things
-    // -------------------------------------------------------------------------------------------
+    // ---- small things ---------------------------------------------------------------------------
 
     /// S-2: a restart of age ≤ period counts.
     pub(crate) fn used(&self) -> u32 {
@@ -302,8 +300,7 @@ impl Model {
         self.replies.extend(answered.into_iter().map(|(id, _)| (id, reply.clone())));
     }
 
-    // ---- the end
-    // ------------------------------------------------------------------------------------------------
+    // ---- the end --------------------------------------------------------------------------------
 
     fn finish(&mut self, exit: Exit, brutal: bool) {
         self.script = None;
