@@ -303,6 +303,8 @@ async fn of_what_operators_ask() {
         async |on: Stage| {
             // a caller that has seen it ready knows that its program exists, so it is waited for.
             on.worker("/b").wait_ready(10 * SEC).await.unwrap();
+            // It runs the same program: its start must not be the one that fails.
+            on.worker("/plugins/early").wait_ready(10 * SEC).await.unwrap();
             let gone = Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "gone".into() };
             on.launcher.fail_next("worker", gone);
             let restarted = on.worker("/b").restart("again").await;
