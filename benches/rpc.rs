@@ -283,7 +283,7 @@ impl Raw {
     }
 }
 
-// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per 
+// ---- by hand: a task per direction, a queue between them and the callers, a table, a oneshot per
 
 type Table = Arc<Mutex<HashMap<u64, oneshot::Sender<Box<RawValue>>>>>;
 

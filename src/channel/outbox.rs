@@ -109,7 +109,7 @@ pub(crate) struct WrittenFrames {
 
 /// The reserve is used up.
 #[derive(Debug)]
-pub(crate) struct ReserveFull;
+pub(crate) struct UrgentReserveFull;
 
 /// There is no room now.
 #[derive(Debug)]
@@ -205,17 +205,17 @@ impl Outbox {
     }
 
     /// Queues a frame in the reserve, without waiting.
-    pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Enqueued, ReserveFull> {
+    pub(crate) fn put_urgent(&self, body: &mut Vec<u8>) -> Result<Enqueued, UrgentReserveFull> {
         self.put_reserved(body, self.limit)
     }
 
     /// Queues a frame that may be left out in the reserve. Half of the reserve is kept for frames
     /// that may not.
-    pub(crate) fn put_dispensable(&self, body: &mut Vec<u8>) -> Result<Enqueued, ReserveFull> {
+    pub(crate) fn put_dispensable(&self, body: &mut Vec<u8>) -> Result<Enqueued, UrgentReserveFull> {
         self.put_reserved(body, self.limit / 2)
     }
 
-    fn put_reserved(&self, body: &mut Vec<u8>, limit: usize) -> Result<Enqueued, ReserveFull> {
+    fn put_reserved(&self, body: &mut Vec<u8>, limit: usize) -> Result<Enqueued, UrgentReserveFull> {
         let mut state = self.lock();
         match state.mode {
             OutboxMode::Open => {}
@@ -223,7 +223,7 @@ impl Outbox {
             OutboxMode::Finishing | OutboxMode::Closed => return Ok(Enqueued::Closed),
         }
         if state.urgent + body.len() > limit {
-            return Err(ReserveFull);
+            return Err(UrgentReserveFull);
         }
         let at = state.put;
         state.urgent += self.append(&mut state, body, |batch, bytes| batch.urgent += bytes);

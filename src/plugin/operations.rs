@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     definition::Definition,
     error::PluginError,
-    host_incarnation::{HostIncarnation, stopped_in_order},
+    live_plugin_host::{LivePluginHost, stopped_in_order},
     registry::{OperationPhase, PluginTable},
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
@@ -38,7 +38,7 @@ pub(crate) enum PluginPhase {
     Supervised(Node, ChildState),
 }
 
-impl HostIncarnation {
+impl LivePluginHost {
     pub(crate) fn phase_of(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
         let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
         match (&entry.phase, &entry.definition) {

@@ -9,7 +9,7 @@ use super::{
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     event::{ConfigApplied, PluginEventReceiver},
-    host_incarnation::HostIncarnation,
+    live_plugin_host::LivePluginHost,
     set_config,
     spec::PluginSpec,
 };
@@ -51,8 +51,8 @@ impl Plugins {
         &self.node
     }
 
-    fn host(&self) -> Result<HostIncarnation, PluginError> {
-        HostIncarnation::at(&self.node)
+    fn host(&self) -> Result<LivePluginHost, PluginError> {
+        LivePluginHost::at(&self.node)
     }
 
     /// Starts a plugin and returns when it is ready (rule G-1).
@@ -278,7 +278,7 @@ impl Plugins {
 
 /// The same for a caller that has the host's live incarnation.
 pub(crate) async fn call_value(
-    host: &HostIncarnation,
+    host: &LivePluginHost,
     id: &ChildId,
     method: &str,
     params: &RawValue,

@@ -6,7 +6,7 @@ use super::{
     definition::{Definition, extend_shutdown_for},
     error::PluginError,
     event::PluginEventKind,
-    host_incarnation::HostIncarnation,
+    live_plugin_host::LivePluginHost,
     operations::PluginPhase,
     registry::{OperationPhase, PluginTable},
     shared_operation::{OperationResult, SharedOperation},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-impl HostIncarnation {
+impl LivePluginHost {
     pub(crate) async fn reload(&self, id: &ChildId, spec: PluginSpec) -> OperationResult {
         if spec.id != *id {
             let problem = format!("must be `{id}`, the plugin that is reloaded");

@@ -8,7 +8,7 @@ use super::{
     configured_protocol::ConfiguredProtocol,
     error::PluginError,
     event::{ConfigApplied, PluginEvent, PluginEventKind},
-    host_incarnation::HostIncarnation,
+    live_plugin_host::LivePluginHost,
     operations::PluginPhase,
 };
 use crate::{
@@ -26,7 +26,7 @@ const CONFIG_CHANGED: &str = "configChanged";
 /// How long a plugin may take to answer `configChanged`.
 pub(super) const CONFIG_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl HostIncarnation {
+impl LivePluginHost {
     pub(crate) async fn set_config(&self, id: &ChildId, config: Value) -> Result<ConfigApplied, PluginError> {
         let mut set: Option<(Arc<ConfiguredProtocol>, u64)> = None;
         loop {

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use super::{
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
-    host_incarnation::HostIncarnation,
     host_spec::PluginHostSpec,
+    live_plugin_host::LivePluginHost,
     observer::observer,
     plugins,
     registry::PluginRegistry,
@@ -76,14 +76,14 @@ impl From<EngineMessage> for PluginHostMessage {
 #[derive(Debug)]
 pub struct PluginHostArguments {
     engine: EngineArgs,
-    host: HostIncarnation,
+    host: LivePluginHost,
 }
 
 /// The state of a [`PluginHostSupervisor`].
 #[derive(Debug)]
 pub struct PluginHostState {
     engine: Engine,
-    host: HostIncarnation,
+    host: LivePluginHost,
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
@@ -208,7 +208,7 @@ impl Start for PluginHostStart {
             observer: Some(observer(registry.clone(), cx.node.clone(), clock)),
             ..EngineArgs::nested(spec, &cx, tx)
         };
-        let host = HostIncarnation { registry, node: cx.node.clone(), clock };
+        let host = LivePluginHost { registry, node: cx.node.clone(), clock };
         let arguments = PluginHostArguments { engine, host: host.clone() };
         host::start(PluginHostSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
     }

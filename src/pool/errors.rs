@@ -1,5 +1,5 @@
 //! What can go wrong between a caller and a pool: [`AcquireError`], and between a holder and its worker:
-//! [`LeaseError`].
+//! [`LeaseCallError`].
 
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ pub enum Revocation {
 /// Why a call through a lease did not return its output.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LeaseError {
+pub enum LeaseCallError {
     /// The lease is over; the call was not sent to another incarnation instead (rule L-7).
     #[error("`{method}` {} `{path}`: the lease is over ({why}); acquire another one", what_became(*.outcome))]
     Revoked {
@@ -204,38 +204,38 @@ fn what_became(outcome: CallOutcome) -> &'static str {
     }
 }
 
-impl LeaseError {
+impl LeaseCallError {
     /// What is known of the call's effect.
     pub fn outcome(&self) -> CallOutcome {
         match self {
-            LeaseError::Revoked { outcome, .. } => *outcome,
-            LeaseError::Call(error) => error.outcome(),
-            LeaseError::NoChannel { .. } => CallOutcome::NotSent,
+            LeaseCallError::Revoked { outcome, .. } => *outcome,
+            LeaseCallError::Call(error) => error.outcome(),
+            LeaseCallError::NoChannel { .. } => CallOutcome::NotSent,
         }
     }
 
     /// Whether the same call can safely be made again, through another lease if this one is over.
     pub fn is_retryable(&self) -> bool {
         match self {
-            LeaseError::Revoked { outcome, .. } => *outcome == CallOutcome::NotSent,
-            LeaseError::Call(error) => error.is_retryable(),
-            LeaseError::NoChannel { .. } => false,
+            LeaseCallError::Revoked { outcome, .. } => *outcome == CallOutcome::NotSent,
+            LeaseCallError::Call(error) => error.is_retryable(),
+            LeaseCallError::NoChannel { .. } => false,
         }
     }
 
     /// Whether the call itself was wrong, so that it fails however often it is made.
     pub fn is_misuse(&self) -> bool {
         match self {
-            LeaseError::NoChannel { .. } => true,
-            LeaseError::Call(error) => error.is_misuse(),
-            LeaseError::Revoked { .. } => false,
+            LeaseCallError::NoChannel { .. } => true,
+            LeaseCallError::Call(error) => error.is_misuse(),
+            LeaseCallError::Revoked { .. } => false,
         }
     }
 
     /// Why the lease is over, if that is why the call failed.
     pub fn revocation(&self) -> Option<&Revocation> {
         match self {
-            LeaseError::Revoked { why, .. } => Some(why),
+            LeaseCallError::Revoked { why, .. } => Some(why),
             _ => None,
         }
     }
@@ -243,8 +243,8 @@ impl LeaseError {
     /// How the worker ended, if that is why the call failed.
     pub fn exit(&self) -> Option<&Exit> {
         match self {
-            LeaseError::Revoked { why: Revocation::Lost { exit }, .. } => Some(exit),
-            LeaseError::Call(error) => error.exit(),
+            LeaseCallError::Revoked { why: Revocation::Lost { exit }, .. } => Some(exit),
+            LeaseCallError::Call(error) => error.exit(),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     core::PoolCore,
-    errors::{LeaseError, Revocation},
+    errors::{LeaseCallError, Revocation},
     ledger::LeaseId,
 };
 use crate::{
@@ -180,55 +180,55 @@ impl Lease {
     /// The channel of this incarnation.
     ///
     /// # Errors
-    /// [`LeaseError::Revoked`], or [`LeaseError::NoChannel`] if the worker's protocol has no channel.
-    pub fn peer(&self) -> Result<&Peer, LeaseError> {
+    /// [`LeaseCallError::Revoked`], or [`LeaseCallError::NoChannel`] if the worker's protocol has no channel.
+    pub fn peer(&self) -> Result<&Peer, LeaseCallError> {
         self.peer_for("peer")
     }
 
-    fn peer_for(&self, method: &str) -> Result<&Peer, LeaseError> {
+    fn peer_for(&self, method: &str) -> Result<&Peer, LeaseCallError> {
         if let Some(why) = self.leased.ended.get() {
             return Err(self.over(method, why.clone(), CallOutcome::NotSent));
         }
         self.leased
             .peer
             .as_ref()
-            .ok_or_else(|| LeaseError::NoChannel { method: method.to_owned(), path: self.path().clone() })
+            .ok_or_else(|| LeaseCallError::NoChannel { method: method.to_owned(), path: self.path().clone() })
     }
 
-    fn over(&self, method: &str, why: Revocation, outcome: CallOutcome) -> LeaseError {
-        LeaseError::Revoked { method: method.to_owned(), path: self.path().clone(), why, outcome }
+    fn over(&self, method: &str, why: Revocation, outcome: CallOutcome) -> LeaseCallError {
+        LeaseCallError::Revoked { method: method.to_owned(), path: self.path().clone(), why, outcome }
     }
 
     /// Calls `M` and waits for its output, at most as long as its timeout.
     ///
     /// # Errors
-    /// [`LeaseError`]. Dropping the future cancels the call.
-    pub async fn call<M: Method>(&self, params: &M::Params) -> Result<M::Output, LeaseError> {
+    /// [`LeaseCallError`]. Dropping the future cancels the call.
+    pub async fn call<M: Method>(&self, params: &M::Params) -> Result<M::Output, LeaseCallError> {
         self.bound(M::NAME, self.peer_for(M::NAME)?.call::<M>(params)).await
     }
 
     /// [`call`](Lease::call) with options.
     ///
     /// # Errors
-    /// [`LeaseError`].
+    /// [`LeaseCallError`].
     pub async fn call_with<M: Method>(
         &self,
         params: &M::Params,
         options: CallOptions,
-    ) -> Result<M::Output, LeaseError> {
+    ) -> Result<M::Output, LeaseCallError> {
         self.bound(M::NAME, self.peer_for(M::NAME)?.call_with::<M>(params, options)).await
     }
 
     /// Calls a method by name with any serialisable params; the result stays raw.
     ///
     /// # Errors
-    /// [`LeaseError`].
+    /// [`LeaseCallError`].
     pub async fn call_value<P: Serialize + Sync + ?Sized>(
         &self,
         method: &str,
         params: &P,
         options: impl Into<CallOptions>,
-    ) -> Result<Box<RawValue>, LeaseError> {
+    ) -> Result<Box<RawValue>, LeaseCallError> {
         self.bound(method, self.peer_for(method)?.call_value(method, params, options)).await
     }
 
@@ -236,7 +236,7 @@ impl Lease {
     ///
     /// # Errors
     /// When it cannot be sent; nothing was sent then.
-    pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), LeaseError> {
+    pub async fn notify<N: Notification>(&self, params: &N::Params) -> Result<(), LeaseCallError> {
         Ok(self.peer_for(N::NAME)?.notify::<N>(params).await?)
     }
 
@@ -248,7 +248,7 @@ impl Lease {
         &self,
         method: &str,
         params: &P,
-    ) -> Result<(), LeaseError> {
+    ) -> Result<(), LeaseCallError> {
         Ok(self.peer_for(method)?.notify_value(method, params).await?)
     }
 
@@ -259,7 +259,7 @@ impl Lease {
         &self,
         method: &str,
         call: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, LeaseError> {
+    ) -> Result<T, LeaseCallError> {
         let cut = async {
             match self.leased.ended().await {
                 Revocation::Stopping => std::future::pending().await,
@@ -277,7 +277,7 @@ impl Lease {
     }
 
     /// The process of an evicted worker ends on request, which is not why the call failed.
-    fn because(&self, method: &str, error: CallError) -> LeaseError {
+    fn because(&self, method: &str, error: CallError) -> LeaseCallError {
         let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
         match self.leased.ended.get() {
             Some(why @ (Revocation::Evicted | Revocation::PoolEnded)) if lost => {

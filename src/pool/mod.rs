@@ -86,7 +86,7 @@ mod sessions;
 mod spec;
 mod supervisor;
 
-pub use errors::{AcquireError, LeaseError, Revocation};
+pub use errors::{AcquireError, LeaseCallError, Revocation};
 pub use handle::Pool;
 pub use lease::Lease;
 pub use ledger::{GivenUpKey, Totals, WantedKey, WorkerStatus};

@@ -23,7 +23,7 @@ use tokio::{
     sync::oneshot,
 };
 
-pub(crate) struct Stdio {
+pub(crate) struct OwnStdio {
     pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// Resolves when the helper thread has written everything; `None` if there is no such thread.
@@ -36,7 +36,7 @@ enum Kind {
     Other,
 }
 
-pub(crate) fn stdio() -> io::Result<Stdio> {
+pub(crate) fn stdio() -> io::Result<OwnStdio> {
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
     let (stdin, kind) = classify(stdin)?;
@@ -73,7 +73,7 @@ pub(crate) fn stdio() -> io::Result<Stdio> {
             Box::new(socket(near.into())?)
         }
     };
-    Ok(Stdio { reader, writer, flushed })
+    Ok(OwnStdio { reader, writer, flushed })
 }
 
 fn classify(fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::{
     diagnostics::WorkerDiagnostics,
     handler::WorkerHandler,
-    running_process::{RunningProcess, Task},
+    running_process::{OwnedTask, RunningProcess},
     spec::{Liveness, WorkerSpec},
     stdout_lines::{self, ExpectedLine},
     worker_channel::WorkerChannel,
@@ -144,7 +144,7 @@ impl Driver {
         let Process { stdin, stdout, stderr, control, .. } = process;
         let mine = |log: LineLog| log.of(self.cx.node.path().clone(), self.cx.incarnation);
         let stderr = stderr.map(|stderr| {
-            Task::spawn(process::drain_into(mine(LineLog::new()), stderr, self.diagnostics.tail.clone()))
+            OwnedTask::spawn(process::drain_into(mine(LineLog::new()), stderr, self.diagnostics.tail.clone()))
         });
         let mut running =
             RunningProcess { control, channel: None, peer: None, stderr, stdout: None, stdin: None };
@@ -176,7 +176,7 @@ impl Driver {
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));
                 let channel: Arc<dyn ChannelControl> = Arc::new(peer.clone());
                 let watched = channel.clone();
-                running.stdin = Some(Task::spawn(async move {
+                running.stdin = Some(OwnedTask::spawn(async move {
                     closed.await;
                     watched.input_closed();
                 }));
@@ -196,7 +196,7 @@ impl Driver {
                 kept = Some(stdin);
                 let tail = self.diagnostics.stdout_tail.clone();
                 let log = mine(LineLog::of_stdout());
-                running.stdout = Some(Task::spawn(stdout_lines::log_lines(log, stdout, tail, expected)));
+                running.stdout = Some(OwnedTask::spawn(stdout_lines::log_lines(log, stdout, tail, expected)));
             }
         }
         (running, first_line, kept)

@@ -19,10 +19,10 @@ pub(super) struct RunningProcess {
     pub(super) channel: Option<Arc<dyn ChannelControl>>,
     /// The same channel, to speak JSON-RPC on it.
     pub(super) peer: Option<Peer>,
-    pub(super) stderr: Option<Task>,
-    pub(super) stdout: Option<Task>,
+    pub(super) stderr: Option<OwnedTask>,
+    pub(super) stdout: Option<OwnedTask>,
     /// Waits until the process closes a stdin that is a channel.
-    pub(super) stdin: Option<Task>,
+    pub(super) stdin: Option<OwnedTask>,
 }
 
 impl RunningProcess {
@@ -44,14 +44,14 @@ impl RunningProcess {
 }
 
 /// A task that is aborted when this is dropped.
-pub(super) struct Task {
+pub(super) struct OwnedTask {
     abort: AbortHandle,
     /// Closed when the task has ended.
     running: watch::Receiver<()>,
 }
 
-impl Task {
-    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
+impl OwnedTask {
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
         let (tx, running) = watch::channel(());
         // An async block holds room for a future that it was given twice.
         let work = Box::pin(work);
@@ -59,7 +59,7 @@ impl Task {
             work.await;
             drop(tx);
         };
-        Task { abort: tokio::spawn(task.in_current_span()).abort_handle(), running }
+        OwnedTask { abort: tokio::spawn(task.in_current_span()).abort_handle(), running }
     }
 
     pub(super) async fn ended(&self) {
@@ -67,7 +67,7 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for OwnedTask {
     fn drop(&mut self) {
         self.abort.abort();
     }

@@ -3,7 +3,7 @@
 
 use procession::{
     exit::Exit,
-    pool::{LeaseError, PoolSpec, Revocation},
+    pool::{LeaseCallError, PoolSpec, Revocation},
     process::Signal,
     protocol::{Bare, FirstLine},
     rpc::{CallError, CallOutcome, Timeout},
@@ -27,7 +27,7 @@ async fn a_death_is_told_at_once_and_the_next_acquire_gets_the_next_incarnation_
     assert_eq!(pid(&next).await, next.pid().unwrap());
     // The old lease never reaches it.
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
-    assert!(matches!(&error, LeaseError::Revoked { outcome: CallOutcome::NotSent, .. }), "{error}");
+    assert!(matches!(&error, LeaseCallError::Revoked { outcome: CallOutcome::NotSent, .. }), "{error}");
     assert_eq!(error.exit(), Some(&exit));
     assert!(bystander.revocation().is_none());
     drop(lease);
@@ -42,7 +42,7 @@ async fn a_call_under_way_fails_with_the_exit_and_the_tail_of_stderr() {
     let setup = keyed(2, |spec| spec).await;
     let lease = setup.pool.acquire("a").await.unwrap();
     let error = lease.call_value("die", &(), Timeout::Never).await.unwrap_err();
-    let LeaseError::Call(CallError::WorkerLost { lost, .. }) = &error else { panic!("{error}") };
+    let LeaseCallError::Call(CallError::WorkerLost { lost, .. }) = &error else { panic!("{error}") };
     assert_eq!(lost.stderr_tail.trim(), "out of luck");
     assert_eq!(error.exit(), Some(&Exit::Failed { code: 7 }));
     assert_eq!(lease.revoked().await, Revocation::Lost { exit: Exit::Failed { code: 7 } });
@@ -122,7 +122,7 @@ async fn a_worker_without_a_channel_is_leased_and_not_called() {
     let lease = setup.pool.acquire("a").await.unwrap();
     assert!(lease.pid().is_some());
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
-    assert!(matches!(error, LeaseError::NoChannel { .. }) && !error.is_retryable());
+    assert!(matches!(error, LeaseCallError::NoChannel { .. }) && !error.is_retryable());
     drop(lease);
     setup.end().await;
 }

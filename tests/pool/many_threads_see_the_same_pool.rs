@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use procession::{
-    pool::{AcquireError, LeaseError, PoolSpec, Revocation},
+    pool::{AcquireError, LeaseCallError, PoolSpec, Revocation},
     rpc::Timeout,
 };
 
@@ -42,7 +42,7 @@ async fn every_death_is_told_to_its_holder_and_nobody_reaches_a_successor() {
                     }
                     match lease.call_value("pid", &(), Timeout::After(20 * SEC)).await {
                         Ok(pid) => assert_eq!(pid.get(), lease.pid().unwrap().to_string()),
-                        Err(LeaseError::Revoked { .. } | LeaseError::Call(_)) => {
+                        Err(LeaseCallError::Revoked { .. } | LeaseCallError::Call(_)) => {
                             assert!(matches!(lease.revoked().await, Revocation::Lost { .. }));
                         }
                         Err(other) => panic!("{other}"),

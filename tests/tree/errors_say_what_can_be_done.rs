@@ -11,7 +11,7 @@ use procession::{
     exit::{Exit, LaunchStage},
     id::TreePath,
     plugin::{PluginError, PluginEventKind},
-    pool::{AcquireError, LeaseError, Revocation},
+    pool::{AcquireError, LeaseCallError, Revocation},
     process::Command,
     protocol::{FirstLine, Plugin},
     restart::{Backoff, RestartPolicy},
@@ -92,7 +92,7 @@ fn nor_is_a_mistake_or_what_may_have_had_an_effect() {
     assert!(!CallError::NoChannel { method, path }.is_retryable());
     for (outcome, again) in [(CallOutcome::NotSent, true), (CallOutcome::Unknown, false)] {
         let (method, path, why) = ("m".to_owned(), TreePath::root(), Revocation::Stopping);
-        let revoked = LeaseError::Revoked { method, path, why, outcome };
+        let revoked = LeaseCallError::Revoked { method, path, why, outcome };
         assert_eq!(revoked.is_retryable(), again, "{revoked}");
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     net::{UnixStream, unix::pipe},
 };
 
-use super::{descriptor_passing, stdin::Stdin};
+use super::{refuse_descriptors, stdin::Stdin};
 use crate::process::command::{Command, StdioTransport};
 
 /// The size that is requested for the pipes of a channel.
@@ -121,7 +121,7 @@ fn two_socket_pairs() -> io::Result<Option<[(StdStream, StdStream); 2]>> {
 /// The host's end and the process's end. `None` where the host's end cannot refuse descriptors.
 fn socket_pair() -> io::Result<Option<(StdStream, StdStream)>> {
     let (ours, theirs) = StdStream::pair()?;
-    if !descriptor_passing::refuse(&ours)? {
+    if !refuse_descriptors::refuse(&ours)? {
         return Ok(None);
     }
     ours.set_nonblocking(true)?;

@@ -2,12 +2,12 @@
 //! and of the tail of stderr.
 //!
 //! `endpoints` makes the ends. `stdin` is the host's end of stdin, which notices when the process closes
-//! its own. `line_log` drains a stream into the log and into a `tail`. `descriptor_passing` and `sigpipe`
+//! its own. `line_log` drains a stream into the log and into a `tail`. `refuse_descriptors` and `sigpipe`
 //! keep two dangers of sockets and pipes away from the host.
 
-mod descriptor_passing;
 pub(super) mod endpoints;
 mod line_log;
+mod refuse_descriptors;
 mod sigpipe;
 mod stdin;
 mod tail;

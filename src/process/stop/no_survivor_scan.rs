@@ -8,15 +8,15 @@ use rustix::process::{Pid, Signal};
 pub(super) enum ScanTarget {
     GroupAndSession(#[expect(dead_code, reason = "on Linux it says whose number it is")] Arc<AtomicBool>),
     Group,
-    SessionAfterReap(ReapTime),
+    SessionAfterReap(ReapedAt),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReapTime;
+pub(super) struct ReapedAt;
 
-impl ReapTime {
-    pub(super) fn now() -> ReapTime {
-        ReapTime
+impl ReapedAt {
+    pub(super) fn now() -> ReapedAt {
+        ReapedAt
     }
 }
 

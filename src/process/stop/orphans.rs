@@ -20,7 +20,7 @@ use rustix::process::{self as sys, Pid, WaitId, WaitIdOptions};
 
 use super::{
     process_table::{self, ProcessEntry},
-    survivor_scan::{self, EntryVisitor, ReapTime},
+    survivor_scan::{self, EntryVisitor, ReapedAt},
 };
 use crate::process::{group_membership, sweeper};
 
@@ -54,7 +54,7 @@ struct LeaderRegistry {
 struct ReapedLeader {
     leader: i32,
     cgroup: Option<OsString>,
-    reap_time: ReapTime,
+    reap_time: ReapedAt,
     since: Instant,
 }
 
@@ -105,7 +105,7 @@ pub(super) fn leader_launched(leader: Pid, cgroup: Option<&OsStr>) {
 }
 
 /// A launched process has been reaped.
-pub(super) fn leader_reaped(leader: Pid, reap_time: ReapTime) {
+pub(super) fn leader_reaped(leader: Pid, reap_time: ReapedAt) {
     let leader = leader.as_raw_nonzero().get();
     let mut registry = lock();
     let Some(cgroup) = registry.unreaped.remove(&leader) else { return };

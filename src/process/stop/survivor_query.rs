@@ -9,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 
-use super::survivor_scan::{self, ReapTime, ScanTarget};
+use super::survivor_scan::{self, ReapedAt, ScanTarget};
 use crate::process::{control::KILL_WAIT, reap_token::ReapToken};
 
 /// One question and its reply.
@@ -53,13 +53,13 @@ impl SurvivorQuery {
 
 /// Kills the processes that have left the group of a reaped leader but are still in its session. Scans
 /// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_token` until then.
-pub(super) fn sweep_session(leader: Pid, reaped: ReapTime, sweep_token: Option<ReapToken>) {
+pub(super) fn sweep_session(leader: Pid, reaped: ReapedAt, sweep_token: Option<ReapToken>) {
     SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_token }.scan();
 }
 
 struct SessionSweep {
     leader: Pid,
-    reaped: ReapTime,
+    reaped: ReapedAt,
     since: Instant,
     _sweep_token: Option<ReapToken>,
 }

@@ -7,7 +7,9 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{abandoned::AbandonedIncarnation, children::Slot, running_actor::RunningActor};
+use super::{
+    children::Slot, incarnation_without_engine::IncarnationWithoutEngine, running_actor::RunningActor,
+};
 use crate::{
     exit::Exit,
     id::ChildId,
@@ -59,7 +61,7 @@ pub(crate) struct StartOutcome {
     /// Whether the incarnation became ready.
     pub(crate) ready: bool,
     pub(crate) running: Result<RunningActor, Exit>,
-    pub(crate) abandoned: AbandonedIncarnation,
+    pub(crate) abandoned: IncarnationWithoutEngine,
 }
 
 /// A request, together with everything that the machine must not know.

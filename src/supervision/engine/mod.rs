@@ -18,16 +18,16 @@
 //! | `supervised_incarnation`, `running_actor` | an incarnation while the engine keeps it, and its actor |
 //! | `slot_waker` | wakes the engine when a child's incarnation may have ended |
 //! | `exit_correlator` | joins the cause of an exit with its end |
-//! | `abandoned` | what remains of an incarnation when its engine is gone |
+//! | `incarnation_without_engine` | what remains of an incarnation when its engine is gone |
 //! | `timers` | the machine's timers, and the one task that sleeps for them |
 
-mod abandoned;
 mod args;
 mod cancel;
 mod children;
 mod exit_correlator;
 mod handle;
 mod inbox;
+mod incarnation_without_engine;
 mod incarnations;
 mod operator;
 mod perform;
@@ -464,7 +464,7 @@ impl Engine {
 
 impl Drop for Engine {
     /// If the supervisor was killed, its children are ended now. Their states are written here and
-    /// by abandoned incarnations, since no engine is left to notice their ends.
+    /// by incarnations without an engine, since no engine is left to notice their ends.
     fn drop(&mut self) {
         // After its exit it has left its node, where a successor may already be working.
         let Some(token) = self.token.take() else { return };

@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    abandoned::AbandonedIncarnation,
     cancel::{CancelSignal, StartCancel},
     children::Slot,
     inbox::{Inbox, StartOutcome},
+    incarnation_without_engine::IncarnationWithoutEngine,
     running_actor::RunningActor,
 };
 use crate::{
@@ -80,7 +80,7 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
         },
     };
     let (cancel, signal) = StartCancel::new();
-    let abandoned = AbandonedIncarnation {
+    let abandoned = IncarnationWithoutEngine {
         incarnation,
         node: node.clone(),
         tree: tree.clone(),

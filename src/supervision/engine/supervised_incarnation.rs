@@ -13,8 +13,8 @@ use ractor::{ActorCell, ActorId};
 use tokio::task::unconstrained;
 
 use super::{
-    abandoned::AbandonedIncarnation,
     cancel::{StartCancel, StopLevel},
+    incarnation_without_engine::IncarnationWithoutEngine,
     running_actor::{RunningActor, StopCause},
 };
 use crate::{
@@ -225,7 +225,7 @@ impl SupervisedIncarnation {
         };
         let Some(closed) = self.closed else { return };
         let (node, tree, supervisor) = (node.clone(), tree.clone(), supervisor.clone());
-        AbandonedIncarnation { incarnation: self.incarnation, node, tree, closed, supervisor }
+        IncarnationWithoutEngine { incarnation: self.incarnation, node, tree, closed, supervisor }
             .abandon(running);
     }
 }

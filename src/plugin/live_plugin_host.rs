@@ -1,4 +1,4 @@
-//! [`HostIncarnation`]: one incarnation of a plugin host as its users reach it, published at the host's
+//! [`LivePluginHost`]: one incarnation of a plugin host as its users reach it, published at the host's
 //! node.
 
 use std::{any::Any, sync::Arc};
@@ -22,26 +22,26 @@ use crate::{
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct HostIncarnation {
+pub(crate) struct LivePluginHost {
     pub(crate) registry: Arc<PluginRegistry>,
     pub(crate) node: Node,
     pub(crate) clock: Clock,
 }
 
-impl Attachment for HostIncarnation {
+impl Attachment for LivePluginHost {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }
 }
 
-impl HostIncarnation {
+impl LivePluginHost {
     /// The host that is live at a node.
-    pub(crate) fn at(node: &Node) -> Result<HostIncarnation, PluginError> {
+    pub(crate) fn at(node: &Node) -> Result<LivePluginHost, PluginError> {
         match &*node.load_live() {
             None => Err(PluginError::HostUnavailable(node.unavailable())),
             Some(live) => {
                 let host =
-                    live.attachment.as_ref().and_then(|it| it.as_any().downcast_ref::<HostIncarnation>());
+                    live.attachment.as_ref().and_then(|it| it.as_any().downcast_ref::<LivePluginHost>());
                 host.cloned().ok_or_else(|| PluginError::NotAHost(node.path().clone()))
             }
         }

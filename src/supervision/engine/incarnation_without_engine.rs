@@ -1,4 +1,4 @@
-//! What remains of an incarnation when its engine is gone: [`AbandonedIncarnation`].
+//! What remains of an incarnation when its engine is gone: [`IncarnationWithoutEngine`].
 
 use super::running_actor::RunningActor;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Everything needed to end an incarnation without an engine.
-pub(crate) struct AbandonedIncarnation {
+pub(crate) struct IncarnationWithoutEngine {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
@@ -21,7 +21,7 @@ pub(crate) struct AbandonedIncarnation {
     pub(crate) supervisor: IncarnationToken,
 }
 
-impl AbandonedIncarnation {
+impl IncarnationWithoutEngine {
     /// Kills the actor now, and finishes in a task of its own.
     pub(crate) fn abandon(self, running: Option<RunningActor>) {
         if let Some(running) = &running {
@@ -35,7 +35,7 @@ impl AbandonedIncarnation {
 
     /// Returns when nothing of the incarnation is left and the node status says so.
     pub(crate) async fn finish(self, running: Option<RunningActor>) {
-        let AbandonedIncarnation { incarnation, node, tree, closed, supervisor } = self;
+        let IncarnationWithoutEngine { incarnation, node, tree, closed, supervisor } = self;
         if let Some(mut running) = running {
             running.kill();
             running.join().await;
