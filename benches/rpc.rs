@@ -482,7 +482,7 @@ fn echo(name: &str, bytes: usize, in_flight: usize, cores: Cores) {
     }
 }
 
-/// Makes so many calls of 100 bytes, 256 in flight, and nothing else: for whoever counts instructions
+/// Makes so many calls of 100 bytes, 256 in flight, and nothing else: for a tool that counts instructions
 /// (`calls=<number>`).
 fn count(calls: usize) {
     const IN_FLIGHT: usize = 256;

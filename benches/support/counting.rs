@@ -22,7 +22,7 @@ pub(crate) fn peak() -> isize {
     PEAK.load(Ordering::Relaxed)
 }
 
-/// From now on the peak counts anew.
+/// Counts the peak from zero again.
 #[allow(dead_code)]
 pub(crate) fn reset_peak() {
     PEAK.store(live(), Ordering::Relaxed);
