@@ -119,7 +119,7 @@ pub enum Exit {
     },
     /// The process was killed and could not be reaped in time (uninterruptible sleep); a background
     /// reaper keeps trying.
-    #[error("process {pid} could not be reaped")]
+    #[error("process {pid} was killed but has not ended yet; it is still waited for in the background")]
     Unkillable {
         /// The process id.
         pid: u32,

@@ -186,7 +186,8 @@ impl fmt::Display for RestartLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RestartLimit::Intensity { max_restarts, period } => {
-                write!(f, "more than {max_restarts} restarts in {period:?}")
+                let restarts = if *max_restarts == 1 { "restart" } else { "restarts" };
+                write!(f, "more than {max_restarts} {restarts} in {period:?}")
             }
             RestartLimit::CrashLoop { max_failures, window } => {
                 write!(f, "{max_failures} failures in {window:?}")

@@ -16,9 +16,7 @@ pub const KILL_WAIT: Duration = Duration::from_secs(5);
 /// sleep. A background reaper keeps trying. The [`ReapToken`](super::ReapToken) is released, so that the
 /// tree goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "process {pid} was killed but could not be reaped in time; the reaper keeps trying in the background"
-)]
+#[error("process {pid} was killed but has not ended yet; it is still waited for in the background")]
 pub struct Unkillable {
     /// The process id.
     pub pid: u32,

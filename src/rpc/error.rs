@@ -70,11 +70,13 @@ impl RpcError {
     pub(crate) fn read(raw: &RawValue) -> Result<RpcError, String> {
         let wrong = |what: &str| format!("not an error object: {what}: {}", display_text(raw, 400));
         let [code, message, data] =
-            members(raw, ["code", "message", "data"]).ok_or_else(|| wrong("it is no object"))?;
+            members(raw, ["code", "message", "data"]).ok_or_else(|| wrong("it is not an object"))?;
         let code = code.ok_or_else(|| wrong("missing field `code`"))?;
-        let code = code.get().parse().map_err(|_| wrong("`code` is no integer"))?;
+        let code = code.get().parse().map_err(|_| wrong("`code` is not an integer"))?;
         let message = match message {
-            Some(message) => text(message, MESSAGE_BYTES).ok_or_else(|| wrong("`message` is no string"))?,
+            Some(message) => {
+                text(message, MESSAGE_BYTES).ok_or_else(|| wrong("`message` is not a string"))?
+            }
             None => String::new(),
         };
         Ok(RpcError { code, message, data: data.map(ToOwned::to_owned) })
@@ -223,7 +225,7 @@ pub enum CallError {
     },
     /// The other side answered, but the result cannot be read or does not have the type of the
     /// method's output.
-    #[error("the result of `{method}` is not as declared: {}", one_line(.reason))]
+    #[error("the result of `{method}` does not have the type that the method declares: {}", one_line(.reason))]
     InvalidResult {
         /// The method called.
         method: String,

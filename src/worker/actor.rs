@@ -84,22 +84,14 @@ pub struct WorkerState {
     incarnation: Incarnation,
     clock: crate::time::Clock,
     stop: watch::Sender<Option<StopRequest>>,
-    driver: AbortOnDrop,
+    /// Aborted when the state is dropped.
+    driver: JoinHandle<()>,
     ended: bool,
-}
-
-#[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Drop for WorkerState {
     fn drop(&mut self) {
-        self.driver.0.abort();
+        self.driver.abort();
         self.channel.diagnostics.actor_dropped();
     }
 }
@@ -130,7 +122,7 @@ impl Actor for WorkerActor {
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerState { channel, path, incarnation, clock, stop, driver: AbortOnDrop(driver), ended: false })
+        Ok(WorkerState { channel, path, incarnation, clock, stop, driver, ended: false })
     }
 
     async fn handle(
@@ -188,7 +180,7 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         if !state.ended {
             state.stop.send_replace(Some(StopRequest { deadline: None }));
-            let _ = (&mut state.driver.0).await;
+            let _ = (&mut state.driver).await;
         }
         Ok(())
     }

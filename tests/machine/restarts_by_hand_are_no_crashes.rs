@@ -1,5 +1,5 @@
-//! Restarts by hand work in every state, are never a crash, and are never refused by the
-//! budget.
+//! Restarts by hand work in every state, are never a crash and not counted (S-10), and are never
+//! refused by the budget.
 
 use procession::internals::machine::{Reply, Request};
 use procession::{
@@ -19,7 +19,7 @@ use crate::rig::{Rig, clean, crash, flags, ms, one, patient, policy, ready};
 
 #[test]
 fn restart_works_in_every_state() {
-    //
+    // R-8, S-10
     let mut rig = one();
     let asked = rig.ask(Request::Restart("a".into()));
     assert_eq!(rig.did(), "-a");

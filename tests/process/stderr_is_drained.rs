@@ -1,4 +1,4 @@
-//! P-3: stderr is drained and logged in bounded memory and at a bounded rate, and its end is kept.
+//! P-3, E-4: stderr is drained and logged in bounded memory and at a bounded rate, and its end is kept.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! The restart type decides which exits lead to a restart.
+//! The restart type decides which exits lead to a restart, and which exits are counted (S-10).
 
 use procession::internals::{Decision, ExitClass};
 use procession::restart::RestartType;

@@ -33,7 +33,7 @@ async fn storm(a: Peer, b: Peer, calls: usize, bytes: usize) {
     }
 }
 
-// C-6: with pipes far smaller than a frame, in both directions at once.
+// C-2, C-6: typed calls in both directions at once, with pipes far smaller than a frame.
 #[tokio::test(start_paused = true)]
 async fn two_peers_at_full_load_never_deadlock() {
     let (a, b) = pair(64, PeerConfig::default());
