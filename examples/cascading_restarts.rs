@@ -21,7 +21,7 @@ use std::{
 };
 
 use procession::{
-    event::{Consequence, Event, EventKind},
+    event::{Event, EventKind, ExitConsequence},
     exit::Exit,
     plugin::{PluginHostSpec, PluginSpec},
     pool::{Pool, PoolSpec},
@@ -280,7 +280,7 @@ fn show(tree: &Tree, events: &mut EventReceiver) {
 fn tell(events: &mut EventReceiver) {
     while let Ok(Some(event)) = events.try_next() {
         let tells = match &event.kind {
-            EventKind::Exited { then, .. } => *then != Consequence::Nothing,
+            EventKind::Exited { then, .. } => *then != ExitConsequence::Nothing,
             EventKind::GroupRestart { .. } | EventKind::Stopping { .. } => true,
             EventKind::State { to, .. } => *to == ChildState::Ready,
             _ => false,

@@ -9,7 +9,7 @@ use crate::{
     human_duration::brief,
     id::{ChildId, Incarnation, TreePath},
     state::{ChildState, RestartLimit, Strategy},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// One thing that happened at one node of the tree.
@@ -21,7 +21,7 @@ pub struct Event {
     /// The event's number in its tree.
     pub seq: u64,
     /// When it happened.
-    pub at: Timestamp,
+    pub at: TreeInstant,
     /// The node at which it happened.
     pub path: TreePath,
     /// The incarnation it belongs to.
@@ -52,7 +52,7 @@ pub enum EventKind {
         /// How it ended.
         exit: Exit,
         /// What its supervisor does about it.
-        then: Consequence,
+        then: ExitConsequence,
     },
     /// A supervisor restarts several children because one of them failed.
     GroupRestart {
@@ -77,7 +77,7 @@ pub enum EventKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "does")]
 #[non_exhaustive]
-pub enum Consequence {
+pub enum ExitConsequence {
     /// Nothing: the exit was requested, or belongs to a group restart or shutdown under way.
     Nothing,
     /// The child stays down: its restart type asks for no restart.
@@ -128,7 +128,7 @@ impl EventKind {
     pub(crate) fn is_crash(&self) -> bool {
         match self {
             EventKind::Exited { exit, then } => {
-                *then != Consequence::Nothing
+                *then != ExitConsequence::Nothing
                     && !matches!(
                         exit,
                         Exit::Requested
@@ -159,11 +159,11 @@ impl fmt::Display for EventKind {
             EventKind::Added => f.write_str("added"),
             EventKind::Removed => f.write_str("removed"),
             EventKind::State { from, to } => write!(f, "{from} -> {to}"),
-            EventKind::Exited { exit, then: Consequence::Nothing } => write!(f, "ended: {exit}"),
+            EventKind::Exited { exit, then: ExitConsequence::Nothing } => write!(f, "ended: {exit}"),
             // A failed launch that counts as no failure: its program is being replaced and is waited for.
             EventKind::Exited {
                 exit: exit @ Exit::NeverStarted { .. },
-                then: Consequence::Restart { delay, attempt: 0 },
+                then: ExitConsequence::Restart { delay, attempt: 0 },
             } => write!(f, "ended: {exit}; waiting for its program, next try in {:?}", brief(*delay)),
             EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
             EventKind::GroupRestart { strategy, child, delay } => {
@@ -175,12 +175,12 @@ impl fmt::Display for EventKind {
     }
 }
 
-impl fmt::Display for Consequence {
+impl fmt::Display for ExitConsequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Consequence::Nothing => f.write_str("nothing to do"),
-            Consequence::Leave => f.write_str("not restarted"),
-            Consequence::Restart { delay, attempt } => {
+            ExitConsequence::Nothing => f.write_str("nothing to do"),
+            ExitConsequence::Leave => f.write_str("not restarted"),
+            ExitConsequence::Restart { delay, attempt } => {
                 if delay.is_zero() {
                     f.write_str("restart now")?;
                 } else {
@@ -189,9 +189,9 @@ impl fmt::Display for Consequence {
                 // A clean end is not a failure.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
-            Consequence::CoolOff { delay } => write!(f, "trial start in {:?}", brief(*delay)),
-            Consequence::GiveUp { why } => write!(f, "given up: {why}"),
-            Consequence::Escalate { why } => write!(f, "supervisor gives up: {why}"),
+            ExitConsequence::CoolOff { delay } => write!(f, "trial start in {:?}", brief(*delay)),
+            ExitConsequence::GiveUp { why } => write!(f, "given up: {why}"),
+            ExitConsequence::Escalate { why } => write!(f, "supervisor gives up: {why}"),
         }
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_restart_says_which_failure_it_follows_if_it_is_one() {
         let restart =
-            |millis, attempt| Consequence::Restart { delay: Duration::from_millis(millis), attempt };
+            |millis, attempt| ExitConsequence::Restart { delay: Duration::from_millis(millis), attempt };
         assert_eq!(restart(0, 0).to_string(), "restart now");
         assert_eq!(restart(0, 1).to_string(), "restart now (failure 1)");
         assert_eq!(restart(100, 0).to_string(), "restart in 100ms");
@@ -221,7 +221,7 @@ mod tests {
                 stage: LaunchStage::Program,
                 reason: "it is away".into(),
             },
-            then: Consequence::Restart { delay: Duration::from_secs(1), attempt },
+            then: ExitConsequence::Restart { delay: Duration::from_secs(1), attempt },
         };
         let text = exit(0).to_string();
         assert!(text.ends_with("; waiting for its program, next try in 1s"), "{text}");

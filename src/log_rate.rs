@@ -1,5 +1,5 @@
-//! Log lines that a process can cause, at a bounded rate: [`LogRate`] for one stream of lines,
-//! [`ChannelLogRates`] for one channel.
+//! Log lines that a process can cause, at a bounded rate: [`LogLimiter`] for one stream of lines,
+//! [`ChannelLogLimiter`] for one channel.
 //!
 //! A process may write as fast as it can, and each line of this program's log costs its host time and
 //! disk space. So every `tracing` call that a process can cause asks here first. At most [`BURST`]
@@ -26,13 +26,13 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
 /// The bound on one stream of lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct LogRate {
+pub(crate) struct LogLimiter {
     began: Option<Instant>,
     logged: u32,
     suppressed: u64,
 }
 
-impl LogRate {
+impl LogLimiter {
     /// Whether a line may be logged now. If so, the result is the number of lines that were left out
     /// since the last one, which is reported first.
     pub(crate) fn admit(&mut self) -> Option<u64> {
@@ -108,18 +108,18 @@ impl LogTopic {
 /// Do not ask for a line below the level that a subscriber listens to (`tracing::enabled!`): it would
 /// count as left out.
 #[derive(Debug)]
-pub(crate) struct ChannelLogRates {
+pub(crate) struct ChannelLogLimiter {
     path: TreePath,
     incarnation: Incarnation,
     /// Allocated when the first line is logged: most channels never log one.
-    rates: Mutex<Option<Box<[LogRate; LogTopic::ALL.len()]>>>,
+    rates: Mutex<Option<Box<[LogLimiter; LogTopic::ALL.len()]>>>,
     suppressing: Notify,
 }
 
-impl ChannelLogRates {
+impl ChannelLogLimiter {
     /// For the channel of this incarnation of the child at this path.
-    pub(crate) fn new(path: TreePath, incarnation: Incarnation) -> ChannelLogRates {
-        ChannelLogRates { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
+    pub(crate) fn new(path: TreePath, incarnation: Incarnation) -> ChannelLogLimiter {
+        ChannelLogLimiter { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
     }
 
     /// Whether a line about this topic may be logged now. Reports what was left out before it.
@@ -143,7 +143,7 @@ impl ChannelLogRates {
     /// Cancel safe.
     pub(crate) async fn keep_reporting(&self) {
         loop {
-            let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(LogRate::due).min();
+            let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(LogLimiter::due).min();
             match due {
                 None => self.suppressing.notified().await,
                 Some(due) => {
@@ -159,7 +159,7 @@ impl ChannelLogRates {
         self.report(|_| true);
     }
 
-    fn report(&self, due: impl Fn(&LogRate) -> bool) {
+    fn report(&self, due: impl Fn(&LogLimiter) -> bool) {
         for about in LogTopic::ALL {
             let suppressed = match self.rates().as_mut() {
                 Some(rates) if due(&rates[about as usize]) => rates[about as usize].take_suppressed(),
@@ -182,7 +182,7 @@ impl ChannelLogRates {
         }
     }
 
-    fn rates(&self) -> MutexGuard<'_, Option<Box<[LogRate; LogTopic::ALL.len()]>>> {
+    fn rates(&self) -> MutexGuard<'_, Option<Box<[LogLimiter; LogTopic::ALL.len()]>>> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_becomes_a_burst_and_a_count() {
         // E-4
-        let mut rate = LogRate::default();
+        let mut rate = LogLimiter::default();
         let admitted = (0..2_000_000).filter(|_| rate.admit() == Some(0)).count();
         assert_eq!(admitted, BURST as usize);
         assert_eq!(rate.due(), Some(Instant::now() + PERIOD));
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_kind_has_a_rate_of_its_own() {
-        let rates = ChannelLogRates::new(TreePath::root(), Incarnation(1));
+        let rates = ChannelLogLimiter::new(TreePath::root(), Incarnation(1));
         let admitted = |about| (0..1000).filter(|_| rates.admit(about)).count();
         for about in LogTopic::ALL {
             assert_eq!(admitted(about), BURST as usize, "{about:?}");

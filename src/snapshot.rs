@@ -16,7 +16,7 @@ use crate::{
     human_duration,
     id::{ChildId, Incarnation, TreePath},
     state::{ChildKind, ChildState, Strategy},
-    time::Timestamp,
+    time::TreeInstant,
     untrusted::one_line,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When it was taken.
-    pub at: Timestamp,
+    pub at: TreeInstant,
     /// The same moment by the wall clock of the host, in milliseconds since the Unix epoch.
     /// [`Snapshot::time_of`] uses it to turn timestamps in a snapshot and in events into times of
     /// day. Nothing in a tree depends on it.
@@ -44,7 +44,7 @@ pub struct NodeSnapshot {
     /// What it is doing.
     pub state: ChildState,
     /// Since when.
-    pub since: Timestamp,
+    pub since: TreeInstant,
     /// Its last incarnation.
     pub incarnation: Incarnation,
     /// Whether an operator has stopped it and has not started it again since.
@@ -139,7 +139,7 @@ fn short(time: Duration) -> String {
 
 impl Snapshot {
     /// The wall-clock time of a timestamp, provided the wall clock has not been set meanwhile.
-    pub fn time_of(&self, at: Timestamp) -> SystemTime {
+    pub fn time_of(&self, at: TreeInstant) -> SystemTime {
         let epoch = SystemTime::UNIX_EPOCH;
         let taken = epoch.checked_add(Duration::from_millis(self.unix_ms)).unwrap_or(epoch);
         let time = match at >= self.at {
@@ -180,7 +180,7 @@ impl NodeSnapshot {
     fn write(
         &self,
         f: &mut fmt::Formatter<'_>,
-        now: Option<Timestamp>,
+        now: Option<TreeInstant>,
         stem: &str,
         mark: &str,
     ) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{human_duration::brief, time::Timestamp};
+use crate::{human_duration::brief, time::TreeInstant};
 
 /// Which siblings restart with a child that failed (OTP's supervision strategies).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub enum ChildState {
     /// The next incarnation starts when the back-off is over (OTP's *restarting*).
     BackingOff {
         /// When the next start is due.
-        until: Timestamp,
+        until: TreeInstant,
         /// The number of failures in a row so far.
         attempt: u32,
     },
@@ -69,7 +69,7 @@ pub enum ChildState {
     /// *restarting*).
     CoolingOff {
         /// When the trial start is due.
-        until: Timestamp,
+        until: TreeInstant,
     },
 }
 

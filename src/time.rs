@@ -1,7 +1,7 @@
-//! Time inside a tree: [`Timestamp`], the duration since the tree's epoch, and the [`Clock`] that reads it.
+//! Time inside a tree: [`TreeInstant`], the duration since the tree's epoch, and the [`Clock`] that reads it.
 //!
 //! Nothing here reads a wall clock; only a snapshot contains one wall-clock time, which says when
-//! it was taken. Every time that is stored, compared, published or serialised is a [`Timestamp`],
+//! it was taken. Every time that is stored, compared, published or serialised is a [`TreeInstant`],
 //! read from tokio's clock, so a test under paused time sees the same times in every run.
 
 use std::{fmt, time::Duration};
@@ -14,17 +14,17 @@ use tokio::time::Instant;
 /// Serialised as an integer number of nanoseconds. Arithmetic saturates (after 584 years).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Timestamp(u64);
+pub struct TreeInstant(u64);
 
-impl Timestamp {
+impl TreeInstant {
     /// The tree's epoch.
-    pub const EPOCH: Timestamp = Timestamp(0);
+    pub const EPOCH: TreeInstant = TreeInstant(0);
     /// Later than every other timestamp; a timer set to it never fires.
-    pub const NEVER: Timestamp = Timestamp(u64::MAX);
+    pub const NEVER: TreeInstant = TreeInstant(u64::MAX);
 
     /// The moment `since_epoch` after the epoch.
-    pub fn new(since_epoch: Duration) -> Timestamp {
-        Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+    pub fn new(since_epoch: Duration) -> TreeInstant {
+        TreeInstant(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The time between the epoch and this moment.
@@ -33,24 +33,24 @@ impl Timestamp {
     }
 
     /// The time from `earlier` to this moment; zero if `earlier` is not earlier.
-    pub fn since(self, earlier: Timestamp) -> Duration {
+    pub fn since(self, earlier: TreeInstant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The moment `later` after this one.
     #[must_use]
-    pub fn after(self, later: Duration) -> Timestamp {
-        Timestamp(self.0.saturating_add(Timestamp::new(later).0))
+    pub fn after(self, later: Duration) -> TreeInstant {
+        TreeInstant(self.0.saturating_add(TreeInstant::new(later).0))
     }
 }
 
-impl fmt::Display for Timestamp {
+impl fmt::Display for TreeInstant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}s", self.since_epoch().as_secs_f64())
     }
 }
 
-/// Reads tokio's clock as a [`Timestamp`]. Cheap to copy; all parts of one tree share one epoch.
+/// Reads tokio's clock as a [`TreeInstant`]. Cheap to copy; all parts of one tree share one epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,
@@ -63,12 +63,12 @@ impl Clock {
     }
 
     /// The current moment.
-    pub fn now(&self) -> Timestamp {
-        Timestamp::new(self.epoch.elapsed())
+    pub fn now(&self) -> TreeInstant {
+        TreeInstant::new(self.epoch.elapsed())
     }
 
     /// The tokio instant of a moment, for timers. Moments too far away for the platform are cut at 30 years.
-    pub fn instant(&self, at: Timestamp) -> Instant {
+    pub fn instant(&self, at: TreeInstant) -> Instant {
         const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
         self.epoch + at.since_epoch().min(FAR)
     }
@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(Timestamp::EPOCH.since(Timestamp::new(Duration::from_secs(1))), Duration::ZERO);
-        assert_eq!(Timestamp::NEVER.after(Duration::from_secs(1)), Timestamp::NEVER);
-        assert_eq!(Timestamp::EPOCH.after(Duration::MAX), Timestamp::NEVER);
+        assert_eq!(TreeInstant::EPOCH.since(TreeInstant::new(Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(TreeInstant::NEVER.after(Duration::from_secs(1)), TreeInstant::NEVER);
+        assert_eq!(TreeInstant::EPOCH.after(Duration::MAX), TreeInstant::NEVER);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{os::unix::process::CommandExt, process::Stdio, time::Instant};
 
-use procession::process::{Launcher, OsLauncher, ReapToken, Technique};
+use procession::process::{Launcher, OsLauncher, ReapGuard, Technique};
 
 use crate::{
     BOUND,
@@ -19,7 +19,7 @@ pub(crate) fn launch(child: &Child, mib: usize, rounds: usize) -> f64 {
     let command = child.command();
     let one = async |launcher: &OsLauncher| {
         let began = Instant::now();
-        let process = launcher.launch(&command, ReapToken::none()).await.unwrap();
+        let process = launcher.launch(&command, ReapGuard::none()).await.unwrap();
         let took = us(began);
         process.control.reap(BOUND).await.unwrap();
         took

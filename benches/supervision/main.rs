@@ -24,7 +24,7 @@ use procession::{
     restart::{Intensity, RestartPolicy},
     state::Strategy,
     supervision::{ChildPolicy, SupervisorFlags},
-    time::Timestamp,
+    time::TreeInstant,
 };
 use ractor::ActorRef;
 use world::{Ping, World};
@@ -173,7 +173,7 @@ fn machine(n: usize, decisions: usize) {
     });
     let mut machine = Machine::new(flags, news);
     let mut actions = Vec::new();
-    let mut now = Timestamp::EPOCH;
+    let mut now = TreeInstant::EPOCH;
     machine.handle(now, Input::Boot, &mut actions);
     let mut keys: Vec<IncarnationKey> = Vec::with_capacity(n);
     while keys.len() < n {

@@ -40,7 +40,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct OutboxState {
     /// In the order in which they are written.
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<WriteBatch>,
     /// An empty buffer for the next chunk.
     spare: Vec<u8>,
     /// Bytes in the reserve that are not written yet, including those that the writer has taken.
@@ -58,11 +58,11 @@ struct OutboxState {
 
 /// Frames that are written in one go.
 #[derive(Debug, Default)]
-struct Chunk {
+struct WriteBatch {
     bytes: Vec<u8>,
     /// It is one large frame, to which nothing is added.
     large: bool,
-    batch: WrittenFrames,
+    batch: WriteBatchRoom,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub(crate) enum Enqueued {
 
 /// The room that a chunk gives back once it is written.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WrittenFrames {
+pub(crate) struct WriteBatchRoom {
     /// Bytes that came in through `room`.
     charged: usize,
     /// Bytes that came in through the reserve.
@@ -239,10 +239,10 @@ impl Outbox {
         &self,
         state: &mut OutboxState,
         body: &mut Vec<u8>,
-        note: impl FnOnce(&mut WrittenFrames, usize),
+        note: impl FnOnce(&mut WriteBatchRoom, usize),
     ) -> usize {
         let large = body.len() >= LARGE_BYTES;
-        let gathered = |last: &&mut Chunk| !large && !last.large && last.bytes.len() < GATHERED_BYTES;
+        let gathered = |last: &&mut WriteBatch| !large && !last.large && last.bytes.len() < GATHERED_BYTES;
         let bytes;
         if let Some(last) = state.chunks.back_mut().filter(gathered) {
             let before = last.bytes.len();
@@ -250,7 +250,8 @@ impl Outbox {
             bytes = last.bytes.len() - before;
             note(&mut last.batch, bytes);
         } else {
-            let mut chunk = Chunk { bytes: std::mem::take(&mut state.spare), large, ..Chunk::default() };
+            let mut chunk =
+                WriteBatch { bytes: std::mem::take(&mut state.spare), large, ..WriteBatch::default() };
             if large && self.framing == Framing::Lines {
                 std::mem::swap(&mut chunk.bytes, body);
                 append(&mut chunk.bytes, b"\n");
@@ -289,7 +290,11 @@ impl Outbox {
     ///
     /// If it had to wait and other senders are about to send too (`crowded`), it lets them run
     /// first, so that one write carries all their frames.
-    pub(crate) async fn take(&self, into: &mut Vec<u8>, crowded: impl Fn() -> bool) -> Option<WrittenFrames> {
+    pub(crate) async fn take(
+        &self,
+        into: &mut Vec<u8>,
+        crowded: impl Fn() -> bool,
+    ) -> Option<WriteBatchRoom> {
         loop {
             {
                 let mut state = self.lock();
@@ -310,7 +315,7 @@ impl Outbox {
     }
 
     /// For the writer: `written` bytes of the batch are written; their room is free.
-    pub(crate) fn written(&self, batch: &mut WrittenFrames, written: usize) {
+    pub(crate) fn written(&self, batch: &mut WriteBatchRoom, written: usize) {
         let free = batch.charged.min(written);
         batch.charged -= free;
         if free > 0 {
@@ -319,7 +324,7 @@ impl Outbox {
     }
 
     /// For the writer: the whole batch is written.
-    pub(crate) fn finished(&self, batch: WrittenFrames) {
+    pub(crate) fn finished(&self, batch: WriteBatchRoom) {
         self.room.add_permits(batch.charged);
         if batch.urgent > 0 {
             self.lock().urgent -= batch.urgent;

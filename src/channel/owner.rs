@@ -1,4 +1,4 @@
-//! The user of a channel, as its reader and writer see it: [`ChannelOwner`].
+//! The user of a channel, as its reader and writer see it: [`ChannelUser`].
 
 use crate::channel::{close_reason::CloseReason, shared::ChannelShared};
 
@@ -7,7 +7,7 @@ use crate::channel::{close_reason::CloseReason, shared::ChannelShared};
 ///
 /// Never called through a vtable: reader and writer are generic over it, so that a frame costs no
 /// dynamic call.
-pub(crate) trait ChannelOwner: Send + Sync + 'static {
+pub(crate) trait ChannelUser: Send + Sync + 'static {
     fn channel(&self) -> &ChannelShared;
 
     /// Ends the channel. The first cause stays.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::channel::{
     close_reason::CloseReason,
     framing::{FrameStep, Framer, MAX_HEADER_BYTES},
-    owner::ChannelOwner,
+    owner::ChannelUser,
     yield_budget::YieldBudget,
 };
 
@@ -17,7 +17,7 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 
 /// Takes what the reader finds. Never called through a vtable.
 pub(crate) trait FrameSink: Send + Sync + 'static {
-    type Owner: ChannelOwner;
+    type Owner: ChannelUser;
 
     fn owner(&self) -> &Arc<Self::Owner>;
 
@@ -33,7 +33,7 @@ pub(crate) trait FrameSink: Send + Sync + 'static {
 
 /// Reads until the stream or the channel ends.
 pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut reader: R) {
-    let done = ReaderDone(sink.owner().clone());
+    let done = MarkReaderDoneOnDrop(sink.owner().clone());
     let owner = &*done.0;
     let channel = owner.channel();
     let mut framer = Framer::new(channel.config.framing, channel.config.max_frame_bytes);
@@ -118,9 +118,9 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 /// Says that nothing more will be read, also when the task is aborted.
-struct ReaderDone<O: ChannelOwner>(Arc<O>);
+struct MarkReaderDoneOnDrop<O: ChannelUser>(Arc<O>);
 
-impl<O: ChannelOwner> Drop for ReaderDone<O> {
+impl<O: ChannelUser> Drop for MarkReaderDoneOnDrop<O> {
     fn drop(&mut self) {
         let _ = self.0.channel().reader_done.set(());
     }

@@ -27,7 +27,7 @@ use crate::{
     },
     id::{Incarnation, TreePath},
     log_event::log_event,
-    log_rate::{ChannelLogRates, LogTopic},
+    log_rate::{ChannelLogLimiter, LogTopic},
     untrusted::one_line,
 };
 
@@ -62,7 +62,7 @@ pub(crate) struct ChannelShared {
     /// The newest lines that were no messages.
     pub(crate) noise: RecentNoise,
     /// Asked before each line of the log that the other side can cause.
-    pub(crate) log: ChannelLogRates,
+    pub(crate) log: ChannelLogLimiter,
     writes_watched: AtomicBool,
     pub(crate) reader_done: SetOnce<()>,
     pub(crate) writer_done: SetOnce<()>,
@@ -78,7 +78,7 @@ impl ChannelShared {
             outbox: Outbox::new(config.framing, config.max_queued_bytes),
             counters: ChannelCounters::default(),
             noise: RecentNoise::default(),
-            log: ChannelLogRates::new(config.path.clone(), config.incarnation),
+            log: ChannelLogLimiter::new(config.path.clone(), config.incarnation),
             writes_watched: AtomicBool::new(true),
             reader_done: SetOnce::new(),
             writer_done: SetOnce::new(),

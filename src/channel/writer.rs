@@ -9,7 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::channel::{
     close_reason::CloseReason,
-    owner::ChannelOwner,
+    owner::ChannelUser,
     scratch::{KEEP_BYTES, Scratch},
     shared::ChannelShared,
 };
@@ -17,15 +17,15 @@ use crate::channel::{
 const LEAST_KEPT_BYTES: usize = 2 * 1024;
 
 /// Why the writer stopped.
-enum WriterStop {
+enum WriteFailure {
     Failed(std::io::Error),
     Stalled(std::time::Duration),
 }
 
 /// Writes what is put into the channel's outbox until that is finished or the channel ends.
-pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelOwner>, mut writer: W) {
+pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelUser>, mut writer: W) {
     // Says that the writer is done also when this task is aborted.
-    let done = WriterDone(owner);
+    let done = MarkWriterDoneOnDrop(owner);
     let owner = &*done.0;
     let channel = owner.channel();
     let crowded = || owner.expects_more_frames();
@@ -62,23 +62,23 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelO
 async fn progress<T>(
     channel: &ChannelShared,
     step: impl Future<Output = std::io::Result<T>>,
-) -> Result<T, WriterStop> {
-    let Some(limit) = channel.config.write_stall else { return step.await.map_err(WriterStop::Failed) };
+) -> Result<T, WriteFailure> {
+    let Some(limit) = channel.config.write_stall else { return step.await.map_err(WriteFailure::Failed) };
     let mut step = std::pin::pin!(step);
     loop {
         match tokio::time::timeout(limit, step.as_mut()).await {
-            Ok(result) => return result.map_err(WriterStop::Failed),
-            Err(_) if channel.writes_are_watched() => return Err(WriterStop::Stalled(limit)),
+            Ok(result) => return result.map_err(WriteFailure::Failed),
+            Err(_) if channel.writes_are_watched() => return Err(WriteFailure::Stalled(limit)),
             Err(_) => {}
         }
     }
 }
 
-impl WriterStop {
+impl WriteFailure {
     fn into_closed(self) -> CloseReason {
         match self {
-            WriterStop::Failed(error) => failed(&error),
-            WriterStop::Stalled(after) => CloseReason::WriteStalled { after },
+            WriteFailure::Failed(error) => failed(&error),
+            WriteFailure::Stalled(after) => CloseReason::WriteStalled { after },
         }
     }
 }
@@ -87,9 +87,9 @@ fn failed(error: &std::io::Error) -> CloseReason {
     CloseReason::WriteFailed { reason: error.to_string() }
 }
 
-struct WriterDone<O: ChannelOwner>(Arc<O>);
+struct MarkWriterDoneOnDrop<O: ChannelUser>(Arc<O>);
 
-impl<O: ChannelOwner> Drop for WriterDone<O> {
+impl<O: ChannelUser> Drop for MarkWriterDoneOnDrop<O> {
     fn drop(&mut self) {
         let _ = self.0.channel().writer_done.set(());
     }

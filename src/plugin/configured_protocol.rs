@@ -15,7 +15,7 @@ use super::error::PluginError;
 use crate::{
     exit::Exit,
     id::Incarnation,
-    protocol::{Channel, ChildIdentity, LogEntry, Plugin, Protocol, Session, StopReply},
+    protocol::{ChildIdentity, LogEntry, Plugin, Protocol, SessionInfo, StdioUse, StopReply},
     rpc::{CallError, Peer, RequestId},
 };
 
@@ -141,8 +141,8 @@ impl Protocol for ConfiguredProtocol {
         "plugin"
     }
 
-    fn channel(&self) -> Channel {
-        self.plugin().channel()
+    fn stdio_use(&self) -> StdioUse {
+        self.plugin().stdio_use()
     }
 
     fn max_outgoing_frame_bytes(&self) -> usize {
@@ -153,7 +153,7 @@ impl Protocol for ConfiguredProtocol {
         self.plugin().handshake_timeout()
     }
 
-    async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<SessionInfo, Exit> {
         let (version, plugin) = {
             let mut state = self.state();
             state.delivered = (hello.incarnation, state.version);

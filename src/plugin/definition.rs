@@ -1,4 +1,4 @@
-//! [`Definition`]: a declaration in force, and how it becomes a child of the host's engine.
+//! [`PreparedPlugin`]: a declaration in force, and how it becomes a child of the host's engine.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use super::{
     capability_filter::CapabilityFilter,
     configured_protocol::ConfiguredProtocol,
     host_spec::PluginHostSpec,
-    recent_logs::{PluginLogSink, RecentLogs},
+    recent_logs::{RecentLogs, RecordingLogSink},
     spec::{PluginProtocol, PluginSpec},
     validate::{check_all, restart_policy},
 };
@@ -29,15 +29,15 @@ use crate::{
 
 /// A declaration with what all its incarnations share.
 #[derive(Debug)]
-pub(crate) struct Definition {
+pub(crate) struct PreparedPlugin {
     pub(crate) spec: PluginSpec,
     protocol: Arc<dyn Protocol>,
     /// Holds its configuration, if its protocol has one.
     pub(crate) configured: Option<Arc<ConfiguredProtocol>>,
 }
 
-impl Definition {
-    pub(crate) fn new(spec: PluginSpec) -> Arc<Definition> {
+impl PreparedPlugin {
+    pub(crate) fn new(spec: PluginSpec) -> Arc<PreparedPlugin> {
         let (protocol, configured): (Arc<dyn Protocol>, _) = match &spec.protocol {
             PluginProtocol::Other(protocol) => (protocol.clone(), None),
             PluginProtocol::Plugin(plugin) => {
@@ -45,21 +45,21 @@ impl Definition {
                 (configured.clone(), Some(configured))
             }
         };
-        Arc::new(Definition { spec, protocol, configured })
+        Arc::new(PreparedPlugin { spec, protocol, configured })
     }
 }
 
 /// What all plugins of one host share.
 #[derive(Debug)]
-pub(crate) struct HostContext {
+pub(crate) struct PluginHostShared {
     pub(crate) host: PluginHostSpec,
     start_permits: Arc<Semaphore>,
 }
 
-impl HostContext {
-    pub(crate) fn new(host: PluginHostSpec) -> HostContext {
+impl PluginHostShared {
+    pub(crate) fn new(host: PluginHostSpec) -> PluginHostShared {
         let start_permits = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
-        HostContext { host, start_permits }
+        PluginHostShared { host, start_permits }
     }
 
     /// Checks a declaration that is added at run time.
@@ -74,11 +74,11 @@ impl HostContext {
     /// Makes a child of the host's engine.
     pub(crate) fn child(
         &self,
-        definition: &Definition,
+        definition: &PreparedPlugin,
         recent: &RecentLogs,
         clock: Clock,
         start: StartMode,
-        turn: StartTurn,
+        turn: NeedsStartPermit,
     ) -> ChildSpec {
         let spec = &definition.spec;
         let mut worker = spec.worker.clone();
@@ -92,7 +92,7 @@ impl HostContext {
             allowed: spec.capabilities.clone(),
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
         });
-        worker.logs = Some(Arc::new(PluginLogSink {
+        worker.logs = Some(Arc::new(RecordingLogSink {
             recent: recent.clone(),
             size: self.host.recent_logs,
             clock,
@@ -101,10 +101,10 @@ impl HostContext {
         worker.restart = restart_policy(spec, self.host.intensity.is_some());
         let mut child = worker.child(spec.id.clone());
         Arc::make_mut(&mut child.policy).start = start;
-        child.start = Arc::new(BoundedStart {
+        child.start = Arc::new(StartWithPermit {
             start: child.start,
             start_permits: self.start_permits.clone(),
-            had_its_turn: AtomicBool::new(turn == StartTurn::Had),
+            had_its_turn: AtomicBool::new(turn == NeedsStartPermit::No),
         });
         child
     }
@@ -120,11 +120,11 @@ pub(crate) fn extend_shutdown_for(child: &mut ChildSpec, other: &ChildSpec) {
 
 /// Whether the first start of a child has to wait for a permit (rule G-7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartTurn {
+pub(crate) enum NeedsStartPermit {
     /// The plugin is new and waits.
-    Waits,
+    Yes,
     /// The plugin replaces one that was started before.
-    Had,
+    No,
 }
 
 /// Starts for the first time once it has one of the host's start permits (rule G-7).
@@ -133,14 +133,14 @@ pub(crate) enum StartTurn {
 /// hangs, and again each time, at the cost of new plugins. Its restart policy spreads its starts
 /// instead.
 #[derive(Debug)]
-struct BoundedStart {
+struct StartWithPermit {
     start: Arc<dyn Start>,
     start_permits: Arc<Semaphore>,
     had_its_turn: AtomicBool,
 }
 
 #[async_trait]
-impl Start for BoundedStart {
+impl Start for StartWithPermit {
     fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         if self.had_its_turn.load(Ordering::Acquire) {
             return None;

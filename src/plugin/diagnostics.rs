@@ -7,7 +7,7 @@ use crate::{
     id::{ChildId, Incarnation},
     snapshot::NodeSnapshot,
     state::ChildState,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// One plugin in a list.
@@ -35,7 +35,7 @@ pub struct PluginDiagnostics {
     pub node: Option<NodeSnapshot>,
     /// When it last crashed, regardless of its present state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_crash: Option<Timestamp>,
+    pub last_crash: Option<TreeInstant>,
     /// Its newest log entries, oldest first (rule G-4).
     pub logs: Vec<LogRecord>,
 }

@@ -11,14 +11,14 @@ use crate::{
     id::{ChildId, Incarnation},
     state::RestartLimit,
     supervision::RecvError,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// Something that happened to a plugin. A simplified view of the tree's event stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginEvent {
     /// When it happened.
-    pub at: Timestamp,
+    pub at: TreeInstant,
     /// The plugin.
     pub plugin: ChildId,
     /// The incarnation that it happened to.

@@ -4,12 +4,12 @@
 use std::{any::Any, sync::Arc};
 
 use super::{
-    definition::{Definition, StartTurn},
+    definition::{NeedsStartPermit, PreparedPlugin},
     diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     event::PluginEventReceiver,
     recent_logs::RecentLogs,
-    registry::{OperationPhase, PluginEntry, PluginRegistry},
+    registry::{HostedPlugins, OngoingOperation, PluginEntry},
 };
 use crate::{
     exit::{Exit, ExitReport},
@@ -23,7 +23,7 @@ use crate::{
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct LivePluginHost {
-    pub(crate) registry: Arc<PluginRegistry>,
+    pub(crate) registry: Arc<HostedPlugins>,
     pub(crate) node: Node,
     pub(crate) clock: Clock,
 }
@@ -61,24 +61,24 @@ impl LivePluginHost {
     }
 
     /// The child for a plugin that is new in the engine's table.
-    pub(crate) fn child(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
+    pub(crate) fn child(&self, definition: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
         self.registry.host_context.child(
             definition,
             recent,
             self.clock,
             StartMode::Required,
-            StartTurn::Waits,
+            NeedsStartPermit::Yes,
         )
     }
 
     /// The child that replaces one in the engine's table.
-    pub(crate) fn replacement(&self, definition: &Definition, recent: &RecentLogs) -> ChildSpec {
+    pub(crate) fn replacement(&self, definition: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
         self.registry.host_context.child(
             definition,
             recent,
             self.clock,
             StartMode::Background,
-            StartTurn::Had,
+            NeedsStartPermit::No,
         )
     }
 
@@ -168,7 +168,7 @@ impl LivePluginHost {
 fn absence(entry: &PluginEntry) -> DownReason {
     match &entry.last_exit {
         _ if entry.stopped => DownReason::Stopped,
-        None if matches!(entry.phase, OperationPhase::Dormant) => DownReason::NeverStarted,
+        None if matches!(entry.phase, OngoingOperation::Dormant) => DownReason::NeverStarted,
         None | Some(Exit::Requested) => DownReason::Stopped,
         Some(_) => DownReason::Ended,
     }

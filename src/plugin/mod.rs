@@ -80,4 +80,4 @@ pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
 pub use spec::PluginSpec;
-pub use supervisor::{PluginHostMessage, PluginHostSupervisor};
+pub use supervisor::{PluginHostSupervisor, PluginHostSupervisorMessage};

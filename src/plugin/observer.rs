@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{
     event::{PluginEvent, PluginEventKind},
-    registry::{OperationPhase, PluginRegistry},
+    registry::{HostedPlugins, OngoingOperation},
 };
 use crate::{
-    event::{Consequence, EventKind},
+    event::{EventKind, ExitConsequence},
     exit::Exit,
     state::ChildState,
     supervision::{Node, engine::Observer, machine::IncarnationKey},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// An observer that updates the registry and derives [`PluginEvent`]s (rule G-11).
-pub(crate) fn observer(registry: Arc<PluginRegistry>, host: Node, clock: Clock) -> Observer {
+pub(crate) fn observer(registry: Arc<HostedPlugins>, host: Node, clock: Clock) -> Observer {
     Box::new(move |key, kind| {
         for kind in registry.observe(key, kind, &host) {
             let (plugin, incarnation) = (key.child.clone(), key.incarnation);
@@ -25,7 +25,7 @@ pub(crate) fn observer(registry: Arc<PluginRegistry>, host: Node, clock: Clock) 
     })
 }
 
-impl PluginRegistry {
+impl HostedPlugins {
     fn observe(&self, key: &IncarnationKey, kind: &EventKind, host: &Node) -> Vec<PluginEventKind> {
         let mut table = self.table();
         let Some(entry) = table.plugins.get_mut(&key.child) else { return Vec::new() };
@@ -37,7 +37,7 @@ impl PluginRegistry {
                 entry.last = host.child(&key.child).map(|node| Box::new(node.snapshot()));
                 // A temporary plugin has ended. In other cases the operation under way updates the
                 // entry.
-                if matches!(entry.phase, OperationPhase::Supervised) {
+                if matches!(entry.phase, OngoingOperation::Supervised) {
                     table.finish_operation(&key.child);
                 }
             }
@@ -60,7 +60,7 @@ impl PluginRegistry {
                     entry.last_crash = Some(host.clock().now());
                 }
                 let gave_up = match then {
-                    Consequence::GiveUp { why } | Consequence::Escalate { why } => Some(why.clone()),
+                    ExitConsequence::GiveUp { why } | ExitConsequence::Escalate { why } => Some(why.clone()),
                     _ => None,
                 };
                 let crashed = crash.then(|| crashed(exit, then));
@@ -73,10 +73,10 @@ impl PluginRegistry {
     }
 }
 
-fn is_crash(exit: &Exit, then: &Consequence) -> bool {
+fn is_crash(exit: &Exit, then: &ExitConsequence) -> bool {
     let event = crate::event::Event {
         seq: 0,
-        at: crate::time::Timestamp::EPOCH,
+        at: crate::time::TreeInstant::EPOCH,
         path: crate::id::TreePath::root(),
         incarnation: crate::id::Incarnation::NONE,
         kind: EventKind::Exited { exit: exit.clone(), then: then.clone() },
@@ -84,7 +84,7 @@ fn is_crash(exit: &Exit, then: &Consequence) -> bool {
     event.is_crash()
 }
 
-fn crashed(exit: &Exit, then: &Consequence) -> PluginEventKind {
+fn crashed(exit: &Exit, then: &ExitConsequence) -> PluginEventKind {
     let how = match exit {
         Exit::EndedBeforeReady { how, .. } => how,
         other => other,
@@ -95,7 +95,7 @@ fn crashed(exit: &Exit, then: &Consequence) -> PluginEventKind {
         _ => (None, None),
     };
     let delay = match then {
-        Consequence::Restart { delay, .. } | Consequence::CoolOff { delay } => Some(*delay),
+        ExitConsequence::Restart { delay, .. } | ExitConsequence::CoolOff { delay } => Some(*delay),
         _ => None,
     };
     PluginEventKind::Crashed { code, signal, exit: exit.clone(), will_restart: delay.is_some(), delay }

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    definition::Definition,
+    definition::PreparedPlugin,
     error::PluginError,
     live_plugin_host::{LivePluginHost, stopped_in_order},
-    registry::{OperationPhase, PluginTable},
+    registry::{OngoingOperation, PluginTable},
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
 };
@@ -31,9 +31,9 @@ pub(crate) enum PluginPhase {
     /// Another operation is under way; the caller waits for it.
     Busy(SharedOperation),
     /// The plugin is known, but not in the engine's table.
-    Dormant(Arc<Definition>),
+    Dormant(Arc<PreparedPlugin>),
     /// The same, and an operator has stopped it.
-    Stopped(Arc<Definition>),
+    Stopped(Arc<PreparedPlugin>),
     /// The plugin is in the engine's table.
     Supervised(Node, ChildState),
 }
@@ -42,16 +42,16 @@ impl LivePluginHost {
     pub(crate) fn phase_of(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
         let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
         match (&entry.phase, &entry.definition) {
-            (OperationPhase::Starting(operation), _) => PluginPhase::Starting(operation.clone()),
-            (OperationPhase::Stopping(operation) | OperationPhase::Reloading(operation), _) => {
+            (OngoingOperation::Starting(operation), _) => PluginPhase::Starting(operation.clone()),
+            (OngoingOperation::Stopping(operation) | OngoingOperation::Reloading(operation), _) => {
                 PluginPhase::Busy(operation.clone())
             }
-            (OperationPhase::Dormant, Some(definition)) if entry.stopped => {
+            (OngoingOperation::Dormant, Some(definition)) if entry.stopped => {
                 PluginPhase::Stopped(definition.clone())
             }
-            (OperationPhase::Dormant, Some(definition)) => PluginPhase::Dormant(definition.clone()),
-            (OperationPhase::Dormant, None) => PluginPhase::Unknown,
-            (OperationPhase::Supervised, _) => match self.node_of(id) {
+            (OngoingOperation::Dormant, Some(definition)) => PluginPhase::Dormant(definition.clone()),
+            (OngoingOperation::Dormant, None) => PluginPhase::Unknown,
+            (OngoingOperation::Supervised, _) => match self.node_of(id) {
                 Some(node) => {
                     let state = node.state();
                     PluginPhase::Supervised(node, state)
@@ -75,7 +75,7 @@ impl LivePluginHost {
     pub(crate) async fn start(&self, spec: PluginSpec) -> OperationResult {
         self.registry.host_context.validate(&spec)?;
         let id = spec.id.clone();
-        let definition = Definition::new(spec);
+        let definition = PreparedPlugin::new(spec);
         loop {
             let phase = {
                 let mut table = self.registry.table();
@@ -111,7 +111,7 @@ impl LivePluginHost {
     pub(crate) fn begin_start(
         &self,
         table: &mut PluginTable,
-        definition: &Arc<Definition>,
+        definition: &Arc<PreparedPlugin>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         self.starting(table, definition, |child| engine.start_child(child))
@@ -123,7 +123,7 @@ impl LivePluginHost {
     fn begin_demand(
         &self,
         table: &mut PluginTable,
-        definition: &Arc<Definition>,
+        definition: &Arc<PreparedPlugin>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         let id = definition.spec.id.clone();
@@ -142,7 +142,7 @@ impl LivePluginHost {
     fn starting<F>(
         &self,
         table: &mut PluginTable,
-        definition: &Arc<Definition>,
+        definition: &Arc<PreparedPlugin>,
         start: impl FnOnce(ChildSpec) -> F,
     ) -> Result<SharedOperation, PluginError>
     where
@@ -166,7 +166,7 @@ impl LivePluginHost {
             }
             outcome
         });
-        entry.phase = OperationPhase::Starting(operation.clone());
+        entry.phase = OngoingOperation::Starting(operation.clone());
         Ok(operation)
     }
 
@@ -213,9 +213,10 @@ impl LivePluginHost {
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         entry.stopped = true;
         match &entry.phase {
-            OperationPhase::Dormant => return Ok(None),
-            OperationPhase::Stopping(operation) => return Ok(Some(operation.clone())),
-            OperationPhase::Starting(_) | OperationPhase::Supervised | OperationPhase::Reloading(_) => {}
+            OngoingOperation::Dormant => return Ok(None),
+            OngoingOperation::Stopping(operation) => return Ok(Some(operation.clone())),
+            OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Reloading(_) => {
+            }
         }
         let answer = self.node.engine().map(|engine| engine.request(Request::RemoveChild(id.clone())));
         (entry.operation_id, entry.last_exit) = (operation_id, None);
@@ -246,7 +247,7 @@ impl LivePluginHost {
                 Err(error) => Err(host.plugin_error(&id, error)),
             }
         });
-        entry.phase = OperationPhase::Stopping(operation.clone());
+        entry.phase = OngoingOperation::Stopping(operation.clone());
         Ok(Some(operation))
     }
 

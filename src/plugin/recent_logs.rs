@@ -12,7 +12,7 @@ use crate::{
     id::Incarnation,
     protocol::{LogEntry, LogLevel},
     rpc::Context,
-    time::{Clock, Timestamp},
+    time::{Clock, TreeInstant},
     worker::LogSink,
 };
 
@@ -24,7 +24,7 @@ const ENTRY_BYTES: usize = 8 * 1024;
 #[derive(Clone, Debug, Serialize)]
 pub struct LogRecord {
     /// When it arrived.
-    pub at: Timestamp,
+    pub at: TreeInstant,
     /// The incarnation that sent it.
     pub incarnation: Incarnation,
     /// How much it matters.
@@ -59,14 +59,14 @@ impl RecentLogs {
 }
 
 /// Adds a plugin's log entries to its ring buffer, and passes them on to the sink of its declaration.
-pub(crate) struct PluginLogSink {
+pub(crate) struct RecordingLogSink {
     pub(crate) recent: RecentLogs,
     pub(crate) size: usize,
     pub(crate) clock: Clock,
     pub(crate) next: Option<Arc<dyn LogSink>>,
 }
 
-impl LogSink for PluginLogSink {
+impl LogSink for RecordingLogSink {
     fn log(&self, cx: &Context, entry: LogEntry) {
         let (message, cut) = cut(&entry.message);
         let meta = entry.meta.as_ref().filter(|meta| meta.get().len() <= ENTRY_BYTES).cloned();

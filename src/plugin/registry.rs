@@ -1,4 +1,4 @@
-//! [`PluginRegistry`]: the plugins of one host, across its incarnations.
+//! [`HostedPlugins`]: the plugins of one host, across its incarnations.
 //!
 //! Written by operations (what was requested) and by the observer of the engine (what is in its table).
 //! Held by the host's declaration, so that plugins that were added at run time return after a restart
@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    definition::{Definition, HostContext, StartTurn},
+    definition::{NeedsStartPermit, PluginHostShared, PreparedPlugin},
     event::{PluginEvent, PluginEventReceiver},
     host_spec::PluginHostSpec,
     recent_logs::RecentLogs,
@@ -23,13 +23,13 @@ use crate::{
     id::ChildId,
     snapshot::NodeSnapshot,
     supervision::{ChildSpec, StartMode},
-    time::{Clock, Timestamp},
+    time::{Clock, TreeInstant},
 };
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct PluginRegistry {
-    pub(crate) host_context: HostContext,
+pub(crate) struct HostedPlugins {
+    pub(crate) host_context: PluginHostShared,
     table: Mutex<PluginTable>,
     events: broadcast::Sender<Arc<PluginEvent>>,
 }
@@ -49,10 +49,10 @@ pub(crate) struct PluginEntry {
     /// Its position in the order in which plugins were added.
     pub(crate) order: u64,
     /// The declaration in force. `None` while its first start is under way.
-    pub(crate) definition: Option<Arc<Definition>>,
+    pub(crate) definition: Option<Arc<PreparedPlugin>>,
     /// The host's declaration lists it.
     pub(crate) declared: bool,
-    pub(crate) phase: OperationPhase,
+    pub(crate) phase: OngoingOperation,
     /// The operation that may change this entry when it ends.
     pub(crate) operation_id: u64,
     /// Whether it is in the engine's table, according to the engine's events.
@@ -63,7 +63,7 @@ pub(crate) struct PluginEntry {
     /// It has crashed and has not been ready since.
     pub(crate) crashed: bool,
     /// When it last crashed.
-    pub(crate) last_crash: Option<Timestamp>,
+    pub(crate) last_crash: Option<TreeInstant>,
     /// An operator has stopped it and removed it from the engine's table.
     pub(crate) stopped: bool,
     /// Its last snapshot, taken when it left the engine's table.
@@ -72,7 +72,7 @@ pub(crate) struct PluginEntry {
 
 /// The operation on a plugin that is under way, if there is one.
 #[derive(Clone, Debug)]
-pub(crate) enum OperationPhase {
+pub(crate) enum OngoingOperation {
     /// Known, but not in the engine's table: on demand, ended, or stopped.
     Dormant,
     /// A requested start is under way. (The supervisor's own starts are `Supervised`.)
@@ -85,20 +85,21 @@ pub(crate) enum OperationPhase {
     Reloading(SharedOperation),
 }
 
-impl PluginRegistry {
-    pub(crate) fn new(mut host: PluginHostSpec) -> Arc<PluginRegistry> {
+impl HostedPlugins {
+    pub(crate) fn new(mut host: PluginHostSpec) -> Arc<HostedPlugins> {
         let declared = std::mem::take(&mut host.plugins);
         let (events, _) = broadcast::channel(PluginEventReceiver::CAPACITY);
         let registry =
-            PluginRegistry { host_context: HostContext::new(host), table: Mutex::default(), events };
+            HostedPlugins { host_context: PluginHostShared::new(host), table: Mutex::default(), events };
         {
             let mut table = registry.table();
             for spec in declared {
                 let on_demand = spec.on_demand;
                 let entry = table.entry(spec.id.clone());
                 entry.declared = true;
-                entry.definition = Some(Definition::new(spec));
-                entry.phase = if on_demand { OperationPhase::Dormant } else { OperationPhase::Supervised };
+                entry.definition = Some(PreparedPlugin::new(spec));
+                entry.phase =
+                    if on_demand { OngoingOperation::Dormant } else { OngoingOperation::Supervised };
             }
         }
         Arc::new(registry)
@@ -128,7 +129,7 @@ impl PluginRegistry {
             // Operations of the host's last incarnation must not change the entry.
             *next += 1;
             entry.operation_id = *next;
-            let keep = matches!(entry.phase, OperationPhase::Supervised | OperationPhase::Reloading(_));
+            let keep = matches!(entry.phase, OngoingOperation::Supervised | OngoingOperation::Reloading(_));
             entry.in_table = keep && entry.definition.is_some();
             entry.finish_operation()
         });
@@ -142,7 +143,7 @@ impl PluginRegistry {
                     &entry.recent,
                     clock,
                     StartMode::Background,
-                    StartTurn::Waits,
+                    NeedsStartPermit::Yes,
                 ))
             })
             .collect()
@@ -157,7 +158,7 @@ impl PluginTable {
             order,
             definition: None,
             declared: false,
-            phase: OperationPhase::Dormant,
+            phase: OngoingOperation::Dormant,
             operation_id: 0,
             in_table: false,
             recent: RecentLogs::default(),
@@ -191,7 +192,7 @@ impl PluginTable {
 impl PluginEntry {
     /// Returns to the phase without an operation; `false` if the plugin is to be forgotten.
     fn finish_operation(&mut self) -> bool {
-        self.phase = if self.in_table { OperationPhase::Supervised } else { OperationPhase::Dormant };
+        self.phase = if self.in_table { OngoingOperation::Supervised } else { OngoingOperation::Dormant };
         self.in_table || (self.declared && self.definition.is_some())
     }
 }

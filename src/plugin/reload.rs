@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    definition::{Definition, extend_shutdown_for},
+    definition::{PreparedPlugin, extend_shutdown_for},
     error::PluginError,
     event::PluginEventKind,
     live_plugin_host::LivePluginHost,
     operations::PluginPhase,
-    registry::{OperationPhase, PluginTable},
+    registry::{OngoingOperation, PluginTable},
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
 };
@@ -28,7 +28,7 @@ impl LivePluginHost {
             return Err(SpecErrors::one(format!("plugins[{}].id", spec.id), problem).into());
         }
         self.registry.host_context.validate(&spec)?;
-        let new = Definition::new(spec);
+        let new = PreparedPlugin::new(spec);
         loop {
             let busy = {
                 let mut table = self.registry.table();
@@ -56,7 +56,7 @@ impl LivePluginHost {
         &self,
         table: &mut PluginTable,
         id: &ChildId,
-        new: &Arc<Definition>,
+        new: &Arc<PreparedPlugin>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         let operation_id = table.next_operation_id();
@@ -90,7 +90,7 @@ impl LivePluginHost {
                 }
             }
         });
-        (entry.operation_id, entry.phase) = (operation_id, OperationPhase::Reloading(operation.clone()));
+        (entry.operation_id, entry.phase) = (operation_id, OngoingOperation::Reloading(operation.clone()));
         Ok(operation)
     }
 
@@ -100,7 +100,7 @@ impl LivePluginHost {
         &self,
         id: &ChildId,
         operation_id: u64,
-        old: &Arc<Definition>,
+        old: &Arc<PreparedPlugin>,
         run: bool,
     ) -> Option<Incarnation> {
         let restarted = {

@@ -14,7 +14,7 @@ use super::{
     live_plugin_host::LivePluginHost,
     observer::observer,
     plugins,
-    registry::PluginRegistry,
+    registry::HostedPlugins,
     spec::PluginSpec,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     rpc::{CallOptions, Timeout},
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
-        engine::{Engine, EngineArgs, EngineMessage},
+        engine::{Engine, EngineArgs, EngineWakeUp},
         host,
     },
 };
@@ -36,10 +36,10 @@ pub struct PluginHostSupervisor;
 /// [`Plugins`](super::Plugins) offers the same without the detour through the mailbox, and survives the
 /// host's restarts.
 #[derive(Debug)]
-pub enum PluginHostMessage {
+pub enum PluginHostSupervisorMessage {
     /// For the engine. Not for users.
     #[doc(hidden)]
-    Engine(EngineMessage),
+    Engine(EngineWakeUp),
     /// Stop all plugins and end. Not for users: a host that ends without a request of its supervisor
     /// may be restarted.
     Stop(StopRequest),
@@ -66,39 +66,39 @@ pub enum PluginHostMessage {
     Diagnostics(ChildId, RpcReplyPort<Result<PluginDiagnostics, PluginError>>),
 }
 
-impl From<EngineMessage> for PluginHostMessage {
-    fn from(message: EngineMessage) -> PluginHostMessage {
-        PluginHostMessage::Engine(message)
+impl From<EngineWakeUp> for PluginHostSupervisorMessage {
+    fn from(message: EngineWakeUp) -> PluginHostSupervisorMessage {
+        PluginHostSupervisorMessage::Engine(message)
     }
 }
 
 /// The arguments of a [`PluginHostSupervisor`].
 #[derive(Debug)]
-pub struct PluginHostArguments {
+pub struct PluginHostSupervisorArguments {
     engine: EngineArgs,
     host: LivePluginHost,
 }
 
 /// The state of a [`PluginHostSupervisor`].
 #[derive(Debug)]
-pub struct PluginHostState {
+pub struct PluginHostSupervisorState {
     engine: Engine,
     host: LivePluginHost,
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for PluginHostSupervisor {
-    type Msg = PluginHostMessage;
-    type State = PluginHostState;
-    type Arguments = PluginHostArguments;
+    type Msg = PluginHostSupervisorMessage;
+    type State = PluginHostSupervisorState;
+    type Arguments = PluginHostSupervisorArguments;
 
     async fn pre_start(
         &self,
         me: ActorRef<Self::Msg>,
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let PluginHostArguments { engine, host } = arguments;
-        Ok(PluginHostState { engine: host::engine(engine, me), host })
+        let PluginHostSupervisorArguments { engine, host } = arguments;
+        Ok(PluginHostSupervisorState { engine: host::engine(engine, me), host })
     }
 
     async fn post_start(
@@ -113,34 +113,34 @@ impl Actor for PluginHostSupervisor {
     async fn handle(
         &self,
         me: ActorRef<Self::Msg>,
-        message: PluginHostMessage,
+        message: PluginHostSupervisorMessage,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let host = state.host.clone();
         match message {
-            PluginHostMessage::Engine(message) => state.engine.message(message),
-            PluginHostMessage::Stop(request) => state.engine.stop(request),
+            PluginHostSupervisorMessage::Engine(message) => state.engine.message(message),
+            PluginHostSupervisorMessage::Stop(request) => state.engine.stop(request),
             // Work that takes time is done outside of the actor, which stays responsive.
-            PluginHostMessage::StartPlugin(spec, reply) => {
+            PluginHostSupervisorMessage::StartPlugin(spec, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.start(*spec).await);
                 });
             }
-            PluginHostMessage::StopPlugin(id, reply) => {
+            PluginHostSupervisorMessage::StopPlugin(id, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.stop(&id).await);
                 });
             }
-            PluginHostMessage::Call { plugin, method, params, timeout, reply } => {
+            PluginHostSupervisorMessage::Call { plugin, method, params, timeout, reply } => {
                 tokio::spawn(async move {
                     let options = CallOptions::timeout(timeout);
                     let _ = reply.send(plugins::call_value(&host, &plugin, &method, &params, options).await);
                 });
             }
-            PluginHostMessage::List(reply) => {
+            PluginHostSupervisorMessage::List(reply) => {
                 let _ = reply.send(host.list());
             }
-            PluginHostMessage::Diagnostics(id, reply) => {
+            PluginHostSupervisorMessage::Diagnostics(id, reply) => {
                 let _ = reply.send(host.diagnostics(&id));
             }
         }
@@ -171,7 +171,7 @@ impl Actor for PluginHostSupervisor {
 /// it.
 #[derive(Debug)]
 pub(crate) struct PluginHostStart {
-    registry: Arc<PluginRegistry>,
+    registry: Arc<HostedPlugins>,
     /// The mistakes of the declaration, reported when it is used.
     mistakes: Result<(), SpecErrors>,
 }
@@ -184,13 +184,13 @@ impl PluginHostSpec {
     /// and return when it is restarted (rule G-16).
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         let mistakes = self.validate();
-        let start = PluginHostStart::new(PluginRegistry::new(self), mistakes);
+        let start = PluginHostStart::new(HostedPlugins::new(self), mistakes);
         ChildSpec::new(id, ChildPolicy::supervisor(), start)
     }
 }
 
 impl PluginHostStart {
-    pub(crate) fn new(registry: Arc<PluginRegistry>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
+    pub(crate) fn new(registry: Arc<HostedPlugins>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
         PluginHostStart { registry, mistakes }
     }
 }
@@ -209,7 +209,7 @@ impl Start for PluginHostStart {
             ..EngineArgs::nested(spec, &cx, tx)
         };
         let host = LivePluginHost { registry, node: cx.node.clone(), clock };
-        let arguments = PluginHostArguments { engine, host: host.clone() };
+        let arguments = PluginHostSupervisorArguments { engine, host: host.clone() };
         host::start(PluginHostSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
     }
 

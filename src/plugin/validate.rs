@@ -72,7 +72,7 @@ impl PluginSpec {
         if self.worker.explicit.handler {
             add("worker.handler", &format!("{elsewhere}handler`"));
         }
-        if self.capabilities.is_some() && !protocol.channel().is_rpc() {
+        if self.capabilities.is_some() && !protocol.stdio_use().is_rpc() {
             add("capabilities", &format!("has no effect: the protocol `{}` has no channel", protocol.name()));
         }
         if self.capabilities.as_ref().is_some_and(|names| names.contains("")) {

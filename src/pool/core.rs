@@ -18,10 +18,10 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     acquire_future::AcquireResult,
     errors::{AcquireError, Revocation},
-    failing_workers::FailingWorkers,
+    failing_workers::UnreportedEnds,
     lease::{Lease, LeasedIncarnation},
     ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, RevokeReason, Ticket},
-    sessions::Sessions,
+    sessions::SessionMap,
     spec::Recycling,
 };
 use crate::{
@@ -29,28 +29,28 @@ use crate::{
     id::{ChildId, Incarnation},
     state::DownReason,
     supervision::{Attachment, Node},
-    time::{Clock, Timestamp},
+    time::{Clock, TreeInstant},
 };
 
 #[derive(Debug)]
 pub(super) struct PoolCore {
     pub(super) node: Node,
     pub(super) acquire_timeout: Duration,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<SessionMap>,
     pub(super) clock: Clock,
     pub(super) recycling: Recycling,
-    pub(super) failing: Arc<FailingWorkers>,
+    pub(super) failing: Arc<UnreportedEnds>,
     /// Spare workers are kept: each lease on a warm worker may require another spare.
     pub(super) spares: bool,
     /// Wakes the pool's actor, which then looks at the queue of commands.
     waker: OnceLock<Waker>,
-    inner: Mutex<PoolInner>,
+    inner: Mutex<PoolCoreState>,
     /// Notified when the pool is drained or closed, once everybody can see it.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug)]
-pub(super) struct PoolInner {
+pub(super) struct PoolCoreState {
     pub(super) ledger: Ledger,
     /// The pool admits no more callers and queues no more commands.
     pub(super) closed: bool,
@@ -97,7 +97,7 @@ pub(super) struct LeaseWaiter {
 pub(super) enum EngineCommand {
     Start(ChildId),
     Stop(ChildId),
-    Timer(Option<Timestamp>),
+    Timer(Option<TreeInstant>),
 }
 
 /// An answer and its caller. Without a caller, a granted lease ends at once.
@@ -114,9 +114,9 @@ impl fmt::Debug for Waker {
 
 /// Published with the live incarnation of the pool.
 #[derive(Debug)]
-pub(super) struct PoolAttachment(pub(super) Arc<PoolCore>);
+pub(super) struct LivePool(pub(super) Arc<PoolCore>);
 
-impl Attachment for PoolAttachment {
+impl Attachment for LivePool {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }
@@ -137,7 +137,7 @@ impl PoolCore {
         clock: Clock,
         acquire_timeout: Duration,
         recycling: Recycling,
-        sessions: Arc<Sessions>,
+        sessions: Arc<SessionMap>,
     ) -> Arc<PoolCore> {
         let mut actions = Vec::new();
         for (key, session) in sessions.all() {
@@ -152,7 +152,7 @@ impl PoolCore {
             failing: Arc::default(),
             spares: ledger.config().min_idle > 0,
             waker: OnceLock::new(),
-            inner: Mutex::new(PoolInner {
+            inner: Mutex::new(PoolCoreState {
                 ledger,
                 closed: false,
                 drained: false,
@@ -182,7 +182,7 @@ impl PoolCore {
         let _ = self.waker.set(Waker(wake));
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, PoolInner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolCoreState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -192,7 +192,7 @@ impl PoolCore {
         self: &Arc<Self>,
         by: CalledFrom,
         exit_report: Option<ExitReport>,
-        work: impl FnOnce(&mut PoolInner, Timestamp) -> R,
+        work: impl FnOnce(&mut PoolCoreState, TreeInstant) -> R,
     ) -> R {
         let mut answers = Vec::new();
         let (result, wake) = {
@@ -221,7 +221,7 @@ impl PoolCore {
     }
 
     /// Tells the ledger of workers whose end has become known, before it leases any of them.
-    pub(super) fn report_failing(&self, inner: &mut PoolInner, now: Timestamp) {
+    pub(super) fn report_failing(&self, inner: &mut PoolCoreState, now: TreeInstant) {
         for (key, incarnation) in self.failing.take() {
             inner.feed(now, LedgerInput::Failing { key, incarnation });
         }
@@ -229,7 +229,7 @@ impl PoolCore {
 
     fn perform(
         self: &Arc<Self>,
-        inner: &mut PoolInner,
+        inner: &mut PoolCoreState,
         exit_report: Option<ExitReport>,
         answers: &mut Vec<AcquireDelivery>,
     ) {
@@ -280,7 +280,7 @@ impl PoolCore {
 
     pub(super) fn lease(
         self: &Arc<Self>,
-        inner: &mut PoolInner,
+        inner: &mut PoolCoreState,
         granted: Granted,
         leased: Arc<LeasedIncarnation>,
     ) -> Lease {
@@ -371,9 +371,9 @@ impl PoolCore {
     }
 }
 
-impl PoolInner {
+impl PoolCoreState {
     /// Feeds the ledger; its actions are performed at the end of the update.
-    pub(super) fn feed(&mut self, now: Timestamp, input: LedgerInput) {
+    pub(super) fn feed(&mut self, now: TreeInstant, input: LedgerInput) {
         self.ledger.handle(now, input, &mut self.actions);
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    core::{PoolAttachment, PoolCore},
+    core::{LivePool, PoolCore},
     errors::AcquireError,
     health::PoolIssue,
     lease::Lease,
@@ -53,7 +53,7 @@ impl Pool {
         let attachment = live
             .as_ref()
             .and_then(|live| live.attachment.as_ref())
-            .and_then(|attachment| attachment.as_any().downcast_ref::<PoolAttachment>());
+            .and_then(|attachment| attachment.as_any().downcast_ref::<LivePool>());
         attachment.map(|attachment| attachment.0.clone()).ok_or_else(|| {
             let mut unavailable = self.node.unavailable();
             if unavailable.state == ChildState::Ready {

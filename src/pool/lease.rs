@@ -22,7 +22,7 @@ use crate::{
     id::{ChildId, Incarnation, TreePath},
     rpc::{CallError, CallOptions, CallOutcome, Method, Notification, Peer},
     supervision::Node,
-    time::Timestamp,
+    time::TreeInstant,
     worker::WorkerRef,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct LeasedIncarnation {
     pub(super) key: ChildId,
     pub(super) incarnation: Incarnation,
     pub(super) node: Node,
-    pub(super) ready_at: Timestamp,
+    pub(super) ready_at: TreeInstant,
     /// Calls made through leases, across all incarnations since the key got its slot.
     pub(super) calls: Arc<AtomicU64>,
     /// The same for this incarnation only.

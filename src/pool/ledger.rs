@@ -49,14 +49,14 @@ use std::collections::{BTreeMap, HashMap};
 
 pub(super) use self::{
     action::{LedgerAction, Refusal, RevokeReason, StopReason},
-    config::{InvalidPool, LedgerConfig, PoolMistake},
+    config::{InvalidPool, LedgerConfig, LedgerConfigMistake},
     grant::{Granted, LeaseId, Ticket},
     input::LedgerInput,
     status::PoolStatus,
 };
 pub use self::{
     given_up_keys::GivenUpKey,
-    status::{Totals, WantedKey, WorkerStatus},
+    status::{LifetimeTotals, WantedKey, WorkerStatus},
 };
 
 use self::{
@@ -65,13 +65,13 @@ use self::{
     status::increment,
     worker_slot::{SlotState, WorkerSlot},
 };
-use crate::{id::ChildId, time::Timestamp};
+use crate::{id::ChildId, time::TreeInstant};
 
 /// The bookkeeping of one pool. See the [module](self) for what it guarantees.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     config: LedgerConfig,
-    now: Timestamp,
+    now: TreeInstant,
     /// One sequence for everything: tickets, leases, uses, slots.
     seq: u64,
     slots: Vec<WorkerSlot>,
@@ -87,14 +87,14 @@ pub(crate) struct Ledger {
     sessions: BTreeMap<ChildId, String>,
     /// The first position in the queue, and how many callers have overtaken it.
     overtaken: (u64, u32),
-    timer_at: Option<Timestamp>,
+    timer_at: Option<TreeInstant>,
     /// Anonymous pools: no spare worker is started before this.
-    spares_after: Timestamp,
+    spares_after: TreeInstant,
     /// Keys that were given up a moment ago.
     given_up: GivenUpKeys,
     drain: DrainState,
     workers_named: u64,
-    totals: Totals,
+    totals: LifetimeTotals,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Ledger {
         }
         Ok(Ledger {
             config,
-            now: Timestamp::EPOCH,
+            now: TreeInstant::EPOCH,
             seq: 0,
             slots: Vec::new(),
             free_slots: Vec::new(),
@@ -128,17 +128,17 @@ impl Ledger {
             sessions: BTreeMap::new(),
             overtaken: (0, 0),
             timer_at: None,
-            spares_after: Timestamp::EPOCH,
+            spares_after: TreeInstant::EPOCH,
             given_up: GivenUpKeys::default(),
             drain: DrainState::No,
             workers_named: 0,
-            totals: Totals::default(),
+            totals: LifetimeTotals::default(),
         })
     }
 
     /// Processes `input` and appends the resulting actions to `out`. A `now` before an earlier one
     /// counts as the earlier one.
-    pub(crate) fn handle(&mut self, now: Timestamp, input: LedgerInput, out: &mut Vec<LedgerAction>) {
+    pub(crate) fn handle(&mut self, now: TreeInstant, input: LedgerInput, out: &mut Vec<LedgerAction>) {
         self.now = self.now.max(now);
         self.given_up.expire(self.now);
         match input {
@@ -181,7 +181,7 @@ impl Ledger {
             }
             LedgerInput::ResetFailed => {
                 self.given_up.clear();
-                self.spares_after = Timestamp::EPOCH;
+                self.spares_after = TreeInstant::EPOCH;
                 self.rebalance(out);
             }
             LedgerInput::SetSession { key, session } => match session {
@@ -197,7 +197,7 @@ impl Ledger {
     /// The warm path, for a pool whose callers share the ledger behind a lock: no ticket, no action.
     /// `None` does not say why; [`LedgerInput::Acquire`] does. Anonymous pools that keep `min_idle`
     /// spares should be fed a [`LedgerInput::Tick`] soon afterwards, so that the spare is replaced.
-    pub(crate) fn lease_now(&mut self, now: Timestamp, key: Option<&ChildId>) -> Option<Granted> {
+    pub(crate) fn lease_now(&mut self, now: TreeInstant, key: Option<&ChildId>) -> Option<Granted> {
         self.now = self.now.max(now);
         if self.drain != DrainState::No || key.is_some() != self.config.is_keyed() {
             return None;

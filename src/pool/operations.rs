@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 
 use super::{
     acquire_future::Waiting,
-    core::{CalledFrom, LeaseWaiter, PoolCore, PoolInner},
+    core::{CalledFrom, LeaseWaiter, PoolCore, PoolCoreState},
     errors::AcquireError,
     lease::{Lease, LeasedIncarnation},
     ledger::{Granted, LeaseId, LedgerInput, PoolStatus, Ticket},
 };
-use crate::{id::ChildId, state::ChildState, supervision::Unavailable, time::Timestamp};
+use crate::{id::ChildId, state::ChildState, supervision::Unavailable, time::TreeInstant};
 
 impl PoolCore {
     /// A lease on a ready worker, without waiting.
@@ -41,8 +41,8 @@ impl PoolCore {
 
     fn lease_warm(
         self: &Arc<Self>,
-        inner: &mut PoolInner,
-        now: Timestamp,
+        inner: &mut PoolCoreState,
+        now: TreeInstant,
         key: Option<&ChildId>,
     ) -> Option<Lease> {
         if inner.closed || (inner.unpublished && inner.is_newly_ready(key)) {

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     core::PoolCore,
-    ledger::{GivenUpKey, PoolStatus, Totals, WantedKey, WorkerStatus},
+    ledger::{GivenUpKey, LifetimeTotals, PoolStatus, WantedKey, WorkerStatus},
 };
-use crate::{exit::Exit, id::TreePath, time::Timestamp};
+use crate::{exit::Exit, id::TreePath, time::TreeInstant};
 
 /// A pool at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct PoolReport {
     pub path: TreePath,
     /// When the report was made. [`Snapshot::time_of`](crate::snapshot::Snapshot::time_of) converts it
     /// to a time of day.
-    pub at: Timestamp,
+    pub at: TreeInstant,
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerReport>,
     /// Keyed pools: keys that callers wait for and that have no slot, the longest waiting first.
@@ -42,7 +42,7 @@ pub struct PoolReport {
     /// No more leases are granted.
     pub draining: bool,
     /// What has happened since this incarnation of the pool began.
-    pub totals: Totals,
+    pub totals: LifetimeTotals,
 }
 
 /// One worker of a pool and its process.

@@ -1,4 +1,4 @@
-//! [`Sessions`]: which session belongs to which key (rule L-1). Owned by the pool's declaration, so
+//! [`SessionMap`]: which session belongs to which key (rule L-1). Owned by the pool's declaration, so
 //! that it outlives workers, keys and the pool's own restarts.
 
 use std::{
@@ -9,16 +9,16 @@ use std::{
 use crate::id::ChildId;
 
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<Both>);
+pub(super) struct SessionMap(Mutex<SessionIndexes>);
 
 #[derive(Debug, Default)]
-struct Both {
+struct SessionIndexes {
     by_key: BTreeMap<ChildId, String>,
     by_session: BTreeMap<String, ChildId>,
 }
 
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, Both> {
+impl SessionMap {
+    fn lock(&self) -> MutexGuard<'_, SessionIndexes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::ledger::{LedgerConfig, PoolMistake};
+use super::ledger::{LedgerConfig, LedgerConfigMistake};
 use crate::{
     id::ChildId,
     restart::{CrashLoop, CrashLoopAction, Intensity, RestartPolicy},
@@ -296,14 +296,14 @@ pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
     worker.explicit.restart.then_some(problem)
 }
 
-fn describe(mistake: &PoolMistake) -> SpecError {
+fn describe(mistake: &LedgerConfigMistake) -> SpecError {
     let (field, problem) = match mistake {
-        PoolMistake::Zero(field) => (*field, "must not be zero".to_owned()),
-        PoolMistake::AboveMax { field, value, max } => {
+        LedgerConfigMistake::Zero(field) => (*field, "must not be zero".to_owned()),
+        LedgerConfigMistake::AboveMax { field, value, max } => {
             (*field, format!("is {value}, above `max`, which is {max}"))
         }
-        PoolMistake::AnonymousOnly(field) => (*field, "has no effect in a keyed pool".to_owned()),
-        PoolMistake::KeyedOnly(field) => (*field, "has no effect in an anonymous pool".to_owned()),
+        LedgerConfigMistake::AnonymousOnly(field) => (*field, "has no effect in a keyed pool".to_owned()),
+        LedgerConfigMistake::KeyedOnly(field) => (*field, "has no effect in an anonymous pool".to_owned()),
     };
     SpecError { field: field.to_owned(), problem }
 }

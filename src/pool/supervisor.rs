@@ -11,13 +11,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
-    core::{CalledFrom, EngineCommand, PoolAttachment, PoolCore},
+    core::{CalledFrom, EngineCommand, LivePool, PoolCore},
     errors::AcquireError,
     handle::Pool,
     lease::Lease,
     ledger::{Ledger, LedgerInput},
     report::PoolReport,
-    sessions::Sessions,
+    sessions::SessionMap,
     spec::{PoolSpec, misplaced_policy},
 };
 use crate::{
@@ -28,10 +28,10 @@ use crate::{
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
         Unavailable,
-        engine::{Engine, EngineArgs, EngineMessage},
+        engine::{Engine, EngineArgs, EngineWakeUp},
         host,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// The actor of a pool.
@@ -41,10 +41,10 @@ pub struct PoolSupervisor;
 /// The messages of a pool's actor, for code that holds only its `ActorRef`. [`Pool`] offers the same
 /// without the detour through the mailbox, and survives the pool's restarts.
 #[derive(Debug)]
-pub enum PoolMessage {
+pub enum PoolSupervisorMessage {
     /// For the engine. Not for users.
     #[doc(hidden)]
-    Engine(EngineMessage),
+    Engine(EngineWakeUp),
     /// Commands are queued. Not for users; harmless.
     #[doc(hidden)]
     Work,
@@ -72,15 +72,15 @@ pub enum PoolMessage {
     Resize(usize),
 }
 
-impl From<EngineMessage> for PoolMessage {
-    fn from(message: EngineMessage) -> PoolMessage {
-        PoolMessage::Engine(message)
+impl From<EngineWakeUp> for PoolSupervisorMessage {
+    fn from(message: EngineWakeUp) -> PoolSupervisorMessage {
+        PoolSupervisorMessage::Engine(message)
     }
 }
 
 /// The arguments of a [`PoolSupervisor`].
 #[derive(Debug)]
-pub struct PoolArguments {
+pub struct PoolSupervisorArguments {
     engine: EngineArgs,
     core: Arc<PoolCore>,
     spec: Arc<PoolSpec>,
@@ -89,7 +89,7 @@ pub struct PoolArguments {
 /// The state of a [`PoolSupervisor`]. When it is dropped, all callers and lease holders are told that
 /// the pool has ended.
 #[derive(Debug)]
-pub struct PoolState {
+pub struct PoolSupervisorState {
     engine: Engine,
     core: Arc<PoolCore>,
     spec: Arc<PoolSpec>,
@@ -98,7 +98,7 @@ pub struct PoolState {
     timer: Option<AbortHandle>,
 }
 
-impl Drop for PoolState {
+impl Drop for PoolSupervisorState {
     fn drop(&mut self) {
         if let Some(timer) = &self.timer {
             timer.abort();
@@ -109,31 +109,31 @@ impl Drop for PoolState {
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for PoolSupervisor {
-    type Msg = PoolMessage;
-    type State = PoolState;
-    type Arguments = PoolArguments;
+    type Msg = PoolSupervisorMessage;
+    type State = PoolSupervisorState;
+    type Arguments = PoolSupervisorArguments;
 
     async fn pre_start(
         &self,
-        me: ActorRef<PoolMessage>,
-        arguments: PoolArguments,
-    ) -> Result<PoolState, ActorProcessingErr> {
-        let PoolArguments { mut engine, core, spec } = arguments;
+        me: ActorRef<PoolSupervisorMessage>,
+        arguments: PoolSupervisorArguments,
+    ) -> Result<PoolSupervisorState, ActorProcessingErr> {
+        let PoolSupervisorArguments { mut engine, core, spec } = arguments;
         let actor = me.clone();
         core.set_waker(Box::new(move || {
             // Refused when the actor is ending: its commands are void then.
-            let _ = actor.cast(PoolMessage::Work);
+            let _ = actor.cast(PoolSupervisorMessage::Work);
         }));
         let observing = core.clone();
         engine.observer = Some(Box::new(move |key, kind| observing.observe(key, kind)));
         let engine = host::engine(engine, me);
-        Ok(PoolState { engine, core, spec, policy: Arc::new(ChildPolicy::actor()), timer: None })
+        Ok(PoolSupervisorState { engine, core, spec, policy: Arc::new(ChildPolicy::actor()), timer: None })
     }
 
     async fn post_start(
         &self,
-        me: ActorRef<PoolMessage>,
-        state: &mut PoolState,
+        me: ActorRef<PoolSupervisorMessage>,
+        state: &mut PoolSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         state.engine.boot();
         // The warm workers of an anonymous pool.
@@ -143,16 +143,16 @@ impl Actor for PoolSupervisor {
 
     async fn handle(
         &self,
-        me: ActorRef<PoolMessage>,
-        message: PoolMessage,
-        state: &mut PoolState,
+        me: ActorRef<PoolSupervisorMessage>,
+        message: PoolSupervisorMessage,
+        state: &mut PoolSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            PoolMessage::Engine(message) => state.engine.message(message),
-            PoolMessage::Work => {}
-            PoolMessage::Tick => state.tick(),
-            PoolMessage::Stop(request) => state.engine.stop(request),
-            PoolMessage::Acquire { key, within, reply } => {
+            PoolSupervisorMessage::Engine(message) => state.engine.message(message),
+            PoolSupervisorMessage::Work => {}
+            PoolSupervisorMessage::Tick => state.tick(),
+            PoolSupervisorMessage::Stop(request) => state.engine.stop(request),
+            PoolSupervisorMessage::Acquire { key, within, reply } => {
                 let core = state.core.clone();
                 tokio::spawn(async move {
                     let within = within.unwrap_or(core.acquire_timeout);
@@ -160,26 +160,26 @@ impl Actor for PoolSupervisor {
                     let _ = reply.send(Pool::acquire_from(&core, key, within).await);
                 });
             }
-            PoolMessage::Status(reply) => {
+            PoolSupervisorMessage::Status(reply) => {
                 let _ = reply.send(PoolReport::of(&state.core));
             }
-            PoolMessage::Drain(reply) => {
+            PoolSupervisorMessage::Drain(reply) => {
                 let core = state.core.clone();
                 core.submit(LedgerInput::Drain);
                 tokio::spawn(async move {
                     let _ = reply.send(core.drained().await);
                 });
             }
-            PoolMessage::Resize(max) => state.core.submit(LedgerInput::Resize { max }),
+            PoolSupervisorMessage::Resize(max) => state.core.submit(LedgerInput::Resize { max }),
         }
         state.conclude(&me)
     }
 
     async fn handle_supervisor_evt(
         &self,
-        me: ActorRef<PoolMessage>,
+        me: ActorRef<PoolSupervisorMessage>,
         event: SupervisionEvent,
-        state: &mut PoolState,
+        state: &mut PoolSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         state.engine.supervision_event(event);
         state.conclude(&me)
@@ -187,8 +187,8 @@ impl Actor for PoolSupervisor {
 
     async fn post_stop(
         &self,
-        _: ActorRef<PoolMessage>,
-        state: &mut PoolState,
+        _: ActorRef<PoolSupervisorMessage>,
+        state: &mut PoolSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         state.core.close();
         state.engine.drain().await;
@@ -198,13 +198,13 @@ impl Actor for PoolSupervisor {
     }
 }
 
-impl PoolState {
+impl PoolSupervisorState {
     fn tick(&mut self) {
         self.core.update(CalledFrom::Actor, None, |inner, now| inner.feed(now, LedgerInput::Tick));
     }
 
     /// After each message: performs the ledger's commands, in their order.
-    fn conclude(&mut self, me: &ActorRef<PoolMessage>) -> Result<(), ActorProcessingErr> {
+    fn conclude(&mut self, me: &ActorRef<PoolSupervisorMessage>) -> Result<(), ActorProcessingErr> {
         self.core.publish();
         loop {
             if self.engine.is_stopping() {
@@ -270,7 +270,7 @@ impl PoolState {
         Ok(child)
     }
 
-    fn arm(&mut self, at: Option<Timestamp>, me: &ActorRef<PoolMessage>) {
+    fn arm(&mut self, at: Option<TreeInstant>, me: &ActorRef<PoolSupervisorMessage>) {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
@@ -279,7 +279,7 @@ impl PoolState {
         let sleep = async move {
             tokio::time::sleep_until(at).await;
             // Refused when the pool is gone.
-            let _ = me.cast(PoolMessage::Tick);
+            let _ = me.cast(PoolSupervisorMessage::Tick);
         };
         self.timer = Some(tokio::spawn(sleep).abort_handle());
     }
@@ -301,7 +301,7 @@ impl PoolSpec {
 #[derive(Debug)]
 pub(super) struct PoolStart {
     spec: Arc<PoolSpec>,
-    sessions: Arc<Sessions>,
+    sessions: Arc<SessionMap>,
 }
 
 impl PoolStart {
@@ -326,8 +326,8 @@ impl Start for PoolStart {
         let (tx, rx) = oneshot::channel();
         let supervisor = SupervisorSpec { flags: spec.flags(), children: Vec::new() };
         let engine = EngineArgs::nested(supervisor, &cx, tx);
-        let arguments = PoolArguments { engine, core: core.clone(), spec };
-        host::start(PoolSupervisor, arguments, rx, &cx, Some(Arc::new(PoolAttachment(core)))).await
+        let arguments = PoolSupervisorArguments { engine, core: core.clone(), spec };
+        host::start(PoolSupervisor, arguments, rx, &cx, Some(Arc::new(LivePool(core)))).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

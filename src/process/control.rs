@@ -6,14 +6,14 @@ use std::{fmt, io, time::Duration};
 use async_trait::async_trait;
 use rustix::process::Signal;
 
-use super::{exit_status::ExitStatus, reap_token::ReapToken, usage::UsageProbe};
+use super::{exit_status::ExitStatus, reap_token::ReapGuard, usage::UsageProbe};
 use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// The process was killed and could not be reaped in time, normally because it is in an uninterruptible
-/// sleep. A background reaper keeps trying. The [`ReapToken`](super::ReapToken) is released, so that the
+/// sleep. A background reaper keeps trying. The [`ReapGuard`](super::ReapGuard) is released, so that the
 /// tree goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("process {pid} was killed but has not ended yet; it is still waited for in the background")]
@@ -83,7 +83,7 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
     async fn reap_after_exit(
         &self,
         wait: Duration,
-        sweep_token: ReapToken,
+        sweep_token: ReapGuard,
     ) -> Result<ExitStatus, Unkillable> {
         let reaped = self.reap(wait).await;
         drop(sweep_token);

@@ -9,13 +9,13 @@ use crate::exit::Exit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExitStatus {
     /// The status.
-    pub status: Status,
+    pub status: ExitStatusKind,
 }
 
 /// The status of a process that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Status {
+pub enum ExitStatusKind {
     /// It exited with this code, 0 to 255.
     Code(i32),
     /// A signal ended it.
@@ -40,12 +40,12 @@ pub enum Status {
 impl ExitStatus {
     /// It exited with this code.
     pub fn code(code: i32) -> ExitStatus {
-        ExitStatus { status: Status::Code(code) }
+        ExitStatus { status: ExitStatusKind::Code(code) }
     }
 
     /// A signal ended it.
     pub fn signal(signal: i32, core: bool) -> ExitStatus {
-        ExitStatus { status: Status::Signal { signal, core } }
+        ExitStatus { status: ExitStatusKind::Signal { signal, core } }
     }
 
     /// The same as an [`Exit`].
@@ -55,16 +55,16 @@ impl ExitStatus {
     /// status is a failure with code -1.
     pub fn exit(&self, success: &SuccessExitStatus) -> Exit {
         match self.status {
-            Status::Code(code) if success.codes.contains(&code) => Exit::Clean { code },
-            Status::Code(code) => Exit::Failed { code },
-            Status::Signal { signal, .. } | Status::Limit { signal, .. }
+            ExitStatusKind::Code(code) if success.codes.contains(&code) => Exit::Clean { code },
+            ExitStatusKind::Code(code) => Exit::Failed { code },
+            ExitStatusKind::Signal { signal, .. } | ExitStatusKind::Limit { signal, .. }
                 if success.signals.contains(&signal) =>
             {
                 Exit::Clean { code: 128 + signal }
             }
-            Status::Signal { signal, core } => Exit::Signalled { signal, core },
-            Status::Limit { which, .. } => Exit::LimitExceeded { which: which.to_owned() },
-            Status::Lost => Exit::Failed { code: -1 },
+            ExitStatusKind::Signal { signal, core } => Exit::Signalled { signal, core },
+            ExitStatusKind::Limit { which, .. } => Exit::LimitExceeded { which: which.to_owned() },
+            ExitStatusKind::Lost => Exit::Failed { code: -1 },
         }
     }
 }
@@ -96,8 +96,8 @@ mod tests {
         assert_eq!(ExitStatus::code(0).exit(&default), Exit::Clean { code: 0 });
         assert_eq!(ExitStatus::code(1).exit(&default), Exit::Failed { code: 1 });
         assert_eq!(ExitStatus::signal(11, true).exit(&default), Exit::Signalled { signal: 11, core: true });
-        assert_eq!(ExitStatus { status: Status::Lost }.exit(&default), Exit::Failed { code: -1 });
-        let cpu = ExitStatus { status: Status::Limit { which: "cpu_seconds", signal: 24 } };
+        assert_eq!(ExitStatus { status: ExitStatusKind::Lost }.exit(&default), Exit::Failed { code: -1 });
+        let cpu = ExitStatus { status: ExitStatusKind::Limit { which: "cpu_seconds", signal: 24 } };
         assert_eq!(cpu.exit(&default), Exit::LimitExceeded { which: "cpu_seconds".into() });
         let odd: SuccessExitStatus = serde_json::from_str(r#"{"codes":[0,2],"signals":[15]}"#).unwrap();
         assert_eq!(ExitStatus::code(2).exit(&odd), Exit::Clean { code: 2 });

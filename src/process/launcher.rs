@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     command::{Command, CommandMistake},
     control::ProcessControl,
-    reap_token::ReapToken,
+    reap_token::ReapGuard,
     stdio::{Stderr, Stdin, Stdout},
 };
 use crate::exit::Exit;
@@ -21,7 +21,7 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
-    async fn launch(&self, command: &Command, reap_token: ReapToken) -> Result<Process, Exit>;
+    async fn launch(&self, command: &Command, reap_token: ReapGuard) -> Result<Process, Exit>;
 
     /// All mistakes in a command that can be found without a launch. Declarations are checked with this. By
     /// default, the mistakes that fail a launch on every system ([`Command::mistakes`]).

@@ -9,7 +9,7 @@
 //!                                   └─ ProcessControl ──► leader        signals, exit, reap
 //!                                                   │ dropped or given up
 //!                                                   ▼
-//!                              reaper    one plain thread; keeps the ReapToken until nothing is left
+//!                              reaper    one plain thread; keeps the ReapGuard until nothing is left
 //! ```
 //!
 //! | room | what is in it |
@@ -55,13 +55,15 @@ mod thread_queue;
 mod usage;
 
 pub use cgroup::CgroupMode;
-pub use command::{Command, CommandError, CommandMistake, Environment, Limits, LimitsError, StdioTransport};
+pub use command::{
+    Command, CommandMistake, CommandSerdeError, Environment, Limits, LimitsError, StdioTransport,
+};
 pub use control::{KILL_WAIT, ProcessControl, Unkillable};
-pub use exit_status::{ExitStatus, Status, SuccessExitStatus};
+pub use exit_status::{ExitStatus, ExitStatusKind, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
 pub use launch::{OsLauncher, OsLauncherBuilder, Technique};
 pub use launcher::{Launcher, Process};
-pub use reap_token::ReapToken;
+pub use reap_token::ReapGuard;
 pub use rustix::process::Signal;
 pub(crate) use signal_disposition::{is_ignored, is_pending};
 pub use stdio::{LineLog, SocketMode, Stderr, Stdin, Stdout, Tail, drain};

@@ -1,4 +1,4 @@
-//! [`ReapToken`]: keeps a value of the launcher's caller alive as long as something of a process is left.
+//! [`ReapGuard`]: keeps a value of the launcher's caller alive as long as something of a process is left.
 //!
 //! The caller puts a token of its own in. The process layer does nothing with it but keep it alive.
 
@@ -10,24 +10,24 @@ use std::{any::Any, fmt, sync::Arc};
 /// All code that works on behalf of a process (a background kill, the reaper) keeps a clone. When the last
 /// clone of the caller's token is dropped, nothing of the process is left.
 #[derive(Clone)]
-pub struct ReapToken {
+pub struct ReapGuard {
     token: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-impl ReapToken {
+impl ReapGuard {
     /// Keeps `token` until nothing of the process is left.
-    pub fn new(token: impl Any + Send + Sync) -> ReapToken {
-        ReapToken { token: Some(Arc::new(token)) }
+    pub fn new(token: impl Any + Send + Sync) -> ReapGuard {
+        ReapGuard { token: Some(Arc::new(token)) }
     }
 
     /// Keeps nothing.
-    pub fn none() -> ReapToken {
-        ReapToken { token: None }
+    pub fn none() -> ReapGuard {
+        ReapGuard { token: None }
     }
 }
 
-impl fmt::Debug for ReapToken {
+impl fmt::Debug for ReapGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.token.is_some() { "ReapToken(..)" } else { "ReapToken(none)" })
+        f.write_str(if self.token.is_some() { "ReapGuard(..)" } else { "ReapGuard(none)" })
     }
 }

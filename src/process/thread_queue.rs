@@ -10,18 +10,18 @@ use std::{
 
 /// The items that wait for one thread, and whether that thread has been started. It never ends.
 pub(super) struct ThreadQueue<T> {
-    state: Mutex<QueueState<T>>,
+    state: Mutex<ThreadQueueState<T>>,
     arrived: Condvar,
 }
 
-struct QueueState<T> {
+struct ThreadQueueState<T> {
     items: VecDeque<T>,
     running: bool,
 }
 
 impl<T> ThreadQueue<T> {
     pub(super) const fn new() -> ThreadQueue<T> {
-        let state = QueueState { items: VecDeque::new(), running: false };
+        let state = ThreadQueueState { items: VecDeque::new(), running: false };
         ThreadQueue { state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -67,7 +67,7 @@ impl<T> ThreadQueue<T> {
         std::mem::take(&mut state.items)
     }
 
-    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
+    fn lock(&self) -> MutexGuard<'_, ThreadQueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Channel, Protocol, Ready};
+use crate::protocol::{Protocol, Ready, StdioUse};
 
 /// Any program: ready when launched, stopped by signal. Its stdout is logged by line (target
 /// `procession::stdout`), and so is its stderr, as for all protocols (`procession::stderr`).
@@ -17,8 +17,8 @@ impl Protocol for Bare {
         "bare"
     }
 
-    fn channel(&self) -> Channel {
-        Channel::Output(Ready::Launched)
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Output(Ready::Launched)
     }
 }
 
@@ -49,7 +49,7 @@ impl Protocol for FirstLine {
         "first-line"
     }
 
-    fn channel(&self) -> Channel {
-        Channel::Output(Ready::Line(self.prefix.as_str().into()))
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Output(Ready::Line(self.prefix.as_str().into()))
     }
 }

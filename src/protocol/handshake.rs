@@ -1,4 +1,4 @@
-//! What the two sides of a handshake and of a stop exchange: [`ChildIdentity`], [`Session`],
+//! What the two sides of a handshake and of a stop exchange: [`ChildIdentity`], [`SessionInfo`],
 //! [`StopReply`].
 
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ impl ChildIdentity {
 
 /// What the handshake found out about one incarnation.
 #[derive(Clone, Debug, Default)]
-pub struct Session {
+pub struct SessionInfo {
     /// The methods that the child announced; calls to other methods are refused without being sent.
     /// `None` if the child does not announce methods.
     pub methods: Option<BTreeSet<String>>,

@@ -15,7 +15,7 @@ use crate::{
     log_event::log_event,
     log_rate::LogTopic,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params,
+        ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         handshake_failed, request_id_from,
     },
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
@@ -132,15 +132,15 @@ impl Protocol for Lsp {
         "lsp"
     }
 
-    fn channel(&self) -> Channel {
-        Channel::Rpc(Framing::ContentLength)
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Rpc(Framing::ContentLength)
     }
 
     fn has_ping(&self) -> bool {
         false
     }
 
-    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<SessionInfo, Exit> {
         let mut params = match &self.initialize {
             Value::Object(params) => params.clone(),
             Value::Null => serde_json::Map::new(),
@@ -163,7 +163,7 @@ impl Protocol for Lsp {
                 .await
                 .map_err(handshake_failed)?;
         }
-        Ok(Session { methods: None, info: Some(info) })
+        Ok(SessionInfo { methods: None, info: Some(info) })
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {

@@ -12,7 +12,7 @@ use serde_json::{
 use crate::{
     exit::Exit,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, counts_as_alive,
+        ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, counts_as_alive,
         handshake_failed, request_id_from,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
@@ -131,15 +131,15 @@ impl Protocol for Mcp {
         "mcp"
     }
 
-    fn channel(&self) -> Channel {
-        Channel::Rpc(Framing::Lines)
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Rpc(Framing::Lines)
     }
 
     fn max_outgoing_frame_bytes(&self) -> usize {
         MAX_LINE_BYTES
     }
 
-    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<SessionInfo, Exit> {
         let params = json!({
             "protocolVersion": REVISIONS[0],
             "capabilities": self.capabilities,
@@ -159,7 +159,7 @@ impl Protocol for Mcp {
             return Err(failed(format!("protocol version `{version}` is not supported")));
         }
         peer.notify_value("notifications/initialized", &()).await.map_err(handshake_failed)?;
-        Ok(Session { methods: None, info: Some(info) })
+        Ok(SessionInfo { methods: None, info: Some(info) })
     }
 
     async fn shutdown(&self, _: &Peer) -> StopReply {

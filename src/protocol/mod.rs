@@ -10,7 +10,7 @@
 //! | [`Lsp`] | `initialize` is answered, `initialized` sent | `shutdown`, `exit` | `$/cancelRequest` | – |
 //!
 //! A protocol is owned by a worker's spec and shared by all its incarnations, so it holds no state of
-//! any of them: what a handshake finds out is the [`Session`]. It knows nothing of processes and
+//! any of them: what a handshake finds out is the [`SessionInfo`]. It knows nothing of processes and
 //! supervision: the worker bounds the time of its steps, kills a child that does not answer, and counts
 //! failures.
 //!
@@ -27,7 +27,7 @@
 //! ```
 //! use procession::{
 //!     exit::Exit,
-//!     protocol::{self, Channel, StopReply, ChildIdentity, Protocol, Session},
+//!     protocol::{self, StdioUse, StopReply, ChildIdentity, Protocol, SessionInfo},
 //!     rpc::{CallOptions, Framing, Peer, Timeout},
 //! };
 //!
@@ -39,14 +39,14 @@
 //!     fn name(&self) -> &str {
 //!         "greeting"
 //!     }
-//!     fn channel(&self) -> Channel {
-//!         Channel::Rpc(Framing::Lines)
+//!     fn stdio_use(&self) -> StdioUse {
+//!         StdioUse::Rpc(Framing::Lines)
 //!     }
-//!     async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<Session, Exit> {
+//!     async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<SessionInfo, Exit> {
 //!         let options = CallOptions::unannounced(Timeout::Never);
 //!         let info = peer.call_value("hello", &identity.path, options).await;
 //!         let info = info.map_err(protocol::handshake_failed)?;
-//!         Ok(Session { info: Some(info), ..Session::default() })
+//!         Ok(SessionInfo { info: Some(info), ..SessionInfo::default() })
 //!     }
 //!     async fn shutdown(&self, peer: &Peer) -> StopReply {
 //!         match peer.notify_value("bye", &()).await {
@@ -82,7 +82,7 @@ mod shutdown_state;
 mod visible_text;
 
 pub use bare::{Bare, FirstLine};
-pub use handshake::{ChildIdentity, Session, StopReply};
+pub use handshake::{ChildIdentity, SessionInfo, StopReply};
 pub use log::{LogEntry, LogLevel};
 pub use lsp::Lsp;
 pub use mcp::Mcp;
@@ -93,7 +93,7 @@ pub(crate) use visible_text::visible_text;
 /// What stdin and stdout are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Channel {
+pub enum StdioUse {
     /// A JSON-RPC channel. When it ends, so does the incarnation (P-11).
     Rpc(Framing),
     /// No channel: stdout is logged by line (target `procession::stdout`), and closed stdio is not an
@@ -101,10 +101,10 @@ pub enum Channel {
     Output(Ready),
 }
 
-impl Channel {
+impl StdioUse {
     /// Whether there is a channel to call on.
     pub fn is_rpc(&self) -> bool {
-        matches!(self, Channel::Rpc(_))
+        matches!(self, StdioUse::Rpc(_))
     }
 }
 
@@ -161,7 +161,7 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// What stdin and stdout are used for.
-    fn channel(&self) -> Channel;
+    fn stdio_use(&self) -> StdioUse;
 
     /// The largest frame that children with this protocol can be relied on to take, in bytes of the
     /// JSON text; 64 MiB. A worker's [`PeerConfig`] may override it.
@@ -181,8 +181,8 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// How the incarnation ends: usually [`handshake_failed`].
-    async fn handshake(&self, _peer: &Peer, _hello: &ChildIdentity) -> Result<Session, Exit> {
-        Ok(Session::default())
+    async fn handshake(&self, _peer: &Peer, _hello: &ChildIdentity) -> Result<SessionInfo, Exit> {
+        Ok(SessionInfo::default())
     }
 
     /// Asks the child to end. Called once the calls under way and the child's own requests have been
@@ -239,7 +239,7 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
 /// A peer's configuration with the protocol's framing and cancellations filled in; `None` without a
 /// channel.
 pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
-    let Channel::Rpc(framing) = protocol.channel() else { return None };
+    let StdioUse::Rpc(framing) = protocol.stdio_use() else { return None };
     let mut config = PeerConfig::default();
     fill_peer_config(protocol, framing, &mut config);
     Some(config)

@@ -13,7 +13,7 @@ use serde_json::{
 use crate::{
     exit::Exit,
     protocol::{
-        Channel, ChildIdentity, LogEntry, LogLevel, Protocol, Session, StopReply, cancel_params,
+        ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         counts_as_alive, handshake_failed, request_id_from,
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
@@ -141,7 +141,7 @@ impl fmt::Debug for Plugin {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct InitializeRequest<'a> {
+struct PluginInitializeParams<'a> {
     manifest: &'a Value,
     config: &'a Value,
     instance_info: InstanceInfo<'a>,
@@ -207,12 +207,12 @@ impl Protocol for Plugin {
         "plugin"
     }
 
-    fn channel(&self) -> Channel {
-        Channel::Rpc(self.framing)
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Rpc(self.framing)
     }
 
-    async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<Session, Exit> {
-        let request = InitializeRequest {
+    async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<SessionInfo, Exit> {
+        let request = PluginInitializeParams {
             manifest: &self.manifest,
             config: &self.config,
             instance_info: InstanceInfo {
@@ -226,7 +226,7 @@ impl Protocol for Plugin {
         let options = CallOptions::unannounced(Timeout::Never);
         let info = peer.call_value("initialize", &request, options).await.map_err(handshake_failed)?;
         let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
-        Ok(Session { methods: Some(methods), info: Some(info) })
+        Ok(SessionInfo { methods: Some(methods), info: Some(info) })
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {

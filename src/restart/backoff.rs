@@ -22,7 +22,7 @@ const MAX: Duration = Duration::from_secs(30);
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {
     /// At once. Only the intensity of the supervisor, or the child's own
-    /// [budget](super::Budget::Own), then bounds the rate: this is refused under a supervisor whose
+    /// [budget](super::BudgetScope::Own), then bounds the rate: this is refused under a supervisor whose
     /// intensity is [no limit](super::Intensity::is_unlimited).
     None,
     /// Always the same delay.

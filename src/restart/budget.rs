@@ -1,4 +1,4 @@
-//! [`Budget`]: who pays for a restart.
+//! [`BudgetScope`]: who pays for a restart.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ use super::CrashLoop;
 /// In a configuration: `"shared"`, `{ own = { max_failures = 5, window = "60s", then = "give_up" } }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Budget {
+pub enum BudgetScope {
     /// The supervisor's intensity counts every restart. (A policy's `crash_loop` applies before it.)
     #[default]
     Shared,
@@ -50,9 +50,9 @@ pub enum Budget {
     Own(CrashLoop),
 }
 
-impl Budget {
+impl BudgetScope {
     /// Whether restarts are counted by the supervisor's intensity.
     pub fn is_shared(&self) -> bool {
-        matches!(self, Budget::Shared)
+        matches!(self, BudgetScope::Shared)
     }
 }

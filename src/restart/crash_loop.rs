@@ -11,7 +11,7 @@ use crate::state::RestartLimit;
 /// A child's own limit: `max_failures` failures within `window`.
 ///
 /// It is reached *with* the `max_failures`-th failure, which is not followed by an ordinary
-/// restart. Failures count; in a [budget of the child's own](super::Budget::Own), so do clean ends
+/// restart. Failures count; in a [budget of the child's own](super::BudgetScope::Own), so do clean ends
 /// before [`healthy_after`](super::RestartPolicy::healthy_after). A failure of age ≤ `window`
 /// counts. Being healthy in between does not empty the window; a cool-off and a restart by an
 /// operator do. Default: 5 failures in 60 s, then cool off for 60 s.

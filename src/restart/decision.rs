@@ -10,7 +10,7 @@ use crate::state::{RestartLimit, Strategy};
 pub enum Decision {
     /// The restart type asks for no restart: the child has ended.
     Leave,
-    /// Start the next incarnation after the delay, if the [`Budget`](super::Budget) allows it.
+    /// Start the next incarnation after the delay, if the [`BudgetScope`](super::BudgetScope) allows it.
     Restart {
         /// How long to wait; zero is at once. Jitter is included.
         delay: Duration,

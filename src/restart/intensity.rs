@@ -10,7 +10,7 @@ use crate::state::RestartLimit;
 /// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding
 /// `period`.
 ///
-/// Shared by all children whose [`Budget`](super::Budget) is shared. The [module](super) explains
+/// Shared by all children whose [`BudgetScope`](super::BudgetScope) is shared. The [module](super) explains
 /// how to choose it. Default: 3 in 5 s. (OTP's own default is 1 in 5 s.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

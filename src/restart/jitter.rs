@@ -1,15 +1,15 @@
-//! [`Jitter`]: a tiny seeded source that spreads delays.
+//! [`JitterRng`]: a tiny seeded source that spreads delays.
 
 use std::time::Duration;
 
 /// Splitmix64 (Steele, Lea and Flood, 2014): eight bytes of state, and neighbouring seeds give unrelated
 /// sequences. Not for secrets.
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub(super) struct JitterRng(u64);
 
-impl Jitter {
-    pub(super) fn new(seed: u64) -> Jitter {
-        Jitter(seed)
+impl JitterRng {
+    pub(super) fn new(seed: u64) -> JitterRng {
+        JitterRng(seed)
     }
 
     /// `delay` changed by a random fraction of at most ± `fraction` (cut to `0..=1`; not a number is none).
@@ -44,14 +44,14 @@ mod tests {
     #[test]
     fn it_is_splitmix64() {
         // The reference implementation's first outputs for the seed 1234567.
-        let mut jitter = Jitter::new(1_234_567);
+        let mut jitter = JitterRng::new(1_234_567);
         let first: Vec<u64> = (0..3).map(|_| jitter.next()).collect();
         assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
     fn the_longest_delay_does_not_overflow() {
-        let mut jitter = Jitter::new(1);
+        let mut jitter = JitterRng::new(1);
         for _ in 0..100 {
             assert!(jitter.spread(Duration::MAX, 1.0) <= Duration::from_nanos(u64::MAX));
         }

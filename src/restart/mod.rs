@@ -3,7 +3,7 @@
 //!
 //! A supervisor keeps one tracker per child and one window for itself, and asks them at every exit.
 //! This folder must not know actors, processes, the runtime or clocks. It sees the class of an exit
-//! rather than the exit, and a time as [`Timestamp`](crate::time::Timestamp); its only randomness
+//! rather than the exit, and a time as [`TreeInstant`](crate::time::TreeInstant); its only randomness
 //! (jitter) comes from the seed of the tracker.
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //!                     Tracker + RestartPolicy ──► GiveUp | Escalate | CoolOff
 //!                        │ Restart { delay }
 //!                        ▼
-//!                     Budget ── Shared ──► Window + Intensity ─spent─► the supervisor gives up
+//!                     BudgetScope ── Shared ──► Window + Intensity ─spent─► the supervisor gives up
 //!                        │ Own
 //!                        ▼
 //!                     wait `delay`, start the next incarnation
@@ -21,7 +21,7 @@
 //!
 //! Two independent limits catch a child that keeps failing: the [`Intensity`] of the supervisor,
 //! shared by all its children, and the child's own limits in its [`RestartPolicy`]. Which of them
-//! counts is the [`Budget`] of the child. Where it is unset, process workers of a one-for-one
+//! counts is the [`BudgetScope`] of the child. Where it is unset, process workers of a one-for-one
 //! supervisor that was given no intensity have their own, so that none of them ends the others
 //! unless that is asked for.
 //!
@@ -53,11 +53,11 @@
 //!   s if there are ten: 3 in 5 s will hold for years. A thousand make 1.4, and then one window in
 //!   twenty holds four or more: the supervisor gives up within minutes although nothing is wrong.
 //!   Allow ten times the mean (15 in 5 s), or, better, put them under several supervisors, or give
-//!   each its own crash loop ([`Budget::Own`]).
+//!   each its own crash loop ([`BudgetScope::Own`]).
 //!
 //! For ten children, `max_restarts` = 10 and `period` = 10 s is a good start. A single broken child
 //! that backs off does not exhaust that (see below), so give each a crash loop, too. For a
-//! thousand, use [`Budget::Own`] for each, and leave the intensity to those children whose failure
+//! thousand, use [`BudgetScope::Own`] for each, and leave the intensity to those children whose failure
 //! really is the failure of the supervisor.
 //!
 //! # What back-off does to it
@@ -87,7 +87,7 @@
 //!   × (start_timeout + longest delay)`. It says what happens then: cool off and try once more,
 //!   give up on this child, or escalate.
 //!
-//! Use a crash loop instead of the intensity ([`Budget::Own`]) when children are independent of
+//! Use a crash loop instead of the intensity ([`BudgetScope::Own`]) when children are independent of
 //! each other and some are not yours: plugins, servers that users configure. For process workers
 //! that is the default; an intensity, if given, escalates. A program whose only work is one worker
 //! needs an intensity: its tree does not end by itself otherwise.
@@ -105,7 +105,7 @@ pub(crate) mod tracker;
 pub(crate) mod window;
 
 pub use backoff::Backoff;
-pub use budget::Budget;
+pub use budget::BudgetScope;
 pub use crash_loop::{CrashLoop, CrashLoopAction};
 pub(crate) use decision::Decision;
 pub use intensity::Intensity;

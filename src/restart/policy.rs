@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backoff, Budget, CrashLoop, RestartType};
+use super::{Backoff, BudgetScope, CrashLoop, RestartType};
 use crate::human_duration;
 
 /// When one child is restarted, after how long, and when it no longer is.
@@ -55,9 +55,9 @@ pub struct RestartPolicy {
     #[serde(with = "human_duration")]
     pub program_grace: Duration,
     /// Where its restarts are counted. Unset by default: it is decided when the declaration becomes
-    /// a child (see [`Budget`]).
+    /// a child (see [`BudgetScope`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Budget>,
+    pub budget: Option<BudgetScope>,
     /// The least time between two restarts by an operator (rule R-8); one that comes earlier is
     /// refused as too soon. Requests that arrive while one is being carried out join it and count
     /// as one. Default: none.
@@ -156,7 +156,7 @@ impl RestartPolicy {
 
     /// Sets [`budget`](Self::budget), or unsets it with `None`.
     #[must_use]
-    pub fn with_budget(mut self, budget: impl Into<Option<Budget>>) -> RestartPolicy {
+    pub fn with_budget(mut self, budget: impl Into<Option<BudgetScope>>) -> RestartPolicy {
         self.budget = budget.into();
         self
     }
@@ -176,7 +176,7 @@ impl RestartPolicy {
     /// Gives the child a budget of its own: its crash loop, or `default` if it has none.
     pub(crate) fn use_own_budget(&mut self, default: CrashLoop) {
         if self.is_shared() {
-            self.budget = Some(Budget::Own(self.crash_loop.take().unwrap_or(default)));
+            self.budget = Some(BudgetScope::Own(self.crash_loop.take().unwrap_or(default)));
         }
     }
 
@@ -184,8 +184,8 @@ impl RestartPolicy {
     /// [`crash_loop`](Self::crash_loop).
     pub fn effective_crash_loop(&self) -> Option<&CrashLoop> {
         match &self.budget {
-            Some(Budget::Own(crash_loop)) => Some(crash_loop),
-            Some(Budget::Shared) | None => self.crash_loop.as_ref(),
+            Some(BudgetScope::Own(crash_loop)) => Some(crash_loop),
+            Some(BudgetScope::Shared) | None => self.crash_loop.as_ref(),
         }
     }
 }

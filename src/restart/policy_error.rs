@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType};
+use super::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType};
 use crate::state::Strategy;
 
 /// A mistake in a [`RestartPolicy`] or an [`Intensity`](super::Intensity). Always misuse and never
@@ -95,7 +95,7 @@ impl RestartPolicy {
         if let Some(crash_loop) = &self.crash_loop {
             check_crash_loop(crash_loop, "crash_loop", strategy, &mut errors);
         }
-        if let Some(Budget::Own(crash_loop)) = &self.budget {
+        if let Some(BudgetScope::Own(crash_loop)) = &self.budget {
             check_crash_loop(crash_loop, "budget.own", strategy, &mut errors);
             if self.crash_loop.is_some() {
                 errors.push(PolicyError::TwoCrashLoops);

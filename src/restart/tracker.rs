@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Backoff, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, Window, jitter::Jitter,
+    Backoff, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, Window, jitter::JitterRng,
 };
-use crate::{state::RestartLimit, time::Timestamp};
+use crate::{state::RestartLimit, time::TreeInstant};
 
 /// The shortest pause before a missing program is looked for again.
 const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);
@@ -23,9 +23,9 @@ const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);
 /// crash loop.
 #[derive(Clone, Debug)]
 pub struct Tracker {
-    jitter: Jitter,
+    jitter: JitterRng,
     /// Since when the live incarnation has been ready.
-    ready_since: Option<Timestamp>,
+    ready_since: Option<TreeInstant>,
     /// The longest time for which an incarnation was ready before it was stopped, since the last
     /// exit that was judged.
     ready_for: Duration,
@@ -35,7 +35,7 @@ pub struct Tracker {
     early: u32,
     total_restarts: u32,
     /// Since when the program has been missing, and how often it has been looked for.
-    away_since: Option<Timestamp>,
+    away_since: Option<TreeInstant>,
     program_checks: u32,
     ever_ready: bool,
     trial: bool,
@@ -48,7 +48,7 @@ impl Tracker {
     /// otherwise they have the same jitter and are restarted in lockstep.
     pub fn new(seed: u64) -> Tracker {
         Tracker {
-            jitter: Jitter::new(seed),
+            jitter: JitterRng::new(seed),
             ready_since: None,
             ready_for: Duration::ZERO,
             total_failures: 0,
@@ -64,12 +64,12 @@ impl Tracker {
     }
 
     /// An incarnation has been launched. It is not ready, whatever the previous one was.
-    pub fn started(&mut self, _now: Timestamp) {
+    pub fn started(&mut self, _now: TreeInstant) {
         self.ready_since = None;
     }
 
     /// The live incarnation has become ready.
-    pub fn ready(&mut self, now: Timestamp) {
+    pub fn ready(&mut self, now: TreeInstant) {
         self.ready_since = Some(now);
         self.away_since = None;
         self.ever_ready = true;
@@ -79,7 +79,7 @@ impl Tracker {
     /// which it has been ready is kept, so that a child that was healthy for a day and is then
     /// restarted with its siblings does not pay for failures of yesterday. Optional: without this
     /// call, the incarnation has proved nothing.
-    pub fn stopped(&mut self, now: Timestamp) {
+    pub fn stopped(&mut self, now: TreeInstant) {
         if let Some(since) = self.ready_since.take() {
             self.ready_for = self.ready_for.max(now.since(since));
         }
@@ -102,7 +102,7 @@ impl Tracker {
     /// 3. It can never start, has never been ready, and is not to be retried: give up.
     /// 4. One restart more than `max_total_restarts`: give up.
     /// 5. A failure that completes the crash loop, or any failure of a trial: what the crash loop
-    ///    says. Where the child pays from a [budget of its own](super::Budget::Own), a clean end
+    ///    says. Where the child pays from a [budget of its own](super::BudgetScope::Own), a clean end
     ///    before `healthy_after` counts as a failure here.
     /// 6. Restart, with the delay of the back-off for that many early ends in a row, with jitter.
     ///    Every failure is early, and so is a clean end before `healthy_after`.
@@ -110,7 +110,7 @@ impl Tracker {
     /// Before that, if an incarnation has been ready for `healthy_after` without interruption, the
     /// ends in a row are forgotten and a trial is over. Nothing else does that, not even a clean
     /// exit.
-    pub fn exited(&mut self, now: Timestamp, class: ExitClass, policy: &RestartPolicy) -> Decision {
+    pub fn exited(&mut self, now: TreeInstant, class: ExitClass, policy: &RestartPolicy) -> Decision {
         let healthy = self.is_healthy(now, policy);
         if healthy {
             self.failures = 0;
@@ -177,13 +177,13 @@ impl Tracker {
 
     /// Failures in a row, as an exit at this moment would find them: none if the child has been healthy
     /// since.
-    pub fn failures_at(&self, now: Timestamp, policy: &RestartPolicy) -> u32 {
+    pub fn failures_at(&self, now: TreeInstant, policy: &RestartPolicy) -> u32 {
         if self.is_healthy(now, policy) { 0 } else { self.failures }
     }
 
     /// When the failures in a row will have been forgotten, if the live incarnation stays ready;
     /// `None` if none is ready.
-    pub fn forgets_at(&self, policy: &RestartPolicy) -> Option<Timestamp> {
+    pub fn forgets_at(&self, policy: &RestartPolicy) -> Option<TreeInstant> {
         // Being ready for no time at all proves nothing.
         let least = policy.healthy_after.max(Duration::from_nanos(1));
         self.ready_since.map(|since| since.after(least))
@@ -216,7 +216,7 @@ impl Tracker {
     /// missing for too long.
     fn awaits_program(
         &mut self,
-        now: Timestamp,
+        now: TreeInstant,
         class: ExitClass,
         policy: &RestartPolicy,
     ) -> Option<Duration> {
@@ -240,7 +240,7 @@ impl Tracker {
     }
 
     /// Counts one more end in the crash loop; `None` if its limit has not been reached.
-    fn check_crash_loop(&mut self, now: Timestamp, crash_loop: &CrashLoop) -> Option<Decision> {
+    fn check_crash_loop(&mut self, now: TreeInstant, crash_loop: &CrashLoop) -> Option<Decision> {
         let crashes = self.crashes.get_or_insert_default();
         let reached = crashes.record(now, crash_loop.window) >= crash_loop.max_failures;
         if !reached && !self.trial {
@@ -262,7 +262,7 @@ impl Tracker {
 
     /// Whether an incarnation has been ready for long enough since the last exit that was judged.
     /// Never true for one that was not ready at all, even if the policy requires no time.
-    fn is_healthy(&self, now: Timestamp, policy: &RestartPolicy) -> bool {
+    fn is_healthy(&self, now: TreeInstant, policy: &RestartPolicy) -> bool {
         let live = self.ready_since.map_or(Duration::ZERO, |since| now.since(since));
         let ready_for = live.max(self.ready_for);
         !ready_for.is_zero() && ready_for >= policy.healthy_after

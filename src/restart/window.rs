@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::Intensity;
-use crate::time::Timestamp;
+use crate::time::TreeInstant;
 
 /// Below this capacity memory is not released: it is not worth the copying.
 const SMALL: usize = 32;
@@ -21,7 +21,7 @@ const SMALL: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     /// Oldest first.
-    times: VecDeque<Timestamp>,
+    times: VecDeque<TreeInstant>,
 }
 
 impl Window {
@@ -32,7 +32,7 @@ impl Window {
 
     /// Returns `true` and counts the restart as of now if it is within the intensity. Returns
     /// `false` without counting it if it would be one too many.
-    pub fn try_restart(&mut self, now: Timestamp, intensity: &Intensity) -> bool {
+    pub fn try_restart(&mut self, now: TreeInstant, intensity: &Intensity) -> bool {
         self.forget(now, intensity.period);
         let within = self.len() < intensity.max_restarts;
         if within {
@@ -42,13 +42,13 @@ impl Window {
     }
 
     /// How many restarts count now.
-    pub fn used(&mut self, now: Timestamp, intensity: &Intensity) -> u32 {
+    pub fn used(&mut self, now: TreeInstant, intensity: &Intensity) -> u32 {
         self.forget(now, intensity.period);
         self.len()
     }
 
     /// Counts one more and returns how many there are within `period`, including this one.
-    pub(super) fn record(&mut self, now: Timestamp, period: Duration) -> u32 {
+    pub(super) fn record(&mut self, now: TreeInstant, period: Duration) -> u32 {
         self.forget(now, period);
         self.push(now);
         self.len()
@@ -58,14 +58,14 @@ impl Window {
         u32::try_from(self.times.len()).unwrap_or(u32::MAX)
     }
 
-    fn push(&mut self, now: Timestamp) {
-        let latest = self.times.back().copied().unwrap_or(Timestamp::EPOCH);
+    fn push(&mut self, now: TreeInstant) {
+        let latest = self.times.back().copied().unwrap_or(TreeInstant::EPOCH);
         self.times.push_back(now.max(latest));
     }
 
     /// Drops what is older than `period`.
-    fn forget(&mut self, now: Timestamp, period: Duration) {
-        let old = |at: &Timestamp| now.since(*at) > period;
+    fn forget(&mut self, now: TreeInstant, period: Duration) {
+        let old = |at: &TreeInstant| now.since(*at) > period;
         if self.times.back().is_some_and(old) {
             // After a quiet time all of them are dropped together.
             self.times.clear();
@@ -83,8 +83,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::new(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> TreeInstant {
+        TreeInstant::new(Duration::from_secs(seconds))
     }
 
     #[test]

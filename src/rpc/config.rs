@@ -28,7 +28,7 @@ pub(crate) const MAX_OUTGOING_FRAME_BYTES: usize = 64 * 1024 * 1024;
 /// error (C-8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Noise {
+pub enum NoisePolicy {
     /// It is logged, shortened and at a bounded rate, and counted.
     #[default]
     Log,
@@ -134,7 +134,7 @@ pub struct PeerConfig {
     /// How frames are told apart.
     pub framing: Framing,
     /// How a line is treated that is not a message.
-    pub noise: Noise,
+    pub noise: NoisePolicy,
     /// The timeout of calls that do not set one; 60 s, `None` for no timeout.
     pub timeout: Option<Duration>,
     /// The largest frame that is read; 64 MiB. A larger one ends the channel as a violation.
@@ -264,7 +264,7 @@ impl Default for PeerConfig {
         const MIB: usize = 1024 * 1024;
         PeerConfig {
             framing: Framing::Lines,
-            noise: Noise::Log,
+            noise: NoisePolicy::Log,
             timeout: Some(Duration::from_secs(60)),
             max_frame_bytes: 64 * MIB,
             max_outgoing_frame_bytes: None,

@@ -12,7 +12,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     channel::framing::{FrameStep, Framer, Framing, MAX_HEADER_BYTES},
     rpc::wire::{
-        message::{self, FrameContent, MAX_BATCH, Message, MessageBody},
+        message::{self, FrameContent, MAX_BATCH, Message, ResponseBody},
         request_id::RequestId,
         response_scan, salvage,
     },
@@ -143,9 +143,9 @@ fn agrees(message: &Message<'_>, value: &Value, text: &[u8]) {
             assert!(!(is_error && id.is_some_and(|id| id.is_null() || id == "")));
             same_id(found, id.unwrap_or(&null));
             match body {
-                MessageBody::Error(raw) => assert_eq!(Some(&read(raw)), error),
-                MessageBody::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
-                MessageBody::Nothing => {
+                ResponseBody::Error(raw) => assert_eq!(Some(&read(raw)), error),
+                ResponseBody::Result(raw) => assert_eq!((error, Some(&read(raw))), (None, result)),
+                ResponseBody::Nothing => {
                     assert_eq!((error, result), (None, None));
                     assert!(bare || object.contains_key("jsonrpc"));
                 }

@@ -14,7 +14,7 @@ use crate::{
         close_reason::{CloseReason, FailWith},
         control::{ChannelControl, ChannelStats},
         lock::lock,
-        owner::ChannelOwner as _,
+        owner::ChannelUser as _,
         reader::read_frames,
         writer::write_frames,
     },
@@ -25,7 +25,7 @@ use crate::{
             handler::{Context, Handler},
         },
         outgoing::deadlines::keep_time,
-        peer_shared::{PeerInner, PeerShared},
+        peer_shared::{ClosePeerOnDrop, PeerShared},
         stats::PeerStats,
     },
 };
@@ -37,7 +37,7 @@ use crate::{
 /// when the last handle is dropped; then its tasks end and both streams are dropped.
 #[derive(Clone)]
 pub struct Peer {
-    pub(crate) inner: Arc<PeerInner>,
+    pub(crate) inner: Arc<ClosePeerOnDrop>,
 }
 
 impl Peer {
@@ -51,7 +51,7 @@ impl Peer {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let shared = Arc::new(PeerShared::new(config));
-        let inner = Arc::new(PeerInner { shared: shared.clone() });
+        let inner = Arc::new(ClosePeerOnDrop { shared: shared.clone() });
         let dispatcher = Arc::new(Dispatcher::new(shared.clone(), handler, Arc::downgrade(&inner)));
         let tasks = vec![
             tokio::spawn(read_frames(dispatcher, reader)).abort_handle(),

@@ -20,7 +20,7 @@ use crate::{
         close_reason::{CloseReason, FailWith},
         lock::lock,
         outbox::{Enqueued, Outbox},
-        owner::ChannelOwner,
+        owner::ChannelUser,
         scratch::Scratch,
         shared::ChannelShared,
     },
@@ -29,7 +29,7 @@ use crate::{
     rpc::{
         config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
         error::{CallError, CallOutcome},
-        incoming::response_batch::KeptBytes,
+        incoming::response_batch::KeptResponseBytes,
         outgoing::{announced_methods::AnnouncedMethods, call_limit::CallLimit, pending_calls::PendingCalls},
         stats::{PeerCounters, PeerStats},
         wire::{encode, request_id::RequestId},
@@ -38,11 +38,11 @@ use crate::{
 
 /// What the handles of one peer hold together; its drop closes the channel.
 #[derive(Debug)]
-pub(crate) struct PeerInner {
+pub(crate) struct ClosePeerOnDrop {
     pub(crate) shared: Arc<PeerShared>,
 }
 
-impl Drop for PeerInner {
+impl Drop for ClosePeerOnDrop {
     fn drop(&mut self) {
         self.shared.close(FailWith::Closed(CloseReason::Requested));
     }
@@ -67,14 +67,14 @@ pub(crate) struct PeerShared {
     pub(crate) requests_open: AtomicUsize,
     pub(crate) requests_done: Notify,
     /// Responses that wait until their batch is complete.
-    pub(crate) batched: KeptBytes,
+    pub(crate) batched: KeptResponseBytes,
     /// Responses of handlers that wait for room.
-    pub(crate) replies: KeptBytes,
+    pub(crate) replies: KeptResponseBytes,
     pub(crate) announced: OnceLock<AnnouncedMethods>,
     pub(crate) handlers: Mutex<JoinSet<()>>,
 }
 
-impl ChannelOwner for PeerShared {
+impl ChannelUser for PeerShared {
     fn channel(&self) -> &ChannelShared {
         &self.channel
     }
@@ -103,8 +103,8 @@ impl PeerShared {
             call_done: Notify::new(),
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
-            batched: KeptBytes::default(),
-            replies: KeptBytes::default(),
+            batched: KeptResponseBytes::default(),
+            replies: KeptResponseBytes::default(),
             announced: OnceLock::new(),
             handlers: Mutex::default(),
             max_outgoing: config.max_outgoing_frame_bytes.unwrap_or(MAX_OUTGOING_FRAME_BYTES),

@@ -75,7 +75,7 @@ impl std::error::Error for SpecErrors {}
 /// Why a tree did not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum TreeStartError {
     /// Its declaration has mistakes.
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
@@ -98,16 +98,16 @@ pub enum StartError {
     },
 }
 
-impl StartError {
+impl TreeStartError {
     /// Whether the same start may succeed later without a change. Not if a required child can never start as
     /// it is declared.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StartError::Failed { exit, .. } if !never_starts(exit))
+        matches!(self, TreeStartError::Failed { exit, .. } if !never_starts(exit))
     }
 
     /// Whether the declaration or the runtime is wrong, so that the start fails however often it is tried.
     pub fn is_misuse(&self) -> bool {
-        matches!(self, StartError::Invalid(_) | StartError::Runtime { .. })
+        matches!(self, TreeStartError::Invalid(_) | TreeStartError::Runtime { .. })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
 use crate::{
-    event::{Consequence, Event, EventKind},
+    event::{Event, EventKind, ExitConsequence},
     id::{Incarnation, TreePath},
     log_event::log_event,
     state::ChildState,
@@ -22,11 +22,11 @@ struct EventBusInner {
     clock: Clock,
     /// Held while an event is numbered *and* sent, so that the order of the stream is the order of the
     /// numbers.
-    stream: Mutex<EventStream>,
+    stream: Mutex<EventSender>,
 }
 
 #[derive(Debug)]
-struct EventStream {
+struct EventSender {
     seq: u64,
     /// `None` once the tree has ended.
     tx: Option<broadcast::Sender<Arc<Event>>>,
@@ -65,7 +65,7 @@ impl EventBus {
 
     pub(crate) fn new(clock: Clock, capacity: usize) -> EventBus {
         let (tx, _) = broadcast::channel(capacity.max(1));
-        EventBus(Arc::new(EventBusInner { clock, stream: Mutex::new(EventStream { seq: 0, tx: Some(tx) }) }))
+        EventBus(Arc::new(EventBusInner { clock, stream: Mutex::new(EventSender { seq: 0, tx: Some(tx) }) }))
     }
 
     /// A subscription to everything published from now on, until the tree has ended.
@@ -82,7 +82,7 @@ impl EventBus {
         self.stream().tx = None;
     }
 
-    fn stream(&self) -> std::sync::MutexGuard<'_, EventStream> {
+    fn stream(&self) -> std::sync::MutexGuard<'_, EventSender> {
         self.0.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -146,13 +146,17 @@ impl EventReceiver {
 /// Logs the event.
 fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
     match kind {
-        EventKind::Exited { then: Consequence::GiveUp { .. } | Consequence::Escalate { .. }, .. } => {
+        EventKind::Exited {
+            then: ExitConsequence::GiveUp { .. } | ExitConsequence::Escalate { .. }, ..
+        } => {
             log_event!(error, path, incarnation, "{kind}");
         }
         EventKind::Exited { exit: crate::exit::Exit::IntensityExceeded { .. }, .. } => {
             log_event!(error, path, incarnation, "{kind}");
         }
-        EventKind::Exited { then: Consequence::Restart { .. } | Consequence::CoolOff { .. }, .. }
+        EventKind::Exited {
+            then: ExitConsequence::Restart { .. } | ExitConsequence::CoolOff { .. }, ..
+        }
         | EventKind::GroupRestart { .. } => log_event!(warn, path, incarnation, "{kind}"),
         // A crash without a restart deserves a warning as well.
         kind if kind.is_crash() => log_event!(warn, path, incarnation, "{kind}"),

@@ -1,4 +1,4 @@
-//! [`IncarnationToken`]: open as long as anything of an incarnation is left.
+//! [`IncarnationGuard`]: open as long as anything of an incarnation is left.
 //!
 //! A killed actor's join handle completes while its process still exists. So everything that an
 //! incarnation starts (reaper, group sweep, background kill, child incarnations) holds a clone of
@@ -17,36 +17,36 @@ use std::{
 /// Tokens nest: the token of a child holds that of its supervisor, so a supervisor is not closed
 /// before its children are.
 #[derive(Clone, Debug)]
-pub struct IncarnationToken(Arc<Open>);
+pub struct IncarnationGuard(Arc<IncarnationGuardInner>);
 
 #[derive(Debug)]
-struct Open {
+struct IncarnationGuardInner {
     /// Woken when this incarnation is closed. This happens before the token of the supervisor is
     /// dropped.
     waiter: Mutex<Option<Waker>>,
-    supervisor: Option<IncarnationToken>,
+    supervisor: Option<IncarnationGuard>,
 }
 
-/// Resolves when every clone of an [`IncarnationToken`] has been dropped.
+/// Resolves when every clone of an [`IncarnationGuard`] has been dropped.
 #[derive(Debug)]
-pub(crate) struct IncarnationClosed(Weak<Open>);
+pub(crate) struct IncarnationClosed(Weak<IncarnationGuardInner>);
 
-impl IncarnationToken {
+impl IncarnationGuard {
     /// Creates a token, and the only handle on which its end can be awaited.
-    pub(crate) fn new(supervisor: Option<IncarnationToken>) -> (IncarnationToken, IncarnationClosed) {
-        let open = Arc::new(Open { waiter: Mutex::new(None), supervisor });
+    pub(crate) fn new(supervisor: Option<IncarnationGuard>) -> (IncarnationGuard, IncarnationClosed) {
+        let open = Arc::new(IncarnationGuardInner { waiter: Mutex::new(None), supervisor });
         let closed = IncarnationClosed(Arc::downgrade(&open));
-        (IncarnationToken(open), closed)
+        (IncarnationGuard(open), closed)
     }
 
     /// The token of the supervisor, for whatever may outlive the incarnation but not its
     /// supervisor.
-    pub(crate) fn supervisor(&self) -> Option<IncarnationToken> {
+    pub(crate) fn supervisor(&self) -> Option<IncarnationGuard> {
         self.0.supervisor.clone()
     }
 }
 
-impl Drop for Open {
+impl Drop for IncarnationGuardInner {
     fn drop(&mut self) {
         let waiter = self.waiter.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waiter) = waiter {
@@ -78,8 +78,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_supervisor_is_not_gone_before_its_children_are() {
         // S-21
-        let (parent, parent_closed) = IncarnationToken::new(None);
-        let (child, child_closed) = IncarnationToken::new(Some(parent.clone()));
+        let (parent, parent_closed) = IncarnationGuard::new(None);
+        let (child, child_closed) = IncarnationGuard::new(Some(parent.clone()));
         let extra = child.clone();
         drop((parent, child));
         let mut parent_closed = std::pin::pin!(parent_closed.wait());
@@ -95,7 +95,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             for _ in 0..1000 {
-                let (token, closed) = IncarnationToken::new(None);
+                let (token, closed) = IncarnationGuard::new(None);
                 let waits = tokio::spawn(closed.wait());
                 let drops = tokio::spawn(async move { drop(token) });
                 waits.await.unwrap();

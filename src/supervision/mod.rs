@@ -20,7 +20,7 @@
 //! Any ractor actor can be a child ([`ChildSpec::actor`]). A type of your own that implements
 //! [`Start`] controls more: it gets a [`StartContext`], returns a [`Started`], may attach something
 //! to the live incarnation ([`Attachment`], found by [`Node::live`]), may bound concurrent starts
-//! ([`StartPermit`]), and keeps a clone of its [`IncarnationToken`] in whatever may outlive the
+//! ([`StartPermit`]), and keeps a clone of its [`IncarnationGuard`] in whatever may outlive the
 //! actor.
 
 mod child_info;
@@ -43,23 +43,25 @@ mod tree_context;
 
 pub use child_info::{ChildCounts, ChildInfo};
 pub use child_ref::{ChildRef, SendError};
-pub use errors::{FindError, RequestError, SpecError, SpecErrors, StartError, Unavailable};
+pub use errors::{FindError, RequestError, SpecError, SpecErrors, TreeStartError, Unavailable};
 pub(crate) use event_bus::EventBus;
 pub use event_bus::{EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
-pub use incarnation_token::IncarnationToken;
+pub use incarnation_token::IncarnationGuard;
 pub(crate) use node::SnapshotSource;
 pub use node::{Attachment, LiveIncarnation, Node};
 pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
 pub(crate) use root::Root;
 pub use spec::{ChildSpec, SupervisorSpec};
-pub(crate) use start::ExitGrace;
+pub(crate) use start::JudgementDelay;
 pub use start::{
-    ActorStart, BoxFuture, NotReady, Readiness, Start, StartContext, StartPermit, Started, StopHandle,
-    StopRequest,
+    ActorStart, BoxFuture, Readiness, Start, StartContext, StartPermit, Started, StopHandle, StopRequest,
+    WillNotBecomeReady,
 };
 pub(crate) use supervisor::host;
-pub use supervisor::{Supervisor, SupervisorArguments, SupervisorMessage, SupervisorRef, SupervisorState};
+pub use supervisor::{
+    SupervisorActor, SupervisorActorArguments, SupervisorActorMessage, SupervisorActorState, SupervisorRef,
+};
 pub use tree_context::TreeContext;
 
 pub use crate::state::{ChildKind, ChildState, DownReason, RestartLimit, Strategy};

@@ -143,7 +143,7 @@ pub struct SupervisorFlags {
     /// Which siblings restart with a child that failed.
     pub strategy: Strategy,
     /// How many restarts in which time are too many. With `None` it is 3 in 5 s, for those children
-    /// that do not pay for their own restarts ([`Budget`](crate::restart::Budget)).
+    /// that do not pay for their own restarts ([`BudgetScope`](crate::restart::BudgetScope)).
     pub intensity: Option<Intensity>,
     /// Whether the supervisor ends with its significant children.
     pub auto_shutdown: AutoShutdown,

@@ -12,15 +12,15 @@ use tokio::{
 use super::{
     child_ref::ChildRef,
     engine::EngineArgs,
-    errors::{FindError, StartError},
+    errors::{FindError, TreeStartError},
     event_bus::{EventBus, EventReceiver},
-    incarnation_token::IncarnationToken,
+    incarnation_token::IncarnationGuard,
     node::Node,
     panics::catch_panic,
     spec::SupervisorSpec,
     start::spawn_error,
     stop_notice::HostProbe,
-    supervisor::{Supervisor, SupervisorArguments, SupervisorRef},
+    supervisor::{SupervisorActor, SupervisorActorArguments, SupervisorRef},
     tree_context::TreeContext,
 };
 use crate::{
@@ -38,10 +38,10 @@ use crate::{
 /// When [`Root::wait`] or [`Root::shutdown`] returns, nothing of the tree is left: every actor is
 /// joined, every process is reaped.
 #[derive(Clone, Debug)]
-pub struct Root(Arc<RootHandle>);
+pub struct Root(Arc<RootInner>);
 
 #[derive(Debug)]
-struct RootHandle {
+struct RootInner {
     node: Node,
     tree: TreeContext,
     cell: ActorCell,
@@ -69,8 +69,8 @@ impl Root {
     /// Starts a tree and returns when all required children are ready.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
-    pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, StartError> {
+    /// [`TreeStartError`]; nothing is left running then.
+    pub async fn start(spec: SupervisorSpec, options: RootOptions) -> Result<Root, TreeStartError> {
         spec.validate()?;
         let tree = TreeContext::new(options.seed, options.event_capacity);
         Root::start_in(tree, spec, options.owner).await
@@ -81,11 +81,11 @@ impl Root {
         tree: TreeContext,
         spec: SupervisorSpec,
         owner: Option<ActorCell>,
-    ) -> Result<Root, StartError> {
+    ) -> Result<Root, TreeStartError> {
         check_runtime()?;
         let node = Node::root(tree.clock());
         node.set_incarnation(Incarnation(1));
-        let (token, closed) = IncarnationToken::new(None);
+        let (token, closed) = IncarnationGuard::new(None);
         let (ready_tx, ready) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
         let engine = EngineArgs {
@@ -97,13 +97,13 @@ impl Root {
             exit: Some(report_tx),
             observer: None,
         };
-        let arguments = SupervisorArguments { engine };
+        let arguments = SupervisorActorArguments { engine };
         let spawned = match owner {
-            Some(owner) => Supervisor::spawn_linked(None, Supervisor, arguments, owner).await,
-            None => Supervisor::spawn(None, Supervisor, arguments).await,
+            Some(owner) => SupervisorActor::spawn_linked(None, SupervisorActor, arguments, owner).await,
+            None => SupervisorActor::spawn(None, SupervisorActor, arguments).await,
         };
-        let (actor, join) =
-            spawned.map_err(|e| StartError::Failed { exit: spawn_error(e), stderr_tail: String::new() })?;
+        let (actor, join) = spawned
+            .map_err(|e| TreeStartError::Failed { exit: spawn_error(e), stderr_tail: String::new() })?;
         let (tx, exit) = watch::channel(None);
         let (ended_node, ended_tree) = (node.clone(), tree.clone());
         tokio::spawn(async move {
@@ -117,12 +117,12 @@ impl Root {
             ended_tree.bus().close();
             tx.send_replace(Some(exit));
         });
-        let root = Root(Arc::new(RootHandle { node, tree, cell: actor.get_cell(), exit }));
+        let root = Root(Arc::new(RootInner { node, tree, cell: actor.get_cell(), exit }));
         match ready.await {
             Ok(()) => Ok(root),
             Err(_) => {
                 let ExitReport { exit, stderr_tail } = root.0.node.exit_report(root.wait().await);
-                Err(StartError::Failed { exit, stderr_tail })
+                Err(TreeStartError::Failed { exit, stderr_tail })
             }
         }
     }
@@ -242,13 +242,13 @@ impl Root {
 /// Whether this is a runtime with a timer. The only way to find out is to use it. Without a timer
 /// nothing would ever time out, and tasks that panic for that reason would leave others waiting for
 /// ever.
-fn check_runtime() -> Result<(), StartError> {
-    Handle::try_current().map_err(|error| StartError::Runtime { reason: error.to_string() })?;
+fn check_runtime() -> Result<(), TreeStartError> {
+    Handle::try_current().map_err(|error| TreeStartError::Runtime { reason: error.to_string() })?;
     catch_panic("the timer", || drop(tokio::time::sleep(Duration::ZERO)))
-        .map_err(|_| StartError::Runtime { reason: "this runtime has no timer".into() })
+        .map_err(|_| TreeStartError::Runtime { reason: "this runtime has no timer".into() })
 }
 
-impl Drop for RootHandle {
+impl Drop for RootInner {
     fn drop(&mut self) {
         if let Some(engine) = self.node.engine() {
             engine.shutdown(None);

@@ -144,7 +144,7 @@ pub struct SupervisorSpec {
 
 impl SupervisorSpec {
     /// A supervisor without children and without an explicit intensity: it allows 3 restarts in 5
-    /// s, of those children that do not pay for their own ([`Budget`](crate::restart::Budget)).
+    /// s, of those children that do not pay for their own ([`BudgetScope`](crate::restart::BudgetScope)).
     pub fn new(strategy: Strategy) -> SupervisorSpec {
         SupervisorSpec {
             flags: SupervisorFlags { strategy, ..SupervisorFlags::default() },

@@ -8,7 +8,7 @@ use ractor::{Actor, ActorCell, concurrency::JoinHandle};
 
 use super::{
     errors::SpecErrors,
-    incarnation_token::IncarnationToken,
+    incarnation_token::IncarnationGuard,
     node::{Attachment, Node},
     panics::catch_panic,
     tree_context::TreeContext,
@@ -17,7 +17,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     restart::{CrashLoop, ExitClass, RestartPolicy},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// Starts the incarnations of a child. One value serves all incarnations of a child.
@@ -48,7 +48,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     }
 
     /// The crash loop that a child of this kind pays its own restarts from, where neither its
-    /// policy nor its supervisor says who pays ([`Budget`](crate::restart::Budget)). `None`, the
+    /// policy nor its supervisor says who pays ([`BudgetScope`](crate::restart::BudgetScope)). `None`, the
     /// default: the intensity of the supervisor pays.
     fn own_budget(&self) -> Option<CrashLoop> {
         None
@@ -98,7 +98,7 @@ pub struct StartContext {
     /// The actor to link to.
     pub supervisor: ActorCell,
     /// To be held by everything that the incarnation starts.
-    pub token: IncarnationToken,
+    pub token: IncarnationGuard,
     /// What all parts of the tree share.
     pub tree: TreeContext,
 }
@@ -106,21 +106,21 @@ pub struct StartContext {
 /// How long an exit may wait to be judged without delaying a restart: half of the shortest
 /// back-off, or zero where there is none (rule R-1).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ExitGrace {
+pub(crate) struct JudgementDelay {
     /// After an exit that counts as a success.
     pub(crate) clean: Duration,
     /// After a failure.
     pub(crate) failure: Duration,
 }
 
-impl ExitGrace {
-    pub(crate) fn of(policy: &RestartPolicy) -> ExitGrace {
+impl JudgementDelay {
+    pub(crate) fn of(policy: &RestartPolicy) -> JudgementDelay {
         let shortest = policy.backoff.delay(1).mul_f64((1.0 - policy.jitter).clamp(0.0, 1.0)) / 2;
         let after = |class| match policy.restart.wants_restart(class) {
             true => shortest,
             false => Duration::ZERO,
         };
-        ExitGrace { clean: after(ExitClass::Clean), failure: after(ExitClass::Failure) }
+        JudgementDelay { clean: after(ExitClass::Clean), failure: after(ExitClass::Failure) }
     }
 }
 
@@ -140,11 +140,11 @@ pub struct Started {
 }
 
 /// See [`Started::ready`].
-pub type Readiness = Pin<Box<dyn Future<Output = Result<(), NotReady>> + Send>>;
+pub type Readiness = Pin<Box<dyn Future<Output = Result<(), WillNotBecomeReady>> + Send>>;
 
 /// The incarnation will not become ready; its actor says why when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotReady;
+pub struct WillNotBecomeReady;
 
 impl fmt::Debug for Started {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,7 +190,7 @@ impl fmt::Debug for StopHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopRequest {
     /// When the actor is killed if it has not ended. `None`: it has as long as it needs.
-    pub deadline: Option<Timestamp>,
+    pub deadline: Option<TreeInstant>,
 }
 
 /// Starts a ractor actor that does not know this crate. It is ready when its `pre_start` has

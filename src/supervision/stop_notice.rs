@@ -1,4 +1,4 @@
-//! [`StopNotice`]: tells every part of a tree that the whole tree, or its host, is being stopped.
+//! [`TreeStopNotice`]: tells every part of a tree that the whole tree, or its host, is being stopped.
 //!
 //! A stop goes through a tree in order, and the last children are told long after the first. A
 //! service manager or a terminal signals all processes at once. So when its process ends, a worker
@@ -14,28 +14,28 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 /// One per tree.
-pub(crate) struct StopNotice {
+pub(crate) struct TreeStopNotice {
     stopping: watch::Sender<bool>,
-    host: Mutex<HostStop>,
+    host: Mutex<HostStopState>,
 }
 
 /// Whether the host has been told to stop since the last call.
 pub(crate) type HostProbe = Box<dyn FnMut() -> bool + Send>;
 
 #[derive(Default)]
-struct HostStop {
+struct HostStopState {
     probe: Option<HostProbe>,
     told: Option<Instant>,
 }
 
-impl StopNotice {
+impl TreeStopNotice {
     /// How long a signal to the host counts. The stop that it causes begins at once. A signal that
     /// causes none, because the program has left `run_until_signal`, must not delay exits for the
     /// rest of the program.
     const SIGNAL_COUNTS_FOR: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new() -> StopNotice {
-        StopNotice { stopping: watch::Sender::new(false), host: Mutex::default() }
+    pub(crate) fn new() -> TreeStopNotice {
+        TreeStopNotice { stopping: watch::Sender::new(false), host: Mutex::default() }
     }
 
     /// The root has begun to stop its children.
@@ -73,20 +73,20 @@ impl StopNotice {
     }
 
     fn probe_host(&self) -> bool {
-        let HostStop { probe, told } = &mut *self.host();
+        let HostStopState { probe, told } = &mut *self.host();
         if probe.as_mut().is_some_and(|probe| probe()) {
             *told = Some(Instant::now());
         }
         told.is_some_and(|told| told.elapsed() < Self::SIGNAL_COUNTS_FOR)
     }
 
-    fn host(&self) -> std::sync::MutexGuard<'_, HostStop> {
+    fn host(&self) -> std::sync::MutexGuard<'_, HostStopState> {
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for StopNotice {
+impl fmt::Debug for TreeStopNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StopNotice").field("stopping", &*self.stopping.borrow()).finish_non_exhaustive()
+        f.debug_struct("TreeStopNotice").field("stopping", &*self.stopping.borrow()).finish_non_exhaustive()
     }
 }

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use super::{
     child_info::{ChildCounts, ChildInfo},
     child_ref::ChildRef,
-    engine::{Engine, EngineArgs, EngineHandle, EngineMessage},
+    engine::{Engine, EngineArgs, EngineHandle, EngineWakeUp},
     errors::{FindError, RequestError, SpecErrors},
     machine::{Reply, Request},
     node::{Attachment, Node},
     policy::ChildPolicy,
     spec::{ChildSpec, SupervisorSpec},
-    start::{NotReady, Start, StartContext, Started, StopHandle, StopRequest},
+    start::{Start, StartContext, Started, StopHandle, StopRequest, WillNotBecomeReady},
 };
 use crate::{
     exit::Exit,
@@ -26,14 +26,14 @@ use crate::{
 
 /// The actor of a supervisor. The root of a tree is one too.
 #[derive(Debug)]
-pub struct Supervisor;
+pub struct SupervisorActor;
 
-/// The messages of a [`Supervisor`], for code that holds only its `ActorRef`. [`SupervisorRef`]
+/// The messages of a [`SupervisorActor`], for code that holds only its `ActorRef`. [`SupervisorRef`]
 /// offers the same and survives restarts of the supervisor.
 #[derive(Debug)]
-pub enum SupervisorMessage {
+pub enum SupervisorActorMessage {
     /// Wakes the engine. Not for users; harmless.
-    Engine(EngineMessage),
+    Engine(EngineWakeUp),
     /// Stop all children in order and end. Not for users: a supervisor that ends unasked may be
     /// restarted.
     Stop(StopRequest),
@@ -45,36 +45,36 @@ pub enum SupervisorMessage {
     Snapshot(RpcReplyPort<NodeSnapshot>),
 }
 
-/// What a [`Supervisor`] starts from.
+/// What a [`SupervisorActor`] starts from.
 #[derive(Debug)]
-pub struct SupervisorArguments {
+pub struct SupervisorActorArguments {
     pub(super) engine: EngineArgs,
 }
 
-/// Owned by a [`Supervisor`].
+/// Owned by a [`SupervisorActor`].
 #[derive(Debug)]
-pub struct SupervisorState {
+pub struct SupervisorActorState {
     engine: Engine,
 }
 
-impl From<EngineMessage> for SupervisorMessage {
-    fn from(message: EngineMessage) -> SupervisorMessage {
-        SupervisorMessage::Engine(message)
+impl From<EngineWakeUp> for SupervisorActorMessage {
+    fn from(message: EngineWakeUp) -> SupervisorActorMessage {
+        SupervisorActorMessage::Engine(message)
     }
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
-impl Actor for Supervisor {
-    type Msg = SupervisorMessage;
-    type State = SupervisorState;
-    type Arguments = SupervisorArguments;
+impl Actor for SupervisorActor {
+    type Msg = SupervisorActorMessage;
+    type State = SupervisorActorState;
+    type Arguments = SupervisorActorArguments;
 
     async fn pre_start(
         &self,
         me: ActorRef<Self::Msg>,
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(SupervisorState { engine: host::engine(arguments.engine, me) })
+        Ok(SupervisorActorState { engine: host::engine(arguments.engine, me) })
     }
 
     async fn post_start(
@@ -89,19 +89,19 @@ impl Actor for Supervisor {
     async fn handle(
         &self,
         me: ActorRef<Self::Msg>,
-        message: SupervisorMessage,
+        message: SupervisorActorMessage,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMessage::Engine(message) => state.engine.message(message),
-            SupervisorMessage::Stop(request) => state.engine.stop(request),
-            SupervisorMessage::WhichChildren(reply) => {
+            SupervisorActorMessage::Engine(message) => state.engine.message(message),
+            SupervisorActorMessage::Stop(request) => state.engine.stop(request),
+            SupervisorActorMessage::WhichChildren(reply) => {
                 let _ = reply.send(state.engine.which_children());
             }
-            SupervisorMessage::CountChildren(reply) => {
+            SupervisorActorMessage::CountChildren(reply) => {
                 let _ = reply.send(state.engine.count());
             }
-            SupervisorMessage::Snapshot(reply) => {
+            SupervisorActorMessage::Snapshot(reply) => {
                 let _ = reply.send(state.engine.node().snapshot());
             }
         }
@@ -132,7 +132,7 @@ impl Actor for Supervisor {
 pub(crate) mod host {
     use super::*;
 
-    pub(crate) fn engine<M: ractor::Message + From<EngineMessage>>(
+    pub(crate) fn engine<M: ractor::Message + From<EngineWakeUp>>(
         args: EngineArgs,
         me: ActorRef<M>,
     ) -> Engine {
@@ -172,7 +172,7 @@ pub(crate) mod host {
                 engine.shutdown(request.deadline);
             }
         }));
-        let ready = Box::pin(async move { ready.await.map_err(|_| NotReady) });
+        let ready = Box::pin(async move { ready.await.map_err(|_| WillNotBecomeReady) });
         Ok(Started { cell: actor.get_cell(), join, ready: Some(ready), stop, attachment })
     }
 }
@@ -193,8 +193,8 @@ impl SupervisorStart {
 impl Start for SupervisorStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let (tx, rx) = oneshot::channel();
-        let arguments = SupervisorArguments { engine: EngineArgs::nested(self.spec.clone(), &cx, tx) };
-        host::start(Supervisor, arguments, rx, &cx, None).await
+        let arguments = SupervisorActorArguments { engine: EngineArgs::nested(self.spec.clone(), &cx, tx) };
+        host::start(SupervisorActor, arguments, rx, &cx, None).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

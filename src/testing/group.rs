@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use rustix::io::Errno;
 use tokio::sync::{Notify, mpsc};
 
-use crate::process::{ExitStatus, KILL_WAIT, ProcessControl, ReapToken, Signal, Unkillable};
+use crate::process::{ExitStatus, KILL_WAIT, ProcessControl, ReapGuard, Signal, Unkillable};
 
 /// The leader's number among the members.
 pub(super) const LEADER: u32 = 0;
@@ -43,17 +43,17 @@ impl fmt::Debug for ScriptedGroup {
 
 #[derive(Debug)]
 struct ScriptedGroupState {
-    members: BTreeMap<u32, Member>,
+    members: BTreeMap<u32, GroupMember>,
     next_member: u32,
     exited: Option<ExitStatus>,
     reaped: bool,
     abandoned: bool,
     uninterruptible: bool,
-    reap_token: Option<ReapToken>,
+    reap_token: Option<ReapGuard>,
 }
 
 #[derive(Debug, Default)]
-struct Member {
+struct GroupMember {
     /// Set when it must end and its task has not noticed yet.
     pending_exit: Option<ExitStatus>,
     ignored: BTreeSet<i32>,
@@ -63,11 +63,11 @@ struct Member {
 impl ScriptedGroup {
     pub(super) fn new(
         pid: u32,
-        reap_token: ReapToken,
+        reap_token: ReapGuard,
         on_reaped: Box<dyn Fn() + Send + Sync>,
     ) -> ScriptedGroup {
         let state = ScriptedGroupState {
-            members: BTreeMap::from([(LEADER, Member::default())]),
+            members: BTreeMap::from([(LEADER, GroupMember::default())]),
             next_member: LEADER + 1,
             exited: None,
             reaped: false,
@@ -109,7 +109,7 @@ impl ScriptedGroup {
         number: u32,
         task: impl Future<Output = ExitStatus> + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let mut running = Running { task: Some(Box::pin(task)), group: self, number };
+        let mut running = RunningMember { task: Some(Box::pin(task)), group: self, number };
         async move {
             let group = Arc::clone(&running.group);
             let pending_exit = group.wait_for(|state| match state.members.get(&number) {
@@ -153,7 +153,7 @@ impl ScriptedGroup {
         let number = state.next_member;
         state.next_member += 1;
         let ignored = ignored.iter().map(|signal| signal.as_raw()).collect();
-        state.members.insert(number, Member { ignored, ..Member::default() });
+        state.members.insert(number, GroupMember { ignored, ..GroupMember::default() });
         number
     }
 
@@ -216,13 +216,13 @@ impl ScriptedGroup {
 }
 
 /// A member and its task.
-struct Running {
+struct RunningMember {
     task: Option<Pin<Box<dyn Future<Output = ExitStatus> + Send>>>,
     group: Arc<ScriptedGroup>,
     number: u32,
 }
 
-impl Drop for Running {
+impl Drop for RunningMember {
     fn drop(&mut self) {
         // A script that panics counts as aborted; one whose runtime ends counts as killed.
         let otherwise = if std::thread::panicking() { Signal::ABORT } else { Signal::KILL };
@@ -231,7 +231,7 @@ impl Drop for Running {
     }
 }
 
-impl Member {
+impl GroupMember {
     fn receive(&mut self, signal: Signal) {
         let raw = signal.as_raw();
         if signal != Signal::KILL {
@@ -265,10 +265,10 @@ fn ignored_by_default(signal: Signal) -> bool {
 
 /// The control over a scripted process.
 #[derive(Debug)]
-pub(super) struct ScriptedControl(pub(super) Arc<ScriptedGroup>);
+pub(super) struct ScriptedProcessControl(pub(super) Arc<ScriptedGroup>);
 
 #[async_trait]
-impl ProcessControl for ScriptedControl {
+impl ProcessControl for ScriptedProcessControl {
     fn pid(&self) -> u32 {
         self.0.pid
     }
@@ -299,7 +299,7 @@ impl ProcessControl for ScriptedControl {
     }
 }
 
-impl Drop for ScriptedControl {
+impl Drop for ScriptedProcessControl {
     fn drop(&mut self) {
         self.0.lock().abandoned = true;
         let _ = self.0.deliver(None, Signal::KILL);

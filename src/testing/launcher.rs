@@ -18,12 +18,12 @@ use tokio::{
 };
 
 use super::{
-    group::{LEADER, ScriptedControl, ScriptedGroup},
-    script::{ScriptExit, ScriptedProcess, ScriptedStdin},
+    group::{LEADER, ScriptedGroup, ScriptedProcessControl},
+    script::{ScriptExit, ScriptedProcess, ScriptedStdinReader},
 };
 use crate::{
     exit::{Exit, LaunchStage},
-    process::{Command, Launcher, Process, ReapToken, Signal, Stdin},
+    process::{Command, Launcher, Process, ReapGuard, Signal, Stdin},
 };
 
 /// The first process id.
@@ -135,7 +135,7 @@ impl ScriptedLauncher {
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn launch(&self, command: &Command, reap_token: ReapToken) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, reap_token: ReapGuard) -> Result<Process, Exit> {
         let program = command.get_program();
         let (stdin, their_stdin) = duplex(STREAM_BYTES);
         let (open, closed) = oneshot::channel();
@@ -170,7 +170,7 @@ impl Launcher for ScriptedLauncher {
                 env: command.get_environment().resolve(state.host.clone()),
                 command: command.clone(),
                 launch,
-                stdin: Some(BufReader::new(ScriptedStdin { stream: their_stdin, _open: open })),
+                stdin: Some(BufReader::new(ScriptedStdinReader { stream: their_stdin, _open: open })),
                 partial: Vec::new(),
                 stdout: Some(their_stdout),
                 stderr: Some(their_stderr),
@@ -190,7 +190,7 @@ impl Launcher for ScriptedLauncher {
             }),
             stdout: Box::new(stdout),
             stderr: Some(Box::new(stderr)),
-            control: Box::new(ScriptedControl(group)),
+            control: Box::new(ScriptedProcessControl(group)),
         })
     }
 }

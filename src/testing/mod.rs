@@ -74,7 +74,7 @@
 //! # One process
 //!
 //! ```
-//! use procession::process::{Command, ReapToken, Launcher};
+//! use procession::process::{Command, ReapGuard, Launcher};
 //! use procession::testing::{ScriptedLauncher, ScriptedProcess};
 //! use tokio::io::AsyncReadExt;
 //!
@@ -89,7 +89,7 @@
 //!     }
 //!     0
 //! });
-//! let mut process = launcher.launch(&Command::new("shout"), ReapToken::none()).await.unwrap();
+//! let mut process = launcher.launch(&Command::new("shout"), ReapGuard::none()).await.unwrap();
 //! tokio::io::AsyncWriteExt::write_all(&mut process.stdin, b"hello\n").await.unwrap();
 //! drop(process.stdin);
 //! let mut heard = String::new();

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     exit::{Exit, LaunchStage},
     process::{
-        Command, ExitStatus, KILL_WAIT, Ladder, Launcher, Process, ReapToken, Rung, Signal, StopOutcome,
+        Command, ExitStatus, KILL_WAIT, Ladder, Launcher, Process, ReapGuard, Rung, Signal, StopOutcome,
         Unkillable, terminate,
     },
 };
@@ -23,10 +23,10 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn start(launcher: &ScriptedLauncher, program: &str) -> Process {
-    launcher.launch(&Command::new(program), ReapToken::none()).await.unwrap()
+    launcher.launch(&Command::new(program), ReapGuard::none()).await.unwrap()
 }
 
-fn token() -> (ReapToken, impl Fn() -> bool) {
+fn token() -> (ReapGuard, impl Fn() -> bool) {
     struct Token(Arc<AtomicBool>);
     impl Drop for Token {
         fn drop(&mut self) {
@@ -34,7 +34,7 @@ fn token() -> (ReapToken, impl Fn() -> bool) {
         }
     }
     let held = Arc::new(AtomicBool::new(true));
-    (ReapToken::new(Token(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
+    (ReapGuard::new(Token(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
     });
     for n in 1..3 {
         let command = Command::new("echo").arg("x y").env("A", "1");
-        let mut process = launcher.launch(&command, ReapToken::none()).await.unwrap();
+        let mut process = launcher.launch(&command, ReapGuard::none()).await.unwrap();
         process.stdin.write_all(b"one\ntwo").await.unwrap();
         process.stdin.shutdown().await.unwrap();
         assert_eq!(process.control.exited().await, ExitStatus::code(3));
@@ -86,7 +86,7 @@ async fn unknown_programs_and_scheduled_failures_never_start() {
     assert!(!held());
     launcher.program("absent", |_: ScriptedProcess| async {});
     launcher.fail_next("absent", Exit::Ignored);
-    assert_eq!(launcher.launch(&Command::new("absent"), ReapToken::none()).await.unwrap_err(), Exit::Ignored);
+    assert_eq!(launcher.launch(&Command::new("absent"), ReapGuard::none()).await.unwrap_err(), Exit::Ignored);
     assert_eq!(start(&launcher, "absent").await.control.exited().await, ExitStatus::code(0));
 }
 

@@ -12,8 +12,8 @@ use crate::{
     pool::PoolSpec,
     state::Strategy,
     supervision::{
-        AutoShutdown, ChildSpec, EventBus, EventReceiver, Root, SpecError, SpecErrors, StartError,
-        SupervisorSpec, TreeContext,
+        AutoShutdown, ChildSpec, EventBus, EventReceiver, Root, SpecError, SpecErrors, SupervisorSpec,
+        TreeContext, TreeStartError,
     },
     worker::WorkerSpec,
 };
@@ -238,9 +238,9 @@ impl TreeBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then. [`StartError::Runtime`] outside of a tokio runtime
+    /// [`TreeStartError`]; nothing is left running then. [`TreeStartError::Runtime`] outside of a tokio runtime
     /// with time enabled; on a runtime without I/O no process can be launched.
-    pub async fn start(mut self) -> Result<Tree, StartError> {
+    pub async fn start(mut self) -> Result<Tree, TreeStartError> {
         self.validate()?;
         if self.spec.children.is_empty() {
             log_event!(

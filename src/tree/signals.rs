@@ -248,27 +248,27 @@ impl Tree {
 }
 
 /// Receives one signal, together with what to do then.
-struct Listener<T> {
+struct SignalListener<T> {
     signal: HostSignal,
     arrivals: Signal,
     then: T,
 }
 
 /// Listens to those of the signals that are not ignored.
-fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<Vec<Listener<T>>> {
+fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<Vec<SignalListener<T>>> {
     let mut listeners = Vec::new();
     for (number, then) in signals {
         if process::is_ignored(number.kind().as_raw_value()) {
             log_event!(info, TreePath::root(), Incarnation(1), signal = %number, "this signal was ignored when the program started, and stays ignored");
             continue;
         }
-        listeners.push(Listener { signal: number, arrivals: signal(number.kind())?, then });
+        listeners.push(SignalListener { signal: number, arrivals: signal(number.kind())?, then });
     }
     Ok(listeners)
 }
 
 /// The next of the signals to arrive; the first in the list if several have arrived. Cancel safe.
-async fn next<T: Clone>(listeners: &mut [Listener<T>]) -> (HostSignal, T) {
+async fn next<T: Clone>(listeners: &mut [SignalListener<T>]) -> (HostSignal, T) {
     std::future::poll_fn(|cx| {
         for listener in listeners.iter_mut() {
             if let Poll::Ready(Some(())) = listener.arrivals.poll_recv(cx) {
@@ -281,7 +281,7 @@ async fn next<T: Clone>(listeners: &mut [Listener<T>]) -> (HostSignal, T) {
 }
 
 /// Whether any of the signals has arrived since the last check.
-fn arrived(listeners: &mut [Listener<()>]) -> bool {
+fn arrived(listeners: &mut [SignalListener<()>]) -> bool {
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
     let mut look = std::pin::pin!(tokio::task::unconstrained(next(listeners)));
     look.as_mut().poll(cx).is_ready()

@@ -1,4 +1,4 @@
-//! [`BoundedErrors`]: reads a type from JSON without error messages that are longer than their cause.
+//! [`BoundedErrorDeserializer`]: reads a type from JSON without error messages that are longer than their cause.
 //!
 //! Serde's message about a text that does not fit contains the whole text, escaped, which may be
 //! several times as long as what a process has sent. This type stands between a deserializer and the
@@ -21,7 +21,7 @@ use super::sanitize::SHOWN_BYTES;
 
 /// A deserializer, or something that it hands out, with bounded error messages. The key of a member is
 /// read as it is requested: it is always a text, whatever it stands for.
-pub(crate) struct BoundedErrors<T, const KEY: bool = false>(pub(crate) T);
+pub(crate) struct BoundedErrorDeserializer<T, const KEY: bool = false>(pub(crate) T);
 
 /// Whether a number that is requested as any value arrives as a number: with serde_json's
 /// `arbitrary_precision`, which any crate of the program may turn on, it does not.
@@ -73,7 +73,7 @@ impl de::Error for ErrorPrefix {
 macro_rules! deserialize {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method(BoundedErrors::<V>(visitor))
+            self.0.$method(BoundedErrorDeserializer::<V>(visitor))
         })*
     };
 }
@@ -83,15 +83,15 @@ macro_rules! deserialize_any {
     (if $any:expr; $($method:ident($($name:ident: $type:ty),*))*) => {
         $(fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
             if !KEY && $any {
-                self.0.deserialize_any(BoundedErrors::<V>(visitor))
+                self.0.deserialize_any(BoundedErrorDeserializer::<V>(visitor))
             } else {
-                self.0.$method($($name,)* BoundedErrors::<V>(visitor))
+                self.0.$method($($name,)* BoundedErrorDeserializer::<V>(visitor))
             }
         })*
     };
 }
 
-impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for BoundedErrors<D, KEY> {
+impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for BoundedErrorDeserializer<D, KEY> {
     type Error = D::Error;
 
     deserialize! {
@@ -122,7 +122,7 @@ impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for BoundedEr
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_newtype_struct(name, BoundedErrors::<V>(visitor))
+        self.0.deserialize_newtype_struct(name, BoundedErrorDeserializer::<V>(visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -131,7 +131,7 @@ impl<'de, D: Deserializer<'de>, const KEY: bool> Deserializer<'de> for BoundedEr
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, BoundedErrors::<V>(visitor))
+        self.0.deserialize_enum(name, variants, BoundedErrorDeserializer::<V>(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -156,7 +156,7 @@ macro_rules! visit_long {
     };
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for BoundedErrors<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for BoundedErrorDeserializer<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,39 +183,41 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for BoundedErrors<V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_some(BoundedErrors::<D>(deserializer))
+        self.0.visit_some(BoundedErrorDeserializer::<D>(deserializer))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_newtype_struct(BoundedErrors::<D>(deserializer))
+        self.0.visit_newtype_struct(BoundedErrorDeserializer::<D>(deserializer))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
-        self.0.visit_seq(BoundedErrors::<A>(elements))
+        self.0.visit_seq(BoundedErrorDeserializer::<A>(elements))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(BoundedErrors::<A>(members))
+        self.0.visit_map(BoundedErrorDeserializer::<A>(members))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
-        self.0.visit_enum(BoundedErrors::<A>(variant))
+        self.0.visit_enum(BoundedErrorDeserializer::<A>(variant))
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>, const KEY: bool> DeserializeSeed<'de> for BoundedErrors<S, KEY> {
+impl<'de, S: DeserializeSeed<'de>, const KEY: bool> DeserializeSeed<'de>
+    for BoundedErrorDeserializer<S, KEY>
+{
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.0.deserialize(BoundedErrors::<D, KEY>(deserializer))
+        self.0.deserialize(BoundedErrorDeserializer::<D, KEY>(deserializer))
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for BoundedErrors<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for BoundedErrorDeserializer<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(BoundedErrors::<S>(seed))
+        self.0.next_element_seed(BoundedErrorDeserializer::<S>(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -223,15 +225,15 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for BoundedErrors<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for BoundedErrors<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for BoundedErrorDeserializer<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(BoundedErrors::<S, true>(seed))
+        self.0.next_key_seed(BoundedErrorDeserializer::<S, true>(seed))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.next_value_seed(BoundedErrors::<S>(seed))
+        self.0.next_value_seed(BoundedErrorDeserializer::<S>(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -239,16 +241,18 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for BoundedErrors<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for BoundedErrors<A> {
+impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for BoundedErrorDeserializer<A> {
     type Error = A::Error;
-    type Variant = BoundedErrors<A::Variant>;
+    type Variant = BoundedErrorDeserializer<A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
-        self.0.variant_seed(BoundedErrors::<S>(seed)).map(|(value, variant)| (value, BoundedErrors(variant)))
+        self.0
+            .variant_seed(BoundedErrorDeserializer::<S>(seed))
+            .map(|(value, variant)| (value, BoundedErrorDeserializer(variant)))
     }
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for BoundedErrors<A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for BoundedErrorDeserializer<A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {
@@ -256,11 +260,11 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for BoundedErrors<A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.newtype_variant_seed(BoundedErrors::<S>(seed))
+        self.0.newtype_variant_seed(BoundedErrorDeserializer::<S>(seed))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(len, BoundedErrors::<V>(visitor))
+        self.0.tuple_variant(len, BoundedErrorDeserializer::<V>(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -268,6 +272,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for BoundedErrors<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, BoundedErrors::<V>(visitor))
+        self.0.struct_variant(fields, BoundedErrorDeserializer::<V>(visitor))
     }
 }

@@ -11,7 +11,7 @@ mod bounded_errors;
 pub(crate) mod json_scan;
 mod sanitize;
 
-pub(crate) use bounded_errors::BoundedErrors;
+pub(crate) use bounded_errors::BoundedErrorDeserializer;
 pub(crate) use sanitize::{
     ID_BYTES, LINE_BYTES, SHOWN_BYTES, escaped, into_one_line, last_lines, one_line, one_line_cow,
     one_line_up_to,

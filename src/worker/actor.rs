@@ -14,7 +14,7 @@ use super::{
     diagnostics::{WorkerDiagnostics, WorkerHistory},
     driver::Driver,
     spec::WorkerSpec,
-    worker_channel::WorkerChannel,
+    worker_channel::LiveWorker,
 };
 use crate::{
     exit::Exit,
@@ -24,8 +24,8 @@ use crate::{
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerSnapshot,
     supervision::{
-        ChildSpec, Node, NotReady, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle,
-        StopRequest, panics::catch_panic_async,
+        ChildSpec, Node, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle, StopRequest,
+        WillNotBecomeReady, panics::catch_panic_async,
     },
 };
 
@@ -37,7 +37,7 @@ pub struct WorkerActor;
 /// [`WorkerRef`](super::WorkerRef) offers the same without the detour through the mailbox, and survives
 /// incarnations.
 #[derive(Debug)]
-pub enum WorkerMessage {
+pub enum WorkerActorMessage {
     /// Call a method of the process.
     Call {
         /// The method's name.
@@ -68,18 +68,18 @@ pub enum WorkerMessage {
 
 /// The arguments of a [`WorkerActor`].
 #[derive(Debug)]
-pub struct WorkerArguments {
+pub struct WorkerActorArguments {
     spec: Arc<WorkerSpec>,
     cx: StartContext,
     diagnostics: Arc<WorkerDiagnostics>,
-    channel: Arc<WorkerChannel>,
+    channel: Arc<LiveWorker>,
     ready: oneshot::Sender<()>,
 }
 
 /// The state of a [`WorkerActor`]. Dropping it kills the process.
 #[derive(Debug)]
-pub struct WorkerState {
-    channel: Arc<WorkerChannel>,
+pub struct WorkerActorState {
+    channel: Arc<LiveWorker>,
     path: TreePath,
     incarnation: Incarnation,
     clock: crate::time::Clock,
@@ -89,7 +89,7 @@ pub struct WorkerState {
     ended: bool,
 }
 
-impl Drop for WorkerState {
+impl Drop for WorkerActorState {
     fn drop(&mut self) {
         self.driver.abort();
         self.channel.diagnostics.actor_dropped();
@@ -98,16 +98,16 @@ impl Drop for WorkerState {
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for WorkerActor {
-    type Msg = WorkerMessage;
-    type State = WorkerState;
-    type Arguments = WorkerArguments;
+    type Msg = WorkerActorMessage;
+    type State = WorkerActorState;
+    type Arguments = WorkerActorArguments;
 
     async fn pre_start(
         &self,
-        me: ActorRef<WorkerMessage>,
-        arguments: WorkerArguments,
-    ) -> Result<WorkerState, ActorProcessingErr> {
-        let WorkerArguments { spec, cx, diagnostics, channel, ready } = arguments;
+        me: ActorRef<WorkerActorMessage>,
+        arguments: WorkerActorArguments,
+    ) -> Result<WorkerActorState, ActorProcessingErr> {
+        let WorkerActorArguments { spec, cx, diagnostics, channel, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
         let (path, incarnation) = (cx.node.path().clone(), cx.incarnation);
         let clock = cx.tree.clock();
@@ -120,19 +120,19 @@ impl Actor for WorkerActor {
             let exit = catch_panic_async("the worker's driver", Box::pin(driver.run())).await;
             let exit = exit.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
-            let _ = me.cast(WorkerMessage::Ended(Box::new(exit)));
+            let _ = me.cast(WorkerActorMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerState { channel, path, incarnation, clock, stop, driver, ended: false })
+        Ok(WorkerActorState { channel, path, incarnation, clock, stop, driver, ended: false })
     }
 
     async fn handle(
         &self,
-        _: ActorRef<WorkerMessage>,
-        message: WorkerMessage,
-        state: &mut WorkerState,
+        _: ActorRef<WorkerActorMessage>,
+        message: WorkerActorMessage,
+        state: &mut WorkerActorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            WorkerMessage::Call { method, params, timeout, reply } => {
+            WorkerActorMessage::Call { method, params, timeout, reply } => {
                 let (channel, path) = (state.channel.clone(), state.path.clone());
                 tokio::spawn(async move {
                     let answer = match channel.peer() {
@@ -148,7 +148,7 @@ impl Actor for WorkerActor {
                     let _ = reply.send(answer);
                 });
             }
-            WorkerMessage::Notify { method, params } => {
+            WorkerActorMessage::Notify { method, params } => {
                 if let Some(peer) = state.channel.peer() {
                     // The sender of a notification gets no reply, so a failure is dropped.
                     let _ = peer.try_notify_value(&method, &params);
@@ -157,13 +157,13 @@ impl Actor for WorkerActor {
                     log_event!(warn, state.path, state.incarnation, "{error}");
                 }
             }
-            WorkerMessage::Diagnostics(reply) => {
+            WorkerActorMessage::Diagnostics(reply) => {
                 let _ = reply.send(state.channel.diagnostics.worker(state.clock.now()));
             }
-            WorkerMessage::Stop(request) => {
+            WorkerActorMessage::Stop(request) => {
                 state.stop.send_replace(Some(request));
             }
-            WorkerMessage::Ended(exit) => {
+            WorkerActorMessage::Ended(exit) => {
                 state.ended = true;
                 // Every end is reported as a typed error: this is how the supervisor learns the cause.
                 return Err(exit);
@@ -175,8 +175,8 @@ impl Actor for WorkerActor {
     /// Ractor's own `stop` was called: the process still gets its orderly stop.
     async fn post_stop(
         &self,
-        _: ActorRef<WorkerMessage>,
-        state: &mut WorkerState,
+        _: ActorRef<WorkerActorMessage>,
+        state: &mut WorkerActorState,
     ) -> Result<(), ActorProcessingErr> {
         if !state.ended {
             state.stop.send_replace(Some(StopRequest { deadline: None }));
@@ -238,10 +238,10 @@ impl Start for WorkerStart {
         let spec = self.spec.clone();
         let diagnostics = self.diagnostics();
         cx.node.set_snapshot_source(diagnostics.clone());
-        let channel = Arc::new(WorkerChannel::new(diagnostics.clone()));
+        let channel = Arc::new(LiveWorker::new(diagnostics.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();
-        let arguments = WorkerArguments { spec, cx, diagnostics, channel: channel.clone(), ready };
+        let arguments = WorkerActorArguments { spec, cx, diagnostics, channel: channel.clone(), ready };
         let (actor, join) = WorkerActor::spawn_linked(None, WorkerActor, arguments, supervisor)
             .await
             .map_err(|e| Exit::from_error(&e))?;
@@ -249,10 +249,10 @@ impl Start for WorkerStart {
         Ok(Started {
             cell: actor.get_cell(),
             join,
-            ready: Some(Box::pin(async move { became_ready.await.map_err(|_| NotReady) })),
+            ready: Some(Box::pin(async move { became_ready.await.map_err(|_| WillNotBecomeReady) })),
             stop: StopHandle::Request(Arc::new(move |request| {
                 // Refused when it is already ending.
-                let _ = asked.cast(WorkerMessage::Stop(request));
+                let _ = asked.cast(WorkerActorMessage::Stop(request));
             })),
             attachment: Some(channel),
         })

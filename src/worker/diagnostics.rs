@@ -12,7 +12,7 @@ use crate::{
     rpc::ExitReport,
     snapshot::WorkerSnapshot,
     supervision::SnapshotSource,
-    time::Timestamp,
+    time::TreeInstant,
     untrusted::{last_lines, one_line},
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct WorkerDiagnostics {
     first_line: OnceLock<Arc<str>>,
     /// What later incarnations show of this one.
     pub(crate) history: Arc<Mutex<WorkerHistory>>,
-    state: Mutex<Figures>,
+    state: Mutex<ProcessFacts>,
 }
 
 /// Kept across the incarnations of a worker.
@@ -41,12 +41,12 @@ pub(crate) struct WorkerHistory {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Figures {
+struct ProcessFacts {
     pid: Option<u32>,
     containment: Option<Containment>,
     usage_probe: Option<UsageProbe>,
-    launched: Option<Timestamp>,
-    ready: Option<Timestamp>,
+    launched: Option<TreeInstant>,
+    ready: Option<TreeInstant>,
     /// Only until the incarnation ends: the node status outlives it, and must not keep what its channel
     /// holds.
     channel: Option<Arc<dyn ChannelControl>>,
@@ -80,7 +80,7 @@ impl WorkerDiagnostics {
         self.first_line.get()
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Figures) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut ProcessFacts) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -88,11 +88,12 @@ impl WorkerDiagnostics {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn launched(&self, control: &dyn ProcessControl, at: Timestamp) {
+    pub(crate) fn launched(&self, control: &dyn ProcessControl, at: TreeInstant) {
         let containment = Some(control.containment());
         let (pid, usage_probe) = (Some(control.pid()), control.usage_probe());
         self.with(|s| {
-            *s = Figures { pid, containment, usage_probe, launched: Some(at), ready: None, channel: None }
+            *s =
+                ProcessFacts { pid, containment, usage_probe, launched: Some(at), ready: None, channel: None }
         });
     }
 
@@ -100,7 +101,7 @@ impl WorkerDiagnostics {
         self.with(|s| s.channel = Some(channel));
     }
 
-    pub(crate) fn ready(&self, at: Timestamp) {
+    pub(crate) fn ready(&self, at: TreeInstant) {
         self.with(|s| s.ready = Some(at));
         self.history().start_error = None;
     }
@@ -139,7 +140,7 @@ impl SnapshotSource for WorkerDiagnostics {
         self.history().tail.clone()
     }
 
-    fn worker(&self, now: Timestamp) -> WorkerSnapshot {
+    fn worker(&self, now: TreeInstant) -> WorkerSnapshot {
         let figures = self.with(|s| s.clone());
         let stats = figures.channel.as_ref().map(|channel| channel.stats()).unwrap_or_default();
         let usage: Option<Usage> = figures.usage_probe.and_then(|probe| probe.read());

@@ -14,15 +14,15 @@ use super::{
     handler::WorkerHandler,
     running_process::{OwnedTask, RunningProcess},
     spec::{Liveness, WorkerSpec},
-    stdout_lines::{self, ExpectedLine},
-    worker_channel::WorkerChannel,
+    stdout_lines::{self, ReadyLineFinder},
+    worker_channel::LiveWorker,
 };
 use crate::{
     channel::control::ChannelControl,
     exit::Exit,
     log_event::log_event,
-    process::{self, ExitStatus, LineLog, Process, ReapToken},
-    protocol::{self, Channel, ChildIdentity, Protocol, Ready},
+    process::{self, ExitStatus, LineLog, Process, ReapGuard},
+    protocol::{self, ChildIdentity, Protocol, Ready, StdioUse},
     rpc::{CloseReason, ExitReport, Peer},
     supervision::{Attachment as _, StartContext, StopRequest},
 };
@@ -35,7 +35,7 @@ pub(crate) struct Driver {
     pub(crate) spec: Arc<WorkerSpec>,
     pub(crate) cx: StartContext,
     pub(crate) diagnostics: Arc<WorkerDiagnostics>,
-    pub(crate) channel: Arc<WorkerChannel>,
+    pub(crate) channel: Arc<LiveWorker>,
     pub(crate) ready: Option<oneshot::Sender<()>>,
     pub(crate) stop: watch::Receiver<Option<StopRequest>>,
 }
@@ -68,7 +68,7 @@ impl Driver {
     /// of them.
     async fn drive(mut self) -> Exit {
         let command = self.spec.command_of(self.cx.incarnation);
-        let reap_token = ReapToken::new(self.cx.token.clone());
+        let reap_token = ReapGuard::new(self.cx.token.clone());
         let launched = tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => return Exit::Requested,
@@ -150,8 +150,8 @@ impl Driver {
             RunningProcess { control, channel: None, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
         let mut first_line = None;
-        match self.spec.protocol.channel() {
-            Channel::Rpc(framing) => {
+        match self.spec.protocol.stdio_use() {
+            StdioUse::Rpc(framing) => {
                 let mut config = self.spec.peer.clone();
                 protocol::fill_peer_config(&self.spec.protocol, framing, &mut config);
                 config.hold_pending = true;
@@ -184,11 +184,11 @@ impl Driver {
                 self.diagnostics.connected(channel.clone());
                 (running.channel, running.peer) = (Some(channel), Some(peer));
             }
-            Channel::Output(ready) => {
+            StdioUse::Output(ready) => {
                 let expected = match ready {
                     Ready::Launched => None,
                     ready => {
-                        let (expected, line) = ExpectedLine::new(ready, self.spec.handshake_bound());
+                        let (expected, line) = ReadyLineFinder::new(ready, self.spec.handshake_bound());
                         first_line = Some(line);
                         Some(expected)
                     }
@@ -261,9 +261,9 @@ impl Driver {
                 None => EndCause::Kill(exit),
             }),
             Err(_) => {
-                let awaited = match protocol.channel() {
-                    Channel::Output(ready) => stdout_lines::awaited(&ready, &self.diagnostics.stdout_tail),
-                    Channel::Rpc(_) => None,
+                let awaited = match protocol.stdio_use() {
+                    StdioUse::Output(ready) => stdout_lines::awaited(&ready, &self.diagnostics.stdout_tail),
+                    StdioUse::Rpc(_) => None,
                 };
                 Err(EndCause::Kill(Exit::HandshakeTimeout { after, awaited }))
             }

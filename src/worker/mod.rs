@@ -26,6 +26,6 @@ mod stdout_lines;
 mod worker_channel;
 mod worker_ref;
 
-pub use actor::{WorkerActor, WorkerMessage};
+pub use actor::{WorkerActor, WorkerActorMessage};
 pub use spec::{Liveness, LogSink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     human_duration::brief,
     log_event::log_event,
-    process::{self, ExitStatus, Ladder, ReapToken, Rung, Unkillable},
+    process::{self, ExitStatus, Ladder, ReapGuard, Rung, Unkillable},
     protocol::StopReply,
     rpc::Peer,
     untrusted::one_line,
@@ -46,7 +46,7 @@ impl Driver {
     /// Reaps the process. Processes that have left its group may be swept after its successor has
     /// started; stops wait for that (rule P-4).
     async fn reap(&self, running: &RunningProcess) -> Result<ExitStatus, Unkillable> {
-        let sweep_token = ReapToken::new(self.cx.node.sweep_token(&self.cx.token));
+        let sweep_token = ReapGuard::new(self.cx.node.sweep_token(&self.cx.token));
         running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_token).await
     }
 

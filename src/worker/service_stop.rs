@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::driver::{Driver, stop_asked};
-use crate::{exit::Exit, supervision::ExitGrace, time::Timestamp};
+use crate::{exit::Exit, supervision::JudgementDelay, time::TreeInstant};
 
 /// For how long an end waits at most for the tree to begin to stop.
 const GRACE: Duration = Duration::from_millis(250);
@@ -26,7 +26,7 @@ const TOLD_GRACE: Duration = Duration::from_secs(1);
 impl Driver {
     /// Classifies the exit of a process that ended at `since` unasked: [`Exit::Requested`] if the tree
     /// has begun to stop meanwhile.
-    pub(super) async fn judge(&self, exit: Exit, since: Timestamp) -> Exit {
+    pub(super) async fn judge(&self, exit: Exit, since: TreeInstant) -> Exit {
         let Some(grace) = grace(&exit, self.cx.node.exit_grace()) else { return exit };
         let died = self.cx.tree.clock().instant(since);
         if !grace.is_zero() {
@@ -62,7 +62,7 @@ impl Driver {
 }
 
 /// For how long this exit waits; `None` if no stop signal can have caused it.
-fn grace(exit: &Exit, policy: ExitGrace) -> Option<Duration> {
+fn grace(exit: &Exit, policy: JudgementDelay) -> Option<Duration> {
     use rustix::process::Signal;
     const STOP: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
     match exit {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     id::Incarnation,
     process::{Command, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail},
-    protocol::{Bare, Channel, LogEntry, Protocol, Ready},
+    protocol::{Bare, LogEntry, Protocol, Ready, StdioUse},
     restart::RestartPolicy,
     rpc::{Context, Handler, NoHandler, Peer, PeerConfig},
     state::ChildKind,
@@ -263,9 +263,9 @@ impl WorkerSpec {
     /// its methods. A plugin's newest log entries are added to that (`PluginHostSpec::recent_logs`).
     pub fn worst_case_bytes(&self) -> usize {
         const LINES_AND_NAMES: usize = 1024 * 1024;
-        let channel = match self.protocol.channel() {
-            Channel::Rpc(_) => self.peer.worst_case_bytes(),
-            Channel::Output(_) => 0,
+        let channel = match self.protocol.stdio_use() {
+            StdioUse::Rpc(_) => self.peer.worst_case_bytes(),
+            StdioUse::Output(_) => 0,
         };
         // Twice for a ring buffer that grows, and again as text with invalid UTF-8 replaced.
         let stderr = self.stderr_tail_bytes.saturating_mul(8);
@@ -293,7 +293,7 @@ impl WorkerSpec {
             .chain((self.handshake_timeout == Some(Duration::ZERO)).then(|| "handshake_timeout".to_owned()));
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
         zero.for_each(|field| add(field, "must not be zero".to_owned()));
-        if let Channel::Output(ready) = self.protocol.channel()
+        if let StdioUse::Output(ready) = self.protocol.stdio_use()
             && let Some(why) = ready.unmatchable()
         {
             add("protocol".to_owned(), format!("waits for a line that cannot occur: its prefix {why}"));
@@ -313,8 +313,8 @@ impl WorkerSpec {
     fn report_ineffective(&self, add: &mut dyn FnMut(&str, String)) {
         let ExplicitSettings { handler, logs, channel, protocol, .. } = self.explicit;
         let name = self.protocol.name();
-        match self.protocol.channel() {
-            Channel::Rpc(framing) => {
+        match self.protocol.stdio_use() {
+            StdioUse::Rpc(framing) => {
                 if self.peer.framing != framing && self.peer.framing != PeerConfig::default().framing {
                     add("channel.framing", format!("the protocol `{name}` has its own"));
                 }
@@ -322,7 +322,7 @@ impl WorkerSpec {
                     add("liveness", format!("the protocol `{name}` has no ping"));
                 }
             }
-            Channel::Output(ready) => {
+            StdioUse::Output(ready) => {
                 let why = if protocol {
                     format!("the protocol `{name}` has no channel")
                 } else {
@@ -379,9 +379,9 @@ impl WorkerSpec {
             CommandSource::Fixed(command) => command.clone(),
             CommandSource::Each(make) => Arc::new(make(incarnation)),
         };
-        match self.protocol.channel() {
-            Channel::Rpc(_) => command,
-            Channel::Output(_) => Arc::new(Command::clone(&command).without_channel()),
+        match self.protocol.stdio_use() {
+            StdioUse::Rpc(_) => command,
+            StdioUse::Output(_) => Arc::new(Command::clone(&command).without_channel()),
         }
     }
 }

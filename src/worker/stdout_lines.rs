@@ -22,7 +22,7 @@ const PAUSES: u32 = 3;
 const SHOWN_BYTES: usize = 200;
 
 /// Finds the line that a start waits for.
-pub(crate) struct ExpectedLine {
+pub(crate) struct ReadyLineFinder {
     ready: Ready,
     seen: oneshot::Sender<Arc<str>>,
     pause: Duration,
@@ -32,12 +32,12 @@ pub(crate) struct ExpectedLine {
     printed: Option<(Instant, Instant)>,
 }
 
-impl ExpectedLine {
+impl ReadyLineFinder {
     /// The finder, and the receiver of the line. `within` is the timeout of the whole start.
-    pub(crate) fn new(ready: Ready, within: Duration) -> (ExpectedLine, oneshot::Receiver<Arc<str>>) {
+    pub(crate) fn new(ready: Ready, within: Duration) -> (ReadyLineFinder, oneshot::Receiver<Arc<str>>) {
         let (seen, line) = oneshot::channel();
         let pause = PAUSE.min(within / 4);
-        (ExpectedLine { ready, seen, pause, line: Vec::new(), printed: None }, line)
+        (ReadyLineFinder { ready, seen, pause, line: Vec::new(), printed: None }, line)
     }
 
     /// Takes output; returns the awaited line once it is complete.
@@ -91,10 +91,10 @@ pub(crate) async fn log_lines(
     mut log: LineLog,
     mut stdout: Stdout,
     tail: Tail,
-    mut expected: Option<ExpectedLine>,
+    mut expected: Option<ReadyLineFinder>,
 ) {
     loop {
-        let due = [log.due(), expected.as_ref().and_then(ExpectedLine::due)].into_iter().flatten().min();
+        let due = [log.due(), expected.as_ref().and_then(ReadyLineFinder::due)].into_iter().flatten().min();
         let mut line = None;
         let chunk = read_chunk(&mut stdout, |bytes| {
             tail.push(bytes);
@@ -110,8 +110,8 @@ pub(crate) async fn log_lines(
                     if log.due().is_some_and(|due| due <= now) {
                         log.report();
                     }
-                    if expected.as_ref().and_then(ExpectedLine::due).is_some_and(|due| due <= now) {
-                        let line = expected.as_mut().and_then(ExpectedLine::look);
+                    if expected.as_ref().and_then(ReadyLineFinder::due).is_some_and(|due| due <= now) {
+                        let line = expected.as_mut().and_then(ReadyLineFinder::look);
                         tell(&mut expected, line);
                     }
                     continue;
@@ -122,12 +122,12 @@ pub(crate) async fn log_lines(
         tell(&mut expected, line);
         let_others_run(n).await;
     }
-    let line = expected.as_ref().and_then(ExpectedLine::judge);
+    let line = expected.as_ref().and_then(ReadyLineFinder::judge);
     tell(&mut expected, line);
     log.finish();
 }
 
-fn tell(expected: &mut Option<ExpectedLine>, line: Option<Arc<str>>) {
+fn tell(expected: &mut Option<ReadyLineFinder>, line: Option<Arc<str>>) {
     if let Some(line) = line
         && let Some(expected) = expected.take()
     {
@@ -157,7 +157,7 @@ mod tests {
         // P-11
         let lines: &'static [u8] = b"a\n".repeat(500_000).leak();
         let tail = Tail::default();
-        let (expected, _line) = ExpectedLine::new(Ready::Line("READY".into()), Duration::from_secs(1000));
+        let (expected, _line) = ReadyLineFinder::new(Ready::Line("READY".into()), Duration::from_secs(1000));
         let reading =
             tokio::spawn(log_lines(LineLog::of_stdout(), Box::new(lines), tail.clone(), Some(expected)));
         let (mut before, mut most) = (0, 0);

@@ -1,4 +1,4 @@
-//! [`WorkerChannel`]: what callers reach of one incarnation of a worker, published with the live incarnation.
+//! [`LiveWorker`]: what callers reach of one incarnation of a worker, published with the live incarnation.
 
 use std::{
     any::Any,
@@ -10,23 +10,23 @@ use super::diagnostics::WorkerDiagnostics;
 use crate::{rpc::Peer, supervision::Attachment};
 
 /// Published with the live incarnation.
-pub(crate) struct WorkerChannel {
+pub(crate) struct LiveWorker {
     /// `None` for protocols without a channel.
     pub(crate) peer: OnceLock<Option<Peer>>,
     pub(crate) diagnostics: Arc<WorkerDiagnostics>,
-    watch: Mutex<EndWatch>,
+    watch: Mutex<WorkerEndHook>,
 }
 
 /// A callback for the moment when the incarnation gets no more calls.
 #[derive(Default)]
-struct EndWatch {
+struct WorkerEndHook {
     over: bool,
     on_end: Option<Box<dyn FnOnce() + Send>>,
 }
 
-impl WorkerChannel {
-    pub(crate) fn new(diagnostics: Arc<WorkerDiagnostics>) -> WorkerChannel {
-        WorkerChannel { peer: OnceLock::new(), diagnostics, watch: Mutex::default() }
+impl LiveWorker {
+    pub(crate) fn new(diagnostics: Arc<WorkerDiagnostics>) -> LiveWorker {
+        LiveWorker { peer: OnceLock::new(), diagnostics, watch: Mutex::default() }
     }
 
     /// Calls `on_end` once the incarnation gets no more calls; `false` if that is already so. It runs under a
@@ -49,13 +49,13 @@ impl WorkerChannel {
     }
 }
 
-impl fmt::Debug for WorkerChannel {
+impl fmt::Debug for LiveWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WorkerChannel").field(&self.peer()).finish()
+        f.debug_tuple("LiveWorker").field(&self.peer()).finish()
     }
 }
 
-impl Attachment for WorkerChannel {
+impl Attachment for LiveWorker {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::worker_channel::WorkerChannel;
+use super::worker_channel::LiveWorker;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
@@ -60,7 +60,7 @@ impl WorkerRef {
     fn live_peer(&self) -> Option<(Incarnation, Peer)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
-        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
+        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
         Some((live.incarnation, channel.peer()?.clone()))
     }
 
@@ -74,7 +74,7 @@ impl WorkerRef {
     pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
-        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<WorkerChannel>()?;
+        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
         channel.peer.get()?;
         Some((live.incarnation, channel.diagnostics.first_line()?.clone()))
     }
@@ -83,7 +83,7 @@ impl WorkerRef {
     /// so.
     pub(crate) fn watch(live: &LiveIncarnation, on_end: impl FnOnce() + Send + 'static) -> bool {
         let channel =
-            live.attachment.as_ref().and_then(|channel| channel.as_any().downcast_ref::<WorkerChannel>());
+            live.attachment.as_ref().and_then(|channel| channel.as_any().downcast_ref::<LiveWorker>());
         channel.is_some_and(|channel| channel.watch(on_end))
     }
 
@@ -94,8 +94,8 @@ impl WorkerRef {
                 live.attachment
                     .as_ref()?
                     .as_any()
-                    .downcast_ref::<WorkerChannel>()
-                    .map(WorkerChannel::has_no_channel)
+                    .downcast_ref::<LiveWorker>()
+                    .map(LiveWorker::has_no_channel)
             };
             if self.node.load_live().as_deref().and_then(channel) == Some(true) {
                 return CallError::NoChannel { method, path };

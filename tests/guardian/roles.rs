@@ -6,7 +6,7 @@ use std::{
 };
 
 use procession::{
-    process::{CgroupMode, Command, Launcher, OsLauncher, Process, ReapToken},
+    process::{CgroupMode, Command, Launcher, OsLauncher, Process, ReapGuard},
     protocol::{Plugin, Server},
     rpc::Router,
     tree::Tree,
@@ -128,7 +128,7 @@ fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
         let launcher = OsLauncher::builder().cgroup(mode).build();
         let one = async || {
             let mut process =
-                launcher.launch(&marked(&["role:parent", kind]), ReapToken::none()).await.unwrap();
+                launcher.launch(&marked(&["role:parent", kind]), ReapGuard::none()).await.unwrap();
             assert_eq!(process.control.containment().guardian, guarded != "bare");
             let mut line = String::new();
             BufReader::new(&mut process.stdout).read_line(&mut line).await.unwrap();

@@ -114,7 +114,7 @@ async fn of_noise_and_of_questions_in_a_language_server() {
         |spec| spec.protocol(Lsp::default()).channel(PeerConfig::default()),
     )
     .await;
-    assert_eq!(Lsp::default().channel(), procession::protocol::Channel::Rpc(Framing::ContentLength));
+    assert_eq!(Lsp::default().stdio_use(), procession::protocol::StdioUse::Rpc(Framing::ContentLength));
     tokio::time::sleep(3 * SEC).await;
     let lines = heard();
     let _ = tree.kill().await;

@@ -5,7 +5,7 @@ use procession::{
     protocol::Bare,
     supervision::{ChildRef, SupervisorSpec},
     tree::Tree,
-    worker::{Liveness, WorkerMessage},
+    worker::{Liveness, WorkerActorMessage},
 };
 
 use crate::support::*;
@@ -72,9 +72,9 @@ async fn a_message_to_a_worker_without_a_channel_is_not_lost_in_silence() {
     let script = |me: procession::testing::ScriptedProcess| async move { match me.hang().await {} };
     let tree = tree(script, |spec| spec.protocol(Bare::default())).await;
     tree.wait_healthy(SEC).await.unwrap();
-    let actor: ChildRef<WorkerMessage> = tree.actor("/w").unwrap();
+    let actor: ChildRef<WorkerActorMessage> = tree.actor("/w").unwrap();
     let params = serde_json::value::to_raw_value(&1).unwrap();
-    actor.cast(WorkerMessage::Notify { method: "note".into(), params }).unwrap();
+    actor.cast(WorkerActorMessage::Notify { method: "note".into(), params }).unwrap();
     tokio::time::sleep(SEC).await;
     let lines = heard();
     assert!(

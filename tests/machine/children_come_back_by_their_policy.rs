@@ -5,7 +5,7 @@ use procession::internals::machine::{Input, Request, Timer};
 use procession::{
     exit::{Exit, LaunchStage},
     restart::{
-        Budget, CrashLoop, CrashLoopAction,
+        BudgetScope, CrashLoop, CrashLoopAction,
         RestartType::{OnSuccess, Permanent, Temporary, Transient},
     },
     state::{ChildState, DownReason, RestartLimit, Strategy::OneForOne},
@@ -205,7 +205,7 @@ fn a_crash_loop_may_escalate() {
 fn an_own_budget_does_not_touch_the_supervisors() {
     // R-0 (5)
     let mut own = policy(Permanent);
-    own.restart.budget = Some(Budget::Own(CrashLoop::new(9, ms(1000), CrashLoopAction::GiveUp)));
+    own.restart.budget = Some(BudgetScope::Own(CrashLoop::new(9, ms(1000), CrashLoopAction::GiveUp)));
     let mut rig = one(own);
     for _ in 0..8 {
         assert_eq!(rig.crash("a").did(), "+a");

@@ -10,7 +10,7 @@ use procession::{
     exit::Exit,
     id::{ChildId, Incarnation},
     state::ChildState,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 use crate::{
@@ -226,14 +226,14 @@ impl Both {
         let rows: Vec<_> = rig.machine.children().map(|c| (c.id, c.incarnation.0, c.state)).collect();
         let model_rows: Vec<_> = model.rows.iter().map(|r| (&r.id, r.incarnation, &r.state)).collect();
         assert_eq!(rows, model_rows, "states (left: machine)");
-        let timers: BTreeSet<Timestamp> = rig.timers.iter().map(|(due, _)| *due).collect();
+        let timers: BTreeSet<TreeInstant> = rig.timers.iter().map(|(due, _)| *due).collect();
         assert_eq!(timers, model.timers(), "timers (left: machine)");
         assert_eq!(rig.machine.restarts_used(rig.now), model.used(), "restarts (left: machine)");
         assert_eq!(rig.machine.is_stopping(), model.is_stopping());
         // S-2: in no window more than are allowed.
         let intensity = model.flags.effective_intensity();
         for from in &model.counted {
-            let within = |at: &&Timestamp| **at >= *from && at.since(*from) <= intensity.period;
+            let within = |at: &&TreeInstant| **at >= *from && at.since(*from) <= intensity.period;
             assert!(model.counted.iter().filter(within).count() <= intensity.max_restarts as usize);
         }
     }

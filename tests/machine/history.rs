@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*};
 
 use procession::{
     exit::{Exit, LaunchStage},
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
     state::{RestartLimit, Strategy as Restarts},
     supervision::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
 };
@@ -137,7 +137,7 @@ impl Policy {
                 _ => Backoff::exponential(ms(10), ms(40)),
             });
         if self.own {
-            restart.budget = Some(Budget::Own(crash_loop.unwrap_or_default()));
+            restart.budget = Some(BudgetScope::Own(crash_loop.unwrap_or_default()));
         } else if self.crash_loop < 9 {
             restart.crash_loop = crash_loop;
         }

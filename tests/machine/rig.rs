@@ -17,7 +17,7 @@ use procession::{
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
     state::{ChildState, DownReason, Strategy},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 pub(crate) type ReplyResult = Result<Reply, RequestError>;
@@ -26,8 +26,8 @@ pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-pub(crate) fn at(n: u64) -> Timestamp {
-    Timestamp::new(ms(n))
+pub(crate) fn at(n: u64) -> TreeInstant {
+    TreeInstant::new(ms(n))
 }
 
 pub(crate) fn crash() -> Exit {
@@ -84,7 +84,7 @@ pub(crate) enum Did {
 
 pub(crate) struct Rig {
     pub(crate) machine: Machine,
-    pub(crate) now: Timestamp,
+    pub(crate) now: TreeInstant,
     /// Incarnations that have been started and not reported as ended, and whether they were asked
     /// to stop.
     pub(crate) alive: BTreeMap<ChildId, (Incarnation, bool)>,
@@ -93,7 +93,7 @@ pub(crate) struct Rig {
     pub(crate) stopped_by_operator: BTreeSet<ChildId>,
     /// Whom messages and calls reach.
     admitted: BTreeMap<ChildId, Incarnation>,
-    pub(crate) timers: Vec<(Timestamp, Timer)>,
+    pub(crate) timers: Vec<(TreeInstant, Timer)>,
     pub(crate) replies: HashMap<OperatorRequestId, ReplyResult>,
     pub(crate) asked: u64,
     pub(crate) exit: Option<Exit>,
@@ -113,7 +113,7 @@ impl Rig {
     pub(crate) fn new(flags: SupervisorFlags, children: &[(&str, ChildPolicy)]) -> Rig {
         let mut rig = Rig {
             machine: Machine::new(flags.clone(), []),
-            now: Timestamp::EPOCH,
+            now: TreeInstant::EPOCH,
             alive: BTreeMap::new(),
             places: BTreeMap::new(),
             stopped_by_operator: BTreeSet::new(),

@@ -9,8 +9,8 @@ use procession::{
     id::Incarnation,
     state::ChildState,
     supervision::{
-        Attachment, ChildPolicy, ChildSpec, RequestError, Start, StartContext, StartError, Started,
-        SupervisorSpec,
+        Attachment, ChildPolicy, ChildSpec, RequestError, Start, StartContext, Started, SupervisorSpec,
+        TreeStartError,
     },
 };
 use tokio::time::Instant;
@@ -255,7 +255,9 @@ async fn sup_flags() {
         (few(&cast), "max_children"),
     ];
     for (spec, field) in specs {
-        let Err(StartError::Invalid(errors)) = Cast::new().try_start(spec).await else { panic!("{field}") };
+        let Err(TreeStartError::Invalid(errors)) = Cast::new().try_start(spec).await else {
+            panic!("{field}")
+        };
         assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), [field]);
     }
     // Intensity 0 is valid, and so is a very long period.
@@ -375,9 +377,9 @@ async fn which_children() {
     );
     assert_eq!(play.count().await, [7, 3, 0, 7]);
     // The same from the actor itself, and from the node status.
-    let actor: ractor::ActorRef<procession::supervision::SupervisorMessage> = play.root.cell().into();
+    let actor: ractor::ActorRef<procession::supervision::SupervisorActorMessage> = play.root.cell().into();
     let (tx, rx) = tokio::sync::oneshot::channel();
-    actor.send_message(procession::supervision::SupervisorMessage::WhichChildren(tx.into())).unwrap();
+    actor.send_message(procession::supervision::SupervisorActorMessage::WhichChildren(tx.into())).unwrap();
     assert_eq!(rx.await.unwrap(), play.sup.which_children().await.unwrap());
     let board: Vec<ChildState> = play.root.snapshot().root.children.iter().map(|n| n.state.clone()).collect();
     let which: Vec<ChildState> =

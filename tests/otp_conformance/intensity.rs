@@ -2,7 +2,7 @@
 
 use procession::{
     exit::Exit,
-    restart::{Budget, CrashLoop, CrashLoopAction},
+    restart::{BudgetScope, CrashLoop, CrashLoopAction},
     state::{RestartLimit, Strategy},
     supervision::{RequestError, SupervisorSpec},
 };
@@ -221,7 +221,7 @@ async fn blocked_starts_block_nobody() {
 async fn a_budget_of_its_own() {
     // OTP: has none. A child with a budget of its own does not touch the supervisor's, and gives up alone.
     let cast = Cast::new();
-    let own = permanent().with_budget(Budget::Own(CrashLoop::new(3, HOUR, CrashLoopAction::GiveUp)));
+    let own = permanent().with_budget(BudgetScope::Own(CrashLoop::new(3, HOUR, CrashLoopAction::GiveUp)));
     let spec = cast.all(SupervisorSpec::one_for_one().intensity(0, HOUR), &["b"]);
     let play = cast.start(spec.child(cast.plain("a").restart(own))).await;
     for _ in 0..3 {

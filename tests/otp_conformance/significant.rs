@@ -4,7 +4,9 @@ use procession::{
     exit::Exit,
     restart::RestartPolicy,
     state::Strategy,
-    supervision::{AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, StartError, SupervisorSpec},
+    supervision::{
+        AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, SupervisorSpec, TreeStartError,
+    },
 };
 
 use crate::support::*;
@@ -26,7 +28,7 @@ async fn significant_children_must_be_able_to_end() {
         let cast = Cast::new();
         let bad = cast.plain("a").restart(policy).significant();
         let refused = cast.try_start(spec.clone().child(bad.clone())).await;
-        assert!(matches!(refused, Err(StartError::Invalid(_))));
+        assert!(matches!(refused, Err(TreeStartError::Invalid(_))));
         let play = cast.start(spec).await;
         assert!(matches!(play.sup.start_child(bad).await, Err(RequestError::Invalid(_))));
         play.over().await;

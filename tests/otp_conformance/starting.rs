@@ -5,8 +5,8 @@ use procession::{
     restart::{CrashLoop, CrashLoopAction, RestartPolicy},
     state::ChildKind,
     supervision::{
-        ChildPolicy, ChildSpec, RequestError, Shutdown, SpecErrors, Start, StartContext, StartError, Started,
-        SupervisorSpec,
+        ChildPolicy, ChildSpec, RequestError, Shutdown, SpecErrors, Start, StartContext, Started,
+        SupervisorSpec, TreeStartError,
     },
 };
 
@@ -121,7 +121,7 @@ async fn sup_start_error_return() {
     let record = cast.record.clone();
     let spec =
         SupervisorSpec::one_for_one().child(cast.plain("a")).child(cast.plain("b").start_timeout(NO_TIME));
-    let Err(StartError::Invalid(errors)) = cast.try_start(spec).await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = cast.try_start(spec).await else { panic!() };
     assert_eq!(fields(&errors), ["children[b].start_timeout"]);
     assert_eq!(record.take(), "");
 }
@@ -146,7 +146,9 @@ async fn sup_start_fail() {
             script.always(birth.clone());
             let spec = cast.all(spec.clone().intensity(100, HOUR), &["a", "b"]);
             let spec = spec.child(cast.scripted("c", &script)).child(cast.plain("d"));
-            let Err(StartError::Failed { exit, .. }) = cast.try_start(spec.clone()).await else { panic!() };
+            let Err(TreeStartError::Failed { exit, .. }) = cast.try_start(spec.clone()).await else {
+                panic!()
+            };
             let cause = Box::new(expected.clone());
             assert_eq!(exit, Exit::StartFailed { child: "c".into(), cause });
             let ends = if spec.flags.dynamic { "-a -b" } else { "-b -a" };
@@ -167,7 +169,7 @@ async fn sup_start_fail_of_a_transient_and_a_temporary_child() {
             .child(cast.scripted("a", &Script::births([Birth::Fails])).restart(policy));
         assert!(matches!(
             cast.try_start(spec).await,
-            Err(StartError::Failed { exit: Exit::StartFailed { .. }, .. })
+            Err(TreeStartError::Failed { exit: Exit::StartFailed { .. }, .. })
         ));
     }
     let cast = Cast::new();
@@ -186,7 +188,7 @@ async fn sup_start_fail_of_a_nested_supervisor() {
     let low = cast.all(SupervisorSpec::one_for_one(), &["a"]);
     let low = low.child(cast.scripted("b", &Script::births([Birth::Fails])));
     let spec = cast.all(SupervisorSpec::rest_for_one(), &["first"]).child(ChildSpec::supervisor("low", low));
-    let Err(StartError::Failed { exit, .. }) = cast.try_start(spec).await else { panic!() };
+    let Err(TreeStartError::Failed { exit, .. }) = cast.try_start(spec).await else { panic!() };
     assert_eq!(exit.culprits().map(|id| id.as_str().to_owned()).collect::<Vec<_>>(), ["low", "b"]);
     assert_eq!(exit.chain().last(), Some(&Exit::ActorFailed { chain: vec!["stillborn".into()] }));
     assert_eq!(record.take(), "?first +first ?a +a ?b -a -first");
@@ -258,7 +260,9 @@ async fn sup_start_map_faulty_specs() {
     let play = cast.start(SupervisorSpec::one_for_all()).await;
     for (spec, field) in specs {
         let whole = SupervisorSpec::one_for_all().child(spec.clone());
-        let Err(StartError::Invalid(errors)) = Cast::new().try_start(whole).await else { panic!("{field}") };
+        let Err(TreeStartError::Invalid(errors)) = Cast::new().try_start(whole).await else {
+            panic!("{field}")
+        };
         assert_eq!(fields(&errors)[0], field);
         let Err(RequestError::Invalid(errors)) = play.sup.start_child(spec.clone()).await else {
             panic!("{field} by start_child")
@@ -280,10 +284,10 @@ async fn duplicate_ids() {
     let cast = Cast::new();
     let record = cast.record.clone();
     let spec = cast.all(SupervisorSpec::one_for_one(), &["a", "b", "a"]);
-    let Err(StartError::Invalid(errors)) = cast.try_start(spec.clone()).await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = cast.try_start(spec.clone()).await else { panic!() };
     assert_eq!(fields(&errors), ["children[a].id"]);
     let nested = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("low", spec));
-    let Err(StartError::Invalid(errors)) = Cast::new().try_start(nested).await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = Cast::new().try_start(nested).await else { panic!() };
     assert_eq!(fields(&errors), ["children[low].children[a].id"]);
     assert_eq!(record.take(), "");
 }

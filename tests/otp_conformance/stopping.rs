@@ -2,7 +2,7 @@
 //! `scale_start_stop_many_children`.
 
 use procession::{
-    event::Consequence,
+    event::ExitConsequence,
     exit::Exit,
     supervision::{ChildSpec, Shutdown, SupervisorSpec},
 };
@@ -29,7 +29,7 @@ async fn sup_stop_infinity() {
     assert_eq!(play.root.wait().await, Exit::Requested);
     assert_eq!(begin.elapsed().as_secs(), 2000, "one after the other");
     assert_eq!(play.log(), "-b -a");
-    assert_eq!(play.exits("/b"), [(Exit::Requested, Consequence::Nothing)]);
+    assert_eq!(play.exits("/b"), [(Exit::Requested, ExitConsequence::Nothing)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,12 +9,13 @@ use std::{
 
 use procession::internals::{Root, RootOptions};
 use procession::{
-    event::{Consequence, Event, EventKind},
+    event::{Event, EventKind, ExitConsequence},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::Strategy,
     supervision::{
-        ChildCounts, ChildRef, ChildSpec, EventReceiver, RecvError, StartError, SupervisorRef, SupervisorSpec,
+        ChildCounts, ChildRef, ChildSpec, EventReceiver, RecvError, SupervisorRef, SupervisorSpec,
+        TreeStartError,
     },
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -242,7 +243,7 @@ impl Cast {
         self.try_start(spec).await.unwrap()
     }
 
-    pub(crate) async fn try_start(&self, spec: SupervisorSpec) -> Result<Play, StartError> {
+    pub(crate) async fn try_start(&self, spec: SupervisorSpec) -> Result<Play, TreeStartError> {
         let root = Root::start(spec, RootOptions::default()).await?;
         let events = Mutex::new(root.events());
         Ok(Play { record: self.record.clone(), sup: root.supervisor(), root, events })
@@ -307,7 +308,7 @@ impl Play {
     }
 
     /// How the incarnations of a child have ended since the last call.
-    pub(crate) fn exits(&self, path: &str) -> Vec<(Exit, Consequence)> {
+    pub(crate) fn exits(&self, path: &str) -> Vec<(Exit, ExitConsequence)> {
         let exit = |event: &Arc<Event>| match &event.kind {
             EventKind::Exited { exit, then } if event.path.as_str() == path => {
                 Some((exit.clone(), then.clone()))

@@ -4,7 +4,7 @@
 //! _}", "permanent child is restarted regardless of reason".
 
 use procession::{
-    event::Consequence, exit::Exit, restart::RestartPolicy, state::Strategy, supervision::SupervisorSpec,
+    event::ExitConsequence, exit::Exit, restart::RestartPolicy, state::Strategy, supervision::SupervisorSpec,
 };
 
 use crate::support::*;
@@ -104,7 +104,7 @@ async fn every_cause_is_told() {
         let cast = Cast::new();
         let play = cast.start(cast_one()).await;
         play.dies("/a", death).await;
-        let [(exit, Consequence::Restart { .. })] = &play.exits("/a")[..] else { panic!() };
+        let [(exit, ExitConsequence::Restart { .. })] = &play.exits("/a")[..] else { panic!() };
         assert_eq!(*exit, expected);
         play.over().await;
     }

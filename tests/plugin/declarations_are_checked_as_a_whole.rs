@@ -9,7 +9,7 @@ use procession::{
     process::Command,
     protocol::{FirstLine, Lsp, Mcp},
     restart::RestartPolicy,
-    supervision::{SpecErrors, StartError, SupervisorSpec},
+    supervision::{SpecErrors, SupervisorSpec, TreeStartError},
     testing::ScriptedLauncher,
     worker::Liveness,
 };
@@ -58,7 +58,7 @@ async fn all_mistakes_are_told_at_once() {
     // The tree reports them too, before it starts anything.
     let spec = SupervisorSpec::one_for_one().child(host.child("plugins"));
     let refused = Root::start(spec, RootOptions::default()).await.unwrap_err();
-    let StartError::Invalid(all) = refused else { panic!("{refused}") };
+    let TreeStartError::Invalid(all) = refused else { panic!("{refused}") };
     assert_eq!(all.iter().count(), errors.iter().count());
     assert!(all.iter().any(|error| error.field == "children[plugins].plugins[odd].api_version"));
 }

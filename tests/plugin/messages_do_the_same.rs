@@ -3,7 +3,7 @@
 
 use procession::{
     id::Incarnation,
-    plugin::{PluginError, PluginHostMessage, PluginHostSpec},
+    plugin::{PluginError, PluginHostSpec, PluginHostSupervisorMessage},
     rpc::Timeout,
     supervision::ChildRef,
 };
@@ -15,20 +15,24 @@ async fn the_actor_answers_while_plugins_start() {
     // S-18
     let slow = Manner::slow(2 * SEC);
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new()).await;
-    let host: ChildRef<PluginHostMessage> = stage.root.child("/plugins").unwrap();
+    let host: ChildRef<PluginHostSupervisorMessage> = stage.root.child("/plugins").unwrap();
     let starting = {
         let host = host.clone();
         tokio::spawn(async move {
-            host.call(|reply| PluginHostMessage::StartPlugin(Box::new(plugin("a")), reply), 10 * SEC).await
+            host.call(
+                |reply| PluginHostSupervisorMessage::StartPlugin(Box::new(plugin("a")), reply),
+                10 * SEC,
+            )
+            .await
         })
     };
     tokio::time::sleep(SEC).await;
     let before = tokio::time::Instant::now();
-    let listed = host.call(PluginHostMessage::List, SEC).await.unwrap();
+    let listed = host.call(PluginHostSupervisorMessage::List, SEC).await.unwrap();
     assert_eq!((listed.len(), before.elapsed().as_millis()), (1, 0));
     assert_eq!(starting.await.unwrap().unwrap().unwrap(), Incarnation(1));
     let params = serde_json::value::to_raw_value(&[1]).unwrap();
-    let call = |reply| PluginHostMessage::Call {
+    let call = |reply| PluginHostSupervisorMessage::Call {
         plugin: "a".into(),
         method: "echo".into(),
         params,
@@ -36,11 +40,18 @@ async fn the_actor_answers_while_plugins_start() {
         reply,
     };
     assert_eq!(host.call(call, SEC).await.unwrap().unwrap().get(), "[1]");
-    let diagnostics =
-        host.call(|reply| PluginHostMessage::Diagnostics("a".into(), reply), SEC).await.unwrap().unwrap();
+    let diagnostics = host
+        .call(|reply| PluginHostSupervisorMessage::Diagnostics("a".into(), reply), SEC)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(diagnostics.node.unwrap().worker.unwrap().protocol, "plugin");
-    host.call(|reply| PluginHostMessage::StopPlugin("a".into(), reply), 10 * SEC).await.unwrap().unwrap();
-    let gone = host.call(|reply| PluginHostMessage::StopPlugin("a".into(), reply), SEC).await.unwrap();
+    host.call(|reply| PluginHostSupervisorMessage::StopPlugin("a".into(), reply), 10 * SEC)
+        .await
+        .unwrap()
+        .unwrap();
+    let gone =
+        host.call(|reply| PluginHostSupervisorMessage::StopPlugin("a".into(), reply), SEC).await.unwrap();
     assert!(matches!(gone, Err(PluginError::NotFound(_))));
     stage.end().await;
 }

@@ -7,7 +7,7 @@ use procession::{
     pool::{PoolSpec, WorkerTemplate},
     process::Command,
     restart::RestartPolicy,
-    supervision::{StartError, SupervisorSpec},
+    supervision::{SupervisorSpec, TreeStartError},
     worker::WorkerSpec,
 };
 
@@ -44,7 +44,9 @@ async fn all_mistakes_of_a_pool_are_named_at_once() {
         assert!(fields.contains(&field), "{field} is missing in {fields:?}");
     }
     let spec = SupervisorSpec::one_for_one().child(wrong().child("pool"));
-    let Err(StartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else {
+        panic!()
+    };
     assert!(errors.to_string().contains("children[pool].max"), "{errors}");
 }
 

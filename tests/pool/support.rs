@@ -8,7 +8,7 @@ use procession::{
     id::ChildId,
     pool::{Lease, Pool, PoolSpec},
     process::{Command, Ladder, Signal},
-    protocol::{self, Channel, ChildIdentity, Protocol, Session, StopReply},
+    protocol::{self, ChildIdentity, Protocol, SessionInfo, StdioUse, StopReply},
     rpc::{CallOptions, Framing, Peer, Timeout},
     supervision::SupervisorSpec,
     testing::{ScriptedLauncher, ScriptedProcess},
@@ -27,13 +27,13 @@ impl Protocol for Lines {
     fn name(&self) -> &str {
         "lines"
     }
-    fn channel(&self) -> Channel {
-        Channel::Rpc(Framing::Lines)
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Rpc(Framing::Lines)
     }
-    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<SessionInfo, Exit> {
         let options = CallOptions::unannounced(Timeout::Never);
         peer.call_value("hello", &(), options).await.map_err(protocol::handshake_failed)?;
-        Ok(Session::default())
+        Ok(SessionInfo::default())
     }
     async fn shutdown(&self, _: &Peer) -> StopReply {
         StopReply::CloseStdin

@@ -9,7 +9,7 @@ use std::{
 
 use procession::{
     exit::Exit,
-    process::{Command, KILL_WAIT, Launcher, OsLauncher, Process, ReapToken, SocketMode, Technique},
+    process::{Command, KILL_WAIT, Launcher, OsLauncher, Process, ReapGuard, SocketMode, Technique},
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
@@ -65,11 +65,11 @@ pub(crate) fn sh(script: &str) -> Command {
 }
 
 pub(crate) async fn launch(command: Command) -> Process {
-    soon("launch", launcher().launch(&command, ReapToken::none())).await.expect("launches")
+    soon("launch", launcher().launch(&command, ReapGuard::none())).await.expect("launches")
 }
 
 pub(crate) async fn refusal(command: Command) -> Exit {
-    soon("launch", launcher().launch(&command, ReapToken::none())).await.expect_err("must not launch")
+    soon("launch", launcher().launch(&command, ReapGuard::none())).await.expect_err("must not launch")
 }
 
 /// Runs to the end, without input, and returns what it wrote to stdout.
@@ -111,7 +111,7 @@ pub(crate) fn exists(pid: u32) -> bool {
 }
 
 /// A reap token, and a function that tells whether it is still held.
-pub(crate) fn token() -> (ReapToken, impl Fn() -> bool) {
+pub(crate) fn token() -> (ReapGuard, impl Fn() -> bool) {
     struct Token(Arc<AtomicBool>);
     impl Drop for Token {
         fn drop(&mut self) {
@@ -120,7 +120,7 @@ pub(crate) fn token() -> (ReapToken, impl Fn() -> bool) {
     }
     let held = Arc::new(AtomicBool::new(true));
     let token = Token(Arc::clone(&held));
-    (ReapToken::new(token), move || held.load(Ordering::SeqCst))
+    (ReapGuard::new(token), move || held.load(Ordering::SeqCst))
 }
 
 /// Runs one of this program's ignored tests in a host of its own and returns what it printed. For tests of

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use procession::process::{
-    CgroupMode, Command, Ladder, Launcher, OsLauncher, Process, ReapToken, Rung, terminate,
+    CgroupMode, Command, Ladder, Launcher, OsLauncher, Process, ReapGuard, Rung, terminate,
 };
 
 use crate::common::*;
@@ -151,7 +151,7 @@ async fn a_launch_that_fails_leaves_no_group() {
 async fn they_are_a_choice() {
     // P-6
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let mut process = launcher.launch(&with_daemon(STUBBORN, "wait"), ReapToken::none()).await.unwrap();
+    let mut process = launcher.launch(&with_daemon(STUBBORN, "wait"), ReapGuard::none()).await.unwrap();
     assert_eq!(process.control.containment().cgroup, None);
     let daemon = number(&mut process).await;
     reaped(&process).await;

@@ -2,7 +2,7 @@
 
 use procession::{
     exit::{Exit, LaunchStage},
-    process::{Command, ExitStatus, Limits, Signal, Status, SuccessExitStatus, Technique},
+    process::{Command, ExitStatus, ExitStatusKind, Limits, Signal, SuccessExitStatus, Technique},
 };
 use rustix::io::Errno;
 
@@ -76,7 +76,7 @@ async fn a_process_that_uses_up_its_processor_time_has_exceeded_a_limit() {
     for (script, signal) in [("", Signal::XCPU), ("trap '' XCPU;", Signal::KILL)] {
         let process = launch(sh(&format!("{script} while :; do :; done")).limits(limits.clone())).await;
         let exited = soon("exit", process.control.exited()).await;
-        assert_eq!(exited.status, Status::Limit { which: "cpu_seconds", signal: signal.as_raw() });
+        assert_eq!(exited.status, ExitStatusKind::Limit { which: "cpu_seconds", signal: signal.as_raw() });
         let exit = exited.exit(&SuccessExitStatus::default());
         assert_eq!(exit, Exit::LimitExceeded { which: "cpu_seconds".into() });
         assert_eq!(reaped(&process).await, exited);
@@ -161,7 +161,7 @@ async fn inner_without_privileges() {
         assert_eq!(fields.first().map(String::as_str), field);
         // The launch fails as the check predicted.
         assert_eq!(
-            launcher().launch(&command, procession::process::ReapToken::none()).await.is_err(),
+            launcher().launch(&command, procession::process::ReapGuard::none()).await.is_err(),
             field.is_some()
         );
     }

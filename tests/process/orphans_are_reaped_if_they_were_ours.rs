@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapAdopted, ReapToken};
+use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapAdopted, ReapGuard};
 
 use crate::common::*;
 
@@ -51,13 +51,13 @@ async fn inner_that_adopts() {
         for stop in [false, true] {
             for _ in 0..5 {
                 let script = format!("{LEAVES}; sleep 0.05; exit 3");
-                let process = soon("launch", launcher.launch(&sh(&script), ReapToken::none())).await.unwrap();
+                let process = soon("launch", launcher.launch(&sh(&script), ReapGuard::none())).await.unwrap();
                 held = process.control.containment().cgroup.is_some();
                 assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(3));
                 let ended = match stop {
                     true => soon("reap", process.control.reap(KILL_WAIT)).await,
                     false => {
-                        soon("burial", process.control.reap_after_exit(KILL_WAIT, ReapToken::none())).await
+                        soon("burial", process.control.reap_after_exit(KILL_WAIT, ReapGuard::none())).await
                     }
                 };
                 assert_eq!(ended, Ok(ExitStatus::code(3)));
@@ -67,7 +67,7 @@ async fn inner_that_adopts() {
             until("they are reaped", || !zombies().iter().any(is_ours)).await;
         }
         let script = "(sleep 1000 >/dev/null 2>&1 & echo $!); read line";
-        let mut lives = soon("launch", launcher.launch(&sh(script), ReapToken::none())).await.unwrap();
+        let mut lives = soon("launch", launcher.launch(&sh(script), ReapGuard::none())).await.unwrap();
         let orphan = number(&mut lives).await;
         kill(orphan);
         until("it is reaped while the process lives", || state(orphan).is_none()).await;

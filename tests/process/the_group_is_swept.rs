@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use procession::process::{ExitStatus, KILL_WAIT, Launcher, ProcessControl, ReapToken};
+use procession::process::{ExitStatus, KILL_WAIT, Launcher, ProcessControl, ReapGuard};
 use tokio::io::AsyncReadExt;
 
 use crate::common::*;
@@ -92,7 +92,7 @@ async fn the_reap_token_is_released_by_the_reap_and_not_before() {
     assert!(held(), "a zombie is left");
     reaped(&process).await;
     assert!(!held());
-    drop((process, ReapToken::none()));
+    drop((process, ReapGuard::none()));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! P-7: the host's other children and its signal handlers are left alone.
 
-use procession::process::{ExitStatus, Launcher, Signal, Status};
+use procession::process::{ExitStatus, ExitStatusKind, Launcher, Signal};
 
 use crate::common::*;
 
@@ -38,7 +38,7 @@ async fn inner_that_reaps() {
     let stolen = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
     assert_eq!(stolen.unwrap().1.exit_status(), Some(3));
     assert!(process.control.signal(Signal::TERM).is_err(), "its number may belong to a stranger");
-    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus { status: Status::Lost });
+    assert_eq!(soon("exit", process.control.exited()).await, ExitStatus { status: ExitStatusKind::Lost });
     soon("reap", process.control.reap(LONG)).await.unwrap();
     assert!(!runs(grandchild) && !held());
 }

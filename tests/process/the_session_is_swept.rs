@@ -4,7 +4,7 @@
 use std::{os::unix::process::CommandExt, time::Duration};
 
 use procession::process::{
-    CgroupMode, Command, ExitStatus, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, ReapToken, Rung,
+    CgroupMode, Command, ExitStatus, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, ReapGuard, Rung,
     terminate,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -96,7 +96,7 @@ fn runs_in_part(pid: i32) -> bool {
 }
 
 /// Launches it without a control group, which would sweep the session too.
-async fn launch_debugger(kind: &str, reap_token: ReapToken) -> (Process, i32) {
+async fn launch_debugger(kind: &str, reap_token: ReapGuard) -> (Process, i32) {
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
     let mut process = soon("launch", launcher.launch(&debugger(kind), reap_token)).await.unwrap();
     let mut lines = BufReader::new(&mut process.stdout).lines();
@@ -126,7 +126,7 @@ async fn by_a_reap() {
 #[tokio::test]
 async fn also_without_its_main_thread() {
     // P-4: by a reap, and by a stop, which asks it to end first
-    let (process, debuggee) = launch_debugger("headless", ReapToken::none()).await;
+    let (process, debuggee) = launch_debugger("headless", ReapGuard::none()).await;
     assert!(runs_in_part(debuggee) && !runs(debuggee), "the premise");
     drop(process.stdin);
     assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
@@ -134,7 +134,7 @@ async fn also_without_its_main_thread() {
     assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(ExitStatus::code(5)));
     assert!(!runs_in_part(debuggee), "gone when the reap returns");
 
-    let (process, debuggee) = launch_debugger("headless", ReapToken::none()).await;
+    let (process, debuggee) = launch_debugger("headless", ReapGuard::none()).await;
     let ladder = Ladder { drain: Duration::ZERO, term_grace: LONG, kill_wait: LONG };
     let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
     assert_eq!(ended.rung, Rung::Term);
@@ -155,7 +155,7 @@ async fn by_a_drop() {
 async fn by_a_stop_which_asks_it_to_end() {
     // P-9
     for (kind, rung) in [("plain", Rung::Term), ("deaf", Rung::Kill)] {
-        let (process, debuggee) = launch_debugger(kind, ReapToken::none()).await;
+        let (process, debuggee) = launch_debugger(kind, ReapGuard::none()).await;
         let term_grace = if rung == Rung::Term { LONG } else { Duration::from_millis(300) };
         let ladder = Ladder { drain: Duration::ZERO, term_grace, kill_wait: LONG };
         let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
@@ -187,7 +187,7 @@ async fn and_no_other_session() {
     let mut own = other.arg("1000").process_group(0).spawn().unwrap();
     let script = "(setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' </dev/null &); read line";
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
-    let mut process = soon("launch", launcher.launch(&sh(script), ReapToken::none())).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&sh(script), ReapGuard::none())).await.unwrap();
     let daemon = number(&mut process).await;
     reaped(&process).await;
     assert!(runs(daemon) && runs(own.id().cast_signed()));
@@ -252,7 +252,7 @@ fn a_stop_needs_no_new_thread() {
 async fn inner_at_the_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let process = soon("launch", launcher.launch(&sh("read line"), ReapToken::none())).await.unwrap();
+    let process = soon("launch", launcher.launch(&sh("read line"), ReapGuard::none())).await.unwrap();
     let full = getrlimit(Resource::Nproc);
     setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..full }).unwrap();
     assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "there are threads");

@@ -3,7 +3,7 @@
 
 use procession::internals::{Decision, ExitClass};
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::{RestartLimit, Strategy},
 };
 
@@ -39,7 +39,7 @@ fn the_limit_is_reached_with_the_last_failure_allowed_in_the_window() {
     for (then, outcome) in outcomes {
         let crash_loop = CrashLoop::new(3, secs(30), then);
         let policies =
-            [immediate().with_crash_loop(crash_loop), immediate().with_budget(Budget::Own(crash_loop))];
+            [immediate().with_crash_loop(crash_loop), immediate().with_budget(BudgetScope::Own(crash_loop))];
         for policy in policies {
             let mut child = Child::new(policy);
             assert_eq!(child.lives(ms(1), ExitClass::Failure), restart(secs(0), 1));
@@ -82,7 +82,11 @@ fn clean_exits_never_make_a_crash_loop_beside_an_intensity() {
 }
 
 fn own() -> RestartPolicy {
-    immediate().with_budget(Budget::Own(CrashLoop::new(3, secs(30), CrashLoopAction::cool_off(secs(60)))))
+    immediate().with_budget(BudgetScope::Own(CrashLoop::new(
+        3,
+        secs(30),
+        CrashLoopAction::cool_off(secs(60)),
+    )))
 }
 
 // nothing else would count them.

@@ -2,7 +2,7 @@
 //! waited for while it is being replaced.
 
 use procession::internals::{Decision, ExitClass, Tracker};
-use procession::{restart::RestartType, state::RestartLimit, time::Timestamp};
+use procession::{restart::RestartType, state::RestartLimit, time::TreeInstant};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
@@ -54,7 +54,7 @@ fn it_is_retried_once_the_place_has_been_ready() {
 fn it_is_retried_if_an_earlier_life_was_ready() {
     let mut tracker = Tracker::new(0);
     tracker.set_has_been_ready();
-    let decision = tracker.exited(Timestamp::EPOCH, ExitClass::Permanent, &steady());
+    let decision = tracker.exited(TreeInstant::EPOCH, ExitClass::Permanent, &steady());
     assert_eq!(decision, restart(ms(100), 1));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
     restart::{Backoff, RestartPolicy},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 pub(crate) const fn ms(millis: u64) -> Duration {
@@ -16,8 +16,8 @@ pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(crate) fn at(millis: u64) -> Timestamp {
-    Timestamp::new(ms(millis))
+pub(crate) fn at(millis: u64) -> TreeInstant {
+    TreeInstant::new(ms(millis))
 }
 
 /// Doubling from 100 ms to 30 s without jitter, all else as by default.
@@ -33,12 +33,12 @@ pub(crate) fn immediate() -> RestartPolicy {
 pub(crate) struct Child {
     pub(crate) tracker: Tracker,
     pub(crate) policy: RestartPolicy,
-    pub(crate) now: Timestamp,
+    pub(crate) now: TreeInstant,
 }
 
 impl Child {
     pub(crate) fn new(policy: RestartPolicy) -> Child {
-        Child { tracker: Tracker::new(7), policy, now: Timestamp::EPOCH }
+        Child { tracker: Tracker::new(7), policy, now: TreeInstant::EPOCH }
     }
 
     /// One incarnation: launched, ready at once, ended after `life`. Then the delay of the decision

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::RestartLimit,
-    time::Timestamp,
+    time::TreeInstant,
 };
 use proptest::prelude::*;
 
@@ -75,7 +75,7 @@ fn policy() -> impl Strategy<Value = RestartPolicy> {
                 .with_max_total_restarts(total)
                 .with_retry_never_started(retry);
             match crash_loop {
-                Some(crash_loop) if own => policy.with_budget(Budget::Own(crash_loop)),
+                Some(crash_loop) if own => policy.with_budget(BudgetScope::Own(crash_loop)),
                 other => policy.with_crash_loop(other),
             }
         },
@@ -100,17 +100,17 @@ fn backoff_after(backoff: &Backoff, step: u32) -> Duration {
 #[derive(Default)]
 struct Reference {
     /// Failures since the last sign of health.
-    streak: Vec<Timestamp>,
+    streak: Vec<TreeInstant>,
     /// Ends since the last sign of health.
     early: u32,
     /// What counts in a crash loop, since the last cool-off.
-    failures: Vec<Timestamp>,
-    restarts: Vec<Timestamp>,
+    failures: Vec<TreeInstant>,
+    restarts: Vec<TreeInstant>,
     longest_ready: Option<Duration>,
     trial: bool,
     ever_ready: bool,
     /// When the program was looked for and was not there, since it was there last.
-    away: Vec<Timestamp>,
+    away: Vec<TreeInstant>,
 }
 
 impl Reference {
@@ -123,7 +123,7 @@ impl Reference {
     }
 
     /// The decision, with the delay before jitter.
-    fn judge(&mut self, now: Timestamp, verdict: ExitClass, policy: &RestartPolicy) -> Decision {
+    fn judge(&mut self, now: TreeInstant, verdict: ExitClass, policy: &RestartPolicy) -> Decision {
         //
         let healthy = self.longest_ready.take().is_some_and(|ready| ready >= policy.healthy_after);
         if healthy {
@@ -168,7 +168,7 @@ impl Reference {
             return Decision::GiveUp { why: RestartLimit::TotalRestarts { max } };
         }
         //
-        let counts = failed || !healthy && matches!(policy.budget, Some(Budget::Own(_)));
+        let counts = failed || !healthy && matches!(policy.budget, Some(BudgetScope::Own(_)));
         if let (true, Some(crash_loop)) = (counts, policy.effective_crash_loop()) {
             self.failures.push(now);
             let recent = self.failures.iter().filter(|at| now.since(**at) <= crash_loop.window).count();
@@ -215,7 +215,7 @@ proptest! {
     ) {
         prop_assert_eq!(policy.validate(Default::default()), Ok(()));
         let (mut tracker, mut reference) = (Tracker::new(seed), Reference::default());
-        let mut now = Timestamp::EPOCH;
+        let mut now = TreeInstant::EPOCH;
         for life in lives {
             tracker.started(now);
             now = now.after(ms(life.start));
@@ -282,7 +282,7 @@ proptest! {
             .with_max_total_restarts(total)
             .with_crash_loop(CrashLoop::new(max_failures, window, CrashLoopAction::GiveUp));
         let mut tracker = Tracker::new(1);
-        let (mut now, mut restarts, mut failed) = (Timestamp::EPOCH, 0, Vec::new());
+        let (mut now, mut restarts, mut failed) = (TreeInstant::EPOCH, 0, Vec::new());
         for life in lives {
             let End::Judged(verdict) = life.end else { continue };
             tracker.started(now);
@@ -323,7 +323,7 @@ fn huge_histories_do_not_overflow() {
     let policy = RestartPolicy::default().with_jitter(1.0);
     let mut tracker = Tracker::new(u64::MAX);
     for _ in 0..100_000 {
-        let _ = tracker.exited(Timestamp::NEVER, ExitClass::Failure, &policy);
+        let _ = tracker.exited(TreeInstant::NEVER, ExitClass::Failure, &policy);
     }
     assert_eq!((tracker.failures(), tracker.total_failures()), (100_000, 100_000));
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
     restart::{Backoff, RestartPolicy},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 use crate::common::{ms, secs};
@@ -14,7 +14,7 @@ use crate::common::{ms, secs};
 fn delays(seed: u64, policy: &RestartPolicy, count: usize) -> Vec<Duration> {
     let mut tracker = Tracker::new(seed);
     (0..count)
-        .map(|_| match tracker.exited(Timestamp::EPOCH, ExitClass::Failure, policy) {
+        .map(|_| match tracker.exited(TreeInstant::EPOCH, ExitClass::Failure, policy) {
             Decision::Restart { delay, .. } => delay,
             other => panic!("{other:?}"),
         })
@@ -63,7 +63,7 @@ fn a_revival_does_not_replay_it() {
     let unbroken = delays(3, &policy, 2);
     let mut tracker = Tracker::new(3);
     for delay in unbroken {
-        let decision = tracker.exited(Timestamp::EPOCH, ExitClass::Failure, &policy);
+        let decision = tracker.exited(TreeInstant::EPOCH, ExitClass::Failure, &policy);
         assert_eq!(decision, Decision::Restart { delay, attempt: 1 });
         tracker.revived();
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession::{
     restart::{
-        Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, PolicyError, RestartPolicy, RestartType,
+        Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, PolicyError, RestartPolicy, RestartType,
     },
     state::Strategy,
 };
@@ -30,7 +30,7 @@ fn the_ready_made_policies_are_valid_everywhere() {
             RestartPolicy::actor(),
             RestartPolicy::default().with_max_total_restarts(0),
             RestartPolicy::default().with_crash_loop(CrashLoop::new(1, ms(1), CrashLoopAction::Escalate)),
-            RestartPolicy::default().with_budget(Budget::Own(CrashLoop::new(
+            RestartPolicy::default().with_budget(BudgetScope::Own(CrashLoop::new(
                 1,
                 ms(1),
                 CrashLoopAction::GiveUp,
@@ -55,7 +55,7 @@ fn restarts_without_delay_need_a_bound() {
         // This one sees no clean ends.
         let with_loop = policy.clone().with_crash_loop(crash_loop);
         assert_eq!(with_loop.check_rate(&unlimited), Err(PolicyError::Unbounded));
-        let own = policy.clone().with_budget(Budget::Own(crash_loop));
+        let own = policy.clone().with_budget(BudgetScope::Own(crash_loop));
         assert_eq!(own.check_rate(&unlimited), Ok(()));
         assert_eq!(policy.with_restart(RestartType::Temporary).check_rate(&unlimited), Ok(()));
     }
@@ -84,7 +84,7 @@ fn every_mistake_is_named() {
             "`crash_loop.then.cool_off.for` must not be zero",
         ]
     );
-    let own = Budget::Own(CrashLoop::new(0, Duration::ZERO, CrashLoopAction::cool_off(Duration::ZERO)));
+    let own = BudgetScope::Own(CrashLoop::new(0, Duration::ZERO, CrashLoopAction::cool_off(Duration::ZERO)));
     assert_eq!(
         mistakes(&RestartPolicy::default().with_budget(own)),
         [
@@ -118,7 +118,7 @@ fn a_group_cannot_wait_for_one_that_cools_off() {
     let crash_loop = CrashLoop::default();
     for (policy, field) in [
         (RestartPolicy::default().with_crash_loop(crash_loop), "crash_loop"),
-        (RestartPolicy::default().with_budget(Budget::Own(crash_loop)), "budget.own"),
+        (RestartPolicy::default().with_budget(BudgetScope::Own(crash_loop)), "budget.own"),
     ] {
         assert_eq!(policy.validate(Strategy::OneForOne), Ok(()));
         for strategy in [Strategy::OneForAll, Strategy::RestForOne] {
@@ -133,7 +133,7 @@ fn a_group_cannot_wait_for_one_that_cools_off() {
 fn a_child_has_one_crash_loop() {
     let policy = RestartPolicy::default()
         .with_crash_loop(CrashLoop::new(9, secs(9), CrashLoopAction::GiveUp))
-        .with_budget(Budget::Own(CrashLoop::default()));
+        .with_budget(BudgetScope::Own(CrashLoop::default()));
     assert_eq!(policy.validate(Strategy::OneForOne), Err(vec![PolicyError::TwoCrashLoops]));
     assert_eq!(policy.effective_crash_loop(), Some(&CrashLoop::default()));
 }

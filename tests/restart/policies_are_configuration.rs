@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession::restart::{
-    Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType,
+    Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType,
 };
 use serde_json::{from_value, json, to_value};
 
@@ -47,13 +47,13 @@ fn a_configuration_reads_as_a_person_writes_it() {
         .with_healthy_after(secs(20))
         .with_max_total_restarts(100)
         .with_retry_never_started(true)
-        .with_budget(Budget::Own(own));
+        .with_budget(BudgetScope::Own(own));
     assert_eq!(policy, expected);
     let words: RestartPolicy = from_value(json!({
         "backoff": "none", "budget": "shared", "crash_loop": { "then": "escalate" }, "restart": "unless_stopped",
     }))
     .unwrap();
-    assert_eq!((words.backoff, words.budget), (Backoff::None, Some(Budget::Shared)));
+    assert_eq!((words.backoff, words.budget), (Backoff::None, Some(BudgetScope::Shared)));
     assert_eq!(words.crash_loop.unwrap().then, CrashLoopAction::Escalate);
 }
 
@@ -79,7 +79,7 @@ fn policies_survive_a_round_trip() {
         RestartPolicy::actor(),
         RestartPolicy::transient().with_backoff(Backoff::fixed(Duration::from_nanos(1_000_001))),
         RestartPolicy::temporary().with_crash_loop(CrashLoop::new(1, secs(86_461), CrashLoopAction::GiveUp)),
-        RestartPolicy::default().with_budget(Budget::Own(CrashLoop::default())),
+        RestartPolicy::default().with_budget(BudgetScope::Own(CrashLoop::default())),
     ];
     for policy in policies {
         let text = serde_json::to_string(&policy).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use procession::internals::{ExitClass, Window};
 use procession::{
     restart::{Backoff, Intensity, RestartPolicy},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 use crate::common::{Child, at, immediate, ms, secs, steady};
@@ -50,7 +50,7 @@ fn a_restart_as_old_as_the_period_still_counts() {
         assert_eq!(window.used(at(crash), &DEFAULT), used);
     }
     assert!(!window.try_restart(at(6_000), &DEFAULT));
-    let just_later = Timestamp::new(ms(6_000) + Duration::from_nanos(1));
+    let just_later = TreeInstant::new(ms(6_000) + Duration::from_nanos(1));
     assert!(window.try_restart(just_later, &DEFAULT));
 }
 
@@ -58,7 +58,7 @@ fn a_restart_as_old_as_the_period_still_counts() {
 #[test]
 fn zero_restarts_trip_at_once() {
     let mut window = Window::new();
-    assert!(!window.try_restart(Timestamp::EPOCH, &Intensity::new(0, secs(5))));
+    assert!(!window.try_restart(TreeInstant::EPOCH, &Intensity::new(0, secs(5))));
     assert!(!window.try_restart(at(1_000_000), &Intensity::new(0, secs(5))));
 }
 
@@ -82,7 +82,7 @@ fn a_million_restarts_in_one_period_are_cheap() {
         let wide = Intensity::new(max_restarts, secs(5));
         let mut window = Window::new();
         for n in 0..1_000_000 {
-            assert!(window.try_restart(Timestamp::new(Duration::from_nanos(n)), &wide));
+            assert!(window.try_restart(TreeInstant::new(Duration::from_nanos(n)), &wide));
         }
         assert_eq!(window.used(at(5_000), &wide), 1_000_000);
         assert_eq!(window.try_restart(at(5_000), &wide), max_restarts == u32::MAX);

@@ -2,7 +2,7 @@
 
 use procession::internals::{Decision, ExitClass};
 use procession::{
-    restart::{Budget, CrashLoop, CrashLoopAction},
+    restart::{BudgetScope, CrashLoop, CrashLoopAction},
     state::RestartLimit,
 };
 
@@ -50,7 +50,8 @@ fn a_revival_begins_anew() {
 #[test]
 fn a_trial_start_is_a_restart() {
     let crash_loop = CrashLoop::new(1, secs(1), CrashLoopAction::cool_off(secs(60)));
-    let mut child = Child::new(immediate().with_max_total_restarts(2).with_budget(Budget::Own(crash_loop)));
+    let mut child =
+        Child::new(immediate().with_max_total_restarts(2).with_budget(BudgetScope::Own(crash_loop)));
     assert_eq!(child.crashes(), Decision::CoolOff { delay: secs(60) });
     assert_eq!(child.crashes(), Decision::CoolOff { delay: secs(60) });
     assert_eq!(child.crashes(), given_up(2));

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use procession::internals::Window;
-use procession::{restart::Intensity, time::Timestamp};
+use procession::{restart::Intensity, time::TreeInstant};
 use proptest::prelude::*;
 
 /// What OTP does: keep all restarts and walk the list each time.
 #[derive(Default)]
-struct Reference(Vec<Timestamp>);
+struct Reference(Vec<TreeInstant>);
 
 impl Reference {
-    fn used(&self, now: Timestamp, period: Duration) -> u32 {
+    fn used(&self, now: TreeInstant, period: Duration) -> u32 {
         self.0.iter().filter(|at| now.since(**at) <= period).count() as u32
     }
 
-    fn try_restart(&mut self, now: Timestamp, intensity: &Intensity) -> bool {
+    fn try_restart(&mut self, now: TreeInstant, intensity: &Intensity) -> bool {
         let within = self.used(now, intensity.period) < intensity.max_restarts;
         if within {
             self.0.push(now);
@@ -34,7 +34,7 @@ proptest! {
     ) {
         let intensity = Intensity::new(max_restarts, Duration::from_nanos(period));
         let (mut window, mut reference) = (Window::new(), Reference::default());
-        let mut now = Timestamp::EPOCH;
+        let mut now = TreeInstant::EPOCH;
         for (step, look) in steps {
             now = now.after(Duration::from_nanos(step));
             prop_assert_eq!(window.try_restart(now, &intensity), reference.try_restart(now, &intensity));
@@ -51,7 +51,7 @@ proptest! {
     ) {
         let intensity = Intensity::new(u32::MAX, Duration::from_nanos(10));
         let (mut window, mut reference) = (Window::new(), Reference::default());
-        let mut now = Timestamp::EPOCH;
+        let mut now = TreeInstant::EPOCH;
         for (size, step, quiet) in storms {
             for _ in 0..size {
                 now = now.after(Duration::from_nanos(step));

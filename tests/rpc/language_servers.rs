@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     id::{Incarnation, TreePath},
-    protocol::{self, Channel, ChildIdentity, Lsp, Plugin, Protocol, Served, Server, StopReply},
+    protocol::{self, ChildIdentity, Lsp, Plugin, Protocol, Served, Server, StdioUse, StopReply},
     rpc::{
         CallError, CallOptions, CloseReason, Framing, Handler, NoHandler, Peer, PeerConfig, Router, RpcError,
         Timeout,
@@ -243,7 +243,7 @@ async fn a_language_server_does_not_wait_for_the_hosts_answers_at_its_exit() {
 async fn plugin_workers_may_use_the_other_framing() {
     let server = Server::new(router()).framing(Framing::ContentLength);
     let plugin = Plugin::default().with_framing(Framing::ContentLength);
-    assert_eq!(plugin.channel(), Channel::Rpc(Framing::ContentLength));
+    assert_eq!(plugin.stdio_use(), StdioUse::Rpc(Framing::ContentLength));
     let (plugin, peer, serving) = serve(server, plugin);
     let session = plugin.handshake(&peer, &hello()).await.unwrap();
     assert_eq!(session.methods.iter().flatten().collect::<Vec<_>>(), ["echo", "ping", "sleep"]);

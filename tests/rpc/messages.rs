@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{CloseReason, Framing, NoHandler, Noise, Peer, PeerConfig};
+use procession::rpc::{CloseReason, Framing, NoHandler, NoisePolicy, Peer, PeerConfig};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +118,7 @@ async fn noise_is_counted_and_breaks_nothing() {
 // C-8
 #[tokio::test(start_paused = true)]
 async fn noise_can_be_a_violation() {
-    let (peer, mut wire) = answering(|c| c.noise = Noise::Violation);
+    let (peer, mut wire) = answering(|c| c.noise = NoisePolicy::Violation);
     wire.send("").await;
     assert!(wire.is_silent().await);
     assert_eq!(peer.close_reason(), None);

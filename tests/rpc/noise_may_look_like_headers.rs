@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use procession::rpc::{CloseReason, Framing, Noise, Peer};
+use procession::rpc::{CloseReason, Framing, NoisePolicy, Peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Wire, config, peer_on_wire, router};
 
-fn peer(noise: Noise) -> (Peer, Wire) {
+fn peer(noise: NoisePolicy) -> (Peer, Wire) {
     let config = config(|c| (c.framing, c.noise) = (Framing::ContentLength, noise));
     peer_on_wire(config, Arc::new(router()), 64 * 1024)
 }
@@ -37,7 +37,7 @@ async fn what_is_printed_between_frames_is_noise_however_it_is_cut() {
     ];
     for (text, noise) in cases {
         for size in [1, 2, 7, text.len()] {
-            let (peer, mut wire) = peer(Noise::Log);
+            let (peer, mut wire) = peer(NoisePolicy::Log);
             // Twice, so that what comes before is also between two frames.
             for round in 1..=2 {
                 for piece in text.as_bytes().chunks(size) {
@@ -54,7 +54,7 @@ async fn what_is_printed_between_frames_is_noise_however_it_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn where_noise_is_a_violation_this_is_one_too_and_headers_are_not() {
-    let (peer, mut wire) = peer(Noise::Violation);
+    let (peer, mut wire) = peer(NoisePolicy::Violation);
     let (text, warning) = (frame("Content-Type: x\r\n", "X-Extra: 1\r\n"), "Warning: full\n");
     wire.writer.write_all(text.as_bytes()).await.unwrap();
     is_answered(&mut wire).await;
@@ -65,7 +65,7 @@ async fn where_noise_is_a_violation_this_is_one_too_and_headers_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn no_end_of_warnings_is_kept() {
-    let (peer, mut wire) = peer(Noise::Log);
+    let (peer, mut wire) = peer(NoisePolicy::Log);
     let mebibyte = "Warning: again\n".repeat((1 << 20) / 15);
     for _ in 0..16 {
         wire.writer.write_all(mebibyte.as_bytes()).await.unwrap();

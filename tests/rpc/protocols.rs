@@ -6,8 +6,8 @@ use procession::{
     exit::Exit,
     id::{Incarnation, TreePath},
     protocol::{
-        self, Bare, Channel, ChildIdentity, FirstLine, LogLevel, Lsp, Mcp, Plugin, Protocol, Ready, Session,
-        StopReply,
+        self, Bare, ChildIdentity, FirstLine, LogLevel, Lsp, Mcp, Plugin, Protocol, Ready, SessionInfo,
+        StdioUse, StopReply,
     },
     rpc::{CloseReason, Framing, Peer, RequestId},
 };
@@ -30,7 +30,7 @@ fn connect(protocol: impl Protocol) -> (Arc<dyn Protocol>, Peer, Wire) {
     (protocol, peer, wire)
 }
 
-fn shake(protocol: &Arc<dyn Protocol>, peer: &Peer) -> JoinHandle<Result<Session, Exit>> {
+fn shake(protocol: &Arc<dyn Protocol>, peer: &Peer) -> JoinHandle<Result<SessionInfo, Exit>> {
     let (protocol, peer) = (protocol.clone(), peer.clone());
     tokio::spawn(async move { protocol.handshake(&peer, &hello()).await })
 }
@@ -49,8 +49,8 @@ async fn answer(wire: &mut Wire, result: Value) -> Value {
 // W-7
 #[test]
 fn children_without_a_channel_are_ready_when_launched_or_when_they_say_so() {
-    assert_eq!(Bare::default().channel(), Channel::Output(Ready::Launched));
-    let Channel::Output(ready) = FirstLine::new("listening on").channel() else { panic!("no output") };
+    assert_eq!(Bare::default().stdio_use(), StdioUse::Output(Ready::Launched));
+    let StdioUse::Output(ready) = FirstLine::new("listening on").stdio_use() else { panic!("no output") };
     assert!(ready.is_met_by("  listening on 127.0.0.1:80"));
     assert!(!ready.is_met_by("now listening"));
     let bare: Arc<dyn Protocol> = Arc::new(Bare::default());
@@ -215,7 +215,7 @@ async fn a_language_server_is_initialized_and_stopped() {
     reply(&mut wire, json!({"jsonrpc": "2.0", "id": request["id"], "result": null})).await;
     assert_eq!(read(&mut wire).await["method"], "exit");
     assert_eq!(goodbye.await.unwrap(), StopReply::Acknowledged);
-    assert!(matches!(Lsp::default().channel(), Channel::Rpc(Framing::ContentLength)));
+    assert!(matches!(Lsp::default().stdio_use(), StdioUse::Rpc(Framing::ContentLength)));
 }
 
 // C-3

@@ -59,7 +59,7 @@ async fn a_json_logger_makes_noise() {
 async fn json_that_is_no_message_can_be_a_violation() {
     for line in LOG_LINES {
         let (peer, mut wire) = peer_on_wire(
-            config(|c| c.noise = procession::rpc::Noise::Violation),
+            config(|c| c.noise = procession::rpc::NoisePolicy::Violation),
             Arc::new(NoHandler),
             1 << 16,
         );

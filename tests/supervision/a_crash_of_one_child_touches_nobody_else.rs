@@ -4,7 +4,7 @@
 
 use procession::internals::{Root, RootOptions};
 use procession::{
-    event::{Consequence, EventKind},
+    event::{EventKind, ExitConsequence},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
@@ -39,7 +39,7 @@ async fn every_kind_of_end_brings_a_permanent_child_back_and_leaves_the_others_a
         settle().await;
         assert_eq!(record.take(), ["-b", "?b", "+b"]);
         let exit = drain(&mut events).iter().find_map(|e| match &e.kind {
-            EventKind::Exited { exit, then: Consequence::Restart { .. } } => Some(exit.clone()),
+            EventKind::Exited { exit, then: ExitConsequence::Restart { .. } } => Some(exit.clone()),
             _ => None,
         });
         assert_eq!(exit, Some(expected));

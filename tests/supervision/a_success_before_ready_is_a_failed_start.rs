@@ -5,9 +5,9 @@ use std::sync::Arc;
 use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
-    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    restart::{BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy},
     state::{ChildState, DownReason},
-    supervision::{ChildSpec, RequestError, Start, StartContext, StartError, Started, SupervisorSpec},
+    supervision::{ChildSpec, RequestError, Start, StartContext, Started, SupervisorSpec, TreeStartError},
 };
 
 use crate::support::*;
@@ -52,7 +52,7 @@ fn early() -> Exit {
 #[tokio::test(start_paused = true)]
 async fn an_actor_that_stops_before_it_is_ready_is_retried_as_any_failed_start() {
     let record = Record::default();
-    let own = Budget::Own(CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp));
+    let own = BudgetScope::Own(CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp));
     let policy = RestartPolicy::transient().with_budget(own);
     let spec = SupervisorSpec::one_for_one().child(stops_itself(false, policy, &record).background());
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
@@ -69,7 +69,7 @@ async fn it_fails_the_start_that_needs_it() {
     let record = Record::default();
     let spec = || stops_itself(false, RestartPolicy::temporary(), &record);
     let start = Root::start(SupervisorSpec::one_for_one().child(spec()), RootOptions::default()).await;
-    let Err(StartError::Failed { exit, .. }) = start else { panic!() };
+    let Err(TreeStartError::Failed { exit, .. }) = start else { panic!() };
     assert_eq!(exit.cause(), Some(&early()));
     let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
     let error = root.supervisor().start_child(spec()).await.unwrap_err();

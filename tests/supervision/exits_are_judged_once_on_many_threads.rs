@@ -11,7 +11,7 @@ use std::{
 
 use procession::internals::{Root, RootOptions};
 use procession::{
-    event::{Consequence, EventKind},
+    event::{EventKind, ExitConsequence},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
@@ -199,8 +199,8 @@ async fn a_hundred_thousand_ends_of_every_kind_are_judged_once_each_by_their_cau
             let child = path.rsplit_once('c').unwrap().1.parse().unwrap();
             let (expected, back) = How::of(child, *life).judged(path, *life);
             assert_eq!(*exit, expected, "{path}#{life}");
-            assert_eq!(matches!(then, Consequence::Restart { .. }), back, "{path}#{life}: {then:?}");
-            assert!(back || *then == Consequence::Leave, "{path}#{life}: {then:?}");
+            assert_eq!(matches!(then, ExitConsequence::Restart { .. }), back, "{path}#{life}: {then:?}");
+            assert!(back || *then == ExitConsequence::Leave, "{path}#{life}: {then:?}");
             ends += 1;
         }
         events

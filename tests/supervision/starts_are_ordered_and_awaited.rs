@@ -11,7 +11,7 @@ use procession::{
     exit::Exit,
     restart::RestartPolicy,
     state::ChildState,
-    supervision::{ChildSpec, SpecErrors, StartError, SupervisorSpec},
+    supervision::{ChildSpec, SpecErrors, SupervisorSpec, TreeStartError},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -40,7 +40,7 @@ async fn a_failed_required_start_stops_the_others_in_reverse_and_fails_the_super
         .child(plain("b", &record))
         .child(puppet("c", Script::failing(1), &record))
         .child(plain("d", &record));
-    let Err(StartError::Failed { exit, .. }) = Root::start(spec, RootOptions::default()).await else {
+    let Err(TreeStartError::Failed { exit, .. }) = Root::start(spec, RootOptions::default()).await else {
         panic!()
     };
     assert_eq!(record.take(), ["?a", "+a", "?b", "+b", "?c", "-b", "-a"]);
@@ -72,7 +72,7 @@ async fn a_start_that_takes_too_long_is_torn_down() {
     let record = Record::default();
     let slow = puppet("slow", Script::slow_start(60_000), &record).start_timeout(2 * SEC);
     let spec = SupervisorSpec::one_for_one().child(slow);
-    let Err(StartError::Failed { exit, .. }) = Root::start(spec, RootOptions::default()).await else {
+    let Err(TreeStartError::Failed { exit, .. }) = Root::start(spec, RootOptions::default()).await else {
         panic!()
     };
     assert_eq!(exit.cause(), Some(&Exit::StartTimeout { after: 2 * SEC }));
@@ -89,7 +89,9 @@ async fn all_mistakes_of_a_declaration_are_reported_at_once() {
         .child(plain("a", &record).significant())
         .child(plain("a", &record).restart(RestartPolicy::transient().with_jitter(7.0)))
         .child(plain("", &record).start_timeout(std::time::Duration::ZERO));
-    let Err(StartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else {
+        panic!()
+    };
     let fields = |errors: &SpecErrors| errors.iter().map(|e| e.field.clone()).collect::<Vec<_>>();
     assert_eq!(
         fields(&errors),

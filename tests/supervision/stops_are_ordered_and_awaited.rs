@@ -9,7 +9,7 @@ use procession::{
     exit::Exit,
     state::ChildState,
     supervision::{
-        ChildPolicy, ChildSpec, IncarnationToken, RequestError, Shutdown, Start, StartContext, Started,
+        ChildPolicy, ChildSpec, IncarnationGuard, RequestError, Shutdown, Start, StartContext, Started,
         StopHandle, SupervisorSpec,
     },
 };
@@ -309,14 +309,14 @@ struct Holder;
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for Holder {
     type Msg = ();
-    type State = IncarnationToken;
-    type Arguments = IncarnationToken;
+    type State = IncarnationGuard;
+    type Arguments = IncarnationGuard;
 
     async fn pre_start(
         &self,
         _: ActorRef<()>,
-        token: IncarnationToken,
-    ) -> Result<IncarnationToken, ActorProcessingErr> {
+        token: IncarnationGuard,
+    ) -> Result<IncarnationGuard, ActorProcessingErr> {
         Ok(token)
     }
 }

@@ -3,7 +3,7 @@
 
 use procession::internals::{Root, RootOptions};
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     supervision::{ChildPolicy, ChildSpec, SupervisorSpec},
 };
 
@@ -147,7 +147,7 @@ async fn nobody_waits_for_what_nobody_will_start() {
     // Waiting ends when it is pointless, also for those that were waiting before.
     let record = Record::default();
     let gives_up =
-        RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp)));
+        RestartPolicy::actor().with_budget(BudgetScope::Own(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp)));
     let waits = |policy: RestartPolicy| policy.with_backoff(Backoff::fixed(60 * SEC));
     let spec = SupervisorSpec::one_for_one()
         .child(plain("stopped", &record).restart(waits(RestartPolicy::permanent())))
@@ -221,7 +221,7 @@ async fn failures_in_a_row_are_those_that_an_exit_would_find() {
     let record = Record::default();
     let policy = RestartPolicy::permanent()
         .with_backoff(Backoff::None)
-        .with_budget(Budget::Own(CrashLoop::new(100, SEC, CrashLoopAction::GiveUp)))
+        .with_budget(BudgetScope::Own(CrashLoop::new(100, SEC, CrashLoopAction::GiveUp)))
         .with_healthy_after(10 * SEC);
     let child = plain("a", &record).restart(policy.clone());
     let root = Root::start(SupervisorSpec::one_for_one().child(child), RootOptions::default()).await.unwrap();

@@ -16,13 +16,13 @@ use procession::{
     event::EventKind,
     exit::{Exit, LaunchStage},
     id::{ChildId, Incarnation},
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
     state::{RestartLimit, Strategy},
     supervision::{
         ActorStart, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, Start, StartContext,
         StartMode, Started, SupervisorFlags, SupervisorRef, SupervisorSpec,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -39,7 +39,7 @@ fn the_events_of_the_engine_are_those_of_its_machine() {
     let (mut compared, mut events, mut gave_up) = (0, 0, 0);
     for seed in 0..seeds {
         let story = Story::new(seed);
-        let t0 = Timestamp::EPOCH.after(ms(7));
+        let t0 = TreeInstant::EPOCH.after(ms(7));
         let Some(imagined) = Imagined::run(&story, t0) else { continue };
         let (log, answers) = play(&story, t0);
         for (n, (ours, theirs)) in log.iter().zip(&imagined.log).enumerate() {
@@ -229,7 +229,7 @@ fn policy(dice: &mut Dice, flags: &SupervisorFlags) -> ChildPolicy {
         .with_backoff(dice.pick(&backoffs))
         .with_max_total_restarts(dice.one_in(8).then_some(3));
     if dice.one_in(6) {
-        restart.budget = Some(Budget::Own(crash_loop));
+        restart.budget = Some(BudgetScope::Own(crash_loop));
     } else if dice.one_in(6) {
         restart.crash_loop = Some(crash_loop);
     }
@@ -246,7 +246,7 @@ fn policy(dice: &mut Dice, flags: &SupervisorFlags) -> ChildPolicy {
 
 type Answers = BTreeMap<usize, Result<u64, RequestError>>;
 
-fn line(at: Timestamp, path: &str, incarnation: Incarnation, kind: &EventKind) -> String {
+fn line(at: TreeInstant, path: &str, incarnation: Incarnation, kind: &EventKind) -> String {
     format!("{at} {path}{incarnation} {kind:?}")
 }
 
@@ -279,8 +279,8 @@ impl Due {
 struct Imagined<'a> {
     story: &'a Story,
     machine: Machine,
-    now: Timestamp,
-    due: Vec<(Timestamp, Due)>,
+    now: TreeInstant,
+    due: Vec<(TreeInstant, Due)>,
     /// Children that are up, and whether they were asked to stop.
     up: BTreeMap<ChildId, bool>,
     ends: VecDeque<(IncarnationKey, Exit)>,
@@ -294,7 +294,7 @@ struct Imagined<'a> {
 
 impl<'a> Imagined<'a> {
     /// `None` if two things happen at the same moment.
-    fn run(story: &'a Story, t0: Timestamp) -> Option<Imagined<'a>> {
+    fn run(story: &'a Story, t0: TreeInstant) -> Option<Imagined<'a>> {
         let new = |(id, policy): &(ChildId, ChildPolicy)| NewChild {
             id: id.clone(),
             policy: Arc::new(policy.clone()),
@@ -558,7 +558,7 @@ async fn put(sup: &SupervisorRef, seed: u64, ask: Ask) -> Result<u64, RequestErr
     }
 }
 
-fn play(story: &Story, t0: Timestamp) -> (Vec<String>, Answers) {
+fn play(story: &Story, t0: TreeInstant) -> (Vec<String>, Answers) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

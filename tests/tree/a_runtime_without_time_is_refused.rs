@@ -2,7 +2,7 @@
 
 use procession::{
     process::Command,
-    supervision::StartError,
+    supervision::TreeStartError,
     tree::{Tree, TreeBuilder},
     worker::WorkerSpec,
 };
@@ -36,7 +36,7 @@ fn start_without_a_timer() {
     // T-1
     for runtime in [Builder::new_current_thread().build(), Builder::new_multi_thread().enable_io().build()] {
         let error = runtime.unwrap().block_on(tree().start()).unwrap_err();
-        assert!(matches!(error, StartError::Runtime { .. }), "{error}");
+        assert!(matches!(error, TreeStartError::Runtime { .. }), "{error}");
         assert!(error.to_string().contains("has no timer"), "{error}");
         assert!(error.to_string().contains("enable_all"), "{error}");
     }
@@ -51,7 +51,7 @@ fn so_is_one_without_a_runtime() {
     else {
         panic!("it has not failed at once")
     };
-    assert!(matches!(error, StartError::Runtime { .. }), "{error}");
+    assert!(matches!(error, TreeStartError::Runtime { .. }), "{error}");
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn a_process_without_io_is_one_too() {
     // T-1, R-6: a tree with actors only would work.
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let error = runtime.block_on(tree().start()).unwrap_err();
-    assert!(matches!(error, StartError::Failed { .. }), "{error}");
+    assert!(matches!(error, TreeStartError::Failed { .. }), "{error}");
     assert!(error.to_string().contains("enable_io"), "{error}");
     let actors = runtime.block_on(Tree::builder().start());
-    assert!(!matches!(actors, Err(StartError::Runtime { .. })));
+    assert!(!matches!(actors, Err(TreeStartError::Runtime { .. })));
 }

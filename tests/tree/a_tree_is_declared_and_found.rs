@@ -4,7 +4,7 @@
 use procession::{
     snapshot::Snapshot,
     state::ChildState,
-    supervision::{FindError, StartError, Unavailable},
+    supervision::{FindError, TreeStartError, Unavailable},
     testing::ScriptedLauncher,
     tree::Tree,
 };
@@ -47,7 +47,7 @@ async fn all_mistakes_of_a_whole_tree_are_reported_at_once() {
         .worker("w", bare())
         .pool("p", PoolSpec::keyed(0, bare()))
         .supervisor("s", nested);
-    let Err(StartError::Invalid(errors)) = builder.start().await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = builder.start().await else { panic!() };
     let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
     assert_eq!(fields[0], "intensity.period");
     assert!(fields.contains(&"children[w].start_timeout") && fields.contains(&"children[w].id"));
@@ -139,7 +139,9 @@ async fn what_is_set_too_late_is_a_mistake() {
     // S-6: the subscription has fixed both.
     let mut builder = Tree::builder();
     let _events = builder.events();
-    let Err(StartError::Invalid(errors)) = builder.seed(7).event_capacity(9).start().await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = builder.seed(7).event_capacity(9).start().await else {
+        panic!()
+    };
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["seed", "event_capacity"]);
     assert!(texts.iter().all(|text| text.contains("before `TreeBuilder::events`")), "{texts:?}");

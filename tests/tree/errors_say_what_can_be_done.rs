@@ -7,7 +7,7 @@ use std::{
 };
 
 use procession::{
-    event::{Consequence, EventKind},
+    event::{EventKind, ExitConsequence},
     exit::{Exit, LaunchStage},
     id::TreePath,
     plugin::{PluginError, PluginEventKind},
@@ -20,7 +20,7 @@ use procession::{
     state::{ChildState, DownReason, RestartLimit},
     supervision::{RequestError, SendError, Shutdown, Unavailable},
     testing::ScriptedLauncher,
-    time::Timestamp,
+    time::TreeInstant,
     tree::{HealthIssue, Tree},
     worker::WorkerSpec,
 };
@@ -81,7 +81,7 @@ fn what_never_starts_is_not_worth_another_try() {
         assert_eq!(failed.is_retryable(), again, "{failed}");
     }
     // Its last exit says that it never starts, but it is going to be started again.
-    let until = Timestamp::EPOCH;
+    let until = TreeInstant::EPOCH;
     assert!(unavailable(ChildState::BackingOff { until, attempt: 1 }, Some(missing())).is_retryable());
 }
 
@@ -123,7 +123,7 @@ async fn a_call_that_was_not_sent_says_which_worker_and_why() {
 
 #[test]
 fn no_error_shows_the_clock_of_the_tree() {
-    let until = Timestamp::new(Duration::from_secs(123_456));
+    let until = TreeInstant::new(Duration::from_secs(123_456));
     for state in [ChildState::BackingOff { until, attempt: 2 }, ChildState::CoolingOff { until }] {
         let mut error = unavailable(state.clone(), None);
         error.retry_after = Some(Duration::from_micros(87_654));
@@ -163,7 +163,8 @@ fn durations_are_written_in_one_form() {
         Exit::StartTimeout { after: time },
         Exit::IntensityExceeded { child: "a".into(), cause: Box::new(busy()), limit },
     ];
-    let then = [Consequence::Restart { delay: time, attempt: 1 }, Consequence::CoolOff { delay: time }];
+    let then =
+        [ExitConsequence::Restart { delay: time, attempt: 1 }, ExitConsequence::CoolOff { delay: time }];
     let texts = exits
         .iter()
         .map(|exit| serde_json::to_string(exit).unwrap())
@@ -235,12 +236,15 @@ async fn a_snapshot_knows_what_time_of_day_it_is() {
         time.duration_since(other).or_else(|e| Ok::<_, ()>(e.duration())).unwrap() < 60 * SEC
     };
     assert!(near(taken, before), "{taken:?} {before:?}");
-    assert_eq!(taken.duration_since(snapshot.time_of(Timestamp::EPOCH)).unwrap(), snapshot.at.since_epoch());
+    assert_eq!(
+        taken.duration_since(snapshot.time_of(TreeInstant::EPOCH)).unwrap(),
+        snapshot.at.since_epoch()
+    );
     assert_eq!(snapshot.time_of(snapshot.at.after(SEC)), taken + SEC);
     let copy: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
     assert_eq!(copy, snapshot);
     let hostile = Snapshot { unix_ms: u64::MAX, ..copy };
-    let _ = (hostile.time_of(Timestamp::NEVER), hostile.time_of(Timestamp::EPOCH));
+    let _ = (hostile.time_of(TreeInstant::NEVER), hostile.time_of(TreeInstant::EPOCH));
     let _ = tree.kill().await;
 }
 

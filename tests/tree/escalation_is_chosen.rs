@@ -8,7 +8,7 @@ use procession::{
     pool::PoolSpec,
     process::{Command, Signal},
     protocol::Plugin,
-    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    restart::{BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy},
     state::{ChildState, Strategy},
     supervision::{ChildSpec, SupervisorSpec},
     testing::ScriptedLauncher,
@@ -158,10 +158,10 @@ async fn what_a_policy_says_counts_whatever_the_supervisor() {
     let launcher = launcher();
     let bad = |budget| process(&launcher, "bad").restart(RestartPolicy::permanent().with_budget(budget));
     // Shared although the supervisor has no intensity.
-    let tree = Tree::builder().worker("bad", bad(Budget::Shared)).start().await.unwrap();
+    let tree = Tree::builder().worker("bad", bad(BudgetScope::Shared)).start().await.unwrap();
     assert!(matches!(ends(&tree).await, Some(Exit::IntensityExceeded { .. })));
     // Its own budget although the supervisor has an intensity.
-    let own = Budget::Own(CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp));
+    let own = BudgetScope::Own(CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp));
     let tree = Tree::builder().intensity(0, MINUTE).worker("bad", bad(own)).start().await.unwrap();
     assert_eq!(ends(&tree).await, None);
     let _ = tree.shutdown(MINUTE).await;
@@ -195,7 +195,7 @@ async fn it_is_settled_where_a_declaration_becomes_a_child() {
     for (path, own) in [("/alone", true), ("/together", false)] {
         let supervisor = tree.supervisor(path).unwrap();
         let budget = async |id: &str| supervisor.child_spec(id).await.unwrap().policy.restart.budget;
-        let settled = |crash_loop| own.then_some(Budget::Own(crash_loop));
+        let settled = |crash_loop| own.then_some(BudgetScope::Own(crash_loop));
         assert_eq!(budget("first").await, settled(CrashLoop::default()), "{path}");
         supervisor.start_child(open()).await.unwrap();
         assert_eq!(budget("late").await, settled(CrashLoop::default()), "{path}, start_child");

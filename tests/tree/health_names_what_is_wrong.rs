@@ -7,7 +7,7 @@ use procession::{
     pool::PoolSpec,
     process::Command,
     protocol::Plugin,
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy},
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
     worker::WorkerSpec,
@@ -51,7 +51,7 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
     let give_up = CrashLoop::new(2, MINUTE, CrashLoopAction::GiveUp);
     let pool = |program| {
         PoolSpec::anonymous(2, 4, worker(&launcher, program))
-            .restart(RestartPolicy::actor().with_budget(Budget::Own(give_up)))
+            .restart(RestartPolicy::actor().with_budget(BudgetScope::Own(give_up)))
     };
     let tree =
         Tree::builder().pool("good", pool("worker")).pool("bad", pool("broken")).start().await.unwrap();

@@ -7,7 +7,7 @@ use procession::{
     exit::Exit,
     process::Command,
     protocol::FirstLine,
-    supervision::StartError,
+    supervision::TreeStartError,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
 };
@@ -149,7 +149,9 @@ async fn a_time_out_says_what_was_awaited_and_what_came() {
     ];
     for (printed, last) in cases {
         let launcher = program(printed);
-        let Err(StartError::Failed { exit, .. }) = tree(prints(&launcher, "ready")).await else { panic!() };
+        let Err(TreeStartError::Failed { exit, .. }) = tree(prints(&launcher, "ready")).await else {
+            panic!()
+        };
         let Some(Exit::HandshakeTimeout { after, awaited: Some(awaited) }) = exit.cause() else { panic!() };
         assert_eq!(*after, 15 * SEC);
         assert_eq!(*awaited, format!("no line of its stdout begins with `ready`; {last}"));

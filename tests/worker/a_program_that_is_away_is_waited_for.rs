@@ -7,7 +7,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Signal},
-    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy},
+    restart::{BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy},
     state::{ChildState, DownReason, RestartLimit},
     supervision::SupervisorSpec,
     testing::ScriptedLauncher,
@@ -45,7 +45,7 @@ fn launcher() -> ScriptedLauncher {
 
 #[tokio::test(start_paused = true)]
 async fn a_program_that_is_replaced_costs_one_crash() {
-    let strict = Budget::Own(CrashLoop::new(2, 3600 * SEC, CrashLoopAction::GiveUp));
+    let strict = BudgetScope::Own(CrashLoop::new(2, 3600 * SEC, CrashLoopAction::GiveUp));
     let policies = [
         // A single restart is allowed by the supervisor and by the child's own limits.
         RestartPolicy::permanent(),
@@ -76,8 +76,11 @@ async fn a_program_that_is_replaced_costs_one_crash() {
 #[tokio::test(start_paused = true)]
 async fn one_that_stays_away_counts_after_half_a_minute() {
     let launcher = launcher();
-    let policy =
-        RestartPolicy::actor().with_budget(Budget::Own(CrashLoop::new(4, 60 * SEC, CrashLoopAction::GiveUp)));
+    let policy = RestartPolicy::actor().with_budget(BudgetScope::Own(CrashLoop::new(
+        4,
+        60 * SEC,
+        CrashLoopAction::GiveUp,
+    )));
     let root = root(SupervisorSpec::one_for_one().child(spec(&launcher, policy).child("w"))).await;
     let worker = WorkerRef::new(root.find("/w").unwrap());
     replace(&launcher, 1000);

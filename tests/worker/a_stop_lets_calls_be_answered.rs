@@ -364,7 +364,7 @@ async fn language_server(mut me: ScriptedProcess, diary: Diary) -> i32 {
 #[tokio::test(start_paused = true)]
 async fn a_language_server_is_asked_to_shut_down_when_its_calls_are_answered() {
     // P-9: `exit` would end it in the middle of them.
-    assert_eq!(Lsp::default().channel(), procession::protocol::Channel::Rpc(Framing::ContentLength));
+    assert_eq!(Lsp::default().stdio_use(), procession::protocol::StdioUse::Rpc(Framing::ContentLength));
     let (launcher, diary) = (ScriptedLauncher::new(), Diary::new());
     let theirs = diary.clone();
     launcher.program("worker", move |me| language_server(me, theirs.clone()));

@@ -8,9 +8,9 @@ use procession::{
     exit::Exit,
     process::{Command, Signal, SuccessExitStatus},
     protocol::FirstLine,
-    restart::{Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    restart::{BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::{ChildState, DownReason, RestartLimit},
-    supervision::{RequestError, StartError, SupervisorSpec},
+    supervision::{RequestError, SupervisorSpec, TreeStartError},
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
 };
@@ -20,7 +20,7 @@ use crate::support::*;
 /// Gives up on the third failure within a minute.
 fn own(restart: RestartType) -> RestartPolicy {
     let crash_loop = CrashLoop::new(3, 60 * SEC, CrashLoopAction::GiveUp);
-    RestartPolicy::permanent().with_restart(restart).with_budget(Budget::Own(crash_loop))
+    RestartPolicy::permanent().with_restart(restart).with_budget(BudgetScope::Own(crash_loop))
 }
 
 fn early(code: i32) -> Exit {
@@ -72,7 +72,7 @@ async fn it_fails_the_start_that_needs_it() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |_| async { 0 });
     let error = tree(plugin(&launcher)).await.unwrap_err();
-    let StartError::Failed { exit, .. } = error else { panic!("{error}") };
+    let TreeStartError::Failed { exit, .. } = error else { panic!("{error}") };
     assert_eq!(exit.cause(), Some(&early(0)));
 
     let root = Root::start(SupervisorSpec::dynamic(), RootOptions::default()).await.unwrap();

@@ -8,7 +8,7 @@ use procession::{
     process::Command,
     protocol::Plugin,
     rpc::PeerConfig,
-    supervision::{RequestError, SpecErrors, StartError, SupervisorSpec},
+    supervision::{RequestError, SpecErrors, SupervisorSpec, TreeStartError},
     worker::{Liveness, WorkerSpec},
 };
 
@@ -50,7 +50,9 @@ fn below(prefix: &str) -> Vec<String> {
 async fn all_mistakes_of_a_worker_are_reported_together() {
     assert_eq!(fields(&unmatchable().validate().unwrap_err()), FIELDS);
     let spec = SupervisorSpec::one_for_one().child(unmatchable().child("w"));
-    let Err(StartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else { panic!() };
+    let Err(TreeStartError::Invalid(errors)) = Root::start(spec, RootOptions::default()).await else {
+        panic!()
+    };
     assert_eq!(fields(&errors), below("children[w]"));
     let root = Root::start(SupervisorSpec::one_for_one(), RootOptions::default()).await.unwrap();
     let Err(RequestError::Invalid(errors)) = root.supervisor().start_child(unmatchable().child("w")).await

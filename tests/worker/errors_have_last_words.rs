@@ -8,7 +8,7 @@ use procession::{
     process::{Command, OsLauncher},
     protocol::Mcp,
     restart::RestartPolicy,
-    supervision::{ChildSpec, StartError, SupervisorSpec},
+    supervision::{ChildSpec, SupervisorSpec, TreeStartError},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
 };
@@ -36,7 +36,7 @@ async fn a_tree_that_does_not_start_says_what_its_process_said() {
     let error = Root::start(spec, RootOptions::default()).await.unwrap_err();
     let why = format!("could not start `inner`: could not start `w`: {LAST}");
     assert_eq!(error.to_string(), format!("the tree did not start: {why}"));
-    let StartError::Failed { exit, stderr_tail } = error else { panic!("{error}") };
+    let TreeStartError::Failed { exit, stderr_tail } = error else { panic!("{error}") };
     assert_eq!(exit.chain().last(), Some(&Exit::Failed { code: 3 }));
     assert_eq!(stderr_tail, "cannot read `a.toml`\n\u{1b}[31mbye\n", "as it was written");
 }

@@ -6,7 +6,7 @@ use procession::{
     rpc::{CallError, Timeout},
     supervision::ChildRef,
     testing::ScriptedLauncher,
-    worker::{WorkerMessage, WorkerSpec},
+    worker::{WorkerActorMessage, WorkerSpec},
 };
 use serde_json::value::to_raw_value;
 
@@ -17,13 +17,13 @@ async fn the_actor_calls_and_tells() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", serve);
     let (root, _) = tree(plugin(&launcher)).await.unwrap();
-    let actor: ChildRef<WorkerMessage> = root.child("/w").unwrap();
+    let actor: ChildRef<WorkerActorMessage> = root.child("/w").unwrap();
     let params = to_raw_value("hi").unwrap();
     let call =
-        |reply| WorkerMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };
+        |reply| WorkerActorMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };
     let answer = actor.call(call, SEC).await.unwrap().unwrap();
     assert_eq!(answer.get(), "\"hi\"");
-    let figures = actor.call(WorkerMessage::Diagnostics, SEC).await.unwrap();
+    let figures = actor.call(WorkerActorMessage::Diagnostics, SEC).await.unwrap();
     assert_eq!((figures.pid, figures.calls_in_flight), (Some(1000), 0));
     let _ = root.shutdown(60 * SEC).await;
 }
@@ -55,10 +55,10 @@ async fn a_worker_without_a_channel_says_that_and_not_that_it_is_starting() {
     launcher.program("worker", |me| async move { me.hang().await });
     let spec = WorkerSpec::new(Command::new("worker")).launcher(std::sync::Arc::new(launcher.clone()));
     let (root, _) = tree(spec).await.unwrap();
-    let actor: ChildRef<WorkerMessage> = root.child("/w").unwrap();
+    let actor: ChildRef<WorkerActorMessage> = root.child("/w").unwrap();
     let params = to_raw_value("hi").unwrap();
     let call =
-        |reply| WorkerMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };
+        |reply| WorkerActorMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };
     let error = actor.call(call, SEC).await.unwrap().unwrap_err();
     assert!(matches!(error, CallError::NoChannel { .. }), "{error}");
     let _ = root.shutdown(60 * SEC).await;

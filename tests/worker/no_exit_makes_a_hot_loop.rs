@@ -4,7 +4,7 @@
 use procession::internals::{Root, RootOptions};
 use procession::{
     process::Command,
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::{ChildState, DownReason},
     supervision::SupervisorSpec,
     testing::ScriptedLauncher,
@@ -78,7 +78,8 @@ async fn without_a_delay_its_own_crash_loop_is_the_bound() {
     for code in [0, 1] {
         let launcher = program(code, Some(1));
         let own = CrashLoop::new(4, 60 * SEC, CrashLoopAction::GiveUp);
-        let policy = RestartPolicy::permanent().with_backoff(Backoff::None).with_budget(Budget::Own(own));
+        let policy =
+            RestartPolicy::permanent().with_backoff(Backoff::None).with_budget(BudgetScope::Own(own));
         let (root, worker) = tree(bare(&launcher, policy)).await.unwrap();
         tokio::time::sleep(3600 * SEC).await;
         assert_eq!(launcher.launched().len(), 4, "exit {code}");
@@ -90,7 +91,7 @@ async fn without_a_delay_its_own_crash_loop_is_the_bound() {
 #[tokio::test(start_paused = true)]
 async fn what_works_for_a_while_and_ends_well_is_run_again_without_an_end() {
     let launcher = program(0, Some(20));
-    let policy = RestartPolicy::permanent().with_budget(Budget::Own(CrashLoop::default()));
+    let policy = RestartPolicy::permanent().with_budget(BudgetScope::Own(CrashLoop::default()));
     let spec = SupervisorSpec::one_for_one().child(bare(&launcher, policy).child("w"));
     assert!(launches_in_an_hour(spec, &launcher).await > 170);
 }
@@ -99,7 +100,7 @@ async fn what_works_for_a_while_and_ends_well_is_run_again_without_an_end() {
 async fn no_delay_without_any_bound_is_a_mistake() {
     let launcher = program(0, Some(0));
     let spec = SupervisorSpec::one_for_one().intensity(u32::MAX, SEC);
-    let at_once = bare(&launcher, RestartPolicy::actor().with_budget(Budget::Shared));
+    let at_once = bare(&launcher, RestartPolicy::actor().with_budget(BudgetScope::Shared));
     let spec = spec.child(at_once.child("w"));
     let mistakes = spec.validate().unwrap_err().to_string();
     assert!(mistakes.contains("children[w].restart") && mistakes.contains("intensity"), "{mistakes}");

@@ -50,7 +50,7 @@ async fn a_first_line_makes_ready() {
     assert_eq!(begin.elapsed().as_secs(), 3);
     let _ = root.shutdown(60 * SEC).await;
     let never = tree(spec(Command::new("worker").arg("mute"))).await.unwrap_err();
-    let procession::supervision::StartError::Failed { exit, .. } = never else { panic!() };
+    let procession::supervision::TreeStartError::Failed { exit, .. } = never else { panic!() };
     let awaited = "no line of its stdout begins with `listening on`; the last line is `starting`".to_owned();
     assert_eq!(
         exit.cause(),

@@ -8,16 +8,18 @@ use procession::{
     process::{Command, Signal},
     rpc::{CallError, Peer},
     state::{ChildState, DownReason, RestartLimit},
-    supervision::StartError,
+    supervision::TreeStartError,
     testing::ScriptedLauncher,
     worker::{OnReady, WorkerSpec},
 };
 
 use crate::support::*;
 
-fn cause(start: Result<(procession::internals::Root, procession::worker::WorkerRef), StartError>) -> Exit {
+fn cause(
+    start: Result<(procession::internals::Root, procession::worker::WorkerRef), TreeStartError>,
+) -> Exit {
     match start {
-        Err(StartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
+        Err(TreeStartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -8,7 +8,7 @@ use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Ladder, Limits},
     restart::{Backoff, RestartPolicy},
-    supervision::{StartError, SupervisorSpec},
+    supervision::{SupervisorSpec, TreeStartError},
     worker::{WorkerRef, WorkerSpec},
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -25,7 +25,7 @@ fn quick() -> RestartPolicy {
         .with_jitter(0.0)
 }
 
-async fn start(spec: WorkerSpec) -> Result<(Root, WorkerRef), StartError> {
+async fn start(spec: WorkerSpec) -> Result<(Root, WorkerRef), TreeStartError> {
     let spec = SupervisorSpec::one_for_one().intensity(100, Duration::from_secs(60)).child(spec.child("w"));
     let root = Root::start(spec, RootOptions::default()).await?;
     let worker = WorkerRef::new(root.find("/w").unwrap());
@@ -59,8 +59,8 @@ async fn a_killed_process_comes_back_with_another_pid() {
 
 #[tokio::test]
 async fn bad_programs_end_in_typed_errors() {
-    let cause = |result: Result<(Root, WorkerRef), StartError>| match result {
-        Err(StartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
+    let cause = |result: Result<(Root, WorkerRef), TreeStartError>| match result {
+        Err(TreeStartError::Failed { exit, .. }) => exit.cause().unwrap().clone(),
         other => panic!("{other:?}"),
     };
     let missing = cause(start(WorkerSpec::new(Command::new("no-such-program-anywhere"))).await);

@@ -7,7 +7,7 @@ use procession::{
     process::{Command, Launcher},
     protocol::Plugin,
     rpc::{Method, Router, RpcError},
-    supervision::{StartError, SupervisorSpec},
+    supervision::{SupervisorSpec, TreeStartError},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
 };
@@ -89,7 +89,7 @@ pub(crate) fn plugin(launcher: &ScriptedLauncher) -> WorkerSpec {
 }
 
 /// A tree with one worker at `/w`.
-pub(crate) async fn tree(spec: WorkerSpec) -> Result<(Root, WorkerRef), StartError> {
+pub(crate) async fn tree(spec: WorkerSpec) -> Result<(Root, WorkerRef), TreeStartError> {
     let spec = SupervisorSpec::one_for_one().intensity(10, SEC).child(spec.child("w"));
     let root = Root::start(spec, RootOptions::default()).await?;
     let worker = WorkerRef::new(root.find("/w").unwrap());

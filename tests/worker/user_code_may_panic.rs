@@ -9,9 +9,9 @@ use procession::internals::Root;
 use procession::{
     exit::Exit,
     process::Command,
-    protocol::{Channel, ChildIdentity, Protocol, Session},
+    protocol::{ChildIdentity, Protocol, SessionInfo, StdioUse},
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout},
-    supervision::{StartError, SupervisorSpec},
+    supervision::{SupervisorSpec, TreeStartError},
     testing::ScriptedLauncher,
     worker::{Liveness, WorkerSpec},
 };
@@ -36,13 +36,13 @@ impl Protocol for Clumsy {
     fn name(&self) -> &str {
         "clumsy"
     }
-    fn channel(&self) -> Channel {
-        Channel::Rpc(Framing::Lines)
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Rpc(Framing::Lines)
     }
-    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<Session, Exit> {
+    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<SessionInfo, Exit> {
         self.trip("handshake");
         let hello = peer.call_value("initialize", &(), CallOptions::unannounced(Timeout::Never)).await;
-        hello.map(|_| Session::default()).map_err(procession::protocol::handshake_failed)
+        hello.map(|_| SessionInfo::default()).map_err(procession::protocol::handshake_failed)
     }
     async fn ping(&self, _: &Peer) -> Option<Result<(), CallError>> {
         self.trip("ping");
@@ -144,5 +144,5 @@ async fn no_timeout_is_too_long() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |_| async { 1 });
     let spec = plugin(&launcher).start_timeout(std::time::Duration::MAX);
-    assert!(matches!(tree(spec).await, Err(StartError::Failed { .. })));
+    assert!(matches!(tree(spec).await, Err(TreeStartError::Failed { .. })));
 }

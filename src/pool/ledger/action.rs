@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::grant::{Granted, LeaseId, Ticket};
-use crate::{id::ChildId, state::DownReason, time::Timestamp};
+use crate::{id::ChildId, state::DownReason, time::TreeInstant};
 
 /// An action for the pool to perform. Actions are performed in the order in which they are produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub(crate) enum LedgerAction {
     /// timer; `None`: only forget the earlier timer.
     Timer {
         /// The moment.
-        at: Option<Timestamp>,
+        at: Option<TreeInstant>,
     },
     /// The drained pool has no worker left. Reported once.
     Drained,
@@ -83,7 +83,7 @@ pub(crate) enum Refusal {
         /// How its start ended.
         why: DownReason,
         /// Until when the key stays given up, if it does.
-        until: Option<Timestamp>,
+        until: Option<TreeInstant>,
     },
     /// Misuse: a keyed pool needs a key, an anonymous pool takes none.
     WrongKind,

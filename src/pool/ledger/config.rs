@@ -82,7 +82,7 @@ impl LedgerConfig {
     }
 
     /// Every mistake in this configuration; none if it is valid.
-    pub(crate) fn mistakes(&self) -> Vec<PoolMistake> {
+    pub(crate) fn mistakes(&self) -> Vec<LedgerConfigMistake> {
         let keyed = self.kind == PoolKind::Keyed;
         let mut all = Vec::new();
         let mut refuse = |wrong: bool, mistake| {
@@ -90,19 +90,22 @@ impl LedgerConfig {
                 all.push(mistake);
             }
         };
-        refuse(self.max == 0, PoolMistake::Zero("max"));
-        refuse(self.per_worker == Some(0), PoolMistake::Zero("per_worker"));
-        refuse(self.start_concurrency == 0, PoolMistake::Zero("start_concurrency"));
-        refuse(self.idle_ttl == Some(Duration::ZERO), PoolMistake::Zero("idle_ttl"));
-        refuse(self.min > self.max, PoolMistake::AboveMax { field: "min", value: self.min, max: self.max });
+        refuse(self.max == 0, LedgerConfigMistake::Zero("max"));
+        refuse(self.per_worker == Some(0), LedgerConfigMistake::Zero("per_worker"));
+        refuse(self.start_concurrency == 0, LedgerConfigMistake::Zero("start_concurrency"));
+        refuse(self.idle_ttl == Some(Duration::ZERO), LedgerConfigMistake::Zero("idle_ttl"));
+        refuse(
+            self.min > self.max,
+            LedgerConfigMistake::AboveMax { field: "min", value: self.min, max: self.max },
+        );
         refuse(
             self.min_idle > self.max,
-            PoolMistake::AboveMax { field: "min_idle", value: self.min_idle, max: self.max },
+            LedgerConfigMistake::AboveMax { field: "min_idle", value: self.min_idle, max: self.max },
         );
-        refuse(keyed && self.min > 0, PoolMistake::AnonymousOnly("min"));
-        refuse(keyed && self.min_idle > 0, PoolMistake::AnonymousOnly("min_idle"));
-        refuse(!keyed && self.evict_busy, PoolMistake::KeyedOnly("evict_busy"));
-        refuse(!keyed && self.spare_pause.is_zero(), PoolMistake::Zero("spare_pause"));
+        refuse(keyed && self.min > 0, LedgerConfigMistake::AnonymousOnly("min"));
+        refuse(keyed && self.min_idle > 0, LedgerConfigMistake::AnonymousOnly("min_idle"));
+        refuse(!keyed && self.evict_busy, LedgerConfigMistake::KeyedOnly("evict_busy"));
+        refuse(!keyed && self.spare_pause.is_zero(), LedgerConfigMistake::Zero("spare_pause"));
         all
     }
 
@@ -118,7 +121,7 @@ impl LedgerConfig {
 /// One thing that is wrong with a [`LedgerConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum PoolMistake {
+pub(crate) enum LedgerConfigMistake {
     /// The field must not be zero.
     #[error("`{0}` must be greater than zero")]
     Zero(&'static str),
@@ -143,8 +146,8 @@ pub(crate) enum PoolMistake {
 
 /// A configuration was refused; names every mistake in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid pool: {}", self.mistakes.iter().map(PoolMistake::to_string).collect::<Vec<_>>().join("; "))]
+#[error("invalid pool: {}", self.mistakes.iter().map(LedgerConfigMistake::to_string).collect::<Vec<_>>().join("; "))]
 pub(crate) struct InvalidPool {
     /// What is wrong, in the order of the fields.
-    pub(crate) mistakes: Vec<PoolMistake>,
+    pub(crate) mistakes: Vec<LedgerConfigMistake>,
 }

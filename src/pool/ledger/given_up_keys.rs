@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::ChildId, state::DownReason, time::Timestamp};
+use crate::{id::ChildId, state::DownReason, time::TreeInstant};
 
 /// A key whose worker was given up and that is not retried yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct GivenUpKey {
     /// The key; in an anonymous pool the name of the worker, on behalf of all further workers.
     pub key: ChildId,
     /// From when on a caller triggers another start.
-    pub until: Timestamp,
+    pub until: TreeInstant,
     /// What was reported of it.
     pub why: DownReason,
 }
@@ -25,7 +25,7 @@ pub(super) struct GivenUpKeys {
     pauses: HashMap<ChildId, GivenUpKey>,
     /// In the order in which they end: all pauses have the same length. An entry is void if its time
     /// differs from that of its pause.
-    by_end: VecDeque<(Timestamp, ChildId)>,
+    by_end: VecDeque<(TreeInstant, ChildId)>,
 }
 
 impl GivenUpKeys {
@@ -42,7 +42,7 @@ impl GivenUpKeys {
     }
 
     /// Forgets the pauses that are over.
-    pub(super) fn expire(&mut self, now: Timestamp) {
+    pub(super) fn expire(&mut self, now: TreeInstant) {
         while self.by_end.front().is_some_and(|(until, _)| *until <= now) {
             self.end_first();
         }
@@ -73,7 +73,7 @@ impl GivenUpKeys {
     }
 
     /// The pauses in force at that moment, by key.
-    pub(super) fn at(&self, now: Timestamp) -> Vec<GivenUpKey> {
+    pub(super) fn at(&self, now: TreeInstant) -> Vec<GivenUpKey> {
         let mut all: Vec<GivenUpKey> =
             self.pauses.values().filter(|pause| pause.until > now).cloned().collect();
         all.sort_by(|a, b| a.key.cmp(&b.key));

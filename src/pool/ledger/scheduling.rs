@@ -4,7 +4,7 @@ use super::{
     DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason, status::increment,
     worker_slot::SlotState,
 };
-use crate::{id::ChildId, time::Timestamp};
+use crate::{id::ChildId, time::TreeInstant};
 
 impl Ledger {
     /// Does everything that can be done now for the waiting callers.
@@ -182,7 +182,7 @@ impl Ledger {
 
     /// The worker that has been unused for longest, and when it may be stopped; `None` if it is kept
     /// warm.
-    fn next_expiry(&self) -> Option<(u32, Timestamp)> {
+    fn next_expiry(&self) -> Option<(u32, TreeInstant)> {
         let ttl = self.config.idle_ttl?;
         // While callers of an anonymous pool wait, every worker that will return is wanted.
         if !self.queue.is_empty() || (!self.config.is_keyed() && self.indexes.live() <= self.warm_target()) {

@@ -6,7 +6,7 @@ use super::{GivenUpKey, Ledger, worker_slot::SlotState};
 use crate::{
     id::{ChildId, Incarnation},
     state::ChildState,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// A pool at one moment. Taking it changes nothing and does not count as use (L-9).
@@ -35,7 +35,7 @@ pub(crate) struct PoolStatus {
     /// No more leases are granted.
     pub(crate) draining: bool,
     /// What has happened since the pool began.
-    pub(crate) totals: Totals,
+    pub(crate) totals: LifetimeTotals,
 }
 
 /// One worker of a pool.
@@ -56,11 +56,11 @@ pub struct WorkerStatus {
     /// Callers that wait for this key.
     pub waiting: usize,
     /// The last acquire or release.
-    pub last_used: Option<Timestamp>,
+    pub last_used: Option<TreeInstant>,
     /// When its first start was requested.
-    pub started: Option<Timestamp>,
+    pub started: Option<TreeInstant>,
     /// Since when the present incarnation has been ready.
-    pub ready_since: Option<Timestamp>,
+    pub ready_since: Option<TreeInstant>,
 }
 
 /// A key that callers wait for and that has no slot.
@@ -74,7 +74,7 @@ pub struct WantedKey {
 
 /// Counters of a pool. They saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct LifetimeTotals {
     /// Leases granted.
     pub granted: u64,
     /// Callers refused.

@@ -20,7 +20,7 @@ use crate::{
 /// A ledger with a clock, whose actions are checked as text.
 struct Bench {
     ledger: Ledger,
-    now: Timestamp,
+    now: TreeInstant,
     tickets: u64,
 }
 
@@ -30,7 +30,7 @@ impl Bench {
     }
 
     fn with(config: LedgerConfig) -> Bench {
-        Bench { ledger: Ledger::new(config).unwrap(), now: Timestamp::EPOCH, tickets: 0 }
+        Bench { ledger: Ledger::new(config).unwrap(), now: TreeInstant::EPOCH, tickets: 0 }
     }
 
     fn feed(&mut self, input: LedgerInput) -> Vec<String> {
@@ -72,7 +72,7 @@ impl Bench {
     }
 
     fn backs_off(&mut self, key: &str, incarnation: u64) -> Vec<String> {
-        self.report(key, incarnation, ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 })
+        self.report(key, incarnation, ChildState::BackingOff { until: TreeInstant::NEVER, attempt: 1 })
     }
 
     /// The newest lease on a key.

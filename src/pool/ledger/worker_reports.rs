@@ -7,7 +7,7 @@ use super::{
 use crate::{
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 impl Ledger {
@@ -153,7 +153,7 @@ impl Ledger {
             self.spares_after = self.now.after(self.config.spare_pause);
         }
         // A spare worker would be the next to fail.
-        self.spares_after = self.spares_after.max(until.unwrap_or(Timestamp::EPOCH));
+        self.spares_after = self.spares_after.max(until.unwrap_or(TreeInstant::EPOCH));
         self.vacate(ix);
     }
 

@@ -6,7 +6,7 @@ use super::{action::StopReason, grant::Ticket};
 use crate::{
     id::{ChildId, Incarnation},
     state::ChildState,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// The state of a slot. All but `Absent` occupy one of the pool's slots (L-3).
@@ -24,7 +24,7 @@ pub(super) enum SlotState {
     Failing,
     /// Waits for a restart that its supervisor has decided on: backing off, or cooling off without an
     /// attempt.
-    Waiting { until: Timestamp, attempt: Option<u32> },
+    Waiting { until: TreeInstant, attempt: Option<u32> },
     /// Stopping: for the pool's own reason, or for another one.
     Stopping { ours: Option<StopReason> },
 }
@@ -40,14 +40,14 @@ pub(super) struct WorkerSlot {
     /// Keyed pools: the callers that wait for this key, oldest first.
     pub(super) queue: BTreeMap<u64, Ticket>,
     /// The slot's position in the order of use, and the time that it stands for.
-    pub(super) last_touch: (u64, Timestamp),
+    pub(super) last_touch: (u64, TreeInstant),
     /// The position of the newest lease in the same order.
     pub(super) granted: u64,
     /// The position at which the slot was assigned.
     pub(super) reserved: u64,
-    pub(super) last_used: Option<Timestamp>,
-    pub(super) started: Option<Timestamp>,
-    pub(super) ready_since: Option<Timestamp>,
+    pub(super) last_used: Option<TreeInstant>,
+    pub(super) started: Option<TreeInstant>,
+    pub(super) ready_since: Option<TreeInstant>,
     /// Leases granted since the slot was assigned.
     pub(super) served: u64,
     /// Whether any incarnation since the slot was assigned has been ready.
@@ -67,7 +67,7 @@ impl WorkerSlot {
             incarnation: Incarnation::NONE,
             leases: BTreeSet::new(),
             queue: BTreeMap::new(),
-            last_touch: (0, Timestamp::EPOCH),
+            last_touch: (0, TreeInstant::EPOCH),
             granted: 0,
             reserved: 0,
             last_used: None,

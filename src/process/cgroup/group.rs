@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 
-use super::{files, host_cgroup::CgroupLocation, removal::CgroupRemoval, signal_walk::SignalWalk};
+use super::{files, host_cgroup::ProcessCgroupLocation, removal::CgroupRemoval, signal_walk::SignalWalk};
 use crate::process::sweeper::{self, JobProgress, SweepJob};
 
 /// How long the removal of an empty group is waited for. A process that makes thousands of groups in each
@@ -26,7 +26,7 @@ const REMOVAL_WAIT: Duration = Duration::from_secs(2);
 /// The control group of one process. Dropping it does not remove the group.
 #[derive(Debug)]
 pub(in crate::process) struct Cgroup {
-    location: Arc<CgroupLocation>,
+    location: Arc<ProcessCgroupLocation>,
     /// A kill is on its way.
     killing: Arc<AtomicBool>,
     removal: OnceLock<RequestedRemoval>,
@@ -39,7 +39,7 @@ struct RequestedRemoval {
 }
 
 impl Cgroup {
-    pub(super) fn new(location: CgroupLocation) -> Cgroup {
+    pub(super) fn new(location: ProcessCgroupLocation) -> Cgroup {
         let killing = Arc::new(AtomicBool::new(false));
         Cgroup { location: Arc::new(location), killing, removal: OnceLock::new() }
     }
@@ -130,7 +130,7 @@ impl Cgroup {
 #[derive(Debug)]
 struct RemovalJob {
     removal: CgroupRemoval,
-    _location: Arc<CgroupLocation>,
+    _location: Arc<ProcessCgroupLocation>,
 }
 
 impl SweepJob for RemovalJob {
@@ -141,7 +141,7 @@ impl SweepJob for RemovalJob {
 
 #[derive(Debug)]
 struct KillJob {
-    location: Arc<CgroupLocation>,
+    location: Arc<ProcessCgroupLocation>,
     killing: Arc<AtomicBool>,
 }
 

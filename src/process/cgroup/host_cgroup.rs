@@ -1,4 +1,4 @@
-//! [`HostCgroup`], the group of this host, and [`CgroupLocation`], a group in it.
+//! [`HostCgroup`], the group of this host, and [`ProcessCgroupLocation`], a group in it.
 
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
@@ -17,7 +17,7 @@ use rustix::{
 use super::{
     cgroup_path::{self, CgroupPath},
     files, leftovers,
-    owner::CgroupOwner,
+    owner::CgroupHostId,
     removal::CgroupRemoval,
 };
 use crate::process::sweeper;
@@ -52,7 +52,7 @@ impl HostCgroup {
     fn new(own: &CgroupPath) -> Option<HostCgroup> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let parent = Arc::new(own.open()?);
-        let me = CgroupOwner::me()?;
+        let me = CgroupHostId::me()?;
         let text = format!("{me}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let name = CString::new(text.as_str()).ok()?;
         files::make(&parent, &name).ok()?;
@@ -74,27 +74,27 @@ impl HostCgroup {
     }
 
     /// A new group in it.
-    pub(super) fn make(self: &Arc<HostCgroup>) -> Option<CgroupLocation> {
+    pub(super) fn make(self: &Arc<HostCgroup>) -> Option<ProcessCgroupLocation> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(number.to_string()).ok()?;
         files::make(&self.directory, &name).ok()?;
         let mut path = self.path.clone();
         path.push("/");
         path.push(&*name.to_string_lossy());
-        Some(CgroupLocation { host: Arc::clone(self), name, path })
+        Some(ProcessCgroupLocation { host: Arc::clone(self), name, path })
     }
 }
 
 /// Where the group of one process is. Keeps the host's group alive, because that must not be removed before
 /// it.
 #[derive(Debug)]
-pub(super) struct CgroupLocation {
+pub(super) struct ProcessCgroupLocation {
     host: Arc<HostCgroup>,
     name: CString,
     path: OsString,
 }
 
-impl CgroupLocation {
+impl ProcessCgroupLocation {
     /// The directory that it is in.
     pub(super) fn directory(&self) -> &Arc<OwnedFd> {
         &self.host.directory

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fd::OwnedFd;
 
-use super::{cgroup_path, files, owner::CgroupOwner, removal::CgroupRemoval, walk};
+use super::{cgroup_path, files, owner::CgroupHostId, removal::CgroupRemoval, walk};
 
 /// How long a guardian spends at most on removing what its host has left.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ pub(in crate::process) fn clear_leftovers() {
 pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval> {
     let mut names: Vec<CString> = Vec::new();
     walk::each_group(parent, |name: &CStr| {
-        if CgroupOwner::of(name).is_some_and(CgroupOwner::is_dead) {
+        if CgroupHostId::of(name).is_some_and(CgroupHostId::is_dead) {
             files::kill(parent, name);
             names.push(name.to_owned());
         }

@@ -1,4 +1,4 @@
-//! [`CgroupOwner`]: which host a control group belongs to, and whether that host is dead.
+//! [`CgroupHostId`]: which host a control group belongs to, and whether that host is dead.
 
 use std::{ffi::CStr, fmt, fs, sync::OnceLock};
 
@@ -12,7 +12,7 @@ const PREFIX: &str = "procession-";
 /// The host that a group belongs to, taken from the group's name. While a system runs, no two hosts have
 /// the same three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CgroupOwner {
+pub(super) struct CgroupHostId {
     /// The namespace of the process id.
     namespace: u64,
     pid: i32,
@@ -20,19 +20,19 @@ pub(super) struct CgroupOwner {
     start: u64,
 }
 
-impl CgroupOwner {
-    pub(super) fn me() -> Option<CgroupOwner> {
+impl CgroupHostId {
+    pub(super) fn me() -> Option<CgroupHostId> {
         let pid = sys::getpid().as_raw_nonzero().get();
-        Some(CgroupOwner { namespace: namespace()?, pid, start: start(pid)? })
+        Some(CgroupHostId { namespace: namespace()?, pid, start: start(pid)? })
     }
 
     /// The host that has made a group of this name.
-    pub(super) fn of(group: &CStr) -> Option<CgroupOwner> {
+    pub(super) fn of(group: &CStr) -> Option<CgroupHostId> {
         let mut numbers = group.to_str().ok()?.strip_prefix(PREFIX)?.split('-').map(str::parse::<u64>);
         let (namespace, pid, start) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
         // The fourth number tells the groups of one host apart.
         numbers.next()?.ok()?;
-        Some(CgroupOwner { namespace, pid: i32::try_from(pid).ok()?, start })
+        Some(CgroupHostId { namespace, pid: i32::try_from(pid).ok()?, start })
     }
 
     /// Whether the host has certainly ended. Nothing is known of hosts in other namespaces.
@@ -49,7 +49,7 @@ impl CgroupOwner {
     }
 }
 
-impl fmt::Display for CgroupOwner {
+impl fmt::Display for CgroupHostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}-{}-{}", self.namespace, self.pid, self.start)
     }
@@ -81,16 +81,16 @@ mod tests {
     #[test]
     fn only_what_is_certainly_dead_is_dead() {
         // P-12
-        let me = CgroupOwner::me().unwrap();
-        assert_eq!(CgroupOwner::of(&CString::new(format!("{me}-0")).unwrap()), Some(me));
+        let me = CgroupHostId::me().unwrap();
+        assert_eq!(CgroupHostId::of(&CString::new(format!("{me}-0")).unwrap()), Some(me));
         assert!(!me.is_dead());
-        assert!(CgroupOwner { start: me.start + 1, ..me }.is_dead(), "the number has a new owner");
+        assert!(CgroupHostId { start: me.start + 1, ..me }.is_dead(), "the number has a new owner");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id().cast_signed();
         child.wait().unwrap();
-        assert!(CgroupOwner { pid, start: 1, ..me }.is_dead());
+        assert!(CgroupHostId { pid, start: 1, ..me }.is_dead());
         assert!(
-            !CgroupOwner { pid, start: 1, namespace: me.namespace + 1 }.is_dead(),
+            !CgroupHostId { pid, start: 1, namespace: me.namespace + 1 }.is_dead(),
             "nothing is known of other namespaces"
         );
         for stranger in [
@@ -101,7 +101,7 @@ mod tests {
             c"other-1-2-3-4",
             c"procession-\xff-2-3-4",
         ] {
-            assert_eq!(CgroupOwner::of(stranger), None, "{stranger:?}");
+            assert_eq!(CgroupHostId::of(stranger), None, "{stranger:?}");
         }
     }
 }

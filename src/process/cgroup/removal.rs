@@ -35,18 +35,18 @@ pub(super) struct CgroupRemoval {
     at: Arc<OwnedFd>,
     name: CString,
     walk: CgroupWalk,
-    remover: GroupRemover,
+    remover: RemovingVisitor,
     began: Option<Instant>,
     pause: Duration,
     done: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
-struct GroupRemover {
+struct RemovingVisitor {
     failures: u32,
 }
 
-impl CgroupVisitor for GroupRemover {
+impl CgroupVisitor for RemovingVisitor {
     fn descends_into(&mut self, above: BorrowedFd<'_>, name: &CStr) -> bool {
         self.failures < MAX_FAILURES && files::unlink(above, name).is_err()
     }
@@ -61,7 +61,7 @@ impl CgroupVisitor for GroupRemover {
 impl CgroupRemoval {
     pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupRemoval {
         let walk = CgroupWalk::new(Arc::clone(&at), name.clone());
-        let (remover, done) = (GroupRemover::default(), Arc::new(AtomicBool::new(false)));
+        let (remover, done) = (RemovingVisitor::default(), Arc::new(AtomicBool::new(false)));
         CgroupRemoval { at, name, walk, remover, began: None, pause: FIRST_PAUSE, done }
     }
 
@@ -96,7 +96,7 @@ impl SweepJob for CgroupRemoval {
                     files::kill(&self.at, &self.name);
                 }
                 self.walk = CgroupWalk::new(Arc::clone(&self.at), self.name.clone());
-                self.remover = GroupRemover::default();
+                self.remover = RemovingVisitor::default();
                 let pause = self.pause;
                 self.pause = (pause * 2).min(LAST_PAUSE);
                 JobProgress::After(pause)

@@ -17,7 +17,7 @@ use rustix::{
 
 use super::{
     files,
-    host_cgroup::CgroupLocation,
+    host_cgroup::ProcessCgroupLocation,
     walk::{CgroupVisitor, CgroupWalk, WalkProgress},
 };
 use crate::process::{
@@ -37,7 +37,7 @@ pub(super) struct SignalWalk {
 
 #[derive(Debug)]
 struct SignalTask {
-    group: Arc<CgroupLocation>,
+    group: Arc<ProcessCgroupLocation>,
     /// The process group whose members have been signalled already.
     except: Pid,
     signals: Vec<Signal>,
@@ -45,7 +45,7 @@ struct SignalTask {
 }
 
 impl SignalWalk {
-    pub(super) fn new(group: &Arc<CgroupLocation>, except: Pid, signals: &[Signal]) -> SignalWalk {
+    pub(super) fn new(group: &Arc<ProcessCgroupLocation>, except: Pid, signals: &[Signal]) -> SignalWalk {
         let walk = CgroupWalk::new(Arc::clone(group.directory()), group.name().to_owned());
         let task = SignalTask { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };
         SignalWalk { walk, task }

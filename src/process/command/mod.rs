@@ -92,7 +92,7 @@ impl CommandMistake {
 /// Why a serialised command is refused, or why a command cannot be serialised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CommandError {
+pub enum CommandSerdeError {
     /// Every command needs a program.
     #[error("`program` must not be empty")]
     EmptyProgram,
@@ -106,7 +106,7 @@ pub enum CommandError {
     },
 }
 
-impl CommandError {
+impl CommandSerdeError {
     /// Whether the command must be changed. This is always so.
     pub fn is_misuse(&self) -> bool {
         true

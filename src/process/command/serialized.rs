@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Command, CommandError, Limits, StdioTransport};
+use super::{Command, CommandSerdeError, Limits, StdioTransport};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "Command")]
@@ -33,10 +33,10 @@ struct CommandForm {
 }
 
 impl TryFrom<CommandForm> for Command {
-    type Error = CommandError;
-    fn try_from(form: CommandForm) -> Result<Command, CommandError> {
+    type Error = CommandSerdeError;
+    fn try_from(form: CommandForm) -> Result<Command, CommandSerdeError> {
         if form.program.is_empty() {
-            return Err(CommandError::EmptyProgram);
+            return Err(CommandSerdeError::EmptyProgram);
         }
         let mut command = Command::new(form.program).args(form.args).inherit_env(form.inherit_env);
         command.cwd = form.cwd.map(PathBuf::from);
@@ -58,10 +58,10 @@ impl TryFrom<CommandForm> for Command {
 }
 
 impl TryFrom<&Command> for CommandForm {
-    type Error = CommandError;
-    fn try_from(command: &Command) -> Result<CommandForm, CommandError> {
+    type Error = CommandSerdeError;
+    fn try_from(command: &Command) -> Result<CommandForm, CommandSerdeError> {
         let text = |field: &'static str, value: &OsStr| {
-            let not_utf8 = || CommandError::NotUtf8 { field, program: command.program.clone() };
+            let not_utf8 = || CommandSerdeError::NotUtf8 { field, program: command.program.clone() };
             value.to_str().map(String::from).ok_or_else(not_utf8)
         };
         let list = |field: &'static str, names: &BTreeSet<OsString>| {
@@ -73,7 +73,7 @@ impl TryFrom<&Command> for CommandForm {
             program: text("program", &command.program)?,
             args: command.args.iter().map(|arg| text("args", arg)).collect::<Result<_, _>>()?,
             cwd: command.cwd.as_deref().map(|cwd| text("cwd", cwd.as_os_str())).transpose()?,
-            env: environment.set.iter().map(pair).collect::<Result<_, CommandError>>()?,
+            env: environment.set.iter().map(pair).collect::<Result<_, CommandSerdeError>>()?,
             pass_env: list("pass_env", &environment.pass)?,
             env_remove: list("env_remove", &environment.remove)?,
             inherit_env: environment.inherit,

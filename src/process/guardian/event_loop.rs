@@ -15,7 +15,7 @@ use crate::process::group_membership;
 /// Runs the guardian to its end. `host` is its child.
 pub(super) fn run(host: libc::pid_t) -> ! {
     // Unwinding would run the host's own code a second time, in the guardian.
-    let _kill_on_unwind = KillOnUnwind;
+    let _kill_on_unwind = DieOnUnwind;
     let _ = rustix::thread::set_name(c"guardian");
     close_files_and_leave_directory();
     let mut host = HostProcess { pid: host, stopped: None, has_news: false };
@@ -28,9 +28,9 @@ pub(super) fn run(host: libc::pid_t) -> ! {
     }
 }
 
-struct KillOnUnwind;
+struct DieOnUnwind;
 
-impl Drop for KillOnUnwind {
+impl Drop for DieOnUnwind {
     fn drop(&mut self) {
         signals::die_by(libc::SIGKILL);
     }

@@ -12,21 +12,21 @@ use rustix::process::{Pid, WaitOptions};
 const SI_KERNEL: c_int = 0x80;
 
 /// The signals that were blocked before, to be restored.
-pub(super) struct SignalMask(libc::sigset_t);
+pub(super) struct SavedSignalMask(libc::sigset_t);
 
 /// Blocks every signal and returns what was blocked before.
-pub(super) fn block_all() -> SignalMask {
+pub(super) fn block_all() -> SavedSignalMask {
     let mut before = MaybeUninit::uninit();
     // SAFETY: both pointers are valid, and pthread_sigmask fills the second set: it can only fail for an
     // unknown first argument.
     #[allow(unsafe_code)]
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, &all(), before.as_mut_ptr());
-        SignalMask(before.assume_init())
+        SavedSignalMask(before.assume_init())
     }
 }
 
-impl SignalMask {
+impl SavedSignalMask {
     pub(super) fn restore(&self) {
         set_mask(libc::SIG_SETMASK, &self.0);
     }

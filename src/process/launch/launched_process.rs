@@ -24,10 +24,10 @@ use crate::{
         command::{Command, Limits},
         guardian,
         launcher::Process,
-        reap_token::ReapToken,
+        reap_token::ReapGuard,
         stdio::endpoints::{self, ChildEnds, HostEnds, HostStreams, StdioLayout},
         stop::{
-            leader::{CpuLimit, Leader},
+            leader::{CpuRlimit, Leader},
             reaper::LeaderOwner,
         },
     },
@@ -56,7 +56,7 @@ impl LaunchedProcess {
     pub(super) fn new(
         command: &Command,
         settings: &LaunchSettings,
-        reap_token: ReapToken,
+        reap_token: ReapGuard,
         (layout, child_ends): (StdioLayout, &mpsc::Receiver<ChildEnds>),
         workspace: &mut SpawnWorkspace,
     ) -> Result<LaunchedProcess, Exit> {
@@ -88,7 +88,7 @@ impl LaunchedProcess {
                 Err(error) => (None, Some(error)),
             },
         };
-        let cpu_limit = plan.limits.cpu_time().map(|soft| CpuLimit { soft, hard: soft + Limits::CPU_GRACE });
+        let cpu_limit = plan.limits.cpu_time().map(|soft| CpuRlimit { soft, hard: soft + Limits::CPU_GRACE });
         let owner = LeaderOwner::new(Leader::new(spawned.pid, pidfd, cpu_limit, cgroup, reap_token));
         match pidfd_error {
             None => Ok(LaunchedProcess { owner, host_ends, containment }),

@@ -14,7 +14,7 @@ use crate::{
     process::{
         control::{ProcessControl, Unkillable},
         exit_status::ExitStatus,
-        reap_token::ReapToken,
+        reap_token::ReapGuard,
         stop::{
             exit_watch::ExitWatch,
             leader::Leader,
@@ -105,7 +105,7 @@ impl ProcessControl for OsProcessControl {
     async fn reap_after_exit(
         &self,
         wait: Duration,
-        sweep_token: ReapToken,
+        sweep_token: ReapGuard,
     ) -> Result<ExitStatus, Unkillable> {
         let sweep_token = Mutex::new(Some(sweep_token));
         let step = |leader: &Leader| {

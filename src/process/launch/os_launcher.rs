@@ -26,7 +26,7 @@ use crate::{
         cgroup::{CgroupFactory, CgroupMode},
         command::{Command, CommandMistake, Limits},
         launcher::{Launcher, Process},
-        reap_token::ReapToken,
+        reap_token::ReapGuard,
         stdio::endpoints::{self, SocketMode, StdioLayout},
         stop::reaper,
         sweeper,
@@ -133,7 +133,7 @@ impl OsLauncherBuilder {
 
 #[async_trait]
 impl Launcher for OsLauncher {
-    async fn launch(&self, command: &Command, reap_token: ReapToken) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, reap_token: ReapGuard) -> Result<Process, Exit> {
         if let Some(rate) = &self.rate {
             rate.wait_for_turn().await;
         }
@@ -218,7 +218,7 @@ mod tests {
             ("read x; exit 4", ExitStatus::code(4)),
         ] {
             let command = Command::new("/bin/sh").args(["-c", script]);
-            let process = launcher.launch(&command, ReapToken::none()).await.unwrap();
+            let process = launcher.launch(&command, ReapGuard::none()).await.unwrap();
             drop(process.stdin);
             assert_eq!(process.control.exited().await, exited);
             assert_eq!(process.control.exited().await, exited);
@@ -226,7 +226,7 @@ mod tests {
             assert_eq!(process.control.reap(KILL_WAIT).await, Ok(exited));
             assert!(process.control.signal(Signal::HUP).is_err());
         }
-        let process = launcher.launch(&Command::new("sleep").arg("1000"), ReapToken::none()).await.unwrap();
+        let process = launcher.launch(&Command::new("sleep").arg("1000"), ReapGuard::none()).await.unwrap();
         assert_eq!(process.control.reap(KILL_WAIT).await, Ok(ExitStatus::signal(9, false)));
     }
 }

@@ -30,8 +30,8 @@ pub(in crate::process) struct ChildEnds {
 /// The ends that the host keeps, not yet registered with a runtime.
 #[derive(Debug)]
 pub(in crate::process) struct HostEnds {
-    stdin: StreamEnd,
-    stdout: StreamEnd,
+    stdin: StdioEndpoint,
+    stdout: StdioEndpoint,
     stderr: OwnedFd,
 }
 
@@ -44,7 +44,7 @@ pub type Stderr = Box<dyn AsyncRead + Send + Unpin>;
 pub(in crate::process) type HostStreams = (Stdin, Stdout, Stderr);
 
 #[derive(Debug)]
-enum StreamEnd {
+enum StdioEndpoint {
     Socket(StdStream),
     Pipe(OwnedFd),
 }
@@ -88,9 +88,9 @@ pub(in crate::process) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, Ho
     let sockets = if layout.sockets { two_socket_pairs()? } else { None };
     let (stdin, their_stdin, stdout, their_stdout) = match sockets {
         Some([(stdin, their_stdin), (stdout, their_stdout)]) => (
-            StreamEnd::Socket(stdin),
+            StdioEndpoint::Socket(stdin),
             OwnedFd::from(their_stdin),
-            StreamEnd::Socket(stdout),
+            StdioEndpoint::Socket(stdout),
             OwnedFd::from(their_stdout),
         ),
         None => {
@@ -106,7 +106,7 @@ pub(in crate::process) fn make(layout: StdioLayout) -> io::Result<(ChildEnds, Ho
             } else {
                 let _ = rustix::pipe::fcntl_setpipe_size(&stdin, 1);
             }
-            (StreamEnd::Pipe(stdin), their_stdin.into(), StreamEnd::Pipe(stdout), their_stdout.into())
+            (StdioEndpoint::Pipe(stdin), their_stdin.into(), StdioEndpoint::Pipe(stdout), their_stdout.into())
         }
     };
     let fds = [above_stdio(their_stdin)?, above_stdio(their_stdout)?, above_stdio(their_stderr.into())?];
@@ -141,12 +141,12 @@ impl HostEnds {
     /// Registers the host's ends with the current runtime.
     pub(in crate::process) fn register(self) -> io::Result<HostStreams> {
         let stdin = match self.stdin {
-            StreamEnd::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
-            StreamEnd::Pipe(fd) => Stdin::pipe(fd)?,
+            StdioEndpoint::Socket(socket) => Stdin::socket(UnixStream::from_std(socket)?),
+            StdioEndpoint::Pipe(fd) => Stdin::pipe(fd)?,
         };
         let stdout: Stdout = match self.stdout {
-            StreamEnd::Socket(socket) => Box::new(StdoutReader(UnixStream::from_std(socket)?)),
-            StreamEnd::Pipe(fd) => Box::new(pipe::Receiver::from_owned_fd(fd)?),
+            StdioEndpoint::Socket(socket) => Box::new(StdoutReader(UnixStream::from_std(socket)?)),
+            StdioEndpoint::Pipe(fd) => Box::new(pipe::Receiver::from_owned_fd(fd)?),
         };
         Ok((stdin, stdout, Box::new(pipe::Receiver::from_owned_fd(self.stderr)?)))
     }

@@ -17,7 +17,7 @@ use super::tail::Tail;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
-    log_rate::LogRate,
+    log_rate::LogLimiter,
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 
@@ -96,7 +96,7 @@ pub struct LineLog {
     line: Vec<u8>,
     /// Bytes of the current line that were not kept.
     cut: usize,
-    rate: LogRate,
+    rate: LogLimiter,
     stream: LoggedStream,
     /// The worker whose lines they are, if it is one.
     owner: Option<(TreePath, Incarnation)>,
@@ -128,7 +128,7 @@ macro_rules! event {
 impl LineLog {
     /// An empty log of stderr. Must be called where tokio's clock runs.
     pub fn new() -> LineLog {
-        let (line, rate) = (Vec::new(), LogRate::default());
+        let (line, rate) = (Vec::new(), LogLimiter::default());
         LineLog { line, cut: 0, rate, stream: LoggedStream::Stderr, owner: None }
     }
 

@@ -27,9 +27,9 @@ use super::{
 };
 use crate::process::{
     cgroup,
-    exit_status::{ExitStatus, Status},
+    exit_status::{ExitStatus, ExitStatusKind},
     group_membership,
-    reap_token::ReapToken,
+    reap_token::ReapGuard,
     usage::{self, Usage, UsageSource},
 };
 
@@ -38,7 +38,7 @@ use crate::process::{
 pub(in crate::process) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
-    cpu_limit: Option<CpuLimit>,
+    cpu_limit: Option<CpuRlimit>,
     /// Holds its descendants, whatever groups and sessions they are in.
     cgroup: Option<cgroup::Cgroup>,
     /// The kernel may have given its number to another process.
@@ -48,7 +48,7 @@ pub(in crate::process) struct Leader {
 
 /// Processor time after which the system ends a process.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::process) struct CpuLimit {
+pub(in crate::process) struct CpuRlimit {
     /// `SIGXCPU` is sent then.
     pub(in crate::process) soft: Duration,
     /// `SIGKILL` is sent then.
@@ -67,7 +67,7 @@ struct LeaderState {
     unreadable_since: Option<Instant>,
     /// The question that the survivor scan has not answered yet, or whose reply has not been used.
     query: Option<Arc<SurvivorQuery>>,
-    reap_token: Option<ReapToken>,
+    reap_token: Option<ReapGuard>,
 }
 
 /// If the process table cannot be read for this long, members that have been killed are taken to be dead.
@@ -78,9 +78,9 @@ impl Leader {
     pub(in crate::process) fn new(
         pid: Pid,
         pidfd: Option<OwnedFd>,
-        cpu_limit: Option<CpuLimit>,
+        cpu_limit: Option<CpuRlimit>,
         cgroup: Option<cgroup::Cgroup>,
-        reap_token: ReapToken,
+        reap_token: ReapGuard,
     ) -> Leader {
         let state = LeaderState {
             exited: None,
@@ -212,7 +212,7 @@ impl Leader {
     /// that is done.
     pub(in crate::process) fn reap_after_exit(
         &self,
-        sweep_token: &mut Option<ReapToken>,
+        sweep_token: &mut Option<ReapGuard>,
     ) -> Option<ExitStatus> {
         if self.cgroup.is_some() {
             return self.kill_and_reap();
@@ -242,7 +242,7 @@ impl Leader {
     }
 
     fn kill_if_reaped_elsewhere(&self, state: &LeaderState) {
-        if state.exited == Some(ExitStatus { status: Status::Lost }) {
+        if state.exited == Some(ExitStatus { status: ExitStatusKind::Lost }) {
             self.kill_group_by_pidfd();
         }
     }
@@ -390,7 +390,7 @@ impl Leader {
             }
             // It is no longer our child: other code has reaped it.
             Err(_) => {
-                state.exited.get_or_insert(ExitStatus { status: Status::Lost });
+                state.exited.get_or_insert(ExitStatus { status: ExitStatusKind::Lost });
                 self.mark_reaped(state);
             }
         }
@@ -407,7 +407,7 @@ impl Leader {
     /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the
     /// processor time that was used decides.
     fn attribute_to_limit(&self, exited: ExitStatus) -> ExitStatus {
-        let (Status::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
+        let (ExitStatusKind::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
             return exited;
         };
         let bound = match signal {
@@ -418,7 +418,7 @@ impl Leader {
         // The kernel compares the limit with the ticks that hit the process, and reports the time that it
         // has had. With other processes on the processor the two differ by some percent.
         if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
-            return ExitStatus { status: Status::Limit { which: "cpu_seconds", signal } };
+            return ExitStatus { status: ExitStatusKind::Limit { which: "cpu_seconds", signal } };
         }
         exited
     }
@@ -458,6 +458,6 @@ fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => ExitStatus::code(code),
         (None, Some(signal)) => ExitStatus::signal(signal, status.dumped()),
-        (None, None) => ExitStatus { status: Status::Lost },
+        (None, None) => ExitStatus { status: ExitStatusKind::Lost },
     }
 }

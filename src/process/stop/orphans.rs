@@ -45,13 +45,13 @@ pub enum ReapAdopted {
 struct LeaderRegistry {
     /// Those that have not been reaped, with the paths of their control groups.
     unreaped: BTreeMap<i32, Option<OsString>>,
-    reaped: Vec<ReapedLeader>,
+    reaped: Vec<LeaderWithOrphans>,
     /// The periodic search runs.
     searching: bool,
 }
 
 /// A leader that has been reaped and may have left orphans.
-struct ReapedLeader {
+struct LeaderWithOrphans {
     leader: i32,
     cgroup: Option<OsString>,
     reap_time: ReapedAt,
@@ -100,7 +100,7 @@ pub(super) fn leader_launched(leader: Pid, cgroup: Option<&OsStr>) {
     if !registry.searching && adopts_orphans() {
         registry.searching = true;
         survivor_scan::visit_on_walks(visitor);
-        sweeper::add(Box::new(PeriodicSearch { first: true }));
+        sweeper::add(Box::new(PeriodicOrphanSearch { first: true }));
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn leader_reaped(leader: Pid, reap_time: ReapedAt) {
     let mut registry = lock();
     let Some(cgroup) = registry.unreaped.remove(&leader) else { return };
     if registry.searching {
-        registry.reaped.push(ReapedLeader { leader, cgroup, reap_time, since: Instant::now() });
+        registry.reaped.push(LeaderWithOrphans { leader, cgroup, reap_time, since: Instant::now() });
         drop(registry);
         survivor_scan::request_visit();
     }
@@ -118,11 +118,11 @@ pub(super) fn leader_reaped(leader: Pid, reap_time: ReapedAt) {
 
 /// Requests a walk from time to time, as long as a process lives or may have left orphans.
 #[derive(Debug)]
-struct PeriodicSearch {
+struct PeriodicOrphanSearch {
     first: bool,
 }
 
-impl sweeper::SweepJob for PeriodicSearch {
+impl sweeper::SweepJob for PeriodicOrphanSearch {
     fn step(&mut self, _: Instant) -> sweeper::JobProgress {
         if !std::mem::take(&mut self.first) {
             let mut registry = lock();
@@ -190,8 +190,9 @@ fn is_ours(entry: &ProcessEntry<'_>, cgroups: &HashSet<OsString>) -> bool {
                 return true;
             }
             let start = entry.read().map(|stat| stat.start);
-            let led =
-                |reaped: &ReapedLeader| reaped.leader == session && reaped.reap_time.is_own_member(start);
+            let led = |reaped: &LeaderWithOrphans| {
+                reaped.leader == session && reaped.reap_time.is_own_member(start)
+            };
             if registry.reaped.iter().any(led) {
                 return true;
             }

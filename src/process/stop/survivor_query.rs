@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 
 use super::survivor_scan::{self, ReapedAt, ScanTarget};
-use crate::process::{control::KILL_WAIT, reap_token::ReapToken};
+use crate::process::{control::KILL_WAIT, reap_token::ReapGuard};
 
 /// One question and its reply.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl SurvivorQuery {
 
 /// Kills the processes that have left the group of a reaped leader but are still in its session. Scans
 /// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_token` until then.
-pub(super) fn sweep_session(leader: Pid, reaped: ReapedAt, sweep_token: Option<ReapToken>) {
+pub(super) fn sweep_session(leader: Pid, reaped: ReapedAt, sweep_token: Option<ReapGuard>) {
     SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_token }.scan();
 }
 
@@ -61,7 +61,7 @@ struct SessionSweep {
     leader: Pid,
     reaped: ReapedAt,
     since: Instant,
-    _sweep_token: Option<ReapToken>,
+    _sweep_token: Option<ReapGuard>,
 }
 
 impl SessionSweep {

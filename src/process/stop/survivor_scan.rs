@@ -219,7 +219,7 @@ impl sweeper::SweepJob for ScanJob {
 
 /// What a walk has found for one leader.
 #[derive(Debug, Default)]
-struct Survivors {
+struct WalkFindings {
     /// Some process is alive in the group.
     in_group: bool,
     /// Those in the session, each with the time of its start and whether it is in the group too.
@@ -230,8 +230,8 @@ struct Survivors {
 
 /// Returns whether the table could be read to its end.
 fn walk(requests: Vec<ScanRequest>) -> bool {
-    let mut found: BTreeMap<i32, Survivors> =
-        requests.iter().map(|request| (request.leader, Survivors::default())).collect();
+    let mut found: BTreeMap<i32, WalkFindings> =
+        requests.iter().map(|request| (request.leader, WalkFindings::default())).collect();
     let visit = MAKE_VISITOR.get().and_then(|make| make());
     let complete = process_table::for_each_process(|entry| {
         if let Some(visit) = &visit {
@@ -268,7 +268,7 @@ fn walk(requests: Vec<ScanRequest>) -> bool {
     complete
 }
 
-impl Survivors {
+impl WalkFindings {
     /// Signals those that the target covers and returns whether there are any.
     fn signal_and_report(&self, leader: i32, target: &ScanTarget, signals: &[Signal]) -> bool {
         let is_our_session = || match target {
@@ -314,13 +314,13 @@ mod tests {
         let leader = i32::MAX;
         let found = |has_leader_pid| {
             let in_session = vec![(rustix::process::getpid(), 0, false)];
-            Survivors { in_group: false, in_session, has_leader_pid }
+            WalkFindings { in_group: false, in_session, has_leader_pid }
         };
         let reaped = ReapedAt::now();
         let before_reap = ScanTarget::GroupAndSession(Arc::new(AtomicBool::new(false)));
         for target in [ScanTarget::SessionAfterReap(reaped), before_reap] {
             assert!(found(false).signal_and_report(leader, &target, &[]), "{target:?}");
-            assert!(!Survivors::default().signal_and_report(leader, &target, &[]), "{target:?}");
+            assert!(!WalkFindings::default().signal_and_report(leader, &target, &[]), "{target:?}");
         }
         // A process has the leader's number: what is found belongs to the session of that one.
         assert!(!found(true).signal_and_report(leader, &ScanTarget::SessionAfterReap(reaped), &[]));

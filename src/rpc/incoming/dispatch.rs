@@ -17,13 +17,13 @@ use tokio::sync::SetOnce;
 
 use crate::{
     channel::{
-        close_reason::CloseReason, lock::lock, noise::shortened, owner::ChannelOwner as _, reader::FrameSink,
+        close_reason::CloseReason, lock::lock, noise::shortened, owner::ChannelUser as _, reader::FrameSink,
         scratch::Scratch, yield_budget::YieldBudget,
     },
     log_event::log_event,
-    log_rate::{LogRate, LogTopic},
+    log_rate::{LogLimiter, LogTopic},
     rpc::{
-        config::Noise,
+        config::NoisePolicy,
         error::{RpcError, error_codes},
         incoming::{
             handler::{Context, Handler},
@@ -31,10 +31,10 @@ use crate::{
             response_batch::{BatchFull, ResponseBatch},
         },
         outgoing::pending_calls::{CallFailure, RawAnswer, ResponseMatch},
-        peer_shared::{PeerInner, PeerShared},
+        peer_shared::{ClosePeerOnDrop, PeerShared},
         wire::{
             encode,
-            message::{self, FrameContent, Message, MessageBody},
+            message::{self, FrameContent, Message, ResponseBody},
             request_id::RequestId,
             response_scan,
         },
@@ -45,10 +45,10 @@ use crate::{
 pub(crate) struct Dispatcher {
     pub(super) shared: Arc<PeerShared>,
     handler: Arc<dyn Handler>,
-    peer: Weak<PeerInner>,
+    peer: Weak<ClosePeerOnDrop>,
     queue: Mutex<RequestQueue>,
     /// Errors about unusable frames that have been sent lately.
-    pub(super) errors: Mutex<LogRate>,
+    pub(super) errors: Mutex<LogLimiter>,
 }
 
 impl FrameSink for Arc<Dispatcher> {
@@ -119,11 +119,11 @@ impl FrameSink for Arc<Dispatcher> {
         let shared = &self.shared;
         shared.channel.counters.noise_lines.increment();
         match shared.config.noise {
-            Noise::Log => {
+            NoisePolicy::Log => {
                 shared.channel.log_noise(line);
                 true
             }
-            Noise::Violation => {
+            NoisePolicy::Violation => {
                 let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
                 let what = if is_json { "no message" } else { "not JSON" };
                 let line = shortened(&line[..line.len().min(80)]);
@@ -138,7 +138,7 @@ impl Dispatcher {
     pub(crate) fn new(
         shared: Arc<PeerShared>,
         handler: Arc<dyn Handler>,
-        peer: Weak<PeerInner>,
+        peer: Weak<ClosePeerOnDrop>,
     ) -> Dispatcher {
         Dispatcher { shared, handler, peer, queue: Mutex::default(), errors: Mutex::default() }
     }
@@ -162,11 +162,11 @@ impl Dispatcher {
         }
     }
 
-    fn response(&self, id: &RequestId, body: &MessageBody<'_>) {
+    fn response(&self, id: &RequestId, body: &ResponseBody<'_>) {
         let answer: RawAnswer = match body {
-            MessageBody::Result(result) => Ok(result.get().to_owned()),
-            MessageBody::Nothing => Ok("null".to_owned()),
-            MessageBody::Error(error) => Err(Box::new(RpcError::read(error).map_or_else(
+            ResponseBody::Result(result) => Ok(result.get().to_owned()),
+            ResponseBody::Nothing => Ok("null".to_owned()),
+            ResponseBody::Error(error) => Err(Box::new(RpcError::read(error).map_or_else(
                 |reason| {
                     let reason = format!("the error cannot be read: {reason}");
                     self.shared.unusable(format_args!(

@@ -13,7 +13,7 @@ use tokio::sync::SetOnce;
 use crate::{
     id::{Incarnation, TreePath},
     log_rate::LogTopic,
-    rpc::{error::RpcError, peer_shared::PeerInner, wire::request_id::RequestId},
+    rpc::{error::RpcError, peer_shared::ClosePeerOnDrop, wire::request_id::RequestId},
 };
 
 /// Answers requests of the other side and takes its notifications. Usually built with a
@@ -54,7 +54,7 @@ pub struct Context {
     /// The id of the request; `None` for a notification.
     pub request: Option<RequestId>,
     pub(crate) cancel: Option<Arc<SetOnce<()>>>,
-    pub(crate) peer: Weak<PeerInner>,
+    pub(crate) peer: Weak<ClosePeerOnDrop>,
 }
 
 impl Context {

@@ -2,7 +2,7 @@
 //!
 //! JSON-RPC 2.0 §6: the responses to a batch go back as one array, in any order; if there are none,
 //! nothing is sent. So a batch is answered when its slowest request is, and its responses are kept
-//! until then. The bytes that all batches of a peer keep are counted ([`KeptBytes`]) and bounded
+//! until then. The bytes that all batches of a peer keep are counted ([`KeptResponseBytes`]) and bounded
 //! like other replies that wait (C-6).
 
 use std::sync::{
@@ -14,9 +14,9 @@ use crate::channel::{lock::lock, scratch::append};
 
 /// A count of the response bytes that a peer keeps.
 #[derive(Debug, Default)]
-pub(crate) struct KeptBytes(AtomicUsize);
+pub(crate) struct KeptResponseBytes(AtomicUsize);
 
-impl KeptBytes {
+impl KeptResponseBytes {
     /// Counts `bytes` more, if they fit into `limit`.
     fn take(&self, bytes: usize, limit: usize) -> bool {
         let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= limit);
@@ -67,7 +67,7 @@ impl ResponseBatch {
     pub(crate) fn push(
         &self,
         response: &[u8],
-        kept: &KeptBytes,
+        kept: &KeptResponseBytes,
         limit: usize,
         max_bytes: usize,
     ) -> Result<Option<Vec<u8>>, BatchFull> {
@@ -112,7 +112,7 @@ mod tests {
     fn a_frame_is_full_when_the_next_response_would_make_it_too_large() {
         // C-1: two responses of four bytes make `[aaaa,bbbb]`.
         for (max_bytes, frames) in [(11, 1), (10, 2)] {
-            let (batch, kept) = (ResponseBatch::new(), KeptBytes::default());
+            let (batch, kept) = (ResponseBatch::new(), KeptResponseBytes::default());
             assert_eq!(batch.push(b"aaaa", &kept, 100, max_bytes).unwrap(), None);
             let full = batch.push(b"bbbb", &kept, 100, max_bytes).unwrap();
             let last = batch.release().unwrap();

@@ -30,7 +30,7 @@ use crate::{
         peer::Peer,
         peer_shared::PeerShared,
         wire::{
-            decode::{self, DecodeError},
+            decode::{self, DecodeValueError},
             encode::{self, EncodeError},
         },
     },
@@ -59,8 +59,8 @@ impl Peer {
         let shared = self.shared();
         let result = shared.call(M::NAME, params, options).await?;
         decode::text(&result).map_err(|mistake| match mistake {
-            DecodeError::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
-            DecodeError::Syntax(reason) => shared.unreadable_result(M::NAME, &reason, result.as_bytes()),
+            DecodeValueError::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
+            DecodeValueError::Syntax(reason) => shared.unreadable_result(M::NAME, &reason, result.as_bytes()),
         })
     }
 

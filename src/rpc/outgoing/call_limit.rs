@@ -11,7 +11,7 @@
 //!
 //! So the number of waiting calls equals the owed permits plus the permits in the semaphore. A call
 //! that comes later never takes an owed permit, and one that gives up keeps the sum right (see the
-//! drop of [`Owed`]).
+//! drop of [`PermitWait`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,9 +61,9 @@ impl CallLimit {
         if free {
             return Ok(CallPermit(self));
         }
-        let owed = Owed(self);
+        let owed = PermitWait(self);
         // If this future is dropped, the semaphore first takes back the permit it handed out; only
-        // then `Owed` accounts for it.
+        // then `PermitWait` accounts for it.
         let permit = self.handed.acquire().await.map_err(|_| CallLimitClosed)?;
         permit.forget();
         std::mem::forget(owed);
@@ -108,9 +108,9 @@ impl Drop for CallPermit<'_> {
 }
 
 /// A waiting call. Its drop ends the wait.
-struct Owed<'a>(&'a CallLimit);
+struct PermitWait<'a>(&'a CallLimit);
 
-impl Drop for Owed<'_> {
+impl Drop for PermitWait<'_> {
     fn drop(&mut self) {
         let call_limit = self.0;
         if call_limit.change(|state| owes(state).then(|| state - OWED)).is_some() {

@@ -52,7 +52,7 @@ fn bytes(answer: &RawAnswer) -> usize {
 
 /// One call, from its entry until its caller has collected the answer.
 #[derive(Debug)]
-pub(crate) enum Call {
+pub(crate) enum PendingCall {
     Waiting { caller: Waker, deadline: Option<Instant> },
     Answered(RawAnswer),
 }
@@ -80,7 +80,7 @@ pub(crate) enum CallPoll {
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingCalls {
-    calls: CallTable<Call>,
+    calls: CallTable<PendingCall>,
     waiting: usize,
     abandoned: BTreeSet<u64>,
     next_deadline: Option<Instant>,
@@ -111,7 +111,7 @@ impl PendingCalls {
         if self.closed {
             return Err(PendingCallsClosed);
         }
-        self.calls.insert(id, Call::Waiting { caller, deadline });
+        self.calls.insert(id, PendingCall::Waiting { caller, deadline });
         self.waiting += 1;
         let sooner = deadline.is_some_and(|d| self.next_deadline.is_none_or(|next| d < next));
         if sooner {
@@ -122,7 +122,7 @@ impl PendingCalls {
 
     /// Answers a call, if it waits for an answer.
     pub(crate) fn answer(&mut self, id: u64, mut answer: RawAnswer) -> ResponseMatch {
-        if let Some(call @ Call::Waiting { .. }) = self.calls.get_mut(id) {
+        if let Some(call @ PendingCall::Waiting { .. }) = self.calls.get_mut(id) {
             self.waiting -= 1;
             let bytes = bytes(&answer);
             if self.uncollected > 0 && self.uncollected.saturating_add(bytes) > self.max_uncollected {
@@ -149,12 +149,12 @@ impl PendingCalls {
     /// For the caller: takes out the answered call, or registers `caller` to be woken.
     pub(crate) fn collect(&mut self, id: u64, caller: &Waker) -> CallPoll {
         match self.calls.get_mut(id) {
-            Some(Call::Waiting { caller: known, .. }) => {
+            Some(PendingCall::Waiting { caller: known, .. }) => {
                 let stale = (!known.will_wake(caller)).then(|| std::mem::replace(known, caller.clone()));
                 CallPoll::Nothing { stale }
             }
             _ => match self.calls.remove(id) {
-                Some(Call::Answered(answer)) => {
+                Some(PendingCall::Answered(answer)) => {
                     self.uncollected -= bytes(&answer);
                     CallPoll::Answer(answer)
                 }
@@ -164,20 +164,20 @@ impl PendingCalls {
     }
 
     /// Takes out a call whose future was dropped. If it was waiting, its answer will be late.
-    pub(crate) fn abandon(&mut self, id: u64) -> Option<Call> {
+    pub(crate) fn abandon(&mut self, id: u64) -> Option<PendingCall> {
         let call = self.withdraw(id)?;
-        if matches!(call, Call::Waiting { .. }) {
+        if matches!(call, PendingCall::Waiting { .. }) {
             self.remember(id);
         }
         Some(call)
     }
 
     /// Takes out a call that was never sent.
-    pub(crate) fn withdraw(&mut self, id: u64) -> Option<Call> {
+    pub(crate) fn withdraw(&mut self, id: u64) -> Option<PendingCall> {
         let call = self.calls.remove(id)?;
         match &call {
-            Call::Waiting { .. } => self.waiting -= 1,
-            Call::Answered(answer) => self.uncollected -= bytes(answer),
+            PendingCall::Waiting { .. } => self.waiting -= 1,
+            PendingCall::Answered(answer) => self.uncollected -= bytes(answer),
         }
         Some(call)
     }
@@ -189,10 +189,10 @@ impl PendingCalls {
         let mut expired = Vec::new();
         for (id, call) in self.calls.iter_mut() {
             match call {
-                Call::Waiting { deadline: Some(deadline), .. } if *deadline <= now => {
+                PendingCall::Waiting { deadline: Some(deadline), .. } if *deadline <= now => {
                     expired.push((id, call.answer(Err(Box::new(CallFailure::Timeout)))));
                 }
-                Call::Waiting { deadline: Some(deadline), .. } => {
+                PendingCall::Waiting { deadline: Some(deadline), .. } => {
                     self.next_deadline =
                         Some(self.next_deadline.map_or(*deadline, |next| next.min(*deadline)));
                 }
@@ -214,7 +214,10 @@ impl PendingCalls {
     /// Whether a call with a smaller id waits for an answer.
     pub(crate) fn waits_before(&self, id: u64) -> bool {
         self.waiting > 0
-            && self.calls.iter().any(|(waiting, call)| waiting < id && matches!(call, Call::Waiting { .. }))
+            && self
+                .calls
+                .iter()
+                .any(|(waiting, call)| waiting < id && matches!(call, PendingCall::Waiting { .. }))
     }
 
     /// How many calls wait for an answer.
@@ -228,7 +231,7 @@ impl PendingCalls {
         self.closed = true;
         let mut closed = Vec::with_capacity(self.waiting);
         for (id, call) in self.calls.iter_mut() {
-            if matches!(call, Call::Waiting { .. }) {
+            if matches!(call, PendingCall::Waiting { .. }) {
                 closed.push((id, call.answer(Err(Box::new(CallFailure::Closed)))));
             }
         }
@@ -245,13 +248,13 @@ impl PendingCalls {
     }
 }
 
-impl Call {
+impl PendingCall {
     /// Answers a call that waits; returns the caller to wake.
     fn answer(&mut self, answer: RawAnswer) -> Waker {
-        match std::mem::replace(self, Call::Answered(answer)) {
-            Call::Waiting { caller, .. } => caller,
+        match std::mem::replace(self, PendingCall::Answered(answer)) {
+            PendingCall::Waiting { caller, .. } => caller,
             // Callers of this have checked that it waits. If not, the first answer stays.
-            answered @ Call::Answered(_) => {
+            answered @ PendingCall::Answered(_) => {
                 *self = answered;
                 Waker::noop().clone()
             }
@@ -365,7 +368,7 @@ mod tests {
         assert!(matches!(pending.answer(2, result("late")), ResponseMatch::Unknown));
         let CallPoll::Answer(Err(failure)) = pending.collect(2, Waker::noop()) else { panic!() };
         assert!(matches!(*failure, CallFailure::Timeout));
-        assert!(matches!(pending.abandon(3), Some(Call::Waiting { .. })));
+        assert!(matches!(pending.abandon(3), Some(PendingCall::Waiting { .. })));
         assert!(matches!(pending.answer(3, result("late")), ResponseMatch::Late));
         assert_eq!(pending.close().len(), 1);
         assert!(pending.insert(4, caller().1, None).is_err());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     channel::lock::lock,
     rpc::{
-        outgoing::pending_calls::{Call, CallPoll, PendingCallsClosed, RawAnswer},
+        outgoing::pending_calls::{CallPoll, PendingCall, PendingCallsClosed, RawAnswer},
         peer_shared::PeerShared,
     },
 };
@@ -87,7 +87,7 @@ impl Drop for ResponseFuture<'_> {
             return;
         }
         let abandoned = lock(&self.shared.pending).abandon(self.id);
-        if matches!(abandoned, Some(Call::Waiting { .. })) {
+        if matches!(abandoned, Some(PendingCall::Waiting { .. })) {
             self.shared.send_cancel(self.id);
             self.shared.call_is_done();
         }

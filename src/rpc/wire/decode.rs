@@ -3,14 +3,14 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::untrusted::{BoundedErrors, into_one_line};
+use crate::untrusted::{BoundedErrorDeserializer, into_one_line};
 
 /// Up to this size, errors about the text are small enough without a bound of their own.
 const SMALL_BYTES: usize = 16 * 1024;
 
 /// Why a text is not a value of the expected type.
 #[derive(Debug)]
-pub(crate) enum DecodeError {
+pub(crate) enum DecodeValueError {
     /// It is JSON of another shape; with the path of the field.
     Data(String),
     /// It is not JSON, is nested too deep, or has a number that is too large.
@@ -19,20 +19,22 @@ pub(crate) enum DecodeError {
 
 /// Parses JSON. The error names the path of the field and serde's reason, in a line of some 2 KiB.
 /// The path is determined only after parsing has failed, so that success costs nothing extra.
-pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
+pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, DecodeValueError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = if text.len() <= SMALL_BYTES {
         T::deserialize(&mut deserializer)
     } else {
-        T::deserialize(BoundedErrors::<_>(&mut deserializer))
+        T::deserialize(BoundedErrorDeserializer::<_>(&mut deserializer))
     };
     read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let reason = match serde_path_to_error::deserialize::<_, T>(BoundedErrors::<_>(&mut deserializer)) {
+        let reason = match serde_path_to_error::deserialize::<_, T>(BoundedErrorDeserializer::<_>(
+            &mut deserializer,
+        )) {
             Err(traced) => into_one_line(format!("at `{}`: {}", traced.path(), traced.inner())),
             Ok(_) => into_one_line(error.to_string()),
         };
-        if error.is_data() { DecodeError::Data(reason) } else { DecodeError::Syntax(reason) }
+        if error.is_data() { DecodeValueError::Data(reason) } else { DecodeValueError::Syntax(reason) }
     })
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn text<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
 pub(crate) fn params<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, String> {
     match raw {
         Some(raw) => text(raw.get()).map_err(|mistake| match mistake {
-            DecodeError::Data(reason) | DecodeError::Syntax(reason) => reason,
+            DecodeValueError::Data(reason) | DecodeValueError::Syntax(reason) => reason,
         }),
         None => serde_json::from_str("null")
             .or_else(|_| serde_json::from_str("{}"))
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!((small.raw.get(), large.raw.get()), (r#"{"as":"it is"}"#, r#"{"as":"it is"}"#));
         assert_eq!(small.kinds[1], Kind::New(Some(3)));
         assert!(
-            matches!(text::<Everything>(&format!("{json} x")), Err(DecodeError::Syntax(reason)) if reason.contains("trailing"))
+            matches!(text::<Everything>(&format!("{json} x")), Err(DecodeValueError::Syntax(reason)) if reason.contains("trailing"))
         );
     }
 
@@ -110,7 +112,7 @@ mod tests {
                 Err(_) => &mut value[*name],
             });
             *at = long.clone();
-            let Err(DecodeError::Data(complaint)) = text::<Everything>(&json.to_string()) else {
+            let Err(DecodeValueError::Data(complaint)) = text::<Everything>(&json.to_string()) else {
                 panic!("{place:?}")
             };
             assert!(
@@ -121,7 +123,7 @@ mod tests {
         }
         let mut json = everything();
         json["kinds"][0] = long.clone();
-        let Err(DecodeError::Data(complaint)) = text::<Everything>(&json.to_string()) else { panic!() };
+        let Err(DecodeValueError::Data(complaint)) = text::<Everything>(&json.to_string()) else { panic!() };
         assert!(complaint.contains("unknown variant"), "{complaint}");
     }
 }

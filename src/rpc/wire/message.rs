@@ -30,7 +30,7 @@ pub(crate) enum Message<'a> {
     },
     Response {
         id: RequestId,
-        body: MessageBody<'a>,
+        body: ResponseBody<'a>,
     },
     /// An error that does not name its request: its id is null, empty or missing.
     Complaint {
@@ -46,7 +46,7 @@ pub(crate) enum Message<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) enum MessageBody<'a> {
+pub(crate) enum ResponseBody<'a> {
     Result(&'a RawValue),
     /// A response with neither `result` nor `error`.
     Nothing,
@@ -100,31 +100,31 @@ const MAX_NAME_BYTES: usize = 6 * 1024 + 2;
 pub(crate) const MAX_BATCH: usize = 4096;
 
 /// The elements of an array; `None` when there are more than [`MAX_BATCH`].
-struct Parts<'a>(Option<Vec<&'a RawValue>>);
+struct BatchElements<'a>(Option<Vec<&'a RawValue>>);
 
-impl<'de> Deserialize<'de> for Parts<'de> {
+impl<'de> Deserialize<'de> for BatchElements<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Collect;
         impl<'de> Visitor<'de> for Collect {
-            type Value = Parts<'de>;
+            type Value = BatchElements<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Parts<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<BatchElements<'de>, A::Error> {
                 let mut parts = Vec::new();
                 while parts.len() < MAX_BATCH {
                     match elements.next_element()? {
                         Some(part) => parts.push(part),
-                        None => return Ok(Parts(Some(parts))),
+                        None => return Ok(BatchElements(Some(parts))),
                     }
                 }
                 let mut more = false;
                 while elements.next_element::<IgnoredAny>()?.is_some() {
                     more = true;
                 }
-                Ok(Parts((!more).then_some(parts)))
+                Ok(BatchElements((!more).then_some(parts)))
             }
         }
         deserializer.deserialize_seq(Collect)
@@ -138,12 +138,12 @@ pub(crate) fn read(frame: &[u8]) -> FrameContent<'_> {
             Ok(envelope) => return FrameContent::One(classify(&envelope, frame)),
             Err(error) => error,
         },
-        Some(b'[') => match serde_json::from_slice::<Parts<'_>>(frame) {
-            Ok(Parts(Some(parts))) if parts.iter().any(|part| is_object(part)) => {
+        Some(b'[') => match serde_json::from_slice::<BatchElements<'_>>(frame) {
+            Ok(BatchElements(Some(parts))) if parts.iter().any(|part| is_object(part)) => {
                 return FrameContent::Batch(parts);
             }
-            Ok(Parts(Some(_))) => return FrameContent::One(Message::Noise),
-            Ok(Parts(None)) => {
+            Ok(BatchElements(Some(_))) => return FrameContent::One(Message::Noise),
+            Ok(BatchElements(None)) => {
                 let reason = format!("the batch holds more than {MAX_BATCH} messages");
                 return FrameContent::Damaged(ParseFailure { reason, is_json: true });
             }
@@ -188,11 +188,11 @@ fn classify<'a>(envelope: &Envelope<'a>, object: &[u8]) -> Message<'a> {
         (Some(Some(RequestId::Text(id))), Some(error), _) if id.is_empty() && is_error(error) => {
             Message::Complaint { error }
         }
-        (Some(Some(id)), Some(error), _) => Message::Response { id, body: MessageBody::Error(error) },
-        (Some(Some(id)), None, Some(result)) => Message::Response { id, body: MessageBody::Result(result) },
+        (Some(Some(id)), Some(error), _) => Message::Response { id, body: ResponseBody::Error(error) },
+        (Some(Some(id)), None, Some(result)) => Message::Response { id, body: ResponseBody::Result(result) },
         // Without a version it might be anything that has an id, for instance a line of a log.
         (Some(Some(id)), None, None) if envelope.jsonrpc.is_some() || is_bare(object) => {
-            Message::Response { id, body: MessageBody::Nothing }
+            Message::Response { id, body: ResponseBody::Nothing }
         }
         _ => Message::Noise,
     }

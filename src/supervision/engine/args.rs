@@ -6,7 +6,7 @@ use crate::{
     event::EventKind,
     exit::Exit,
     supervision::{
-        incarnation_token::IncarnationToken, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
+        incarnation_token::IncarnationGuard, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
         tree_context::TreeContext,
     },
 };
@@ -18,7 +18,7 @@ pub(crate) struct EngineArgs {
     /// The supervisor's own node.
     pub(crate) node: Node,
     /// The supervisor's own token.
-    pub(crate) token: IncarnationToken,
+    pub(crate) token: IncarnationGuard,
     /// What the tree shares.
     pub(crate) tree: TreeContext,
     /// Notified when all required children are ready; dropped if that does not happen.

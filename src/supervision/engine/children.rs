@@ -11,7 +11,7 @@ use crate::{
 
 /// A position in an engine's table of children. It is reused after a child has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(pub(crate) u32);
+pub(crate) struct SlotIndex(pub(crate) u32);
 
 /// What an engine keeps for one child.
 pub(super) struct EngineChild {
@@ -40,7 +40,7 @@ impl EngineChildren {
     }
 
     /// Adds a child that is not in the table. `make` creates its entry for the slot.
-    pub(super) fn insert(&mut self, id: ChildId, make: impl FnOnce(ChildId, Slot) -> EngineChild) {
+    pub(super) fn insert(&mut self, id: ChildId, make: impl FnOnce(ChildId, SlotIndex) -> EngineChild) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // No table in memory has more entries than fit here.
@@ -48,16 +48,16 @@ impl EngineChildren {
         });
         self.index.insert(id.clone(), slot);
         if let Some(node) = self.slots.get_mut(slot as usize) {
-            *node = Some(make(id, Slot(slot)));
+            *node = Some(make(id, SlotIndex(slot)));
         }
     }
 
-    pub(super) fn find(&mut self, id: &ChildId) -> Option<Slot> {
+    pub(super) fn find(&mut self, id: &ChildId) -> Option<SlotIndex> {
         let is_last = |entry: &EngineChild| entry.id.is_same(id);
-        if !self.at(Slot(self.last)).is_some_and(is_last) {
+        if !self.at(SlotIndex(self.last)).is_some_and(is_last) {
             self.last = *self.index.get(id)?;
         }
-        Some(Slot(self.last))
+        Some(SlotIndex(self.last))
     }
 
     pub(super) fn get_mut(&mut self, id: &ChildId) -> Option<&mut EngineChild> {
@@ -66,14 +66,14 @@ impl EngineChildren {
     }
 
     pub(super) fn get(&self, id: &ChildId) -> Option<&EngineChild> {
-        self.at(Slot(*self.index.get(id)?))
+        self.at(SlotIndex(*self.index.get(id)?))
     }
 
-    pub(super) fn at(&self, slot: Slot) -> Option<&EngineChild> {
+    pub(super) fn at(&self, slot: SlotIndex) -> Option<&EngineChild> {
         self.slots.get(slot.0 as usize)?.as_ref()
     }
 
-    pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut EngineChild> {
+    pub(super) fn at_mut(&mut self, slot: SlotIndex) -> Option<&mut EngineChild> {
         self.slots.get_mut(slot.0 as usize)?.as_mut()
     }
 
@@ -93,9 +93,9 @@ impl EngineChildren {
     }
 
     /// The slots in use.
-    pub(super) fn occupied(&self) -> Vec<Slot> {
+    pub(super) fn occupied(&self) -> Vec<SlotIndex> {
         let slots = (0_u32..).zip(&self.slots);
-        slots.filter(|(_, entry)| entry.is_some()).map(|(slot, _)| Slot(slot)).collect()
+        slots.filter(|(_, entry)| entry.is_some()).map(|(slot, _)| SlotIndex(slot)).collect()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut EngineChild> {

@@ -16,19 +16,19 @@ use std::{
 use foldhash::fast::RandomState;
 use ractor::ActorId;
 
-use crate::{exit::Exit, supervision::machine::IncarnationKey, time::Timestamp};
+use crate::{exit::Exit, supervision::machine::IncarnationKey, time::TreeInstant};
 
 /// Owned by the engine.
 #[derive(Debug, Default)]
-pub(crate) struct ExitCorrelator {
+pub(crate) struct ExitCauseMatcher {
     causes: HashMap<ActorId, (u64, Exit), RandomState>,
     ends: HashMap<ActorId, (u64, IncarnationKey, Option<Exit>), RandomState>,
     /// Ends that wait, oldest first.
-    waiting: BTreeMap<u64, (Timestamp, ActorId)>,
+    waiting: BTreeMap<u64, (TreeInstant, ActorId)>,
     next: u64,
 }
 
-impl ExitCorrelator {
+impl ExitCauseMatcher {
     /// How long an end waits for its cause. The cause of an actor that was unlinked by someone
     /// else never arrives.
     pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ impl ExitCorrelator {
     /// if the cause is already there; otherwise the end waits.
     pub(crate) fn end(
         &mut self,
-        now: Timestamp,
+        now: TreeInstant,
         actor: ActorId,
         key: IncarnationKey,
         expected: Option<Exit>,
@@ -72,7 +72,7 @@ impl ExitCorrelator {
     }
 
     /// The next end that has waited since `since` or longer.
-    pub(crate) fn overdue(&mut self, since: Timestamp) -> Option<(IncarnationKey, Option<Exit>)> {
+    pub(crate) fn overdue(&mut self, since: TreeInstant) -> Option<(IncarnationKey, Option<Exit>)> {
         let entry = self.waiting.first_entry()?;
         if entry.get().0 > since {
             return None;
@@ -82,7 +82,7 @@ impl ExitCorrelator {
     }
 
     /// Since when the oldest end has been waiting.
-    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+    pub(crate) fn oldest(&self) -> Option<TreeInstant> {
         self.waiting.first_key_value().map(|(_, (at, _))| *at)
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::inbox::{Inbox, InboxMessage, OperatorRequest};
+use super::inbox::{InboxMessage, InboxSender, OperatorRequest};
 use crate::{
     exit::Exit,
     id::ChildId,
@@ -13,17 +13,17 @@ use crate::{
         policy::ChildPolicy,
         spec::ChildSpec,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// How operators reach an engine. It is kept in the supervisor's node and works from any task.
 #[derive(Debug)]
 pub(crate) struct EngineHandle {
-    inbox: Inbox,
+    inbox: InboxSender,
 }
 
 impl EngineHandle {
-    pub(super) fn new(inbox: Inbox) -> EngineHandle {
+    pub(super) fn new(inbox: InboxSender) -> EngineHandle {
         EngineHandle { inbox }
     }
 
@@ -87,12 +87,12 @@ impl EngineHandle {
 
     /// Reports that the process of an incarnation ended at this time. Its exit (this one, as far as
     /// is known) is judged later.
-    pub(crate) fn process_ended(&self, key: IncarnationKey, at: Timestamp, exit: Exit) {
+    pub(crate) fn process_ended(&self, key: IncarnationKey, at: TreeInstant, exit: Exit) {
         let _ = self.inbox.send(InboxMessage::ProcessEnded(key, at, Box::new(exit)));
     }
 
     /// Asks the supervisor to stop its children and to exit.
-    pub(crate) fn shutdown(&self, deadline: Option<Timestamp>) {
+    pub(crate) fn shutdown(&self, deadline: Option<TreeInstant>) {
         let _ = self.inbox.send(InboxMessage::Shutdown { deadline, kill: false });
     }
 

@@ -1,4 +1,4 @@
-//! What reaches an engine: its channel, [`Inbox`].
+//! What reaches an engine: its channel, [`InboxSender`].
 
 use std::sync::{
     Arc,
@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    children::Slot, incarnation_without_engine::IncarnationWithoutEngine, running_actor::RunningActor,
+    children::SlotIndex, incarnation_without_engine::AbandonedIncarnation, running_actor::RunningActor,
 };
 use crate::{
     exit::Exit,
@@ -20,33 +20,31 @@ use crate::{
         policy::ChildPolicy,
         spec::ChildSpec,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// A message that the actor around an engine must accept and hand to the engine.
+/// It says that there is something in the engine's inbox.
 #[derive(Debug)]
-pub enum EngineMessage {
-    /// There is something in the engine's inbox.
-    WakeUp,
-}
+pub struct EngineWakeUp;
 
 /// Sends a message to the actor around an engine. Returns `false` if the actor no longer accepts
 /// messages.
-pub(super) type WakeActor = Box<dyn Fn(EngineMessage) -> bool + Send + Sync>;
+pub(super) type WakeActor = Box<dyn Fn(EngineWakeUp) -> bool + Send + Sync>;
 
 /// A message in an engine's inbox.
 pub(super) enum InboxMessage {
     /// Check the incarnation in this slot.
-    Check(Slot),
+    Check(SlotIndex),
     /// A start that went on in a task of its own has finished.
     StartFinished(Box<StartOutcome>),
     Alarm,
     /// The process of an incarnation ended at this time. Its exit (this one, as far as is known) is
     /// judged later.
-    ProcessEnded(IncarnationKey, Timestamp, Box<Exit>),
+    ProcessEnded(IncarnationKey, TreeInstant, Box<Exit>),
     Operator(Box<OperatorRequest>, oneshot::Sender<Result<Reply, RequestError>>),
     Shutdown {
-        deadline: Option<Timestamp>,
+        deadline: Option<TreeInstant>,
         kill: bool,
     },
     CountChildren(oneshot::Sender<ChildCounts>),
@@ -57,11 +55,11 @@ pub(super) enum InboxMessage {
 
 /// The outcome of a start that went on in a task of its own.
 pub(crate) struct StartOutcome {
-    pub(crate) slot: Slot,
+    pub(crate) slot: SlotIndex,
     /// Whether the incarnation became ready.
     pub(crate) ready: bool,
     pub(crate) running: Result<RunningActor, Exit>,
-    pub(crate) abandoned: IncarnationWithoutEngine,
+    pub(crate) abandoned: AbandonedIncarnation,
 }
 
 /// A request, together with everything that the machine must not know.
@@ -74,26 +72,26 @@ pub(super) enum OperatorRequest {
 
 /// The sending side of an engine's channel.
 #[derive(Clone)]
-pub(crate) struct Inbox(Arc<InboxInner>);
+pub(crate) struct InboxSender(Arc<InboxSenderInner>);
 
-struct InboxInner {
+struct InboxSenderInner {
     tx: mpsc::UnboundedSender<InboxMessage>,
     wake_actor: WakeActor,
     /// A wake-up is on its way, so a second one is not needed.
     woken: AtomicBool,
 }
 
-impl std::fmt::Debug for Inbox {
+impl std::fmt::Debug for InboxSender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Inbox")
     }
 }
 
-impl Inbox {
+impl InboxSender {
     /// Creates the two ends of a channel. `wake_actor` tells the actor that the inbox is not empty.
-    pub(super) fn new(wake_actor: WakeActor) -> (Inbox, mpsc::UnboundedReceiver<InboxMessage>) {
+    pub(super) fn new(wake_actor: WakeActor) -> (InboxSender, mpsc::UnboundedReceiver<InboxMessage>) {
         let (tx, rx) = mpsc::unbounded_channel();
-        (Inbox(Arc::new(InboxInner { tx, wake_actor, woken: AtomicBool::new(false) })), rx)
+        (InboxSender(Arc::new(InboxSenderInner { tx, wake_actor, woken: AtomicBool::new(false) })), rx)
     }
 
     /// Sets whether the next message wakes the actor. While the engine reads its inbox by itself,
@@ -102,7 +100,7 @@ impl Inbox {
         self.0.woken.swap(!on, Ordering::AcqRel);
     }
 
-    pub(crate) fn check(&self, slot: Slot) {
+    pub(crate) fn check(&self, slot: SlotIndex) {
         let _ = self.send(InboxMessage::Check(slot));
     }
 
@@ -130,7 +128,7 @@ impl Inbox {
         if !self.0.woken.swap(true, Ordering::AcqRel) {
             // If this fails, the actor is in its `post_stop`, where the engine reads its inbox
             // itself, or it has ended.
-            (self.0.wake_actor)(EngineMessage::WakeUp);
+            (self.0.wake_actor)(EngineWakeUp);
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What remains of an incarnation when its engine is gone: [`IncarnationWithoutEngine`].
+//! What remains of an incarnation when its engine is gone: [`AbandonedIncarnation`].
 
 use super::running_actor::RunningActor;
 use crate::{
     id::Incarnation,
     state::{ChildState, DownReason},
     supervision::{
-        incarnation_token::{IncarnationClosed, IncarnationToken},
+        incarnation_token::{IncarnationClosed, IncarnationGuard},
         node::Node,
         tree_context::TreeContext,
     },
 };
 
 /// Everything needed to end an incarnation without an engine.
-pub(crate) struct IncarnationWithoutEngine {
+pub(crate) struct AbandonedIncarnation {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
     pub(crate) closed: IncarnationClosed,
     /// The supervisor's token: the successor must not start before this end has been written.
-    pub(crate) supervisor: IncarnationToken,
+    pub(crate) supervisor: IncarnationGuard,
 }
 
-impl IncarnationWithoutEngine {
+impl AbandonedIncarnation {
     /// Kills the actor now, and finishes in a task of its own.
     pub(crate) fn abandon(self, running: Option<RunningActor>) {
         if let Some(running) = &running {
@@ -35,7 +35,7 @@ impl IncarnationWithoutEngine {
 
     /// Returns when nothing of the incarnation is left and the node status says so.
     pub(crate) async fn finish(self, running: Option<RunningActor>) {
-        let IncarnationWithoutEngine { incarnation, node, tree, closed, supervisor } = self;
+        let AbandonedIncarnation { incarnation, node, tree, closed, supervisor } = self;
         if let Some(mut running) = running {
             running.kill();
             running.join().await;

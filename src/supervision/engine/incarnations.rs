@@ -3,8 +3,8 @@
 use super::{
     Engine,
     cancel::StopLevel,
-    children::Slot,
-    exit_correlator::ExitCorrelator,
+    children::SlotIndex,
+    exit_correlator::ExitCauseMatcher,
     inbox::StartOutcome,
     starting::{StartInputs, StartProgress, start_incarnation},
     supervised_incarnation::{IncarnationEnd, SupervisedIncarnation},
@@ -12,12 +12,12 @@ use super::{
 use crate::{
     exit::Exit,
     supervision::{
-        incarnation_token::IncarnationToken,
+        incarnation_token::IncarnationGuard,
         machine::{IncarnationKey, Input},
         policy::Shutdown,
-        start::{ExitGrace, StartContext},
+        start::{JudgementDelay, StartContext},
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 impl Engine {
@@ -29,8 +29,8 @@ impl Engine {
         let Some(supervisor) = &self.token else { return };
         entry.node.set_kind(child.policy.kind);
         entry.node.set_incarnation(key.incarnation);
-        entry.node.set_exit_grace(ExitGrace::of(&child.policy.restart));
-        let (token, closed) = IncarnationToken::new(Some(supervisor.clone()));
+        entry.node.set_exit_grace(JudgementDelay::of(&child.policy.restart));
+        let (token, closed) = IncarnationGuard::new(Some(supervisor.clone()));
         let progress = start_incarnation(StartInputs {
             start: entry.start.clone(),
             timeout: child.policy.start_timeout,
@@ -126,7 +126,7 @@ impl Engine {
     }
 
     /// Kills the incarnations whose time to stop is over.
-    pub(super) fn enforce_stop_deadline(&mut self, now: Timestamp) {
+    pub(super) fn enforce_stop_deadline(&mut self, now: TreeInstant) {
         while let Some(&(at, slot)) = self.stop_deadlines.first()
             && at <= now
         {
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// A slot waker has fired: checks whether the incarnation in this slot is closed.
-    pub(super) fn check_incarnation(&mut self, slot: Slot) {
+    pub(super) fn check_incarnation(&mut self, slot: SlotIndex) {
         let Some(entry) = self.children.at_mut(slot) else { return };
         let Some(current) = &mut entry.current else { return };
         // The engine of a killed supervisor is dropped with the event of its end. During
@@ -159,7 +159,7 @@ impl Engine {
 
     /// The process of an incarnation has ended, and its exit is judged later (rule R-1). The node
     /// status already shows the state that is going to follow.
-    pub(super) fn process_ended(&mut self, key: &IncarnationKey, at: Timestamp, exit: Exit) {
+    pub(super) fn process_ended(&mut self, key: &IncarnationKey, at: TreeInstant, exit: Exit) {
         let foreseen = self.machine.process_ended(key, at, &exit);
         let Some(entry) = self.children.get(&key.child) else { return };
         if let Some(state) = foreseen {
@@ -181,7 +181,7 @@ impl Engine {
                 let now = self.now();
                 let judged = self.correlator.end(now, actor, key, expected);
                 if judged.is_none() {
-                    self.alarm_at(now.after(ExitCorrelator::OVERDUE));
+                    self.alarm_at(now.after(ExitCauseMatcher::OVERDUE));
                 }
                 judged
             }
@@ -193,9 +193,9 @@ impl Engine {
 
     /// Judges ends whose cause has not arrived in time.
     pub(super) fn judge_overdue(&mut self) {
-        let overdue_after = if self.draining { std::time::Duration::ZERO } else { ExitCorrelator::OVERDUE };
+        let overdue_after = if self.draining { std::time::Duration::ZERO } else { ExitCauseMatcher::OVERDUE };
         let Some(since) = self.now().since_epoch().checked_sub(overdue_after) else { return };
-        while let Some((key, expected)) = self.correlator.overdue(Timestamp::new(since)) {
+        while let Some((key, expected)) = self.correlator.overdue(TreeInstant::new(since)) {
             let exit = expected.unwrap_or_else(|| match self.draining {
                 true => Exit::Requested,
                 false => Exit::ActorFailed {
@@ -206,14 +206,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn alarm_at(&mut self, at: Timestamp) {
+    pub(super) fn alarm_at(&mut self, at: TreeInstant) {
         self.alarm.set(at, self.tree.clock(), &self.inbox);
     }
 
     /// Sets the alarm for whatever is due first.
     pub(super) fn rearm(&mut self) {
         self.alarm.cancel();
-        let overdue = self.correlator.oldest().map(|at| at.after(ExitCorrelator::OVERDUE));
+        let overdue = self.correlator.oldest().map(|at| at.after(ExitCauseMatcher::OVERDUE));
         let stop_deadline = self.stop_deadlines.first().map(|(at, _)| *at);
         let first = [self.timers.first(), overdue, stop_deadline, self.deadline].into_iter().flatten().min();
         if let Some(first) = first {
@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> TreeInstant {
         self.tree.clock().now()
     }
 }

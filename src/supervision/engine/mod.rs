@@ -45,18 +45,18 @@ use std::{
 };
 
 pub(crate) use args::{EngineArgs, Observer};
-use children::{EngineChildren, Slot};
-use exit_correlator::ExitCorrelator;
+use children::{EngineChildren, SlotIndex};
+use exit_correlator::ExitCauseMatcher;
 pub(crate) use handle::EngineHandle;
-pub(crate) use inbox::EngineMessage;
-use inbox::{Inbox, InboxMessage, OperatorRequest};
+pub(crate) use inbox::EngineWakeUp;
+use inbox::{InboxMessage, InboxSender, OperatorRequest};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
 use timers::{Alarm, Timers};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     child_info::{ChildCounts, ChildInfo},
-    incarnation_token::IncarnationToken,
+    incarnation_token::IncarnationGuard,
     machine::{Action, Input, Machine, NewChild, OperatorRequestId, ReplyResult, Request},
     node::{Node, RestartsUsed},
     panics::catch_panic,
@@ -68,7 +68,7 @@ use crate::{
     id::ChildId,
     log_event::log_event,
     state::{ChildState, DownReason},
-    time::Timestamp,
+    time::TreeInstant,
     untrusted::{into_one_line, one_line},
 };
 
@@ -82,15 +82,15 @@ pub(crate) struct Engine {
     me: ActorCell,
     node: Node,
     /// `None` once the supervisor has exited.
-    token: Option<IncarnationToken>,
+    token: Option<IncarnationGuard>,
     tree: TreeContext,
-    inbox: Inbox,
+    inbox: InboxSender,
     rx: mpsc::UnboundedReceiver<InboxMessage>,
     timers: Timers,
     /// When incarnations that were asked to stop are killed.
-    stop_deadlines: BTreeSet<(Timestamp, Slot)>,
+    stop_deadlines: BTreeSet<(TreeInstant, SlotIndex)>,
     alarm: Alarm,
-    correlator: ExitCorrelator,
+    correlator: ExitCauseMatcher,
     /// Inputs caused by earlier actions, in order. They wait until the current input has been
     /// processed.
     pending: VecDeque<Input>,
@@ -104,12 +104,12 @@ pub(crate) struct Engine {
     ready: Option<oneshot::Sender<()>>,
     report: Option<oneshot::Sender<Exit>>,
     observer: Option<Observer>,
-    deadline: Option<Timestamp>,
+    deadline: Option<TreeInstant>,
     exit: Option<Exit>,
     actions: Vec<Action>,
     /// When the current input arrived: all its effects happen at that time. (Reading the clock is
     /// not free.)
-    input_time: Timestamp,
+    input_time: TreeInstant,
     /// Restarts that the node status already contains.
     restarts_written: u64,
 }
@@ -128,10 +128,10 @@ impl Engine {
     pub(crate) fn new(
         args: EngineArgs,
         me: ActorCell,
-        wake_actor: impl Fn(EngineMessage) -> bool + Send + Sync + 'static,
+        wake_actor: impl Fn(EngineWakeUp) -> bool + Send + Sync + 'static,
     ) -> Engine {
         let EngineArgs { spec, node, token, tree, ready, exit: report, observer } = args;
-        let (inbox, rx) = Inbox::new(Box::new(wake_actor));
+        let (inbox, rx) = InboxSender::new(Box::new(wake_actor));
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
             machine: Machine::new(flags, []),
@@ -145,7 +145,7 @@ impl Engine {
             timers: Timers::default(),
             stop_deadlines: BTreeSet::new(),
             alarm: Alarm::default(),
-            correlator: ExitCorrelator::default(),
+            correlator: ExitCauseMatcher::default(),
             pending: VecDeque::new(),
             draining: false,
             replies: HashMap::new(),
@@ -157,7 +157,7 @@ impl Engine {
             deadline: None,
             exit: None,
             actions: Vec::new(),
-            input_time: Timestamp::EPOCH,
+            input_time: TreeInstant::EPOCH,
             restarts_written: 0,
         };
         let flags = engine.machine.flags().clone();
@@ -228,11 +228,9 @@ impl Engine {
         self.machine.count()
     }
 
-    /// Handles an [`EngineMessage`].
-    pub(crate) fn message(&mut self, message: EngineMessage) {
-        match message {
-            EngineMessage::WakeUp => self.pump(),
-        }
+    /// Handles an [`EngineWakeUp`].
+    pub(crate) fn message(&mut self, _: EngineWakeUp) {
+        self.pump();
     }
 
     /// Handles a supervision event of ractor.
@@ -410,7 +408,7 @@ impl Engine {
         );
     }
 
-    fn shutdown(&mut self, deadline: Option<Timestamp>, kill: bool) {
+    fn shutdown(&mut self, deadline: Option<TreeInstant>, kill: bool) {
         if let Some(at) = deadline {
             self.set_deadline(at);
         }

@@ -15,7 +15,7 @@ use crate::{
         panics::catch_panic,
         policy::ChildPolicy,
         spec::{ChildSpec, decide_budget},
-        start::ExitGrace,
+        start::JudgementDelay,
     },
 };
 
@@ -77,7 +77,7 @@ impl Engine {
         if let Some(entry) = self.children.get(id) {
             decide_budget(&mut policy, &*entry.start, self.machine.flags());
         }
-        let grace = ExitGrace::of(&policy.restart);
+        let grace = JudgementDelay::of(&policy.restart);
         self.machine.set_policy(id, policy)?;
         if let Some(entry) = self.children.get(id) {
             // The live incarnation is judged by the new policy, too.

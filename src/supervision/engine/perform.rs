@@ -10,7 +10,7 @@ use crate::{
         machine::{Action, IncarnationKey},
         node::Node,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 impl Engine {
@@ -134,7 +134,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn set_deadline(&mut self, at: Timestamp) {
+    pub(super) fn set_deadline(&mut self, at: TreeInstant) {
         if self.deadline.is_some_and(|deadline| deadline <= at) {
             return;
         }

@@ -12,7 +12,7 @@ use crate::{
         policy::Shutdown,
         start::{StopHandle, StopRequest},
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// An incarnation's actor.
@@ -25,7 +25,7 @@ pub(crate) struct RunningActor {
     pub(super) attachment: Option<Arc<dyn Attachment>>,
     pub(super) stop_cause: Option<StopCause>,
     /// The deadline of the stop, as the actor was told.
-    pub(super) told_deadline: Option<Timestamp>,
+    pub(super) told_deadline: Option<TreeInstant>,
 }
 
 /// Why the actor has to stop. If there is such a reason, the cause that the actor reports does not
@@ -82,7 +82,7 @@ impl RunningActor {
         self.joined || self.join.is_finished()
     }
 
-    pub(super) fn ask_to_stop(&mut self, deadline: Option<Timestamp>) {
+    pub(super) fn ask_to_stop(&mut self, deadline: Option<TreeInstant>) {
         self.told_deadline = deadline;
         self.stop.ask(&self.cell, StopRequest { deadline });
     }
@@ -91,9 +91,9 @@ impl RunningActor {
     pub(super) fn stop(
         &mut self,
         level: StopLevel,
-        now: Timestamp,
-        deadline: Option<Timestamp>,
-    ) -> Option<Timestamp> {
+        now: TreeInstant,
+        deadline: Option<TreeInstant>,
+    ) -> Option<TreeInstant> {
         let mode = match level {
             StopLevel::Live => return None,
             StopLevel::Kill => {

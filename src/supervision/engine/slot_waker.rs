@@ -8,15 +8,15 @@ use std::{
     task::{Wake, Waker},
 };
 
-use super::{children::Slot, inbox::Inbox};
+use super::{children::SlotIndex, inbox::InboxSender};
 
 struct SlotWaker {
-    inbox: Inbox,
-    slot: Slot,
+    inbox: InboxSender,
+    slot: SlotIndex,
 }
 
 /// A waker for this slot.
-pub(crate) fn slot_waker(inbox: Inbox, slot: Slot) -> Waker {
+pub(crate) fn slot_waker(inbox: InboxSender, slot: SlotIndex) -> Waker {
     Waker::from(Arc::new(SlotWaker { inbox, slot }))
 }
 

@@ -15,18 +15,18 @@ use tokio::{
 
 use super::{
     cancel::{CancelSignal, StartCancel},
-    children::Slot,
-    inbox::{Inbox, StartOutcome},
-    incarnation_without_engine::IncarnationWithoutEngine,
+    children::SlotIndex,
+    inbox::{InboxSender, StartOutcome},
+    incarnation_without_engine::AbandonedIncarnation,
     running_actor::RunningActor,
 };
 use crate::{
     exit::Exit,
     supervision::{
-        incarnation_token::{IncarnationClosed, IncarnationToken},
+        incarnation_token::{IncarnationClosed, IncarnationGuard},
         node::Node,
         panics::{catch_panic_async, discard},
-        start::{NotReady, Readiness, Start, StartContext, StartPermit, Started},
+        start::{Readiness, Start, StartContext, StartPermit, Started, WillNotBecomeReady},
         tree_context::TreeContext,
     },
 };
@@ -42,9 +42,9 @@ pub(crate) struct StartInputs<'a> {
     pub(crate) closed: IncarnationClosed,
     pub(crate) node: &'a Node,
     pub(crate) tree: &'a TreeContext,
-    pub(crate) supervisor: &'a IncarnationToken,
-    pub(crate) inbox: &'a Inbox,
-    pub(crate) slot: Slot,
+    pub(crate) supervisor: &'a IncarnationGuard,
+    pub(crate) inbox: &'a InboxSender,
+    pub(crate) slot: SlotIndex,
 }
 
 /// How far a start came on the first poll.
@@ -80,7 +80,7 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
         },
     };
     let (cancel, signal) = StartCancel::new();
-    let abandoned = IncarnationWithoutEngine {
+    let abandoned = AbandonedIncarnation {
         incarnation,
         node: node.clone(),
         tree: tree.clone(),
@@ -163,17 +163,17 @@ async fn finish_start(
         Some(mut ready) => {
             let outcome = tokio::select! {
                 biased;
-                () = signal.cancelled() => Ok(Err(NotReady)),
+                () = signal.cancelled() => Ok(Err(WillNotBecomeReady)),
                 // This comes before the end of the actor: one that becomes ready and ends at the
                 // same moment was ready.
                 ready = catch_panic_async("the start's readiness", ready.as_mut()) => ready,
-                () = running.join() => Ok(Err(NotReady)),
+                () = running.join() => Ok(Err(WillNotBecomeReady)),
                 () = sleep_until(deadline) => Err(Exit::StartTimeout { after: timeout }),
             };
             discard(ready);
             outcome.unwrap_or_else(|exit| {
                 running.kill_because(exit);
-                Err(NotReady)
+                Err(WillNotBecomeReady)
             })
         }
     };

@@ -14,19 +14,19 @@ use tokio::task::unconstrained;
 
 use super::{
     cancel::{StartCancel, StopLevel},
-    incarnation_without_engine::IncarnationWithoutEngine,
+    incarnation_without_engine::AbandonedIncarnation,
     running_actor::{RunningActor, StopCause},
 };
 use crate::{
     exit::Exit,
     id::Incarnation,
     supervision::{
-        incarnation_token::{IncarnationClosed, IncarnationToken},
+        incarnation_token::{IncarnationClosed, IncarnationGuard},
         node::{LiveIncarnation, Node},
         panics::discard,
         tree_context::TreeContext,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// How an incarnation ended, as far as is known without the cause that its actor reports.
@@ -44,7 +44,7 @@ pub(crate) struct SupervisedIncarnation {
     pub(crate) incarnation: Incarnation,
     stop_level: StopLevel,
     /// When it is killed if it has not ended by then. The engine sets its alarm for that time.
-    stop_deadline: Option<Timestamp>,
+    stop_deadline: Option<TreeInstant>,
     stage: IncarnationStage,
     /// `None` while the task of its start has it.
     closed: Option<IncarnationClosed>,
@@ -95,7 +95,7 @@ impl SupervisedIncarnation {
         matches!(self.stage, IncarnationStage::Starting(_))
     }
 
-    pub(crate) fn stop_deadline(&self) -> Option<Timestamp> {
+    pub(crate) fn stop_deadline(&self) -> Option<TreeInstant> {
         self.stop_deadline
     }
 
@@ -105,8 +105,8 @@ impl SupervisedIncarnation {
         running: Result<RunningActor, Exit>,
         closed: IncarnationClosed,
         node: &Node,
-        now: Timestamp,
-        deadline: Option<Timestamp>,
+        now: TreeInstant,
+        deadline: Option<TreeInstant>,
     ) {
         let level = self.stop_level;
         *self = SupervisedIncarnation::started(self.incarnation, running, closed);
@@ -114,7 +114,7 @@ impl SupervisedIncarnation {
     }
 
     /// It is ready: from now on messages and calls reach it.
-    pub(crate) fn make_live(&mut self, node: &Node, now: Timestamp) {
+    pub(crate) fn make_live(&mut self, node: &Node, now: TreeInstant) {
         if let IncarnationStage::Running(running) = &mut self.stage
             && !running.has_ended()
         {
@@ -129,8 +129,8 @@ impl SupervisedIncarnation {
         &mut self,
         level: StopLevel,
         node: &Node,
-        now: Timestamp,
-        deadline: Option<Timestamp>,
+        now: TreeInstant,
+        deadline: Option<TreeInstant>,
     ) {
         if !self.stop_level.harden(level) {
             return;
@@ -149,7 +149,7 @@ impl SupervisedIncarnation {
     }
 
     /// Tells an incarnation that is stopping of an earlier deadline.
-    pub(crate) fn shorten_stop(&mut self, deadline: Timestamp) {
+    pub(crate) fn shorten_stop(&mut self, deadline: TreeInstant) {
         if let (StopLevel::Stop(_), IncarnationStage::Running(running)) = (self.stop_level, &mut self.stage)
             && !running.has_ended()
             && running.told_deadline.is_none_or(|told| deadline < told)
@@ -216,7 +216,7 @@ impl SupervisedIncarnation {
     }
 
     /// Ends it without its engine.
-    pub(crate) fn abandon(self, node: &Node, tree: &TreeContext, supervisor: &IncarnationToken) {
+    pub(crate) fn abandon(self, node: &Node, tree: &TreeContext, supervisor: &IncarnationGuard) {
         let running = match self.stage {
             // The task of its start ends it; dropping the [`StartCancel`] tells that task.
             IncarnationStage::Starting(_) => return,
@@ -225,7 +225,7 @@ impl SupervisedIncarnation {
         };
         let Some(closed) = self.closed else { return };
         let (node, tree, supervisor) = (node.clone(), tree.clone(), supervisor.clone());
-        IncarnationWithoutEngine { incarnation: self.incarnation, node, tree, closed, supervisor }
+        AbandonedIncarnation { incarnation: self.incarnation, node, tree, closed, supervisor }
             .abandon(running);
     }
 }

@@ -6,22 +6,22 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use tokio::task::AbortHandle;
 
-use super::inbox::Inbox;
+use super::inbox::InboxSender;
 use crate::{
     supervision::machine::Timer,
-    time::{Clock, Timestamp},
+    time::{Clock, TreeInstant},
 };
 
 /// Armed timers. Timers due at the same moment fire in the order in which they were armed.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    due: BTreeMap<(Timestamp, u64), Timer>,
-    index: HashMap<Timer, (Timestamp, u64), RandomState>,
+    due: BTreeMap<(TreeInstant, u64), Timer>,
+    index: HashMap<Timer, (TreeInstant, u64), RandomState>,
     next: u64,
 }
 
 impl Timers {
-    pub(crate) fn arm(&mut self, timer: Timer, at: Timestamp) {
+    pub(crate) fn arm(&mut self, timer: Timer, at: TreeInstant) {
         self.disarm(&timer);
         let key = (at, self.next);
         self.next += 1;
@@ -36,7 +36,7 @@ impl Timers {
     }
 
     /// The next timer that is due.
-    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<Timer> {
+    pub(crate) fn pop(&mut self, now: TreeInstant) -> Option<Timer> {
         let entry = self.due.first_entry()?;
         if entry.key().0 > now {
             return None;
@@ -47,7 +47,7 @@ impl Timers {
     }
 
     /// When the first timer is due.
-    pub(crate) fn first(&self) -> Option<Timestamp> {
+    pub(crate) fn first(&self) -> Option<TreeInstant> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 }
@@ -56,11 +56,11 @@ impl Timers {
 /// something that is due sooner. A child that stops at once therefore costs no timer, although it
 /// had a deadline.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm(Option<(Timestamp, AbortHandle)>);
+pub(crate) struct Alarm(Option<(TreeInstant, AbortHandle)>);
 
 impl Alarm {
     /// Makes sure that it fires at `at` or earlier.
-    pub(crate) fn set(&mut self, at: Timestamp, clock: Clock, inbox: &Inbox) {
+    pub(crate) fn set(&mut self, at: TreeInstant, clock: Clock, inbox: &InboxSender) {
         if self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
             return;
         }

@@ -6,7 +6,7 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation},
     supervision::{errors::RequestError, policy::Shutdown},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// What the engine has to do. Actions are performed in order.
@@ -21,7 +21,7 @@ pub enum Action {
     /// mode.
     Stop(IncarnationKey, Shutdown),
     /// Fire this timer at that time.
-    Arm(Timer, Timestamp),
+    Arm(Timer, TreeInstant),
     /// Forget this timer.
     Disarm(Timer),
     /// Answer this request, after everything else that the input has caused is done.

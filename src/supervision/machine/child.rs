@@ -8,7 +8,7 @@ use crate::{
     restart::{RestartType, Tracker},
     state::{ChildState, DownReason},
     supervision::policy::{ChildPolicy, StartMode},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// Why the current or last start was made. It decides what a failed start means.
@@ -67,9 +67,9 @@ pub(super) struct Child {
     /// It has been ready at least once.
     pub(super) has_been_ready: bool,
     /// When the process of its current incarnation ended, if that was reported before the exit.
-    pub(super) process_ended_at: Option<Timestamp>,
+    pub(super) process_ended_at: Option<TreeInstant>,
     /// When an operator last restarted it.
-    pub(super) restarted_by_operator: Option<Timestamp>,
+    pub(super) restarted_by_operator: Option<TreeInstant>,
     pub(super) waiters: Vec<RequestWaiter>,
 }
 
@@ -121,7 +121,7 @@ impl Child {
     }
 
     /// How long a restart by an operator would have to wait (rule R-8).
-    pub(super) fn too_soon(&self, now: Timestamp) -> Option<Duration> {
+    pub(super) fn too_soon(&self, now: TreeInstant) -> Option<Duration> {
         let wait = self.policy.restart.min_interval?.checked_sub(now.since(self.restarted_by_operator?))?;
         (!wait.is_zero()).then_some(wait)
     }

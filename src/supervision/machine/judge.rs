@@ -2,7 +2,7 @@
 
 use super::{Action, IncarnationKey, Machine, Rank, Reply, ended};
 use crate::{
-    event::{Consequence, EventKind},
+    event::{EventKind, ExitConsequence},
     exit::Exit,
     restart::Decision,
     state::{ChildState, DownReason, RestartLimit, Strategy},
@@ -10,11 +10,11 @@ use crate::{
         errors::RequestError, exit_class::classify, machine::AfterStop, machine::StartCause,
         policy::StartMode,
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 impl Machine {
-    pub(super) fn ended(&mut self, now: Timestamp, key: &IncarnationKey, exit: Exit) {
+    pub(super) fn ended(&mut self, now: TreeInstant, key: &IncarnationKey, exit: Exit) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
         // a success before *ready* is a failed start. (A start that is declared to complete becomes
@@ -32,7 +32,7 @@ impl Machine {
             ChildState::Stopping => self.stopped(now, rank, exit),
             ChildState::Starting | ChildState::Ready if self.is_stopping() => {
                 // The shutdown has not reached this child yet, and no longer needs to.
-                self.publish_exit(rank, exit, Consequence::Nothing);
+                self.publish_exit(rank, exit, ExitConsequence::Nothing);
                 self.set_down(rank, ended());
                 self.advance_stop();
             }
@@ -46,12 +46,12 @@ impl Machine {
                 if self.pass.as_ref().is_some_and(|p| p.consumes(rank)) =>
             {
                 // S-13: it ended before the group restart reached it.
-                self.publish_exit(rank, exit, Consequence::Nothing);
+                self.publish_exit(rank, exit, ExitConsequence::Nothing);
                 self.group_stopped(rank);
                 self.advance(now);
             }
             ChildState::Starting if exit == Exit::Ignored => {
-                self.publish_exit(rank, exit, Consequence::Leave);
+                self.publish_exit(rank, exit, ExitConsequence::Leave);
                 self.answer_start_waiters(rank, &Ok(Reply::Ignored));
                 self.set_down(rank, ChildState::down(DownReason::Ignored));
                 if self.flags.dynamic || self.children.get(rank).is_some_and(|c| c.is_temporary()) {
@@ -67,21 +67,21 @@ impl Machine {
     }
 
     /// A start did not end in readiness.
-    fn start_failed(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
+    fn start_failed(&mut self, now: TreeInstant, rank: Rank, exit: Exit) {
         let Some(child) = self.children.get(rank) else { return };
         // The machine does not know processes; the engine adds the end of stderr.
         let (id, stderr_tail) = (child.id.clone(), String::new());
         let failed = RequestError::StartFailed { child: id, exit: exit.clone(), stderr_tail };
         match child.cause {
             StartCause::Provisional => {
-                self.publish_exit(rank, exit, Consequence::Leave);
+                self.publish_exit(rank, exit, ExitConsequence::Leave);
                 self.set(rank, ended());
                 self.answer_start_waiters(rank, &Err(failed));
                 self.forget(rank);
                 self.advance(now);
             }
             StartCause::Once => {
-                self.publish_exit(rank, exit, Consequence::Leave);
+                self.publish_exit(rank, exit, ExitConsequence::Leave);
                 self.answer_start_waiters(rank, &Err(failed));
                 self.set_down(rank, ended());
                 self.advance(now);
@@ -90,7 +90,7 @@ impl Machine {
                 // S-7: no retry; what has started is stopped and the supervisor's start fails.
                 let child = child.id.clone();
                 self.answer_start_waiters(rank, &Err(failed));
-                self.publish_exit(rank, exit.clone(), Consequence::Leave);
+                self.publish_exit(rank, exit.clone(), ExitConsequence::Leave);
                 self.set_down(rank, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
             }
@@ -102,7 +102,7 @@ impl Machine {
     }
 
     /// An exit that was not requested, of a child in normal operation.
-    fn decide(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
+    fn decide(&mut self, now: TreeInstant, rank: Rank, exit: Exit) {
         let grouped = self.flags.strategy != Strategy::OneForOne;
         let Some(child) = self.children.get_mut(rank) else { return };
         let policy = child.policy.clone();
@@ -122,17 +122,17 @@ impl Machine {
                     }
                     _ => ended(),
                 };
-                self.publish_exit(rank, exit, Consequence::Leave);
+                self.publish_exit(rank, exit, ExitConsequence::Leave);
                 self.leave(now, rank, state);
             }
             Decision::Escalate { why } => self.give_up(rank, exit, why),
             Decision::GiveUp { why } if grouped => self.give_up(rank, exit, why),
             Decision::GiveUp { why } => {
-                self.publish_exit(rank, exit, Consequence::GiveUp { why: why.clone() });
+                self.publish_exit(rank, exit, ExitConsequence::GiveUp { why: why.clone() });
                 self.leave(now, rank, ChildState::down(DownReason::GaveUp { why }));
             }
             Decision::CoolOff { delay } => {
-                self.publish_exit(rank, exit, Consequence::CoolOff { delay });
+                self.publish_exit(rank, exit, ExitConsequence::CoolOff { delay });
                 self.wait_for_restart(
                     now,
                     rank,
@@ -145,19 +145,26 @@ impl Machine {
                     return self.give_up(rank, exit, intensity.limit());
                 }
                 self.counted += u64::from(shared);
-                self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
+                self.publish_exit(rank, exit, ExitConsequence::Restart { delay, attempt });
                 self.restart_at(now, rank, process_ended_at.after(delay), attempt, failed_start);
             }
             Decision::AwaitProgram { delay } => {
                 let attempt = child.tracker.failures();
-                self.publish_exit(rank, exit, Consequence::Restart { delay, attempt });
+                self.publish_exit(rank, exit, ExitConsequence::Restart { delay, attempt });
                 self.restart_at(now, rank, process_ended_at.after(delay), attempt, failed_start);
             }
         }
     }
 
     /// Starts the child or its group again at that time, or now if it has passed.
-    fn restart_at(&mut self, now: Timestamp, rank: Rank, until: Timestamp, attempt: u32, failed_start: bool) {
+    fn restart_at(
+        &mut self,
+        now: TreeInstant,
+        rank: Rank,
+        until: TreeInstant,
+        attempt: u32,
+        failed_start: bool,
+    ) {
         if self.flags.strategy != Strategy::OneForOne {
             self.restart_group(now, rank, until.since(now), attempt, failed_start);
         } else if until <= now {
@@ -169,7 +176,7 @@ impl Machine {
     }
 
     /// The state that this exit leads to, if it is to wait for a restart of this child alone.
-    pub(super) fn foresee(&self, rank: Rank, at: Timestamp, exit: &Exit) -> Option<ChildState> {
+    pub(super) fn foresee(&self, rank: Rank, at: TreeInstant, exit: &Exit) -> Option<ChildState> {
         let child = self.children.get(rank)?;
         if self.flags.strategy != Strategy::OneForOne
             || matches!(child.cause, StartCause::Provisional | StartCause::Once)
@@ -193,7 +200,7 @@ impl Machine {
     }
 
     /// One-for-one: the next start is due later.
-    fn wait_for_restart(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
+    fn wait_for_restart(&mut self, now: TreeInstant, rank: Rank, state: ChildState) {
         let (ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until }) = state else { return };
         self.set(rank, state);
         if let Some(child) = self.children.get_mut(rank) {
@@ -204,7 +211,7 @@ impl Machine {
     }
 
     /// The child ended by itself and is not restarted (S-5, S-24).
-    fn leave(&mut self, now: Timestamp, rank: Rank, state: ChildState) {
+    fn leave(&mut self, now: TreeInstant, rank: Rank, state: ChildState) {
         let Some(child) = self.children.get(rank) else { return };
         let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
         let over = temporary || self.flags.dynamic && state == ended();
@@ -221,7 +228,7 @@ impl Machine {
     fn give_up(&mut self, rank: Rank, exit: Exit, why: RestartLimit) {
         let Some(child) = self.children.get(rank) else { return };
         let id = child.id.clone();
-        self.publish_exit(rank, exit.clone(), Consequence::Escalate { why: why.clone() });
+        self.publish_exit(rank, exit.clone(), ExitConsequence::Escalate { why: why.clone() });
         // The child itself is not given up for good: when this supervisor is restarted, the child
         // starts again.
         self.set_down(rank, ended());
@@ -229,7 +236,7 @@ impl Machine {
     }
 
     /// A child that had been asked to stop has ended.
-    fn stopped(&mut self, now: Timestamp, rank: Rank, exit: Exit) {
+    fn stopped(&mut self, now: TreeInstant, rank: Rank, exit: Exit) {
         let stopping = self.is_stopping();
         let Some(child) = self.children.get_mut(rank) else { return };
         child.tracker.stopped(now);
@@ -245,7 +252,7 @@ impl Machine {
             child.cause = cause;
             after = AfterStop::Group;
         }
-        self.publish_exit(rank, exit, Consequence::Nothing);
+        self.publish_exit(rank, exit, ExitConsequence::Nothing);
         match after {
             AfterStop::Stay => {
                 let state = if stopping { ended() } else { ChildState::down(DownReason::Stopped) };
@@ -294,7 +301,7 @@ impl Machine {
         self.answer_start_waiters(rank, &Err(reason));
     }
 
-    pub(super) fn publish_exit(&mut self, rank: Rank, exit: Exit, then: Consequence) {
+    pub(super) fn publish_exit(&mut self, rank: Rank, exit: Exit, then: ExitConsequence) {
         if let Some(child) = self.children.get(rank) {
             let key = child.key();
             self.out.push(Action::Publish(Some(key), EventKind::Exited { exit, then }));

@@ -46,7 +46,7 @@ use crate::{
     id::{ChildId, Incarnation},
     restart::{Tracker, Window},
     state::{ChildKind, ChildState, DownReason},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// The decisions of one supervisor.
@@ -102,7 +102,7 @@ impl Machine {
     /// Processes one input and appends the actions that follow from it.
     ///
     /// `now` must not go backwards from call to call.
-    pub fn handle(&mut self, now: Timestamp, input: Input, actions: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: TreeInstant, input: Input, actions: &mut Vec<Action>) {
         match input {
             Input::Boot => self.boot(now),
             Input::Ready(key) => self.ready(now, &key),
@@ -121,7 +121,7 @@ impl Machine {
     }
 
     /// Restarts counted in the period that ends now.
-    pub fn restarts_used(&mut self, now: Timestamp) -> u32 {
+    pub fn restarts_used(&mut self, now: TreeInstant) -> u32 {
         self.window.used(now, &self.flags.effective_intensity())
     }
 
@@ -171,7 +171,12 @@ impl Machine {
     /// The process of an incarnation ended at `at` with this exit, as far as is known, and its end
     /// follows as an input. Its back-off, and the time for which it has been ready, count from `at`
     /// (rule R-1). Returns the state that will follow if that is to wait for a restart.
-    pub fn process_ended(&mut self, key: &IncarnationKey, at: Timestamp, exit: &Exit) -> Option<ChildState> {
+    pub fn process_ended(
+        &mut self,
+        key: &IncarnationKey,
+        at: TreeInstant,
+        exit: &Exit,
+    ) -> Option<ChildState> {
         let rank = self.current(key)?;
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let child = self.children.get_mut(rank)?;
@@ -220,7 +225,7 @@ impl Machine {
     }
 
     /// Starts the next incarnation of a child that is not alive.
-    fn start(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
+    fn start(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
         self.disarm(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.incarnation = child.incarnation.next();
@@ -286,7 +291,7 @@ impl Machine {
         });
     }
 
-    fn ready(&mut self, now: Timestamp, key: &IncarnationKey) {
+    fn ready(&mut self, now: TreeInstant, key: &IncarnationKey) {
         let Some(rank) = self.current(key) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != ChildState::Starting {
@@ -301,7 +306,7 @@ impl Machine {
         self.advance(now);
     }
 
-    fn fired(&mut self, now: Timestamp, timer: &Timer) {
+    fn fired(&mut self, now: TreeInstant, timer: &Timer) {
         match timer {
             Timer::Child(key) => {
                 let Some(rank) = self.current(key) else { return };
@@ -316,7 +321,7 @@ impl Machine {
     }
 
     /// Continues whatever can continue: a pass, or the stop of everything.
-    fn advance(&mut self, now: Timestamp) {
+    fn advance(&mut self, now: TreeInstant) {
         match self.phase {
             MachinePhase::Stopping { .. } => self.advance_stop(),
             MachinePhase::Starting | MachinePhase::Running => self.advance_pass(now),

@@ -16,11 +16,11 @@ use crate::{
         errors::RequestError,
         policy::{ChildPolicy, StartMode},
     },
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 impl Machine {
-    pub(super) fn request(&mut self, now: Timestamp, id: OperatorRequestId, request: Request) {
+    pub(super) fn request(&mut self, now: TreeInstant, id: OperatorRequestId, request: Request) {
         let reply = if self.is_stopping() {
             Some(Err(RequestError::ShuttingDown))
         } else {
@@ -53,7 +53,7 @@ impl Machine {
         }
     }
 
-    fn start_child(&mut self, now: Timestamp, id: OperatorRequestId, new: NewChild) -> Option<ReplyResult> {
+    fn start_child(&mut self, now: TreeInstant, id: OperatorRequestId, new: NewChild) -> Option<ReplyResult> {
         if let Some(child) = self.find(&new.id).and_then(|rank| self.children.get(rank)) {
             let present = child.state.is_down();
             return Some(Err(if present {
@@ -79,7 +79,12 @@ impl Machine {
         None
     }
 
-    fn terminate_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
+    fn terminate_child(
+        &mut self,
+        now: TreeInstant,
+        id: OperatorRequestId,
+        rank: Rank,
+    ) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
         child.skip_pass = self.pass.is_some();
         if !std::mem::replace(&mut child.stopped_by_operator, true) {
@@ -115,7 +120,7 @@ impl Machine {
         Some(Ok(Reply::Done))
     }
 
-    fn restart_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
+    fn restart_child(&mut self, now: TreeInstant, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
         if child.state.is_alive() {
             return Some(Err(RequestError::Running(child.id.clone())));
@@ -141,7 +146,7 @@ impl Machine {
         Some(Ok(Reply::Done))
     }
 
-    fn remove_child(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
+    fn remove_child(&mut self, now: TreeInstant, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
@@ -158,7 +163,7 @@ impl Machine {
         Some(Ok(Reply::Done))
     }
 
-    fn restart(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
+    fn restart(&mut self, now: TreeInstant, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get_mut(rank)?;
         if child.state == ChildState::Stopping && child.after == AfterStop::Forget {
             return Some(Err(RequestError::Stopped(child.id.clone())));
@@ -185,7 +190,7 @@ impl Machine {
         None
     }
 
-    fn demand(&mut self, now: Timestamp, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
+    fn demand(&mut self, now: TreeInstant, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
         let child = self.children.get(rank)?;
         let name = || child.id.clone();
         match &child.state {
@@ -222,7 +227,7 @@ impl Machine {
 
     fn reload(
         &mut self,
-        now: Timestamp,
+        now: TreeInstant,
         id: OperatorRequestId,
         rank: Rank,
         policy: Arc<ChildPolicy>,
@@ -246,7 +251,7 @@ impl Machine {
 
     /// Starts a new incarnation of a child that is alive, is waiting, or is about to be started by
     /// a pass.
-    fn renew(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
+    fn renew(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let booting = self.is_booting();
         let Some(child) = self.children.get_mut(rank) else { return };
@@ -280,7 +285,7 @@ impl Machine {
     /// Starts a child that is down, at the request of an operator: at once, or in its turn if
     /// children before it in its group are being restarted. (Where no child depends on its
     /// siblings, none waits for them, not even at boot.)
-    fn start_in_turn(&mut self, now: Timestamp, rank: Rank, cause: StartCause) {
+    fn start_in_turn(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
         if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(rank) {
             return self.start(now, rank, cause);
         }

@@ -16,7 +16,7 @@ use crate::{
     event::EventKind,
     state::{ChildState, DownReason, Strategy},
     supervision::policy::StartMode,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Pass {
     start_from: Rank,
     /// The child that must be ready before the next one is started.
     awaited: Option<Rank>,
-    until: Timestamp,
+    until: TreeInstant,
     stage: PassStage,
 }
 
@@ -71,7 +71,7 @@ impl Pass {
 
 impl Machine {
     /// Starts the children for the first time.
-    pub(super) fn boot(&mut self, now: Timestamp) {
+    pub(super) fn boot(&mut self, now: TreeInstant) {
         if !matches!(self.phase, MachinePhase::Idle) {
             return;
         }
@@ -92,7 +92,7 @@ impl Machine {
     /// The failure of `rank` restarts its group after `delay`.
     pub(super) fn restart_group(
         &mut self,
-        now: Timestamp,
+        now: TreeInstant,
         rank: Rank,
         delay: Duration,
         attempt: u32,
@@ -150,7 +150,7 @@ impl Machine {
     }
 
     /// The delay of a pass is over.
-    pub(super) fn pass_fired(&mut self, now: Timestamp, serial: u64) {
+    pub(super) fn pass_fired(&mut self, now: TreeInstant, serial: u64) {
         if let Some(pass) = &mut self.pass
             && pass.serial == serial
             && let PassStage::Wait { armed, .. } = &mut pass.stage
@@ -160,7 +160,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn advance_pass(&mut self, now: Timestamp) {
+    pub(super) fn advance_pass(&mut self, now: TreeInstant) {
         while let Some(pass) = &self.pass {
             let again = match pass.stage {
                 PassStage::Stop { cursor } => self.pass_stop(cursor),
@@ -202,7 +202,7 @@ impl Machine {
 
     /// The timer, not the clock, decides when the delay is over: otherwise a late timer and another
     /// input would race.
-    fn pass_wait(&mut self, now: Timestamp, restop: bool, armed: bool) -> bool {
+    fn pass_wait(&mut self, now: TreeInstant, restop: bool, armed: bool) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         if !armed && now < pass.until {
             pass.stage = PassStage::Wait { restop, armed: true };
@@ -217,7 +217,7 @@ impl Machine {
         !armed
     }
 
-    fn pass_start(&mut self, now: Timestamp, cursor: Rank) -> bool {
+    fn pass_start(&mut self, now: TreeInstant, cursor: Rank) -> bool {
         if let Some(rank) = self.pass.as_ref().and_then(|pass| pass.awaited)
             && self
                 .children
@@ -267,7 +267,7 @@ impl Machine {
     /// whose back-off it was no longer wait. Children that have not been stopped by then are left
     /// alone (S-22: a call of an operator touches no siblings); the pass goes on to start those
     /// that are down.
-    pub(super) fn hurry_pass(&mut self, now: Timestamp, force: bool) {
+    pub(super) fn hurry_pass(&mut self, now: TreeInstant, force: bool) {
         let Some(pass) = &mut self.pass else { return };
         let waits = |c: &Child| matches!(c.state, ChildState::BackingOff { .. });
         if pass.is_pending() && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c))) {

@@ -16,7 +16,7 @@ use crate::{
     snapshot::WorkerSnapshot,
     state::ChildState,
     supervision::panics::{catch_panic, discard},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 /// The live incarnation of a child.
@@ -44,7 +44,7 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
 pub(crate) trait SnapshotSource: Send + Sync + fmt::Debug {
     /// The current figures. Must not block; reading a file that the kernel provides is the most
     /// that is acceptable.
-    fn worker(&self, now: Timestamp) -> WorkerSnapshot;
+    fn worker(&self, now: TreeInstant) -> WorkerSnapshot;
 
     /// The last lines that the process of the newest ended incarnation wrote to stderr; empty if it
     /// wrote none.
@@ -56,7 +56,7 @@ pub(crate) trait SnapshotSource: Send + Sync + fmt::Debug {
 impl Node {
     /// Makes this incarnation live: from now on messages and calls reach it, and the state is
     /// *ready*. Does nothing if it has begun to end meanwhile.
-    pub(crate) fn make_live(&self, live: LiveIncarnation, at: Timestamp) {
+    pub(crate) fn make_live(&self, live: LiveIncarnation, at: TreeInstant) {
         let before = {
             let mut status = self.status();
             if status.retracted >= live.incarnation {
@@ -122,11 +122,11 @@ mod tests {
         let live =
             |n| LiveIncarnation { incarnation: Incarnation(n), cell: actor.get_cell(), attachment: None };
         node.retract(Incarnation(1));
-        node.make_live(live(1), Timestamp::EPOCH);
+        node.make_live(live(1), TreeInstant::EPOCH);
         assert!(node.live().is_none());
         assert_eq!(node.state(), ChildState::down(DownReason::NeverStarted));
         // The next one has nothing to do with that.
-        node.make_live(live(2), Timestamp::EPOCH);
+        node.make_live(live(2), TreeInstant::EPOCH);
         node.retract(Incarnation(1));
         assert_eq!(node.live().map(|live| live.incarnation), Some(Incarnation(2)));
         assert_eq!(node.state(), ChildState::Ready);
@@ -135,7 +135,7 @@ mod tests {
         // A late notice of an earlier end does not hide that of the present one.
         node.retract(Incarnation(3));
         node.retract(Incarnation(2));
-        node.make_live(live(3), Timestamp::EPOCH);
+        node.make_live(live(3), TreeInstant::EPOCH);
         assert!(node.live().is_none());
         actor.stop(None);
         join.await.unwrap();
@@ -145,7 +145,7 @@ mod tests {
     async fn a_state_is_seen_by_waiters_only_after_its_event() {
         // E-5
         let node = Node::root(Clock::start());
-        node.set_state(ChildState::Ready, Timestamp::EPOCH);
+        node.set_state(ChildState::Ready, TreeInstant::EPOCH);
         let waits = node.wait_state(|state| *state == ChildState::Ready);
         let mut waits = std::pin::pin!(waits);
         assert!(at_once(waits.as_mut()).await.is_none(), "its event is not out");

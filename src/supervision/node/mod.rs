@@ -25,16 +25,16 @@ use arc_swap::{ArcSwapOption, Guard};
 use child_nodes::ChildNodes;
 pub(crate) use live_incarnation::SnapshotSource;
 pub use live_incarnation::{Attachment, LiveIncarnation};
-use node_status::NodeStatus;
 pub(crate) use node_status::RestartsUsed;
-use sweep_token::SweepTokens;
+use node_status::SharedNodeStatus;
+use sweep_token::OpenSweeps;
 use tokio::sync::Notify;
 
 use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
     machine::{IncarnationKey, Reply, Request},
-    start::ExitGrace,
+    start::JudgementDelay,
     tree_context::TreeContext,
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
     id::{ChildId, Incarnation, TreePath},
     restart::{RestartPolicy, Tracker},
     state::{ChildKind, ChildState},
-    time::{Clock, Timestamp},
+    time::{Clock, TreeInstant},
 };
 
 /// A position in the tree. Cheap to clone.
@@ -73,11 +73,11 @@ struct NodeInner {
     /// The incarnation that can still be reached but has begun to end by itself; 0 for none.
     closing: AtomicU64,
     removed: AtomicBool,
-    status: Mutex<NodeStatus>,
+    status: Mutex<SharedNodeStatus>,
     /// The status holds a change of state that the event stream does not have yet.
     unannounced: AtomicBool,
     changed: Notify,
-    sweep_tokens: SweepTokens,
+    sweep_tokens: OpenSweeps,
     /// The engine of the supervisor at this node, if there is one.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<ChildNodes>>>,
@@ -90,7 +90,7 @@ impl Node {
     }
 
     fn new(path: TreePath, clock: Clock, parent: Weak<NodeInner>, kind: ChildKind, incarnation: u64) -> Node {
-        let status = NodeStatus::new(kind, clock.now());
+        let status = SharedNodeStatus::new(kind, clock.now());
         Node(Arc::new(NodeInner {
             path,
             clock,
@@ -103,7 +103,7 @@ impl Node {
             status: Mutex::new(status),
             unannounced: AtomicBool::new(false),
             changed: Notify::new(),
-            sweep_tokens: SweepTokens::default(),
+            sweep_tokens: OpenSweeps::default(),
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
         }))
@@ -342,14 +342,14 @@ impl Node {
 
     /// Reports that the process of this incarnation ended at this time. Its exit (this one, as far
     /// as is known) is judged later; its back-off counts from this time.
-    pub(crate) fn report_process_end(&self, incarnation: Incarnation, at: Timestamp, exit: Exit) {
+    pub(crate) fn report_process_end(&self, incarnation: Incarnation, at: TreeInstant, exit: Exit) {
         if let Ok((child, engine)) = self.child_and_controller() {
             engine.process_ended(IncarnationKey { child, incarnation }, at, exit);
         }
     }
 
     /// Writes the counters of the current incarnation of the supervisor.
-    pub(crate) fn set_counters(&self, now: Timestamp, tracker: &Tracker, policy: &RestartPolicy) {
+    pub(crate) fn set_counters(&self, now: TreeInstant, tracker: &Tracker, policy: &RestartPolicy) {
         let mut status = self.status();
         status.consecutive_failures = tracker.failures_at(now, policy);
         status.forgets = tracker.forgets_at(policy);
@@ -357,11 +357,11 @@ impl Node {
     }
 
     /// How long an exit of this child may wait to be judged, by its current policy.
-    pub(crate) fn exit_grace(&self) -> ExitGrace {
+    pub(crate) fn exit_grace(&self) -> JudgementDelay {
         self.status().exit_grace
     }
 
-    pub(crate) fn set_exit_grace(&self, grace: ExitGrace) {
+    pub(crate) fn set_exit_grace(&self, grace: JudgementDelay) {
         self.status().exit_grace = grace;
     }
 
@@ -381,7 +381,7 @@ impl Node {
     }
 
     /// The supervisor at this node has counted a restart.
-    pub(crate) fn count_restart(&self, at: Timestamp) {
+    pub(crate) fn count_restart(&self, at: TreeInstant) {
         if let Some(restarts_used) = &mut self.status().restarts_used {
             restarts_used.count_restart(at);
         }
@@ -397,7 +397,7 @@ impl Node {
         self.status().snapshot_source = Some(source);
     }
 
-    fn status(&self) -> MutexGuard<'_, NodeStatus> {
+    fn status(&self) -> MutexGuard<'_, SharedNodeStatus> {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,4 @@
-//! What snapshots read of a node: [`NodeStatus`], and for a supervisor its [`RestartsUsed`].
+//! What snapshots read of a node: [`SharedNodeStatus`], and for a supervisor its [`RestartsUsed`].
 //!
 //! It is owned by the node, behind its lock, and does not know who writes it.
 
@@ -11,17 +11,17 @@ use crate::{
     restart::{Intensity, Window},
     snapshot::SupervisorSnapshot,
     state::{ChildKind, ChildState, DownReason, Strategy},
-    supervision::start::ExitGrace,
-    time::Timestamp,
+    supervision::start::JudgementDelay,
+    time::TreeInstant,
 };
 
-pub(super) struct NodeStatus {
+pub(super) struct SharedNodeStatus {
     pub(super) kind: ChildKind,
     pub(super) state: ChildState,
-    pub(super) since: Timestamp,
+    pub(super) since: TreeInstant,
     pub(super) consecutive_failures: u32,
     /// When these failures will have been forgotten, if the child stays ready.
-    pub(super) forgets: Option<Timestamp>,
+    pub(super) forgets: Option<TreeInstant>,
     pub(super) total_failures: u64,
     pub(super) total_restarts: u32,
     /// Failures and restarts that earlier incarnations of the supervisor counted.
@@ -30,7 +30,7 @@ pub(super) struct NodeStatus {
     counted: (u64, u32),
     pub(super) has_been_ready: bool,
     /// How long an exit of this child may wait to be judged.
-    pub(super) exit_grace: ExitGrace,
+    pub(super) exit_grace: JudgementDelay,
     /// The newest incarnation that has been retracted: its end may be noticed before its start is
     /// published.
     pub(super) retracted: Incarnation,
@@ -39,9 +39,9 @@ pub(super) struct NodeStatus {
     pub(super) snapshot_source: Option<Arc<dyn SnapshotSource>>,
 }
 
-impl NodeStatus {
-    pub(super) fn new(kind: ChildKind, now: Timestamp) -> NodeStatus {
-        NodeStatus {
+impl SharedNodeStatus {
+    pub(super) fn new(kind: ChildKind, now: TreeInstant) -> SharedNodeStatus {
+        SharedNodeStatus {
             kind,
             state: ChildState::down(DownReason::NeverStarted),
             since: now,
@@ -52,7 +52,7 @@ impl NodeStatus {
             earlier: (0, 0),
             counted: (0, 0),
             has_been_ready: false,
-            exit_grace: ExitGrace::default(),
+            exit_grace: JudgementDelay::default(),
             retracted: Incarnation::NONE,
             last_exit: None,
             restarts_used: None,
@@ -60,7 +60,7 @@ impl NodeStatus {
         }
     }
 
-    pub(super) fn set_state(&mut self, state: ChildState, at: Timestamp) {
+    pub(super) fn set_state(&mut self, state: ChildState, at: TreeInstant) {
         self.has_been_ready |= state == ChildState::Ready;
         self.state = state;
         self.since = at;
@@ -74,7 +74,7 @@ impl NodeStatus {
     }
 
     /// Failures in a row, as an exit at this moment would find them.
-    pub(super) fn failures_in_a_row(&self, now: Timestamp) -> u32 {
+    pub(super) fn failures_in_a_row(&self, now: TreeInstant) -> u32 {
         if self.forgets.is_some_and(|at| at <= now) { 0 } else { self.consecutive_failures }
     }
 
@@ -109,14 +109,14 @@ impl RestartsUsed {
     }
 
     /// Counts a restart.
-    pub(super) fn count_restart(&mut self, at: Timestamp) {
+    pub(super) fn count_restart(&mut self, at: TreeInstant) {
         // It was within the intensity: the window of the supervisor, which has the same times, has
         // allowed it.
         let _ = self.restarts.try_restart(at, &self.intensity);
     }
 
     /// How much is used in the period that ends now.
-    pub(super) fn at(&mut self, now: Timestamp) -> SupervisorSnapshot {
+    pub(super) fn at(&mut self, now: TreeInstant) -> SupervisorSnapshot {
         let Intensity { max_restarts, period } = self.intensity;
         let restarts_used = self.restarts.used(now, &self.intensity);
         let restarts_left = max_restarts.saturating_sub(restarts_used);
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_restart_leaves_the_budget_when_it_is_too_old_and_not_before() {
         // S-2, E-2: nothing is written meanwhile.
-        let second = |n| Timestamp::new(Duration::from_secs(n));
+        let second = |n| TreeInstant::new(Duration::from_secs(n));
         let mut restarts_used =
             RestartsUsed::new(Strategy::OneForOne, Intensity::new(3, Duration::from_secs(5)));
         restarts_used.count_restart(second(1));

@@ -1,4 +1,4 @@
-//! [`SweepToken`]: held while something of an incarnation is still being swept after its successor
+//! [`SweepGuard`]: held while something of an incarnation is still being swept after its successor
 //! has started.
 
 use std::sync::{Mutex, PoisonError};
@@ -6,30 +6,30 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::Node;
-use crate::supervision::incarnation_token::IncarnationToken;
+use crate::supervision::incarnation_token::IncarnationGuard;
 
 /// Held while something of an incarnation is still being swept that no longer stands in the way of
 /// its successor. Replies to stops, and the end of the supervisor, wait until it is dropped.
 #[derive(Debug)]
-pub(crate) struct SweepToken {
+pub(crate) struct SweepGuard {
     _open: watch::Sender<()>,
-    _supervisor: Option<IncarnationToken>,
+    _supervisor: Option<IncarnationGuard>,
 }
 
 /// The sweep tokens of a node that may be open. Nearly always empty.
 #[derive(Debug, Default)]
-pub(super) struct SweepTokens(Mutex<Vec<watch::Receiver<()>>>);
+pub(super) struct OpenSweeps(Mutex<Vec<watch::Receiver<()>>>);
 
 impl Node {
     /// Creates a sweep token for an incarnation here. The node of the supervisor records it too:
     /// the child may leave that node before the sweep is over.
-    pub(crate) fn sweep_token(&self, token: &IncarnationToken) -> SweepToken {
+    pub(crate) fn sweep_token(&self, token: &IncarnationGuard) -> SweepGuard {
         let (open, closed) = watch::channel(());
         if let Some(parent) = self.0.parent.upgrade() {
             parent.sweep_tokens.add(closed.clone());
         }
         self.0.sweep_tokens.add(closed);
-        SweepToken { _open: open, _supervisor: token.supervisor() }
+        SweepGuard { _open: open, _supervisor: token.supervisor() }
     }
 
     /// Whether all sweeps of earlier incarnations of this node, or of its children, are over.
@@ -45,7 +45,7 @@ impl Node {
     }
 }
 
-impl SweepTokens {
+impl OpenSweeps {
     fn add(&self, sweep: watch::Receiver<()>) {
         let mut sweep_tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sweep_tokens.retain(is_open);

@@ -6,7 +6,7 @@ use super::{LiveIncarnation, Node};
 use crate::{
     state::{ChildState, DownReason},
     supervision::errors::Unavailable,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 impl Node {
@@ -69,7 +69,7 @@ impl Node {
 
     /// Writes the state. Waiters see it after [`notify_waiters`](Node::notify_waiters), when its
     /// event has been published.
-    pub(crate) fn set_state(&self, state: ChildState, at: Timestamp) {
+    pub(crate) fn set_state(&self, state: ChildState, at: TreeInstant) {
         let mut status = self.status();
         self.0.unannounced.store(true, Ordering::Release);
         status.set_state(state, at);

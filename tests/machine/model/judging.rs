@@ -6,7 +6,7 @@ use procession::internals::machine::{IncarnationKey, Reply};
 use procession::{
     exit::Exit,
     id::ChildId,
-    restart::Budget,
+    restart::BudgetScope,
     state::{ChildState, DownReason, RestartLimit, Strategy},
     supervision::{AutoShutdown, RequestError, StartMode},
 };
@@ -120,7 +120,7 @@ impl Model {
                 row.timer = Some(until);
             }
             Would::Restart(delay, attempt) => {
-                if !matches!(policy.restart.budget, Some(Budget::Own(_))) {
+                if !matches!(policy.restart.budget, Some(BudgetScope::Own(_))) {
                     // S-2
                     let intensity = self.flags.effective_intensity();
                     if self.used() >= intensity.max_restarts {

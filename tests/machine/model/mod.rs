@@ -16,7 +16,7 @@ use procession::{
     restart::RestartType,
     state::{ChildState, DownReason},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 use crate::rig::{Did, ReplyResult};
@@ -65,22 +65,22 @@ pub(crate) struct Row {
     next: Next,
     stopped_by_operator: bool,
     /// When its own timer is due.
-    pub(crate) timer: Option<Timestamp>,
+    pub(crate) timer: Option<TreeInstant>,
     has_been_ready: bool,
     past: Past,
     /// When an operator last restarted it.
-    restarted: Option<Timestamp>,
+    restarted: Option<TreeInstant>,
     waiting: Vec<(OperatorRequestId, Wants)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) flags: SupervisorFlags,
-    now: Timestamp,
+    now: TreeInstant,
     pub(crate) rows: Vec<Row>,
     uids: Uid,
     /// Every restart that the supervisor's intensity has paid for.
-    pub(crate) counted: Vec<Timestamp>,
+    pub(crate) counted: Vec<TreeInstant>,
     script: Option<Script>,
     booting: bool,
     /// The exit to come, and whether children get no more time.
@@ -94,7 +94,7 @@ impl Model {
     pub(crate) fn new(flags: SupervisorFlags, children: Vec<NewChild>) -> Model {
         let mut model = Model {
             flags,
-            now: Timestamp::EPOCH,
+            now: TreeInstant::EPOCH,
             rows: Vec::new(),
             uids: 0,
             counted: Vec::new(),
@@ -137,7 +137,7 @@ impl Model {
 
     // ---- what happens ---------------------------------------------------------------------------
 
-    pub(crate) fn step(&mut self, now: Timestamp, what: impl FnOnce(&mut Model)) {
+    pub(crate) fn step(&mut self, now: TreeInstant, what: impl FnOnce(&mut Model)) {
         self.now = now;
         self.did.clear();
         self.replies.clear();
@@ -202,7 +202,7 @@ impl Model {
         self.counted.iter().filter(|at| self.now.since(**at) <= period).count() as u32
     }
 
-    pub(crate) fn timers(&self) -> BTreeSet<Timestamp> {
+    pub(crate) fn timers(&self) -> BTreeSet<TreeInstant> {
         let waits = self.script.as_ref().and_then(Script::waits_until);
         self.rows.iter().filter_map(|r| r.timer).chain(waits).collect()
     }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use procession::{
-    restart::{Backoff, Budget, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
+    restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::RestartLimit,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,11 +42,11 @@ pub(crate) enum Would {
 #[derive(Clone, Debug)]
 enum Entry {
     Started,
-    Ready(Timestamp),
+    Ready(TreeInstant),
     /// The supervisor took it down.
-    TakenDown(Timestamp),
+    TakenDown(TreeInstant),
     Judged {
-        at: Timestamp,
+        at: TreeInstant,
         /// Its program was away, and had been there.
         away: bool,
         failure: bool,
@@ -68,11 +68,11 @@ impl Past {
         self.0.push(Entry::Started);
     }
 
-    pub(crate) fn ready(&mut self, now: Timestamp) {
+    pub(crate) fn ready(&mut self, now: TreeInstant) {
         self.0.push(Entry::Ready(now));
     }
 
-    pub(crate) fn taken_down(&mut self, now: Timestamp) {
+    pub(crate) fn taken_down(&mut self, now: TreeInstant) {
         self.0.push(Entry::TakenDown(now));
     }
 
@@ -87,7 +87,7 @@ impl Past {
     }
 
     /// The longest that it was ready without interruption since the last exit that was judged.
-    fn longest_ready(&self, now: Timestamp) -> Duration {
+    fn longest_ready(&self, now: TreeInstant) -> Duration {
         let life = self.life();
         let from = life.iter().rposition(|e| matches!(e, Entry::Judged { .. })).map_or(0, |i| i + 1);
         let mut longest = Duration::ZERO;
@@ -105,7 +105,7 @@ impl Past {
         longest.max(since.map_or(Duration::ZERO, |s| now.since(s)))
     }
 
-    pub(crate) fn judge(&mut self, now: Timestamp, verdict: ExitClass, policy: &RestartPolicy) -> Would {
+    pub(crate) fn judge(&mut self, now: TreeInstant, verdict: ExitClass, policy: &RestartPolicy) -> Would {
         let ready = self.longest_ready(now);
         let healthy = !ready.is_zero() && ready >= policy.healthy_after;
         let (would, reached_loop) = self.would(now, verdict, healthy, policy);
@@ -125,7 +125,7 @@ impl Past {
 
     fn would(
         &self,
-        now: Timestamp,
+        now: TreeInstant,
         verdict: ExitClass,
         healthy: bool,
         policy: &RestartPolicy,
@@ -193,7 +193,7 @@ impl Past {
     }
 
     /// The ends, since the program was there last, at which it was not, and whether it was waited for.
-    fn absence(&self) -> Vec<(Timestamp, bool)> {
+    fn absence(&self) -> Vec<(TreeInstant, bool)> {
         let there = |e: &Entry| matches!(e, Entry::Ready(_) | Entry::Judged { away: false, .. });
         let life = self.life();
         let from = life.iter().rposition(there).map_or(0, |i| i + 1);
@@ -227,7 +227,7 @@ impl Past {
     }
 
     /// Failures in the window, since the last cool-off.
-    fn crashes(&self, now: Timestamp, window: Duration) -> usize {
+    fn crashes(&self, now: TreeInstant, window: Duration) -> usize {
         let life = self.life();
         let fresh = |e: &Entry| {
             matches!(
@@ -246,13 +246,13 @@ impl Past {
 
 ///
 fn counts(verdict: ExitClass, healthy: bool, policy: &RestartPolicy) -> bool {
-    verdict.is_failure() || !healthy && matches!(policy.budget, Some(Budget::Own(_)))
+    verdict.is_failure() || !healthy && matches!(policy.budget, Some(BudgetScope::Own(_)))
 }
 
 fn crash_loop(policy: &RestartPolicy) -> Option<CrashLoop> {
     match policy.budget {
-        Some(Budget::Own(crash_loop)) => Some(crash_loop),
-        Some(Budget::Shared) | None => policy.crash_loop,
+        Some(BudgetScope::Own(crash_loop)) => Some(crash_loop),
+        Some(BudgetScope::Shared) | None => policy.crash_loop,
     }
 }
 

@@ -9,7 +9,7 @@ use procession::{
     restart::RestartType,
     state::{ChildState, DownReason, Strategy},
     supervision::StartMode,
-    time::Timestamp,
+    time::TreeInstant,
 };
 
 use super::{Model, Next, Uid, Why};
@@ -20,7 +20,7 @@ enum Order {
     /// Stop it and wait until nothing of it is left.
     End(Uid),
     /// Wait.
-    Until(Timestamp),
+    Until(TreeInstant),
     /// Start it, if it is to run.
     Launch(Uid),
     /// Wait until its start is over.
@@ -32,14 +32,14 @@ pub(super) struct Script {
     orders: VecDeque<Order>,
     /// The children that are restarted.
     group: Vec<Uid>,
-    until: Timestamp,
+    until: TreeInstant,
     waits: bool,
     /// The children that it no longer has to start.
     pub(super) excused: BTreeSet<Uid>,
 }
 
 impl Script {
-    pub(super) fn of_starts(uids: &[Uid], now: Timestamp) -> Script {
+    pub(super) fn of_starts(uids: &[Uid], now: TreeInstant) -> Script {
         Script {
             orders: uids.iter().map(|uid| Order::Launch(*uid)).collect(),
             group: Vec::new(),
@@ -59,7 +59,7 @@ impl Script {
         self.orders.iter().any(|o| matches!(o, Order::End(_) | Order::Until(_)))
     }
 
-    pub(super) fn waits_until(&self) -> Option<Timestamp> {
+    pub(super) fn waits_until(&self) -> Option<TreeInstant> {
         self.waits.then_some(self.until)
     }
 

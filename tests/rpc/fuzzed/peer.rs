@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use procession::rpc::{
-    CallOptions, CloseReason, Framing, Method, Noise, Peer, PeerConfig, RequestId, Router, RpcError, Timeout,
+    CallOptions, CloseReason, Framing, Method, NoisePolicy, Peer, PeerConfig, RequestId, Router, RpcError,
+    Timeout,
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -74,7 +75,7 @@ pub(crate) fn run(data: &[u8]) {
 fn config(flags: u8) -> PeerConfig {
     let mut config = PeerConfig::default();
     config.framing = if flags & 1 == 0 { Framing::Lines } else { Framing::ContentLength };
-    config.noise = if flags & 2 == 0 { Noise::Log } else { Noise::Violation };
+    config.noise = if flags & 2 == 0 { NoisePolicy::Log } else { NoisePolicy::Violation };
     config.max_frame_bytes = 4000;
     config.max_in_flight = 8;
     config.max_queued_bytes = MAX_QUEUED;

@@ -81,7 +81,7 @@ fn callers_sit_out_the_back_off_of_a_worker_that_never_worked() {
     b.ask("*");
     assert!(b.backs_off("w1", 1).is_empty());
     // After a whole crash loop, another worker is worth a try.
-    assert_eq!(b.report("w1", 1, ChildState::CoolingOff { until: Timestamp::NEVER }), ["start w2"]);
+    assert_eq!(b.report("w1", 1, ChildState::CoolingOff { until: TreeInstant::NEVER }), ["start w2"]);
 }
 
 #[test]

@@ -20,15 +20,19 @@ fn the_warm_path_costs_well_below_a_microsecond_with_one_key_and_with_ten_thousa
         let names: Vec<ChildId> = (1..=keys).map(|n| ChildId::from(format!("w{n}"))).collect();
         for (n, name) in names.iter().enumerate() {
             let key = (kind == "keyed").then(|| name.clone());
-            ledger.handle(Timestamp::EPOCH, LedgerInput::Acquire { ticket: Ticket(n as u64), key }, &mut out);
+            ledger.handle(
+                TreeInstant::EPOCH,
+                LedgerInput::Acquire { ticket: Ticket(n as u64), key },
+                &mut out,
+            );
         }
         for key in names.clone() {
             let ready = LedgerInput::Child { key, incarnation: Incarnation(1), state: ChildState::Ready };
-            ledger.handle(Timestamp::EPOCH, ready, &mut out);
+            ledger.handle(TreeInstant::EPOCH, ready, &mut out);
         }
         for action in std::mem::take(&mut out) {
             if let LedgerAction::Grant { granted, .. } = action {
-                ledger.handle(Timestamp::EPOCH, LedgerInput::Release { lease: granted.lease }, &mut out);
+                ledger.handle(TreeInstant::EPOCH, LedgerInput::Release { lease: granted.lease }, &mut out);
             }
         }
         let rounds = 2_000_000_u64;
@@ -38,7 +42,7 @@ fn the_warm_path_costs_well_below_a_microsecond_with_one_key_and_with_ten_thousa
             out.clear();
             pick = pick.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let key = (kind == "keyed").then(|| names[(pick >> 33) % keys].clone());
-            let now = Timestamp::new(Duration::from_nanos(n));
+            let now = TreeInstant::new(Duration::from_nanos(n));
             ledger.handle(now, LedgerInput::Acquire { ticket: Ticket(n), key }, &mut out);
             let Some(LedgerAction::Grant { granted, .. }) = out.pop() else { panic!("cold") };
             ledger.handle(now, LedgerInput::Release { lease: granted.lease }, &mut out);

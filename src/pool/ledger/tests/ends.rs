@@ -178,7 +178,7 @@ fn time_never_goes_back() {
     let mut b = with_ttl(1);
     b.warm("a");
     b.wait(TTL / 2);
-    b.now = Timestamp::EPOCH;
+    b.now = TreeInstant::EPOCH;
     b.lend("a");
-    assert!(b.worker("a").last_used.unwrap() >= Timestamp::new(TTL / 2));
+    assert!(b.worker("a").last_used.unwrap() >= TreeInstant::new(TTL / 2));
 }

@@ -15,7 +15,10 @@ fn a_key_that_was_given_up_is_refused_without_a_start_until_its_rest_is_over() {
     }
     let given_up = b.ledger.status().given_up;
     assert_eq!(given_up.len(), 1);
-    assert_eq!((given_up[0].key.as_str(), given_up[0].until), ("a", Timestamp::EPOCH.after(PAUSE + 2 * MS)));
+    assert_eq!(
+        (given_up[0].key.as_str(), given_up[0].until),
+        ("a", TreeInstant::EPOCH.after(PAUSE + 2 * MS))
+    );
     assert_eq!(b.ask("b"), ["start b"], "others are not concerned");
     b.wait(PAUSE);
     assert_eq!(b.ask("a"), ["start a"]);

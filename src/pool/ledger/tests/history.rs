@@ -21,7 +21,7 @@ enum Kid {
 struct World {
     ledger: Ledger,
     rules: LedgerConfig,
-    now: Timestamp,
+    now: TreeInstant,
     kids: BTreeMap<ChildId, (Kid, u64)>,
     numbers: BTreeMap<ChildId, u64>,
     /// The keys whose last incarnation was leased: its callers need not wait for its restart.
@@ -32,9 +32,9 @@ struct World {
     answered: BTreeSet<Ticket>,
     next_ticket: u64,
     overtaken: Option<(Ticket, u32)>,
-    timer: Option<Timestamp>,
+    timer: Option<TreeInstant>,
     /// What was given up, and until when; in an anonymous pool one entry for all.
-    given_up: BTreeMap<Option<ChildId>, Timestamp>,
+    given_up: BTreeMap<Option<ChildId>, TreeInstant>,
     draining: bool,
     drained: u32,
 }
@@ -44,7 +44,7 @@ impl World {
         let mut world = World {
             ledger: Ledger::new(rules.clone()).unwrap(),
             rules,
-            now: Timestamp::EPOCH,
+            now: TreeInstant::EPOCH,
             kids: BTreeMap::new(),
             numbers: BTreeMap::new(),
             was_leased: BTreeSet::new(),
@@ -266,8 +266,8 @@ impl World {
                 let incarnation = Incarnation(number);
                 return self.feed(LedgerInput::Failing { key: key.clone(), incarnation });
             }
-            Kid::Waiting => ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 },
-            Kid::Cooling => ChildState::CoolingOff { until: Timestamp::NEVER },
+            Kid::Waiting => ChildState::BackingOff { until: TreeInstant::NEVER, attempt: 1 },
+            Kid::Cooling => ChildState::CoolingOff { until: TreeInstant::NEVER },
             Kid::Stopping { .. } => ChildState::Stopping,
         };
         self.report(key, number, state);

@@ -21,7 +21,7 @@ fn callers_sit_out_the_back_off_of_a_first_start() {
     b.ask("a");
     assert!(b.backs_off("a", 1).is_empty());
     assert!(b.report("a", 2, ChildState::Starting).is_empty());
-    assert!(b.report("a", 2, ChildState::CoolingOff { until: Timestamp::NEVER }).is_empty());
+    assert!(b.report("a", 2, ChildState::CoolingOff { until: TreeInstant::NEVER }).is_empty());
     assert_eq!(b.ready("a", 3), ["grant 1 a#3"]);
 }
 
@@ -89,7 +89,7 @@ fn reports_of_an_old_incarnation_are_dropped() {
     b.lend("a");
     b.backs_off("a", 1);
     assert!(b.ready("a", 1).is_empty());
-    assert_eq!(b.worker("a").state, ChildState::BackingOff { until: Timestamp::NEVER, attempt: 1 });
+    assert_eq!(b.worker("a").state, ChildState::BackingOff { until: TreeInstant::NEVER, attempt: 1 });
     b.ready("a", 2);
     b.ask("a");
     for state in
