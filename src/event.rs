@@ -5,11 +5,11 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     human_duration::brief,
     id::{ChildId, Incarnation, TreePath},
     state::{ChildState, RestartLimit, Strategy},
-    time::TreeInstant,
 };
 
 /// One thing that happened at one node of the tree.

@@ -67,6 +67,7 @@ pub use process::guardian;
 /// The actor framework whose actors can be children, in the version that this crate's API uses.
 pub use ractor;
 
+pub mod clock;
 pub mod containment;
 pub mod contract;
 pub mod event;
@@ -75,11 +76,10 @@ pub mod human_duration;
 pub mod id;
 pub mod snapshot;
 pub mod state;
-pub mod time;
 
 mod channel;
 mod log_event;
-mod log_rate;
+mod log_limiter;
 mod untrusted;
 
 pub mod restart;

@@ -11,12 +11,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock::TreeInstant,
     containment::Containment,
     exit::Exit,
     human_duration,
     id::{ChildId, Incarnation, TreePath},
     state::{ChildKind, ChildState, Strategy},
-    time::TreeInstant,
     untrusted::one_line,
 };
 

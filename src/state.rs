@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{human_duration::brief, time::TreeInstant};
+use crate::{clock::TreeInstant, human_duration::brief};
 
 /// Which siblings restart with a child that failed (OTP's supervision strategies).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -20,11 +20,11 @@ use std::{
 
 use procession::internals::machine::{Action, IncarnationKey, Input, Machine, NewChild};
 use procession::{
+    clock::TreeInstant,
     id::Incarnation,
     restart::{Intensity, RestartPolicy},
     state::Strategy,
     supervision::{ChildPolicy, SupervisorFlags},
-    time::TreeInstant,
 };
 use ractor::ActorRef;
 use world::{Ping, World};

@@ -6,6 +6,7 @@
 //! why a channel has ended and how a worker's driver controls one without knowing what is spoken on
 //! it. It must not know JSON-RPC, processes or workers.
 
+pub(crate) mod channel_user;
 pub(crate) mod close_reason;
 pub(crate) mod control;
 pub(crate) mod counter;
@@ -13,7 +14,6 @@ pub(crate) mod framing;
 pub(crate) mod lock;
 pub(crate) mod noise;
 pub(crate) mod outbox;
-pub(crate) mod owner;
 pub(crate) mod reader;
 pub(crate) mod scratch;
 pub(crate) mod shared;

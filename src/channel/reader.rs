@@ -6,9 +6,9 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::channel::{
+    channel_user::ChannelUser,
     close_reason::CloseReason,
     framing::{FrameStep, Framer, MAX_HEADER_BYTES},
-    owner::ChannelUser,
     yield_budget::YieldBudget,
 };
 

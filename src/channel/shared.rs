@@ -27,7 +27,7 @@ use crate::{
     },
     id::{Incarnation, TreePath},
     log_event::log_event,
-    log_rate::{ChannelLogLimiter, LogTopic},
+    log_limiter::{ChannelLogLimiter, LogTopic},
     untrusted::one_line,
 };
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::channel::{
+    channel_user::ChannelUser,
     close_reason::CloseReason,
-    owner::ChannelUser,
     scratch::{KEEP_BYTES, Scratch},
     shared::ChannelShared,
 };

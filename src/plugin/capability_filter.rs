@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use crate::{
     id::ChildId,
     log_event::log_event,
-    log_rate::LogTopic,
-    protocol::error_codes,
+    log_limiter::LogTopic,
+    protocol::plugin_error_codes,
     rpc::{Context, Handler, RpcError},
     untrusted::one_line,
 };
@@ -48,7 +48,7 @@ impl Handler for CapabilityFilter {
             "capability denied: the plugin's declared capabilities do not name `{}`",
             one_line(method)
         );
-        Err(RpcError::new(error_codes::CAPABILITY_DENIED, message))
+        Err(RpcError::new(plugin_error_codes::CAPABILITY_DENIED, message))
     }
 
     fn is_notification(&self, method: &str) -> bool {

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::{ChildId, Incarnation},
     state::RestartLimit,
     supervision::RecvError,
-    time::TreeInstant,
 };
 
 /// Something that happened to a plugin. A simplified view of the tree's event stream.

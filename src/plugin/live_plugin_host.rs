@@ -4,19 +4,19 @@
 use std::{any::Any, sync::Arc};
 
 use super::{
-    definition::{NeedsStartPermit, PreparedPlugin},
-    diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     event::PluginEventReceiver,
+    hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
+    prepared_plugin::{NeedsStartPermit, PreparedPlugin},
     recent_logs::RecentLogs,
-    registry::{HostedPlugins, OngoingOperation, PluginEntry},
+    status::{PluginDiagnostics, PluginStatus},
 };
 use crate::{
+    clock::Clock,
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason},
     supervision::{Attachment, ChildSpec, Node, RequestError, StartMode, Unavailable, engine::EngineHandle},
-    time::Clock,
     worker::WorkerRef,
 };
 

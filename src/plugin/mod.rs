@@ -54,30 +54,30 @@
 
 mod capability_filter;
 mod configured_protocol;
-mod definition;
-mod diagnostics;
 mod error;
 mod event;
 mod host_spec;
+mod hosted_plugins;
 mod live_plugin_host;
 mod observer;
-mod operations;
 mod plugins;
+mod prepared_plugin;
 mod recent_logs;
-mod registry;
 mod reload;
 mod set_config;
 mod shared_operation;
 mod spec;
+mod start_stop;
+mod status;
 mod supervisor;
 mod validate;
 
 pub use capability_filter::plugin_of;
-pub use diagnostics::{PluginDiagnostics, PluginStatus};
 pub use error::PluginError;
 pub use event::{ConfigApplied, PluginEvent, PluginEventKind, PluginEventReceiver};
 pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
 pub use spec::PluginSpec;
+pub use status::{PluginDiagnostics, PluginStatus};
 pub use supervisor::{PluginHostSupervisor, PluginHostSupervisorMessage};

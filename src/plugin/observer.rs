@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::{
     event::{PluginEvent, PluginEventKind},
-    registry::{HostedPlugins, OngoingOperation},
+    hosted_plugins::{HostedPlugins, OngoingOperation},
 };
 use crate::{
+    clock::Clock,
     event::{EventKind, ExitConsequence},
     exit::Exit,
     state::ChildState,
     supervision::{Node, engine::Observer, machine::IncarnationKey},
-    time::Clock,
 };
 
 /// An observer that updates the registry and derives [`PluginEvent`]s (rule G-11).
@@ -76,7 +76,7 @@ impl HostedPlugins {
 fn is_crash(exit: &Exit, then: &ExitConsequence) -> bool {
     let event = crate::event::Event {
         seq: 0,
-        at: crate::time::TreeInstant::EPOCH,
+        at: crate::clock::TreeInstant::EPOCH,
         path: crate::id::TreePath::root(),
         incarnation: crate::id::Incarnation::NONE,
         kind: EventKind::Exited { exit: exit.clone(), then: then.clone() },

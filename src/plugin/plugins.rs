@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     event::{ConfigApplied, PluginEventReceiver},
     live_plugin_host::LivePluginHost,
     set_config,
     spec::PluginSpec,
+    status::{PluginDiagnostics, PluginStatus},
 };
 use crate::{
     id::{ChildId, Incarnation, TreePath},

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    clock::{Clock, TreeInstant},
     id::Incarnation,
     protocol::{LogEntry, LogLevel},
     rpc::Context,
-    time::{Clock, TreeInstant},
     worker::LogSink,
 };
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    definition::{PreparedPlugin, extend_shutdown_for},
     error::PluginError,
     event::PluginEventKind,
+    hosted_plugins::{OngoingOperation, PluginTable},
     live_plugin_host::LivePluginHost,
-    operations::PluginPhase,
-    registry::{OngoingOperation, PluginTable},
+    prepared_plugin::{PreparedPlugin, extend_shutdown_for},
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
+    start_stop::PluginPhase,
 };
 use crate::{
     exit::ExitReport,

@@ -9,7 +9,7 @@ use super::{
     error::PluginError,
     event::{ConfigApplied, PluginEvent, PluginEventKind},
     live_plugin_host::LivePluginHost,
-    operations::PluginPhase,
+    start_stop::PluginPhase,
 };
 use crate::{
     exit::ExitReport,

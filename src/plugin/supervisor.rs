@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{
-    diagnostics::{PluginDiagnostics, PluginStatus},
     error::PluginError,
     host_spec::PluginHostSpec,
+    hosted_plugins::HostedPlugins,
     live_plugin_host::LivePluginHost,
     observer::observer,
     plugins,
-    registry::HostedPlugins,
     spec::PluginSpec,
+    status::{PluginDiagnostics, PluginStatus},
 };
 use crate::{
     exit::Exit,

@@ -18,18 +18,18 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     acquire_future::AcquireResult,
     errors::{AcquireError, Revocation},
-    failing_workers::UnreportedEnds,
     lease::{Lease, LeasedIncarnation},
     ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, RevokeReason, Ticket},
-    sessions::SessionMap,
+    session_map::SessionMap,
     spec::Recycling,
+    unreported_ends::UnreportedEnds,
 };
 use crate::{
+    clock::{Clock, TreeInstant},
     exit::ExitReport,
     id::{ChildId, Incarnation},
     state::DownReason,
     supervision::{Attachment, Node},
-    time::{Clock, TreeInstant},
 };
 
 #[derive(Debug)]

@@ -19,10 +19,10 @@ use super::{
     ledger::LeaseId,
 };
 use crate::{
+    clock::TreeInstant,
     id::{ChildId, Incarnation, TreePath},
     rpc::{CallError, CallOptions, CallOutcome, Method, Notification, Peer},
     supervision::Node,
-    time::TreeInstant,
     worker::WorkerRef,
 };
 

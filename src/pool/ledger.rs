@@ -35,7 +35,7 @@
 mod action;
 mod config;
 mod given_up_keys;
-mod grant;
+mod ids;
 mod indexes;
 mod input;
 mod scheduling;
@@ -50,7 +50,7 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) use self::{
     action::{LedgerAction, Refusal, RevokeReason, StopReason},
     config::{InvalidPool, LedgerConfig, LedgerConfigMistake},
-    grant::{Granted, LeaseId, Ticket},
+    ids::{Granted, LeaseId, Ticket},
     input::LedgerInput,
     status::PoolStatus,
 };
@@ -65,7 +65,7 @@ use self::{
     status::increment,
     worker_slot::{SlotState, WorkerSlot},
 };
-use crate::{id::ChildId, time::TreeInstant};
+use crate::{clock::TreeInstant, id::ChildId};
 
 /// The bookkeeping of one pool. See the [module](self) for what it guarantees.
 #[derive(Debug)]

@@ -75,16 +75,16 @@ mod acquire_future;
 mod core;
 mod engine_observer;
 mod errors;
-mod failing_workers;
 mod handle;
 mod health;
 mod lease;
 mod ledger;
 mod operations;
 mod report;
-mod sessions;
+mod session_map;
 mod spec;
 mod supervisor;
+mod unreported_ends;
 
 pub use errors::{AcquireError, LeaseCallError, Revocation};
 pub use handle::Pool;

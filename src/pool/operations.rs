@@ -14,7 +14,7 @@ use super::{
     lease::{Lease, LeasedIncarnation},
     ledger::{Granted, LeaseId, LedgerInput, PoolStatus, Ticket},
 };
-use crate::{id::ChildId, state::ChildState, supervision::Unavailable, time::TreeInstant};
+use crate::{clock::TreeInstant, id::ChildId, state::ChildState, supervision::Unavailable};
 
 impl PoolCore {
     /// A lease on a ready worker, without waiting.

@@ -8,7 +8,7 @@ use super::{
     core::PoolCore,
     ledger::{GivenUpKey, LifetimeTotals, PoolStatus, WantedKey, WorkerStatus},
 };
-use crate::{exit::Exit, id::TreePath, time::TreeInstant};
+use crate::{clock::TreeInstant, exit::Exit, id::TreePath};
 
 /// A pool at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,10 +17,11 @@ use super::{
     lease::Lease,
     ledger::{Ledger, LedgerInput},
     report::PoolReport,
-    sessions::SessionMap,
+    session_map::SessionMap,
     spec::{PoolSpec, misplaced_policy},
 };
 use crate::{
+    clock::TreeInstant,
     exit::{Exit, LaunchStage},
     id::ChildId,
     log_event::log_event,
@@ -31,7 +32,6 @@ use crate::{
         engine::{Engine, EngineArgs, EngineWakeUp},
         host,
     },
-    time::TreeInstant,
 };
 
 /// The actor of a pool.

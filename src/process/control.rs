@@ -6,7 +6,7 @@ use std::{fmt, io, time::Duration};
 use async_trait::async_trait;
 use rustix::process::Signal;
 
-use super::{exit_status::ExitStatus, reap_token::ReapGuard, usage::UsageProbe};
+use super::{exit_status::ExitStatus, reap_guard::ReapGuard, usage_probe::UsageProbe};
 use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.

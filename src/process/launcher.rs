@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     command::{Command, CommandMistake},
     control::ProcessControl,
-    reap_token::ReapGuard,
+    reap_guard::ReapGuard,
     stdio::{Stderr, Stdin, Stdout},
 };
 use crate::exit::Exit;

@@ -22,8 +22,8 @@
 //! | `guardian` | the process above the host |
 //!
 //! At the root are the types that all rooms share: the seam (`launcher`, `control`), what crosses it
-//! (`exit_status`, `reap_token`, `usage`), and the sweeper thread. `launch` imports every other room; none
-//! imports `launch`.
+//! (`exit_status`, `reap_guard`, `usage_probe`), and the sweeper thread. `launch` imports every other room;
+//! none imports `launch`.
 //!
 //! Used by `worker`. It must not know what is said on the streams, that processes are restarted, or that
 //! there are actors: of this crate it imports only plain data and the sanitising of texts.
@@ -45,14 +45,14 @@ mod group_membership;
 mod guardian;
 mod launch;
 mod launcher;
-mod reap_token;
+mod reap_guard;
 mod signal_disposition;
 mod stdio;
 mod stop;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "all its jobs are for Linux"))]
 mod sweeper;
 mod thread_queue;
-mod usage;
+mod usage_probe;
 
 pub use cgroup::CgroupMode;
 pub use command::{
@@ -63,7 +63,7 @@ pub use exit_status::{ExitStatus, ExitStatusKind, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
 pub use launch::{OsLauncher, OsLauncherBuilder, Technique};
 pub use launcher::{Launcher, Process};
-pub use reap_token::ReapGuard;
+pub use reap_guard::ReapGuard;
 pub use rustix::process::Signal;
 pub(crate) use signal_disposition::{is_ignored, is_pending};
 pub use stdio::{LineLog, SocketMode, Stderr, Stdin, Stdout, Tail, drain};
@@ -71,4 +71,4 @@ pub(crate) use stdio::{drain_into, let_others_run, read_chunk};
 #[cfg(target_os = "linux")]
 pub use stop::ReapAdopted;
 pub use stop::{Ladder, Rung, StopOutcome, kill, terminate};
-pub use usage::{Usage, UsageProbe};
+pub use usage_probe::{Usage, UsageProbe};

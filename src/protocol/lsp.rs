@@ -13,7 +13,7 @@ use serde_json::{
 use crate::{
     exit::Exit,
     log_event::log_event,
-    log_rate::LogTopic,
+    log_limiter::LogTopic,
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         handshake_failed, request_id_from,
@@ -21,7 +21,7 @@ use crate::{
     rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
         LINE_BYTES,
-        json_scan::{elements, members, text},
+        borrowed_json::{elements, members, text},
         one_line_up_to,
     },
 };

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     log_event::log_event,
-    log_rate::LogTopic,
+    log_limiter::LogTopic,
     protocol::shutdown_state::ShutdownState,
     rpc::{Context, Handler, Router, RpcError, error_codes},
     untrusted::one_line,

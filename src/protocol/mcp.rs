@@ -18,7 +18,7 @@ use crate::{
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
     untrusted::{
         ID_BYTES, LINE_BYTES,
-        json_scan::{display_text, members, text},
+        borrowed_json::{display_text, members, text},
     },
 };
 

@@ -65,30 +65,30 @@ use serde_json::value::RawValue;
 use crate::{
     exit::Exit,
     rpc::{CallError, CallOutcome, Framing, MAX_OUTGOING_FRAME_BYTES, Peer, PeerConfig, RequestId, Router},
-    untrusted::{LINE_BYTES, json_scan::members},
+    untrusted::{LINE_BYTES, borrowed_json::members},
 };
 
-mod bare;
-pub mod error_codes;
-mod handshake;
 mod log;
 mod lsp;
 mod lsp_server;
 mod mcp;
+mod no_channel;
 mod own_stdio;
 mod plugin;
+pub mod plugin_error_codes;
 mod server;
+mod session;
 mod shutdown_state;
-mod visible_text;
+mod strip_ansi;
 
-pub use bare::{Bare, FirstLine};
-pub use handshake::{ChildIdentity, SessionInfo, StopReply};
 pub use log::{LogEntry, LogLevel};
 pub use lsp::Lsp;
 pub use mcp::Mcp;
+pub use no_channel::{Bare, FirstLine};
 pub use plugin::Plugin;
 pub use server::{Initialize, Served, Server};
-pub(crate) use visible_text::visible_text;
+pub use session::{ChildIdentity, SessionInfo, StopReply};
+pub(crate) use strip_ansi::strip_ansi;
 
 /// What stdin and stdout are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Ready {
     /// The visible text of the line if it makes the child ready.
     pub(crate) fn line(&self, line: &str) -> Option<Arc<str>> {
         let Ready::Line(prefix) = self else { return None };
-        let seen = line.split(['\r', '\n']).map(visible_text).find(|seen| {
+        let seen = line.split(['\r', '\n']).map(strip_ansi).find(|seen| {
             // A blank line does not count.
             !seen.trim_end().is_empty() && seen.starts_with(prefix.trim_start())
         })?;
@@ -146,7 +146,7 @@ impl Ready {
         if prefix.len() > LINE_BYTES {
             return Some(format!("is longer than the {LINE_BYTES} bytes of a line that are compared"));
         }
-        let unseen = prefix.contains(['\r', '\n']) || visible_text(prefix) != prefix.trim_start();
+        let unseen = prefix.contains(['\r', '\n']) || strip_ansi(prefix) != prefix.trim_start();
         unseen.then(|| {
             "has a line break, an escape sequence or a byte order mark, which are removed before lines are compared".to_owned()
         })

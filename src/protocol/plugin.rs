@@ -19,7 +19,7 @@ use crate::{
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
     untrusted::{
         LINE_BYTES, SHOWN_BYTES,
-        json_scan::{display_text, elements, members, text},
+        borrowed_json::{display_text, elements, members, text},
     },
 };
 

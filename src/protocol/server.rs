@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{
     protocol::{
-        Lsp, Plugin, Protocol, error_codes, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
-        shutdown_state::ShutdownState,
+        Lsp, Plugin, Protocol, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
+        plugin_error_codes, shutdown_state::ShutdownState,
     },
     rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
 };
@@ -294,7 +294,7 @@ impl Handler for PluginServerHandler {
             }
             "ping" if !self.router.has_method("ping") => json!({}),
             _ if self.shutdown_state.borrow().exit => {
-                return Err(RpcError::new(error_codes::UNAVAILABLE, "the worker is shutting down"));
+                return Err(RpcError::new(plugin_error_codes::UNAVAILABLE, "the worker is shutting down"));
             }
             _ => return self.router.request(cx, method, params).await,
         };

@@ -3,7 +3,7 @@
 //!
 //! A supervisor keeps one tracker per child and one window for itself, and asks them at every exit.
 //! This folder must not know actors, processes, the runtime or clocks. It sees the class of an exit
-//! rather than the exit, and a time as [`TreeInstant`](crate::time::TreeInstant); its only randomness
+//! rather than the exit, and a time as [`TreeInstant`](crate::clock::TreeInstant); its only randomness
 //! (jitter) comes from the seed of the tracker.
 //!
 //! ```text
@@ -93,7 +93,7 @@
 //! needs an intensity: its tree does not end by itself otherwise.
 
 mod backoff;
-mod budget;
+mod budget_scope;
 mod crash_loop;
 pub(crate) mod decision;
 mod intensity;
@@ -105,7 +105,7 @@ pub(crate) mod tracker;
 pub(crate) mod window;
 
 pub use backoff::Backoff;
-pub use budget::BudgetScope;
+pub use budget_scope::BudgetScope;
 pub use crash_loop::{CrashLoop, CrashLoopAction};
 pub(crate) use decision::Decision;
 pub use intensity::Intensity;

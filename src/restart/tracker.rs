@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Backoff, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, Window, jitter::JitterRng,
 };
-use crate::{state::RestartLimit, time::TreeInstant};
+use crate::{clock::TreeInstant, state::RestartLimit};
 
 /// The shortest pause before a missing program is looked for again.
 const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);

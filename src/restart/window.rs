@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::Intensity;
-use crate::time::TreeInstant;
+use crate::clock::TreeInstant;
 
 /// Below this capacity memory is not released: it is not worth the copying.
 const SMALL: usize = 32;

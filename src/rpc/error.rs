@@ -14,9 +14,8 @@ use crate::{
     id::TreePath,
     state::ChildState,
     untrusted::{
-        into_one_line,
-        json_scan::{display_text, members, text},
-        one_line,
+        borrowed_json::{display_text, members, text},
+        into_one_line, one_line,
     },
 };
 

@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     channel::{
+        channel_user::ChannelUser as _,
         close_reason::{CloseReason, FailWith},
         control::{ChannelControl, ChannelStats},
         lock::lock,
-        owner::ChannelUser as _,
         reader::read_frames,
         writer::write_frames,
     },
@@ -24,7 +24,7 @@ use crate::{
             dispatch::Dispatcher,
             handler::{Context, Handler},
         },
-        outgoing::deadlines::keep_time,
+        outgoing::timer_task::keep_time,
         peer_shared::{ClosePeerOnDrop, PeerShared},
         stats::PeerStats,
     },

@@ -17,15 +17,15 @@ use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     channel::{
+        channel_user::ChannelUser,
         close_reason::{CloseReason, FailWith},
         lock::lock,
         outbox::{Enqueued, Outbox},
-        owner::ChannelUser,
         scratch::Scratch,
         shared::ChannelShared,
     },
     log_event::log_event,
-    log_rate::LogTopic,
+    log_limiter::LogTopic,
     rpc::{
         config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
         error::{CallError, CallOutcome},

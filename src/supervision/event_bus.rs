@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
 use crate::{
+    clock::Clock,
     event::{Event, EventKind, ExitConsequence},
     id::{Incarnation, TreePath},
     log_event::log_event,
     state::ChildState,
-    time::Clock,
 };
 
 /// The stream to which all supervisors of a tree publish. Cheap to clone.

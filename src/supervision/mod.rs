@@ -29,7 +29,7 @@ pub(crate) mod engine;
 mod errors;
 mod event_bus;
 mod exit_class;
-mod incarnation_token;
+mod incarnation_guard;
 pub(crate) mod machine;
 mod node;
 pub(crate) mod panics;
@@ -37,9 +37,9 @@ mod policy;
 pub(crate) mod root;
 mod spec;
 mod start;
-mod stop_notice;
-mod supervisor;
+mod supervisor_actor;
 mod tree_context;
+mod tree_stop_notice;
 
 pub use child_info::{ChildCounts, ChildInfo};
 pub use child_ref::{ChildRef, SendError};
@@ -47,7 +47,7 @@ pub use errors::{FindError, RequestError, SpecError, SpecErrors, TreeStartError,
 pub(crate) use event_bus::EventBus;
 pub use event_bus::{EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
-pub use incarnation_token::IncarnationGuard;
+pub use incarnation_guard::IncarnationGuard;
 pub(crate) use node::SnapshotSource;
 pub use node::{Attachment, LiveIncarnation, Node};
 pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
@@ -58,8 +58,8 @@ pub use start::{
     ActorStart, BoxFuture, Readiness, Start, StartContext, StartPermit, Started, StopHandle, StopRequest,
     WillNotBecomeReady,
 };
-pub(crate) use supervisor::host;
-pub use supervisor::{
+pub(crate) use supervisor_actor::host;
+pub use supervisor_actor::{
     SupervisorActor, SupervisorActorArguments, SupervisorActorMessage, SupervisorActorState, SupervisorRef,
 };
 pub use tree_context::TreeContext;

@@ -14,22 +14,22 @@ use super::{
     engine::EngineArgs,
     errors::{FindError, TreeStartError},
     event_bus::{EventBus, EventReceiver},
-    incarnation_token::IncarnationGuard,
+    incarnation_guard::IncarnationGuard,
     node::Node,
     panics::catch_panic,
     spec::SupervisorSpec,
     start::spawn_error,
-    stop_notice::HostProbe,
-    supervisor::{SupervisorActor, SupervisorActorArguments, SupervisorRef},
+    supervisor_actor::{SupervisorActor, SupervisorActorArguments, SupervisorRef},
     tree_context::TreeContext,
+    tree_stop_notice::HostProbe,
 };
 use crate::{
+    clock::Clock,
     exit::{Exit, ExitReport},
     id::{Incarnation, TreePath},
     log_event::log_event,
     snapshot::Snapshot,
     state::{ChildKind, ChildState, DownReason},
-    time::Clock,
 };
 
 /// A running tree of supervisors and actors. Cheap to clone. When the last clone is dropped, the

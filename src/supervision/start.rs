@@ -8,16 +8,16 @@ use ractor::{Actor, ActorCell, concurrency::JoinHandle};
 
 use super::{
     errors::SpecErrors,
-    incarnation_token::IncarnationGuard,
+    incarnation_guard::IncarnationGuard,
     node::{Attachment, Node},
     panics::catch_panic,
     tree_context::TreeContext,
 };
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::Incarnation,
     restart::{CrashLoop, ExitClass, RestartPolicy},
-    time::TreeInstant,
 };
 
 /// Starts the incarnations of a child. One value serves all incarnations of a child.

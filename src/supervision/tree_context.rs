@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     event_bus::{EventBus, EventReceiver},
-    stop_notice::TreeStopNotice,
+    tree_stop_notice::TreeStopNotice,
 };
-use crate::{id::TreePath, time::Clock};
+use crate::{clock::Clock, id::TreePath};
 
 /// What all parts of a tree share. Cheap to clone and small, because every incarnation has one.
 #[derive(Clone, Debug)]

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    group::{LEADER, ScriptedGroup, ScriptedProcessControl},
-    script::{ScriptExit, ScriptedProcess, ScriptedStdinReader},
+    scripted_group::{LEADER, ScriptedGroup, ScriptedProcessControl},
+    scripted_process::{ScriptExit, ScriptedProcess, ScriptedStdinReader},
 };
 use crate::{
     exit::{Exit, LaunchStage},

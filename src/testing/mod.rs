@@ -104,11 +104,11 @@
 //!
 //! Above all other modules; nothing imports this one.
 
-mod group;
 mod launcher;
-mod script;
+mod scripted_group;
+mod scripted_process;
 #[cfg(test)]
 mod tests;
 
 pub use launcher::{LaunchRecord, ScriptedLauncher};
-pub use script::{ScriptExit, ScriptedProcess, SignalArrivals};
+pub use scripted_process::{ScriptExit, ScriptedProcess, SignalArrivals};

@@ -238,8 +238,8 @@ impl TreeBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`TreeStartError`]; nothing is left running then. [`TreeStartError::Runtime`] outside of a tokio runtime
-    /// with time enabled; on a runtime without I/O no process can be launched.
+    /// [`TreeStartError`]; nothing is left running then. [`TreeStartError::Runtime`] outside of a tokio
+    /// runtime with time enabled; on a runtime without I/O no process can be launched.
     pub async fn start(mut self) -> Result<Tree, TreeStartError> {
         self.validate()?;
         if self.spec.children.is_empty() {

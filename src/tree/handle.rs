@@ -6,6 +6,7 @@ use ractor::ActorCell;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock::Clock,
     exit::{Exit, ExitReport},
     id::TreePath,
     plugin::Plugins,
@@ -13,7 +14,6 @@ use crate::{
     snapshot::{NodeSnapshot, Snapshot},
     state::{ChildKind, ChildState, DownReason},
     supervision::{ChildRef, EventReceiver, FindError, Node, RecvError, Root, SupervisorRef},
-    time::Clock,
     worker::WorkerRef,
 };
 

@@ -1,5 +1,5 @@
 //! The whole tree: [`Tree`], the handle that a service embeds, and [`TreeBuilder`], which declares it. The
-//! actor at its top is a [`Supervisor`](crate::supervision::Supervisor).
+//! actor at its top is a [`SupervisorActor`](crate::supervision::SupervisorActor).
 //!
 //! Above everything except `testing`: pools, plugin hosts, workers and actors come together here.
 

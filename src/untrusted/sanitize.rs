@@ -11,7 +11,7 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use super::json_scan;
+use super::borrowed_json;
 
 /// How much of a reason or a message is shown, in bytes.
 pub(crate) const SHOWN_BYTES: usize = 2 * 1024;
@@ -27,7 +27,7 @@ pub(crate) fn one_line(text: &str) -> OneLine<'_> {
 
 /// The same with another bound, in bytes of the text.
 pub(crate) fn one_line_up_to(bytes: usize, text: &str) -> OneLine<'_> {
-    let end = json_scan::floor_char_boundary(text, bytes);
+    let end = borrowed_json::floor_char_boundary(text, bytes);
     OneLine { text: &text[..end], more: text.len() - end }
 }
 

@@ -13,8 +13,8 @@ use tokio::{
 use super::{
     diagnostics::{WorkerDiagnostics, WorkerHistory},
     driver::Driver,
+    live_worker::LiveWorker,
     spec::WorkerSpec,
-    worker_channel::LiveWorker,
 };
 use crate::{
     exit::Exit,
@@ -82,7 +82,7 @@ pub struct WorkerActorState {
     channel: Arc<LiveWorker>,
     path: TreePath,
     incarnation: Incarnation,
-    clock: crate::time::Clock,
+    clock: crate::clock::Clock,
     stop: watch::Sender<Option<StopRequest>>,
     /// Aborted when the state is dropped.
     driver: JoinHandle<()>,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::{
     channel::control::ChannelControl,
+    clock::TreeInstant,
     containment::Containment,
     exit::Exit,
     id::{Incarnation, TreePath},
@@ -12,7 +13,6 @@ use crate::{
     rpc::ExitReport,
     snapshot::WorkerSnapshot,
     supervision::SnapshotSource,
-    time::TreeInstant,
     untrusted::{last_lines, one_line},
 };
 

@@ -12,10 +12,10 @@ use tracing::Instrument;
 use super::{
     diagnostics::WorkerDiagnostics,
     handler::WorkerHandler,
+    live_worker::LiveWorker,
     running_process::{OwnedTask, RunningProcess},
     spec::{Liveness, WorkerSpec},
     stdout_lines::{self, ReadyLineFinder},
-    worker_channel::LiveWorker,
 };
 use crate::{
     channel::control::ChannelControl,

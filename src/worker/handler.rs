@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::spec::{LogSink, WorkerSpec};
 use crate::{
     log_event::log_event,
-    log_rate::LogTopic,
+    log_limiter::LogTopic,
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, Router, RpcError, error_codes},
     untrusted::{LINE_BYTES, one_line_up_to},

@@ -17,13 +17,13 @@
 mod actor;
 mod diagnostics;
 mod driver;
+mod ended_by_service_stop;
 mod handler;
-mod process_end;
+mod live_worker;
 mod running_process;
-mod service_stop;
 mod spec;
 mod stdout_lines;
-mod worker_channel;
+mod stop_and_reap;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerActorMessage};

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     process::{LineLog, Stdout, Tail, let_others_run, read_chunk},
-    protocol::{Ready, visible_text},
+    protocol::{Ready, strip_ansi},
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 
@@ -140,7 +140,7 @@ fn tell(expected: &mut Option<ReadyLineFinder>, line: Option<Arc<str>>) {
 pub(crate) fn awaited(ready: &Ready, tail: &Tail) -> Option<String> {
     let Ready::Line(prefix) = ready else { return None };
     let text = tail.text();
-    let last = text.rsplit(['\n', '\r']).map(visible_text).find(|line| !line.is_empty());
+    let last = text.rsplit(['\n', '\r']).map(strip_ansi).find(|line| !line.is_empty());
     let last = match last {
         Some(last) => format!("the last line is `{}`", one_line_up_to(SHOWN_BYTES, &last)),
         None => "nothing was printed".to_owned(),

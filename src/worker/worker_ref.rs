@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::worker_channel::LiveWorker;
+use super::live_worker::LiveWorker;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,

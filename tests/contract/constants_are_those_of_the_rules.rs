@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession::{
     process::{Command, Ladder, Tail},
-    protocol::{Mcp, Protocol, error_codes},
+    protocol::{Mcp, Protocol, plugin_error_codes},
     restart::{Backoff, Intensity, RestartPolicy},
     rpc::PeerConfig,
     supervision::{ChildPolicy, Shutdown, StartMode},
@@ -60,12 +60,12 @@ fn the_bounds_of_a_channel() {
 fn the_error_codes_of_the_plugin_protocol() {
     // G-8
     let codes = [
-        error_codes::UNAVAILABLE,
-        error_codes::CAPABILITY_DENIED,
-        error_codes::WORKER_ERROR,
-        error_codes::TIMEOUT,
-        error_codes::NOT_IMPLEMENTED,
-        error_codes::UNKNOWN,
+        plugin_error_codes::UNAVAILABLE,
+        plugin_error_codes::CAPABILITY_DENIED,
+        plugin_error_codes::WORKER_ERROR,
+        plugin_error_codes::TIMEOUT,
+        plugin_error_codes::NOT_IMPLEMENTED,
+        plugin_error_codes::UNKNOWN,
     ];
     assert_eq!(codes, [-32000, -32001, -32002, -32003, -32004, -32099]);
 }

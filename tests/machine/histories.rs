@@ -7,10 +7,10 @@ use proptest::{prelude::*, test_runner::Config};
 
 use procession::internals::machine::{IncarnationKey, Input, OperatorRequestId, Request, Timer};
 use procession::{
+    clock::TreeInstant,
     exit::Exit,
     id::{ChildId, Incarnation},
     state::ChildState,
-    time::TreeInstant,
 };
 
 use crate::{

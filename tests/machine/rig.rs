@@ -11,13 +11,13 @@ use procession::internals::machine::{
     Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
 };
 use procession::{
+    clock::TreeInstant,
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
     state::{ChildState, DownReason, Strategy},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
-    time::TreeInstant,
 };
 
 pub(crate) type ReplyResult = Result<Reply, RequestError>;

@@ -3,7 +3,7 @@
 
 use procession::{
     plugin::{PluginHostSpec, plugin_of},
-    protocol::error_codes,
+    protocol::plugin_error_codes,
     rpc::{Router, RpcError},
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -22,7 +22,9 @@ fn router() -> Router {
             tokio::time::sleep(5 * SEC).await;
             Ok(to_raw_value("late").unwrap())
         })
-        .method_value("host.no", |_, _| async { Err(RpcError::new(error_codes::NOT_IMPLEMENTED, "later")) })
+        .method_value("host.no", |_, _| async {
+            Err(RpcError::new(plugin_error_codes::NOT_IMPLEMENTED, "later"))
+        })
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,12 +86,12 @@ async fn only_named_capabilities_are_granted() {
         stage.call(id, "ask", json!({ "method": method })).await["error"]["code"].clone()
     };
     assert_eq!(code("all", "host.who").await, Value::Null);
-    assert_eq!(code("all", "host.no").await, json!(error_codes::NOT_IMPLEMENTED));
+    assert_eq!(code("all", "host.no").await, json!(plugin_error_codes::NOT_IMPLEMENTED));
     assert_eq!(code("all", "host.unknown").await, json!(procession::rpc::error_codes::METHOD_NOT_FOUND));
     assert_eq!(code("some", "host.who").await, Value::Null);
-    assert_eq!(code("some", "host.no").await, json!(error_codes::NOT_IMPLEMENTED));
-    assert_eq!(code("some", "host.slow").await, json!(error_codes::CAPABILITY_DENIED));
-    assert_eq!(code("none", "host.who").await, json!(error_codes::CAPABILITY_DENIED));
+    assert_eq!(code("some", "host.no").await, json!(plugin_error_codes::NOT_IMPLEMENTED));
+    assert_eq!(code("some", "host.slow").await, json!(plugin_error_codes::CAPABILITY_DENIED));
+    assert_eq!(code("none", "host.who").await, json!(plugin_error_codes::CAPABILITY_DENIED));
     for id in ["all", "some", "none"] {
         stage.call(id, "say", json!({ "method": "host.note" })).await;
     }

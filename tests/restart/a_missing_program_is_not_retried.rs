@@ -2,7 +2,7 @@
 //! waited for while it is being replaced.
 
 use procession::internals::{Decision, ExitClass, Tracker};
-use procession::{restart::RestartType, state::RestartLimit, time::TreeInstant};
+use procession::{clock::TreeInstant, restart::RestartType, state::RestartLimit};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 

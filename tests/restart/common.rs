@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
+    clock::TreeInstant,
     restart::{Backoff, RestartPolicy},
-    time::TreeInstant,
 };
 
 pub(crate) const fn ms(millis: u64) -> Duration {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
+    clock::TreeInstant,
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::RestartLimit,
-    time::TreeInstant,
 };
 use proptest::prelude::*;
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use procession::internals::{Decision, ExitClass, Tracker};
 use procession::{
+    clock::TreeInstant,
     restart::{Backoff, RestartPolicy},
-    time::TreeInstant,
 };
 
 use crate::common::{ms, secs};

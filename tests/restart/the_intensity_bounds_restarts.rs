@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use procession::internals::{ExitClass, Window};
 use procession::{
+    clock::TreeInstant,
     restart::{Backoff, Intensity, RestartPolicy},
-    time::TreeInstant,
 };
 
 use crate::common::{Child, at, immediate, ms, secs, steady};

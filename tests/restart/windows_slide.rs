@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession::internals::Window;
-use procession::{restart::Intensity, time::TreeInstant};
+use procession::{clock::TreeInstant, restart::Intensity};
 use proptest::prelude::*;
 
 /// What OTP does: keep all restarts and walk the list each time.

@@ -60,7 +60,7 @@ async fn a_shutdown_drains_and_ends() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(plugin.shutdown(&peer).await, StopReply::Acknowledged);
     let refused = peer.call::<Echo>(&"y".into()).await.unwrap_err();
-    assert_eq!(refused.remote().unwrap().code, protocol::error_codes::UNAVAILABLE);
+    assert_eq!(refused.remote().unwrap().code, protocol::plugin_error_codes::UNAVAILABLE);
     assert_eq!(open.await.unwrap().unwrap(), 5000);
     assert_eq!(serving.await.unwrap(), Served::Shutdown);
     assert_eq!(peer.closed().await, CloseReason::Eof);

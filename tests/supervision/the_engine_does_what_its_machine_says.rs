@@ -13,6 +13,7 @@ use procession::internals::{
     machine::{Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer},
 };
 use procession::{
+    clock::TreeInstant,
     event::EventKind,
     exit::{Exit, LaunchStage},
     id::{ChildId, Incarnation},
@@ -22,7 +23,6 @@ use procession::{
         ActorStart, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, Start, StartContext,
         StartMode, Started, SupervisorFlags, SupervisorRef, SupervisorSpec,
     },
-    time::TreeInstant,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use procession::{
+    clock::TreeInstant,
     event::{EventKind, ExitConsequence},
     exit::{Exit, LaunchStage},
     id::TreePath,
@@ -20,7 +21,6 @@ use procession::{
     state::{ChildState, DownReason, RestartLimit},
     supervision::{RequestError, SendError, Shutdown, Unavailable},
     testing::ScriptedLauncher,
-    time::TreeInstant,
     tree::{HealthIssue, Tree},
     worker::WorkerSpec,
 };

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grant::{Granted, LeaseId, Ticket};
-use crate::{id::ChildId, state::DownReason, time::TreeInstant};
+use super::ids::{Granted, LeaseId, Ticket};
+use crate::{clock::TreeInstant, id::ChildId, state::DownReason};
 
 /// An action for the pool to perform. Actions are performed in the order in which they are produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

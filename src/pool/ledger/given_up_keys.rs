@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::ChildId, state::DownReason, time::TreeInstant};
+use crate::{clock::TreeInstant, id::ChildId, state::DownReason};
 
 /// A key whose worker was given up and that is not retried yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grant::{LeaseId, Ticket};
+use super::ids::{LeaseId, Ticket};
 use crate::{
     id::{ChildId, Incarnation},
     state::ChildState,

@@ -4,7 +4,7 @@ use super::{
     DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason, status::increment,
     worker_slot::SlotState,
 };
-use crate::{id::ChildId, time::TreeInstant};
+use crate::{clock::TreeInstant, id::ChildId};
 
 impl Ledger {
     /// Does everything that can be done now for the waiting callers.

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{GivenUpKey, Ledger, worker_slot::SlotState};
 use crate::{
+    clock::TreeInstant,
     id::{ChildId, Incarnation},
     state::ChildState,
-    time::TreeInstant,
 };
 
 /// A pool at one moment. Taking it changes nothing and does not count as use (L-9).

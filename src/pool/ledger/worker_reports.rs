@@ -5,9 +5,9 @@ use super::{
     worker_slot::SlotState,
 };
 use crate::{
+    clock::TreeInstant,
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason},
-    time::TreeInstant,
 };
 
 impl Ledger {

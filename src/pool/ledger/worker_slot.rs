@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{action::StopReason, grant::Ticket};
+use super::{action::StopReason, ids::Ticket};
 use crate::{
+    clock::TreeInstant,
     id::{ChildId, Incarnation},
     state::ChildState,
-    time::TreeInstant,
 };
 
 /// The state of a slot. All but `Absent` occupy one of the pool's slots (L-3).

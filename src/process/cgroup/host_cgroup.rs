@@ -16,8 +16,9 @@ use rustix::{
 
 use super::{
     cgroup_path::{self, CgroupPath},
-    files, leftovers,
-    owner::CgroupHostId,
+    files,
+    host_id::CgroupHostId,
+    leftovers,
     removal::CgroupRemoval,
 };
 use crate::process::sweeper;

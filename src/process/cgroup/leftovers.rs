@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fd::OwnedFd;
 
-use super::{cgroup_path, files, owner::CgroupHostId, removal::CgroupRemoval, walk};
+use super::{cgroup_path, files, host_id::CgroupHostId, removal::CgroupRemoval, walk};
 
 /// How long a guardian spends at most on removing what its host has left.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@
 //!
 //! `factory` makes the groups. `host_cgroup` is the host's group, `group` that of one process, and
 //! `leftovers` removes what dead hosts have left. `cgroup_path` finds the host's own group in the file
-//! system, and `owner` tells which host a group belongs to. A process may make any number of groups in its
+//! system, and `host_id` tells which host a group belongs to. A process may make any number of groups in its
 //! own, nested to any depth. `walk` visits them on the sweeper's thread, for a `removal` or a
 //! `signal_walk`.
 
@@ -30,9 +30,9 @@ mod group;
 #[cfg(target_os = "linux")]
 mod host_cgroup;
 #[cfg(target_os = "linux")]
-mod leftovers;
+mod host_id;
 #[cfg(target_os = "linux")]
-mod owner;
+mod leftovers;
 #[cfg(target_os = "linux")]
 mod removal;
 #[cfg(target_os = "linux")]

@@ -8,17 +8,18 @@
 //!                                   └─ worker ── grandchild … the guardian, not init, adopts orphans
 //! ```
 //!
-//! `fork` makes the guardian, `event_loop` is its work while the host lives, `kill_descendants` its work at
-//! the end, and `signals` has the system calls about signals that need `unsafe`. None of that but `fork`
-//! runs in the host. The guardian is forked from a program with a single thread, so it may do what any
-//! program may. While the host lives it still uses only system calls and its stack. Its memory then stays
-//! shared with what the host was at the very start, and nothing can fail because memory is short.
+//! `fork_host` makes the guardian, `event_loop` is its work while the host lives, `kill_descendants`
+//! its work at the end, and `signals` has the system calls about signals that need `unsafe`. None of
+//! that but `fork_host` runs in the host. The guardian is forked from a program with a single thread,
+//! so it may do what any program may. While the host lives it still uses only system calls and its
+//! stack. Its memory then stays shared with what the host was at the very start, and nothing can fail
+//! because memory is short.
 
 mod errors;
 #[cfg(target_os = "linux")]
 mod event_loop;
 #[cfg(target_os = "linux")]
-mod fork;
+mod fork_host;
 #[cfg(target_os = "linux")]
 mod kill_descendants;
 #[cfg(target_os = "linux")]
@@ -26,7 +27,7 @@ mod signals;
 
 pub use errors::GuardianError;
 #[cfg(target_os = "linux")]
-pub(super) use fork::active;
+pub(super) use fork_host::active;
 
 /// Puts the program under a guardian: **once the host has ended, in whatever way, `SIGKILL` included, none
 /// of its descendants is left** (P-12). Linux only.
@@ -95,7 +96,7 @@ pub(super) use fork::active;
 /// [`GuardianError`]. Nothing has changed then, and the program may continue without a guardian.
 pub fn guardian() -> Result<(), GuardianError> {
     #[cfg(target_os = "linux")]
-    return fork::guardian();
+    return fork_host::guardian();
     #[cfg(not(target_os = "linux"))]
     Err(GuardianError::Unsupported)
 }

@@ -15,7 +15,7 @@ use super::{
     spawn::{self, SpawnError, SpawnWorkspace, SpawnedProcess, Technique},
 };
 #[cfg(target_os = "linux")]
-use crate::process::stop::orphans;
+use crate::process::stop::adopted_orphans;
 use crate::{
     containment::Containment,
     exit::{Exit, LaunchStage},
@@ -24,7 +24,7 @@ use crate::{
         command::{Command, Limits},
         guardian,
         launcher::Process,
-        reap_token::ReapGuard,
+        reap_guard::ReapGuard,
         stdio::endpoints::{self, ChildEnds, HostEnds, HostStreams, StdioLayout},
         stop::{
             leader::{CpuRlimit, Leader},
@@ -71,7 +71,7 @@ impl LaunchedProcess {
                 .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
         };
         #[cfg(target_os = "linux")]
-        let _pending = orphans::PendingLaunch::new();
+        let _pending = adopted_orphans::PendingLaunch::new();
         let (spawned, cgroup) = spawn_in_cgroup(settings, &plan, &child_ends, workspace)
             .map_err(|SpawnError { stage, errno, what }| never_started(stage, errno, what))?;
         drop(child_ends);

@@ -14,13 +14,13 @@ use crate::{
     process::{
         control::{ProcessControl, Unkillable},
         exit_status::ExitStatus,
-        reap_token::ReapGuard,
+        reap_guard::ReapGuard,
         stop::{
             exit_watch::ExitWatch,
             leader::Leader,
             reaper::{self, LeaderOwner},
         },
-        usage::UsageProbe,
+        usage_probe::UsageProbe,
     },
 };
 

@@ -19,14 +19,14 @@ use super::{
     spawn::{self, SpawnWorkspace, Technique},
 };
 #[cfg(target_os = "linux")]
-use crate::process::stop::orphans::{self, ReapAdopted};
+use crate::process::stop::adopted_orphans::{self, ReapAdopted};
 use crate::{
     exit::{Exit, LaunchStage},
     process::{
         cgroup::{CgroupFactory, CgroupMode},
         command::{Command, CommandMistake, Limits},
         launcher::{Launcher, Process},
-        reap_token::ReapGuard,
+        reap_guard::ReapGuard,
         stdio::endpoints::{self, SocketMode, StdioLayout},
         stop::reaper,
         sweeper,
@@ -113,7 +113,7 @@ impl OsLauncherBuilder {
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn reap_adopted(self, which: ReapAdopted) -> OsLauncherBuilder {
-        orphans::set_policy(which);
+        adopted_orphans::set_policy(which);
         self
     }
 

@@ -17,7 +17,7 @@ use super::tail::Tail;
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
-    log_rate::LogLimiter,
+    log_limiter::LogLimiter,
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 

@@ -20,7 +20,7 @@ use rustix::{
 };
 
 #[cfg(target_os = "linux")]
-use super::orphans;
+use super::adopted_orphans;
 use super::{
     survivor_query::{SurvivorQuery, sweep_session},
     survivor_scan::{self, ReapedAt, ScanTarget},
@@ -29,8 +29,8 @@ use crate::process::{
     cgroup,
     exit_status::{ExitStatus, ExitStatusKind},
     group_membership,
-    reap_token::ReapGuard,
-    usage::{self, Usage, UsageSource},
+    reap_guard::ReapGuard,
+    usage_probe::{self, Usage, UsageSource},
 };
 
 /// A process that was launched here and leads its own group.
@@ -92,7 +92,7 @@ impl Leader {
             reap_token: Some(reap_token),
         };
         #[cfg(target_os = "linux")]
-        orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
+        adopted_orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
         let (pid_is_free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
         Leader { pid, pidfd, cpu_limit, cgroup, pid_is_free, state: Mutex::new(state) }
     }
@@ -400,7 +400,7 @@ impl Leader {
         self.pid_is_free.store(true, Ordering::SeqCst);
         if !std::mem::replace(&mut state.reaped, true) {
             #[cfg(target_os = "linux")]
-            orphans::leader_reaped(self.pid, ReapedAt::now());
+            adopted_orphans::leader_reaped(self.pid, ReapedAt::now());
         }
     }
 
@@ -417,7 +417,7 @@ impl Leader {
         };
         // The kernel compares the limit with the ticks that hit the process, and reports the time that it
         // has had. With other processes on the processor the two differ by some percent.
-        if usage::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
+        if usage_probe::of(self.pid).is_some_and(|usage| usage.cpu_time * 4 >= bound * 3) {
             return ExitStatus { status: ExitStatusKind::Limit { which: "cpu_seconds", signal } };
         }
         exited
@@ -433,7 +433,7 @@ impl UsageSource for Leader {
     fn usage(&self) -> Option<Usage> {
         let mut state = self.lock();
         self.check_exit(&mut state);
-        if state.reaped { None } else { usage::of(self.pid) }
+        if state.reaped { None } else { usage_probe::of(self.pid) }
     }
 }
 

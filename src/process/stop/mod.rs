@@ -9,11 +9,11 @@
 //!
 //! `leader` is the centre: everything that is done to one process happens there, under one lock.
 
+#[cfg(target_os = "linux")]
+pub(super) mod adopted_orphans;
 pub(super) mod exit_watch;
 mod ladder;
 pub(super) mod leader;
-#[cfg(target_os = "linux")]
-pub(super) mod orphans;
 #[cfg(target_os = "linux")]
 mod process_table;
 pub(super) mod reaper;
@@ -24,6 +24,6 @@ mod survivor_scan;
 #[path = "no_survivor_scan.rs"]
 mod survivor_scan;
 
-pub use ladder::{Ladder, Rung, StopOutcome, kill, terminate};
 #[cfg(target_os = "linux")]
-pub use orphans::ReapAdopted;
+pub use adopted_orphans::ReapAdopted;
+pub use ladder::{Ladder, Rung, StopOutcome, kill, terminate};

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 
 use super::survivor_scan::{self, ReapedAt, ScanTarget};
-use crate::process::{control::KILL_WAIT, reap_token::ReapGuard};
+use crate::process::{control::KILL_WAIT, reap_guard::ReapGuard};
 
 /// One question and its reply.
 #[derive(Debug)]

@@ -17,11 +17,11 @@ use tokio::sync::SetOnce;
 
 use crate::{
     channel::{
-        close_reason::CloseReason, lock::lock, noise::shortened, owner::ChannelUser as _, reader::FrameSink,
-        scratch::Scratch, yield_budget::YieldBudget,
+        channel_user::ChannelUser as _, close_reason::CloseReason, lock::lock, noise::shortened,
+        reader::FrameSink, scratch::Scratch, yield_budget::YieldBudget,
     },
     log_event::log_event,
-    log_rate::{LogLimiter, LogTopic},
+    log_limiter::{LogLimiter, LogTopic},
     rpc::{
         config::NoisePolicy,
         error::{RpcError, error_codes},

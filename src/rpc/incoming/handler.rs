@@ -12,7 +12,7 @@ use tokio::sync::SetOnce;
 
 use crate::{
     id::{Incarnation, TreePath},
-    log_rate::LogTopic,
+    log_limiter::LogTopic,
     rpc::{error::RpcError, peer_shared::ClosePeerOnDrop, wire::request_id::RequestId},
 };
 

@@ -8,12 +8,12 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     log_event::log_event,
-    log_rate::LogTopic,
+    log_limiter::LogTopic,
     rpc::{
         error::RpcError,
         incoming::handler::{Context, Handler},
         method::{Method, Notification},
-        wire::decode,
+        wire::typed_values,
     },
     untrusted::one_line,
 };
@@ -49,7 +49,7 @@ impl Router {
         Fut: Future<Output = Result<M::Output, RpcError>> + Send + 'static,
     {
         let route = move |cx: Context, params: Option<&RawValue>| -> HandlerReply {
-            match decode::params(params) {
+            match typed_values::params(params) {
                 Ok(params) => {
                     let answer = answer(cx, params);
                     Box::pin(async move { to_raw_value(&answer.await?).map_err(RpcError::internal) })
@@ -82,7 +82,7 @@ impl Router {
     where
         N: Notification<Params: DeserializeOwned>,
     {
-        let sink = move |cx: Context, params: Option<&RawValue>| match decode::params(params) {
+        let sink = move |cx: Context, params: Option<&RawValue>| match typed_values::params(params) {
             Ok(params) => take(cx, params),
             Err(reason) => {
                 if cx.may_log(LogTopic::Notification) {

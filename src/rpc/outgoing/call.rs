@@ -30,8 +30,8 @@ use crate::{
         peer::Peer,
         peer_shared::PeerShared,
         wire::{
-            decode::{self, DecodeValueError},
             encode::{self, EncodeError},
+            typed_values::{self, DecodeValueError},
         },
     },
     untrusted::one_line,
@@ -58,7 +58,7 @@ impl Peer {
         options.timeout = options.timeout.or(M::TIMEOUT);
         let shared = self.shared();
         let result = shared.call(M::NAME, params, options).await?;
-        decode::text(&result).map_err(|mistake| match mistake {
+        typed_values::text(&result).map_err(|mistake| match mistake {
             DecodeValueError::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
             DecodeValueError::Syntax(reason) => shared.unreadable_result(M::NAME, &reason, result.as_bytes()),
         })

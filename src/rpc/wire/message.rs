@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{rpc::wire::request_id::RequestId, untrusted::json_scan::members};
+use crate::{rpc::wire::request_id::RequestId, untrusted::borrowed_json::members};
 
 /// One message, borrowed from the frame it came in.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::{
     event::EventKind,
     exit::Exit,
     supervision::{
-        incarnation_token::IncarnationGuard, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
+        incarnation_guard::IncarnationGuard, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
         tree_context::TreeContext,
     },
 };

@@ -107,9 +107,9 @@ impl EngineChildren {
 mod tests {
     use super::*;
     use crate::{
+        clock::Clock,
         exit::Exit,
         supervision::{StartContext, Started},
-        time::Clock,
     };
 
     #[derive(Debug)]

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::inbox::{InboxMessage, InboxSender, OperatorRequest};
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::ChildId,
     supervision::{
@@ -13,7 +14,6 @@ use crate::{
         policy::ChildPolicy,
         spec::ChildSpec,
     },
-    time::TreeInstant,
 };
 
 /// How operators reach an engine. It is kept in the supervisor's node and works from any task.

@@ -7,10 +7,9 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    children::SlotIndex, incarnation_without_engine::AbandonedIncarnation, running_actor::RunningActor,
-};
+use super::{abandoned_incarnation::AbandonedIncarnation, children::SlotIndex, running_actor::RunningActor};
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::ChildId,
     supervision::{
@@ -20,7 +19,6 @@ use crate::{
         policy::ChildPolicy,
         spec::ChildSpec,
     },
-    time::TreeInstant,
 };
 
 /// A message that the actor around an engine must accept and hand to the engine.

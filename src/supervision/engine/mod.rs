@@ -11,24 +11,24 @@
 //! | `args` | what an engine is given |
 //! | `perform` | carries out what the machine decides |
 //! | `children` | the table of children |
-//! | `incarnations` | incarnations: started, told to stop, checked, judged |
+//! | `incarnation_lifecycle` | incarnations: started, told to stop, checked, judged |
 //! | `operator` | requests, and how children are added |
 //! | `inbox`, `handle` | the channel, and how operators reach it |
 //! | `starting`, `cancel` | the start of an incarnation, and how it is cancelled |
 //! | `supervised_incarnation`, `running_actor` | an incarnation while the engine keeps it, and its actor |
 //! | `slot_waker` | wakes the engine when a child's incarnation may have ended |
-//! | `exit_correlator` | joins the cause of an exit with its end |
-//! | `incarnation_without_engine` | what remains of an incarnation when its engine is gone |
+//! | `exit_cause_matcher` | joins the cause of an exit with its end |
+//! | `abandoned_incarnation` | what remains of an incarnation when its engine is gone |
 //! | `timers` | the machine's timers, and the one task that sleeps for them |
 
+mod abandoned_incarnation;
 mod args;
 mod cancel;
 mod children;
-mod exit_correlator;
+mod exit_cause_matcher;
 mod handle;
 mod inbox;
-mod incarnation_without_engine;
-mod incarnations;
+mod incarnation_lifecycle;
 mod operator;
 mod perform;
 mod running_actor;
@@ -46,7 +46,7 @@ use std::{
 
 pub(crate) use args::{EngineArgs, Observer};
 use children::{EngineChildren, SlotIndex};
-use exit_correlator::ExitCauseMatcher;
+use exit_cause_matcher::ExitCauseMatcher;
 pub(crate) use handle::EngineHandle;
 pub(crate) use inbox::EngineWakeUp;
 use inbox::{InboxMessage, InboxSender, OperatorRequest};
@@ -56,7 +56,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     child_info::{ChildCounts, ChildInfo},
-    incarnation_token::IncarnationGuard,
+    incarnation_guard::IncarnationGuard,
     machine::{Action, Input, Machine, NewChild, OperatorRequestId, ReplyResult, Request},
     node::{Node, RestartsUsed},
     panics::catch_panic,
@@ -64,11 +64,11 @@ use super::{
     tree_context::TreeContext,
 };
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::ChildId,
     log_event::log_event,
     state::{ChildState, DownReason},
-    time::TreeInstant,
     untrusted::{into_one_line, one_line},
 };
 

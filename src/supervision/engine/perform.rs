@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::{
+    clock::TreeInstant,
     event::EventKind,
     id::ChildId,
     state::ChildState,
@@ -10,7 +11,6 @@ use crate::{
         machine::{Action, IncarnationKey},
         node::Node,
     },
-    time::TreeInstant,
 };
 
 impl Engine {

@@ -6,13 +6,13 @@ use ractor::{ActorCell, concurrency::JoinHandle};
 
 use super::cancel::StopLevel;
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     supervision::{
         node::Attachment,
         policy::Shutdown,
         start::{StopHandle, StopRequest},
     },
-    time::TreeInstant,
 };
 
 /// An incarnation's actor.

@@ -14,16 +14,16 @@ use tokio::{
 };
 
 use super::{
+    abandoned_incarnation::AbandonedIncarnation,
     cancel::{CancelSignal, StartCancel},
     children::SlotIndex,
     inbox::{InboxSender, StartOutcome},
-    incarnation_without_engine::AbandonedIncarnation,
     running_actor::RunningActor,
 };
 use crate::{
     exit::Exit,
     supervision::{
-        incarnation_token::{IncarnationClosed, IncarnationGuard},
+        incarnation_guard::{IncarnationClosed, IncarnationGuard},
         node::Node,
         panics::{catch_panic_async, discard},
         start::{Readiness, Start, StartContext, StartPermit, Started, WillNotBecomeReady},

@@ -13,20 +13,20 @@ use ractor::{ActorCell, ActorId};
 use tokio::task::unconstrained;
 
 use super::{
+    abandoned_incarnation::AbandonedIncarnation,
     cancel::{StartCancel, StopLevel},
-    incarnation_without_engine::AbandonedIncarnation,
     running_actor::{RunningActor, StopCause},
 };
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::Incarnation,
     supervision::{
-        incarnation_token::{IncarnationClosed, IncarnationGuard},
+        incarnation_guard::{IncarnationClosed, IncarnationGuard},
         node::{LiveIncarnation, Node},
         panics::discard,
         tree_context::TreeContext,
     },
-    time::TreeInstant,
 };
 
 /// How an incarnation ended, as far as is known without the cause that its actor reports.

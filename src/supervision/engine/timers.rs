@@ -8,8 +8,8 @@ use tokio::task::AbortHandle;
 
 use super::inbox::InboxSender;
 use crate::{
+    clock::{Clock, TreeInstant},
     supervision::machine::Timer,
-    time::{Clock, TreeInstant},
 };
 
 /// Armed timers. Timers due at the same moment fire in the order in which they were armed.

@@ -2,11 +2,11 @@
 
 use super::input::{IncarnationKey, OperatorRequestId, Timer};
 use crate::{
+    clock::TreeInstant,
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
     supervision::{errors::RequestError, policy::Shutdown},
-    time::TreeInstant,
 };
 
 /// What the engine has to do. Actions are performed in order.

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::input::{IncarnationKey, NewChild, OperatorRequestId, Timer};
 use crate::{
+    clock::TreeInstant,
     id::{ChildId, Incarnation},
     restart::{RestartType, Tracker},
     state::{ChildState, DownReason},
     supervision::policy::{ChildPolicy, StartMode},
-    time::TreeInstant,
 };
 
 /// Why the current or last start was made. It decides what a failed start means.

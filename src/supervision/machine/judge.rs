@@ -2,6 +2,7 @@
 
 use super::{Action, IncarnationKey, Machine, Rank, Reply, ended};
 use crate::{
+    clock::TreeInstant,
     event::{EventKind, ExitConsequence},
     exit::Exit,
     restart::Decision,
@@ -10,7 +11,6 @@ use crate::{
         errors::RequestError, exit_class::classify, machine::AfterStop, machine::StartCause,
         policy::StartMode,
     },
-    time::TreeInstant,
 };
 
 impl Machine {

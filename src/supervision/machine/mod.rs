@@ -41,12 +41,12 @@ use super::{
     policy::{ChildPolicy, SupervisorFlags},
 };
 use crate::{
+    clock::TreeInstant,
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Tracker, Window},
     state::{ChildKind, ChildState, DownReason},
-    time::TreeInstant,
 };
 
 /// The decisions of one supervisor.

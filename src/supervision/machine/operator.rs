@@ -10,13 +10,13 @@ use super::{
     ended,
 };
 use crate::{
+    clock::TreeInstant,
     id::ChildId,
     state::{ChildState, DownReason, Strategy},
     supervision::{
         errors::RequestError,
         policy::{ChildPolicy, StartMode},
     },
-    time::TreeInstant,
 };
 
 impl Machine {

@@ -13,10 +13,10 @@ use super::{
     stop::MachinePhase,
 };
 use crate::{
+    clock::TreeInstant,
     event::EventKind,
     state::{ChildState, DownReason, Strategy},
     supervision::policy::StartMode,
-    time::TreeInstant,
 };
 
 #[derive(Debug)]

@@ -79,7 +79,7 @@ impl ChildNodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{state::ChildKind, time::Clock};
+    use crate::{clock::Clock, state::ChildKind};
 
     #[tokio::test(start_paused = true)]
     async fn those_that_stay_keep_their_order_and_are_found_when_others_leave() {

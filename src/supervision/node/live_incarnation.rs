@@ -11,12 +11,12 @@ use ractor::ActorCell;
 
 use super::Node;
 use crate::{
+    clock::TreeInstant,
     id::Incarnation,
     log_event::log_event,
     snapshot::WorkerSnapshot,
     state::ChildState,
     supervision::panics::{catch_panic, discard},
-    time::TreeInstant,
 };
 
 /// The live incarnation of a child.
@@ -99,7 +99,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{state::DownReason, time::Clock};
+    use crate::{clock::Clock, state::DownReason};
 
     struct Idle;
 

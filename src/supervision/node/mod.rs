@@ -7,9 +7,9 @@
 
 mod child_nodes;
 mod live_incarnation;
-mod node_status;
+mod shared_node_status;
 mod snapshot;
-mod sweep_token;
+mod sweep_guard;
 mod wait_state;
 
 use std::{
@@ -25,9 +25,9 @@ use arc_swap::{ArcSwapOption, Guard};
 use child_nodes::ChildNodes;
 pub(crate) use live_incarnation::SnapshotSource;
 pub use live_incarnation::{Attachment, LiveIncarnation};
-pub(crate) use node_status::RestartsUsed;
-use node_status::SharedNodeStatus;
-use sweep_token::OpenSweeps;
+pub(crate) use shared_node_status::RestartsUsed;
+use shared_node_status::SharedNodeStatus;
+use sweep_guard::OpenSweeps;
 use tokio::sync::Notify;
 
 use super::{
@@ -38,12 +38,12 @@ use super::{
     tree_context::TreeContext,
 };
 use crate::{
+    clock::{Clock, TreeInstant},
     event::EventKind,
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation, TreePath},
     restart::{RestartPolicy, Tracker},
     state::{ChildKind, ChildState},
-    time::{Clock, TreeInstant},
 };
 
 /// A position in the tree. Cheap to clone.

@@ -4,9 +4,9 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::{LiveIncarnation, Node};
 use crate::{
+    clock::TreeInstant,
     state::{ChildState, DownReason},
     supervision::errors::Unavailable,
-    time::TreeInstant,
 };
 
 impl Node {

@@ -11,12 +11,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use procession::internals::machine::{IncarnationKey, NewChild, OperatorRequestId, Reply};
 use procession::{
+    clock::TreeInstant,
     exit::Exit,
     id::ChildId,
     restart::RestartType,
     state::{ChildState, DownReason},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
-    time::TreeInstant,
 };
 
 use crate::rig::{Did, ReplyResult};

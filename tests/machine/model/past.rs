@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use procession::{
+    clock::TreeInstant,
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
     state::RestartLimit,
-    time::TreeInstant,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]

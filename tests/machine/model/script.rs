@@ -6,10 +6,10 @@ use std::{
 };
 
 use procession::{
+    clock::TreeInstant,
     restart::RestartType,
     state::{ChildState, DownReason, Strategy},
     supervision::StartMode,
-    time::TreeInstant,
 };
 
 use super::{Model, Next, Uid, Why};

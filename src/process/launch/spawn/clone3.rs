@@ -21,7 +21,7 @@ use rustix::{
 use super::{
     arch,
     child::{self, ExecOutcome, ExecStep, Rlimit, SharedWithChild},
-    exec_error,
+    describe_exec_error::describe_exec_error,
     spawned_process::{SpawnError, SpawnedProcess},
 };
 use crate::{
@@ -269,7 +269,7 @@ impl Error {
             Error::Step(outcome) => outcome,
         };
         let (stage, what) = match outcome.failed {
-            Some(ExecStep::Exec) => (LaunchStage::Exec, exec_error::describe(plan, outcome.errno)),
+            Some(ExecStep::Exec) => (LaunchStage::Exec, describe_exec_error(plan, outcome.errno)),
             Some(ExecStep::Directory) => {
                 let cwd = plan.cwd.as_deref().unwrap_or_default().to_string_lossy();
                 (LaunchStage::Directory, format!("working directory `{cwd}`"))

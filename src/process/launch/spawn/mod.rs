@@ -32,14 +32,14 @@ mod clone3;
     any(target_arch = "x86_64", target_arch = "aarch64"),
     target_pointer_width = "64"
 )))]
-#[path = "no_clone3.rs"]
+#[path = "clone3_unsupported.rs"]
 mod clone3;
-mod exec_error;
+mod describe_exec_error;
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-mod posix;
+mod posix_spawn;
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 #[path = "std.rs"]
-mod posix;
+mod posix_spawn;
 mod spawned_process;
 
 use std::{
@@ -99,10 +99,10 @@ pub(super) fn spawn(
         let what = format!("{what} of {} cannot be applied by posix_spawn", program());
         return Err(SpawnError::new(LaunchStage::Command, Some(Errno::OPNOTSUPP.raw_os_error()), what));
     }
-    posix::spawn(plan, stdio).map_err(|error| {
+    posix_spawn::spawn(plan, stdio).map_err(|error| {
         let stage = stage_of(&error);
         let what = match (stage, error.raw_os_error()) {
-            (LaunchStage::Exec, Some(errno)) => exec_error::describe(plan, errno),
+            (LaunchStage::Exec, Some(errno)) => describe_exec_error::describe_exec_error(plan, errno),
             _ => program(),
         };
         SpawnError::new(stage, error.raw_os_error(), what)

@@ -1,8 +1,8 @@
 //! Creates a process by the standard library, where the C library's `posix_spawn` cannot change the
 //! directory.
 //!
-//! Weaker than `posix.rs`: the program inherits the mask and the ignored signals of the launch thread, and
-//! descriptors that are not close-on-exec.
+//! Weaker than `posix_spawn.rs`: the program inherits the mask and the ignored signals of the launch thread,
+//! and descriptors that are not close-on-exec.
 
 use std::{
     ffi::{CStr, CString, OsStr},

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::process::launch::exec_plan::ExecPlan;
 
 /// Names what could not be executed: the program, or the interpreter that its first line names.
-pub(super) fn describe(plan: &ExecPlan, errno: i32) -> String {
+pub(super) fn describe_exec_error(plan: &ExecPlan, errno: i32) -> String {
     let program = plan.path.to_string_lossy();
     if errno == Errno::NOENT.raw_os_error()
         && let Some(interpreter) = interpreter(&program)

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::recent_logs::LogRecord;
 use crate::{
+    clock::TreeInstant,
     id::{ChildId, Incarnation},
     snapshot::NodeSnapshot,
     state::ChildState,
-    time::TreeInstant,
 };
 
 /// One plugin in a list.

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    definition::PreparedPlugin,
     error::PluginError,
+    hosted_plugins::{OngoingOperation, PluginTable},
     live_plugin_host::{LivePluginHost, stopped_in_order},
-    registry::{OngoingOperation, PluginTable},
+    prepared_plugin::PreparedPlugin,
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
 };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// The visible part of a line: without colours and other escape sequences, and without a byte order
 /// mark, other control characters and blanks at its beginning.
-pub(crate) fn visible_text(line: &str) -> Cow<'_, str> {
+pub(crate) fn strip_ansi(line: &str) -> Cow<'_, str> {
     let invisible = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     match line.contains(['\u{1b}', '\u{9b}']) {
         false => Cow::Borrowed(line.trim_start_matches(invisible)),
@@ -78,7 +78,7 @@ mod tests {
             ("\0\u{8}ready\u{1b}", "ready"),
             ("größer: ∞", "größer: ∞"),
         ] {
-            assert_eq!(visible_text(line), seen, "{line:?}");
+            assert_eq!(strip_ansi(line), seen, "{line:?}");
         }
     }
 
@@ -88,10 +88,10 @@ mod tests {
         #[test]
         fn whatever_was_printed_no_escape_is_left(line in "[\u{1b}\u{9b}a-c\\[\\];m0-9 \\\\\u{7}(]{0,24}") {
             // W-7
-            let seen = visible_text(&line);
+            let seen = strip_ansi(&line);
             let left = seen.contains(['\u{1b}', '\u{9b}']);
             prop_assert!(!left);
-            prop_assert_eq!(visible_text(&seen), seen.clone());
+            prop_assert_eq!(strip_ansi(&seen), seen.clone());
         }
     }
 }

@@ -12,18 +12,18 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    definition::{NeedsStartPermit, PluginHostShared, PreparedPlugin},
     event::{PluginEvent, PluginEventReceiver},
     host_spec::PluginHostSpec,
+    prepared_plugin::{NeedsStartPermit, PluginHostShared, PreparedPlugin},
     recent_logs::RecentLogs,
     shared_operation::SharedOperation,
 };
 use crate::{
+    clock::{Clock, TreeInstant},
     exit::Exit,
     id::ChildId,
     snapshot::NodeSnapshot,
     supervision::{ChildSpec, StartMode},
-    time::{Clock, TreeInstant},
 };
 
 /// See the module's documentation.

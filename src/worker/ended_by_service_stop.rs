@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::driver::{Driver, stop_asked};
-use crate::{exit::Exit, supervision::JudgementDelay, time::TreeInstant};
+use crate::{clock::TreeInstant, exit::Exit, supervision::JudgementDelay};
 
 /// For how long an end waits at most for the tree to begin to stop.
 const GRACE: Duration = Duration::from_millis(250);

@@ -57,7 +57,7 @@ impl de::Error for ErrorPrefix {
         impl fmt::Write for Begin {
             fn write_str(&mut self, more: &str) -> fmt::Result {
                 let room = SHOWN_BYTES - self.0.len();
-                self.0.push_str(&more[..super::json_scan::floor_char_boundary(more, room)]);
+                self.0.push_str(&more[..super::borrowed_json::floor_char_boundary(more, room)]);
                 if more.len() > room { Err(fmt::Error) } else { Ok(()) }
             }
         }

@@ -4,20 +4,20 @@ use super::{
     Engine,
     cancel::StopLevel,
     children::SlotIndex,
-    exit_correlator::ExitCauseMatcher,
+    exit_cause_matcher::ExitCauseMatcher,
     inbox::StartOutcome,
     starting::{StartInputs, StartProgress, start_incarnation},
     supervised_incarnation::{IncarnationEnd, SupervisedIncarnation},
 };
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     supervision::{
-        incarnation_token::IncarnationGuard,
+        incarnation_guard::IncarnationGuard,
         machine::{IncarnationKey, Input},
         policy::Shutdown,
         start::{JudgementDelay, StartContext},
     },
-    time::TreeInstant,
 };
 
 impl Engine {

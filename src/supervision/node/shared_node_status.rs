@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::SnapshotSource;
 use crate::{
+    clock::TreeInstant,
     exit::Exit,
     id::Incarnation,
     restart::{Intensity, Window},
     snapshot::SupervisorSnapshot,
     state::{ChildKind, ChildState, DownReason, Strategy},
     supervision::start::JudgementDelay,
-    time::TreeInstant,
 };
 
 pub(super) struct SharedNodeStatus {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::Node;
-use crate::supervision::incarnation_token::IncarnationGuard;
+use crate::supervision::incarnation_guard::IncarnationGuard;
 
 /// Held while something of an incarnation is still being swept that no longer stands in the way of
 /// its successor. Replies to stops, and the end of the supervisor, wait until it is dropped.

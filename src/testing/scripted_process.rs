@@ -22,7 +22,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::group::{LEADER, ScriptedGroup};
+use super::scripted_group::{LEADER, ScriptedGroup};
 use crate::process::{Command, ExitStatus, Signal};
 
 /// How a script ends its process. A script may return a code, nothing (code 0), or one of these.

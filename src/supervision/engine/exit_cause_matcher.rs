@@ -16,7 +16,7 @@ use std::{
 use foldhash::fast::RandomState;
 use ractor::ActorId;
 
-use crate::{exit::Exit, supervision::machine::IncarnationKey, time::TreeInstant};
+use crate::{clock::TreeInstant, exit::Exit, supervision::machine::IncarnationKey};
 
 /// Owned by the engine.
 #[derive(Debug, Default)]

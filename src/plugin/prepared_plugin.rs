@@ -17,6 +17,7 @@ use super::{
     validate::{check_all, restart_policy},
 };
 use crate::{
+    clock::Clock,
     exit::Exit,
     protocol::Protocol,
     restart::CrashLoop,
@@ -24,7 +25,6 @@ use crate::{
         BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, StartPermit, Started,
         SupervisorFlags,
     },
-    time::Clock,
 };
 
 /// A declaration with what all its incarnations share.

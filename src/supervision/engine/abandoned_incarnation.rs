@@ -5,7 +5,7 @@ use crate::{
     id::Incarnation,
     state::{ChildState, DownReason},
     supervision::{
-        incarnation_token::{IncarnationClosed, IncarnationGuard},
+        incarnation_guard::{IncarnationClosed, IncarnationGuard},
         node::Node,
         tree_context::TreeContext,
     },
