@@ -19,7 +19,7 @@ pub struct TreeInstant(u64);
 impl TreeInstant {
     /// The tree's epoch.
     pub const EPOCH: TreeInstant = TreeInstant(0);
-    /// Later than every other timestamp; a timer set to it never fires.
+    /// Later than every other instant; a timer set to it never fires.
     pub const NEVER: TreeInstant = TreeInstant(u64::MAX);
 
     /// The moment `since_epoch` after the epoch.

@@ -112,23 +112,23 @@ pub(crate) struct ChannelLogLimiter {
     path: TreePath,
     incarnation: Incarnation,
     /// Allocated when the first line is logged: most channels never log one.
-    rates: Mutex<Option<Box<[LogLimiter; LogTopic::ALL.len()]>>>,
+    limiters: Mutex<Option<Box<[LogLimiter; LogTopic::ALL.len()]>>>,
     suppressing: Notify,
 }
 
 impl ChannelLogLimiter {
     /// For the channel of this incarnation of the child at this path.
     pub(crate) fn new(path: TreePath, incarnation: Incarnation) -> ChannelLogLimiter {
-        ChannelLogLimiter { path, incarnation, rates: Mutex::default(), suppressing: Notify::new() }
+        ChannelLogLimiter { path, incarnation, limiters: Mutex::default(), suppressing: Notify::new() }
     }
 
     /// Whether a line about this topic may be logged now. Reports what was left out before it.
     pub(crate) fn admit(&self, about: LogTopic) -> bool {
         let admitted = {
-            let mut rates = self.rates();
-            let rate = &mut rates.get_or_insert_default()[about as usize];
-            let admitted = rate.admit();
-            if admitted.is_none() && rate.suppressed == 1 {
+            let mut limiters = self.limiters();
+            let limiter = &mut limiters.get_or_insert_default()[about as usize];
+            let admitted = limiter.admit();
+            if admitted.is_none() && limiter.suppressed == 1 {
                 self.suppressing.notify_one();
             }
             admitted
@@ -143,12 +143,13 @@ impl ChannelLogLimiter {
     /// Cancel safe.
     pub(crate) async fn keep_reporting(&self) {
         loop {
-            let due = self.rates().iter().flat_map(|rates| rates.iter()).filter_map(LogLimiter::due).min();
+            let due =
+                self.limiters().iter().flat_map(|limiters| limiters.iter()).filter_map(LogLimiter::due).min();
             match due {
                 None => self.suppressing.notified().await,
                 Some(due) => {
                     tokio::time::sleep_until(due).await;
-                    self.report(|rate| rate.due().is_some_and(|at| at <= due));
+                    self.report(|limiter| limiter.due().is_some_and(|at| at <= due));
                 }
             }
         }
@@ -161,8 +162,10 @@ impl ChannelLogLimiter {
 
     fn report(&self, due: impl Fn(&LogLimiter) -> bool) {
         for about in LogTopic::ALL {
-            let suppressed = match self.rates().as_mut() {
-                Some(rates) if due(&rates[about as usize]) => rates[about as usize].take_suppressed(),
+            let suppressed = match self.limiters().as_mut() {
+                Some(limiters) if due(&limiters[about as usize]) => {
+                    limiters[about as usize].take_suppressed()
+                }
                 _ => 0,
             };
             self.say(about, suppressed);
@@ -182,8 +185,8 @@ impl ChannelLogLimiter {
         }
     }
 
-    fn rates(&self) -> MutexGuard<'_, Option<Box<[LogLimiter; LogTopic::ALL.len()]>>> {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    fn limiters(&self) -> MutexGuard<'_, Option<Box<[LogLimiter; LogTopic::ALL.len()]>>> {
+        self.limiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -194,25 +197,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_becomes_a_burst_and_a_count() {
         // E-4
-        let mut rate = LogLimiter::default();
-        let admitted = (0..2_000_000).filter(|_| rate.admit() == Some(0)).count();
+        let mut limiter = LogLimiter::default();
+        let admitted = (0..2_000_000).filter(|_| limiter.admit() == Some(0)).count();
         assert_eq!(admitted, BURST as usize);
-        assert_eq!(rate.due(), Some(Instant::now() + PERIOD));
+        assert_eq!(limiter.due(), Some(Instant::now() + PERIOD));
         tokio::time::advance(PERIOD).await;
-        assert_eq!(rate.admit(), Some(1_999_900), "the next line brings the count");
-        assert_eq!((rate.due(), rate.take_suppressed()), (None, 0));
+        assert_eq!(limiter.admit(), Some(1_999_900), "the next line brings the count");
+        assert_eq!((limiter.due(), limiter.take_suppressed()), (None, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_kind_has_a_rate_of_its_own() {
-        let rates = ChannelLogLimiter::new(TreePath::root(), Incarnation(1));
-        let admitted = |about| (0..1000).filter(|_| rates.admit(about)).count();
+        let limiters = ChannelLogLimiter::new(TreePath::root(), Incarnation(1));
+        let admitted = |about| (0..1000).filter(|_| limiters.admit(about)).count();
         for about in LogTopic::ALL {
             assert_eq!(admitted(about), BURST as usize, "{about:?}");
         }
         // The end of the period is reported without a further line.
-        let reporting = tokio::time::timeout(3 * PERIOD, rates.keep_reporting());
+        let reporting = tokio::time::timeout(3 * PERIOD, limiters.keep_reporting());
         assert!(reporting.await.is_err());
-        assert!(rates.rates().iter().flat_map(|rates| rates.iter()).all(|rate| rate.suppressed == 0));
+        assert!(
+            limiters
+                .limiters()
+                .iter()
+                .flat_map(|limiters| limiters.iter())
+                .all(|limiter| limiter.suppressed == 0)
+        );
     }
 }

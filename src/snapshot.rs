@@ -26,7 +26,7 @@ pub struct Snapshot {
     /// When it was taken.
     pub at: TreeInstant,
     /// The same moment by the wall clock of the host, in milliseconds since the Unix epoch.
-    /// [`Snapshot::time_of`] uses it to turn timestamps in a snapshot and in events into times of
+    /// [`Snapshot::time_of`] uses it to turn the instants in a snapshot and in events into times of
     /// day. Nothing in a tree depends on it.
     #[serde(default)]
     pub unix_ms: u64,
@@ -138,7 +138,7 @@ fn short(time: Duration) -> String {
 }
 
 impl Snapshot {
-    /// The wall-clock time of a timestamp, provided the wall clock has not been set meanwhile.
+    /// The wall-clock time of an instant of the tree, provided the wall clock has not been set meanwhile.
     pub fn time_of(&self, at: TreeInstant) -> SystemTime {
         let epoch = SystemTime::UNIX_EPOCH;
         let taken = epoch.checked_add(Duration::from_millis(self.unix_ms)).unwrap_or(epoch);
@@ -190,7 +190,7 @@ impl NodeSnapshot {
         }
         write!(f, "{line} ")?;
         match (&self.state, now) {
-            // A timestamp means nothing to a reader who does not know the current time of the tree.
+            // An instant means nothing to a reader who does not know the current time of the tree.
             (ChildState::BackingOff { until, attempt }, Some(now)) => {
                 write!(f, "backing off for {} (failure {attempt})", short(until.since(now)))?;
             }

@@ -115,7 +115,7 @@ impl ChildState {
     }
 
     /// The state for readers who do not know the clock of the tree: it shows how much of a wait is
-    /// left, if that is known, and never a timestamp.
+    /// left, if that is known, and never an instant.
     pub(crate) fn doing(&self, left: Option<Duration>) -> impl fmt::Display {
         let left = left.map(|left| format!(" for another {:?}", brief(left))).unwrap_or_default();
         match self {

@@ -40,8 +40,8 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct OutboxState {
     /// In the order in which they are written.
-    chunks: VecDeque<WriteBatch>,
-    /// An empty buffer for the next chunk.
+    batches: VecDeque<WriteBatch>,
+    /// An empty buffer for the next batch.
     spare: Vec<u8>,
     /// Bytes in the reserve that are not written yet, including those that the writer has taken.
     urgent: usize,
@@ -62,7 +62,7 @@ struct WriteBatch {
     bytes: Vec<u8>,
     /// It is one large frame, to which nothing is added.
     large: bool,
-    batch: WriteBatchRoom,
+    room: WriteBatchRoom,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ enum OutboxMode {
     Open,
     /// The writer writes what is queued, and ends.
     Finishing,
-    /// Frames are dropped; the owner of the channel answers their senders.
+    /// Frames are dropped; the user of the channel answers their senders.
     Discarding,
     /// No frame is accepted.
     Closed,
@@ -92,13 +92,13 @@ pub(crate) type OutboxTurn<'a> = SemaphorePermit<'a>;
 pub(crate) enum Enqueued {
     /// Behind this many bytes, counted from the beginning of the channel.
     At(u64),
-    /// Nowhere: the channel has ended, and its owner will answer the sender.
+    /// Nowhere: the channel has ended, and its user will answer the sender.
     Discarded,
     /// Nowhere: the channel has stopped sending.
     Closed,
 }
 
-/// The room that a chunk gives back once it is written.
+/// The room that a batch gives back once it is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WriteBatchRoom {
     /// Bytes that came in through `room`.
@@ -140,7 +140,8 @@ impl Outbox {
         if self.lock().mode != OutboxMode::Discarding {
             return Some(turn);
         }
-        // Sending has stopped, so the frame need not be made. The owner is about to answer this sender.
+        // Sending has stopped, so the frame need not be made. The channel's user is about to answer this
+        // sender.
         turn.forget();
         self.turn.acquire().await.ok()
     }
@@ -193,9 +194,9 @@ impl Outbox {
             OutboxMode::Finishing | OutboxMode::Closed => return Enqueued::Closed,
         }
         let at = state.put;
-        let was_empty = state.chunks.is_empty();
+        let was_empty = state.batches.is_empty();
         let charged = std::mem::take(&mut room.charge);
-        self.append(&mut state, body, |batch, _| batch.charged += charged);
+        self.append(&mut state, body, |room, _| room.charged += charged);
         state.last_tag = tag;
         drop(state);
         if was_empty {
@@ -226,14 +227,14 @@ impl Outbox {
             return Err(UrgentReserveFull);
         }
         let at = state.put;
-        state.urgent += self.append(&mut state, body, |batch, bytes| batch.urgent += bytes);
+        state.urgent += self.append(&mut state, body, |room, bytes| room.urgent += bytes);
         state.last_tag = None;
         drop(state);
         self.wake.notify_one();
         Ok(Enqueued::At(at))
     }
 
-    /// Adds a frame to the last chunk or as a new one, and records the room that it gives back.
+    /// Adds a frame to the last batch or as a new one, and records the room that it gives back.
     /// Afterwards the contents of `body` are unspecified.
     fn append(
         &self,
@@ -244,27 +245,27 @@ impl Outbox {
         let large = body.len() >= LARGE_BYTES;
         let gathered = |last: &&mut WriteBatch| !large && !last.large && last.bytes.len() < GATHERED_BYTES;
         let bytes;
-        if let Some(last) = state.chunks.back_mut().filter(gathered) {
+        if let Some(last) = state.batches.back_mut().filter(gathered) {
             let before = last.bytes.len();
             self.frame(&mut last.bytes, body);
             bytes = last.bytes.len() - before;
-            note(&mut last.batch, bytes);
+            note(&mut last.room, bytes);
         } else {
-            let mut chunk =
+            let mut batch =
                 WriteBatch { bytes: std::mem::take(&mut state.spare), large, ..WriteBatch::default() };
             if large && self.framing == Framing::Lines {
-                std::mem::swap(&mut chunk.bytes, body);
-                append(&mut chunk.bytes, b"\n");
-                fit(&mut chunk.bytes);
+                std::mem::swap(&mut batch.bytes, body);
+                append(&mut batch.bytes, b"\n");
+                fit(&mut batch.bytes);
             } else {
-                self.frame(&mut chunk.bytes, body);
+                self.frame(&mut batch.bytes, body);
                 if large {
-                    fit(&mut chunk.bytes);
+                    fit(&mut batch.bytes);
                 }
             }
-            bytes = chunk.bytes.len();
-            note(&mut chunk.batch, bytes);
-            state.chunks.push_back(chunk);
+            bytes = batch.bytes.len();
+            note(&mut batch.room, bytes);
+            state.batches.push_back(batch);
         }
         state.frames += 1;
         state.put += bytes as u64;
@@ -285,7 +286,7 @@ impl Outbox {
         }
     }
 
-    /// For the writer: waits for frames and swaps the first chunk for the empty `into`. `None` when
+    /// For the writer: waits for frames and swaps the first batch for the empty `into`. `None` when
     /// no more will come.
     ///
     /// If it had to wait and other senders are about to send too (`crowded`), it lets them run
@@ -298,10 +299,10 @@ impl Outbox {
         loop {
             {
                 let mut state = self.lock();
-                if let Some(chunk) = state.chunks.pop_front() {
-                    state.spare = std::mem::replace(into, chunk.bytes);
+                if let Some(batch) = state.batches.pop_front() {
+                    state.spare = std::mem::replace(into, batch.bytes);
                     state.taken += into.len() as u64;
-                    return Some(chunk.batch);
+                    return Some(batch.room);
                 }
                 if matches!(state.mode, OutboxMode::Finishing | OutboxMode::Closed) {
                     return None;
@@ -315,19 +316,19 @@ impl Outbox {
     }
 
     /// For the writer: `written` bytes of the batch are written; their room is free.
-    pub(crate) fn written(&self, batch: &mut WriteBatchRoom, written: usize) {
-        let free = batch.charged.min(written);
-        batch.charged -= free;
+    pub(crate) fn written(&self, room: &mut WriteBatchRoom, written: usize) {
+        let free = room.charged.min(written);
+        room.charged -= free;
         if free > 0 {
             self.room.add_permits(free);
         }
     }
 
     /// For the writer: the whole batch is written.
-    pub(crate) fn finished(&self, batch: WriteBatchRoom) {
-        self.room.add_permits(batch.charged);
-        if batch.urgent > 0 {
-            self.lock().urgent -= batch.urgent;
+    pub(crate) fn finished(&self, room: WriteBatchRoom) {
+        self.room.add_permits(room.charged);
+        if room.urgent > 0 {
+            self.lock().urgent -= room.urgent;
         }
     }
 
@@ -357,10 +358,10 @@ impl Outbox {
         }
         state.mode = mode;
         if mode != OutboxMode::Finishing {
-            let chunks = std::mem::take(&mut state.chunks);
+            let batches = std::mem::take(&mut state.batches);
             state.spare = Vec::new();
-            state.urgent -= chunks.iter().map(|chunk| chunk.batch.urgent).sum::<usize>();
-            self.room.add_permits(chunks.iter().map(|chunk| chunk.batch.charged).sum());
+            state.urgent -= batches.iter().map(|batch| batch.room.urgent).sum::<usize>();
+            self.room.add_permits(batches.iter().map(|batch| batch.room.charged).sum());
         }
         drop(state);
         self.wake.notify_one();

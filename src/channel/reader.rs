@@ -17,9 +17,9 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 
 /// Takes what the reader finds. Never called through a vtable.
 pub(crate) trait FrameSink: Send + Sync + 'static {
-    type Owner: ChannelUser;
+    type User: ChannelUser;
 
-    fn owner(&self) -> &Arc<Self::Owner>;
+    fn user(&self) -> &Arc<Self::User>;
 
     /// Handles one frame. `false` when the channel has ended and the rest must not be read.
     fn accept(&self, frame: &[u8]) -> impl Future<Output = bool> + Send;
@@ -33,9 +33,9 @@ pub(crate) trait FrameSink: Send + Sync + 'static {
 
 /// Reads until the stream or the channel ends.
 pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut reader: R) {
-    let done = MarkReaderDoneOnDrop(sink.owner().clone());
-    let owner = &*done.0;
-    let channel = owner.channel();
+    let done = MarkReaderDoneOnDrop(sink.user().clone());
+    let user = &*done.0;
+    let channel = user.channel();
     let mut framer = Framer::new(channel.config.framing, channel.config.max_frame_bytes);
     let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
@@ -60,7 +60,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut 
                 }
                 Ok(FrameStep::Skip { used }) => used,
                 Ok(FrameStep::More { missing }) => break missing,
-                Err(error) => return owner.end(CloseReason::Violation { reason: error.to_string() }),
+                Err(error) => return user.end(CloseReason::Violation { reason: error.to_string() }),
             };
             at += used;
             budget.spend(used).await;
@@ -74,7 +74,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut 
                     channel.counters.frames_in.increment();
                     sink.accept_last(&buf[rest]).await;
                 }
-                return owner.end(CloseReason::Eof);
+                return user.end(CloseReason::Eof);
             }
             Ok(n) => {
                 channel.counters.bytes_in.add(n as u64);
@@ -86,9 +86,9 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut 
             }
             // A process that dies with unread input resets its end after its last output.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return owner.end(CloseReason::Eof);
+                return user.end(CloseReason::Eof);
             }
-            Err(error) => return owner.end(CloseReason::ReadFailed { reason: error.to_string() }),
+            Err(error) => return user.end(CloseReason::ReadFailed { reason: error.to_string() }),
         }
     }
 }

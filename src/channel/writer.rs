@@ -23,12 +23,12 @@ enum WriteFailure {
 }
 
 /// Writes what is put into the channel's outbox until that is finished or the channel ends.
-pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelUser>, mut writer: W) {
+pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(user: Arc<impl ChannelUser>, mut writer: W) {
     // Says that the writer is done also when this task is aborted.
-    let done = MarkWriterDoneOnDrop(owner);
-    let owner = &*done.0;
-    let channel = owner.channel();
-    let crowded = || owner.expects_more_frames();
+    let done = MarkWriterDoneOnDrop(user);
+    let user = &*done.0;
+    let channel = user.channel();
+    let crowded = || user.expects_more_frames();
     let mut bytes = Vec::new();
     loop {
         // A buffer is kept only as long as batches fill it, so that a quiet worker costs little. A
@@ -37,21 +37,21 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(owner: Arc<impl ChannelU
             Scratch::give(std::mem::take(&mut bytes));
         }
         bytes.clear();
-        let Some(mut batch) = channel.outbox.take(&mut bytes, crowded).await else { break };
+        let Some(mut room) = channel.outbox.take(&mut bytes, crowded).await else { break };
         let mut at = 0;
         while at < bytes.len() {
             match progress(channel, writer.write(&bytes[at..])).await {
-                Ok(0) => return owner.end(failed(&std::io::ErrorKind::WriteZero.into())),
+                Ok(0) => return user.end(failed(&std::io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
                     at += n;
-                    channel.outbox.written(&mut batch, n);
+                    channel.outbox.written(&mut room, n);
                 }
-                Err(stop) => return owner.end(stop.into_closed()),
+                Err(failure) => return user.end(failure.into_closed()),
             }
         }
-        channel.outbox.finished(batch);
-        if let Err(stop) = progress(channel, writer.flush()).await {
-            return owner.end(stop.into_closed());
+        channel.outbox.finished(room);
+        if let Err(failure) = progress(channel, writer.flush()).await {
+            return user.end(failure.into_closed());
         }
     }
     // The other side may have closed already; the reader notices that.

@@ -49,10 +49,10 @@ pub(crate) struct PluginEntry {
     /// Its position in the order in which plugins were added.
     pub(crate) order: u64,
     /// The declaration in force. `None` while its first start is under way.
-    pub(crate) definition: Option<Arc<PreparedPlugin>>,
+    pub(crate) prepared: Option<Arc<PreparedPlugin>>,
     /// The host's declaration lists it.
     pub(crate) declared: bool,
-    pub(crate) phase: OngoingOperation,
+    pub(crate) ongoing: OngoingOperation,
     /// The operation that may change this entry when it ends.
     pub(crate) operation_id: u64,
     /// Whether it is in the engine's table, according to the engine's events.
@@ -89,20 +89,20 @@ impl HostedPlugins {
     pub(crate) fn new(mut host: PluginHostSpec) -> Arc<HostedPlugins> {
         let declared = std::mem::take(&mut host.plugins);
         let (events, _) = broadcast::channel(PluginEventReceiver::CAPACITY);
-        let registry =
+        let hosted =
             HostedPlugins { host_context: PluginHostShared::new(host), table: Mutex::default(), events };
         {
-            let mut table = registry.table();
+            let mut table = hosted.table();
             for spec in declared {
                 let on_demand = spec.on_demand;
                 let entry = table.entry(spec.id.clone());
                 entry.declared = true;
-                entry.definition = Some(PreparedPlugin::new(spec));
-                entry.phase =
+                entry.prepared = Some(PreparedPlugin::new(spec));
+                entry.ongoing =
                     if on_demand { OngoingOperation::Dormant } else { OngoingOperation::Supervised };
             }
         }
-        Arc::new(registry)
+        Arc::new(hosted)
     }
 
     pub(crate) fn table(&self) -> MutexGuard<'_, PluginTable> {
@@ -129,17 +129,17 @@ impl HostedPlugins {
             // Operations of the host's last incarnation must not change the entry.
             *next += 1;
             entry.operation_id = *next;
-            let keep = matches!(entry.phase, OngoingOperation::Supervised | OngoingOperation::Reloading(_));
-            entry.in_table = keep && entry.definition.is_some();
+            let keep = matches!(entry.ongoing, OngoingOperation::Supervised | OngoingOperation::Reloading(_));
+            entry.in_table = keep && entry.prepared.is_some();
             entry.finish_operation()
         });
         let mut kept: Vec<&PluginEntry> = plugins.values().filter(|entry| entry.in_table).collect();
         kept.sort_by_key(|entry| entry.order);
         kept.iter()
             .filter_map(|entry| {
-                let definition = entry.definition.as_ref()?;
+                let prepared = entry.prepared.as_ref()?;
                 Some(self.host_context.child(
-                    definition,
+                    prepared,
                     &entry.recent,
                     clock,
                     StartMode::Background,
@@ -156,9 +156,9 @@ impl PluginTable {
         let order = self.next_operation_id();
         self.plugins.entry(id).or_insert_with(|| PluginEntry {
             order,
-            definition: None,
+            prepared: None,
             declared: false,
-            phase: OngoingOperation::Dormant,
+            ongoing: OngoingOperation::Dormant,
             operation_id: 0,
             in_table: false,
             recent: RecentLogs::default(),
@@ -192,7 +192,7 @@ impl PluginTable {
 impl PluginEntry {
     /// Returns to the phase without an operation; `false` if the plugin is to be forgotten.
     fn finish_operation(&mut self) -> bool {
-        self.phase = if self.in_table { OngoingOperation::Supervised } else { OngoingOperation::Dormant };
-        self.in_table || (self.declared && self.definition.is_some())
+        self.ongoing = if self.in_table { OngoingOperation::Supervised } else { OngoingOperation::Dormant };
+        self.in_table || (self.declared && self.prepared.is_some())
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct LivePluginHost {
-    pub(crate) registry: Arc<HostedPlugins>,
+    pub(crate) hosted: Arc<HostedPlugins>,
     pub(crate) node: Node,
     pub(crate) clock: Clock,
 }
@@ -61,9 +61,9 @@ impl LivePluginHost {
     }
 
     /// The child for a plugin that is new in the engine's table.
-    pub(crate) fn child(&self, definition: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
-        self.registry.host_context.child(
-            definition,
+    pub(crate) fn child(&self, prepared: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
+        self.hosted.host_context.child(
+            prepared,
             recent,
             self.clock,
             StartMode::Required,
@@ -72,9 +72,9 @@ impl LivePluginHost {
     }
 
     /// The child that replaces one in the engine's table.
-    pub(crate) fn replacement(&self, definition: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
-        self.registry.host_context.child(
-            definition,
+    pub(crate) fn replacement(&self, prepared: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
+        self.hosted.host_context.child(
+            prepared,
             recent,
             self.clock,
             StartMode::Background,
@@ -125,14 +125,14 @@ impl LivePluginHost {
         if let Some(node) = self.node_of(id) {
             return Ok(WorkerRef::new(node));
         }
-        match self.registry.table().plugins.get(id) {
+        match self.hosted.table().plugins.get(id) {
             Some(entry) => Err(self.unavailable_plugin(id, Some(entry)).into()),
             None => Err(PluginError::NotFound(id.clone())),
         }
     }
 
     pub(crate) fn list(&self) -> Vec<PluginStatus> {
-        let table = self.registry.table();
+        let table = self.hosted.table();
         let mut entries: Vec<(&ChildId, &PluginEntry)> = table.plugins.iter().collect();
         entries.sort_by_key(|(_, entry)| entry.order);
         entries.into_iter().map(|(id, entry)| self.status(id, entry)).collect()
@@ -152,7 +152,7 @@ impl LivePluginHost {
     }
 
     pub(crate) fn diagnostics(&self, id: &ChildId) -> Result<PluginDiagnostics, PluginError> {
-        let table = self.registry.table();
+        let table = self.hosted.table();
         let entry = table.plugins.get(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         let node = self.node_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
         let (status, logs) = (self.status(id, entry), entry.recent.records());
@@ -160,7 +160,7 @@ impl LivePluginHost {
     }
 
     pub(crate) fn events(&self) -> PluginEventReceiver {
-        self.registry.subscribe()
+        self.hosted.subscribe()
     }
 }
 
@@ -168,7 +168,7 @@ impl LivePluginHost {
 fn absence(entry: &PluginEntry) -> DownReason {
     match &entry.last_exit {
         _ if entry.stopped => DownReason::Stopped,
-        None if matches!(entry.phase, OngoingOperation::Dormant) => DownReason::NeverStarted,
+        None if matches!(entry.ongoing, OngoingOperation::Dormant) => DownReason::NeverStarted,
         None | Some(Exit::Requested) => DownReason::Stopped,
         Some(_) => DownReason::Ended,
     }

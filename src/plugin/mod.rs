@@ -31,11 +31,11 @@
 //! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor;
 //! [`Plugins`] is the address that survives it. The host is a [`PluginHostSupervisor`]: a thin actor
 //! around an engine of the supervision layer, dynamic and one-for-one. What must outlive
-//! its incarnations (which plugins there are, what they logged, who subscribes to their events) is in a
-//! registry that the host's declaration holds.
+//! its incarnations (which plugins there are, what they logged, who subscribes to their events) is in the
+//! *hosted plugins*, which the host's declaration holds.
 //!
 //! ```text
-//!  Plugins ── Node ── live pointer ──► host ──► registry: id → definition, phase, recent log
+//!  Plugins ── Node ── live pointer ──► host ──► hosted plugins: id → prepared plugin, operation, recent log
 //!     │                                  │          ▲ observer
 //!     │                                  └─ requests ► PluginHostSupervisor (Engine)
 //!     │ calls                                          │
@@ -44,7 +44,7 @@
 //!
 //! Each operation on a plugin that takes time (start, stop, reload) is a task of its own that callers
 //! join: it is carried out once, regardless of how many callers wait for it or stop waiting. Requests
-//! are handed to the engine under the registry's lock, so that both see them in the same order.
+//! are handed to the engine under the lock of the hosted plugins, so that both see them in the same order.
 //!
 //! A plugin is started in the background when its host starts (rule S-7), or by a request whose caller
 //! gets the outcome of the first start (G-1). Without an intensity its crashes count only for itself;

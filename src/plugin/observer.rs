@@ -1,4 +1,4 @@
-//! The host's observer: keeps the registry up to date with the engine's events and derives the events
+//! The host's observer: keeps the hosted plugins up to date with the engine's events and derives the events
 //! for users.
 
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::{
     supervision::{Node, engine::Observer, machine::IncarnationKey},
 };
 
-/// An observer that updates the registry and derives [`PluginEvent`]s (rule G-11).
-pub(crate) fn observer(registry: Arc<HostedPlugins>, host: Node, clock: Clock) -> Observer {
+/// An observer that updates the hosted plugins and derives [`PluginEvent`]s (rule G-11).
+pub(crate) fn observer(hosted: Arc<HostedPlugins>, host: Node, clock: Clock) -> Observer {
     Box::new(move |key, kind| {
-        for kind in registry.observe(key, kind, &host) {
+        for kind in hosted.observe(key, kind, &host) {
             let (plugin, incarnation) = (key.child.clone(), key.incarnation);
-            registry.publish(PluginEvent { at: clock.now(), plugin, incarnation, kind });
+            hosted.publish(PluginEvent { at: clock.now(), plugin, incarnation, kind });
         }
     })
 }
@@ -37,7 +37,7 @@ impl HostedPlugins {
                 entry.last = host.child(&key.child).map(|node| Box::new(node.snapshot()));
                 // A temporary plugin has ended. In other cases the operation under way updates the
                 // entry.
-                if matches!(entry.phase, OngoingOperation::Supervised) {
+                if matches!(entry.ongoing, OngoingOperation::Supervised) {
                     table.finish_operation(&key.child);
                 }
             }

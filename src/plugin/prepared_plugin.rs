@@ -74,15 +74,15 @@ impl PluginHostShared {
     /// Makes a child of the host's engine.
     pub(crate) fn child(
         &self,
-        definition: &PreparedPlugin,
+        prepared: &PreparedPlugin,
         recent: &RecentLogs,
         clock: Clock,
         start: StartMode,
-        turn: NeedsStartPermit,
+        needs_permit: NeedsStartPermit,
     ) -> ChildSpec {
-        let spec = &definition.spec;
+        let spec = &prepared.spec;
         let mut worker = spec.worker.clone();
-        worker.protocol = definition.protocol.clone();
+        worker.protocol = prepared.protocol.clone();
         if let Some(launcher) = &self.host.launcher {
             worker.launcher = launcher.clone();
         }
@@ -104,7 +104,7 @@ impl PluginHostShared {
         child.start = Arc::new(StartWithPermit {
             start: child.start,
             start_permits: self.start_permits.clone(),
-            had_its_turn: AtomicBool::new(turn == NeedsStartPermit::No),
+            had_its_permit: AtomicBool::new(needs_permit == NeedsStartPermit::No),
         });
         child
     }
@@ -136,19 +136,19 @@ pub(crate) enum NeedsStartPermit {
 struct StartWithPermit {
     start: Arc<dyn Start>,
     start_permits: Arc<Semaphore>,
-    had_its_turn: AtomicBool,
+    had_its_permit: AtomicBool,
 }
 
 #[async_trait]
 impl Start for StartWithPermit {
     fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
-        if self.had_its_turn.load(Ordering::Acquire) {
+        if self.had_its_permit.load(Ordering::Acquire) {
             return None;
         }
         Some(Box::pin(async {
             let permit = self.start_permits.clone().acquire_owned().await;
-            // Only now: a start that was given up in the queue has had no turn.
-            self.had_its_turn.store(true, Ordering::Release);
+            // Only now: a start that was given up in the queue has had no permit.
+            self.had_its_permit.store(true, Ordering::Release);
             match permit {
                 Ok(permit) => StartPermit::new(permit),
                 // The semaphore is never closed.

@@ -27,16 +27,16 @@ impl LivePluginHost {
             let problem = format!("must be `{id}`, the plugin that is reloaded");
             return Err(SpecErrors::one(format!("plugins[{}].id", spec.id), problem).into());
         }
-        self.registry.host_context.validate(&spec)?;
+        self.hosted.host_context.validate(&spec)?;
         let new = PreparedPlugin::new(spec);
         loop {
             let busy = {
-                let mut table = self.registry.table();
+                let mut table = self.hosted.table();
                 self.ensure_open(table.closed)?;
                 match self.phase_of(&table, id) {
                     PluginPhase::Unknown => return Err(PluginError::NotFound(id.clone())),
                     PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
-                        table.entry(id.clone()).definition = Some(new);
+                        table.entry(id.clone()).prepared = Some(new);
                         return Ok(Incarnation::NONE);
                     }
                     PluginPhase::Starting(operation) | PluginPhase::Busy(operation) => Err(operation),
@@ -61,7 +61,7 @@ impl LivePluginHost {
         let engine = self.engine()?;
         let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
-        let Some(old) = entry.definition.clone() else { return Err(PluginError::NotFound(id.clone())) };
+        let Some(old) = entry.prepared.clone() else { return Err(PluginError::NotFound(id.clone())) };
         let mut child = self.replacement(new, &entry.recent);
         // The old process stops under the new policy.
         extend_shutdown_for(&mut child, &self.replacement(&old, &entry.recent));
@@ -70,9 +70,9 @@ impl LivePluginHost {
         let operation = SharedOperation::spawn(async move {
             match answer.await {
                 Ok(answer) => {
-                    let mut table = host.registry.table();
+                    let mut table = host.hosted.table();
                     if let Some(entry) = table.current(&id, operation_id) {
-                        entry.definition = Some(new);
+                        entry.prepared = Some(new);
                         table.finish_operation(&id);
                     }
                     host.outcome(&id, Ok(answer))
@@ -90,7 +90,7 @@ impl LivePluginHost {
                 }
             }
         });
-        (entry.operation_id, entry.phase) = (operation_id, OngoingOperation::Reloading(operation.clone()));
+        (entry.operation_id, entry.ongoing) = (operation_id, OngoingOperation::Reloading(operation.clone()));
         Ok(operation)
     }
 
@@ -104,7 +104,7 @@ impl LivePluginHost {
         run: bool,
     ) -> Option<Incarnation> {
         let restarted = {
-            let mut table = self.registry.table();
+            let mut table = self.hosted.table();
             let recent = table.current(id, operation_id)?.recent.clone();
             match self.node.engine() {
                 Some(engine) => {
@@ -119,7 +119,7 @@ impl LivePluginHost {
             Some(restarted) => Some(restarted.await),
             None => None,
         };
-        let mut table = self.registry.table();
+        let mut table = self.hosted.table();
         if table.current(id, operation_id).is_some() {
             table.finish_operation(id);
         }

@@ -30,17 +30,17 @@ impl LivePluginHost {
     pub(crate) async fn set_config(&self, id: &ChildId, config: Value) -> Result<ConfigApplied, PluginError> {
         let mut set: Option<(Arc<ConfiguredProtocol>, u64)> = None;
         loop {
-            let (phase, definition) = {
-                let table = self.registry.table();
-                let definition = table.plugins.get(id).and_then(|entry| entry.definition.clone());
-                (self.phase_of(&table, id), definition)
+            let (phase, prepared) = {
+                let table = self.hosted.table();
+                let prepared = table.plugins.get(id).and_then(|entry| entry.prepared.clone());
+                (self.phase_of(&table, id), prepared)
             };
             if let PluginPhase::Starting(operation) | PluginPhase::Busy(operation) = &phase {
                 operation.wait().await.ok_or_else(|| self.host_unavailable())?.ok();
                 continue;
             }
-            let Some(definition) = definition else { return Err(PluginError::NotFound(id.clone())) };
-            let Some(configured) = &definition.configured else {
+            let Some(prepared) = prepared else { return Err(PluginError::NotFound(id.clone())) };
+            let Some(configured) = &prepared.configured else {
                 return Err(PluginError::NotConfigurable(id.clone()));
             };
             // Once for each declaration: a reload may have intervened.
@@ -74,7 +74,7 @@ impl LivePluginHost {
 
     pub(crate) fn publish(&self, id: &ChildId, kind: PluginEventKind) {
         let incarnation = self.node_of(id).map_or(Incarnation::NONE, |node| node.incarnation());
-        self.registry.publish(PluginEvent { at: self.clock.now(), plugin: id.clone(), incarnation, kind });
+        self.hosted.publish(PluginEvent { at: self.clock.now(), plugin: id.clone(), incarnation, kind });
     }
 
     /// Delivers the newest configuration to a ready plugin; `None` if it is no longer ready.

@@ -41,15 +41,15 @@ pub(crate) enum PluginPhase {
 impl LivePluginHost {
     pub(crate) fn phase_of(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
         let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
-        match (&entry.phase, &entry.definition) {
+        match (&entry.ongoing, &entry.prepared) {
             (OngoingOperation::Starting(operation), _) => PluginPhase::Starting(operation.clone()),
             (OngoingOperation::Stopping(operation) | OngoingOperation::Reloading(operation), _) => {
                 PluginPhase::Busy(operation.clone())
             }
-            (OngoingOperation::Dormant, Some(definition)) if entry.stopped => {
-                PluginPhase::Stopped(definition.clone())
+            (OngoingOperation::Dormant, Some(prepared)) if entry.stopped => {
+                PluginPhase::Stopped(prepared.clone())
             }
-            (OngoingOperation::Dormant, Some(definition)) => PluginPhase::Dormant(definition.clone()),
+            (OngoingOperation::Dormant, Some(prepared)) => PluginPhase::Dormant(prepared.clone()),
             (OngoingOperation::Dormant, None) => PluginPhase::Unknown,
             (OngoingOperation::Supervised, _) => match self.node_of(id) {
                 Some(node) => {
@@ -73,21 +73,21 @@ impl LivePluginHost {
 
     /// Rule G-1.
     pub(crate) async fn start(&self, spec: PluginSpec) -> OperationResult {
-        self.registry.host_context.validate(&spec)?;
+        self.hosted.host_context.validate(&spec)?;
         let id = spec.id.clone();
-        let definition = PreparedPlugin::new(spec);
+        let prepared = PreparedPlugin::new(spec);
         loop {
             let phase = {
-                let mut table = self.registry.table();
+                let mut table = self.hosted.table();
                 self.ensure_open(table.closed)?;
                 match self.phase_of(&table, &id) {
                     PluginPhase::Unknown | PluginPhase::Dormant(_) | PluginPhase::Stopped(_) => {
-                        PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
+                        PluginPhase::Starting(self.begin_start(&mut table, &prepared)?)
                     }
                     // It is down for good: the new declaration replaces it.
                     PluginPhase::Supervised(_, ChildState::Down { .. }) => {
                         drop(self.engine()?.request(Request::RemoveChild(id.clone())));
-                        PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
+                        PluginPhase::Starting(self.begin_start(&mut table, &prepared)?)
                     }
                     other => other,
                 }
@@ -111,10 +111,10 @@ impl LivePluginHost {
     pub(crate) fn begin_start(
         &self,
         table: &mut PluginTable,
-        definition: &Arc<PreparedPlugin>,
+        prepared: &Arc<PreparedPlugin>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
-        self.starting(table, definition, |child| engine.start_child(child))
+        self.starting(table, prepared, |child| engine.start_child(child))
     }
 
     /// Starts a plugin that is not in the engine's table, because a caller needs it. Its policy applies
@@ -123,11 +123,11 @@ impl LivePluginHost {
     fn begin_demand(
         &self,
         table: &mut PluginTable,
-        definition: &Arc<PreparedPlugin>,
+        prepared: &Arc<PreparedPlugin>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
-        let id = definition.spec.id.clone();
-        self.starting(table, definition, |child| {
+        let id = prepared.spec.id.clone();
+        self.starting(table, prepared, |child| {
             // Both requests are queued now, one behind the other: the second is answered with the
             // outcome of the first start.
             let started = engine.start_child(child.background());
@@ -142,31 +142,31 @@ impl LivePluginHost {
     fn starting<F>(
         &self,
         table: &mut PluginTable,
-        definition: &Arc<PreparedPlugin>,
+        prepared: &Arc<PreparedPlugin>,
         start: impl FnOnce(ChildSpec) -> F,
     ) -> Result<SharedOperation, PluginError>
     where
         F: Future<Output = Result<Reply, RequestError>> + Send + 'static,
     {
-        let id = definition.spec.id.clone();
+        let id = prepared.spec.id.clone();
         let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
         (entry.operation_id, entry.last_exit, entry.stopped) = (operation_id, None, false);
-        let answer = start(self.child(definition, &entry.recent));
-        let (host, definition) = (self.clone(), definition.clone());
+        let answer = start(self.child(prepared, &entry.recent));
+        let (host, prepared) = (self.clone(), prepared.clone());
         let operation = SharedOperation::spawn(async move {
             let answer = answer.await;
             let outcome = host.outcome(&id, answer);
-            let mut table = host.registry.table();
+            let mut table = host.hosted.table();
             if let Some(entry) = table.current(&id, operation_id) {
                 if outcome.is_ok() {
-                    entry.definition = Some(definition);
+                    entry.prepared = Some(prepared);
                 }
                 table.finish_operation(&id);
             }
             outcome
         });
-        entry.phase = OngoingOperation::Starting(operation.clone());
+        entry.ongoing = OngoingOperation::Starting(operation.clone());
         Ok(operation)
     }
 
@@ -196,7 +196,7 @@ impl LivePluginHost {
 
     /// Stops a plugin and removes it from the table.
     pub(crate) async fn stop(&self, id: &ChildId) -> Result<(), PluginError> {
-        let operation = self.begin_stop(&mut self.registry.table(), id)?;
+        let operation = self.begin_stop(&mut self.hosted.table(), id)?;
         match operation {
             Some(operation) => self.join(&operation).await.map(drop),
             None => Ok(()),
@@ -212,7 +212,7 @@ impl LivePluginHost {
         let operation_id = table.next_operation_id();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         entry.stopped = true;
-        match &entry.phase {
+        match &entry.ongoing {
             OngoingOperation::Dormant => return Ok(None),
             OngoingOperation::Stopping(operation) => return Ok(Some(operation.clone())),
             OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Reloading(_) => {
@@ -232,7 +232,7 @@ impl LivePluginHost {
                 // The host is stopping all its plugins, or its abandoned children are being killed.
                 node.wait_state(ChildState::is_down).await;
             }
-            let mut table = host.registry.table();
+            let mut table = host.hosted.table();
             let mut exit = None;
             if let Some(entry) = table.current(&id, operation_id) {
                 exit = entry.last_exit.clone();
@@ -247,7 +247,7 @@ impl LivePluginHost {
                 Err(error) => Err(host.plugin_error(&id, error)),
             }
         });
-        entry.phase = OngoingOperation::Stopping(operation.clone());
+        entry.ongoing = OngoingOperation::Stopping(operation.clone());
         Ok(Some(operation))
     }
 
@@ -256,7 +256,7 @@ impl LivePluginHost {
         let mut failures = Vec::new();
         let mut stops = Vec::new();
         {
-            let mut table = self.registry.table();
+            let mut table = self.hosted.table();
             table.closed = true;
             let ids: Vec<ChildId> = table.plugins.keys().cloned().collect();
             for id in ids {
@@ -281,7 +281,7 @@ impl LivePluginHost {
             Ok(outcome) => outcome,
             Err(_) => Err(match self.node_of(id) {
                 Some(node) => node.unavailable(),
-                None => self.unavailable_plugin(id, self.registry.table().plugins.get(id)),
+                None => self.unavailable_plugin(id, self.hosted.table().plugins.get(id)),
             }
             .into()),
         }
@@ -290,11 +290,11 @@ impl LivePluginHost {
     async fn make_ready(&self, id: &ChildId) -> OperationResult {
         loop {
             let phase = {
-                let mut table = self.registry.table();
+                let mut table = self.hosted.table();
                 self.ensure_open(table.closed)?;
                 match self.phase_of(&table, id) {
-                    PluginPhase::Dormant(definition) => {
-                        PluginPhase::Starting(self.begin_demand(&mut table, &definition)?)
+                    PluginPhase::Dormant(prepared) => {
+                        PluginPhase::Starting(self.begin_demand(&mut table, &prepared)?)
                     }
                     PluginPhase::Stopped(_) => {
                         return Err(PluginError::StaysDown(
@@ -351,11 +351,11 @@ impl LivePluginHost {
 
     /// Returns the phase, and starts a plugin that is not in the engine's table, for an operator.
     fn phase_or_start(&self, id: &ChildId) -> Result<PluginPhase, PluginError> {
-        let mut table = self.registry.table();
+        let mut table = self.hosted.table();
         self.ensure_open(table.closed)?;
         Ok(match self.phase_of(&table, id) {
-            PluginPhase::Dormant(definition) | PluginPhase::Stopped(definition) => {
-                PluginPhase::Starting(self.begin_start(&mut table, &definition)?)
+            PluginPhase::Dormant(prepared) | PluginPhase::Stopped(prepared) => {
+                PluginPhase::Starting(self.begin_start(&mut table, &prepared)?)
             }
             phase => phase,
         })

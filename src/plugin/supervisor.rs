@@ -171,7 +171,7 @@ impl Actor for PluginHostSupervisor {
 /// it.
 #[derive(Debug)]
 pub(crate) struct PluginHostStart {
-    registry: Arc<HostedPlugins>,
+    hosted: Arc<HostedPlugins>,
     /// The mistakes of the declaration, reported when it is used.
     mistakes: Result<(), SpecErrors>,
 }
@@ -190,25 +190,25 @@ impl PluginHostSpec {
 }
 
 impl PluginHostStart {
-    pub(crate) fn new(registry: Arc<HostedPlugins>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
-        PluginHostStart { registry, mistakes }
+    pub(crate) fn new(hosted: Arc<HostedPlugins>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
+        PluginHostStart { hosted, mistakes }
     }
 }
 
 #[async_trait]
 impl Start for PluginHostStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (registry, clock) = (self.registry.clone(), cx.tree.clock());
+        let (hosted, clock) = (self.hosted.clone(), cx.tree.clock());
         let spec = SupervisorSpec {
-            flags: registry.host_context.host.flags(),
-            children: registry.children_at_start(clock),
+            flags: hosted.host_context.host.flags(),
+            children: hosted.children_at_start(clock),
         };
         let (tx, rx) = oneshot::channel();
         let engine = EngineArgs {
-            observer: Some(observer(registry.clone(), cx.node.clone(), clock)),
+            observer: Some(observer(hosted.clone(), cx.node.clone(), clock)),
             ..EngineArgs::nested(spec, &cx, tx)
         };
-        let host = LivePluginHost { registry, node: cx.node.clone(), clock };
+        let host = LivePluginHost { hosted, node: cx.node.clone(), clock };
         let arguments = PluginHostSupervisorArguments { engine, host: host.clone() };
         host::start(PluginHostSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
     }

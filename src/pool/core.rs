@@ -39,7 +39,7 @@ pub(super) struct PoolCore {
     pub(super) sessions: Arc<SessionMap>,
     pub(super) clock: Clock,
     pub(super) recycling: Recycling,
-    pub(super) failing: Arc<UnreportedEnds>,
+    pub(super) unreported_ends: Arc<UnreportedEnds>,
     /// Spare workers are kept: each lease on a warm worker may require another spare.
     pub(super) spares: bool,
     /// Wakes the pool's actor, which then looks at the queue of commands.
@@ -149,7 +149,7 @@ impl PoolCore {
             acquire_timeout,
             sessions,
             recycling,
-            failing: Arc::default(),
+            unreported_ends: Arc::default(),
             spares: ledger.config().min_idle > 0,
             waker: OnceLock::new(),
             inner: Mutex::new(PoolCoreState {
@@ -222,7 +222,7 @@ impl PoolCore {
 
     /// Tells the ledger of workers whose end has become known, before it leases any of them.
     pub(super) fn report_failing(&self, inner: &mut PoolCoreState, now: TreeInstant) {
-        for (key, incarnation) in self.failing.take() {
+        for (key, incarnation) in self.unreported_ends.take() {
             inner.feed(now, LedgerInput::Failing { key, incarnation });
         }
     }

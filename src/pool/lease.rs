@@ -63,9 +63,10 @@ impl LeasedIncarnation {
         let live = node.live().filter(|live| live.incarnation == incarnation)?;
         let failing = Arc::new(AtomicBool::new(false));
         // Not the whole pool: the pool refers to the worker, and the worker must not keep it alive.
-        let (failing_workers, of, failing_flag) = (core.failing.clone(), key.clone(), failing.clone());
+        let (unreported_ends, of, failing_flag) =
+            (core.unreported_ends.clone(), key.clone(), failing.clone());
         let watched = WorkerRef::watch(&live, move || {
-            failing_workers.note(of, incarnation);
+            unreported_ends.note(of, incarnation);
             failing_flag.store(true, Ordering::Release);
         });
         if !watched {

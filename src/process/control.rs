@@ -66,7 +66,7 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
 
     /// Kills what is left of the group, reaps the leader, and waits until the killed members have ended too.
     ///
-    /// When this returns `Ok`, nothing of the group is left and the reap token has been released.
+    /// When this returns `Ok`, nothing of the group is left and the reap guard has been released.
     /// Concurrent callers all get the same result. Cancel-safe.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
 
     /// As [`ProcessControl::reap`], for a process whose successor is launched at once. When this returns,
     /// nothing of the *group* is left. Processes that have left the group but not the session are killed a
-    /// moment later if finding them takes a scan of all processes of the system; `sweep_token` is kept
+    /// moment later if finding them takes a scan of all processes of the system; `sweep_guard` is kept
     /// until then.
     ///
     /// # Errors
@@ -83,10 +83,10 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
     async fn reap_after_exit(
         &self,
         wait: Duration,
-        sweep_token: ReapGuard,
+        sweep_guard: ReapGuard,
     ) -> Result<ExitStatus, Unkillable> {
         let reaped = self.reap(wait).await;
-        drop(sweep_token);
+        drop(sweep_guard);
         reaped
     }
 }

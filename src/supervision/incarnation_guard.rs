@@ -2,7 +2,7 @@
 //!
 //! A killed actor's join handle completes while its process still exists. So everything that an
 //! incarnation starts (reaper, group sweep, background kill, child incarnations) holds a clone of
-//! its token. An incarnation is *closed* when its actor is joined *and* its token is closed. Only
+//! its guard. An incarnation is *closed* when its actor is joined *and* its guard is closed. Only
 //! then is a child down, does a stop return, does a successor start.
 
 use std::{
@@ -14,14 +14,14 @@ use std::{
 /// Held by everything that belongs to an incarnation. The incarnation is not closed before the last
 /// clone is dropped.
 ///
-/// Tokens nest: the token of a child holds that of its supervisor, so a supervisor is not closed
+/// Guards nest: the guard of a child holds that of its supervisor, so a supervisor is not closed
 /// before its children are.
 #[derive(Clone, Debug)]
 pub struct IncarnationGuard(Arc<IncarnationGuardInner>);
 
 #[derive(Debug)]
 struct IncarnationGuardInner {
-    /// Woken when this incarnation is closed. This happens before the token of the supervisor is
+    /// Woken when this incarnation is closed. This happens before the guard of the supervisor is
     /// dropped.
     waiter: Mutex<Option<Waker>>,
     supervisor: Option<IncarnationGuard>,
@@ -32,14 +32,14 @@ struct IncarnationGuardInner {
 pub(crate) struct IncarnationClosed(Weak<IncarnationGuardInner>);
 
 impl IncarnationGuard {
-    /// Creates a token, and the only handle on which its end can be awaited.
+    /// Creates a guard, and the only handle on which its end can be awaited.
     pub(crate) fn new(supervisor: Option<IncarnationGuard>) -> (IncarnationGuard, IncarnationClosed) {
         let open = Arc::new(IncarnationGuardInner { waiter: Mutex::new(None), supervisor });
         let closed = IncarnationClosed(Arc::downgrade(&open));
         (IncarnationGuard(open), closed)
     }
 
-    /// The token of the supervisor, for whatever may outlive the incarnation but not its
+    /// The guard of the supervisor, for whatever may outlive the incarnation but not its
     /// supervisor.
     pub(crate) fn supervisor(&self) -> Option<IncarnationGuard> {
         self.0.supervisor.clone()
@@ -56,7 +56,7 @@ impl Drop for IncarnationGuardInner {
 }
 
 impl IncarnationClosed {
-    /// Returns when every clone of the token has been dropped.
+    /// Returns when every clone of the guard has been dropped.
     pub(crate) async fn wait(self) {
         poll_fn(|cx| self.poll(cx)).await;
     }
@@ -95,9 +95,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             for _ in 0..1000 {
-                let (token, closed) = IncarnationGuard::new(None);
+                let (guard, closed) = IncarnationGuard::new(None);
                 let waits = tokio::spawn(closed.wait());
-                let drops = tokio::spawn(async move { drop(token) });
+                let drops = tokio::spawn(async move { drop(guard) });
                 waits.await.unwrap();
                 drops.await.unwrap();
             }

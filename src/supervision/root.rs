@@ -85,13 +85,13 @@ impl Root {
         check_runtime()?;
         let node = Node::root(tree.clock());
         node.set_incarnation(Incarnation(1));
-        let (token, closed) = IncarnationGuard::new(None);
+        let (guard, closed) = IncarnationGuard::new(None);
         let (ready_tx, ready) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
         let engine = EngineArgs {
             spec,
             node: node.clone(),
-            token,
+            guard,
             tree: tree.clone(),
             ready: Some(ready_tx),
             exit: Some(report_tx),

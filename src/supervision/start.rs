@@ -31,7 +31,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// delays nothing else.
     ///
     /// The future is dropped when the start is cancelled or takes too long. Everything it owns must
-    /// then end, and whatever ends later must hold `cx.token` until it has.
+    /// then end, and whatever ends later must hold `cx.guard` until it has.
     ///
     /// # Errors
     /// The exit of an incarnation whose start failed; [`Exit::Ignored`] if there is nothing to run.
@@ -98,7 +98,7 @@ pub struct StartContext {
     /// The actor to link to.
     pub supervisor: ActorCell,
     /// To be held by everything that the incarnation starts.
-    pub token: IncarnationGuard,
+    pub guard: IncarnationGuard,
     /// What all parts of the tree share.
     pub tree: TreeContext,
 }

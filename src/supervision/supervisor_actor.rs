@@ -219,7 +219,7 @@ impl EngineArgs {
         EngineArgs {
             spec,
             node: cx.node.clone(),
-            token: cx.token.clone(),
+            guard: cx.guard.clone(),
             tree: cx.tree.clone(),
             ready: Some(ready),
             exit: None,

@@ -135,7 +135,7 @@ impl ScriptedLauncher {
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn launch(&self, command: &Command, reap_token: ReapGuard) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, reap_guard: ReapGuard) -> Result<Process, Exit> {
         let program = command.get_program();
         let (stdin, their_stdin) = duplex(STREAM_BYTES);
         let (open, closed) = oneshot::channel();
@@ -162,7 +162,7 @@ impl Launcher for ScriptedLauncher {
                     table.reaped(pid);
                 }
             };
-            let group = Arc::new(ScriptedGroup::new(pid, reap_token, Box::new(on_reaped)));
+            let group = Arc::new(ScriptedGroup::new(pid, reap_guard, Box::new(on_reaped)));
             state.launched.push(LaunchRecord { program: program.to_owned(), pid, launch });
             state.unreaped.insert(pid, Arc::clone(&group));
             let process = ScriptedProcess {

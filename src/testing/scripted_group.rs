@@ -49,7 +49,7 @@ struct ScriptedGroupState {
     reaped: bool,
     abandoned: bool,
     uninterruptible: bool,
-    reap_token: Option<ReapGuard>,
+    reap_guard: Option<ReapGuard>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ struct GroupMember {
 impl ScriptedGroup {
     pub(super) fn new(
         pid: u32,
-        reap_token: ReapGuard,
+        reap_guard: ReapGuard,
         on_reaped: Box<dyn Fn() + Send + Sync>,
     ) -> ScriptedGroup {
         let state = ScriptedGroupState {
@@ -73,7 +73,7 @@ impl ScriptedGroup {
             reaped: false,
             abandoned: false,
             uninterruptible: false,
-            reap_token: Some(reap_token),
+            reap_guard: Some(reap_guard),
         };
         ScriptedGroup {
             pid,
@@ -193,24 +193,24 @@ impl ScriptedGroup {
         Ok(())
     }
 
-    /// Releases the token of a process that could not be reaped in time.
+    /// Releases the guard of a process that could not be reaped in time.
     fn release(&self) {
-        let reap_token = self.lock().reap_token.take();
-        drop(reap_token);
+        let reap_guard = self.lock().reap_guard.take();
+        drop(reap_guard);
     }
 
     /// Reaps the process if all members have ended.
     fn finish(&self) -> Option<ExitStatus> {
-        // A second caller waits until the token is released.
+        // A second caller waits until the guard is released.
         let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let exited = state.exited.filter(|_| state.members.is_empty())?;
         state.reaped = true;
-        let reap_token = state.reap_token.take();
+        let reap_guard = state.reap_guard.take();
         drop(state);
         (self.on_reaped)();
         // The caller's destructor runs outside the lock, and last.
-        drop(reap_token);
+        drop(reap_guard);
         Some(exited)
     }
 }
@@ -306,7 +306,7 @@ impl Drop for ScriptedProcessControl {
         if self.0.finish().is_none()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            // As with real processes, the token is released after a while.
+            // As with real processes, the guard is released after a while.
             let group = self.0.clone();
             runtime.spawn(async move {
                 tokio::time::sleep(KILL_WAIT).await;

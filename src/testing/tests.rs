@@ -26,15 +26,15 @@ async fn start(launcher: &ScriptedLauncher, program: &str) -> Process {
     launcher.launch(&Command::new(program), ReapGuard::none()).await.unwrap()
 }
 
-fn token() -> (ReapGuard, impl Fn() -> bool) {
-    struct Token(Arc<AtomicBool>);
-    impl Drop for Token {
+fn guard() -> (ReapGuard, impl Fn() -> bool) {
+    struct Held(Arc<AtomicBool>);
+    impl Drop for Held {
         fn drop(&mut self) {
             self.0.store(false, Ordering::SeqCst);
         }
     }
     let held = Arc::new(AtomicBool::new(true));
-    (ReapGuard::new(Token(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
+    (ReapGuard::new(Held(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,8 +77,8 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
 async fn unknown_programs_and_scheduled_failures_never_start() {
     //
     let launcher = ScriptedLauncher::new();
-    let (reap_token, held) = token();
-    let failed = launcher.launch(&Command::new("absent"), reap_token).await.unwrap_err();
+    let (reap_guard, held) = guard();
+    let failed = launcher.launch(&Command::new("absent"), reap_guard).await.unwrap_err();
     assert!(
         matches!(failed, Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Program, .. }),
         "{failed:?}"
@@ -139,8 +139,8 @@ async fn a_drop_kills_all_and_the_hold_lasts_until_then() {
         me.grandchild(&[Signal::TERM], async { std::future::pending().await });
         me.hang().await
     });
-    let (reap_token, held) = token();
-    let process = launcher.launch(&Command::new("family"), reap_token).await.unwrap();
+    let (reap_guard, held) = guard();
+    let process = launcher.launch(&Command::new("family"), reap_guard).await.unwrap();
     tokio::task::yield_now().await;
     drop(process);
     assert!(held() && launcher.alive() == [1000], "the kill has been sent and is not over");
@@ -153,9 +153,9 @@ fn the_runtime_takes_its_scripts_with_it() {
     // P-10
     let launcher = ScriptedLauncher::new();
     launcher.program("hang", |me: ScriptedProcess| async move { me.hang().await });
-    let (reap_token, held) = token();
+    let (reap_guard, held) = guard();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let process = runtime.block_on(launcher.launch(&Command::new("hang"), reap_token)).unwrap();
+    let process = runtime.block_on(launcher.launch(&Command::new("hang"), reap_guard)).unwrap();
     drop(runtime);
     assert!(held(), "a zombie");
     drop(process);
@@ -172,8 +172,8 @@ async fn a_process_in_uninterruptible_sleep_is_unkillable_until_it_wakes() {
         me.set_uninterruptible(false);
         me.hang().await
     });
-    let (reap_token, held) = token();
-    let process = launcher.launch(&Command::new("stuck"), reap_token).await.unwrap();
+    let (reap_guard, held) = guard();
+    let process = launcher.launch(&Command::new("stuck"), reap_guard).await.unwrap();
     tokio::task::yield_now().await;
     let began = Instant::now();
     assert_eq!(process.control.reap(KILL_WAIT).await, Err(Unkillable { pid: 1000 }));
@@ -275,7 +275,7 @@ async fn the_hold_outlives_every_script_and_grandchild() {
         }
     }
     for grandchildren in 0..3 {
-        let (reap_token, held) = token();
+        let (reap_guard, held) = guard();
         let (held, always): (Arc<dyn Fn() -> bool + Send + Sync>, _) =
             (Arc::new(held), Arc::new(AtomicBool::new(true)));
         let witness = {
@@ -296,7 +296,7 @@ async fn the_hold_outlives_every_script_and_grandchild() {
                 me.hang().await
             }
         });
-        let process = launcher.launch(&Command::new("family"), reap_token).await.unwrap();
+        let process = launcher.launch(&Command::new("family"), reap_guard).await.unwrap();
         tokio::time::sleep(SECOND).await;
         drop(process);
         tokio::time::sleep(SECOND).await;

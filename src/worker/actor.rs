@@ -72,14 +72,14 @@ pub struct WorkerActorArguments {
     spec: Arc<WorkerSpec>,
     cx: StartContext,
     diagnostics: Arc<WorkerDiagnostics>,
-    channel: Arc<LiveWorker>,
+    live: Arc<LiveWorker>,
     ready: oneshot::Sender<()>,
 }
 
 /// The state of a [`WorkerActor`]. Dropping it kills the process.
 #[derive(Debug)]
 pub struct WorkerActorState {
-    channel: Arc<LiveWorker>,
+    live: Arc<LiveWorker>,
     path: TreePath,
     incarnation: Incarnation,
     clock: crate::clock::Clock,
@@ -92,7 +92,7 @@ pub struct WorkerActorState {
 impl Drop for WorkerActorState {
     fn drop(&mut self) {
         self.driver.abort();
-        self.channel.diagnostics.actor_dropped();
+        self.live.diagnostics.actor_dropped();
     }
 }
 
@@ -107,12 +107,11 @@ impl Actor for WorkerActor {
         me: ActorRef<WorkerActorMessage>,
         arguments: WorkerActorArguments,
     ) -> Result<WorkerActorState, ActorProcessingErr> {
-        let WorkerActorArguments { spec, cx, diagnostics, channel, ready } = arguments;
+        let WorkerActorArguments { spec, cx, diagnostics, live, ready } = arguments;
         let (stop, stopped) = watch::channel(None);
         let (path, incarnation) = (cx.node.path().clone(), cx.incarnation);
         let clock = cx.tree.clock();
-        let driver =
-            Driver { spec, cx, diagnostics, channel: channel.clone(), ready: Some(ready), stop: stopped };
+        let driver = Driver { spec, cx, diagnostics, live: live.clone(), ready: Some(ready), stop: stopped };
         let driver = tokio::spawn(async move {
             // Code of users may panic in here: the protocol, `on_ready`, the maker of commands, the
             // launcher.
@@ -122,7 +121,7 @@ impl Actor for WorkerActor {
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerActorMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerActorState { channel, path, incarnation, clock, stop, driver, ended: false })
+        Ok(WorkerActorState { live, path, incarnation, clock, stop, driver, ended: false })
     }
 
     async fn handle(
@@ -133,11 +132,11 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             WorkerActorMessage::Call { method, params, timeout, reply } => {
-                let (channel, path) = (state.channel.clone(), state.path.clone());
+                let (live, path) = (state.live.clone(), state.path.clone());
                 tokio::spawn(async move {
-                    let answer = match channel.peer() {
+                    let answer = match live.peer() {
                         Some(peer) => peer.call_value(&method, &params, CallOptions::timeout(timeout)).await,
-                        None if channel.has_no_channel() => Err(CallError::NoChannel { method, path }),
+                        None if live.has_no_channel() => Err(CallError::NoChannel { method, path }),
                         None => Err(CallError::Unavailable {
                             method,
                             path,
@@ -149,16 +148,16 @@ impl Actor for WorkerActor {
                 });
             }
             WorkerActorMessage::Notify { method, params } => {
-                if let Some(peer) = state.channel.peer() {
+                if let Some(peer) = state.live.peer() {
                     // The sender of a notification gets no reply, so a failure is dropped.
                     let _ = peer.try_notify_value(&method, &params);
-                } else if state.channel.has_no_channel() {
+                } else if state.live.has_no_channel() {
                     let error = CallError::NoChannel { method, path: state.path.clone() };
                     log_event!(warn, state.path, state.incarnation, "{error}");
                 }
             }
             WorkerActorMessage::Diagnostics(reply) => {
-                let _ = reply.send(state.channel.diagnostics.worker(state.clock.now()));
+                let _ = reply.send(state.live.diagnostics.worker(state.clock.now()));
             }
             WorkerActorMessage::Stop(request) => {
                 state.stop.send_replace(Some(request));
@@ -238,10 +237,10 @@ impl Start for WorkerStart {
         let spec = self.spec.clone();
         let diagnostics = self.diagnostics();
         cx.node.set_snapshot_source(diagnostics.clone());
-        let channel = Arc::new(LiveWorker::new(diagnostics.clone()));
+        let live = Arc::new(LiveWorker::new(diagnostics.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();
-        let arguments = WorkerActorArguments { spec, cx, diagnostics, channel: channel.clone(), ready };
+        let arguments = WorkerActorArguments { spec, cx, diagnostics, live: live.clone(), ready };
         let (actor, join) = WorkerActor::spawn_linked(None, WorkerActor, arguments, supervisor)
             .await
             .map_err(|e| Exit::from_error(&e))?;
@@ -254,7 +253,7 @@ impl Start for WorkerStart {
                 // Refused when it is already ending.
                 let _ = asked.cast(WorkerActorMessage::Stop(request));
             })),
-            attachment: Some(channel),
+            attachment: Some(live),
         })
     }
 }

@@ -141,16 +141,16 @@ impl SnapshotSource for WorkerDiagnostics {
     }
 
     fn worker(&self, now: TreeInstant) -> WorkerSnapshot {
-        let figures = self.with(|s| s.clone());
-        let stats = figures.channel.as_ref().map(|channel| channel.stats()).unwrap_or_default();
-        let usage: Option<Usage> = figures.usage_probe.and_then(|probe| probe.read());
+        let facts = self.with(|s| s.clone());
+        let stats = facts.channel.as_ref().map(|channel| channel.stats()).unwrap_or_default();
+        let usage: Option<Usage> = facts.usage_probe.and_then(|probe| probe.read());
         WorkerSnapshot {
             program: self.program.clone(),
             protocol: self.protocol.clone(),
-            pid: figures.pid,
-            containment: figures.containment,
-            uptime: figures.launched.map(|at| now.since(at)),
-            ready_for: figures.ready.map(|at| now.since(at)),
+            pid: facts.pid,
+            containment: facts.containment,
+            uptime: facts.launched.map(|at| now.since(at)),
+            ready_for: facts.ready.map(|at| now.since(at)),
             calls_in_flight: stats.calls_in_flight,
             bytes_queued: stats.bytes_queued,
             stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },

@@ -35,7 +35,7 @@ pub(crate) struct Driver {
     pub(crate) spec: Arc<WorkerSpec>,
     pub(crate) cx: StartContext,
     pub(crate) diagnostics: Arc<WorkerDiagnostics>,
-    pub(crate) channel: Arc<LiveWorker>,
+    pub(crate) live: Arc<LiveWorker>,
     pub(crate) ready: Option<oneshot::Sender<()>>,
     pub(crate) stop: watch::Receiver<Option<StopRequest>>,
 }
@@ -68,11 +68,11 @@ impl Driver {
     /// of them.
     async fn drive(mut self) -> Exit {
         let command = self.spec.command_of(self.cx.incarnation);
-        let reap_token = ReapGuard::new(self.cx.token.clone());
+        let reap_guard = ReapGuard::new(self.cx.guard.clone());
         let launched = tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => return Exit::Requested,
-            launched = self.spec.launcher.launch(&command, reap_token) => launched,
+            launched = self.spec.launcher.launch(&command, reap_guard) => launched,
         };
         let process = match launched {
             Ok(process) => process,
@@ -103,7 +103,7 @@ impl Driver {
         // First of all: from here on no call goes to this incarnation.
         self.cx.node.retract(self.cx.incarnation);
         // If another thread is retracting it, it may not have told the channel yet.
-        self.channel.retracted();
+        self.live.retracted();
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.tree.clock().now());
         let exit = match end_cause {
             EndCause::Exited(exited) => Box::pin(self.reap_after_exit(&running, exited)).await,
@@ -161,14 +161,14 @@ impl Driver {
                 // its exit is awaited.
                 let (node, incarnation) = (self.cx.node.downgrade(), self.cx.incarnation);
                 // Weak, because the channel holds the peer.
-                let channel = Arc::downgrade(&self.channel);
+                let live = Arc::downgrade(&self.live);
                 config.at_end = Some(Arc::new(move || {
                     if let Some(node) = node.upgrade() {
                         node.retract(incarnation);
                     }
                     // If another thread is retracting it, it may not have told the channel yet.
-                    if let Some(channel) = channel.upgrade() {
-                        channel.retracted();
+                    if let Some(live) = live.upgrade() {
+                        live.retracted();
                     }
                 }));
                 let handler = WorkerHandler::new(&self.spec);
@@ -185,18 +185,18 @@ impl Driver {
                 (running.channel, running.peer) = (Some(channel), Some(peer));
             }
             StdioUse::Output(ready) => {
-                let expected = match ready {
+                let finder = match ready {
                     Ready::Launched => None,
                     ready => {
-                        let (expected, line) = ReadyLineFinder::new(ready, self.spec.handshake_bound());
+                        let (finder, line) = ReadyLineFinder::new(ready, self.spec.handshake_bound());
                         first_line = Some(line);
-                        Some(expected)
+                        Some(finder)
                     }
                 };
                 kept = Some(stdin);
                 let tail = self.diagnostics.stdout_tail.clone();
                 let log = mine(LineLog::of_stdout());
-                running.stdout = Some(OwnedTask::spawn(stdout_lines::log_lines(log, stdout, tail, expected)));
+                running.stdout = Some(OwnedTask::spawn(stdout_lines::log_lines(log, stdout, tail, finder)));
             }
         }
         (running, first_line, kept)
@@ -251,7 +251,7 @@ impl Driver {
         match shaken {
             Ok(Ok(())) => {
                 // Published only now, so that no call comes before the handshake.
-                let _ = self.channel.peer.set(running.peer.clone());
+                let _ = self.live.peer.set(running.peer.clone());
                 Ok(())
             }
             Ok(Err(exit)) => Err(match running.channel.as_ref().and_then(|channel| channel.close_reason()) {

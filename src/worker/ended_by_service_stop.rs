@@ -27,12 +27,12 @@ impl Driver {
     /// Classifies the exit of a process that ended at `since` unasked: [`Exit::Requested`] if the tree
     /// has begun to stop meanwhile.
     pub(super) async fn judge(&self, exit: Exit, since: TreeInstant) -> Exit {
-        let Some(grace) = grace(&exit, self.cx.node.exit_grace()) else { return exit };
+        let Some(delay) = delay_for(&exit, self.cx.node.judgement_delay()) else { return exit };
         let died = self.cx.tree.clock().instant(since);
-        if !grace.is_zero() {
+        if !delay.is_zero() {
             self.cx.node.report_process_end(self.cx.incarnation, since, exit.clone());
         }
-        if self.stop_begins_by(died + grace).await {
+        if self.stop_begins_by(died + delay).await {
             return Exit::Requested;
         }
         // Checked last, because the signal may have reached the host after its workers.
@@ -62,7 +62,7 @@ impl Driver {
 }
 
 /// For how long this exit waits; `None` if no stop signal can have caused it.
-fn grace(exit: &Exit, policy: JudgementDelay) -> Option<Duration> {
+fn delay_for(exit: &Exit, policy: JudgementDelay) -> Option<Duration> {
     use rustix::process::Signal;
     const STOP: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
     match exit {

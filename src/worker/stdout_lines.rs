@@ -91,15 +91,15 @@ pub(crate) async fn log_lines(
     mut log: LineLog,
     mut stdout: Stdout,
     tail: Tail,
-    mut expected: Option<ReadyLineFinder>,
+    mut finder: Option<ReadyLineFinder>,
 ) {
     loop {
-        let due = [log.due(), expected.as_ref().and_then(ReadyLineFinder::due)].into_iter().flatten().min();
+        let due = [log.due(), finder.as_ref().and_then(ReadyLineFinder::due)].into_iter().flatten().min();
         let mut line = None;
         let chunk = read_chunk(&mut stdout, |bytes| {
             tail.push(bytes);
             log.write(bytes);
-            line = expected.as_mut().and_then(|expected| expected.write(bytes));
+            line = finder.as_mut().and_then(|finder| finder.write(bytes));
         });
         let read = match due {
             None => chunk.await,
@@ -110,29 +110,29 @@ pub(crate) async fn log_lines(
                     if log.due().is_some_and(|due| due <= now) {
                         log.report();
                     }
-                    if expected.as_ref().and_then(ReadyLineFinder::due).is_some_and(|due| due <= now) {
-                        let line = expected.as_mut().and_then(ReadyLineFinder::look);
-                        tell(&mut expected, line);
+                    if finder.as_ref().and_then(ReadyLineFinder::due).is_some_and(|due| due <= now) {
+                        let line = finder.as_mut().and_then(ReadyLineFinder::look);
+                        tell(&mut finder, line);
                     }
                     continue;
                 }
             },
         };
         let Ok(n @ 1..) = read else { break };
-        tell(&mut expected, line);
+        tell(&mut finder, line);
         let_others_run(n).await;
     }
-    let line = expected.as_ref().and_then(ReadyLineFinder::judge);
-    tell(&mut expected, line);
+    let line = finder.as_ref().and_then(ReadyLineFinder::judge);
+    tell(&mut finder, line);
     log.finish();
 }
 
-fn tell(expected: &mut Option<ReadyLineFinder>, line: Option<Arc<str>>) {
+fn tell(finder: &mut Option<ReadyLineFinder>, line: Option<Arc<str>>) {
     if let Some(line) = line
-        && let Some(expected) = expected.take()
+        && let Some(finder) = finder.take()
     {
         // If the receiver is gone, the start was given up.
-        let _ = expected.seen.send(line);
+        let _ = finder.seen.send(line);
     }
 }
 
@@ -157,9 +157,9 @@ mod tests {
         // P-11
         let lines: &'static [u8] = b"a\n".repeat(500_000).leak();
         let tail = Tail::default();
-        let (expected, _line) = ReadyLineFinder::new(Ready::Line("READY".into()), Duration::from_secs(1000));
+        let (finder, _line) = ReadyLineFinder::new(Ready::Line("READY".into()), Duration::from_secs(1000));
         let reading =
-            tokio::spawn(log_lines(LineLog::of_stdout(), Box::new(lines), tail.clone(), Some(expected)));
+            tokio::spawn(log_lines(LineLog::of_stdout(), Box::new(lines), tail.clone(), Some(finder)));
         let (mut before, mut most) = (0, 0);
         while !reading.is_finished() {
             tokio::task::yield_now().await;

@@ -46,8 +46,8 @@ impl Driver {
     /// Reaps the process. Processes that have left its group may be swept after its successor has
     /// started; stops wait for that (rule P-4).
     async fn reap(&self, running: &RunningProcess) -> Result<ExitStatus, Unkillable> {
-        let sweep_token = ReapGuard::new(self.cx.node.sweep_token(&self.cx.token));
-        running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_token).await
+        let sweep_guard = ReapGuard::new(self.cx.node.sweep_guard(&self.cx.guard));
+        running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_guard).await
     }
 
     /// Climbs the stop ladder (rule P-9). A nearer deadline that is requested meanwhile shortens it.

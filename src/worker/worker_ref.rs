@@ -60,8 +60,8 @@ impl WorkerRef {
     fn live_peer(&self) -> Option<(Incarnation, Peer)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
-        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
-        Some((live.incarnation, channel.peer()?.clone()))
+        let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
+        Some((live.incarnation, worker.peer()?.clone()))
     }
 
     /// The line that made the live incarnation ready, if its protocol waits for one
@@ -74,16 +74,16 @@ impl WorkerRef {
     pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
-        let channel = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
-        channel.peer.get()?;
-        Some((live.incarnation, channel.diagnostics.first_line()?.clone()))
+        let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
+        worker.peer.get()?;
+        Some((live.incarnation, worker.diagnostics.first_line()?.clone()))
     }
 
     /// Calls `on_end` once this incarnation of a worker gets no more calls; `false` if that is already
     /// so.
     pub(crate) fn watch(live: &LiveIncarnation, on_end: impl FnOnce() + Send + 'static) -> bool {
         let channel =
-            live.attachment.as_ref().and_then(|channel| channel.as_any().downcast_ref::<LiveWorker>());
+            live.attachment.as_ref().and_then(|attachment| attachment.as_any().downcast_ref::<LiveWorker>());
         channel.is_some_and(|channel| channel.watch(on_end))
     }
 

@@ -110,17 +110,17 @@ pub(crate) fn exists(pid: u32) -> bool {
     state(pid as i32).is_some()
 }
 
-/// A reap token, and a function that tells whether it is still held.
-pub(crate) fn token() -> (ReapGuard, impl Fn() -> bool) {
-    struct Token(Arc<AtomicBool>);
-    impl Drop for Token {
+/// A reap guard, and a function that tells whether it is still held.
+pub(crate) fn guard() -> (ReapGuard, impl Fn() -> bool) {
+    struct Held(Arc<AtomicBool>);
+    impl Drop for Held {
         fn drop(&mut self) {
             self.0.store(false, Ordering::SeqCst);
         }
     }
     let held = Arc::new(AtomicBool::new(true));
-    let token = Token(Arc::clone(&held));
-    (ReapGuard::new(token), move || held.load(Ordering::SeqCst))
+    let guard = Held(Arc::clone(&held));
+    (ReapGuard::new(guard), move || held.load(Ordering::SeqCst))
 }
 
 /// Runs one of this program's ignored tests in a host of its own and returns what it printed. For tests of

@@ -44,8 +44,8 @@ async fn a_daemon_does_not_survive_an_exit() {
     if !possible().await {
         return;
     }
-    let (reap_token, held) = token();
-    let mut process = OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), reap_token).await.unwrap();
+    let (reap_guard, held) = guard();
+    let mut process = OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), reap_guard).await.unwrap();
     let Some(directory) = directory(&process) else { return };
     let daemon = number(&mut process).await;
     soon("exit", process.control.exited()).await;
@@ -60,13 +60,13 @@ async fn nor_a_drop() {
     if !possible().await {
         return;
     }
-    let (reap_token, held) = token();
+    let (reap_guard, held) = guard();
     let mut process =
-        OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), reap_token).await.unwrap();
+        OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), reap_guard).await.unwrap();
     let Some(directory) = directory(&process) else { return };
     let daemon = number(&mut process).await;
     drop(process);
-    until("the reap token is released", || !held()).await;
+    until("the reap guard is released", || !held()).await;
     assert!(!runs(daemon) && !directory.exists(), "released only when all is gone");
 }
 

@@ -96,9 +96,9 @@ fn runs_in_part(pid: i32) -> bool {
 }
 
 /// Launches it without a control group, which would sweep the session too.
-async fn launch_debugger(kind: &str, reap_token: ReapGuard) -> (Process, i32) {
+async fn launch_debugger(kind: &str, reap_guard: ReapGuard) -> (Process, i32) {
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
-    let mut process = soon("launch", launcher.launch(&debugger(kind), reap_token)).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&debugger(kind), reap_guard)).await.unwrap();
     let mut lines = BufReader::new(&mut process.stdout).lines();
     loop {
         let line = soon("a line", lines.next_line()).await.unwrap().expect("it has not said so");
@@ -113,8 +113,8 @@ async fn launch_debugger(kind: &str, reap_token: ReapGuard) -> (Process, i32) {
 async fn by_a_reap() {
     // P-4, P-8
     for kind in ["plain", "deaf", "chain"] {
-        let (reap_token, held) = token();
-        let (process, debuggee) = launch_debugger(kind, reap_token).await;
+        let (reap_guard, held) = guard();
+        let (process, debuggee) = launch_debugger(kind, reap_guard).await;
         drop(process.stdin);
         assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
         assert!(runs(debuggee), "{kind}");
@@ -144,10 +144,10 @@ async fn also_without_its_main_thread() {
 #[tokio::test]
 async fn by_a_drop() {
     // P-10
-    let (reap_token, held) = token();
-    let (process, debuggee) = launch_debugger("deaf", reap_token).await;
+    let (reap_guard, held) = guard();
+    let (process, debuggee) = launch_debugger("deaf", reap_guard).await;
     drop(process);
-    until("the reap token is released", || !held()).await;
+    until("the reap guard is released", || !held()).await;
     assert!(!runs(debuggee), "released only when all is gone");
 }
 
@@ -168,15 +168,15 @@ async fn by_a_stop_which_asks_it_to_end() {
 async fn behind_the_successor_of_a_crash() {
     // P-4: at the end, the leader has been reaped long before.
     for kind in ["plain", "deaf", "chain"] {
-        let ((reap_token, held), (sweep_token, sweep_held)) = (token(), token());
-        let (process, debuggee) = launch_debugger(kind, reap_token).await;
+        let ((reap_guard, held), (sweep_guard, sweep_held)) = (guard(), guard());
+        let (process, debuggee) = launch_debugger(kind, reap_guard).await;
         drop(process.stdin);
         soon("exit", process.control.exited()).await;
-        let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
+        let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_guard)).await;
         assert_eq!(reaped_status, Ok(ExitStatus::code(5)));
         assert!(!held() && !exists(process.pid));
         until("it is swept", || !sweep_held()).await;
-        assert!(!runs(debuggee), "{kind}: gone when the sweep token is released");
+        assert!(!runs(debuggee), "{kind}: gone when the sweep guard is released");
     }
 }
 
@@ -210,13 +210,13 @@ fn a_successor_waits_for_no_scan() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_without_process_table() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let ((reap_token, held), (sweep_token, sweep_held)) = (token(), token());
-    let (process, debuggee) = launch_debugger("deaf", reap_token).await;
+    let ((reap_guard, held), (sweep_guard, sweep_held)) = (guard(), guard());
+    let (process, debuggee) = launch_debugger("deaf", reap_guard).await;
     process.control.signal(procession::process::Signal::KILL).unwrap();
     soon("exit", process.control.exited()).await;
     let full = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
-    let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_token)).await;
+    let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_guard)).await;
     let (alive, sweep_held_before, held) = (runs_without_process_table(debuggee), sweep_held(), held());
     setrlimit(Resource::Nofile, full).unwrap();
     assert_eq!(reaped_status, Ok(ExitStatus::signal(9, false)));

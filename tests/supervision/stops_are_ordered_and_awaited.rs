@@ -228,7 +228,7 @@ async fn a_dynamic_supervisor_stops_all_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_in_the_last_states_of_children_does_not_keep_ractors_own_stop() {
-    // S-20: their states come with supervision events that are never read, and hold tokens.
+    // S-20: their states come with supervision events that are never read, and hold guards.
     let record = Record::default();
     let inner =
         || SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(10), &Record::default()));
@@ -286,15 +286,15 @@ async fn ractors_own_stop_waits_for_no_cause_and_a_kill_ends_it() {
     assert_eq!(record.take(), ["-a", "-b"]);
 }
 
-/// Starts an actor that has its token in its state.
+/// Starts an actor that has its guard in its state.
 #[derive(Debug)]
 struct Holds(Duration);
 
 #[async_trait::async_trait]
 impl Start for Holds {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (time, token, supervisor) = (self.0, cx.token, cx.supervisor);
-        let (actor, join) = Holder::spawn_linked(None, Holder, token, supervisor).await.unwrap();
+        let (time, guard, supervisor) = (self.0, cx.guard, cx.supervisor);
+        let (actor, join) = Holder::spawn_linked(None, Holder, guard, supervisor).await.unwrap();
         let ready = Box::pin(async move {
             tokio::time::sleep(time).await;
             Ok(())
@@ -315,9 +315,9 @@ impl Actor for Holder {
     async fn pre_start(
         &self,
         _: ActorRef<()>,
-        token: IncarnationGuard,
+        guard: IncarnationGuard,
     ) -> Result<IncarnationGuard, ActorProcessingErr> {
-        Ok(token)
+        Ok(guard)
     }
 }
 

@@ -22,7 +22,7 @@ use procession::{
 
 use crate::support::*;
 
-/// A launcher whose processes always leave something to be swept; `trails` holds the tokens back.
+/// A launcher whose processes always leave something to be swept; `trails` holds the guards back.
 #[derive(Clone, Debug)]
 struct Leaving {
     scripted: ScriptedLauncher,

@@ -56,7 +56,7 @@ impl LaunchedProcess {
     pub(super) fn new(
         command: &Command,
         settings: &LaunchSettings,
-        reap_token: ReapGuard,
+        reap_guard: ReapGuard,
         (layout, child_ends): (StdioLayout, &mpsc::Receiver<ChildEnds>),
         workspace: &mut SpawnWorkspace,
     ) -> Result<LaunchedProcess, Exit> {
@@ -88,8 +88,9 @@ impl LaunchedProcess {
                 Err(error) => (None, Some(error)),
             },
         };
-        let cpu_limit = plan.limits.cpu_time().map(|soft| CpuRlimit { soft, hard: soft + Limits::CPU_GRACE });
-        let owner = LeaderOwner::new(Leader::new(spawned.pid, pidfd, cpu_limit, cgroup, reap_token));
+        let cpu_rlimit =
+            plan.limits.cpu_time().map(|soft| CpuRlimit { soft, hard: soft + Limits::CPU_GRACE });
+        let owner = LeaderOwner::new(Leader::new(spawned.pid, pidfd, cpu_rlimit, cgroup, reap_guard));
         match pidfd_error {
             None => Ok(LaunchedProcess { owner, host_ends, containment }),
             // Dropping the owner ends the process.

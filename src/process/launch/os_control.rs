@@ -105,12 +105,12 @@ impl ProcessControl for OsProcessControl {
     async fn reap_after_exit(
         &self,
         wait: Duration,
-        sweep_token: ReapGuard,
+        sweep_guard: ReapGuard,
     ) -> Result<ExitStatus, Unkillable> {
-        let sweep_token = Mutex::new(Some(sweep_token));
+        let sweep_guard = Mutex::new(Some(sweep_guard));
         let step = |leader: &Leader| {
             // Nothing panics under the lock, which only this call uses.
-            leader.reap_after_exit(&mut sweep_token.lock().unwrap_or_else(PoisonError::into_inner))
+            leader.reap_after_exit(&mut sweep_guard.lock().unwrap_or_else(PoisonError::into_inner))
         };
         self.reap_by(wait, step).await
     }

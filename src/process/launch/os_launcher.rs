@@ -133,7 +133,7 @@ impl OsLauncherBuilder {
 
 #[async_trait]
 impl Launcher for OsLauncher {
-    async fn launch(&self, command: &Command, reap_token: ReapGuard) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, reap_guard: ReapGuard) -> Result<Process, Exit> {
         if let Some(rate) = &self.rate {
             rate.wait_for_turn().await;
         }
@@ -153,7 +153,7 @@ impl Launcher for OsLauncher {
             // If the caller no longer waits, the result is dropped, here or with the channel. A process
             // that was created too late dies at once then, because its owner is dropped (P-10).
             let ends = (layout, &child_ends);
-            let _ = result_tx.send(LaunchedProcess::new(&command, &settings, reap_token, ends, workspace));
+            let _ = result_tx.send(LaunchedProcess::new(&command, &settings, reap_guard, ends, workspace));
         };
         let starts_now = launch_thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
         // While that thread wakes up and looks the program up, the streams are made here. While it waits

@@ -38,7 +38,7 @@ use crate::process::{
 pub(in crate::process) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
-    cpu_limit: Option<CpuRlimit>,
+    cpu_rlimit: Option<CpuRlimit>,
     /// Holds its descendants, whatever groups and sessions they are in.
     cgroup: Option<cgroup::Cgroup>,
     /// The kernel may have given its number to another process.
@@ -59,15 +59,15 @@ pub(in crate::process) struct CpuRlimit {
 struct LeaderState {
     exited: Option<ExitStatus>,
     reaped: bool,
-    /// The reap token was released although the process is still there.
+    /// The reap guard was released although the process is still there.
     unkillable: bool,
-    /// Reaped, no member of the group is left, and the reap token has been released.
+    /// Reaped, no member of the group is left, and the reap guard has been released.
     finished: bool,
     /// Since when the process table cannot be read.
     unreadable_since: Option<Instant>,
     /// The question that the survivor scan has not answered yet, or whose reply has not been used.
     query: Option<Arc<SurvivorQuery>>,
-    reap_token: Option<ReapGuard>,
+    reap_guard: Option<ReapGuard>,
 }
 
 /// If the process table cannot be read for this long, members that have been killed are taken to be dead.
@@ -78,9 +78,9 @@ impl Leader {
     pub(in crate::process) fn new(
         pid: Pid,
         pidfd: Option<OwnedFd>,
-        cpu_limit: Option<CpuRlimit>,
+        cpu_rlimit: Option<CpuRlimit>,
         cgroup: Option<cgroup::Cgroup>,
-        reap_token: ReapGuard,
+        reap_guard: ReapGuard,
     ) -> Leader {
         let state = LeaderState {
             exited: None,
@@ -89,12 +89,12 @@ impl Leader {
             unkillable: false,
             unreadable_since: None,
             query: None,
-            reap_token: Some(reap_token),
+            reap_guard: Some(reap_guard),
         };
         #[cfg(target_os = "linux")]
         adopted_orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
         let (pid_is_free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
-        Leader { pid, pidfd, cpu_limit, cgroup, pid_is_free, state: Mutex::new(state) }
+        Leader { pid, pidfd, cpu_rlimit, cgroup, pid_is_free, state: Mutex::new(state) }
     }
 
     pub(in crate::process) fn pid(&self) -> u32 {
@@ -171,7 +171,7 @@ impl Leader {
 
     /// One step of the reap: kills what is left of the group and the session, or of the control group,
     /// reaps the leader if it is dead, and checks whether the others are gone. Returns how the process
-    /// ended once nothing is left; the reap token is released before that and not earlier.
+    /// ended once nothing is left; the reap guard is released before that and not earlier.
     ///
     /// Without a control group this needs a survivor scan, which takes a moment: see
     /// [`Leader::wait_for_progress`]. The zombie stays, and pins the numbers, until the scan has found no
@@ -208,11 +208,11 @@ impl Leader {
     }
 
     /// As [`Leader::kill_and_reap`], for a process that gets a successor at once. Processes that have left
-    /// the group but are still in the session are swept in the background, and `sweep_token` is kept until
+    /// the group but are still in the session are swept in the background, and `sweep_guard` is kept until
     /// that is done.
     pub(in crate::process) fn reap_after_exit(
         &self,
-        sweep_token: &mut Option<ReapGuard>,
+        sweep_guard: &mut Option<ReapGuard>,
     ) -> Option<ExitStatus> {
         if self.cgroup.is_some() {
             return self.kill_and_reap();
@@ -226,7 +226,7 @@ impl Leader {
         let reap_time = ReapedAt::now();
         self.kill_group_and_reap_leader(&mut state);
         if was_unreaped && state.reaped {
-            sweep_session(self.pid, reap_time, sweep_token.take());
+            sweep_session(self.pid, reap_time, sweep_guard.take());
         }
         if state.reaped && self.has_no_survivors(&mut state, false) { self.finish(state) } else { None }
     }
@@ -247,18 +247,18 @@ impl Leader {
         }
     }
 
-    /// Releases the reap token and reports the end. Only the thread that takes the token reports it, after
-    /// the release: a caller that has been told of the end must not find the token still held. The token's
+    /// Releases the reap guard and reports the end. Only the thread that takes the guard reports it, after
+    /// the release: a caller that has been told of the end must not find the guard still held. The guard's
     /// destructor is the caller's code and does not run under the lock.
     fn finish(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
-        let reap_token = match state.reap_token.take() {
+        let reap_guard = match state.reap_guard.take() {
             None if !state.unkillable => return None,
-            reap_token => reap_token,
+            reap_guard => reap_guard,
         };
         let exited = state.exited;
         drop(state);
         let _finished = MarkFinishedOnDrop(self);
-        drop(reap_token);
+        drop(reap_guard);
         exited
     }
 
@@ -325,18 +325,18 @@ impl Leader {
         }
     }
 
-    /// Releases the reap token of a process that could not be reaped in time. The process is reported as
+    /// Releases the reap guard of a process that could not be reaped in time. The process is reported as
     /// unkillable, and the tree goes on without it.
     pub(in crate::process) fn give_up(&self) {
-        let reap_token = {
+        let reap_guard = {
             let mut state = self.lock();
             if state.finished {
                 return;
             }
             state.unkillable = true;
-            state.reap_token.take()
+            state.reap_guard.take()
         };
-        drop(reap_token);
+        drop(reap_guard);
     }
 
     /// Kills the group of a leader that other code has reaped. Its number may have a new owner, but the
@@ -407,7 +407,7 @@ impl Leader {
     /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the
     /// processor time that was used decides.
     fn attribute_to_limit(&self, exited: ExitStatus) -> ExitStatus {
-        let (ExitStatusKind::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limit) else {
+        let (ExitStatusKind::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_rlimit) else {
             return exited;
         };
         let bound = match signal {
@@ -445,7 +445,7 @@ impl LeaderState {
     }
 }
 
-/// Marks the leader as finished when dropped, also if a token's destructor panics.
+/// Marks the leader as finished when dropped, also if a guard's destructor panics.
 struct MarkFinishedOnDrop<'a>(&'a Leader);
 
 impl Drop for MarkFinishedOnDrop<'_> {

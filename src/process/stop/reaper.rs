@@ -19,7 +19,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(250);
 
 static QUEUE: ThreadQueue<Arc<Leader>> = ThreadQueue::new();
 
-/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its reap token is kept
+/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its reap guard is kept
 /// until then, but for at most [`KILL_WAIT`]. After that the process counts as unkillable, and the tree
 /// goes on without it.
 pub(in crate::process) fn reap_in_background(leader: Arc<Leader>) {
@@ -64,7 +64,7 @@ fn run() {
         pause = if arrived.is_empty() { (pause * 2).min(LAST_PAUSE) } else { FIRST_PAUSE };
         let now = Instant::now();
         unreaped.extend(arrived.into_iter().map(|leader| (now, leader)));
-        // A token's destructor is the caller's code: if it panics, the thread must go on for the others.
+        // A guard's destructor is the caller's code: if it panics, the thread must go on for the others.
         unreaped.retain(|(since, leader)| {
             let step = std::panic::AssertUnwindSafe(|| {
                 let exited = leader.kill_and_reap();

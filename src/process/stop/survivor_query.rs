@@ -52,9 +52,9 @@ impl SurvivorQuery {
 }
 
 /// Kills the processes that have left the group of a reaped leader but are still in its session. Scans
-/// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_token` until then.
-pub(super) fn sweep_session(leader: Pid, reaped: ReapedAt, sweep_token: Option<ReapGuard>) {
-    SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_token }.scan();
+/// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_guard` until then.
+pub(super) fn sweep_session(leader: Pid, reaped: ReapedAt, sweep_guard: Option<ReapGuard>) {
+    SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_guard }.scan();
 }
 
 struct SessionSweep {

@@ -52,9 +52,9 @@ pub(crate) struct Dispatcher {
 }
 
 impl FrameSink for Arc<Dispatcher> {
-    type Owner = PeerShared;
+    type User = PeerShared;
 
-    fn owner(&self) -> &Arc<PeerShared> {
+    fn user(&self) -> &Arc<PeerShared> {
         &self.shared
     }
 

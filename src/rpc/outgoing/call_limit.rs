@@ -61,12 +61,12 @@ impl CallLimit {
         if free {
             return Ok(CallPermit(self));
         }
-        let owed = PermitWait(self);
+        let wait = PermitWait(self);
         // If this future is dropped, the semaphore first takes back the permit it handed out; only
         // then `PermitWait` accounts for it.
         let permit = self.handed.acquire().await.map_err(|_| CallLimitClosed)?;
         permit.forget();
-        std::mem::forget(owed);
+        std::mem::forget(wait);
         Ok(CallPermit(self))
     }
 

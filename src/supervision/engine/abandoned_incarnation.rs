@@ -11,13 +11,13 @@ use crate::{
     },
 };
 
-/// Everything needed to end an incarnation without an engine.
+/// Everything needed to end an abandoned incarnation.
 pub(crate) struct AbandonedIncarnation {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
     pub(crate) closed: IncarnationClosed,
-    /// The supervisor's token: the successor must not start before this end has been written.
+    /// The supervisor's guard: the successor must not start before this end has been written.
     pub(crate) supervisor: IncarnationGuard,
 }
 

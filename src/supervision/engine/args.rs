@@ -17,8 +17,8 @@ pub(crate) struct EngineArgs {
     pub(crate) spec: SupervisorSpec,
     /// The supervisor's own node.
     pub(crate) node: Node,
-    /// The supervisor's own token.
-    pub(crate) token: IncarnationGuard,
+    /// The supervisor's own guard.
+    pub(crate) guard: IncarnationGuard,
     /// What the tree shares.
     pub(crate) tree: TreeContext,
     /// Notified when all required children are ready; dropped if that does not happen.

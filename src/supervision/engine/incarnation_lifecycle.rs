@@ -26,11 +26,11 @@ impl Engine {
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
         let Some(child) = self.machine.child(&key.child) else { return };
-        let Some(supervisor) = &self.token else { return };
+        let Some(supervisor) = &self.guard else { return };
         entry.node.set_kind(child.policy.kind);
         entry.node.set_incarnation(key.incarnation);
-        entry.node.set_exit_grace(JudgementDelay::of(&child.policy.restart));
-        let (token, closed) = IncarnationGuard::new(Some(supervisor.clone()));
+        entry.node.set_judgement_delay(JudgementDelay::of(&child.policy.restart));
+        let (guard, closed) = IncarnationGuard::new(Some(supervisor.clone()));
         let progress = start_incarnation(StartInputs {
             start: entry.start.clone(),
             timeout: child.policy.start_timeout,
@@ -38,7 +38,7 @@ impl Engine {
                 node: entry.node.clone(),
                 incarnation: key.incarnation,
                 supervisor: self.me.clone(),
-                token,
+                guard,
                 tree: self.tree.clone(),
             },
             closed,
@@ -143,7 +143,7 @@ impl Engine {
         let Some(current) = &mut entry.current else { return };
         // The engine of a killed supervisor is dropped with the event of its end. During
         // `post_stop` that event is unread in our own mailbox, which is dropped when this actor
-        // ends; and our token stays open until all that it leads to has ended.
+        // ends; and our guard stays open until all that it leads to has ended.
         let is_closed = current.is_closed(&entry.node, &entry.waker)
             || (self.draining && current.is_joined() && entry.node.engine().is_some());
         if !is_closed {
@@ -179,7 +179,7 @@ impl Engine {
             }
             IncarnationEnd::Actor(actor, expected) => {
                 let now = self.now();
-                let judged = self.correlator.end(now, actor, key, expected);
+                let judged = self.matcher.end(now, actor, key, expected);
                 if judged.is_none() {
                     self.alarm_at(now.after(ExitCauseMatcher::OVERDUE));
                 }
@@ -195,7 +195,7 @@ impl Engine {
     pub(super) fn judge_overdue(&mut self) {
         let overdue_after = if self.draining { std::time::Duration::ZERO } else { ExitCauseMatcher::OVERDUE };
         let Some(since) = self.now().since_epoch().checked_sub(overdue_after) else { return };
-        while let Some((key, expected)) = self.correlator.overdue(TreeInstant::new(since)) {
+        while let Some((key, expected)) = self.matcher.overdue(TreeInstant::new(since)) {
             let exit = expected.unwrap_or_else(|| match self.draining {
                 true => Exit::Requested,
                 false => Exit::ActorFailed {
@@ -213,7 +213,7 @@ impl Engine {
     /// Sets the alarm for whatever is due first.
     pub(super) fn rearm(&mut self) {
         self.alarm.cancel();
-        let overdue = self.correlator.oldest().map(|at| at.after(ExitCauseMatcher::OVERDUE));
+        let overdue = self.matcher.oldest().map(|at| at.after(ExitCauseMatcher::OVERDUE));
         let stop_deadline = self.stop_deadlines.first().map(|(at, _)| *at);
         let first = [self.timers.first(), overdue, stop_deadline, self.deadline].into_iter().flatten().min();
         if let Some(first) = first {

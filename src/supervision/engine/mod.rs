@@ -82,7 +82,7 @@ pub(crate) struct Engine {
     me: ActorCell,
     node: Node,
     /// `None` once the supervisor has exited.
-    token: Option<IncarnationGuard>,
+    guard: Option<IncarnationGuard>,
     tree: TreeContext,
     inbox: InboxSender,
     rx: mpsc::UnboundedReceiver<InboxMessage>,
@@ -90,7 +90,7 @@ pub(crate) struct Engine {
     /// When incarnations that were asked to stop are killed.
     stop_deadlines: BTreeSet<(TreeInstant, SlotIndex)>,
     alarm: Alarm,
-    correlator: ExitCauseMatcher,
+    matcher: ExitCauseMatcher,
     /// Inputs caused by earlier actions, in order. They wait until the current input has been
     /// processed.
     pending: VecDeque<Input>,
@@ -130,7 +130,7 @@ impl Engine {
         me: ActorCell,
         wake_actor: impl Fn(EngineWakeUp) -> bool + Send + Sync + 'static,
     ) -> Engine {
-        let EngineArgs { spec, node, token, tree, ready, exit: report, observer } = args;
+        let EngineArgs { spec, node, guard, tree, ready, exit: report, observer } = args;
         let (inbox, rx) = InboxSender::new(Box::new(wake_actor));
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
@@ -138,14 +138,14 @@ impl Engine {
             children: EngineChildren::default(),
             me,
             node,
-            token: Some(token),
+            guard: Some(guard),
             tree,
             inbox,
             rx,
             timers: Timers::default(),
             stop_deadlines: BTreeSet::new(),
             alarm: Alarm::default(),
-            correlator: ExitCauseMatcher::default(),
+            matcher: ExitCauseMatcher::default(),
             pending: VecDeque::new(),
             draining: false,
             replies: HashMap::new(),
@@ -265,7 +265,7 @@ impl Engine {
     }
 
     fn cause(&mut self, actor: ActorId, exit: Exit) {
-        if let Some((key, exit)) = self.correlator.cause(actor, exit) {
+        if let Some((key, exit)) = self.matcher.cause(actor, exit) {
             self.pending.push_back(Input::Ended(key, exit));
             self.run_pending();
         }
@@ -281,7 +281,7 @@ impl Engine {
     /// ractor's own `stop` and is in its `post_stop`, where it receives no messages.
     ///
     /// It receives no supervision events there either: ractor keeps them unread, along with the
-    /// last states of actors that have ended and any tokens in them. Therefore the children are
+    /// last states of actors that have ended and any guards in them. Therefore the children are
     /// unlinked, and their events are discarded.
     pub(crate) async fn drain(&mut self) {
         if self.exit.is_some() {
@@ -462,10 +462,10 @@ impl Engine {
 
 impl Drop for Engine {
     /// If the supervisor was killed, its children are ended now. Their states are written here and
-    /// by incarnations without an engine, since no engine is left to notice their ends.
+    /// by abandoned incarnations, since no engine is left to notice their ends.
     fn drop(&mut self) {
         // After its exit it has left its node, where a successor may already be working.
-        let Some(token) = self.token.take() else { return };
+        let Some(guard) = self.guard.take() else { return };
         self.node.set_engine(None);
         for child in self.machine.children() {
             let Some(entry) = self.children.get(child.id) else { continue };
@@ -486,7 +486,7 @@ impl Drop for Engine {
         }
         for entry in self.children.iter_mut() {
             if let Some(current) = entry.current.take() {
-                current.abandon(&entry.node, &self.tree, &token);
+                current.abandon(&entry.node, &self.tree, &guard);
             }
         }
         self.close();

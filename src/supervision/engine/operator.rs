@@ -77,11 +77,11 @@ impl Engine {
         if let Some(entry) = self.children.get(id) {
             decide_budget(&mut policy, &*entry.start, self.machine.flags());
         }
-        let grace = JudgementDelay::of(&policy.restart);
+        let delay = JudgementDelay::of(&policy.restart);
         self.machine.set_policy(id, policy)?;
         if let Some(entry) = self.children.get(id) {
             // The live incarnation is judged by the new policy, too.
-            entry.node.set_exit_grace(grace);
+            entry.node.set_judgement_delay(delay);
         }
         Ok(())
     }

@@ -43,11 +43,11 @@ impl Engine {
             Action::Forget(id) => {
                 if let Some(entry) = self.children.remove(&id)
                     && let Some(current) = entry.current
-                    && let Some(token) = &self.token
+                    && let Some(guard) = &self.guard
                 {
                     // The machine never does this; but otherwise nothing would ever end this
                     // incarnation.
-                    current.abandon(&entry.node, &self.tree, token);
+                    current.abandon(&entry.node, &self.tree, guard);
                 }
                 self.node.release(&id);
             }
@@ -77,7 +77,7 @@ impl Engine {
         self.alarm.cancel();
         self.node.set_engine(None);
         self.close();
-        self.token = None;
+        self.guard = None;
     }
 
     /// The root has no supervisor to write its state.

@@ -77,7 +77,7 @@ struct NodeInner {
     /// The status holds a change of state that the event stream does not have yet.
     unannounced: AtomicBool,
     changed: Notify,
-    sweep_tokens: OpenSweeps,
+    open_sweeps: OpenSweeps,
     /// The engine of the supervisor at this node, if there is one.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<ChildNodes>>>,
@@ -103,7 +103,7 @@ impl Node {
             status: Mutex::new(status),
             unannounced: AtomicBool::new(false),
             changed: Notify::new(),
-            sweep_tokens: OpenSweeps::default(),
+            open_sweeps: OpenSweeps::default(),
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
         }))
@@ -357,12 +357,12 @@ impl Node {
     }
 
     /// How long an exit of this child may wait to be judged, by its current policy.
-    pub(crate) fn exit_grace(&self) -> JudgementDelay {
-        self.status().exit_grace
+    pub(crate) fn judgement_delay(&self) -> JudgementDelay {
+        self.status().judgement_delay
     }
 
-    pub(crate) fn set_exit_grace(&self, grace: JudgementDelay) {
-        self.status().exit_grace = grace;
+    pub(crate) fn set_judgement_delay(&self, delay: JudgementDelay) {
+        self.status().judgement_delay = delay;
     }
 
     /// A new incarnation of the supervisor begins; it counts from zero.

@@ -30,7 +30,7 @@ pub(super) struct SharedNodeStatus {
     counted: (u64, u32),
     pub(super) has_been_ready: bool,
     /// How long an exit of this child may wait to be judged.
-    pub(super) exit_grace: JudgementDelay,
+    pub(super) judgement_delay: JudgementDelay,
     /// The newest incarnation that has been retracted: its end may be noticed before its start is
     /// published.
     pub(super) retracted: Incarnation,
@@ -52,7 +52,7 @@ impl SharedNodeStatus {
             earlier: (0, 0),
             counted: (0, 0),
             has_been_ready: false,
-            exit_grace: JudgementDelay::default(),
+            judgement_delay: JudgementDelay::default(),
             retracted: Incarnation::NONE,
             last_exit: None,
             restarts_used: None,

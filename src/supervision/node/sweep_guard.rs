@@ -16,30 +16,30 @@ pub(crate) struct SweepGuard {
     _supervisor: Option<IncarnationGuard>,
 }
 
-/// The sweep tokens of a node that may be open. Nearly always empty.
+/// The sweep guards of a node that may be open. Nearly always empty.
 #[derive(Debug, Default)]
 pub(super) struct OpenSweeps(Mutex<Vec<watch::Receiver<()>>>);
 
 impl Node {
-    /// Creates a sweep token for an incarnation here. The node of the supervisor records it too:
+    /// Creates a sweep guard for an incarnation here. The node of the supervisor records it too:
     /// the child may leave that node before the sweep is over.
-    pub(crate) fn sweep_token(&self, token: &IncarnationGuard) -> SweepGuard {
+    pub(crate) fn sweep_guard(&self, guard: &IncarnationGuard) -> SweepGuard {
         let (open, closed) = watch::channel(());
         if let Some(parent) = self.0.parent.upgrade() {
-            parent.sweep_tokens.add(closed.clone());
+            parent.open_sweeps.add(closed.clone());
         }
-        self.0.sweep_tokens.add(closed);
-        SweepGuard { _open: open, _supervisor: token.supervisor() }
+        self.0.open_sweeps.add(closed);
+        SweepGuard { _open: open, _supervisor: guard.supervisor() }
     }
 
     /// Whether all sweeps of earlier incarnations of this node, or of its children, are over.
     pub(crate) fn is_swept(&self) -> bool {
-        self.0.sweep_tokens.open().is_empty()
+        self.0.open_sweeps.open().is_empty()
     }
 
     /// Returns when the sweeps that are open now are over.
     pub(crate) async fn swept(&self) {
-        for mut sweep in self.0.sweep_tokens.open() {
+        for mut sweep in self.0.open_sweeps.open() {
             while sweep.changed().await.is_ok() {}
         }
     }
@@ -47,15 +47,15 @@ impl Node {
 
 impl OpenSweeps {
     fn add(&self, sweep: watch::Receiver<()>) {
-        let mut sweep_tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sweep_tokens.retain(is_open);
-        sweep_tokens.push(sweep);
+        let mut open_sweeps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open_sweeps.retain(is_open);
+        open_sweeps.push(sweep);
     }
 
     fn open(&self) -> Vec<watch::Receiver<()>> {
-        let mut sweep_tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sweep_tokens.retain(is_open);
-        sweep_tokens.clone()
+        let mut open_sweeps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open_sweeps.retain(is_open);
+        open_sweeps.clone()
     }
 }
 
