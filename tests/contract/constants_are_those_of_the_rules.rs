@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession::{
     process::{Command, Ladder, Tail},
-    protocol::{Mcp, Protocol, plugin_error_codes},
+    protocol::{Mcp, Plugin, Protocol, plugin_error_codes},
     restart::{Backoff, Intensity, RestartPolicy},
     rpc::PeerConfig,
     supervision::{ChildPolicy, Shutdown, StartMode},
@@ -25,6 +25,9 @@ fn the_defaults_of_supervision() {
     let worker = WorkerSpec::new(Command::new("worker"));
     let Shutdown::Timeout(time) = worker.policy().shutdown else { panic!() };
     assert!(time > Ladder::default().total());
+    assert_eq!(worker.policy().start_timeout, 30 * SEC);
+    let patient = worker.protocol(Plugin::default()).handshake_timeout(60 * SEC);
+    assert_eq!(patient.policy().start_timeout, 75 * SEC);
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn check(lines: &[String]) {
 
 #[tokio::test(start_paused = true)]
 async fn not_by_messages_stderr_or_noise() {
+    // G-4
     listen();
     let tree = tree(
         |mut me: ScriptedProcess| async move {
@@ -65,6 +66,7 @@ async fn not_by_messages_stderr_or_noise() {
 
 #[tokio::test(start_paused = true)]
 async fn not_by_the_reason_of_an_exit_which_is_bounded_wherever_it_goes() {
+    // C-15
     listen();
     let tree = tree(
         |mut me: ScriptedProcess| async move {

@@ -12,6 +12,7 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_tree_without_children_starts_and_says_so() {
+    // S-6
     listen();
     let empty = Tree::builder().start().await.unwrap();
     let lines = heard();

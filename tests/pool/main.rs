@@ -11,6 +11,7 @@ mod a_lease_is_of_one_incarnation;
 mod a_vanished_caller_leaks_nothing;
 mod anonymous_workers_are_alike;
 mod callers_join_a_start;
+mod crashed_workers_come_back_at_once;
 mod idle_workers_go;
 mod keys_and_sessions;
 mod many_threads_see_the_same_pool;

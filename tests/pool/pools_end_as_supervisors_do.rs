@@ -172,7 +172,7 @@ async fn a_stopping_worker_may_still_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_pool_tells_everybody_and_comes_back() {
-    // S-21
+    // S-21, G-16
     let setup = keyed(1, |spec| spec).await;
     let lease = setup.pool.acquire("a").await.unwrap();
     let waiting = tokio::spawn({

@@ -1,6 +1,43 @@
-//! A report shows everything about each key (L-8), and making one does not count as use (L-9).
+//! A report shows everything about each key (L-8). Neither making one nor a ping counts as use (L-9, W-3).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use procession::{
+    exit::Exit,
+    protocol::{ChildIdentity, Protocol, SessionInfo, StdioUse},
+    rpc::{CallError, CallOptions, Peer, Timeout},
+    worker::Liveness,
+};
 
 use crate::support::*;
+
+/// [`Lines`] with a ping, and the number of pings that were answered.
+#[derive(Debug)]
+struct Pinged(Arc<AtomicUsize>);
+
+#[async_trait::async_trait]
+impl Protocol for Pinged {
+    fn name(&self) -> &str {
+        "pinged"
+    }
+    fn stdio_use(&self) -> StdioUse {
+        Lines.stdio_use()
+    }
+    async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<SessionInfo, Exit> {
+        Lines.handshake(peer, identity).await
+    }
+    fn has_ping(&self) -> bool {
+        true
+    }
+    async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
+        let answer = peer.call_value("pid", &(), CallOptions::timeout(Timeout::Never)).await;
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(answer.map(drop))
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_report_says_everything_of_each_key() {
@@ -44,6 +81,25 @@ async fn looking_keeps_nobody_alive() {
         assert_eq!(setup.root.snapshot().root.walk().count(), 3);
         worker.call_value("pid", &(), procession::rpc::Timeout::After(SEC)).await.unwrap();
     }
+    tokio::time::sleep(SEC + MS).await;
+    assert_eq!(setup.alive(), 0);
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_keep_nobody_alive() {
+    // L-9, W-3
+    let pings = Arc::new(AtomicUsize::new(0));
+    let liveness = Liveness { interval: SEC, timeout: SEC, ..Liveness::default() };
+    let setup = start(|launcher| {
+        let worker = worker(launcher, "worker").protocol(Pinged(pings.clone())).liveness(liveness);
+        procession::pool::PoolSpec::keyed(1, worker).idle_ttl(10 * SEC)
+    })
+    .await;
+    drop(setup.pool.acquire("a").await.unwrap());
+    tokio::time::sleep(9 * SEC).await;
+    assert_eq!(setup.alive(), 1);
+    assert!(pings.load(Ordering::Relaxed) >= 8, "it is pinged");
     tokio::time::sleep(SEC + MS).await;
     assert_eq!(setup.alive(), 0);
     setup.end().await;

@@ -151,6 +151,24 @@ async fn an_error_comes_back_as_it_was_sent() {
     assert_eq!(error.outcome(), CallOutcome::Failed);
 }
 
+// C-15: 1 MiB of the message of an error is kept.
+#[tokio::test(start_paused = true)]
+async fn the_message_of_an_error_is_cut() {
+    const MIB: usize = 1024 * 1024;
+    // Behind the text it says how much is missing.
+    for (sent, kept) in [(MIB, MIB..=MIB), (2 * MIB, MIB..=MIB + 64)] {
+        let (peer, mut wire) = plain();
+        let call = tokio::spawn(async move { peer.call::<Echo>(&String::new()).await });
+        let id = wire.line().await["id"].clone();
+        let error = json!({"code": -5, "message": "x".repeat(sent)});
+        wire.send_json(json!({"jsonrpc": "2.0", "id": id, "error": error})).await;
+        let error = call.await.unwrap().unwrap_err();
+        let message = &error.remote().unwrap().message;
+        assert!(kept.contains(&message.len()), "{} of {sent}", message.len());
+        assert!(error.to_string().len() < 4096, "the text for people is shorter still");
+    }
+}
+
 // C-4: an answer that is no answer still answers, naming the field.
 #[tokio::test(start_paused = true)]
 async fn a_result_of_the_wrong_shape_is_an_error_with_a_path() {

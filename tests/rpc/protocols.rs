@@ -1,4 +1,5 @@
-//! The shipped protocols do handshake, stop, cancel, ping and log as documented (W-1, W-7, G-2, G-4).
+//! The shipped protocols do handshake, stop, cancel, ping and log as documented (W-1, W-7, G-2, G-4), and
+//! bound what they keep (C-15).
 
 use std::{sync::Arc, time::Duration};
 
@@ -281,4 +282,50 @@ fn log_notifications_are_recognised() {
         assert!(protocol.log("other", Some(&params)).is_none());
         assert!(protocol.log(method, None).is_none());
     }
+}
+
+// C-15: at most 4,096 methods, with 256 KiB of names.
+#[tokio::test(start_paused = true)]
+async fn a_plugin_announces_so_many_methods_and_no_more() {
+    let numbered = |n: usize| -> Vec<String> { (0..n).map(|n| format!("m{n}")).collect() };
+    // With its quotes, each of these names has 1,024 bytes.
+    let long = |n: usize| -> Vec<String> { (0..n).map(|n| format!("{n:01022}")).collect() };
+    for (methods, is_refused) in
+        [(numbered(4096), false), (numbered(4097), true), (long(256), false), (long(257), true)]
+    {
+        let (plugin, peer, mut wire) = connect(Plugin::default());
+        let session = shake(&plugin, &peer);
+        answer(&mut wire, json!({"ok": true, "supportedMethods": methods})).await;
+        match session.await.unwrap() {
+            Ok(session) => assert_eq!((session.methods.unwrap().len(), is_refused), (methods.len(), false)),
+            Err(exit) => {
+                assert!(is_refused, "{exit}");
+                let told = "more than 4096 methods, or more than 256 KiB of their names";
+                assert!(matches!(&exit, Exit::HandshakeFailed { reason } if reason.contains(told)), "{exit}");
+            }
+        }
+    }
+}
+
+// C-15: a log message keeps 16 KiB, and the reason of a handshake that fails 2 KiB.
+#[tokio::test(start_paused = true)]
+async fn a_log_message_is_cut() {
+    const KIB: usize = 1024;
+    let long = "x".repeat(64 * KIB);
+    let cases: [(Box<dyn Protocol>, &str, Value); 3] = [
+        (Box::new(Plugin::default()), "log", json!({"message": long})),
+        (Box::new(Mcp::default()), "notifications/message", json!({"level": "info", "data": long})),
+        (Box::new(Lsp::default()), "window/logMessage", json!({"type": 3, "message": long})),
+    ];
+    for (protocol, method, params) in cases {
+        let entry = protocol.log(method, Some(&to_raw_value(&params).unwrap())).unwrap();
+        let kept = entry.message.len();
+        // Behind the text it says how much is missing.
+        assert!((16 * KIB..16 * KIB + 64).contains(&kept), "{}: {kept}", protocol.name());
+    }
+    let (plugin, peer, mut wire) = connect(Plugin::default());
+    let session = shake(&plugin, &peer);
+    answer(&mut wire, json!({"ok": false, "reason": long})).await;
+    let Err(Exit::HandshakeFailed { reason }) = session.await.unwrap() else { panic!("it is ready") };
+    assert!((2 * KIB..2 * KIB + 64).contains(&reason.len()), "{}", reason.len());
 }

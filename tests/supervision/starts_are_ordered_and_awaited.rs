@@ -9,9 +9,9 @@ use std::{
 use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
-    restart::RestartPolicy,
+    restart::{Backoff, BudgetScope, CrashLoop, Intensity, RestartPolicy},
     state::ChildState,
-    supervision::{ChildSpec, SpecErrors, SupervisorSpec, TreeStartError},
+    supervision::{ChildSpec, RequestError, SpecErrors, SupervisorSpec, TreeStartError},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -82,7 +82,7 @@ async fn a_start_that_takes_too_long_is_torn_down() {
 
 #[tokio::test(start_paused = true)]
 async fn all_mistakes_of_a_declaration_are_reported_at_once() {
-    // S-4, S-6
+    // S-4, S-6, S-2
     let record = Record::default();
     let spec = SupervisorSpec::one_for_one()
         .intensity(3, std::time::Duration::ZERO)
@@ -106,6 +106,28 @@ async fn all_mistakes_of_a_declaration_are_reported_at_once() {
         ]
     );
     assert!(record.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_without_delay_need_a_bound() {
+    // in a declaration, and in a child that is added.
+    let record = Record::default();
+    let bounded = SupervisorSpec::one_for_one().intensity(3, SEC);
+    let unbounded = SupervisorSpec::one_for_one().intensity(u32::MAX, SEC);
+    assert!(Intensity::new(u32::MAX, SEC).is_unlimited());
+    let root = Root::start(unbounded.clone(), RootOptions::default()).await.unwrap();
+    for backoff in [Backoff::None, Backoff::fixed(std::time::Duration::ZERO)] {
+        let policy = RestartPolicy::actor().with_backoff(backoff);
+        let shared = plain("a", &record).restart(policy.clone());
+        let own = plain("a", &record).restart(policy.with_budget(BudgetScope::Own(CrashLoop::default())));
+        assert_eq!(bounded.clone().child(shared.clone()).validate(), Ok(()));
+        assert_eq!(unbounded.clone().child(own).validate(), Ok(()));
+        let errors = unbounded.clone().child(shared.clone()).validate().unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["children[a].restart"]);
+        assert_eq!(root.supervisor().start_child(shared).await.unwrap_err(), RequestError::Invalid(errors));
+    }
+    assert!(record.take().is_empty());
+    let _ = root.shutdown(SEC).await;
 }
 
 /// Up at once.
