@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(crate) fn launch(child: &Child, mib: usize, rounds: usize) -> f64 {
+    // P-13
     // Written to page by page, so that the memory is really there.
     let mut balloon = vec![0u8; mib << 20];
     balloon.iter_mut().step_by(4096).for_each(|byte| *byte = 1);

@@ -39,11 +39,25 @@ fn each_rule_is_in_the_table_or_listed_as_not_built() {
 
 #[test]
 fn each_test_of_the_table_exists() {
-    for row in table().rows {
+    let table = table();
+    for rule in &table.measured {
+        assert!(
+            table.rows.iter().any(|row| row.rule == *rule),
+            "{rule} is measured, but is not in the table"
+        );
+    }
+    for row in table.rows {
+        let is_measured = table.measured.contains(&row.rule);
         assert!(!row.tests.is_empty(), "{} has no test", row.rule);
         for Listed { file, name } in row.tests {
             assert!(path(&file).is_file(), "{}: there is no {file}", row.rule);
             let Some(name) = name else { panic!("{}: no test of {file} is named", row.rule) };
+            assert_eq!(
+                file.starts_with("benches/"),
+                is_measured,
+                "{}: a bench stands for a test only where the page says so, and no test beside it: {file}",
+                row.rule
+            );
             assert!(has_function(&read(&file), &name), "{}: there is no `fn {name}` in {file}", row.rule);
         }
     }
@@ -69,4 +83,14 @@ fn what_is_found_is_only_what_is_defined() {
     assert!(has_function(source, "one") && defines(source, "one") && defines(source, "Five"));
     assert!(!has_function(source, "two") && !defines(source, "two"));
     assert!(!defines(source, "three") && !has_function(source, "four"));
+    let source = "pub(in crate::process) fn six(seven: Eight) -> Nine {\n\
+        pub const fn ten(eleven: usize) {}\n    pub(super) unsafe extern \"C\" fn twelve() {\n\
+        const THIRTEEN: usize = fourteen;\nenum Fifteen<Sixteen> {\n";
+    for name in ["six", "ten", "twelve", "THIRTEEN", "Fifteen"] {
+        assert!(defines(source, name), "{name}");
+    }
+    for name in ["seven", "Eight", "Nine", "eleven", "fn", "usize", "fourteen", "Sixteen", "process", "teen"]
+    {
+        assert!(!defines(source, name), "{name}");
+    }
 }

@@ -36,15 +36,33 @@ fn collect(at: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Whether a source text defines a function, type, trait, constant or static of this name.
+/// Whether a source text defines a function, type, trait, constant or static of this name: a line
+/// begins with the item, or with what may stand before it.
 pub(crate) fn defines(source: &str, name: &str) -> bool {
+    source.lines().any(|line| defined(line) == Some(name))
+}
+
+/// The name of the item that a line begins to define.
+fn defined(line: &str) -> Option<&str> {
     const KINDS: [&str; 7] = ["fn", "struct", "enum", "trait", "type", "const", "static"];
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    source.lines().any(|line| {
-        let mut words = line.split(|c: char| !is_part(c)).filter(|word| !word.is_empty());
-        let is_comment = line.trim_start().starts_with("//");
-        !is_comment && words.by_ref().any(|word| KINDS.contains(&word)) && words.any(|word| word == name)
-    })
+    let mut rest = line.trim_start();
+    loop {
+        let (word, behind) = rest.split_once(' ')?;
+        let next = behind.split(|c| !is_part(c)).next().unwrap_or_default();
+        match word {
+            // `const fn` and `const unsafe fn` define functions.
+            "const" if matches!(next, "fn" | "async" | "unsafe" | "extern") => {}
+            kind if KINDS.contains(&kind) => return Some(next).filter(|name| !name.is_empty()),
+            "pub" | "async" | "unsafe" | "extern" | "default" => {}
+            "in" => {}
+            word if word.starts_with("pub(") => {}
+            // `extern "C"`, and the end of `pub(in a::module)`.
+            word if word.starts_with('"') || word.ends_with(')') && !word.contains('(') => {}
+            _ => return None,
+        }
+        rest = behind;
+    }
 }
 
 /// Whether a source text defines a function of this name that runs as a test, or in a test.

@@ -85,7 +85,7 @@ fn what_is_ready_and_gone_at_once_was_ready() {
 
 #[test]
 fn siblings_are_not_touched() {
-    // S-11
+    // S-11, S-1
     let p = policy(Permanent);
     let mut rig = Rig::running(flags(OneForOne, 3), &[("a", p.clone()), ("b", p)]);
     assert_eq!(rig.crash("a").did(), "+a");

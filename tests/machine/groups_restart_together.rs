@@ -28,7 +28,7 @@ fn rest() -> Rig {
 
 #[test]
 fn one_for_all_stops_newest_first_and_starts_oldest_first() {
-    // S-11
+    // S-11, S-1
     let mut rig = all();
     assert_eq!(rig.crash("b").did(), "-c");
     assert_eq!(rig.gone("c").did(), "-a");
@@ -41,7 +41,7 @@ fn one_for_all_stops_newest_first_and_starts_oldest_first() {
 
 #[test]
 fn rest_for_one_leaves_earlier_children_alone() {
-    // S-11
+    // S-11, S-1
     let mut rig = rest();
     assert_eq!(rig.crash("b").did(), "-c");
     assert_eq!(rig.gone("c").did(), "+b");
@@ -92,7 +92,7 @@ fn what_a_waiting_member_has_left_counts() {
 
 #[test]
 fn everybody_in_range_comes_to_life_but_for_four() {
-    // S-12
+    // S-12, S-5
     let p = policy(Permanent);
     let children = [
         ("a", p.clone()),

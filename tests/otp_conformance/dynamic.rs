@@ -103,6 +103,7 @@ async fn with_max_children() {
 
 #[tokio::test(start_paused = true)]
 async fn children_that_start_and_stop_count_in_max_children() {
+    // S-23
     // Elixir: its supervisor is blocked meanwhile. Ours is not, and the cap holds however many ask at once.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(2)).await;
@@ -145,6 +146,7 @@ async fn temporary_child_is_not_restarted_regardless_of_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn transient_child_is_restarted_unless_normal_or_shutdown() {
+    // S-23
     // Elixir: as said; one that ends well leaves the table, and its seat.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(1)).await;
@@ -221,6 +223,7 @@ async fn restarting_on_init_children_counted_in_max_children() {
 
 #[tokio::test(start_paused = true)]
 async fn restarting_on_exit_children_counted_in_max_children() {
+    // S-23
     // Elixir: and so does one that is restarted at once.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(1)).await;
@@ -369,6 +372,7 @@ async fn simple_one_for_one_escalation() {
 
 #[tokio::test(start_paused = true)]
 async fn simple_one_for_one_restart_ignore() {
+    // S-23
     // OTP: a permanent child whose restart answers `ignore` is not tried again, and leaves the table.
     let cast = Cast::new();
     let script = Script::default();

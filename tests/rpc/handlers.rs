@@ -79,7 +79,7 @@ async fn replies_without_room_end_the_channel() {
     assert!(peer.stats().bytes_queued <= 8000);
 }
 
-// C-6: a handler that waits for the other side does not stop anything.
+// C-6, C-2: a handler that waits for the other side does not stop anything.
 #[tokio::test(start_paused = true)]
 async fn a_handler_can_call_back() {
     let relay = Router::new().method::<Echo, _, _>(|cx, text| async move {

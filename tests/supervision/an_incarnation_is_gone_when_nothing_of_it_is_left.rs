@@ -37,7 +37,7 @@ fn lingers(record: &Record) -> ChildSpec {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_and_a_successor_wait_for_it() {
-    // S-19: a successor.
+    // S-19, E-3: a successor.
     let record = Record::default();
     let spec = SupervisorSpec::one_for_one().child(lingers(&record));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();

@@ -41,7 +41,7 @@ async fn the_calls_of_otp_answer_as_in_otp() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_works_in_every_state_and_is_no_crash() {
-    //
+    // R-8, E-3
     let record = Record::default();
     let policy = RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: 60 * SEC }).with_jitter(0.0);
     let spec = SupervisorSpec::one_for_one().child(plain("a", &record).restart(policy));

@@ -34,7 +34,7 @@ const END: u64 = 20_000;
 
 #[test]
 fn the_events_of_the_engine_are_those_of_its_machine() {
-    // D-1
+    // D-1, R-9
     let seeds: u64 = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
     let (mut compared, mut events, mut gave_up) = (0, 0, 0);
     for seed in 0..seeds {

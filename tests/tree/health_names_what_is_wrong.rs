@@ -66,7 +66,7 @@ async fn a_pool_that_has_fewer_workers_than_it_is_to_keep_is_not_healthy() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_says_why() {
-    // T-4: a worker, a plugin, and the tree itself.
+    // T-4, R-5: a worker, a plugin, and the tree itself.
     let launcher = launcher();
     launcher.program("ill", |mut me: ScriptedProcess| async move {
         let _ = me.write_error_line("no more paper").await;

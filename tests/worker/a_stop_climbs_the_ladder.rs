@@ -87,7 +87,7 @@ async fn each_step_gets_its_whole_time_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_on_request_makes_one_new_incarnation_and_no_crash() {
-    //
+    // R-8, W-2
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", serve);
     let (root, worker) = tree(plugin(&launcher)).await.unwrap();

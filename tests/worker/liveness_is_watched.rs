@@ -6,7 +6,7 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_does_not_answer_its_pings_is_killed_as_a_crash() {
-    // W-3
+    // W-3, W-2
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |mut me| async move {
         shake_hands(&mut me).await;

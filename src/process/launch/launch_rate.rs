@@ -49,7 +49,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_spaced_out_and_none_is_lost_with_a_cancelled_wait() {
-        // P-13: the bound on the rate of launches.
         let rate = LaunchRate::new(NonZeroU32::new(4).unwrap());
         let began = Instant::now();
         for turn in 0..3 {
