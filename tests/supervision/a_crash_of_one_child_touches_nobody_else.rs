@@ -2,16 +2,19 @@
 //! siblings notice nothing; a killed or unlinked actor counts as a crash (S-10, S-11, S-16, S-25,
 //!
 
+use std::sync::{Arc, Mutex};
+
 use procession::internals::{Root, RootOptions};
 use procession::{
     event::{EventKind, ExitConsequence},
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
-    supervision::{ChildRef, ChildSpec, SupervisorSpec},
+    supervision::{ChildRef, ChildSpec, Start, StartContext, Started, SupervisorSpec},
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::AbortHandle;
 
 use crate::support::*;
 
@@ -51,6 +54,47 @@ async fn every_kind_of_end_brings_a_permanent_child_back_and_leaves_the_others_a
     for other in ["/a", "/c"] {
         assert_eq!(root.find(other).unwrap().incarnation().0, 1);
     }
+    let _ = root.shutdown(SEC).await;
+}
+
+/// Starts the child and gives away the handle with which its task can be aborted.
+#[derive(Debug)]
+struct Abortable {
+    inner: Arc<dyn Start>,
+    task: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+#[async_trait::async_trait]
+impl Start for Abortable {
+    async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        let started = self.inner.start(cx).await?;
+        *self.task.lock().unwrap() = Some(started.join.abort_handle());
+        Ok(started)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_task_and_a_stop_by_the_word_of_a_kill_are_kills() {
+    // S-25: both are abnormal, so a transient child comes back.
+    let record = Record::default();
+    let task = Arc::default();
+    let mut child = plain("a", &record).restart(RestartPolicy::transient().with_backoff(Backoff::None));
+    child.start = Arc::new(Abortable { inner: child.start.clone(), task: Arc::clone(&task) });
+    let spec = SupervisorSpec::one_for_one().intensity(100, SEC).child(child);
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let a: ChildRef<Pull> = root.child("/a").unwrap();
+    a.actor().unwrap().1.stop(Some("killed".to_owned()));
+    settle().await;
+    assert_eq!((a.node().last_exit(), a.node().incarnation().0), (Some(Exit::ActorKilled), 2));
+    task.lock().unwrap().take().unwrap().abort();
+    settle().await;
+    assert_eq!((a.node().last_exit(), a.node().incarnation().0), (Some(Exit::ActorKilled), 3));
+    assert_eq!(root.snapshot().root.children[0].total_failures, 2);
+    // Any other word is an end by itself.
+    a.actor().unwrap().1.stop(Some("done".to_owned()));
+    settle().await;
+    assert_eq!(a.node().last_exit(), Some(Exit::ActorStopped { reason: Some("done".into()) }));
+    assert!(a.state().is_down());
     let _ = root.shutdown(SEC).await;
 }
 
