@@ -229,8 +229,7 @@ async fn child_adm_while_a_child_is_restarting() {
 
 #[tokio::test(start_paused = true)]
 async fn child_specs() {
-    // S-22
-    // OTP: `check_childspecs` finds faults without starting anything. Most of its cases (an atom where a
+    // OTP (S-22): `check_childspecs` finds faults without starting anything. Most of its cases (an atom where a
     // number belongs) are refused by the compiler here; see `starting::sup_start_map_faulty_specs` for the
     // rest.
     let cast = Cast::new();
@@ -352,8 +351,7 @@ async fn child_unlink_and_death() {
 
 #[tokio::test(start_paused = true)]
 async fn which_children() {
-    // S-22
-    // OTP: every child in every state: a pid, `undefined` or `restarting`. Newest first; ours oldest first.
+    // OTP (S-22): every child in every state: a pid, `undefined` or `restarting`. Newest first; ours oldest first.
     let cast = Cast::new();
     let ignored = Script::births([Birth::Ignored]);
     let hangs = Script::births([Birth::Hangs]);
@@ -392,8 +390,7 @@ async fn which_children() {
 
 #[tokio::test(start_paused = true)]
 async fn count_children() {
-    // S-22
-    // OTP: a restarted child is counted once; under simple-one-for-one dead temporary children are not
+    // OTP (S-22): a restarted child is counted once; under simple-one-for-one dead temporary children are not
     // counted at all.
     for spec in supervisors() {
         let cast = Cast::new();

@@ -103,8 +103,7 @@ async fn with_max_children() {
 
 #[tokio::test(start_paused = true)]
 async fn children_that_start_and_stop_count_in_max_children() {
-    // S-23
-    // Elixir: its supervisor is blocked meanwhile. Ours is not, and the cap holds however many ask at once.
+    // Elixir (S-23): its supervisor is blocked meanwhile. Ours is not, and the cap holds however many ask at once.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(2)).await;
     let slow = Script::default().start_takes(100).stop_takes(100);
@@ -146,8 +145,7 @@ async fn temporary_child_is_not_restarted_regardless_of_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn transient_child_is_restarted_unless_normal_or_shutdown() {
-    // S-23
-    // Elixir: as said; one that ends well leaves the table, and its seat.
+    // Elixir (S-23): as said; one that ends well leaves the table, and its seat.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(1)).await;
     for (name, death) in [("a", Death::Normal), ("b", Death::Shutdown), ("c", Death::ShutdownTerm)] {
@@ -223,8 +221,7 @@ async fn restarting_on_init_children_counted_in_max_children() {
 
 #[tokio::test(start_paused = true)]
 async fn restarting_on_exit_children_counted_in_max_children() {
-    // S-23
-    // Elixir: and so does one that is restarted at once.
+    // Elixir (S-23): and so does one that is restarted at once.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(1)).await;
     play.sup.start_child(cast.plain("a")).await.unwrap();
@@ -372,8 +369,7 @@ async fn simple_one_for_one_escalation() {
 
 #[tokio::test(start_paused = true)]
 async fn simple_one_for_one_restart_ignore() {
-    // S-23
-    // OTP: a permanent child whose restart answers `ignore` is not tried again, and leaves the table.
+    // OTP (S-23): a permanent child whose restart answers `ignore` is not tried again, and leaves the table.
     let cast = Cast::new();
     let script = Script::default();
     let play = cast.start(dynamic()).await;

@@ -19,8 +19,7 @@ fn with(auto_shutdown: AutoShutdown) -> Vec<SupervisorSpec> {
 
 #[tokio::test(start_paused = true)]
 async fn significant_children_must_be_able_to_end() {
-    // S-4
-    // OTP: a permanent child cannot be significant, and none can be under `never`.
+    // OTP (S-4): a permanent child cannot be significant, and none can be under `never`.
     for (spec, policy) in [
         (SupervisorSpec::one_for_one().auto_shutdown(AutoShutdown::AnySignificant), permanent()),
         (SupervisorSpec::one_for_one(), temporary()),

@@ -53,8 +53,7 @@ async fn sup_start_ignore_init() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_ignore_child() {
-    // S-8
-    // OTP: `{ok, undefined}`; the specification is kept, nothing is alive, and it can be started later.
+    // OTP (S-8): `{ok, undefined}`; the specification is kept, nothing is alive, and it can be started later.
     let cast = Cast::new();
     let one = cast.scripted("one", &Script::births([Birth::Ignored]));
     let two = cast.plain("two");
@@ -71,8 +70,7 @@ async fn sup_start_ignore_child() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_ignore_temporary_child() {
-    // S-8
-    // OTP: the specification of a temporary child that is ignored goes at once; the others start as if it
+    // OTP (S-8): the specification of a temporary child that is ignored goes at once; the others start as if it
     // were not there.
     for strategy in STRATEGIES {
         let cast = Cast::new();
@@ -282,8 +280,7 @@ async fn sup_start_map_faulty_specs() {
 
 #[tokio::test(start_paused = true)]
 async fn duplicate_ids() {
-    // S-3
-    // OTP: `duplicate_child_name`, also for a child that would be ignored.
+    // OTP (S-3): `duplicate_child_name`, also for a child that would be ignored.
     let cast = Cast::new();
     let record = cast.record.clone();
     let spec = cast.all(SupervisorSpec::one_for_one(), &["a", "b", "a"]);

@@ -15,8 +15,7 @@ const DEATHS: [Death; 6] =
 
 #[tokio::test(start_paused = true)]
 async fn sup_stop_infinity() {
-    // S-3
-    // OTP: allowed for supervisors and for workers; however long they take, they are awaited and not killed.
+    // OTP (S-3): allowed for supervisors and for workers; however long they take, they are awaited and not killed.
     let cast = Cast::new();
     let slow = Script::default().stop_takes(1_000_000);
     let low = SupervisorSpec::one_for_one().child(cast.scripted("a", &slow).shutdown(Shutdown::Infinity));
@@ -62,8 +61,7 @@ async fn sup_stop_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_stop_timeout_zero() {
-    // S-3
-    // OTP: a timeout of 0 is allowed: asked and killed at once.
+    // OTP (S-3): a timeout of 0 is allowed: asked and killed at once.
     let cast = Cast::new();
     let slow = Script::default().stop_takes(1000);
     let play = cast
@@ -80,8 +78,7 @@ async fn sup_stop_timeout_zero() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_stop_brutal_kill() {
-    // S-3
-    // OTP: it is killed without being asked, the other is asked.
+    // OTP (S-3): it is killed without being asked, the other is asked.
     let cast = Cast::new();
     let slow = Script::default().stop_takes(1000);
     let spec = SupervisorSpec::one_for_one()
