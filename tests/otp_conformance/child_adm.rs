@@ -229,9 +229,9 @@ async fn child_adm_while_a_child_is_restarting() {
 
 #[tokio::test(start_paused = true)]
 async fn child_specs() {
-    // OTP (S-22): `check_childspecs` finds faults without starting anything. Most of its cases (an atom where a
-    // number belongs) are refused by the compiler here; see `starting::sup_start_map_faulty_specs` for the
-    // rest.
+    // OTP (S-22): `check_childspecs` finds faults without starting anything. Most of its cases (an atom
+    // where a number belongs) are refused by the compiler here; see `starting::sup_start_map_faulty_specs`
+    // for the rest.
     let cast = Cast::new();
     let spec = SupervisorSpec::one_for_one().child(cast.plain("a")).child(cast.plain("a"));
     assert!(spec.validate().is_err());
@@ -351,7 +351,8 @@ async fn child_unlink_and_death() {
 
 #[tokio::test(start_paused = true)]
 async fn which_children() {
-    // OTP (S-22): every child in every state: a pid, `undefined` or `restarting`. Newest first; ours oldest first.
+    // OTP (S-22): every child in every state: a pid, `undefined` or `restarting`. Newest first; ours oldest
+    // first.
     let cast = Cast::new();
     let ignored = Script::births([Birth::Ignored]);
     let hangs = Script::births([Birth::Hangs]);

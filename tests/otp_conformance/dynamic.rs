@@ -103,7 +103,8 @@ async fn with_max_children() {
 
 #[tokio::test(start_paused = true)]
 async fn children_that_start_and_stop_count_in_max_children() {
-    // Elixir (S-23): its supervisor is blocked meanwhile. Ours is not, and the cap holds however many ask at once.
+    // Elixir (S-23): its supervisor is blocked meanwhile. Ours is not, and the cap holds however many ask
+    // at once.
     let cast = Cast::new();
     let play = cast.start(dynamic().max_children(2)).await;
     let slow = Script::default().start_takes(100).stop_takes(100);

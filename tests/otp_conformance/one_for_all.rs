@@ -128,7 +128,8 @@ async fn death_during_the_starts_of_a_group_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn all_at_once_under_one_for_all() {
-    // OTP (S-15): exits that are in the mailbox when the terminations begin are consumed by them: one restart.
+    // OTP (S-15): exits that are in the mailbox when the terminations begin are consumed by them: one
+    // restart.
     for order in [["/a", "/b", "/c"], ["/c", "/b", "/a"], ["/b", "/a", "/c"]] {
         let cast = Cast::new();
         let spec = cast.all(SupervisorSpec::one_for_all().intensity(1, HOUR), &["a", "b", "c"]);

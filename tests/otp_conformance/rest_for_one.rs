@@ -157,8 +157,8 @@ async fn an_earlier_child_dies_while_later_ones_start() {
 
 #[tokio::test(start_paused = true)]
 async fn all_at_once_under_rest_for_one() {
-    // OTP (S-15): a first: the others' exits are consumed. c first: each restart is over, or is widened, before the
-    // next.
+    // OTP (S-15): a first: the others' exits are consumed. c first: each restart is over, or is widened,
+    // before the next.
     for (order, used) in
         [(["/a", "/b", "/c"], 1), (["/c", "/b", "/a"], 3), (["/b", "/c", "/a"], 2), (["/b", "/a", "/c"], 2)]
     {

@@ -70,8 +70,8 @@ async fn sup_start_ignore_child() {
 
 #[tokio::test(start_paused = true)]
 async fn sup_start_ignore_temporary_child() {
-    // OTP (S-8): the specification of a temporary child that is ignored goes at once; the others start as if it
-    // were not there.
+    // OTP (S-8): the specification of a temporary child that is ignored goes at once; the others start as
+    // if it were not there.
     for strategy in STRATEGIES {
         let cast = Cast::new();
         let ignored = cast.scripted("one", &Script::births([Birth::Ignored])).restart(temporary());

@@ -15,7 +15,8 @@ const DEATHS: [Death; 6] =
 
 #[tokio::test(start_paused = true)]
 async fn sup_stop_infinity() {
-    // OTP (S-3): allowed for supervisors and for workers; however long they take, they are awaited and not killed.
+    // OTP (S-3): allowed for supervisors and for workers; however long they take, they are awaited and not
+    // killed.
     let cast = Cast::new();
     let slow = Script::default().stop_takes(1_000_000);
     let low = SupervisorSpec::one_for_one().child(cast.scripted("a", &slow).shutdown(Shutdown::Infinity));
