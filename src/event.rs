@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     human_duration::brief,
     id::{ChildId, Incarnation, TreePath},
-    state::{ChildState, RestartLimit, Strategy},
+    state::{ChildState, RestartLimit, SecondRole, Strategy},
 };
 
 /// One thing that happened at one node of the tree.
@@ -54,6 +54,22 @@ pub enum EventKind {
         /// What its supervisor does about it.
         then: ExitConsequence,
     },
+    /// Another incarnation takes the place of one that was ready: from now on, calls reach this one
+    /// (rules G-14, W-6). The state of the child stays as it was.
+    Replaced {
+        /// The incarnation that was reached before.
+        from: Incarnation,
+        /// Why it was replaced.
+        why: Replacement,
+    },
+    /// What an incarnation beside the primary one is doing has changed.
+    Second {
+        /// What it is there for.
+        role: SecondRole,
+        /// What it is doing: starting, ready, stopping, or, if it is a spare that failed, backing off.
+        /// Down, if it is not needed any longer.
+        state: ChildState,
+    },
     /// A supervisor restarts several children because one of them failed.
     GroupRestart {
         /// Which siblings are restarted.
@@ -73,6 +89,17 @@ pub enum EventKind {
     },
 }
 
+/// Why an incarnation was replaced by another one that was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Replacement {
+    /// By a reload, or because it was recycled.
+    Swap,
+    /// It failed, and a spare was there.
+    Standby,
+}
+
 /// What a supervisor does about an exit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "does")]
@@ -90,6 +117,8 @@ pub enum ExitConsequence {
         /// The number of failures in a row.
         attempt: u32,
     },
+    /// This start was from a new definition: the definition before returns (rule G-13).
+    Restore,
     /// The child crashed too often; a trial start follows after a pause.
     CoolOff {
         /// After this long.
@@ -166,6 +195,11 @@ impl fmt::Display for EventKind {
                 then: ExitConsequence::Restart { delay, attempt: 0 },
             } => write!(f, "ended: {exit}; waiting for its program, next try in {:?}", brief(*delay)),
             EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
+            EventKind::Replaced { from, why: Replacement::Swap } => write!(f, "replaces {from}"),
+            EventKind::Replaced { from, why: Replacement::Standby } => {
+                write!(f, "replaces {from}, which is failing")
+            }
+            EventKind::Second { role, state } => write!(f, "beside the live one, {role}: {state}"),
             EventKind::GroupRestart { strategy, child, delay } => {
                 write!(f, "{strategy} restart because of `{child}` in {:?}", brief(*delay))
             }
@@ -189,6 +223,7 @@ impl fmt::Display for ExitConsequence {
                 // A clean end is not a failure.
                 if *attempt > 0 { write!(f, " (failure {attempt})") } else { Ok(()) }
             }
+            ExitConsequence::Restore => f.write_str("the definition before returns"),
             ExitConsequence::CoolOff { delay } => write!(f, "trial start in {:?}", brief(*delay)),
             ExitConsequence::GiveUp { why } => write!(f, "given up: {why}"),
             ExitConsequence::Escalate { why } => write!(f, "supervisor gives up: {why}"),

@@ -9,6 +9,7 @@ pub use crate::{
 /// The pure machine of supervision.
 pub mod machine {
     pub use crate::supervision::machine::{
-        Action, ChildView, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
+        Action, ChildView, DefinitionChange, IncarnationKey, Input, Machine, NewChild, OperatorRequestId,
+        ReloadWhen, Reply, Request, SecondView, Timer,
     };
 }

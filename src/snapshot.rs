@@ -16,7 +16,7 @@ use crate::{
     exit::Exit,
     human_duration,
     id::{ChildId, Incarnation, TreePath},
-    state::{ChildKind, ChildState, Strategy},
+    state::{ChildKind, ChildState, SecondRole, Strategy},
     untrusted::one_line,
 };
 
@@ -45,8 +45,14 @@ pub struct NodeSnapshot {
     pub state: ChildState,
     /// Since when.
     pub since: TreeInstant,
-    /// Its last incarnation.
+    /// Its primary incarnation, which the state is about; its last one, if none is alive.
     pub incarnation: Incarnation,
+    /// The incarnation beside it, if there is one, or a spare that waits for its next start (S-27).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondSnapshot>,
+    /// Whether a demand starts it, and not its supervisor (S-28).
+    #[serde(default)]
+    pub on_demand: bool,
     /// Whether an operator has stopped it and has not started it again since.
     #[serde(default)]
     pub stopped_by_operator: bool,
@@ -69,6 +75,20 @@ pub struct NodeSnapshot {
     /// The children, in start order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<NodeSnapshot>,
+}
+
+/// An incarnation beside the primary one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecondSnapshot {
+    /// Its number; that of the one before, while a spare waits for its next start.
+    pub incarnation: Incarnation,
+    /// What it is there for.
+    pub role: SecondRole,
+    /// What it is doing.
+    pub state: ChildState,
+    /// How the spare before it ended, if that ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
 }
 
 /// The part of a [`NodeSnapshot`] that supervisors have.

@@ -86,6 +86,8 @@ pub enum DownReason {
     Ignored,
     /// It was stopped: by an operator, or by a group restart that has not reached it yet.
     Stopped,
+    /// It was stopped because it was idle; the next call starts it (rule S-28).
+    Idle,
     /// Its restart policy has given up; only an operator starts it again.
     GaveUp {
         /// The limit that was reached.
@@ -138,6 +140,7 @@ impl fmt::Display for ChildState {
             ChildState::Down { why: DownReason::Ended } => f.write_str("ended"),
             ChildState::Down { why: DownReason::Ignored } => f.write_str("ignored"),
             ChildState::Down { why: DownReason::Stopped } => f.write_str("stopped"),
+            ChildState::Down { why: DownReason::Idle } => f.write_str("idle: stopped until it is called"),
             ChildState::Down { why: DownReason::GaveUp { why } } => write!(f, "gave up: {why}"),
             ChildState::Starting => f.write_str("starting"),
             ChildState::Ready => f.write_str("ready"),
@@ -149,6 +152,33 @@ impl fmt::Display for ChildState {
             }
             ChildState::CoolingOff { until } => write!(f, "cooling off until {until}"),
         }
+    }
+}
+
+/// What an incarnation beside the primary one is there for (rule S-27).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SecondRole {
+    /// It takes the place of the primary one as soon as it is ready (a swap, G-14).
+    Successor,
+    /// It waits for the primary one to crash (W-6).
+    Spare,
+    /// It was the primary one, has been replaced by a swap, and finishes its calls.
+    Leaving,
+    /// It was the primary one and has been replaced by the spare, since its process or its channel
+    /// has ended. Its exit is still to come.
+    Failing,
+}
+
+impl fmt::Display for SecondRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecondRole::Successor => "successor",
+            SecondRole::Spare => "spare",
+            SecondRole::Leaving => "leaving",
+            SecondRole::Failing => "failing",
+        })
     }
 }
 

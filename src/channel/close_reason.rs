@@ -43,6 +43,9 @@ pub enum CloseReason {
     },
     /// The owner closed it, or dropped the last handle.
     Requested,
+    /// It takes no new calls, because its process is being stopped. Those that are open are still
+    /// answered.
+    Retiring,
 }
 
 impl CloseReason {
@@ -52,7 +55,7 @@ impl CloseReason {
             CloseReason::Violation { reason } => Exit::ProtocolViolation { reason: reason.clone() },
             CloseReason::LimitExceeded { which } => Exit::LimitExceeded { which: (*which).to_owned() },
             CloseReason::WriteStalled { .. } => Exit::Unresponsive { reason: self.to_string() },
-            CloseReason::Requested => Exit::Requested,
+            CloseReason::Requested | CloseReason::Retiring => Exit::Requested,
             CloseReason::Eof | CloseReason::ReadFailed { .. } | CloseReason::WriteFailed { .. } => {
                 Exit::ChannelLost { reason: self.to_string() }
             }
@@ -72,6 +75,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "the other side read nothing for {after:?}")
             }
             CloseReason::Requested => f.write_str("closed on request"),
+            CloseReason::Retiring => f.write_str("its process is being stopped and takes no new calls"),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     protocol::Protocol,
     restart::CrashLoop,
     supervision::{
-        BoxFuture, ChildSpec, Shutdown, SpecErrors, Start, StartContext, StartMode, StartPermit, Started,
+        BoxFuture, ChildSpec, SpecErrors, Start, StartContext, StartMode, StartPermit, Started,
         SupervisorFlags,
     },
 };
@@ -107,14 +107,6 @@ impl PluginHostShared {
             had_its_permit: AtomicBool::new(needs_permit == NeedsStartPermit::No),
         });
         child
-    }
-}
-
-/// Gives the child at least as much time to stop as `other` has.
-pub(crate) fn extend_shutdown_for(child: &mut ChildSpec, other: &ChildSpec) {
-    if let (Shutdown::Timeout(own), Shutdown::Timeout(other)) = (child.policy.shutdown, other.policy.shutdown)
-    {
-        Arc::make_mut(&mut child.policy).shutdown = Shutdown::Timeout(own.max(other));
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     event::PluginEventKind,
     hosted_plugins::{OngoingOperation, PluginTable},
     live_plugin_host::LivePluginHost,
-    prepared_plugin::{PreparedPlugin, extend_shutdown_for},
+    prepared_plugin::PreparedPlugin,
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
     start_stop::PluginPhase,
@@ -17,7 +17,7 @@ use crate::{
     id::{ChildId, Incarnation},
     supervision::{
         RequestError, SpecErrors,
-        machine::{Reply, Request},
+        machine::{ReloadWhen, Reply, Request},
     },
 };
 
@@ -62,10 +62,7 @@ impl LivePluginHost {
         let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
         let Some(old) = entry.prepared.clone() else { return Err(PluginError::NotFound(id.clone())) };
-        let mut child = self.replacement(new, &entry.recent);
-        // The old process stops under the new policy.
-        extend_shutdown_for(&mut child, &self.replacement(&old, &entry.recent));
-        let answer = engine.reload_child(child);
+        let answer = engine.reload_child(self.replacement(new, &entry.recent), ReloadWhen::Now);
         let (host, id, new) = (self.clone(), id.clone(), new.clone());
         let operation = SharedOperation::spawn(async move {
             match answer.await {
@@ -78,14 +75,14 @@ impl LivePluginHost {
                     host.outcome(&id, Ok(answer))
                 }
                 Err(RequestError::StartFailed { exit, stderr_tail, .. }) => {
-                    let restored = host.restore(&id, operation_id, &old, true).await;
+                    let restored = host.restored(&id, operation_id).await;
                     let lost = ExitReport { exit, stderr_tail };
                     host.publish(&id, PluginEventKind::RolledBack { reason: lost.to_string() });
                     let ExitReport { exit, stderr_tail } = lost;
                     Err(PluginError::ReloadFailed { id, exit, stderr_tail, restored })
                 }
                 Err(error) => {
-                    host.restore(&id, operation_id, &old, false).await;
+                    host.restore_later(&id, operation_id, &old);
                     Err(host.plugin_error(&id, error))
                 }
             }
@@ -94,29 +91,11 @@ impl LivePluginHost {
         Ok(operation)
     }
 
-    /// Puts the old declaration back in force, and starts it if `run`. `None` if it does not run at
-    /// once.
-    async fn restore(
-        &self,
-        id: &ChildId,
-        operation_id: u64,
-        old: &Arc<PreparedPlugin>,
-        run: bool,
-    ) -> Option<Incarnation> {
-        let restarted = {
-            let mut table = self.hosted.table();
-            let recent = table.current(id, operation_id)?.recent.clone();
-            match self.node.engine() {
-                Some(engine) => {
-                    // The child is down, so this only changes its declaration.
-                    drop(engine.reload_child(self.replacement(old, &recent)));
-                    run.then(|| engine.request(Request::Restart(id.clone())))
-                }
-                None => None,
-            }
-        };
-        let answer = match restarted {
-            Some(restarted) => Some(restarted.await),
+    /// The supervisor starts the plugin with its old declaration (rule G-13). Returns the incarnation once it
+    /// is ready; `None` if it does not become ready at once.
+    async fn restored(&self, id: &ChildId, operation_id: u64) -> Option<Incarnation> {
+        let answer = match self.node.engine() {
+            Some(engine) => engine.request(Request::Demand(id.clone())).await.ok(),
             None => None,
         };
         let mut table = self.hosted.table();
@@ -124,8 +103,18 @@ impl LivePluginHost {
             table.finish_operation(id);
         }
         match answer {
-            Some(Ok(Reply::Ready(incarnation))) => Some(incarnation),
+            Some(Reply::Ready(incarnation)) => Some(incarnation),
             _ => None,
         }
+    }
+
+    /// The plugin was stopped before the outcome was known: its next start uses the old declaration.
+    fn restore_later(&self, id: &ChildId, operation_id: u64, old: &Arc<PreparedPlugin>) {
+        let mut table = self.hosted.table();
+        let Some(entry) = table.current(id, operation_id) else { return };
+        if let Some(engine) = self.node.engine() {
+            drop(engine.reload_child(self.replacement(old, &entry.recent), ReloadWhen::NextStart));
+        }
+        table.finish_operation(id);
     }
 }

@@ -100,7 +100,7 @@ impl LivePluginHost {
         if configured.has_newest(incarnation) {
             return Ok(Some(ConfigApplied::Live));
         }
-        if !peer.supports(CONFIG_CHANGED) {
+        if !peer.announces(CONFIG_CHANGED) {
             return self.restart_with(id, &worker, configured).await.map(Some);
         }
         let (version, config) = configured.deliver(incarnation);

@@ -256,8 +256,8 @@ impl PoolSpec {
                 if let Err(found) = worker.validate() {
                     errors.extend(found.below("worker"));
                 }
-                if let Some(problem) = misplaced_policy(worker) {
-                    errors.push(error("worker.restart", problem));
+                if let Some((field, problem)) = misplaced_policy(worker) {
+                    errors.push(error(field, problem));
                 }
                 worker.policy()
             }
@@ -291,9 +291,12 @@ impl PoolSpec {
 }
 
 /// Whether a worker's declaration has a restart policy, which the pool's policy would override.
-pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<&'static str> {
-    let problem = "has no effect in a pool: set it with `PoolSpec::restart`";
-    worker.explicit.restart.then_some(problem)
+pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<(&'static str, &'static str)> {
+    if worker.explicit.restart {
+        return Some(("worker.restart", "has no effect in a pool: set it with `PoolSpec::restart`"));
+    }
+    let problem = "has no effect in a pool: a pool stops its idle workers itself, see `PoolSpec::idle_ttl`";
+    worker.idle_timeout.map(|_| ("worker.idle_timeout", problem))
 }
 
 fn describe(mistake: &LedgerConfigMistake) -> SpecError {

@@ -257,8 +257,8 @@ impl PoolSupervisorState {
     fn child(&mut self, key: &ChildId) -> Result<ChildSpec, Exit> {
         let made = catch_unwind(AssertUnwindSafe(|| self.spec.template.make(key)));
         let worker = made.map_err(|_| unstartable(format!("the template panicked for `{key}`")))?;
-        if let Some(problem) = misplaced_policy(&worker) {
-            return Err(unstartable(format!("the worker's restart policy {problem}")));
+        if let Some((field, problem)) = misplaced_policy(&worker) {
+            return Err(unstartable(format!("`{field}` {problem}")));
         }
         let mut child = worker.child(key).restart(self.spec.restart_policy()).background();
         if *self.policy != *child.policy {

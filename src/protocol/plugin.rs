@@ -45,11 +45,11 @@ use crate::{
 /// ```
 ///
 /// To refuse, answer `initialize` with `{"ok":false,"reason":"…"}`. Methods that were not announced are
-/// not called. `ping` may be answered with anything, and is sent only if announced. `configChanged` is
-/// sent only if announced, and answered as any request; an error, with the reason as its message,
-/// refuses the configuration and keeps the old one. `shutdown` is sent when all calls have been
-/// answered, or have taken too long for the stop. The worker need not know it: then its stdin is
-/// closed, which it should treat the same way. In Python:
+/// not called; without `supportedMethods`, any may be. `ping` may be answered with anything, and is sent
+/// only if announced. `configChanged` is sent only if announced, and answered as any request; an error,
+/// with the reason as its message, refuses the configuration and keeps the old one. `shutdown` is sent
+/// when all calls have been answered, or have taken too long for the stop. The worker need not know it:
+/// then its stdin is closed, which it should treat the same way. In Python:
 ///
 /// ```python
 /// import json, sys
@@ -162,8 +162,9 @@ struct InstanceInfo<'a> {
 const MAX_METHODS: usize = 4096;
 const MAX_METHOD_BYTES: usize = 256 * 1024;
 
-/// The methods that the answer to `initialize` announces, or why it is not acceptable.
-fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
+/// The methods that the answer to `initialize` announces, or why it is not acceptable. An answer without
+/// `supportedMethods` announces nothing that is known; an empty list announces that there are none.
+fn announced(answer: &RawValue) -> Result<Option<BTreeSet<String>>, String> {
     let unexpected =
         |what: &str| format!("unexpected answer to `initialize`: {what}: {}", display_text(answer, 400));
     let names = ["ok", "supportedMethods", "reason", "error", "message"];
@@ -182,7 +183,7 @@ fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
         None => return Err(unexpected("missing field `ok`")),
     }
     let (mut announced, mut bytes, mut strings) = (BTreeSet::new(), 0, true);
-    let Some(methods) = methods else { return Ok(announced) };
+    let Some(methods) = methods else { return Ok(None) };
     let all = elements(methods, |name| {
         bytes += name.get().len();
         strings = name.get().starts_with('"');
@@ -193,7 +194,7 @@ fn announced(answer: &RawValue) -> Result<BTreeSet<String>, String> {
         true
     });
     match all {
-        Some(true) => Ok(announced),
+        Some(true) => Ok(Some(announced)),
         Some(false) if strings => {
             Err(format!("it announces more than {MAX_METHODS} methods, or more than 256 KiB of their names"))
         }
@@ -226,7 +227,7 @@ impl Protocol for Plugin {
         let options = CallOptions::unannounced(Timeout::Never);
         let info = peer.call_value("initialize", &request, options).await.map_err(handshake_failed)?;
         let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
-        Ok(SessionInfo { methods: Some(methods), info: Some(info) })
+        Ok(SessionInfo { methods, info: Some(info) })
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {
@@ -241,10 +242,11 @@ impl Protocol for Plugin {
     }
 
     async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
-        if !peer.supports("ping") {
+        if !peer.announces("ping") {
             return None;
         }
-        Some(counts_as_alive(peer.call_value("ping", &(), Timeout::Never).await))
+        let options = CallOptions::unannounced(Timeout::Never);
+        Some(counts_as_alive(peer.call_value("ping", &(), options).await))
     }
 
     fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {

@@ -169,6 +169,11 @@ impl Tracker {
         *self = Tracker { jitter: self.jitter.clone(), ever_ready: self.ever_ready, ..Tracker::new(0) };
     }
 
+    /// A delay with the jitter of the policy.
+    pub(crate) fn spread(&mut self, delay: Duration, policy: &RestartPolicy) -> Duration {
+        self.jitter.spread(delay, policy.jitter)
+    }
+
     /// Failures in a row, as of the last exit. [`failures_at`](Self::failures_at) says how many
     /// still count.
     pub fn failures(&self) -> u32 {

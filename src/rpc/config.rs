@@ -67,17 +67,30 @@ pub struct CallOptions {
     pub timeout: Timeout,
     /// Send the call even if the other side has not announced its method: for the protocol's own requests.
     pub unannounced: bool,
+    /// Sending the request twice has the effect of sending it once: a [`WorkerRef`](crate::worker::WorkerRef)
+    /// may send it again if its worker ends before it has answered (C-9). A typed method may say so of
+    /// itself ([`Method::IDEMPOTENT`](crate::rpc::Method::IDEMPOTENT)).
+    pub idempotent: bool,
+    /// The call is made on behalf of a request of the other side.
+    pub(crate) for_request: bool,
 }
 
 impl CallOptions {
     /// With this timeout.
     pub const fn timeout(timeout: Timeout) -> CallOptions {
-        CallOptions { timeout, unannounced: false }
+        CallOptions { timeout, unannounced: false, idempotent: false, for_request: false }
     }
 
     /// With this timeout, and sent even if the method was not announced.
     pub const fn unannounced(timeout: Timeout) -> CallOptions {
-        CallOptions { timeout, unannounced: true }
+        CallOptions { timeout, unannounced: true, idempotent: false, for_request: false }
+    }
+
+    /// The same call, which may be sent again ([`idempotent`](CallOptions::idempotent)).
+    #[must_use]
+    pub const fn idempotent(mut self) -> CallOptions {
+        self.idempotent = true;
+        self
     }
 }
 

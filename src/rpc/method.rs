@@ -21,7 +21,8 @@ pub trait Method: Send + Sync + 'static {
     const NAME: &'static str;
     /// How long a call may take, unless the call itself sets a timeout (C-3: call > method > peer).
     const TIMEOUT: Timeout = Timeout::Default;
-    /// Whether sending the request twice has the effect of sending it once.
+    /// Whether sending the request twice has the effect of sending it once. If its worker ends before it
+    /// has answered, such a call is sent again, and while its worker starts or backs off, it waits (C-9).
     const IDEMPOTENT: bool = false;
     /// The parameters. `()`, like everything else that serialises to `null`, sends none.
     type Params: Serialize + Send + Sync;

@@ -38,6 +38,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Peer {
     pub(crate) inner: Arc<ClosePeerOnDrop>,
+    /// It calls on behalf of a request of the other side.
+    pub(crate) for_request: bool,
 }
 
 impl Peer {
@@ -59,7 +61,7 @@ impl Peer {
             tokio::spawn(keep_time(shared.clone())).abort_handle(),
         ];
         shared.channel.adopt(tasks);
-        Peer { inner }
+        Peer { inner, for_request: false }
     }
 
     /// Two connected peers in memory, for tests and for workers in the same process.
@@ -151,6 +153,11 @@ impl Peer {
         self.shared().announced.get().is_none_or(|announced| announced.contains(method))
     }
 
+    /// Whether this method was announced. Without any announcement, none was.
+    pub fn announces(&self, method: &str) -> bool {
+        self.shared().announced.get().is_some_and(|announced| announced.contains(method))
+    }
+
     /// Sets whether a write without progress ends the channel (C-11). On at first; a worker turns
     /// it off except while it is ready.
     pub fn watch_writes(&self, on: bool) {
@@ -198,8 +205,25 @@ impl ChannelControl for Peer {
         self.shared().end(CloseReason::WriteFailed { reason: "the process closed its stdin".to_owned() });
     }
 
+    fn retire(&self) {
+        self.shared().retire();
+    }
+
     async fn calls_answered(&self) {
+        let shared = self.shared();
+        if shared.is_retiring() {
+            // A call that was let in just before may not be in the table yet.
+            tokio::select! {
+                biased;
+                _ = shared.channel.reader_done.wait() => return,
+                () = shared.call_limit.emptied() => {}
+            }
+        }
         Peer::calls_answered(self).await;
+    }
+
+    fn uses(&self) -> Option<u64> {
+        self.shared().uses()
     }
 
     async fn requests_answered(&self) {
@@ -224,7 +248,7 @@ impl Context {
     /// The peer that the request came in through, to call or notify the other side; `None` when its
     /// last handle has been dropped. A handler that keeps the peer keeps the channel open.
     pub fn peer(&self) -> Option<Peer> {
-        self.peer.upgrade().map(|inner| Peer { inner })
+        self.peer.upgrade().map(|inner| Peer { inner, for_request: true })
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct PeerShared {
     pub(crate) config: PeerConfig,
     pub(crate) pending: Mutex<PendingCalls>,
     pub(crate) call_limit: CallLimit,
+    /// The call limit was closed by [`retire`](PeerShared::retire), not by the end of the channel.
+    retiring: AtomicBool,
     pub(crate) next_id: AtomicU64,
     /// A call has an earlier deadline than all others.
     pub(crate) earlier_deadline: Notify,
@@ -66,6 +68,11 @@ pub(crate) struct PeerShared {
     /// Requests that run or wait for a handler; waiters are notified whenever there are none.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) requests_done: Notify,
+    /// Calls of the protocol itself, such as pings, which are no use of the process: made, and open.
+    own_calls: AtomicU64,
+    own_calls_open: AtomicUsize,
+    /// Notifications to the process and requests of the process.
+    other_use: AtomicU64,
     /// Responses that wait until their batch is complete.
     pub(crate) batched: KeptResponseBytes,
     /// Responses of handlers that wait for room.
@@ -95,6 +102,7 @@ impl PeerShared {
         PeerShared {
             channel: ChannelShared::new(config.channel()),
             call_limit: CallLimit::new(config.max_in_flight),
+            retiring: AtomicBool::new(false),
             pending: Mutex::new(PendingCalls::new(config.max_answer_bytes)),
             next_id: AtomicU64::new(1),
             earlier_deadline: Notify::new(),
@@ -103,6 +111,9 @@ impl PeerShared {
             call_done: Notify::new(),
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
+            own_calls: AtomicU64::new(0),
+            own_calls_open: AtomicUsize::new(0),
+            other_use: AtomicU64::new(0),
             batched: KeptResponseBytes::default(),
             replies: KeptResponseBytes::default(),
             announced: OnceLock::new(),
@@ -132,6 +143,38 @@ impl PeerShared {
         drop(std::mem::take(&mut *lock(&self.handlers)));
         self.requests_done.notify_waiters();
         self.channel.log.finish();
+    }
+
+    /// From now on new calls are refused; those that have a permit go on.
+    pub(crate) fn retire(&self) {
+        self.retiring.store(true, Ordering::Release);
+        self.call_limit.close();
+    }
+
+    /// Whether new calls are refused while the channel goes on.
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Acquire) && !self.channel.is_closed()
+    }
+
+    /// A call of the protocol itself; over when this is dropped.
+    pub(crate) fn own_call(&self) -> OwnCall<'_> {
+        self.own_calls.fetch_add(1, Ordering::Relaxed);
+        self.own_calls_open.fetch_add(1, Ordering::Relaxed);
+        OwnCall(self)
+    }
+
+    /// A notification to the process, or a request of it.
+    pub(crate) fn count_use(&self) {
+        self.other_use.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the process has been used so far; `None` while something is open.
+    pub(crate) fn uses(&self) -> Option<u64> {
+        use Ordering::Relaxed;
+        let own_open = self.own_calls_open.load(Relaxed);
+        let open = self.call_limit.taken() as usize > own_open || self.requests_open.load(Relaxed) > 0;
+        let calls = self.next_id.load(Relaxed).wrapping_sub(self.own_calls.load(Relaxed));
+        (!open).then(|| calls.wrapping_add(self.other_use.load(Relaxed)))
     }
 
     /// Logs a message of the other side that cannot be used.
@@ -176,7 +219,9 @@ impl PeerShared {
             Some(FailWith::Lost(lost)) => CallError::WorkerLost { method, lost: lost.clone(), outcome },
             Some(FailWith::Closed(reason)) => CallError::Closed { method, reason: reason.clone(), outcome },
             None => {
-                let reason = self.channel.close_reason().unwrap_or(CloseReason::Requested);
+                let otherwise =
+                    if self.is_retiring() { CloseReason::Retiring } else { CloseReason::Requested };
+                let reason = self.channel.close_reason().unwrap_or(otherwise);
                 CallError::Closed { method, reason, outcome }
             }
         }
@@ -233,5 +278,14 @@ impl PeerShared {
             overloaded: counters.overloaded.get(),
             panics: counters.panics.get(),
         }
+    }
+}
+
+/// See [`PeerShared::own_call`].
+pub(crate) struct OwnCall<'a>(&'a PeerShared);
+
+impl Drop for OwnCall<'_> {
+    fn drop(&mut self) {
+        self.0.own_calls_open.fetch_sub(1, Ordering::Relaxed);
     }
 }

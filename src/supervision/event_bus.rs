@@ -163,10 +163,10 @@ fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
         EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
             log_event!(info, path, incarnation, "{kind}");
         }
-        EventKind::State { to: ChildState::Ready, .. } => {
+        EventKind::State { to: ChildState::Ready, .. } | EventKind::Replaced { .. } => {
             log_event!(info, path, incarnation, "{kind}");
         }
-        EventKind::Added | EventKind::Removed | EventKind::State { .. } => {
+        EventKind::Added | EventKind::Removed | EventKind::State { .. } | EventKind::Second { .. } => {
             log_event!(debug, path, incarnation, "{kind}");
         }
     }

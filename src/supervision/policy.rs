@@ -49,6 +49,9 @@ pub enum StartMode {
     /// The start does not wait for it. A failed first start is a crash under the restart policy of
     /// the child.
     Background,
+    /// The supervisor does not start it: the first call does (rule S-28). From then on it is as a
+    /// background child.
+    OnDemand,
 }
 
 /// When a supervisor shuts itself down because significant children have ended (OTP's `auto_shutdown`).
@@ -79,6 +82,12 @@ pub struct ChildPolicy {
     pub kind: ChildKind,
     /// Whether its end counts for [`AutoShutdown`].
     pub significant: bool,
+    /// Whether two incarnations may be alive together: a reload is then a swap (rule G-14). Without
+    /// it, the next incarnation never starts before nothing is left of the one before.
+    pub overlap: bool,
+    /// Whether a spare incarnation waits beside the live one, to take its place when that crashes
+    /// (rule W-6). Needs `overlap`.
+    pub standby: bool,
 }
 
 impl ChildPolicy {
@@ -94,6 +103,8 @@ impl ChildPolicy {
             start_timeout: Self::DEFAULT_START_TIMEOUT,
             kind: ChildKind::Worker,
             significant: false,
+            overlap: false,
+            standby: false,
         }
     }
 
@@ -125,6 +136,15 @@ impl ChildPolicy {
             && matches!(self.restart.restart, RestartType::Permanent | RestartType::UnlessStopped)
         {
             add("significant", "a child that is always restarted never ends by itself".into());
+        }
+        if self.standby && !self.overlap {
+            add("standby", "needs `overlap`: the spare runs beside the live incarnation".into());
+        }
+        if self.standby && flags.strategy != Strategy::OneForOne {
+            add("standby", format!("needs a one-for-one supervisor, not {}", flags.strategy));
+        }
+        if self.standby && self.restart.restart == RestartType::Temporary {
+            add("standby", "a temporary child is never restarted, so a spare would never be used".into());
         }
         if let Err(problems) = self.restart.validate(flags.strategy) {
             for problem in problems {

@@ -105,6 +105,26 @@ impl ChildSpec {
         self.with(|policy| policy.start = StartMode::Required)
     }
 
+    /// Its supervisor does not start it: the first demand does (rule S-28). For a worker, the first call is
+    /// a demand.
+    #[must_use]
+    pub fn on_demand(self) -> ChildSpec {
+        self.with(|policy| policy.start = StartMode::OnDemand)
+    }
+
+    /// Two incarnations of it may be alive together: a reload is then a swap (rule G-14).
+    #[must_use]
+    pub fn overlap(self) -> ChildSpec {
+        self.with(|policy| policy.overlap = true)
+    }
+
+    /// A spare incarnation waits beside the live one and takes its place when that crashes (rule W-6).
+    /// Includes [`overlap`](ChildSpec::overlap).
+    #[must_use]
+    pub fn standby(self) -> ChildSpec {
+        self.with(|policy| (policy.overlap, policy.standby) = (true, true))
+    }
+
     /// Sets how long a start may take until the child is ready. Not zero.
     #[must_use]
     pub fn start_timeout(self, timeout: Duration) -> ChildSpec {

@@ -12,7 +12,7 @@ use super::{
     child_ref::ChildRef,
     engine::{Engine, EngineArgs, EngineHandle, EngineWakeUp},
     errors::{FindError, RequestError, SpecErrors},
-    machine::{Reply, Request},
+    machine::{ReloadWhen, Reply, Request},
     node::{Attachment, Node},
     policy::ChildPolicy,
     spec::{ChildSpec, SupervisorSpec},
@@ -303,14 +303,30 @@ impl SupervisorRef {
         started(self.engine()?.request(Request::Restart(id.into())).await)
     }
 
-    /// Gives a child a new declaration. If it is alive or waiting for a restart, it is stopped and
-    /// started with the new declaration.
+    /// Gives a child a new declaration (rules G-13, G-14). If it is alive or waiting for a restart, it is
+    /// stopped and started with the new declaration, or, where both declarations allow an
+    /// [overlap](ChildPolicy::overlap), replaced by an incarnation that is ready. If it is down, the
+    /// declaration takes effect at its next start.
+    ///
+    /// Reloads that come while another one is being carried out wait for its outcome, and are then
+    /// carried out as one.
     ///
     /// # Errors
-    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; the child is
-    /// then down.
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready; the declaration before
+    /// is in force again then, and the child runs from it. [`RequestError::Stopped`] if the child was
+    /// stopped or removed before the outcome was known.
     pub async fn reload_child(&self, spec: ChildSpec) -> Result<(), RequestError> {
-        self.engine()?.reload_child(spec).await.map(drop)
+        self.engine()?.reload_child(spec, ReloadWhen::Now).await.map(drop)
+    }
+
+    /// Gives a child a new declaration that takes effect at its next start, whatever causes that. If that
+    /// start fails, the declaration before is in force again.
+    ///
+    /// # Errors
+    /// [`RequestError::NotFound`], [`RequestError::Invalid`], [`RequestError::Stopped`] if the child is
+    /// being removed.
+    pub async fn reload_child_later(&self, spec: ChildSpec) -> Result<(), RequestError> {
+        self.engine()?.reload_child(spec, ReloadWhen::NextStart).await.map(drop)
     }
 
     /// Changes the policy of a child while it runs. It takes effect at the next decision (rule

@@ -11,8 +11,8 @@ use crate::{
     id::TreePath,
     plugin::Plugins,
     pool::Pool,
-    snapshot::{NodeSnapshot, Snapshot},
-    state::{ChildKind, ChildState, DownReason},
+    snapshot::{NodeSnapshot, SecondSnapshot, Snapshot},
+    state::{ChildKind, ChildState, DownReason, SecondRole},
     supervision::{ChildRef, EventReceiver, FindError, Node, RecvError, Root, SupervisorRef},
     worker::WorkerRef,
 };
@@ -134,8 +134,9 @@ impl Tree {
             .root
             .walk()
             .filter(|node| match &node.state {
-                ChildState::Ready => false,
-                ChildState::Down { why: DownReason::Ended | DownReason::Ignored } => false,
+                ChildState::Ready => node.second.as_ref().is_some_and(lacks_its_spare),
+                ChildState::Down { why: DownReason::Ended | DownReason::Ignored | DownReason::Idle } => false,
+                ChildState::Down { why: DownReason::NeverStarted } if node.on_demand => false,
                 ChildState::Down { why: DownReason::GaveUp { .. } } => true,
                 _ => !node.stopped_by_operator,
             })
@@ -163,6 +164,13 @@ impl Tree {
     }
 
     fn issue(&self, node: &NodeSnapshot) -> HealthIssue {
+        if let (ChildState::Ready, Some(second)) = (&node.state, &node.second) {
+            let detail = second.last_exit.clone().map(|exit| {
+                let report = self.exit_report(node.path.as_str(), exit);
+                format!("it has no spare: the last one ended: {report}")
+            });
+            return HealthIssue { path: node.path.clone(), state: second.state.clone(), detail };
+        }
         let why = match (&node.state, &node.last_exit) {
             (
                 ChildState::Down { why: DownReason::GaveUp { .. } }
@@ -258,6 +266,11 @@ impl Tree {
 
 /// How often a wait for health checks again without an event.
 const HEALTH_POLL: Duration = Duration::from_secs(1);
+
+/// A spare that has failed and waits for its next start, or is being started again.
+fn lacks_its_spare(second: &SecondSnapshot) -> bool {
+    second.role == SecondRole::Spare && second.state != ChildState::Ready && second.last_exit.is_some()
+}
 
 fn absolute(path: &str) -> Cow<'_, str> {
     if path.starts_with('/') { path.into() } else { format!("/{path}").into() }

@@ -220,7 +220,7 @@ impl WorkerStart {
 impl Start for WorkerStart {
     fn adopted(&self, node: &Node) {
         if !node.has_snapshot_source() {
-            node.set_snapshot_source(self.diagnostics());
+            node.set_snapshot_source(node.incarnation(), self.diagnostics());
         }
     }
 
@@ -236,7 +236,7 @@ impl Start for WorkerStart {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
         let diagnostics = self.diagnostics();
-        cx.node.set_snapshot_source(diagnostics.clone());
+        cx.node.set_snapshot_source(cx.incarnation, diagnostics.clone());
         let live = Arc::new(LiveWorker::new(diagnostics.clone()));
         let (ready, became_ready) = oneshot::channel();
         let supervisor = cx.supervisor.clone();

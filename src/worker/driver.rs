@@ -101,7 +101,7 @@ impl Driver {
             Err(end_cause) => (end_cause, false),
         };
         // First of all: from here on no call goes to this incarnation.
-        self.cx.node.retract(self.cx.incarnation);
+        self.cx.node.retract_failing(self.cx.incarnation);
         // If another thread is retracting it, it may not have told the channel yet.
         self.live.retracted();
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.tree.clock().now());
@@ -164,7 +164,7 @@ impl Driver {
                 let live = Arc::downgrade(&self.live);
                 config.at_end = Some(Arc::new(move || {
                     if let Some(node) = node.upgrade() {
-                        node.retract(incarnation);
+                        node.retract_failing(incarnation);
                     }
                     // If another thread is retracting it, it may not have told the channel yet.
                     if let Some(live) = live.upgrade() {
@@ -281,6 +281,7 @@ impl Driver {
             closed = channel_closed(running) => Box::pin(self.classify_channel_close(running, closed)).await,
             exited = running.control.exited() => EndCause::Exited(exited),
             exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
+            () = stop_when_idle(running, self.spec.idle_timeout, &self.cx) => std::future::pending().await,
         }
     }
 
@@ -331,6 +332,25 @@ async fn channel_closed(running: &RunningProcess) -> CloseReason {
     match &running.channel {
         Some(channel) => channel.closed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Asks for a stop whenever nothing has used the process for so long (rule S-28). Never returns.
+async fn stop_when_idle(running: &RunningProcess, timeout: Option<Duration>, cx: &StartContext) {
+    const CHECKS: u32 = 4;
+    let (Some(channel), Some(timeout)) = (&running.channel, timeout) else {
+        return std::future::pending().await;
+    };
+    let (mut uses, mut checks) = (None, 0);
+    loop {
+        tokio::time::sleep(timeout / CHECKS).await;
+        let now = channel.uses();
+        checks = if now.is_some() && now == uses { checks + 1 } else { 0 };
+        uses = now;
+        if checks >= CHECKS {
+            cx.node.stop_idle(cx.incarnation).await;
+            checks = 0;
+        }
     }
 }
 

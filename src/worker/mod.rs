@@ -21,6 +21,7 @@ mod ended_by_service_stop;
 mod handler;
 mod live_worker;
 mod running_process;
+mod sending;
 mod spec;
 mod stdout_lines;
 mod stop_and_reap;

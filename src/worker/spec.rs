@@ -11,7 +11,7 @@ use crate::{
     restart::RestartPolicy,
     rpc::{Context, Handler, NoHandler, Peer, PeerConfig},
     state::ChildKind,
-    supervision::{ChildPolicy, Shutdown, SpecError, SpecErrors},
+    supervision::{ChildPolicy, Shutdown, SpecError, SpecErrors, StartMode},
 };
 
 /// Where the command of an incarnation comes from.
@@ -92,6 +92,7 @@ pub struct WorkerSpec {
     pub(crate) restart: RestartPolicy,
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) explicit: ExplicitSettings,
 }
 
@@ -144,6 +145,7 @@ impl WorkerSpec {
             restart: RestartPolicy::permanent(),
             handshake_timeout: None,
             start_timeout: None,
+            idle_timeout: None,
             explicit: ExplicitSettings::default(),
         }
     }
@@ -257,6 +259,20 @@ impl WorkerSpec {
         self
     }
 
+    /// The worker is started by its first call, and stopped when nothing has used it for this long, until
+    /// the next call (rule S-28). Calls, notifications to it and its own requests are use; pings and
+    /// snapshots are none. It stops between this time and a quarter more. A mistake without a channel, and
+    /// in a pool, which has its own idle time.
+    ///
+    /// To start it with its supervisor all the same, declare its child as
+    /// [required](crate::supervision::ChildSpec::required) or
+    /// [in the background](crate::supervision::ChildSpec::background).
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> WorkerSpec {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
     /// How many bytes of memory one process of this worker can make its host hold, whatever it writes:
     /// what [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times
     /// the tail of its stderr, and 1 MiB for lines that are being read, log messages and the names of
@@ -290,7 +306,8 @@ impl WorkerSpec {
         let zero = times.into_iter().flatten().filter(|(_, time)| time.is_zero());
         let zero = zero.map(|(field, _)| field.to_owned());
         let zero = zero
-            .chain((self.handshake_timeout == Some(Duration::ZERO)).then(|| "handshake_timeout".to_owned()));
+            .chain((self.handshake_timeout == Some(Duration::ZERO)).then(|| "handshake_timeout".to_owned()))
+            .chain((self.idle_timeout == Some(Duration::ZERO)).then(|| "idle_timeout".to_owned()));
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
         zero.for_each(|field| add(field, "must not be zero".to_owned()));
         if let StdioUse::Output(ready) = self.protocol.stdio_use()
@@ -336,6 +353,7 @@ impl WorkerSpec {
                     ("on_ready", self.on_ready.is_some()),
                     ("liveness", self.liveness.is_some()),
                     ("channel", channel),
+                    ("idle_timeout", self.idle_timeout.is_some()),
                 ];
                 set.into_iter().filter(|(_, set)| *set).for_each(|(field, _)| add(field, why.clone()));
                 if ready == Ready::Launched && self.handshake_timeout.is_some() {
@@ -357,6 +375,7 @@ impl WorkerSpec {
             shutdown: Shutdown::Timeout(self.ladder.total().saturating_add(MARGIN)),
             start_timeout: self.start_timeout.unwrap_or(longest),
             kind: ChildKind::Worker,
+            start: if self.idle_timeout.is_some() { StartMode::OnDemand } else { StartMode::Required },
             ..ChildPolicy::actor()
         }
     }

@@ -108,6 +108,8 @@ impl Driver {
     /// C-14). What takes longer than the time to drain stays unanswered. If the request to end is not
     /// answered in that time either, closing stdin tells the process.
     async fn ask_to_stop(&self, channel: &dyn ChannelControl, peer: &Peer, began: Instant) {
+        // Calls that come from now on go to the next incarnation.
+        channel.retire();
         let open = async {
             channel.calls_answered().await;
             channel.requests_answered().await;

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::live_worker::LiveWorker;
+use super::{
+    live_worker::LiveWorker,
+    sending::{live_peer, send},
+};
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
@@ -19,9 +22,14 @@ use crate::{
 /// Calls the live incarnation of a worker. Cheap to clone, usable from any task and any thread.
 ///
 /// A call goes straight to the channel of the incarnation that is ready at that moment, without a
-/// detour through an actor. If there is none, it fails at once with [`CallError::Unavailable`];
-/// [`WorkerRef::wait_ready`] waits. If the process ends during a call, the call fails with
-/// [`CallError::WorkerLost`]; it is never silently sent again.
+/// detour through an actor. If there is none, it fails at once with [`CallError::Unavailable`], unless
+/// it is idempotent, which waits for the next one, or the worker is [on
+/// demand](crate::supervision::StartMode::OnDemand), which it starts.
+///
+/// If the process ends during a call, the call fails with [`CallError::WorkerLost`]. It is sent again
+/// to the next incarnation only if no byte of it was sent to the one before, or if its method is
+/// [idempotent](crate::rpc::Method::IDEMPOTENT); at most three times, and never after its deadline
+/// (rule C-9).
 #[derive(Clone, Debug)]
 pub struct WorkerRef {
     node: Node,
@@ -54,14 +62,7 @@ impl WorkerRef {
     /// # Errors
     /// [`Unavailable`] if there is none, or if its protocol has no channel.
     pub fn peer(&self) -> Result<(Incarnation, Peer), Unavailable> {
-        self.live_peer().ok_or_else(|| self.node.unavailable())
-    }
-
-    fn live_peer(&self) -> Option<(Incarnation, Peer)> {
-        let live = self.node.load_live();
-        let live = live.as_ref()?;
-        let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
-        Some((live.incarnation, worker.peer()?.clone()))
+        live_peer(&self.node).ok_or_else(|| self.node.unavailable())
     }
 
     /// The line that made the live incarnation ready, if its protocol waits for one
@@ -88,7 +89,7 @@ impl WorkerRef {
     }
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {
-        self.live_peer().map(|(_, peer)| peer).ok_or_else(|| {
+        live_peer(&self.node).map(|(_, peer)| peer).ok_or_else(|| {
             let (method, path) = (method.to_owned(), self.path().clone());
             let channel = |live: &LiveIncarnation| {
                 live.attachment
@@ -110,7 +111,7 @@ impl WorkerRef {
     /// # Errors
     /// See [`CallError`]. Dropping the future cancels the call.
     pub async fn call<M: Method>(&self, params: &M::Params) -> Result<M::Output, CallError> {
-        self.peer_for(M::NAME)?.call::<M>(params).await
+        self.call_with::<M>(params, CallOptions::default()).await
     }
 
     /// [`call`](WorkerRef::call) with options.
@@ -120,9 +121,12 @@ impl WorkerRef {
     pub async fn call_with<M: Method>(
         &self,
         params: &M::Params,
-        options: CallOptions,
+        mut options: CallOptions,
     ) -> Result<M::Output, CallError> {
-        self.peer_for(M::NAME)?.call_with::<M>(params, options).await
+        options.timeout = options.timeout.or(M::TIMEOUT);
+        options.idempotent |= M::IDEMPOTENT;
+        let (peer, result) = send(&self.node, M::NAME, params, options).await?;
+        peer.decode::<M>(&result)
     }
 
     /// Calls a method by name with any serialisable params; the result stays raw. The options may be a
@@ -136,7 +140,8 @@ impl WorkerRef {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        self.peer_for(method)?.call_value(method, params, options).await
+        let (peer, result) = send(&self.node, method, params, options.into()).await?;
+        peer.raw(method, result)
     }
 
     /// Sends a notification; waits for room.

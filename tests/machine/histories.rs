@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{prelude::*, test_runner::Config};
 
-use procession::internals::machine::{IncarnationKey, Input, OperatorRequestId, Request, Timer};
+use procession::internals::machine::{
+    DefinitionChange, IncarnationKey, Input, OperatorRequestId, ReloadWhen, Request, Timer,
+};
 use procession::{
     clock::TreeInstant,
     exit::Exit,
@@ -14,9 +16,9 @@ use procession::{
 };
 
 use crate::{
-    history::{Ask, History, How, Policy, Step, history},
+    history::{Ask, History, How, Policy, Step, history, replacements},
     model::Model,
-    rig::{Rig, ms},
+    rig::{Live, Rig, ms},
 };
 
 /// Ids for children; the first few are there from the beginning.
@@ -35,6 +37,12 @@ proptest! {
 
     #[test]
     fn histories(history in history()) {
+        Both::new(&history).live(history.starts_well, &history.steps);
+    }
+
+    /// As above, where children live long and have second incarnations.
+    #[test]
+    fn histories_of_replacements(history in replacements()) {
         Both::new(&history).live(history.starts_well, &history.steps);
     }
 }
@@ -75,12 +83,15 @@ impl Both {
         assert!(self.rig.exit.is_some(), "a shutdown comes to an end");
     }
 
-    /// From here on all goes well: every start succeeds, every stop does, every timer fires.
+    /// From here on all goes well: every start succeeds, every stop does, every timer fires. What is
+    /// known to have ended is reported.
     fn settle(&mut self) {
-        for _ in 0..200 {
-            if let Some(key) = self.alive(|s| *s == ChildState::Starting).first().cloned() {
+        for _ in 0..400 {
+            if let Some(key) = self.alive(|_, live| live.failing && !live.asked).first().cloned() {
+                self.end(key, How::Crash);
+            } else if let Some(key) = self.starting().first().cloned() {
                 self.ready(key);
-            } else if let Some(key) = self.alive(|s| *s == ChildState::Stopping).first().cloned() {
+            } else if let Some(key) = self.alive(|_, live| live.asked).first().cloned() {
                 self.end(key, How::Requested);
             } else if !self.rig.timers.is_empty() {
                 self.step(&Step::Fire);
@@ -94,21 +105,38 @@ impl Both {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Ready(n) => {
-                let mut keys = self.alive(|s| *s == ChildState::Starting);
+                let mut keys = self.starting();
                 if keys.is_empty() {
-                    keys = self.alive(|_| true);
+                    keys = self.alive(|_, _| true);
                 }
                 if let Some(key) = pick(&keys, *n) {
                     self.ready(key);
                 }
             }
+            Step::Failing(n) => {
+                let keys: Vec<_> = self
+                    .rig
+                    .machine
+                    .children()
+                    .filter_map(|child| {
+                        let key = IncarnationKey { child: child.id.clone(), incarnation: child.incarnation };
+                        let fresh = self.rig.live(&key).is_some_and(|live| !live.failing);
+                        (*child.state == ChildState::Ready && fresh).then_some(key)
+                    })
+                    .collect();
+                if let Some(key) = pick(&keys, *n) {
+                    self.rig.failing(key.child.as_str());
+                    self.model.step(self.rig.now, |m| m.failing(&key));
+                    self.compare();
+                }
+            }
             Step::End(n, how) => {
-                if let Some(key) = pick(&self.alive(|_| true), *n) {
+                if let Some(key) = pick(&self.alive(|_, _| true), *n) {
                     self.end(key, *how);
                 }
             }
             Step::Gone(n) => {
-                if let Some(key) = pick(&self.alive(|s| *s == ChildState::Stopping), *n) {
+                if let Some(key) = pick(&self.alive(|_, live| live.asked), *n) {
                     self.end(key, How::Requested);
                 }
             }
@@ -119,10 +147,12 @@ impl Both {
             Step::SetPolicy(n, policy) => {
                 let ids: Vec<ChildId> = self.rig.machine.children().map(|c| c.id.clone()).collect();
                 if let Some(id) = pick(&ids, *n) {
+                    let standby = self.model.knows_standby(&id);
+                    let policy = if standby { policy.not_temporary() } else { policy.clone() };
                     let policy = Arc::new(policy.fit(&self.model.flags));
                     self.rig.policies_changed = true;
                     self.rig.machine.set_policy(&id, policy.clone()).unwrap();
-                    self.model.rows.iter_mut().find(|r| r.id == id).unwrap().policy = policy;
+                    self.model.set_policy(&id, &policy);
                 }
             }
             Step::Shutdown => {
@@ -139,21 +169,19 @@ impl Both {
     }
 
     fn ready(&mut self, key: IncarnationKey) {
-        self.rig.input(Input::Ready(key.clone()));
+        self.rig.ready_key(key.clone());
         self.model.step(self.rig.now, |m| m.ready(&key));
         self.compare();
     }
 
     fn end(&mut self, key: IncarnationKey, how: How) {
-        let child = self.rig.machine.child(&key.child).unwrap();
         // Only a start can be answered with "nothing to run".
         let how = match how {
-            How::Ignored if *child.state == ChildState::Ready => How::Clean,
+            How::Ignored if self.rig.live(&key).unwrap().ready => How::Clean,
             how => how,
         };
-        let verdict = how.verdict(child.policy.restart.restart);
-        self.rig.end(key.child.as_str(), how.exit());
-        self.model.step(self.rig.now, |m| m.ended(&key, how.exit(), verdict));
+        self.rig.end_key(key.clone(), how.exit());
+        self.model.step(self.rig.now, |m| m.ended(&key, how));
         self.compare();
     }
 
@@ -162,6 +190,7 @@ impl Both {
         self.rig.fire();
         self.model.step(self.rig.now, |m| match &timer {
             Timer::Child(key) => m.child_timer(key),
+            Timer::Spare(key) => m.spare_timer(key),
             Timer::Pass(_) => m.group_timer(),
         });
         self.compare();
@@ -169,18 +198,29 @@ impl Both {
 
     /// S-16, R-0 (1): nothing that belongs to an old incarnation does anything.
     fn stale(&mut self, n: u8, what: u8) {
-        let old = |(id, last): (&ChildId, &Incarnation)| {
-            let current = self.rig.machine.child(id).map_or(0, |c| c.incarnation.0.max(last.0));
-            let old = if self.rig.machine.child(id).is_some() { current.checked_sub(1)? } else { last.0 };
-            (old > 0).then(|| IncarnationKey { child: id.clone(), incarnation: Incarnation(old) })
+        let places = self.rig.places.iter();
+        let all = places.flat_map(|(id, last)| (1..=last.0).map(|n| (id.clone(), Incarnation(n))));
+        let dead = all.map(|(child, incarnation)| IncarnationKey { child, incarnation });
+        let dead = dead.filter(|key| self.rig.live(key).is_none());
+        // One that is named by the table may have a timer.
+        let named = |key: &IncarnationKey| {
+            let child = self.rig.machine.child(&key.child);
+            let second = |second: procession::internals::machine::SecondView<'_>| second.incarnation;
+            child.is_some_and(|c| {
+                c.incarnation == key.incarnation || c.second.map(second) == Some(key.incarnation)
+            })
         };
-        let keys: Vec<IncarnationKey> = self.rig.places.iter().filter_map(old).collect();
-        let Some(key) = pick(&keys, n) else { return };
+        let timer = matches!(what % 6, 2 | 3);
+        let keys: Vec<IncarnationKey> = dead.filter(|key| !timer || !named(key)).collect();
+        // Mostly the newest.
+        let Some(key) = pick(&keys, keys.len().saturating_sub(1 + usize::from(n % 8)) as u8) else { return };
         let mut actions = Vec::new();
-        let input = match what % 4 {
+        let input = match what % 6 {
             0 => Input::Ready(key),
             1 => Input::Ended(key, Exit::Failed { code: 1 }),
             2 => Input::Fired(Timer::Child(key)),
+            3 => Input::Fired(Timer::Spare(key)),
+            4 => Input::Failing(key),
             _ => Input::Fired(Timer::Pass(u64::from(n) + 1_000_000)),
         };
         self.rig.machine.handle(self.rig.now, input.clone(), &mut actions);
@@ -201,9 +241,18 @@ impl Both {
             Ask::Remove => Request::RemoveChild(child),
             Ask::Restart => Request::Restart(child),
             Ask::Demand => Request::Demand(child),
-            Ask::Reload => {
+            Ask::Reload | Ask::ReloadNext => {
                 self.rig.policies_changed = true;
-                Request::Reload(child, Arc::new(policy))
+                let change = DefinitionChange::ReplacePolicy(Arc::new(policy));
+                let next = matches!(ask, Ask::ReloadNext);
+                Request::Reload(child, change, if next { ReloadWhen::NextStart } else { ReloadWhen::Now })
+            }
+            Ask::KeepNext => Request::Reload(child, DefinitionChange::KeepPolicy, ReloadWhen::NextStart),
+            Ask::Recycle => Request::Reload(child, DefinitionChange::None, ReloadWhen::Now),
+            Ask::StopIdle => {
+                let incarnation = self.rig.machine.child(&child).map_or(1, |c| c.incarnation.0);
+                // Sometimes an old one.
+                Request::StopIdle(child, Incarnation(incarnation.saturating_sub(u64::from(n >= 192))))
             }
         };
         let id = OperatorRequestId(self.rig.asked + 1);
@@ -212,9 +261,17 @@ impl Both {
         self.compare();
     }
 
-    fn alive(&self, state: impl Fn(&ChildState) -> bool) -> Vec<IncarnationKey> {
-        let keys = self.rig.machine.children().filter(|c| c.state.is_alive() && state(c.state));
-        keys.map(|c| IncarnationKey { child: c.id.clone(), incarnation: c.incarnation }).collect()
+    /// Of all incarnations, primary and second.
+    fn alive(&self, which: impl Fn(&IncarnationKey, &Live) -> bool) -> Vec<IncarnationKey> {
+        let all = self.rig.alive.iter();
+        let keys = all.map(|((child, incarnation), live)| {
+            (IncarnationKey { child: child.clone(), incarnation: *incarnation }, live)
+        });
+        keys.filter(|(key, live)| which(key, live)).map(|(key, _)| key).collect()
+    }
+
+    fn starting(&self) -> Vec<IncarnationKey> {
+        self.alive(|_, live| !live.ready && !live.asked)
     }
 
     fn compare(&mut self) {
@@ -226,6 +283,17 @@ impl Both {
         let rows: Vec<_> = rig.machine.children().map(|c| (c.id, c.incarnation.0, c.state)).collect();
         let model_rows: Vec<_> = model.rows.iter().map(|r| (&r.id, r.incarnation, &r.state)).collect();
         assert_eq!(rows, model_rows, "states (left: machine)");
+        let seconds: Vec<_> = rig
+            .machine
+            .children()
+            .filter_map(|c| c.second.map(|s| (c.id, s.incarnation.0, s.role, s.state)))
+            .collect();
+        let model_seconds: Vec<_> = model
+            .rows
+            .iter()
+            .filter_map(|r| r.second.as_ref().map(|s| (&r.id, s.incarnation, s.role, &s.state)))
+            .collect();
+        assert_eq!(seconds, model_seconds, "second incarnations (left: machine)");
         let timers: BTreeSet<TreeInstant> = rig.timers.iter().map(|(due, _)| *due).collect();
         assert_eq!(timers, model.timers(), "timers (left: machine)");
         assert_eq!(rig.machine.restarts_used(rig.now), model.used(), "restarts (left: machine)");

@@ -78,12 +78,18 @@ pub(crate) enum Ask {
     Restart,
     Demand,
     Reload,
+    ReloadNext,
+    KeepNext,
+    Recycle,
+    StopIdle,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// An incarnation that is starting (or, if there is none, any) says that it is ready.
     Ready(u8),
+    /// The end of a primary one is foreseen.
+    Failing(u8),
     /// An incarnation ends.
     End(u8, How),
     /// An incarnation that was asked to stop has stopped.
@@ -104,7 +110,9 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     restart: RestartType,
-    background: bool,
+    start: StartMode,
+    overlap: bool,
+    standby: bool,
     significant: bool,
     backoff: u8,
     crash_loop: u8,
@@ -116,6 +124,15 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Of a child that has, or may get, a spare.
+    pub(crate) fn not_temporary(&self) -> Policy {
+        let restart = match self.restart {
+            RestartType::Temporary => RestartType::Transient,
+            other => other,
+        };
+        Policy { restart, ..self.clone() }
+    }
+
     pub(crate) fn fit(&self, flags: &SupervisorFlags) -> ChildPolicy {
         let then = match self.crash_loop % 3 {
             // Refused where siblings restart together.
@@ -149,7 +166,12 @@ impl Policy {
                 1 => Shutdown::Timeout(ms(5)),
                 _ => Shutdown::Infinity,
             },
-            start: if self.background { StartMode::Background } else { StartMode::Required },
+            start: self.start,
+            overlap: self.overlap,
+            standby: self.overlap
+                && self.standby
+                && flags.strategy == Restarts::OneForOne
+                && self.restart != RestartType::Temporary,
             significant: self.significant && flags.auto_shutdown != AutoShutdown::Never && !always,
             ..ChildPolicy::actor()
         }
@@ -176,11 +198,30 @@ fn policy() -> impl Strategy<Value = Policy> {
     let max_total = prop_oneof![5 => Just(None), 1 => (0_u32..3).prop_map(Some)];
     let crash_loop = prop_oneof![4 => Just(9_u8), 1 => 0_u8..9];
     let one_in = |n: u32| prop::bool::weighted(1.0 / f64::from(n));
-    (restart, one_in(3), one_in(3), 0_u8..3, crash_loop, one_in(8), max_total, one_in(4), 0_u8..3, one_in(6))
+    let start = prop_oneof![
+        5 => Just(StartMode::Required),
+        2 => Just(StartMode::Background),
+        2 => Just(StartMode::OnDemand),
+    ];
+    let beside = prop_oneof![
+        3 => Just((false, false)),
+        2 => Just((true, false)),
+        3 => Just((true, true)),
+    ];
+    (
+        (restart, start, beside),
+        one_in(3),
+        0_u8..3,
+        crash_loop,
+        one_in(8),
+        max_total,
+        one_in(4),
+        0_u8..3,
+        one_in(6),
+    )
         .prop_map(
             |(
-                restart,
-                background,
+                (restart, start, (overlap, standby)),
                 significant,
                 backoff,
                 crash_loop,
@@ -192,7 +233,9 @@ fn policy() -> impl Strategy<Value = Policy> {
             )| {
                 Policy {
                     restart,
-                    background,
+                    start,
+                    overlap,
+                    standby,
                     significant,
                     backoff,
                     crash_loop,
@@ -246,26 +289,81 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(How::GaveUp),
     ];
     let ask = prop_oneof![
-        Just(Ask::Start),
-        Just(Ask::Terminate),
-        Just(Ask::RestartChild),
-        Just(Ask::Delete),
-        Just(Ask::Remove),
-        Just(Ask::Restart),
-        Just(Ask::Demand),
-        Just(Ask::Reload),
+        1 => Just(Ask::Start),
+        1 => Just(Ask::Terminate),
+        1 => Just(Ask::RestartChild),
+        1 => Just(Ask::Delete),
+        1 => Just(Ask::Remove),
+        1 => Just(Ask::Restart),
+        1 => Just(Ask::Demand),
+        2 => Just(Ask::Reload),
+        1 => Just(Ask::ReloadNext),
+        1 => Just(Ask::KeepNext),
+        2 => Just(Ask::Recycle),
+        1 => Just(Ask::StopIdle),
     ];
     prop_oneof![
         24 => any::<u8>().prop_map(Step::Ready),
+        4 => any::<u8>().prop_map(Step::Failing),
         16 => (any::<u8>(), how).prop_map(|(n, how)| Step::End(n, how)),
         14 => any::<u8>().prop_map(Step::Gone),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(n, what)| Step::Stale(n, what)),
         6 => (0_u16..60).prop_map(Step::Wait),
         8 => Just(Step::Fire),
-        16 => (ask, any::<u8>(), policy()).prop_map(|(ask, n, policy)| Step::Ask(ask, n, policy)),
+        18 => (ask, any::<u8>(), policy()).prop_map(|(ask, n, policy)| Step::Ask(ask, n, policy)),
         1 => (any::<u8>(), policy()).prop_map(|(n, policy)| Step::SetPolicy(n, policy)),
         1 => prop_oneof![3 => Just(Step::Shutdown), 1 => Just(Step::Kill)],
     ]
+}
+
+/// Children that live long, often with a second incarnation, and are reloaded again and again.
+pub(crate) fn replacements() -> impl Strategy<Value = History> {
+    let strategy = prop_oneof![
+        5 => Just(Restarts::OneForOne),
+        1 => Just(Restarts::OneForAll),
+        1 => Just(Restarts::RestForOne),
+    ];
+    let patient = |overlaps: bool, mut policy: Policy| {
+        policy.overlap |= overlaps;
+        policy.standby |= overlaps;
+        policy.significant = false;
+        policy.max_total = None;
+        policy.crash_loop = policy.crash_loop.max(6);
+        policy
+    };
+    let policies = || (prop::bool::weighted(0.7), policy()).prop_map(move |(o, p)| patient(o, p)).boxed();
+    let ask = prop_oneof![
+        3 => Just(Ask::Reload),
+        1 => Just(Ask::ReloadNext),
+        1 => Just(Ask::KeepNext),
+        3 => Just(Ask::Recycle),
+        1 => Just(Ask::StopIdle),
+        1 => Just(Ask::Demand),
+        1 => Just(Ask::Restart),
+    ];
+    let how = prop_oneof![6 => Just(How::Crash), 1 => Just(How::Clean), 1 => Just(How::Ignored), 1 => Just(How::BeingWritten)];
+    let few = prop_oneof![
+        24 => any::<u8>().prop_map(Step::Ready),
+        8 => any::<u8>().prop_map(Step::Failing),
+        16 => (any::<u8>(), how).prop_map(|(n, how)| Step::End(n, how)),
+        8 => any::<u8>().prop_map(Step::Gone),
+        4 => (0_u16..60).prop_map(Step::Wait),
+        8 => Just(Step::Fire),
+        18 => (ask, 0_u8..128, policies()).prop_map(|(ask, n, policy)| Step::Ask(ask, n, policy)),
+    ];
+    let steps = prop_oneof![12 => few, 1 => step()];
+    (strategy, 20_u32..60, vec(policies(), 1..3), vec(steps, 0..60)).prop_map(
+        |(strategy, max_restarts, children, steps)| History {
+            flags: SupervisorFlags {
+                strategy,
+                intensity: Some(Intensity::new(max_restarts, ms(100))),
+                ..SupervisorFlags::default()
+            },
+            children,
+            starts_well: true,
+            steps,
+        },
+    )
 }
 
 pub(crate) fn history() -> impl Strategy<Value = History> {

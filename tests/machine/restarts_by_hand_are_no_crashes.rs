@@ -166,13 +166,14 @@ fn a_member_that_gave_up_is_revived_in_its_turn() {
 }
 
 #[test]
-fn a_failed_restart_of_a_member_that_was_reloaded_before_follows_the_policy() {
+fn a_failed_restart_of_a_member_whose_start_by_hand_failed_before_follows_the_policy() {
     // an older request's terms do not outlive it.
     let p = patient(Permanent, 10);
     let mut rig = Rig::running(flags(OneForAll, 9), &[("a", p.clone()), ("b", p.clone())]);
-    rig.ask(Request::Reload("b".into(), p.into()));
-    rig.gone("b").crash("b");
-    rig.crash("a");
+    rig.ask(Request::TerminateChild("b".into()));
+    rig.gone("b");
+    rig.ask(Request::RestartChild("b".into()));
+    rig.crash("b").crash("a");
     rig.ask(Request::Restart("b".into()));
     rig.ready("a").crash("b");
     assert_eq!(rig.states(), "rb");

@@ -8,7 +8,8 @@ use std::{
 };
 
 use procession::internals::machine::{
-    Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer,
+    Action, ChildView, DefinitionChange, IncarnationKey, Input, Machine, NewChild, OperatorRequestId,
+    ReloadWhen, Reply, Request, Timer,
 };
 use procession::{
     clock::TreeInstant,
@@ -16,7 +17,7 @@ use procession::{
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
-    state::{ChildState, DownReason, Strategy},
+    state::{ChildState, DownReason, SecondRole, Strategy},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
 };
 
@@ -78,21 +79,40 @@ pub(crate) fn ready(incarnation: u64) -> ReplyResult {
 pub(crate) enum Did {
     Start(ChildId, u64),
     Stop(ChildId, u64, Shutdown),
+    Retire(ChildId, u64, Shutdown),
+    Define(ChildId),
+    Confirm(ChildId),
+    Restore(ChildId),
+    MakeLive(ChildId, u64),
     Started,
     Exit(Exit),
+}
+
+/// What the engine knows of an incarnation that has been started and not reported as ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Live {
+    /// It was asked to stop.
+    pub(crate) asked: bool,
+    /// It has said that it is ready.
+    pub(crate) ready: bool,
+    /// It was reported as failing.
+    pub(crate) failing: bool,
 }
 
 pub(crate) struct Rig {
     pub(crate) machine: Machine,
     pub(crate) now: TreeInstant,
-    /// Incarnations that have been started and not reported as ended, and whether they were asked
-    /// to stop.
-    pub(crate) alive: BTreeMap<ChildId, (Incarnation, bool)>,
+    /// Incarnations that have been started and not reported as ended: at most two of a child.
+    pub(crate) alive: BTreeMap<(ChildId, Incarnation), Live>,
     /// The newest incarnation of every id, as its node remembers it.
     pub(crate) places: BTreeMap<ChildId, Incarnation>,
     pub(crate) stopped_by_operator: BTreeSet<ChildId>,
     /// Whom messages and calls reach.
     admitted: BTreeMap<ChildId, Incarnation>,
+    /// Whom they reached last.
+    reached: BTreeMap<ChildId, Incarnation>,
+    /// An incarnation that replaces another one, which the next action has to say.
+    replaces: Option<(IncarnationKey, Incarnation)>,
     pub(crate) timers: Vec<(TreeInstant, Timer)>,
     pub(crate) replies: HashMap<OperatorRequestId, ReplyResult>,
     pub(crate) asked: u64,
@@ -118,6 +138,8 @@ impl Rig {
             places: BTreeMap::new(),
             stopped_by_operator: BTreeSet::new(),
             admitted: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            replaces: None,
             timers: Vec::new(),
             replies: HashMap::new(),
             asked: 0,
@@ -172,6 +194,7 @@ impl Rig {
             assert!(!was_over || matches!(action, Action::Reply(..)), "{action:?} after the exit");
             self.perform(action);
         }
+        assert_eq!(self.replaces, None, "a replacement that is not published");
         self.check();
     }
 
@@ -180,18 +203,45 @@ impl Rig {
         self
     }
 
-    /// The live incarnation of this child is ready.
+    /// The primary incarnation of this child is ready.
     pub(crate) fn ready(&mut self, id: &str) -> &mut Self {
-        let key = self.key(id);
+        self.ready_key(self.key(id))
+    }
+
+    /// The second incarnation of this child is ready.
+    pub(crate) fn ready_second(&mut self, id: &str) -> &mut Self {
+        self.ready_key(self.second_key(id))
+    }
+
+    pub(crate) fn ready_key(&mut self, key: IncarnationKey) -> &mut Self {
+        self.live_mut(&key).ready = true;
         self.input(Input::Ready(key));
         self
     }
 
-    /// The live incarnation of this child ends.
-    pub(crate) fn end(&mut self, id: &str, exit: Exit) -> &mut Self {
+    /// The process or the channel of the primary incarnation has ended.
+    pub(crate) fn failing(&mut self, id: &str) -> &mut Self {
         let key = self.key(id);
-        self.alive.remove(&key.child);
-        self.admitted.remove(&key.child);
+        self.live_mut(&key).failing = true;
+        self.input(Input::Failing(key));
+        self
+    }
+
+    /// The primary incarnation of this child ends.
+    pub(crate) fn end(&mut self, id: &str, exit: Exit) -> &mut Self {
+        self.end_key(self.key(id), exit)
+    }
+
+    /// The second incarnation of this child ends.
+    pub(crate) fn end_second(&mut self, id: &str, exit: Exit) -> &mut Self {
+        self.end_key(self.second_key(id), exit)
+    }
+
+    pub(crate) fn end_key(&mut self, key: IncarnationKey, exit: Exit) -> &mut Self {
+        self.alive.remove(&(key.child.clone(), key.incarnation)).expect("an end of what is alive");
+        if self.admitted.get(&key.child) == Some(&key.incarnation) {
+            self.admitted.remove(&key.child);
+        }
         self.exits_told += 1;
         self.input(Input::Ended(key, exit));
         self
@@ -203,8 +253,17 @@ impl Rig {
 
     /// A stop has done its work.
     pub(crate) fn gone(&mut self, id: &str) -> &mut Self {
-        assert!(self.alive[&ChildId::from(id)].1, "{id} was not asked to stop");
-        self.end(id, Exit::Requested)
+        self.gone_key(self.key(id))
+    }
+
+    /// A stop of the second incarnation has done its work.
+    pub(crate) fn gone_second(&mut self, id: &str) -> &mut Self {
+        self.gone_key(self.second_key(id))
+    }
+
+    fn gone_key(&mut self, key: IncarnationKey) -> &mut Self {
+        assert!(self.live_mut(&key).asked, "{key} was not asked to stop");
+        self.end_key(key, Exit::Requested)
     }
 
     /// The first timer that is armed fires, when it is due.
@@ -233,28 +292,98 @@ impl Rig {
         self.ask(Request::StartChild(new))
     }
 
+    /// A reload with this policy, now.
+    pub(crate) fn reload(&mut self, id: &str, policy: &ChildPolicy) -> OperatorRequestId {
+        let change = DefinitionChange::ReplacePolicy(Arc::new(policy.clone()));
+        self.ask(Request::Reload(id.into(), change, ReloadWhen::Now))
+    }
+
+    /// A reload that changes nothing, now.
+    pub(crate) fn recycle(&mut self, id: &str) -> OperatorRequestId {
+        self.ask(Request::Reload(id.into(), DefinitionChange::None, ReloadWhen::Now))
+    }
+
+    /// The primary incarnation, which lives.
     pub(crate) fn key(&self, id: &str) -> IncarnationKey {
-        let child = ChildId::from(id);
-        let (incarnation, _) = self.alive.get(&child).unwrap_or_else(|| panic!("{id} is not alive"));
-        IncarnationKey { child, incarnation: *incarnation }
+        let view = self.view(id);
+        let key = IncarnationKey { child: id.into(), incarnation: view.incarnation };
+        assert!(self.live(&key).is_some(), "{key} is not alive");
+        key
+    }
+
+    /// The second incarnation, which lives.
+    pub(crate) fn second_key(&self, id: &str) -> IncarnationKey {
+        let second = self.view(id).second.unwrap_or_else(|| panic!("{id} has one incarnation"));
+        let key = IncarnationKey { child: id.into(), incarnation: second.incarnation };
+        assert!(self.live(&key).is_some(), "{key} is not alive");
+        key
+    }
+
+    pub(crate) fn live(&self, key: &IncarnationKey) -> Option<&Live> {
+        self.alive.get(&(key.child.clone(), key.incarnation))
+    }
+
+    fn live_mut(&mut self, key: &IncarnationKey) -> &mut Live {
+        let live = self.alive.get_mut(&(key.child.clone(), key.incarnation));
+        live.unwrap_or_else(|| panic!("{key} is not alive"))
+    }
+
+    fn view(&self, id: &str) -> ChildView<'_> {
+        self.machine.child(&id.into()).unwrap_or_else(|| panic!("no child {id}"))
     }
 
     // ---- what a test sees -----------------------------------------------------------------------
 
-    /// What was done in the last step: `+a` started, `-a` stopped, `up` the supervisor is, `exit`.
+    /// What was done in the last step: `+a` started, `-a` stopped, `!a` killed, `~a` retired, `up` the
+    /// supervisor is, `exit`. A second incarnation has a stroke, as it is after the step: `+a'`.
     pub(crate) fn did(&self) -> String {
+        self.did.iter().filter_map(|did| self.word(did)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// As `did`, with the definitions and whom calls reach: `=a` the newest is used, `ok:a` it is good,
+    /// `undo:a` the last good one is used, `*a` is reached.
+    pub(crate) fn did_all(&self) -> String {
         let word = |did: &Did| match did {
-            Did::Start(id, _) => format!("+{id}"),
-            Did::Stop(id, _, Shutdown::BrutalKill) => format!("!{id}"),
-            Did::Stop(id, ..) => format!("-{id}"),
+            Did::Define(id) => Some(format!("={id}")),
+            Did::Confirm(id) => Some(format!("ok:{id}")),
+            Did::Restore(id) => Some(format!("undo:{id}")),
+            Did::MakeLive(id, n) => Some(format!("*{}", self.name(id, *n))),
+            did => self.word(did),
+        };
+        self.did.iter().filter_map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    fn word(&self, did: &Did) -> Option<String> {
+        Some(match did {
+            Did::Start(id, n) => format!("+{}", self.name(id, *n)),
+            Did::Stop(id, n, Shutdown::BrutalKill) => format!("!{}", self.name(id, *n)),
+            Did::Stop(id, n, _) => format!("-{}", self.name(id, *n)),
+            Did::Retire(id, n, _) => format!("~{}", self.name(id, *n)),
             Did::Started => "up".into(),
             Did::Exit(_) => "exit".into(),
-        };
-        self.did.iter().map(word).collect::<Vec<_>>().join(" ")
+            _ => return None,
+        })
+    }
+
+    fn name(&self, id: &ChildId, incarnation: u64) -> String {
+        let second = self.machine.child(id).and_then(|child| child.second);
+        let is_second = second.is_some_and(|second| second.incarnation.0 == incarnation);
+        if is_second { format!("{id}'") } else { id.to_string() }
+    }
+
+    /// What the second incarnation is and does, as `spare ready`.
+    pub(crate) fn second(&self, id: &str) -> Option<String> {
+        self.view(id).second.map(|second| {
+            let state = match second.state {
+                ChildState::BackingOff { .. } => "waiting".into(),
+                state => state.to_string(),
+            };
+            format!("{} {state}", second.role)
+        })
     }
 
     pub(crate) fn state(&self, id: &str) -> ChildState {
-        self.machine.child(&id.into()).unwrap_or_else(|| panic!("no child {id}")).state.clone()
+        self.view(id).state.clone()
     }
 
     pub(crate) fn has(&self, id: &str) -> bool {
@@ -289,7 +418,26 @@ impl Rig {
 
     // ---- the engine's part, and what always holds -----------------------------------------------
 
+    fn no_longer_reached(&mut self, key: &IncarnationKey) {
+        if self.admitted.get(&key.child) == Some(&key.incarnation) {
+            self.admitted.remove(&key.child);
+        }
+    }
+
+    /// The incarnations of a child that live.
+    fn lives(&self, id: &ChildId) -> Vec<(Incarnation, Live)> {
+        self.alive.iter().filter(|((child, _), _)| child == id).map(|((_, n), live)| (*n, *live)).collect()
+    }
+
     fn perform(&mut self, action: Action) {
+        if let Some((new, old)) = self.replaces.take() {
+            match &action {
+                Action::Publish(Some(key), EventKind::Replaced { from, .. }) => {
+                    assert_eq!((key, *from), (&new, old));
+                }
+                action => panic!("{new} is reached instead of {old}, then {action:?}"),
+            }
+        }
         match action {
             Action::Start(key) => {
                 assert!(self.exit.is_none());
@@ -297,26 +445,40 @@ impl Rig {
                 assert!(key.incarnation > last, "{key} after {last}");
                 self.failed_once.remove(&key.child);
                 self.did.push(Did::Start(key.child.clone(), key.incarnation.0));
-                let old = self.alive.insert(key.child, (key.incarnation, false));
-                assert_eq!(old, None, "two incarnations alive together");
+                let others = self.lives(&key.child).len();
+                assert!(others < 2, "three incarnations alive together");
+                self.alive.insert((key.child, key.incarnation), Live::default());
             }
             Action::MakeLive(key) => {
-                let life = self.alive.get(&key.child).expect("an admission of what is alive");
-                assert_eq!(*life, (key.incarnation, false));
-                assert_ne!(
-                    self.board.get(&key.child),
-                    Some(&ChildState::Ready),
-                    "{key} is told to be ready too early"
-                );
-                assert_eq!(self.admitted.insert(key.child, key.incarnation), None, "admitted twice");
+                let live = self.live(&key).expect("an admission of what is alive");
+                assert!(live.ready && !live.asked, "{key} is reached: {live:?}");
+                let old = self.reached.insert(key.child.clone(), key.incarnation);
+                assert!(old < Some(key.incarnation), "{key} is admitted after {old:?}");
+                if self.board.get(&key.child) == Some(&ChildState::Ready) {
+                    self.replaces = Some((key.clone(), old.expect("somebody was ready")));
+                } else {
+                    assert_eq!(self.admitted.get(&key.child), None, "admitted twice");
+                }
+                self.admitted.insert(key.child.clone(), key.incarnation);
+                self.did.push(Did::MakeLive(key.child, key.incarnation.0));
             }
             Action::Stop(key, mode) => {
-                self.admitted.remove(&key.child);
-                let life = self.alive.get_mut(&key.child).expect("a stop of what is alive");
-                assert_eq!(life.0, key.incarnation);
-                life.1 = true;
+                self.no_longer_reached(&key);
+                let live = self.live_mut(&key);
+                assert!(!live.asked || mode == Shutdown::BrutalKill, "{key} is stopped again, no harder");
+                live.asked = true;
                 self.did.push(Did::Stop(key.child, key.incarnation.0, mode));
             }
+            Action::Retire(key, mode) => {
+                self.no_longer_reached(&key);
+                let live = self.live_mut(&key);
+                assert!(live.ready && !live.asked, "{key} is retired: {live:?}");
+                live.asked = true;
+                self.did.push(Did::Retire(key.child, key.incarnation.0, mode));
+            }
+            Action::Define(id) => self.did.push(Did::Define(id)),
+            Action::Confirm(id) => self.did.push(Did::Confirm(id)),
+            Action::Restore(id) => self.did.push(Did::Restore(id)),
             Action::Arm(timer, due) => {
                 assert!(due > self.now, "a timer that is due at once");
                 assert!(!self.timers.iter().any(|(_, t)| *t == timer), "{timer:?} is armed already");
@@ -336,7 +498,8 @@ impl Rig {
             Action::SetStoppedByOperator(id, true) => assert!(self.stopped_by_operator.insert(id)),
             Action::SetStoppedByOperator(id, false) => assert!(self.stopped_by_operator.remove(&id)),
             Action::Forget(id) => {
-                assert!(!self.alive.contains_key(&id), "{id} is forgotten alive");
+                assert!(self.lives(&id).is_empty(), "{id} is forgotten alive");
+                self.reached.remove(&id);
                 self.stopped_by_operator.remove(&id);
             }
             Action::Started => self.did.push(Did::Started),
@@ -378,20 +541,21 @@ impl Rig {
         let seen: BTreeMap<_, _> = self.machine.children().map(|c| (c.id.clone(), c.state.clone())).collect();
         assert_eq!(seen, self.board);
         for child in self.machine.children() {
-            let life = self.alive.get(child.id);
             let reached = (*child.state == ChildState::Ready).then_some(child.incarnation);
             assert_eq!(self.admitted.get(child.id).copied(), reached, "{}", child.id);
-            assert_eq!(child.state.is_alive(), life.is_some(), "{} is {}", child.id, child.state);
-            assert_eq!(*child.state == ChildState::Stopping, life.is_some_and(|l| l.1), "{}", child.id);
+            self.check_incarnations(&child);
         }
-        assert!(self.alive.keys().all(|id| self.board.contains_key(id)), "somebody lives whom nobody knows");
+        assert!(
+            self.alive.keys().all(|(id, _)| self.board.contains_key(id)),
+            "somebody lives whom nobody knows"
+        );
         // S-10: an exit is told once and judged once.
         assert_eq!(self.exits_told, self.exits_published);
         // a timer is armed exactly for the children that wait.
         let waiting = self.board.values().filter(|s| s.is_restarting()).count();
         let own = self.timers.iter().filter(|(_, t)| matches!(t, Timer::Child(_))).count();
         if self.machine.flags().strategy == Strategy::OneForOne {
-            assert_eq!((waiting, self.timers.len()), (own, own));
+            assert_eq!((waiting, self.timers.len()), (own, own + self.waiting_spares()));
         } else {
             assert!(own == 0 && self.timers.len() <= 1, "{:?}", self.timers);
         }
@@ -404,10 +568,66 @@ impl Rig {
         }
     }
 
+    fn waiting_spares(&self) -> usize {
+        let waits = |c: &ChildView<'_>| c.second.is_some_and(|s| s.state.is_restarting());
+        self.machine.children().filter(waits).count()
+    }
+
+    fn check_incarnations(&self, child: &ChildView<'_>) {
+        let (id, lives) = (child.id, self.lives(child.id));
+        let primary = lives.iter().find(|(n, _)| *n == child.incarnation).map(|(_, live)| live);
+        let beside = lives.iter().find(|(n, _)| *n != child.incarnation);
+        // S-27: at most two, and two only if the child says so.
+        assert!(lives.len() <= 1 || child.policy.overlap, "{id} has {lives:?}");
+        let runs = matches!(child.state, ChildState::Starting | ChildState::Ready);
+        assert_eq!(runs, primary.is_some_and(|live| !live.asked), "{id} is {}: {lives:?}", child.state);
+        let outgoing = |live: &Live| live.asked || live.failing;
+        match child.state {
+            ChildState::Stopping => {
+                assert!(!lives.is_empty() && lives.iter().all(|(_, live)| outgoing(live)), "{id}: {lives:?}");
+            }
+            ChildState::BackingOff { .. } => {
+                assert!(lives.iter().all(|(_, live)| outgoing(live)), "{id} waits with {lives:?}");
+            }
+            ChildState::CoolingOff { .. } | ChildState::Down { .. } => assert_eq!(lives.len(), 0, "{id}"),
+            _ => {}
+        }
+        let Some(second) = &child.second else {
+            return assert!(beside.is_none(), "{id} has {lives:?}");
+        };
+        let timer = IncarnationKey { child: id.clone(), incarnation: second.incarnation };
+        let armed = self.timers.iter().find(|(_, t)| *t == Timer::Spare(timer.clone())).map(|(due, _)| *due);
+        if let ChildState::BackingOff { until, .. } = second.state {
+            assert_eq!((beside.is_none(), armed), (true, Some(*until)), "{id} has {second:?}");
+            return assert_eq!(second.role, SecondRole::Spare);
+        }
+        let (incarnation, live) = beside.unwrap_or_else(|| panic!("{id} has {second:?}, which is dead"));
+        assert_eq!((*incarnation, armed), (second.incarnation, None), "{id} has {second:?}");
+        match (second.role, second.state) {
+            (SecondRole::Successor | SecondRole::Spare, ChildState::Stopping) => assert!(live.asked),
+            (SecondRole::Successor, state) => {
+                assert_eq!((state, live.asked), (&ChildState::Starting, false), "{id}");
+                assert_eq!(*child.state, ChildState::Ready, "{id} has a successor");
+            }
+            (SecondRole::Spare, state) => {
+                let is = if live.ready { ChildState::Ready } else { ChildState::Starting };
+                assert_eq!((state, live.asked), (&is, false), "{id}");
+                assert_eq!(*child.state, ChildState::Ready, "{id} has a spare");
+            }
+            (SecondRole::Leaving, _) => assert!(live.ready && live.asked, "{id}: {live:?}"),
+            (SecondRole::Failing, _) => assert!(live.ready && live.failing, "{id}: {live:?}"),
+            (role, state) => panic!("{id} has a second one, {role}, {state}"),
+        }
+    }
+
     /// Nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.timers.is_empty()
-            && self.machine.children().all(|c| *c.state == ChildState::Ready || c.state.is_down())
+            && self.alive.values().all(|live| !live.failing)
+            && self.machine.children().all(|c| {
+                let rests = c.second.is_none_or(|second| *second.state == ChildState::Ready);
+                rests && (*c.state == ChildState::Ready || c.state.is_down())
+            })
     }
 
     /// Whatever should run does run.
@@ -420,6 +640,8 @@ impl Rig {
             let permanent =
                 matches!(child.policy.restart.restart, RestartType::Permanent | RestartType::UnlessStopped);
             let excused = match why {
+                DownReason::NeverStarted if child.policy.start == StartMode::OnDemand => true,
+                DownReason::NeverStarted if self.policies_changed => true,
                 DownReason::NeverStarted | DownReason::Stopped => self.stopped_by_operator.contains(child.id),
                 DownReason::Ended => {
                     !permanent || self.failed_once.contains(child.id) || self.policies_changed

@@ -1,16 +1,19 @@
 //! The engine does what its machine decides: random histories run once with the pure machine and an
 //! imagined executor, and once with the engine and actors under paused time. Both give the same
-//! events at the same moments, and the same replies.
+//! events at the same moments, and the same replies (S-27).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use procession::internals::{
     Root, RootOptions,
-    machine::{Action, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, Reply, Request, Timer},
+    machine::{
+        Action, DefinitionChange, IncarnationKey, Input, Machine, NewChild, OperatorRequestId, ReloadWhen,
+        Reply, Request, Timer,
+    },
 };
 use procession::{
     clock::TreeInstant,
@@ -152,7 +155,7 @@ enum Ask {
     Delete(ChildId),
     Remove(ChildId),
     Restart(ChildId),
-    Reload(ChildId, ChildPolicy),
+    Reload(ChildId, ChildPolicy, ReloadWhen),
     SetPolicy(ChildId, ChildPolicy),
 }
 
@@ -201,7 +204,10 @@ impl Story {
                     3 => Ask::Delete(id),
                     4 => Ask::Remove(id),
                     5 => Ask::Restart(id),
-                    6 => Ask::Reload(id, policy(&mut dice, &flags)),
+                    6 => {
+                        let when = if dice.one_in(4) { ReloadWhen::NextStart } else { ReloadWhen::Now };
+                        Ask::Reload(id, policy(&mut dice, &flags), when)
+                    }
                     _ => Ask::SetPolicy(id, policy(&mut dice, &flags)),
                 };
                 (1 + dice.below(END - 2), ask)
@@ -233,13 +239,20 @@ fn policy(dice: &mut Dice, flags: &SupervisorFlags) -> ChildPolicy {
     } else if dice.one_in(6) {
         restart.crash_loop = Some(crash_loop);
     }
+    let overlap = dice.one_in(2);
     let always = matches!(kind, Permanent | UnlessStopped);
     ChildPolicy {
         restart,
         shutdown: dice.pick(&[Shutdown::BrutalKill, Shutdown::Timeout(ms(120)), Shutdown::Infinity]),
-        start: if dice.one_in(3) { StartMode::Background } else { StartMode::Required },
+        start: match dice.below(8) {
+            0 | 1 => StartMode::Background,
+            2 => StartMode::OnDemand,
+            _ => StartMode::Required,
+        },
         start_timeout: ms(280),
         significant: dice.one_in(3) && flags.auto_shutdown != AutoShutdown::Never && !always,
+        overlap,
+        standby: overlap && one_for_one && kind != Temporary && dice.one_in(2),
         ..ChildPolicy::actor()
     }
 }
@@ -281,8 +294,8 @@ struct Imagined<'a> {
     machine: Machine,
     now: TreeInstant,
     due: Vec<(TreeInstant, Due)>,
-    /// Children that are up, and whether they were asked to stop.
-    up: BTreeMap<ChildId, bool>,
+    /// Incarnations that are up, and whether they were asked to stop.
+    up: HashMap<IncarnationKey, bool>,
     ends: VecDeque<(IncarnationKey, Exit)>,
     last: BTreeMap<ChildId, Incarnation>,
     retired: Incarnation,
@@ -311,7 +324,7 @@ impl<'a> Imagined<'a> {
             machine: Machine::new(story.flags.clone(), story.children.iter().map(new)),
             now: t0,
             due,
-            up: BTreeMap::new(),
+            up: HashMap::new(),
             ends: VecDeque::new(),
             last: BTreeMap::new(),
             retired: Incarnation::NONE,
@@ -326,7 +339,7 @@ impl<'a> Imagined<'a> {
                 if !this.ends.is_empty() {
                     return None;
                 }
-                this.up.remove(&key.child);
+                this.up.remove(&key);
                 this.due.retain(|(_, due)| !due.is_of(&key));
                 this.input(Input::Ended(key, exit));
             }
@@ -347,7 +360,7 @@ impl<'a> Imagined<'a> {
                 if let Some(exit) = fate.stillborn {
                     return self.ends.push_back((key, exit));
                 }
-                self.up.insert(key.child.clone(), false);
+                self.up.insert(key.clone(), false);
                 if let Some((after, _)) = fate.end {
                     self.later(after, Due::Dies(key.clone()));
                 }
@@ -355,7 +368,7 @@ impl<'a> Imagined<'a> {
                 self.input(Input::Ready(key));
             }
             Due::TooLate(key) => {
-                let after = self.machine.child(&key.child).unwrap().policy.start_timeout;
+                let after = self.start_timeout(&key);
                 self.ends.push_back((key, Exit::StartTimeout { after }));
             }
             Due::Dies(key) => match self.fate(&key).end.unwrap().1 {
@@ -367,7 +380,7 @@ impl<'a> Imagined<'a> {
                 }
             },
             Due::Stopped(key) => {
-                let asked = self.up[&key.child];
+                let asked = self.up[&key];
                 let exit = if asked { Exit::Requested } else { Exit::ActorStopped { reason: None } };
                 self.ends.push_back((key, exit));
             }
@@ -398,7 +411,9 @@ impl<'a> Imagined<'a> {
             Ask::Delete(id) => Request::DeleteChild(id),
             Ask::Remove(id) => Request::RemoveChild(id),
             Ask::Restart(id) => Request::Restart(id),
-            Ask::Reload(id, policy) => Request::Reload(id, Arc::new(policy)),
+            Ask::Reload(id, policy, when) => {
+                Request::Reload(id, DefinitionChange::ReplacePolicy(Arc::new(policy)), when)
+            }
             Ask::SetPolicy(id, policy) => {
                 let answer = self.machine.set_policy(&id, Arc::new(policy));
                 self.answers.insert(n, answer.map(|()| 0));
@@ -410,6 +425,12 @@ impl<'a> Imagined<'a> {
 
     fn fate(&self, key: &IncarnationKey) -> Fate {
         fate(self.story.seed, key.child.as_str(), key.incarnation)
+    }
+
+    fn start_timeout(&self, key: &IncarnationKey) -> Duration {
+        let child = self.machine.child(&key.child).unwrap();
+        let second = child.second.filter(|second| second.incarnation == key.incarnation);
+        second.map_or(child.policy, |second| second.policy).start_timeout
     }
 
     fn later(&mut self, after: u64, due: Due) {
@@ -429,14 +450,14 @@ impl<'a> Imagined<'a> {
             Action::Start(key) => {
                 self.last.insert(key.child.clone(), key.incarnation);
                 let fate = self.fate(&key);
-                let timeout = self.machine.child(&key.child).unwrap().policy.start_timeout;
+                let timeout = self.start_timeout(&key);
                 if ms(fate.start) > timeout {
                     self.later(timeout.as_millis() as u64, Due::TooLate(key));
                 } else {
                     self.later(fate.start, Due::Born(key));
                 }
             }
-            Action::Stop(key, mode) => match self.up.get_mut(&key.child) {
+            Action::Stop(key, mode) | Action::Retire(key, mode) => match self.up.get_mut(&key) {
                 // A start is simply cancelled.
                 None => {
                     self.due.retain(|(_, due)| !due.is_of(&key));
@@ -469,7 +490,12 @@ impl<'a> Imagined<'a> {
                 });
                 assert_eq!(self.answers.insert(id.0 as usize, answer), None);
             }
-            Action::MakeLive(_) | Action::SetStoppedByOperator(..) | Action::Started => {}
+            Action::MakeLive(_)
+            | Action::SetStoppedByOperator(..)
+            | Action::Started
+            | Action::Define(_)
+            | Action::Confirm(_)
+            | Action::Restore(_) => {}
             Action::Publish(Some(key), kind) => {
                 self.log.push(line(self.now, &format!("/sup/{}", key.child), key.incarnation, &kind));
             }
@@ -553,7 +579,10 @@ async fn put(sup: &SupervisorRef, seed: u64, ask: Ask) -> Result<u64, RequestErr
         Ask::Delete(id) => sup.delete_child(id).await.map(|()| 0),
         Ask::Remove(id) => sup.remove_child(id).await.map(|()| 0),
         Ask::Restart(id) => sup.restart(id).await.map(|i| i.0),
-        Ask::Reload(id, policy) => sup.reload_child(spec(id, policy)).await.map(|()| 0),
+        Ask::Reload(id, policy, ReloadWhen::Now) => sup.reload_child(spec(id, policy)).await.map(|()| 0),
+        Ask::Reload(id, policy, ReloadWhen::NextStart) => {
+            sup.reload_child_later(spec(id, policy)).await.map(|()| 0)
+        }
         Ask::SetPolicy(id, policy) => sup.set_policy(id, policy).await.map(|()| 0),
     }
 }

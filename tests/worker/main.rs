@@ -5,15 +5,19 @@
 
 mod support;
 
+mod a_call_starts_what_is_idle;
 mod a_call_too_large_is_kept_from_the_process;
 mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
 mod a_first_line_is_found_and_handed_out;
 mod a_program_that_is_away_is_waited_for;
+mod a_spare_takes_over;
 mod a_stop_climbs_the_ladder;
 mod a_stop_lets_calls_be_answered;
 mod a_stop_of_everybody_is_no_crash;
 mod a_success_before_ready_is_a_failed_start;
+mod a_swap_loses_no_call;
+mod calls_are_sent_again_where_that_is_safe;
 mod declarations_are_checked;
 mod errors_have_last_words;
 mod liveness_is_watched;

@@ -281,6 +281,7 @@ impl Dispatcher {
             let batch = batch.cloned().inspect(|batch| batch.expect());
             let job = QueuedRequest { id, method, params, batch, cancel };
             self.shared.requests_open.fetch_add(1, Ordering::Relaxed);
+            self.shared.count_use();
             if run {
                 queue.run(cost);
                 Some(job)

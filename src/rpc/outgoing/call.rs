@@ -57,10 +57,29 @@ impl Peer {
     ) -> Result<M::Output, CallError> {
         options.timeout = options.timeout.or(M::TIMEOUT);
         let shared = self.shared();
+        options.for_request |= self.for_request;
         let result = shared.call(M::NAME, params, options).await?;
-        typed_values::text(&result).map_err(|mistake| match mistake {
+        self.decode::<M>(&result)
+    }
+
+    /// Sends a request and returns the text of its result.
+    pub(crate) async fn call_text<P: Serialize + ?Sized>(
+        &self,
+        method: &str,
+        params: &P,
+        mut options: CallOptions,
+    ) -> Result<String, CallError> {
+        options.for_request |= self.for_request;
+        self.shared().call(method, params, options).await
+    }
+
+    /// Reads the result of `M`.
+    pub(crate) fn decode<M: Method>(&self, result: &str) -> Result<M::Output, CallError> {
+        typed_values::text(result).map_err(|mistake| match mistake {
             DecodeValueError::Data(reason) => CallError::InvalidResult { method: M::NAME.to_owned(), reason },
-            DecodeValueError::Syntax(reason) => shared.unreadable_result(M::NAME, &reason, result.as_bytes()),
+            DecodeValueError::Syntax(reason) => {
+                self.shared().unreadable_result(M::NAME, &reason, result.as_bytes())
+            }
         })
     }
 
@@ -74,14 +93,19 @@ impl Peer {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        let shared = self.shared();
-        let result = shared.call(method, params, options.into()).await?;
+        let result = self.call_text(method, params, options.into()).await?;
+        self.raw(method, result)
+    }
+
+    /// Checks the text of a result.
+    pub(crate) fn raw(&self, method: &str, result: String) -> Result<Box<RawValue>, CallError> {
         // A failed attempt consumes the text. Its beginning is kept for the error.
         let mut beginning = [0; BEGINNING_BYTES];
         let length = result.len().min(BEGINNING_BYTES);
         beginning[..length].copy_from_slice(&result.as_bytes()[..length]);
-        RawValue::from_string(result)
-            .map_err(|error| shared.unreadable_result(method, &error.to_string(), &beginning[..length]))
+        RawValue::from_string(result).map_err(|error| {
+            self.shared().unreadable_result(method, &error.to_string(), &beginning[..length])
+        })
     }
 
     /// Sends a notification; waits for room, at most as long as the peer's timeout.
@@ -103,6 +127,7 @@ impl Peer {
         params: &P,
     ) -> Result<(), CallError> {
         let shared = self.shared();
+        shared.count_use();
         let wait = async || {
             let deadline = Deadline::of(method, shared.config.timeout)?;
             let turn = shared.turn(method, &deadline).await?;
@@ -148,6 +173,7 @@ impl Peer {
         params: &P,
     ) -> Result<bool, CallError> {
         let shared = self.shared();
+        shared.count_use();
         let mut frame = Scratch::take();
         shared.encode(&mut frame, None, method, params)?;
         match shared.outbox().try_room(&frame) {
@@ -178,10 +204,13 @@ impl PeerShared {
                 Timeout::Never => None,
             },
         )?;
+        let _own = options.unannounced.then(|| self.own_call());
         let _permit = match self.call_limit.try_acquire() {
-            Some(permit) => permit,
+            Some(permit) => Some(permit),
             None => match deadline.bound(self.call_limit.acquire()).await {
-                Some(Ok(permit)) => permit,
+                Some(Ok(permit)) => Some(permit),
+                // What the process has asked, and the stop itself, come to their end.
+                Some(Err(_)) if (options.unannounced || options.for_request) && self.is_retiring() => None,
                 Some(Err(_)) => return Err(self.closed_error(method, CallOutcome::NotSent)),
                 None => return Err(deadline.error(method, CallOutcome::NotSent)),
             },

@@ -15,7 +15,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// One owed permit; the bits below count the free ones.
 const OWED: u64 = 1 << 32;
@@ -28,6 +28,8 @@ pub(crate) struct CallLimit {
     permits: u32,
     state: AtomicU64,
     handed: Semaphore,
+    /// Notified when the last permit of a closed limit is released.
+    empty: Notify,
 }
 
 /// The right of one call to be in flight; released when dropped.
@@ -42,7 +44,12 @@ impl CallLimit {
     /// A limit of this many calls, at least one.
     pub(crate) fn new(permits: usize) -> CallLimit {
         let permits = u32::try_from(permits).unwrap_or(u32::MAX).max(1);
-        CallLimit { permits, state: AtomicU64::new(u64::from(permits)), handed: Semaphore::new(0) }
+        CallLimit {
+            permits,
+            state: AtomicU64::new(u64::from(permits)),
+            handed: Semaphore::new(0),
+            empty: Notify::new(),
+        }
     }
 
     /// A permit, if one is free and no call waits.
@@ -76,6 +83,19 @@ impl CallLimit {
         self.handed.close();
     }
 
+    /// Waits until no permit of a closed limit is taken: every call that got one before the limit was
+    /// closed has come to its end.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let mut empty = std::pin::pin!(self.empty.notified());
+            empty.as_mut().enable();
+            if self.taken() == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
     /// How many permits are taken, or about to be.
     pub(crate) fn taken(&self) -> u32 {
         // The mask leaves 32 bits.
@@ -85,8 +105,11 @@ impl CallLimit {
 
     fn release(&self) {
         let before = self.change(|state| Some(if owes(state) { state - OWED } else { state + 1 }));
-        if before.is_some_and(owes) {
+        let Some(before) = before else { return };
+        if owes(before) {
             self.handed.add_permits(1);
+        } else if before & CLOSED != 0 {
+            self.empty.notify_waiters();
         }
     }
 

@@ -1,12 +1,12 @@
 //! The engine's children: their starts, nodes and incarnations. They are found by id, or by the
 //! slot that their waker names.
 
-use std::{sync::Arc, task::Waker};
+use std::task::Waker;
 
-use super::supervised_incarnation::SupervisedIncarnation;
+use super::{definition::ChildDefinition, supervised_incarnation::SupervisedIncarnation};
 use crate::{
-    id::{ChildId, IdMap},
-    supervision::{node::Node, start::Start},
+    id::{ChildId, IdMap, Incarnation},
+    supervision::node::Node,
 };
 
 /// A position in an engine's table of children. It is reused after a child has left.
@@ -16,11 +16,61 @@ pub(crate) struct SlotIndex(pub(crate) u32);
 /// What an engine keeps for one child.
 pub(super) struct EngineChild {
     pub(super) id: ChildId,
-    pub(super) start: Arc<dyn Start>,
+    pub(super) definition: ChildDefinition,
     pub(super) node: Node,
     /// Wakes the engine for this slot. One waker serves all incarnations.
     pub(super) waker: Waker,
-    pub(super) current: Option<SupervisedIncarnation>,
+    pub(super) incarnations: SupervisedIncarnations,
+}
+
+/// The incarnations of one child that have been started and have not been judged: at most two (S-27).
+#[derive(Default)]
+pub(super) struct SupervisedIncarnations {
+    first: Option<SupervisedIncarnation>,
+    /// Boxed, because most children never have two.
+    other: Option<Box<SupervisedIncarnation>>,
+}
+
+impl SupervisedIncarnations {
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.other.is_none()
+    }
+
+    pub(super) fn push(&mut self, incarnation: SupervisedIncarnation) {
+        if self.first.is_none() {
+            self.first = Some(incarnation);
+        } else {
+            self.other = Some(Box::new(incarnation));
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SupervisedIncarnation> {
+        self.first.iter().chain(self.other.as_deref())
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut SupervisedIncarnation> {
+        self.first.iter_mut().chain(self.other.as_deref_mut())
+    }
+
+    pub(super) fn get_mut(&mut self, number: Incarnation) -> Option<&mut SupervisedIncarnation> {
+        self.iter_mut().find(|incarnation| incarnation.incarnation == number)
+    }
+
+    /// Takes out one for which `is_over` holds.
+    pub(super) fn take_if(
+        &mut self,
+        mut is_over: impl FnMut(&mut SupervisedIncarnation) -> bool,
+    ) -> Option<SupervisedIncarnation> {
+        let other = |pair: &mut Self, is_over: &mut dyn FnMut(&mut SupervisedIncarnation) -> bool| {
+            pair.other.take_if(|incarnation| is_over(incarnation)).map(|boxed| *boxed)
+        };
+        self.first.take_if(&mut is_over).or_else(|| other(self, &mut is_over))
+    }
+
+    /// Takes all of them out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = SupervisedIncarnation> + use<> {
+        self.first.take().into_iter().chain(self.other.take().map(|boxed| *boxed))
+    }
 }
 
 #[derive(Default)]
@@ -89,7 +139,7 @@ impl EngineChildren {
 
     /// The children that have a live incarnation.
     pub(super) fn living(&self) -> impl Iterator<Item = &ChildId> {
-        self.slots.iter().flatten().filter(|entry| entry.current.is_some()).map(|entry| &entry.id)
+        self.slots.iter().flatten().filter(|entry| !entry.incarnations.is_empty()).map(|entry| &entry.id)
     }
 
     /// The slots in use.
@@ -105,11 +155,13 @@ impl EngineChildren {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         clock::Clock,
         exit::Exit,
-        supervision::{StartContext, Started},
+        supervision::{Start, StartContext, Started},
     };
 
     #[derive(Debug)]
@@ -128,8 +180,9 @@ mod tests {
         let node = Node::root(Clock::start());
         let mut children = EngineChildren::default();
         let insert = |children: &mut EngineChildren, id: &ChildId| {
-            let (start, node, waker) = (Arc::new(Never), node.clone(), Waker::noop().clone());
-            children.insert(id.clone(), |id, _| EngineChild { id, start, node, waker, current: None });
+            let definition = ChildDefinition::new(Arc::new(Never));
+            let (node, waker, incarnations) = (node.clone(), Waker::noop().clone(), Default::default());
+            children.insert(id.clone(), |id, _| EngineChild { id, definition, node, waker, incarnations });
         };
         let id = |n: usize| ChildId::from(format!("c{n}"));
         for n in 0..1000 {

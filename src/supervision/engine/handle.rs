@@ -10,7 +10,7 @@ use crate::{
     supervision::{
         child_info::{ChildCounts, ChildInfo},
         errors::RequestError,
-        machine::{IncarnationKey, Reply, Request},
+        machine::{IncarnationKey, ReloadWhen, Reply, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
     },
@@ -57,8 +57,9 @@ impl EngineHandle {
     pub(crate) fn reload_child(
         &self,
         spec: ChildSpec,
+        when: ReloadWhen,
     ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
-        self.ask(OperatorRequest::Reload(spec))
+        self.ask(OperatorRequest::Reload(spec, when))
     }
 
     pub(crate) async fn set_policy(&self, id: ChildId, policy: ChildPolicy) -> Result<(), RequestError> {
@@ -89,6 +90,12 @@ impl EngineHandle {
     /// is known) is judged later.
     pub(crate) fn process_ended(&self, key: IncarnationKey, at: TreeInstant, exit: Exit) {
         let _ = self.inbox.send(InboxMessage::ProcessEnded(key, at, Box::new(exit)));
+    }
+
+    /// Reports that nothing reaches an incarnation any longer, since its process or its channel has
+    /// ended.
+    pub(crate) fn failing(&self, key: IncarnationKey) {
+        let _ = self.inbox.send(InboxMessage::Failing(key));
     }
 
     /// Asks the supervisor to stop its children and to exit.

@@ -15,7 +15,7 @@ use crate::{
     supervision::{
         child_info::{ChildCounts, ChildInfo},
         errors::RequestError,
-        machine::{IncarnationKey, Reply, Request},
+        machine::{IncarnationKey, ReloadWhen, Reply, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
     },
@@ -32,7 +32,7 @@ pub(super) type WakeActor = Box<dyn Fn(EngineWakeUp) -> bool + Send + Sync>;
 
 /// A message in an engine's inbox.
 pub(super) enum InboxMessage {
-    /// Check the incarnation in this slot.
+    /// Check the incarnations in this slot.
     Check(SlotIndex),
     /// A start that went on in a task of its own has finished.
     StartFinished(Box<StartOutcome>),
@@ -40,6 +40,8 @@ pub(super) enum InboxMessage {
     /// The process of an incarnation ended at this time. Its exit (this one, as far as is known) is
     /// judged later.
     ProcessEnded(IncarnationKey, TreeInstant, Box<Exit>),
+    /// The process or the channel of this incarnation has ended, and nothing reaches it any longer.
+    Failing(IncarnationKey),
     Operator(Box<OperatorRequest>, oneshot::Sender<Result<Reply, RequestError>>),
     Shutdown {
         deadline: Option<TreeInstant>,
@@ -65,7 +67,7 @@ pub(crate) struct StartOutcome {
 pub(super) enum OperatorRequest {
     Plain(Request),
     Start(ChildSpec),
-    Reload(ChildSpec),
+    Reload(ChildSpec, ReloadWhen),
 }
 
 /// The sending side of an engine's channel.

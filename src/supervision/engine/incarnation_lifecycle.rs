@@ -15,7 +15,7 @@ use crate::{
     supervision::{
         incarnation_guard::IncarnationGuard,
         machine::{IncarnationKey, Input},
-        policy::Shutdown,
+        policy::{Shutdown, StartMode},
         start::{JudgementDelay, StartContext},
     },
 };
@@ -27,13 +27,21 @@ impl Engine {
         let Some(entry) = self.children.at_mut(slot) else { return };
         let Some(child) = self.machine.child(&key.child) else { return };
         let Some(supervisor) = &self.guard else { return };
-        entry.node.set_kind(child.policy.kind);
-        entry.node.set_incarnation(key.incarnation);
-        entry.node.set_judgement_delay(JudgementDelay::of(&child.policy.restart));
+        let policy = match child.second {
+            Some(second) if second.incarnation == key.incarnation => second.policy,
+            _ => child.policy,
+        };
+        let is_second = child.incarnation != key.incarnation;
+        if !is_second {
+            entry.node.set_kind(policy.kind);
+            entry.node.set_judgement_delay(JudgementDelay::of(&policy.restart));
+            entry.node.set_on_demand(policy.start == StartMode::OnDemand);
+        }
+        entry.node.set_last_started(key.incarnation);
         let (guard, closed) = IncarnationGuard::new(Some(supervisor.clone()));
         let progress = start_incarnation(StartInputs {
-            start: entry.start.clone(),
-            timeout: child.policy.start_timeout,
+            start: entry.definition.start().clone(),
+            timeout: policy.start_timeout,
             cx: StartContext {
                 node: entry.node.clone(),
                 incarnation: key.incarnation,
@@ -50,15 +58,15 @@ impl Engine {
         });
         match progress {
             StartProgress::Later(cancel) => {
-                entry.current = Some(SupervisedIncarnation::starting(key.incarnation, cancel))
+                entry.incarnations.push(SupervisedIncarnation::starting(key.incarnation, cancel));
             }
             StartProgress::Now(running, closed) => {
                 let incarnation = key.incarnation;
                 if running.is_ok() {
                     self.pending.push_back(Input::Ready(key));
                 }
-                entry.current = Some(SupervisedIncarnation::started(incarnation, running, closed));
-                self.check_incarnation(slot);
+                entry.incarnations.push(SupervisedIncarnation::started(incarnation, running, closed));
+                self.check_incarnations(slot);
             }
         }
     }
@@ -68,9 +76,9 @@ impl Engine {
         let now = self.input_time;
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
-        if let Some(current) = entry.current.as_mut().filter(|current| current.incarnation == key.incarnation)
-        {
-            current.make_live(&entry.node, now);
+        entry.node.set_incarnation(key.incarnation);
+        if let Some(incarnation) = entry.incarnations.get_mut(key.incarnation) {
+            incarnation.make_live(&entry.node, now);
         }
     }
 
@@ -78,13 +86,11 @@ impl Engine {
     pub(super) fn start_finished(&mut self, outcome: StartOutcome) {
         let StartOutcome { slot, ready, running, abandoned } = outcome;
         let (now, deadline) = (self.now(), self.deadline);
-        let entry = self.children.at_mut(slot).filter(|entry| {
-            let current = entry.current.as_ref();
-            current
-                .is_some_and(|current| current.is_starting() && current.incarnation == abandoned.incarnation)
-        });
-        let Some(entry) = entry else { return abandoned.abandon(running.ok()) };
-        let Some(current) = &mut entry.current else { return };
+        let Some(entry) = self.children.at_mut(slot) else { return abandoned.abandon(running.ok()) };
+        let current = entry.incarnations.get_mut(abandoned.incarnation);
+        let Some(current) = current.filter(|current| current.is_starting()) else {
+            return abandoned.abandon(running.ok());
+        };
         if ready {
             self.pending.push_back(Input::Ready(IncarnationKey {
                 child: entry.id.clone(),
@@ -96,10 +102,10 @@ impl Engine {
             current.unlink(&self.me);
         }
         if let Some(at) = current.stop_deadline() {
-            self.stop_deadlines.insert((at, slot));
+            self.stop_deadlines.insert((at, slot, current.incarnation));
             self.alarm_at(at);
         }
-        self.check_incarnation(slot);
+        self.check_incarnations(slot);
     }
 
     /// Tells an incarnation to stop. May be repeated with a harder mode.
@@ -107,19 +113,16 @@ impl Engine {
         let (now, deadline) = (self.input_time, self.deadline);
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
-        let Some(current) = entry.current.as_mut().filter(|current| current.incarnation == key.incarnation)
-        else {
-            return;
-        };
+        let Some(current) = entry.incarnations.get_mut(key.incarnation) else { return };
         let before = current.stop_deadline();
         current.raise_stop_level(StopLevel::stop(mode), &entry.node, now, deadline);
         let after = current.stop_deadline();
         if before != after {
             if let Some(at) = before {
-                self.stop_deadlines.remove(&(at, slot));
+                self.stop_deadlines.remove(&(at, slot, key.incarnation));
             }
             if let Some(at) = after {
-                self.stop_deadlines.insert((at, slot));
+                self.stop_deadlines.insert((at, slot, key.incarnation));
                 self.alarm_at(at);
             }
         }
@@ -127,34 +130,41 @@ impl Engine {
 
     /// Kills the incarnations whose time to stop is over.
     pub(super) fn enforce_stop_deadline(&mut self, now: TreeInstant) {
-        while let Some(&(at, slot)) = self.stop_deadlines.first()
+        while let Some(&(at, slot, number)) = self.stop_deadlines.first()
             && at <= now
         {
             self.stop_deadlines.pop_first();
-            if let Some(current) = self.children.at_mut(slot).and_then(|entry| entry.current.as_mut()) {
-                current.enforce_stop_deadline();
+            let entry = self.children.at_mut(slot);
+            if let Some(incarnation) = entry.and_then(|entry| entry.incarnations.get_mut(number)) {
+                incarnation.enforce_stop_deadline();
             }
         }
     }
 
-    /// A slot waker has fired: checks whether the incarnation in this slot is closed.
-    pub(super) fn check_incarnation(&mut self, slot: SlotIndex) {
-        let Some(entry) = self.children.at_mut(slot) else { return };
-        let Some(current) = &mut entry.current else { return };
+    /// A slot waker has fired: checks which incarnations in this slot are closed.
+    pub(super) fn check_incarnations(&mut self, slot: SlotIndex) {
+        while self.check_incarnation(slot) {}
+    }
+
+    /// Returns whether one was closed.
+    fn check_incarnation(&mut self, slot: SlotIndex) -> bool {
+        let draining = self.draining;
+        let Some(entry) = self.children.at_mut(slot) else { return false };
         // The engine of a killed supervisor is dropped with the event of its end. During
         // `post_stop` that event is unread in our own mailbox, which is dropped when this actor
         // ends; and our guard stays open until all that it leads to has ended.
-        let is_closed = current.is_closed(&entry.node, &entry.waker)
-            || (self.draining && current.is_joined() && entry.node.engine().is_some());
-        if !is_closed {
-            return;
-        }
-        let Some(current) = entry.current.take() else { return };
+        let (node, waker) = (&entry.node, &entry.waker);
+        let closed = entry.incarnations.take_if(|incarnation| {
+            incarnation.is_closed(node, waker)
+                || (draining && incarnation.is_joined() && node.engine().is_some())
+        });
+        let Some(current) = closed else { return false };
         if let Some(at) = current.stop_deadline() {
-            self.stop_deadlines.remove(&(at, slot));
+            self.stop_deadlines.remove(&(at, slot, current.incarnation));
         }
         let key = IncarnationKey { child: entry.id.clone(), incarnation: current.incarnation };
         self.ended(key, current.end());
+        true
     }
 
     /// The process of an incarnation has ended, and its exit is judged later (rule R-1). The node
@@ -214,7 +224,7 @@ impl Engine {
     pub(super) fn rearm(&mut self) {
         self.alarm.cancel();
         let overdue = self.matcher.oldest().map(|at| at.after(ExitCauseMatcher::OVERDUE));
-        let stop_deadline = self.stop_deadlines.first().map(|(at, _)| *at);
+        let stop_deadline = self.stop_deadlines.first().map(|(at, ..)| *at);
         let first = [self.timers.first(), overdue, stop_deadline, self.deadline].into_iter().flatten().min();
         if let Some(first) = first {
             self.alarm_at(first);

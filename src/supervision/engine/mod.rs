@@ -11,6 +11,7 @@
 //! | `args` | what an engine is given |
 //! | `perform` | carries out what the machine decides |
 //! | `children` | the table of children |
+//! | `definition` | how a child is started, and changes of that |
 //! | `incarnation_lifecycle` | incarnations: started, told to stop, checked, judged |
 //! | `operator` | requests, and how children are added |
 //! | `inbox`, `handle` | the channel, and how operators reach it |
@@ -25,6 +26,7 @@ mod abandoned_incarnation;
 mod args;
 mod cancel;
 mod children;
+mod definition;
 mod exit_cause_matcher;
 mod handle;
 mod inbox;
@@ -66,7 +68,7 @@ use super::{
 use crate::{
     clock::TreeInstant,
     exit::Exit,
-    id::ChildId,
+    id::{ChildId, Incarnation},
     log_event::log_event,
     state::{ChildState, DownReason},
     untrusted::{into_one_line, one_line},
@@ -88,7 +90,7 @@ pub(crate) struct Engine {
     rx: mpsc::UnboundedReceiver<InboxMessage>,
     timers: Timers,
     /// When incarnations that were asked to stop are killed.
-    stop_deadlines: BTreeSet<(TreeInstant, SlotIndex)>,
+    stop_deadlines: BTreeSet<(TreeInstant, SlotIndex, Incarnation)>,
     alarm: Alarm,
     matcher: ExitCauseMatcher,
     /// Inputs caused by earlier actions, in order. They wait until the current input has been
@@ -289,12 +291,10 @@ impl Engine {
         }
         self.draining = true;
         for slot in self.children.occupied() {
-            if let Some(current) = self.children.at(slot).and_then(|entry| entry.current.as_ref()) {
-                current.unlink(&self.me);
-                // Its end may be an unread event in the mailbox, and then nothing would wake this
-                // slot.
-                self.check_incarnation(slot);
-            }
+            let Some(entry) = self.children.at(slot) else { continue };
+            entry.incarnations.iter().for_each(|incarnation| incarnation.unlink(&self.me));
+            // Its end may be an unread event in the mailbox, and then nothing would wake this slot.
+            self.check_incarnations(slot);
         }
         self.inbox.wake_on_send(false);
         // This comes first: an end that still waits for its cause must not be judged as a crash and
@@ -350,7 +350,8 @@ impl Engine {
 
     fn receive(&mut self, message: InboxMessage) {
         match message {
-            InboxMessage::Check(slot) => self.check_incarnation(slot),
+            InboxMessage::Check(slot) => self.check_incarnations(slot),
+            InboxMessage::Failing(key) => self.input(Input::Failing(key)),
             InboxMessage::StartFinished(delivery) => self.start_finished(*delivery),
             InboxMessage::Alarm => self.alarm_fired(),
             InboxMessage::ProcessEnded(key, at, exit) => self.process_ended(&key, at, *exit),
@@ -473,7 +474,7 @@ impl Drop for Engine {
                 ChildState::Down { .. } => continue,
                 // It has ended and is still waiting for its cause.
                 ChildState::Starting | ChildState::Ready | ChildState::Stopping
-                    if entry.current.is_none() =>
+                    if entry.incarnations.is_empty() =>
                 {
                     ChildState::down(DownReason::Ended)
                 }
@@ -485,8 +486,8 @@ impl Drop for Engine {
             entry.node.record(&self.tree, child.incarnation, to);
         }
         for entry in self.children.iter_mut() {
-            if let Some(current) = entry.current.take() {
-                current.abandon(&entry.node, &self.tree, &guard);
+            for incarnation in entry.incarnations.drain() {
+                incarnation.abandon(&entry.node, &self.tree, &guard);
             }
         }
         self.close();

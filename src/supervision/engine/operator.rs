@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Engine, children::EngineChild, inbox::OperatorRequest, slot_waker::slot_waker};
+use super::{
+    Engine,
+    children::{EngineChild, SupervisedIncarnations},
+    definition::{ChildDefinition, StartChange},
+    inbox::OperatorRequest,
+    slot_waker::slot_waker,
+};
 use crate::{
     id::ChildId,
     log_event::log_event,
     supervision::{
         errors::{RequestError, SpecErrors},
-        machine::{Input, NewChild, OperatorRequestId, Reply, Request},
+        machine::{DefinitionChange, Input, NewChild, OperatorRequestId, Reply, Request},
         node::Node,
         panics::catch_panic,
-        policy::ChildPolicy,
+        policy::{ChildPolicy, StartMode},
         spec::{ChildSpec, decide_budget},
         start::JudgementDelay,
     },
@@ -41,7 +47,7 @@ impl Engine {
                 let new = if refused { new_child(&spec, None, 0) } else { self.adopt(spec) };
                 Request::StartChild(new)
             }
-            OperatorRequest::Reload(spec) => {
+            OperatorRequest::Reload(spec, when) => {
                 if let Err(errors) = self.check(&spec) {
                     let _ = reply.send(Err(errors.into()));
                     return;
@@ -53,9 +59,9 @@ impl Engine {
                 if self.machine.refuses_reload(&id).is_none()
                     && let Some(entry) = self.children.get_mut(&id)
                 {
-                    entry.start = spec.start;
+                    entry.definition.change(StartChange::Replace(spec.start));
                 }
-                Request::Reload(id, policy)
+                Request::Reload(id, DefinitionChange::ReplacePolicy(policy), when)
             }
         };
         self.next_request += 1;
@@ -75,7 +81,7 @@ impl Engine {
         policy.check(id.as_str(), self.machine.flags(), &mut errors);
         SpecErrors::check(errors)?;
         if let Some(entry) = self.children.get(id) {
-            decide_budget(&mut policy, &*entry.start, self.machine.flags());
+            decide_budget(&mut policy, &**entry.definition.start(), self.machine.flags());
         }
         let delay = JudgementDelay::of(&policy.restart);
         self.machine.set_policy(id, policy)?;
@@ -105,23 +111,26 @@ impl Engine {
         if let Err(panicked) = catch_panic("`Start::adopted`", || spec.start.adopted(&node)) {
             log_event!(warn, node.path(), node.incarnation(), "{panicked}");
         }
+        node.set_on_demand(spec.policy.start == StartMode::OnDemand);
         let new = new_child(&spec, Some(&node), self.tree.seed(node.path()));
         let (start, inbox) = (spec.start, self.inbox.clone());
         self.children.insert(spec.id, |id, slot| EngineChild {
             id,
-            start,
+            definition: ChildDefinition::new(start),
             node,
             waker: slot_waker(inbox, slot),
-            current: None,
+            incarnations: SupervisedIncarnations::default(),
         });
         new
     }
 
     pub(super) fn child_spec(&self, id: ChildId) -> Result<ChildSpec, RequestError> {
         match (self.machine.child(&id), self.children.get(&id)) {
-            (Some(child), Some(entry)) => {
-                Ok(ChildSpec { policy: Arc::new(child.policy.clone()), start: entry.start.clone(), id })
-            }
+            (Some(child), Some(entry)) => Ok(ChildSpec {
+                policy: Arc::new(child.policy.clone()),
+                start: entry.definition.start().clone(),
+                id,
+            }),
             _ => Err(RequestError::NotFound(id)),
         }
     }
@@ -131,7 +140,7 @@ fn new_child(spec: &ChildSpec, node: Option<&Node>, seed: u64) -> NewChild {
     NewChild {
         id: spec.id.clone(),
         policy: spec.policy.clone(),
-        last_incarnation: node.map(Node::incarnation).unwrap_or_default(),
+        last_incarnation: node.map(Node::last_started).unwrap_or_default(),
         stopped_by_operator: node.is_some_and(Node::stopped_by_operator),
         has_been_ready: node.is_some_and(Node::has_been_ready),
         seed,

@@ -1,6 +1,6 @@
 //! Performs the actions of the machine, one after the other and each at once.
 
-use super::Engine;
+use super::{Engine, definition::ChildDefinition};
 use crate::{
     clock::TreeInstant,
     event::EventKind,
@@ -18,7 +18,10 @@ impl Engine {
         match action {
             Action::Start(key) => self.start(key),
             Action::MakeLive(key) => self.make_live(&key),
-            Action::Stop(key, mode) => self.stop_incarnation(&key, mode),
+            Action::Stop(key, mode) | Action::Retire(key, mode) => self.stop_incarnation(&key, mode),
+            Action::Define(id) => self.with_definition(&id, ChildDefinition::take_changes),
+            Action::Confirm(id) => self.with_definition(&id, ChildDefinition::confirm),
+            Action::Restore(id) => self.with_definition(&id, ChildDefinition::restore),
             Action::Arm(timer, at) => {
                 self.timers.arm(timer, at);
                 self.alarm_at(at);
@@ -41,13 +44,14 @@ impl Engine {
             }
             Action::Publish(key, kind) => self.publish(key, kind),
             Action::Forget(id) => {
-                if let Some(entry) = self.children.remove(&id)
-                    && let Some(current) = entry.current
+                if let Some(mut entry) = self.children.remove(&id)
                     && let Some(guard) = &self.guard
                 {
-                    // The machine never does this; but otherwise nothing would ever end this
-                    // incarnation.
-                    current.abandon(&entry.node, &self.tree, guard);
+                    for incarnation in entry.incarnations.drain() {
+                        // The machine never does this; but otherwise nothing would ever end this
+                        // incarnation.
+                        incarnation.abandon(&entry.node, &self.tree, guard);
+                    }
                 }
                 self.node.release(&id);
             }
@@ -67,6 +71,12 @@ impl Engine {
                 self.exit = Some(exit);
                 self.detach();
             }
+        }
+    }
+
+    fn with_definition(&mut self, id: &ChildId, change: impl FnOnce(&mut ChildDefinition)) {
+        if let Some(entry) = self.children.get_mut(id) {
+            change(&mut entry.definition);
         }
     }
 
@@ -106,12 +116,16 @@ impl Engine {
         let Some(node) = self.children.get_mut(&key.child).map(|entry| entry.node.clone()) else { return };
         match &kind {
             EventKind::State { to, .. } => {
+                node.set_incarnation(key.incarnation);
                 if matches!(to, ChildState::Starting | ChildState::Ready) {
                     self.write_counters(&key.child, &node);
                 }
                 node.set_state(to.clone(), now);
             }
-            EventKind::Exited { exit, .. } => {
+            EventKind::Replaced { .. } => self.write_counters(&key.child, &node),
+            EventKind::Second { role, state } => node.set_second(key.incarnation, *role, state),
+            // A spare or a successor says nothing of the incarnation that it stands beside.
+            EventKind::Exited { exit, .. } if !node.second_ended(key.incarnation, exit) => {
                 node.set_exit(exit.clone());
                 self.write_counters(&key.child, &node);
             }
@@ -120,7 +134,7 @@ impl Engine {
         if let Some(observer) = &mut self.observer {
             observer(&key, &kind);
         }
-        let changed = matches!(kind, EventKind::State { .. });
+        let changed = matches!(kind, EventKind::State { .. } | EventKind::Replaced { .. });
         self.tree.bus().publish(node.path(), key.incarnation, kind);
         if changed {
             node.notify_waiters();
@@ -142,9 +156,7 @@ impl Engine {
         self.alarm_at(at);
         // Children that are told to stop after this learn of it then.
         for entry in self.children.iter_mut() {
-            if let Some(current) = &mut entry.current {
-                current.shorten_stop(at);
-            }
+            entry.incarnations.iter_mut().for_each(|incarnation| incarnation.shorten_stop(at));
         }
     }
 }

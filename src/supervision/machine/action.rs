@@ -20,6 +20,15 @@ pub enum Action {
     /// Stop this incarnation, and report when nothing of it is left. May be repeated with a harder
     /// mode.
     Stop(IncarnationKey, Shutdown),
+    /// Stop this incarnation, but let it finish the calls that it has; it gets no new ones. A `Stop`
+    /// may follow.
+    Retire(IncarnationKey, Shutdown),
+    /// From now on, starts of this child use its newest definition, with all changes that waited.
+    Define(ChildId),
+    /// The newest definition of this child is good.
+    Confirm(ChildId),
+    /// From now on, starts of this child use the last definition that was confirmed.
+    Restore(ChildId),
     /// Fire this timer at that time.
     Arm(Timer, TreeInstant),
     /// Forget this timer.

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::input::{IncarnationKey, NewChild, OperatorRequestId, Timer};
+use super::{
+    input::{IncarnationKey, NewChild, OperatorRequestId, Timer},
+    pending_changes::PendingChanges,
+    second_incarnation::Second,
+};
 use crate::{
     clock::TreeInstant,
     id::{ChildId, Incarnation},
@@ -18,8 +22,10 @@ pub(super) enum StartCause {
     Supervisor,
     /// By an operator's `restart`, after which the policy applies.
     Restart,
-    /// By an operator's `restart_child` or `reload`: a failure is reported, and the child stays down.
+    /// By an operator's `restart_child`: a failure is reported, and the child stays down.
     Once,
+    /// By a reload: a failure is reported, and the child returns with the definition before (G-13).
+    Reload,
     /// By an operator's `start_child`: a failure is reported, and the child is removed.
     Provisional,
 }
@@ -35,6 +41,10 @@ pub(super) enum AfterStop {
     Start(StartCause),
     /// It is removed.
     Forget,
+    /// It stays down until it is demanded.
+    Idle,
+    /// Its exit has been judged, and leads to the state in `settles_as`.
+    Settle,
 }
 
 /// A request that waits for this child.
@@ -46,6 +56,12 @@ pub(super) enum RequestWaiter {
     Start(OperatorRequestId),
     /// As `Start`, by a `restart`: it joins the start that another restart has caused.
     Restart(OperatorRequestId),
+    /// Until a start that took its change is ready or has failed.
+    Reload {
+        id: OperatorRequestId,
+        /// The start in flight, or the next one if that is stopped, has taken its change.
+        taken: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -53,7 +69,14 @@ pub(super) struct Child {
     pub(super) id: ChildId,
     pub(super) policy: Arc<ChildPolicy>,
     pub(super) state: ChildState,
+    /// Its primary incarnation: `state` is about it.
     pub(super) incarnation: Incarnation,
+    /// The newest incarnation, primary or second.
+    pub(super) last: Incarnation,
+    pub(super) second: Option<Box<Second>>,
+    pub(super) changes: Option<Box<PendingChanges>>,
+    /// The state that follows `AfterStop::Settle`.
+    pub(super) settles_as: Option<Box<ChildState>>,
     pub(super) tracker: Tracker,
     pub(super) cause: StartCause,
     pub(super) after: AfterStop,
@@ -88,6 +111,10 @@ impl Child {
                 DownReason::NeverStarted
             }),
             incarnation: new.last_incarnation,
+            last: new.last_incarnation,
+            second: None,
+            changes: None,
+            settles_as: None,
             tracker,
             cause: StartCause::Supervisor,
             after: AfterStop::Stay,
@@ -117,7 +144,20 @@ impl Child {
     /// that waits for its own timer does not need it.
     pub(super) fn joins_pass(&self) -> bool {
         let gave_up = matches!(self.state, ChildState::Down { why: DownReason::GaveUp { .. } });
-        !self.state.is_alive() && !self.armed && !gave_up && !self.is_left_alone()
+        !self.state.is_alive()
+            && !self.armed
+            && !gave_up
+            && !self.is_left_alone()
+            && (!self.is_dormant() || !self.waiters.is_empty())
+    }
+
+    /// Whether it is started by a demand alone (S-28).
+    pub(super) fn is_dormant(&self) -> bool {
+        match self.state {
+            ChildState::Down { why: DownReason::Idle } => true,
+            ChildState::Down { why: DownReason::NeverStarted } => self.policy.start == StartMode::OnDemand,
+            _ => false,
+        }
     }
 
     /// How long a restart by an operator would have to wait (rule R-8).

@@ -69,10 +69,13 @@ pub enum Request {
     /// child that has never been started or has ended by itself, and leaves its counters alone. A
     /// child that an operator has stopped, or that its policy has given up, stays down.
     Demand(ChildId),
-    /// Changes the policy of a child and, if the child is alive or waiting, stops it and starts it
-    /// again. A start that fails is not retried, unless a group restart under way makes it, whose
-    /// rules then apply.
-    Reload(ChildId, Arc<ChildPolicy>),
+    /// Changes the definition of a child. The change waits until the next start of the child, which
+    /// follows now, or not (rules G-13, G-14). A start that fails restores the last definition that
+    /// was confirmed.
+    Reload(ChildId, DefinitionChange, ReloadWhen),
+    /// Stops a child because it is idle, if this is still its live incarnation. The next demand
+    /// starts it (rule S-28).
+    StopIdle(ChildId, Incarnation),
 }
 
 impl Request {
@@ -81,13 +84,37 @@ impl Request {
     pub fn ends(&self) -> Option<&ChildId> {
         match self {
             Request::StartChild(_) | Request::RestartChild(_) | Request::Demand(_) => None,
+            Request::Reload(_, _, ReloadWhen::NextStart) => None,
             Request::TerminateChild(id)
             | Request::DeleteChild(id)
             | Request::RemoveChild(id)
             | Request::Restart(id)
-            | Request::Reload(id, _) => Some(id),
+            | Request::StopIdle(id, _)
+            | Request::Reload(id, ..) => Some(id),
         }
     }
+}
+
+/// What a reload changes in the definition of a child, as far as the machine knows definitions. Of
+/// several that wait together, the last policy decides.
+#[derive(Clone, Debug)]
+pub enum DefinitionChange {
+    /// Nothing: the incarnation is replaced by one of the same definition (recycling, W-5).
+    None,
+    /// How it is started, and not its policy.
+    KeepPolicy,
+    /// Its policy, and perhaps also how it is started.
+    ReplacePolicy(Arc<ChildPolicy>),
+}
+
+/// When a change of a definition takes effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReloadWhen {
+    /// As soon as possible: the child is replaced, or stopped and started again.
+    #[default]
+    Now,
+    /// When the child starts next, for whatever reason.
+    NextStart,
 }
 
 /// What happened, as reported by the engine.
@@ -99,6 +126,9 @@ pub enum Input {
     /// both, in this order. An incarnation that ends without having been ready is a failed start,
     /// however well it ended.
     Ready(IncarnationKey),
+    /// The process or the channel of an incarnation is known to have ended; its `Ended` follows. A
+    /// spare takes its place (rule W-6).
+    Failing(IncarnationKey),
     /// An incarnation has ended and nothing it owned is left; also if it never became ready.
     Ended(IncarnationKey, Exit),
     /// A timer that was armed has fired.
@@ -117,6 +147,8 @@ pub enum Input {
 pub enum Timer {
     /// The back-off or cool-off after the end of this incarnation.
     Child(IncarnationKey),
+    /// The back-off of a spare, after the end of this incarnation of it.
+    Spare(IncarnationKey),
     /// The delay of a group restart. It alone ends that delay, however late it fires.
     Pass(u64),
 }

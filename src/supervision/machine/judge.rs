@@ -1,6 +1,10 @@
 //! What an exit means: rule R-0, in its order.
 
-use super::{Action, IncarnationKey, Machine, Rank, Reply, ended};
+use std::time::Duration;
+
+use super::{
+    Action, IncarnationKey, Machine, Rank, Reply, child::Child, ended, left_as, second_incarnation::Role,
+};
 use crate::{
     clock::TreeInstant,
     event::{EventKind, ExitConsequence},
@@ -15,7 +19,20 @@ use crate::{
 
 impl Machine {
     pub(super) fn ended(&mut self, now: TreeInstant, key: &IncarnationKey, exit: Exit) {
-        let Some(rank) = self.current(key) else { return };
+        let Some((rank, role)) = self.current(key) else { return };
+        if role == Role::Second {
+            return self.second_ended(now, rank, exit);
+        }
+        if !self.children.get(rank).is_some_and(|child| child.state.is_alive()) {
+            // S-9: its end has been reported already.
+            return;
+        }
+        self.primary_ended(now, rank, exit);
+        // What the child waited with may be possible now.
+        self.follow_up(now, rank);
+    }
+
+    fn primary_ended(&mut self, now: TreeInstant, rank: Rank, exit: Exit) {
         let Some(child) = self.children.get_mut(rank) else { return };
         // a success before *ready* is a failed start. (A start that is declared to complete becomes
         // ready by its success: its `Ready` comes before its end.)
@@ -28,13 +45,24 @@ impl Machine {
             child.tracker.stopped(now);
         }
         let Some(child) = self.children.get(rank) else { return };
+        if child.state == ChildState::Starting && exit == Exit::Ignored {
+            self.confirm(rank);
+        }
+        let Some(child) = self.children.get(rank) else { return };
+        let restored = child.state == ChildState::Starting
+            && exit != Exit::Ignored
+            && !self.is_stopping()
+            && self.restore(rank, &exit);
+        let Some(child) = self.children.get(rank) else { return };
         match child.state {
             ChildState::Stopping => self.stopped(now, rank, exit),
             ChildState::Starting | ChildState::Ready if self.is_stopping() => {
                 // The shutdown has not reached this child yet, and no longer needs to.
                 self.publish_exit(rank, exit, ExitConsequence::Nothing);
-                self.set_down(rank, ended());
-                self.advance_stop();
+                if !self.wait_for_second(rank, AfterStop::Stay) {
+                    self.set_down(rank, ended());
+                    self.advance_stop();
+                }
             }
             ChildState::Starting
                 if matches!(child.cause, StartCause::Provisional | StartCause::Once)
@@ -47,21 +75,39 @@ impl Machine {
             {
                 // S-13: it ended before the group restart reached it.
                 self.publish_exit(rank, exit, ExitConsequence::Nothing);
-                self.group_stopped(rank);
+                if !self.wait_for_second(rank, AfterStop::Group) {
+                    self.group_stopped(rank);
+                }
+                self.advance(now);
+            }
+            ChildState::Starting
+                if restored
+                    && (child.cause == StartCause::Reload
+                        || self.is_booting() && child.is_required_for_boot()) =>
+            {
+                // G-13: the definition before returns, and this end was that of the new one.
+                // S-7: a start that the boot requires keeps its meaning.
+                let required = self.is_booting() && child.is_required_for_boot();
+                let cause = if required { StartCause::Supervisor } else { child.restart_cause() };
+                let waits = self.pass.as_ref().is_some_and(|pass| pass.restarts(rank));
+                self.publish_exit(rank, exit, ExitConsequence::Restore);
+                if waits {
+                    // S-11: the group restart that has begun meanwhile starts it in its turn.
+                    self.group_stopped(rank);
+                } else {
+                    self.set(rank, ChildState::down(DownReason::Stopped));
+                    self.start(now, rank, cause);
+                }
                 self.advance(now);
             }
             ChildState::Starting if exit == Exit::Ignored => {
                 self.publish_exit(rank, exit, ExitConsequence::Leave);
+                self.confirm(rank);
                 self.answer_start_waiters(rank, &Ok(Reply::Ignored));
-                self.set_down(rank, ChildState::down(DownReason::Ignored));
-                if self.flags.dynamic || self.children.get(rank).is_some_and(|c| c.is_temporary()) {
-                    self.forget(rank);
-                }
-                self.advance(now);
+                self.settle(now, rank, ChildState::down(DownReason::Ignored));
             }
             ChildState::Starting => self.start_failed(now, rank, exit),
             ChildState::Ready => self.decide(now, rank, exit),
-            // S-9: it is not alive; its end has been reported already.
             _ => {}
         }
     }
@@ -75,8 +121,8 @@ impl Machine {
         match child.cause {
             StartCause::Provisional => {
                 self.publish_exit(rank, exit, ExitConsequence::Leave);
-                self.set(rank, ended());
                 self.answer_start_waiters(rank, &Err(failed));
+                self.set_down(rank, ended());
                 self.forget(rank);
                 self.advance(now);
             }
@@ -94,7 +140,7 @@ impl Machine {
                 self.set_down(rank, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
             }
-            StartCause::Supervisor | StartCause::Restart => {
+            StartCause::Supervisor | StartCause::Restart | StartCause::Reload => {
                 self.answer_start_waiters(rank, &Err(failed));
                 self.decide(now, rank, exit);
             }
@@ -115,29 +161,20 @@ impl Machine {
             child.process_ended_at.map_or(now, |process_ended_at| process_ended_at.min(now));
         match child.tracker.exited(process_ended_at, class, &policy.restart) {
             Decision::Leave => {
-                // S-17: a transient supervisor that gave up stays down, and its state says so.
-                let state = match &exit {
-                    Exit::IntensityExceeded { limit, .. } => {
-                        ChildState::down(DownReason::GaveUp { why: limit.clone() })
-                    }
-                    _ => ended(),
-                };
+                let state = left_as(&exit);
                 self.publish_exit(rank, exit, ExitConsequence::Leave);
-                self.leave(now, rank, state);
+                self.settle(now, rank, state);
             }
             Decision::Escalate { why } => self.give_up(rank, exit, why),
             Decision::GiveUp { why } if grouped => self.give_up(rank, exit, why),
             Decision::GiveUp { why } => {
                 self.publish_exit(rank, exit, ExitConsequence::GiveUp { why: why.clone() });
-                self.leave(now, rank, ChildState::down(DownReason::GaveUp { why }));
+                self.settle(now, rank, ChildState::down(DownReason::GaveUp { why }));
             }
             Decision::CoolOff { delay } => {
                 self.publish_exit(rank, exit, ExitConsequence::CoolOff { delay });
-                self.wait_for_restart(
-                    now,
-                    rank,
-                    ChildState::CoolingOff { until: process_ended_at.after(delay).max(now) },
-                );
+                let until = process_ended_at.after(delay).max(now);
+                self.settle(now, rank, ChildState::CoolingOff { until });
             }
             Decision::Restart { delay, attempt } => {
                 let (shared, intensity) = (policy.restart.is_shared(), self.flags.effective_intensity());
@@ -145,15 +182,43 @@ impl Machine {
                     return self.give_up(rank, exit, intensity.limit());
                 }
                 self.counted += u64::from(shared);
-                self.publish_exit(rank, exit, ExitConsequence::Restart { delay, attempt });
-                self.restart_at(now, rank, process_ended_at.after(delay), attempt, failed_start);
+                self.restart_after(now, rank, exit, (process_ended_at, delay), attempt, failed_start);
             }
             Decision::AwaitProgram { delay } => {
                 let attempt = child.tracker.failures();
-                self.publish_exit(rank, exit, ExitConsequence::Restart { delay, attempt });
-                self.restart_at(now, rank, process_ended_at.after(delay), attempt, failed_start);
+                self.restart_after(now, rank, exit, (process_ended_at, delay), attempt, failed_start);
             }
         }
+    }
+
+    /// Restarts the child, or its group, `delay` after its process ended; at once if a successor or a
+    /// spare is there to take its place.
+    fn restart_after(
+        &mut self,
+        now: TreeInstant,
+        rank: Rank,
+        exit: Exit,
+        (ended_at, delay): (TreeInstant, Duration),
+        attempt: u32,
+        failed_start: bool,
+    ) {
+        let until = ended_at.after(delay);
+        if self.flags.strategy == Strategy::OneForOne {
+            let replaced = ExitConsequence::Restart { delay: Duration::ZERO, attempt };
+            if self.second_may_take_over(rank) {
+                self.publish_exit(rank, exit, replaced);
+                return self.take_over(now, rank, until, attempt);
+            }
+            if self.second_is_being_dropped(rank) {
+                self.publish_exit(rank, exit, ExitConsequence::Restart { delay, attempt });
+                return self.settle(now, rank, ChildState::BackingOff { until, attempt });
+            }
+            self.drop_waiting_spare(rank);
+        } else {
+            self.stop_second(rank);
+        }
+        self.publish_exit(rank, exit, ExitConsequence::Restart { delay, attempt });
+        self.restart_at(now, rank, until, attempt, failed_start);
     }
 
     /// Starts the child or its group again at that time, or now if it has passed.
@@ -168,7 +233,8 @@ impl Machine {
         if self.flags.strategy != Strategy::OneForOne {
             self.restart_group(now, rank, until.since(now), attempt, failed_start);
         } else if until <= now {
-            self.start(now, rank, StartCause::Supervisor);
+            let cause = self.children.get(rank).map_or(StartCause::Supervisor, Child::restart_cause);
+            self.start(now, rank, cause);
             self.advance(now);
         } else {
             self.wait_for_restart(now, rank, ChildState::BackingOff { until, attempt });
@@ -181,6 +247,8 @@ impl Machine {
         if self.flags.strategy != Strategy::OneForOne
             || matches!(child.cause, StartCause::Provisional | StartCause::Once)
             || self.is_booting() && child.is_required_for_boot()
+            || self.second_may_take_over(rank)
+            || child.awaits_confirmation()
         {
             return None;
         }
@@ -199,8 +267,28 @@ impl Machine {
         }
     }
 
+    /// The child ended, is not started now, and goes into this state: down or cooling off. If it has a
+    /// second incarnation, that is stopped first.
+    pub(super) fn settle(&mut self, now: TreeInstant, rank: Rank, state: ChildState) {
+        if self.wait_for_second(rank, AfterStop::Settle) {
+            if let Some(child) = self.children.get_mut(rank) {
+                child.settles_as = Some(Box::new(state));
+            }
+            return self.advance(now);
+        }
+        if let ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until } = state {
+            if until > now {
+                return self.wait_for_restart(now, rank, state);
+            }
+            let cause = self.children.get(rank).map_or(StartCause::Supervisor, Child::restart_cause);
+            self.start(now, rank, cause);
+            return self.advance(now);
+        }
+        self.leave(now, rank, state);
+    }
+
     /// One-for-one: the next start is due later.
-    fn wait_for_restart(&mut self, now: TreeInstant, rank: Rank, state: ChildState) {
+    pub(super) fn wait_for_restart(&mut self, now: TreeInstant, rank: Rank, state: ChildState) {
         let (ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until }) = state else { return };
         self.set(rank, state);
         if let Some(child) = self.children.get_mut(rank) {
@@ -213,8 +301,10 @@ impl Machine {
     /// The child ended by itself and is not restarted (S-5, S-24).
     fn leave(&mut self, now: TreeInstant, rank: Rank, state: ChildState) {
         let Some(child) = self.children.get(rank) else { return };
-        let (significant, temporary, id) = (child.policy.significant, child.is_temporary(), child.id.clone());
-        let over = temporary || self.flags.dynamic && state == ended();
+        let ignored = state == ChildState::down(DownReason::Ignored);
+        let significant = child.policy.significant && !ignored;
+        let (temporary, id) = (child.is_temporary(), child.id.clone());
+        let over = temporary || self.flags.dynamic && (ignored || state == ended());
         self.set_down(rank, state);
         if over {
             self.forget(rank);
@@ -231,15 +321,27 @@ impl Machine {
         self.publish_exit(rank, exit.clone(), ExitConsequence::Escalate { why: why.clone() });
         // The child itself is not given up for good: when this supervisor is restarted, the child
         // starts again.
-        self.set_down(rank, ended());
+        if !self.wait_for_second(rank, AfterStop::Stay) {
+            self.set_down(rank, ended());
+        }
         self.begin_stop(Exit::IntensityExceeded { child: id, cause: Box::new(exit), limit: why });
     }
 
     /// A child that had been asked to stop has ended.
     fn stopped(&mut self, now: TreeInstant, rank: Rank, exit: Exit) {
+        if let Some(child) = self.children.get_mut(rank) {
+            child.tracker.stopped(now);
+        }
+        self.publish_exit(rank, exit, ExitConsequence::Nothing);
+        if !self.second_outlives_primary(rank) {
+            self.finish_stop(now, rank);
+        }
+    }
+
+    /// Nothing of a child that had been asked to stop is left.
+    pub(super) fn finish_stop(&mut self, now: TreeInstant, rank: Rank) {
         let stopping = self.is_stopping();
         let Some(child) = self.children.get_mut(rank) else { return };
-        child.tracker.stopped(now);
         let (mut after, temporary) = (child.after, child.is_temporary());
         if stopping && after != AfterStop::Forget {
             after = AfterStop::Stay;
@@ -252,7 +354,6 @@ impl Machine {
             child.cause = cause;
             after = AfterStop::Group;
         }
-        self.publish_exit(rank, exit, ExitConsequence::Nothing);
         match after {
             AfterStop::Stay => {
                 let state = if stopping { ended() } else { ChildState::down(DownReason::Stopped) };
@@ -262,6 +363,11 @@ impl Machine {
                 }
             }
             AfterStop::Group => self.group_stopped(rank),
+            AfterStop::Idle => self.set_down(rank, ChildState::down(DownReason::Idle)),
+            AfterStop::Settle => {
+                let state = self.children.get_mut(rank).and_then(|child| child.settles_as.take());
+                return self.settle(now, rank, state.map_or_else(ended, |state| *state));
+            }
             AfterStop::Start(cause) => {
                 self.set(rank, ChildState::down(DownReason::Stopped));
                 self.answer_stop_waiters(rank);
@@ -298,7 +404,7 @@ impl Machine {
         let stopped = RequestError::Stopped(child.id.clone());
         let reason = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
         self.answer_stop_waiters(rank);
-        self.answer_start_waiters(rank, &Err(reason));
+        self.refuse_start_waiters(rank, &reason);
     }
 
     pub(super) fn publish_exit(&mut self, rank: Rank, exit: Exit, then: ExitConsequence) {

@@ -11,10 +11,12 @@
 //! | `judge` | what an exit means (rules R-0, S-9, S-10) |
 //! | `pass` | the supervisor's own start and group restarts (S-7, S-11 to S-16) |
 //! | `operator` | requests (S-22, R-8) |
+//! | `reload` | changes of a definition, and how they are carried out (G-13, G-14) |
+//! | `second` | the incarnation beside the primary one: swap and standby (S-27, W-6) |
 //! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
 //!
-//! `table` holds the children and `child` is one of them; `input` is what goes in, `action` what
-//! comes out.
+//! `table` holds the children and `child` is one of them, with its `second_incarnation` and its
+//! `pending_changes`; `input` is what goes in, `action` what comes out.
 
 mod action;
 mod child;
@@ -22,6 +24,10 @@ mod input;
 mod judge;
 mod operator;
 mod pass;
+mod pending_changes;
+mod reload;
+mod second;
+mod second_incarnation;
 mod stop;
 mod table;
 
@@ -30,15 +36,19 @@ use std::sync::Arc;
 pub(super) use action::ReplyResult;
 pub use action::{Action, Reply};
 use child::{AfterStop, Child, RequestWaiter, StartCause};
-pub use input::{IncarnationKey, Input, NewChild, OperatorRequestId, Request, Timer};
+pub use input::{
+    DefinitionChange, IncarnationKey, Input, NewChild, OperatorRequestId, ReloadWhen, Request, Timer,
+};
 use pass::Pass;
+use second_incarnation::Role;
+pub use second_incarnation::SecondView;
 use stop::MachinePhase;
 use table::{ChildTable, Rank};
 
 use super::{
     child_info::ChildCounts,
     errors::RequestError,
-    policy::{ChildPolicy, SupervisorFlags},
+    policy::{ChildPolicy, Shutdown, SupervisorFlags},
 };
 use crate::{
     clock::TreeInstant,
@@ -76,6 +86,8 @@ pub struct ChildView<'a> {
     pub incarnation: Incarnation,
     /// Its failures and restarts.
     pub tracker: &'a Tracker,
+    /// The incarnation beside it, if there is one, or the spare that waits for its next start.
+    pub second: Option<SecondView<'a>>,
 }
 
 impl Machine {
@@ -106,6 +118,7 @@ impl Machine {
         match input {
             Input::Boot => self.boot(now),
             Input::Ready(key) => self.ready(now, &key),
+            Input::Failing(key) => self.failing(&key),
             Input::Ended(key, exit) => self.ended(now, &key, exit),
             Input::Fired(timer) => self.fired(now, &timer),
             Input::Request(id, request) => self.request(now, id, request),
@@ -159,13 +172,14 @@ impl Machine {
     }
 
     /// Changes the policy of a child; it takes effect at the next decision (rule R-7). The caller
-    /// has validated it.
+    /// has validated it. Whether incarnations may overlap, and whether there is a spare, stays as it
+    /// was declared: only a reload changes that.
     ///
     /// # Errors
     /// [`RequestError::NotFound`].
     pub fn set_policy(&mut self, id: &ChildId, policy: Arc<ChildPolicy>) -> Result<(), RequestError> {
         let child = self.find(id).and_then(|rank| self.children.get_mut(rank));
-        child.map(|child| child.policy = policy).ok_or_else(|| RequestError::NotFound(id.clone()))
+        child.map(|child| child.set_policy(&policy)).ok_or_else(|| RequestError::NotFound(id.clone()))
     }
 
     /// The process of an incarnation ended at `at` with this exit, as far as is known, and its end
@@ -177,7 +191,7 @@ impl Machine {
         at: TreeInstant,
         exit: &Exit,
     ) -> Option<ChildState> {
-        let rank = self.current(key)?;
+        let (rank, Role::Primary) = self.current(key)? else { return None };
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let child = self.children.get_mut(rank)?;
         if !matches!(child.state, ChildState::Starting | ChildState::Ready) {
@@ -207,11 +221,18 @@ impl Machine {
         self.children.find(id)
     }
 
-    /// The child, if `key` names its current incarnation; anything about an old one is dropped (R-0
-    /// (1)).
-    fn current(&self, key: &IncarnationKey) -> Option<Rank> {
+    /// The child, if `key` names its primary or its second incarnation; anything about an old one is
+    /// dropped (R-0 (1)).
+    fn current(&self, key: &IncarnationKey) -> Option<(Rank, Role)> {
         let rank = self.find(&key.child)?;
-        (self.children.get(rank)?.incarnation == key.incarnation).then_some(rank)
+        let child = self.children.get(rank)?;
+        if child.incarnation == key.incarnation {
+            // Its own end may have come before that of the second one, which the child waits for.
+            let is_over = child.second.as_ref().is_some_and(|second| second.outlives_primary);
+            return (!is_over).then_some((rank, Role::Primary));
+        }
+        let second = child.second.as_ref()?;
+        (second.is_alive() && second.incarnation == key.incarnation).then_some((rank, Role::Second))
     }
 
     /// Changes the state of a child and publishes the change.
@@ -224,11 +245,23 @@ impl Machine {
         }
     }
 
-    /// Starts the next incarnation of a child that is not alive.
+    /// Starts the next incarnation of a child whose primary one is not alive. It waits for the second
+    /// one if the two may not overlap.
     fn start(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
         self.disarm(rank);
+        let overlaps = self.children.get(rank).is_some_and(|child| child.coming_policy().overlap);
+        if overlaps || !self.wait_for_second(rank, AfterStop::Start(cause)) {
+            self.start_now(now, rank, cause);
+        }
+    }
+
+    fn start_now(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
+        self.disarm(rank);
+        self.take_changes(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
-        child.incarnation = child.incarnation.next();
+        child.adopt_newest_policy();
+        child.last = child.last.next();
+        child.incarnation = child.last;
         child.cause = cause;
         child.after = AfterStop::Stay;
         child.process_ended_at = None;
@@ -244,15 +277,39 @@ impl Machine {
         }
     }
 
-    /// Asks a live child to stop. If it is stopping already, only what follows changes.
+    /// Asks a live child to stop. If it is stopping already, only what follows changes. A child that
+    /// waits for its next start waits for its second incarnation instead, if it has one.
     fn stop(&mut self, rank: Rank, after: AfterStop) {
+        self.stop_primary(rank, after, Action::Stop);
+    }
+
+    /// As `stop`, but the incarnation finishes the calls that it has.
+    fn retire(&mut self, rank: Rank, after: AfterStop) {
+        self.stop_primary(rank, after, Action::Retire);
+    }
+
+    fn stop_primary(
+        &mut self,
+        rank: Rank,
+        after: AfterStop,
+        action: impl FnOnce(IncarnationKey, Shutdown) -> Action,
+    ) {
         let Some(child) = self.children.get_mut(rank) else { return };
         child.after = after;
-        if matches!(child.state, ChildState::Starting | ChildState::Ready) {
-            let mode = self.phase.harden(child.policy.shutdown);
-            let key = child.key();
-            self.set(rank, ChildState::Stopping);
-            self.out.push(Action::Stop(key, mode));
+        match child.state {
+            ChildState::Starting | ChildState::Ready => {
+                self.stop_second(rank);
+                let Some(child) = self.children.get(rank) else { return };
+                let mode = self.phase.harden(child.policy.shutdown);
+                let key = child.key();
+                self.set(rank, ChildState::Stopping);
+                self.out.push(action(key, mode));
+            }
+            ChildState::Stopping => {}
+            _ => {
+                self.disarm(rank);
+                self.wait_for_second(rank, after);
+            }
         }
     }
 
@@ -270,12 +327,28 @@ impl Machine {
         let Some(child) = self.children.get_mut(rank) else { return };
         let out = &mut self.out;
         child.waiters.retain(|waiter| match waiter {
-            RequestWaiter::Start(id) | RequestWaiter::Restart(id) => {
+            RequestWaiter::Start(id)
+            | RequestWaiter::Restart(id)
+            | RequestWaiter::Reload { id, taken: true } => {
                 out.push(Action::Reply(*id, answer.clone()));
                 false
             }
-            RequestWaiter::Stop(_) => true,
+            RequestWaiter::Stop(_) | RequestWaiter::Reload { .. } => true,
         });
+    }
+
+    /// Answers the requests that wait for a start of any kind: there will be none.
+    fn refuse_start_waiters(&mut self, rank: Rank, refusal: &RequestError) {
+        let Some(child) = self.children.get_mut(rank) else { return };
+        for waiter in &mut child.waiters {
+            if let RequestWaiter::Reload { taken, .. } = waiter {
+                *taken = true;
+            }
+        }
+        if let Some(changes) = &mut child.changes {
+            changes.wanted = false;
+        }
+        self.answer_start_waiters(rank, &Err(refusal.clone()));
     }
 
     /// Answers the requests that wait for the child to be down.
@@ -287,12 +360,15 @@ impl Machine {
                 out.push(Action::Reply(*id, Ok(Reply::Done)));
                 false
             }
-            RequestWaiter::Start(_) | RequestWaiter::Restart(_) => true,
+            RequestWaiter::Start(_) | RequestWaiter::Restart(_) | RequestWaiter::Reload { .. } => true,
         });
     }
 
     fn ready(&mut self, now: TreeInstant, key: &IncarnationKey) {
-        let Some(rank) = self.current(key) else { return };
+        let Some((rank, role)) = self.current(key) else { return };
+        if role == Role::Second {
+            return self.second_ready(now, rank);
+        }
         let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != ChildState::Starting {
             return;
@@ -300,22 +376,25 @@ impl Machine {
         child.tracker.ready(now);
         child.has_been_ready = true;
         child.cause = StartCause::Supervisor;
+        self.confirm(rank);
         self.out.push(Action::MakeLive(key.clone()));
         self.set(rank, ChildState::Ready);
         self.answer_start_waiters(rank, &Ok(Reply::Ready(key.incarnation)));
+        self.follow_up(now, rank);
         self.advance(now);
     }
 
     fn fired(&mut self, now: TreeInstant, timer: &Timer) {
         match timer {
             Timer::Child(key) => {
-                let Some(rank) = self.current(key) else { return };
+                let Some((rank, Role::Primary)) = self.current(key) else { return };
                 if let Some(child) = self.children.get_mut(rank)
                     && std::mem::replace(&mut child.armed, false)
                 {
                     self.start(now, rank, StartCause::Supervisor);
                 }
             }
+            Timer::Spare(key) => self.spare_fired(now, key),
             Timer::Pass(serial) => self.pass_fired(now, *serial),
         }
     }
@@ -337,10 +416,20 @@ fn view(child: &Child) -> ChildView<'_> {
         state: &child.state,
         incarnation: child.incarnation,
         tracker: &child.tracker,
+        second: child.second.as_deref().map(second_incarnation::view),
     }
 }
 
 /// The state of a child that has nothing more to do.
 fn ended() -> ChildState {
     ChildState::down(DownReason::Ended)
+}
+
+/// The state of a child whose exit leads to no restart. S-17: a transient supervisor that gave up stays
+/// down, and its state says so.
+fn left_as(exit: &Exit) -> ChildState {
+    match exit {
+        Exit::IntensityExceeded { limit, .. } => ChildState::down(DownReason::GaveUp { why: limit.clone() }),
+        _ => ended(),
+    }
 }

@@ -1,22 +1,16 @@
 //! Requests (rules S-22, R-8). They never touch siblings, never use the restart budget, and are answered
 //! exactly once.
 
-use std::sync::Arc;
-
 use super::{
     Action, Machine, NewChild, OperatorRequestId, Rank, Reply, Request, RequestWaiter,
     action::ReplyResult,
-    child::{AfterStop, Child, StartCause},
-    ended,
+    child::{AfterStop, StartCause},
 };
 use crate::{
     clock::TreeInstant,
-    id::ChildId,
+    id::{ChildId, Incarnation},
     state::{ChildState, DownReason, Strategy},
-    supervision::{
-        errors::RequestError,
-        policy::{ChildPolicy, StartMode},
-    },
+    supervision::{errors::RequestError, policy::StartMode},
 };
 
 impl Machine {
@@ -34,7 +28,12 @@ impl Machine {
                 Request::RemoveChild(child) => self.with(child, |m, rank| m.remove_child(now, id, rank)),
                 Request::Restart(child) => self.with(child, |m, rank| m.restart(now, id, rank)),
                 Request::Demand(child) => self.with(child, |m, rank| m.demand(now, id, rank)),
-                Request::Reload(child, policy) => self.with(child, |m, rank| m.reload(now, id, rank, policy)),
+                Request::StopIdle(child, incarnation) => {
+                    self.with(child, |m, rank| m.stop_idle(id, rank, incarnation))
+                }
+                Request::Reload(child, change, when) => {
+                    self.with(child, |m, rank| m.reload(now, id, rank, change, when))
+                }
             }
         };
         if let Some(reply) = reply {
@@ -68,11 +67,15 @@ impl Machine {
             return Some(Err(RequestError::MaxChildren(max)));
         }
         let rank = self.insert(new)?;
-        if self.children.get(rank)?.policy.start == StartMode::Background {
-            // The request does not wait for it, and a failed first start is a crash under its
-            // policy (S-7).
-            self.start_in_turn(now, rank, StartCause::Supervisor);
-            return Some(Ok(Reply::Done));
+        match self.children.get(rank)?.policy.start {
+            StartMode::Required => {}
+            StartMode::Background => {
+                // The request does not wait for it, and a failed first start is a crash under its
+                // policy (S-7).
+                self.start_in_turn(now, rank, StartCause::Supervisor);
+                return Some(Ok(Reply::Done));
+            }
+            StartMode::OnDemand => return Some(Ok(Reply::Done)),
         }
         self.wait_for(rank, RequestWaiter::Start(id));
         self.start_in_turn(now, rank, StartCause::Provisional);
@@ -94,7 +97,7 @@ impl Machine {
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
-            self.answer_start_waiters(rank, &Err(stopped));
+            self.refuse_start_waiters(rank, &stopped);
             self.wait_for(rank, RequestWaiter::Stop(id));
             if self.children.get(rank)?.after != AfterStop::Forget
                 || self.children.get(rank)?.state != ChildState::Stopping
@@ -106,12 +109,25 @@ impl Machine {
         let temporary = child.is_temporary();
         if child.state.is_restarting() {
             self.disarm(rank);
+            if self.wait_for_second(rank, AfterStop::Stay) {
+                let stopped = RequestError::Stopped(self.children.get(rank)?.id.clone());
+                self.refuse_start_waiters(rank, &stopped);
+                self.wait_for(rank, RequestWaiter::Stop(id));
+                self.hurry_pass(now, false);
+                self.advance(now);
+                return None;
+            }
             self.set_down(rank, ChildState::down(DownReason::Stopped));
             self.hurry_pass(now, false);
         } else {
             // Another request may wait for the start that a pass would have made.
-            let state = child.state.clone();
-            self.set_down(rank, if state == ended() { ChildState::down(DownReason::Stopped) } else { state });
+            let state = match &child.state {
+                ChildState::Down { why: DownReason::Ended | DownReason::Idle } => {
+                    ChildState::down(DownReason::Stopped)
+                }
+                state => state.clone(),
+            };
+            self.set_down(rank, state);
         }
         if temporary {
             self.forget(rank);
@@ -150,12 +166,20 @@ impl Machine {
         let child = self.children.get(rank)?;
         if child.state.is_alive() {
             let stopped = RequestError::Stopped(child.id.clone());
-            self.answer_start_waiters(rank, &Err(stopped));
+            self.refuse_start_waiters(rank, &stopped);
             self.wait_for(rank, RequestWaiter::Stop(id));
             self.stop(rank, AfterStop::Forget);
             return None;
         }
         self.disarm(rank);
+        if self.wait_for_second(rank, AfterStop::Forget) {
+            let stopped = RequestError::Stopped(self.children.get(rank)?.id.clone());
+            self.refuse_start_waiters(rank, &stopped);
+            self.wait_for(rank, RequestWaiter::Stop(id));
+            self.hurry_pass(now, false);
+            self.advance(now);
+            return None;
+        }
         self.set_down(rank, ChildState::down(DownReason::Stopped));
         self.forget(rank);
         self.hurry_pass(now, false);
@@ -175,7 +199,13 @@ impl Machine {
             }
             child.restarted_by_operator = Some(now);
         }
-        let cools_off = matches!(child.state, ChildState::CoolingOff { .. });
+        let settles_as = match child.after {
+            AfterStop::Settle if child.state == ChildState::Stopping => child.settles_as.as_deref(),
+            _ => None,
+        };
+        let is_over = |state: &ChildState| state.is_down() || matches!(state, ChildState::CoolingOff { .. });
+        let cools_off =
+            matches!(child.state, ChildState::CoolingOff { .. }) || settles_as.is_some_and(is_over);
         let revives = child.state.is_down() && !self.pass_will_start(rank);
         if revives || cools_off {
             self.revive(rank);
@@ -204,63 +234,65 @@ impl Machine {
             ChildState::Down { why: DownReason::GaveUp { why } } if !self.pass_will_start(rank) => {
                 return Some(Err(RequestError::GaveUp { child: name(), why: why.clone() }));
             }
+            ChildState::Stopping if child.after == AfterStop::Settle => {
+                if let Some(ChildState::Down { why: DownReason::GaveUp { why } }) =
+                    child.settles_as.as_deref()
+                {
+                    return Some(Err(RequestError::GaveUp { child: name(), why: why.clone() }));
+                }
+            }
             _ => {}
         }
         let starts = child.state.is_down() && !self.pass_will_start(rank);
         self.wait_for(rank, RequestWaiter::Start(id));
+        let child = self.children.get_mut(rank)?;
+        let stays_down = match child.after {
+            AfterStop::Idle => true,
+            AfterStop::Settle => child.settles_as.as_deref().is_some_and(ChildState::is_down),
+            _ => false,
+        };
+        if child.state == ChildState::Stopping && stays_down {
+            child.after = AfterStop::Start(StartCause::Restart);
+        }
         if starts {
             self.start_in_turn(now, rank, StartCause::Restart);
         }
         None
     }
 
-    /// Why a reload of this child would be refused now.
-    pub(crate) fn refuses_reload(&self, id: &ChildId) -> Option<RequestError> {
-        if self.is_stopping() {
-            return Some(RequestError::ShuttingDown);
-        }
-        match self.find(id).and_then(|rank| self.children.get(rank)) {
-            Some(child) => refusal(child),
-            None => Some(RequestError::NotFound(id.clone())),
-        }
-    }
-
-    fn reload(
+    /// Nobody has used the child for a while: it stops until it is demanded, if that still holds.
+    fn stop_idle(
         &mut self,
-        now: TreeInstant,
         id: OperatorRequestId,
         rank: Rank,
-        policy: Arc<ChildPolicy>,
+        incarnation: Incarnation,
     ) -> Option<ReplyResult> {
-        let will_start = self.pass_will_start(rank);
-        let child = self.children.get_mut(rank)?;
-        if let Some(refusal) = refusal(child) {
-            return Some(Err(refusal));
+        let child = self.children.get(rank)?;
+        let consumed = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
+        let idle = child.state == ChildState::Ready && child.incarnation == incarnation;
+        if !idle || consumed || child.is_being_reloaded() {
+            return Some(Ok(Reply::Done));
         }
-        child.policy = policy;
-        match child.state {
-            ChildState::Stopping if child.after == AfterStop::Stay => Some(Ok(Reply::Done)),
-            ChildState::Down { .. } if !will_start => Some(Ok(Reply::Done)),
-            _ => {
-                self.wait_for(rank, RequestWaiter::Start(id));
-                self.renew(now, rank, StartCause::Once);
-                None
-            }
-        }
+        self.wait_for(rank, RequestWaiter::Stop(id));
+        self.stop(rank, AfterStop::Idle);
+        None
     }
 
     /// Starts a new incarnation of a child that is alive, is waiting, or is about to be started by
     /// a pass.
-    fn renew(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
+    pub(super) fn renew(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let booting = self.is_booting();
         let Some(child) = self.children.get_mut(rank) else { return };
         if !child.state.is_alive() && child.armed {
-            self.start(now, rank, cause);
+            self.disarm(rank);
+            if !self.wait_for_second(rank, AfterStop::Start(cause)) {
+                self.start(now, rank, cause);
+            }
         } else if !child.state.is_alive() || restarts {
             // The pass stops and starts it, in its turn and with its own meaning: now, if the pass
             // was waiting.
-            if child.after == AfterStop::Stay {
+            if matches!(child.after, AfterStop::Stay | AfterStop::Idle | AfterStop::Settle) {
                 child.after = AfterStop::Group;
             }
             self.clear_operator_stop(rank);
@@ -292,7 +324,7 @@ impl Machine {
         self.clear_operator_stop(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.cause = cause;
-        if matches!(child.state, ChildState::Down { why: DownReason::GaveUp { .. } }) {
+        if child.state.is_given_up() {
             self.set(rank, ChildState::down(DownReason::Stopped));
         }
     }
@@ -312,17 +344,11 @@ impl Machine {
     }
 
     /// An operator wants it to run: earlier stops by hand no longer apply.
-    fn clear_operator_stop(&mut self, rank: Rank) {
+    pub(super) fn clear_operator_stop(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
         child.skip_pass = false;
         if std::mem::replace(&mut child.stopped_by_operator, false) {
             self.out.push(Action::SetStoppedByOperator(child.id.clone(), false));
         }
     }
-}
-
-/// Why a child is not reloaded: it is being removed.
-fn refusal(child: &Child) -> Option<RequestError> {
-    let is_forgotten = child.state == ChildState::Stopping && child.after == AfterStop::Forget;
-    is_forgotten.then(|| RequestError::Stopped(child.id.clone()))
 }

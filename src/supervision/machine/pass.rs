@@ -187,11 +187,20 @@ impl Machine {
                 self.stop(rank, AfterStop::Group);
                 false
             }
+            _ if child.second.is_some() => {
+                // It waits for its next start, while one that it has replaced is ending.
+                self.stop(rank, AfterStop::Group);
+                self.children.get(rank).is_none_or(|child| child.state != ChildState::Stopping)
+            }
             _ => {
                 pass.stage = PassStage::Stop { cursor: rank };
-                if child.is_temporary() && child.state != ChildState::down(DownReason::NeverStarted) {
+                let waits = matches!(
+                    child.state,
+                    ChildState::Down { why: DownReason::NeverStarted | DownReason::Idle }
+                );
+                if child.is_temporary() && !waits {
                     // S-12: a group restart removes temporary children for good, except those whose first
-                    // start it delays.
+                    // start it delays, and those that are idle.
                     self.set_down(rank, ChildState::down(DownReason::Stopped));
                     self.forget(rank);
                 }
@@ -235,7 +244,10 @@ impl Machine {
             }
             return false;
         };
-        let (joins, required) = (child.joins_pass(), child.policy.start == StartMode::Required);
+        let joins = child.joins_pass();
+        // Its start takes the changes that wait.
+        let policy = if joins { child.coming_policy() } else { &child.policy };
+        let required = policy.start == StartMode::Required;
         // Members of a group are started one after the other, also after one that an operator is
         // restarting.
         let busy = self.flags.strategy != Strategy::OneForOne

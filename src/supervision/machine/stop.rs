@@ -10,7 +10,7 @@ use crate::{
     event::EventKind,
     exit::Exit,
     id::ChildId,
-    state::ChildState,
+    state::{ChildState, DownReason},
     supervision::policy::{AutoShutdown, Shutdown},
 };
 
@@ -59,8 +59,14 @@ impl Machine {
             return;
         }
         // Children that are stopping already get no more time either.
-        for (_, child) in self.children.iter().filter(|(_, c)| c.state == ChildState::Stopping) {
-            self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
+        for (_, child) in self.children.iter() {
+            let second = child.second.as_ref().filter(|second| second.state == ChildState::Stopping);
+            if let Some(second) = second {
+                self.out.push(Action::Stop(child.key_of(second), Shutdown::BrutalKill));
+            }
+            if child.state == ChildState::Stopping && !second.is_some_and(|second| second.outlives_primary) {
+                self.out.push(Action::Stop(child.key(), Shutdown::BrutalKill));
+            }
         }
         match &mut self.phase {
             MachinePhase::Stopping { brutal, .. } => *brutal = true,
@@ -83,11 +89,14 @@ impl Machine {
         for rank in all {
             // Requests that wait for a start learn now that there will be none; those that wait for
             // a stop get it.
-            self.answer_start_waiters(rank, &Err(RequestError::ShuttingDown));
+            self.refuse_start_waiters(rank, &RequestError::ShuttingDown);
+            self.drop_waiting_spare(rank);
             match self.children.get(rank).map(|child| &child.state) {
                 Some(ChildState::BackingOff { .. } | ChildState::CoolingOff { .. }) => {
                     self.disarm(rank);
-                    self.set_down(rank, ended());
+                    if !self.wait_for_second(rank, AfterStop::Stay) {
+                        self.set_down(rank, ended());
+                    }
                 }
                 // Children that are stopping already keep what follows for them.
                 Some(ChildState::Starting | ChildState::Ready) if self.flags.dynamic => {
@@ -136,6 +145,10 @@ impl Machine {
     fn is_here_to_stay(&self, rank: Rank, child: &Child) -> bool {
         match (&child.state, child.after) {
             (ChildState::Stopping, AfterStop::Forget) => false,
+            (ChildState::Stopping, AfterStop::Settle) => {
+                !child.settles_as.as_deref().is_some_and(ChildState::is_down)
+            }
+            (ChildState::Down { why: DownReason::Idle }, _) => true,
             (ChildState::Stopping, AfterStop::Stay) => {
                 // The group restart that waits for its end starts it again.
                 self.pass_comes_to(rank) && !child.is_temporary() && !child.is_left_alone()

@@ -44,7 +44,7 @@ impl ChildNodes {
     pub(super) fn remove(&mut self, id: &ChildId) -> Option<Node> {
         let row = self.index.remove(id)?;
         let node = self.rows.get_mut(row)?.take()?;
-        self.retired = self.retired.max(node.incarnation().0);
+        self.retired = self.retired.max(node.last_started().0);
         if self.rows.len() > FEW && self.index.len() < self.rows.len() / 2 {
             self.move_up();
         }

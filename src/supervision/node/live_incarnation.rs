@@ -14,9 +14,12 @@ use crate::{
     clock::TreeInstant,
     id::Incarnation,
     log_event::log_event,
-    snapshot::WorkerSnapshot,
-    state::ChildState,
-    supervision::panics::{catch_panic, discard},
+    snapshot::{SecondSnapshot, WorkerSnapshot},
+    state::{ChildState, SecondRole},
+    supervision::{
+        machine::IncarnationKey,
+        panics::{catch_panic, discard},
+    },
 };
 
 /// The live incarnation of a child.
@@ -66,7 +69,10 @@ impl Node {
             status.set_state(ChildState::Ready, at);
             self.0.live.swap(Some(Arc::new(live)))
         };
-        discard(before);
+        // The one that it takes the place of, in a swap or as a spare.
+        if let Some(before) = before {
+            self.tell_retracted(before);
+        }
     }
 
     /// The live incarnation begins to end by itself: it still answers, but callers that wait for
@@ -75,8 +81,21 @@ impl Node {
         self.0.closing.store(incarnation.0, Ordering::Release);
     }
 
-    /// From now on nothing reaches this incarnation.
-    pub(crate) fn retract(&self, incarnation: Incarnation) {
+    /// The process or the channel of this incarnation has ended: from now on nothing reaches it. If it
+    /// was live and has a spare, its supervisor is told, so that the spare takes its place (W-6).
+    pub(crate) fn retract_failing(&self, incarnation: Incarnation) {
+        let is_spare = |second: &SecondSnapshot| second.role == SecondRole::Spare;
+        let has_spare = self.status().second.as_deref().is_some_and(is_spare);
+        if self.retract(incarnation)
+            && has_spare
+            && let Ok((child, engine)) = self.child_and_controller()
+        {
+            engine.failing(IncarnationKey { child, incarnation });
+        }
+    }
+
+    /// From now on nothing reaches this incarnation. Returns whether it was live.
+    pub(crate) fn retract(&self, incarnation: Incarnation) -> bool {
         let live = {
             let mut status = self.status();
             // Several threads may notice an end, and the last of them may be late.
@@ -84,13 +103,19 @@ impl Node {
             let is_live = self.load_live().as_ref().is_some_and(|live| live.incarnation == incarnation);
             if is_live { self.0.live.swap(None) } else { None }
         };
-        let Some(live) = live else { return };
+        let Some(live) = live else { return false };
+        self.tell_retracted(live);
+        true
+    }
+
+    /// Nothing reaches this incarnation any longer.
+    fn tell_retracted(&self, live: Arc<LiveIncarnation>) {
         // It may hold an attachment that is code of the user.
         let told = catch_panic("`Attachment::retracted`", || {
             live.attachment.iter().for_each(|attachment| attachment.retracted());
         });
         if let Err(panicked) = told {
-            log_event!(warn, self.path(), incarnation, "{panicked}");
+            log_event!(warn, self.path(), live.incarnation, "{panicked}");
         }
         discard(live);
     }

@@ -43,7 +43,7 @@ use crate::{
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation, TreePath},
     restart::{RestartPolicy, Tracker},
-    state::{ChildKind, ChildState},
+    state::{ChildKind, ChildState, SecondRole},
 };
 
 /// A position in the tree. Cheap to clone.
@@ -67,8 +67,10 @@ struct NodeInner {
     /// The live incarnation, from ready until its end. It changes only under the lock of the
     /// status, so the two are always seen together.
     live: ArcSwapOption<LiveIncarnation>,
-    /// The last incarnation that was started here.
+    /// The primary incarnation: the state is about it.
     incarnation: AtomicU64,
+    /// The last incarnation that was started here.
+    last_started: AtomicU64,
     stopped_by_operator: AtomicBool,
     /// The incarnation that can still be reached but has begun to end by itself; 0 for none.
     closing: AtomicU64,
@@ -97,6 +99,7 @@ impl Node {
             parent,
             live: ArcSwapOption::empty(),
             incarnation: AtomicU64::new(incarnation),
+            last_started: AtomicU64::new(incarnation),
             stopped_by_operator: AtomicBool::new(false),
             closing: AtomicU64::new(0),
             removed: AtomicBool::new(false),
@@ -123,9 +126,14 @@ impl Node {
         self.0.clock
     }
 
-    /// The last incarnation that was started here.
+    /// The primary incarnation, which the state is about; the last one, if none is alive.
     pub fn incarnation(&self) -> Incarnation {
         Incarnation(self.0.incarnation.load(Ordering::Acquire))
+    }
+
+    /// The last incarnation that was started here, also if it is not the primary one (S-27).
+    pub(crate) fn last_started(&self) -> Incarnation {
+        Incarnation(self.0.last_started.load(Ordering::Acquire))
     }
 
     /// What the child is doing.
@@ -320,8 +328,51 @@ impl Node {
         self.retain_children(|_| false);
     }
 
+    /// From now on, this is the primary incarnation.
     pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {
-        self.0.incarnation.fetch_max(incarnation.0, Ordering::AcqRel);
+        if self.0.incarnation.fetch_max(incarnation.0, Ordering::AcqRel) < incarnation.0 {
+            self.status().incarnation_changed(incarnation);
+        }
+    }
+
+    /// What the incarnation beside the primary one is doing has changed.
+    pub(crate) fn set_second(&self, incarnation: Incarnation, role: SecondRole, state: &ChildState) {
+        self.status().second_changed(incarnation, role, state);
+    }
+
+    /// An incarnation ended. Returns whether it was one beside the primary one.
+    pub(crate) fn second_ended(&self, incarnation: Incarnation, exit: &Exit) -> bool {
+        self.status().second_ended(incarnation, exit)
+    }
+
+    /// Whether a demand starts the child (S-28).
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.status().on_demand
+    }
+
+    pub(crate) fn set_on_demand(&self, on_demand: bool) {
+        self.status().on_demand = on_demand;
+    }
+
+    /// Asks the supervisor to stop this incarnation, which is idle, until the next demand.
+    pub(crate) async fn stop_idle(&self, incarnation: Incarnation) {
+        if let Ok((id, engine)) = self.child_and_controller() {
+            let _ = engine.request(Request::StopIdle(id, incarnation)).await;
+        }
+    }
+
+    /// Asks the supervisor to start this child unless it was stopped or given up, and waits until it is
+    /// ready.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub(crate) async fn demand(&self) -> Result<(), RequestError> {
+        let (id, engine) = self.child_and_controller()?;
+        engine.request(Request::Demand(id)).await.map(drop)
+    }
+
+    pub(crate) fn set_last_started(&self, incarnation: Incarnation) {
+        self.0.last_started.fetch_max(incarnation.0, Ordering::AcqRel);
     }
 
     /// Writes a state that no engine is left to write, if `incarnation` is still the newest one
@@ -392,9 +443,15 @@ impl Node {
         self.status().snapshot_source.is_some()
     }
 
-    /// Sets the source of what snapshots show of the worker at this node.
-    pub(crate) fn set_snapshot_source(&self, source: Arc<dyn SnapshotSource>) {
-        self.status().snapshot_source = Some(source);
+    /// Sets the source of what snapshots show of the worker at this node. That of an incarnation that is
+    /// not the primary one is shown once it is.
+    pub(crate) fn set_snapshot_source(&self, incarnation: Incarnation, source: Arc<dyn SnapshotSource>) {
+        let mut status = self.status();
+        if incarnation <= self.incarnation() {
+            status.snapshot_source = Some(source);
+        } else {
+            status.second_source = Some(Box::new((incarnation, source)));
+        }
     }
 
     fn status(&self) -> MutexGuard<'_, SharedNodeStatus> {

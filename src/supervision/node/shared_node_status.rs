@@ -10,8 +10,8 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     restart::{Intensity, Window},
-    snapshot::SupervisorSnapshot,
-    state::{ChildKind, ChildState, DownReason, Strategy},
+    snapshot::{SecondSnapshot, SupervisorSnapshot},
+    state::{ChildKind, ChildState, DownReason, SecondRole, Strategy},
     supervision::start::JudgementDelay,
 };
 
@@ -29,6 +29,12 @@ pub(super) struct SharedNodeStatus {
     /// Failures and restarts that its current incarnation has counted.
     counted: (u64, u32),
     pub(super) has_been_ready: bool,
+    /// A demand starts the child.
+    pub(super) on_demand: bool,
+    /// The incarnation beside the primary one.
+    pub(super) second: Option<Box<SecondSnapshot>>,
+    /// How the last spare ended, if it ended by itself and none has been ready since.
+    spare_exit: Option<Box<Exit>>,
     /// How long an exit of this child may wait to be judged.
     pub(super) judgement_delay: JudgementDelay,
     /// The newest incarnation that has been retracted: its end may be noticed before its start is
@@ -37,6 +43,8 @@ pub(super) struct SharedNodeStatus {
     pub(super) last_exit: Option<Box<Exit>>,
     pub(super) restarts_used: Option<Box<RestartsUsed>>,
     pub(super) snapshot_source: Option<Arc<dyn SnapshotSource>>,
+    /// The same for an incarnation that is not the primary one.
+    pub(super) second_source: Option<Box<(Incarnation, Arc<dyn SnapshotSource>)>>,
 }
 
 impl SharedNodeStatus {
@@ -52,11 +60,47 @@ impl SharedNodeStatus {
             earlier: (0, 0),
             counted: (0, 0),
             has_been_ready: false,
+            on_demand: false,
+            second: None,
+            spare_exit: None,
             judgement_delay: JudgementDelay::default(),
             retracted: Incarnation::NONE,
             last_exit: None,
             restarts_used: None,
             snapshot_source: None,
+            second_source: None,
+        }
+    }
+
+    /// What the incarnation beside the primary one is doing has changed.
+    pub(super) fn second_changed(&mut self, incarnation: Incarnation, role: SecondRole, state: &ChildState) {
+        if role != SecondRole::Spare || *state == ChildState::Ready {
+            self.spare_exit = None;
+        }
+        let last_exit = self.spare_exit.as_deref().cloned();
+        let second = SecondSnapshot { incarnation, role, state: state.clone(), last_exit };
+        self.second = (!state.is_down()).then(|| Box::new(second));
+    }
+
+    /// An incarnation ended. Returns whether it was the second one, and did not have the place of the
+    /// primary one before.
+    pub(super) fn second_ended(&mut self, incarnation: Incarnation, exit: &Exit) -> bool {
+        let Some(second) = self.second.take_if(|second| second.incarnation == incarnation) else {
+            return false;
+        };
+        if second.role == SecondRole::Spare && second.state != ChildState::Stopping {
+            self.spare_exit = Some(Box::new(exit.clone()));
+        }
+        matches!(second.role, SecondRole::Spare | SecondRole::Successor)
+    }
+
+    /// This is the primary incarnation now.
+    pub(super) fn incarnation_changed(&mut self, incarnation: Incarnation) {
+        self.second.take_if(|second| second.incarnation == incarnation);
+        if let Some(second) = self.second_source.take_if(|second| second.0 <= incarnation)
+            && second.0 == incarnation
+        {
+            self.snapshot_source = Some(second.1);
         }
     }
 

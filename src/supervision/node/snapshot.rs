@@ -16,6 +16,8 @@ impl Node {
                 state: status.state.clone(),
                 since: status.since,
                 incarnation: self.incarnation(),
+                second: status.second.as_deref().cloned(),
+                on_demand: status.on_demand,
                 stopped_by_operator: self.stopped_by_operator(),
                 consecutive_failures: status.failures_in_a_row(now),
                 total_failures: status.total_failures,

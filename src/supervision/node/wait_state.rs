@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{LiveIncarnation, Node};
 use crate::{
     clock::TreeInstant,
+    id::Incarnation,
     state::{ChildState, DownReason},
     supervision::errors::Unavailable,
 };
@@ -20,6 +21,14 @@ impl Node {
     /// # Errors
     /// [`Unavailable`] when waiting is pointless.
     pub async fn wait_ready(&self) -> Result<Arc<LiveIncarnation>, Unavailable> {
+        self.wait_ready_after(None).await
+    }
+
+    /// As [`wait_ready`](Node::wait_ready), for an incarnation other than `old`.
+    pub(crate) async fn wait_ready_after(
+        &self,
+        old: Option<Incarnation>,
+    ) -> Result<Arc<LiveIncarnation>, Unavailable> {
         loop {
             let changed = self.0.changed.notified();
             let mut changed = std::pin::pin!(changed);
@@ -28,6 +37,7 @@ impl Node {
             if state == Some(ChildState::Ready)
                 && let Some(live) = &*self.load_live()
                 && live.incarnation.0 != self.0.closing.load(Ordering::Acquire)
+                && Some(live.incarnation) != old
             {
                 return Ok(live.clone());
             }
@@ -38,6 +48,24 @@ impl Node {
             };
             if pointless || self.0.removed.load(Ordering::Acquire) {
                 return Err(self.unavailable());
+            }
+            let dormant = match &state {
+                Some(ChildState::Down { why: DownReason::Idle }) => true,
+                Some(ChildState::Down { .. } | ChildState::Stopping) => self.is_on_demand(),
+                _ => false,
+            };
+            if dormant {
+                // Nothing else would start it (S-28).
+                tokio::select! {
+                    biased;
+                    () = changed => {}
+                    demanded = self.demand() => {
+                        if demanded.is_err_and(|error| !error.is_retryable()) {
+                            return Err(self.unavailable());
+                        }
+                    }
+                }
+                continue;
             }
             changed.await;
         }

@@ -1,162 +1,196 @@
 //! What an exit means (R-0, in its order).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use procession::internals::machine::{IncarnationKey, Reply};
 use procession::{
     exit::Exit,
-    id::ChildId,
     restart::BudgetScope,
     state::{ChildState, DownReason, RestartLimit, Strategy},
-    supervision::{AutoShutdown, RequestError, StartMode},
+    supervision::{AutoShutdown, ChildPolicy, RequestError, StartMode},
 };
 
-use super::{ExitClass, Model, Next, Uid, Wants, Why, past::Would};
+use super::{ExitClass, Model, Next, Second, Uid, Wants, Why, past::Would, second::left};
+use crate::history::How;
+
+///
+pub(super) fn before_ready(how: How, starting: bool, policy: &Arc<ChildPolicy>) -> (Exit, ExitClass) {
+    match how.exit() {
+        exit @ (Exit::Clean { .. } | Exit::ActorStopped { .. }) if starting => {
+            (Exit::EndedBeforeReady { how: exit.into(), printed: None }, ExitClass::Failure)
+        }
+        exit => (exit, how.verdict(policy.restart.restart)),
+    }
+}
 
 impl Model {
-    /// R-0, and S-9: an end counts once, and only for the live incarnation.
-    pub(crate) fn ended(&mut self, key: &IncarnationKey, exit: Exit, verdict: ExitClass) {
-        let Some(uid) = self.live(key) else { return };
+    /// R-0, and S-9: an end counts once, and only for a live incarnation.
+    pub(crate) fn ended(&mut self, key: &IncarnationKey, how: How) {
+        let Some(uid) = self.uid(&key.child) else { return };
+        if self.row(uid).second.as_ref().is_some_and(|s: &Second| s.is(key)) {
+            self.second_ended(uid, how);
+        } else if self.primary(uid, key) {
+            let judged = self.primary_ended(uid, how);
+            self.go_on();
+            let here = self.rows.iter().any(|r| r.uid == uid);
+            let waits = here && self.row(uid).state != ChildState::Stopping;
+            if judged && waits && self.ending.is_none() && self.wants_reload(uid) {
+                self.reload(uid);
+            }
+        }
+    }
+
+    /// Whether the exit was judged.
+    fn primary_ended(&mut self, uid: Uid, how: How) -> bool {
         let was = self.row(uid).state.clone();
-        //
-        let (exit, verdict) = match exit {
-            Exit::Clean { .. } | Exit::ActorStopped { .. } if was == ChildState::Starting => {
-                (Exit::EndedBeforeReady { how: exit.into(), printed: None }, ExitClass::Failure)
-            }
-            exit => (exit, verdict),
-        };
-        if self.ending.is_some() {
-            let forget = was == ChildState::Stopping && self.row(uid).next == Next::Forget;
-            let now = self.now;
-            self.row_mut(uid).past.taken_down(now);
-            let down = if forget { DownReason::Stopped } else { DownReason::Ended };
-            self.down(uid, ChildState::down(down), None);
-            if forget {
-                self.rows.retain(|r| r.uid != uid);
-            }
-            return;
-        }
-        let tears = self.script.as_ref().is_some_and(|s| s.tears_down(uid));
+        let now = self.now;
+        self.row_mut(uid).alive = false;
         if was == ChildState::Stopping {
-            let now = self.now;
             self.row_mut(uid).past.taken_down(now);
-            let next = match self.row(uid).next {
-                Next::Start(why) if tears => {
-                    self.row_mut(uid).why = why;
-                    Next::Script
-                }
-                next => next,
-            };
-            return match next {
-                Next::Forget => self.remove(uid, None),
-                Next::Nothing if self.is_temporary(uid) => self.remove(uid, None),
-                Next::Nothing => self.down(uid, ChildState::down(DownReason::Stopped), None),
-                Next::Script => self.down_for_script(uid),
-                Next::Start(why) => {
-                    self.row_mut(uid).state = ChildState::down(DownReason::Stopped);
-                    self.answer(uid, &[Wants::Gone], Ok(Reply::Done));
-                    self.start(uid, why);
-                }
-            };
+            self.when_free(uid);
+            return false;
         }
+        let (exit, _) = before_ready(how, was == ChildState::Starting, &self.row(uid).policy);
         let ignored = exit == Exit::Ignored && was == ChildState::Starting;
+        let starting = was == ChildState::Starting && !ignored;
         let failed = RequestError::StartFailed {
-            child: key.child.clone(),
+            child: self.row(uid).id.clone(),
             exit: exit.clone(),
             stderr_tail: String::new(),
         };
-        let starting = was == ChildState::Starting && !ignored;
+        let restored = starting && self.row(uid).unconfirmed && self.ending.is_none();
+        if restored {
+            // 3
+            self.restore(uid, &failed);
+            let row = self.row_mut(uid);
+            row.policy = row.good.clone();
+        } else if ignored {
+            self.confirm(uid);
+        }
+        if self.ending.is_some() {
+            self.row_mut(uid).past.taken_down(now);
+            self.take_down(uid, Next::Nothing);
+            return false;
+        }
         match self.row(uid).why {
-            Why::Provisional if starting => return self.remove(uid, Some(Err(failed))),
+            Why::Provisional if starting => {
+                self.remove(uid, Some(Err(failed)));
+                return false;
+            }
             Why::Once if starting => {
-                return self.down(uid, ChildState::down(DownReason::Ended), Some(Err(failed)));
+                self.down(uid, ChildState::down(DownReason::Ended), Some(Err(failed)));
+                return false;
+            }
+            why if restored && (why == Why::Reload || self.must_start(uid)) => {
+                // 6
+                if self.script.as_ref().is_some_and(|s| s.restarts(uid)) {
+                    self.row_mut(uid).past.taken_down(now);
+                    self.take_down(uid, Next::Script);
+                    return false;
+                }
+                let again = !self.must_start(uid) && self.wants_change(uid);
+                let why = if again { Why::Reload } else { Why::Supervisor };
+                self.start_when_free(uid, why, true);
+                return false;
             }
             _ => {}
         }
-        if tears {
+        if self.tears_down(uid) {
             // S-13
-            let now = self.now;
             self.row_mut(uid).past.taken_down(now);
-            return self.down_for_script(uid);
+            self.take_down(uid, Next::Script);
+            return false;
         }
         if ignored {
-            let reply = Some(Ok(Reply::Ignored));
-            if self.flags.dynamic || self.is_temporary(uid) {
-                return self.remove(uid, reply);
-            }
-            return self.down(uid, ChildState::down(DownReason::Ignored), reply);
+            self.answer(uid, Wants::this_start, Ok(Reply::Ignored));
+            self.take_down(uid, Next::Ignored);
+            return false;
         }
         if starting {
-            self.answer(uid, &[Wants::Verdict, Wants::Restart], Err(failed));
-            if self.row(uid).why == Why::Supervisor && self.must_start(uid) {
+            let required = self.row(uid).why == Why::Supervisor && self.must_start(uid);
+            self.answer(uid, Wants::this_start, Err(failed));
+            if required {
                 // S-7
+                let child = self.row(uid).id.clone();
                 self.down(uid, ChildState::down(DownReason::Ended), None);
-                return self
-                    .finish(Exit::StartFailed { child: key.child.clone(), cause: exit.into() }, false);
+                self.finish(Exit::StartFailed { child, cause: exit.into() }, false);
+                return false;
             }
         }
-        self.judge(uid, exit, verdict, starting);
+        self.judge(uid, exit, how, starting);
+        true
     }
 
-    fn judge(&mut self, uid: Uid, exit: Exit, verdict: ExitClass, starting: bool) {
+    fn judge(&mut self, uid: Uid, exit: Exit, how: How, starting: bool) {
         let grouped = self.flags.strategy != Strategy::OneForOne;
         let policy = self.row(uid).policy.clone();
+        let (_, verdict) = before_ready(how, starting, &policy);
         let now = self.now;
-        let id = self.row(uid).id.clone();
         match self.row_mut(uid).past.judge(now, verdict, &policy.restart) {
-            Would::Leave => {
-                let why = match &exit {
-                    Exit::IntensityExceeded { limit, .. } => DownReason::GaveUp { why: limit.clone() },
-                    _ => DownReason::Ended,
-                };
-                self.leave(uid, ChildState::down(why));
+            Would::Leave => self.take_down(uid, Next::Leave(left(&exit))),
+            Would::GiveUp(why) if !grouped => {
+                self.take_down(uid, Next::Leave(ChildState::down(DownReason::GaveUp { why })));
             }
-            Would::GiveUp(why) if !grouped => self.leave(uid, ChildState::down(DownReason::GaveUp { why })),
-            Would::GiveUp(why) | Would::Escalate(why) => self.give_up(uid, id, exit, why),
+            Would::GiveUp(why) | Would::Escalate(why) => self.give_up(uid, exit, why),
             Would::CoolOff(delay) => {
-                let until = now.after(delay);
-                let row = self.row_mut(uid);
-                row.state = ChildState::CoolingOff { until };
-                row.timer = Some(until);
+                self.take_down(uid, Next::Wait(ChildState::CoolingOff { until: now.after(delay) }));
             }
             Would::Restart(delay, attempt) => {
-                if !matches!(policy.restart.budget, Some(BudgetScope::Own(_))) {
-                    // S-2
-                    let intensity = self.flags.effective_intensity();
-                    if self.used() >= intensity.max_restarts {
-                        return self.give_up(uid, id, exit, intensity.limit());
-                    }
-                    self.counted.push(now);
+                if self.pays(uid, &exit) {
+                    self.again(uid, delay, attempt, starting);
                 }
-                self.again(uid, delay, attempt, starting);
             }
             Would::Await(delay, attempt) => self.again(uid, delay, attempt, starting),
         }
     }
 
+    /// S-2: the restart is counted, unless it is one too many.
+    pub(super) fn pays(&mut self, uid: Uid, exit: &Exit) -> bool {
+        if matches!(self.row(uid).policy.restart.budget, Some(BudgetScope::Own(_))) {
+            return true;
+        }
+        let intensity = self.flags.effective_intensity();
+        if self.used() >= intensity.max_restarts {
+            self.give_up(uid, exit.clone(), intensity.limit());
+            return false;
+        }
+        self.counted.push(self.now);
+        true
+    }
+
     fn again(&mut self, uid: Uid, delay: Duration, attempt: u32, starting: bool) {
+        let until = self.now.after(delay);
+        let waits = ChildState::BackingOff { until, attempt };
         if self.flags.strategy != Strategy::OneForOne {
             let failed_start = starting && self.row(uid).policy.start == StartMode::Required;
             self.restart_group(uid, delay, attempt, failed_start);
+        } else if self.second_takes_place(uid, delay, attempt) {
         } else if delay.is_zero() {
-            self.start(uid, Why::Supervisor);
+            self.start_when_free(uid, self.why_again(uid), true);
+        } else if self.must_wait_to_wait(uid) {
+            self.stop(uid, Next::Wait(waits));
         } else {
-            let until = self.now.after(delay);
-            let row = self.row_mut(uid);
-            row.state = ChildState::BackingOff { until, attempt };
-            row.timer = Some(until);
+            self.wait(uid, waits);
         }
     }
 
-    fn give_up(&mut self, uid: Uid, id: ChildId, exit: Exit, why: RestartLimit) {
+    pub(super) fn give_up(&mut self, uid: Uid, exit: Exit, why: RestartLimit) {
+        let child = self.row(uid).id.clone();
         // The child's own policy has not given up: when this supervisor is restarted, the child
-        // starts again.
-        self.down(uid, ChildState::down(DownReason::Ended), None);
-        self.finish(Exit::IntensityExceeded { child: id, cause: exit.into(), limit: why }, false);
+        // starts again. If the exit was that of one that had been replaced, the primary one is stopped in
+        // its turn.
+        self.drop_waiting_spare(uid);
+        let waits = self.row(uid).state.is_restarting();
+        if !self.row(uid).alive && self.row(uid).lives() {
+            self.stop(uid, Next::Nothing);
+        } else if !self.row(uid).alive && !waits {
+            self.down(uid, ChildState::down(DownReason::Ended), None);
+        }
+        self.finish(Exit::IntensityExceeded { child, cause: exit.into(), limit: why }, false);
     }
 
     /// S-5, S-24
-    fn leave(&mut self, uid: Uid, state: ChildState) {
+    pub(super) fn leave(&mut self, uid: Uid, state: ChildState) {
         let (id, significant) = (self.row(uid).id.clone(), self.row(uid).policy.significant);
         let goes =
             self.is_temporary(uid) || self.flags.dynamic && state == ChildState::down(DownReason::Ended);
@@ -178,14 +212,16 @@ impl Model {
 
     fn will_live(&self, uid: Uid) -> bool {
         let row = self.row(uid);
-        match row.state {
-            ChildState::Stopping => match row.next {
-                Next::Forget => false,
-                Next::Nothing => {
+        match &row.state {
+            ChildState::Stopping => match &row.next {
+                Next::Forget | Next::Leave(ChildState::Down { why: DownReason::GaveUp { .. } }) => false,
+                Next::Nothing | Next::Leave(_) | Next::Ignored => {
                     self.script_comes_to(uid) && self.script_may_start(uid) && !self.is_temporary(uid)
                 }
                 _ => true,
             },
+            // It rests.
+            ChildState::Down { why: DownReason::Idle } => true,
             ChildState::Down { .. } => self.script_will_start(uid),
             _ => true,
         }

@@ -2,20 +2,22 @@
 //! carried out, and everything else recomputed from a log. It says what the machine has to do at
 //! every step.
 
+mod definition;
 mod judging;
 mod past;
 mod requests;
 mod script;
+mod second;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use procession::internals::machine::{IncarnationKey, NewChild, OperatorRequestId, Reply};
+use procession::internals::machine::{DefinitionChange, IncarnationKey, NewChild, OperatorRequestId, Reply};
 use procession::{
     clock::TreeInstant,
     exit::Exit,
     id::ChildId,
     restart::RestartType,
-    state::{ChildState, DownReason},
+    state::{ChildState, DownReason, SecondRole},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
 };
 
@@ -23,6 +25,7 @@ use crate::rig::{Did, ReplyResult};
 pub(crate) use past::ExitClass;
 use past::Past;
 use script::Script;
+pub(crate) use second::Second;
 
 /// Never reused, unlike a child's id.
 type Uid = usize;
@@ -32,18 +35,35 @@ type Uid = usize;
 enum Why {
     Supervisor,
     Restart,
+    /// By a reload: if it fails, the last good definition is started.
+    Reload,
     Once,
     Provisional,
 }
 
 /// What follows a stop.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Next {
     Nothing,
     /// The script starts it.
     Script,
     Start(Why),
     Forget,
+    /// It was idle.
+    Rest,
+    /// It had ended by itself.
+    Leave(ChildState),
+    /// Its start had found nothing to run.
+    Ignored,
+    /// It waits for its next start.
+    Wait(ChildState),
+}
+
+impl Next {
+    /// It will be down, and nothing starts it.
+    fn stays_down(&self) -> bool {
+        matches!(self, Next::Nothing | Next::Rest | Next::Leave(_) | Next::Ignored)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,15 +72,56 @@ enum Wants {
     Verdict,
     /// As a verdict, of a restart.
     Restart,
+    /// As a verdict, of a start that was made after the request.
+    Reload {
+        /// It changes the definition.
+        change: bool,
+        /// Such a start has been made.
+        taken: bool,
+    },
+}
+
+impl Wants {
+    fn gone(self) -> bool {
+        self == Wants::Gone
+    }
+
+    fn start(self) -> bool {
+        !self.gone()
+    }
+
+    /// The outcome of the current start is its answer.
+    fn this_start(self) -> bool {
+        !self.gone() && !matches!(self, Wants::Reload { taken: false, .. })
+    }
+
+    fn reload(self) -> bool {
+        matches!(self, Wants::Reload { .. })
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Row {
     uid: Uid,
     pub(crate) id: ChildId,
-    pub(crate) policy: Arc<ChildPolicy>,
+    /// The one in force.
+    policy: Arc<ChildPolicy>,
+    /// That of the newest definition that was good.
+    good: Arc<ChildPolicy>,
+    /// That of the newest definition.
+    newest: Arc<ChildPolicy>,
+    unconfirmed: bool,
+    /// Those that wait for the next start.
+    changes: Vec<DefinitionChange>,
     pub(crate) state: ChildState,
     pub(crate) incarnation: u64,
+    /// The primary one lives.
+    alive: bool,
+    /// The last number that was given away.
+    numbers: u64,
+    pub(crate) second: Option<Second>,
+    /// Ends of its spares in a row.
+    spares_lost: u32,
     why: Why,
     next: Next,
     stopped_by_operator: bool,
@@ -71,6 +132,13 @@ pub(crate) struct Row {
     /// When an operator last restarted it.
     restarted: Option<TreeInstant>,
     waiting: Vec<(OperatorRequestId, Wants)>,
+}
+
+impl Row {
+    /// Something of it lives.
+    fn lives(&self) -> bool {
+        self.alive || self.second.as_ref().is_some_and(Second::lives)
+    }
 }
 
 #[derive(Debug)]
@@ -116,13 +184,21 @@ impl Model {
         self.rows.push(Row {
             uid: self.uids,
             id: new.id,
+            good: new.policy.clone(),
+            newest: new.policy.clone(),
             policy: new.policy,
+            unconfirmed: false,
+            changes: Vec::new(),
             state: ChildState::down(if new.stopped_by_operator {
                 DownReason::Stopped
             } else {
                 DownReason::NeverStarted
             }),
             incarnation: new.last_incarnation.0,
+            alive: false,
+            numbers: new.last_incarnation.0,
+            second: None,
+            spares_lost: 0,
             why: Why::Supervisor,
             next: Next::Nothing,
             stopped_by_operator: new.stopped_by_operator,
@@ -142,7 +218,13 @@ impl Model {
         self.did.clear();
         self.replies.clear();
         what(self);
-        self.go_on();
+        for _ in 0..3 {
+            let all: Vec<Uid> = self.rows.iter().map(|r| r.uid).collect();
+            for uid in all {
+                self.settle(uid);
+            }
+            self.go_on();
+        }
     }
 
     pub(crate) fn boot(&mut self) {
@@ -152,22 +234,30 @@ impl Model {
     }
 
     pub(crate) fn ready(&mut self, key: &IncarnationKey) {
-        let Some(uid) = self.live(key).filter(|uid| self.row(*uid).state == ChildState::Starting) else {
+        let Some(uid) = self.uid(&key.child) else { return };
+        if self.row(uid).second.as_ref().is_some_and(|s| s.is(key) && s.state == ChildState::Starting) {
+            self.second_ready(uid);
+            return self.follow(uid);
+        }
+        if !self.primary(uid, key) || self.row(uid).state != ChildState::Starting {
             return;
-        };
+        }
+        self.confirm(uid);
         let now = self.now;
         let row = self.row_mut(uid);
         row.state = ChildState::Ready;
         row.has_been_ready = true;
         row.why = Why::Supervisor;
         row.past.ready(now);
-        self.answer(uid, &[Wants::Verdict, Wants::Restart], Ok(Reply::Ready(key.incarnation)));
+        self.did.push(Did::MakeLive(key.child.clone(), key.incarnation.0));
+        self.answer(uid, Wants::this_start, Ok(Reply::Ready(key.incarnation)));
+        self.follow(uid);
     }
 
     pub(crate) fn child_timer(&mut self, key: &IncarnationKey) {
         let Some(row) = self.rows.iter().find(|r| r.id == key.child && r.timer.is_some()) else { return };
         if row.incarnation == key.incarnation.0 {
-            self.start(row.uid, Why::Supervisor);
+            self.start_when_free(row.uid, Why::Supervisor, true);
         }
     }
 
@@ -183,10 +273,14 @@ impl Model {
             return;
         }
         if brutal {
-            let stopping = self.rows.iter().filter(|r| r.state == ChildState::Stopping);
-            let stops: Vec<Did> =
-                stops(stopping.map(|r| (r.id.clone(), r.incarnation, Shutdown::BrutalKill)));
-            self.did.extend(stops);
+            for row in &self.rows {
+                let going = |s: &&Second| s.state == ChildState::Stopping;
+                let second = row.second.as_ref().filter(going).map(|s| s.incarnation);
+                let primary = (row.alive && row.state == ChildState::Stopping).then_some(row.incarnation);
+                for incarnation in second.into_iter().chain(primary) {
+                    self.did.push(Did::Stop(row.id.clone(), incarnation, Shutdown::BrutalKill));
+                }
+            }
         }
         match &mut self.ending {
             Some((_, was)) => *was |= brutal,
@@ -204,7 +298,11 @@ impl Model {
 
     pub(crate) fn timers(&self) -> BTreeSet<TreeInstant> {
         let waits = self.script.as_ref().and_then(Script::waits_until);
-        self.rows.iter().filter_map(|r| r.timer).chain(waits).collect()
+        let spares = self.rows.iter().filter_map(|r| match r.second.as_ref()?.state {
+            ChildState::BackingOff { until, .. } => Some(until),
+            _ => None,
+        });
+        self.rows.iter().filter_map(|r| r.timer).chain(spares).chain(waits).collect()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -223,9 +321,9 @@ impl Model {
         self.rows.iter().find(|r| r.id == *id).map(|r| r.uid)
     }
 
-    fn live(&self, key: &IncarnationKey) -> Option<Uid> {
-        let row = self.rows.iter().find(|r| r.id == key.child)?;
-        (row.incarnation == key.incarnation.0 && row.state.is_alive()).then_some(row.uid)
+    /// This is its primary incarnation, and lives.
+    fn primary(&self, uid: Uid, key: &IncarnationKey) -> bool {
+        self.row(uid).alive && self.row(uid).incarnation == key.incarnation.0
     }
 
     fn is_temporary(&self, uid: Uid) -> bool {
@@ -238,10 +336,26 @@ impl Model {
         self.booting && !row.has_been_ready && row.policy.start == StartMode::Required
     }
 
+    fn tears_down(&self, uid: Uid) -> bool {
+        self.script.as_ref().is_some_and(|s| s.tears_down(uid))
+    }
+
+    /// How something is stopped now.
+    fn mode(&self, shutdown: Shutdown) -> Shutdown {
+        match self.ending {
+            Some((_, true)) => Shutdown::BrutalKill,
+            _ => shutdown,
+        }
+    }
+
     fn start(&mut self, uid: Uid, why: Why) {
+        self.take_changes(uid);
         let row = self.row_mut(uid);
         row.state = ChildState::Starting;
-        row.incarnation += 1;
+        row.numbers += 1;
+        row.incarnation = row.numbers;
+        row.policy = row.newest.clone();
+        row.alive = true;
         row.why = why;
         row.next = Next::Nothing;
         row.stopped_by_operator = false;
@@ -254,16 +368,106 @@ impl Model {
         }
     }
 
+    /// A restart is also the reload that is wanted, if one is.
+    fn why_again(&self, uid: Uid) -> Why {
+        if self.wants_reload(uid) { Why::Reload } else { Why::Supervisor }
+    }
+
+    /// Starts it as soon as nothing is left of it; with `overlap`, a restart by its policy does not wait
+    /// for one that is leaving or failing (12).
+    fn start_when_free(&mut self, uid: Uid, why: Why, by_policy: bool) {
+        if self.must_wait(uid, by_policy) {
+            self.stop(uid, Next::Start(why));
+        } else {
+            self.start(uid, why);
+        }
+    }
+
+    fn must_wait(&self, uid: Uid, by_policy: bool) -> bool {
+        let lives = self.row(uid).second.as_ref().is_some_and(Second::lives);
+        lives && !(by_policy && !self.must_wait_to_wait(uid) && self.may_overlap(uid))
+    }
+
+    /// It does not even begin to back off. What the next start overlaps with is decided then.
+    fn must_wait_to_wait(&self, uid: Uid) -> bool {
+        let row = self.row(uid);
+        let outgoing = |s: &Second| matches!(s.role, SecondRole::Leaving | SecondRole::Failing);
+        row.second.as_ref().is_some_and(|s| s.lives() && !(outgoing(s) && row.policy.overlap))
+    }
+
+    /// Stops what lives of it.
     fn stop(&mut self, uid: Uid, next: Next) {
-        let brutal = self.ending.as_ref().is_some_and(|(_, brutal)| *brutal);
-        let row = self.row_mut(uid);
-        row.next = next;
-        if row.state != ChildState::Stopping {
-            row.state = ChildState::Stopping;
-            let mode = if brutal { Shutdown::BrutalKill } else { row.policy.shutdown };
+        self.row_mut(uid).next = next;
+        if self.row(uid).state == ChildState::Stopping {
+            return;
+        }
+        self.stop_second(uid);
+        let (mode, row) = (self.mode(self.row(uid).policy.shutdown), self.row_mut(uid));
+        row.state = ChildState::Stopping;
+        row.timer = None;
+        if row.alive {
             let did = Did::Stop(row.id.clone(), row.incarnation, mode);
             self.did.push(did);
         }
+    }
+
+    /// 12: it is down only when nothing of it lives.
+    fn take_down(&mut self, uid: Uid, next: Next) {
+        self.stop(uid, next);
+        self.when_free(uid);
+    }
+
+    fn when_free(&mut self, uid: Uid) {
+        if self.row(uid).state != ChildState::Stopping || self.row(uid).lives() {
+            return;
+        }
+        let next = self.row(uid).next.clone();
+        if self.ending.is_some() {
+            let forget = next == Next::Forget;
+            let down = if forget { DownReason::Stopped } else { DownReason::Ended };
+            self.down(uid, ChildState::down(down), None);
+            if forget {
+                self.rows.retain(|r| r.uid != uid);
+            }
+            return;
+        }
+        let next = match next {
+            Next::Start(why) if self.tears_down(uid) => {
+                self.row_mut(uid).why = why;
+                Next::Script
+            }
+            next => next,
+        };
+        match next {
+            Next::Forget => self.remove(uid, None),
+            Next::Nothing if self.is_temporary(uid) => self.remove(uid, None),
+            Next::Nothing => self.down(uid, ChildState::down(DownReason::Stopped), None),
+            Next::Script => self.down_for_script(uid),
+            Next::Start(why) => {
+                self.row_mut(uid).state = ChildState::down(DownReason::Stopped);
+                self.answer(uid, Wants::gone, Ok(Reply::Done));
+                self.start(uid, why);
+            }
+            Next::Rest => self.down(uid, ChildState::down(DownReason::Idle), None),
+            Next::Leave(state) => self.leave(uid, state),
+            Next::Ignored if self.flags.dynamic || self.is_temporary(uid) => self.remove(uid, None),
+            Next::Ignored => self.down(uid, ChildState::down(DownReason::Ignored), None),
+            Next::Wait(_) if self.wants_reload(uid) => self.start(uid, Why::Reload),
+            Next::Wait(state) => self.wait(uid, state),
+        }
+    }
+
+    fn wait(&mut self, uid: Uid, state: ChildState) {
+        let (ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until }) = state else {
+            unreachable!()
+        };
+        let alone = self.flags.strategy == procession::state::Strategy::OneForOne;
+        if alone && until <= self.now {
+            return self.start(uid, self.why_again(uid));
+        }
+        let row = self.row_mut(uid);
+        row.state = state;
+        row.timer = alone.then_some(until);
     }
 
     /// Sets it down and answers every request: those that wait for a start with this one, or with
@@ -275,8 +479,11 @@ impl Model {
         row.state = state;
         row.why = Why::Supervisor;
         row.timer = None;
-        self.answer(uid, &[Wants::Gone], Ok(Reply::Done));
-        self.answer(uid, &[Wants::Verdict, Wants::Restart], verdict.unwrap_or(Err(otherwise)));
+        self.answer(uid, Wants::gone, Ok(Reply::Done));
+        if let Some(verdict) = verdict {
+            self.answer(uid, Wants::this_start, verdict);
+        }
+        self.answer(uid, Wants::start, Err(otherwise));
         self.no_longer_owed(uid);
     }
 
@@ -285,7 +492,7 @@ impl Model {
             return self.remove(uid, None);
         }
         self.row_mut(uid).state = ChildState::down(DownReason::Stopped);
-        self.answer(uid, &[Wants::Gone], Ok(Reply::Done));
+        self.answer(uid, Wants::gone, Ok(Reply::Done));
     }
 
     fn remove(&mut self, uid: Uid, verdict: Option<ReplyResult>) {
@@ -293,9 +500,9 @@ impl Model {
         self.rows.retain(|r| r.uid != uid);
     }
 
-    fn answer(&mut self, uid: Uid, whom: &[Wants], reply: ReplyResult) {
+    fn answer(&mut self, uid: Uid, whom: impl Fn(Wants) -> bool, reply: ReplyResult) {
         let waiting = std::mem::take(&mut self.row_mut(uid).waiting);
-        let (answered, rest) = waiting.into_iter().partition::<Vec<_>, _>(|(_, wants)| whom.contains(wants));
+        let (answered, rest) = waiting.into_iter().partition::<Vec<_>, _>(|(_, wants)| whom(*wants));
         self.row_mut(uid).waiting = rest;
         self.replies.extend(answered.into_iter().map(|(id, _)| (id, reply.clone())));
     }
@@ -307,9 +514,10 @@ impl Model {
         self.ending = Some((exit, brutal));
         let all: Vec<Uid> = self.rows.iter().map(|r| r.uid).collect();
         for uid in &all {
-            self.answer(*uid, &[Wants::Verdict, Wants::Restart], Err(RequestError::ShuttingDown));
+            self.answer(*uid, Wants::start, Err(RequestError::ShuttingDown));
+            self.drop_waiting_spare(*uid);
             if self.row(*uid).state.is_restarting() {
-                self.down(*uid, ChildState::down(DownReason::Ended), None);
+                self.take_down(*uid, Next::Nothing);
             }
         }
         if self.flags.dynamic {
@@ -343,8 +551,4 @@ impl Model {
             self.go_on_with_script();
         }
     }
-}
-
-fn stops(whom: impl Iterator<Item = (ChildId, u64, Shutdown)>) -> Vec<Did> {
-    whom.map(|(id, incarnation, mode)| Did::Stop(id, incarnation, mode)).collect()
 }

@@ -257,7 +257,7 @@ fn crash_loop(policy: &RestartPolicy) -> Option<CrashLoop> {
 }
 
 /// R-2, without jitter and with doubling.
-fn delay(backoff: &Backoff, failures: u32) -> Duration {
+pub(super) fn delay(backoff: &Backoff, failures: u32) -> Duration {
     match backoff {
         Backoff::None => Duration::ZERO,
         Backoff::Fixed { delay } => *delay,

@@ -1,9 +1,11 @@
 //! Operators' calls (S-22, R-8).
 
-use procession::internals::machine::{NewChild, OperatorRequestId, Reply, Request};
+use procession::internals::machine::{
+    DefinitionChange, NewChild, OperatorRequestId, ReloadWhen, Reply, Request,
+};
 use procession::{
     id::{ChildId, Incarnation},
-    state::{ChildState, DownReason, Strategy},
+    state::{ChildState, DownReason, SecondRole, Strategy},
     supervision::{RequestError, StartMode},
 };
 
@@ -24,7 +26,8 @@ impl Model {
                 | Request::RemoveChild(child)
                 | Request::Restart(child)
                 | Request::Demand(child)
-                | Request::Reload(child, _) => child.clone(),
+                | Request::Reload(child, ..)
+                | Request::StopIdle(child, _) => child.clone(),
                 Request::StartChild(_) => unreachable!(),
             };
             match self.uid(&child) {
@@ -51,6 +54,9 @@ impl Model {
         }
         let uid = self.add(new);
         self.enlist(uid);
+        if self.row(uid).policy.start == StartMode::OnDemand {
+            return Some(Ok(Reply::Done));
+        }
         if self.row(uid).policy.start == StartMode::Background {
             // S-7: the request does not wait for it, and its policy applies from the first start
             // on.
@@ -72,28 +78,35 @@ impl Model {
         let state = self.row(uid).state.clone();
         let awaits_start = self.script_will_start(uid);
         let leaves = state == ChildState::Stopping && self.row(uid).next == Next::Forget;
+        let next = self.row(uid).next.clone();
+        let stopping = state == ChildState::Stopping;
+        let waits = state.is_restarting() || stopping && matches!(next, Next::Wait(_));
         match request {
             Request::TerminateChild(_) => {
                 if let Some(script) = &mut self.script {
                     script.excused.insert(uid);
                 }
                 self.row_mut(uid).stopped_by_operator = true;
-                if state.is_alive() {
-                    let stopped = Err(RequestError::Stopped(child));
-                    self.answer(uid, &[Wants::Verdict, Wants::Restart], stopped);
+                if self.row(uid).lives() {
+                    self.answer(uid, Wants::start, Err(RequestError::Stopped(child)));
                     self.row_mut(uid).waiting.push((id, Wants::Gone));
                     if !leaves {
                         self.stop(uid, Next::Nothing);
                     }
+                    if waits {
+                        self.hurry(false);
+                    }
                     return None;
                 }
                 let to = match &state {
-                    ChildState::Down { why: DownReason::Ended } => ChildState::down(DownReason::Stopped),
+                    ChildState::Down { why: DownReason::Ended | DownReason::Idle } => {
+                        ChildState::down(DownReason::Stopped)
+                    }
                     ChildState::Down { why } => ChildState::down(why.clone()),
                     _ => ChildState::down(DownReason::Stopped),
                 };
                 self.down(uid, to, None);
-                if state.is_restarting() {
+                if waits {
                     self.hurry(false);
                 }
                 if self.is_temporary(uid) {
@@ -117,10 +130,13 @@ impl Model {
                 self.start_in_turn(uid, Why::Once);
                 None
             }
-            Request::RemoveChild(_) if state.is_alive() => {
-                self.answer(uid, &[Wants::Verdict, Wants::Restart], Err(RequestError::Stopped(child)));
+            Request::RemoveChild(_) if self.row(uid).lives() => {
+                self.answer(uid, Wants::start, Err(RequestError::Stopped(child)));
                 self.row_mut(uid).waiting.push((id, Wants::Gone));
                 self.stop(uid, Next::Forget);
+                if waits {
+                    self.hurry(false);
+                }
                 None
             }
             Request::RemoveChild(_) => {
@@ -128,12 +144,7 @@ impl Model {
                 self.hurry(false);
                 Some(Ok(Reply::Done))
             }
-            Request::Restart(_) | Request::Reload(..) if leaves => {
-                if let Request::Reload(_, policy) = request {
-                    self.row_mut(uid).policy = policy;
-                }
-                Some(Err(RequestError::Stopped(child)))
-            }
+            Request::Restart(_) if leaves => Some(Err(RequestError::Stopped(child))),
             Request::Restart(_) => {
                 let joins = self.row(uid).waiting.iter().any(|(_, wants)| *wants == Wants::Restart);
                 if !joins {
@@ -149,7 +160,11 @@ impl Model {
                     self.row_mut(uid).restarted = Some(now);
                 }
                 self.row_mut(uid).waiting.push((id, Wants::Restart));
-                if let ChildState::CoolingOff { .. } = state {
+                let leaves = matches!(
+                    next,
+                    Next::Leave(_) | Next::Ignored | Next::Wait(ChildState::CoolingOff { .. })
+                );
+                if matches!(state, ChildState::CoolingOff { .. }) || stopping && leaves {
                     self.row_mut(uid).past.revived();
                 }
                 if state.is_down() && !awaits_start {
@@ -163,14 +178,43 @@ impl Model {
                 }
                 None
             }
-            Request::Reload(_, policy) => {
-                self.row_mut(uid).policy = policy;
-                let stopped = state == ChildState::Stopping && self.row(uid).next == Next::Nothing;
-                if stopped || (state.is_down() && !awaits_start) {
+            Request::Reload(_, change, when) => {
+                // Recycling changes nothing.
+                let recycles = matches!(change, DefinitionChange::None);
+                if leaves {
+                    return Some(Err(RequestError::Stopped(child)));
+                }
+                if !recycles {
+                    self.row_mut(uid).changes.push(change);
+                }
+                let stays = stopping && next.stays_down() || state.is_down() && !awaits_start;
+                if when == ReloadWhen::NextStart || stays {
                     return Some(Ok(Reply::Done));
                 }
-                self.row_mut(uid).waiting.push((id, Wants::Verdict));
-                self.anew(uid, Why::Once);
+                let row = self.row(uid);
+                let successor = row
+                    .second
+                    .as_ref()
+                    .is_some_and(|s| s.role == SecondRole::Successor && s.state == ChildState::Starting);
+                let taken = recycles && (successor || row.unconfirmed && state == ChildState::Starting);
+                self.row_mut(uid).waiting.push((id, Wants::Reload { change: !recycles, taken }));
+                if !taken {
+                    self.reload(uid);
+                }
+                None
+            }
+            Request::StopIdle(_, incarnation) => {
+                let row = self.row(uid);
+                let reloads = row.waiting.iter().any(|(_, wants)| wants.reload());
+                if row.incarnation != incarnation.0
+                    || state != ChildState::Ready
+                    || reloads
+                    || self.tears_down(uid)
+                {
+                    return Some(Ok(Reply::Done));
+                }
+                self.row_mut(uid).waiting.push((id, Wants::Gone));
+                self.stop(uid, Next::Rest);
                 None
             }
             Request::Demand(_) => match state {
@@ -181,6 +225,16 @@ impl Model {
                 }
                 ChildState::Down { why: DownReason::GaveUp { why } } if !awaits_start => {
                     Some(Err(RequestError::GaveUp { child, why }))
+                }
+                ChildState::Stopping if next.stays_down() => {
+                    if let Next::Leave(ChildState::Down { why: DownReason::GaveUp { why } }) = next {
+                        return Some(Err(RequestError::GaveUp { child, why }));
+                    }
+                    self.row_mut(uid).waiting.push((id, Wants::Verdict));
+                    self.wanted(uid);
+                    let tears = self.tears_down(uid);
+                    self.row_mut(uid).next = if tears { Next::Script } else { Next::Start(Why::Restart) };
+                    None
                 }
                 state => {
                     self.row_mut(uid).waiting.push((id, Wants::Verdict));
@@ -211,31 +265,36 @@ impl Model {
     fn anew(&mut self, uid: Uid, why: Why) {
         let state = self.row(uid).state.clone();
         if self.row(uid).timer.is_some() {
-            return self.start(uid, why);
+            return self.start_when_free(uid, why, false);
         }
-        if !state.is_alive() || self.script.as_ref().is_some_and(|s| s.tears_down(uid)) {
-            if state == ChildState::Stopping && self.row(uid).next == Next::Nothing {
+        if !state.is_alive() || self.tears_down(uid) {
+            if state == ChildState::Stopping && self.row(uid).next.stays_down() {
                 self.row_mut(uid).next = Next::Script;
             }
             self.wanted(uid);
             return self.hurry(true);
         }
-        // What a start in flight was to mean, its successor means.
-        let first = match (&state, self.row(uid).next) {
-            (ChildState::Starting, _) => Some(self.row(uid).why),
-            (ChildState::Stopping, Next::Start(why)) => Some(why),
-            _ => None,
-        };
-        let why = match first {
-            Some(Why::Provisional) => Why::Provisional,
-            Some(Why::Supervisor) if self.must_start(uid) => Why::Supervisor,
-            _ => why,
-        };
+        let why = self.meaning(uid, why);
         self.wanted(uid);
         self.stop(uid, Next::Start(why));
     }
 
-    fn wanted(&mut self, uid: Uid) {
+    /// What a start in flight was to mean, its successor means.
+    pub(super) fn meaning(&self, uid: Uid, why: Why) -> Why {
+        let row = self.row(uid);
+        let first = match (&row.state, &row.next) {
+            (ChildState::Starting, _) => Some(row.why),
+            (ChildState::Stopping, Next::Start(why)) => Some(*why),
+            _ => None,
+        };
+        match first {
+            Some(Why::Provisional) => Why::Provisional,
+            Some(Why::Supervisor) if self.must_start(uid) => Why::Supervisor,
+            _ => why,
+        }
+    }
+
+    pub(super) fn wanted(&mut self, uid: Uid) {
         self.row_mut(uid).stopped_by_operator = false;
         if let Some(script) = &mut self.script {
             script.excused.remove(&uid);

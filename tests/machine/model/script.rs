@@ -54,6 +54,11 @@ impl Script {
         matches!(self.orders.front(), Some(Order::End(_))) && self.group.contains(&uid)
     }
 
+    /// It will stop this one, or has stopped it, before it starts it.
+    pub(super) fn restarts(&self, uid: Uid) -> bool {
+        self.is_pending() && self.group.contains(&uid)
+    }
+
     /// It has not begun to start anybody.
     fn is_pending(&self) -> bool {
         self.orders.iter().any(|o| matches!(o, Order::End(_) | Order::Until(_)))
@@ -92,9 +97,15 @@ impl Model {
                     return self.stop(uid, Next::Script);
                 }
                 (Order::End(uid), Some(state)) => {
-                    let never = state == ChildState::down(DownReason::NeverStarted);
-                    if self.is_temporary(uid) && !never {
+                    // 16: one that rests is left alone.
+                    let never = [DownReason::NeverStarted, DownReason::Idle].map(ChildState::down);
+                    if self.is_temporary(uid) && !never.contains(&state) {
+                        if self.row(uid).lives() {
+                            return self.stop(uid, Next::Forget);
+                        }
                         self.remove(uid, None);
+                    } else if self.row(uid).lives() {
+                        return self.stop(uid, Next::Script);
                     }
                     self.pop();
                 }
@@ -123,27 +134,36 @@ impl Model {
 
     fn launch(&mut self, uid: Uid) {
         let row = self.row(uid);
-        if !self.is_startable(uid) {
-            // S-11: members come up one after the other.
-            let grouped = self.flags.strategy != Strategy::OneForOne;
-            let busy = matches!(row.state, ChildState::Starting | ChildState::Stopping);
-            if grouped && busy && row.policy.start == StartMode::Required {
-                self.script.as_mut().unwrap().orders.push_front(Order::Await(uid));
-            }
+        let why = if row.waiting.is_empty() { Why::Supervisor } else { row.why };
+        if self.is_startable(uid) {
+            self.start_when_free(uid, why, true);
+        } else if self.flags.strategy == Strategy::OneForOne {
             return;
         }
-        let why = if row.waiting.is_empty() { Why::Supervisor } else { row.why };
-        if row.policy.start == StartMode::Required {
+        // S-11: members come up one after the other.
+        let row = self.row(uid);
+        let busy = matches!(row.state, ChildState::Starting | ChildState::Stopping);
+        if busy && row.policy.start == StartMode::Required {
             self.script.as_mut().unwrap().orders.push_front(Order::Await(uid));
         }
-        self.start(uid, why);
     }
 
-    /// S-12
+    /// S-12, 14, 16
     fn is_startable(&self, uid: Uid) -> bool {
         let row = self.row(uid);
-        let gave_up = matches!(row.state, ChildState::Down { why: DownReason::GaveUp { .. } });
-        !row.state.is_alive() && row.timer.is_none() && !gave_up && self.script_may_start(uid)
+        let left = match &row.state {
+            ChildState::Down { why: DownReason::GaveUp { .. } } => true,
+            ChildState::Down { why: DownReason::Idle } => !self.is_demanded(uid),
+            ChildState::Down { why: DownReason::NeverStarted } => {
+                row.policy.start == StartMode::OnDemand && !self.is_demanded(uid)
+            }
+            _ => false,
+        };
+        !row.state.is_alive() && row.timer.is_none() && !left && self.script_may_start(uid)
+    }
+
+    fn is_demanded(&self, uid: Uid) -> bool {
+        self.row(uid).waiting.iter().any(|(_, wants)| wants.start())
     }
 
     /// The script comes to it, and it is not to be left alone.
@@ -233,6 +253,7 @@ impl Model {
                 row.state = ChildState::BackingOff { until, attempt };
             }
         }
+        self.stop_second(uid);
         self.row_mut(uid).state = ChildState::BackingOff { until, attempt };
         let ends = group.iter().rev().map(|uid| Order::End(*uid));
         let mut orders = VecDeque::new();

@@ -1,0 +1,20 @@
+//! What waits to be changed about a child, and what its last good definition was: [`PendingChanges`].
+
+use std::sync::Arc;
+
+use crate::supervision::policy::ChildPolicy;
+
+/// What is known of a child's definition beside the policy in force.
+#[derive(Debug, Default)]
+pub(super) struct PendingChanges {
+    /// Some change waits for the next start.
+    pub(super) waiting: bool,
+    /// The policy among the changes that wait.
+    pub(super) policy: Option<Arc<ChildPolicy>>,
+    /// Some request wants the child reloaded as soon as possible.
+    pub(super) wanted: bool,
+    /// The policy of the newest definition that a start has taken, if it is not the one in force.
+    pub(super) newest: Option<Arc<ChildPolicy>>,
+    /// The newest definition is unconfirmed, and this is the policy of the last confirmed one.
+    pub(super) confirmed: Option<Arc<ChildPolicy>>,
+}
