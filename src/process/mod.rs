@@ -56,7 +56,8 @@ mod usage_probe;
 
 pub use cgroup::CgroupMode;
 pub use command::{
-    Command, CommandMistake, CommandSerdeError, Environment, Limits, LimitsError, StdioTransport,
+    Command, CommandChange, CommandMistake, CommandSerdeError, Environment, Limits, LimitsError,
+    StdioTransport,
 };
 pub use control::{KILL_WAIT, ProcessControl, Unkillable};
 pub use exit_status::{ExitStatus, ExitStatusKind, SuccessExitStatus};

@@ -48,6 +48,7 @@ pub(crate) use event_bus::EventBus;
 pub use event_bus::{EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
 pub use incarnation_guard::IncarnationGuard;
+pub use machine::ReloadWhen;
 pub(crate) use node::SnapshotSource;
 pub use node::{Attachment, LiveIncarnation, Node};
 pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
@@ -55,8 +56,8 @@ pub(crate) use root::Root;
 pub use spec::{ChildSpec, SupervisorSpec};
 pub(crate) use start::JudgementDelay;
 pub use start::{
-    ActorStart, BoxFuture, Readiness, Start, StartContext, StartPermit, Started, StopHandle, StopRequest,
-    WillNotBecomeReady,
+    ActorStart, BoxFuture, Readiness, Start, StartContext, StartModification, StartPermit, Started,
+    StopHandle, StopRequest, WillNotBecomeReady,
 };
 pub(crate) use supervisor_actor::host;
 pub use supervisor_actor::{

@@ -1,7 +1,7 @@
 //! How a child is started: the [`Start`] trait, what it is given ([`StartContext`]) and what it
 //! returns ([`Started`]).
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorCell, concurrency::JoinHandle};
@@ -54,6 +54,12 @@ pub trait Start: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What starts the child after this change, for a start that knows changes of this kind (G-13). `None`,
+    /// the default: it does not.
+    fn changed(&self, _change: &dyn StartModification) -> Option<Arc<dyn Start>> {
+        None
+    }
+
     /// Called once, before the first start, with the node of the child.
     fn adopted(&self, _node: &Node) {}
 
@@ -64,6 +70,12 @@ pub trait Start: Send + Sync + fmt::Debug {
     fn validate(&self) -> Result<(), SpecErrors> {
         Ok(())
     }
+}
+
+/// A change of a part of a start, such as [`CommandChange`](crate::process::CommandChange).
+pub trait StartModification: Any + Send + Sync + fmt::Debug {
+    /// For downcasts.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// See [`Start::start_permit`].

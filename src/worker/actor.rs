@@ -1,6 +1,9 @@
 //! [`WorkerActor`]: linked first, owns the driver, and takes messages.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    any::Any,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -20,12 +23,13 @@ use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, TreePath},
     log_event::log_event,
+    process::CommandChange,
     restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerSnapshot,
     supervision::{
-        ChildSpec, Node, SnapshotSource, SpecErrors, Start, StartContext, Started, StopHandle, StopRequest,
-        WillNotBecomeReady, panics::catch_panic_async,
+        ChildSpec, Node, SnapshotSource, SpecErrors, Start, StartContext, StartModification, Started,
+        StopHandle, StopRequest, WillNotBecomeReady, panics::catch_panic_async,
     },
 };
 
@@ -216,8 +220,20 @@ impl WorkerStart {
     }
 }
 
+impl StartModification for CommandChange {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 #[async_trait]
 impl Start for WorkerStart {
+    fn changed(&self, change: &dyn StartModification) -> Option<Arc<dyn Start>> {
+        let change = change.as_any().downcast_ref::<CommandChange>()?;
+        let spec = Arc::new(self.spec.with_command_change(change)?);
+        Some(Arc::new(WorkerStart { spec, history: self.history.clone() }))
+    }
+
     fn adopted(&self, node: &Node) {
         if !node.has_snapshot_source() {
             node.set_snapshot_source(node.incarnation(), self.diagnostics());

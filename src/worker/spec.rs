@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use crate::{
     id::Incarnation,
-    process::{Command, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail},
+    process::{
+        Command, CommandChange, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail,
+    },
     protocol::{Bare, LogEntry, Protocol, Ready, StdioUse},
     restart::RestartPolicy,
     rpc::{Context, Handler, NoHandler, Peer, PeerConfig},
@@ -378,6 +380,13 @@ impl WorkerSpec {
             start: if self.idle_timeout.is_some() { StartMode::OnDemand } else { StartMode::Required },
             ..ChildPolicy::actor()
         }
+    }
+
+    /// The same with another command; `None` if its command is made per incarnation.
+    pub(crate) fn with_command_change(&self, change: &CommandChange) -> Option<WorkerSpec> {
+        let CommandSource::Fixed(command) = &self.command else { return None };
+        let command = CommandSource::Fixed(Arc::new(change.apply(command)));
+        Some(WorkerSpec { command, ..self.clone() })
     }
 
     /// The timeout of the handshake.

@@ -12,10 +12,11 @@ use super::{
 use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
+    process::CommandChange,
     rpc::{CallError, CallOptions, Method, Notification, Peer},
     snapshot::NodeSnapshot,
     state::ChildState,
-    supervision::{FindError, LiveIncarnation, Node, RequestError, Unavailable},
+    supervision::{FindError, LiveIncarnation, Node, ReloadWhen, RequestError, Unavailable},
     untrusted::one_line,
 };
 
@@ -195,6 +196,33 @@ impl WorkerRef {
     pub async fn restart(&self, reason: &str) -> Result<Incarnation, RequestError> {
         log_event!(info, self.path(), self.node.incarnation(), reason = %one_line(reason), "restart requested");
         self.node.restart().await
+    }
+
+    /// Changes its command in part, now or at its next start (rules G-13, G-14). Returns the incarnation that
+    /// was started with the change, or `None` if the change waits.
+    ///
+    /// Now means: the process is stopped and started again, or, where its declaration allows an
+    /// [overlap](crate::supervision::ChildPolicy::overlap), replaced by one that is ready.
+    ///
+    /// # Errors
+    /// [`RequestError::StartFailed`] if the new incarnation does not become ready: the command before is in
+    /// force again, and the worker runs with it. [`RequestError::Invalid`] if the change makes a command
+    /// that could not be launched, or if the command is made per incarnation.
+    pub async fn change_command(
+        &self,
+        change: CommandChange,
+        when: ReloadWhen,
+    ) -> Result<Option<Incarnation>, RequestError> {
+        self.node.modify(Arc::new(change), when).await
+    }
+
+    /// Replaces its process by a new one of the same declaration, which is no crash and is not counted
+    /// (rule W-5).
+    ///
+    /// # Errors
+    /// As [`change_command`](WorkerRef::change_command).
+    pub async fn recycle(&self) -> Result<Option<Incarnation>, RequestError> {
+        self.node.recycle().await
     }
 
     /// Asks its supervisor to stop it, and returns when nothing of the process is left.

@@ -8,9 +8,9 @@ use std::{
 
 use procession::internals::Root;
 use procession::{
-    process::Ladder,
+    process::{CommandChange, Ladder},
     rpc::{CallError, CallOutcome, Method},
-    supervision::{ChildSpec, SupervisorSpec},
+    supervision::{ChildSpec, ReloadWhen, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerRef,
 };
@@ -60,6 +60,10 @@ async fn busy(mut me: ScriptedProcess, log: Log) -> i32 {
                 let id = message["id"].clone();
                 match message["method"].as_str() {
                     Some("initialize") => json!({"jsonrpc": "2.0", "id": id, "result": {"ok": true}}),
+                    Some("args") => {
+                        let args: Vec<_> = me.args().iter().map(|arg| arg.to_str().unwrap()).collect();
+                        json!({"jsonrpc": "2.0", "id": id, "result": args})
+                    }
                     Some("double") => {
                         json!({"jsonrpc": "2.0", "id": id, "result": message["params"].as_u64().unwrap() * 2})
                     }
@@ -231,4 +235,28 @@ async fn a_successor_that_does_not_become_ready_changes_nothing() {
     root.supervisor().reload_child(child).await.unwrap();
     assert!(worker.call::<Work>(&(5, 1)).await.unwrap() > 1);
     root.shutdown(SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_the_command_can_be_changed() {
+    // G-13: now and later, one after the other; what cannot be launched is refused by itself.
+    let log = Log::default();
+    let (root, worker, _, launcher) = worker(&log).await;
+    let args = async || worker.call_value("args", &(), SEC).await.unwrap().get().to_owned();
+    let later = CommandChange::new().append_args(["later"]);
+    assert_eq!(worker.change_command(later, ReloadWhen::NextStart).await.unwrap(), None);
+    assert_eq!(launcher.launched().len(), 1);
+    let now = CommandChange::new().append_args(["now"]).env("COLOUR", "red");
+    assert_eq!(worker.change_command(now, ReloadWhen::Now).await.unwrap().unwrap().0, 2);
+    assert_eq!(args().await, r#"["later","now"]"#);
+    let bad = CommandChange::new().env("A=B", "x");
+    let refused = worker.change_command(bad, ReloadWhen::Now).await.unwrap_err();
+    assert!(refused.is_misuse(), "{refused}");
+    launcher.fail_next("worker", procession::exit::Exit::Failed { code: 1 });
+    let failed =
+        worker.change_command(CommandChange::new().args(["new"]), ReloadWhen::Now).await.unwrap_err();
+    assert!(matches!(failed, procession::supervision::RequestError::StartFailed { .. }), "{failed}");
+    assert_eq!(worker.recycle().await.unwrap().unwrap().0, 4, "the third one did not start");
+    assert_eq!(args().await, r#"["later","now"]"#);
+    root.shutdown(60 * SEC).await.into_result().unwrap();
 }

@@ -1,6 +1,7 @@
 //! [`Command`]: the program to run and how (P-1), as plain data. With its parts [`Environment`] and
 //! [`Limits`].
 
+mod change;
 mod environment;
 mod limits;
 mod serialized;
@@ -12,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use change::CommandChange;
 pub use environment::Environment;
 pub use limits::{Limits, LimitsError};
 use serde::{Deserialize, Serialize};

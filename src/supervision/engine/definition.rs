@@ -1,34 +1,26 @@
 //! How a child is started now, with the changes that wait for its next start (G-13):
 //! [`ChildDefinition`]. When they are taken, confirmed or taken back is the machine's decision.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use crate::supervision::start::Start;
+use crate::supervision::start::{Start, StartModification};
 
 /// A change of how a child is started.
+#[derive(Clone, Debug)]
 pub(crate) enum StartChange {
     /// It is started by this from now on.
     Replace(Arc<dyn Start>),
-    /// It is started by what this makes of the start before.
-    #[expect(dead_code, reason = "changes of a part of a definition come with the plugins'")]
-    Modify(Box<dyn FnOnce(&Arc<dyn Start>) -> Arc<dyn Start> + Send>),
+    /// Its start is changed in part, if it is of a kind that knows such changes.
+    Modify(Arc<dyn StartModification>),
 }
 
 impl StartChange {
-    fn apply(self, before: &Arc<dyn Start>) -> Arc<dyn Start> {
+    /// The start after the change; `None` if it cannot be changed like this.
+    fn apply(&self, before: &Arc<dyn Start>) -> Option<Arc<dyn Start>> {
         match self {
-            StartChange::Replace(start) => start,
-            StartChange::Modify(modify) => modify(before),
+            StartChange::Replace(start) => Some(start.clone()),
+            StartChange::Modify(change) => before.changed(&**change),
         }
-    }
-}
-
-impl fmt::Debug for StartChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            StartChange::Replace(_) => "Replace",
-            StartChange::Modify(_) => "Modify",
-        })
     }
 }
 
@@ -56,6 +48,14 @@ impl ChildDefinition {
         &self.start
     }
 
+    /// The start as it will be with all changes that wait and this one; `None` if it cannot be changed like
+    /// this.
+    pub(super) fn preview(&self, change: &StartChange) -> Option<Arc<dyn Start>> {
+        let waiting = self.changes.iter().flat_map(|changes| &changes.waiting);
+        let coming = waiting.fold(self.start.clone(), |start, change| change.apply(&start).unwrap_or(start));
+        change.apply(&coming)
+    }
+
     /// Adds a change that waits for the next start.
     pub(super) fn change(&mut self, change: StartChange) {
         self.changes.get_or_insert_default().waiting.push(change);
@@ -66,7 +66,10 @@ impl ChildDefinition {
         let Some(changes) = &mut self.changes else { return };
         let before = self.start.clone();
         for change in changes.waiting.drain(..) {
-            self.start = change.apply(&self.start);
+            // What fails now has been possible when it was requested, on a definition that was taken back.
+            if let Some(start) = change.apply(&self.start) {
+                self.start = start;
+            }
         }
         changes.confirmed.get_or_insert(before);
     }

@@ -1,5 +1,7 @@
 //! How operators reach an engine: [`EngineHandle`].
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::inbox::{InboxMessage, InboxSender, OperatorRequest};
@@ -13,6 +15,7 @@ use crate::{
         machine::{IncarnationKey, ReloadWhen, Reply, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
+        start::StartModification,
     },
 };
 
@@ -60,6 +63,15 @@ impl EngineHandle {
         when: ReloadWhen,
     ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
         self.ask(OperatorRequest::Reload(spec, when))
+    }
+
+    pub(crate) fn modify_child(
+        &self,
+        id: ChildId,
+        change: Arc<dyn StartModification>,
+        when: ReloadWhen,
+    ) -> impl Future<Output = Result<Reply, RequestError>> + Send + use<> {
+        self.ask(OperatorRequest::Modify(id, change, when))
     }
 
     pub(crate) async fn set_policy(&self, id: ChildId, policy: ChildPolicy) -> Result<(), RequestError> {

@@ -18,6 +18,7 @@ use crate::{
         machine::{IncarnationKey, ReloadWhen, Reply, Request},
         policy::ChildPolicy,
         spec::ChildSpec,
+        start::StartModification,
     },
 };
 
@@ -68,6 +69,8 @@ pub(super) enum OperatorRequest {
     Plain(Request),
     Start(ChildSpec),
     Reload(ChildSpec, ReloadWhen),
+    /// Changes a part of how a child is started.
+    Modify(ChildId, Arc<dyn StartModification>, ReloadWhen),
 }
 
 /// The sending side of an engine's channel.

@@ -21,7 +21,7 @@ use crate::{
         panics::catch_panic,
         policy::{ChildPolicy, StartMode},
         spec::{ChildSpec, decide_budget},
-        start::JudgementDelay,
+        start::{JudgementDelay, Start},
     },
 };
 
@@ -62,6 +62,26 @@ impl Engine {
                     entry.definition.change(StartChange::Replace(spec.start));
                 }
                 Request::Reload(id, DefinitionChange::ReplacePolicy(policy), when)
+            }
+            OperatorRequest::Modify(id, change, when) => {
+                let change = StartChange::Modify(change);
+                let refused = self.machine.refuses_reload(&id);
+                match self.children.get_mut(&id) {
+                    Some(entry) if refused.is_none() => {
+                        let checked = match entry.definition.preview(&change) {
+                            Some(start) => check_start(&id, &*start),
+                            None => Err(not_changeable(&id)),
+                        };
+                        if let Err(errors) = checked {
+                            let _ = reply.send(Err(errors.into()));
+                            return;
+                        }
+                        entry.definition.change(change);
+                    }
+                    // The machine gives the reason.
+                    _ => {}
+                }
+                Request::Reload(id, DefinitionChange::KeepPolicy, when)
             }
         };
         self.next_request += 1;
@@ -134,6 +154,24 @@ impl Engine {
             _ => Err(RequestError::NotFound(id)),
         }
     }
+}
+
+/// All mistakes that a start finds in itself.
+fn check_start(id: &ChildId, start: &dyn Start) -> Result<(), SpecErrors> {
+    match catch_panic("`Start::validate`", || start.validate()) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(found)) => {
+            let mut errors = Vec::new();
+            errors.extend(found.below(&format!("children[{id}]")));
+            SpecErrors::check(errors)
+        }
+        Err(panicked) => Err(SpecErrors::one(format!("children[{id}].start"), panicked.to_string())),
+    }
+}
+
+fn not_changeable(id: &ChildId) -> SpecErrors {
+    let problem = "cannot be changed in part: it has no fixed command; reload it with a new declaration";
+    SpecErrors::one(format!("children[{id}].start"), problem.to_owned())
 }
 
 fn new_child(spec: &ChildSpec, node: Option<&Node>, seed: u64) -> NewChild {

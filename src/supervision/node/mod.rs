@@ -33,8 +33,8 @@ use tokio::sync::Notify;
 use super::{
     engine::EngineHandle,
     errors::{RequestError, Unavailable},
-    machine::{IncarnationKey, Reply, Request},
-    start::JudgementDelay,
+    machine::{DefinitionChange, IncarnationKey, ReloadWhen, Reply, Request},
+    start::{JudgementDelay, StartModification},
     tree_context::TreeContext,
 };
 use crate::{
@@ -354,6 +354,23 @@ impl Node {
         self.status().on_demand = on_demand;
     }
 
+    /// Asks the supervisor to change how this child is started (G-13).
+    pub(crate) async fn modify(
+        &self,
+        change: Arc<dyn StartModification>,
+        when: ReloadWhen,
+    ) -> Result<Option<Incarnation>, RequestError> {
+        let (id, engine) = self.child_and_controller()?;
+        Ok(started(engine.modify_child(id, change, when).await?))
+    }
+
+    /// Asks the supervisor to replace the live incarnation by one of the same definition.
+    pub(crate) async fn recycle(&self) -> Result<Option<Incarnation>, RequestError> {
+        let (id, engine) = self.child_and_controller()?;
+        let recycle = Request::Reload(id, DefinitionChange::None, ReloadWhen::Now);
+        Ok(started(engine.request(recycle).await?))
+    }
+
     /// Asks the supervisor to stop this incarnation, which is idle, until the next demand.
     pub(crate) async fn stop_idle(&self, incarnation: Incarnation) {
         if let Ok((id, engine)) = self.child_and_controller() {
@@ -470,5 +487,13 @@ impl fmt::Debug for Node {
             .field("incarnation", &self.incarnation())
             .field("state", &self.state())
             .finish()
+    }
+}
+
+/// The incarnation that a request has started, if it was awaited.
+fn started(reply: Reply) -> Option<Incarnation> {
+    match reply {
+        Reply::Ready(incarnation) => Some(incarnation),
+        Reply::Done | Reply::Ignored => None,
     }
 }
