@@ -307,3 +307,17 @@ fn stopping_the_only_child_that_waits_ends_the_delay_and_touches_nobody() {
     assert_eq!(rig.did(), "+c", "`a` keeps running");
     assert_eq!((rig.ready("c").states(), rig.timers.len()), ("r-r".into(), 0));
 }
+
+#[test]
+fn a_member_that_is_still_being_stopped_when_an_operator_ends_the_delay_is_started() {
+    // S-11, R-8: `b` stops `c`, then `a` fails, and its retry does not wait for `c`.
+    let mut rig = Rig::running(flags(RestForOne, 9), &three(&patient(Permanent, 50)));
+    rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.crash("b").did(), "-c");
+    assert_eq!(rig.gone("a").crash("a").states(), "bbt");
+    rig.ask(Request::Restart("a".into()));
+    assert_eq!(rig.did(), "+a");
+    assert_eq!(rig.ready("a").did(), "+b");
+    assert_eq!(rig.ready("b").states(), "rrt");
+    assert_eq!(rig.gone("c").did(), "+c");
+}

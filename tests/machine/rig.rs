@@ -121,6 +121,8 @@ pub(crate) struct Rig {
     pub(crate) did: Vec<Did>,
     pub(crate) step_replies: Vec<(OperatorRequestId, ReplyResult)>,
     board: BTreeMap<ChildId, ChildState>,
+    /// The second incarnations, as the events tell.
+    beside: BTreeMap<ChildId, (Incarnation, SecondRole, ChildState)>,
     /// Children whose last start by an operator failed; they stay down.
     failed_once: BTreeSet<ChildId>,
     exits_told: u64,
@@ -147,6 +149,7 @@ impl Rig {
             did: Vec::new(),
             step_replies: Vec::new(),
             board: BTreeMap::new(),
+            beside: BTreeMap::new(),
             failed_once: BTreeSet::new(),
             exits_told: 0,
             exits_published: 0,
@@ -525,14 +528,38 @@ impl Rig {
             EventKind::Removed => assert!(self.board.remove(&key.child).is_some()),
             EventKind::State { from, to } => {
                 assert_ne!(from, to);
+                self.no_longer_beside(key);
                 assert_eq!(
                     self.board.insert(key.child.clone(), to),
                     Some(from),
                     "a gap in the states of {key}"
                 );
             }
-            EventKind::Exited { .. } => self.exits_published += 1,
+            EventKind::Second { role, state } if state.is_down() => {
+                let old = self.beside.remove(&key.child);
+                assert!(old.is_some_and(|old| (old.0, old.1) == (key.incarnation, role)), "{key}: {role}");
+            }
+            EventKind::Second { role, state } => {
+                let new = (key.incarnation, role, state);
+                let old = self.beside.insert(key.child.clone(), new.clone());
+                assert_ne!(old.as_ref(), Some(&new));
+                let same = |old: (Incarnation, SecondRole, _)| (old.0, old.1) == (key.incarnation, role);
+                let waited = matches!(old, Some((_, SecondRole::Spare, ChildState::BackingOff { .. })));
+                assert!(waited || old.is_none_or(same), "{key} is another one");
+            }
+            EventKind::Exited { .. } => {
+                self.exits_published += 1;
+                self.no_longer_beside(key);
+            }
+            EventKind::Replaced { .. } => self.no_longer_beside(key),
             _ => {}
+        }
+    }
+
+    /// It is the primary one now, or has ended.
+    fn no_longer_beside(&mut self, key: &IncarnationKey) {
+        if self.beside.get(&key.child).is_some_and(|second| second.0 == key.incarnation) {
+            self.beside.remove(&key.child);
         }
     }
 
@@ -540,6 +567,11 @@ impl Rig {
         // every change of a state is an event.
         let seen: BTreeMap<_, _> = self.machine.children().map(|c| (c.id.clone(), c.state.clone())).collect();
         assert_eq!(seen, self.board);
+        let seconds = self
+            .machine
+            .children()
+            .filter_map(|c| c.second.map(|s| (c.id.clone(), (s.incarnation, s.role, s.state.clone()))));
+        assert_eq!(seconds.collect::<BTreeMap<_, _>>(), self.beside);
         for child in self.machine.children() {
             let reached = (*child.state == ChildState::Ready).then_some(child.incarnation);
             assert_eq!(self.admitted.get(child.id).copied(), reached, "{}", child.id);

@@ -261,6 +261,15 @@ impl Machine {
         }
         if joins {
             self.start(now, rank, cause);
+        } else if let Some(child) = self.children.get_mut(rank)
+            && child.state == ChildState::Stopping
+            && child.after == AfterStop::Group
+            && !child.is_temporary()
+            && !child.is_left_alone()
+        {
+            // An earlier pass is still stopping it, and this one does not wait for that, since an
+            // operator has ended the delay.
+            child.after = AfterStop::Start(cause);
         }
         true
     }

@@ -91,6 +91,9 @@ impl Machine {
         let waits = |second: &Second| !second.is_alive() && second.incarnation == key.incarnation;
         let Some(second) = child.second.take_if(|second| waits(second)) else { return };
         if child.wants_reload() || child.state != ChildState::Ready || !child.wants_spare() {
+            let down = ChildState::down(DownReason::Stopped);
+            let dropped = EventKind::Second { role: SecondRole::Spare, state: down };
+            self.out.push(Action::Publish(Some(key.clone()), dropped));
             self.follow_up(now, rank);
         } else {
             self.start_second_after(rank, SecondRole::Spare, second.failures);

@@ -99,13 +99,11 @@ impl Model {
                 (Order::End(uid), Some(state)) => {
                     // 16: one that rests is left alone.
                     let never = [DownReason::NeverStarted, DownReason::Idle].map(ChildState::down);
-                    if self.is_temporary(uid) && !never.contains(&state) {
-                        if self.row(uid).lives() {
-                            return self.stop(uid, Next::Forget);
-                        }
-                        self.remove(uid, None);
-                    } else if self.row(uid).lives() {
+                    if self.row(uid).lives() {
                         return self.stop(uid, Next::Script);
+                    }
+                    if self.is_temporary(uid) && !never.contains(&state) {
+                        self.remove(uid, None);
                     }
                     self.pop();
                 }
@@ -139,6 +137,13 @@ impl Model {
             self.start_when_free(uid, why, true);
         } else if self.flags.strategy == Strategy::OneForOne {
             return;
+        } else if row.state == ChildState::Stopping
+            && row.next == Next::Script
+            && !self.is_temporary(uid)
+            && self.script_may_start(uid)
+        {
+            // An earlier script is still ending it.
+            self.row_mut(uid).next = Next::Start(why);
         }
         // S-11: members come up one after the other.
         let row = self.row(uid);
