@@ -59,6 +59,15 @@ impl Stage {
         Stage { tree, launcher, events, unseen: unseen.clone() }
     }
 
+    /// The next start of a worker fails. Children in the background run the same program, so they must have
+    /// started.
+    async fn fail_next_start(&self, exit: Exit) {
+        for path in ["/b", "/plugins/early"] {
+            self.worker(path).wait_ready(10 * SEC).await.unwrap();
+        }
+        self.launcher.fail_next("worker", exit);
+    }
+
     fn sees(&self, what: &str, it: bool) {
         *self.unseen.lock().unwrap().entry(what.to_owned()).or_default() += usize::from(!it);
     }
@@ -271,7 +280,7 @@ async fn of_what_operators_ask() {
         },
         async |on: Stage| {
             let s = on.supervisor();
-            on.launcher.fail_next("worker", Exit::Failed { code: 3 });
+            on.fail_next_start(Exit::Failed { code: 3 }).await;
             s.start_child(worker(&on.launcher).child("a")).await.unwrap_err();
             on.sees_gone("start_child that failed", "/s/a");
             on.sees(
@@ -303,10 +312,8 @@ async fn of_what_operators_ask() {
         async |on: Stage| {
             // a caller that has seen it ready knows that its program exists, so it is waited for.
             on.worker("/b").wait_ready(10 * SEC).await.unwrap();
-            // It runs the same program: its start must not be the one that fails.
-            on.worker("/plugins/early").wait_ready(10 * SEC).await.unwrap();
             let gone = Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "gone".into() };
-            on.launcher.fail_next("worker", gone);
+            on.fail_next_start(gone).await;
             let restarted = on.worker("/b").restart("again").await;
             on.sees("wait_ready: it may be away", matches!(restarted, Err(RequestError::StartFailed { .. })));
             let state = on.worker("/b").state();
@@ -374,7 +381,7 @@ async fn of_pools() {
         async |on: Stage| {
             let pool = on.pool();
             let gone = Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "gone".into() };
-            on.launcher.fail_next("worker", gone);
+            on.fail_next_start(gone).await;
             pool.acquire("k").await.unwrap_err();
             on.sees("a refusal: it rests", pool.status().unwrap().given_up.len() == 1);
             on.sees("a refusal: health says so", !on.tree.health().healthy);
