@@ -41,6 +41,9 @@ pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
     /// Waits until what this side has asked so far is answered, or can no longer be answered.
     async fn calls_answered(&self);
 
+    /// How many calls this side has made, those of the protocol itself not counted.
+    fn calls_made(&self) -> u64;
+
     /// How often the process has been used so far; `None` while something is open.
     fn uses(&self) -> Option<u64>;
 

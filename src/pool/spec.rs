@@ -295,8 +295,13 @@ pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<(&'static str, &'s
     if worker.explicit.restart {
         return Some(("worker.restart", "has no effect in a pool: set it with `PoolSpec::restart`"));
     }
-    let problem = "has no effect in a pool: a pool stops its idle workers itself, see `PoolSpec::idle_ttl`";
-    worker.idle_timeout.map(|_| ("worker.idle_timeout", problem))
+    if worker.idle_timeout.is_some() {
+        let problem = "is not for a pool, which stops its idle workers itself: see `PoolSpec::idle_ttl`";
+        return Some(("worker.idle_timeout", problem));
+    }
+    let problem = "is not for a pool, which replaces a worker when its lease ends: see \
+                   `PoolSpec::recycle_after_calls` and `PoolSpec::recycle_after`";
+    worker.is_recycled().then_some(("worker.recycle_…", problem))
 }
 
 fn describe(mistake: &LedgerConfigMistake) -> SpecError {

@@ -222,6 +222,10 @@ impl ChannelControl for Peer {
         Peer::calls_answered(self).await;
     }
 
+    fn calls_made(&self) -> u64 {
+        self.shared().calls_made()
+    }
+
     fn uses(&self) -> Option<u64> {
         self.shared().uses()
     }

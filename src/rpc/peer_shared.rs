@@ -173,8 +173,14 @@ impl PeerShared {
         use Ordering::Relaxed;
         let own_open = self.own_calls_open.load(Relaxed);
         let open = self.call_limit.taken() as usize > own_open || self.requests_open.load(Relaxed) > 0;
-        let calls = self.next_id.load(Relaxed).wrapping_sub(self.own_calls.load(Relaxed));
-        (!open).then(|| calls.wrapping_add(self.other_use.load(Relaxed)))
+        (!open).then(|| self.calls_made().wrapping_add(self.other_use.load(Relaxed)))
+    }
+
+    /// How many calls were made, those of the protocol itself not counted.
+    pub(crate) fn calls_made(&self) -> u64 {
+        // The first call has number 1.
+        let all = self.next_id.load(Ordering::Relaxed) - 1;
+        all.saturating_sub(self.own_calls.load(Ordering::Relaxed))
     }
 
     /// Logs a message of the other side that cannot be used.

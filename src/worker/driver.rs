@@ -13,6 +13,7 @@ use super::{
     diagnostics::WorkerDiagnostics,
     handler::WorkerHandler,
     live_worker::LiveWorker,
+    recycling::recycle_when_due,
     running_process::{OwnedTask, RunningProcess},
     spec::{Liveness, WorkerSpec},
     stdout_lines::{self, ReadyLineFinder},
@@ -282,6 +283,7 @@ impl Driver {
             exited = running.control.exited() => EndCause::Exited(exited),
             exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
             () = stop_when_idle(running, self.spec.idle_timeout, &self.cx) => std::future::pending().await,
+            () = recycle_when_due(running, self.spec.recycling, &self.cx) => std::future::pending().await,
         }
     }
 

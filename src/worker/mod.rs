@@ -20,6 +20,7 @@ mod driver;
 mod ended_by_service_stop;
 mod handler;
 mod live_worker;
+mod recycling;
 mod running_process;
 mod sending;
 mod spec;

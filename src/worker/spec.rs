@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+use super::recycling::RecycleLimits;
 use crate::{
     id::Incarnation,
     process::{
@@ -95,6 +96,7 @@ pub struct WorkerSpec {
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) recycling: RecycleLimits,
     pub(crate) explicit: ExplicitSettings,
 }
 
@@ -148,6 +150,7 @@ impl WorkerSpec {
             handshake_timeout: None,
             start_timeout: None,
             idle_timeout: None,
+            recycling: RecycleLimits::default(),
             explicit: ExplicitSettings::default(),
         }
     }
@@ -275,6 +278,34 @@ impl WorkerSpec {
         self
     }
 
+    /// It is replaced by a new process after about so many calls: up to a tenth fewer, so that workers of one
+    /// age are not replaced together (rule W-5). That is no crash and counts nowhere. It waits for up to ten
+    /// seconds until no call is open; what is open then ends within the time to drain. Where its child may
+    /// [overlap](crate::supervision::ChildSpec::overlap), the new process is ready before the old one goes.
+    /// In a pool, see [`PoolSpec::recycle_after_calls`](crate::pool::PoolSpec::recycle_after_calls).
+    #[must_use]
+    pub fn recycle_after_calls(mut self, calls: u64) -> WorkerSpec {
+        self.recycling.max_calls = Some(calls);
+        self
+    }
+
+    /// As [`recycle_after_calls`](WorkerSpec::recycle_after_calls), after this time.
+    #[must_use]
+    pub fn recycle_after(mut self, age: Duration) -> WorkerSpec {
+        self.recycling.max_age = Some(age);
+        self
+    }
+
+    /// As [`recycle_after_calls`](WorkerSpec::recycle_after_calls), when the worker uses more resident
+    /// memory than this. The processes in its control group count together; without control groups, and
+    /// for what members of the group have moved to groups of their own, only its own process counts. Looked
+    /// at every five seconds; without effect where the system does not tell (all but Linux).
+    #[must_use]
+    pub fn recycle_above_rss(mut self, bytes: u64) -> WorkerSpec {
+        self.recycling.max_rss_bytes = Some(bytes);
+        self
+    }
+
     /// How many bytes of memory one process of this worker can make its host hold, whatever it writes:
     /// what [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times
     /// the tail of its stderr, and 1 MiB for lines that are being read, log messages and the names of
@@ -309,7 +340,10 @@ impl WorkerSpec {
         let zero = zero.map(|(field, _)| field.to_owned());
         let zero = zero
             .chain((self.handshake_timeout == Some(Duration::ZERO)).then(|| "handshake_timeout".to_owned()))
-            .chain((self.idle_timeout == Some(Duration::ZERO)).then(|| "idle_timeout".to_owned()));
+            .chain((self.idle_timeout == Some(Duration::ZERO)).then(|| "idle_timeout".to_owned()))
+            .chain((self.recycling.max_calls == Some(0)).then(|| "recycle_after_calls".to_owned()))
+            .chain((self.recycling.max_age == Some(Duration::ZERO)).then(|| "recycle_after".to_owned()))
+            .chain((self.recycling.max_rss_bytes == Some(0)).then(|| "recycle_above_rss".to_owned()));
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
         zero.for_each(|field| add(field, "must not be zero".to_owned()));
         if let StdioUse::Output(ready) = self.protocol.stdio_use()
@@ -356,6 +390,7 @@ impl WorkerSpec {
                     ("liveness", self.liveness.is_some()),
                     ("channel", channel),
                     ("idle_timeout", self.idle_timeout.is_some()),
+                    ("recycle_after_calls", self.recycling.max_calls.is_some()),
                 ];
                 set.into_iter().filter(|(_, set)| *set).for_each(|(field, _)| add(field, why.clone()));
                 if ready == Ready::Launched && self.handshake_timeout.is_some() {
@@ -387,6 +422,10 @@ impl WorkerSpec {
         let CommandSource::Fixed(command) = &self.command else { return None };
         let command = CommandSource::Fixed(Arc::new(change.apply(command)));
         Some(WorkerSpec { command, ..self.clone() })
+    }
+
+    pub(crate) fn is_recycled(&self) -> bool {
+        self.recycling != RecycleLimits::default()
     }
 
     /// The timeout of the handshake.

@@ -128,8 +128,25 @@ async fn what_a_process_uses_is_known_until_it_is_reaped() {
     let probe = process.control.usage_probe().unwrap();
     let usage = probe.read().unwrap();
     assert!(usage.rss_bytes > 100_000 && !usage.cpu_time.is_zero(), "{usage:?}");
+    assert!(probe.read_group_rss().unwrap() > 100_000);
     reaped(&process).await;
-    assert_eq!(probe.read(), None);
+    assert_eq!((probe.read(), probe.read_group_rss()), (None, None));
+    // W-5: where there are control groups, a child of its own counts as well.
+    let mut family = launch(sh("sleep 1000 & echo 1; read x")).await;
+    number(&mut family).await;
+    let probe = family.control.usage_probe().unwrap();
+    let together = || (probe.read().unwrap().rss_bytes, probe.read_group_rss().unwrap());
+    if family.control.containment().cgroup.is_some() {
+        // A process that has just been created may have no memory yet.
+        until("its child counts", || {
+            let (own, both) = together();
+            both > own
+        })
+        .await;
+    } else {
+        assert!(together().1 > 100_000);
+    }
+    reaped(&family).await;
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod a_stop_lets_calls_be_answered;
 mod a_stop_of_everybody_is_no_crash;
 mod a_success_before_ready_is_a_failed_start;
 mod a_swap_loses_no_call;
+mod a_worker_is_recycled;
 mod calls_are_sent_again_where_that_is_safe;
 mod declarations_are_checked;
 mod errors_have_last_words;

@@ -16,7 +16,12 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 
-use super::{files, host_cgroup::ProcessCgroupLocation, removal::CgroupRemoval, signal_walk::SignalWalk};
+use super::{
+    files,
+    host_cgroup::ProcessCgroupLocation,
+    removal::CgroupRemoval,
+    signal_walk::{PidReader, SignalWalk},
+};
 use crate::process::sweeper::{self, JobProgress, SweepJob};
 
 /// How long the removal of an empty group is waited for. A process that makes thousands of groups in each
@@ -62,6 +67,21 @@ impl Cgroup {
     /// Whether any process in it is alive, not counting zombies; `None` if that cannot be read now.
     pub(in crate::process) fn is_populated(&self) -> Option<bool> {
         files::is_populated(self.location.directory(), self.location.name())
+    }
+
+    /// Its direct members, at most `max` of them; none if that cannot be read now.
+    pub(in crate::process) fn members(&self, max: usize) -> Vec<Pid> {
+        let mut members = Vec::new();
+        let file = self.open().and_then(|group| Ok(files::open_file(group, c"cgroup.procs")?));
+        let Ok(file) = file else { return members };
+        let (mut reader, mut text) = (PidReader::default(), [0; 4096]);
+        while members.len() < max
+            && let Ok(length @ 1..) = rustix::io::read(&file, &mut text)
+        {
+            reader.each(&text[..length], |pid| members.push(pid));
+        }
+        members.truncate(max);
+        members
     }
 
     /// Kills everything in it. No fork escapes the kill. If there are many groups below it, the sweeper

@@ -135,13 +135,13 @@ fn is_below(pid: Pid, path: &[u8]) -> bool {
 
 /// Reads numbers, one a line, in pieces.
 #[derive(Debug, Default)]
-struct PidReader {
+pub(super) struct PidReader {
     number: i32,
 }
 
 impl PidReader {
     /// Calls `act` for each number. A member in another namespace is listed as 0 and is skipped.
-    fn each(&mut self, text: &[u8], mut act: impl FnMut(Pid)) {
+    pub(super) fn each(&mut self, text: &[u8], mut act: impl FnMut(Pid)) {
         for byte in text {
             if byte.is_ascii_digit() {
                 self.number = self.number.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));

@@ -33,6 +33,10 @@ impl Cgroup {
         match self.0 {}
     }
 
+    pub(in crate::process) fn members(&self, _: usize) -> Vec<rustix::process::Pid> {
+        match self.0 {}
+    }
+
     pub(in crate::process) fn is_populated(&self) -> Option<bool> {
         match self.0 {}
     }

@@ -435,6 +435,12 @@ impl UsageSource for Leader {
         self.check_exit(&mut state);
         if state.reaped { None } else { usage_probe::of(self.pid) }
     }
+
+    fn others(&self, max: usize) -> Vec<Pid> {
+        let mut members = self.cgroup.as_ref().map(|cgroup| cgroup.members(max)).unwrap_or_default();
+        members.retain(|pid| *pid != self.pid);
+        members
+    }
 }
 
 impl LeaderState {
