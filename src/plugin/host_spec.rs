@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::spec::PluginSpec;
 use crate::{
     process::Launcher,
+    protocol::ProgramInfo,
     restart::Intensity,
     rpc::{Handler, NoHandler},
     supervision::SupervisorFlags,
@@ -37,6 +38,7 @@ pub struct PluginHostSpec {
     pub(crate) max_plugins: Option<usize>,
     pub(crate) launcher: Option<Arc<dyn Launcher>>,
     pub(crate) recent_logs: usize,
+    pub(crate) host_info: Arc<ProgramInfo>,
 }
 
 impl fmt::Debug for PluginHostSpec {
@@ -73,6 +75,7 @@ impl PluginHostSpec {
             max_plugins: None,
             launcher: None,
             recent_logs: Self::DEFAULT_RECENT_LOGS,
+            host_info: Arc::new(ProgramInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))),
         }
     }
 
@@ -136,6 +139,14 @@ impl PluginHostSpec {
     #[must_use]
     pub fn recent_logs(mut self, entries: usize) -> PluginHostSpec {
         self.recent_logs = entries;
+        self
+    }
+
+    /// The program that plugins find as their host in the `instanceInfo` of their handshake (`hostId`,
+    /// `hostVersion`); by default the name and version of this crate, as for servers of other protocols.
+    #[must_use]
+    pub fn host_info(mut self, host: ProgramInfo) -> PluginHostSpec {
+        self.host_info = Arc::new(host);
         self
     }
 

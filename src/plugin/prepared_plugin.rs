@@ -86,6 +86,7 @@ impl PluginHostShared {
         if let Some(launcher) = &self.host.launcher {
             worker.launcher = launcher.clone();
         }
+        worker.host = Some(self.host.host_info.clone());
         // Protocol and handler were checked where they were set.
         worker.explicit = Default::default();
         worker.handler = Arc::new(CapabilityFilter {

@@ -163,7 +163,7 @@ impl Protocol for Lsp {
                 .await
                 .map_err(handshake_failed)?;
         }
-        Ok(SessionInfo { methods: None, info: Some(info) })
+        Ok(SessionInfo::from_answer(info))
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {

@@ -159,7 +159,7 @@ impl Protocol for Mcp {
             return Err(failed(format!("protocol version `{version}` is not supported")));
         }
         peer.notify_value("notifications/initialized", &()).await.map_err(handshake_failed)?;
-        Ok(SessionInfo { methods: None, info: Some(info) })
+        Ok(SessionInfo::from_answer(info))
     }
 
     async fn shutdown(&self, _: &Peer) -> StopReply {

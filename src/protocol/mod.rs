@@ -87,7 +87,7 @@ pub use mcp::Mcp;
 pub use no_channel::{Bare, FirstLine};
 pub use plugin::Plugin;
 pub use server::{Initialize, Served, Server};
-pub use session::{ChildIdentity, SessionInfo, StopReply};
+pub use session::{ChildIdentity, ProgramInfo, SessionInfo, StopReply};
 pub(crate) use strip_ansi::strip_ansi;
 
 /// What stdin and stdout are used for.

@@ -15,6 +15,7 @@ use crate::{
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         counts_as_alive, handshake_failed, request_id_from,
+        session::{MAX_METHOD_BYTES, MAX_METHODS},
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
     untrusted::{
@@ -30,7 +31,8 @@ use crate::{
 ///
 /// ```text
 /// → {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"manifest":…,"config":…,
-///    "instanceInfo":{"path":"/plugins/x","incarnation":1,"pid":77,"hostPid":70},"apiVersion":"1"}}
+///    "instanceInfo":{"path":"/plugins/x","incarnation":1,"pid":77,"hostPid":70,
+///    "hostId":"editor","hostVersion":"3.1"},"apiVersion":"1"}}
 /// ← {"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":["add","ping"]}}
 /// → {"jsonrpc":"2.0","id":2,"method":"add","params":[1,2]}
 /// ← {"jsonrpc":"2.0","method":"log","params":{"level":"info","message":"adding","meta":{"n":2}}}
@@ -43,6 +45,11 @@ use crate::{
 /// → {"jsonrpc":"2.0","id":8,"method":"shutdown"}
 /// ← {"jsonrpc":"2.0","id":8,"result":null}                             and then the worker exits
 /// ```
+///
+/// The answer to `initialize` may also describe the worker, with the members that MCP servers use:
+/// `serverInfo` (`name`, `version`), `protocolVersion`, `capabilities`, `instructions`
+/// ([`WorkerRef::session`](crate::worker::WorkerRef::session)). `hostId` and `hostVersion` are there if a
+/// plugin host starts the worker.
 ///
 /// To refuse, answer `initialize` with `{"ok":false,"reason":"…"}`. Methods that were not announced are
 /// not called; without `supportedMethods`, any may be. `ping` may be answered with anything, and is sent
@@ -156,11 +163,11 @@ struct InstanceInfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     host_pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_version: Option<&'a str>,
 }
-
-/// How many methods a worker may announce, and how many bytes their names may have together.
-const MAX_METHODS: usize = 4096;
-const MAX_METHOD_BYTES: usize = 256 * 1024;
 
 /// The methods that the answer to `initialize` announces, or why it is not acceptable. An answer without
 /// `supportedMethods` announces nothing that is known; an empty list announces that there are none.
@@ -221,13 +228,15 @@ impl Protocol for Plugin {
                 incarnation: identity.incarnation.0,
                 pid: identity.pid,
                 host_pid: std::process::id(),
+                host_id: identity.host.as_ref().map(|host| host.name.as_str()),
+                host_version: identity.host.as_ref().and_then(|host| host.version.as_deref()),
             },
             api_version: &self.api_version,
         };
         let options = CallOptions::unannounced(Timeout::Never);
         let info = peer.call_value("initialize", &request, options).await.map_err(handshake_failed)?;
         let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
-        Ok(SessionInfo { methods, info: Some(info) })
+        Ok(SessionInfo::from_answer(info).with_methods(methods))
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {

@@ -1,9 +1,6 @@
 //! [`WorkerActor`]: linked first, owns the driver, and takes messages.
 
-use std::{
-    any::Any,
-    sync::{Arc, Mutex},
-};
+use std::{any::Any, sync::Arc};
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -13,12 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    diagnostics::{WorkerDiagnostics, WorkerHistory},
-    driver::Driver,
-    live_worker::LiveWorker,
-    spec::WorkerSpec,
-};
+use super::{diagnostics::WorkerDiagnostics, driver::Driver, live_worker::LiveWorker, spec::WorkerSpec};
 use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, TreePath},
@@ -201,22 +193,24 @@ impl WorkerSpec {
 #[derive(Debug)]
 pub(crate) struct WorkerStart {
     spec: Arc<WorkerSpec>,
-    history: Arc<Mutex<WorkerHistory>>,
 }
 
 impl WorkerStart {
-    /// The diagnostics of a new incarnation.
-    fn diagnostics(&self) -> Arc<WorkerDiagnostics> {
+    /// The diagnostics of a new incarnation at this node. What is remembered of those before it belongs
+    /// to the node, whatever declaration they were started from.
+    fn diagnostics(&self, node: &Node) -> Arc<WorkerDiagnostics> {
+        let before = node.snapshot_source();
+        let before = before.as_deref().and_then(|source| source.as_any().downcast_ref::<WorkerDiagnostics>());
         Arc::new(WorkerDiagnostics::new(
             self.spec.program(),
             self.spec.protocol.name().to_owned(),
             self.spec.stderr_tail_bytes,
-            self.history.clone(),
+            before.map(WorkerDiagnostics::pass_on_history).unwrap_or_default(),
         ))
     }
 
     pub(crate) fn new(spec: WorkerSpec) -> WorkerStart {
-        WorkerStart { spec: Arc::new(spec), history: Arc::default() }
+        WorkerStart { spec: Arc::new(spec) }
     }
 }
 
@@ -231,12 +225,12 @@ impl Start for WorkerStart {
     fn changed(&self, change: &dyn StartModification) -> Option<Arc<dyn Start>> {
         let change = change.as_any().downcast_ref::<CommandChange>()?;
         let spec = Arc::new(self.spec.with_command_change(change)?);
-        Some(Arc::new(WorkerStart { spec, history: self.history.clone() }))
+        Some(Arc::new(WorkerStart { spec }))
     }
 
     fn adopted(&self, node: &Node) {
         if !node.has_snapshot_source() {
-            node.set_snapshot_source(node.incarnation(), self.diagnostics());
+            node.set_snapshot_source(node.incarnation(), self.diagnostics(node));
         }
     }
 
@@ -251,7 +245,7 @@ impl Start for WorkerStart {
 
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
-        let diagnostics = self.diagnostics();
+        let diagnostics = self.diagnostics(&cx.node);
         cx.node.set_snapshot_source(cx.incarnation, diagnostics.clone());
         let live = Arc::new(LiveWorker::new(diagnostics.clone()));
         let (ready, became_ready) = oneshot::channel();

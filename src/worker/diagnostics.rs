@@ -1,7 +1,11 @@
 //! [`WorkerDiagnostics`]: what an incarnation of a worker shows of itself, through its node status.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    any::Any,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
+use super::session::WorkerSession;
 use crate::{
     channel::control::ChannelControl,
     clock::TreeInstant,
@@ -10,6 +14,7 @@ use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
     process::{ProcessControl, Tail, Usage, UsageProbe},
+    protocol::SessionInfo,
     rpc::ExitReport,
     snapshot::WorkerSnapshot,
     supervision::SnapshotSource,
@@ -26,6 +31,7 @@ pub(crate) struct WorkerDiagnostics {
     /// The end of stdout of a process without a channel.
     pub(crate) stdout_tail: Tail,
     first_line: OnceLock<Arc<str>>,
+    session: OnceLock<WorkerSession>,
     /// What later incarnations show of this one.
     pub(crate) history: Arc<Mutex<WorkerHistory>>,
     state: Mutex<ProcessFacts>,
@@ -38,6 +44,8 @@ pub(crate) struct WorkerHistory {
     start_error: Option<Exit>,
     /// The end of stderr of the last incarnation that has ended.
     tail: String,
+    /// The session of the last incarnation before the present one that had one.
+    session: Option<WorkerSession>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,6 +73,7 @@ impl WorkerDiagnostics {
             tail: Tail::new(tail_bytes),
             stdout_tail: Tail::new(tail_bytes),
             first_line: OnceLock::new(),
+            session: OnceLock::new(),
             history,
             state: Mutex::default(),
         }
@@ -78,6 +87,31 @@ impl WorkerDiagnostics {
 
     pub(crate) fn first_line(&self) -> Option<&Arc<str>> {
         self.first_line.get()
+    }
+
+    /// Sets what its handshake has found out.
+    pub(crate) fn set_session(&self, incarnation: Incarnation, info: SessionInfo) {
+        // An incarnation has one handshake.
+        let _ = self.session.set(WorkerSession::new(incarnation, info.into_bounded()));
+    }
+
+    /// The session of this incarnation, once its handshake is done; until then, or without one, that of
+    /// the last one before.
+    pub(crate) fn last_session(&self) -> Option<WorkerSession> {
+        self.session().cloned().or_else(|| self.history().session.clone())
+    }
+
+    /// The session of this incarnation.
+    pub(crate) fn session(&self) -> Option<&WorkerSession> {
+        self.session.get()
+    }
+
+    /// The history for the next incarnation at the same node, which this one belongs to from now on.
+    pub(crate) fn pass_on_history(&self) -> Arc<Mutex<WorkerHistory>> {
+        if let Some(session) = self.session() {
+            self.history().session = Some(session.clone());
+        }
+        self.history.clone()
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut ProcessFacts) -> T) -> T {
@@ -136,6 +170,10 @@ impl WorkerDiagnostics {
 }
 
 impl SnapshotSource for WorkerDiagnostics {
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
     fn stderr_tail(&self) -> String {
         self.history().tail.clone()
     }

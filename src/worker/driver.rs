@@ -222,14 +222,16 @@ impl Driver {
             if let Some(peer) = &running.peer {
                 let mut identity = ChildIdentity::new(self.cx.node.path().clone(), self.cx.incarnation);
                 identity.pid = self.diagnostics.pid();
+                identity.host = self.spec.host.clone();
                 let session = protocol.handshake(peer, &identity).await?;
-                if let Some(methods) = session.methods {
+                if let Some(methods) = &session.methods {
                     peer.set_announced_methods(methods);
                 }
                 if let Some(on_ready) = &self.spec.on_ready {
                     let done = on_ready.on_ready(peer, self.cx.incarnation).await;
                     done.map_err(|reason| Exit::HandshakeFailed { reason })?;
                 }
+                self.diagnostics.set_session(self.cx.incarnation, session);
             }
             Ok(())
         };

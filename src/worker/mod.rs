@@ -23,11 +23,13 @@ mod live_worker;
 mod recycling;
 mod running_process;
 mod sending;
+mod session;
 mod spec;
 mod stdout_lines;
 mod stop_and_reap;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerActorMessage};
+pub use session::WorkerSession;
 pub use spec::{Liveness, LogSink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

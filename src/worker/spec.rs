@@ -10,7 +10,7 @@ use crate::{
     process::{
         Command, CommandChange, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail,
     },
-    protocol::{Bare, LogEntry, Protocol, Ready, StdioUse},
+    protocol::{Bare, LogEntry, ProgramInfo, Protocol, Ready, StdioUse},
     restart::RestartPolicy,
     rpc::{Context, Handler, NoHandler, Peer, PeerConfig},
     state::ChildKind,
@@ -97,6 +97,8 @@ pub struct WorkerSpec {
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) recycling: RecycleLimits,
+    /// The program that its handshake names as its host.
+    pub(crate) host: Option<Arc<ProgramInfo>>,
     pub(crate) explicit: ExplicitSettings,
 }
 
@@ -151,6 +153,7 @@ impl WorkerSpec {
             start_timeout: None,
             idle_timeout: None,
             recycling: RecycleLimits::default(),
+            host: None,
             explicit: ExplicitSettings::default(),
         }
     }
@@ -308,12 +311,14 @@ impl WorkerSpec {
 
     /// How many bytes of memory one process of this worker can make its host hold, whatever it writes:
     /// what [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times
-    /// the tail of its stderr, and 1 MiB for lines that are being read, log messages and the names of
-    /// its methods. A plugin's newest log entries are added to that (`PluginHostSpec::recent_logs`).
+    /// the tail of its stderr, 1 MiB for lines that are being read, log messages and the names of its
+    /// methods, and 1 MiB for its session ([`WorkerRef::session`](super::WorkerRef::session)). A plugin's
+    /// newest log entries are added to that (`PluginHostSpec::recent_logs`).
     pub fn worst_case_bytes(&self) -> usize {
         const LINES_AND_NAMES: usize = 1024 * 1024;
+        const SESSION: usize = 1024 * 1024;
         let channel = match self.protocol.stdio_use() {
-            StdioUse::Rpc(_) => self.peer.worst_case_bytes(),
+            StdioUse::Rpc(_) => self.peer.worst_case_bytes().saturating_add(SESSION),
             StdioUse::Output(_) => 0,
         };
         // Twice for a ring buffer that grows, and again as text with invalid UTF-8 replaced.

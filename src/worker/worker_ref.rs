@@ -6,8 +6,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
+    diagnostics::WorkerDiagnostics,
     live_worker::LiveWorker,
     sending::{live_peer, send},
+    session::WorkerSession,
 };
 use crate::{
     id::{Incarnation, TreePath},
@@ -79,6 +81,26 @@ impl WorkerRef {
         let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
         worker.peer.get()?;
         Some((live.incarnation, worker.diagnostics.first_line()?.clone()))
+    }
+
+    /// What the worker said of itself in its handshake: its program, capabilities, instructions, the
+    /// version of the protocol, its methods. It belongs to one incarnation, and says which one that is.
+    ///
+    /// While none is live, it is the session of the last one that was, and
+    /// [`live`](WorkerSession::live) is `false`: what a worker on demand can do is known while it is
+    /// stopped, without starting it. `None` before the first handshake, and for a protocol without a
+    /// channel. An incarnation that is not ready yet, or waits as a spare, is not asked.
+    pub fn session(&self) -> Option<WorkerSession> {
+        let is_live = |live: &LiveIncarnation| {
+            let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
+            let session = worker.diagnostics.session()?;
+            Some(WorkerSession { live: true, ..session.clone() })
+        };
+        if let Some(session) = self.node.load_live().as_deref().and_then(is_live) {
+            return Some(session);
+        }
+        let source = self.node.snapshot_source()?;
+        source.as_any().downcast_ref::<WorkerDiagnostics>()?.last_session()
     }
 
     /// Calls `on_end` once this incarnation of a worker gets no more calls; `false` if that is already

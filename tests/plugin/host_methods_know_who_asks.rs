@@ -112,3 +112,22 @@ async fn a_plugin_may_have_a_handler_of_its_own() {
     assert_eq!(stage.call("a", "ask", json!({ "method": "host.who" })).await["result"], "own");
     stage.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_is_told_which_host_it_has() {
+    // G-2
+    let named = procession::protocol::ProgramInfo::new("editor", "3.1");
+    for (host, expected) in [
+        (PluginHostSpec::new().host_info(named), ("editor", "3.1")),
+        (PluginHostSpec::new(), ("procession", env!("CARGO_PKG_VERSION"))),
+    ] {
+        let manner = Manner::default();
+        let stage = Stage::new(&launcher([("a", &manner)]), host.plugin(plugin("a"))).await;
+        stage.plugins.ensure_ready("a", SEC).await.unwrap();
+        let hello = manner.heard.lock().unwrap().drain(..).next().unwrap().1;
+        let info = &hello["params"]["instanceInfo"];
+        assert_eq!((info["hostId"].as_str().unwrap(), info["hostVersion"].as_str().unwrap()), expected);
+        assert_eq!(info["path"], "/plugins/a");
+        stage.end().await;
+    }
+}

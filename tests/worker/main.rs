@@ -11,6 +11,7 @@ mod a_closed_stdin_is_a_lost_channel;
 mod a_dead_process_answers_its_calls;
 mod a_first_line_is_found_and_handed_out;
 mod a_program_that_is_away_is_waited_for;
+mod a_session_is_remembered;
 mod a_spare_takes_over;
 mod a_stop_climbs_the_ladder;
 mod a_stop_lets_calls_be_answered;

@@ -44,7 +44,10 @@ pub trait Attachment: Any + Send + Sync + fmt::Debug {
 }
 
 /// What a worker contributes to a snapshot.
-pub(crate) trait SnapshotSource: Send + Sync + fmt::Debug {
+pub(crate) trait SnapshotSource: Any + Send + Sync + fmt::Debug {
+    /// For downcasts.
+    fn as_any(&self) -> &(dyn Any + Send + Sync);
+
     /// The current figures. Must not block; reading a file that the kernel provides is the most
     /// that is acceptable.
     fn worker(&self, now: TreeInstant) -> WorkerSnapshot;

@@ -460,6 +460,11 @@ impl Node {
         self.status().snapshot_source.is_some()
     }
 
+    /// The source of what snapshots show of the primary incarnation of the worker here.
+    pub(crate) fn snapshot_source(&self) -> Option<Arc<dyn SnapshotSource>> {
+        self.status().snapshot_source.clone()
+    }
+
     /// Sets the source of what snapshots show of the worker at this node. That of an incarnation that is
     /// not the primary one is shown once it is.
     pub(crate) fn set_snapshot_source(&self, incarnation: Incarnation, source: Arc<dyn SnapshotSource>) {
