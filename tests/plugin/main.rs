@@ -21,3 +21,4 @@ mod real_processes_are_plugins_too;
 mod starts_are_bounded;
 mod stops_are_joined_and_final;
 mod what_was_known_of_a_plugin_stays_known;
+mod workers_in_any_language_are_plugins;
