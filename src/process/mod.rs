@@ -62,6 +62,8 @@ pub use command::{
 pub use control::{KILL_WAIT, ProcessControl, Unkillable};
 pub use exit_status::{ExitStatus, ExitStatusKind, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
+#[cfg(feature = "watch")]
+pub(crate) use launch::program_of;
 pub use launch::{OsLauncher, OsLauncherBuilder, Technique};
 pub use launcher::{Launcher, Process};
 pub use reap_guard::ReapGuard;

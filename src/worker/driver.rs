@@ -22,7 +22,7 @@ use crate::{
     channel::control::ChannelControl,
     exit::Exit,
     log_event::log_event,
-    process::{self, ExitStatus, LineLog, Process, ReapGuard},
+    process::{self, Command, ExitStatus, LineLog, Process, ReapGuard},
     protocol::{self, ChildIdentity, Protocol, Ready, StdioUse},
     rpc::{CloseReason, ExitReport, Peer},
     supervision::{Attachment as _, StartContext, StopRequest},
@@ -97,7 +97,7 @@ impl Driver {
                     // If the receiver is gone, a stop is on its way.
                     let _ = ready.send(());
                 }
-                (self.until_end(&running).await, true)
+                (self.until_end(&running, &command).await, true)
             }
             Err(end_cause) => (end_cause, false),
         };
@@ -274,7 +274,7 @@ impl Driver {
     }
 
     /// Runs from ready until something ends the incarnation.
-    async fn until_end(&mut self, running: &RunningProcess) -> EndCause {
+    async fn until_end(&mut self, running: &RunningProcess, command: &Command) -> EndCause {
         let protocol = self.spec.protocol.clone();
         tokio::select! {
             biased;
@@ -286,6 +286,7 @@ impl Driver {
             exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
             () = stop_when_idle(running, self.spec.idle_timeout, &self.cx) => std::future::pending().await,
             () = recycle_when_due(running, self.spec.recycling, &self.cx) => std::future::pending().await,
+            () = replace_when_changed(&self.spec, command, &self.cx) => std::future::pending().await,
         }
     }
 
@@ -337,6 +338,17 @@ async fn channel_closed(running: &RunningProcess) -> CloseReason {
         Some(channel) => channel.closed().await,
         None => std::future::pending().await,
     }
+}
+
+/// Asks for a replacement when the files of the process have changed. Never returns.
+#[cfg(feature = "watch")]
+async fn replace_when_changed(spec: &WorkerSpec, command: &Command, cx: &StartContext) {
+    Box::pin(super::file_watch::replace_when_changed(spec.watch.as_ref(), command, cx)).await;
+}
+
+#[cfg(not(feature = "watch"))]
+async fn replace_when_changed(_: &WorkerSpec, _: &Command, _: &StartContext) {
+    std::future::pending().await
 }
 
 /// Asks for a stop whenever nothing has used the process for so long (rule S-28). Never returns.

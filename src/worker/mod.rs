@@ -18,6 +18,8 @@ mod actor;
 mod diagnostics;
 mod driver;
 mod ended_by_service_stop;
+#[cfg(feature = "watch")]
+mod file_watch;
 mod handler;
 mod live_worker;
 mod recycling;
@@ -30,6 +32,8 @@ mod stop_and_reap;
 mod worker_ref;
 
 pub use actor::{WorkerActor, WorkerActorMessage};
+#[cfg(feature = "watch")]
+pub use file_watch::FileWatch;
 pub use session::WorkerSession;
 pub use spec::{Liveness, LogSink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

@@ -97,6 +97,8 @@ pub struct WorkerSpec {
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) recycling: RecycleLimits,
+    #[cfg(feature = "watch")]
+    pub(crate) watch: Option<super::file_watch::FileWatch>,
     /// The program that its handshake names as its host.
     pub(crate) host: Option<Arc<ProgramInfo>>,
     pub(crate) explicit: ExplicitSettings,
@@ -153,6 +155,8 @@ impl WorkerSpec {
             start_timeout: None,
             idle_timeout: None,
             recycling: RecycleLimits::default(),
+            #[cfg(feature = "watch")]
+            watch: None,
             host: None,
             explicit: ExplicitSettings::default(),
         }
@@ -309,6 +313,17 @@ impl WorkerSpec {
         self
     }
 
+    /// It is replaced by a new process when its files have changed (rule G-15): stopped and started
+    /// again, or, where its child may [overlap](crate::supervision::ChildSpec::overlap), replaced by
+    /// one that is ready. That is no crash. If the new one does not become ready, and the two may
+    /// overlap, the old one goes on.
+    #[cfg(feature = "watch")]
+    #[must_use]
+    pub fn watch(mut self, files: super::file_watch::FileWatch) -> WorkerSpec {
+        self.watch = Some(files);
+        self
+    }
+
     /// How many bytes of memory one process of this worker can make its host hold, whatever it writes:
     /// what [its channel](PeerConfig#what-the-other-side-can-make-this-one-hold) may hold, a few times
     /// the tail of its stderr, 1 MiB for lines that are being read, log messages and the names of its
@@ -351,6 +366,10 @@ impl WorkerSpec {
             .chain((self.recycling.max_rss_bytes == Some(0)).then(|| "recycle_above_rss".to_owned()));
         let zero = zero.chain(self.peer.mistakes().into_iter().map(|field| format!("channel.{field}")));
         zero.for_each(|field| add(field, "must not be zero".to_owned()));
+        #[cfg(feature = "watch")]
+        if self.watch.as_ref().is_some_and(super::file_watch::FileWatch::settle_is_zero) {
+            add("watch.settle".to_owned(), "must not be zero".to_owned());
+        }
         if let StdioUse::Output(ready) = self.protocol.stdio_use()
             && let Some(why) = ready.unmatchable()
         {

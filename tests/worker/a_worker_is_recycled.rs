@@ -99,7 +99,7 @@ async fn a_limit_of_nothing_is_a_mistake() {
     let launcher = ScriptedLauncher::new();
     for spec in [
         plugin(&launcher).recycle_after_calls(0),
-        plugin(&launcher).recycle_after(0 * SEC),
+        plugin(&launcher).recycle_after(std::time::Duration::ZERO),
         plugin(&launcher).recycle_above_rss(0),
     ] {
         let mistakes = spec.validate().unwrap_err().to_string();

@@ -20,6 +20,8 @@ mod a_success_before_ready_is_a_failed_start;
 mod a_swap_loses_no_call;
 mod a_worker_is_recycled;
 mod calls_are_sent_again_where_that_is_safe;
+#[cfg(feature = "watch")]
+mod changed_files_replace_a_worker;
 mod declarations_are_checked;
 mod errors_have_last_words;
 mod liveness_is_watched;

@@ -57,6 +57,16 @@ impl ExecPlan {
     }
 }
 
+/// The file that a launch of this command would execute now; `None` if there is none.
+#[cfg(feature = "watch")]
+pub(crate) fn program_of(command: &Command) -> Option<PathBuf> {
+    let environment = command.get_environment().resolve(std::env::vars_os());
+    let cwd = command.get_cwd().map(program_lookup::directory).transpose().ok()?;
+    let here = cwd.as_deref().unwrap_or(Path::new("."));
+    let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+    program_lookup::program(command.get_program(), path, here).ok()
+}
+
 fn envp(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, Exit> {
     let entry = |(name, value): (OsString, OsString)| {
         let is_bad_name = name.is_empty() || name.as_bytes().contains(&b'=') || name.as_bytes().contains(&0);

@@ -16,5 +16,7 @@ mod program_lookup;
 mod sigchld;
 mod spawn;
 
+#[cfg(feature = "watch")]
+pub(crate) use exec_plan::program_of;
 pub use os_launcher::{OsLauncher, OsLauncherBuilder};
 pub use spawn::Technique;

@@ -1,0 +1,253 @@
+//! Replaces a worker when its files have changed (rule G-15): [`FileWatch`].
+//!
+//! All watches of a program share one watcher of the operating system, and so one thread. Files are watched
+//! through their directories, since an editor, a compiler or a package manager replaces a file by another
+//! one of the same name.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use crate::{log_event::log_event, process::Command, supervision::StartContext};
+
+/// Which files are watched, and when a change of them counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct FileWatch {
+    paths: Vec<PathBuf>,
+    program: bool,
+    settle: Duration,
+}
+
+impl Default for FileWatch {
+    fn default() -> FileWatch {
+        FileWatch::new()
+    }
+}
+
+impl FileWatch {
+    /// The program of the command, as it is looked up at the launch.
+    pub fn new() -> FileWatch {
+        FileWatch { paths: Vec::new(), program: true, settle: Duration::from_millis(300) }
+    }
+
+    /// Watches this file too, or, if it is a directory, the files directly in it.
+    pub fn path(mut self, path: impl Into<PathBuf>) -> FileWatch {
+        self.paths.push(path.into());
+        self
+    }
+
+    /// Does not watch the program: for scripts, whose program is their interpreter.
+    pub fn without_program(mut self) -> FileWatch {
+        self.program = false;
+        self
+    }
+
+    /// How long sizes and times must have stood still until a change counts; 300 ms by default. A compiler
+    /// or a copy that writes slowly needs more.
+    pub fn settle(mut self, settle: Duration) -> FileWatch {
+        self.settle = settle;
+        self
+    }
+
+    pub(crate) fn settle_is_zero(&self) -> bool {
+        self.settle.is_zero()
+    }
+}
+
+/// Asks for a replacement whenever the files have changed. Never returns; ends with the incarnation.
+pub(super) async fn replace_when_changed(watch: Option<&FileWatch>, command: &Command, cx: &StartContext) {
+    let Some(watch) = watch else { return std::future::pending().await };
+    let program = watch.program.then(|| crate::process::program_of(command)).flatten();
+    let paths: Vec<PathBuf> = watch
+        .paths
+        .iter()
+        .cloned()
+        .chain(program)
+        .filter_map(|path| std::path::absolute(path).ok())
+        .collect();
+    let subscription = match Subscription::new(&paths) {
+        Ok(subscription) => subscription,
+        Err(error) => {
+            log_event!(
+                warn,
+                cx.node.path(),
+                cx.incarnation,
+                "its files are not watched, so it is not replaced when they change: {error}"
+            );
+            return std::future::pending().await;
+        }
+    };
+    // What changes from now on wakes the subscription.
+    let mut known = looks_of(&paths);
+    loop {
+        subscription.changed().await;
+        let mut now = looks_of(&paths);
+        loop {
+            tokio::time::sleep(watch.settle).await;
+            let later = looks_of(&paths);
+            if later == now && later.iter().all(|look| !look.files.is_empty()) {
+                break;
+            }
+            if later == now {
+                // A file is missing: it is being replaced, and its return is the next event.
+                subscription.changed().await;
+            }
+            now = looks_of(&paths);
+        }
+        if now == known {
+            continue;
+        }
+        known = now;
+        log_event!(info, cx.node.path(), cx.incarnation, "is replaced: its files have changed");
+        if let Err(error) = cx.node.recycle().await {
+            log_event!(warn, cx.node.path(), cx.incarnation, "could not be replaced: {error}");
+        }
+    }
+}
+
+/// What a path looks like: its file, or the files directly in it; none if it is missing.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    files: Vec<(PathBuf, u64, Option<SystemTime>)>,
+}
+
+fn looks_of(paths: &[PathBuf]) -> Vec<Look> {
+    paths.iter().map(|path| look_of(path)).collect()
+}
+
+fn look_of(path: &Path) -> Look {
+    /// More files than this of one directory are not looked at.
+    const MAX_FILES: usize = 10_000;
+    let file = |path: PathBuf| {
+        let metadata = fs::metadata(&path).ok()?;
+        metadata.is_file().then(|| (path, metadata.len(), metadata.modified().ok()))
+    };
+    let mut files: Vec<_> = match fs::read_dir(path) {
+        Ok(entries) => {
+            entries.take(MAX_FILES).filter_map(Result::ok).filter_map(|entry| file(entry.path())).collect()
+        }
+        Err(_) => file(path.to_owned()).into_iter().collect(),
+    };
+    files.sort();
+    Look { files }
+}
+
+/// Woken whenever something happens to one of its paths. Its drop ends the watch.
+struct Subscription {
+    shared: Arc<SubscriptionShared>,
+    directories: Vec<PathBuf>,
+}
+
+struct SubscriptionShared {
+    paths: Vec<PathBuf>,
+    woken: Notify,
+}
+
+/// The watcher of this program.
+#[derive(Default)]
+struct WatchHub {
+    watcher: Option<RecommendedWatcher>,
+    /// How many subscriptions each directory has.
+    directories: HashMap<PathBuf, usize>,
+    subscriptions: Vec<Weak<SubscriptionShared>>,
+}
+
+fn hub() -> std::sync::MutexGuard<'static, WatchHub> {
+    static HUB: OnceLock<Mutex<WatchHub>> = OnceLock::new();
+    HUB.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Subscription {
+    fn new(paths: &[PathBuf]) -> io::Result<Subscription> {
+        let directory = |path: &PathBuf| match path.is_dir() {
+            true => Some(path.clone()),
+            false => path.parent().map(Path::to_owned),
+        };
+        let mut directories: Vec<PathBuf> = paths.iter().filter_map(directory).collect();
+        directories.sort();
+        directories.dedup();
+        let shared = Arc::new(SubscriptionShared { paths: paths.to_vec(), woken: Notify::new() });
+        let mut subscription = Subscription { shared: shared.clone(), directories: Vec::new() };
+        let mut hub = hub();
+        hub.subscriptions.push(Arc::downgrade(&shared));
+        for directory in directories {
+            if let Err(error) = hub.add(&directory) {
+                // Its drop takes the lock.
+                drop(hub);
+                return Err(io::Error::other(format!("`{}`: {error}", directory.display())));
+            }
+            subscription.directories.push(directory);
+        }
+        Ok(subscription)
+    }
+
+    async fn changed(&self) {
+        self.shared.woken.notified().await;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut hub = hub();
+        for directory in &self.directories {
+            hub.remove(directory);
+        }
+        let mine = Arc::downgrade(&self.shared);
+        hub.subscriptions.retain(|subscription| !subscription.ptr_eq(&mine));
+    }
+}
+
+impl WatchHub {
+    fn add(&mut self, directory: &Path) -> notify::Result<()> {
+        if let Some(count) = self.directories.get_mut(directory) {
+            *count += 1;
+            return Ok(());
+        }
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            None => self.watcher.insert(notify::recommended_watcher(told)?),
+        };
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        self.directories.insert(directory.to_owned(), 1);
+        Ok(())
+    }
+
+    fn remove(&mut self, directory: &Path) {
+        let Some(count) = self.directories.get_mut(directory) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.directories.remove(directory);
+            if let Some(watcher) = &mut self.watcher {
+                // It fails if the directory is gone, which ends its watch as well.
+                let _ = watcher.unwatch(directory);
+            }
+        }
+    }
+}
+
+/// Something has happened; called on the watcher's thread.
+fn told(event: notify::Result<notify::Event>) {
+    let subscriptions: Vec<_> = hub().subscriptions.iter().filter_map(Weak::upgrade).collect();
+    for subscription in subscriptions {
+        let concerns = match &event {
+            Ok(event) if event.need_rescan() => true,
+            Ok(event) if event.kind.is_access() => false,
+            Ok(event) => event.paths.iter().any(|path| {
+                subscription.paths.iter().any(|watched| path == watched || path.parent() == Some(watched))
+            }),
+            // Something was lost: look.
+            Err(_) => true,
+        };
+        if concerns {
+            subscription.woken.notify_one();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! G-15: a worker is replaced when its files have changed and stand still, also if they are replaced by
+//! others of the same name.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use procession::{
+    internals::{Root, RootOptions},
+    process::Command,
+    supervision::SupervisorSpec,
+    worker::{FileWatch, WorkerRef, WorkerSpec},
+};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A directory that is removed at the end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let dir = std::env::temp_dir().join(format!("procession-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn start(script: &PathBuf, watch: FileWatch) -> (Root, WorkerRef) {
+    let worker = WorkerSpec::new(Command::new("sh").arg(script)).watch(watch);
+    // No restart is allowed.
+    let spec = SupervisorSpec::one_for_one().intensity(0, BOUND).child(worker.child("w"));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/w").unwrap());
+    (root, worker)
+}
+
+/// Waits for an incarnation that is ready and has at least this number. The watch of an incarnation begins
+/// a moment after it is ready, so the change is made again until it is seen.
+async fn changes_until(worker: &WorkerRef, incarnation: u64, mut change: impl FnMut(u64)) {
+    let reached = async {
+        for n in 0.. {
+            change(n);
+            let reached = worker.node().wait_state(|_| worker.node().incarnation().0 >= incarnation);
+            if tokio::time::timeout(Duration::from_secs(2), reached).await.is_ok() {
+                break;
+            }
+        }
+        worker.wait_ready(BOUND).await.unwrap();
+    };
+    tokio::time::timeout(BOUND, reached).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_or_replaced() {
+    let dir = Dir::new("watch");
+    let script = dir.write("worker.sh", "exec sleep 1000\n");
+    let watch = FileWatch::new().without_program().path(&script).settle(Duration::from_millis(50));
+    let (root, worker) = start(&script, watch).await;
+    // As long as it does not change, nothing happens, whatever happens beside it.
+    dir.write("beside.sh", "x");
+    assert_eq!(worker.node().incarnation().0, 1);
+    changes_until(&worker, 2, |n| {
+        dir.write("worker.sh", &format!("exec sleep 1001 # {n}\n"));
+    })
+    .await;
+    let before = worker.node().incarnation().0;
+    changes_until(&worker, before + 1, |n| {
+        let new = dir.write("new.sh", &format!("exec sleep 1002 # replaced {n}\n"));
+        fs::rename(new, &script).unwrap();
+    })
+    .await;
+    let snapshot = worker.diagnostics();
+    assert_eq!((snapshot.total_restarts, snapshot.total_failures), (0, 0));
+    let _ = root.shutdown(BOUND).await;
+}
+
+#[tokio::test]
+async fn a_directory_and_what_is_made_in_it() {
+    let dir = Dir::new("watch-dir");
+    let script = dir.write("worker.sh", "exec sleep 1000\n");
+    let modules = Dir::new("watch-modules");
+    let watch = FileWatch::new().without_program().path(&modules.0).settle(Duration::from_millis(50));
+    modules.write("a.py", "1");
+    let (root, worker) = start(&script, watch).await;
+    changes_until(&worker, 2, |n| {
+        modules.write("b.py", &n.to_string().repeat(n as usize + 1));
+    })
+    .await;
+    let _ = root.shutdown(BOUND).await;
+}
+
+#[test]
+fn a_change_must_be_able_to_stand_still() {
+    let watch = FileWatch::new().settle(Duration::ZERO);
+    let mistakes = WorkerSpec::new(Command::new("sh")).watch(watch).validate().unwrap_err();
+    assert!(mistakes.to_string().contains("settle"), "{mistakes}");
+}
