@@ -27,6 +27,9 @@ use crate::{
 /// A worker that implements a plugin of a host. JSON-RPC 2.0, one JSON text per line on stdin and
 /// stdout; stderr is for logs.
 ///
+/// `docs/PLUGIN-PROTOCOL.md` specifies the protocol completely, for authors of workers in any language;
+/// `examples/workers` has workers in Python, JavaScript and Perl.
+///
 /// A whole session, `→` from the host:
 ///
 /// ```text
@@ -56,7 +59,8 @@ use crate::{
 /// only if announced. `configChanged` is sent only if announced, and answered as any request; an error,
 /// with the reason as its message, refuses the configuration and keeps the old one. `shutdown` is sent
 /// when all calls have been answered, or have taken too long for the stop. The worker need not know it:
-/// then its stdin is closed, which it should treat the same way. In Python:
+/// then its stdin is closed, which it should treat the same way. The smallest worker in Python, which does
+/// one thing at a time and makes no calls:
 ///
 /// ```python
 /// import json, sys

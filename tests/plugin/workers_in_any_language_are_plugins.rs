@@ -208,6 +208,37 @@ fn ends_with_its_stdin(interpreter: &PathBuf, worker: &PathBuf) {
     assert_eq!(kinds, [(1, false), (2, false), (3, true)], "{answers:?}");
 }
 
+/// The session that the page about the protocol prints is one that this worker has.
+#[test]
+fn the_printed_session_is_what_happens() {
+    // G-2, G-4
+    let Some((interpreter, worker)) = command("python3", "plugin.py") else { return };
+    let mut process = std::process::Command::new(interpreter)
+        .arg(worker)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/PLUGIN-PROTOCOL.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut messages = 0;
+    for line in page.lines() {
+        if let Some(message) = line.strip_prefix("→ ") {
+            writeln!(stdin, "{message}").unwrap();
+        } else if let Some(message) = line.strip_prefix("← ") {
+            let expected: Value = serde_json::from_str(message).unwrap();
+            let line = said.next().unwrap().unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+            messages += 1;
+        }
+    }
+    assert!(messages > 10);
+    assert!(said.next().is_none());
+    assert!(process.wait().unwrap().success());
+}
+
 #[tokio::test]
 async fn in_python() {
     let Some((interpreter, worker)) = command("python3", "plugin.py") else { return };
