@@ -1,7 +1,7 @@
 //! What one OS process costs, compared with bare loops around the same system calls in the same run.
 //!
-//! `cargo bench --bench process`; a filter may follow (`-- launch`, `-- death`, `-- restart`, `-- storm`,
-//! `-- fleet`). Linux only. It has a harness of its own, because it measures single latencies between this
+//! `cargo bench --bench process`; a filter may follow (`-- launch`, `-- death`, `-- restart`, `-- standby`,
+//! `-- storm`, `-- fleet`). Linux only. It has a harness of its own, because it measures single latencies between this
 //! program and others, for which a loop around a closure does not fit. The sides of a comparison take
 //! turns, sample by sample where that is possible.
 
@@ -23,6 +23,8 @@ mod fleet;
 mod launch;
 #[cfg(target_os = "linux")]
 mod restart;
+#[cfg(target_os = "linux")]
+mod standby;
 #[cfg(target_os = "linux")]
 mod storm;
 
@@ -55,6 +57,9 @@ fn main() {
         for (n, rounds) in [(1, 400), (100, 400), (1000, 400)] {
             restart::restart(&child, n, rounds);
         }
+    }
+    if wanted("standby") {
+        standby::standby(&child, 200);
     }
     if wanted("storm") {
         storm::storm(&child, 1000, 7);
