@@ -109,6 +109,54 @@ fn cascade_in_memory_tells_its_story() {
 }
 
 #[test]
+fn plugin_host_stays_up_and_gives_an_account() {
+    // G-3, G-4, G-6, G-9, W-3
+    let (output, text) = run("plugin_host", &[]);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let missing = |plugin: &str| text.contains(&format!("going on without the plugin `{plugin}`"));
+    let plugins: Vec<&str> =
+        ["rust", "python", "node"].into_iter().filter(|plugin| !missing(plugin)).collect();
+    for asking in &plugins {
+        for (asked, language) in [("rust", "Rust"), ("python", "Python"), ("node", "Node")] {
+            let answer = format!("{asking} asks {asked}: hello, {asking}, says {language}\n");
+            assert_eq!(text.contains(&answer), plugins.contains(&asked), "{answer}{text}");
+        }
+    }
+    let (all, calls) = (plugins.len(), plugins.len() * plugins.len() * 2 + plugins.len() * 3);
+    // The round, the 50 pairs, and eight others.
+    let (calls, failures) = (calls + 1 + 100 + 7, 5);
+    assert_tells(
+        &text,
+        &[
+            "rust #1 is ready",
+            "once around: hello, the whole round, says Rust",
+            "of 50 calls at once, 50 are answered",
+            "a plugin may not stop the service: `ask` failed: capability denied",
+            "the caller of `crash`: `crash` was lost because its worker ended: failed with exit code 3",
+            "the caller of `wait`: `wait` was lost because its worker ended: failed with exit code 3",
+            "rust #1 has crashed, and will be restarted: true (failed with exit code 3)",
+            "rust #2 is ready",
+            "a slow call: `wait` was not answered within 200ms",
+            "its plugin goes on: hello, service, says Rust",
+            "`hang` was lost because its worker ended: unresponsive: 3 pings",
+            "rust #3 is ready",
+            "it has written 20000 log messages",
+            &format!("meanwhile, {all} of {all} plugins have answered"),
+            "left out of the log: true",
+            "256 messages are kept",
+            "rust #3: hello, service, says Rust",
+            "the service has ended: stopped on request",
+            &format!("calls      {calls:>3}"),
+            &format!("answers    {:>3}", calls - failures),
+            "1  answered with an error",
+            "1  not answered in time",
+            "3  the plugin has ended",
+            "restarts     2",
+        ],
+    );
+}
+
+#[test]
 fn mcp_host_says_how_to_use_it_and_what_is_wrong() {
     let (output, _) = run("mcp_host", &[]);
     assert_eq!(output.status.code(), Some(2));
