@@ -1,9 +1,9 @@
 //! What one OS process costs, compared with bare loops around the same system calls in the same run.
 //!
 //! `cargo bench --bench process`; a filter may follow (`-- launch`, `-- death`, `-- restart`, `-- standby`,
-//! `-- storm`, `-- fleet`). Linux only. It has a harness of its own, because it measures single latencies between this
-//! program and others, for which a loop around a closure does not fit. The sides of a comparison take
-//! turns, sample by sample where that is possible.
+//! `-- storm`, `-- fleet`). Linux only. It has a harness of its own, because it measures single latencies
+//! between this program and others, for which a loop around a closure does not fit. The sides of a
+//! comparison take turns, sample by sample where that is possible.
 
 #![cfg_attr(target_os = "linux", allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout))]
 #![allow(missing_docs)]

@@ -11,8 +11,9 @@ use procession::{
 
 use crate::support::*;
 
-/// The errors that are logged when a nested supervisor with this policy gives up once.
-async fn errors_of(policy: RestartPolicy) -> Vec<String> {
+/// The warnings about the supervisor itself, and the errors, that are logged when a nested supervisor with
+/// this policy gives up once.
+async fn lines_of(policy: RestartPolicy) -> (Vec<String>, Vec<String>) {
     listen();
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", |me: ScriptedProcess| async move {
@@ -26,9 +27,13 @@ async fn errors_of(policy: RestartPolicy) -> Vec<String> {
     let tree =
         Tree::builder().child(ChildSpec::supervisor("low", low).restart(policy)).start().await.unwrap();
     tokio::time::sleep(SEC).await;
-    let errors = heard().into_iter().filter(|line| line.trim_start().starts_with("ERROR")).collect();
+    let heard = heard();
+    let of =
+        |level: &'static str| heard.iter().filter(move |line| line.trim_start().starts_with(level)).cloned();
+    let warnings = of("WARN").filter(|line| line.contains("transient")).collect();
+    let errors = of("ERROR").collect();
     let _ = tree.shutdown(SEC).await;
-    errors
+    (warnings, errors)
 }
 
 fn check(errors: &[String]) {
@@ -39,10 +44,14 @@ fn check(errors: &[String]) {
 
 #[tokio::test(start_paused = true)]
 async fn a_permanent_one() {
-    check(&errors_of(RestartPolicy::actor()).await);
+    let (warnings, errors) = lines_of(RestartPolicy::actor()).await;
+    check(&errors);
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_transient_one() {
-    check(&errors_of(RestartPolicy::transient()).await);
+    let (warnings, errors) = lines_of(RestartPolicy::transient()).await;
+    check(&errors);
+    assert!(warnings.len() == 1 && warnings[0].contains("path=\"/low\""), "{warnings:?}");
 }

@@ -14,6 +14,8 @@ use super::{
 use crate::{
     id::ChildId,
     log_event::log_event,
+    restart::RestartType,
+    state::ChildKind,
     supervision::{
         errors::{RequestError, SpecErrors},
         machine::{DefinitionChange, Input, NewChild, OperatorRequestId, Reply, Request},
@@ -127,6 +129,17 @@ impl Engine {
     pub(super) fn adopt(&mut self, mut spec: ChildSpec) -> NewChild {
         decide_budget(&mut spec.policy, &*spec.start, self.machine.flags());
         let node = self.node.claim(&spec.id, spec.policy.kind);
+        if spec.policy.kind == ChildKind::Supervisor && spec.policy.restart.restart == RestartType::Transient
+        {
+            // S-17
+            log_event!(
+                warn,
+                node.path(),
+                node.incarnation(),
+                "this supervisor is transient: if it gives up, it stays down and nothing escalates; declare it \
+                 permanent unless that is meant"
+            );
+        }
         node.adopted();
         if let Err(panicked) = catch_panic("`Start::adopted`", || spec.start.adopted(&node)) {
             log_event!(warn, node.path(), node.incarnation(), "{panicked}");
