@@ -2,7 +2,7 @@
 //! before its end has been processed (L-7).
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -122,7 +122,7 @@ async fn a_worker_without_a_channel_is_not_lent_when_its_exit_is_known() {
 async fn storm(spec: impl FnOnce(&ScriptedLauncher) -> PoolSpec, leases_of_one: u64, keys: Option<usize>) {
     const CALLERS: usize = 12;
     let setup = start(|l| spec(l).intensity(1_000_000, SEC)).await;
-    let dead: Arc<Mutex<HashSet<(ChildId, Incarnation)>>> = Arc::default();
+    let dead: Arc<Mutex<HashMap<(ChildId, Incarnation), String>>> = Arc::default();
     let (lost, calls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let over = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..CALLERS)
@@ -137,21 +137,24 @@ async fn storm(spec: impl FnOnce(&ScriptedLauncher) -> PoolSpec, leases_of_one: 
                         None => pool.acquire_any().await.unwrap(),
                     };
                     let life = (lease.key().clone(), lease.incarnation());
-                    assert!(!known.contains(&life), "{life:?} is dead, and was lent");
+                    let why = known.get(&life);
+                    assert!(why.is_none(), "{life:?} is dead ({why:?}), and was lent");
                     match lease.call_value("pid", &(), Timeout::After(20 * SEC)).await {
                         Ok(_) => {
                             calls.fetch_add(1, Ordering::Relaxed);
                         }
-                        Err(_) => {
+                        Err(error) => {
                             lost.fetch_add(1, Ordering::Relaxed);
-                            dead.lock().unwrap().insert(life);
+                            dead.lock().unwrap().insert(life, error.to_string());
                         }
                     }
                     // A caller that sees the end of the channel knows as much.
                     if let Ok(peer) = lease.peer()
-                        && peer.close_reason().is_some()
+                        && let Some(reason) = peer.close_reason()
                     {
-                        dead.lock().unwrap().insert((lease.key().clone(), lease.incarnation()));
+                        dead.lock()
+                            .unwrap()
+                            .insert((lease.key().clone(), lease.incarnation()), reason.to_string());
                     }
                 }
             })
