@@ -27,9 +27,11 @@ async function call(method, params) {
 async function stream(channel, request, items) {
   const id = ++lastId;
   const state = { credit: 0, wake: () => {} };
+  let opened;
   streams.set(id, state);
   try {
-    state.credit += (await call("streams.open", { stream: id, channel, request, credit: true })).credit;
+    opened = await call("streams.open", { stream: id, channel, request, credit: true });
+    state.credit += opened.credit;
     for (const item of items) {
       while (state.credit === 0 && streams.has(id)) await new Promise((resolve) => (state.wake = resolve));
       if (!streams.has(id)) break;
@@ -37,7 +39,7 @@ async function stream(channel, request, items) {
       send({ method: "streams.emit", params: { stream: id, item } });
     }
   } finally {
-    if (streams.delete(id)) send({ method: "streams.close", params: { stream: id } });
+    if (streams.delete(id) && opened) send({ method: "streams.close", params: { stream: id } });
   }
 }
 

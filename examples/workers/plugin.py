@@ -5,8 +5,7 @@ are served. A method that blocks belongs in a thread: `asyncio.to_thread(blockin
 import asyncio, inspect, itertools, json, sys, threading
 
 out, sys.stdout = sys.stdout.buffer, sys.stderr  # stdout is the channel, so `print` goes to stderr
-loop = asyncio.new_event_loop()
-ids = itertools.count(1)  # of our own calls and streams; the host counts its calls by itself
+loop, ids = asyncio.new_event_loop(), itertools.count(1)  # ids of our own calls and streams
 serving, waiting, streams = {}, {}, {}  # the host's calls, our calls, our streams; by id
 host_gone = loop.create_future()
 
@@ -29,11 +28,12 @@ async def call(method, params):  # calls the host; returns its answer, or raises
     return answer.result()
 
 async def stream(channel, request, items):  # sends items, no more than the host has room for
-    id = next(ids)
+    id, opened = next(ids), None
     streams[id] = credit = asyncio.Semaphore(0)
     try:
         params = {"stream": id, "channel": channel, "request": request, "credit": True}
-        for _ in range((await call("streams.open", params))["credit"]):
+        opened = await call("streams.open", params)
+        for _ in range(opened["credit"]):
             credit.release()
         for item in items:
             await credit.acquire()
@@ -41,7 +41,7 @@ async def stream(channel, request, items):  # sends items, no more than the host
                 break
             send(method="streams.emit", params={"stream": id, "item": item})
     finally:
-        if streams.pop(id, None):  # the host has not closed it
+        if streams.pop(id, None) and opened:  # the host has not closed it
             send(method="streams.close", params={"stream": id})
 
 async def serve(id, method, params):
