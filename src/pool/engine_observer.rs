@@ -86,6 +86,11 @@ impl PoolCore {
         };
         self.update(CalledFrom::Actor, exit_report, |inner, now| {
             if let Some(leased) = leased {
+                // Its end may have been noted since it was watched, and reported by another caller to a
+                // ledger that did not know of it yet.
+                if !leased.is_live() {
+                    return;
+                }
                 inner.set_ready(Arc::new(leased));
             }
             inner.feed(now, LedgerInput::Child { key: child, incarnation, state });

@@ -66,8 +66,9 @@ impl LeasedIncarnation {
         let (unreported_ends, of, failing_flag) =
             (core.unreported_ends.clone(), key.clone(), failing.clone());
         let watched = WorkerRef::watch(&live, move || {
-            unreported_ends.note(of, incarnation);
+            // In this order: where the note has been taken, the flag is seen.
             failing_flag.store(true, Ordering::Release);
+            unreported_ends.note(of, incarnation);
         });
         if !watched {
             return None;

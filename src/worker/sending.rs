@@ -109,7 +109,9 @@ async fn next_live(
             ChildState::Down { .. } => node.is_on_demand(),
             _ => false,
         };
-        if !(waits || dormant) || node.load_live().is_some() && refused_by.is_none() {
+        let other_is_live =
+            node.load_live().as_ref().is_some_and(|live| Some(live.incarnation) != refused_by);
+        if !(waits || dormant) || other_is_live {
             return Err(unavailable());
         }
         // Due after the deadline, or never.

@@ -102,3 +102,19 @@ async fn what_an_operator_has_stopped_stays_down() {
     echo(&worker).await.unwrap();
     tree.shutdown(SEC).await.into_result().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_is_told_and_not_repeated_for_ever() {
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |_| async { 3 });
+    // Nothing starts it again after a failure.
+    let policy = procession::restart::RestartPolicy::permanent()
+        .with_restart(procession::restart::RestartType::OnSuccess);
+    let child = plugin(&launcher).restart(policy).idle_timeout(40 * SEC).child("w");
+    let tree = Tree::builder().child(child).start().await.unwrap();
+    let worker = tree.worker("w").unwrap();
+    assert!(worker.wait_ready(60 * SEC).await.is_err());
+    assert!(matches!(echo(&worker).await, Err(CallError::Unavailable { .. })));
+    assert!(launcher.launched().len() <= 3, "{}", launcher.launched().len());
+    tree.shutdown(SEC).await.into_result().unwrap();
+}

@@ -56,14 +56,12 @@ impl Node {
             };
             if dormant {
                 // Nothing else would start it (S-28).
-                tokio::select! {
-                    biased;
-                    () = changed => {}
-                    demanded = self.demand() => {
-                        if demanded.is_err_and(|error| !error.is_retryable()) {
-                            return Err(self.unavailable());
-                        }
+                if self.demand().await.is_err() {
+                    // Its policy starts it again, or nothing does.
+                    if self.state().is_down() {
+                        return Err(self.unavailable());
                     }
+                    changed.await;
                 }
                 continue;
             }
