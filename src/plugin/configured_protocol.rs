@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     fmt,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,9 +31,9 @@ pub(crate) struct ConfiguredProtocol {
 struct CurrentConfig {
     plugin: Arc<Plugin>,
     version: u64,
-    /// The last incarnation that a configuration was delivered to, and the version of that
-    /// configuration.
-    delivered: (Incarnation, u64),
+    /// The last incarnations that a configuration was delivered to, and its version. A plugin has two
+    /// incarnations at most.
+    delivered: VecDeque<(Incarnation, u64)>,
     /// The last configuration that an incarnation accepted, with its version; at first that of the
     /// declaration.
     accepted: (u64, Value),
@@ -40,10 +41,22 @@ struct CurrentConfig {
     rejected: Option<(RangeInclusive<u64>, PluginError)>,
 }
 
+impl CurrentConfig {
+    /// This incarnation has the newest configuration.
+    fn deliver(&mut self, incarnation: Incarnation) {
+        const KEPT: usize = 2;
+        self.delivered.retain(|(delivered, _)| *delivered != incarnation);
+        if self.delivered.len() >= KEPT {
+            self.delivered.pop_front();
+        }
+        self.delivered.push_back((incarnation, self.version));
+    }
+}
+
 impl ConfiguredProtocol {
     pub(crate) fn new(plugin: Plugin) -> ConfiguredProtocol {
         let accepted = (0, plugin.config.clone());
-        let delivered = (Incarnation::NONE, 0);
+        let delivered = VecDeque::new();
         let state =
             CurrentConfig { plugin: Arc::new(plugin), version: 0, delivered, accepted, rejected: None };
         ConfiguredProtocol { state: Mutex::new(state), change_lock: tokio::sync::Mutex::new(()) }
@@ -73,19 +86,19 @@ impl ConfiguredProtocol {
     /// Whether this incarnation has the newest configuration.
     pub(crate) fn has_newest(&self, incarnation: Incarnation) -> bool {
         let state = self.state();
-        state.delivered == (incarnation, state.version)
+        state.delivered.contains(&(incarnation, state.version))
     }
 
     /// The newest configuration, to be sent to this incarnation: from now on it counts as delivered.
     pub(crate) fn deliver(&self, incarnation: Incarnation) -> (u64, Value) {
         let mut state = self.state();
-        state.delivered = (incarnation, state.version);
+        state.deliver(incarnation);
         (state.version, state.plugin.config.clone())
     }
 
     /// The configuration that was sent last did not arrive.
     pub(crate) fn mark_undelivered(&self) {
-        self.state().delivered = (Incarnation::NONE, 0);
+        self.state().delivered.clear();
     }
 
     /// An incarnation runs with this configuration.
@@ -102,15 +115,17 @@ impl ConfiguredProtocol {
     pub(crate) fn reject(&self, version: u64, why: &PluginError, unchanged: Incarnation) -> bool {
         let mut state = self.state();
         // A handshake may have delivered a newer version than the one that was to be sent.
-        let version = version.max(state.delivered.1);
+        let delivered = state.delivered.iter().map(|(_, version)| *version).max();
+        let version = version.max(delivered.unwrap_or_default());
         state.rejected = Some((state.accepted.0 + 1..=version, why.clone()));
-        state.delivered = (Incarnation::NONE, 0);
+        state.delivered.clear();
         if state.version > version {
             return false;
         }
         state.version += 1;
         let config = state.accepted.1.clone();
-        (state.accepted.0, state.delivered) = (state.version, (unchanged, state.version));
+        state.accepted.0 = state.version;
+        state.deliver(unchanged);
         state.plugin = Arc::new(Plugin::clone(&state.plugin).with_config(config));
         true
     }
@@ -156,12 +171,16 @@ impl Protocol for ConfiguredProtocol {
     async fn handshake(&self, peer: &Peer, hello: &ChildIdentity) -> Result<SessionInfo, Exit> {
         let (version, plugin) = {
             let mut state = self.state();
-            state.delivered = (hello.incarnation, state.version);
+            state.deliver(hello.incarnation);
             (state.version, state.plugin.clone())
         };
         let session = plugin.handshake(peer, hello).await?;
         self.accept(version, plugin.config.clone());
         Ok(session)
+    }
+
+    async fn retiring(&self, peer: &Peer) {
+        self.plugin().retiring(peer).await;
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {

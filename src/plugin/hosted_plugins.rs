@@ -14,8 +14,8 @@ use tokio::sync::broadcast;
 use super::{
     event::{PluginEvent, PluginEventReceiver},
     host_spec::PluginHostSpec,
-    prepared_plugin::{NeedsStartPermit, PluginHostShared, PreparedPlugin},
-    recent_logs::RecentLogs,
+    prepared_plugin::{NeedsStartPermit, PluginHostShared, PluginRecords, PreparedPlugin},
+    requested_change::RequestedChanges,
     shared_operation::SharedOperation,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     exit::Exit,
     id::ChildId,
     snapshot::NodeSnapshot,
-    supervision::{ChildSpec, StartMode},
+    supervision::ChildSpec,
 };
 
 /// See the module's documentation.
@@ -48,8 +48,13 @@ pub(crate) struct PluginTable {
 pub(crate) struct PluginEntry {
     /// Its position in the order in which plugins were added.
     pub(crate) order: u64,
-    /// The declaration in force. `None` while its first start is under way.
+    /// The declaration in force: that of the last incarnation that was ready. `None` while its first
+    /// start is under way.
     pub(crate) prepared: Option<Arc<PreparedPlugin>>,
+    /// The changes of it that have not led to a ready incarnation yet.
+    pub(crate) requested: RequestedChanges,
+    /// The newest reload that has not been answered, for changes of the configuration, which wait for it.
+    pub(crate) reload: Option<(u64, SharedOperation)>,
     /// The host's declaration lists it.
     pub(crate) declared: bool,
     pub(crate) ongoing: OngoingOperation,
@@ -57,7 +62,7 @@ pub(crate) struct PluginEntry {
     pub(crate) operation_id: u64,
     /// Whether it is in the engine's table, according to the engine's events.
     pub(crate) in_table: bool,
-    pub(crate) recent: RecentLogs,
+    pub(crate) records: PluginRecords,
     /// How its last incarnation ended since the operation began.
     pub(crate) last_exit: Option<Exit>,
     /// It has crashed and has not been ready since.
@@ -73,7 +78,7 @@ pub(crate) struct PluginEntry {
 /// The operation on a plugin that is under way, if there is one.
 #[derive(Clone, Debug)]
 pub(crate) enum OngoingOperation {
-    /// Known, but not in the engine's table: on demand, ended, or stopped.
+    /// Known, but not in the engine's table: ended, or stopped.
     Dormant,
     /// A requested start is under way. (The supervisor's own starts are `Supervised`.)
     Starting(SharedOperation),
@@ -81,8 +86,8 @@ pub(crate) enum OngoingOperation {
     Supervised,
     /// It is being stopped and removed from the engine's table.
     Stopping(SharedOperation),
-    /// It is being given another declaration.
-    Reloading(SharedOperation),
+    /// It is being added to the engine's table again, without a start.
+    Returning(SharedOperation),
 }
 
 impl HostedPlugins {
@@ -94,12 +99,10 @@ impl HostedPlugins {
         {
             let mut table = hosted.table();
             for spec in declared {
-                let on_demand = spec.on_demand;
                 let entry = table.entry(spec.id.clone());
                 entry.declared = true;
-                entry.prepared = Some(PreparedPlugin::new(spec));
-                entry.ongoing =
-                    if on_demand { OngoingOperation::Dormant } else { OngoingOperation::Supervised };
+                entry.prepared = Some(PreparedPlugin::new(spec, 0));
+                entry.ongoing = OngoingOperation::Supervised;
             }
         }
         Arc::new(hosted)
@@ -129,8 +132,9 @@ impl HostedPlugins {
             // Operations of the host's last incarnation must not change the entry.
             *next += 1;
             entry.operation_id = *next;
-            let keep = matches!(entry.ongoing, OngoingOperation::Supervised | OngoingOperation::Reloading(_));
+            let keep = matches!(entry.ongoing, OngoingOperation::Supervised);
             entry.in_table = keep && entry.prepared.is_some();
+            entry.take_accepted_changes();
             entry.finish_operation()
         });
         let mut kept: Vec<&PluginEntry> = plugins.values().filter(|entry| entry.in_table).collect();
@@ -138,13 +142,7 @@ impl HostedPlugins {
         kept.iter()
             .filter_map(|entry| {
                 let prepared = entry.prepared.as_ref()?;
-                Some(self.host_context.child(
-                    prepared,
-                    &entry.recent,
-                    clock,
-                    StartMode::Background,
-                    NeedsStartPermit::Yes,
-                ))
+                Some(self.host_context.child(prepared, &entry.records, clock, NeedsStartPermit::Yes))
             })
             .collect()
     }
@@ -157,11 +155,13 @@ impl PluginTable {
         self.plugins.entry(id).or_insert_with(|| PluginEntry {
             order,
             prepared: None,
+            requested: RequestedChanges::default(),
+            reload: None,
             declared: false,
             ongoing: OngoingOperation::Dormant,
             operation_id: 0,
             in_table: false,
-            recent: RecentLogs::default(),
+            records: PluginRecords::default(),
             last_exit: None,
             crashed: false,
             last_crash: None,
@@ -190,6 +190,15 @@ impl PluginTable {
 }
 
 impl PluginEntry {
+    /// It leaves the engine's table, which forgets the changes that wait there: those that were accepted
+    /// for its next start are in its declaration now. The others have not happened.
+    pub(crate) fn take_accepted_changes(&mut self) {
+        if let Some(prepared) = &self.prepared {
+            self.prepared = Some(self.requested.take_accepted(prepared));
+        }
+        self.reload = None;
+    }
+
     /// Returns to the phase without an operation; `false` if the plugin is to be forgotten.
     fn finish_operation(&mut self) -> bool {
         self.ongoing = if self.in_table { OngoingOperation::Supervised } else { OngoingOperation::Dormant };

@@ -7,8 +7,7 @@ use super::{
     error::PluginError,
     event::PluginEventReceiver,
     hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
-    prepared_plugin::{NeedsStartPermit, PreparedPlugin},
-    recent_logs::RecentLogs,
+    prepared_plugin::{NeedsStartPermit, PluginRecords, PreparedPlugin},
     status::{PluginDiagnostics, PluginStatus},
 };
 use crate::{
@@ -16,7 +15,9 @@ use crate::{
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason},
-    supervision::{Attachment, ChildSpec, Node, RequestError, StartMode, Unavailable, engine::EngineHandle},
+    supervision::{
+        Attachment, ChildSpec, Node, RequestError, SpecError, SpecErrors, Unavailable, engine::EngineHandle,
+    },
     worker::WorkerRef,
 };
 
@@ -61,25 +62,16 @@ impl LivePluginHost {
     }
 
     /// The child for a plugin that is new in the engine's table.
-    pub(crate) fn child(&self, prepared: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
-        self.hosted.host_context.child(
-            prepared,
-            recent,
-            self.clock,
-            StartMode::Required,
-            NeedsStartPermit::Yes,
-        )
+    pub(crate) fn child(&self, prepared: &Arc<PreparedPlugin>, records: &PluginRecords) -> ChildSpec {
+        self.hosted.host_context.child(prepared, records, self.clock, NeedsStartPermit::Yes)
     }
 
     /// The child that replaces one in the engine's table.
-    pub(crate) fn replacement(&self, prepared: &PreparedPlugin, recent: &RecentLogs) -> ChildSpec {
-        self.hosted.host_context.child(
-            prepared,
-            recent,
-            self.clock,
-            StartMode::Background,
-            NeedsStartPermit::No,
-        )
+    pub(crate) fn replacement(&self, prepared: &Arc<PreparedPlugin>, records: &PluginRecords) -> ChildSpec {
+        let node = self.node_of(&prepared.spec.id);
+        let is_new = node.is_none_or(|node| node.state() == ChildState::down(DownReason::NeverStarted));
+        let needs_permit = if is_new { NeedsStartPermit::Yes } else { NeedsStartPermit::No };
+        self.hosted.host_context.child(prepared, records, self.clock, needs_permit)
     }
 
     /// Translates the engine's refusal into an error about a plugin.
@@ -98,7 +90,7 @@ impl LivePluginHost {
                 Some(node) => PluginError::StaysDown(node.unavailable()),
                 None => PluginError::Stopped(id.clone()),
             },
-            RequestError::Invalid(errors) => PluginError::Invalid(errors),
+            RequestError::Invalid(errors) => PluginError::Invalid(of_plugins(&errors)),
             RequestError::ShuttingDown => self.host_unavailable(),
             other => PluginError::Refused(other),
         }
@@ -155,7 +147,7 @@ impl LivePluginHost {
         let table = self.hosted.table();
         let entry = table.plugins.get(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         let node = self.node_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
-        let (status, logs) = (self.status(id, entry), entry.recent.records());
+        let (status, logs) = (self.status(id, entry), entry.records.recent.records());
         Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
     }
 
@@ -182,4 +174,16 @@ pub(crate) fn stopped_in_order(id: &ChildId, exit: Option<&Exit>) -> Result<(), 
         }
         _ => Ok(()),
     }
+}
+
+/// The engine knows plugins as children.
+fn of_plugins(errors: &SpecErrors) -> SpecErrors {
+    let renamed = errors.iter().map(|error| SpecError {
+        field: match error.field.strip_prefix("children[") {
+            Some(rest) => format!("plugins[{rest}"),
+            None => error.field.clone(),
+        },
+        problem: error.problem.clone(),
+    });
+    SpecErrors::check(renamed.collect()).err().unwrap_or_else(|| errors.clone())
 }

@@ -42,8 +42,9 @@
 //!     └───────────────► Peer of the live incarnation ◄─┴─ worker ── process
 //! ```
 //!
-//! Each operation on a plugin that takes time (start, stop, reload) is a task of its own that callers
-//! join: it is carried out once, regardless of how many callers wait for it or stop waiting. Requests
+//! Each start and stop of a plugin is a task of its own that callers join: it is carried out once,
+//! regardless of how many callers wait for it or stop waiting. Changes of a declaration are handed to the
+//! engine, which composes those that wait together (rule G-13). Requests
 //! are handed to the engine under the lock of the hosted plugins, so that both see them in the same order.
 //!
 //! A plugin is started in the background when its host starts (rule S-7), or by a request whose caller
@@ -64,6 +65,7 @@ mod plugins;
 mod prepared_plugin;
 mod recent_logs;
 mod reload;
+mod requested_change;
 mod set_config;
 mod shared_operation;
 mod spec;

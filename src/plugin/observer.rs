@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::{
     event::{PluginEvent, PluginEventKind},
-    hosted_plugins::{HostedPlugins, OngoingOperation},
+    hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
 };
 use crate::{
     clock::Clock,
     event::{EventKind, ExitConsequence},
     exit::Exit,
+    id::Incarnation,
     state::ChildState,
     supervision::{Node, engine::Observer, machine::IncarnationKey},
 };
@@ -33,6 +34,7 @@ impl HostedPlugins {
             EventKind::Added => entry.in_table = true,
             EventKind::Removed => {
                 entry.in_table = false;
+                entry.take_accepted_changes();
                 // Kept because its node is removed too.
                 entry.last = host.child(&key.child).map(|node| Box::new(node.snapshot()));
                 // A temporary plugin has ended. In other cases the operation under way updates the
@@ -42,17 +44,25 @@ impl HostedPlugins {
                 }
             }
             EventKind::State { to: ChildState::Ready, .. } => {
+                entry.incarnation_is_ready(key.incarnation);
                 let mut events = vec![PluginEventKind::Ready];
                 if std::mem::take(&mut entry.crashed) {
                     events.push(PluginEventKind::Restarted);
                 }
                 return events;
             }
+            // Its policy starts it when its time has come: before that, an operator does.
+            EventKind::State {
+                from: ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until },
+                to: ChildState::Starting,
+            } if host.clock().now() < *until => entry.crashed = false,
             // If it is started again, an operator did it: that is no restart after a crash.
             EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {
                 entry.crashed = false
             }
+            EventKind::Replaced { .. } => entry.incarnation_is_ready(key.incarnation),
             EventKind::Exited { exit, then } => {
+                entry.incarnation_has_ended(key.incarnation, then);
                 entry.last_exit = Some(exit.clone());
                 let crash = is_crash(exit, then);
                 entry.crashed |= crash;
@@ -70,6 +80,26 @@ impl HostedPlugins {
             _ => {}
         }
         Vec::new()
+    }
+}
+
+impl PluginEntry {
+    /// The declaration of this incarnation is in force from now on.
+    fn incarnation_is_ready(&mut self, incarnation: Incarnation) {
+        if let Some(prepared) = self.records.started.of(incarnation) {
+            self.requested.made(prepared.change);
+            self.prepared = Some(prepared);
+        }
+    }
+
+    /// If it had a newer declaration than the one in force, that is taken back.
+    fn incarnation_has_ended(&mut self, incarnation: Incarnation, then: &ExitConsequence) {
+        let (Some(ended), Some(in_force)) = (self.records.started.of(incarnation), &self.prepared) else {
+            return;
+        };
+        if *then != ExitConsequence::Nothing && ended.change > in_force.change {
+            self.requested.reject(ended.change);
+        }
     }
 }
 

@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     id::{ChildId, Incarnation, TreePath},
+    process::CommandChange,
     rpc::{CallError, CallOptions, Method, Notification},
     state::ChildKind,
-    supervision::{FindError, Node},
+    supervision::{FindError, Node, ReloadWhen},
     worker::WorkerRef,
 };
 
@@ -123,14 +124,42 @@ impl Plugins {
     }
 
     /// Gives a plugin another declaration: command, environment, configuration, anything (rule G-13).
-    /// It is validated before anything is stopped. A running plugin is stopped and started; a plugin
-    /// that is down gets the declaration with its next start, and the result is [`Incarnation::NONE`].
+    /// It is validated before anything is stopped. A running plugin is stopped and started, or, if both
+    /// declarations allow an [overlap](PluginSpec::overlap), replaced by a new incarnation that is ready,
+    /// during which no call fails (rule G-14); a plugin that is down gets the declaration with its next
+    /// start, and the result is [`Incarnation::NONE`].
+    ///
+    /// Reloads and [changes of the command](Plugins::change_command) that come during one are carried out
+    /// as one, in the order in which they were requested.
     ///
     /// # Errors
     /// [`PluginError::ReloadFailed`] if it does not become ready: the old declaration is then in force
-    /// again, and running if possible.
+    /// again, and running if possible. All whose changes the failed start had are told.
     pub async fn reload(&self, id: impl Into<ChildId>, spec: PluginSpec) -> Result<Incarnation, PluginError> {
-        self.host()?.reload(&id.into(), spec).await
+        self.host()?.reload(&id.into(), spec, ReloadWhen::Now).await
+    }
+
+    /// As [`reload`](Plugins::reload), with the next start, whatever causes it; returns at once.
+    ///
+    /// # Errors
+    /// [`PluginError::Invalid`]; [`PluginError::NotFound`].
+    pub async fn reload_later(&self, id: impl Into<ChildId>, spec: PluginSpec) -> Result<(), PluginError> {
+        self.host()?.reload(&id.into(), spec, ReloadWhen::NextStart).await.map(drop)
+    }
+
+    /// Changes the command of a plugin in part, now or with its next start (rule G-13). What it is not
+    /// mentioned in, the configuration included, stays as it is. Otherwise as [`reload`](Plugins::reload).
+    ///
+    /// # Errors
+    /// As [`reload`](Plugins::reload); [`PluginError::Invalid`] also if its command is made per
+    /// incarnation.
+    pub async fn change_command(
+        &self,
+        id: impl Into<ChildId>,
+        change: CommandChange,
+        when: ReloadWhen,
+    ) -> Result<Incarnation, PluginError> {
+        self.host()?.change_command(&id.into(), change, when).await
     }
 
     /// Gives a plugin another configuration: by the request `configChanged { config }` if the plugin
@@ -167,8 +196,13 @@ impl Plugins {
     }
 
     /// The worker for a call. A plugin that is known but stopped is unavailable for calls, as any other
-    /// that is not ready.
-    fn callee(&self, id: ChildId, method: &str) -> Result<WorkerRef, PluginError> {
+    /// that is not ready. One that is on demand and has ended is there again.
+    async fn callee(&self, id: ChildId, method: &str) -> Result<WorkerRef, PluginError> {
+        if self.node.child(&id).is_none()
+            && let Ok(host) = self.host()
+        {
+            return callee(&host, &id, method).await;
+        }
         self.worker(id).map_err(|error| unavailable(error, method))
     }
 
@@ -182,7 +216,7 @@ impl Plugins {
         id: impl Into<ChildId>,
         params: &M::Params,
     ) -> Result<M::Output, PluginError> {
-        Ok(self.callee(id.into(), M::NAME)?.call::<M>(params).await?)
+        Ok(self.callee(id.into(), M::NAME).await?.call::<M>(params).await?)
     }
 
     /// [`call`](Plugins::call) with options.
@@ -195,7 +229,7 @@ impl Plugins {
         params: &M::Params,
         options: CallOptions,
     ) -> Result<M::Output, PluginError> {
-        Ok(self.callee(id.into(), M::NAME)?.call_with::<M>(params, options).await?)
+        Ok(self.callee(id.into(), M::NAME).await?.call_with::<M>(params, options).await?)
     }
 
     /// Calls a method of a plugin by name; the result stays raw.
@@ -209,7 +243,7 @@ impl Plugins {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, PluginError> {
-        Ok(self.callee(id.into(), method)?.call_value(method, params, options).await?)
+        Ok(self.callee(id.into(), method).await?.call_value(method, params, options).await?)
     }
 
     /// Sends a notification to a plugin; waits for room.
@@ -221,7 +255,7 @@ impl Plugins {
         id: impl Into<ChildId>,
         params: &N::Params,
     ) -> Result<(), PluginError> {
-        Ok(self.callee(id.into(), N::NAME)?.notify::<N>(params).await?)
+        Ok(self.callee(id.into(), N::NAME).await?.notify::<N>(params).await?)
     }
 
     /// [`notify`](Plugins::notify) by name.
@@ -234,7 +268,7 @@ impl Plugins {
         method: &str,
         params: &P,
     ) -> Result<(), PluginError> {
-        Ok(self.callee(id.into(), method)?.notify_value(method, params).await?)
+        Ok(self.callee(id.into(), method).await?.notify_value(method, params).await?)
     }
 
     /// All known plugins, in the order in which they were added.
@@ -284,8 +318,18 @@ pub(crate) async fn call_value(
     params: &RawValue,
     options: CallOptions,
 ) -> Result<Box<RawValue>, PluginError> {
-    let worker = host.worker(id).map_err(|error| unavailable(error, method))?;
+    let worker = callee(host, id, method).await?;
     Ok(worker.call_value(method, params, options).await?)
+}
+
+async fn callee(host: &LivePluginHost, id: &ChildId, method: &str) -> Result<WorkerRef, PluginError> {
+    if host.node_of(id).is_none()
+        && let Some(returning) = host.begin_return(id)?
+    {
+        // Whatever its outcome, what there is now counts.
+        let _ = returning.wait().await;
+    }
+    host.worker(id).map_err(|error| unavailable(error, method))
 }
 
 fn unavailable(error: PluginError, method: &str) -> PluginError {

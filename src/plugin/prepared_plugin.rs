@@ -1,8 +1,11 @@
 //! [`PreparedPlugin`]: a declaration in force, and how it becomes a child of the host's engine.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    any::Any,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -14,15 +17,17 @@ use super::{
     host_spec::PluginHostSpec,
     recent_logs::{RecentLogs, RecordingLogSink},
     spec::{PluginProtocol, PluginSpec},
-    validate::{check_all, restart_policy},
+    validate::{check_all, policy},
 };
 use crate::{
     clock::Clock,
     exit::Exit,
+    id::Incarnation,
+    process::CommandChange,
     protocol::Protocol,
     restart::CrashLoop,
     supervision::{
-        BoxFuture, ChildSpec, SpecErrors, Start, StartContext, StartMode, StartPermit, Started,
+        BoxFuture, ChildSpec, Node, SpecErrors, Start, StartContext, StartModification, StartPermit, Started,
         SupervisorFlags,
     },
 };
@@ -34,10 +39,12 @@ pub(crate) struct PreparedPlugin {
     protocol: Arc<dyn Protocol>,
     /// Holds its configuration, if its protocol has one.
     pub(crate) configured: Option<Arc<ConfiguredProtocol>>,
+    /// The last change that it contains; 0 for the first declaration.
+    pub(crate) change: u64,
 }
 
 impl PreparedPlugin {
-    pub(crate) fn new(spec: PluginSpec) -> Arc<PreparedPlugin> {
+    pub(crate) fn new(spec: PluginSpec, change: u64) -> Arc<PreparedPlugin> {
         let (protocol, configured): (Arc<dyn Protocol>, _) = match &spec.protocol {
             PluginProtocol::Other(protocol) => (protocol.clone(), None),
             PluginProtocol::Plugin(plugin) => {
@@ -45,8 +52,68 @@ impl PreparedPlugin {
                 (configured.clone(), Some(configured))
             }
         };
-        Arc::new(PreparedPlugin { spec, protocol, configured })
+        Arc::new(PreparedPlugin { spec, protocol, configured, change })
     }
+
+    /// The same with another command, and with the configuration that it has; `None` if its command is
+    /// made per incarnation.
+    pub(crate) fn with_command_change(
+        &self,
+        change: &CommandChange,
+        number: u64,
+    ) -> Option<Arc<PreparedPlugin>> {
+        let worker = self.spec.worker.with_command_change(change)?;
+        Some(Arc::new(PreparedPlugin {
+            spec: PluginSpec { worker, ..self.spec.clone() },
+            protocol: self.protocol.clone(),
+            configured: self.configured.clone(),
+            change: self.change.max(number),
+        }))
+    }
+}
+
+/// A change of the command of a plugin, with its number among the changes of the host.
+#[derive(Debug)]
+pub(crate) struct NumberedCommandChange {
+    pub(crate) change: CommandChange,
+    pub(crate) number: u64,
+}
+
+impl StartModification for NumberedCommandChange {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// From which declarations the newest incarnations of one plugin were started. Cheap to clone: all clones
+/// share one list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StartedFrom(Arc<Mutex<Vec<(Incarnation, Arc<PreparedPlugin>)>>>);
+
+impl StartedFrom {
+    /// A plugin has two incarnations at most, and one more may have ended just now.
+    const KEPT: usize = 4;
+
+    fn add(&self, incarnation: Incarnation, prepared: Arc<PreparedPlugin>) {
+        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if started.len() >= StartedFrom::KEPT {
+            started.remove(0);
+        }
+        started.push((incarnation, prepared));
+    }
+
+    /// The declaration of an incarnation.
+    pub(crate) fn of(&self, incarnation: Incarnation) -> Option<Arc<PreparedPlugin>> {
+        let started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        started.iter().rev().find(|(started, _)| *started == incarnation).map(|(_, from)| from.clone())
+    }
+}
+
+/// What all incarnations of one plugin share, whatever their declarations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PluginRecords {
+    pub(crate) recent: RecentLogs,
+    pub(crate) started: StartedFrom,
 }
 
 /// What all plugins of one host share.
@@ -74,10 +141,9 @@ impl PluginHostShared {
     /// Makes a child of the host's engine.
     pub(crate) fn child(
         &self,
-        prepared: &PreparedPlugin,
-        recent: &RecentLogs,
+        prepared: &Arc<PreparedPlugin>,
+        records: &PluginRecords,
         clock: Clock,
-        start: StartMode,
         needs_permit: NeedsStartPermit,
     ) -> ChildSpec {
         let spec = &prepared.spec;
@@ -94,18 +160,19 @@ impl PluginHostShared {
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
         });
         worker.logs = Some(Arc::new(RecordingLogSink {
-            recent: recent.clone(),
+            recent: records.recent.clone(),
             size: self.host.recent_logs,
             clock,
             next: worker.logs.take(),
         }));
-        worker.restart = restart_policy(spec, self.host.intensity.is_some());
         let mut child = worker.child(spec.id.clone());
-        Arc::make_mut(&mut child.policy).start = start;
-        child.start = Arc::new(StartWithPermit {
+        child.policy = Arc::new(policy(spec, self.host.intensity.is_some()));
+        child.start = Arc::new(PluginStart {
             start: child.start,
+            prepared: prepared.clone(),
+            started: records.started.clone(),
             start_permits: self.start_permits.clone(),
-            had_its_permit: AtomicBool::new(needs_permit == NeedsStartPermit::No),
+            had_its_permit: Arc::new(AtomicBool::new(needs_permit == NeedsStartPermit::No)),
         });
         child
     }
@@ -120,20 +187,23 @@ pub(crate) enum NeedsStartPermit {
     No,
 }
 
-/// Starts for the first time once it has one of the host's start permits (rule G-7).
+/// The start of a plugin: the first one waits for one of the host's start permits (rule G-7), and each one
+/// leaves a note of the declaration that it was made from.
 ///
-/// Only once: a plugin that returns after a crash would hold a permit for as long as its handshake
-/// hangs, and again each time, at the cost of new plugins. Its restart policy spreads its starts
+/// Only the first one waits: a plugin that returns after a crash would hold a permit for as long as its
+/// handshake hangs, and again each time, at the cost of new plugins. Its restart policy spreads its starts
 /// instead.
 #[derive(Debug)]
-struct StartWithPermit {
+struct PluginStart {
     start: Arc<dyn Start>,
+    prepared: Arc<PreparedPlugin>,
+    started: StartedFrom,
     start_permits: Arc<Semaphore>,
-    had_its_permit: AtomicBool,
+    had_its_permit: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl Start for StartWithPermit {
+impl Start for PluginStart {
     fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         if self.had_its_permit.load(Ordering::Acquire) {
             return None;
@@ -151,7 +221,26 @@ impl Start for StartWithPermit {
     }
 
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
+        self.started.add(cx.incarnation, self.prepared.clone());
         self.start.start(cx).await
+    }
+
+    fn changed(&self, change: &dyn StartModification) -> Option<Arc<dyn Start>> {
+        let (change, number) = match change.as_any().downcast_ref::<NumberedCommandChange>() {
+            Some(numbered) => (&numbered.change, numbered.number),
+            None => (change.as_any().downcast_ref::<CommandChange>()?, 0),
+        };
+        Some(Arc::new(PluginStart {
+            start: self.start.changed(change)?,
+            prepared: self.prepared.with_command_change(change, number)?,
+            started: self.started.clone(),
+            start_permits: self.start_permits.clone(),
+            had_its_permit: self.had_its_permit.clone(),
+        }))
+    }
+
+    fn adopted(&self, node: &Node) {
+        self.start.adopted(node);
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

@@ -9,6 +9,7 @@ use super::{
     error::PluginError,
     event::{ConfigApplied, PluginEvent, PluginEventKind},
     live_plugin_host::LivePluginHost,
+    prepared_plugin::PreparedPlugin,
     start_stop::PluginPhase,
 };
 use crate::{
@@ -30,12 +31,19 @@ impl LivePluginHost {
     pub(crate) async fn set_config(&self, id: &ChildId, config: Value) -> Result<ConfigApplied, PluginError> {
         let mut set: Option<(Arc<ConfiguredProtocol>, u64)> = None;
         loop {
-            let (phase, prepared) = {
+            let (phase, prepared, reload) = {
                 let table = self.hosted.table();
-                let prepared = table.plugins.get(id).and_then(|entry| entry.prepared.clone());
-                (self.phase_of(&table, id), prepared)
+                let entry = table.plugins.get(id);
+                let prepared = entry.and_then(|entry| entry.prepared.clone());
+                let reload = entry.and_then(|entry| entry.reload.as_ref().map(|(_, reload)| reload.clone()));
+                (self.phase_of(&table, id), prepared, reload)
             };
-            if let PluginPhase::Starting(operation) | PluginPhase::Busy(operation) = &phase {
+            let operation = match &phase {
+                PluginPhase::Starting(operation) | PluginPhase::Busy(operation) => Some(operation.clone()),
+                // Its outcome decides which declaration has the configuration.
+                _ => reload,
+            };
+            if let Some(operation) = operation {
                 operation.wait().await.ok_or_else(|| self.host_unavailable())?.ok();
                 continue;
             }
@@ -59,7 +67,7 @@ impl LivePluginHost {
                     continue;
                 }
                 PluginPhase::Supervised(node, ChildState::Ready) => {
-                    match self.deliver_config(id, &node, configured, version).await? {
+                    match self.deliver_config(id, &node, &prepared, configured, version).await? {
                         Some(applied) => applied,
                         None => continue,
                     }
@@ -82,6 +90,7 @@ impl LivePluginHost {
         &self,
         id: &ChildId,
         node: &Node,
+        prepared: &PreparedPlugin,
         configured: &ConfiguredProtocol,
         version: u64,
     ) -> Result<Option<ConfigApplied>, PluginError> {
@@ -100,8 +109,9 @@ impl LivePluginHost {
         if configured.has_newest(incarnation) {
             return Ok(Some(ConfigApplied::Live));
         }
-        if !peer.announces(CONFIG_CHANGED) {
-            return self.restart_with(id, &worker, configured).await.map(Some);
+        // A spare has the configuration that its handshake delivered, and must not come to its turn with it.
+        if prepared.spec.standby || !peer.announces(CONFIG_CHANGED) {
+            return self.restart_with(id, &worker, prepared, configured).await.map(Some);
         }
         let (version, config) = configured.deliver(incarnation);
         let params = json!({ "config": config });
@@ -122,7 +132,7 @@ impl LivePluginHost {
             // certain.
             Err(CallError::Timeout { .. }) => {
                 configured.mark_undelivered();
-                self.restart_with(id, &worker, configured).await.map(Some)
+                self.restart_with(id, &worker, prepared, configured).await.map(Some)
             }
             Err(error) => {
                 configured.mark_undelivered();
@@ -136,24 +146,38 @@ impl LivePluginHost {
         }
     }
 
-    /// Delivers the newest configuration by a restart. If the plugin does not become ready, another
-    /// restart restores the old configuration.
+    /// Delivers the newest configuration by a restart, or by a swap if the plugin allows an overlap. If
+    /// the new incarnation does not become ready, the old one still runs, or another restart restores the
+    /// old configuration.
     async fn restart_with(
         &self,
         id: &ChildId,
         worker: &WorkerRef,
+        prepared: &PreparedPlugin,
         configured: &ConfiguredProtocol,
     ) -> Result<ConfigApplied, PluginError> {
         let version = configured.version();
-        let (exit, stderr_tail) = match worker.restart("its configuration has changed").await {
-            Ok(_) => return Ok(ConfigApplied::Restarted),
+        let restarted = if prepared.spec.overlaps() {
+            worker.recycle().await
+        } else {
+            worker.restart("its configuration has changed").await.map(Some)
+        };
+        let (exit, stderr_tail) = match restarted {
+            Ok(Some(_)) => return Ok(ConfigApplied::Restarted),
+            Ok(None) => return Ok(ConfigApplied::AtNextStart),
             Err(RequestError::StartFailed { exit, stderr_tail, .. }) => (exit, stderr_tail),
             Err(error) => return Err(self.plugin_error(id, error)),
         };
         let reason = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.clone() }.to_string();
         let failed = |restored| PluginError::ReloadFailed { id: id.clone(), exit, stderr_tail, restored };
-        if !configured.reject(version, &failed.clone()(None), Incarnation::NONE) {
-            return Err(failed(None));
+        let unchanged = worker.peer().ok().map(|(incarnation, _)| incarnation);
+        let rejected = failed.clone()(unchanged);
+        if !configured.reject(version, &rejected, unchanged.unwrap_or_default()) {
+            return Err(rejected);
+        }
+        if unchanged.is_some() {
+            self.publish(id, PluginEventKind::RolledBack { reason });
+            return Err(rejected);
         }
         let restored = worker.restart("its old configuration is restored").await.ok();
         self.publish(id, PluginEventKind::RolledBack { reason });

@@ -40,6 +40,8 @@ pub struct PluginSpec {
     pub(crate) capabilities: Option<Arc<BTreeSet<String>>>,
     pub(crate) handler: Option<Arc<dyn Handler>>,
     pub(crate) on_demand: bool,
+    pub(crate) overlap: bool,
+    pub(crate) standby: bool,
 }
 
 /// Which protocol a plugin speaks.
@@ -65,7 +67,9 @@ impl fmt::Debug for PluginSpec {
             .field("worker", &self.worker)
             .field("protocol", &self.protocol)
             .field("capabilities", &self.capabilities)
-            .field("on_demand", &self.on_demand)
+            .field("on_demand", &self.is_on_demand())
+            .field("overlap", &self.overlaps())
+            .field("standby", &self.standby)
             .finish_non_exhaustive()
     }
 }
@@ -93,6 +97,8 @@ impl PluginSpec {
             capabilities: None,
             handler: None,
             on_demand: false,
+            overlap: false,
+            standby: false,
         }
     }
 
@@ -185,12 +191,46 @@ impl PluginSpec {
         self
     }
 
-    /// Starts it when it is first needed rather than with its host
-    /// ([`ensure_ready`](super::Plugins::ensure_ready), rule G-10).
+    /// Starts it when it is first needed rather than with its host: by the first call, or by
+    /// [`ensure_ready`](super::Plugins::ensure_ready) (rules S-28, G-10). Callers that come meanwhile join
+    /// that start.
     #[must_use]
     pub fn on_demand(mut self) -> PluginSpec {
         self.on_demand = true;
         self
+    }
+
+    /// The plugin is [on demand](PluginSpec::on_demand), and is stopped when nothing has used it for this
+    /// long, until the next call (rule S-28). Calls, notifications to it and its own requests are use;
+    /// pings and snapshots are none.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> PluginSpec {
+        self.worker.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Two incarnations of it may be alive together: a reload is then a swap, during which no call fails
+    /// (rule G-14). Both declarations, the one before and the new one, must allow it.
+    #[must_use]
+    pub fn overlap(mut self) -> PluginSpec {
+        self.overlap = true;
+        self
+    }
+
+    /// A spare incarnation, with its handshake done, waits beside the live one and takes its place when
+    /// that crashes (rule W-6). Includes [`overlap`](PluginSpec::overlap). A mistake for a temporary plugin.
+    #[must_use]
+    pub fn standby(mut self) -> PluginSpec {
+        self.standby = true;
+        self
+    }
+
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.on_demand || self.worker.idle_timeout.is_some()
+    }
+
+    pub(crate) fn overlaps(&self) -> bool {
+        self.overlap || self.standby
     }
 
     /// Everything else that a worker has: bounds of its channel, success exit codes, the tail of

@@ -43,7 +43,7 @@ impl LivePluginHost {
         let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
         match (&entry.ongoing, &entry.prepared) {
             (OngoingOperation::Starting(operation), _) => PluginPhase::Starting(operation.clone()),
-            (OngoingOperation::Stopping(operation) | OngoingOperation::Reloading(operation), _) => {
+            (OngoingOperation::Stopping(operation) | OngoingOperation::Returning(operation), _) => {
                 PluginPhase::Busy(operation.clone())
             }
             (OngoingOperation::Dormant, Some(prepared)) if entry.stopped => {
@@ -75,7 +75,7 @@ impl LivePluginHost {
     pub(crate) async fn start(&self, spec: PluginSpec) -> OperationResult {
         self.hosted.host_context.validate(&spec)?;
         let id = spec.id.clone();
-        let prepared = PreparedPlugin::new(spec);
+        let prepared = PreparedPlugin::new(spec, self.hosted.table().next_operation_id());
         loop {
             let phase = {
                 let mut table = self.hosted.table();
@@ -114,7 +114,44 @@ impl LivePluginHost {
         prepared: &Arc<PreparedPlugin>,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
-        self.starting(table, prepared, |child| engine.start_child(child))
+        let id = prepared.spec.id.clone();
+        if !prepared.spec.is_on_demand() {
+            return self.starting(table, prepared, |child| engine.start_child(child.required()));
+        }
+        self.starting(table, prepared, |child| {
+            // The first request starts nothing, and both are queued now, one behind the other.
+            let added = engine.start_child(child);
+            let started = engine.request(Request::RestartChild(id.clone()));
+            async move {
+                added.await?;
+                let answer = match started.await {
+                    // A call was quicker.
+                    Err(RequestError::Running(_) | RequestError::Restarting(_)) => {
+                        engine.request(Request::Demand(id.clone())).await
+                    }
+                    answer => answer,
+                };
+                if answer.is_err() {
+                    let _ = engine.request(Request::RemoveChild(id)).await;
+                }
+                answer
+            }
+        })
+    }
+
+    /// Adds a plugin on demand that has left the engine's table to it again, so that its next call starts
+    /// it (rule S-28). `None` if it is there, is not on demand, or may not be started.
+    pub(crate) fn begin_return(&self, id: &ChildId) -> Result<Option<SharedOperation>, PluginError> {
+        let mut table = self.hosted.table();
+        let prepared = match self.phase_of(&table, id) {
+            PluginPhase::Dormant(prepared) if prepared.spec.is_on_demand() => prepared,
+            PluginPhase::Starting(operation) | PluginPhase::Busy(operation) => return Ok(Some(operation)),
+            _ => return Ok(None),
+        };
+        let engine = self.engine()?;
+        let returning = self.starting(&mut table, &prepared, |child| engine.start_child(child))?;
+        table.entry(id.clone()).ongoing = OngoingOperation::Returning(returning.clone());
+        Ok(Some(returning))
     }
 
     /// Starts a plugin that is not in the engine's table, because a caller needs it. Its policy applies
@@ -130,7 +167,7 @@ impl LivePluginHost {
         self.starting(table, prepared, |child| {
             // Both requests are queued now, one behind the other: the second is answered with the
             // outcome of the first start.
-            let started = engine.start_child(child.background());
+            let started = engine.start_child(child);
             let demanded = engine.request(Request::Demand(id));
             async move {
                 started.await?;
@@ -152,7 +189,7 @@ impl LivePluginHost {
         let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
         (entry.operation_id, entry.last_exit, entry.stopped) = (operation_id, None, false);
-        let answer = start(self.child(prepared, &entry.recent));
+        let answer = start(self.child(prepared, &entry.records));
         let (host, prepared) = (self.clone(), prepared.clone());
         let operation = SharedOperation::spawn(async move {
             let answer = answer.await;
@@ -215,7 +252,7 @@ impl LivePluginHost {
         match &entry.ongoing {
             OngoingOperation::Dormant => return Ok(None),
             OngoingOperation::Stopping(operation) => return Ok(Some(operation.clone())),
-            OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Reloading(_) => {
+            OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Returning(_) => {
             }
         }
         let answer = self.node.engine().map(|engine| engine.request(Request::RemoveChild(id.clone())));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     restart::{CrashLoop, RestartPolicy, RestartType},
-    supervision::{ChildPolicy, SpecError, SpecErrors, SupervisorFlags},
+    supervision::{ChildPolicy, SpecError, SpecErrors, StartMode, SupervisorFlags},
 };
 
 impl PluginHostSpec {
@@ -88,10 +88,7 @@ pub(crate) fn check_all(
     shared: bool,
     errors: &mut Vec<SpecError>,
 ) {
-    let policies: Vec<ChildPolicy> = plugins
-        .iter()
-        .map(|spec| ChildPolicy { restart: restart_policy(spec, shared), ..spec.worker.policy() })
-        .collect();
+    let policies: Vec<ChildPolicy> = plugins.iter().map(|spec| policy(spec, shared)).collect();
     if let Err(found) = flags.validate(plugins.iter().map(|spec| spec.id.as_str()).zip(&policies)) {
         errors.extend(found.iter().map(|error| SpecError {
             field: match error.field.strip_prefix("children[") {
@@ -107,8 +104,19 @@ pub(crate) fn check_all(
     }
 }
 
+/// The policy of a plugin that is started in the background, or on demand if it is declared so.
+pub(crate) fn policy(spec: &PluginSpec, shared: bool) -> ChildPolicy {
+    ChildPolicy {
+        restart: restart_policy(spec, shared),
+        start: if spec.is_on_demand() { StartMode::OnDemand } else { StartMode::Background },
+        overlap: spec.overlaps(),
+        standby: spec.standby,
+        ..spec.worker.policy()
+    }
+}
+
 /// The restart policy of a plugin, given whether the host's intensity counts its restarts (rule R-0 (5)).
-pub(crate) fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
+fn restart_policy(spec: &PluginSpec, shared: bool) -> RestartPolicy {
     let mut policy = spec.worker.restart.clone();
     if policy.restart == RestartType::Permanent {
         // Like permanent, but a plugin that an operator has stopped does not return with the host (rule

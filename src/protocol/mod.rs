@@ -185,6 +185,11 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         Ok(SessionInfo::default())
     }
 
+    /// Tells the child that it gets no more calls: it is being stopped, or its successor has taken its
+    /// place. Calls that are open go on. Called at the beginning of an orderly stop, before
+    /// [`shutdown`](Protocol::shutdown), which does not wait for this. By default nothing is sent.
+    async fn retiring(&self, _peer: &Peer) {}
+
     /// Asks the child to end. Called once the calls under way and the child's own requests have been
     /// answered, or once that takes too long for the stop (P-9). If this takes too long in turn, the
     /// child's stdin is closed. The future is dropped when the child has ended or its time to drain is

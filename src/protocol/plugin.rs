@@ -45,6 +45,7 @@ use crate::{
 /// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}   request 7 need not be answered any more
 /// → {"jsonrpc":"2.0","id":3,"method":"configChanged","params":{"config":…}}
 /// ← {"jsonrpc":"2.0","id":3,"result":null}                             it has it; an error refuses it
+/// → {"jsonrpc":"2.0","method":"retiring"}                              no new calls follow; open ones go on
 /// → {"jsonrpc":"2.0","id":8,"method":"shutdown"}
 /// ← {"jsonrpc":"2.0","id":8,"result":null}                             and then the worker exits
 /// ```
@@ -57,7 +58,9 @@ use crate::{
 /// To refuse, answer `initialize` with `{"ok":false,"reason":"…"}`. Methods that were not announced are
 /// not called; without `supportedMethods`, any may be. `ping` may be answered with anything, and is sent
 /// only if announced. `configChanged` is sent only if announced, and answered as any request; an error,
-/// with the reason as its message, refuses the configuration and keeps the old one. `shutdown` is sent
+/// with the reason as its message, refuses the configuration and keeps the old one. `retiring` is sent only
+/// if announced, when the worker is being stopped or its successor has taken its place: from then on it may
+/// refuse work that it would begin by itself. `shutdown` is sent
 /// when all calls have been answered, or have taken too long for the stop. The worker need not know it:
 /// then its stdin is closed, which it should treat the same way. The smallest worker in Python, which does
 /// one thing at a time and makes no calls:
@@ -173,6 +176,9 @@ struct InstanceInfo<'a> {
     host_version: Option<&'a str>,
 }
 
+/// The notification that the worker gets no more calls.
+const RETIRING: &str = "retiring";
+
 /// The methods that the answer to `initialize` announces, or why it is not acceptable. An answer without
 /// `supportedMethods` announces nothing that is known; an empty list announces that there are none.
 fn announced(answer: &RawValue) -> Result<Option<BTreeSet<String>>, String> {
@@ -241,6 +247,13 @@ impl Protocol for Plugin {
         let info = peer.call_value("initialize", &request, options).await.map_err(handshake_failed)?;
         let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
         Ok(SessionInfo::from_answer(info).with_methods(methods))
+    }
+
+    async fn retiring(&self, peer: &Peer) {
+        if peer.announces(RETIRING) {
+            // If it cannot be sent, the channel is ending.
+            let _ = peer.notify_value(RETIRING, &()).await;
+        }
     }
 
     async fn shutdown(&self, peer: &Peer) -> StopReply {

@@ -114,8 +114,14 @@ impl Driver {
             channel.calls_answered().await;
             channel.requests_answered().await;
         };
+        // Sent after the last call. It may wait for room in the channel, and nothing waits for it.
+        let told = async {
+            self.spec.protocol.retiring(peer).await;
+            std::future::pending().await
+        };
         tokio::select! {
             biased;
+            () = told => {}
             () = open => {}
             () = self.stdin_close_due(began) => {}
         }

@@ -44,8 +44,8 @@ async fn no_call_is_sent_before_the_handshake_is_done() {
 #[tokio::test(start_paused = true)]
 async fn calls_to_nobody_say_so() {
     let manner = Manner::default();
-    let stage =
-        Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a").on_demand())).await;
+    let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
+    stage.plugins.stop_plugin("a").await.unwrap();
     let unknown = stage.plugins.call::<Echo>("b", &json!(1)).await.unwrap_err();
     assert!(matches!(unknown, PluginError::NotFound(_)), "{unknown}");
     let stopped = stage.plugins.call::<Echo>("a", &json!(1)).await.unwrap_err();

@@ -6,8 +6,11 @@ mod support;
 
 mod a_broken_plugin_disturbs_nobody;
 mod a_failing_reload_restores_the_old_plugin;
+mod a_reload_may_be_a_swap;
+mod a_spare_takes_over;
 mod a_start_has_one_outcome;
 mod calls_reach_only_ready_plugins;
+mod changes_that_wait_are_made_together;
 mod configurations_change_while_plugins_run;
 mod crashes_count_where_they_should;
 mod declarations_are_checked_as_a_whole;

@@ -6,10 +6,13 @@ use procession::{
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
     restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
+    rpc::{CallError, CallOutcome},
     state::{ChildState, DownReason},
 };
 
-use crate::support::{MS, Manner, SEC, Stage, launcher, plugin, settle};
+use serde_json::json;
+
+use crate::support::{Echo, MS, Manner, SEC, Stage, launcher, plugin, settle};
 
 #[tokio::test(start_paused = true)]
 async fn a_plugin_on_demand_starts_when_it_is_needed() {
@@ -185,5 +188,150 @@ async fn an_operator_restarts_a_plugin_in_every_state() {
     assert_eq!(stage.launcher.alive().len(), 2);
     let unknown = stage.plugins.restart_plugin("c", "test").await.unwrap_err();
     assert!(matches!(unknown, PluginError::NotFound(_)), "{unknown}");
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_call_starts_it_and_all_others_join() {
+    // S-28, G-10
+    let slow = Manner::slow(SEC);
+    let host = PluginHostSpec::new().plugin(plugin("a").on_demand());
+    let stage = Stage::new(&launcher([("a", &slow)]), host).await;
+    assert!(stage.plugins.worker("a").unwrap().diagnostics().on_demand);
+    let mut callers = Vec::new();
+    for n in 0..100 {
+        let plugins = stage.plugins.clone();
+        callers.push(tokio::spawn(async move {
+            tokio::time::sleep(n * 5 * MS).await;
+            if n % 2 == 0 {
+                plugins.call::<Echo>("a", &json!(n)).await.map(drop)
+            } else {
+                plugins.ensure_ready("a", 5 * SEC).await.map(drop)
+            }
+        }));
+    }
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(stage.launches("a"), 1);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_idle_is_stopped_until_the_next_call_and_its_figures_stay() {
+    // S-28, E-2
+    let manner = Manner::default();
+    let host = PluginHostSpec::new().plugin(plugin("a").idle_timeout(10 * SEC));
+    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
+    assert_eq!(stage.plugins.call::<Echo>("a", &json!(1)).await.unwrap(), json!(1));
+    stage.plugins.call_value("a", "die", &4, procession::rpc::Timeout::Default).await.unwrap_err();
+    stage.plugins.ensure_ready("a", 5 * SEC).await.unwrap();
+    tokio::time::sleep(60 * SEC).await;
+    assert!(stage.launcher.alive().is_empty());
+    let idle = stage.plugins.diagnostics("a").unwrap();
+    assert_eq!(idle.status.state, ChildState::down(DownReason::Idle));
+    assert_eq!((idle.node.unwrap().total_failures, idle.status.incarnation.0), (1, 2));
+    assert!(idle.last_crash.is_some());
+    let session = stage.plugins.worker("a").unwrap().session().unwrap();
+    assert_eq!((session.incarnation.0, session.live), (2, false));
+    assert_eq!(stage.plugins.call::<Echo>("a", &json!(2)).await.unwrap(), json!(2));
+    assert_eq!(stage.launches("a"), 3);
+    let again = stage.plugins.diagnostics("a").unwrap();
+    assert_eq!(again.node.unwrap().total_failures, 1);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_starts_what_was_stopped() {
+    // S-28, G-10, G-7
+    let manner = Manner::default();
+    let host = PluginHostSpec::new().plugin(plugin("a").on_demand()).plugin(plugin("b").on_demand());
+    let stage = Stage::new(&launcher([("a", &manner), ("b", &manner)]), host).await;
+    stage.plugins.call::<Echo>("a", &json!(1)).await.unwrap();
+    let refused = async |id: &str| {
+        let refused = stage.plugins.call::<Echo>(id, &json!(1)).await.unwrap_err();
+        assert!(matches!(refused.call(), Some(CallError::Unavailable { .. })), "{refused}");
+        assert_eq!(refused.outcome(), CallOutcome::NotSent);
+    };
+    stage.plugins.worker("a").unwrap().stop().await.unwrap();
+    refused("a").await;
+    stage.plugins.restart_plugin("a", "wanted again").await.unwrap();
+    stage.plugins.stop_plugin("a").await.unwrap();
+    refused("a").await;
+    stage.plugins.stop_all().await.unwrap();
+    refused("b").await;
+    assert_eq!((stage.launches("a"), stage.launches("b")), (2, 0));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_starts_one_that_has_ended_by_itself() {
+    // S-28, S-23: it has left the table of its host.
+    let manner = Manner::default();
+    let host = PluginHostSpec::new().plugin(plugin("a").on_demand().restart(RestartPolicy::transient()));
+    let stage = Stage::new(&launcher([("a", &manner)]), host).await;
+    for n in 1..4 {
+        let mut callers = Vec::new();
+        for _ in 0..10 {
+            let plugins = stage.plugins.clone();
+            callers.push(tokio::spawn(async move { plugins.call::<Echo>("a", &json!(n)).await }));
+        }
+        for caller in callers {
+            assert_eq!(caller.await.unwrap().unwrap(), json!(n));
+        }
+        assert_eq!(stage.launches("a"), n);
+        let _ = stage.plugins.call_value("a", "die", &0, procession::rpc::Timeout::Default).await;
+        tokio::time::sleep(SEC).await;
+        assert_eq!(stage.plugins.list().unwrap()[0].state, ChildState::down(DownReason::Ended));
+    }
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_an_operator_starts_has_one_outcome_and_is_on_demand_all_the_same() {
+    // G-1, S-28
+    let manner = Manner::refusing(1);
+    let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new()).await;
+    let spec = || plugin("a").idle_timeout(10 * SEC);
+    let failed = stage.plugins.start_plugin(spec()).await.unwrap_err();
+    assert!(matches!(failed, PluginError::StartFailed { .. }), "{failed}");
+    assert!(stage.plugins.list().unwrap().is_empty() && stage.launcher.alive().is_empty(), "nothing is left");
+    stage.plugins.start_plugin(spec()).await.unwrap();
+    let twice = stage.plugins.start_plugin(spec()).await.unwrap_err();
+    assert!(matches!(twice, PluginError::AlreadyStarted(_)), "{twice}");
+    tokio::time::sleep(60 * SEC).await;
+    assert_eq!(stage.plugins.list().unwrap()[0].state, ChildState::down(DownReason::Idle));
+    stage.plugins.call::<Echo>("a", &json!(1)).await.unwrap();
+    assert_eq!(stage.launches("a"), 3);
+    // It returns with its host, and waits for its next call.
+    stage.plugins.node().restart().await.unwrap();
+    tokio::time::sleep(SEC).await;
+    assert_eq!((stage.launches("a"), stage.launcher.alive().len()), (3, 0));
+    stage.plugins.call::<Echo>("a", &json!(1)).await.unwrap();
+    assert_eq!(stage.launches("a"), 4);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn demands_at_once_are_bounded_as_all_first_starts() {
+    // G-7
+    let slow = Manner::slow(SEC);
+    let ids: Vec<String> = (0..12).map(|n| format!("p{n}")).collect();
+    let launcher = launcher(ids.iter().map(|id| (id.as_str(), &slow)));
+    let host = PluginHostSpec::new().plugins(ids.iter().map(|id| plugin(id).on_demand()));
+    let stage = Stage::new(&launcher, host).await;
+    // A reload before the first start changes nothing about that.
+    for id in &ids {
+        stage.plugins.reload(id.as_str(), plugin(id).on_demand()).await.unwrap();
+    }
+    let mut callers = Vec::new();
+    for id in ids {
+        let plugins = stage.plugins.clone();
+        callers.push(tokio::spawn(async move { plugins.ensure_ready(id.as_str(), 60 * SEC).await }));
+    }
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(slow.starting.1.load(std::sync::atomic::Ordering::SeqCst), 4);
     stage.end().await;
 }

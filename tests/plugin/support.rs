@@ -33,7 +33,8 @@ pub(crate) struct Manner {
     pub(crate) init: Duration,
     /// How many launches refuse to initialize.
     pub(crate) refusals: Arc<AtomicU32>,
-    /// The methods that it announces besides `echo`, `who`, `config`, `die`, `ask`.
+    /// The methods that it announces besides `echo`, `who`, `config`, `die`, `ask`,
+    /// `args`.
     pub(crate) announces: Vec<&'static str>,
     /// How long it takes to end when it is asked to.
     pub(crate) drain: Duration,
@@ -119,7 +120,7 @@ impl Manner {
                         json!({ "ok": false, "reason": "not today" })
                     } else {
                         deadline = self.dies_after.map(|after| tokio::time::Instant::now() + after);
-                        let mut methods = vec!["echo", "who", "config", "die", "ask"];
+                        let mut methods = vec!["echo", "who", "config", "die", "ask", "args"];
                         methods.extend(&self.announces);
                         json!({ "ok": true, "supportedMethods": methods })
                     }
@@ -135,6 +136,8 @@ impl Manner {
                     me.write_line(&refusal.to_string()).await.unwrap();
                     continue;
                 }
+                // Notifications.
+                "retiring" | "$/cancelRequest" => continue,
                 // Never answered.
                 "configChanged" if params["config"] == "mute" => continue,
                 "configChanged" => {
@@ -144,6 +147,7 @@ impl Manner {
                 "echo" => params.clone(),
                 "who" => json!({ "launch": launch, "pid": me.pid() }),
                 "config" => config.clone(),
+                "args" => me.args().iter().map(|arg| arg.to_str().unwrap()).collect(),
                 "hang" => continue,
                 "die" => return i32::try_from(params.as_i64().unwrap_or(1)).unwrap(),
                 // Calls the host, and passes its answer on.
