@@ -33,9 +33,9 @@ pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
     /// Tells the channel that the process has closed its input, which otherwise only a write would notice.
     fn input_closed(&self);
 
-    /// From now on this side asks nothing new of the process; what is open goes on. Refused calls were not
-    /// sent. Calls that belong to the stop itself, or to a request of the process that is being handled,
-    /// are still made.
+    /// From now on this side asks nothing new of the process, and takes streams of open calls only; what is
+    /// open goes on. Refused calls were not sent. Calls that belong to the stop itself, or to a request of
+    /// the process that is being handled, are still made.
     fn retire(&self);
 
     /// Waits until what this side has asked so far is answered, or can no longer be answered.
@@ -46,6 +46,9 @@ pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
 
     /// How often the process has been used so far; `None` while something is open.
     fn uses(&self) -> Option<u64>;
+
+    /// Waits until no stream of the process is open, or the end of one can no longer come.
+    async fn streams_ended(&self);
 
     /// Waits until nothing that the process has asked is being handled.
     async fn requests_answered(&self);

@@ -203,6 +203,10 @@ impl Protocol for ConfiguredProtocol {
         self.plugin().is_notification(method)
     }
 
+    fn has_streams(&self) -> bool {
+        self.plugin().has_streams()
+    }
+
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {
         self.plugin().log(method, params)
     }

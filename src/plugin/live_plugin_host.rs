@@ -9,11 +9,13 @@ use super::{
     hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
     prepared_plugin::{NeedsStartPermit, PluginRecords, PreparedPlugin},
     status::{PluginDiagnostics, PluginStatus},
+    stream_subscriptions::StreamFilter,
 };
 use crate::{
     clock::Clock,
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation},
+    rpc::IncomingStreams,
     state::{ChildState, DownReason},
     supervision::{
         Attachment, ChildSpec, Node, RequestError, SpecError, SpecErrors, Unavailable, engine::EngineHandle,
@@ -149,6 +151,10 @@ impl LivePluginHost {
         let node = self.node_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
         let (status, logs) = (self.status(id, entry), entry.records.recent.records());
         Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
+    }
+
+    pub(crate) fn streams(&self, filter: StreamFilter, streams: usize, items: usize) -> IncomingStreams {
+        self.hosted.host_context.streams.subscribe(filter, streams, items)
     }
 
     pub(crate) fn events(&self) -> PluginEventReceiver {

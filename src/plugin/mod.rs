@@ -71,6 +71,7 @@ mod shared_operation;
 mod spec;
 mod start_stop;
 mod status;
+mod stream_subscriptions;
 mod supervisor;
 mod validate;
 
@@ -82,4 +83,5 @@ pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
 pub use spec::PluginSpec;
 pub use status::{PluginDiagnostics, PluginStatus};
+pub use stream_subscriptions::StreamFilter;
 pub use supervisor::{PluginHostSupervisor, PluginHostSupervisorMessage};

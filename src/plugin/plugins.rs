@@ -12,11 +12,12 @@ use super::{
     set_config,
     spec::PluginSpec,
     status::{PluginDiagnostics, PluginStatus},
+    stream_subscriptions::StreamFilter,
 };
 use crate::{
     id::{ChildId, Incarnation, TreePath},
     process::CommandChange,
-    rpc::{CallError, CallOptions, Method, Notification},
+    rpc::{CallError, CallOptions, IncomingStreams, Method, Notification},
     state::ChildKind,
     supervision::{FindError, Node, ReloadWhen},
     worker::WorkerRef,
@@ -294,6 +295,44 @@ impl Plugins {
     /// [`PluginError::HostUnavailable`].
     pub fn events(&self) -> Result<PluginEventReceiver, PluginError> {
         Ok(self.host()?.events())
+    }
+
+    /// Takes the streams that plugins open from now on and that the filter admits, across restarts of the
+    /// plugins and of the host, until the receiver is dropped (rule G-5). Of several subscriptions that admit
+    /// a stream, the first one that has room gets it. At most `streams` of them wait to be received, and each
+    /// has a buffer of `items` items (at least one).
+    ///
+    /// A stream says which plugin and which incarnation it comes from
+    /// ([`IncomingStream`](crate::rpc::IncomingStream)), and ends once, also
+    /// when the plugin does. Streams that belong to a call of a plugin are received with the call
+    /// ([`WorkerRef::call_streaming`]).
+    ///
+    /// ```no_run
+    /// # async fn run(plugins: procession::plugin::Plugins) -> Result<(), Box<dyn std::error::Error>> {
+    /// use procession::plugin::StreamFilter;
+    ///
+    /// let mut progress = plugins.streams(StreamFilter::channel("progress").plugin("indexer"), 16, 1024)?;
+    /// while let Some(mut stream) = progress.recv().await {
+    ///     while let Some(item) = stream.recv().await {
+    ///         match item {
+    ///             Ok(item) => println!("{}: {item}", stream.path()),
+    ///             Err(end) => println!("{}: {end}", stream.path()),
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PluginError::HostUnavailable`].
+    pub fn streams(
+        &self,
+        filter: StreamFilter,
+        streams: usize,
+        items: usize,
+    ) -> Result<IncomingStreams, PluginError> {
+        Ok(self.host()?.streams(filter, streams, items))
     }
 
     /// Checks that this is the node of a plugin host, as far as that can be known while it is down.

@@ -17,6 +17,7 @@ use super::{
     host_spec::PluginHostSpec,
     recent_logs::{RecentLogs, RecordingLogSink},
     spec::{PluginProtocol, PluginSpec},
+    stream_subscriptions::{PluginStreamSink, StreamSubscriptions},
     validate::{check_all, policy},
 };
 use crate::{
@@ -120,13 +121,14 @@ pub(crate) struct PluginRecords {
 #[derive(Debug)]
 pub(crate) struct PluginHostShared {
     pub(crate) host: PluginHostSpec,
+    pub(crate) streams: Arc<StreamSubscriptions>,
     start_permits: Arc<Semaphore>,
 }
 
 impl PluginHostShared {
     pub(crate) fn new(host: PluginHostSpec) -> PluginHostShared {
         let start_permits = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
-        PluginHostShared { host, start_permits }
+        PluginHostShared { host, streams: Arc::default(), start_permits }
     }
 
     /// Checks a declaration that is added at run time.
@@ -165,6 +167,11 @@ impl PluginHostShared {
             clock,
             next: worker.logs.take(),
         }));
+        // In another protocol these methods may mean something else.
+        if worker.protocol.has_streams() || worker.peer.streams || worker.streams.is_some() {
+            let (subscriptions, next) = (self.streams.clone(), worker.streams.take());
+            worker.streams = Some(Arc::new(PluginStreamSink { subscriptions, next }));
+        }
         let mut child = worker.child(spec.id.clone());
         child.policy = Arc::new(policy(spec, self.host.intensity.is_some()));
         child.start = Arc::new(PluginStart {

@@ -233,6 +233,13 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether a child may open streams of items, by the methods `streams.open`, `streams.emit` and
+    /// `streams.close` of the [plugin protocol](Plugin) (C-10). `false` by default: these methods then go to
+    /// the worker's handler, unless its declaration turns streams on.
+    fn has_streams(&self) -> bool {
+        false
+    }
+
     /// Default answers to requests that a child may send to any host with this protocol. The worker's
     /// own handler is asked first; requests that it answers with −32601 (method not found) are answered
     /// from here.
@@ -250,10 +257,12 @@ pub fn peer_config(protocol: &Arc<dyn Protocol>) -> Option<PeerConfig> {
     Some(config)
 }
 
-/// Fills in the protocol's settings: its framing, its cancellations, and its bound on frames.
+/// Fills in the protocol's settings: its framing, its cancellations, whether it has streams, and its bound on
+/// frames.
 pub(crate) fn fill_peer_config(protocol: &Arc<dyn Protocol>, framing: Framing, config: &mut PeerConfig) {
     let (outgoing, incoming) = (protocol.clone(), protocol.clone());
     config.framing = framing;
+    config.streams |= protocol.has_streams();
     config.max_outgoing_frame_bytes.get_or_insert_with(|| protocol.max_outgoing_frame_bytes());
     config.cancel = Some(Arc::new(move |id| outgoing.cancel(id)));
     config.incoming_cancel = Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params)));

@@ -43,6 +43,12 @@ use crate::{
 /// → {"jsonrpc":"2.0","id":"a","result":…}
 /// ← {"jsonrpc":"2.0","id":2,"result":3}
 /// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}   request 7 need not be answered any more
+/// ← {"jsonrpc":"2.0","id":"b","method":"streams.open","params":{"stream":"s1","channel":"rows","scope":"t",
+///    "request":2,"credit":true}}                                        a stream of items
+/// → {"jsonrpc":"2.0","id":"b","result":{"ok":true,"credit":64}}
+/// ← {"jsonrpc":"2.0","method":"streams.emit","params":{"stream":"s1","item":…}}
+/// → {"jsonrpc":"2.0","method":"streams.credit","params":{"stream":"s1","items":32}}
+/// ← {"jsonrpc":"2.0","method":"streams.close","params":{"stream":"s1"}}
 /// → {"jsonrpc":"2.0","id":3,"method":"configChanged","params":{"config":…}}
 /// ← {"jsonrpc":"2.0","id":3,"result":null}                             it has it; an error refuses it
 /// → {"jsonrpc":"2.0","method":"retiring"}                              no new calls follow; open ones go on
@@ -54,6 +60,16 @@ use crate::{
 /// `serverInfo` (`name`, `version`), `protocolVersion`, `capabilities`, `instructions`
 /// ([`WorkerRef::session`](crate::worker::WorkerRef::session)). `hostId` and `hostVersion` are there if a
 /// plugin host starts the worker.
+///
+/// A stream (C-10) has an id of the worker's choice, a number or a string that it has not used before.
+/// `scope` says what part of the channel it is about; `request` is the id of the host's call that it
+/// belongs to. Both are optional. The request is refused with −32602 if it is malformed or the id was
+/// used, with −32001 if nothing takes streams of this channel, and with −32000 if there are too many. The
+/// worker ends its stream by `streams.close`, with an `"error":{"code":…,"message":…}` if it failed, and
+/// sends nothing after that. The host ends it by `streams.close` with the `"reason"` `"overflow"` (an item
+/// found no room) or `"cancelled"`; items that the worker sends later are dropped. A worker that asks for
+/// `"credit":true` sends no more items than the answer allows, and more as `streams.credit` comes. Its
+/// stream then has room for each item, unless the bytes of all streams are used up.
 ///
 /// To refuse, answer `initialize` with `{"ok":false,"reason":"…"}`. Methods that were not announced are
 /// not called; without `supportedMethods`, any may be. `ping` may be answered with anything, and is sent
@@ -285,6 +301,10 @@ impl Protocol for Plugin {
 
     fn is_notification(&self, method: &str) -> bool {
         matches!(method, "log" | "$/cancelRequest")
+    }
+
+    fn has_streams(&self) -> bool {
+        true
     }
 
     fn log(&self, method: &str, params: Option<&RawValue>) -> Option<LogEntry> {

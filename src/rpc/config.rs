@@ -11,7 +11,7 @@ use crate::{
         shared::{ChannelConfig, EndHook},
     },
     id::{Incarnation, TreePath},
-    rpc::wire::request_id::RequestId,
+    rpc::{incoming::stream_sink::StreamSink, wire::request_id::RequestId},
 };
 
 /// Makes the notification that tells the other side that a request was given up.
@@ -133,7 +133,9 @@ impl From<Timeout> for CallOptions {
 /// | the reserve for what cannot wait to be written | `max_queued_bytes` |
 /// | replies that wait for the rest of their batch | 2 × `max_queued_bytes` |
 /// | calls in flight | 512 bytes × `max_in_flight` |
-/// | buffers, and the ids of calls that were given up | 1 MiB |
+/// | items of streams that wait for their consumers | `max_stream_bytes` |
+/// | streams, and their names | 4 KiB × `max_streams` |
+/// | buffers, and the ids of calls and streams that have ended | 1 MiB |
 ///
 /// A single request, answer or reply that is larger than its bound is let in alone: where a bound
 /// is below `max_frame_bytes`, that counts in its place. The sum does not include what the host
@@ -183,6 +185,20 @@ pub struct PeerConfig {
     /// [`CallError::AnswerDropped`](crate::rpc::CallError::AnswerDropped). A single larger one is
     /// kept.
     pub max_answer_bytes: usize,
+    /// Streams of the other side that may be open at the same time, together with those whose consumers
+    /// have not seen the end yet; 256. Further ones are refused with −32000 (C-10).
+    pub max_streams: usize,
+    /// Bytes of items of all streams that wait for their consumers; 8 MiB. Each item counts 64 bytes more
+    /// than its text. An item that does not fit ends its stream with
+    /// [`StreamEnd::Overflow`](crate::rpc::StreamEnd::Overflow), also if it is the only one.
+    pub max_stream_bytes: usize,
+    /// Whether the other side may open streams, by the methods `streams.open`, `streams.emit` and
+    /// `streams.close` ([`protocol::Plugin`](crate::protocol::Plugin) has them). On for a protocol that has
+    /// streams, and if there is a `stream_sink`. Otherwise these methods go to the handler.
+    pub streams: bool,
+    /// Takes the streams that the other side opens, except those of calls whose callers take them.
+    /// Without it, all others are refused with −32001.
+    pub stream_sink: Option<Arc<dyn StreamSink>>,
     /// How long a write may make no progress; 60 s, `None` for no bound (C-11).
     pub write_stall: Option<Duration>,
     /// Whether open calls stay open after the end of the channel, until the owner calls
@@ -204,7 +220,7 @@ pub struct PeerConfig {
 impl PeerConfig {
     /// How many bytes the other side can make this one hold, whatever it sends: the sum of the
     /// bounds in the table [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the
-    /// defaults it is some 490 MiB; a worker that behaves needs next to nothing of it.
+    /// defaults it is some 500 MiB; a worker that behaves needs next to nothing of it.
     ///
     /// ```
     /// use procession::rpc::PeerConfig;
@@ -215,11 +231,13 @@ impl PeerConfig {
     /// config.max_outgoing_frame_bytes = Some(4 * MIB);
     /// config.max_answer_bytes = 4 * MIB;
     /// config.max_handler_bytes = 4 * MIB;
+    /// config.max_stream_bytes = 4 * MIB;
     /// assert!(config.worst_case_bytes() < 80 * MIB);
     /// ```
     pub fn worst_case_bytes(&self) -> usize {
         const PER_REQUEST: usize = 8 * 1024;
         const PER_CALL: usize = 512;
+        const PER_STREAM: usize = 4 * 1024;
         const BUFFERS: usize = 1024 * 1024;
         let PeerConfig { max_frame_bytes: frame, max_queued_bytes: queued, .. } = *self;
         let handlers = self.max_handler_bytes.max(frame);
@@ -236,6 +254,8 @@ impl PeerConfig {
             requests.saturating_mul(PER_REQUEST),
             queued.saturating_mul(3),
             self.max_in_flight.saturating_mul(PER_CALL),
+            self.max_stream_bytes,
+            self.max_streams.saturating_mul(PER_STREAM),
             BUFFERS,
         ];
         bounds.into_iter().fold(0, usize::saturating_add)
@@ -288,6 +308,10 @@ impl Default for PeerConfig {
             max_queued_requests: 1024,
             max_queued_request_bytes: 8 * MIB,
             max_answer_bytes: 64 * MIB,
+            max_streams: 256,
+            max_stream_bytes: 8 * MIB,
+            streams: false,
+            stream_sink: None,
             write_stall: Some(Duration::from_secs(60)),
             hold_pending: false,
             path: TreePath::root(),

@@ -140,6 +140,23 @@ impl Peer {
         }
     }
 
+    /// Waits until no stream that the other side has opened is open. Returns at once when no end of a stream
+    /// can come, since the byte stream has ended.
+    pub async fn streams_ended(&self) {
+        let shared = self.shared();
+        loop {
+            let done = shared.stream_done.notified();
+            if lock(&shared.streams).open_streams() == 0 {
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = shared.channel.reader_done.wait() => return,
+                () = done => {}
+            }
+        }
+    }
+
     /// Sets the methods that the other side has announced: calls to others then fail with
     /// `MethodNotSupported` and are not sent (G-2). The first set stays.
     pub fn set_announced_methods(&self, methods: impl IntoIterator<Item = impl Into<String>>) {
@@ -232,6 +249,10 @@ impl ChannelControl for Peer {
 
     async fn requests_answered(&self) {
         Peer::requests_answered(self).await;
+    }
+
+    async fn streams_ended(&self) {
+        Peer::streams_ended(self).await;
     }
 
     fn watch_writes(&self, on: bool) {

@@ -6,6 +6,7 @@
 //! means for calls: it answers all open and later ones.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use std::{
     task::Waker,
 };
 
+use serde::Serialize;
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
@@ -29,9 +31,10 @@ use crate::{
     rpc::{
         config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
         error::{CallError, CallOutcome},
-        incoming::response_batch::KeptResponseBytes,
+        incoming::{response_batch::KeptResponseBytes, stream_sink::StreamQueue, stream_table::StreamTable},
         outgoing::{announced_methods::AnnouncedMethods, call_limit::CallLimit, pending_calls::PendingCalls},
         stats::{PeerCounters, PeerStats},
+        stream_end::StreamEnd,
         wire::{encode, request_id::RequestId},
     },
 };
@@ -79,6 +82,13 @@ pub(crate) struct PeerShared {
     pub(crate) replies: KeptResponseBytes,
     pub(crate) announced: OnceLock<AnnouncedMethods>,
     pub(crate) handlers: Mutex<JoinSet<()>>,
+    /// The other side may open streams.
+    pub(crate) has_streams: bool,
+    pub(crate) streams: Mutex<StreamTable>,
+    /// The calls whose callers take the streams that belong to them.
+    callers_of_streams: Mutex<BTreeMap<u64, StreamQueue>>,
+    /// Notified whenever a stream ends.
+    pub(crate) stream_done: Notify,
 }
 
 impl ChannelUser for PeerShared {
@@ -118,6 +128,10 @@ impl PeerShared {
             replies: KeptResponseBytes::default(),
             announced: OnceLock::new(),
             handlers: Mutex::default(),
+            has_streams: config.streams || config.stream_sink.is_some(),
+            streams: Mutex::new(StreamTable::new(config.max_streams, config.max_stream_bytes)),
+            callers_of_streams: Mutex::default(),
+            stream_done: Notify::new(),
             max_outgoing: config.max_outgoing_frame_bytes.unwrap_or(MAX_OUTGOING_FRAME_BYTES),
             config,
         }
@@ -129,6 +143,7 @@ impl PeerShared {
 
     /// Answers all open calls and every later one; ends all tasks. The first close stays.
     pub(crate) fn close(&self, fail_with: FailWith) {
+        let end_of_streams = StreamEnd::from(&fail_with);
         if !self.channel.begin_close(fail_with) {
             return;
         }
@@ -138,6 +153,10 @@ impl PeerShared {
         self.outbox().close();
         open.into_iter().for_each(Waker::wake);
         self.call_is_done();
+        let consumers = lock(&self.streams).close(&end_of_streams);
+        consumers.into_iter().for_each(Waker::wake);
+        self.stream_is_done();
+        drop(std::mem::take(&mut *lock(&self.callers_of_streams)));
         self.channel.finish_close();
         // Their tasks go with all that they hold, since handles to a closed peer may be kept for long.
         drop(std::mem::take(&mut *lock(&self.handlers)));
@@ -172,7 +191,9 @@ impl PeerShared {
     pub(crate) fn uses(&self) -> Option<u64> {
         use Ordering::Relaxed;
         let own_open = self.own_calls_open.load(Relaxed);
-        let open = self.call_limit.taken() as usize > own_open || self.requests_open.load(Relaxed) > 0;
+        let open = self.call_limit.taken() as usize > own_open
+            || self.requests_open.load(Relaxed) > 0
+            || lock(&self.streams).open_streams() > 0;
         (!open).then(|| self.calls_made().wrapping_add(self.other_use.load(Relaxed)))
     }
 
@@ -181,6 +202,59 @@ impl PeerShared {
         // The first call has number 1.
         let all = self.next_id.load(Ordering::Relaxed) - 1;
         all.saturating_sub(self.own_calls.load(Ordering::Relaxed))
+    }
+
+    /// From now on this caller gets the streams that the other side opens for this call; until the value
+    /// that is returned is dropped.
+    pub(crate) fn expect_streams(&self, call: u64, caller: StreamQueue) -> ExpectedStreams<'_> {
+        lock(&self.callers_of_streams).insert(call, caller);
+        ExpectedStreams { shared: self, call }
+    }
+
+    /// The caller that gets the streams of this call.
+    pub(crate) fn caller_of_streams(&self, call: u64) -> Option<StreamQueue> {
+        lock(&self.callers_of_streams).get(&call).cloned()
+    }
+
+    /// Tells those who wait for the end of streams to look.
+    pub(crate) fn stream_is_done(&self) {
+        self.stream_done.notify_waiters();
+    }
+
+    /// Tells the other side that this side takes no more items of a stream.
+    pub(crate) fn send_stream_close(&self, stream: &RequestId, reason: &'static str) {
+        #[derive(Serialize)]
+        struct Close<'a> {
+            stream: &'a RequestId,
+            reason: &'a str,
+        }
+        self.tell("streams.close", &Close { stream, reason });
+    }
+
+    /// Tells the other side that it may send so many items more.
+    pub(crate) fn send_stream_credit(&self, stream: &RequestId, items: usize) {
+        #[derive(Serialize)]
+        struct Credit<'a> {
+            stream: &'a RequestId,
+            items: usize,
+        }
+        self.tell("streams.credit", &Credit { stream, items });
+    }
+
+    /// Sends a short notification that must arrive, from code that cannot wait.
+    fn tell(&self, method: &str, params: &impl Serialize) {
+        let mut frame = Scratch::take();
+        if encode::request(&mut frame, None, method, params, usize::MAX).is_ok() {
+            self.send_soon(&mut frame);
+        }
+    }
+
+    /// Sends a short frame that cannot wait, in its turn if there is room.
+    pub(crate) fn send_soon(&self, body: &mut Vec<u8>) {
+        match self.outbox().try_room(body) {
+            Ok(room) => drop(self.outbox().put(room, body)),
+            Err(_) => self.send_now(body),
+        }
     }
 
     /// Logs a message of the other side that cannot be used.
@@ -268,6 +342,10 @@ impl PeerShared {
     pub(crate) fn stats(&self) -> PeerStats {
         use Ordering::Relaxed;
         let (channel, counters) = (&self.channel, &self.counters);
+        let (streams_open, stream_bytes) = {
+            let streams = lock(&self.streams);
+            (streams.open_streams(), streams.bytes())
+        };
         PeerStats {
             in_flight: lock(&self.pending).waiting(),
             bytes_queued: self.outbox().queued_bytes() + self.batched.bytes(),
@@ -283,6 +361,12 @@ impl PeerShared {
             invalid_frames: counters.invalid_frames.get(),
             overloaded: counters.overloaded.get(),
             panics: counters.panics.get(),
+            streams_open,
+            stream_bytes,
+            stream_items: counters.stream_items.get(),
+            dropped_stream_items: counters.dropped_stream_items.get(),
+            overflowed_streams: counters.overflowed_streams.get(),
+            refused_streams: counters.refused_streams.get(),
         }
     }
 }
@@ -293,5 +377,17 @@ pub(crate) struct OwnCall<'a>(&'a PeerShared);
 impl Drop for OwnCall<'_> {
     fn drop(&mut self) {
         self.0.own_calls_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See [`PeerShared::expect_streams`].
+pub(crate) struct ExpectedStreams<'a> {
+    shared: &'a PeerShared,
+    call: u64,
+}
+
+impl Drop for ExpectedStreams<'_> {
+    fn drop(&mut self) {
+        let _outside_the_lock = lock(&self.shared.callers_of_streams).remove(&self.call);
     }
 }

@@ -34,8 +34,20 @@ pub struct PeerStats {
     pub invalid_frames: u64,
     /// Requests that were answered with −32000.
     pub overloaded: u64,
-    /// Handlers of requests or notifications that panicked.
+    /// Handlers of requests or notifications, and sinks of streams, that panicked.
     pub panics: u64,
+    /// Streams that the other side has opened and that have not ended.
+    pub streams_open: usize,
+    /// What the items that wait for the consumers of streams count as.
+    pub stream_bytes: usize,
+    /// Items of streams that were kept for their consumers.
+    pub stream_items: u64,
+    /// Items that were dropped: their stream had ended, or was never opened, or they found no room.
+    pub dropped_stream_items: u64,
+    /// Streams that were ended because an item found no room.
+    pub overflowed_streams: u64,
+    /// Streams that were not opened: nothing took them, they were too many, or the request was not valid.
+    pub refused_streams: u64,
 }
 
 #[derive(Debug, Default)]
@@ -47,4 +59,8 @@ pub(crate) struct PeerCounters {
     pub(crate) invalid_frames: Counter,
     pub(crate) overloaded: Counter,
     pub(crate) panics: Counter,
+    pub(crate) stream_items: Counter,
+    pub(crate) dropped_stream_items: Counter,
+    pub(crate) overflowed_streams: Counter,
+    pub(crate) refused_streams: Counter,
 }

@@ -155,6 +155,9 @@ impl Driver {
             StdioUse::Rpc(framing) => {
                 let mut config = self.spec.peer.clone();
                 protocol::fill_peer_config(&self.spec.protocol, framing, &mut config);
+                if let Some(streams) = &self.spec.streams {
+                    config.stream_sink = Some(streams.clone());
+                }
                 config.hold_pending = true;
                 config.path = self.cx.node.path().clone();
                 config.incarnation = self.cx.incarnation;

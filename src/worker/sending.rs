@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::live_worker::LiveWorker;
 use crate::{
     id::Incarnation,
-    rpc::{CallError, CallOptions, CallOutcome, Peer, PeerConfig, Timeout},
+    rpc::{CallError, CallOptions, CallOutcome, Peer, PeerConfig, StreamQueue, Timeout},
     state::{ChildState, DownReason},
     supervision::Node,
 };
@@ -25,12 +25,13 @@ pub(super) fn live_peer(node: &Node) -> Option<(Incarnation, Peer)> {
 }
 
 /// Sends a request to the live incarnation, and again to a later one where that is safe. Returns the
-/// text of the result, and the peer that it came from.
+/// text of the result, and the peer that it came from. The streams of all sendings go to `streams`.
 pub(super) async fn send<P: Serialize + ?Sized>(
     node: &Node,
     method: &str,
     params: &P,
     options: CallOptions,
+    streams: Option<&StreamQueue>,
 ) -> Result<(Peer, String), CallError> {
     let began = Instant::now();
     let mut sendings = 0;
@@ -51,7 +52,7 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             (_, Some(left)) => Timeout::After(left),
             (_, None) => Timeout::Never,
         };
-        let error = match peer.call_text(method, params, CallOptions { timeout, ..options }).await {
+        let error = match peer.call_text(method, params, CallOptions { timeout, ..options }, streams).await {
             Ok(result) => return Ok((peer, result)),
             Err(error) => error,
         };

@@ -12,7 +12,7 @@ use crate::{
     },
     protocol::{Bare, LogEntry, ProgramInfo, Protocol, Ready, StdioUse},
     restart::RestartPolicy,
-    rpc::{Context, Handler, NoHandler, Peer, PeerConfig},
+    rpc::{Context, Handler, NoHandler, Peer, PeerConfig, StreamSink},
     state::ChildKind,
     supervision::{ChildPolicy, Shutdown, SpecError, SpecErrors, StartMode},
 };
@@ -86,6 +86,7 @@ pub struct WorkerSpec {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) logs: Option<Arc<dyn LogSink>>,
+    pub(crate) streams: Option<Arc<dyn StreamSink>>,
     pub(crate) on_ready: Option<Arc<dyn OnReady>>,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) ladder: Ladder,
@@ -144,6 +145,7 @@ impl WorkerSpec {
             launcher: Arc::new(OsLauncher::new()),
             handler: Arc::new(NoHandler),
             logs: None,
+            streams: None,
             on_ready: None,
             liveness: None,
             ladder: Ladder::default(),
@@ -163,8 +165,8 @@ impl WorkerSpec {
     }
 
     /// The protocol on its channel. Without this setting there is none ([`Bare`]): the worker cannot be
-    /// called, and settings that belong to a channel (handler, logs, `on_ready`, liveness, bounds) are
-    /// mistakes.
+    /// called, and settings that belong to a channel (handler, logs, streams, `on_ready`, liveness, bounds)
+    /// are mistakes.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol + 'static) -> WorkerSpec {
         self.protocol = Arc::new(protocol);
@@ -193,6 +195,15 @@ impl WorkerSpec {
     pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
         self.explicit.logs = true;
+        self
+    }
+
+    /// Takes the streams that it opens (rule C-10), except those of calls whose callers take them
+    /// ([`WorkerRef::call_streaming`](super::WorkerRef::call_streaming)); for a task that receives them, a
+    /// [`StreamQueue`](crate::rpc::StreamQueue). Any protocol with a channel has streams then.
+    #[must_use]
+    pub fn streams(mut self, sink: impl StreamSink) -> WorkerSpec {
+        self.streams = Some(Arc::new(sink));
         self
     }
 
@@ -272,9 +283,9 @@ impl WorkerSpec {
     }
 
     /// The worker is started by its first call, and stopped when nothing has used it for this long, until
-    /// the next call (rule S-28). Calls, notifications to it and its own requests are use; pings and
-    /// snapshots are none. It stops between this time and a quarter more. A mistake without a channel, and
-    /// in a pool, which has its own idle time.
+    /// the next call (rule S-28). Calls, notifications to it, its own requests and its streams are use; pings
+    /// and snapshots are none. It stops between this time and a quarter more. A mistake without a channel,
+    /// and in a pool, which has its own idle time.
     ///
     /// To start it with its supervisor all the same, declare its child as
     /// [required](crate::supervision::ChildSpec::required) or
@@ -410,6 +421,7 @@ impl WorkerSpec {
                 let set = [
                     ("handler", handler),
                     ("logs", logs),
+                    ("streams", self.streams.is_some()),
                     ("on_ready", self.on_ready.is_some()),
                     ("liveness", self.liveness.is_some()),
                     ("channel", channel),

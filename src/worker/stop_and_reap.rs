@@ -103,15 +103,16 @@ impl Driver {
         }
     }
 
-    /// Asks the process to end once nothing is open: first the calls that were under way, then its own
-    /// requests, since a process that waits for an answer may not notice the request to end (rules P-9,
-    /// C-14). What takes longer than the time to drain stays unanswered. If the request to end is not
-    /// answered in that time either, closing stdin tells the process.
+    /// Asks the process to end once nothing is open: first the calls that were under way, then its streams
+    /// (rule C-10), then its own requests, since a process that waits for an answer may not notice the
+    /// request to end (rules P-9, C-14). What takes longer than the time to drain stays unanswered. If the
+    /// request to end is not answered in that time either, closing stdin tells the process.
     async fn ask_to_stop(&self, channel: &dyn ChannelControl, peer: &Peer, began: Instant) {
         // Calls that come from now on go to the next incarnation.
         channel.retire();
         let open = async {
             channel.calls_answered().await;
+            channel.streams_ended().await;
             channel.requests_answered().await;
         };
         // Sent after the last call. It may wait for room in the channel, and nothing waits for it.

@@ -15,7 +15,9 @@ use crate::{
     id::{Incarnation, TreePath},
     log_event::log_event,
     process::CommandChange,
-    rpc::{CallError, CallOptions, Method, Notification, Peer},
+    rpc::{
+        CallError, CallOptions, IncomingStreams, Method, Notification, Peer, STREAMS_OF_A_CALL, StreamQueue,
+    },
     snapshot::NodeSnapshot,
     state::ChildState,
     supervision::{FindError, LiveIncarnation, Node, ReloadWhen, RequestError, Unavailable},
@@ -148,7 +150,7 @@ impl WorkerRef {
     ) -> Result<M::Output, CallError> {
         options.timeout = options.timeout.or(M::TIMEOUT);
         options.idempotent |= M::IDEMPOTENT;
-        let (peer, result) = send(&self.node, M::NAME, params, options).await?;
+        let (peer, result) = send(&self.node, M::NAME, params, options, None).await?;
         peer.decode::<M>(&result)
     }
 
@@ -163,8 +165,30 @@ impl WorkerRef {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        let (peer, result) = send(&self.node, method, params, options.into()).await?;
+        let (peer, result) = send(&self.node, method, params, options.into(), None).await?;
         peer.raw(method, result)
+    }
+
+    /// [`call_value`](WorkerRef::call_value), and the streams that the worker opens for this call, each with
+    /// a buffer of `items` items (rule C-10): see [`Peer::call_streaming`]. If the call is sent again, the
+    /// streams of the sending before have ended, and further ones come from the next incarnation.
+    ///
+    /// The worker's protocol must have streams, as [`Plugin`](crate::protocol::Plugin) does, or its channel
+    /// must turn them on ([`PeerConfig::streams`](crate::rpc::PeerConfig::streams)).
+    pub fn call_streaming<'a, P: Serialize + Sync + ?Sized>(
+        &'a self,
+        method: &'a str,
+        params: &'a P,
+        options: impl Into<CallOptions>,
+        items: usize,
+    ) -> (IncomingStreams, impl Future<Output = Result<Box<RawValue>, CallError>> + Send + 'a) {
+        let (queue, streams) = StreamQueue::new(STREAMS_OF_A_CALL, items);
+        let options = options.into();
+        let call = async move {
+            let (peer, result) = send(&self.node, method, params, options, Some(&queue)).await?;
+            peer.raw(method, result)
+        };
+        (streams, call)
     }
 
     /// Sends a notification; waits for room.

@@ -50,11 +50,12 @@ fn the_defaults_of_a_process_and_a_tree() {
 
 #[test]
 fn the_bounds_of_a_channel() {
-    // C-1, C-3, C-5, C-6, C-11
+    // C-1, C-3, C-5, C-6, C-10, C-11
     let config = PeerConfig::default();
     assert_eq!((config.max_frame_bytes, config.max_in_flight), (64 * MIB, 1024));
     assert_eq!((config.max_queued_bytes, config.max_handlers), (8 * MIB, 64));
     assert_eq!((config.max_queued_requests, config.max_queued_request_bytes), (1024, 8 * MIB));
+    assert_eq!((config.max_streams, config.max_stream_bytes), (256, 8 * MIB));
     assert_eq!((config.timeout, config.write_stall), (Some(60 * SEC), Some(60 * SEC)));
     assert_eq!(Mcp::default().max_outgoing_frame_bytes(), 10 * MIB - 64 * 1024);
 }

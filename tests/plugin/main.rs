@@ -23,5 +23,6 @@ mod plugins_start_on_demand;
 mod real_processes_are_plugins_too;
 mod starts_are_bounded;
 mod stops_are_joined_and_final;
+mod streams_are_found_by_their_channel;
 mod what_was_known_of_a_plugin_stays_known;
 mod workers_in_any_language_are_plugins;

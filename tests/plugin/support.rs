@@ -137,7 +137,7 @@ impl Manner {
                     continue;
                 }
                 // Notifications.
-                "retiring" | "$/cancelRequest" => continue,
+                "retiring" | "$/cancelRequest" | "streams.close" => continue,
                 // Never answered.
                 "configChanged" if params["config"] == "mute" => continue,
                 "configChanged" => {

@@ -27,4 +27,6 @@ mod noise_may_look_like_headers;
 mod protocols;
 mod requests_in_hand_are_bounded;
 mod serving;
+mod streams_are_bounded;
+mod streams_end_once;
 mod what_is_no_request_is_never_answered;

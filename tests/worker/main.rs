@@ -33,6 +33,7 @@ mod processes_without_a_channel;
 mod programs_without_a_channel_have_pipes;
 mod readiness_is_a_finished_handshake;
 mod real_processes;
+mod streams_end_with_their_worker;
 mod the_same_story_each_time;
 mod the_users_handler_goes_first;
 mod user_code_may_panic;

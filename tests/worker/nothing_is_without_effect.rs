@@ -7,7 +7,7 @@ use procession::{
     id::Incarnation,
     process::{Command, Limits, OsLauncher, Technique},
     protocol::{Bare, FirstLine, LogEntry, Lsp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, Context, Peer, PeerConfig, Router},
+    rpc::{CallError, CallOptions, Context, Peer, PeerConfig, Router, StreamQueue},
     supervision::SpecErrors,
     testing::ScriptedLauncher,
     worker::{Liveness, LogSink, OnReady, WorkerSpec},
@@ -31,6 +31,7 @@ impl LogSink for Nothing {
 fn everything(spec: WorkerSpec) -> WorkerSpec {
     spec.handler(Router::new())
         .logs(Nothing)
+        .streams(StreamQueue::new(1, 1).0)
         .on_ready(Nothing)
         .liveness(Liveness::default())
         .channel(PeerConfig::default())
@@ -52,11 +53,11 @@ fn speaking(protocol: impl Protocol) -> WorkerSpec {
 
 #[test]
 fn a_channel_that_is_not_there_cannot_be_set_up() {
-    let of_a_channel = ["handler", "logs", "on_ready", "liveness", "channel"];
+    let of_a_channel = ["handler", "logs", "streams", "on_ready", "liveness", "channel"];
     let silent = everything(WorkerSpec::new(Command::new("x")));
     assert_eq!(fields(&silent), [&of_a_channel[..], &["handshake_timeout"]].concat());
     // The protocol was forgotten, or it was chosen.
-    assert!(problems(&silent).iter().take(5).all(|(_, why)| why.contains("`.protocol(…)`")));
+    assert!(problems(&silent).iter().take(6).all(|(_, why)| why.contains("`.protocol(…)`")));
     let bare = speaking(Bare::default());
     assert!(
         problems(&bare).iter().take(5).all(|(_, why)| why.contains("the protocol `bare` has no channel"))

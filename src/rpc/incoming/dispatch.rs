@@ -212,7 +212,7 @@ impl Dispatcher {
     fn takes_as_notification(&self, method: &str, params: Option<&RawValue>) -> bool {
         let recognise = || {
             let cancels = self.shared.config.incoming_cancel.as_ref().and_then(|hook| hook(method, params));
-            cancels.is_some() || self.handler.is_notification(method)
+            cancels.is_some() || self.is_stream_notification(method) || self.handler.is_notification(method)
         };
         catch_unwind(AssertUnwindSafe(recognise)).unwrap_or_else(|_| {
             self.shared
@@ -236,6 +236,9 @@ impl Dispatcher {
             }
             return;
         }
+        if self.take_stream_notification(method, params) {
+            return;
+        }
         let cx = self.context(None, None);
         let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
         if delivered.is_err() {
@@ -253,6 +256,9 @@ impl Dispatcher {
         if id.is_too_long() {
             let reason = "invalid request: the id is longer than 1 KiB";
             return self.refuse(RequestId::Null, error_codes::INVALID_REQUEST, reason, batch);
+        }
+        if self.take_stream_request(&id, method, params, batch) {
+            return;
         }
         let config = &self.shared.config;
         let cost = request_bytes(method, params);

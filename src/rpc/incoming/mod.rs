@@ -1,9 +1,13 @@
-//! The answering half of a peer: dispatches the frames that were read, runs handlers, and sends
-//! their responses.
+//! The answering half of a peer: dispatches the frames that were read, runs handlers, sends
+//! their responses, and keeps the items of its streams.
 
 pub(crate) mod dispatch;
 pub(crate) mod handler;
+pub(crate) mod incoming_stream;
 pub(crate) mod request_queue;
 pub(crate) mod response_batch;
 pub(crate) mod router;
+pub(crate) mod stream_methods;
+pub(crate) mod stream_sink;
+pub(crate) mod stream_table;
 pub(crate) mod unreadable_input;

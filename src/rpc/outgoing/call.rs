@@ -22,6 +22,7 @@ use crate::{
     rpc::{
         config::{CallOptions, Timeout},
         error::{CallError, CallOutcome},
+        incoming::stream_sink::{IncomingStreams, StreamQueue},
         method::{Method, Notification},
         outgoing::{
             pending_calls::CallFailure,
@@ -58,19 +59,20 @@ impl Peer {
         options.timeout = options.timeout.or(M::TIMEOUT);
         let shared = self.shared();
         options.for_request |= self.for_request;
-        let result = shared.call(M::NAME, params, options).await?;
+        let result = shared.call(M::NAME, params, options, None).await?;
         self.decode::<M>(&result)
     }
 
-    /// Sends a request and returns the text of its result.
+    /// Sends a request and returns the text of its result. The streams that belong to it go to `streams`.
     pub(crate) async fn call_text<P: Serialize + ?Sized>(
         &self,
         method: &str,
         params: &P,
         mut options: CallOptions,
+        streams: Option<&StreamQueue>,
     ) -> Result<String, CallError> {
         options.for_request |= self.for_request;
-        self.shared().call(method, params, options).await
+        self.shared().call(method, params, options, streams).await
     }
 
     /// Reads the result of `M`.
@@ -93,8 +95,29 @@ impl Peer {
         params: &P,
         options: impl Into<CallOptions>,
     ) -> Result<Box<RawValue>, CallError> {
-        let result = self.call_text(method, params, options.into()).await?;
+        let result = self.call_text(method, params, options.into(), None).await?;
         self.raw(method, result)
+    }
+
+    /// [`call_value`](Peer::call_value), and the streams that the other side opens for this call, each with
+    /// a buffer of `items` items (C-10). They come while the call waits for its answer, and may outlive it.
+    /// After the answer no further ones come. At most 64 streams wait to be received.
+    ///
+    /// The call is made when its future is polled. Dropping that cancels the call, and not its streams.
+    pub fn call_streaming<'a, P: Serialize + Sync + ?Sized>(
+        &'a self,
+        method: &'a str,
+        params: &'a P,
+        options: impl Into<CallOptions>,
+        items: usize,
+    ) -> (IncomingStreams, impl Future<Output = Result<Box<RawValue>, CallError>> + Send + 'a) {
+        let (queue, streams) = StreamQueue::new(STREAMS_OF_A_CALL, items);
+        let options = options.into();
+        let call = async move {
+            let result = self.call_text(method, params, options, Some(&queue)).await?;
+            self.raw(method, result)
+        };
+        (streams, call)
     }
 
     /// Checks the text of a result.
@@ -192,6 +215,7 @@ impl PeerShared {
         method: &str,
         params: &P,
         options: CallOptions,
+        streams: Option<&StreamQueue>,
     ) -> Result<String, CallError> {
         if !options.unannounced && self.announced.get().is_some_and(|announced| !announced.contains(method)) {
             return Err(CallError::MethodNotSupported { method: method.to_owned() });
@@ -222,6 +246,7 @@ impl PeerShared {
         }
 
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let _expected = streams.map(|streams| self.expect_streams(id, streams.clone()));
         let caller = response_future::waker().await;
         let sent = {
             let mut frame = Scratch::take();
@@ -326,6 +351,9 @@ impl PeerShared {
         }
     }
 }
+
+/// How many streams of one call wait for its caller.
+pub(crate) const STREAMS_OF_A_CALL: usize = 64;
 
 /// How much of a result that cannot be read is kept for its error.
 const BEGINNING_BYTES: usize = 128;

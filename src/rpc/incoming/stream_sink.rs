@@ -1,0 +1,189 @@
+//! Who takes the streams that the other side opens: [`StreamSink`], and the sink that hands them to a
+//! task ([`StreamQueue`]).
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    channel::lock::lock,
+    id::{Incarnation, TreePath},
+    rpc::{
+        error::{RpcError, error_codes},
+        incoming::incoming_stream::{IncomingStream, StreamOpening},
+        peer_shared::PeerShared,
+        wire::request_id::RequestId,
+    },
+};
+
+/// The error code of a stream that nothing takes.
+const NOT_TAKEN: i64 = -32001;
+
+/// Takes streams that the other side opens.
+pub trait StreamSink: Send + Sync + 'static {
+    /// Takes the stream, refuses it, or returns it. A stream that is returned, and one that is dropped, is
+    /// refused with −32001. The reader itself calls this, so it must not block.
+    fn open<'a>(&self, offered: OfferedStream<'a>) -> Option<OfferedStream<'a>>;
+}
+
+/// Answers a request to open a stream: with the credit that it has at first, if it wants credit.
+pub(crate) type OpeningAnswer<'a> = Box<dyn FnOnce(Result<Option<usize>, RpcError>) + Send + 'a>;
+
+/// A stream that the other side wants to open, until something takes it.
+pub struct OfferedStream<'a> {
+    shared: Arc<PeerShared>,
+    opening: StreamOpening,
+    reply: OpeningReply<'a>,
+}
+
+/// The right to answer the request; used or not, the request is answered once.
+struct OpeningReply<'a> {
+    shared: Arc<PeerShared>,
+    answer: Option<OpeningAnswer<'a>>,
+}
+
+impl<'a> OfferedStream<'a> {
+    pub(crate) fn new(
+        shared: Arc<PeerShared>,
+        opening: StreamOpening,
+        answer: OpeningAnswer<'a>,
+    ) -> OfferedStream<'a> {
+        let reply = OpeningReply { shared: shared.clone(), answer: Some(answer) };
+        OfferedStream { shared, opening, reply }
+    }
+
+    /// Takes the stream, with a buffer of so many items (at least one). The other side is answered before
+    /// this returns.
+    pub fn accept(self, items: usize) -> IncomingStream {
+        let OfferedStream { shared, opening, mut reply } = self;
+        let opened = lock(&shared.streams).open(opening.id.clone(), items, opening.wants_credit);
+        // Checked before it was offered, so that only the end of the channel can have come between. Then no
+        // stream has this number, and its consumer finds that end.
+        let number = opened.unwrap_or(0);
+        shared.count_use();
+        reply.send(Ok(opening.wants_credit.then_some(items.max(1))));
+        IncomingStream::new(shared, number, opening)
+    }
+
+    /// Refuses the stream with this error.
+    pub fn refuse(mut self, error: RpcError) {
+        self.reply.send(Err(error));
+    }
+
+    /// The channel that it belongs to.
+    pub fn channel(&self) -> &str {
+        &self.opening.channel
+    }
+
+    /// The part of the channel that it is about, if the other side named one.
+    pub fn scope(&self) -> Option<&str> {
+        self.opening.scope.as_deref()
+    }
+
+    /// The call of this side that the other side opens it for, if it named one.
+    pub fn call(&self) -> Option<&RequestId> {
+        self.opening.call.as_ref()
+    }
+
+    /// Where the other side is in the tree.
+    pub fn path(&self) -> &TreePath {
+        &self.shared.config.path
+    }
+
+    /// The incarnation of that child.
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.config.incarnation
+    }
+}
+
+impl OpeningReply<'_> {
+    fn send(&mut self, answered: Result<Option<usize>, RpcError>) {
+        let Some(answer) = self.answer.take() else { return };
+        if answered.is_err() {
+            self.shared.counters.refused_streams.increment();
+        }
+        answer(answered);
+    }
+}
+
+impl Drop for OpeningReply<'_> {
+    fn drop(&mut self) {
+        self.send(Err(RpcError::new(NOT_TAKEN, "nothing takes streams of this channel")));
+    }
+}
+
+impl fmt::Debug for OfferedStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfferedStream")
+            .field("path", self.path())
+            .field("incarnation", &self.incarnation())
+            .field("channel", &self.channel())
+            .field("scope", &self.scope())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands streams to the task that holds the [`IncomingStreams`], as long as that exists. Cheap to clone.
+///
+/// Takes streams of every channel. When as many streams as it holds wait for that task, further ones are
+/// refused with −32000.
+#[derive(Clone, Debug)]
+pub struct StreamQueue {
+    streams: mpsc::Sender<IncomingStream>,
+    items: usize,
+}
+
+impl StreamQueue {
+    /// A queue of at most so many streams, each with a buffer of so many items (at least one each).
+    pub fn new(streams: usize, items: usize) -> (StreamQueue, IncomingStreams) {
+        let (sender, receiver) = mpsc::channel(streams.max(1));
+        (StreamQueue { streams: sender, items }, IncomingStreams { streams: receiver })
+    }
+
+    /// Whether it would take one more stream now.
+    pub fn has_room(&self) -> bool {
+        self.streams.capacity() > 0 && !self.is_closed()
+    }
+
+    /// Whether the other end was dropped.
+    pub fn is_closed(&self) -> bool {
+        self.streams.is_closed()
+    }
+}
+
+impl StreamSink for StreamQueue {
+    fn open<'a>(&self, offered: OfferedStream<'a>) -> Option<OfferedStream<'a>> {
+        match self.streams.try_reserve() {
+            Ok(room) => {
+                room.send(offered.accept(self.items));
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {
+                offered.refuse(RpcError::new(
+                    error_codes::OVERLOADED,
+                    "overloaded: too many streams wait for their consumer",
+                ));
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => return Some(offered),
+        }
+        None
+    }
+}
+
+/// The streams that a [`StreamQueue`] has taken. Dropped, it takes no more, and cancels those that were
+/// not received.
+#[derive(Debug)]
+pub struct IncomingStreams {
+    streams: mpsc::Receiver<IncomingStream>,
+}
+
+impl IncomingStreams {
+    /// The next stream; `None` when no more can come. Cancel safe.
+    pub async fn recv(&mut self) -> Option<IncomingStream> {
+        self.streams.recv().await
+    }
+
+    /// The next stream, if one waits.
+    pub fn try_recv(&mut self) -> Option<IncomingStream> {
+        self.streams.try_recv().ok()
+    }
+}
