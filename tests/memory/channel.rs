@@ -8,7 +8,7 @@ use std::{
 
 use procession::{
     protocol::{self, Plugin, Protocol},
-    rpc::{CallOptions, Framing, Method, Notification, Peer, PeerConfig, Router, RpcError},
+    rpc::{CallOptions, Framing, Method, Notification, Peer, PeerConfig, Router, RpcError, StreamQueue},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 
@@ -33,6 +33,8 @@ pub(crate) fn config() -> PeerConfig {
     config.max_queued_requests = 32;
     config.max_queued_request_bytes = 32 * KIB;
     config.max_answer_bytes = FRAME;
+    config.max_streams = 32;
+    config.max_stream_bytes = 64 * KIB;
     config
 }
 
@@ -65,14 +67,16 @@ fn framed(framing: Framing, frame: &str) -> Vec<u8> {
     }
 }
 
-/// What is held while a shape comes in.
-fn peak(shape: &Shape, framing: Framing, reads: bool) -> isize {
+/// What is held while a shape comes in. Streams are taken, or wait for a consumer that does not look.
+fn peak(shape: &Shape, framing: Framing, reads: bool, takes: bool) -> isize {
     let frames: Vec<Vec<u8>> = shape.frames.iter().map(|frame| framed(framing, frame)).collect();
     let plugin: Arc<dyn Protocol> = Arc::new(Plugin::default().with_framing(framing));
     let wired = protocol::peer_config(&plugin).unwrap();
     let mut config = config();
     (config.framing, config.cancel, config.incoming_cancel) = (framing, wired.cancel, wired.incoming_cancel);
     peak_of(async || {
+        let (queue, mut streams) = StreamQueue::new(1000, 100_000);
+        config.stream_sink = Some(Arc::new(queue));
         let (near, far) = duplex(64 * KIB);
         let ((reader, writer), (mut back, mut sink)) = (split(near), split(far));
         let peer = Peer::spawn(reader, writer, config, Arc::new(router()));
@@ -96,7 +100,14 @@ fn peak(shape: &Shape, framing: Framing, reads: bool) -> isize {
             }
             tokio::time::sleep(Duration::from_secs(5)).await;
         };
+        let taking = async {
+            while takes && let Some(mut stream) = streams.recv().await {
+                while stream.recv().await.is_some() {}
+            }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
+            () = taking => {}
             () = reading => {}
             // One that has ended the channel is not read any more.
             ended = tokio::time::timeout(Duration::from_secs(10), writing) => drop(ended),
@@ -111,7 +122,7 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
         let how = if reads { "" } else { ", unread" };
         let name = format!("channel, {framing:?}: {}{how}", shape.name);
         if wanted(&name) {
-            check(Tried { peak: peak(shape, framing, reads), name, bound });
+            check(Tried { peak: peak(shape, framing, reads, false), name, bound });
         }
     };
     shapes::messages(&mut |shape| {
@@ -126,6 +137,15 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
         }
     });
     shapes::answers(&mut |shape| each(shape, Framing::Lines, true));
+    shapes::streams(&mut |shape| {
+        for takes in [false, true] {
+            let how = if takes { ", taken" } else { "" };
+            let name = format!("channel: {}{how}", shape.name);
+            if wanted(&name) {
+                check(Tried { peak: peak(shape, Framing::Lines, true, takes), name, bound });
+            }
+        }
+    });
     // Without the framing: each is a line in the place of a header.
     let headers = [
         ("headers of a large length", format!("Content-Length: {FRAME}\r\n")),

@@ -114,6 +114,38 @@ fn batch_of(method: &str, requests: usize, bytes: usize) -> String {
 }
 
 /// Answers to the first calls.
+/// Streams of any number, with names, ids and items of any size.
+pub(crate) fn streams(each: &mut dyn FnMut(&Shape)) {
+    let open = |id: &str, names: &str| {
+        format!(
+            r#"{{"id":1,"method":"streams.open","params":{{"stream":{id},"channel":"{names}","scope":"{names}"}}}}"#
+        )
+    };
+    let emit = |id: &str, item: &str| {
+        format!(r#"{{"method":"streams.emit","params":{{"stream":{id},"item":{item}}}}}"#)
+    };
+    let close = |id: &str| {
+        let error = format!(r#"{{"code":1,"message":"{}"}}"#, "\n".repeat(20_000));
+        format!(r#"{{"method":"streams.close","params":{{"stream":{id},"error":{error}}}}}"#)
+    };
+    let long = |n: usize| format!("\"{n:01000}\"");
+    let names = "n".repeat(512);
+    let frames = (0..3_000).map(|n| open(&long(n), &names)).collect();
+    each(&Shape { name: "streams of any number with long names", frames, times: 1 });
+    let frames = (0..1_000).flat_map(|n| [open(&long(n), &names), close(&long(n))]).collect();
+    each(&Shape { name: "streams that fail", frames, times: 1 });
+    let frames = (0..64).map(|n| open(&n.to_string(), "c"));
+    let frames = frames.chain((0..100_000).map(|n| emit(&(n % 64).to_string(), "1"))).collect();
+    each(&Shape { name: "streams of many small items", frames, times: 1 });
+    for (name, value) in values() {
+        let mut frames: Vec<String> = (0..64).map(|n| open(&n.to_string(), "c")).collect();
+        frames.extend((0..64).map(|n| emit(&n.to_string(), &value)));
+        frames.extend((0..64).map(|n| emit(&n.to_string(), &value[..1])));
+        let label: &'static str = Box::leak(format!("streams of items that are {name}").into_boxed_str());
+        each(&Shape { name: label, frames, times: 2 });
+    }
+}
+
 pub(crate) fn answers(each: &mut dyn FnMut(&Shape)) {
     for (name, value) in values() {
         for (kind, member) in [
