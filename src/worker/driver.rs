@@ -279,6 +279,13 @@ impl Driver {
     /// Runs from ready until something ends the incarnation.
     async fn until_end(&mut self, running: &RunningProcess, command: &Command) -> EndCause {
         let protocol = self.spec.protocol.clone();
+        // Boxed only where they are wanted: most workers have neither, and would hold room for them.
+        let pings = self.spec.liveness.map(|liveness| {
+            let (running, cx) = (running, &self.cx);
+            Box::pin(async move { unresponsive(running, &*protocol, liveness, cx).await })
+        });
+        let upkeep = self.spec.has_upkeep().then(|| Box::pin(upkeep(&self.spec, running, command, &self.cx)));
+        let (pings, upkeep) = (if_any(pings), if_any(upkeep));
         tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => EndCause::Stop,
@@ -286,10 +293,8 @@ impl Driver {
             // channel was closed.
             closed = channel_closed(running) => Box::pin(self.classify_channel_close(running, closed)).await,
             exited = running.control.exited() => EndCause::Exited(exited),
-            exit = unresponsive(running, &*protocol, self.spec.liveness, &self.cx) => EndCause::Kill(exit),
-            () = stop_when_idle(running, self.spec.idle_timeout, &self.cx) => std::future::pending().await,
-            () = recycle_when_due(running, self.spec.recycling, &self.cx) => std::future::pending().await,
-            () = replace_when_changed(&self.spec, command, &self.cx) => std::future::pending().await,
+            exit = pings => EndCause::Kill(exit),
+            () = upkeep => std::future::pending().await,
         }
     }
 
@@ -343,6 +348,23 @@ async fn channel_closed(running: &RunningProcess) -> CloseReason {
     }
 }
 
+/// The future, or one that never ends.
+async fn if_any<T>(future: Option<impl Future<Output = T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asks for stops and replacements in time. Never returns.
+async fn upkeep(spec: &WorkerSpec, running: &RunningProcess, command: &Command, cx: &StartContext) {
+    tokio::join!(
+        stop_when_idle(running, spec.idle_timeout, cx),
+        recycle_when_due(running, spec.recycling, cx),
+        replace_when_changed(spec, command, cx),
+    );
+}
+
 /// Asks for a replacement when the files of the process have changed. Never returns.
 #[cfg(feature = "watch")]
 async fn replace_when_changed(spec: &WorkerSpec, command: &Command, cx: &StartContext) {
@@ -377,10 +399,10 @@ async fn stop_when_idle(running: &RunningProcess, timeout: Option<Duration>, cx:
 async fn unresponsive(
     running: &RunningProcess,
     protocol: &dyn Protocol,
-    liveness: Option<Liveness>,
+    liveness: Liveness,
     cx: &StartContext,
 ) -> Exit {
-    let (Some(peer), Some(liveness)) = (&running.peer, liveness) else { return std::future::pending().await };
+    let Some(peer) = &running.peer else { return std::future::pending().await };
     let mut failures = 0;
     loop {
         tokio::time::sleep(liveness.interval).await;

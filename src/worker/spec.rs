@@ -460,6 +460,16 @@ impl WorkerSpec {
         Some(WorkerSpec { command, ..self.clone() })
     }
 
+    /// Whether anything but its end or a stop may end an incarnation that is ready: idleness, age, changed
+    /// files.
+    pub(crate) fn has_upkeep(&self) -> bool {
+        #[cfg(feature = "watch")]
+        if self.watch.is_some() {
+            return true;
+        }
+        self.idle_timeout.is_some() || self.is_recycled()
+    }
+
     pub(crate) fn is_recycled(&self) -> bool {
         self.recycling != RecycleLimits::default()
     }
