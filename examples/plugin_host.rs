@@ -9,9 +9,9 @@
 //!    └─ node      examples/workers/plugin.mjs
 //! ```
 //!
-//! The plugins call each other through a method of the host. Then one of them crashes, one hangs and one
-//! floods. The program says what its callers see of that, and ends with an account. A
-//! plugin whose interpreter is not installed is left out.
+//! The plugins call each other through a method of the host, and send streams. Then one of them crashes, one
+//! ends in the middle of a stream, one hangs and one floods. The program says what its callers see of that,
+//! and ends with an account. A plugin whose interpreter is not installed is left out.
 
 use std::{
     collections::BTreeMap,
@@ -40,6 +40,7 @@ use serde_json::{
     Value, json,
     value::{RawValue, to_raw_value},
 };
+use tokio::sync::Notify;
 
 type Anyhow<T> = Result<T, Box<dyn Error>>;
 
@@ -100,6 +101,12 @@ async fn service() -> Anyhow<()> {
     let denied = service.call("rust", "ask", json!({ "method": "service/stop" }), PATIENCE).await;
     println!("a plugin may not stop the service: {}", told(denied));
 
+    chapter("They send streams");
+    for name in &names {
+        let (streamed, answer) = service.count(name, json!({ "to": 1000 }), &Notify::new()).await?;
+        println!("{name} sends {streamed}, and answers {}", told(answer));
+    }
+
     chapter("One crashes while two calls are under way");
     let (waits, crash) =
         tokio::join!(service.call("rust", "wait", json!({ "seconds": 60 }), PATIENCE), async {
@@ -108,6 +115,19 @@ async fn service() -> Anyhow<()> {
         });
     println!("the caller of `crash`: {}", told(crash));
     println!("the caller of `wait`: {}", told(waits));
+    service.back(&mut events).await?;
+
+    chapter("One dies in the middle of a stream");
+    let arrived = Notify::new();
+    let (counted, crash) =
+        tokio::join!(service.count("rust", json!({ "to": HELD, "hold": true }), &arrived), async {
+            arrived.notified().await;
+            service.call("rust", "crash", json!({}), PATIENCE).await
+        });
+    let (streamed, answer) = counted?;
+    println!("it has sent {streamed}");
+    println!("its call: {}", told(answer));
+    println!("the caller of `crash`: {}", told(crash));
     service.back(&mut events).await?;
 
     chapter("One hangs");
@@ -161,6 +181,9 @@ struct Account {
     calls: usize,
     answers: usize,
     failures: BTreeMap<&'static str, usize>,
+    streams: usize,
+    streams_closed: usize,
+    streams_lost: usize,
     restarts: usize,
 }
 
@@ -224,13 +247,55 @@ impl Service {
     ) -> Result<Value, PluginError> {
         let plugins = self.plugins.get().ok_or_else(|| PluginError::NotFound(plugin.into()))?;
         let answer = plugins.call_value(plugin, method, &params, Timeout::After(within)).await;
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        account.calls += 1;
-        match &answer {
-            Ok(_) => account.answers += 1,
-            Err(error) => *account.failures.entry(class(error)).or_default() += 1,
-        }
+        self.noted(answer)
+    }
+
+    fn noted(&self, answer: Result<Box<RawValue>, PluginError>) -> Result<Value, PluginError> {
+        self.note(|account| {
+            account.calls += 1;
+            match &answer {
+                Ok(_) => account.answers += 1,
+                Err(error) => *account.failures.entry(class(error)).or_default() += 1,
+            }
+        });
         answer.map(|answer| json!(answer))
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Account)) {
+        what(&mut self.account.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Calls `count`, and takes the stream that belongs to the call: what has come of it, and the answer.
+    async fn count(
+        &self,
+        plugin: &str,
+        params: Value,
+        arrived: &Notify,
+    ) -> Anyhow<(String, Result<Value, PluginError>)> {
+        let worker = self.plugins()?.worker(plugin)?;
+        // A buffer that holds all that a plugin sends which does not ask for credit.
+        let (mut streams, call) = worker.call_streaming("count", &params, Timeout::After(PATIENCE), 1000);
+        let streamed = async {
+            let Some(mut stream) = streams.recv().await else { return "no stream".to_owned() };
+            self.note(|account| account.streams += 1);
+            let (mut items, mut ends) = (0, Vec::new());
+            while let Some(item) = stream.recv().await {
+                match item {
+                    Ok(_) => items += 1,
+                    Err(end) => ends.push(end.to_string()),
+                }
+                if items == HELD {
+                    arrived.notify_one();
+                }
+            }
+            self.note(|account| match ends.is_empty() {
+                true => account.streams_closed += 1,
+                false => account.streams_lost += ends.len(),
+            });
+            format!("{items} items ({})", ends.pop().unwrap_or_else(|| "closed".to_owned()))
+        };
+        let (answer, streamed) = tokio::join!(call, streamed);
+        Ok((streamed, self.noted(answer.map_err(PluginError::from))))
     }
 
     /// The host's method `call`. Its caller is a plugin, so errors become JSON-RPC errors.
@@ -255,7 +320,7 @@ impl Service {
                     );
                 }
                 PluginEventKind::Restarted => {
-                    self.account.lock().unwrap_or_else(PoisonError::into_inner).restarts += 1;
+                    self.note(|account| account.restarts += 1);
                     println!("{} {} is ready", event.plugin, event.incarnation);
                     return Ok(());
                 }
@@ -270,6 +335,9 @@ impl Service {
         for (class, failures) in &account.failures {
             println!("failures  {failures:>4}  {class}");
         }
+        println!("streams   {:>4}", account.streams);
+        println!("  closed  {:>4}", account.streams_closed);
+        println!("  lost    {:>4}", account.streams_lost);
         println!("restarts  {:>4}", account.restarts);
     }
 }
@@ -328,6 +396,23 @@ async fn plugin() -> Anyhow<()> {
         tokio::time::sleep(Duration::from_secs(params["seconds"].as_u64().unwrap_or_default())).await;
         Ok(json!("waited"))
     });
+    // Sends a stream, and holds it open if it is told to.
+    let router = on(router, "count", |cx, params| async move {
+        let host = cx.peer().ok_or_else(|| RpcError::internal("the host has gone"))?;
+        // The id of the call is used only once, and so is that of its stream.
+        let stream = json!(cx.request);
+        let open = json!({ "stream": stream, "channel": "numbers", "request": cx.request });
+        host.call_value("streams.open", &open, Timeout::Never).await.map_err(RpcError::internal)?;
+        for item in 0..params["to"].as_u64().unwrap_or_default() {
+            let item = json!({ "stream": stream, "item": item });
+            host.notify_value("streams.emit", &item).await.map_err(RpcError::internal)?;
+        }
+        if params["hold"] == true {
+            std::future::pending::<()>().await;
+        }
+        host.notify_value("streams.close", &json!({ "stream": stream })).await.map_err(RpcError::internal)?;
+        Ok(Value::Null)
+    });
     let router = on(router, "crash", |_, _| async {
         eprintln!("out of cheese");
         std::process::exit(3)
@@ -366,6 +451,8 @@ where
 // ---- telling ------------------------------------------------------------------------------------
 
 const FLOOD: usize = 20_000;
+/// How many items come before a plugin dies in the middle of its stream.
+const HELD: usize = 10;
 
 /// How many lines this program has logged. (A service would show them.)
 static LINES: AtomicUsize = AtomicUsize::new(0);

@@ -110,7 +110,7 @@ fn cascade_in_memory_tells_its_story() {
 
 #[test]
 fn plugin_host_stays_up_and_gives_an_account() {
-    // G-3, G-4, G-6, G-9, W-3
+    // G-3, G-4, G-5, G-6, G-9, W-3
     let (output, text) = run("plugin_host", &[]);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let missing = |plugin: &str| text.contains(&format!("going on without the plugin `{plugin}`"));
@@ -122,9 +122,12 @@ fn plugin_host_stays_up_and_gives_an_account() {
             assert_eq!(text.contains(&answer), plugins.contains(&asked), "{answer}{text}");
         }
     }
-    let (all, calls) = (plugins.len(), plugins.len() * plugins.len() * 2 + plugins.len() * 3);
-    // The round, the 50 pairs, and eight others.
-    let (calls, failures) = (calls + 1 + 100 + 7, 5);
+    let (all, calls) = (plugins.len(), plugins.len() * plugins.len() * 2 + plugins.len() * 4);
+    // The round, the 50 pairs, and nine others.
+    let (calls, failures) = (calls + 1 + 100 + 9, 7);
+    for plugin in &plugins {
+        assert!(text.contains(&format!("{plugin} sends 1000 items (closed), and answers null")), "{text}");
+    }
     assert_tells(
         &text,
         &[
@@ -136,22 +139,29 @@ fn plugin_host_stays_up_and_gives_an_account() {
             "the caller of `wait`: `wait` was lost because its worker ended: failed with exit code 3",
             "rust #1 has crashed, and will be restarted: true (failed with exit code 3)",
             "rust #2 is ready",
+            "it has sent 10 items (the stream was lost because its worker ended: failed with exit code 3",
+            "its call: `count` was lost because its worker ended: failed with exit code 3",
+            "rust #2 has crashed, and will be restarted: true (failed with exit code 3)",
+            "rust #3 is ready",
             "a slow call: `wait` was not answered within 200ms",
             "its plugin goes on: hello, service, says Rust",
             "`hang` was lost because its worker ended: unresponsive: 3 pings",
-            "rust #3 is ready",
+            "rust #4 is ready",
             "it has written 20000 log messages",
             &format!("meanwhile, {all} of {all} plugins have answered"),
             "left out of the log: true",
             "256 messages are kept",
-            "rust #3: hello, service, says Rust",
+            "rust #4: hello, service, says Rust",
             "the service has ended: stopped on request",
             &format!("calls      {calls:>3}"),
             &format!("answers    {:>3}", calls - failures),
             "1  answered with an error",
             "1  not answered in time",
-            "3  the plugin has ended",
-            "restarts     2",
+            "5  the plugin has ended",
+            &format!("streams      {}", all + 1),
+            &format!("  closed     {all}"),
+            "  lost       1",
+            "restarts     3",
         ],
     );
 }

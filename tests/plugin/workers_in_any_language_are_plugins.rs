@@ -1,6 +1,6 @@
 //! The workers of `examples/workers`, each in its own language, do all that a plugin does: calls in both
-//! directions at the same time (C-6, G-3), logs (G-4), pings (W-3), the orderly stop (P-9, C-14), and they
-//! end when their stdin does.
+//! directions at the same time (C-6, G-3), logs (G-4), pings (W-3), streams (C-10, G-5), the orderly stop
+//! (P-9, C-14), and they end when their stdin does.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use procession::{
     exit::Exit,
     plugin::{PluginError, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
-    rpc::{CallError, Router, RpcError, Timeout, error_codes},
+    rpc::{CallError, Router, RpcError, StreamEnd, Timeout, error_codes},
     supervision::SupervisorSpec,
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -94,6 +94,67 @@ impl Stage {
         Stage { root, plugins, asked, release }
     }
 
+    /// C-10, G-5: a stream of 100 items that belongs to a call. The buffer holds them all only if the worker
+    /// does not ask for credit.
+    async fn streams(&self, asks_for_credit: bool) {
+        let worker = self.plugins.worker("it").unwrap();
+        let (count, items) = (json!({ "to": 100 }), if asks_for_credit { 4 } else { 100 });
+        let options = Timeout::After(PATIENCE);
+        let (mut streams, call) = worker.call_streaming("count", &count, options, items);
+        let take = async {
+            let mut stream = streams.recv().await.unwrap();
+            assert_eq!((stream.channel(), stream.call().is_some()), ("numbers", true));
+            for n in 0..100 {
+                assert_eq!(stream.recv().await.unwrap().unwrap().get(), n.to_string());
+            }
+            assert!(stream.recv().await.is_none());
+        };
+        let (answer, ()) = tokio::join!(call, take);
+        assert_eq!(answer.unwrap().get(), "null");
+
+        // A consumer that has enough: the worker stops, and its call ends.
+        let (mut streams, call) = worker.call_streaming("count", &count, options, items);
+        let take = async {
+            let mut stream = streams.recv().await.unwrap();
+            stream.recv().await.unwrap().unwrap();
+        };
+        let (answer, ()) = tokio::join!(call, take);
+        assert_eq!(answer.unwrap().get(), "null");
+
+        // A stream that the host does not take fails the call, and the worker goes on.
+        let refused = self.call("count", count).await.unwrap_err();
+        assert_eq!(refused.call().and_then(CallError::remote).unwrap().code, -32001, "{refused}");
+    }
+
+    /// C-10: the worker is killed while it waits for room for more items. The stream ends once, with the exit,
+    /// after the items that have come.
+    async fn dies_in_a_stream(&self) {
+        let worker = self.plugins.worker("it").unwrap();
+        let count = json!({ "to": 100 });
+        let (mut streams, call) = worker.call_streaming("count", &count, Timeout::After(PATIENCE), 4);
+        let take = async {
+            let mut stream = streams.recv().await.unwrap();
+            stream.recv().await.unwrap().unwrap();
+            self.kill();
+            let mut ends = Vec::new();
+            while let Some(item) = stream.recv().await {
+                ends.extend(item.err());
+            }
+            ends
+        };
+        let (answer, ends) = tokio::join!(call, take);
+        assert!(matches!(answer, Err(CallError::WorkerLost { .. })), "{answer:?}");
+        let killed = |end: &StreamEnd| matches!(end, StreamEnd::WorkerLost(lost) if matches!(lost.exit, Exit::Signalled { signal: 9, .. }));
+        assert!(ends.len() == 1 && killed(&ends[0]), "{ends:?}");
+        self.plugins.ensure_ready("it", PATIENCE).await.unwrap();
+    }
+
+    fn kill(&self) {
+        let pid = self.plugins.worker("it").unwrap().pid().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
     async fn call(&self, method: &str, params: Value) -> Result<Value, PluginError> {
         let answer = self.plugins.call_value("it", method, &params, Timeout::After(PATIENCE)).await?;
         Ok(serde_json::from_str(answer.get()).unwrap())
@@ -135,14 +196,18 @@ async fn does_all_that_a_plugin_does(interpreter: PathBuf, worker: PathBuf, lang
     let logs = stage.plugins.diagnostics("it").unwrap().logs;
     assert!(logs.iter().any(|log| log.message == "ask failed"), "{logs:?}");
 
+    let asks_for_credit = language != "Perl";
+    stage.streams(asks_for_credit).await;
+    if asks_for_credit {
+        stage.dies_in_a_stream().await;
+    }
+
     // W-1, C-4: a killed worker fails its calls, and its successor answers.
-    let pid = stage.plugins.worker("it").unwrap().pid().unwrap();
     let lost = async {
         let held = stage.call("ask", json!({ "method": "hold" }));
         let kill = async {
             stage.asked.notified().await;
-            let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            stage.kill();
         };
         tokio::join!(held, kill).0.unwrap_err()
     };
