@@ -38,6 +38,7 @@ pub struct PluginHostSpec {
     pub(crate) max_plugins: Option<usize>,
     pub(crate) launcher: Option<Arc<dyn Launcher>>,
     pub(crate) recent_logs: usize,
+    pub(crate) max_timeout: Option<Duration>,
     pub(crate) host_info: Arc<ProgramInfo>,
 }
 
@@ -75,6 +76,7 @@ impl PluginHostSpec {
             max_plugins: None,
             launcher: None,
             recent_logs: Self::DEFAULT_RECENT_LOGS,
+            max_timeout: None,
             host_info: Arc::new(ProgramInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))),
         }
     }
@@ -132,6 +134,15 @@ impl PluginHostSpec {
     #[must_use]
     pub fn launcher(mut self, launcher: Arc<dyn Launcher>) -> PluginHostSpec {
         self.launcher = Some(launcher);
+        self
+    }
+
+    /// No call of a plugin takes longer than this, whatever its caller says (rule C-3). No such bound by
+    /// default. A shorter bound of the plugin's own channel
+    /// ([`PeerConfig::max_timeout`](crate::rpc::PeerConfig::max_timeout)) stays. Not zero.
+    #[must_use]
+    pub fn max_timeout(mut self, max: Duration) -> PluginHostSpec {
+        self.max_timeout = Some(max);
         self
     }
 

@@ -154,6 +154,8 @@ impl PluginHostShared {
         if let Some(launcher) = &self.host.launcher {
             worker.launcher = launcher.clone();
         }
+        let caps = [worker.peer.max_timeout, self.host.max_timeout];
+        worker.peer.max_timeout = caps.into_iter().flatten().min();
         worker.host = Some(self.host.host_info.clone());
         // Protocol and handler were checked where they were set.
         worker.explicit = Default::default();

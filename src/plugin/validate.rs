@@ -23,6 +23,9 @@ impl PluginHostSpec {
             let problem = "must not be zero: nothing would ever start".into();
             errors.push(SpecError { field: "start_concurrency".into(), problem });
         }
+        if self.max_timeout == Some(std::time::Duration::ZERO) {
+            errors.push(SpecError { field: "max_timeout".into(), problem: "must not be zero".into() });
+        }
         check_all(&self.plugins, &self.flags(), self.intensity.is_some(), &mut errors);
         SpecErrors::check(errors)
     }

@@ -152,6 +152,9 @@ pub struct PeerConfig {
     pub noise: NoisePolicy,
     /// The timeout of calls that do not set one; 60 s, `None` for no timeout.
     pub timeout: Option<Duration>,
+    /// No call takes longer than this, whatever the call, its method or `timeout` say; `None`, the default:
+    /// no such bound. Not for the calls of a protocol itself, such as its handshake.
+    pub max_timeout: Option<Duration>,
     /// The largest frame that is read; 64 MiB. A larger one ends the channel as a violation.
     pub max_frame_bytes: usize,
     /// The largest frame that is sent. `None` leaves it to the protocol
@@ -218,6 +221,19 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// How long a call with this timeout may take; `None` without a bound.
+    pub(crate) fn time_of(&self, timeout: Timeout) -> Option<Duration> {
+        let wanted = match timeout {
+            Timeout::Default => self.timeout,
+            Timeout::After(after) => Some(after),
+            Timeout::Never => None,
+        };
+        match (wanted, self.max_timeout) {
+            (Some(wanted), Some(max)) => Some(wanted.min(max)),
+            (wanted, max) => wanted.or(max),
+        }
+    }
+
     /// How many bytes the other side can make this one hold, whatever it sends: the sum of the
     /// bounds in the table [above](PeerConfig#what-the-other-side-can-make-this-one-hold). With the
     /// defaults it is some 500 MiB; a worker that behaves needs next to nothing of it.
@@ -281,6 +297,7 @@ impl PeerConfig {
         let zero = |time: Option<Duration>| time == Some(Duration::ZERO);
         let fields = [
             ("timeout", zero(self.timeout)),
+            ("max_timeout", zero(self.max_timeout)),
             ("max_frame_bytes", self.max_frame_bytes == 0),
             ("max_outgoing_frame_bytes", self.max_outgoing_frame_bytes == Some(0)),
             ("max_in_flight", self.max_in_flight == 0),
@@ -299,6 +316,7 @@ impl Default for PeerConfig {
             framing: Framing::Lines,
             noise: NoisePolicy::Log,
             timeout: Some(Duration::from_secs(60)),
+            max_timeout: None,
             max_frame_bytes: 64 * MIB,
             max_outgoing_frame_bytes: None,
             max_in_flight: 1024,

@@ -144,11 +144,7 @@ struct SendDeadline {
 
 impl SendDeadline {
     fn whole(&self, peer: &Peer) -> Option<Duration> {
-        match self.timeout {
-            Timeout::Default => peer.config().timeout,
-            Timeout::After(after) => Some(after),
-            Timeout::Never => None,
-        }
+        peer.config().time_of(self.timeout)
     }
 
     /// What is left of it; `None` if it has no bound.
@@ -158,11 +154,7 @@ impl SendDeadline {
 
     /// The same, while no peer is there whose default might apply.
     fn left_by_default(&self) -> Option<Duration> {
-        let whole = match self.timeout {
-            Timeout::Default => PeerConfig::default().timeout,
-            Timeout::After(after) => Some(after),
-            Timeout::Never => None,
-        };
+        let whole = PeerConfig::default().time_of(self.timeout);
         whole.map(|whole| whole.saturating_sub(self.began.elapsed()))
     }
 

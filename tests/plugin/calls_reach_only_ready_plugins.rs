@@ -73,3 +73,18 @@ async fn a_call_ends_with_its_plugin_and_says_how() {
     }
     stage.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_call_takes_longer_than_the_host_allows() {
+    // C-3
+    let manner = Manner { announces: vec!["hang"], ..Manner::default() };
+    let spec = PluginHostSpec::new().max_timeout(5 * SEC).plugin(plugin("a"));
+    let stage = Stage::new(&launcher([("a", &manner)]), spec).await;
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let late = stage.plugins.call_value("a", "hang", &(), Timeout::Never).await.unwrap_err();
+    assert!(matches!(late.call(), Some(CallError::Timeout { after, .. }) if *after == 5 * SEC), "{late}");
+    assert_eq!(began.elapsed(), 5 * SEC);
+    assert!(PluginHostSpec::new().max_timeout(std::time::Duration::ZERO).validate().is_err());
+    stage.end().await;
+}

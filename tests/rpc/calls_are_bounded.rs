@@ -44,6 +44,24 @@ async fn the_call_beats_the_method_beats_the_peer() {
     assert!(tokio::time::timeout(1_000_000 * SECOND, never).await.is_err());
 }
 
+// C-3: whatever a call says.
+#[tokio::test(start_paused = true)]
+async fn no_call_takes_longer_than_the_cap() {
+    let capped = config(|c| (c.timeout, c.max_timeout) = (Some(7 * SECOND), Some(5 * SECOND)));
+    let (peer, _wire) = peer_on_wire(capped, Arc::new(NoHandler), 4096);
+    for (timeout, takes) in [
+        (Timeout::Default, 5),
+        (Timeout::Never, 5),
+        (Timeout::After(9 * SECOND), 5),
+        (Timeout::After(2 * SECOND), 2),
+    ] {
+        let begin = tokio::time::Instant::now();
+        let late = peer.call_with::<Echo>(&String::new(), CallOptions::timeout(timeout)).await.unwrap_err();
+        assert_eq!(begin.elapsed(), takes * SECOND, "{late}");
+        assert!(matches!(late, CallError::Timeout { after, .. } if after == takes * SECOND));
+    }
+}
+
 // C-3: one timer serves all; each call still times out at its own moment, whatever the order they came in.
 #[tokio::test(start_paused = true)]
 async fn every_call_times_out_at_its_own_moment() {

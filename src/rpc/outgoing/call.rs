@@ -223,9 +223,8 @@ impl PeerShared {
         let deadline = Deadline::of(
             method,
             match options.timeout {
-                Timeout::Default => self.config.timeout,
-                Timeout::After(after) => Some(after),
-                Timeout::Never => None,
+                Timeout::Never if options.unannounced => None,
+                timeout => self.config.time_of(timeout),
             },
         )?;
         let _own = options.unannounced.then(|| self.own_call());
