@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock::TreeInstant,
+    event::Replacement,
     exit::Exit,
     id::{ChildId, Incarnation},
     state::RestartLimit,
@@ -51,6 +52,17 @@ pub enum PluginEventKind {
     Restarted,
     /// The plugin is ready.
     Ready,
+    /// This incarnation takes the place of one that was ready: calls reach it from now on. No
+    /// [`Ready`](PluginEventKind::Ready) is sent for it.
+    Replaced {
+        /// The incarnation that calls reached before.
+        from: Incarnation,
+        /// Why: by a swap, or because that one is failing and a spare was there. In the latter case, how it
+        /// ended is told when that is known ([`Crashed`](PluginEventKind::Crashed)).
+        why: Replacement,
+    },
+    /// The plugin was stopped because nothing had used it for its idle time; the next call starts it.
+    Idle,
     /// The plugin is no longer restarted.
     GaveUp {
         /// The limit that was reached.
@@ -116,6 +128,11 @@ impl fmt::Display for PluginEventKind {
             }
             PluginEventKind::Restarted => f.write_str("is back after a crash"),
             PluginEventKind::Ready => f.write_str("is ready"),
+            PluginEventKind::Replaced { from, why: Replacement::Swap } => write!(f, "replaces {from}"),
+            PluginEventKind::Replaced { from, why: Replacement::Standby } => {
+                write!(f, "replaces {from}, which is failing")
+            }
+            PluginEventKind::Idle => f.write_str("is idle: stopped until it is called"),
             PluginEventKind::GaveUp { why } => write!(f, "was given up: {why}"),
             PluginEventKind::ConfigChanged { applied } => write!(f, "got a new configuration {applied}"),
             PluginEventKind::RolledBack { reason } => {

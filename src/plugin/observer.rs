@@ -12,7 +12,7 @@ use crate::{
     event::{EventKind, ExitConsequence},
     exit::Exit,
     id::Incarnation,
-    state::ChildState,
+    state::{ChildState, DownReason},
     supervision::{Node, engine::Observer, machine::IncarnationKey},
 };
 
@@ -56,13 +56,24 @@ impl HostedPlugins {
                 from: ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until },
                 to: ChildState::Starting,
             } if host.clock().now() < *until => entry.crashed = false,
+            EventKind::State { to: ChildState::Down { why: DownReason::Idle }, .. } => {
+                entry.crashed = false;
+                return vec![PluginEventKind::Idle];
+            }
             // If it is started again, an operator did it: that is no restart after a crash.
             EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {
                 entry.crashed = false
             }
-            EventKind::Replaced { .. } => entry.incarnation_is_ready(key.incarnation),
+            EventKind::Replaced { from, why } => {
+                entry.incarnation_is_ready(key.incarnation);
+                return vec![PluginEventKind::Replaced { from: *from, why: *why }];
+            }
             EventKind::Exited { exit, then } => {
                 entry.incarnation_has_ended(key.incarnation, then);
+                // A spare or a successor that ends says nothing of the incarnation that it stands beside.
+                if host.child(&key.child).is_some_and(|node| key.incarnation > node.incarnation()) {
+                    return Vec::new();
+                }
                 entry.last_exit = Some(exit.clone());
                 let crash = is_crash(exit, then);
                 entry.crashed |= crash;

@@ -126,3 +126,42 @@ async fn only_a_restart_by_policy_is_told_as_one() {
     }
     stage.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_the_place_of_another_and_what_is_idle_is_told() {
+    // G-11, G-14, W-6, S-28
+    let (good, bad) = (Manner::default(), Manner::refusing(u32::MAX));
+    let spec = |program: &str| {
+        procession::plugin::PluginSpec::new("a", procession::process::Command::new(program))
+            .standby()
+            .idle_timeout(60 * SEC)
+    };
+    let host = PluginHostSpec::new().plugin(spec("good"));
+    let stage = Stage::new(&launcher([("good", &good), ("bad", &bad)]), host).await;
+    let mut events = stage.plugins.events().unwrap();
+    stage.plugins.ensure_ready("a", SEC).await.unwrap();
+    tokio::time::sleep(SEC).await;
+    assert_eq!(told(&mut events), ["a#1 ready"], "its spare is not told");
+    stage.plugins.reload("a", spec("good")).await.unwrap();
+    assert_eq!(told(&mut events), ["a#3 replaced"]);
+    tokio::time::sleep(SEC).await;
+    stage.plugins.call_value("a", "die", &7, Timeout::Default).await.unwrap_err();
+    tokio::time::sleep(SEC).await;
+    let spare = drain(&mut events);
+    let told_first = spare[0].to_string();
+    assert!(told_first.ends_with("plugin `a`#4 replaces #3, which is failing"), "{told_first}");
+    assert!(matches!(&spare[1].kind, PluginEventKind::Crashed { code: Some(7), will_restart: true, .. }));
+    assert_eq!((spare.len(), spare[1].incarnation.0), (2, 3));
+    // A successor that does not become ready is no crash of the plugin.
+    stage.plugins.reload("a", spec("bad")).await.unwrap_err();
+    assert_eq!(told(&mut events), ["a#4 rolled_back"]);
+    let last_crash = stage.plugins.diagnostics("a").unwrap().last_crash;
+    tokio::time::sleep(200 * SEC).await;
+    assert_eq!(told(&mut events), ["a#4 idle"]);
+    assert_eq!(stage.plugins.diagnostics("a").unwrap().last_crash, last_crash);
+    stage.plugins.call_value("a", "echo", &1, Timeout::Default).await.unwrap();
+    let again = told(&mut events);
+    assert!(again.len() == 1 && again[0].ends_with("ready"), "{again:?}");
+    stage.end().await;
+    assert_eq!(told(&mut events), Vec::<String>::new());
+}
