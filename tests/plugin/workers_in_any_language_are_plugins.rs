@@ -126,8 +126,8 @@ impl Stage {
         assert_eq!(refused.call().and_then(CallError::remote).unwrap().code, -32001, "{refused}");
     }
 
-    /// C-10: the worker is killed while it waits for room for more items. The stream ends once, with the exit,
-    /// after the items that have come.
+    /// C-10: the worker is killed while it waits for room for more items. The stream ends once, with the
+    /// exit, after the items that have come.
     async fn dies_in_a_stream(&self) {
         let worker = self.plugins.worker("it").unwrap();
         let count = json!({ "to": 100 });
@@ -144,7 +144,10 @@ impl Stage {
         };
         let (answer, ends) = tokio::join!(call, take);
         assert!(matches!(answer, Err(CallError::WorkerLost { .. })), "{answer:?}");
-        let killed = |end: &StreamEnd| matches!(end, StreamEnd::WorkerLost(lost) if matches!(lost.exit, Exit::Signalled { signal: 9, .. }));
+        let killed = |end: &StreamEnd| match end {
+            StreamEnd::WorkerLost(lost) => matches!(lost.exit, Exit::Signalled { signal: 9, .. }),
+            _ => false,
+        };
         assert!(ends.len() == 1 && killed(&ends[0]), "{ends:?}");
         self.plugins.ensure_ready("it", PATIENCE).await.unwrap();
     }
