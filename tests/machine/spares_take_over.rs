@@ -112,6 +112,17 @@ fn operators_stop_both_and_reloads_replace_both() {
 }
 
 #[test]
+fn a_stop_reaches_one_that_is_failing() {
+    // its end may belong to the stop of everything, and waits for it.
+    let mut rig = running(with_spare(), 9);
+    rig.failing("a");
+    rig.ask(Request::TerminateChild("a".into()));
+    assert_eq!(rig.did(), "-a' -a");
+    rig.gone("a");
+    assert_eq!(rig.gone_second("a").states(), "-");
+}
+
+#[test]
 fn it_is_refused_where_it_would_mean_nothing() {
     let refused = |flags: &SupervisorFlags, policy: &ChildPolicy| {
         let errors = flags.validate([("a", policy)]).unwrap_err();

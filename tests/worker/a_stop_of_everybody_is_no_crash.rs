@@ -9,7 +9,7 @@ use procession::{
     process::{Command, Signal},
     protocol::FirstLine,
     restart::{Backoff, RestartPolicy},
-    state::ChildState,
+    state::{ChildState, SecondRole},
     supervision::{ChildSpec, EventReceiver, SupervisorSpec},
     testing::{ScriptExit, ScriptedLauncher},
     worker::{WorkerRef, WorkerSpec},
@@ -63,6 +63,32 @@ const ENDINGS: [ScriptExit; 9] = [
     // It wrote to a sibling that had been stopped before it.
     ScriptExit::Signal(Signal::PIPE),
 ];
+
+#[tokio::test(start_paused = true)]
+async fn also_with_a_spare() {
+    // R-1, W-6: the spare has taken the place of a process whose end is still to be judged.
+    for ending in ENDINGS {
+        let launcher = ScriptedLauncher::new();
+        launcher.program("worker", move |mut me| async move {
+            let mut told = me.on_signal(Signal::USR1);
+            shake_hands(&mut me).await;
+            told.next().await;
+            ending
+        });
+        let root = start(SupervisorSpec::one_for_one().child(plugin(&launcher).child("w").standby())).await;
+        tokio::time::sleep(SEC).await;
+        let mut events = root.events();
+        launcher.kill(launcher.alive()[0], Signal::USR1).unwrap();
+        tokio::time::sleep(30 * MS).await;
+        let second = root.find("/w").unwrap().snapshot().second.unwrap();
+        assert_eq!(second.role, SecondRole::Failing, "{ending:?}");
+        let began = Instant::now();
+        let exit = root.shutdown(600 * SEC).await;
+        assert!(began.elapsed() < 60 * SEC, "{ending:?}: {:?}", began.elapsed());
+        assert_eq!(exit.into_result(), Ok(()), "{ending:?}");
+        assert_eq!(crashes(&mut events), [""; 0], "{ending:?}");
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn however_its_workers_answer_the_signal() {

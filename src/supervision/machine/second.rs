@@ -46,6 +46,7 @@ impl Machine {
             state: ChildState::Starting,
             policy: child.coming_policy().clone(),
             outlives_primary: false,
+            failing_asked: false,
             failures,
             ready_since: None,
         };
@@ -75,6 +76,7 @@ impl Machine {
             state: state.clone(),
             policy: child.coming_policy().clone(),
             outlives_primary: false,
+            failing_asked: false,
             failures,
             ready_since: None,
         };
@@ -139,6 +141,7 @@ impl Machine {
             state: ChildState::Stopping,
             policy: policy.clone(),
             outlives_primary: false,
+            failing_asked: false,
             failures: 0,
             ready_since: None,
         }));
@@ -169,6 +172,7 @@ impl Machine {
             state: ChildState::Stopping,
             policy,
             outlives_primary: false,
+            failing_asked: false,
             failures: 0,
             ready_since: None,
         }));
@@ -382,15 +386,19 @@ impl Machine {
 
     // ---- stops ----------------------------------------------------------------------------------
 
-    /// Stops what may be stopped of the second incarnation. One that is ending already is not asked
-    /// again.
+    /// Stops what may be stopped of the second incarnation. One that has been asked is not asked again; one
+    /// that is failing has not been asked, and may wait for that: its end may belong to the stop of
+    /// everything.
     pub(super) fn stop_second(&mut self, rank: Rank) {
         self.drop_waiting_spare(rank);
-        let Some(child) = self.children.get(rank) else { return };
-        let Some(second) = &child.second else { return };
-        let (key, shutdown) = (child.key_of(second), second.policy.shutdown);
+        let Some(child) = self.children.get_mut(rank) else { return };
+        let Some(second) = &mut child.second else { return };
+        let key = IncarnationKey { child: child.id.clone(), incarnation: second.incarnation };
+        let shutdown = second.policy.shutdown;
         if second.state != ChildState::Stopping {
             self.set_second(rank, ChildState::Stopping);
+            self.out.push(Action::Stop(key, self.phase.harden(shutdown)));
+        } else if second.role == SecondRole::Failing && !std::mem::replace(&mut second.failing_asked, true) {
             self.out.push(Action::Stop(key, self.phase.harden(shutdown)));
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct Second {
     pub(super) policy: Arc<ChildPolicy>,
     /// The primary incarnation has ended, and the child waits for this one.
     pub(super) outlives_primary: bool,
+    /// It is failing, and has been asked to stop all the same.
+    pub(super) failing_asked: bool,
     /// How often in a row a spare has ended without being asked.
     pub(super) failures: u32,
     pub(super) ready_since: Option<TreeInstant>,

@@ -147,7 +147,11 @@ impl Model {
     fn replace(&mut self, uid: Uid) {
         self.drop_waiting_spare(uid);
         if self.row(uid).second.is_some() {
-            return self.stop_second(uid);
+            // One that is failing ends by itself, and is judged.
+            if self.row(uid).second.as_ref().is_some_and(|second| second.role != SecondRole::Failing) {
+                self.stop_second(uid);
+            }
+            return;
         }
         if self.may_overlap(uid) {
             return self.start_second(uid, SecondRole::Successor);

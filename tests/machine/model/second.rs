@@ -23,6 +23,8 @@ pub(crate) struct Second {
     /// In force when it is the primary one.
     pub(super) policy: Arc<ChildPolicy>,
     ready: Option<TreeInstant>,
+    /// It has been told to stop.
+    asked: bool,
 }
 
 impl Second {
@@ -42,20 +44,27 @@ impl Model {
         let row = self.row_mut(uid);
         row.numbers += 1;
         let (incarnation, policy) = (row.numbers, row.newest.clone());
-        row.second = Some(Second { incarnation, role, state: ChildState::Starting, policy, ready: None });
+        row.second = Some(Second {
+            incarnation,
+            role,
+            state: ChildState::Starting,
+            policy,
+            ready: None,
+            asked: false,
+        });
         let did = Did::Start(row.id.clone(), incarnation);
         self.did.push(did);
     }
 
-    /// Nothing is sent for one that is on its way out.
+    /// Nothing is sent for one that has been asked. One that is failing has not.
     pub(super) fn stop_second(&mut self, uid: Uid) {
         self.drop_waiting_spare(uid);
         let Some(second) = self.row(uid).second.clone() else { return };
-        if second.state != ChildState::Stopping {
+        if !second.asked {
             let mode = self.mode(second.policy.shutdown);
             let row = self.row_mut(uid);
             row.spares_lost = 0;
-            row.second = Some(Second { state: ChildState::Stopping, ..second });
+            row.second = Some(Second { state: ChildState::Stopping, asked: true, ..second });
             let did = Did::Stop(row.id.clone(), second.incarnation, mode);
             self.did.push(did);
         }
@@ -85,7 +94,8 @@ impl Model {
     }
 
     fn outgoing(&mut self, uid: Uid, role: SecondRole, (incarnation, policy): (u64, Arc<ChildPolicy>)) {
-        let second = Second { incarnation, role, state: ChildState::Stopping, policy, ready: None };
+        let asked = role == SecondRole::Leaving;
+        let second = Second { incarnation, role, state: ChildState::Stopping, policy, ready: None, asked };
         self.row_mut(uid).second = Some(second);
     }
 
@@ -208,8 +218,14 @@ impl Model {
             let until = self.now.after(delay);
             let state = ChildState::BackingOff { until, attempt };
             let policy = self.row(uid).policy.clone();
-            self.row_mut(uid).second =
-                Some(Second { incarnation, role: SecondRole::Spare, state, policy, ready: None });
+            self.row_mut(uid).second = Some(Second {
+                incarnation,
+                role: SecondRole::Spare,
+                state,
+                policy,
+                ready: None,
+                asked: false,
+            });
         }
     }
 
