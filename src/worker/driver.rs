@@ -9,6 +9,8 @@ use tokio::{
 };
 use tracing::Instrument;
 
+#[cfg(feature = "watch")]
+use super::file_watch::KnownFiles;
 use super::{
     diagnostics::WorkerDiagnostics,
     handler::WorkerHandler,
@@ -22,7 +24,7 @@ use crate::{
     channel::control::ChannelControl,
     exit::Exit,
     log_event::log_event,
-    process::{self, Command, ExitStatus, LineLog, Process, ReapGuard},
+    process::{self, ExitStatus, LineLog, Process, ReapGuard},
     protocol::{self, ChildIdentity, Protocol, Ready, StdioUse},
     rpc::{CloseReason, ExitReport, Peer},
     supervision::{Attachment as _, StartContext, StopRequest},
@@ -51,6 +53,10 @@ enum EndCause {
     Stop,
 }
 
+/// Without the feature there are none.
+#[cfg(not(feature = "watch"))]
+type KnownFiles = std::convert::Infallible;
+
 /// Resolves to the line that makes a process without a channel ready.
 type AwaitedLine = oneshot::Receiver<Arc<str>>;
 
@@ -69,6 +75,10 @@ impl Driver {
     /// of them.
     async fn drive(mut self) -> Exit {
         let command = self.spec.command_of(self.cx.incarnation);
+        #[cfg(feature = "watch")]
+        let known_files = KnownFiles::before_launch(self.spec.watch.as_ref(), &command);
+        #[cfg(not(feature = "watch"))]
+        let known_files = None;
         let reap_guard = ReapGuard::new(self.cx.guard.clone());
         let launched = tokio::select! {
             biased;
@@ -97,7 +107,7 @@ impl Driver {
                     // If the receiver is gone, a stop is on its way.
                     let _ = ready.send(());
                 }
-                (self.until_end(&running, &command).await, true)
+                (self.until_end(&running, known_files).await, true)
             }
             Err(end_cause) => (end_cause, false),
         };
@@ -277,14 +287,19 @@ impl Driver {
     }
 
     /// Runs from ready until something ends the incarnation.
-    async fn until_end(&mut self, running: &RunningProcess, command: &Command) -> EndCause {
+    async fn until_end(
+        &mut self,
+        running: &RunningProcess,
+        known_files: Option<Box<KnownFiles>>,
+    ) -> EndCause {
         let protocol = self.spec.protocol.clone();
         // Boxed only where they are wanted: most workers have neither, and would hold room for them.
         let pings = self.spec.liveness.map(|liveness| {
             let (running, cx) = (running, &self.cx);
             Box::pin(async move { unresponsive(running, &*protocol, liveness, cx).await })
         });
-        let upkeep = self.spec.has_upkeep().then(|| Box::pin(upkeep(&self.spec, running, command, &self.cx)));
+        let upkeep =
+            self.spec.has_upkeep().then(|| Box::pin(upkeep(&self.spec, running, known_files, &self.cx)));
         let (pings, upkeep) = (if_any(pings), if_any(upkeep));
         tokio::select! {
             biased;
@@ -357,22 +372,27 @@ async fn if_any<T>(future: Option<impl Future<Output = T>>) -> T {
 }
 
 /// Asks for stops and replacements in time. Never returns.
-async fn upkeep(spec: &WorkerSpec, running: &RunningProcess, command: &Command, cx: &StartContext) {
+async fn upkeep(
+    spec: &WorkerSpec,
+    running: &RunningProcess,
+    known_files: Option<Box<KnownFiles>>,
+    cx: &StartContext,
+) {
     tokio::join!(
         stop_when_idle(running, spec.idle_timeout, cx),
         recycle_when_due(running, spec.recycling, cx),
-        replace_when_changed(spec, command, cx),
+        replace_when_changed(spec, known_files, cx),
     );
 }
 
 /// Asks for a replacement when the files of the process have changed. Never returns.
 #[cfg(feature = "watch")]
-async fn replace_when_changed(spec: &WorkerSpec, command: &Command, cx: &StartContext) {
-    Box::pin(super::file_watch::replace_when_changed(spec.watch.as_ref(), command, cx)).await;
+async fn replace_when_changed(spec: &WorkerSpec, known: Option<Box<KnownFiles>>, cx: &StartContext) {
+    Box::pin(super::file_watch::replace_when_changed(spec.watch.as_ref(), known, cx)).await;
 }
 
 #[cfg(not(feature = "watch"))]
-async fn replace_when_changed(_: &WorkerSpec, _: &Command, _: &StartContext) {
+async fn replace_when_changed(_: &WorkerSpec, _: Option<Box<KnownFiles>>, _: &StartContext) {
     std::future::pending().await
 }
 

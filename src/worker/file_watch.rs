@@ -62,17 +62,31 @@ impl FileWatch {
     }
 }
 
+/// The files of one incarnation, as they were before it was launched: what changes while it starts counts too.
+pub(super) struct KnownFiles {
+    paths: Vec<PathBuf>,
+    looks: Vec<Look>,
+}
+
+impl KnownFiles {
+    pub(super) fn before_launch(watch: Option<&FileWatch>, command: &Command) -> Option<Box<KnownFiles>> {
+        let watch = watch?;
+        let program = watch.program.then(|| crate::process::program_of(command)).flatten();
+        let paths = watch.paths.iter().cloned().chain(program);
+        let paths: Vec<PathBuf> = paths.filter_map(|path| std::path::absolute(path).ok()).collect();
+        let looks = looks_of(&paths);
+        Some(Box::new(KnownFiles { paths, looks }))
+    }
+}
+
 /// Asks for a replacement whenever the files have changed. Never returns; ends with the incarnation.
-pub(super) async fn replace_when_changed(watch: Option<&FileWatch>, command: &Command, cx: &StartContext) {
-    let Some(watch) = watch else { return std::future::pending().await };
-    let program = watch.program.then(|| crate::process::program_of(command)).flatten();
-    let paths: Vec<PathBuf> = watch
-        .paths
-        .iter()
-        .cloned()
-        .chain(program)
-        .filter_map(|path| std::path::absolute(path).ok())
-        .collect();
+pub(super) async fn replace_when_changed(
+    watch: Option<&FileWatch>,
+    known: Option<Box<KnownFiles>>,
+    cx: &StartContext,
+) {
+    let (Some(watch), Some(known)) = (watch, known) else { return std::future::pending().await };
+    let KnownFiles { paths, looks: mut known } = *known;
     let subscription = match Subscription::new(&paths) {
         Ok(subscription) => subscription,
         Err(error) => {
@@ -85,11 +99,13 @@ pub(super) async fn replace_when_changed(watch: Option<&FileWatch>, command: &Co
             return std::future::pending().await;
         }
     };
-    // What changes from now on wakes the subscription.
-    let mut known = looks_of(&paths);
     loop {
-        subscription.changed().await;
+        // What changes from now on wakes the subscription.
         let mut now = looks_of(&paths);
+        if now == known {
+            subscription.changed().await;
+            now = looks_of(&paths);
+        }
         loop {
             tokio::time::sleep(watch.settle).await;
             let later = looks_of(&paths);
@@ -157,12 +173,18 @@ struct WatchHub {
     watcher: Option<RecommendedWatcher>,
     /// How many subscriptions each directory has.
     directories: HashMap<PathBuf, usize>,
-    subscriptions: Vec<Weak<SubscriptionShared>>,
 }
 
 fn hub() -> std::sync::MutexGuard<'static, WatchHub> {
     static HUB: OnceLock<Mutex<WatchHub>> = OnceLock::new();
     HUB.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the watcher's thread wakes. It has a lock of its own: the hub is locked while the watcher is asked
+/// to watch a directory, and the watcher answers on that thread.
+fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<SubscriptionShared>>> {
+    static SUBSCRIPTIONS: Mutex<Vec<Weak<SubscriptionShared>>> = Mutex::new(Vec::new());
+    SUBSCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Subscription {
@@ -176,8 +198,8 @@ impl Subscription {
         directories.dedup();
         let shared = Arc::new(SubscriptionShared { paths: paths.to_vec(), woken: Notify::new() });
         let mut subscription = Subscription { shared: shared.clone(), directories: Vec::new() };
+        subscriptions().push(Arc::downgrade(&shared));
         let mut hub = hub();
-        hub.subscriptions.push(Arc::downgrade(&shared));
         for directory in directories {
             if let Err(error) = hub.add(&directory) {
                 // Its drop takes the lock.
@@ -196,12 +218,12 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        let mine = Arc::downgrade(&self.shared);
+        subscriptions().retain(|subscription| !subscription.ptr_eq(&mine));
         let mut hub = hub();
         for directory in &self.directories {
             hub.remove(directory);
         }
-        let mine = Arc::downgrade(&self.shared);
-        hub.subscriptions.retain(|subscription| !subscription.ptr_eq(&mine));
     }
 }
 
@@ -235,8 +257,8 @@ impl WatchHub {
 
 /// Something has happened; called on the watcher's thread.
 fn told(event: notify::Result<notify::Event>) {
-    let subscriptions: Vec<_> = hub().subscriptions.iter().filter_map(Weak::upgrade).collect();
-    for subscription in subscriptions {
+    let subscribed: Vec<_> = subscriptions().iter().filter_map(Weak::upgrade).collect();
+    for subscription in subscribed {
         let concerns = match &event {
             Ok(event) if event.need_rescan() => true,
             Ok(event) if event.kind.is_access() => false,

@@ -98,6 +98,70 @@ async fn a_directory_and_what_is_made_in_it() {
     let _ = root.shutdown(BOUND).await;
 }
 
+#[tokio::test]
+async fn a_change_during_the_start_counts() {
+    let dir = Dir::new("watch-start");
+    // It is ready only after its file has changed.
+    let script = dir.write("worker.sh", "sleep 0.5; echo up; exec sleep 1000\n");
+    let watch = FileWatch::new().without_program().path(&script).settle(Duration::from_millis(50));
+    let worker = WorkerSpec::new(Command::new("sh").arg(&script)).watch(watch);
+    let spec = SupervisorSpec::one_for_one()
+        .child(worker.protocol(procession::protocol::FirstLine::new("up")).child("w").background());
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/w").unwrap());
+    while worker.pid().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let new = dir.write("new.sh", "echo up; exec sleep 1000 # new\n");
+    fs::rename(new, &script).unwrap();
+    let second = worker.node().wait_state(|_| worker.node().incarnation().0 >= 2);
+    tokio::time::timeout(BOUND, second).await.unwrap();
+    let _ = root.shutdown(BOUND).await;
+}
+
+/// The watcher's thread must not wait for a watch that begins, which waits for that thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_begin_and_end_while_files_change() {
+    let dir = Dir::new("watch-busy");
+    let busy = dir.write("busy", "");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (told, path) = (stop.clone(), busy.clone());
+    let writer = std::thread::spawn(move || {
+        while !told.load(std::sync::atomic::Ordering::Relaxed) {
+            fs::write(&path, "x").unwrap();
+        }
+    });
+    let other = Dir::new("watch-other");
+    let mut spec = SupervisorSpec::one_for_one();
+    for n in 0..2 {
+        // Only the first one watches the directory that is busy.
+        let watched = if n == 0 { busy.clone() } else { other.write("quiet", "") };
+        let watch = FileWatch::new().without_program().path(watched).settle(BOUND);
+        let worker = WorkerSpec::new(Command::new("sleep").arg("1000")).watch(watch);
+        spec = spec.child(worker.child(format!("w{n}")));
+    }
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/w1").unwrap());
+    let restarts = tokio::spawn(async move {
+        for _ in 0..100 {
+            worker.restart("again").await.unwrap();
+        }
+        let _ = root.shutdown(BOUND).await;
+    });
+    // A thread that is blocked would block the runtime's end as well.
+    let began = std::time::Instant::now();
+    while !restarts.is_finished() {
+        if began.elapsed() > BOUND {
+            eprintln!("a watch that begins waits for ever");
+            std::process::abort();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    restarts.await.unwrap();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().unwrap();
+}
+
 #[test]
 fn a_change_must_be_able_to_stand_still() {
     let watch = FileWatch::new().settle(Duration::ZERO);
