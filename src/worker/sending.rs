@@ -10,7 +10,7 @@ use crate::{
     id::Incarnation,
     rpc::{CallError, CallOptions, CallOutcome, Peer, PeerConfig, StreamQueue, Timeout},
     state::{ChildState, DownReason},
-    supervision::Node,
+    supervision::{LiveIncarnation, Node},
 };
 
 /// A call that kills its worker must not kill each of its successors.
@@ -20,8 +20,11 @@ const MAX_SENDINGS: u32 = 3;
 pub(super) fn live_peer(node: &Node) -> Option<(Incarnation, Peer)> {
     let live = node.load_live();
     let live = live.as_ref()?;
-    let channel = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
-    Some((live.incarnation, channel.peer()?.clone()))
+    Some((live.incarnation, live_worker(live)?.peer()?.clone()))
+}
+
+fn live_worker(live: &LiveIncarnation) -> Option<&LiveWorker> {
+    live.attachment.as_ref()?.as_any().downcast_ref()
 }
 
 /// Sends a request to the live incarnation, and again to a later one where that is safe. Returns the
@@ -33,22 +36,28 @@ pub(super) async fn send<P: Serialize + ?Sized>(
     options: CallOptions,
     streams: Option<&StreamQueue>,
 ) -> Result<(Peer, String), CallError> {
-    let began = Instant::now();
+    let mut deadline = SendDeadline::new(options.timeout);
     let mut sendings = 0;
     let mut refused_by = None;
+    // How an earlier sending failed whose effect is unknown. What follows does not make it known (C-12).
+    let mut unknown = None;
     loop {
-        let deadline = SendDeadline { began, timeout: options.timeout };
         let (incarnation, peer) = match live_peer(node).filter(|(live, _)| Some(*live) != refused_by) {
             Some(found) => found,
             None => {
                 let waits = options.idempotent || refused_by.is_some();
-                next_live(node, method, waits, refused_by, &deadline).await?
+                match next_live(node, method, waits, refused_by, &deadline).await {
+                    Ok(found) => found,
+                    Err(error) => return Err(unknown.unwrap_or(error)),
+                }
             }
         };
+        deadline.is_that_of(&peer, options.timeout);
+        let so_far = if unknown.is_some() { CallOutcome::Unknown } else { CallOutcome::NotSent };
         // A timeout of zero is refused by the peer, as a mistake.
-        let timeout = match (options.timeout, deadline.left(&peer)) {
+        let timeout = match (options.timeout, deadline.left()) {
             (Timeout::After(Duration::ZERO), _) => options.timeout,
-            (_, Some(Duration::ZERO)) => return Err(deadline.error(method, &peer)),
+            (_, Some(Duration::ZERO)) => return Err(deadline.error(method, so_far)),
             (_, Some(left)) => Timeout::After(left),
             (_, None) => Timeout::Never,
         };
@@ -56,7 +65,8 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             Ok(result) => return Ok((peer, result)),
             Err(error) => error,
         };
-        let again = match error.outcome() {
+        let outcome = error.outcome();
+        let again = match outcome {
             CallOutcome::NotSent => error.is_retryable(),
             CallOutcome::Unknown => {
                 sendings += 1;
@@ -66,13 +76,17 @@ pub(super) async fn send<P: Serialize + ?Sized>(
         };
         match error {
             CallError::WorkerLost { .. } | CallError::Closed { .. } if again => {
-                refused_by = Some(incarnation)
+                refused_by = Some(incarnation);
+                if outcome == CallOutcome::Unknown {
+                    unknown = Some(error);
+                }
             }
             // It has had its time, of which only the rest was given to the peer.
             CallError::Timeout { method, outcome, .. } => {
-                let after = deadline.whole(&peer).unwrap_or_default();
-                return Err(CallError::Timeout { method, after, outcome });
+                let outcome = if outcome == CallOutcome::NotSent { so_far } else { outcome };
+                return Err(deadline.error(&method, outcome));
             }
+            error if outcome == CallOutcome::NotSent => return Err(unknown.unwrap_or(error)),
             error => return Err(error),
         }
     }
@@ -87,18 +101,22 @@ async fn next_live(
     deadline: &SendDeadline,
 ) -> Result<(Incarnation, Peer), CallError> {
     loop {
-        if let Some(found) = live_peer(node).filter(|(live, _)| Some(*live) != refused_by) {
-            return Ok(found);
+        // Read once: between two looks another incarnation may become live.
+        let live = node.live();
+        let worker = live.as_deref().and_then(live_worker);
+        let peer = worker.and_then(LiveWorker::peer);
+        if let (Some(live), Some(peer)) = (&live, peer)
+            && Some(live.incarnation) != refused_by
+        {
+            return Ok((live.incarnation, peer.clone()));
         }
         let (state, retry_after) = node.absence();
+        let no_channel = worker.is_some_and(LiveWorker::has_no_channel);
+        let is_other_kind = live.is_some() && peer.is_none();
+        // It must not be kept while its successor is waited for.
+        drop(live);
         let unavailable = || {
             let (method, path) = (method.to_owned(), node.path().clone());
-            let no_channel = node.load_live().as_ref().is_some_and(|live| {
-                let channel = live.attachment.as_ref();
-                channel
-                    .and_then(|channel| channel.as_any().downcast_ref::<LiveWorker>())
-                    .is_some_and(LiveWorker::has_no_channel)
-            });
             if no_channel {
                 return CallError::NoChannel { method, path };
             }
@@ -110,13 +128,11 @@ async fn next_live(
             ChildState::Down { .. } => node.is_on_demand(),
             _ => false,
         };
-        let other_is_live =
-            node.load_live().as_ref().is_some_and(|live| Some(live.incarnation) != refused_by);
-        if !(waits || dormant) || other_is_live {
+        if !(waits || dormant) || is_other_kind {
             return Err(unavailable());
         }
         // Due after the deadline, or never.
-        let left = deadline.left_by_default();
+        let left = deadline.left();
         if left.is_some_and(|left| retry_after.is_some_and(|due| due >= left)) {
             return Err(unavailable());
         }
@@ -139,30 +155,32 @@ async fn next_live(
 /// The time of a call, waiting included.
 struct SendDeadline {
     began: Instant,
-    timeout: Timeout,
+    /// `None` if it has no bound.
+    whole: Option<Duration>,
+    /// That of a peer has been taken.
+    is_of_peer: bool,
 }
 
 impl SendDeadline {
-    fn whole(&self, peer: &Peer) -> Option<Duration> {
-        peer.config().time_of(self.timeout)
+    /// Before any peer is known, the default is that of a worker whose channel is not configured.
+    fn new(timeout: Timeout) -> SendDeadline {
+        let whole = PeerConfig::default().time_of(timeout);
+        SendDeadline { began: Instant::now(), whole, is_of_peer: false }
+    }
+
+    /// What the first peer allows applies to all sendings.
+    fn is_that_of(&mut self, peer: &Peer, timeout: Timeout) {
+        if !std::mem::replace(&mut self.is_of_peer, true) {
+            self.whole = peer.config().time_of(timeout);
+        }
     }
 
     /// What is left of it; `None` if it has no bound.
-    fn left(&self, peer: &Peer) -> Option<Duration> {
-        self.whole(peer).map(|whole| whole.saturating_sub(self.began.elapsed()))
+    fn left(&self) -> Option<Duration> {
+        self.whole.map(|whole| whole.saturating_sub(self.began.elapsed()))
     }
 
-    /// The same, while no peer is there whose default might apply.
-    fn left_by_default(&self) -> Option<Duration> {
-        let whole = PeerConfig::default().time_of(self.timeout);
-        whole.map(|whole| whole.saturating_sub(self.began.elapsed()))
-    }
-
-    fn error(&self, method: &str, peer: &Peer) -> CallError {
-        CallError::Timeout {
-            method: method.to_owned(),
-            after: self.whole(peer).unwrap_or_default(),
-            outcome: CallOutcome::NotSent,
-        }
+    fn error(&self, method: &str, outcome: CallOutcome) -> CallError {
+        CallError::Timeout { method: method.to_owned(), after: self.whole.unwrap_or_default(), outcome }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use procession::{
     internals::{Root, RootOptions},
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, CallOptions, CallOutcome, Method, Timeout},
+    rpc::{CallError, CallOptions, CallOutcome, Method, PeerConfig, Timeout},
     supervision::SupervisorSpec,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerRef,
@@ -186,5 +186,33 @@ async fn the_time_of_a_call_is_that_of_all_its_sendings() {
     let late = worker.call_value("echo", &1, options).await.unwrap_err();
     assert!(matches!(&late, CallError::Timeout { after, .. } if *after == 10 * SEC), "{late}");
     assert_eq!(began.elapsed().as_secs(), 10);
+    root.shutdown(60 * SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_once_is_not_reported_as_not_sent() {
+    // C-12: it may have been carried out, also if there is no incarnation for the second sending.
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |me| moody(me, Paid::default()));
+    let (root, worker) = worker(&launcher, Backoff::fixed(100 * SEC)).await;
+    let lost = worker.call::<Poison>(&1).await.unwrap_err();
+    assert!(matches!(lost, CallError::WorkerLost { outcome: CallOutcome::Unknown, .. }), "{lost}");
+    root.shutdown(60 * SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_time_of_a_call_is_that_of_its_first_sending() {
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |me| moody(me, Paid::default()));
+    let restart = RestartPolicy::permanent().with_backoff(Backoff::fixed(20 * SEC)).with_jitter(0.0);
+    let mut channel = PeerConfig::default();
+    channel.timeout = Some(2 * SEC);
+    let child = plugin(&launcher).channel(channel).restart(restart).child("w");
+    let root = Root::start(SupervisorSpec::one_for_one().child(child), RootOptions::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/w").unwrap());
+    let began = Instant::now();
+    let lost = worker.call::<Poison>(&1).await.unwrap_err();
+    assert!(began.elapsed() <= 2 * SEC, "{:?}: {lost}", began.elapsed());
+    assert_eq!(lost.outcome(), CallOutcome::Unknown, "{lost}");
     root.shutdown(60 * SEC).await.into_result().unwrap();
 }
