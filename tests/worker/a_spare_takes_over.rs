@@ -79,3 +79,24 @@ async fn a_spare_that_cannot_start_is_an_issue_and_counts_nothing() {
     assert!(launcher.launched().len() - launches < 10, "it waits longer each time");
     tree.shutdown(60 * SEC).await.into_result().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_supervisor_takes_the_second_incarnations_along() {
+    // S-21, S-27: a snapshot shows none that is not there.
+    for spare_starts in [true, false] {
+        let launcher = ScriptedLauncher::new();
+        launcher.program("worker", move |me: procession::testing::ScriptedProcess| async move {
+            if me.launch() > 1 && !spare_starts { 7 } else { serve(me).await }
+        });
+        let (root, worker) = with_spare(&launcher).await;
+        sleep(SEC).await;
+        let before = worker.diagnostics().second.unwrap();
+        assert_eq!((before.role, before.state.is_alive()), (SecondRole::Spare, spare_starts));
+        root.cell().kill();
+        let _ = root.wait().await;
+        sleep(SEC).await;
+        let after = worker.diagnostics();
+        assert!(after.second.is_none() && after.state.is_down(), "{after:?}");
+        assert!(launcher.alive().is_empty());
+    }
+}

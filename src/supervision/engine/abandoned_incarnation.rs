@@ -42,6 +42,7 @@ impl AbandonedIncarnation {
         }
         node.retract(incarnation);
         closed.wait().await;
+        node.forget_second(incarnation);
         node.record(&tree, incarnation, ChildState::down(DownReason::Ended));
         drop(supervisor);
     }

@@ -77,6 +77,11 @@ impl Engine {
         let Some(slot) = self.children.find(&key.child) else { return };
         let Some(entry) = self.children.at_mut(slot) else { return };
         entry.node.set_incarnation(key.incarnation);
+        if let Some(child) = self.machine.child(&key.child) {
+            // Those of a second incarnation come into force now.
+            entry.node.set_judgement_delay(JudgementDelay::of(&child.policy.restart));
+            entry.node.set_on_demand(child.policy.start == StartMode::OnDemand);
+        }
         if let Some(incarnation) = entry.incarnations.get_mut(key.incarnation) {
             incarnation.make_live(&entry.node, now);
         }

@@ -470,6 +470,11 @@ impl Drop for Engine {
         self.node.set_engine(None);
         for child in self.machine.children() {
             let Some(entry) = self.children.get(child.id) else { continue };
+            if let Some(second) = child.second
+                && !second.state.is_alive()
+            {
+                entry.node.forget_second(second.incarnation);
+            }
             let to = match child.state {
                 ChildState::Down { .. } => continue,
                 // It has ended and is still waiting for its cause.

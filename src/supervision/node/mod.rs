@@ -345,6 +345,11 @@ impl Node {
         self.status().second_ended(incarnation, exit)
     }
 
+    /// Nothing is left of an incarnation that no engine is left to judge, or it is a spare that was waiting.
+    pub(crate) fn forget_second(&self, incarnation: Incarnation) {
+        self.status().second.take_if(|second| second.incarnation == incarnation);
+    }
+
     /// Whether a demand starts the child (S-28).
     pub(crate) fn is_on_demand(&self) -> bool {
         self.status().on_demand

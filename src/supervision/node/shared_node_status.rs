@@ -115,6 +115,7 @@ impl SharedNodeStatus {
         self.earlier = (self.total_failures, self.total_restarts);
         self.counted = (0, 0);
         (self.consecutive_failures, self.forgets) = (0, None);
+        (self.second, self.spare_exit, self.second_source) = (None, None, None);
     }
 
     /// Failures in a row, as an exit at this moment would find them.
