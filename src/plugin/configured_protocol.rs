@@ -199,6 +199,14 @@ impl Protocol for ConfiguredProtocol {
         self.plugin().incoming_cancel(method, params)
     }
 
+    fn progress(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        self.plugin().progress(method, params)
+    }
+
+    fn ask_progress(&self, request: &RequestId, params: &RawValue) -> Option<Box<RawValue>> {
+        self.plugin().ask_progress(request, params)
+    }
+
     fn is_notification(&self, method: &str) -> bool {
         self.plugin().is_notification(method)
     }

@@ -179,6 +179,38 @@ impl Protocol for Mcp {
         (method == "notifications/cancelled").then(|| request_id_from(params, "requestId"))?
     }
 
+    fn progress(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        (method == "notifications/progress").then(|| request_id_from(params, "progressToken"))?
+    }
+
+    /// Adds `_meta.progressToken`, which is the id of the request, unless the caller has set one of its own.
+    fn ask_progress(&self, request: &RequestId, params: &RawValue) -> Option<Box<RawValue>> {
+        let token = format!(r#""progressToken":{}"#, serde_json::to_string(request).ok()?);
+        let with = |object: &str, member: &str| {
+            let rest = object.strip_prefix('{')?.trim_start();
+            let comma = if rest.starts_with('}') { "" } else { "," };
+            Some(format!("{{{member}{comma}{rest}"))
+        };
+        let text = params.get();
+        let asking = if text == "null" {
+            format!(r#"{{"_meta":{{{token}}}}}"#)
+        } else {
+            let [meta] = members(params, ["_meta"])?;
+            match meta {
+                None => with(text, &format!(r#""_meta":{{{token}}}"#))?,
+                Some(meta) => {
+                    let [None] = members(meta, ["progressToken"])? else { return None };
+                    // It is a part of that text.
+                    let at = meta.get().as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+                    let (before, rest) = text.split_at_checked(at)?;
+                    let after = rest.strip_prefix(meta.get())?;
+                    format!("{before}{}{after}", with(meta.get(), &token)?)
+                }
+            }
+        };
+        RawValue::from_string(asking).ok()
+    }
+
     fn is_notification(&self, method: &str) -> bool {
         method.starts_with("notifications/")
     }

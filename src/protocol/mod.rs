@@ -220,6 +220,19 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Which of the host's calls this notification reports progress of, if it does. It gives the call more
+    /// time, if the call allows that ([`CallOptions::max_total`](crate::rpc::CallOptions::max_total)), and
+    /// then goes to the worker's handler, like any other (C-14).
+    fn progress(&self, _method: &str, _params: Option<&RawValue>) -> Option<RequestId> {
+        None
+    }
+
+    /// The params of a request that asks the child to report its progress, made from those that it has
+    /// otherwise (`null` for none); `None` leaves them as they are. Asked for calls that have a `max_total`.
+    fn ask_progress(&self, _request: &RequestId, _params: &RawValue) -> Option<Box<RawValue>> {
+        None
+    }
+
     /// Whether this method is a notification in this protocol, even with `"id": null`, as some
     /// libraries write it. A method that the worker's own handler takes as a notification always is
     /// one.
@@ -266,6 +279,9 @@ pub(crate) fn fill_peer_config(protocol: &Arc<dyn Protocol>, framing: Framing, c
     config.max_outgoing_frame_bytes.get_or_insert_with(|| protocol.max_outgoing_frame_bytes());
     config.cancel = Some(Arc::new(move |id| outgoing.cancel(id)));
     config.incoming_cancel = Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params)));
+    let (reported, asking) = (protocol.clone(), protocol.clone());
+    config.progress = Some(Arc::new(move |method, params| reported.progress(method, params)));
+    config.ask_progress = Some(Arc::new(move |request, params| asking.ask_progress(request, params)));
 }
 
 /// The exit of an incarnation whose handshake failed with this error.

@@ -49,6 +49,7 @@ use crate::{
 /// ← {"jsonrpc":"2.0","method":"streams.emit","params":{"stream":"s1","item":…}}
 /// → {"jsonrpc":"2.0","method":"streams.credit","params":{"stream":"s1","items":32}}
 /// ← {"jsonrpc":"2.0","method":"streams.close","params":{"stream":"s1"}}
+/// ← {"jsonrpc":"2.0","method":"$/progress","params":{"request":2,…}}   call 2 is under way, and gets more time
 /// → {"jsonrpc":"2.0","id":3,"method":"configChanged","params":{"config":…}}
 /// ← {"jsonrpc":"2.0","id":3,"result":null}                             it has it; an error refuses it
 /// → {"jsonrpc":"2.0","method":"retiring"}                              no new calls follow; open ones go on
@@ -299,8 +300,12 @@ impl Protocol for Plugin {
         (method == "$/cancelRequest").then(|| request_id_from(params, "id"))?
     }
 
+    fn progress(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        (method == "$/progress").then(|| request_id_from(params, "request"))?
+    }
+
     fn is_notification(&self, method: &str) -> bool {
-        matches!(method, "log" | "$/cancelRequest")
+        matches!(method, "log" | "$/cancelRequest" | "$/progress")
     }
 
     fn has_streams(&self) -> bool {

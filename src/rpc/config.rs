@@ -20,6 +20,13 @@ pub type CancelHook = Arc<dyn Fn(&RequestId) -> Option<(Cow<'static, str>, Box<R
 /// Finds out which request an incoming notification (its method and params) cancels, if it cancels one.
 pub type IncomingCancelHook = Arc<dyn Fn(&str, Option<&RawValue>) -> Option<RequestId> + Send + Sync>;
 
+/// Finds out which call of this side an incoming notification (its method and params) reports progress of,
+/// if it does.
+pub type ProgressHook = Arc<dyn Fn(&str, Option<&RawValue>) -> Option<RequestId> + Send + Sync>;
+
+/// Makes the params of a request that asks for reports of its progress; `None` leaves them as they are.
+pub type AskProgressHook = Arc<dyn Fn(&RequestId, &RawValue) -> Option<Box<RawValue>> + Send + Sync>;
+
 /// The largest frame that is sent unless the configuration or a protocol sets another size. It
 /// equals the largest that is read.
 pub(crate) const MAX_OUTGOING_FRAME_BYTES: usize = 64 * 1024 * 1024;
@@ -71,6 +78,12 @@ pub struct CallOptions {
     /// may send it again if its worker ends before it has answered (C-9). A typed method may say so of
     /// itself ([`Method::IDEMPOTENT`](crate::rpc::Method::IDEMPOTENT)).
     pub idempotent: bool,
+    /// How long the call may take at most, from its beginning, if the other side reports progress: each
+    /// report gives it its timeout once more from that moment (C-14). `None`: progress changes nothing.
+    /// Without effect on a call without a timeout, and on protocols without reports.
+    pub max_total: Option<Duration>,
+    /// What a report of progress gives to the call, if that is not its timeout.
+    pub(crate) extend_by: Option<Duration>,
     /// The call is made on behalf of a request of the other side.
     pub(crate) for_request: bool,
 }
@@ -78,18 +91,35 @@ pub struct CallOptions {
 impl CallOptions {
     /// With this timeout.
     pub const fn timeout(timeout: Timeout) -> CallOptions {
-        CallOptions { timeout, unannounced: false, idempotent: false, for_request: false }
+        CallOptions {
+            timeout,
+            unannounced: false,
+            idempotent: false,
+            max_total: None,
+            extend_by: None,
+            for_request: false,
+        }
     }
 
     /// With this timeout, and sent even if the method was not announced.
     pub const fn unannounced(timeout: Timeout) -> CallOptions {
-        CallOptions { timeout, unannounced: true, idempotent: false, for_request: false }
+        CallOptions { unannounced: true, ..CallOptions::timeout(timeout) }
     }
 
     /// The same call, which may be sent again ([`idempotent`](CallOptions::idempotent)).
     #[must_use]
     pub const fn idempotent(mut self) -> CallOptions {
         self.idempotent = true;
+        self
+    }
+}
+
+impl CallOptions {
+    /// The same call, which may take this long while the other side reports progress
+    /// ([`max_total`](CallOptions::max_total)).
+    #[must_use]
+    pub const fn max_total(mut self, longest: Duration) -> CallOptions {
+        self.max_total = Some(longest);
         self
     }
 }
@@ -216,6 +246,11 @@ pub struct PeerConfig {
     pub cancel: Option<CancelHook>,
     /// Recognises that the other side gives up a request.
     pub incoming_cancel: Option<IncomingCancelHook>,
+    /// Recognises that the other side reports progress of a call (C-14).
+    pub progress: Option<ProgressHook>,
+    /// Asks the other side to report the progress of a call with a
+    /// [`max_total`](CallOptions::max_total), if it has to be asked.
+    pub ask_progress: Option<AskProgressHook>,
     /// Called when the channel ends, before the end can be seen anywhere; perhaps more than once.
     pub(crate) at_end: Option<EndHook>,
 }
@@ -336,6 +371,8 @@ impl Default for PeerConfig {
             incarnation: Incarnation::NONE,
             cancel: None,
             incoming_cancel: None,
+            progress: None,
+            ask_progress: None,
             at_end: None,
         }
     }

@@ -152,7 +152,8 @@ pub enum CallError {
     Timeout {
         /// The method called.
         method: String,
-        /// The timeout that applied.
+        /// The timeout that applied; for a call that progress may extend
+        /// ([`CallOptions::max_total`](crate::rpc::CallOptions::max_total)), the time that it had.
         after: Duration,
         /// What is known of the effect.
         outcome: CallOutcome,

@@ -43,7 +43,10 @@ pub use crate::channel::framing::Framing;
 /// The exit of a process and the tail of its stderr: the answer to every call that is lost with it.
 pub use crate::exit::ExitReport;
 pub(crate) use config::MAX_OUTGOING_FRAME_BYTES;
-pub use config::{CallOptions, CancelHook, IncomingCancelHook, NoisePolicy, PeerConfig, Timeout};
+pub use config::{
+    AskProgressHook, CallOptions, CancelHook, IncomingCancelHook, NoisePolicy, PeerConfig, ProgressHook,
+    Timeout,
+};
 pub use error::{CallError, CallOutcome, RpcError, error_codes};
 pub use incoming::handler::{Context, Handler, NoHandler};
 pub use incoming::incoming_stream::IncomingStream;

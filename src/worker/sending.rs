@@ -36,7 +36,7 @@ pub(super) async fn send<P: Serialize + ?Sized>(
     options: CallOptions,
     streams: Option<&StreamQueue>,
 ) -> Result<(Peer, String), CallError> {
-    let mut deadline = SendDeadline::new(options.timeout);
+    let mut deadline = SendDeadline::new(options);
     let mut sendings = 0;
     let mut refused_by = None;
     // How an earlier sending failed whose effect is unknown. What follows does not make it known (C-12).
@@ -61,7 +61,9 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             (_, Some(left)) => Timeout::After(left),
             (_, None) => Timeout::Never,
         };
-        let error = match peer.call_text(method, params, CallOptions { timeout, ..options }, streams).await {
+        let max_total = options.max_total.map(|total| total.saturating_sub(deadline.began.elapsed()));
+        let left = CallOptions { timeout, max_total, extend_by: deadline.whole, ..options };
+        let error = match peer.call_text(method, params, left, streams).await {
             Ok(result) => return Ok((peer, result)),
             Err(error) => error,
         };
@@ -74,6 +76,8 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             }
             CallOutcome::Failed => false,
         };
+        // Progress may have taken it past its deadline.
+        let again = again && deadline.left() != Some(Duration::ZERO);
         match error {
             CallError::WorkerLost { .. } | CallError::Closed { .. } if again => {
                 refused_by = Some(incarnation);
@@ -159,13 +163,19 @@ struct SendDeadline {
     whole: Option<Duration>,
     /// That of a peer has been taken.
     is_of_peer: bool,
+    /// Progress may have given it more time (C-14).
+    is_extended: bool,
 }
 
 impl SendDeadline {
     /// Before any peer is known, the default is that of a worker whose channel is not configured.
-    fn new(timeout: Timeout) -> SendDeadline {
-        let whole = PeerConfig::default().time_of(timeout);
-        SendDeadline { began: Instant::now(), whole, is_of_peer: false }
+    fn new(options: CallOptions) -> SendDeadline {
+        SendDeadline {
+            began: Instant::now(),
+            whole: PeerConfig::default().time_of(options.timeout),
+            is_of_peer: false,
+            is_extended: options.max_total.is_some(),
+        }
     }
 
     /// What the first peer allows applies to all sendings.
@@ -181,6 +191,7 @@ impl SendDeadline {
     }
 
     fn error(&self, method: &str, outcome: CallOutcome) -> CallError {
-        CallError::Timeout { method: method.to_owned(), after: self.whole.unwrap_or_default(), outcome }
+        let after = if self.is_extended { self.began.elapsed() } else { self.whole.unwrap_or_default() };
+        CallError::Timeout { method: method.to_owned(), after, outcome }
     }
 }

@@ -24,6 +24,7 @@ mod language_servers;
 mod messages;
 mod noise_is_bounded;
 mod noise_may_look_like_headers;
+mod progress_gives_calls_time;
 mod protocols;
 mod requests_in_hand_are_bounded;
 mod serving;

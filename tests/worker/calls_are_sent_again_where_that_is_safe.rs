@@ -1,5 +1,5 @@
 //! C-9: a call that was not sent is sent to the next incarnation, an idempotent one also if its effect is
-//! unknown; at most three times, and within its time.
+//! unknown; at most three times, and within its time, whatever progress gives to a sending (C-14).
 
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,7 @@ use procession::{
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerRef,
 };
+use serde_json::json;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -215,4 +216,41 @@ async fn the_default_time_of_a_call_is_that_of_its_first_sending() {
     assert!(began.elapsed() <= 2 * SEC, "{:?}: {lost}", began.elapsed());
     assert_eq!(lost.outcome(), CallOutcome::Unknown, "{lost}");
     root.shutdown(60 * SEC).await.into_result().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_takes_a_call_past_its_timeout_and_no_sending() {
+    // C-14: it is sent again as long as its timeout has not passed, and its own error is returned after that.
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me: ScriptedProcess| async move {
+        shake_hands(&mut me).await;
+        let launch = me.launch();
+        while let Some(message) = read(&mut me).await {
+            let id = message["id"].clone();
+            if message["method"] != "echo" {
+                answer(&mut me, &id, json!({})).await;
+                continue;
+            }
+            let reports = if launch == 1 { 0 } else { 3 };
+            for _ in 0..reports {
+                tokio::time::sleep(8 * SEC).await;
+                let progress = json!({"jsonrpc": "2.0", "method": "$/progress", "params": {"request": id}});
+                me.write_line(&progress.to_string()).await.unwrap();
+            }
+            if launch != 2 {
+                return 3;
+            }
+            answer(&mut me, &id, json!("late")).await;
+        }
+        0
+    });
+    let (root, worker) = tree(plugin(&launcher)).await.unwrap();
+    let options = CallOptions::timeout(Timeout::After(10 * SEC)).max_total(100 * SEC).idempotent();
+    let call = async || worker.call_with::<Echo>(&"x".to_owned(), options).await;
+    assert_eq!(call().await.unwrap(), "late", "the second one took 24 s");
+    worker.restart("test").await.unwrap();
+    let lost = call().await.unwrap_err();
+    assert!(matches!(lost, CallError::WorkerLost { .. }), "{lost}");
+    assert_eq!(launcher.launched().len(), 3);
+    drop(root.shutdown(60 * SEC).await);
 }

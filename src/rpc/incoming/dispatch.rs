@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio::sync::SetOnce;
+use tokio::{sync::SetOnce, time::Instant};
 
 use crate::{
     channel::{
@@ -239,10 +239,24 @@ impl Dispatcher {
         if self.take_stream_notification(method, params) {
             return;
         }
+        self.note_progress(method, params);
         let cx = self.context(None, None);
         let delivered = catch_unwind(AssertUnwindSafe(|| self.handler.notification(cx, method, params)));
         if delivered.is_err() {
             self.shared.panicked(format_args!("the handler of notification `{}` panicked", one_line(method)));
+        }
+    }
+
+    /// Gives a call more time if this is a report of its progress (C-14). The handler gets the report too.
+    fn note_progress(&self, method: &str, params: Option<&RawValue>) {
+        let Some(hook) = &self.shared.config.progress else { return };
+        let call = catch_unwind(AssertUnwindSafe(|| hook(method, params))).unwrap_or_else(|_| {
+            self.shared
+                .panicked(format_args!("the progress hook panicked at notification `{}`", one_line(method)));
+            None
+        });
+        if let Some(call) = call.and_then(|call| call.as_call()) {
+            lock(&self.shared.pending).extend(call, Instant::now());
         }
     }
 

@@ -7,10 +7,15 @@
 //! a permit, a turn or room ends at the call's deadline; the wait for the answer ends through the
 //! table.
 
-use std::{sync::atomic::Ordering, task::Waker, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering,
+    task::Waker,
+    time::Duration,
+};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -25,13 +30,14 @@ use crate::{
         incoming::stream_sink::{IncomingStreams, StreamQueue},
         method::{Method, Notification},
         outgoing::{
-            pending_calls::CallFailure,
+            pending_calls::{CallExtension, CallFailure},
             response_future::{self, ResponseFuture},
         },
         peer::Peer,
         peer_shared::PeerShared,
         wire::{
             encode::{self, EncodeError},
+            request_id::RequestId,
             typed_values::{self, DecodeValueError},
         },
     },
@@ -226,7 +232,8 @@ impl PeerShared {
                 Timeout::Never if options.unannounced => None,
                 timeout => self.config.time_of(timeout),
             },
-        )?;
+        )?
+        .extended(options);
         let _own = options.unannounced.then(|| self.own_call());
         let _permit = match self.call_limit.try_acquire() {
             Some(permit) => Some(permit),
@@ -249,7 +256,10 @@ impl PeerShared {
         let caller = response_future::waker().await;
         let sent = {
             let mut frame = Scratch::take();
-            self.encode(&mut frame, Some(id), method, params)?;
+            match options.max_total.and_then(|_| self.ask_progress(id, params)) {
+                Some(params) => self.encode(&mut frame, Some(id), method, &params)?,
+                None => self.encode(&mut frame, Some(id), method, params)?,
+            }
             match self.outbox().try_room(&frame) {
                 Ok(room) => Ok(self.send(method, id, caller, &deadline, room, &mut frame)?),
                 Err(_) => Err(frame.into_vec()),
@@ -305,6 +315,19 @@ impl PeerShared {
         })
     }
 
+    /// The params of a request that asks for reports of its progress, if the protocol has it ask.
+    fn ask_progress<P: Serialize + ?Sized>(&self, id: u64, params: &P) -> Option<Box<RawValue>> {
+        let hook = self.config.ask_progress.as_ref()?;
+        let id = RequestId::Number(i64::try_from(id).ok()?);
+        // What cannot be serialised is reported when it is encoded.
+        let params = to_raw_value(params).ok()?;
+        let asked = catch_unwind(AssertUnwindSafe(|| hook(&id, &params)));
+        asked.unwrap_or_else(|_| {
+            self.panicked(format_args!("the hook that asks for progress panicked"));
+            None
+        })
+    }
+
     /// The error of a call whose result is not JSON.
     fn unreadable_result(&self, method: &str, mistake: &str, text: &[u8]) -> CallError {
         let reason = unreadable(mistake, "it", text);
@@ -332,7 +355,8 @@ impl PeerShared {
         room: OutboxPermit<'_>,
         frame: &mut Vec<u8>,
     ) -> Result<(ResponseFuture<'_>, Enqueued), CallError> {
-        let Ok(reply) = ResponseFuture::enter(self, id, caller, deadline.at) else {
+        let Ok(reply) = ResponseFuture::enter(self, id, caller, deadline.at, deadline.extension.clone())
+        else {
             return Err(self.closed_error(method, CallOutcome::NotSent));
         };
         let put = if self.channel.has_ended() {
@@ -361,6 +385,8 @@ const BEGINNING_BYTES: usize = 128;
 struct Deadline {
     after: Option<Duration>,
     at: Option<Instant>,
+    /// How progress moves it, once the call is sent.
+    extension: Option<Box<CallExtension>>,
 }
 
 impl Deadline {
@@ -369,7 +395,17 @@ impl Deadline {
             return Err(CallError::ZeroTimeout { method: method.to_owned() });
         }
         // A deadline beyond what the clock can express is none.
-        Ok(Deadline { after, at: after.and_then(|after| Instant::now().checked_add(after)) })
+        let at = after.and_then(|after| Instant::now().checked_add(after));
+        Ok(Deadline { after, at, extension: None })
+    }
+
+    /// With what progress may change.
+    fn extended(mut self, options: CallOptions) -> Deadline {
+        if let (Some(longest), Some(after)) = (options.max_total, self.after) {
+            let (began, by) = (Instant::now(), options.extend_by.unwrap_or(after));
+            self.extension = Some(Box::new(CallExtension { began, by, until: began.checked_add(longest) }));
+        }
+        self
     }
 
     async fn bound<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
@@ -380,7 +416,11 @@ impl Deadline {
     }
 
     fn error(&self, method: &str, outcome: CallOutcome) -> CallError {
-        CallError::Timeout { method: method.to_owned(), after: self.after.unwrap_or_default(), outcome }
+        let after = match &self.extension {
+            Some(extension) => extension.began.elapsed(),
+            None => self.after.unwrap_or_default(),
+        };
+        CallError::Timeout { method: method.to_owned(), after, outcome }
     }
 }
 

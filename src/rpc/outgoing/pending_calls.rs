@@ -6,7 +6,7 @@
 //! that then needs the table. Calls time out and are closed in the order of their ids, never in the
 //! order of a table.
 
-use std::{collections::BTreeSet, task::Waker};
+use std::{collections::BTreeSet, task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
@@ -50,10 +50,25 @@ fn bytes(answer: &RawAnswer) -> usize {
     }
 }
 
+/// How progress changes the deadline of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct CallExtension {
+    pub(crate) began: Instant,
+    /// What each report gives it, from that moment.
+    pub(crate) by: Duration,
+    /// The latest deadline; `None` if it is beyond what the clock can express.
+    pub(crate) until: Option<Instant>,
+}
+
 /// One call, from its entry until its caller has collected the answer.
 #[derive(Debug)]
 pub(crate) enum PendingCall {
-    Waiting { caller: Waker, deadline: Option<Instant> },
+    Waiting {
+        caller: Waker,
+        deadline: Option<Instant>,
+        /// Boxed, since few calls have one.
+        extension: Option<Box<CallExtension>>,
+    },
     Answered(RawAnswer),
 }
 
@@ -107,17 +122,32 @@ impl PendingCalls {
         id: u64,
         caller: Waker,
         deadline: Option<Instant>,
+        extension: Option<Box<CallExtension>>,
     ) -> Result<bool, PendingCallsClosed> {
         if self.closed {
             return Err(PendingCallsClosed);
         }
-        self.calls.insert(id, PendingCall::Waiting { caller, deadline });
+        self.calls.insert(id, PendingCall::Waiting { caller, deadline, extension });
         self.waiting += 1;
         let sooner = deadline.is_some_and(|d| self.next_deadline.is_none_or(|next| d < next));
         if sooner {
             self.next_deadline = deadline;
         }
         Ok(sooner)
+    }
+
+    /// The other side has reported progress of a call: its deadline moves, if it may. The timer of the
+    /// earlier deadline finds the new one.
+    pub(crate) fn extend(&mut self, id: u64, now: Instant) {
+        let Some(PendingCall::Waiting { deadline: Some(deadline), extension: Some(extension), .. }) =
+            self.calls.get_mut(id)
+        else {
+            return;
+        };
+        let later = [now.checked_add(extension.by), extension.until].into_iter().flatten().min();
+        if let Some(later) = later {
+            *deadline = later.max(*deadline);
+        }
     }
 
     /// Answers a call, if it waits for an answer.
@@ -298,7 +328,7 @@ mod tests {
         // C-4
         let (woken, waker) = caller();
         let mut pending = PendingCalls::new(usize::MAX);
-        assert!(!pending.insert(1, waker.clone(), None).unwrap());
+        assert!(!pending.insert(1, waker.clone(), None, None).unwrap());
         let ResponseMatch::Waiting(caller) = pending.answer(1, result("first")) else { panic!() };
         caller.wake();
         assert_eq!((woken.0.load(Ordering::Relaxed), pending.waiting()), (1, 0));
@@ -315,7 +345,7 @@ mod tests {
         // C-15
         let mut pending = PendingCalls::new(10);
         let settle = |pending: &mut PendingCalls, id, bytes: usize| {
-            pending.insert(id, caller().1, None).unwrap();
+            pending.insert(id, caller().1, None, None).unwrap();
             assert!(matches!(pending.answer(id, Ok("x".repeat(bytes))), ResponseMatch::Waiting(_)));
         };
         let collect = |pending: &mut PendingCalls, id| match pending.collect(id, Waker::noop()) {
@@ -345,7 +375,7 @@ mod tests {
     fn a_caller_that_moved_is_woken_where_it_is() {
         let ((before, first), (after, second)) = (caller(), caller());
         let mut pending = PendingCalls::new(usize::MAX);
-        pending.insert(1, first.clone(), None).unwrap();
+        pending.insert(1, first.clone(), None, None).unwrap();
         assert!(matches!(pending.collect(1, &first), CallPoll::Nothing { stale: None }));
         assert!(matches!(pending.collect(1, &second), CallPoll::Nothing { stale: Some(_) }));
         let ResponseMatch::Waiting(caller) = pending.answer(1, result("1")) else { panic!() };
@@ -359,9 +389,9 @@ mod tests {
         let mut pending = PendingCalls::new(usize::MAX);
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        assert!(pending.insert(1, caller().1, Some(now + second)).unwrap());
-        assert!(pending.insert(2, caller().1, Some(now)).unwrap());
-        assert!(!pending.insert(3, caller().1, None).unwrap());
+        assert!(pending.insert(1, caller().1, Some(now + second), None).unwrap());
+        assert!(pending.insert(2, caller().1, Some(now), None).unwrap());
+        assert!(!pending.insert(3, caller().1, None, None).unwrap());
         let expired: Vec<u64> = pending.expire(now).into_iter().map(|(id, _)| id).collect();
         assert_eq!((expired, pending.next_deadline(), pending.waiting()), (vec![2], Some(now + second), 2));
         assert!(matches!(pending.answer(2, result("late")), ResponseMatch::Late));
@@ -371,7 +401,7 @@ mod tests {
         assert!(matches!(pending.abandon(3), Some(PendingCall::Waiting { .. })));
         assert!(matches!(pending.answer(3, result("late")), ResponseMatch::Late));
         assert_eq!(pending.close().len(), 1);
-        assert!(pending.insert(4, caller().1, None).is_err());
+        assert!(pending.insert(4, caller().1, None, None).is_err());
         let CallPoll::Answer(Err(failure)) = pending.collect(1, Waker::noop()) else { panic!() };
         assert!(matches!(*failure, CallFailure::Closed));
         assert_eq!(pending.waiting(), 0);
@@ -383,7 +413,7 @@ mod tests {
         let mut pending = PendingCalls::new(usize::MAX);
         let given_up = REMEMBERED as u64 + 10;
         for id in 1..=given_up {
-            pending.insert(id, caller().1, None).unwrap();
+            pending.insert(id, caller().1, None, None).unwrap();
             assert!(pending.abandon(id).is_some());
         }
         assert_eq!(pending.abandoned.len(), REMEMBERED);

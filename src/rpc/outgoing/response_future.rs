@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     channel::lock::lock,
     rpc::{
-        outgoing::pending_calls::{CallPoll, PendingCall, PendingCallsClosed, RawAnswer},
+        outgoing::pending_calls::{CallExtension, CallPoll, PendingCall, PendingCallsClosed, RawAnswer},
         peer_shared::PeerShared,
     },
 };
@@ -42,8 +42,9 @@ impl<'a> ResponseFuture<'a> {
         id: u64,
         caller: Waker,
         deadline: Option<Instant>,
+        extension: Option<Box<CallExtension>>,
     ) -> Result<ResponseFuture<'a>, PendingCallsClosed> {
-        let sooner = lock(&shared.pending).insert(id, caller, deadline)?;
+        let sooner = lock(&shared.pending).insert(id, caller, deadline, extension)?;
         if sooner {
             shared.earlier_deadline.notify_one();
         }
