@@ -49,7 +49,7 @@ use crate::{
 /// ← {"jsonrpc":"2.0","method":"streams.emit","params":{"stream":"s1","item":…}}
 /// → {"jsonrpc":"2.0","method":"streams.credit","params":{"stream":"s1","items":32}}
 /// ← {"jsonrpc":"2.0","method":"streams.close","params":{"stream":"s1"}}
-/// ← {"jsonrpc":"2.0","method":"$/progress","params":{"request":2,…}}   call 2 is under way, and gets more time
+/// ← {"jsonrpc":"2.0","method":"$/progress","params":{"request":2,…}}   call 2 gets more time
 /// → {"jsonrpc":"2.0","id":3,"method":"configChanged","params":{"config":…}}
 /// ← {"jsonrpc":"2.0","id":3,"result":null}                             it has it; an error refuses it
 /// → {"jsonrpc":"2.0","method":"retiring"}                              no new calls follow; open ones go on
