@@ -408,6 +408,29 @@ mod tests {
     }
 
     #[test]
+    fn progress_moves_a_deadline_and_never_back() {
+        // C-14
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        for (by, longest, at, expected) in
+            [(10, 100, 8, 18), (10, 100, 0, 10), (10, 15, 8, 15), (10, 1, 8, 10), (2, 100, 1, 10)]
+        {
+            let mut pending = PendingCalls::new(usize::MAX);
+            let until = Some(began + longest * second);
+            let extension = Some(Box::new(CallExtension { began, by: by * second, until }));
+            pending.insert(1, caller().1, Some(began + 10 * second), extension).unwrap();
+            pending.insert(2, caller().1, Some(began + 10 * second), None).unwrap();
+            for call in [1, 2, 3] {
+                pending.extend(call, began + at * second);
+            }
+            let mut deadline = |id| match pending.calls.get_mut(id) {
+                Some(PendingCall::Waiting { deadline: Some(deadline), .. }) => *deadline - began,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((deadline(1), deadline(2)), (expected * second, 10 * second));
+        }
+    }
+
+    #[test]
     fn the_last_of_those_that_were_given_up_are_remembered() {
         // C-5, C-13
         let mut pending = PendingCalls::new(usize::MAX);
