@@ -86,10 +86,13 @@ impl StartModification for NumberedCommandChange {
     }
 }
 
+/// One incarnation, and the declaration from which it was started.
+type StartedIncarnation = (Incarnation, Arc<PreparedPlugin>);
+
 /// From which declarations the newest incarnations of one plugin were started. Cheap to clone: all clones
 /// share one list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct StartedFrom(Arc<Mutex<Vec<(Incarnation, Arc<PreparedPlugin>)>>>);
+pub(crate) struct StartedFrom(Arc<Mutex<Vec<StartedIncarnation>>>);
 
 impl StartedFrom {
     /// A plugin has two incarnations at most, and one more may have ended just now.
