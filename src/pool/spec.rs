@@ -299,6 +299,11 @@ pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<(&'static str, &'s
         let problem = "is not for a pool, which stops its idle workers itself: see `PoolSpec::idle_ttl`";
         return Some(("worker.idle_timeout", problem));
     }
+    #[cfg(feature = "watch")]
+    if worker.watch.is_some() {
+        let problem = "is not for a pool, since a worker must not be replaced while it is lent";
+        return Some(("worker.watch", problem));
+    }
     let problem = "is not for a pool, which replaces a worker when its lease ends: see \
                    `PoolSpec::recycle_after_calls` and `PoolSpec::recycle_after`";
     worker.is_recycled().then_some(("worker.recycle_…", problem))

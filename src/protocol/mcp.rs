@@ -13,9 +13,9 @@ use crate::{
     exit::Exit,
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, counts_as_alive,
-        handshake_failed, request_id_from,
+        empty_object, handshake_failed, request_id_from,
     },
-    rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
+    rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, Timeout},
     untrusted::{
         ID_BYTES, LINE_BYTES,
         borrowed_json::{display_text, members, text},
@@ -228,7 +228,6 @@ impl Protocol for Mcp {
 
     /// The server's `ping` is answered, as the specification demands.
     fn routes(&self) -> Router {
-        Router::new()
-            .method_value("ping", |_, _| async { to_raw_value(&json!({})).map_err(RpcError::internal) })
+        Router::new().method_immediate("ping", empty_object())
     }
 }

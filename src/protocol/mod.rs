@@ -294,6 +294,11 @@ pub fn handshake_failed(error: CallError) -> Exit {
     }
 }
 
+/// `{}`, the answer to a ping.
+fn empty_object() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
 /// Whether the child answered at all; the contents of the answer are irrelevant.
 fn counts_as_alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
     match answer {

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     protocol::{
-        Lsp, Plugin, Protocol, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
+        Lsp, Plugin, Protocol, empty_object, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
         plugin_error_codes, shutdown_state::ShutdownState,
     },
     rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
@@ -292,13 +292,19 @@ impl Handler for PluginServerHandler {
                 self.shutdown_state.send_replace(ShutdownState { shutdown: true, exit: true });
                 Value::Null
             }
-            "ping" if !self.router.has_method("ping") => json!({}),
             _ if self.shutdown_state.borrow().exit => {
                 return Err(RpcError::new(plugin_error_codes::UNAVAILABLE, "the worker is shutting down"));
             }
             _ => return self.router.request(cx, method, params).await,
         };
         to_raw_value(&answer).map_err(RpcError::internal)
+    }
+
+    fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
+        if method == "ping" && !self.router.has_method(method) {
+            return Some(empty_object());
+        }
+        self.router.immediate_result(method)
     }
 
     fn is_notification(&self, method: &str) -> bool {

@@ -52,6 +52,11 @@ impl Handler for WorkerHandler {
         }
     }
 
+    /// What the protocol answers at once does not reach the user's handler.
+    fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
+        self.defaults.immediate_result(method).or_else(|| self.user.immediate_result(method))
+    }
+
     fn is_notification(&self, method: &str) -> bool {
         !self.defaults.has_method(method)
             && (self.user.is_notification(method) || self.protocol.is_notification(method))

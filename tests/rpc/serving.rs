@@ -11,12 +11,12 @@ use procession::{
     exit::Exit,
     id::{Incarnation, TreePath},
     protocol::{self, ChildIdentity, Plugin, Protocol, Served, Server, StopReply},
-    rpc::{CloseReason, NoHandler, Peer, Timeout},
+    rpc::{CloseReason, NoHandler, Peer, Router, Timeout},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
-use crate::support::{Echo, Sleep, router};
+use crate::support::{Echo, Sleep, config, peer_on_wire, router};
 
 fn host(
     reader: impl tokio::io::AsyncRead + Send + Unpin + 'static,
@@ -179,4 +179,58 @@ async fn a_real_worker_over_files() {
     // Its input was over at once, and all is answered.
     assert!(answers.iter().any(|a| a["id"] == 1 && a["result"]["ok"] == true), "{text}");
     assert!(answers.iter().any(|a| a["id"] == 2 && a["result"] == "hi"), "{text}");
+}
+
+// C-6, W-4: a worker whose handlers are all busy, with more requests waiting, still shows that it lives.
+#[tokio::test(start_paused = true)]
+async fn a_ping_waits_behind_no_handler() {
+    let two_at_once = config(|c| c.max_handlers = 2);
+    let (plugin, peer, _serving) = serve(Server::new(router()).config(two_at_once));
+    let session = plugin.handshake(&peer, &hello()).await.unwrap();
+    peer.set_announced_methods(session.methods.unwrap());
+    let begin = Instant::now();
+    let calls: Vec<_> = (0..10)
+        .map(|_| {
+            let peer = peer.clone();
+            tokio::spawn(async move { peer.call::<Sleep>(&1000).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(plugin.ping(&peer).await.unwrap().is_ok());
+    assert_eq!(begin.elapsed(), Duration::from_millis(1));
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}
+
+// C-6: the same for what a host's router answers at once, alone and in a batch. A later route replaces it, and one that
+// is too large is an error.
+#[tokio::test(start_paused = true)]
+async fn what_takes_no_work_is_answered_at_once() {
+    let raw = |value: Value| serde_json::value::to_raw_value(&value).unwrap();
+    let routes = router()
+        .method_immediate("version", raw(json!(7)))
+        .method_immediate("replaced", raw(json!(1)))
+        .method_value("replaced", move |_, _| {
+            let two = raw(json!(2));
+            async move { Ok(two) }
+        })
+        .method_immediate("huge", raw(json!("x".repeat(2000))));
+    let bounded = config(|c| {
+        c.max_handlers = 1;
+        c.max_outgoing_frame_bytes = Some(1000);
+    });
+    let (_peer, mut wire) =
+        peer_on_wire(bounded, Arc::new(Router::new().fallback(Arc::new(routes))), 1 << 16);
+    wire.send_json(json!({"id": 1, "method": "sleep", "params": 1000})).await;
+    wire.send_json(json!({"id": 2, "method": "version"})).await;
+    assert_eq!(wire.line().await, json!({"jsonrpc": "2.0", "id": 2, "result": 7}));
+    wire.send_json(json!([{"id": 3, "method": "version"}, {"id": 4, "method": "version"}])).await;
+    assert_eq!(wire.line().await.as_array().unwrap().len(), 2);
+    wire.send_json(json!({"id": 5, "method": "huge"})).await;
+    assert_eq!(wire.line().await["error"]["code"], -32603);
+    wire.send_json(json!({"id": 6, "method": "replaced"})).await;
+    assert_eq!(wire.line().await["id"], 1);
+    assert_eq!(wire.line().await["result"], 2);
 }

@@ -274,6 +274,17 @@ impl Dispatcher {
         if self.take_stream_request(&id, method, params, batch) {
             return;
         }
+        let immediate = catch_unwind(AssertUnwindSafe(|| self.handler.immediate_result(method)));
+        match immediate {
+            Ok(None) => {}
+            Ok(Some(result)) => return self.answer_now(&id, &Ok(result), batch),
+            Err(_) => {
+                self.shared
+                    .panicked(format_args!("the handler panicked when asked about `{}`", one_line(method)));
+                let error = RpcError::internal("the handler panicked");
+                return self.answer_now(&id, &Err(error), batch);
+            }
+        }
         let config = &self.shared.config;
         let cost = request_bytes(method, params);
         let run = {
@@ -313,6 +324,23 @@ impl Dispatcher {
         };
         if let Some(job) = run {
             self.spawn(job);
+        }
+    }
+
+    /// Answers without a handler, and without waiting. A result that is too large is answered with an error.
+    pub(super) fn answer_now(
+        &self,
+        id: &RequestId,
+        answer: &Result<Box<RawValue>, RpcError>,
+        batch: Option<&Arc<ResponseBatch>>,
+    ) {
+        let mut frame = Scratch::take();
+        // A batch puts brackets around it.
+        let max_bytes = self.shared.max_outgoing.saturating_sub(if batch.is_some() { 2 } else { 0 });
+        let _ = encode::response(&mut frame, id, answer, max_bytes);
+        match batch {
+            None => self.shared.send_soon(&mut frame),
+            Some(batch) => self.keep(batch, &frame),
         }
     }
 

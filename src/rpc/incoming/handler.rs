@@ -31,6 +31,14 @@ pub trait Handler: Send + Sync + 'static {
         params: Option<&RawValue>,
     ) -> Result<Box<RawValue>, RpcError>;
 
+    /// The result of a request that takes no work, such as a ping. The reader asks before it takes a request
+    /// and sends such a result itself, so that it waits behind no handler (C-6): a process whose handlers are
+    /// all busy still shows that it lives. Must not block. `None`, the default, hands the request to
+    /// [`request`](Handler::request).
+    fn immediate_result(&self, _method: &str) -> Option<Box<RawValue>> {
+        None
+    }
+
     /// Takes a notification. The reader itself calls this, in order of arrival and before any
     /// response that follows, so it must not block: hand longer work to a task or a channel.
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>);

@@ -30,6 +30,7 @@ type NotificationRoute = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
 #[derive(Default)]
 pub struct Router {
     methods: BTreeMap<String, Route>,
+    immediate: BTreeMap<String, Box<RawValue>>,
     notifications: BTreeMap<String, NotificationRoute>,
     fallback: Option<Arc<dyn Handler>>,
 }
@@ -57,7 +58,7 @@ impl Router {
                 Err(reason) => Box::pin(async move { Err(RpcError::invalid_params(reason)) }),
             }
         };
-        self.methods.insert(M::NAME.to_owned(), Box::new(route));
+        self.set_method(M::NAME.to_owned(), Box::new(route));
         self
     }
 
@@ -71,8 +72,28 @@ impl Router {
         let route = move |cx: Context, params: Option<&RawValue>| -> HandlerReply {
             Box::pin(answer(cx, params.map(ToOwned::to_owned)))
         };
-        self.methods.insert(name.into(), Box::new(route));
+        self.set_method(name.into(), Box::new(route));
         self
+    }
+
+    /// Answers the method of this name always with `result`, at once and also while all handlers are busy
+    /// (see [`Handler::immediate_result`]).
+    #[must_use]
+    pub fn method_immediate(mut self, name: impl Into<String>, result: Box<RawValue>) -> Router {
+        let (name, answer) = (name.into(), result.clone());
+        let route = move |_: Context, _: Option<&RawValue>| -> HandlerReply {
+            let answer = answer.clone();
+            Box::pin(async move { Ok(answer) })
+        };
+        self.set_method(name.clone(), Box::new(route));
+        self.immediate.insert(name, result);
+        self
+    }
+
+    /// A later route replaces the earlier one of the same name, also one that needed no work.
+    fn set_method(&mut self, name: String, route: Route) {
+        self.immediate.remove(&name);
+        self.methods.insert(name, route);
     }
 
     /// Hands each `N` to `take`, which must not block (see [`Handler::notification`]). One whose
@@ -153,6 +174,13 @@ impl Handler for Router {
             Some(handler) => handler.request(cx, method, params).await,
             None => Err(RpcError::method_not_found(method)),
         }
+    }
+
+    fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
+        if self.methods.contains_key(method) {
+            return self.immediate.get(method).cloned();
+        }
+        self.fallback.as_ref()?.immediate_result(method)
     }
 
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {

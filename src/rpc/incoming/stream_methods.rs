@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    channel::{lock::lock, scratch::Scratch},
+    channel::lock::lock,
     rpc::{
         error::{RpcError, error_codes},
         incoming::{
@@ -21,7 +21,7 @@ use crate::{
             stream_table::{ItemRoom, OpenRefusal},
         },
         stream_end::StreamEnd,
-        wire::{encode, request_id::RequestId},
+        wire::request_id::RequestId,
     },
     untrusted::{
         SHOWN_BYTES,
@@ -115,13 +115,7 @@ impl Dispatcher {
         }
         let answer =
             answer.and_then(|credit| to_raw_value(&Opened { ok: true, credit }).map_err(RpcError::internal));
-        let mut frame = Scratch::take();
-        // It is short, so that it cannot be too large.
-        let _ = encode::response(&mut frame, id, &answer, usize::MAX);
-        match batch {
-            None => self.shared.send_soon(&mut frame),
-            Some(batch) => self.keep(batch, &frame),
-        }
+        self.answer_now(id, &answer, batch);
     }
 
     /// Handles a notification about a stream. `false` if it is none.
