@@ -79,3 +79,20 @@ async fn a_policy_in_the_workers_declaration_is_no_silence() {
     assert_eq!(setup.alive(), 0);
     setup.end().await;
 }
+
+// L-5: a pool stops and replaces its workers itself, between two leases.
+#[test]
+fn what_would_replace_a_worker_that_is_lent_is_refused() {
+    let worker = || WorkerSpec::new(Command::new("x"));
+    let declarations = [
+        worker().idle_timeout(SEC),
+        worker().recycle_after_calls(5),
+        worker().recycle_above_rss(1 << 30),
+        #[cfg(feature = "watch")]
+        worker().watch(procession::worker::FileWatch::new()),
+    ];
+    for declaration in declarations {
+        let errors = PoolSpec::keyed(1, declaration).validate().unwrap_err();
+        assert!(errors.to_string().contains("is not for a pool"), "{errors}");
+    }
+}
