@@ -62,7 +62,8 @@ impl FileWatch {
     }
 }
 
-/// The files of one incarnation, as they were before it was launched: what changes while it starts counts too.
+/// The files of one incarnation, as they were before it was launched: what changes while it starts counts
+/// too.
 pub(super) struct KnownFiles {
     paths: Vec<PathBuf>,
     looks: Vec<Look>,
