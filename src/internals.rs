@@ -2,7 +2,7 @@
 //! and fuzzers of this repository.
 
 pub use crate::{
-    restart::{decision::Decision, restart_type::ExitClass, tracker::Tracker, window::Window},
+    restart::{decision::Decision, restart_tracker::RestartTracker, restart_type::ExitClass, window::Window},
     supervision::root::{Root, RootOptions},
 };
 

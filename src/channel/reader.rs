@@ -1,4 +1,4 @@
-//! The task that reads: cuts frames out of the stream and hands them to a [`FrameSink`]. It waits
+//! The task that reads: cuts frames out of the stream and hands them to a [`FrameHandler`]. It waits
 //! only for bytes (C-6).
 
 use std::{future::poll_fn, io, pin::pin, sync::Arc};
@@ -16,7 +16,7 @@ const LEAST_READ_BYTES: usize = 4 * 1024;
 const MOST_READ_BYTES: usize = 64 * 1024;
 
 /// Takes what the reader finds. Never called through a vtable.
-pub(crate) trait FrameSink: Send + Sync + 'static {
+pub(crate) trait FrameHandler: Send + Sync + 'static {
     type User: ChannelUser;
 
     fn user(&self) -> &Arc<Self::User>;
@@ -32,7 +32,7 @@ pub(crate) trait FrameSink: Send + Sync + 'static {
 }
 
 /// Reads until the stream or the channel ends.
-pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameSink, mut reader: R) {
+pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, mut reader: R) {
     let done = MarkReaderDoneOnDrop(sink.user().clone());
     let user = &*done.0;
     let channel = user.channel();

@@ -266,7 +266,7 @@ impl LivePluginHost {
             if answer == Err(RequestError::ShuttingDown)
                 && let Some(node) = host.node_of(&id)
             {
-                // The host is stopping all its plugins, or its abandoned children are being killed.
+                // The host is stopping all its plugins, or its orphaned children are being killed.
                 node.wait_state(ChildState::is_down).await;
             }
             let mut table = host.hosted.table();

@@ -30,7 +30,7 @@ pub(crate) struct OwnStdio {
     pub(crate) flushed: Option<oneshot::Receiver<()>>,
 }
 
-enum DescriptorKind {
+enum StdioDescriptorKind {
     Socket,
     Pipe,
     Other,
@@ -41,9 +41,9 @@ pub(crate) fn stdio() -> io::Result<OwnStdio> {
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
     let (stdin, kind) = classify(stdin)?;
     let reader: Box<dyn AsyncRead + Send + Unpin> = match kind {
-        DescriptorKind::Socket => Box::new(socket(stdin)?),
-        DescriptorKind::Pipe => Box::new(Receiver::from_owned_fd(stdin)?),
-        DescriptorKind::Other => {
+        StdioDescriptorKind::Socket => Box::new(socket(stdin)?),
+        StdioDescriptorKind::Pipe => Box::new(Receiver::from_owned_fd(stdin)?),
+        StdioDescriptorKind::Other => {
             let (near, mut far) = StdStream::pair()?;
             let mut stdin = File::from(stdin);
             std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
@@ -57,9 +57,9 @@ pub(crate) fn stdio() -> io::Result<OwnStdio> {
     let (stdout, kind) = classify(stdout)?;
     let mut flushed = None;
     let writer: Box<dyn AsyncWrite + Send + Unpin> = match kind {
-        DescriptorKind::Socket => Box::new(socket(stdout)?),
-        DescriptorKind::Pipe => Box::new(Sender::from_owned_fd(stdout)?),
-        DescriptorKind::Other => {
+        StdioDescriptorKind::Socket => Box::new(socket(stdout)?),
+        StdioDescriptorKind::Pipe => Box::new(Sender::from_owned_fd(stdout)?),
+        StdioDescriptorKind::Other => {
             let (near, mut far) = StdStream::pair()?;
             let (done, wait) = oneshot::channel();
             flushed = Some(wait);
@@ -76,13 +76,13 @@ pub(crate) fn stdio() -> io::Result<OwnStdio> {
     Ok(OwnStdio { reader, writer, flushed })
 }
 
-fn classify(fd: OwnedFd) -> io::Result<(OwnedFd, DescriptorKind)> {
+fn classify(fd: OwnedFd) -> io::Result<(OwnedFd, StdioDescriptorKind)> {
     let file = File::from(fd);
     let kind = file.metadata()?.file_type();
     let kind = match kind {
-        kind if kind.is_socket() => DescriptorKind::Socket,
-        kind if kind.is_fifo() => DescriptorKind::Pipe,
-        _ => DescriptorKind::Other,
+        kind if kind.is_socket() => StdioDescriptorKind::Socket,
+        kind if kind.is_fifo() => StdioDescriptorKind::Pipe,
+        _ => StdioDescriptorKind::Other,
     };
     Ok((file.into(), kind))
 }

@@ -10,7 +10,7 @@
 //!  exit ─► ExitClass ─► RestartType ─no─► Leave
 //!                        │ yes
 //!                        ▼
-//!                     Tracker + RestartPolicy ──► GiveUp | Escalate | CoolOff
+//!                     RestartTracker + RestartPolicy ──► GiveUp | Escalate | CoolOff
 //!                        │ Restart { delay }
 //!                        ▼
 //!                     BudgetScope ── Shared ──► Window + Intensity ─spent─► the supervisor gives up
@@ -100,8 +100,8 @@ mod intensity;
 mod jitter;
 mod policy;
 mod policy_error;
+pub(crate) mod restart_tracker;
 pub(crate) mod restart_type;
-pub(crate) mod tracker;
 pub(crate) mod window;
 
 pub use backoff::Backoff;
@@ -111,7 +111,7 @@ pub(crate) use decision::Decision;
 pub use intensity::Intensity;
 pub use policy::RestartPolicy;
 pub use policy_error::PolicyError;
+pub(crate) use restart_tracker::RestartTracker;
 pub(crate) use restart_type::ExitClass;
 pub use restart_type::RestartType;
-pub(crate) use tracker::Tracker;
 pub(crate) use window::Window;

@@ -39,7 +39,7 @@ mod spec;
 mod start;
 mod supervisor_actor;
 mod tree_context;
-mod tree_stop_notice;
+mod tree_stop_state;
 
 pub use child_info::{ChildCounts, ChildInfo};
 pub use child_ref::{ChildRef, SendError};

@@ -21,7 +21,7 @@ use super::{
     start::spawn_error,
     supervisor_actor::{SupervisorActor, SupervisorActorArguments, SupervisorRef},
     tree_context::TreeContext,
-    tree_stop_notice::HostProbe,
+    tree_stop_state::HostProbe,
 };
 use crate::{
     clock::Clock,

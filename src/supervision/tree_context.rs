@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     event_bus::{EventBus, EventReceiver},
-    tree_stop_notice::TreeStopNotice,
+    tree_stop_state::TreeStopState,
 };
 use crate::{clock::Clock, id::TreePath};
 
@@ -17,7 +17,7 @@ struct TreeShared {
     bus: EventBus,
     clock: Clock,
     seed: u64,
-    stop_notice: TreeStopNotice,
+    stop_notice: TreeStopState,
 }
 
 impl TreeContext {
@@ -25,7 +25,7 @@ impl TreeContext {
     pub(crate) fn new(seed: u64, event_capacity: usize) -> TreeContext {
         let clock = Clock::start();
         let bus = EventBus::new(clock, event_capacity);
-        TreeContext(Arc::new(TreeShared { bus, clock, seed, stop_notice: TreeStopNotice::new() }))
+        TreeContext(Arc::new(TreeShared { bus, clock, seed, stop_notice: TreeStopState::new() }))
     }
 
     /// The tree's clock.
@@ -44,7 +44,7 @@ impl TreeContext {
     }
 
     /// What is known about the end of the tree.
-    pub(crate) fn stop_notice(&self) -> &TreeStopNotice {
+    pub(crate) fn stop_notice(&self) -> &TreeStopState {
         &self.0.stop_notice
     }
 

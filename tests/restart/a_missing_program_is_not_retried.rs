@@ -1,7 +1,7 @@
 //! A program that has never started and is missing is not retried; one that was ready before is
 //! waited for while it is being replaced.
 
-use procession::internals::{Decision, ExitClass, Tracker};
+use procession::internals::{Decision, ExitClass, RestartTracker};
 use procession::{clock::TreeInstant, restart::RestartType, state::RestartLimit};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
@@ -52,7 +52,7 @@ fn it_is_retried_once_the_place_has_been_ready() {
 // the node remembers it, which outlives its supervisor.
 #[test]
 fn it_is_retried_if_an_earlier_life_was_ready() {
-    let mut tracker = Tracker::new(0);
+    let mut tracker = RestartTracker::new(0);
     tracker.set_has_been_ready();
     let decision = tracker.exited(TreeInstant::EPOCH, ExitClass::Permanent, &steady());
     assert_eq!(decision, restart(ms(100), 1));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procession::internals::{Decision, ExitClass, Tracker};
+use procession::internals::{Decision, ExitClass, RestartTracker};
 use procession::{
     clock::TreeInstant,
     restart::{Backoff, RestartPolicy},
@@ -31,14 +31,14 @@ pub(crate) fn immediate() -> RestartPolicy {
 }
 
 pub(crate) struct Child {
-    pub(crate) tracker: Tracker,
+    pub(crate) tracker: RestartTracker,
     pub(crate) policy: RestartPolicy,
     pub(crate) now: TreeInstant,
 }
 
 impl Child {
     pub(crate) fn new(policy: RestartPolicy) -> Child {
-        Child { tracker: Tracker::new(7), policy, now: TreeInstant::EPOCH }
+        Child { tracker: RestartTracker::new(7), policy, now: TreeInstant::EPOCH }
     }
 
     /// One incarnation: launched, ready at once, ended after `life`. Then the delay of the decision

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use procession::internals::{Decision, ExitClass, Tracker};
+use procession::internals::{Decision, ExitClass, RestartTracker};
 use procession::{
     clock::TreeInstant,
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
@@ -214,7 +214,7 @@ proptest! {
         lives in prop::collection::vec(life(), 1..60),
     ) {
         prop_assert_eq!(policy.validate(Default::default()), Ok(()));
-        let (mut tracker, mut reference) = (Tracker::new(seed), Reference::default());
+        let (mut tracker, mut reference) = (RestartTracker::new(seed), Reference::default());
         let mut now = TreeInstant::EPOCH;
         for life in lives {
             tracker.started(now);
@@ -281,7 +281,7 @@ proptest! {
             .with_backoff(backoff)
             .with_max_total_restarts(total)
             .with_crash_loop(CrashLoop::new(max_failures, window, CrashLoopAction::GiveUp));
-        let mut tracker = Tracker::new(1);
+        let mut tracker = RestartTracker::new(1);
         let (mut now, mut restarts, mut failed) = (TreeInstant::EPOCH, 0, Vec::new());
         for life in lives {
             let End::Judged(verdict) = life.end else { continue };
@@ -315,13 +315,13 @@ proptest! {
 // A service may have 100,000 children.
 #[test]
 fn a_tracker_is_small() {
-    assert!(size_of::<Tracker>() <= 96, "{}", size_of::<Tracker>());
+    assert!(size_of::<RestartTracker>() <= 96, "{}", size_of::<RestartTracker>());
 }
 
 #[test]
 fn huge_histories_do_not_overflow() {
     let policy = RestartPolicy::default().with_jitter(1.0);
-    let mut tracker = Tracker::new(u64::MAX);
+    let mut tracker = RestartTracker::new(u64::MAX);
     for _ in 0..100_000 {
         let _ = tracker.exited(TreeInstant::NEVER, ExitClass::Failure, &policy);
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use procession::internals::{Decision, ExitClass, Tracker};
+use procession::internals::{Decision, ExitClass, RestartTracker};
 use procession::{
     clock::TreeInstant,
     restart::{Backoff, RestartPolicy},
@@ -12,7 +12,7 @@ use procession::{
 use crate::common::{ms, secs};
 
 fn delays(seed: u64, policy: &RestartPolicy, count: usize) -> Vec<Duration> {
-    let mut tracker = Tracker::new(seed);
+    let mut tracker = RestartTracker::new(seed);
     (0..count)
         .map(|_| match tracker.exited(TreeInstant::EPOCH, ExitClass::Failure, policy) {
             Decision::Restart { delay, .. } => delay,
@@ -61,7 +61,7 @@ fn a_seed_gives_one_sequence_and_another_seed_another() {
 fn a_revival_does_not_replay_it() {
     let policy = RestartPolicy::default().with_backoff(Backoff::fixed(secs(1)));
     let unbroken = delays(3, &policy, 2);
-    let mut tracker = Tracker::new(3);
+    let mut tracker = RestartTracker::new(3);
     for delay in unbroken {
         let decision = tracker.exited(TreeInstant::EPOCH, ExitClass::Failure, &policy);
         assert_eq!(decision, Decision::Restart { delay, attempt: 1 });

@@ -204,8 +204,8 @@ async fn a_ping_waits_behind_no_handler() {
     assert_eq!(begin.elapsed(), Duration::from_secs(5));
 }
 
-// C-6: the same for what a host's router answers at once, alone and in a batch. A later route replaces it, and
-// one that is too large is an error.
+// C-6: the same for what a host's router answers at once, alone and in a batch. A later route replaces it,
+// and one that is too large is an error.
 #[tokio::test(start_paused = true)]
 async fn what_takes_no_work_is_answered_at_once() {
     let raw = |value: Value| serde_json::value::to_raw_value(&value).unwrap();

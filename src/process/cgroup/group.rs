@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal};
 use super::{
     files,
     host_cgroup::ProcessCgroupLocation,
-    removal::CgroupRemoval,
+    removal::CgroupRemovalJob,
     signal_walk::{PidReader, SignalWalk},
 };
 use crate::process::sweeper::{self, JobProgress, SweepJob};
@@ -138,7 +138,7 @@ impl Cgroup {
     fn remove_later(&self) {
         self.removal.get_or_init(|| {
             let removal =
-                CgroupRemoval::new(Arc::clone(self.location.directory()), self.location.name().to_owned());
+                CgroupRemovalJob::new(Arc::clone(self.location.directory()), self.location.name().to_owned());
             let done = removal.done();
             sweeper::add(Box::new(RemovalJob { removal, _location: Arc::clone(&self.location) }));
             RequestedRemoval { when: Instant::now(), done }
@@ -149,7 +149,7 @@ impl Cgroup {
 /// Keeps the host's group alive, which must not be removed before this one.
 #[derive(Debug)]
 struct RemovalJob {
-    removal: CgroupRemoval,
+    removal: CgroupRemovalJob,
     _location: Arc<ProcessCgroupLocation>,
 }
 

@@ -19,7 +19,7 @@ use super::{
     files,
     host_id::CgroupHostId,
     leftovers,
-    removal::CgroupRemoval,
+    removal::CgroupRemovalJob,
 };
 use crate::process::sweeper;
 
@@ -115,7 +115,7 @@ impl ProcessCgroupLocation {
 impl Drop for HostCgroup {
     fn drop(&mut self) {
         if files::unlink(&self.parent, &self.name).is_err() {
-            sweeper::add(Box::new(CgroupRemoval::new(Arc::clone(&self.parent), self.name.clone())));
+            sweeper::add(Box::new(CgroupRemovalJob::new(Arc::clone(&self.parent), self.name.clone())));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fd::OwnedFd;
 
-use super::{cgroup_path, files, host_id::CgroupHostId, removal::CgroupRemoval, walk};
+use super::{cgroup_path, files, host_id::CgroupHostId, removal::CgroupRemovalJob, walk};
 
 /// How long a guardian spends at most on removing what its host has left.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ pub(in crate::process) fn clear_leftovers() {
 
 /// Kills what dead hosts have left, waits at most `wait` until it has ended, and returns the groups to
 /// remove.
-pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval> {
+pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemovalJob> {
     let mut names: Vec<CString> = Vec::new();
     walk::each_group(parent, |name: &CStr| {
         if CgroupHostId::of(name).is_some_and(CgroupHostId::is_dead) {
@@ -39,5 +39,5 @@ pub(super) fn clear(parent: &Arc<OwnedFd>, wait: Duration) -> Vec<CgroupRemoval>
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-    names.into_iter().map(|name| CgroupRemoval::new(Arc::clone(parent), name)).collect()
+    names.into_iter().map(|name| CgroupRemovalJob::new(Arc::clone(parent), name)).collect()
 }

@@ -1,4 +1,4 @@
-//! [`CgroupRemoval`]: removes a group with all groups that its members have made in it.
+//! [`CgroupRemovalJob`]: removes a group with all groups that its members have made in it.
 
 use std::{
     ffi::CString,
@@ -31,7 +31,7 @@ const MAX_FAILURES: u32 = 1000;
 
 /// The removal of one group, from the bottom up. Kills the processes that are alive in it.
 #[derive(Debug)]
-pub(super) struct CgroupRemoval {
+pub(super) struct CgroupRemovalJob {
     at: Arc<OwnedFd>,
     name: CString,
     walk: CgroupWalk,
@@ -58,11 +58,11 @@ impl CgroupVisitor for RemovingVisitor {
     }
 }
 
-impl CgroupRemoval {
-    pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupRemoval {
+impl CgroupRemovalJob {
+    pub(super) fn new(at: Arc<OwnedFd>, name: CString) -> CgroupRemovalJob {
         let walk = CgroupWalk::new(Arc::clone(&at), name.clone());
         let (remover, done) = (RemovingVisitor::default(), Arc::new(AtomicBool::new(false)));
-        CgroupRemoval { at, name, walk, remover, began: None, pause: FIRST_PAUSE, done }
+        CgroupRemovalJob { at, name, walk, remover, began: None, pause: FIRST_PAUSE, done }
     }
 
     /// A flag that is set when the removal is done or given up.
@@ -85,7 +85,7 @@ impl CgroupRemoval {
     }
 }
 
-impl SweepJob for CgroupRemoval {
+impl SweepJob for CgroupRemovalJob {
     fn step(&mut self, until: Instant) -> JobProgress {
         let began = *self.began.get_or_insert_with(Instant::now);
         let next = match self.walk.run_until(&mut self.remover, until) {

@@ -20,7 +20,7 @@ use rustix::process::{self as sys, Pid, WaitId, WaitIdOptions};
 
 use super::{
     process_table::{self, ProcessEntry},
-    survivor_scan::{self, EntryVisitor, ReapedAt},
+    survivor_scan::{self, EntryVisitor, LeaderReapedAt},
 };
 use crate::process::{group_membership, sweeper};
 
@@ -54,7 +54,7 @@ struct LeaderRegistry {
 struct LeaderWithOrphans {
     leader: i32,
     cgroup: Option<OsString>,
-    reap_time: ReapedAt,
+    reap_time: LeaderReapedAt,
     since: Instant,
 }
 
@@ -105,7 +105,7 @@ pub(super) fn leader_launched(leader: Pid, cgroup: Option<&OsStr>) {
 }
 
 /// A launched process has been reaped.
-pub(super) fn leader_reaped(leader: Pid, reap_time: ReapedAt) {
+pub(super) fn leader_reaped(leader: Pid, reap_time: LeaderReapedAt) {
     let leader = leader.as_raw_nonzero().get();
     let mut registry = lock();
     let Some(cgroup) = registry.unreaped.remove(&leader) else { return };

@@ -23,7 +23,7 @@ use rustix::{
 use super::adopted_orphans;
 use super::{
     survivor_query::{SurvivorQuery, sweep_session},
-    survivor_scan::{self, ReapedAt, ScanTarget},
+    survivor_scan::{self, LeaderReapedAt, ScanTarget},
 };
 use crate::process::{
     cgroup,
@@ -223,7 +223,7 @@ impl Leader {
         }
         self.check_exit(&mut state);
         let was_unreaped = !state.reaped;
-        let reap_time = ReapedAt::now();
+        let reap_time = LeaderReapedAt::now();
         self.kill_group_and_reap_leader(&mut state);
         if was_unreaped && state.reaped {
             sweep_session(self.pid, reap_time, sweep_guard.take());
@@ -400,7 +400,7 @@ impl Leader {
         self.pid_is_free.store(true, Ordering::SeqCst);
         if !std::mem::replace(&mut state.reaped, true) {
             #[cfg(target_os = "linux")]
-            adopted_orphans::leader_reaped(self.pid, ReapedAt::now());
+            adopted_orphans::leader_reaped(self.pid, LeaderReapedAt::now());
         }
     }
 

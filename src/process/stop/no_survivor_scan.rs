@@ -8,15 +8,15 @@ use rustix::process::{Pid, Signal};
 pub(super) enum ScanTarget {
     GroupAndSession(#[expect(dead_code, reason = "on Linux it says whose number it is")] Arc<AtomicBool>),
     Group,
-    SessionAfterReap(ReapedAt),
+    SessionAfterReap(LeaderReapedAt),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReapedAt;
+pub(super) struct LeaderReapedAt;
 
-impl ReapedAt {
-    pub(super) fn now() -> ReapedAt {
-        ReapedAt
+impl LeaderReapedAt {
+    pub(super) fn now() -> LeaderReapedAt {
+        LeaderReapedAt
     }
 }
 

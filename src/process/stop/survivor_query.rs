@@ -9,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 
-use super::survivor_scan::{self, ReapedAt, ScanTarget};
+use super::survivor_scan::{self, LeaderReapedAt, ScanTarget};
 use crate::process::{control::KILL_WAIT, reap_guard::ReapGuard};
 
 /// One question and its reply.
@@ -53,13 +53,13 @@ impl SurvivorQuery {
 
 /// Kills the processes that have left the group of a reaped leader but are still in its session. Scans
 /// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_guard` until then.
-pub(super) fn sweep_session(leader: Pid, reaped: ReapedAt, sweep_guard: Option<ReapGuard>) {
+pub(super) fn sweep_session(leader: Pid, reaped: LeaderReapedAt, sweep_guard: Option<ReapGuard>) {
     SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_guard }.scan();
 }
 
 struct SessionSweep {
     leader: Pid,
-    reaped: ReapedAt,
+    reaped: LeaderReapedAt,
     since: Instant,
     _sweep_token: Option<ReapGuard>,
 }

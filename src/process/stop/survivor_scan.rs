@@ -52,7 +52,7 @@ pub(super) enum ScanTarget {
     /// All in the group. They are not signalled.
     Group,
     /// All in the session of a leader that has been reaped.
-    SessionAfterReap(ReapedAt),
+    SessionAfterReap(LeaderReapedAt),
 }
 
 impl ScanTarget {
@@ -64,16 +64,16 @@ impl ScanTarget {
 
 /// When a leader was reaped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReapedAt {
+pub(super) struct LeaderReapedAt {
     at: Instant,
     /// In the unit in which the system reports when a process was started.
     ticks: Option<u64>,
 }
 
-impl ReapedAt {
+impl LeaderReapedAt {
     /// Must be called right before the reap.
-    pub(super) fn now() -> ReapedAt {
-        ReapedAt { at: Instant::now(), ticks: process_table::now_in_ticks() }
+    pub(super) fn now() -> LeaderReapedAt {
+        LeaderReapedAt { at: Instant::now(), ticks: process_table::now_in_ticks() }
     }
 
     /// Whether a process in a session of the leader's number is in the leader's session. It is if it was
@@ -316,7 +316,7 @@ mod tests {
             let in_session = vec![(rustix::process::getpid(), 0, false)];
             WalkFindings { in_group: false, in_session, has_leader_pid }
         };
-        let reaped = ReapedAt::now();
+        let reaped = LeaderReapedAt::now();
         let before_reap = ScanTarget::GroupAndSession(Arc::new(AtomicBool::new(false)));
         for target in [ScanTarget::SessionAfterReap(reaped), before_reap] {
             assert!(found(false).signal_and_report(leader, &target, &[]), "{target:?}");

@@ -18,7 +18,7 @@ use tokio::{sync::SetOnce, time::Instant};
 use crate::{
     channel::{
         channel_user::ChannelUser as _, close_reason::CloseReason, lock::lock, noise::shortened,
-        reader::FrameSink, scratch::Scratch, yield_budget::YieldBudget,
+        reader::FrameHandler, scratch::Scratch, yield_budget::YieldBudget,
     },
     log_event::log_event,
     log_limiter::{LogLimiter, LogTopic},
@@ -51,7 +51,7 @@ pub(crate) struct Dispatcher {
     pub(super) errors: Mutex<LogLimiter>,
 }
 
-impl FrameSink for Arc<Dispatcher> {
+impl FrameHandler for Arc<Dispatcher> {
     type User = PeerShared;
 
     fn user(&self) -> &Arc<PeerShared> {

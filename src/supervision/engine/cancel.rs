@@ -43,7 +43,7 @@ impl StopLevel {
 #[derive(Debug)]
 pub(crate) struct StartCancel(Arc<CancelSignal>);
 
-/// Whether the start is to be abandoned, and the task to be woken when it is.
+/// Whether the start is to be orphaned, and the task to be woken when it is.
 #[derive(Debug, Default)]
 pub(crate) struct CancelSignal(Mutex<CancelState>);
 

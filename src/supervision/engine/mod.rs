@@ -19,10 +19,9 @@
 //! | `supervised_incarnation`, `running_actor` | an incarnation while the engine keeps it, and its actor |
 //! | `slot_waker` | wakes the engine when a child's incarnation may have ended |
 //! | `exit_cause_matcher` | joins the cause of an exit with its end |
-//! | `abandoned_incarnation` | what remains of an incarnation when its engine is gone |
+//! | `orphaned_incarnation` | what remains of an incarnation when its engine is gone |
 //! | `timers` | the machine's timers, and the one task that sleeps for them |
 
-mod abandoned_incarnation;
 mod args;
 mod cancel;
 mod children;
@@ -32,6 +31,7 @@ mod handle;
 mod inbox;
 mod incarnation_lifecycle;
 mod operator;
+mod orphaned_incarnation;
 mod perform;
 mod running_actor;
 mod slot_waker;
@@ -426,7 +426,7 @@ impl Engine {
         loop {
             match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
                 Poll::Ready(Some(InboxMessage::StartFinished(delivery))) => {
-                    delivery.abandoned.abandon(delivery.running.ok())
+                    delivery.orphaned.end(delivery.running.ok())
                 }
                 Poll::Ready(Some(_)) => {}
                 Poll::Ready(None) => break,
@@ -463,7 +463,7 @@ impl Engine {
 
 impl Drop for Engine {
     /// If the supervisor was killed, its children are ended now. Their states are written here and
-    /// by abandoned incarnations, since no engine is left to notice their ends.
+    /// by orphaned incarnations, since no engine is left to notice their ends.
     fn drop(&mut self) {
         // After its exit it has left its node, where a successor may already be working.
         let Some(guard) = self.guard.take() else { return };

@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    abandoned_incarnation::AbandonedIncarnation,
     cancel::{CancelSignal, StartCancel},
     children::SlotIndex,
     inbox::{InboxSender, StartOutcome},
+    orphaned_incarnation::OrphanedIncarnation,
     running_actor::RunningActor,
 };
 use crate::{
@@ -80,7 +80,7 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
         },
     };
     let (cancel, signal) = StartCancel::new();
-    let abandoned = AbandonedIncarnation {
+    let orphaned = OrphanedIncarnation {
         incarnation,
         node: node.clone(),
         tree: tree.clone(),
@@ -91,8 +91,8 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
     tokio::spawn(async move {
         let (running, ready) = finish_start(stage, timeout, &signal).await;
         drop(signal);
-        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { slot, ready, running, abandoned })) {
-            outcome.abandoned.finish(outcome.running.ok()).await;
+        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { slot, ready, running, orphaned })) {
+            outcome.orphaned.finish(outcome.running.ok()).await;
         }
     });
     StartProgress::Later(cancel)

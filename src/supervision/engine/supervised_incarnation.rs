@@ -13,8 +13,8 @@ use ractor::{ActorCell, ActorId};
 use tokio::task::unconstrained;
 
 use super::{
-    abandoned_incarnation::AbandonedIncarnation,
     cancel::{StartCancel, StopLevel},
+    orphaned_incarnation::OrphanedIncarnation,
     running_actor::{RunningActor, StopCause},
 };
 use crate::{
@@ -225,7 +225,6 @@ impl SupervisedIncarnation {
         };
         let Some(closed) = self.closed else { return };
         let (node, tree, supervisor) = (node.clone(), tree.clone(), supervisor.clone());
-        AbandonedIncarnation { incarnation: self.incarnation, node, tree, closed, supervisor }
-            .abandon(running);
+        OrphanedIncarnation { incarnation: self.incarnation, node, tree, closed, supervisor }.end(running);
     }
 }

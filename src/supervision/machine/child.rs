@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::TreeInstant,
     id::{ChildId, Incarnation},
-    restart::{RestartType, Tracker},
+    restart::{RestartTracker, RestartType},
     state::{ChildState, DownReason},
     supervision::policy::{ChildPolicy, StartMode},
 };
@@ -77,7 +77,7 @@ pub(super) struct Child {
     pub(super) changes: Option<Box<PendingChanges>>,
     /// The state that follows `AfterStop::Settle`.
     pub(super) settles_as: Option<Box<ChildState>>,
-    pub(super) tracker: Tracker,
+    pub(super) tracker: RestartTracker,
     pub(super) cause: StartCause,
     pub(super) after: AfterStop,
     /// An operator has stopped it.
@@ -98,7 +98,7 @@ pub(super) struct Child {
 
 impl Child {
     pub(super) fn new(new: NewChild) -> Child {
-        let mut tracker = Tracker::new(new.seed);
+        let mut tracker = RestartTracker::new(new.seed);
         if new.has_been_ready {
             tracker.set_has_been_ready();
         }

@@ -55,7 +55,7 @@ use crate::{
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
-    restart::{Tracker, Window},
+    restart::{RestartTracker, Window},
     state::{ChildKind, ChildState, DownReason},
 };
 
@@ -85,7 +85,7 @@ pub struct ChildView<'a> {
     /// Its last incarnation.
     pub incarnation: Incarnation,
     /// Its failures and restarts.
-    pub tracker: &'a Tracker,
+    pub tracker: &'a RestartTracker,
     /// The incarnation beside it, if there is one, or the spare that waits for its next start.
     pub second: Option<SecondView<'a>>,
 }

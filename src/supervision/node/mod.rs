@@ -42,7 +42,7 @@ use crate::{
     event::EventKind,
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation, TreePath},
-    restart::{RestartPolicy, Tracker},
+    restart::{RestartPolicy, RestartTracker},
     state::{ChildKind, ChildState, SecondRole},
 };
 
@@ -422,7 +422,7 @@ impl Node {
     }
 
     /// Writes the counters of the current incarnation of the supervisor.
-    pub(crate) fn set_counters(&self, now: TreeInstant, tracker: &Tracker, policy: &RestartPolicy) {
+    pub(crate) fn set_counters(&self, now: TreeInstant, tracker: &RestartTracker, policy: &RestartPolicy) {
         let mut status = self.status();
         status.consecutive_failures = tracker.failures_at(now, policy);
         status.forgets = tracker.forgets_at(policy);

@@ -1,4 +1,4 @@
-//! [`Tracker`]: the restart history of one child, and the decisions that follow from it.
+//! [`RestartTracker`]: the restart history of one child, and the decisions that follow from it.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);
 /// same decisions; it takes less than 100 bytes, plus eight per failure in the window if there is a
 /// crash loop.
 #[derive(Clone, Debug)]
-pub struct Tracker {
+pub struct RestartTracker {
     jitter: JitterRng,
     /// Since when the live incarnation has been ready.
     ready_since: Option<TreeInstant>,
@@ -43,11 +43,11 @@ pub struct Tracker {
     crashes: Option<Box<Window>>,
 }
 
-impl Tracker {
+impl RestartTracker {
     /// The tracker of a child that has not been started. Children of one tree need different seeds:
     /// otherwise they have the same jitter and are restarted in lockstep.
-    pub fn new(seed: u64) -> Tracker {
-        Tracker {
+    pub fn new(seed: u64) -> RestartTracker {
+        RestartTracker {
             jitter: JitterRng::new(seed),
             ready_since: None,
             ready_for: Duration::ZERO,
@@ -166,7 +166,11 @@ impl Tracker {
     ///
     /// Whether the child has ever been ready is remembered, and the jitter continues.
     pub fn revived(&mut self) {
-        *self = Tracker { jitter: self.jitter.clone(), ever_ready: self.ever_ready, ..Tracker::new(0) };
+        *self = RestartTracker {
+            jitter: self.jitter.clone(),
+            ever_ready: self.ever_ready,
+            ..RestartTracker::new(0)
+        };
     }
 
     /// A delay with the jitter of the policy.

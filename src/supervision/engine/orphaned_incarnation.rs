@@ -1,4 +1,4 @@
-//! What remains of an incarnation when its engine is gone: [`AbandonedIncarnation`].
+//! What remains of an incarnation when its engine is gone: [`OrphanedIncarnation`].
 
 use super::running_actor::RunningActor;
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Everything needed to end an abandoned incarnation.
-pub(crate) struct AbandonedIncarnation {
+/// Everything needed to end an orphaned incarnation.
+pub(crate) struct OrphanedIncarnation {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
@@ -21,9 +21,9 @@ pub(crate) struct AbandonedIncarnation {
     pub(crate) supervisor: IncarnationGuard,
 }
 
-impl AbandonedIncarnation {
+impl OrphanedIncarnation {
     /// Kills the actor now, and finishes in a task of its own.
-    pub(crate) fn abandon(self, running: Option<RunningActor>) {
+    pub(crate) fn end(self, running: Option<RunningActor>) {
         if let Some(running) = &running {
             running.kill();
         }
@@ -35,7 +35,7 @@ impl AbandonedIncarnation {
 
     /// Returns when nothing of the incarnation is left and the node status says so.
     pub(crate) async fn finish(self, running: Option<RunningActor>) {
-        let AbandonedIncarnation { incarnation, node, tree, closed, supervisor } = self;
+        let OrphanedIncarnation { incarnation, node, tree, closed, supervisor } = self;
         if let Some(mut running) = running {
             running.kill();
             running.join().await;

@@ -1,4 +1,4 @@
-//! [`TreeStopNotice`]: tells every part of a tree that the whole tree, or its host, is being stopped.
+//! [`TreeStopState`]: tells every part of a tree that the whole tree, or its host, is being stopped.
 //!
 //! A stop goes through a tree in order, and the last children are told long after the first. A
 //! service manager or a terminal signals all processes at once. So when its process ends, a worker
@@ -14,7 +14,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 /// One per tree.
-pub(crate) struct TreeStopNotice {
+pub(crate) struct TreeStopState {
     stopping: watch::Sender<bool>,
     host: Mutex<HostStopState>,
 }
@@ -28,14 +28,14 @@ struct HostStopState {
     told: Option<Instant>,
 }
 
-impl TreeStopNotice {
+impl TreeStopState {
     /// How long a signal to the host counts. The stop that it causes begins at once. A signal that
     /// causes none, because the program has left `run_until_signal`, must not delay exits for the
     /// rest of the program.
     const SIGNAL_COUNTS_FOR: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new() -> TreeStopNotice {
-        TreeStopNotice { stopping: watch::Sender::new(false), host: Mutex::default() }
+    pub(crate) fn new() -> TreeStopState {
+        TreeStopState { stopping: watch::Sender::new(false), host: Mutex::default() }
     }
 
     /// The root has begun to stop its children.
@@ -85,8 +85,8 @@ impl TreeStopNotice {
     }
 }
 
-impl fmt::Debug for TreeStopNotice {
+impl fmt::Debug for TreeStopState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TreeStopNotice").field("stopping", &*self.stopping.borrow()).finish_non_exhaustive()
+        f.debug_struct("TreeStopState").field("stopping", &*self.stopping.borrow()).finish_non_exhaustive()
     }
 }
