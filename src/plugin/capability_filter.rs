@@ -51,6 +51,10 @@ impl Handler for CapabilityFilter {
         Err(RpcError::new(plugin_error_codes::CAPABILITY_DENIED, message))
     }
 
+    fn may_answer(&self, method: &str) -> bool {
+        self.handler.may_answer(method)
+    }
+
     fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
         self.handler.immediate_result(method).filter(|_| self.allows(method))
     }

@@ -300,6 +300,10 @@ impl Handler for PluginServerHandler {
         to_raw_value(&answer).map_err(RpcError::internal)
     }
 
+    fn may_answer(&self, method: &str) -> bool {
+        matches!(method, "initialize" | "shutdown" | "ping") || self.router.may_answer(method)
+    }
+
     fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
         if method == "ping" && !self.router.has_method(method) {
             return Some(empty_object());

@@ -52,9 +52,15 @@ impl Handler for WorkerHandler {
         }
     }
 
-    /// What the protocol answers at once does not reach the user's handler.
     fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
-        self.defaults.immediate_result(method).or_else(|| self.user.immediate_result(method))
+        if self.user.may_answer(method) {
+            return self.user.immediate_result(method);
+        }
+        self.defaults.immediate_result(method)
+    }
+
+    fn may_answer(&self, method: &str) -> bool {
+        self.defaults.may_answer(method) || self.user.may_answer(method)
     }
 
     fn is_notification(&self, method: &str) -> bool {

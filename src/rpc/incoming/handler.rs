@@ -39,6 +39,12 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
+    /// Whether this handler may answer requests of this method with anything but −32601. `true` by default.
+    /// If it does not, a default of the protocol, such as the answer to a ping, is sent without asking it.
+    fn may_answer(&self, _method: &str) -> bool {
+        true
+    }
+
     /// Takes a notification. The reader itself calls this, in order of arrival and before any
     /// response that follows, so it must not block: hand longer work to a task or a channel.
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>);
@@ -109,6 +115,10 @@ impl Handler for NoHandler {
         _: Option<&RawValue>,
     ) -> Result<Box<RawValue>, RpcError> {
         Err(RpcError::method_not_found(method))
+    }
+
+    fn may_answer(&self, _: &str) -> bool {
+        false
     }
 
     fn notification(&self, _: Context, _: &str, _: Option<&RawValue>) {}

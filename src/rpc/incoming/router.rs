@@ -176,6 +176,11 @@ impl Handler for Router {
         }
     }
 
+    fn may_answer(&self, method: &str) -> bool {
+        self.methods.contains_key(method)
+            || self.fallback.as_ref().is_some_and(|handler| handler.may_answer(method))
+    }
+
     fn immediate_result(&self, method: &str) -> Option<Box<RawValue>> {
         if self.methods.contains_key(method) {
             return self.immediate.get(method).cloned();

@@ -55,8 +55,8 @@ impl ChildDefinition {
         change.apply(&self.coming())
     }
 
-    /// The start as it will be with all changes that wait. What cannot be applied now was possible when it was
-    /// requested, on a definition that was taken back.
+    /// The start as it will be with all changes that wait. What cannot be applied now was possible when it
+    /// was requested, on a definition that was taken back.
     fn coming(&self) -> Arc<dyn Start> {
         let waiting = self.changes.iter().flat_map(|changes| &changes.waiting);
         waiting.fold(self.start.clone(), |start, change| change.apply(&start).unwrap_or(start))
