@@ -76,8 +76,6 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             }
             CallOutcome::Failed => false,
         };
-        // Progress may have taken it past its deadline.
-        let again = again && deadline.left() != Some(Duration::ZERO);
         match error {
             CallError::WorkerLost { .. } | CallError::Closed { .. } if again => {
                 refused_by = Some(incarnation);
