@@ -20,7 +20,7 @@ pub(crate) enum PluginChange {
 }
 
 #[derive(Debug)]
-struct RequestedChange {
+struct RequestedDeclarationChange {
     number: u64,
     change: PluginChange,
     /// It waits for the next start, and its caller knows that.
@@ -30,7 +30,7 @@ struct RequestedChange {
 /// The changes of one plugin, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct RequestedChanges {
-    changes: Vec<RequestedChange>,
+    changes: Vec<RequestedDeclarationChange>,
     /// The last change that was taken back, because an incarnation with it did not become ready.
     rejected: u64,
     /// The last of those that the plugin's users have been told of.
@@ -39,7 +39,7 @@ pub(crate) struct RequestedChanges {
 
 impl RequestedChanges {
     pub(crate) fn add(&mut self, number: u64, change: PluginChange) {
-        self.changes.push(RequestedChange { number, change, accepted: false });
+        self.changes.push(RequestedDeclarationChange { number, change, accepted: false });
     }
 
     /// The engine has accepted this change for the next start.
@@ -81,9 +81,14 @@ impl RequestedChanges {
     pub(crate) fn take_accepted(&mut self, before: &Arc<PreparedPlugin>) -> Arc<PreparedPlugin> {
         let changes = std::mem::take(&mut self.changes);
         let accepted = changes.into_iter().filter(|change| change.accepted);
-        accepted.fold(before.clone(), |before, RequestedChange { change, number, .. }| match change {
-            PluginChange::Replace(prepared) => prepared,
-            PluginChange::Command(change) => before.with_command_change(&change, number).unwrap_or(before),
-        })
+        accepted.fold(
+            before.clone(),
+            |before, RequestedDeclarationChange { change, number, .. }| match change {
+                PluginChange::Replace(prepared) => prepared,
+                PluginChange::Command(change) => {
+                    before.with_command_change(&change, number).unwrap_or(before)
+                }
+            },
+        )
     }
 }

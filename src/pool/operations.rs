@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    acquire_future::Waiting,
+    acquire_future::QueuedAcquire,
     core::{CalledFrom, LeaseWaiter, PoolCore, PoolCoreState},
     errors::AcquireError,
     lease::{Lease, LeasedIncarnation},
@@ -61,7 +61,7 @@ impl PoolCore {
     }
 
     /// Puts the caller into the queue.
-    pub(super) fn enqueue(self: &Arc<Self>, key: Option<ChildId>) -> Result<Waiting, AcquireError> {
+    pub(super) fn enqueue(self: &Arc<Self>, key: Option<ChildId>) -> Result<QueuedAcquire, AcquireError> {
         let (tx, rx) = oneshot::channel();
         let ticket = self.update(CalledFrom::Anyone, None, |inner, now| {
             if inner.closed {
@@ -73,7 +73,7 @@ impl PoolCore {
             inner.feed(now, LedgerInput::Acquire { ticket, key: key.clone() });
             Ok(ticket)
         })?;
-        Ok(Waiting::new(self.clone(), ticket, key, rx))
+        Ok(QueuedAcquire::new(self.clone(), ticket, key, rx))
     }
 
     pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {

@@ -72,6 +72,6 @@ pub(crate) use signal_disposition::{is_ignored, is_pending};
 pub use stdio::{LineLog, SocketMode, Stderr, Stdin, Stdout, Tail, drain};
 pub(crate) use stdio::{drain_into, let_others_run, read_chunk};
 #[cfg(target_os = "linux")]
-pub use stop::ReapAdopted;
+pub use stop::OrphansToReap;
 pub use stop::{Ladder, Rung, StopOutcome, kill, terminate};
 pub use usage_probe::{Usage, UsageProbe};

@@ -68,9 +68,9 @@ use crate::{
     untrusted::{LINE_BYTES, borrowed_json::members},
 };
 
-mod log;
+mod log_entry;
 mod lsp;
-mod lsp_server;
+mod lsp_server_handler;
 mod mcp;
 mod no_channel;
 mod own_stdio;
@@ -81,7 +81,7 @@ mod session;
 mod shutdown_state;
 mod strip_ansi;
 
-pub use log::{LogEntry, LogLevel};
+pub use log_entry::{LogEntry, LogLevel};
 pub use lsp::Lsp;
 pub use mcp::Mcp;
 pub use no_channel::{Bare, FirstLine};

@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{
     protocol::{
-        Lsp, Plugin, Protocol, empty_object, lsp_server::LspServerHandler, own_stdio::stdio, peer_config,
-        plugin_error_codes, shutdown_state::ShutdownState,
+        Lsp, Plugin, Protocol, empty_object, lsp_server_handler::LspServerHandler, own_stdio::stdio,
+        peer_config, plugin_error_codes, shutdown_state::ShutdownState,
     },
     rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
 };

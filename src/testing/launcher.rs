@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     scripted_group::{LEADER, ScriptedGroup, ScriptedProcessControl},
-    scripted_process::{ScriptExit, ScriptedProcess, ScriptedStdinReader},
+    scripted_process::{ScriptExit, ScriptedProcess, ScriptedStdinEnd},
 };
 use crate::{
     exit::{Exit, LaunchStage},
@@ -170,7 +170,7 @@ impl Launcher for ScriptedLauncher {
                 env: command.get_environment().resolve(state.host.clone()),
                 command: command.clone(),
                 launch,
-                stdin: Some(BufReader::new(ScriptedStdinReader { stream: their_stdin, _open: open })),
+                stdin: Some(BufReader::new(ScriptedStdinEnd { stream: their_stdin, _open: open })),
                 partial: Vec::new(),
                 stdout: Some(their_stdout),
                 stderr: Some(their_stderr),

@@ -68,7 +68,7 @@ pub struct ScriptedProcess {
     pub(super) command: Command,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) launch: u64,
-    pub(super) stdin: Option<BufReader<ScriptedStdinReader>>,
+    pub(super) stdin: Option<BufReader<ScriptedStdinEnd>>,
     /// The part of an incomplete line that has been read.
     pub(super) partial: Vec<u8>,
     pub(super) stdout: Option<DuplexStream>,
@@ -76,12 +76,12 @@ pub struct ScriptedProcess {
 }
 
 /// The process's end of its stdin. The host notices its drop, as with a real process.
-pub(super) struct ScriptedStdinReader {
+pub(super) struct ScriptedStdinEnd {
     pub(super) stream: DuplexStream,
     pub(super) _open: oneshot::Sender<()>,
 }
 
-impl AsyncRead for ScriptedStdinReader {
+impl AsyncRead for ScriptedStdinEnd {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

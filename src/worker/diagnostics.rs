@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use super::session::WorkerSession;
+use super::session::WorkerSessionInfo;
 use crate::{
     channel::control::ChannelControl,
     clock::TreeInstant,
@@ -31,7 +31,7 @@ pub(crate) struct WorkerDiagnostics {
     /// The end of stdout of a process without a channel.
     pub(crate) stdout_tail: Tail,
     first_line: OnceLock<Arc<str>>,
-    session: OnceLock<WorkerSession>,
+    session: OnceLock<WorkerSessionInfo>,
     /// What later incarnations show of this one.
     pub(crate) history: Arc<Mutex<WorkerHistory>>,
     state: Mutex<ProcessFacts>,
@@ -45,7 +45,7 @@ pub(crate) struct WorkerHistory {
     /// The end of stderr of the last incarnation that has ended.
     tail: String,
     /// The session of the last incarnation before the present one that had one.
-    session: Option<WorkerSession>,
+    session: Option<WorkerSessionInfo>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -92,17 +92,17 @@ impl WorkerDiagnostics {
     /// Sets what its handshake has found out.
     pub(crate) fn set_session(&self, incarnation: Incarnation, info: SessionInfo) {
         // An incarnation has one handshake.
-        let _ = self.session.set(WorkerSession::new(incarnation, info.into_bounded()));
+        let _ = self.session.set(WorkerSessionInfo::new(incarnation, info.into_bounded()));
     }
 
     /// The session of this incarnation, once its handshake is done; until then, or without one, that of
     /// the last one before.
-    pub(crate) fn last_session(&self) -> Option<WorkerSession> {
+    pub(crate) fn last_session(&self) -> Option<WorkerSessionInfo> {
         self.session().cloned().or_else(|| self.history().session.clone())
     }
 
     /// The session of this incarnation.
-    pub(crate) fn session(&self) -> Option<&WorkerSession> {
+    pub(crate) fn session(&self) -> Option<&WorkerSessionInfo> {
         self.session.get()
     }
 

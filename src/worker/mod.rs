@@ -34,6 +34,6 @@ mod worker_ref;
 pub use actor::{WorkerActor, WorkerActorMessage};
 #[cfg(feature = "watch")]
 pub use file_watch::FileWatch;
-pub use session::WorkerSession;
+pub use session::WorkerSessionInfo;
 pub use spec::{Liveness, LogSink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

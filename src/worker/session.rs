@@ -1,4 +1,4 @@
-//! [`WorkerSession`]: what a worker said of itself in a handshake, as its callers see it.
+//! [`WorkerSessionInfo`]: what a worker said of itself in a handshake, as its callers see it.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{id::Incarnation, protocol::SessionInfo};
 /// The fields are those of [`SessionInfo`], to which it derefs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct WorkerSession {
+pub struct WorkerSessionInfo {
     /// The incarnation that said it. The next one may say something else.
     pub incarnation: Incarnation,
     /// Whether that incarnation is the one that calls reach now. If not, this is what is remembered of
@@ -20,13 +20,13 @@ pub struct WorkerSession {
     pub info: Arc<SessionInfo>,
 }
 
-impl WorkerSession {
-    pub(crate) fn new(incarnation: Incarnation, info: SessionInfo) -> WorkerSession {
-        WorkerSession { incarnation, live: false, info: Arc::new(info) }
+impl WorkerSessionInfo {
+    pub(crate) fn new(incarnation: Incarnation, info: SessionInfo) -> WorkerSessionInfo {
+        WorkerSessionInfo { incarnation, live: false, info: Arc::new(info) }
     }
 }
 
-impl Deref for WorkerSession {
+impl Deref for WorkerSessionInfo {
     type Target = SessionInfo;
 
     fn deref(&self) -> &SessionInfo {

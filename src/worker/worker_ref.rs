@@ -9,7 +9,7 @@ use super::{
     diagnostics::WorkerDiagnostics,
     live_worker::LiveWorker,
     sending::{live_peer, send},
-    session::WorkerSession,
+    session::WorkerSessionInfo,
 };
 use crate::{
     id::{Incarnation, TreePath},
@@ -89,14 +89,14 @@ impl WorkerRef {
     /// version of the protocol, its methods. It belongs to one incarnation, and says which one that is.
     ///
     /// While none is live, it is the session of the last one that was, and
-    /// [`live`](WorkerSession::live) is `false`: what a worker on demand can do is known while it is
+    /// [`live`](WorkerSessionInfo::live) is `false`: what a worker on demand can do is known while it is
     /// stopped, without starting it. `None` before the first handshake, and for a protocol without a
     /// channel. An incarnation that is not ready yet, or waits as a spare, is not asked.
-    pub fn session(&self) -> Option<WorkerSession> {
+    pub fn session(&self) -> Option<WorkerSessionInfo> {
         let is_live = |live: &LiveIncarnation| {
             let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
             let session = worker.diagnostics.session()?;
-            Some(WorkerSession { live: true, ..session.clone() })
+            Some(WorkerSessionInfo { live: true, ..session.clone() })
         };
         if let Some(session) = self.node.load_live().as_deref().and_then(is_live) {
             return Some(session);

@@ -18,7 +18,7 @@ const PAIRS: &[(&str, &str, &str)] = &[
     ),
     (
         "PoolCore",
-        "Waiting",
+        "QueuedAcquire",
         "RAII: the core answers callers, and a caller that is dropped leaves the core's queue",
     ),
 ];

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use procession::process::{CgroupMode, ExitStatus, KILL_WAIT, Launcher, OsLauncher, ReapAdopted, ReapGuard};
+use procession::process::{
+    CgroupMode, ExitStatus, KILL_WAIT, Launcher, OrphansToReap, OsLauncher, ReapGuard,
+};
 
 use crate::common::*;
 
@@ -114,7 +116,7 @@ async fn inner_that_reaps_all() {
     one().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(zombies().contains(&stranger), "it is not one of ours");
-    let _launcher = OsLauncher::builder().reap_adopted(ReapAdopted::All).build();
+    let _launcher = OsLauncher::builder().reap_adopted(OrphansToReap::All).build();
     for _ in 0..20 {
         one().await;
     }

@@ -8,7 +8,7 @@ use procession::{
     protocol::{Bare, Mcp, SessionInfo},
     supervision::{ChildSpec, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
-    worker::{OnReady, WorkerRef, WorkerSession},
+    worker::{OnReady, WorkerRef, WorkerSessionInfo},
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -46,7 +46,7 @@ async fn run(child: ChildSpec) -> (Root, WorkerRef) {
 }
 
 /// Incarnation, whether it is live, and the version of the program.
-fn who(session: Option<WorkerSession>) -> Option<(u64, bool, String)> {
+fn who(session: Option<WorkerSessionInfo>) -> Option<(u64, bool, String)> {
     let session = session?;
     Some((session.incarnation.0, session.live, session.server.clone()?.version?))
 }

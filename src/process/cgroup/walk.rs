@@ -54,7 +54,7 @@ pub(super) enum WalkProgress {
 }
 
 /// What was found next in a directory.
-enum FoundEntry {
+enum CgroupWalkStep {
     /// A group to visit, and the position at which to continue after it.
     Group(CString, u64),
     /// The time is over; the position at which to continue.
@@ -98,7 +98,7 @@ impl CgroupWalk {
             None => return Ok(Some(WalkProgress::Interrupted)),
         };
         match next_group(here, position, visitor, until)? {
-            FoundEntry::Group(name, position) => match files::open_group(here, &name) {
+            CgroupWalkStep::Group(name, position) => match files::open_group(here, &name) {
                 Ok(below) => {
                     self.current = Some(below);
                     self.ancestors.push((name, position));
@@ -108,11 +108,11 @@ impl CgroupWalk {
                 // It has been removed, or may not be entered.
                 Err(_) => self.position = Some(position),
             },
-            FoundEntry::Interruption(position) => {
+            CgroupWalkStep::Interruption(position) => {
                 self.position = Some(position);
                 return Ok(Some(WalkProgress::Interrupted));
             }
-            FoundEntry::End => {
+            CgroupWalkStep::End => {
                 let Some((name, position)) = self.ancestors.pop() else {
                     self.current = None;
                     visitor.leave(self.at.as_fd(), &self.name);
@@ -134,7 +134,7 @@ fn next_group(
     position: u64,
     visitor: &mut impl CgroupVisitor,
     until: Instant,
-) -> io::Result<FoundEntry> {
+) -> io::Result<CgroupWalkStep> {
     // Few entries at a time: after each visit of a group below, the rest is read again.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     fs::seek(here, SeekFrom::Start(position))?;
@@ -152,13 +152,13 @@ fn next_group(
         }
         let position = entry.next_entry_cookie();
         if visitor.descends_into(here.as_fd(), name) {
-            return Ok(FoundEntry::Group(name.to_owned(), position));
+            return Ok(CgroupWalkStep::Group(name.to_owned(), position));
         }
         if Instant::now() >= until {
-            return Ok(FoundEntry::Interruption(position));
+            return Ok(CgroupWalkStep::Interruption(position));
         }
     }
-    Ok(FoundEntry::End)
+    Ok(CgroupWalkStep::End)
 }
 
 /// Calls `act` with the name of every group in a directory.

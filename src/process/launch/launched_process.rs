@@ -71,7 +71,7 @@ impl LaunchedProcess {
                 .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
         };
         #[cfg(target_os = "linux")]
-        let _pending = adopted_orphans::PendingLaunch::new();
+        let _pending = adopted_orphans::UnregisteredLaunch::new();
         let (spawned, cgroup) = spawn_in_cgroup(settings, &plan, &child_ends, workspace)
             .map_err(|SpawnError { stage, errno, what }| never_started(stage, errno, what))?;
         drop(child_ends);

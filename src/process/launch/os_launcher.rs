@@ -19,7 +19,7 @@ use super::{
     spawn::{self, SpawnWorkspace, Technique},
 };
 #[cfg(target_os = "linux")]
-use crate::process::stop::adopted_orphans::{self, ReapAdopted};
+use crate::process::stop::adopted_orphans::{self, OrphansToReap};
 use crate::{
     exit::{Exit, LaunchStage},
     process::{
@@ -112,7 +112,7 @@ impl OsLauncherBuilder {
     /// whole program: the call that was made last decides.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn reap_adopted(self, which: ReapAdopted) -> OsLauncherBuilder {
+    pub fn reap_adopted(self, which: OrphansToReap) -> OsLauncherBuilder {
         adopted_orphans::set_policy(which);
         self
     }

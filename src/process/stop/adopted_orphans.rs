@@ -32,7 +32,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Which of the orphans that this program adopts are reaped; see
 /// [`OsLauncherBuilder::reap_adopted`](crate::process::OsLauncherBuilder::reap_adopted).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReapAdopted {
+pub enum OrphansToReap {
     /// Those that belonged to a process of a launcher.
     #[default]
     OfProcesses,
@@ -45,13 +45,13 @@ pub enum ReapAdopted {
 struct LeaderRegistry {
     /// Those that have not been reaped, with the paths of their control groups.
     unreaped: BTreeMap<i32, Option<OsString>>,
-    reaped: Vec<LeaderWithOrphans>,
+    reaped: Vec<ReapedLeader>,
     /// The periodic search runs.
     searching: bool,
 }
 
 /// A leader that has been reaped and may have left orphans.
-struct LeaderWithOrphans {
+struct ReapedLeader {
     leader: i32,
     cgroup: Option<OsString>,
     reap_time: LeaderReapedAt,
@@ -68,8 +68,8 @@ fn lock() -> MutexGuard<'static, LeaderRegistry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(in crate::process) fn set_policy(which: ReapAdopted) {
-    REAP_ALL.store(which == ReapAdopted::All, Ordering::Relaxed);
+pub(in crate::process) fn set_policy(which: OrphansToReap) {
+    REAP_ALL.store(which == OrphansToReap::All, Ordering::Relaxed);
 }
 
 /// Whether orphans become children of this program.
@@ -78,16 +78,16 @@ fn adopts_orphans() -> bool {
 }
 
 /// A launch, until its process is registered.
-pub(in crate::process) struct PendingLaunch(());
+pub(in crate::process) struct UnregisteredLaunch(());
 
-impl PendingLaunch {
-    pub(in crate::process) fn new() -> PendingLaunch {
+impl UnregisteredLaunch {
+    pub(in crate::process) fn new() -> UnregisteredLaunch {
         PENDING_LAUNCHES.fetch_add(1, Ordering::SeqCst);
-        PendingLaunch(())
+        UnregisteredLaunch(())
     }
 }
 
-impl Drop for PendingLaunch {
+impl Drop for UnregisteredLaunch {
     fn drop(&mut self) {
         PENDING_LAUNCHES.fetch_sub(1, Ordering::SeqCst);
     }
@@ -110,7 +110,7 @@ pub(super) fn leader_reaped(leader: Pid, reap_time: LeaderReapedAt) {
     let mut registry = lock();
     let Some(cgroup) = registry.unreaped.remove(&leader) else { return };
     if registry.searching {
-        registry.reaped.push(LeaderWithOrphans { leader, cgroup, reap_time, since: Instant::now() });
+        registry.reaped.push(ReapedLeader { leader, cgroup, reap_time, since: Instant::now() });
         drop(registry);
         survivor_scan::request_visit();
     }
@@ -190,9 +190,8 @@ fn is_ours(entry: &ProcessEntry<'_>, cgroups: &HashSet<OsString>) -> bool {
                 return true;
             }
             let start = entry.read().map(|stat| stat.start);
-            let led = |reaped: &LeaderWithOrphans| {
-                reaped.leader == session && reaped.reap_time.is_own_member(start)
-            };
+            let led =
+                |reaped: &ReapedLeader| reaped.leader == session && reaped.reap_time.is_own_member(start);
             if registry.reaped.iter().any(led) {
                 return true;
             }

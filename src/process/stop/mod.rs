@@ -25,5 +25,5 @@ mod survivor_scan;
 mod survivor_scan;
 
 #[cfg(target_os = "linux")]
-pub use adopted_orphans::ReapAdopted;
+pub use adopted_orphans::OrphansToReap;
 pub use ladder::{Ladder, Rung, StopOutcome, kill, terminate};

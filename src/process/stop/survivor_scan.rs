@@ -108,14 +108,14 @@ struct ScanRequest {
 #[derive(Default)]
 struct ScanQueue {
     requests: Vec<ScanRequest>,
-    next: Option<NextWalk>,
+    next: Option<ScheduledWalk>,
     /// How many walks have been scheduled.
     walks: u64,
 }
 
 /// The walk that has been scheduled.
 #[derive(Clone, Copy)]
-struct NextWalk {
+struct ScheduledWalk {
     number: u64,
     /// It has been put off. A request that a caller waits for schedules an immediate one in its place.
     is_put_off: bool,
@@ -128,7 +128,7 @@ impl ScanQueue {
     fn schedule_now(&mut self) {
         if self.next.is_none_or(|next| next.is_put_off) {
             self.walks += 1;
-            self.next = Some(NextWalk { number: self.walks, is_put_off: false });
+            self.next = Some(ScheduledWalk { number: self.walks, is_put_off: false });
             sweeper::add(Box::new(ScanJob { number: self.walks, made: false, was_put_off: false }));
         }
     }
@@ -203,12 +203,12 @@ impl sweeper::SweepJob for ScanJob {
         }
         let can_wait = queue.requests.iter().all(|request| request.target.is_background());
         if can_wait && !std::mem::replace(&mut self.was_put_off, true) {
-            queue.next = Some(NextWalk { number: self.number, is_put_off: true });
+            queue.next = Some(ScheduledWalk { number: self.number, is_put_off: true });
             return sweeper::JobProgress::After(BACKGROUND_DELAY);
         }
         self.made = true;
         self.was_put_off = false;
-        queue.next = Some(NextWalk { number: self.number, is_put_off: false });
+        queue.next = Some(ScheduledWalk { number: self.number, is_put_off: false });
         let requests = std::mem::take(&mut queue.requests);
         drop(queue);
         let began = Instant::now();

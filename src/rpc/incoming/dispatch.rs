@@ -17,8 +17,8 @@ use tokio::{sync::SetOnce, time::Instant};
 
 use crate::{
     channel::{
-        channel_user::ChannelUser as _, close_reason::CloseReason, lock::lock, noise::shortened,
-        reader::FrameHandler, scratch::Scratch, yield_budget::YieldBudget,
+        channel_user::ChannelUser as _, close_reason::CloseReason, lock::lock, reader::FrameHandler,
+        recent_noise::shortened, scratch::Scratch, yield_budget::YieldBudget,
     },
     log_event::log_event,
     log_limiter::{LogLimiter, LogTopic},

@@ -18,7 +18,7 @@ use crate::{
             incoming_stream::StreamOpening,
             response_batch::ResponseBatch,
             stream_sink::{OfferedStream, StreamSink as _},
-            stream_table::{ItemRoom, OpenRefusal},
+            stream_table::{ItemRoom, StreamOpenRefusal},
         },
         stream_end::StreamEnd,
         wire::request_id::RequestId,
@@ -69,13 +69,13 @@ impl Dispatcher {
         let allowed = lock(&self.shared.streams).check(&opening.id);
         match allowed {
             Ok(()) => self.offer(OfferedStream::new(self.shared.clone(), opening, Box::new(answer))),
-            Err(OpenRefusal::IdUsed) => {
+            Err(StreamOpenRefusal::IdUsed) => {
                 refuse(error_codes::INVALID_PARAMS, "invalid params: `stream` was used before");
             }
-            Err(OpenRefusal::TooMany) => {
+            Err(StreamOpenRefusal::TooMany) => {
                 refuse(error_codes::OVERLOADED, "overloaded: too many streams are open");
             }
-            Err(OpenRefusal::Closed) => {}
+            Err(StreamOpenRefusal::Closed) => {}
         }
         true
     }

@@ -50,7 +50,7 @@ struct BufferedStream {
 
 /// Why a stream cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OpenRefusal {
+pub(crate) enum StreamOpenRefusal {
     /// A stream has this id, or had it.
     IdUsed,
     TooMany,
@@ -98,13 +98,13 @@ impl StreamTable {
     }
 
     /// Whether a stream with this id may be opened.
-    pub(crate) fn check(&self, id: &RequestId) -> Result<(), OpenRefusal> {
+    pub(crate) fn check(&self, id: &RequestId) -> Result<(), StreamOpenRefusal> {
         if self.closed.is_some() {
-            Err(OpenRefusal::Closed)
+            Err(StreamOpenRefusal::Closed)
         } else if self.open.contains_key(id) || self.ended.contains(id) {
-            Err(OpenRefusal::IdUsed)
+            Err(StreamOpenRefusal::IdUsed)
         } else if self.streams.len() >= self.max_streams {
-            Err(OpenRefusal::TooMany)
+            Err(StreamOpenRefusal::TooMany)
         } else {
             Ok(())
         }
@@ -116,7 +116,7 @@ impl StreamTable {
         id: RequestId,
         max_items: usize,
         gives_credit: bool,
-    ) -> Result<u64, OpenRefusal> {
+    ) -> Result<u64, StreamOpenRefusal> {
         self.check(&id)?;
         self.next += 1;
         let stream = BufferedStream {
@@ -315,10 +315,10 @@ mod tests {
         let mut table = StreamTable::new(10, 10_000);
         for id in 0..=REMEMBERED as i64 {
             let number = table.open(id.into(), 1, false).unwrap();
-            assert_eq!(table.check(&id.into()), Err(OpenRefusal::IdUsed));
+            assert_eq!(table.check(&id.into()), Err(StreamOpenRefusal::IdUsed));
             assert!(table.cancel(number, &id.into()).unwrap().was_open);
         }
-        assert_eq!(table.check(&1.into()), Err(OpenRefusal::IdUsed));
+        assert_eq!(table.check(&1.into()), Err(StreamOpenRefusal::IdUsed));
         assert_eq!((table.check(&0.into()), table.ended.order.len()), (Ok(()), REMEMBERED));
         assert_eq!(table.ended.known.len(), REMEMBERED);
     }
@@ -329,11 +329,11 @@ mod tests {
         let mut table = StreamTable::new(2, 2 * (PER_ITEM_BYTES + 10));
         let first = table.open(1.into(), 2, false).unwrap();
         let second = table.open(2.into(), 2, false).unwrap();
-        assert_eq!(table.open(3.into(), 2, false), Err(OpenRefusal::TooMany));
+        assert_eq!(table.open(3.into(), 2, false), Err(StreamOpenRefusal::TooMany));
         assert!(put(&mut table, 1, "\"12345678\"") && put(&mut table, 2, "\"12345678\""));
         assert!(!put(&mut table, 2, "1"), "the bytes of all streams count");
         // Its end has not been seen, so that it still counts.
-        assert_eq!(table.open(3.into(), 2, false), Err(OpenRefusal::TooMany));
+        assert_eq!(table.open(3.into(), 2, false), Err(StreamOpenRefusal::TooMany));
         assert_eq!((take(&mut table, second).is_ok(), table.bytes()), (true, PER_ITEM_BYTES + 10));
         assert_eq!(take(&mut table, second), Err(StreamEnd::Overflow.to_string()));
         assert!(table.open(3.into(), 2, false).is_ok());

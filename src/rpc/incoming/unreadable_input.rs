@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::{
     channel::{
         lock::lock,
-        noise::{shortened, unreadable},
+        recent_noise::{shortened, unreadable},
         scratch::Scratch,
         yield_budget::YieldBudget,
     },

@@ -20,8 +20,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     channel::{
-        noise::unreadable,
         outbox::{Enqueued, OutboxPermit, OutboxTurn},
+        recent_noise::unreadable,
         scratch::Scratch,
     },
     rpc::{
