@@ -412,9 +412,9 @@ impl Leader {
         };
         // The kernel compares the limit with the ticks that hit the process, and reports the time that it
         // has had. With other processes on the processor the two differ: by some percent, and in the first
-        // seconds by more. Hardly anybody else sends SIGXCPU, but many send SIGKILL.
+        // seconds perhaps by half. Hardly anybody else sends SIGXCPU, but many send SIGKILL.
         let least = match signal {
-            _ if signal == Signal::XCPU.as_raw() => limit.soft / 2,
+            _ if signal == Signal::XCPU.as_raw() => limit.soft / 4,
             _ if signal == Signal::KILL.as_raw() => limit.hard * 3 / 4,
             _ => return exited,
         };
