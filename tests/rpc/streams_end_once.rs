@@ -95,7 +95,7 @@ async fn a_stream_that_nothing_takes_is_refused() {
     let stats = peer.stats();
     assert_eq!((stats.refused_streams, stats.dropped_stream_items, stats.streams_open), (2, 1, 0));
 
-    // Whoever takes them no longer.
+    // The consumer takes them no longer.
     let (_peer, mut wire, incoming) = with_streams(4, 4);
     drop(incoming);
     assert_eq!(open(&mut wire, json!({ "stream": 1, "channel": "c" })).await["error"]["code"], -32001);

@@ -109,12 +109,7 @@ impl Machine {
         let temporary = child.is_temporary();
         if child.state.is_restarting() {
             self.disarm(rank);
-            if self.wait_for_second(rank, AfterStop::Stay) {
-                let stopped = RequestError::Stopped(self.children.get(rank)?.id.clone());
-                self.refuse_start_waiters(rank, &stopped);
-                self.wait_for(rank, RequestWaiter::Stop(id));
-                self.hurry_pass(now, false);
-                self.advance(now);
+            if self.stops_with_second(now, rank, id, AfterStop::Stay) {
                 return None;
             }
             self.set_down(rank, ChildState::down(DownReason::Stopped));
@@ -172,12 +167,7 @@ impl Machine {
             return None;
         }
         self.disarm(rank);
-        if self.wait_for_second(rank, AfterStop::Forget) {
-            let stopped = RequestError::Stopped(self.children.get(rank)?.id.clone());
-            self.refuse_start_waiters(rank, &stopped);
-            self.wait_for(rank, RequestWaiter::Stop(id));
-            self.hurry_pass(now, false);
-            self.advance(now);
+        if self.stops_with_second(now, rank, id, AfterStop::Forget) {
             return None;
         }
         self.set_down(rank, ChildState::down(DownReason::Stopped));
@@ -185,6 +175,28 @@ impl Machine {
         self.hurry_pass(now, false);
         self.advance(now);
         Some(Ok(Reply::Done))
+    }
+
+    /// A request stops a child whose primary incarnation is not alive. If the second one is, the request
+    /// waits for its end. Returns whether it does.
+    fn stops_with_second(
+        &mut self,
+        now: TreeInstant,
+        rank: Rank,
+        id: OperatorRequestId,
+        after: AfterStop,
+    ) -> bool {
+        if !self.wait_for_second(rank, after) {
+            return false;
+        }
+        if let Some(child) = self.children.get(rank) {
+            let stopped = RequestError::Stopped(child.id.clone());
+            self.refuse_start_waiters(rank, &stopped);
+        }
+        self.wait_for(rank, RequestWaiter::Stop(id));
+        self.hurry_pass(now, false);
+        self.advance(now);
+        true
     }
 
     fn restart(&mut self, now: TreeInstant, id: OperatorRequestId, rank: Rank) -> Option<ReplyResult> {
