@@ -513,18 +513,14 @@ impl Model {
         self.script = None;
         self.ending = Some((exit, brutal));
         let all: Vec<Uid> = self.rows.iter().map(|r| r.uid).collect();
-        for uid in &all {
-            self.answer(*uid, Wants::start, Err(RequestError::ShuttingDown));
-            self.drop_waiting_spare(*uid);
-            if self.row(*uid).state.is_restarting() {
-                self.take_down(*uid, Next::Nothing);
-            }
-        }
-        if self.flags.dynamic {
-            for uid in all {
-                if self.row(uid).state.is_alive() && self.row(uid).state != ChildState::Stopping {
-                    self.stop(uid, Next::Nothing);
-                }
+        for uid in all {
+            self.answer(uid, Wants::start, Err(RequestError::ShuttingDown));
+            self.drop_waiting_spare(uid);
+            let state = &self.row(uid).state;
+            if state.is_restarting() {
+                self.take_down(uid, Next::Nothing);
+            } else if self.flags.dynamic && state.is_alive() && *state != ChildState::Stopping {
+                self.stop(uid, Next::Nothing);
             }
         }
     }
