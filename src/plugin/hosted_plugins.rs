@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::sync::broadcast;
@@ -17,6 +17,7 @@ use super::{
     prepared_plugin::{NeedsStartPermit, PluginHostShared, PluginRecords, PreparedPlugin},
     requested_change::RequestedChanges,
     shared_operation::SharedOperation,
+    stop_report::PluginStopOutcome,
 };
 use crate::{
     clock::{Clock, TreeInstant},
@@ -85,9 +86,16 @@ pub(crate) enum OngoingOperation {
     /// In the engine's table, under its restart policy.
     Supervised,
     /// It is being stopped and removed from the engine's table.
-    Stopping(SharedOperation),
+    Stopping(StopOperation),
     /// It is being added to the engine's table again, without a start.
     Returning(SharedOperation),
+}
+
+/// A stop under way, and what came of it once it has succeeded.
+#[derive(Clone, Debug)]
+pub(crate) struct StopOperation {
+    pub(crate) operation: SharedOperation,
+    pub(crate) outcome: Arc<OnceLock<PluginStopOutcome>>,
 }
 
 impl HostedPlugins {

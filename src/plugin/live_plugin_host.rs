@@ -163,7 +163,7 @@ impl LivePluginHost {
 }
 
 /// Why a plugin that is known is not in the engine's table.
-fn absence(entry: &PluginEntry) -> DownReason {
+pub(crate) fn absence(entry: &PluginEntry) -> DownReason {
     match &entry.last_exit {
         _ if entry.stopped => DownReason::Stopped,
         None if matches!(entry.ongoing, OngoingOperation::Dormant) => DownReason::NeverStarted,

@@ -12,6 +12,7 @@ use super::{
     set_config,
     spec::PluginSpec,
     status::{PluginDiagnostics, PluginStatus},
+    stop_report::StopReport,
     stream_subscriptions::StreamFilter,
 };
 use crate::{
@@ -79,18 +80,32 @@ impl Plugins {
     /// stopping it once more succeeds. Any other plugin is forgotten.
     ///
     /// # Errors
-    /// [`PluginError::NotFound`]; [`PluginError::NotStopped`] if it had to be killed or could not be reaped.
+    /// [`PluginError::NotFound`]; [`PluginError::NotStopped`] if its process could not be reaped in time, or
+    /// its actor was killed.
     pub async fn stop_plugin(&self, id: impl Into<ChildId>) -> Result<(), PluginError> {
         self.host()?.stop(&id.into()).await
     }
 
-    /// Stops all plugins at once, and returns when nothing of any of them is left. After that this host
-    /// starts no more plugins (rule G-7).
+    /// Stops all plugins at once, and returns when each of them is down or has failed to stop. The report
+    /// says what became of each, those that were down already included. From now on this host starts no more
+    /// plugins (rule G-7).
+    ///
+    /// ```no_run
+    /// # async fn run(plugins: procession::plugin::Plugins) -> Result<(), Box<dyn std::error::Error>> {
+    /// let report = plugins.stop_all().await?;
+    /// for (id, outcome) in &report.plugins {
+    ///     println!("{id}: {outcome}");
+    /// }
+    /// report.into_result()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`PluginError::StopAll`] with every failure; all other plugins are stopped.
-    pub async fn stop_all(&self) -> Result<(), PluginError> {
-        self.host()?.stop_all().await
+    /// [`PluginError::HostUnavailable`] and [`PluginError::NotAHost`]; nothing was stopped then. A plugin
+    /// that fails to stop is in the report.
+    pub async fn stop_all(&self) -> Result<StopReport, PluginError> {
+        Ok(self.host()?.stop_all().await)
     }
 
     /// Returns when the plugin is ready. A plugin that is on demand or has ended by itself is started;

@@ -1,15 +1,20 @@
 //! Starting and stopping plugins (rules G-1, G-7, G-10). Each operation is carried out once and joined
 //! by all its callers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use super::{
     error::PluginError,
-    hosted_plugins::{OngoingOperation, PluginTable},
-    live_plugin_host::{LivePluginHost, stopped_in_order},
+    hosted_plugins::{OngoingOperation, PluginTable, StopOperation},
+    live_plugin_host::{LivePluginHost, absence, stopped_in_order},
     prepared_plugin::PreparedPlugin,
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
+    stop_report::{PluginStopOutcome, StopReport},
 };
 use crate::{
     exit::ExitReport,
@@ -38,14 +43,20 @@ pub(crate) enum PluginPhase {
     Supervised(Node, ChildState),
 }
 
+/// What there is to wait for when a plugin is stopped.
+enum Stop {
+    UnderWay(StopOperation),
+    /// It is not in the engine's table.
+    AlreadyDown(DownReason),
+}
+
 impl LivePluginHost {
     pub(crate) fn phase_of(&self, table: &PluginTable, id: &ChildId) -> PluginPhase {
         let Some(entry) = table.plugins.get(id) else { return PluginPhase::Unknown };
         match (&entry.ongoing, &entry.prepared) {
             (OngoingOperation::Starting(operation), _) => PluginPhase::Starting(operation.clone()),
-            (OngoingOperation::Stopping(operation) | OngoingOperation::Returning(operation), _) => {
-                PluginPhase::Busy(operation.clone())
-            }
+            (OngoingOperation::Stopping(StopOperation { operation, .. }), _)
+            | (OngoingOperation::Returning(operation), _) => PluginPhase::Busy(operation.clone()),
             (OngoingOperation::Dormant, Some(prepared)) if entry.stopped => {
                 PluginPhase::Stopped(prepared.clone())
             }
@@ -233,31 +244,34 @@ impl LivePluginHost {
 
     /// Stops a plugin and removes it from the table.
     pub(crate) async fn stop(&self, id: &ChildId) -> Result<(), PluginError> {
-        let operation = self.begin_stop(&mut self.hosted.table(), id)?;
-        match operation {
-            Some(operation) => self.join(&operation).await.map(drop),
-            None => Ok(()),
+        let stop = self.begin_stop(&mut self.hosted.table(), id)?;
+        match stop {
+            Stop::UnderWay(stop) => self.join(&stop.operation).await.map(drop),
+            Stop::AlreadyDown(_) => Ok(()),
         }
     }
 
-    /// `None`: there is nothing to stop.
-    fn begin_stop(
-        &self,
-        table: &mut PluginTable,
-        id: &ChildId,
-    ) -> Result<Option<SharedOperation>, PluginError> {
+    fn begin_stop(&self, table: &mut PluginTable, id: &ChildId) -> Result<Stop, PluginError> {
         let operation_id = table.next_operation_id();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
+        let absence = absence(entry);
         entry.stopped = true;
         match &entry.ongoing {
-            OngoingOperation::Dormant => return Ok(None),
-            OngoingOperation::Stopping(operation) => return Ok(Some(operation.clone())),
+            OngoingOperation::Dormant => return Ok(Stop::AlreadyDown(absence)),
+            OngoingOperation::Stopping(stop) => return Ok(Stop::UnderWay(stop.clone())),
             OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Returning(_) => {
             }
         }
+        let before = match &entry.ongoing {
+            // It may not be in the engine's table yet.
+            OngoingOperation::Starting(_) => ChildState::Starting,
+            _ => self.node_of(id).map_or(ChildState::Down { why: absence }, |node| node.state()),
+        };
         let answer = self.node.engine().map(|engine| engine.request(Request::RemoveChild(id.clone())));
         (entry.operation_id, entry.last_exit) = (operation_id, None);
         let (host, id) = (self.clone(), id.clone());
+        let outcome = Arc::new(OnceLock::new());
+        let stopped = outcome.clone();
         let operation = SharedOperation::spawn(async move {
             let answer = match answer {
                 Some(answer) => answer.await,
@@ -279,37 +293,46 @@ impl LivePluginHost {
             match answer {
                 // A start that has failed meanwhile has left nothing to stop.
                 Ok(_) | Err(RequestError::ShuttingDown | RequestError::NotFound(_)) => {
-                    stopped_in_order(&id, exit.as_ref()).map(|()| Incarnation::NONE)
+                    stopped_in_order(&id, exit.as_ref())?;
+                    let _ = stopped.set(PluginStopOutcome::of(before, exit));
+                    Ok(Incarnation::NONE)
                 }
                 Err(error) => Err(host.plugin_error(&id, error)),
             }
         });
-        entry.ongoing = OngoingOperation::Stopping(operation.clone());
-        Ok(Some(operation))
+        let stop = StopOperation { operation, outcome };
+        entry.ongoing = OngoingOperation::Stopping(stop.clone());
+        Ok(Stop::UnderWay(stop))
     }
 
     /// Rule G-7.
-    pub(crate) async fn stop_all(&self) -> Result<(), PluginError> {
-        let mut failures = Vec::new();
+    pub(crate) async fn stop_all(&self) -> StopReport {
+        let mut plugins = BTreeMap::new();
         let mut stops = Vec::new();
         {
             let mut table = self.hosted.table();
             table.closed = true;
             let ids: Vec<ChildId> = table.plugins.keys().cloned().collect();
             for id in ids {
-                match self.begin_stop(&mut table, &id) {
-                    Ok(Some(operation)) => stops.push((id, operation)),
-                    Ok(None) => {}
-                    Err(error) => failures.push((id, error)),
-                }
+                let outcome = match self.begin_stop(&mut table, &id) {
+                    Ok(Stop::UnderWay(stop)) => {
+                        stops.push((id, stop));
+                        continue;
+                    }
+                    Ok(Stop::AlreadyDown(why)) => PluginStopOutcome::AlreadyDown { why },
+                    Err(error) => PluginStopOutcome::Failed(error),
+                };
+                plugins.insert(id, outcome);
             }
         }
-        for (id, operation) in stops {
-            if let Err(error) = self.join(&operation).await {
-                failures.push((id, error));
-            }
+        for (id, stop) in stops {
+            let outcome = match self.join(&stop.operation).await {
+                Ok(_) => stop.outcome.get().cloned().unwrap_or(PluginStopOutcome::Stopped { exit: None }),
+                Err(error) => PluginStopOutcome::Failed(error),
+            };
+            plugins.insert(id, outcome);
         }
-        if failures.is_empty() { Ok(()) } else { Err(PluginError::StopAll { failures }) }
+        StopReport { plugins }
     }
 
     /// Rule G-10.

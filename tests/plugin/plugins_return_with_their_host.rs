@@ -132,7 +132,7 @@ async fn a_host_that_stopped_all_stays_empty() {
     let manner = Manner::default();
     let stage = Stage::new(&launcher([("a", &manner)]), PluginHostSpec::new().plugin(plugin("a"))).await;
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
-    stage.plugins.stop_all().await.unwrap();
+    stage.plugins.stop_all().await.unwrap().into_result().unwrap();
     kill_host(stage.plugins.node()).await;
     tokio::time::sleep(60 * SEC).await;
     assert!(stage.launcher.alive().is_empty());

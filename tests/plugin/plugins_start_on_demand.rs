@@ -258,7 +258,7 @@ async fn no_call_starts_what_was_stopped() {
     stage.plugins.restart_plugin("a", "wanted again").await.unwrap();
     stage.plugins.stop_plugin("a").await.unwrap();
     refused("a").await;
-    stage.plugins.stop_all().await.unwrap();
+    stage.plugins.stop_all().await.unwrap().into_result().unwrap();
     refused("b").await;
     assert_eq!((stage.launches("a"), stage.launches("b")), (2, 0));
     stage.end().await;

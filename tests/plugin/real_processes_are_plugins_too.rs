@@ -73,7 +73,7 @@ async fn a_killed_process_is_a_crash_and_comes_back() {
     let second = plugins.ensure_ready("sh", patience).await.unwrap();
     assert_eq!(second, first.next());
     assert_ne!(pid().await, old);
-    plugins.stop_all().await.unwrap();
+    plugins.stop_all().await.unwrap().into_result().unwrap();
     let _ = root.shutdown(patience).await;
     assert_eq!(rustix::process::test_kill_process(victim), Err(rustix::io::Errno::SRCH));
 }
@@ -149,7 +149,7 @@ async fn no_call_is_lost_in_twenty_swaps() {
     assert_eq!(times.len() as u64, made, "each call was carried out");
     assert!(times.values().all(|times| *times == 1), "and only once");
     assert!(made > 20 * CALLERS / 2 && pids.len() >= 20, "{made} calls, {} processes", pids.len());
-    plugins.stop_all().await.unwrap();
+    plugins.stop_all().await.unwrap().into_result().unwrap();
     let _ = root.shutdown(patience).await;
     std::fs::remove_file(&done).unwrap();
     for pid in pids {

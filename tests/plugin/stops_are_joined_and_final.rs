@@ -4,9 +4,10 @@
 use procession::{
     exit::Exit,
     id::Incarnation,
-    plugin::{PluginError, PluginHostSpec},
+    plugin::{PluginError, PluginHostSpec, PluginStopOutcome},
     process::Ladder,
-    state::ChildState,
+    restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
+    state::{ChildState, DownReason},
 };
 
 use crate::support::{MS, Manner, SEC, Stage, answer_initialize, launcher, plugin, settle};
@@ -104,7 +105,7 @@ async fn starts_and_stops_in_any_order_leave_at_most_one_process() {
         let listed = stage.plugins.list().unwrap();
         assert_eq!(listed.len(), stage.launcher.alive().len(), "seed {seed}: {listed:?}");
         assert!(listed.iter().all(|status| status.state == ChildState::Ready));
-        stage.plugins.stop_all().await.unwrap();
+        stage.plugins.stop_all().await.unwrap().into_result().unwrap();
         stage.end().await;
     }
 }
@@ -120,7 +121,7 @@ async fn all_are_stopped_together_and_none_is_started_after() {
         stage.plugins.ensure_ready(id, SEC).await.unwrap();
     }
     let before = tokio::time::Instant::now();
-    stage.plugins.stop_all().await.unwrap();
+    stage.plugins.stop_all().await.unwrap().into_result().unwrap();
     assert!(before.elapsed() < 3 * SEC, "one after the other");
     assert!(stage.launcher.alive().is_empty());
     for refused in [
@@ -132,7 +133,7 @@ async fn all_are_stopped_together_and_none_is_started_after() {
     ] {
         assert!(matches!(refused, Err(PluginError::Closed(_))), "{refused:?}");
     }
-    stage.plugins.stop_all().await.unwrap();
+    stage.plugins.stop_all().await.unwrap().into_result().unwrap();
     assert_eq!(stage.launcher.launched().len(), 6);
     stage.end().await;
 }
@@ -151,7 +152,7 @@ async fn stopping_all_takes_the_starts_under_way_with_it() {
         })
         .collect();
     tokio::time::sleep(6 * SEC).await;
-    stage.plugins.stop_all().await.unwrap();
+    stage.plugins.stop_all().await.unwrap().into_result().unwrap();
     assert!(stage.launcher.alive().is_empty());
     let launched = stage.launcher.launched().len();
     let mut ready = 0;
@@ -164,6 +165,68 @@ async fn stopping_all_takes_the_starts_under_way_with_it() {
     assert_eq!((ready, launched), (4, 8));
     tokio::time::sleep(60 * SEC).await;
     assert_eq!(stage.launcher.launched().len(), launched);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_each_is_reported() {
+    // G-7: one of each kind.
+    let (fine, slow, broken) = (Manner::default(), Manner::slow(60 * SEC), Manner::refusing(u32::MAX));
+    let once = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp));
+    let waits = RestartPolicy::permanent().with_backoff(Backoff::fixed(600 * SEC));
+    let host = PluginHostSpec::new()
+        .plugins(["runs", "stopped", "stopping"].map(plugin))
+        .plugin(plugin("starts").ladder(Ladder { drain: SEC, term_grace: SEC, kill_wait: SEC }))
+        .plugin(plugin("never_started").on_demand())
+        .plugin(plugin("idle").idle_timeout(SEC))
+        .plugin(plugin("ended").on_demand().restart(RestartPolicy::transient()))
+        .plugin(plugin("gave_up").restart(once))
+        .plugin(plugin("waits").restart(waits));
+    let last = Manner { drain: SEC, ..Manner::default() };
+    let programs = [
+        ("runs", &fine),
+        ("stopped", &fine),
+        ("stopping", &last),
+        ("starts", &slow),
+        ("idle", &fine),
+        ("ended", &fine),
+        ("gave_up", &broken),
+        ("waits", &broken),
+    ];
+    let stage = Stage::new(&launcher(programs), host).await;
+    for id in ["runs", "stopped", "stopping", "idle", "ended"] {
+        stage.plugins.ensure_ready(id, SEC).await.unwrap();
+    }
+    stage.plugins.stop_plugin("stopped").await.unwrap();
+    let _ = stage.plugins.call_value("ended", "die", &0, procession::rpc::Timeout::Default).await;
+    tokio::time::sleep(20 * SEC).await;
+    let plugins = stage.plugins.clone();
+    let stopping = tokio::spawn(async move { plugins.stop_plugin("stopping").await });
+    settle().await;
+    let report = stage.plugins.stop_all().await.unwrap();
+    let outcomes: Vec<_> =
+        report.plugins.iter().map(|(id, outcome)| (id.as_str(), outcome.to_string())).collect();
+    assert_eq!(
+        outcomes.iter().map(|(id, outcome)| (*id, outcome.as_str())).collect::<Vec<_>>(),
+        [
+            ("ended", "already down: ended"),
+            ("gave_up", "already down: gave up: 1 failures in 1s"),
+            ("idle", "already down: idle: stopped until it is called"),
+            ("never_started", "already down: never started"),
+            ("runs", "stopped: stopped on request"),
+            ("starts", "stopped: stopped on request"),
+            ("stopped", "already down: stopped"),
+            ("stopping", "stopped: stopped on request"),
+            ("waits", "stopped while waiting for its next start"),
+        ]
+    );
+    stopping.await.unwrap().unwrap();
+    report.into_result().unwrap();
+    // Once more: all of them are down.
+    let again = stage.plugins.stop_all().await.unwrap();
+    assert_eq!(again.plugins.len(), 9);
+    let down = PluginStopOutcome::AlreadyDown { why: DownReason::Stopped };
+    assert!(again.plugins.values().all(|outcome| outcome.to_string() == down.to_string()), "{again:?}");
     stage.end().await;
 }
 
@@ -187,7 +250,14 @@ async fn every_failure_to_stop_is_reported() {
     for id in ["a", "stuck1", "b", "stuck2"] {
         stage.plugins.start_plugin(plugin(id).ladder(ladder)).await.unwrap();
     }
-    let Err(PluginError::StopAll { failures }) = stage.plugins.stop_all().await else { panic!("no failure") };
+    let report = stage.plugins.stop_all().await.unwrap();
+    let stuck = |outcome: &PluginStopOutcome| matches!(outcome, PluginStopOutcome::Failed(_));
+    assert_eq!(
+        report.plugins.iter().map(|(id, outcome)| (id.as_str(), stuck(outcome))).collect::<Vec<_>>(),
+        [("a", false), ("b", false), ("stuck1", true), ("stuck2", true)]
+    );
+    assert!(report.failures().all(|(_, error)| !error.is_retryable() && !error.is_misuse()));
+    let Err(PluginError::StopAll { failures }) = report.into_result() else { panic!("no failure") };
     let failed: Vec<_> = failures
         .iter()
         .map(|(id, error)| (id.as_str(), matches!(error.exit(), Some(Exit::Unkillable { .. }))))

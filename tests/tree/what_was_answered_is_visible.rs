@@ -412,7 +412,7 @@ async fn of_plugin_hosts() {
             on.sees_gone("stop_plugin", "/plugins/late");
             on.sees("stop_plugin: the list says so", status("late").is_some_and(|s| s.state.is_down()));
             on.sees("stop_plugin: it has no worker", plugins.worker("late").is_err());
-            plugins.stop_all().await.unwrap();
+            plugins.stop_all().await.unwrap().into_result().unwrap();
             on.sees_gone("stop_all", "/plugins/early");
         },
         async |on: Stage| {
