@@ -4,7 +4,6 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::{LiveIncarnation, Node};
 use crate::{
-    clock::TreeInstant,
     id::Incarnation,
     state::{ChildState, DownReason},
     supervision::errors::Unavailable,
@@ -89,21 +88,5 @@ impl Node {
     fn announced_state(&self) -> Option<ChildState> {
         let status = self.status();
         (!self.0.unannounced.load(Ordering::Acquire)).then(|| status.state.clone())
-    }
-
-    // ---- written by supervisors -----------------------------------------------------------------
-
-    /// Writes the state. Waiters see it after [`notify_waiters`](Node::notify_waiters), when its
-    /// event has been published.
-    pub(crate) fn set_state(&self, state: ChildState, at: TreeInstant) {
-        let mut status = self.status();
-        self.0.unannounced.store(true, Ordering::Release);
-        status.set_state(state, at);
-    }
-
-    /// The event about the current state has been published: waiters may look.
-    pub(crate) fn notify_waiters(&self) {
-        self.0.unannounced.store(false, Ordering::Release);
-        self.0.changed.notify_waiters();
     }
 }
