@@ -1,12 +1,16 @@
 //! Every request of an operator is answered, also by a supervisor that is stopping (S-22, R-8).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use procession::internals::{Root, RootOptions};
 use procession::{
+    exit::Exit,
     restart::{Backoff, RestartPolicy},
-    state::{ChildKind, ChildState},
-    supervision::{ChildSpec, RequestError, SupervisorSpec},
+    state::{ChildKind, ChildState, DownReason},
+    supervision::{ChildPolicy, ChildSpec, RequestError, Start, StartContext, Started, SupervisorSpec},
 };
 
 use crate::support::*;
@@ -139,4 +143,31 @@ async fn a_reload_that_is_refused_changes_nothing() {
     tokio::time::sleep(100 * MS).await;
     refused("sibling", RequestError::ShuttingDown).await;
     stop.await.unwrap().into_result().unwrap();
+}
+
+/// Finds nothing to run, at each start.
+#[derive(Debug, Default)]
+struct Ignoring(Arc<AtomicU32>);
+
+#[async_trait::async_trait]
+impl Start for Ignoring {
+    async fn start(&self, _: StartContext) -> Result<Started, Exit> {
+        if self.0.fetch_add(1, Ordering::Relaxed) > 10 {
+            std::future::pending::<()>().await;
+        }
+        Err(Exit::Ignored)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_demand_for_a_child_that_is_ignored_ends() {
+    // S-28
+    let starts = Arc::new(AtomicU32::new(0));
+    let child = ChildSpec::new("a", ChildPolicy::actor(), Ignoring(starts.clone())).on_demand();
+    let spec = SupervisorSpec::one_for_one().child(child);
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let unavailable = root.child::<Pull>("/a").unwrap().wait_ready(60 * SEC).await.unwrap_err();
+    assert_eq!(unavailable.state, ChildState::down(DownReason::Ignored));
+    assert_eq!(starts.load(Ordering::Relaxed), 1);
+    assert_eq!(root.shutdown(SEC).await, Exit::Requested);
 }

@@ -72,13 +72,13 @@ impl Node {
     }
 
     /// Asks the supervisor to start this child unless it was stopped or given up, and waits until it is
-    /// ready.
+    /// ready. `None` if its start was ignored.
     ///
     /// # Errors
     /// [`RequestError`].
-    pub(crate) async fn demand(&self) -> Result<(), RequestError> {
+    pub(crate) async fn demand(&self) -> Result<Option<Incarnation>, RequestError> {
         let (id, engine) = self.child_and_controller()?;
-        engine.request(Request::Demand(id)).await.map(drop)
+        Ok(started(engine.request(Request::Demand(id)).await?))
     }
 
     /// Reports that the process of this incarnation ended at this time. Its exit (this one, as far

@@ -55,8 +55,10 @@ impl Node {
             };
             if dormant {
                 // Nothing else would start it (S-28).
-                if self.demand().await.is_err() {
-                    // Its policy starts it again, or nothing does.
+                let started = self.demand().await;
+                if !matches!(started, Ok(Some(_))) {
+                    // Its policy starts it again, or nothing does. A start that was ignored would be
+                    // ignored the next time too.
                     if self.state().is_down() {
                         return Err(self.unavailable());
                     }
