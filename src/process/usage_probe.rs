@@ -18,8 +18,8 @@ pub(super) trait UsageSource: Send + Sync {
     /// `None` once the process has been reaped, because its number may belong to another process then.
     fn usage(&self) -> Option<Usage>;
 
-    /// The other processes that belong to it, as far as they are known without a search: those in its control
-    /// group. At most `max` of them.
+    /// The other processes that belong to it: those in its control group, or else in its process group. At
+    /// most `max` of them.
     fn others(&self, max: usize) -> Vec<Pid>;
 }
 
@@ -41,8 +41,11 @@ impl UsageProbe {
 
 impl UsageProbe {
     /// Resident memory of the process and of those in its control group together, in bytes, including shared
-    /// pages. Of more than a thousand processes, only a thousand count. `None` as with
-    /// [`read`](UsageProbe::read).
+    /// pages. Without control groups, those in its process group count: processes that have left the group
+    /// do not, and the list of members may be some seconds old; the first reading may have the process
+    /// alone. Of more than a thousand processes, only a thousand count. `None` as with
+    /// [`read`](UsageProbe::read). This reads a file for each process and may walk the whole process table,
+    /// so it is for a thread that may block.
     pub fn read_group_rss(&self) -> Option<u64> {
         const MAX: usize = 1000;
         let process = self.0.upgrade()?;

@@ -71,7 +71,11 @@ pub(super) async fn recycle_when_due(running: &RunningProcess, recycling: Recycl
         let next = limits.max_age.map_or(CHECK_EVERY, |max| max.saturating_sub(age).min(CHECK_EVERY));
         tokio::time::sleep(next.max(Duration::from_millis(1))).await;
         let calls = running.channel.as_ref().map_or(0, |channel| channel.calls_made());
-        let rss_bytes = probe.as_ref().and_then(|probe| probe.read_group_rss());
+        let rss_bytes = match probe.clone() {
+            // Reads a file for each process of the group.
+            Some(probe) => tokio::task::spawn_blocking(move || probe.read_group_rss()).await.ok().flatten(),
+            None => None,
+        };
         let Some(why) = limits.is_due(calls, began.elapsed(), rss_bytes) else { continue };
         log_event!(info, cx.node.path(), cx.incarnation, "is replaced: {why}");
         let _ = tokio::time::timeout(IDLE_WAIT, until_idle(running)).await;

@@ -315,9 +315,9 @@ impl WorkerSpec {
     }
 
     /// As [`recycle_after_calls`](WorkerSpec::recycle_after_calls), when the worker uses more resident
-    /// memory than this. The processes in its control group count together; without control groups, and
-    /// for what members of the group have moved to groups of their own, only its own process counts. Looked
-    /// at every five seconds; without effect where the system does not tell (all but Linux).
+    /// memory than this. The processes in its control group count together; without control groups, those
+    /// in its process group. What members have moved to groups of their own does not count. Looked at every
+    /// five seconds; without effect where the system does not tell (all but Linux).
     #[must_use]
     pub fn recycle_above_rss(mut self, bytes: u64) -> WorkerSpec {
         self.recycling.max_rss_bytes = Some(bytes);

@@ -438,7 +438,13 @@ impl UsageSource for Leader {
     }
 
     fn others(&self, max: usize) -> Vec<Pid> {
-        let mut members = self.cgroup.as_ref().map(|cgroup| cgroup.members(max)).unwrap_or_default();
+        let mut members = match &self.cgroup {
+            Some(cgroup) => cgroup.members(max),
+            #[cfg(target_os = "linux")]
+            None => super::group_members::members_of(self.pid, max),
+            #[cfg(not(target_os = "linux"))]
+            None => Vec::new(),
+        };
         members.retain(|pid| *pid != self.pid);
         members
     }

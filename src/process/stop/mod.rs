@@ -12,6 +12,8 @@
 #[cfg(target_os = "linux")]
 pub(super) mod adopted_orphans;
 pub(super) mod exit_watch;
+#[cfg(target_os = "linux")]
+mod group_members;
 mod ladder;
 pub(super) mod leader;
 #[cfg(target_os = "linux")]
