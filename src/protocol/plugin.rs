@@ -28,7 +28,7 @@ use crate::{
 /// stdout; stderr is for logs.
 ///
 /// `docs/PLUGIN-PROTOCOL.md` specifies the protocol completely, for authors of workers in any language;
-/// `examples/workers` has workers in Python, JavaScript and Perl.
+/// `examples/workers` has workers in Python, JavaScript, Perl and Tcl.
 ///
 /// A whole session, `→` from the host:
 ///
