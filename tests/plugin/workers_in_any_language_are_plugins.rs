@@ -16,7 +16,7 @@ use procession::{
     exit::Exit,
     plugin::{PluginError, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
-    rpc::{CallError, Router, RpcError, StreamEnd, Timeout, error_codes},
+    rpc::{CallError, CallOptions, Router, RpcError, StreamEnd, Timeout, error_codes},
     supervision::SupervisorSpec,
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -244,6 +244,16 @@ async fn does_all_that_a_plugin_does(interpreter: PathBuf, worker: PathBuf, lang
     let _ = stage.root.shutdown(PATIENCE).await;
 }
 
+/// C-14: a call that takes longer than its timeout is answered, since the worker reports each second that it
+/// is at work.
+async fn reports_its_progress(interpreter: PathBuf, worker: PathBuf) {
+    let stage = Stage::new(interpreter, worker).await;
+    let options = CallOptions::timeout(Timeout::After(Duration::from_secs(3))).max_total(PATIENCE);
+    let answer = stage.plugins.call_value("it", "wait", &json!({ "seconds": 4 }), options).await;
+    assert_eq!(answer.unwrap().get(), "\"waited\"");
+    let _ = stage.root.shutdown(PATIENCE).await;
+}
+
 /// Without a host: what is asked before the end of stdin is answered, what waits for the host fails, and the
 /// worker ends with success.
 fn ends_with_its_stdin(interpreter: &PathBuf, worker: &PathBuf) {
@@ -326,4 +336,12 @@ async fn in_perl() {
     let Some((interpreter, worker)) = command("perl", "plugin.pl") else { return };
     ends_with_its_stdin(&interpreter, &worker);
     does_all_that_a_plugin_does(interpreter, worker, "Perl").await;
+}
+
+#[tokio::test]
+async fn in_tcl() {
+    let Some((interpreter, worker)) = command("tclsh", "plugin.tcl") else { return };
+    ends_with_its_stdin(&interpreter, &worker);
+    does_all_that_a_plugin_does(interpreter.clone(), worker.clone(), "Tcl").await;
+    reports_its_progress(interpreter, worker).await;
 }
