@@ -46,6 +46,10 @@ pub enum EventKind {
         from: ChildState,
         /// The state now.
         to: ChildState,
+        /// Why its supervisor starts it, if that is the change. A start that fails and is repeated at once
+        /// is no change: its [`Exited`](EventKind::Exited) says what follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<StartReason>,
     },
     /// An incarnation ended, and nothing it owned is left.
     Exited {
@@ -61,6 +65,8 @@ pub enum EventKind {
         from: Incarnation,
         /// Why it was replaced.
         why: Replacement,
+        /// Why the incarnation that takes its place was started.
+        reason: StartReason,
     },
     /// What an incarnation beside the primary one is doing has changed.
     Second {
@@ -87,6 +93,52 @@ pub enum EventKind {
         /// The exit to come.
         exit: Exit,
     },
+}
+
+/// Why a supervisor has started an incarnation (rule E-1).
+///
+/// If several reasons come together before the start, it is the last one, except that a change of the
+/// definition outranks recycling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StartReason {
+    /// The supervisor has started, or the child was added.
+    #[default]
+    Initial,
+    /// It has ended, and its restart policy asks for a restart.
+    Policy,
+    /// A sibling has failed, and the strategy restarts it too.
+    Group,
+    /// An operator has asked for a start or a restart.
+    Operator,
+    /// It was needed (rules G-10, S-28).
+    Demand,
+    /// Its definition, or the configuration of a plugin, was changed (rules G-12 to G-14).
+    Reload,
+    /// The start of a new definition has failed, and the last good one returns (rule G-13).
+    Restore,
+    /// It is replaced by an incarnation of the same definition (rules W-5, G-15).
+    Recycle(RecycleReason),
+    /// It is a spare (rule W-6).
+    Standby,
+}
+
+/// Why a worker is replaced by an incarnation of the same definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RecycleReason {
+    /// It has had as many calls as it may have.
+    Calls,
+    /// It is as old as it may be.
+    Age,
+    /// Its processes use more memory than they may.
+    Memory,
+    /// Its files have changed.
+    Files,
+    /// It was asked for.
+    Requested,
 }
 
 /// Why an incarnation was replaced by another one that was ready.
@@ -187,7 +239,14 @@ impl fmt::Display for EventKind {
         match self {
             EventKind::Added => f.write_str("added"),
             EventKind::Removed => f.write_str("removed"),
-            EventKind::State { from, to } => write!(f, "{from} -> {to}"),
+            EventKind::State { from, to, reason } => {
+                write!(f, "{from} -> {to}")?;
+                match reason {
+                    // The event before has said so.
+                    None | Some(StartReason::Initial | StartReason::Policy | StartReason::Group) => Ok(()),
+                    Some(reason) => write!(f, " ({reason})"),
+                }
+            }
             EventKind::Exited { exit, then: ExitConsequence::Nothing } => write!(f, "ended: {exit}"),
             // A failed launch that counts as no failure: its program is being replaced and is waited for.
             EventKind::Exited {
@@ -195,8 +254,10 @@ impl fmt::Display for EventKind {
                 then: ExitConsequence::Restart { delay, attempt: 0 },
             } => write!(f, "ended: {exit}; waiting for its program, next try in {:?}", brief(*delay)),
             EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
-            EventKind::Replaced { from, why: Replacement::Swap } => write!(f, "replaces {from}"),
-            EventKind::Replaced { from, why: Replacement::Standby } => {
+            EventKind::Replaced { from, why: Replacement::Swap, reason } => {
+                write!(f, "replaces {from} ({reason})")
+            }
+            EventKind::Replaced { from, why: Replacement::Standby, .. } => {
                 write!(f, "replaces {from}, which is failing")
             }
             EventKind::Second { role, state } => write!(f, "beside the live one, {role}: {state}"),
@@ -206,6 +267,34 @@ impl fmt::Display for EventKind {
             EventKind::Started => f.write_str("all required children are ready"),
             EventKind::Stopping { exit } => write!(f, "stops its children: {exit}"),
         }
+    }
+}
+
+impl fmt::Display for StartReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartReason::Initial => f.write_str("first start"),
+            StartReason::Policy => f.write_str("by its restart policy"),
+            StartReason::Group => f.write_str("with its group"),
+            StartReason::Operator => f.write_str("by an operator"),
+            StartReason::Demand => f.write_str("on demand"),
+            StartReason::Reload => f.write_str("with a changed definition"),
+            StartReason::Restore => f.write_str("with the definition before"),
+            StartReason::Recycle(why) => write!(f, "recycled: {why}"),
+            StartReason::Standby => f.write_str("as a spare"),
+        }
+    }
+}
+
+impl fmt::Display for RecycleReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RecycleReason::Calls => "it has had enough calls",
+            RecycleReason::Age => "it is old enough",
+            RecycleReason::Memory => "it uses too much memory",
+            RecycleReason::Files => "its files have changed",
+            RecycleReason::Requested => "on request",
+        })
     }
 }
 

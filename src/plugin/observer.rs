@@ -55,6 +55,7 @@ impl HostedPlugins {
             EventKind::State {
                 from: ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until },
                 to: ChildState::Starting,
+                ..
             } if host.clock().now() < *until => entry.crashed = false,
             EventKind::State { to: ChildState::Down { why: DownReason::Idle }, .. } => {
                 entry.crashed = false;
@@ -64,7 +65,7 @@ impl HostedPlugins {
             EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {
                 entry.crashed = false
             }
-            EventKind::Replaced { from, why } => {
+            EventKind::Replaced { from, why, .. } => {
                 entry.incarnation_is_ready(key.incarnation);
                 return vec![PluginEventKind::Replaced { from: *from, why: *why }];
             }

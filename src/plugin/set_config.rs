@@ -13,6 +13,7 @@ use super::{
     start_stop::PluginPhase,
 };
 use crate::{
+    event::StartReason,
     exit::ExitReport,
     id::{ChildId, Incarnation},
     rpc::{CallError, Timeout},
@@ -158,7 +159,7 @@ impl LivePluginHost {
     ) -> Result<ConfigApplied, PluginError> {
         let version = configured.version();
         let restarted = if prepared.spec.overlaps() {
-            worker.recycle().await
+            worker.node().recycle(StartReason::Reload).await
         } else {
             worker.restart("its configuration has changed").await.map(Some)
         };

@@ -15,7 +15,12 @@ use std::{
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use crate::{log_event::log_event, process::Command, supervision::StartContext};
+use crate::{
+    event::{RecycleReason, StartReason},
+    log_event::log_event,
+    process::Command,
+    supervision::StartContext,
+};
 
 /// Which files are watched, and when a change of them counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +129,7 @@ pub(super) async fn replace_when_changed(
         }
         known = now;
         log_event!(info, cx.node.path(), cx.incarnation, "is replaced: its files have changed");
-        if let Err(error) = cx.node.recycle().await {
+        if let Err(error) = cx.node.recycle(StartReason::Recycle(RecycleReason::Files)).await {
             log_event!(warn, cx.node.path(), cx.incarnation, "could not be replaced: {error}");
         }
     }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::running_process::RunningProcess;
-use crate::{log_event::log_event, supervision::StartContext};
+use crate::{
+    event::{RecycleReason, StartReason},
+    log_event::log_event,
+    supervision::StartContext,
+};
 
 /// Limits are spread by up to this fraction, so that workers that were started together are not replaced
 /// together.
@@ -45,16 +49,19 @@ impl RecycleLimits {
         }
     }
 
-    /// Why a worker is due, if it is.
-    fn is_due(&self, calls: u64, age: Duration, rss_bytes: Option<u64>) -> Option<String> {
+    /// Why a worker is due, if it is, also in words.
+    fn is_due(&self, calls: u64, age: Duration, rss_bytes: Option<u64>) -> Option<(RecycleReason, String)> {
         if let Some(max) = self.max_calls.filter(|max| calls >= *max) {
-            return Some(format!("it has had {calls} calls, and is replaced after {max}"));
+            let why = format!("it has had {calls} calls, and is replaced after {max}");
+            return Some((RecycleReason::Calls, why));
         }
         if let Some(max) = self.max_age.filter(|max| age >= *max) {
-            return Some(format!("it is {age:.1?} old, and is replaced after {max:.1?}"));
+            let why = format!("it is {age:.1?} old, and is replaced after {max:.1?}");
+            return Some((RecycleReason::Age, why));
         }
-        let rss = rss_bytes.zip(self.max_rss_bytes).filter(|(rss, max)| rss > max);
-        rss.map(|(rss, max)| format!("its processes use {rss} bytes of memory, more than {max}"))
+        let (rss, max) = rss_bytes.zip(self.max_rss_bytes).filter(|(rss, max)| rss > max)?;
+        let why = format!("its processes use {rss} bytes of memory, more than {max}");
+        Some((RecycleReason::Memory, why))
     }
 }
 
@@ -76,10 +83,10 @@ pub(super) async fn recycle_when_due(running: &RunningProcess, recycling: Recycl
             Some(probe) => tokio::task::spawn_blocking(move || probe.read_group_rss()).await.ok().flatten(),
             None => None,
         };
-        let Some(why) = limits.is_due(calls, began.elapsed(), rss_bytes) else { continue };
+        let Some((reason, why)) = limits.is_due(calls, began.elapsed(), rss_bytes) else { continue };
         log_event!(info, cx.node.path(), cx.incarnation, "is replaced: {why}");
         let _ = tokio::time::timeout(IDLE_WAIT, until_idle(running)).await;
-        if let Err(error) = cx.node.recycle().await {
+        if let Err(error) = cx.node.recycle(StartReason::Recycle(reason)).await {
             log_event!(
                 warn,
                 cx.node.path(),
@@ -127,8 +134,11 @@ mod tests {
             max_age: Some(Duration::from_secs(9)),
             max_rss_bytes: Some(7),
         };
-        let due = |calls, secs, rss| set.is_due(calls, Duration::from_secs(secs), rss).is_some();
-        assert!(!due(2, 8, Some(7)) && !due(2, 8, None));
-        assert!(due(3, 0, None) && due(0, 9, None) && due(0, 0, Some(8)));
+        let due =
+            |calls, secs, rss| set.is_due(calls, Duration::from_secs(secs), rss).map(|(reason, _)| reason);
+        assert_eq!((due(2, 8, Some(7)), due(2, 8, None)), (None, None));
+        assert_eq!(due(3, 0, None), Some(RecycleReason::Calls));
+        assert_eq!(due(0, 9, None), Some(RecycleReason::Age));
+        assert_eq!(due(0, 0, Some(8)), Some(RecycleReason::Memory));
     }
 }

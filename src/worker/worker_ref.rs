@@ -12,6 +12,7 @@ use super::{
     session::WorkerSessionInfo,
 };
 use crate::{
+    event::{RecycleReason, StartReason},
     id::{Incarnation, TreePath},
     log_event::log_event,
     process::CommandChange,
@@ -268,7 +269,7 @@ impl WorkerRef {
     /// # Errors
     /// As [`change_command`](WorkerRef::change_command).
     pub async fn recycle(&self) -> Result<Option<Incarnation>, RequestError> {
-        self.node.recycle().await
+        self.node.recycle(StartReason::Recycle(RecycleReason::Requested)).await
     }
 
     /// Asks its supervisor to stop it, and returns when nothing of the process is left.

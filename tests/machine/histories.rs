@@ -10,6 +10,7 @@ use procession::internals::machine::{
 };
 use procession::{
     clock::TreeInstant,
+    event::{RecycleReason, StartReason},
     exit::Exit,
     id::{ChildId, Incarnation},
     state::ChildState,
@@ -248,7 +249,11 @@ impl Both {
                 Request::Reload(child, change, if next { ReloadWhen::NextStart } else { ReloadWhen::Now })
             }
             Ask::KeepNext => Request::Reload(child, DefinitionChange::KeepPolicy, ReloadWhen::NextStart),
-            Ask::Recycle => Request::Reload(child, DefinitionChange::None, ReloadWhen::Now),
+            Ask::Recycle => Request::Reload(
+                child,
+                DefinitionChange::None(StartReason::Recycle(RecycleReason::Requested)),
+                ReloadWhen::Now,
+            ),
             Ask::StopIdle => {
                 let incarnation = self.rig.machine.child(&child).map_or(1, |c| c.incarnation.0);
                 // Sometimes an old one.

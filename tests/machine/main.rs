@@ -19,6 +19,7 @@ mod reloads_return_if_they_fail;
 mod restarts_by_hand_are_no_crashes;
 mod spares_take_over;
 mod starts_are_in_order;
+mod starts_say_why;
 mod stops_leave_nothing;
 mod swaps_overlap;
 

@@ -13,7 +13,7 @@ use procession::internals::machine::{
 };
 use procession::{
     clock::TreeInstant,
-    event::EventKind,
+    event::{EventKind, RecycleReason, StartReason},
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
@@ -120,6 +120,8 @@ pub(crate) struct Rig {
     /// What was done in the last step.
     pub(crate) did: Vec<Did>,
     pub(crate) step_replies: Vec<(OperatorRequestId, ReplyResult)>,
+    /// Why incarnations were started or, if they replace another one, had been started.
+    reasons: Vec<String>,
     board: BTreeMap<ChildId, ChildState>,
     /// The second incarnations, as the events tell.
     beside: BTreeMap<ChildId, (Incarnation, SecondRole, ChildState)>,
@@ -148,6 +150,7 @@ impl Rig {
             exit: None,
             did: Vec::new(),
             step_replies: Vec::new(),
+            reasons: Vec::new(),
             board: BTreeMap::new(),
             beside: BTreeMap::new(),
             failed_once: BTreeSet::new(),
@@ -303,7 +306,11 @@ impl Rig {
 
     /// A reload that changes nothing, now.
     pub(crate) fn recycle(&mut self, id: &str) -> OperatorRequestId {
-        self.ask(Request::Reload(id.into(), DefinitionChange::None, ReloadWhen::Now))
+        self.ask(Request::Reload(
+            id.into(),
+            DefinitionChange::None(StartReason::Recycle(RecycleReason::Requested)),
+            ReloadWhen::Now,
+        ))
     }
 
     /// The primary incarnation, which lives.
@@ -383,6 +390,11 @@ impl Rig {
             };
             format!("{} {state}", second.role)
         })
+    }
+
+    /// What has been said since the last time about why incarnations were started.
+    pub(crate) fn reasons(&mut self) -> String {
+        std::mem::take(&mut self.reasons).join(", ")
     }
 
     pub(crate) fn state(&self, id: &str) -> ChildState {
@@ -526,8 +538,10 @@ impl Rig {
                 assert_eq!(self.board.insert(key.child.clone(), ChildState::down(state)), None);
             }
             EventKind::Removed => assert!(self.board.remove(&key.child).is_some()),
-            EventKind::State { from, to } => {
+            EventKind::State { from, to, reason } => {
                 assert_ne!(from, to);
+                assert_eq!(reason.is_some(), to == ChildState::Starting, "{key}: {reason:?}");
+                self.reasons.extend(reason.map(|reason| format!("{key} {reason}")));
                 self.no_longer_beside(key);
                 assert_eq!(
                     self.board.insert(key.child.clone(), to),
@@ -551,7 +565,10 @@ impl Rig {
                 self.exits_published += 1;
                 self.no_longer_beside(key);
             }
-            EventKind::Replaced { .. } => self.no_longer_beside(key),
+            EventKind::Replaced { reason, .. } => {
+                self.reasons.push(format!("{key} {reason}"));
+                self.no_longer_beside(key);
+            }
             _ => {}
         }
     }

@@ -110,7 +110,9 @@ async fn a_root_that_has_ended_is_down_and_a_nested_supervisor_is_what_its_paren
     let published: Vec<_> = drain(&mut events)
         .iter()
         .filter_map(|e| match &e.kind {
-            procession::event::EventKind::State { from, to } => Some(format!("{} {from} -> {to}", e.path)),
+            procession::event::EventKind::State { from, to, .. } => {
+                Some(format!("{} {from} -> {to}", e.path))
+            }
             _ => None,
         })
         .collect();

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
+    event::StartReason,
     id::{ChildId, Incarnation},
     restart::{RestartTracker, RestartType},
     state::{ChildState, DownReason},
@@ -22,6 +23,8 @@ pub(super) enum StartCause {
     Supervisor,
     /// By an operator's `restart`, after which the policy applies.
     Restart,
+    /// By a demand, after which the policy applies.
+    Demand,
     /// By an operator's `restart_child`: a failure is reported, and the child stays down.
     Once,
     /// By a reload: a failure is reported, and the child returns with the definition before (G-13).
@@ -79,6 +82,8 @@ pub(super) struct Child {
     pub(super) settles_as: Option<Box<ChildState>>,
     pub(super) tracker: RestartTracker,
     pub(super) cause: StartCause,
+    /// Why the current start was made or, if it is not alive, the next one will be.
+    pub(super) reason: StartReason,
     pub(super) after: AfterStop,
     /// An operator has stopped it.
     pub(super) stopped_by_operator: bool,
@@ -117,6 +122,7 @@ impl Child {
             settles_as: None,
             tracker,
             cause: StartCause::Supervisor,
+            reason: StartReason::Initial,
             after: AfterStop::Stay,
             stopped_by_operator: new.stopped_by_operator,
             skip_pass: false,
@@ -164,6 +170,16 @@ impl Child {
     pub(super) fn too_soon(&self, now: TreeInstant) -> Option<Duration> {
         let wait = self.policy.restart.min_interval?.checked_sub(now.since(self.restarted_by_operator?))?;
         (!wait.is_zero()).then_some(wait)
+    }
+
+    /// Notes why the next start is made, as far as its cause says so.
+    pub(super) fn note_reason(&mut self, cause: StartCause) {
+        self.reason = match cause {
+            StartCause::Restart | StartCause::Once => StartReason::Operator,
+            StartCause::Demand => StartReason::Demand,
+            StartCause::Reload => self.reload_reason(),
+            StartCause::Supervisor | StartCause::Provisional => return,
+        };
     }
 
     /// The cause of the start that is in flight, or that follows the current stop.

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    event::StartReason,
     exit::Exit,
     id::{ChildId, Incarnation},
     supervision::policy::ChildPolicy,
@@ -99,8 +100,9 @@ impl Request {
 /// several that wait together, the last policy decides.
 #[derive(Clone, Debug)]
 pub enum DefinitionChange {
-    /// Nothing: the incarnation is replaced by one of the same definition (recycling, W-5).
-    None,
+    /// Nothing: the incarnation is replaced by one of the same definition (recycling, W-5), for this
+    /// reason.
+    None(StartReason),
     /// How it is started, and not its policy.
     KeepPolicy,
     /// Its policy, and perhaps also how it is started.

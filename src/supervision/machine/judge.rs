@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
-    event::{EventKind, ExitConsequence},
+    event::{EventKind, ExitConsequence, StartReason},
     exit::Exit,
     restart::Decision,
     state::{ChildState, DownReason, RestartLimit, Strategy},
@@ -89,6 +89,10 @@ impl Machine {
                 // S-7: a start that the boot requires keeps its meaning.
                 let required = self.is_booting() && child.is_required_for_boot();
                 let cause = if required { StartCause::Supervisor } else { child.restart_cause() };
+                if let Some(child) = self.children.get_mut(rank) {
+                    child.reason = StartReason::Restore;
+                    child.note_reason(cause);
+                }
                 let waits = self.pass.as_ref().is_some_and(|pass| pass.restarts(rank));
                 self.publish_exit(rank, exit, ExitConsequence::Restore);
                 if waits {
@@ -140,7 +144,7 @@ impl Machine {
                 self.set_down(rank, ended());
                 self.begin_stop(Exit::StartFailed { child, cause: Box::new(exit) });
             }
-            StartCause::Supervisor | StartCause::Restart | StartCause::Reload => {
+            StartCause::Supervisor | StartCause::Restart | StartCause::Demand | StartCause::Reload => {
                 self.answer_start_waiters(rank, &Err(failed));
                 self.decide(now, rank, exit);
             }
@@ -203,6 +207,7 @@ impl Machine {
         failed_start: bool,
     ) {
         let until = ended_at.after(delay);
+        self.set_reason(rank, StartReason::Policy);
         if self.flags.strategy == Strategy::OneForOne {
             let replaced = ExitConsequence::Restart { delay: Duration::ZERO, attempt };
             if self.second_may_take_over(rank) {
@@ -277,6 +282,7 @@ impl Machine {
             return self.advance(now);
         }
         if let ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until } = state {
+            self.set_reason(rank, StartReason::Policy);
             if until > now {
                 return self.wait_for_restart(now, rank, state);
             }
@@ -405,6 +411,12 @@ impl Machine {
         let reason = if self.is_stopping() { RequestError::ShuttingDown } else { stopped };
         self.answer_stop_waiters(rank);
         self.refuse_start_waiters(rank, &reason);
+    }
+
+    pub(super) fn set_reason(&mut self, rank: Rank, reason: StartReason) {
+        if let Some(child) = self.children.get_mut(rank) {
+            child.reason = reason;
+        }
     }
 
     pub(super) fn publish_exit(&mut self, rank: Rank, exit: Exit, then: ExitConsequence) {

@@ -240,8 +240,16 @@ impl Machine {
         let Some(child) = self.children.get_mut(rank) else { return };
         if child.state != to {
             let from = std::mem::replace(&mut child.state, to.clone());
+            let reason = (to == ChildState::Starting).then_some(child.reason);
             let key = child.key();
-            self.out.push(Action::Publish(Some(key), EventKind::State { from, to }));
+            self.out.push(Action::Publish(Some(key), EventKind::State { from, to, reason }));
+        }
+    }
+
+    /// Notes why a child is started next.
+    fn note_reason(&mut self, rank: Rank, cause: StartCause) {
+        if let Some(child) = self.children.get_mut(rank) {
+            child.note_reason(cause);
         }
     }
 

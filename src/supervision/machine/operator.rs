@@ -264,10 +264,11 @@ impl Machine {
             _ => false,
         };
         if child.state == ChildState::Stopping && stays_down {
-            child.after = AfterStop::Start(StartCause::Restart);
+            child.after = AfterStop::Start(StartCause::Demand);
+            child.note_reason(StartCause::Demand);
         }
         if starts {
-            self.start_in_turn(now, rank, StartCause::Restart);
+            self.start_in_turn(now, rank, StartCause::Demand);
         }
         None
     }
@@ -296,6 +297,7 @@ impl Machine {
         let restarts = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let booting = self.is_booting();
         let Some(child) = self.children.get_mut(rank) else { return };
+        child.note_reason(cause);
         if !child.state.is_alive() && child.armed {
             self.disarm(rank);
             if !self.wait_for_second(rank, AfterStop::Start(cause)) {
@@ -330,6 +332,7 @@ impl Machine {
     /// children before it in its group are being restarted. (Where no child depends on its
     /// siblings, none waits for them, not even at boot.)
     fn start_in_turn(&mut self, now: TreeInstant, rank: Rank, cause: StartCause) {
+        self.note_reason(rank, cause);
         if self.flags.strategy == Strategy::OneForOne || !self.pass_comes_to(rank) {
             return self.start(now, rank, cause);
         }

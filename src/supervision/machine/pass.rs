@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
-    event::EventKind,
+    event::{EventKind, StartReason},
     state::{ChildState, DownReason, Strategy},
     supervision::policy::StartMode,
 };
@@ -118,6 +118,10 @@ impl Machine {
         for member in range {
             let Some(child) = self.children.get_mut(member) else { continue };
             child.skip_pass = false;
+            let waits = matches!(child.state, ChildState::BackingOff { .. });
+            if member != rank && !waits {
+                child.reason = StartReason::Group;
+            }
             if let ChildState::BackingOff { attempt, .. } = child.state {
                 self.set(member, ChildState::BackingOff { until, attempt });
             }

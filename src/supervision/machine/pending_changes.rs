@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::supervision::policy::ChildPolicy;
+use crate::{event::StartReason, supervision::policy::ChildPolicy};
 
 /// What is known of a child's definition beside the policy in force.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(super) struct PendingChanges {
     pub(super) policy: Option<Arc<ChildPolicy>>,
     /// Some request wants the child reloaded as soon as possible.
     pub(super) wanted: bool,
+    /// Why it was last wanted.
+    pub(super) reason: StartReason,
     /// The policy of the newest definition that a start has taken, if it is not the one in force.
     pub(super) newest: Option<Arc<ChildPolicy>>,
     /// The newest definition is unconfirmed, and this is the policy of the last confirmed one.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
+    event::StartReason,
     exit::Exit,
     state::{ChildState, SecondRole},
     supervision::{errors::RequestError, policy::ChildPolicy},
@@ -44,6 +45,11 @@ impl Child {
     /// Some reload has not been answered yet.
     pub(super) fn is_being_reloaded(&self) -> bool {
         self.wants_reload() || self.waiters.iter().any(|w| matches!(w, RequestWaiter::Reload { .. }))
+    }
+
+    /// Why a reload that has not begun is wanted, or the last one was.
+    pub(super) fn reload_reason(&self) -> StartReason {
+        self.changes.as_ref().map_or(StartReason::Reload, |changes| changes.reason)
     }
 
     /// Some request waits for a reload that has not begun.
@@ -100,8 +106,12 @@ impl Machine {
             return Some(Err(refusal));
         }
         let changes = child.changes.get_or_insert_default();
-        let is_recycling = matches!(change, DefinitionChange::None);
+        let is_recycling = matches!(change, DefinitionChange::None(_));
         changes.waiting |= !is_recycling;
+        let reason = match change {
+            DefinitionChange::None(reason) if !changes.waiting => reason,
+            _ => StartReason::Reload,
+        };
         if let DefinitionChange::ReplacePolicy(policy) = change {
             changes.policy = Some(policy);
         }
@@ -133,7 +143,9 @@ impl Machine {
             return None;
         }
         child.waiters.push(RequestWaiter::Reload { id, taken: false });
-        child.changes.get_or_insert_default().wanted = true;
+        let changes = child.changes.get_or_insert_default();
+        changes.wanted = true;
+        changes.reason = reason;
         self.reload_if_possible(now, rank);
         None
     }
@@ -178,6 +190,7 @@ impl Machine {
         if child.policy.overlap && child.coming_policy().overlap {
             self.start_second(rank, SecondRole::Successor);
         } else {
+            self.note_reason(rank, StartCause::Reload);
             self.retire(rank, AfterStop::Start(StartCause::Reload));
         }
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
-    event::{EventKind, ExitConsequence, Replacement},
+    event::{EventKind, ExitConsequence, Replacement, StartReason},
     exit::Exit,
     id::Incarnation,
     restart::{Backoff, Decision},
@@ -40,9 +40,14 @@ impl Machine {
         self.take_changes(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.last = child.last.next();
+        let reason = match role {
+            SecondRole::Successor => child.reload_reason(),
+            _ => StartReason::Standby,
+        };
         let second = Second {
             incarnation: child.last,
             role,
+            reason,
             state: ChildState::Starting,
             policy: child.coming_policy().clone(),
             outlives_primary: false,
@@ -73,6 +78,7 @@ impl Machine {
         let second = Second {
             incarnation,
             role: SecondRole::Spare,
+            reason: StartReason::Standby,
             state: state.clone(),
             policy: child.coming_policy().clone(),
             outlives_primary: false,
@@ -129,7 +135,8 @@ impl Machine {
     /// G-14: the successor is ready. The one before gets no new calls, finishes those that it has, and
     /// stops.
     fn swap(&mut self, now: TreeInstant, rank: Rank) {
-        let Some(policy) = self.children.get(rank).map(|child| child.policy.clone()) else { return };
+        let Some(child) = self.children.get(rank) else { return };
+        let (policy, reason) = (child.policy.clone(), child.reason);
         let Some(old) = self.promote(rank, Replacement::Swap) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
         child.tracker.stopped(now);
@@ -138,6 +145,7 @@ impl Machine {
         child.second = Some(Box::new(Second {
             incarnation: old,
             role: SecondRole::Leaving,
+            reason,
             state: ChildState::Stopping,
             policy: policy.clone(),
             outlives_primary: false,
@@ -158,7 +166,7 @@ impl Machine {
         let Some((rank, Role::Primary)) = self.current(key) else { return };
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let Some(child) = self.children.get(rank) else { return };
-        let policy = child.policy.clone();
+        let (policy, reason) = (child.policy.clone(), child.reason);
         let spare = |second: &Second| second.role == SecondRole::Spare && second.state == ChildState::Ready;
         if stops || child.state != ChildState::Ready || !child.second.as_deref().is_some_and(spare) {
             return;
@@ -169,6 +177,7 @@ impl Machine {
         child.second = Some(Box::new(Second {
             incarnation: old,
             role: SecondRole::Failing,
+            reason,
             state: ChildState::Stopping,
             policy,
             outlives_primary: false,
@@ -189,10 +198,11 @@ impl Machine {
         let old = std::mem::replace(&mut child.incarnation, second.incarnation);
         child.adopt_newest_policy();
         child.policy = second.policy;
+        child.reason = second.reason;
         child.has_been_ready = true;
-        let key = child.key();
+        let (key, reason) = (child.key(), second.reason);
         self.out.push(Action::MakeLive(key.clone()));
-        self.out.push(Action::Publish(Some(key), EventKind::Replaced { from: old, why }));
+        self.out.push(Action::Publish(Some(key), EventKind::Replaced { from: old, why, reason }));
         Some(old)
     }
 

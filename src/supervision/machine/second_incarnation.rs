@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     clock::TreeInstant,
+    event::StartReason,
     id::Incarnation,
     state::{ChildState, SecondRole},
     supervision::policy::ChildPolicy,
@@ -20,6 +21,8 @@ pub(super) enum Role {
 pub(super) struct Second {
     pub(super) incarnation: Incarnation,
     pub(super) role: SecondRole,
+    /// Why it was started.
+    pub(super) reason: StartReason,
     /// Starting, ready or stopping; backing off, if it is a spare that waits for its next start.
     pub(super) state: ChildState,
     /// The policy of the definition that it was started from.

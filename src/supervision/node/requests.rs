@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Node;
 use crate::{
     clock::TreeInstant,
+    event::StartReason,
     exit::Exit,
     id::{ChildId, Incarnation},
     supervision::{
@@ -58,9 +59,9 @@ impl Node {
     }
 
     /// Asks the supervisor to replace the live incarnation by one of the same definition.
-    pub(crate) async fn recycle(&self) -> Result<Option<Incarnation>, RequestError> {
+    pub(crate) async fn recycle(&self, reason: StartReason) -> Result<Option<Incarnation>, RequestError> {
         let (id, engine) = self.child_and_controller()?;
-        let recycle = Request::Reload(id, DefinitionChange::None, ReloadWhen::Now);
+        let recycle = Request::Reload(id, DefinitionChange::None(reason), ReloadWhen::Now);
         Ok(started(engine.request(recycle).await?))
     }
 

@@ -78,7 +78,7 @@ impl Node {
         }
         let from = self.state();
         self.set_state(to.clone(), tree.clock().now());
-        tree.bus().publish(&self.0.path, incarnation, EventKind::State { from, to });
+        tree.bus().publish(&self.0.path, incarnation, EventKind::State { from, to, reason: None });
         self.notify_waiters();
     }
 

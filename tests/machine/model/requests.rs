@@ -180,7 +180,7 @@ impl Model {
             }
             Request::Reload(_, change, when) => {
                 // Recycling changes nothing.
-                let recycles = matches!(change, DefinitionChange::None);
+                let recycles = matches!(change, DefinitionChange::None(_));
                 if leaves {
                     return Some(Err(RequestError::Stopped(child)));
                 }
