@@ -79,6 +79,32 @@ pub(super) fn of(_: Pid) -> Option<Usage> {
     None
 }
 
+/// Processor time of a process that has not been reaped, as the kernel compares it with `RLIMIT_CPU`.
+///
+/// The kernel charges a whole tick to the process that a tick interrupts, and compares the sum of these ticks
+/// with the limit. `/proc/<pid>/stat` and `rusage` have the time that the process really ran. On a busy
+/// processor the two differ without a bound: a process that mostly ran when ticks came was sent `SIGXCPU` at
+/// a limit of 1 s after 0.19 s. So no threshold of the time that it ran tells whether the limit was reached.
+/// This reads the counter itself. It needs neither `/proc` nor a descriptor.
+#[cfg(target_os = "linux")]
+pub(super) fn rlimit_cpu_time(pid: Pid) -> Option<Duration> {
+    // The clock of a process is its number, inverted, above three bits that choose what is counted. Those of
+    // `clock_getcpuclockid` choose the time that it really ran; 0 is user and system time in ticks.
+    const CPUCLOCK_PROF: libc::clockid_t = 0;
+    let clock = (!pid.as_raw_nonzero().get() << 3) | CPUCLOCK_PROF;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to `time` alone, which outlives it. A clock that does not exist is an error.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    (result == 0).then(|| Duration::new(seconds, nanoseconds))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn rlimit_cpu_time(_: Pid) -> Option<Duration> {
+    None
+}
+
 /// Parses `/proc/<pid>/stat`. The second field is the program's name in parentheses and may contain anything.
 #[cfg(target_os = "linux")]
 fn parse(stat: &[u8]) -> Option<Usage> {

@@ -199,7 +199,7 @@ impl Leader {
             None => {
                 let _ = self.signal_group(Signal::KILL);
                 if state.exited.is_some() && self.has_no_survivors(&mut state, true) {
-                    self.wait(&mut state, WaitIdOptions::empty());
+                    self.reap_leader(&mut state);
                 }
                 state.reaped
             }
@@ -238,7 +238,18 @@ impl Leader {
             return self.kill_if_reaped_elsewhere(state);
         }
         let _ = self.signal_group(Signal::KILL);
-        self.wait(state, WaitIdOptions::empty());
+        self.reap_leader(state);
+    }
+
+    /// Reaps the leader if it is dead. How it ended is asked first, without reaping: what the zombie has
+    /// used cannot be read after the reap, and the leader may have ended since the last check.
+    fn reap_leader(&self, state: &mut LeaderState) {
+        if state.exited.is_none() {
+            self.check_exit(state);
+        }
+        if state.exited.is_some() && !state.reaped {
+            self.wait(state, WaitIdOptions::empty());
+        }
     }
 
     fn kill_if_reaped_elsewhere(&self, state: &LeaderState) {
@@ -362,7 +373,8 @@ impl Leader {
         }
     }
 
-    /// Asks the kernel about the leader. Without `NOWAIT` among the options, a dead leader is reaped.
+    /// Asks the kernel about the leader. Without `NOWAIT` among the options, a dead leader is reaped; only
+    /// [`Leader::reap_leader`] does that.
     fn wait(&self, state: &mut LeaderState, options: WaitIdOptions) {
         let id = match &self.pidfd {
             #[cfg(target_os = "linux")]
@@ -382,7 +394,7 @@ impl Leader {
         match waited {
             Ok(None) => self.pid_is_free.store(false, Ordering::SeqCst),
             Ok(Some(status)) => {
-                // The zombie's figures can be read until it is reaped.
+                // The zombie is still there: a reap comes only after a wait that did not reap.
                 state.exited.get_or_insert_with(|| self.attribute_to_limit(exit_status(&status)));
                 if reaps {
                     self.mark_reaped(state);
@@ -405,20 +417,17 @@ impl Leader {
     }
 
     /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the
-    /// processor time that was used decides.
+    /// processor time that was used decides. Must be called before the reap.
     fn attribute_to_limit(&self, exited: ExitStatus) -> ExitStatus {
         let (ExitStatusKind::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_rlimit) else {
             return exited;
         };
-        // The kernel compares the limit with the ticks that hit the process, and reports the time that it
-        // has had. With other processes on the processor the two differ: by some percent, and in the first
-        // seconds perhaps by half. Hardly anybody else sends SIGXCPU, but many send SIGKILL.
-        let least = match signal {
-            _ if signal == Signal::XCPU.as_raw() => limit.soft / 4,
-            _ if signal == Signal::KILL.as_raw() => limit.hard * 3 / 4,
+        let bound = match signal {
+            _ if signal == Signal::XCPU.as_raw() => limit.soft,
+            _ if signal == Signal::KILL.as_raw() => limit.hard,
             _ => return exited,
         };
-        if usage_probe::of(self.pid).is_some_and(|usage| usage.cpu_time >= least) {
+        if usage_probe::rlimit_cpu_time(self.pid).is_some_and(|used| used >= bound) {
             return ExitStatus { status: ExitStatusKind::Limit { which: "cpu_seconds", signal } };
         }
         exited
@@ -472,5 +481,55 @@ fn exit_status(status: &WaitIdStatus) -> ExitStatus {
         (Some(code), _) => ExitStatus::code(code),
         (None, Some(signal)) => ExitStatus::signal(signal, status.dumped()),
         (None, None) => ExitStatus { status: ExitStatusKind::Lost },
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    /// A process that has used some processor time and has ended by `signal`. It is a zombie.
+    fn ended_by(signal: Signal) -> Pid {
+        let script = "ulimit -c 0; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; kill -$0 $$";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script, &signal.as_raw().to_string()]).process_group(0);
+        // The leader reaps it.
+        #[allow(clippy::zombie_processes)]
+        let child = command.spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(Errno::INTR) = sys::waitid(WaitId::Pid(pid), options) {}
+        pid
+    }
+
+    #[test]
+    fn a_limit_is_recognised_to_the_tick_also_if_no_check_came_before_the_reap() {
+        // P-6, R-1
+        for signal in [Signal::XCPU, Signal::KILL] {
+            for (missing, has_pidfd) in [(0, true), (0, false), (1, true), (1, false)] {
+                let pid = ended_by(signal);
+                let used = usage_probe::rlimit_cpu_time(pid).unwrap();
+                let bound = used + Duration::from_nanos(missing);
+                let never = Duration::MAX;
+                let limit = match signal {
+                    Signal::XCPU => CpuRlimit { soft: bound, hard: never },
+                    _ => CpuRlimit { soft: never, hard: bound },
+                };
+                let pidfd = has_pidfd.then(|| sys::pidfd_open(pid, sys::PidfdFlags::empty()).unwrap());
+                let leader = Leader::new(pid, pidfd, Some(limit), None, ReapGuard::none());
+                let mut state = leader.lock();
+                // As if it had ended since the check that comes first otherwise.
+                leader.kill_group_and_reap_leader(&mut state);
+                assert!(state.reaped);
+                let signal = signal.as_raw();
+                let expected = match missing {
+                    0 => ExitStatus { status: ExitStatusKind::Limit { which: "cpu_seconds", signal } },
+                    _ => ExitStatus::signal(signal, false),
+                };
+                assert_eq!(state.exited, Some(expected), "pidfd: {has_pidfd}");
+            }
+        }
     }
 }
