@@ -319,7 +319,7 @@ impl Service {
                         event.plugin, event.incarnation
                     );
                 }
-                PluginEventKind::Restarted => {
+                PluginEventKind::Restarted { .. } => {
                     self.note(|account| account.restarts += 1);
                     println!("{} {} is ready", event.plugin, event.incarnation);
                     return Ok(());

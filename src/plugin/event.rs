@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock::TreeInstant,
-    event::Replacement,
+    event::{RecycleReason, Replacement, StartReason},
     exit::Exit,
     id::{ChildId, Incarnation},
     state::RestartLimit,
@@ -48,10 +48,25 @@ pub enum PluginEventKind {
         #[serde(with = "crate::human_duration::option", default)]
         delay: Option<Duration>,
     },
-    /// The plugin is ready again after a crash. Always follows [`Ready`](PluginEventKind::Ready).
-    Restarted,
+    /// The plugin ended by itself and successfully, or its start found nothing to run.
+    Ended {
+        /// How it ended.
+        exit: Exit,
+        /// Whether it will be restarted.
+        will_restart: bool,
+    },
+    /// The plugin is started because a call, or [`ensure_ready`](super::Plugins::ensure_ready), needs it.
+    StartedOnDemand,
     /// The plugin is ready.
     Ready,
+    /// The incarnation that has just become ready, or has just taken the place of another one, is not the
+    /// plugin's first since it was added or stopped by an operator. Always follows
+    /// [`Ready`](PluginEventKind::Ready) or [`Replaced`](PluginEventKind::Replaced). Not sent when the plugins
+    /// return with their host.
+    Restarted {
+        /// Why it was started.
+        why: RestartReason,
+    },
     /// This incarnation takes the place of one that was ready: calls reach it from now on. No
     /// [`Ready`](PluginEventKind::Ready) is sent for it.
     Replaced {
@@ -63,6 +78,8 @@ pub enum PluginEventKind {
     },
     /// The plugin was stopped because nothing had used it for its idle time; the next call starts it.
     Idle,
+    /// An operator has stopped the plugin; it stays down until an operator starts it. Nothing of it is left.
+    Stopped,
     /// The plugin is no longer restarted.
     GaveUp {
         /// The limit that was reached.
@@ -79,6 +96,27 @@ pub enum PluginEventKind {
         /// Why: the plugin's own error message, or how it ended.
         reason: String,
     },
+}
+
+/// Why a plugin was restarted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RestartReason {
+    /// It ended, or its start failed, and its restart policy has restarted it.
+    Exit(Exit),
+    /// It was failing, and a spare has taken its place. How it ended is told when that is known.
+    Standby,
+    /// An operator has restarted it.
+    Operator,
+    /// It was idle or had ended, and was needed.
+    Demand,
+    /// Its declaration or its configuration was changed.
+    Reload,
+    /// The start of a new declaration has failed, and the old one returns.
+    Restore,
+    /// It was replaced by an incarnation of the same declaration.
+    Recycle(RecycleReason),
 }
 
 /// How a new configuration reached a plugin.
@@ -106,6 +144,36 @@ impl fmt::Display for ConfigApplied {
     }
 }
 
+impl RestartReason {
+    /// `None` for a start that is no restart of the plugin. `exit`: how it ended last.
+    pub(crate) fn of(start: StartReason, exit: Option<&Exit>) -> Option<RestartReason> {
+        Some(match start {
+            StartReason::Initial | StartReason::Group => return None,
+            StartReason::Policy => RestartReason::Exit(exit?.clone()),
+            StartReason::Standby => RestartReason::Standby,
+            StartReason::Operator => RestartReason::Operator,
+            StartReason::Demand => RestartReason::Demand,
+            StartReason::Reload => RestartReason::Reload,
+            StartReason::Restore => RestartReason::Restore,
+            StartReason::Recycle(why) => RestartReason::Recycle(why),
+        })
+    }
+}
+
+impl fmt::Display for RestartReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestartReason::Exit(exit) => write!(f, "after it ended: {exit}"),
+            RestartReason::Standby => f.write_str("by a spare that took its place"),
+            RestartReason::Operator => f.write_str("by an operator"),
+            RestartReason::Demand => f.write_str("on demand"),
+            RestartReason::Reload => f.write_str("with a changed declaration or configuration"),
+            RestartReason::Restore => f.write_str("with its old declaration"),
+            RestartReason::Recycle(why) => write!(f, "to be recycled: {why}"),
+        }
+    }
+}
+
 impl fmt::Display for PluginEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} plugin `{}`{} {}", self.at, self.plugin, self.incarnation, self.kind)
@@ -126,7 +194,13 @@ impl fmt::Display for PluginEventKind {
                     crate::human_duration::format(delay)
                 )
             }
-            PluginEventKind::Restarted => f.write_str("is back after a crash"),
+            PluginEventKind::Ended { exit, will_restart: true } => {
+                write!(f, "ended and will be restarted: {exit}")
+            }
+            PluginEventKind::Ended { exit, will_restart: false } => write!(f, "ended: {exit}"),
+            PluginEventKind::StartedOnDemand => f.write_str("is started on demand"),
+            PluginEventKind::Restarted { why } => write!(f, "was restarted {why}"),
+            PluginEventKind::Stopped => f.write_str("was stopped by an operator"),
             PluginEventKind::Ready => f.write_str("is ready"),
             PluginEventKind::Replaced { from, why: Replacement::Swap } => write!(f, "replaces {from}"),
             PluginEventKind::Replaced { from, why: Replacement::Standby } => {

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    event::{PluginEvent, PluginEventReceiver},
+    event::{PluginEvent, PluginEventReceiver, RestartReason},
     host_spec::PluginHostSpec,
     prepared_plugin::{NeedsStartPermit, PluginHostShared, PluginRecords, PreparedPlugin},
     requested_change::RequestedChanges,
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, TreeInstant},
+    event::StartReason,
     exit::Exit,
     id::ChildId,
     snapshot::NodeSnapshot,
@@ -66,14 +67,27 @@ pub(crate) struct PluginEntry {
     pub(crate) records: PluginRecords,
     /// How its last incarnation ended since the operation began.
     pub(crate) last_exit: Option<Exit>,
-    /// It has crashed and has not been ready since.
-    pub(crate) crashed: bool,
+    /// What is known of its last start.
+    pub(crate) last_start: LastStart,
     /// When it last crashed.
     pub(crate) last_crash: Option<TreeInstant>,
     /// An operator has stopped it and removed it from the engine's table.
     pub(crate) stopped: bool,
     /// Its last snapshot, taken when it left the engine's table.
     pub(crate) last: Option<Box<NodeSnapshot>>,
+}
+
+/// The last start of a plugin, as its supervisor tells.
+#[derive(Debug, Default)]
+pub(crate) struct LastStart {
+    /// There was one, and no operator has stopped the plugin since.
+    exists: bool,
+    is_restart: bool,
+    reason: StartReason,
+    /// How an incarnation ended that the restart policy replaces.
+    exit: Option<Exit>,
+    /// Why the host has ordered the next start, if its supervisor does not know that.
+    ordered: Option<StartReason>,
 }
 
 /// The operation on a plugin that is under way, if there is one.
@@ -156,6 +170,41 @@ impl HostedPlugins {
     }
 }
 
+impl LastStart {
+    /// The host orders a start that its supervisor knows as another one's.
+    pub(crate) fn order(&mut self, reason: StartReason) {
+        self.ordered = Some(reason);
+    }
+
+    pub(crate) fn order_is_over(&mut self) {
+        self.ordered = None;
+    }
+
+    /// Its supervisor starts it. Returns why.
+    pub(crate) fn begins(&mut self, reason: StartReason) -> StartReason {
+        self.is_restart = std::mem::replace(&mut self.exists, true);
+        let unknown = matches!(reason, StartReason::Initial | StartReason::Operator);
+        let ordered = if unknown { self.ordered.take() } else { None };
+        self.reason = ordered.unwrap_or(reason);
+        self.reason
+    }
+
+    /// The restart policy starts it again, perhaps without a change of its state.
+    pub(crate) fn follows(&mut self, exit: &Exit) {
+        (self.is_restart, self.reason, self.exit) = (true, StartReason::Policy, Some(exit.clone()));
+    }
+
+    /// An operator has stopped it: what is started next is no restart.
+    pub(crate) fn forget(&mut self) {
+        self.exists = false;
+    }
+
+    /// Why it was restarted, if the last start was a restart.
+    pub(crate) fn restart_reason(&self) -> Option<RestartReason> {
+        if self.is_restart { RestartReason::of(self.reason, self.exit.as_ref()) } else { None }
+    }
+}
+
 impl PluginTable {
     /// The entry of a plugin; a new one if there is none.
     pub(crate) fn entry(&mut self, id: ChildId) -> &mut PluginEntry {
@@ -171,7 +220,7 @@ impl PluginTable {
             in_table: false,
             records: PluginRecords::default(),
             last_exit: None,
-            crashed: false,
+            last_start: LastStart::default(),
             last_crash: None,
             stopped: false,
             last: None,

@@ -78,7 +78,7 @@ mod validate;
 
 pub use capability_filter::plugin_of;
 pub use error::PluginError;
-pub use event::{ConfigApplied, PluginEvent, PluginEventKind, PluginEventReceiver};
+pub use event::{ConfigApplied, PluginEvent, PluginEventKind, PluginEventReceiver, RestartReason};
 pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;

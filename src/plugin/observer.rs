@@ -1,15 +1,15 @@
 //! The host's observer: keeps the hosted plugins up to date with the engine's events and derives the events
 //! for users.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    event::{PluginEvent, PluginEventKind},
+    event::{PluginEvent, PluginEventKind, RestartReason},
     hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
 };
 use crate::{
     clock::Clock,
-    event::{EventKind, ExitConsequence},
+    event::{EventKind, ExitConsequence, StartReason},
     exit::Exit,
     id::Incarnation,
     state::{ChildState, DownReason},
@@ -43,31 +43,33 @@ impl HostedPlugins {
                     table.finish_operation(&key.child);
                 }
             }
+            EventKind::State { to: ChildState::Starting, reason: Some(reason), .. } => {
+                if entry.last_start.begins(*reason) == StartReason::Demand {
+                    return vec![PluginEventKind::StartedOnDemand];
+                }
+            }
             EventKind::State { to: ChildState::Ready, .. } => {
                 entry.incarnation_is_ready(key.incarnation);
-                let mut events = vec![PluginEventKind::Ready];
-                if std::mem::take(&mut entry.crashed) {
-                    events.push(PluginEventKind::Restarted);
-                }
-                return events;
+                let restarted = entry.last_start.restart_reason();
+                let restarted = restarted.map(|why| PluginEventKind::Restarted { why });
+                return [PluginEventKind::Ready].into_iter().chain(restarted).collect();
             }
-            // Its policy starts it when its time has come: before that, an operator does.
-            EventKind::State {
-                from: ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until },
-                to: ChildState::Starting,
-                ..
-            } if host.clock().now() < *until => entry.crashed = false,
             EventKind::State { to: ChildState::Down { why: DownReason::Idle }, .. } => {
-                entry.crashed = false;
                 return vec![PluginEventKind::Idle];
             }
-            // If it is started again, an operator did it: that is no restart after a crash.
-            EventKind::State { to: ChildState::Stopping | ChildState::Down { .. }, .. } => {
-                entry.crashed = false
+            EventKind::State { to: ChildState::Down { why: DownReason::Stopped }, .. } => {
+                let by_operator = |node: Node| node.stopped_by_operator();
+                if entry.stopped || host.child(&key.child).is_some_and(by_operator) {
+                    entry.last_start.forget();
+                    return vec![PluginEventKind::Stopped];
+                }
             }
-            EventKind::Replaced { from, why, .. } => {
+            EventKind::Replaced { from, why, reason } => {
                 entry.incarnation_is_ready(key.incarnation);
-                return vec![PluginEventKind::Replaced { from: *from, why: *why }];
+                let replaced = PluginEventKind::Replaced { from: *from, why: *why };
+                let restarted = RestartReason::of(*reason, None);
+                let restarted = restarted.map(|why| PluginEventKind::Restarted { why });
+                return [replaced].into_iter().chain(restarted).collect();
             }
             EventKind::Exited { exit, then } => {
                 entry.incarnation_has_ended(key.incarnation, then);
@@ -77,7 +79,9 @@ impl HostedPlugins {
                 }
                 entry.last_exit = Some(exit.clone());
                 let crash = is_crash(exit, then);
-                entry.crashed |= crash;
+                if let ExitConsequence::Restart { .. } | ExitConsequence::CoolOff { .. } = then {
+                    entry.last_start.follows(exit);
+                }
                 if crash {
                     entry.last_crash = Some(host.clock().now());
                 }
@@ -85,9 +89,16 @@ impl HostedPlugins {
                     ExitConsequence::GiveUp { why } | ExitConsequence::Escalate { why } => Some(why.clone()),
                     _ => None,
                 };
-                let crashed = crash.then(|| crashed(exit, then));
+                let ended = match then {
+                    _ if crash => Some(crashed(exit, then)),
+                    ExitConsequence::Nothing => None,
+                    then => {
+                        let will_restart = delay_of(then).is_some();
+                        Some(PluginEventKind::Ended { exit: exit.clone(), will_restart })
+                    }
+                };
                 let gave_up = gave_up.map(|why| PluginEventKind::GaveUp { why });
-                return crashed.into_iter().chain(gave_up).collect();
+                return ended.into_iter().chain(gave_up).collect();
             }
             _ => {}
         }
@@ -136,9 +147,15 @@ fn crashed(exit: &Exit, then: &ExitConsequence) -> PluginEventKind {
         Exit::Signalled { signal, .. } => (None, Some(*signal)),
         _ => (None, None),
     };
-    let delay = match then {
-        ExitConsequence::Restart { delay, .. } | ExitConsequence::CoolOff { delay } => Some(*delay),
-        _ => None,
-    };
+    let delay = delay_of(then);
     PluginEventKind::Crashed { code, signal, exit: exit.clone(), will_restart: delay.is_some(), delay }
+}
+
+/// After how long it will be restarted, if it will.
+fn delay_of(then: &ExitConsequence) -> Option<Duration> {
+    match then {
+        ExitConsequence::Restart { delay, .. } | ExitConsequence::CoolOff { delay } => Some(*delay),
+        ExitConsequence::Restore => Some(Duration::ZERO),
+        _ => None,
+    }
 }

@@ -8,6 +8,7 @@ use super::{
     configured_protocol::ConfiguredProtocol,
     error::PluginError,
     event::{ConfigApplied, PluginEvent, PluginEventKind},
+    hosted_plugins::LastStart,
     live_plugin_host::LivePluginHost,
     prepared_plugin::PreparedPlugin,
     start_stop::PluginPhase,
@@ -161,7 +162,7 @@ impl LivePluginHost {
         let restarted = if prepared.spec.overlaps() {
             worker.node().recycle(StartReason::Reload).await
         } else {
-            worker.restart("its configuration has changed").await.map(Some)
+            self.restart_as(id, worker, StartReason::Reload, "its configuration has changed").await.map(Some)
         };
         let (exit, stderr_tail) = match restarted {
             Ok(Some(_)) => return Ok(ConfigApplied::Restarted),
@@ -180,8 +181,28 @@ impl LivePluginHost {
             self.publish(id, PluginEventKind::RolledBack { reason });
             return Err(rejected);
         }
-        let restored = worker.restart("its old configuration is restored").await.ok();
+        let reason_of_return = "its old configuration is restored";
+        let restored = self.restart_as(id, worker, StartReason::Restore, reason_of_return).await.ok();
         self.publish(id, PluginEventKind::RolledBack { reason });
         Err(failed(restored))
+    }
+
+    /// Restarts it for a reason of the host's, which its events tell.
+    async fn restart_as(
+        &self,
+        id: &ChildId,
+        worker: &WorkerRef,
+        reason: StartReason,
+        text: &str,
+    ) -> Result<Incarnation, RequestError> {
+        let with_start = |note: &dyn Fn(&mut LastStart)| {
+            if let Some(entry) = self.hosted.table().plugins.get_mut(id) {
+                note(&mut entry.last_start);
+            }
+        };
+        with_start(&|start| start.order(reason));
+        let restarted = worker.restart(text).await;
+        with_start(&LastStart::order_is_over);
+        restarted
     }
 }

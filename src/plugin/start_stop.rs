@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     error::PluginError,
+    event::{PluginEvent, PluginEventKind},
     hosted_plugins::{OngoingOperation, PluginTable, StopOperation},
     live_plugin_host::{LivePluginHost, absence, stopped_in_order},
     prepared_plugin::PreparedPlugin,
@@ -17,6 +18,7 @@ use super::{
     stop_report::{PluginStopOutcome, StopReport},
 };
 use crate::{
+    event::StartReason,
     exit::ExitReport,
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason},
@@ -175,6 +177,8 @@ impl LivePluginHost {
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         let id = prepared.spec.id.clone();
+        // The engine starts what is added, and is told of the demand only then.
+        table.entry(id.clone()).last_start.order(StartReason::Demand);
         self.starting(table, prepared, |child| {
             // Both requests are queued now, one behind the other: the second is answered with the
             // outcome of the first start.
@@ -207,6 +211,7 @@ impl LivePluginHost {
             let outcome = host.outcome(&id, answer);
             let mut table = host.hosted.table();
             if let Some(entry) = table.current(&id, operation_id) {
+                entry.last_start.order_is_over();
                 if outcome.is_ok() {
                     entry.prepared = Some(prepared);
                 }
@@ -255,9 +260,17 @@ impl LivePluginHost {
         let operation_id = table.next_operation_id();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         let absence = absence(entry);
-        entry.stopped = true;
+        let was_stopped = std::mem::replace(&mut entry.stopped, true);
         match &entry.ongoing {
-            OngoingOperation::Dormant => return Ok(Stop::AlreadyDown(absence)),
+            OngoingOperation::Dormant => {
+                entry.last_start.forget();
+                if !was_stopped {
+                    let incarnation = entry.last.as_ref().map_or(Incarnation::NONE, |node| node.incarnation);
+                    let (at, plugin, kind) = (self.clock.now(), id.clone(), PluginEventKind::Stopped);
+                    self.hosted.publish(PluginEvent { at, plugin, incarnation, kind });
+                }
+                return Ok(Stop::AlreadyDown(absence));
+            }
             OngoingOperation::Stopping(stop) => return Ok(Stop::UnderWay(stop.clone())),
             OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Returning(_) => {
             }

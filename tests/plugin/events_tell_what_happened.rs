@@ -2,7 +2,7 @@
 
 use procession::{
     exit::Exit,
-    plugin::{PluginEventKind, PluginEventReceiver, PluginHostSpec},
+    plugin::{PluginEventKind, PluginEventReceiver, PluginHostSpec, RestartReason},
     restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
     rpc::Timeout,
 };
@@ -48,12 +48,13 @@ async fn a_crash_its_restart_and_its_end_are_told_and_nothing_else() {
         }
     );
     assert_eq!(crash[1].kind, PluginEventKind::Ready);
-    assert_eq!(crash[2].kind, PluginEventKind::Restarted);
+    let why = RestartReason::Exit(Exit::Failed { code: 7 });
+    assert_eq!(crash[2].kind, PluginEventKind::Restarted { why });
     assert_eq!((crash.len(), crash[2].incarnation.0), (3, 2));
 
-    // An operator's restart is neither a crash nor a restart event.
+    // An operator's restart is no crash.
     stage.plugins.restart_plugin("a", "test").await.unwrap();
-    assert_eq!(told(&mut events), ["a#3 ready"]);
+    assert_eq!(told(&mut events), ["a#3 ready", "a#3 restarted"]);
 
     die().await;
     let crash = drain(&mut events);
@@ -63,9 +64,9 @@ async fn a_crash_its_restart_and_its_end_are_told_and_nothing_else() {
 
     stage.plugins.stop_plugin("a").await.unwrap();
     stage.plugins.start_plugin(plugin("a")).await.unwrap();
-    assert_eq!(told(&mut events), ["a#4 ready"], "a start after a stop is no restart");
+    assert_eq!(told(&mut events), ["a#3 stopped", "a#4 ready"], "a start after a stop is no restart");
     stage.plugins.set_config("a", json!(1)).await.unwrap();
-    assert_eq!(told(&mut events), ["a#5 ready", "a#5 config_changed"]);
+    assert_eq!(told(&mut events), ["a#5 ready", "a#5 restarted", "a#5 config_changed"]);
     stage.end().await;
     assert_eq!(told(&mut events), Vec::<String>::new(), "a stop is no crash");
 }
@@ -96,8 +97,8 @@ async fn a_signal_is_told_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_restart_by_policy_is_told_as_one() {
-    // G-11, E-3: a start by an operator is never a restart, whatever came before.
+async fn a_start_by_an_operator_is_a_restart_unless_one_has_stopped_it() {
+    // G-11, E-3
     let (a, b) = (Manner::refusing(1), Manner::default());
     let slow = RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay: 10 * SEC });
     let brittle = RestartPolicy::permanent().with_crash_loop(CrashLoop::new(1, SEC, CrashLoopAction::GiveUp));
@@ -110,9 +111,9 @@ async fn only_a_restart_by_policy_is_told_as_one() {
     // After a first start that failed.
     stage.plugins.restart_plugin("a", "test").await.unwrap_err();
     stage.plugins.restart_plugin("a", "test").await.unwrap();
-    assert_eq!(told(&mut events), ["a#1 crashed", "a#2 ready"]);
+    assert_eq!(told(&mut events), ["a#1 crashed", "a#2 ready", "a#2 restarted"]);
     // After a stop during the back-off, and after it has given up.
-    for (id, end) in [("b", "crashed"), ("c", "gave_up")] {
+    for (id, end) in [("b", "stopped"), ("c", "gave_up")] {
         stage.plugins.ensure_ready(id, SEC).await.unwrap();
         stage.plugins.call_value(id, "die", &1, Timeout::Default).await.unwrap_err();
         tokio::time::sleep(SEC).await;
@@ -122,7 +123,8 @@ async fn only_a_restart_by_policy_is_told_as_one() {
         assert!(told(&mut events).pop().unwrap().ends_with(end));
         stage.plugins.restart_plugin(id, "test").await.unwrap();
         let again = told(&mut events);
-        assert!(again.len() == 1 && again[0].ends_with("ready"), "{again:?}");
+        let restarted: &[&str] = if id == "b" { &["b#2 ready"] } else { &["c#2 ready", "c#2 restarted"] };
+        assert_eq!(again, restarted);
     }
     stage.end().await;
 }
@@ -141,17 +143,18 @@ async fn what_takes_the_place_of_another_and_what_is_idle_is_told() {
     let mut events = stage.plugins.events().unwrap();
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     tokio::time::sleep(SEC).await;
-    assert_eq!(told(&mut events), ["a#1 ready"], "its spare is not told");
+    assert_eq!(told(&mut events), ["a#1 started_on_demand", "a#1 ready"], "its spare is not told");
     stage.plugins.reload("a", spec("good")).await.unwrap();
-    assert_eq!(told(&mut events), ["a#3 replaced"]);
+    assert_eq!(told(&mut events), ["a#3 replaced", "a#3 restarted"]);
     tokio::time::sleep(SEC).await;
     stage.plugins.call_value("a", "die", &7, Timeout::Default).await.unwrap_err();
     tokio::time::sleep(SEC).await;
     let spare = drain(&mut events);
     let told_first = spare[0].to_string();
     assert!(told_first.ends_with("plugin `a`#4 replaces #3, which is failing"), "{told_first}");
-    assert!(matches!(&spare[1].kind, PluginEventKind::Crashed { code: Some(7), will_restart: true, .. }));
-    assert_eq!((spare.len(), spare[1].incarnation.0), (2, 3));
+    assert_eq!(spare[1].kind, PluginEventKind::Restarted { why: RestartReason::Standby });
+    assert!(matches!(&spare[2].kind, PluginEventKind::Crashed { code: Some(7), will_restart: true, .. }));
+    assert_eq!((spare.len(), spare[2].incarnation.0), (3, 3));
     // A successor that does not become ready is no crash of the plugin.
     stage.plugins.reload("a", spec("bad")).await.unwrap_err();
     assert_eq!(told(&mut events), ["a#4 rolled_back"]);
@@ -160,8 +163,9 @@ async fn what_takes_the_place_of_another_and_what_is_idle_is_told() {
     assert_eq!(told(&mut events), ["a#4 idle"]);
     assert_eq!(stage.plugins.diagnostics("a").unwrap().last_crash, last_crash);
     stage.plugins.call_value("a", "echo", &1, Timeout::Default).await.unwrap();
-    let again = told(&mut events);
-    assert!(again.len() == 1 && again[0].ends_with("ready"), "{again:?}");
+    let again: Vec<String> =
+        told(&mut events).iter().map(|event| event.split(' ').next_back().unwrap().to_owned()).collect();
+    assert_eq!(again, ["started_on_demand", "ready", "restarted"]);
     stage.end().await;
     assert_eq!(told(&mut events), Vec::<String>::new());
 }

@@ -15,6 +15,7 @@ mod configurations_change_while_plugins_run;
 mod crashes_count_where_they_should;
 mod declarations_are_checked_as_a_whole;
 mod events_tell_what_happened;
+mod events_tell_why;
 mod host_methods_know_who_asks;
 mod logs_are_kept;
 mod messages_do_the_same;
