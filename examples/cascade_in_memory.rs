@@ -9,7 +9,7 @@ use std::{error::Error, time::Duration};
 
 use procession::{
     exit::Exit,
-    supervision::{ChildRef, ChildSpec, SupervisorSpec},
+    supervision::{ActorChildRef, ChildSpec, SupervisorSpec},
     tree::Tree,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -24,8 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .child(counter("display"));
     let tree =
         Tree::builder().intensity(1, 10 * second).child(ChildSpec::supervisor("shop", shop)).start().await?;
-    let stock: ChildRef<Message> = tree.actor("/shop/stock")?;
-    let till: ChildRef<Message> = tree.actor("/shop/till")?;
+    let stock: ActorChildRef<Message> = tree.actor("/shop/stock")?;
+    let till: ActorChildRef<Message> = tree.actor("/shop/till")?;
 
     stock.call(Message::Increment, second).await?;
     let count = stock.call(Message::Increment, second).await?;
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Crashes an actor and waits until it is back and the whole tree is healthy again.
-async fn crash(tree: &Tree, actor: &ChildRef<Message>) -> Result<(), Box<dyn Error>> {
+async fn crash(tree: &Tree, actor: &ActorChildRef<Message>) -> Result<(), Box<dyn Error>> {
     let mut events = tree.events();
     let crashed = actor.cast(Message::Crash)?;
     events.wait_for(|event| event.path == *actor.path() && event.incarnation > crashed).await?;

@@ -27,9 +27,9 @@ use procession::{
     pool::{Pool, PoolSpec},
     process::Command,
     protocol::{Plugin, Server},
-    rpc::{Method, Router, RpcError},
+    rpc::{Method, MethodRouter, RpcError},
     state::{ChildState, Strategy},
-    supervision::{ChildRef, EventReceiver},
+    supervision::{ActorChildRef, EventReceiver},
     tree::Tree,
     worker::WorkerSpec,
 };
@@ -175,8 +175,8 @@ impl Method for Note {
     type Output = ();
 }
 
-fn host_methods(audit: Arc<OnceLock<ChildRef<AuditMessage>>>) -> Router {
-    Router::new().method::<Note, _, _>(move |_, _text| {
+fn host_methods(audit: Arc<OnceLock<ActorChildRef<AuditMessage>>>) -> MethodRouter {
+    MethodRouter::new().method::<Note, _, _>(move |_, _text| {
         let audit = audit.clone();
         async move {
             let audit = audit.get().ok_or_else(|| RpcError::internal("not up yet"))?;
@@ -198,7 +198,8 @@ impl Method for Work {
 }
 
 async fn agent() -> Anyhow<()> {
-    let router = Router::new().method::<Work, _, _>(|_, task| async move { Ok(format!("{task}: done")) });
+    let router =
+        MethodRouter::new().method::<Work, _, _>(|_, task| async move { Ok(format!("{task}: done")) });
     Server::new(router).serve_stdio().await?;
     Ok(())
 }
@@ -213,7 +214,7 @@ impl Method for Greet {
 }
 
 async fn plugin() -> Anyhow<()> {
-    let router = Router::new().method::<Greet, _, _>(|cx, whom| async move {
+    let router = MethodRouter::new().method::<Greet, _, _>(|cx, whom| async move {
         if let Some(host) = cx.peer() {
             host.call::<Note>(&format!("greeted {whom}")).await.map_err(RpcError::internal)?;
         }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use procession::{
     protocol::{Served, Server},
-    rpc::{Context, Method, Notification, Router, RpcError, Timeout},
+    rpc::{Context, Method, MethodRouter, Notification, RpcError, Timeout},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ const REQUEST_CANCELLED: i64 = -32800;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<ExitCode> {
-    let router = Router::new()
-        .method::<Initialize, _, _>(|_, _| async { Ok(capabilities()) })
+    let router = MethodRouter::new()
+        .method::<InitializeParams, _, _>(|_, _| async { Ok(capabilities()) })
         .method::<Execute, _, _>(|cx, command| async move { execute(cx, command).await })
         .notification::<DidOpen>(|cx, opened| mark(&cx, opened.text_document));
     Ok(match Server::lsp(router).serve_stdio().await? {
@@ -29,9 +29,9 @@ async fn main() -> std::io::Result<ExitCode> {
     })
 }
 
-struct Initialize;
+struct InitializeParams;
 
-impl Method for Initialize {
+impl Method for InitializeParams {
     const NAME: &'static str = "initialize";
     type Params = Value;
     type Output = Value;

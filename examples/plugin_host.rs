@@ -31,7 +31,7 @@ use procession::{
     plugin::{PluginError, PluginEventKind, PluginEventReceiver, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
     protocol::{Server, plugin_error_codes},
-    rpc::{CallError, Context, Method, Router, RpcError, Timeout},
+    rpc::{CallError, Context, Method, MethodRouter, RpcError, Timeout},
     tree::Tree,
     worker::Liveness,
 };
@@ -190,7 +190,7 @@ struct Account {
 impl Service {
     fn host(&self) -> Anyhow<PluginHostSpec> {
         let service = self.clone();
-        let methods = Router::new().method::<CallPlugin, _, _>(move |_, call| {
+        let methods = MethodRouter::new().method::<CallPlugin, _, _>(move |_, call| {
             let service = service.clone();
             async move { service.relay(call).await }
         });
@@ -276,7 +276,7 @@ impl Service {
         // A buffer that holds all that a plugin sends which does not ask for credit.
         let (mut streams, call) = worker.call_streaming("count", &params, Timeout::After(PATIENCE), 1000);
         let streamed = async {
-            let Some(mut stream) = streams.recv().await else { return "no stream".to_owned() };
+            let Some(mut stream) = streams.accept().await else { return "no stream".to_owned() };
             self.note(|account| account.streams += 1);
             let (mut items, mut ends) = (0, Vec::new());
             while let Some(item) = stream.recv().await {
@@ -378,7 +378,7 @@ fn relayed(plugin: &Value, method: &Value, params: &Value) -> Value {
 
 #[tokio::main(flavor = "current_thread")]
 async fn plugin() -> Anyhow<()> {
-    let router = Router::new();
+    let router = MethodRouter::new();
     let router = on(router, "greet", |_, params| async move {
         let name = params["name"].as_str().map_or_else(|| params["name"].to_string(), ToOwned::to_owned);
         Ok(json!(format!("hello, {name}, says Rust")))
@@ -437,7 +437,7 @@ async fn plugin() -> Anyhow<()> {
     Ok(())
 }
 
-fn on<F, Fut>(router: Router, method: &str, answer: F) -> Router
+fn on<F, Fut>(router: MethodRouter, method: &str, answer: F) -> MethodRouter
 where
     F: Fn(Context, Value) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Value, RpcError>> + Send + 'static,

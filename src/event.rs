@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     human_duration::brief,
     id::{ChildId, Incarnation, TreePath},
-    state::{ChildState, RestartLimit, SecondRole, Strategy},
+    state::{ChildState, GiveUpReason, SecondRole, Strategy},
 };
 
 /// One thing that happened at one node of the tree.
@@ -64,7 +64,7 @@ pub enum EventKind {
         /// The incarnation that was reached before.
         from: Incarnation,
         /// Why it was replaced.
-        why: Replacement,
+        why: ReplacementCause,
         /// Why the incarnation that takes its place was started.
         reason: StartReason,
     },
@@ -145,7 +145,7 @@ pub enum RecycleReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Replacement {
+pub enum ReplacementCause {
     /// By a reload, or because it was recycled.
     Swap,
     /// It failed, and a spare was there.
@@ -180,12 +180,12 @@ pub enum ExitConsequence {
     /// The child's own limit is reached; it stays down until an operator restarts it.
     GiveUp {
         /// The limit.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
     /// The supervisor gives up.
     Escalate {
         /// The limit.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
 }
 
@@ -254,10 +254,10 @@ impl fmt::Display for EventKind {
                 then: ExitConsequence::Restart { delay, attempt: 0 },
             } => write!(f, "ended: {exit}; waiting for its program, next try in {:?}", brief(*delay)),
             EventKind::Exited { exit, then } => write!(f, "ended: {exit}; {then}"),
-            EventKind::Replaced { from, why: Replacement::Swap, reason } => {
+            EventKind::Replaced { from, why: ReplacementCause::Swap, reason } => {
                 write!(f, "replaces {from} ({reason})")
             }
-            EventKind::Replaced { from, why: Replacement::Standby, .. } => {
+            EventKind::Replaced { from, why: ReplacementCause::Standby, .. } => {
                 write!(f, "replaces {from}, which is failing")
             }
             EventKind::Second { role, state } => write!(f, "beside the live one, {role}: {state}"),

@@ -9,7 +9,7 @@ pub(crate) use report::StderrExcerpt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::ChildId, state::RestartLimit, untrusted};
+use crate::{id::ChildId, state::GiveUpReason, untrusted};
 
 /// How one incarnation of a child ended.
 ///
@@ -150,7 +150,7 @@ pub enum Exit {
         /// That exit.
         cause: Box<Exit>,
         /// The limit.
-        limit: RestartLimit,
+        limit: GiveUpReason,
     },
     /// A supervisor could not start because a required child could not.
     #[error("could not start `{}`: {cause}", untrusted::one_line(.child.as_str()))]
@@ -340,7 +340,7 @@ mod tests {
 
     fn nested() -> Exit {
         let leaf = Exit::Signalled { signal: 9, core: false };
-        let limit = RestartLimit::Intensity { max_restarts: 3, period: Duration::from_secs(5) };
+        let limit = GiveUpReason::Intensity { max_restarts: 3, period: Duration::from_secs(5) };
         let pool =
             Exit::IntensityExceeded { child: "w1".into(), cause: Box::new(leaf), limit: limit.clone() };
         Exit::IntensityExceeded { child: "pool".into(), cause: Box::new(pool), limit }

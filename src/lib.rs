@@ -35,7 +35,7 @@
 //! * [`supervision::SupervisorSpec`] and [`supervision::ChildSpec`]: supervisors of any ractor
 //!   actors.
 //! * [`restart`]: how to choose intensity, back-off and crash loops.
-//! * [`rpc::Router`] and [`protocol::Server`]: the other side, a worker written in Rust.
+//! * [`rpc::MethodRouter`] and [`protocol::Server`]: the other side, a worker written in Rust.
 //! * [`contract`]: the numbered rules that documentation and tests cite.
 //! * [`guardian()`]: one line in `main`, so that no process outlives a host that is killed.
 //! * [`testing`]: scripted processes, to test your own trees in virtual time.
@@ -50,7 +50,7 @@
 //!   reach.
 //! * Under a [`guardian`](guardian()) nothing outlives the program, even if the program is killed.
 //! * A supervisor answers at all times, whatever its children do.
-//! * Every call is answered exactly once, and a failed call says what is known of its outcome.
+//! * Every call is answered exactly once, and a failed call says what is known of its effect.
 //! * Time is tokio's, and randomness is seeded: under paused time the same seed gives the same
 //!   events, byte for byte.
 //!
@@ -78,8 +78,8 @@ pub mod snapshot;
 pub mod state;
 
 mod channel;
-mod log_event;
 mod log_limiter;
+mod tracing_macro;
 mod untrusted;
 
 pub mod restart;

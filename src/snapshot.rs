@@ -138,9 +138,9 @@ pub struct WorkerSnapshot {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stdout_tail: String,
     /// The line on stdout that made the newest incarnation ready, where one was waited for; escaped
-    /// and shortened. `WorkerRef::first_line` returns all of it.
+    /// and shortened. `WorkerRef::ready_line` returns all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_line: Option<String>,
+    pub ready_line: Option<String>,
     /// Why the last start failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<Exit>,

@@ -1,5 +1,5 @@
 //! The states and kinds that every layer shares: [`Strategy`], [`ChildState`], [`ChildKind`],
-//! [`DownReason`], [`RestartLimit`].
+//! [`DownReason`], [`GiveUpReason`].
 
 use std::{fmt, time::Duration};
 
@@ -91,7 +91,7 @@ pub enum DownReason {
     /// Its restart policy has given up; only an operator starts it again.
     GaveUp {
         /// The limit that was reached.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
 }
 
@@ -186,7 +186,7 @@ impl fmt::Display for SecondRole {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "limit")]
 #[non_exhaustive]
-pub enum RestartLimit {
+pub enum GiveUpReason {
     /// The supervisor's restart intensity (OTP: `intensity` and `period`).
     Intensity {
         /// Restarts allowed in `period`.
@@ -212,18 +212,18 @@ pub enum RestartLimit {
     NeverStarts,
 }
 
-impl fmt::Display for RestartLimit {
+impl fmt::Display for GiveUpReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RestartLimit::Intensity { max_restarts, period } => {
+            GiveUpReason::Intensity { max_restarts, period } => {
                 let restarts = if *max_restarts == 1 { "restart" } else { "restarts" };
                 write!(f, "more than {max_restarts} {restarts} in {period:?}")
             }
-            RestartLimit::CrashLoop { max_failures, window } => {
+            GiveUpReason::CrashLoop { max_failures, window } => {
                 write!(f, "{max_failures} failures in {window:?}")
             }
-            RestartLimit::TotalRestarts { max } => write!(f, "{max} restarts in all"),
-            RestartLimit::NeverStarts => f.write_str("it cannot start as it is declared"),
+            GiveUpReason::TotalRestarts { max } => write!(f, "{max} restarts in all"),
+            GiveUpReason::NeverStarts => f.write_str("it cannot start as it is declared"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use procession::process::{Command, Launcher, OsLauncher, Process, ReapGuard};
+use procession::process::{Command, HeldUntilReaped, Launcher, OsLauncher, Process};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
@@ -20,7 +20,7 @@ use crate::{
 type Deaths = mpsc::UnboundedSender<Instant>;
 
 async fn watched(launcher: &OsLauncher, command: &Command, deaths: &Deaths) -> u32 {
-    let process = launcher.launch(command, ReapGuard::none()).await.unwrap();
+    let process = launcher.launch(command, HeldUntilReaped::none()).await.unwrap();
     let (pid, deaths) = (process.pid, deaths.clone());
     tokio::spawn(async move {
         let Process { control, stdin, .. } = process;

@@ -2,7 +2,7 @@
 
 use std::{os::unix::process::CommandExt, process::Stdio, time::Instant};
 
-use procession::process::{Launcher, OsLauncher, ReapGuard, Technique};
+use procession::process::{HeldUntilReaped, Launcher, OsLauncher, Technique};
 
 use crate::{
     BOUND,
@@ -20,7 +20,7 @@ pub(crate) fn launch(child: &Child, mib: usize, rounds: usize) -> f64 {
     let command = child.command();
     let one = async |launcher: &OsLauncher| {
         let began = Instant::now();
-        let process = launcher.launch(&command, ReapGuard::none()).await.unwrap();
+        let process = launcher.launch(&command, HeldUntilReaped::none()).await.unwrap();
         let took = us(began);
         process.control.reap(BOUND).await.unwrap();
         took

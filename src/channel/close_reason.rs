@@ -1,4 +1,4 @@
-//! Why a channel has ended: [`CloseReason`], and how its owner ends it: [`FailWith`].
+//! Why a channel has ended: [`CloseReason`], and how its owner ends it: [`FailCallsWith`].
 //!
 //! Plain data. It says what happened to the channel, not what happened to a process: only the owner
 //! of the process knows that.
@@ -82,27 +82,27 @@ impl fmt::Display for CloseReason {
 
 /// What a closed peer tells its callers: the error of every call that is still open, and of every later one.
 #[derive(Clone, Debug)]
-pub enum FailWith {
+pub enum FailCallsWith {
     /// The process behind it ended: [`CallError::WorkerLost`](crate::rpc::CallError::WorkerLost).
     Lost(Arc<ExitReport>),
     /// Only the channel's end is known: [`CallError::Closed`](crate::rpc::CallError::Closed).
     Closed(CloseReason),
 }
 
-impl From<ExitReport> for FailWith {
-    fn from(lost: ExitReport) -> FailWith {
-        FailWith::Lost(Arc::new(lost))
+impl From<ExitReport> for FailCallsWith {
+    fn from(lost: ExitReport) -> FailCallsWith {
+        FailCallsWith::Lost(Arc::new(lost))
     }
 }
 
-impl From<Arc<ExitReport>> for FailWith {
-    fn from(lost: Arc<ExitReport>) -> FailWith {
-        FailWith::Lost(lost)
+impl From<Arc<ExitReport>> for FailCallsWith {
+    fn from(lost: Arc<ExitReport>) -> FailCallsWith {
+        FailCallsWith::Lost(lost)
     }
 }
 
-impl From<CloseReason> for FailWith {
-    fn from(closed: CloseReason) -> FailWith {
-        FailWith::Closed(closed)
+impl From<CloseReason> for FailCallsWith {
+    fn from(closed: CloseReason) -> FailCallsWith {
+        FailCallsWith::Closed(closed)
     }
 }

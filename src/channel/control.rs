@@ -4,9 +4,9 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::channel::close_reason::{CloseReason, FailWith};
+use crate::channel::close_reason::{CloseReason, FailCallsWith};
 
-/// What the driver of a process does with the channel on its stdin and stdout, apart from speaking
+/// What the lifecycle of a process does with the channel on its stdin and stdout, apart from speaking
 /// its protocol.
 ///
 /// Object-safe, so that channels of plain lines or bytes can stand beside JSON-RPC. Its futures are
@@ -21,7 +21,7 @@ pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
 
     /// Closes the channel: everything that is open, and everything later, is answered with this.
     /// The first close stays.
-    fn close(&self, fail_with: FailWith);
+    fn close(&self, fail_with: FailCallsWith);
 
     /// Sends what is queued, then closes the stream to the process; returns when it is closed.
     async fn close_writer(&self);

@@ -62,7 +62,7 @@ struct WriteBatch {
     bytes: Vec<u8>,
     /// It is one large frame, to which nothing is added.
     large: bool,
-    room: WriteBatchRoom,
+    room: WriteBatchPermits,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub(crate) enum Enqueued {
 
 /// The room that a batch gives back once it is written.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WriteBatchRoom {
+pub(crate) struct WriteBatchPermits {
     /// Bytes that came in through `room`.
     charged: usize,
     /// Bytes that came in through the reserve.
@@ -240,7 +240,7 @@ impl Outbox {
         &self,
         state: &mut OutboxState,
         body: &mut Vec<u8>,
-        note: impl FnOnce(&mut WriteBatchRoom, usize),
+        note: impl FnOnce(&mut WriteBatchPermits, usize),
     ) -> usize {
         let large = body.len() >= LARGE_BYTES;
         let gathered = |last: &&mut WriteBatch| !large && !last.large && last.bytes.len() < GATHERED_BYTES;
@@ -295,7 +295,7 @@ impl Outbox {
         &self,
         into: &mut Vec<u8>,
         crowded: impl Fn() -> bool,
-    ) -> Option<WriteBatchRoom> {
+    ) -> Option<WriteBatchPermits> {
         loop {
             {
                 let mut state = self.lock();
@@ -316,7 +316,7 @@ impl Outbox {
     }
 
     /// For the writer: `written` bytes of the batch are written; their room is free.
-    pub(crate) fn written(&self, room: &mut WriteBatchRoom, written: usize) {
+    pub(crate) fn written(&self, room: &mut WriteBatchPermits, written: usize) {
         let free = room.charged.min(written);
         room.charged -= free;
         if free > 0 {
@@ -325,7 +325,7 @@ impl Outbox {
     }
 
     /// For the writer: the whole batch is written.
-    pub(crate) fn finished(&self, room: WriteBatchRoom) {
+    pub(crate) fn finished(&self, room: WriteBatchPermits) {
         self.room.add_permits(room.charged);
         if room.urgent > 0 {
             self.lock().urgent -= room.urgent;

@@ -6,7 +6,7 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::channel::{
-    channel_user::ChannelUser,
+    channel_callbacks::ChannelCallbacks,
     close_reason::CloseReason,
     framing::{FrameStep, Framer, MAX_HEADER_BYTES},
     yield_budget::YieldBudget,
@@ -17,9 +17,9 @@ const MOST_READ_BYTES: usize = 64 * 1024;
 
 /// Takes what the reader finds. Never called through a vtable.
 pub(crate) trait FrameHandler: Send + Sync + 'static {
-    type User: ChannelUser;
+    type Callbacks: ChannelCallbacks;
 
-    fn user(&self) -> &Arc<Self::User>;
+    fn callbacks(&self) -> &Arc<Self::Callbacks>;
 
     /// Handles one frame. `false` when the channel has ended and the rest must not be read.
     fn accept(&self, frame: &[u8]) -> impl Future<Output = bool> + Send;
@@ -33,9 +33,9 @@ pub(crate) trait FrameHandler: Send + Sync + 'static {
 
 /// Reads until the stream or the channel ends.
 pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, mut reader: R) {
-    let done = MarkReaderDoneOnDrop(sink.user().clone());
-    let user = &*done.0;
-    let channel = user.channel();
+    let done = MarkReaderDoneOnDrop(sink.callbacks().clone());
+    let callbacks = &*done.0;
+    let channel = callbacks.channel();
     let mut framer = Framer::new(channel.config.framing, channel.config.max_frame_bytes);
     let mut buf = Vec::new();
     let mut want = LEAST_READ_BYTES;
@@ -60,7 +60,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, m
                 }
                 Ok(FrameStep::Skip { used }) => used,
                 Ok(FrameStep::More { missing }) => break missing,
-                Err(error) => return user.end(CloseReason::Violation { reason: error.to_string() }),
+                Err(error) => return callbacks.end(CloseReason::Violation { reason: error.to_string() }),
             };
             at += used;
             budget.spend(used).await;
@@ -74,7 +74,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, m
                     channel.counters.frames_in.increment();
                     sink.accept_last(&buf[rest]).await;
                 }
-                return user.end(CloseReason::Eof);
+                return callbacks.end(CloseReason::Eof);
             }
             Ok(n) => {
                 channel.counters.bytes_in.add(n as u64);
@@ -86,9 +86,9 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, m
             }
             // A process that dies with unread input resets its end after its last output.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return user.end(CloseReason::Eof);
+                return callbacks.end(CloseReason::Eof);
             }
-            Err(error) => return user.end(CloseReason::ReadFailed { reason: error.to_string() }),
+            Err(error) => return callbacks.end(CloseReason::ReadFailed { reason: error.to_string() }),
         }
     }
 }
@@ -118,9 +118,9 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 /// Says that nothing more will be read, also when the task is aborted.
-struct MarkReaderDoneOnDrop<O: ChannelUser>(Arc<O>);
+struct MarkReaderDoneOnDrop<O: ChannelCallbacks>(Arc<O>);
 
-impl<O: ChannelUser> Drop for MarkReaderDoneOnDrop<O> {
+impl<O: ChannelCallbacks> Drop for MarkReaderDoneOnDrop<O> {
     fn drop(&mut self) {
         let _ = self.0.channel().reader_done.set(());
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::channel::{
-    channel_user::ChannelUser,
+    channel_callbacks::ChannelCallbacks,
+    channel_shared::ChannelShared,
     close_reason::CloseReason,
     scratch::{KEEP_BYTES, Scratch},
-    shared::ChannelShared,
 };
 
 const LEAST_KEPT_BYTES: usize = 2 * 1024;
@@ -23,12 +23,15 @@ enum WriteFailure {
 }
 
 /// Writes what is put into the channel's outbox until that is finished or the channel ends.
-pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(user: Arc<impl ChannelUser>, mut writer: W) {
+pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
+    callbacks: Arc<impl ChannelCallbacks>,
+    mut writer: W,
+) {
     // Says that the writer is done also when this task is aborted.
-    let done = MarkWriterDoneOnDrop(user);
-    let user = &*done.0;
-    let channel = user.channel();
-    let crowded = || user.expects_more_frames();
+    let done = MarkWriterDoneOnDrop(callbacks);
+    let callbacks = &*done.0;
+    let channel = callbacks.channel();
+    let crowded = || callbacks.expects_more_frames();
     let mut bytes = Vec::new();
     loop {
         // A buffer is kept only as long as batches fill it, so that a quiet worker costs little. A
@@ -41,17 +44,17 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(user: Arc<impl ChannelUs
         let mut at = 0;
         while at < bytes.len() {
             match progress(channel, writer.write(&bytes[at..])).await {
-                Ok(0) => return user.end(failed(&std::io::ErrorKind::WriteZero.into())),
+                Ok(0) => return callbacks.end(failed(&std::io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
                     at += n;
                     channel.outbox.written(&mut room, n);
                 }
-                Err(failure) => return user.end(failure.into_closed()),
+                Err(failure) => return callbacks.end(failure.into_closed()),
             }
         }
         channel.outbox.finished(room);
         if let Err(failure) = progress(channel, writer.flush()).await {
-            return user.end(failure.into_closed());
+            return callbacks.end(failure.into_closed());
         }
     }
     // The other side may have closed already; the reader notices that.
@@ -87,9 +90,9 @@ fn failed(error: &std::io::Error) -> CloseReason {
     CloseReason::WriteFailed { reason: error.to_string() }
 }
 
-struct MarkWriterDoneOnDrop<O: ChannelUser>(Arc<O>);
+struct MarkWriterDoneOnDrop<O: ChannelCallbacks>(Arc<O>);
 
-impl<O: ChannelUser> Drop for MarkWriterDoneOnDrop<O> {
+impl<O: ChannelCallbacks> Drop for MarkWriterDoneOnDrop<O> {
     fn drop(&mut self) {
         let _ = self.0.channel().writer_done.set(());
     }

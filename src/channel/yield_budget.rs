@@ -1,6 +1,6 @@
 //! When the reader lets other tasks run: [`YieldBudget`].
 
-use crate::channel::shared::ChannelShared;
+use crate::channel::channel_shared::ChannelShared;
 
 /// Lets other tasks run after 256 messages; each KiB of a message counts as one more.
 ///

@@ -219,7 +219,7 @@ impl Protocol for ConfiguredProtocol {
         self.plugin().log(method, params)
     }
 
-    fn routes(&self) -> crate::rpc::Router {
+    fn routes(&self) -> crate::rpc::MethodRouter {
         self.plugin().routes()
     }
 }

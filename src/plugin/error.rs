@@ -3,7 +3,7 @@
 use crate::{
     exit::{Exit, StderrExcerpt},
     id::{ChildId, Incarnation, TreePath},
-    rpc::{CallError, CallOutcome, RpcError},
+    rpc::{CallEffect, CallError, RpcError},
     supervision::{RequestError, SpecErrors, Unavailable, never_starts},
 };
 
@@ -124,11 +124,11 @@ impl PluginError {
     }
 
     /// What is known about the effect of a call that failed with this error (rule C-12).
-    pub fn outcome(&self) -> CallOutcome {
+    pub fn effect(&self) -> CallEffect {
         match self {
-            PluginError::Call(error) => error.outcome(),
-            PluginError::ConfigRefused { .. } => CallOutcome::Failed,
-            _ => CallOutcome::NotSent,
+            PluginError::Call(error) => error.effect(),
+            PluginError::ConfigRefused { .. } => CallEffect::Answered,
+            _ => CallEffect::NotSent,
         }
     }
 

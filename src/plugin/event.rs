@@ -8,10 +8,10 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock::TreeInstant,
-    event::{RecycleReason, Replacement, StartReason},
+    event::{RecycleReason, ReplacementCause, StartReason},
     exit::Exit,
     id::{ChildId, Incarnation},
-    state::RestartLimit,
+    state::GiveUpReason,
     supervision::RecvError,
 };
 
@@ -61,8 +61,8 @@ pub enum PluginEventKind {
     Ready,
     /// The incarnation that has just become ready, or has just taken the place of another one, is not the
     /// plugin's first since it was added or stopped by an operator. Always follows
-    /// [`Ready`](PluginEventKind::Ready) or [`Replaced`](PluginEventKind::Replaced). Not sent when the plugins
-    /// return with their host.
+    /// [`Ready`](PluginEventKind::Ready) or [`Replaced`](PluginEventKind::Replaced). Not sent when
+    /// the plugins return with their host.
     Restarted {
         /// Why it was started.
         why: RestartReason,
@@ -74,7 +74,7 @@ pub enum PluginEventKind {
         from: Incarnation,
         /// Why: by a swap, or because that one is failing and a spare was there. In the latter case, how it
         /// ended is told when that is known ([`Crashed`](PluginEventKind::Crashed)).
-        why: Replacement,
+        why: ReplacementCause,
     },
     /// The plugin was stopped because nothing had used it for its idle time; the next call starts it.
     Idle,
@@ -83,7 +83,7 @@ pub enum PluginEventKind {
     /// The plugin is no longer restarted.
     GaveUp {
         /// The limit that was reached.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
     /// The plugin's configuration was changed.
     ConfigChanged {
@@ -202,8 +202,8 @@ impl fmt::Display for PluginEventKind {
             PluginEventKind::Restarted { why } => write!(f, "was restarted {why}"),
             PluginEventKind::Stopped => f.write_str("was stopped by an operator"),
             PluginEventKind::Ready => f.write_str("is ready"),
-            PluginEventKind::Replaced { from, why: Replacement::Swap } => write!(f, "replaces {from}"),
-            PluginEventKind::Replaced { from, why: Replacement::Standby } => {
+            PluginEventKind::Replaced { from, why: ReplacementCause::Swap } => write!(f, "replaces {from}"),
+            PluginEventKind::Replaced { from, why: ReplacementCause::Standby } => {
                 write!(f, "replaces {from}, which is failing")
             }
             PluginEventKind::Idle => f.write_str("is idle: stopped until it is called"),

@@ -18,14 +18,14 @@ use crate::{
 /// use procession::{
 ///     plugin::{PluginHostSpec, PluginSpec},
 ///     process::Command,
-///     rpc::Router,
+///     rpc::MethodRouter,
 ///     supervision::SupervisorSpec,
 /// };
 ///
 /// let plugins = PluginHostSpec::new()
 ///     .plugin(PluginSpec::new("spellcheck", Command::new("spellcheck-plugin")))
 ///     .plugin(PluginSpec::new("metrics", Command::new("metrics-plugin")).on_demand())
-///     .handler(Router::new());
+///     .handler(MethodRouter::new());
 /// let tree = SupervisorSpec::one_for_one().child(plugins.child("plugins"));
 /// assert!(tree.validate().is_ok());
 /// ```
@@ -96,8 +96,9 @@ impl PluginHostSpec {
         self
     }
 
-    /// Answers the plugins' requests to the host, usually a [`Router`](crate::rpc::Router). The context
-    /// says which plugin and which incarnation is asking ([`plugin_of`](super::plugin_of)).
+    /// Answers the plugins' requests to the host, usually a
+    /// [`MethodRouter`](crate::rpc::MethodRouter). The context says which plugin and which
+    /// incarnation is asking ([`plugin_of`](super::plugin_of)).
     #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> PluginHostSpec {
         self.handler = Arc::new(handler);

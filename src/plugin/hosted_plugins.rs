@@ -14,8 +14,8 @@ use tokio::sync::broadcast;
 use super::{
     event::{PluginEvent, PluginEventReceiver, RestartReason},
     host_spec::PluginHostSpec,
-    prepared_plugin::{NeedsStartPermit, PluginHostShared, PluginRecords, PreparedPlugin},
-    requested_change::RequestedChanges,
+    prepared_plugin::{NeedsStartPermit, PluginHostContext, PluginShared, PreparedPlugin},
+    requested_declaration_changes::RequestedDeclarationChanges,
     shared_operation::SharedOperation,
     stop_report::PluginStopOutcome,
 };
@@ -31,7 +31,7 @@ use crate::{
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct HostedPlugins {
-    pub(crate) host_context: PluginHostShared,
+    pub(crate) host_context: PluginHostContext,
     table: Mutex<PluginTable>,
     events: broadcast::Sender<Arc<PluginEvent>>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct HostedPlugins {
 /// The plugins by id.
 #[derive(Debug, Default)]
 pub(crate) struct PluginTable {
-    pub(crate) plugins: BTreeMap<ChildId, PluginEntry>,
+    pub(crate) plugins: BTreeMap<ChildId, HostedPlugin>,
     /// All plugins were stopped; no more are started (rule G-7).
     pub(crate) closed: bool,
     next: u64,
@@ -47,14 +47,14 @@ pub(crate) struct PluginTable {
 
 /// One plugin.
 #[derive(Debug)]
-pub(crate) struct PluginEntry {
+pub(crate) struct HostedPlugin {
     /// Its position in the order in which plugins were added.
     pub(crate) order: u64,
     /// The declaration in force: that of the last incarnation that was ready. `None` while its first
     /// start is under way.
     pub(crate) prepared: Option<Arc<PreparedPlugin>>,
     /// The changes of it that have not led to a ready incarnation yet.
-    pub(crate) requested: RequestedChanges,
+    pub(crate) requested: RequestedDeclarationChanges,
     /// The newest reload that has not been answered, for changes of the configuration, which wait for it.
     pub(crate) reload: Option<(u64, SharedOperation)>,
     /// The host's declaration lists it.
@@ -64,7 +64,7 @@ pub(crate) struct PluginEntry {
     pub(crate) operation_id: u64,
     /// Whether it is in the engine's table, according to the engine's events.
     pub(crate) in_table: bool,
-    pub(crate) records: PluginRecords,
+    pub(crate) records: PluginShared,
     /// How its last incarnation ended since the operation began.
     pub(crate) last_exit: Option<Exit>,
     /// What is known of its last start.
@@ -117,7 +117,7 @@ impl HostedPlugins {
         let declared = std::mem::take(&mut host.plugins);
         let (events, _) = broadcast::channel(PluginEventReceiver::CAPACITY);
         let hosted =
-            HostedPlugins { host_context: PluginHostShared::new(host), table: Mutex::default(), events };
+            HostedPlugins { host_context: PluginHostContext::new(host), table: Mutex::default(), events };
         {
             let mut table = hosted.table();
             for spec in declared {
@@ -159,7 +159,7 @@ impl HostedPlugins {
             entry.take_accepted_changes();
             entry.finish_operation()
         });
-        let mut kept: Vec<&PluginEntry> = plugins.values().filter(|entry| entry.in_table).collect();
+        let mut kept: Vec<&HostedPlugin> = plugins.values().filter(|entry| entry.in_table).collect();
         kept.sort_by_key(|entry| entry.order);
         kept.iter()
             .filter_map(|entry| {
@@ -207,18 +207,18 @@ impl LastStart {
 
 impl PluginTable {
     /// The entry of a plugin; a new one if there is none.
-    pub(crate) fn entry(&mut self, id: ChildId) -> &mut PluginEntry {
+    pub(crate) fn entry(&mut self, id: ChildId) -> &mut HostedPlugin {
         let order = self.next_operation_id();
-        self.plugins.entry(id).or_insert_with(|| PluginEntry {
+        self.plugins.entry(id).or_insert_with(|| HostedPlugin {
             order,
             prepared: None,
-            requested: RequestedChanges::default(),
+            requested: RequestedDeclarationChanges::default(),
             reload: None,
             declared: false,
             ongoing: OngoingOperation::Dormant,
             operation_id: 0,
             in_table: false,
-            records: PluginRecords::default(),
+            records: PluginShared::default(),
             last_exit: None,
             last_start: LastStart::default(),
             last_crash: None,
@@ -234,7 +234,7 @@ impl PluginTable {
     }
 
     /// The entry, if this operation may still change it.
-    pub(crate) fn current(&mut self, id: &ChildId, operation_id: u64) -> Option<&mut PluginEntry> {
+    pub(crate) fn current(&mut self, id: &ChildId, operation_id: u64) -> Option<&mut HostedPlugin> {
         self.plugins.get_mut(id).filter(|entry| entry.operation_id == operation_id)
     }
 
@@ -246,7 +246,7 @@ impl PluginTable {
     }
 }
 
-impl PluginEntry {
+impl HostedPlugin {
     /// It leaves the engine's table, which forgets the changes that wait there: those that were accepted
     /// for its next start are in its declaration now. The others have not happened.
     pub(crate) fn take_accepted_changes(&mut self) {

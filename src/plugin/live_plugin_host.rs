@@ -6,8 +6,8 @@ use std::{any::Any, sync::Arc};
 use super::{
     error::PluginError,
     event::PluginEventReceiver,
-    hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
-    prepared_plugin::{NeedsStartPermit, PluginRecords, PreparedPlugin},
+    hosted_plugins::{HostedPlugin, HostedPlugins, OngoingOperation},
+    prepared_plugin::{NeedsStartPermit, PluginShared, PreparedPlugin},
     status::{PluginDiagnostics, PluginStatus},
     stream_subscriptions::StreamFilter,
 };
@@ -15,10 +15,11 @@ use crate::{
     clock::Clock,
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation},
-    rpc::IncomingStreams,
+    rpc::StreamListener,
     state::{ChildState, DownReason},
     supervision::{
-        Attachment, ChildSpec, Node, RequestError, SpecError, SpecErrors, Unavailable, engine::EngineHandle,
+        ChildSpec, LiveAttachment, Node, RequestError, SpecError, SpecErrors, Unavailable,
+        engine::EngineHandle,
     },
     worker::WorkerRef,
 };
@@ -31,7 +32,7 @@ pub(crate) struct LivePluginHost {
     pub(crate) clock: Clock,
 }
 
-impl Attachment for LivePluginHost {
+impl LiveAttachment for LivePluginHost {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }
@@ -64,12 +65,12 @@ impl LivePluginHost {
     }
 
     /// The child for a plugin that is new in the engine's table.
-    pub(crate) fn child(&self, prepared: &Arc<PreparedPlugin>, records: &PluginRecords) -> ChildSpec {
+    pub(crate) fn child(&self, prepared: &Arc<PreparedPlugin>, records: &PluginShared) -> ChildSpec {
         self.hosted.host_context.child(prepared, records, self.clock, NeedsStartPermit::Yes)
     }
 
     /// The child that replaces one in the engine's table.
-    pub(crate) fn replacement(&self, prepared: &Arc<PreparedPlugin>, records: &PluginRecords) -> ChildSpec {
+    pub(crate) fn replacement(&self, prepared: &Arc<PreparedPlugin>, records: &PluginShared) -> ChildSpec {
         let node = self.node_of(&prepared.spec.id);
         let is_new = node.is_none_or(|node| node.state() == ChildState::down(DownReason::NeverStarted));
         let needs_permit = if is_new { NeedsStartPermit::Yes } else { NeedsStartPermit::No };
@@ -104,7 +105,7 @@ impl LivePluginHost {
     }
 
     /// The error for a plugin that is known but not in the engine's table.
-    pub(crate) fn unavailable_plugin(&self, id: &ChildId, entry: Option<&PluginEntry>) -> Unavailable {
+    pub(crate) fn unavailable_plugin(&self, id: &ChildId, entry: Option<&HostedPlugin>) -> Unavailable {
         let last = entry.and_then(|entry| entry.last.as_ref());
         let lost = last.and_then(|node| {
             let stderr_tail =
@@ -127,12 +128,12 @@ impl LivePluginHost {
 
     pub(crate) fn list(&self) -> Vec<PluginStatus> {
         let table = self.hosted.table();
-        let mut entries: Vec<(&ChildId, &PluginEntry)> = table.plugins.iter().collect();
+        let mut entries: Vec<(&ChildId, &HostedPlugin)> = table.plugins.iter().collect();
         entries.sort_by_key(|(_, entry)| entry.order);
         entries.into_iter().map(|(id, entry)| self.status(id, entry)).collect()
     }
 
-    fn status(&self, id: &ChildId, entry: &PluginEntry) -> PluginStatus {
+    fn status(&self, id: &ChildId, entry: &HostedPlugin) -> PluginStatus {
         let node = self.node_of(id);
         PluginStatus {
             id: id.clone(),
@@ -153,7 +154,7 @@ impl LivePluginHost {
         Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
     }
 
-    pub(crate) fn streams(&self, filter: StreamFilter, streams: usize, items: usize) -> IncomingStreams {
+    pub(crate) fn streams(&self, filter: StreamFilter, streams: usize, items: usize) -> StreamListener {
         self.hosted.host_context.streams.subscribe(filter, streams, items)
     }
 
@@ -163,7 +164,7 @@ impl LivePluginHost {
 }
 
 /// Why a plugin that is known is not in the engine's table.
-pub(crate) fn absence(entry: &PluginEntry) -> DownReason {
+pub(crate) fn absence(entry: &HostedPlugin) -> DownReason {
     match &entry.last_exit {
         _ if entry.stopped => DownReason::Stopped,
         None if matches!(entry.ongoing, OngoingOperation::Dormant) => DownReason::NeverStarted,

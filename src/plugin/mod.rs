@@ -29,7 +29,7 @@
 //! # How it is built
 //!
 //! [`PluginHostSpec`] declares a host with its plugins and becomes a child of any supervisor;
-//! [`Plugins`] is the address that survives it. The host is a [`PluginHostSupervisor`]: a thin actor
+//! [`Plugins`] is the address that survives it. The host is a [`PluginSupervisor`]: a thin actor
 //! around an engine of the supervision layer, dynamic and one-for-one. What must outlive
 //! its incarnations (which plugins there are, what they logged, who subscribes to their events) is in the
 //! *hosted plugins*, which the host's declaration holds.
@@ -37,7 +37,7 @@
 //! ```text
 //!  Plugins ── Node ── live pointer ──► host ──► hosted plugins: id → prepared plugin, operation, recent log
 //!     │                                  │          ▲ observer
-//!     │                                  └─ requests ► PluginHostSupervisor (Engine)
+//!     │                                  └─ requests ► PluginSupervisor (Engine)
 //!     │ calls                                          │
 //!     └───────────────► Peer of the live incarnation ◄─┴─ worker ── process
 //! ```
@@ -53,19 +53,19 @@
 //!
 //! This folder must not know pools.
 
-mod capability_filter;
 mod configured_protocol;
+mod engine_observer;
 mod error;
 mod event;
+mod host_method_filter;
 mod host_spec;
 mod hosted_plugins;
 mod live_plugin_host;
-mod observer;
 mod plugins;
 mod prepared_plugin;
 mod recent_logs;
 mod reload;
-mod requested_change;
+mod requested_declaration_changes;
 mod set_config;
 mod shared_operation;
 mod spec;
@@ -76,9 +76,9 @@ mod stream_subscriptions;
 mod supervisor;
 mod validate;
 
-pub use capability_filter::plugin_of;
 pub use error::PluginError;
 pub use event::{ConfigApplied, PluginEvent, PluginEventKind, PluginEventReceiver, RestartReason};
+pub use host_method_filter::plugin_of;
 pub use host_spec::PluginHostSpec;
 pub use plugins::Plugins;
 pub use recent_logs::LogRecord;
@@ -86,4 +86,4 @@ pub use spec::PluginSpec;
 pub use status::{PluginDiagnostics, PluginStatus};
 pub use stop_report::{PluginStopOutcome, StopReport};
 pub use stream_subscriptions::StreamFilter;
-pub use supervisor::{PluginHostSupervisor, PluginHostSupervisorMessage};
+pub use supervisor::{PluginSupervisor, PluginSupervisorMessage};

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     id::{ChildId, Incarnation, TreePath},
     process::CommandChange,
-    rpc::{CallError, CallOptions, IncomingStreams, Method, Notification},
+    rpc::{CallError, CallOptions, Method, Notification, StreamListener},
     state::ChildKind,
     supervision::{FindError, Node, ReloadWhen},
     worker::WorkerRef,
@@ -346,7 +346,7 @@ impl Plugins {
         filter: StreamFilter,
         streams: usize,
         items: usize,
-    ) -> Result<IncomingStreams, PluginError> {
+    ) -> Result<StreamListener, PluginError> {
         Ok(self.host()?.streams(filter, streams, items))
     }
 

@@ -12,12 +12,12 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::{
-    capability_filter::CapabilityFilter,
     configured_protocol::ConfiguredProtocol,
+    host_method_filter::HostMethodFilter,
     host_spec::PluginHostSpec,
-    recent_logs::{RecentLogs, RecordingLogSink},
+    recent_logs::{RecentLogs, RecordingLogEntrySink},
     spec::{PluginProtocol, PluginSpec},
-    stream_subscriptions::{PluginStreamSink, StreamSubscriptions},
+    stream_subscriptions::{PluginStreamAcceptor, StreamSubscriptions},
     validate::{check_all, policy},
 };
 use crate::{
@@ -75,12 +75,12 @@ impl PreparedPlugin {
 
 /// A change of the command of a plugin, with its number among the changes of the host.
 #[derive(Debug)]
-pub(crate) struct NumberedCommandChange {
+pub(crate) struct NumberedLaunchChange {
     pub(crate) change: CommandChange,
     pub(crate) number: u64,
 }
 
-impl StartModification for NumberedCommandChange {
+impl StartModification for NumberedLaunchChange {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -115,23 +115,23 @@ impl StartedFrom {
 
 /// What all incarnations of one plugin share, whatever their declarations.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PluginRecords {
+pub(crate) struct PluginShared {
     pub(crate) recent: RecentLogs,
     pub(crate) started: StartedFrom,
 }
 
 /// What all plugins of one host share.
 #[derive(Debug)]
-pub(crate) struct PluginHostShared {
+pub(crate) struct PluginHostContext {
     pub(crate) host: PluginHostSpec,
     pub(crate) streams: Arc<StreamSubscriptions>,
     start_permits: Arc<Semaphore>,
 }
 
-impl PluginHostShared {
-    pub(crate) fn new(host: PluginHostSpec) -> PluginHostShared {
+impl PluginHostContext {
+    pub(crate) fn new(host: PluginHostSpec) -> PluginHostContext {
         let start_permits = Arc::new(Semaphore::new(host.start_concurrency.min(Semaphore::MAX_PERMITS)));
-        PluginHostShared { host, streams: Arc::default(), start_permits }
+        PluginHostContext { host, streams: Arc::default(), start_permits }
     }
 
     /// Checks a declaration that is added at run time.
@@ -147,7 +147,7 @@ impl PluginHostShared {
     pub(crate) fn child(
         &self,
         prepared: &Arc<PreparedPlugin>,
-        records: &PluginRecords,
+        records: &PluginShared,
         clock: Clock,
         needs_permit: NeedsStartPermit,
     ) -> ChildSpec {
@@ -162,11 +162,11 @@ impl PluginHostShared {
         worker.host = Some(self.host.host_info.clone());
         // Protocol and handler were checked where they were set.
         worker.explicit = Default::default();
-        worker.handler = Arc::new(CapabilityFilter {
+        worker.handler = Arc::new(HostMethodFilter {
             allowed: spec.capabilities.clone(),
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
         });
-        worker.logs = Some(Arc::new(RecordingLogSink {
+        worker.logs = Some(Arc::new(RecordingLogEntrySink {
             recent: records.recent.clone(),
             size: self.host.recent_logs,
             clock,
@@ -175,11 +175,11 @@ impl PluginHostShared {
         // In another protocol these methods may mean something else.
         if worker.protocol.has_streams() || worker.peer.streams || worker.streams.is_some() {
             let (subscriptions, next) = (self.streams.clone(), worker.streams.take());
-            worker.streams = Some(Arc::new(PluginStreamSink { subscriptions, next }));
+            worker.streams = Some(Arc::new(PluginStreamAcceptor { subscriptions, next }));
         }
         let mut child = worker.child(spec.id.clone());
         child.policy = Arc::new(policy(spec, self.host.intensity.is_some()));
-        child.start = Arc::new(PluginStart {
+        child.start = Arc::new(PluginStarter {
             start: child.start,
             prepared: prepared.clone(),
             started: records.started.clone(),
@@ -206,7 +206,7 @@ pub(crate) enum NeedsStartPermit {
 /// handshake hangs, and again each time, at the cost of new plugins. Its restart policy spreads its starts
 /// instead.
 #[derive(Debug)]
-struct PluginStart {
+struct PluginStarter {
     start: Arc<dyn Start>,
     prepared: Arc<PreparedPlugin>,
     started: StartedFrom,
@@ -215,7 +215,7 @@ struct PluginStart {
 }
 
 #[async_trait]
-impl Start for PluginStart {
+impl Start for PluginStarter {
     fn start_permit(&self) -> Option<BoxFuture<'_, StartPermit>> {
         if self.had_its_permit.load(Ordering::Acquire) {
             return None;
@@ -238,11 +238,11 @@ impl Start for PluginStart {
     }
 
     fn changed(&self, change: &dyn StartModification) -> Option<Arc<dyn Start>> {
-        let (change, number) = match change.as_any().downcast_ref::<NumberedCommandChange>() {
+        let (change, number) = match change.as_any().downcast_ref::<NumberedLaunchChange>() {
             Some(numbered) => (&numbered.change, numbered.number),
             None => (change.as_any().downcast_ref::<CommandChange>()?, 0),
         };
-        Some(Arc::new(PluginStart {
+        Some(Arc::new(PluginStarter {
             start: self.start.changed(change)?,
             prepared: self.prepared.with_command_change(change, number)?,
             started: self.started.clone(),

@@ -13,7 +13,7 @@ use crate::{
     id::Incarnation,
     protocol::{LogEntry, LogLevel},
     rpc::Context,
-    worker::LogSink,
+    worker::LogEntrySink,
 };
 
 /// A longer message is cut, and a longer `meta` left out: the number of entries is bounded, so their size
@@ -59,14 +59,14 @@ impl RecentLogs {
 }
 
 /// Adds a plugin's log entries to its ring buffer, and passes them on to the sink of its declaration.
-pub(crate) struct RecordingLogSink {
+pub(crate) struct RecordingLogEntrySink {
     pub(crate) recent: RecentLogs,
     pub(crate) size: usize,
     pub(crate) clock: Clock,
-    pub(crate) next: Option<Arc<dyn LogSink>>,
+    pub(crate) next: Option<Arc<dyn LogEntrySink>>,
 }
 
-impl LogSink for RecordingLogSink {
+impl LogEntrySink for RecordingLogEntrySink {
     fn log(&self, cx: &Context, entry: LogEntry) {
         let (message, cut) = cut(&entry.message);
         let meta = entry.meta.as_ref().filter(|meta| meta.get().len() <= ENTRY_BYTES).cloned();

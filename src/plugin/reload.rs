@@ -10,8 +10,8 @@ use super::{
     event::PluginEventKind,
     hosted_plugins::PluginTable,
     live_plugin_host::LivePluginHost,
-    prepared_plugin::{NumberedCommandChange, PreparedPlugin},
-    requested_change::PluginChange,
+    prepared_plugin::{NumberedLaunchChange, PreparedPlugin},
+    requested_declaration_changes::DeclarationChange,
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
     start_stop::PluginPhase,
@@ -33,7 +33,8 @@ impl LivePluginHost {
             return Err(SpecErrors::one(format!("plugins[{}].id", spec.id), problem).into());
         }
         self.hosted.host_context.validate(&spec)?;
-        self.change(id, when, |number| PluginChange::Replace(PreparedPlugin::new(spec.clone(), number))).await
+        self.change(id, when, |number| DeclarationChange::Replace(PreparedPlugin::new(spec.clone(), number)))
+            .await
     }
 
     pub(crate) async fn change_command(
@@ -42,14 +43,14 @@ impl LivePluginHost {
         change: CommandChange,
         when: ReloadWhen,
     ) -> OperationResult {
-        self.change(id, when, |_| PluginChange::Command(change.clone())).await
+        self.change(id, when, |_| DeclarationChange::Command(change.clone())).await
     }
 
     async fn change(
         &self,
         id: &ChildId,
         when: ReloadWhen,
-        make: impl Fn(u64) -> PluginChange,
+        make: impl Fn(u64) -> DeclarationChange,
     ) -> OperationResult {
         loop {
             let busy = {
@@ -80,12 +81,12 @@ impl LivePluginHost {
     fn changed(
         &self,
         before: &PreparedPlugin,
-        change: PluginChange,
+        change: DeclarationChange,
         number: u64,
     ) -> Result<Arc<PreparedPlugin>, PluginError> {
         let after = match change {
-            PluginChange::Replace(prepared) => return Ok(prepared),
-            PluginChange::Command(change) => before.with_command_change(&change, number),
+            DeclarationChange::Replace(prepared) => return Ok(prepared),
+            DeclarationChange::Command(change) => before.with_command_change(&change, number),
         };
         let after = after.ok_or_else(|| {
             let problem = "is made per incarnation and cannot be changed in part".to_owned();
@@ -101,18 +102,18 @@ impl LivePluginHost {
         table: &mut PluginTable,
         id: &ChildId,
         when: ReloadWhen,
-        make: impl Fn(u64) -> PluginChange,
+        make: impl Fn(u64) -> DeclarationChange,
     ) -> Result<SharedOperation, PluginError> {
         let engine = self.engine()?;
         let number = table.next_operation_id();
         let change = make(number);
         let entry = table.entry(id.clone());
         let answer: BoxFuture<'static, Result<Reply, RequestError>> = match &change {
-            PluginChange::Replace(new) => {
+            DeclarationChange::Replace(new) => {
                 Box::pin(engine.reload_child(self.replacement(new, &entry.records), when))
             }
-            PluginChange::Command(change) => {
-                let change = Arc::new(NumberedCommandChange { change: change.clone(), number });
+            DeclarationChange::Command(change) => {
+                let change = Arc::new(NumberedLaunchChange { change: change.clone(), number });
                 Box::pin(engine.modify_child(id.clone(), change, when))
             }
         };
@@ -138,7 +139,7 @@ impl LivePluginHost {
         number: u64,
         answer: Result<Reply, RequestError>,
     ) -> OperationResult {
-        let with_entry = |note: &dyn Fn(&mut super::hosted_plugins::PluginEntry)| {
+        let with_entry = |note: &dyn Fn(&mut super::hosted_plugins::HostedPlugin)| {
             self.hosted.table().plugins.get_mut(id).into_iter().for_each(note);
         };
         match answer {

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     id::ChildId,
-    rpc::{IncomingStreams, OfferedStream, StreamQueue, StreamSink},
+    rpc::{OfferedStream, StreamAcceptor, StreamBacklog, StreamListener},
 };
 
 /// Which streams of a host's plugins a subscription takes: those of one channel, of all plugins or of one,
@@ -52,19 +52,19 @@ impl StreamFilter {
 /// The subscriptions of one host, in the order in which they were made.
 #[derive(Debug, Default)]
 pub(crate) struct StreamSubscriptions {
-    subscriptions: Mutex<Vec<(StreamFilter, StreamQueue)>>,
+    subscriptions: Mutex<Vec<(StreamFilter, StreamBacklog)>>,
 }
 
 impl StreamSubscriptions {
     /// Takes the streams that the filter admits, until the receiver is dropped.
-    pub(crate) fn subscribe(&self, filter: StreamFilter, streams: usize, items: usize) -> IncomingStreams {
-        let (queue, receiver) = StreamQueue::new(streams, items);
+    pub(crate) fn subscribe(&self, filter: StreamFilter, streams: usize, items: usize) -> StreamListener {
+        let (queue, receiver) = StreamListener::new(streams, items);
         self.alive().push((filter, queue));
         receiver
     }
 
     /// Those whose receiver exists.
-    fn alive(&self) -> MutexGuard<'_, Vec<(StreamFilter, StreamQueue)>> {
+    fn alive(&self) -> MutexGuard<'_, Vec<(StreamFilter, StreamBacklog)>> {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         subscriptions.retain(|(_, queue)| !queue.is_closed());
         subscriptions
@@ -72,7 +72,7 @@ impl StreamSubscriptions {
 
     /// The first subscription that admits the stream and has room for it, or the first one without room,
     /// which refuses it as one too many.
-    fn taker(&self, offered: &OfferedStream<'_>) -> Option<StreamQueue> {
+    fn taker(&self, offered: &OfferedStream<'_>) -> Option<StreamBacklog> {
         let subscriptions = self.alive();
         let admitting = || subscriptions.iter().filter(|(filter, _)| filter.admits(offered));
         let with_room = admitting().find(|(_, queue)| queue.has_room());
@@ -82,12 +82,12 @@ impl StreamSubscriptions {
 
 /// Takes the streams of one plugin: for the subscriptions of its host, and then for the sink of its own
 /// declaration.
-pub(crate) struct PluginStreamSink {
+pub(crate) struct PluginStreamAcceptor {
     pub(crate) subscriptions: Arc<StreamSubscriptions>,
-    pub(crate) next: Option<Arc<dyn StreamSink>>,
+    pub(crate) next: Option<Arc<dyn StreamAcceptor>>,
 }
 
-impl StreamSink for PluginStreamSink {
+impl StreamAcceptor for PluginStreamAcceptor {
     fn open<'a>(&self, offered: OfferedStream<'a>) -> Option<OfferedStream<'a>> {
         let offered = match self.subscriptions.taker(&offered) {
             Some(taker) => taker.open(offered)?,
@@ -100,7 +100,7 @@ impl StreamSink for PluginStreamSink {
     }
 }
 
-impl fmt::Debug for PluginStreamSink {
+impl fmt::Debug for PluginStreamAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PluginStreamSink").finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! [`PluginHostSupervisor`]: the actor of a plugin host, and how it is started.
+//! [`PluginSupervisor`]: the actor of a plugin host, and how it is started.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{
+    engine_observer::observer,
     error::PluginError,
     host_spec::PluginHostSpec,
     hosted_plugins::HostedPlugins,
     live_plugin_host::LivePluginHost,
-    observer::observer,
     plugins,
     spec::PluginSpec,
     status::{PluginDiagnostics, PluginStatus},
@@ -30,13 +30,13 @@ use crate::{
 
 /// The actor of a plugin host: a dynamic one-for-one engine with one worker per plugin.
 #[derive(Debug)]
-pub struct PluginHostSupervisor;
+pub struct PluginSupervisor;
 
 /// The messages of a plugin host's actor, for code that holds only its `ActorRef`.
 /// [`Plugins`](super::Plugins) offers the same without the detour through the mailbox, and survives the
 /// host's restarts.
 #[derive(Debug)]
-pub enum PluginHostSupervisorMessage {
+pub enum PluginSupervisorMessage {
     /// For the engine. Not for users.
     #[doc(hidden)]
     Engine(EngineWakeUp),
@@ -66,39 +66,39 @@ pub enum PluginHostSupervisorMessage {
     Diagnostics(ChildId, RpcReplyPort<Result<PluginDiagnostics, PluginError>>),
 }
 
-impl From<EngineWakeUp> for PluginHostSupervisorMessage {
-    fn from(message: EngineWakeUp) -> PluginHostSupervisorMessage {
-        PluginHostSupervisorMessage::Engine(message)
+impl From<EngineWakeUp> for PluginSupervisorMessage {
+    fn from(message: EngineWakeUp) -> PluginSupervisorMessage {
+        PluginSupervisorMessage::Engine(message)
     }
 }
 
-/// The arguments of a [`PluginHostSupervisor`].
+/// The arguments of a [`PluginSupervisor`].
 #[derive(Debug)]
-pub struct PluginHostSupervisorArguments {
+pub struct PluginSupervisorArguments {
     engine: EngineArgs,
     host: LivePluginHost,
 }
 
-/// The state of a [`PluginHostSupervisor`].
+/// The state of a [`PluginSupervisor`].
 #[derive(Debug)]
-pub struct PluginHostSupervisorState {
+pub struct PluginSupervisorState {
     engine: Engine,
     host: LivePluginHost,
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
-impl Actor for PluginHostSupervisor {
-    type Msg = PluginHostSupervisorMessage;
-    type State = PluginHostSupervisorState;
-    type Arguments = PluginHostSupervisorArguments;
+impl Actor for PluginSupervisor {
+    type Msg = PluginSupervisorMessage;
+    type State = PluginSupervisorState;
+    type Arguments = PluginSupervisorArguments;
 
     async fn pre_start(
         &self,
         me: ActorRef<Self::Msg>,
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let PluginHostSupervisorArguments { engine, host } = arguments;
-        Ok(PluginHostSupervisorState { engine: host::engine(engine, me), host })
+        let PluginSupervisorArguments { engine, host } = arguments;
+        Ok(PluginSupervisorState { engine: host::engine(engine, me), host })
     }
 
     async fn post_start(
@@ -113,34 +113,34 @@ impl Actor for PluginHostSupervisor {
     async fn handle(
         &self,
         me: ActorRef<Self::Msg>,
-        message: PluginHostSupervisorMessage,
+        message: PluginSupervisorMessage,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let host = state.host.clone();
         match message {
-            PluginHostSupervisorMessage::Engine(message) => state.engine.message(message),
-            PluginHostSupervisorMessage::Stop(request) => state.engine.stop(request),
+            PluginSupervisorMessage::Engine(message) => state.engine.message(message),
+            PluginSupervisorMessage::Stop(request) => state.engine.stop(request),
             // Work that takes time is done outside of the actor, which stays responsive.
-            PluginHostSupervisorMessage::StartPlugin(spec, reply) => {
+            PluginSupervisorMessage::StartPlugin(spec, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.start(*spec).await);
                 });
             }
-            PluginHostSupervisorMessage::StopPlugin(id, reply) => {
+            PluginSupervisorMessage::StopPlugin(id, reply) => {
                 tokio::spawn(async move {
                     let _ = reply.send(host.stop(&id).await);
                 });
             }
-            PluginHostSupervisorMessage::Call { plugin, method, params, timeout, reply } => {
+            PluginSupervisorMessage::Call { plugin, method, params, timeout, reply } => {
                 tokio::spawn(async move {
                     let options = CallOptions::timeout(timeout);
                     let _ = reply.send(plugins::call_value(&host, &plugin, &method, &params, options).await);
                 });
             }
-            PluginHostSupervisorMessage::List(reply) => {
+            PluginSupervisorMessage::List(reply) => {
                 let _ = reply.send(host.list());
             }
-            PluginHostSupervisorMessage::Diagnostics(id, reply) => {
+            PluginSupervisorMessage::Diagnostics(id, reply) => {
                 let _ = reply.send(host.diagnostics(&id));
             }
         }
@@ -170,7 +170,7 @@ impl Actor for PluginHostSupervisor {
 /// Starts the incarnations of a plugin host, one after the other, each with the plugins that belong to
 /// it.
 #[derive(Debug)]
-pub(crate) struct PluginHostStart {
+pub(crate) struct PluginHostStarter {
     hosted: Arc<HostedPlugins>,
     /// The mistakes of the declaration, reported when it is used.
     mistakes: Result<(), SpecErrors>,
@@ -184,19 +184,19 @@ impl PluginHostSpec {
     /// and return when it is restarted (rule G-16).
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         let mistakes = self.validate();
-        let start = PluginHostStart::new(HostedPlugins::new(self), mistakes);
+        let start = PluginHostStarter::new(HostedPlugins::new(self), mistakes);
         ChildSpec::new(id, ChildPolicy::supervisor(), start)
     }
 }
 
-impl PluginHostStart {
-    pub(crate) fn new(hosted: Arc<HostedPlugins>, mistakes: Result<(), SpecErrors>) -> PluginHostStart {
-        PluginHostStart { hosted, mistakes }
+impl PluginHostStarter {
+    pub(crate) fn new(hosted: Arc<HostedPlugins>, mistakes: Result<(), SpecErrors>) -> PluginHostStarter {
+        PluginHostStarter { hosted, mistakes }
     }
 }
 
 #[async_trait]
-impl Start for PluginHostStart {
+impl Start for PluginHostStarter {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let (hosted, clock) = (self.hosted.clone(), cx.tree.clock());
         let spec = SupervisorSpec {
@@ -209,8 +209,8 @@ impl Start for PluginHostStart {
             ..EngineArgs::nested(spec, &cx, tx)
         };
         let host = LivePluginHost { hosted, node: cx.node.clone(), clock };
-        let arguments = PluginHostSupervisorArguments { engine, host: host.clone() };
-        host::start(PluginHostSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
+        let arguments = PluginSupervisorArguments { engine, host: host.clone() };
+        host::start(PluginSupervisor, arguments, rx, &cx, Some(Arc::new(host))).await
     }
 
     fn validate(&self) -> Result<(), SpecErrors> {

@@ -16,20 +16,20 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    acquire_future::AcquireResult,
     errors::{AcquireError, Revocation},
     lease::{Lease, LeasedIncarnation},
+    lease_wait::AcquireResult,
     ledger::{Granted, LeaseId, Ledger, LedgerAction, LedgerInput, Refusal, RevokeReason, Ticket},
     session_map::SessionMap,
     spec::Recycling,
-    unreported_ends::UnreportedEnds,
+    unreported_worker_ends::UnreportedWorkerEnds,
 };
 use crate::{
     clock::{Clock, TreeInstant},
     exit::ExitReport,
     id::{ChildId, Incarnation},
     state::DownReason,
-    supervision::{Attachment, Node},
+    supervision::{LiveAttachment, Node},
 };
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct PoolCore {
     pub(super) sessions: Arc<SessionMap>,
     pub(super) clock: Clock,
     pub(super) recycling: Recycling,
-    pub(super) unreported_ends: Arc<UnreportedEnds>,
+    pub(super) unreported_ends: Arc<UnreportedWorkerEnds>,
     /// Spare workers are kept: each lease on a warm worker may require another spare.
     pub(super) spares: bool,
     /// Wakes the pool's actor, which then looks at the queue of commands.
@@ -56,7 +56,7 @@ pub(super) struct PoolCoreState {
     pub(super) closed: bool,
     pub(super) drained: bool,
     pub(super) next_ticket: u64,
-    pub(super) waiters: BTreeMap<Ticket, LeaseWaiter>,
+    pub(super) waiters: BTreeMap<Ticket, AcquireResponder>,
     pub(super) leases: HashMap<LeaseId, Arc<LeasedIncarnation>>,
     /// By slot: the last incarnation of its key that became ready. A lease on a warm worker finds it
     /// without another hash lookup.
@@ -87,7 +87,7 @@ pub(super) struct PoolCoreState {
 }
 
 #[derive(Debug)]
-pub(super) struct LeaseWaiter {
+pub(super) struct AcquireResponder {
     pub(super) key: Option<ChildId>,
     pub(super) answer: oneshot::Sender<AcquireResult>,
 }
@@ -116,7 +116,7 @@ impl fmt::Debug for Waker {
 #[derive(Debug)]
 pub(super) struct LivePool(pub(super) Arc<PoolCore>);
 
-impl Attachment for LivePool {
+impl LiveAttachment for LivePool {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }
@@ -251,7 +251,9 @@ impl PoolCore {
                     }
                 }
                 LedgerAction::Refuse { ticket, refusal } => {
-                    let Some(LeaseWaiter { key, answer }) = inner.waiters.remove(&ticket) else { continue };
+                    let Some(AcquireResponder { key, answer }) = inner.waiters.remove(&ticket) else {
+                        continue;
+                    };
                     let exit_report =
                         exit_report.clone().or_else(|| inner.last_exit_of(key.as_ref()).cloned());
                     answers.push((Some(answer), Err(self.refusal(key, refusal, exit_report))));

@@ -9,7 +9,7 @@ use crate::{
     exit::{Exit, ExitReport},
     human_duration::brief,
     id::{ChildId, TreePath},
-    rpc::{CallError, CallOutcome},
+    rpc::{CallEffect, CallError},
     state::{ChildState, DownReason},
     supervision::{Unavailable, never_starts},
 };
@@ -169,7 +169,7 @@ pub enum Revocation {
 #[non_exhaustive]
 pub enum LeaseCallError {
     /// The lease is over; the call was not sent to another incarnation instead (rule L-7).
-    #[error("`{method}` {} `{path}`: the lease is over ({why}); acquire another one", what_became(*.outcome))]
+    #[error("`{method}` {} `{path}`: the lease is over ({why}); acquire another one", what_became(*.effect))]
     Revoked {
         /// The method called.
         method: String,
@@ -178,7 +178,7 @@ pub enum LeaseCallError {
         /// Why the lease is over.
         why: Revocation,
         /// What is known of the effect.
-        outcome: CallOutcome,
+        effect: CallEffect,
     },
     /// The call itself failed.
     #[error(transparent)]
@@ -196,28 +196,28 @@ pub enum LeaseCallError {
     },
 }
 
-fn what_became(outcome: CallOutcome) -> &'static str {
-    match outcome {
-        CallOutcome::NotSent => "was not sent to",
-        CallOutcome::Unknown => "was not answered, but perhaps carried out, by",
-        CallOutcome::Failed => "failed at",
+fn what_became(effect: CallEffect) -> &'static str {
+    match effect {
+        CallEffect::NotSent => "was not sent to",
+        CallEffect::Unknown => "was not answered, but perhaps carried out, by",
+        CallEffect::Answered => "failed at",
     }
 }
 
 impl LeaseCallError {
     /// What is known of the call's effect.
-    pub fn outcome(&self) -> CallOutcome {
+    pub fn effect(&self) -> CallEffect {
         match self {
-            LeaseCallError::Revoked { outcome, .. } => *outcome,
-            LeaseCallError::Call(error) => error.outcome(),
-            LeaseCallError::NoChannel { .. } => CallOutcome::NotSent,
+            LeaseCallError::Revoked { effect, .. } => *effect,
+            LeaseCallError::Call(error) => error.effect(),
+            LeaseCallError::NoChannel { .. } => CallEffect::NotSent,
         }
     }
 
     /// Whether the same call can safely be made again, through another lease if this one is over.
     pub fn is_retryable(&self) -> bool {
         match self {
-            LeaseCallError::Revoked { outcome, .. } => *outcome == CallOutcome::NotSent,
+            LeaseCallError::Revoked { effect, .. } => *effect == CallEffect::NotSent,
             LeaseCallError::Call(error) => error.is_retryable(),
             LeaseCallError::NoChannel { .. } => false,
         }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::{
     core::{LivePool, PoolCore},
     errors::AcquireError,
-    health::PoolIssue,
     lease::Lease,
     ledger::LedgerInput,
+    pool_issue::PoolIssue,
     report::PoolReport,
 };
 use crate::{

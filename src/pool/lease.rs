@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::TreeInstant,
     id::{ChildId, Incarnation, TreePath},
-    rpc::{CallError, CallOptions, CallOutcome, Method, Notification, Peer},
+    rpc::{CallEffect, CallError, CallOptions, Method, Notification, Peer},
     supervision::Node,
     worker::WorkerRef,
 };
@@ -38,7 +38,7 @@ pub(super) struct LeasedIncarnation {
     /// The same for this incarnation only.
     pub(super) own_calls: AtomicU64,
     pid: Option<u32>,
-    first_line: Option<Arc<str>>,
+    ready_line: Option<Arc<str>>,
     peer: Option<Peer>,
     /// The end of the incarnation has become known.
     failing: Arc<AtomicBool>,
@@ -59,7 +59,7 @@ impl LeasedIncarnation {
         let worker = WorkerRef::new(node.clone());
         // `None` if its protocol has no channel.
         let peer = worker.peer().ok().filter(|(of, _)| *of == incarnation).map(|(_, peer)| peer);
-        let first_line = worker.first_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
+        let ready_line = worker.ready_line().filter(|(of, _)| *of == incarnation).map(|(_, line)| line);
         let live = node.live().filter(|live| live.incarnation == incarnation)?;
         let failing = Arc::new(AtomicBool::new(false));
         // Not the whole pool: the pool refers to the worker, and the worker must not keep it alive.
@@ -80,7 +80,7 @@ impl LeasedIncarnation {
             calls,
             own_calls: AtomicU64::new(0),
             pid: worker.pid(),
-            first_line,
+            ready_line,
             peer,
             ended: OnceLock::new(),
             told: Notify::new(),
@@ -152,9 +152,9 @@ impl Lease {
     }
 
     /// The line that made this incarnation ready, such as its address, if its protocol waits for one
-    /// ([`WorkerRef::first_line`]).
-    pub fn first_line(&self) -> Option<&str> {
-        self.leased.first_line.as_deref()
+    /// ([`WorkerRef::ready_line`]).
+    pub fn ready_line(&self) -> Option<&str> {
+        self.leased.ready_line.as_deref()
     }
 
     /// The session registered for the key (rule L-1).
@@ -189,7 +189,7 @@ impl Lease {
 
     fn peer_for(&self, method: &str) -> Result<&Peer, LeaseCallError> {
         if let Some(why) = self.leased.ended.get() {
-            return Err(self.over(method, why.clone(), CallOutcome::NotSent));
+            return Err(self.over(method, why.clone(), CallEffect::NotSent));
         }
         self.leased
             .peer
@@ -197,8 +197,8 @@ impl Lease {
             .ok_or_else(|| LeaseCallError::NoChannel { method: method.to_owned(), path: self.path().clone() })
     }
 
-    fn over(&self, method: &str, why: Revocation, outcome: CallOutcome) -> LeaseCallError {
-        LeaseCallError::Revoked { method: method.to_owned(), path: self.path().clone(), why, outcome }
+    fn over(&self, method: &str, why: Revocation, effect: CallEffect) -> LeaseCallError {
+        LeaseCallError::Revoked { method: method.to_owned(), path: self.path().clone(), why, effect }
     }
 
     /// Calls `M` and waits for its output, at most as long as its timeout.
@@ -271,7 +271,7 @@ impl Lease {
         let result = tokio::select! {
             biased;
             result = call => result.map_err(|error| self.because(method, error)),
-            why = cut => Err(self.over(method, why, CallOutcome::Unknown)),
+            why = cut => Err(self.over(method, why, CallEffect::Unknown)),
         };
         self.leased.calls.fetch_add(1, Ordering::Relaxed);
         self.leased.own_calls.fetch_add(1, Ordering::Relaxed);
@@ -283,7 +283,7 @@ impl Lease {
         let lost = matches!(error, CallError::WorkerLost { .. } | CallError::Closed { .. });
         match self.leased.ended.get() {
             Some(why @ (Revocation::Evicted | Revocation::PoolEnded)) if lost => {
-                self.over(method, why.clone(), error.outcome())
+                self.over(method, why.clone(), error.effect())
             }
             _ => error.into(),
         }

@@ -32,7 +32,7 @@
 //!             Ok(done) => return Ok(done),
 //!             // It was not sent, as the lease was over before: once more, with the next incarnation.
 //!             Err(error) if error.is_retryable() => {}
-//!             // It may have been carried out (`error.outcome()`). `error.revocation()` and `error.exit()`
+//!             // It may have been carried out (`error.effect()`). `error.revocation()` and `error.exit()`
 //!             // say why.
 //!             Err(error) => return Err(error.into()),
 //!         }
@@ -71,20 +71,20 @@
 //!
 //! This folder must not know plugins.
 
-mod acquire_future;
 mod core;
 mod engine_observer;
 mod errors;
 mod handle;
-mod health;
 mod lease;
+mod lease_wait;
+mod leasing;
 mod ledger;
-mod operations;
+mod pool_issue;
 mod report;
 mod session_map;
 mod spec;
 mod supervisor;
-mod unreported_ends;
+mod unreported_worker_ends;
 
 pub use errors::{AcquireError, LeaseCallError, Revocation};
 pub use handle::Pool;

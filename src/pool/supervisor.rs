@@ -24,14 +24,14 @@ use crate::{
     clock::TreeInstant,
     exit::{Exit, LaunchStage},
     id::ChildId,
-    log_event::log_event,
-    state::{DownReason, RestartLimit},
+    state::{DownReason, GiveUpReason},
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
         Unavailable,
         engine::{Engine, EngineArgs, EngineWakeUp},
         host,
     },
+    tracing_macro::log_event,
 };
 
 /// The actor of a pool.
@@ -247,7 +247,7 @@ impl PoolSupervisorState {
                     "the pool's supervisor has another child named `{key}`; stop that one first"
                 )),
             ),
-            Err(exit) => (DownReason::GaveUp { why: RestartLimit::NeverStarts }, exit),
+            Err(exit) => (DownReason::GaveUp { why: GiveUpReason::NeverStarts }, exit),
         };
         let node = &self.core.node;
         log_event!(error, node.path(), node.incarnation(), %key, "{exit}");
@@ -293,25 +293,25 @@ impl PoolSpec {
     /// A child of a supervisor: required at start (a pool is ready at once, since its workers start
     /// later), with unlimited time to stop, permanent, and restarted without delay.
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
-        ChildSpec::new(id, ChildPolicy::supervisor(), PoolStart::new(self))
+        ChildSpec::new(id, ChildPolicy::supervisor(), PoolStarter::new(self))
     }
 }
 
 /// Starts the incarnations of a pool, one after the other.
 #[derive(Debug)]
-pub(super) struct PoolStart {
+pub(super) struct PoolStarter {
     spec: Arc<PoolSpec>,
     sessions: Arc<SessionMap>,
 }
 
-impl PoolStart {
-    pub(super) fn new(spec: PoolSpec) -> PoolStart {
-        PoolStart { spec: Arc::new(spec), sessions: Arc::default() }
+impl PoolStarter {
+    pub(super) fn new(spec: PoolSpec) -> PoolStarter {
+        PoolStarter { spec: Arc::new(spec), sessions: Arc::default() }
     }
 }
 
 #[async_trait]
-impl Start for PoolStart {
+impl Start for PoolStarter {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let spec = self.spec.clone();
         let ledger = Ledger::new(spec.rules.clone()).map_err(|e| Exit::from_error(&e))?;

@@ -6,15 +6,15 @@ use std::{fmt, io, time::Duration};
 use async_trait::async_trait;
 use rustix::process::Signal;
 
-use super::{exit_status::ExitStatus, reap_guard::ReapGuard, usage_probe::UsageProbe};
+use super::{exit_status::ExitStatus, held_until_reaped::HeldUntilReaped, usage_probe::UsageProbe};
 use crate::containment::Containment;
 
 /// How long a reap waits by default for a process that has been sent `SIGKILL`.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// The process was killed and could not be reaped in time, normally because it is in an uninterruptible
-/// sleep. A background reaper keeps trying. The [`ReapGuard`](super::ReapGuard) is released, so that the
-/// tree goes on.
+/// sleep. A background reaper keeps trying. The [`HeldUntilReaped`](super::HeldUntilReaped) is
+/// released, so that the tree goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("process {pid} was killed but has not ended yet; it is still waited for in the background")]
 pub struct Unkillable {
@@ -66,7 +66,7 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
 
     /// Kills what is left of the group, reaps the leader, and waits until the killed members have ended too.
     ///
-    /// When this returns `Ok`, nothing of the group is left and the reap guard has been released.
+    /// When this returns `Ok`, nothing of the group is left and the held value has been released.
     /// Concurrent callers all get the same result. Cancel-safe.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
 
     /// As [`ProcessControl::reap`], for a process whose successor is launched at once. When this returns,
     /// nothing of the *group* is left. Processes that have left the group but not the session are killed a
-    /// moment later if finding them takes a scan of all processes of the system; `sweep_guard` is kept
+    /// moment later if finding them takes a scan of all processes of the system; `held_until_swept` is kept
     /// until then.
     ///
     /// # Errors
@@ -83,10 +83,10 @@ pub trait ProcessControl: Send + Sync + fmt::Debug {
     async fn reap_after_exit(
         &self,
         wait: Duration,
-        sweep_guard: ReapGuard,
+        held_until_swept: HeldUntilReaped,
     ) -> Result<ExitStatus, Unkillable> {
         let reaped = self.reap(wait).await;
-        drop(sweep_guard);
+        drop(held_until_swept);
         reaped
     }
 }

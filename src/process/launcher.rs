@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     command::{Command, CommandMistake},
     control::ProcessControl,
-    reap_guard::ReapGuard,
+    held_until_reaped::HeldUntilReaped,
     stdio::{Stderr, Stdin, Stdout},
 };
 use crate::exit::Exit;
@@ -14,14 +14,14 @@ use async_trait::async_trait;
 /// Turns a [`Command`] into a running [`Process`].
 #[async_trait]
 pub trait Launcher: Send + Sync + fmt::Debug {
-    /// Launches the command. `reap_guard` is kept until the process has been reaped and nothing of its
+    /// Launches the command. `held_until_reaped` is kept until the process has been reaped and nothing of its
     /// group is left. It is dropped if the launch fails.
     ///
     /// Cancelling the launch at any moment leaves no process behind (P-10).
     ///
     /// # Errors
     /// [`Exit::NeverStarted`], with the system's error number and the stage that failed. Nothing is leaked.
-    async fn launch(&self, command: &Command, reap_guard: ReapGuard) -> Result<Process, Exit>;
+    async fn launch(&self, command: &Command, held_until_reaped: HeldUntilReaped) -> Result<Process, Exit>;
 
     /// All mistakes in a command that can be found without a launch. Declarations are checked with this. By
     /// default, the mistakes that fail a launch on every system ([`Command::mistakes`]).

@@ -9,7 +9,7 @@
 //!                                   └─ ProcessControl ──► leader        signals, exit, reap
 //!                                                   │ dropped or given up
 //!                                                   ▼
-//!                              reaper    one plain thread; keeps the ReapGuard until nothing is left
+//!                              reaper    one plain thread; keeps the HeldUntilReaped until nothing is left
 //! ```
 //!
 //! | room | what is in it |
@@ -22,8 +22,8 @@
 //! | `guardian` | the process above the host |
 //!
 //! At the root are the types that all rooms share: the seam (`launcher`, `control`), what crosses it
-//! (`exit_status`, `reap_guard`, `usage_probe`), and the sweeper thread. `launch` imports every other room;
-//! none imports `launch`.
+//! (`exit_status`, `held_until_reaped`, `usage_probe`), and the clean-up thread. `launch` imports
+//! every other room; none imports `launch`.
 //!
 //! Used by `worker`. It must not know what is said on the streams, that processes are restarted, or that
 //! there are actors: of this crate it imports only plain data and the sanitising of texts.
@@ -38,19 +38,19 @@
 //!   reaper.
 
 mod cgroup;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "all its jobs are for Linux"))]
+mod cleanup_thread;
 mod command;
 mod control;
 mod exit_status;
 mod group_membership;
 mod guardian;
+mod held_until_reaped;
 mod launch;
 mod launcher;
-mod reap_guard;
-mod signal_disposition;
+mod signal_state;
 mod stdio;
 mod stop;
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "all its jobs are for Linux"))]
-mod sweeper;
 mod thread_queue;
 mod usage_probe;
 
@@ -62,16 +62,16 @@ pub use command::{
 pub use control::{KILL_WAIT, ProcessControl, Unkillable};
 pub use exit_status::{ExitStatus, ExitStatusKind, SuccessExitStatus};
 pub use guardian::{GuardianError, guardian};
+pub use held_until_reaped::HeldUntilReaped;
 #[cfg(feature = "watch")]
 pub(crate) use launch::program_of;
 pub use launch::{OsLauncher, OsLauncherBuilder, Technique};
 pub use launcher::{Launcher, Process};
-pub use reap_guard::ReapGuard;
 pub use rustix::process::Signal;
-pub(crate) use signal_disposition::{is_ignored, is_pending};
-pub use stdio::{LineLog, SocketMode, Stderr, Stdin, Stdout, Tail, drain};
+pub(crate) use signal_state::{is_ignored, is_pending};
+pub use stdio::{LineLogger, SocketsForStdio, Stderr, Stdin, Stdout, Tail, drain};
 pub(crate) use stdio::{drain_into, let_others_run, read_chunk};
 #[cfg(target_os = "linux")]
-pub use stop::OrphansToReap;
+pub use stop::AdoptedOrphansToReap;
 pub use stop::{Ladder, Rung, StopOutcome, kill, terminate};
 pub use usage_probe::{Usage, UsageProbe};

@@ -15,7 +15,7 @@ use crate::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, counts_as_alive,
         empty_object, handshake_failed, request_id_from,
     },
-    rpc::{CallError, CallOptions, Framing, Peer, RequestId, Router, Timeout},
+    rpc::{CallError, CallOptions, Framing, MethodRouter, Peer, RequestId, Timeout},
     untrusted::{
         ID_BYTES, LINE_BYTES,
         borrowed_json::{display_text, members, text},
@@ -45,12 +45,12 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 /// use procession::{
 ///     process::Command,
 ///     protocol::Mcp,
-///     rpc::{Router, RpcError},
+///     rpc::{MethodRouter, RpcError},
 ///     worker::WorkerSpec,
 /// };
 /// use serde_json::{json, value::to_raw_value};
 ///
-/// let router = Router::new()
+/// let router = MethodRouter::new()
 ///     .method_value("roots/list", |_, _| async {
 ///         to_raw_value(&json!({ "roots": [{ "uri": "file:///srv/data" }] })).map_err(RpcError::internal)
 ///     })
@@ -227,7 +227,7 @@ impl Protocol for Mcp {
     }
 
     /// The server's `ping` is answered, as the specification demands.
-    fn routes(&self) -> Router {
-        Router::new().method_immediate("ping", empty_object())
+    fn routes(&self) -> MethodRouter {
+        MethodRouter::new().method_immediate("ping", empty_object())
     }
 }

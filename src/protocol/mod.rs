@@ -3,8 +3,8 @@
 //!
 //! | protocol | ready when | stop by | cancel by | ping |
 //! |---|---|---|---|---|
-//! | [`Bare`] | launched | signal | – | – |
-//! | [`FirstLine`] | it prints the expected line | signal | – | – |
+//! | [`NoChannel`] | launched | signal | – | – |
+//! | [`ReadyLine`] | it prints the expected line | signal | – | – |
 //! | [`Plugin`] | `initialize` is answered with `ok` | `shutdown` | `$/cancelRequest` | `ping`, if announced |
 //! | [`Mcp`] | `initialize` is answered, `notifications/initialized` sent | closing stdin | `notifications/cancelled` | `ping` |
 //! | [`Lsp`] | `initialize` is answered, `initialized` sent | `shutdown`, `exit` | `$/cancelRequest` | – |
@@ -14,7 +14,7 @@
 //! supervision: the worker bounds the time of its steps, kills a child that does not answer, and counts
 //! failures.
 //!
-//! A child's requests to its host are answered by the worker's handler, usually a [`Router`]. If the
+//! A child's requests to its host are answered by the worker's handler, usually a [`MethodRouter`]. If the
 //! handler does not know the method, the protocol answers where every host that speaks it must have an
 //! answer; [`Lsp`] and [`Mcp`] say which methods these are.
 //!
@@ -64,31 +64,30 @@ use serde_json::value::RawValue;
 
 use crate::{
     exit::Exit,
-    rpc::{CallError, CallOutcome, Framing, MAX_OUTGOING_FRAME_BYTES, Peer, PeerConfig, RequestId, Router},
+    rpc::{
+        CallEffect, CallError, Framing, MAX_OUTGOING_FRAME_BYTES, MethodRouter, Peer, PeerConfig, RequestId,
+    },
     untrusted::{LINE_BYTES, borrowed_json::members},
 };
 
 mod log_entry;
-mod lsp;
-mod lsp_server_handler;
+mod lsp_client;
 mod mcp;
 mod no_channel;
-mod own_stdio;
 mod plugin;
 pub mod plugin_error_codes;
-mod server;
-mod session;
-mod shutdown_state;
+mod session_info;
 mod strip_ansi;
+mod worker_side;
 
 pub use log_entry::{LogEntry, LogLevel};
-pub use lsp::Lsp;
+pub use lsp_client::Lsp;
 pub use mcp::Mcp;
-pub use no_channel::{Bare, FirstLine};
+pub use no_channel::{NoChannel, ReadyLine};
 pub use plugin::Plugin;
-pub use server::{Initialize, Served, Server};
-pub use session::{ChildIdentity, ProgramInfo, SessionInfo, StopReply};
+pub use session_info::{ChildIdentity, ProgramInfo, SessionInfo, StopReply};
 pub(crate) use strip_ansi::strip_ansi;
+pub use worker_side::{InitializeParams, Served, Server};
 
 /// What stdin and stdout are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,8 +255,8 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Default answers to requests that a child may send to any host with this protocol. The worker's
     /// own handler is asked first; requests that it answers with −32601 (method not found) are answered
     /// from here.
-    fn routes(&self) -> Router {
-        Router::new()
+    fn routes(&self) -> MethodRouter {
+        MethodRouter::new()
     }
 }
 
@@ -302,7 +301,7 @@ fn empty_object() -> Box<RawValue> {
 /// Whether the child answered at all; the contents of the answer are irrelevant.
 fn counts_as_alive(answer: Result<Box<RawValue>, CallError>) -> Result<(), CallError> {
     match answer {
-        Err(error) if error.outcome() != CallOutcome::Failed && error.remote().is_none() => Err(error),
+        Err(error) if error.effect() != CallEffect::Answered && error.remote().is_none() => Err(error),
         _ => Ok(()),
     }
 }

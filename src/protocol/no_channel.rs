@@ -1,4 +1,4 @@
-//! Children without a channel: [`Bare`] and [`FirstLine`].
+//! Children without a channel: [`NoChannel`] and [`ReadyLine`].
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use crate::protocol::{Protocol, Ready, StdioUse};
 /// `procession::stdout`), and so is its stderr, as for all protocols (`procession::stderr`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Bare {}
+pub struct NoChannel {}
 
 #[async_trait]
-impl Protocol for Bare {
+impl Protocol for NoChannel {
     fn name(&self) -> &str {
         "bare"
     }
@@ -23,28 +23,28 @@ impl Protocol for Bare {
 }
 
 /// A program that says on stdout when it is ready, such as a server that prints the address it listens
-/// on. `WorkerRef::first_line` returns that line.
+/// on. `WorkerRef::ready_line` returns that line.
 ///
 /// A start that takes longer than `WorkerSpec::handshake_timeout` fails, and the exit says which line
 /// was awaited and what was printed last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FirstLine {
+pub struct ReadyLine {
     /// The prefix of the line, as described at [`Ready::Line`]. It need not be the first line; with an
     /// empty prefix, the first line that is not blank counts. All lines are logged (target
     /// `procession::stdout`).
     pub prefix: String,
 }
 
-impl FirstLine {
+impl ReadyLine {
     /// Ready when a line begins with `prefix`.
-    pub fn new(prefix: impl Into<String>) -> FirstLine {
-        FirstLine { prefix: prefix.into() }
+    pub fn new(prefix: impl Into<String>) -> ReadyLine {
+        ReadyLine { prefix: prefix.into() }
     }
 }
 
 #[async_trait]
-impl Protocol for FirstLine {
+impl Protocol for ReadyLine {
     fn name(&self) -> &str {
         "first-line"
     }

@@ -15,7 +15,7 @@ use crate::{
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         counts_as_alive, handshake_failed, request_id_from,
-        session::{MAX_METHOD_BYTES, MAX_METHODS},
+        session_info::{MAX_METHOD_BYTES, MAX_METHODS},
     },
     rpc::{CallError, CallOptions, Framing, Peer, RequestId, Timeout, error_codes},
     untrusted::{

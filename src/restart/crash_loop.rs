@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::human_duration;
-use crate::state::RestartLimit;
+use crate::state::GiveUpReason;
 
 /// A child's own limit: `max_failures` failures within `window`.
 ///
@@ -54,8 +54,8 @@ impl CrashLoop {
     }
 
     /// The limit, as it appears in states and exits.
-    pub fn limit(&self) -> RestartLimit {
-        RestartLimit::CrashLoop { max_failures: self.max_failures, window: self.window }
+    pub fn limit(&self) -> GiveUpReason {
+        GiveUpReason::CrashLoop { max_failures: self.max_failures, window: self.window }
     }
 }
 

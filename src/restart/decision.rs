@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::state::{RestartLimit, Strategy};
+use crate::state::{GiveUpReason, Strategy};
 
 /// What the restart policy of a child decides about an exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +32,12 @@ pub enum Decision {
     /// Leave it down until an operator restarts it. Not counted by the intensity of the supervisor.
     GiveUp {
         /// The limit that was reached.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
     /// The supervisor has to give up.
     Escalate {
         /// The limit that was reached.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
 }
 

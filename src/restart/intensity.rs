@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::human_duration;
-use crate::state::RestartLimit;
+use crate::state::GiveUpReason;
 
 /// A supervisor's restart intensity (OTP: `intensity` and `period`): at most `max_restarts` in a sliding
 /// `period`.
@@ -35,8 +35,8 @@ impl Intensity {
     }
 
     /// The limit, as it appears in states and exits.
-    pub fn limit(&self) -> RestartLimit {
-        RestartLimit::Intensity { max_restarts: self.max_restarts, period: self.period }
+    pub fn limit(&self) -> GiveUpReason {
+        GiveUpReason::Intensity { max_restarts: self.max_restarts, period: self.period }
     }
 }
 

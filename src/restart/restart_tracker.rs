@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Backoff, CrashLoop, CrashLoopAction, Decision, ExitClass, RestartPolicy, Window, jitter::JitterRng,
 };
-use crate::{clock::TreeInstant, state::RestartLimit};
+use crate::{clock::TreeInstant, state::GiveUpReason};
 
 /// The shortest pause before a missing program is looked for again.
 const SHORTEST_PROGRAM_CHECK: Duration = Duration::from_millis(1);
@@ -137,10 +137,10 @@ impl RestartTracker {
         }
         let never = matches!(class, ExitClass::Permanent | ExitClass::Missing) && !self.ever_ready;
         if never && !policy.retry_never_started {
-            return Decision::GiveUp { why: RestartLimit::NeverStarts };
+            return Decision::GiveUp { why: GiveUpReason::NeverStarts };
         }
         if let Some(max) = policy.max_total_restarts.filter(|max| self.total_restarts >= *max) {
-            return Decision::GiveUp { why: RestartLimit::TotalRestarts { max } };
+            return Decision::GiveUp { why: GiveUpReason::TotalRestarts { max } };
         }
         match policy.effective_crash_loop() {
             Some(crash_loop) if counts => {

@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::{
     channel::{
+        channel_shared::{ChannelConfig, EndHook},
         framing::Framing,
-        shared::{ChannelConfig, EndHook},
     },
     id::{Incarnation, TreePath},
-    rpc::{incoming::stream_sink::StreamSink, wire::request_id::RequestId},
+    rpc::{incoming::stream_acceptor::StreamAcceptor, wire::request_id::RequestId},
 };
 
 /// Makes the notification that tells the other side that a request was given up.
@@ -227,11 +227,11 @@ pub struct PeerConfig {
     pub max_stream_bytes: usize,
     /// Whether the other side may open streams, by the methods `streams.open`, `streams.emit` and
     /// `streams.close` ([`protocol::Plugin`](crate::protocol::Plugin) has them). On for a protocol that has
-    /// streams, and if there is a `stream_sink`. Otherwise these methods go to the handler.
+    /// streams, and if there is a `stream_acceptor`. Otherwise these methods go to the handler.
     pub streams: bool,
     /// Takes the streams that the other side opens, except those of calls whose callers take them.
     /// Without it, all others are refused with −32001.
-    pub stream_sink: Option<Arc<dyn StreamSink>>,
+    pub stream_acceptor: Option<Arc<dyn StreamAcceptor>>,
     /// How long a write may make no progress; 60 s, `None` for no bound (C-11).
     pub write_stall: Option<Duration>,
     /// Whether open calls stay open after the end of the channel, until the owner calls
@@ -364,7 +364,7 @@ impl Default for PeerConfig {
             max_streams: 256,
             max_stream_bytes: 8 * MIB,
             streams: false,
-            stream_sink: None,
+            stream_acceptor: None,
             write_stall: Some(Duration::from_secs(60)),
             hold_pending: false,
             path: TreePath::root(),

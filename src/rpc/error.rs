@@ -1,4 +1,4 @@
-//! Errors of calls: [`CallError`], the error object [`RpcError`], and [`CallOutcome`], which says
+//! Errors of calls: [`CallError`], the error object [`RpcError`], and [`CallEffect`], which says
 //! what is known of a call's effect.
 //!
 //! Plain data, owned by the caller. It knows nothing of tasks and streams.
@@ -113,13 +113,13 @@ impl RpcError {
 /// What is known of a failed call's effect (C-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CallOutcome {
+pub enum CallEffect {
     /// No byte of it has left this process: sending it again is safe.
     NotSent,
     /// It was handed to the channel and not answered: it may have been carried out.
     Unknown,
     /// The other side answered.
-    Failed,
+    Answered,
 }
 
 /// Why a call did not return its output. Every call is answered exactly once, by its output or by
@@ -146,8 +146,8 @@ pub enum CallError {
         /// The error object, as it came.
         error: RpcError,
     },
-    /// There was no answer in time, or no room to send the call in time (then the outcome is
-    /// [`CallOutcome::NotSent`]).
+    /// There was no answer in time, or no room to send the call in time (then the effect is
+    /// [`CallEffect::NotSent`]).
     #[error("`{method}` was not answered within {after:?}")]
     Timeout {
         /// The method called.
@@ -156,7 +156,7 @@ pub enum CallError {
         /// ([`CallOptions::max_total`](crate::rpc::CallOptions::max_total)), the time that it had.
         after: Duration,
         /// What is known of the effect.
-        outcome: CallOutcome,
+        effect: CallEffect,
     },
     /// The process behind the peer has ended.
     #[error("`{method}` was lost because its worker ended: {}", .lost)]
@@ -166,7 +166,7 @@ pub enum CallError {
         /// The exit and the tail of stderr, shared by all calls that were lost together.
         lost: Arc<ExitReport>,
         /// What is known of the effect.
-        outcome: CallOutcome,
+        effect: CallEffect,
     },
     /// The channel has ended, and no process is known behind it.
     #[error("`{method}` was not answered: the channel is closed ({reason})")]
@@ -176,7 +176,7 @@ pub enum CallError {
         /// Why it is closed.
         reason: CloseReason,
         /// What is known of the effect.
-        outcome: CallOutcome,
+        effect: CallEffect,
     },
     /// There is no live incarnation to call right now.
     #[error("`{method}` was not sent: `{path}` is not available: {}", .state.doing(*.retry_after))]
@@ -262,21 +262,21 @@ pub enum CallError {
 
 impl CallError {
     /// What is known of the call's effect.
-    pub fn outcome(&self) -> CallOutcome {
+    pub fn effect(&self) -> CallEffect {
         match self {
             CallError::Remote { .. } | CallError::InvalidResult { .. } | CallError::AnswerDropped { .. } => {
-                CallOutcome::Failed
+                CallEffect::Answered
             }
-            CallError::Unattributed { .. } => CallOutcome::Unknown,
-            CallError::Timeout { outcome, .. }
-            | CallError::WorkerLost { outcome, .. }
-            | CallError::Closed { outcome, .. } => *outcome,
+            CallError::Unattributed { .. } => CallEffect::Unknown,
+            CallError::Timeout { effect, .. }
+            | CallError::WorkerLost { effect, .. }
+            | CallError::Closed { effect, .. } => *effect,
             CallError::Unavailable { .. }
             | CallError::NoChannel { .. }
             | CallError::InvalidParams { .. }
             | CallError::TooLarge { .. }
             | CallError::ZeroTimeout { .. }
-            | CallError::MethodNotSupported { .. } => CallOutcome::NotSent,
+            | CallError::MethodNotSupported { .. } => CallEffect::NotSent,
         }
     }
 
@@ -296,7 +296,7 @@ impl CallError {
     /// `false` if the worker's policy has given it up, since then only an operator brings it back.
     pub fn is_retryable(&self) -> bool {
         let given_up = matches!(self, CallError::Unavailable { state, .. } if state.is_given_up());
-        self.outcome() == CallOutcome::NotSent && !self.is_misuse() && !given_up
+        self.effect() == CallEffect::NotSent && !self.is_misuse() && !given_up
     }
 
     /// The exit of the worker, if the call failed because of it.

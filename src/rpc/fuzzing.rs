@@ -14,7 +14,7 @@ use crate::{
     rpc::wire::{
         message::{self, FrameContent, MAX_BATCH, Message, ResponseBody},
         request_id::RequestId,
-        response_scan, salvage,
+        response_fast_path, salvage,
     },
 };
 
@@ -70,8 +70,8 @@ fn frames(framing: Framing, max_bytes: usize, stream: &[u8], piece: usize) -> Cu
 pub fn message(frame: &[u8]) {
     let frame = frame.trim_ascii();
     assert_eq!(
-        response_scan::response(frame),
-        response_scan::scan(frame, None),
+        response_fast_path::response(frame),
+        response_fast_path::scan(frame, None),
         "the short way and the long way"
     );
     let read = message::read(frame);
@@ -86,7 +86,7 @@ pub fn message(frame: &[u8]) {
         }
         return;
     };
-    if let Some((id, result)) = response_scan::response(frame) {
+    if let Some((id, result)) = response_fast_path::response(frame) {
         assert_eq!(value["id"], id);
         assert_eq!(value["result"], serde_json::from_str::<Value>(result).expect("a part of JSON"));
     }

@@ -13,7 +13,7 @@
 //!   for a handler. So two sides that call each other at full load never deadlock.
 //! * Every wait has a bound: calls in flight, bytes queued, handlers, requests queued, frame size.
 //! * Every call is answered exactly once, and every failure says what is known of its effect
-//!   ([`CallOutcome`]).
+//!   ([`CallEffect`]).
 //! * Params and results stay raw until code that knows their type parses them, once.
 //!
 //! A peer is owned by the owner of the streams: a worker, or the `main` of a child. It knows
@@ -38,7 +38,7 @@ mod stats;
 mod stream_end;
 mod wire;
 
-pub use crate::channel::close_reason::{CloseReason, FailWith};
+pub use crate::channel::close_reason::{CloseReason, FailCallsWith};
 pub use crate::channel::framing::Framing;
 /// The exit of a process and the tail of its stderr: the answer to every call that is lost with it.
 pub use crate::exit::ExitReport;
@@ -47,11 +47,11 @@ pub use config::{
     AskProgressHook, CallOptions, CancelHook, IncomingCancelHook, NoisePolicy, PeerConfig, ProgressHook,
     Timeout,
 };
-pub use error::{CallError, CallOutcome, RpcError, error_codes};
+pub use error::{CallEffect, CallError, RpcError, error_codes};
 pub use incoming::handler::{Context, Handler, NoHandler};
 pub use incoming::incoming_stream::IncomingStream;
-pub use incoming::router::Router;
-pub use incoming::stream_sink::{IncomingStreams, OfferedStream, StreamQueue, StreamSink};
+pub use incoming::method_router::MethodRouter;
+pub use incoming::stream_acceptor::{OfferedStream, StreamAcceptor, StreamBacklog, StreamListener};
 pub use method::{Method, Notification};
 pub(crate) use outgoing::call::STREAMS_OF_A_CALL;
 pub use peer::Peer;

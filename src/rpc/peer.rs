@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     channel::{
-        channel_user::ChannelUser as _,
-        close_reason::{CloseReason, FailWith},
+        channel_callbacks::ChannelCallbacks as _,
+        close_reason::{CloseReason, FailCallsWith},
         control::{ChannelControl, ChannelStats},
         lock::lock,
         reader::read_frames,
@@ -92,7 +92,7 @@ impl Peer {
 
     /// Closes the peer: every open call, and every later one, fails with this at once; handlers and
     /// both streams are dropped. The first close stays.
-    pub fn close(&self, fail_with: impl Into<FailWith>) {
+    pub fn close(&self, fail_with: impl Into<FailCallsWith>) {
         self.shared().close(fail_with.into());
     }
 
@@ -206,7 +206,7 @@ impl ChannelControl for Peer {
         Peer::close_reason(self)
     }
 
-    fn close(&self, fail_with: FailWith) {
+    fn close(&self, fail_with: FailCallsWith) {
         Peer::close(self, fail_with);
     }
 

@@ -19,24 +19,26 @@ use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     channel::{
-        channel_user::ChannelUser,
-        close_reason::{CloseReason, FailWith},
+        channel_callbacks::ChannelCallbacks,
+        channel_shared::ChannelShared,
+        close_reason::{CloseReason, FailCallsWith},
         lock::lock,
         outbox::{Enqueued, Outbox},
         scratch::Scratch,
-        shared::ChannelShared,
     },
-    log_event::log_event,
     log_limiter::LogTopic,
     rpc::{
         config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
-        error::{CallError, CallOutcome},
-        incoming::{response_batch::KeptResponseBytes, stream_sink::StreamQueue, stream_table::StreamTable},
+        error::{CallEffect, CallError},
+        incoming::{
+            response_batch::KeptResponseBytes, stream_acceptor::StreamBacklog, stream_table::StreamTable,
+        },
         outgoing::{announced_methods::AnnouncedMethods, call_limit::CallLimit, pending_calls::PendingCalls},
         stats::{PeerCounters, PeerStats},
         stream_end::StreamEnd,
         wire::{encode, request_id::RequestId},
     },
+    tracing_macro::log_event,
 };
 
 /// What the handles of one peer hold together; its drop closes the channel.
@@ -47,7 +49,7 @@ pub(crate) struct ClosePeerOnDrop {
 
 impl Drop for ClosePeerOnDrop {
     fn drop(&mut self) {
-        self.shared.close(FailWith::Closed(CloseReason::Requested));
+        self.shared.close(FailCallsWith::Closed(CloseReason::Requested));
     }
 }
 
@@ -72,8 +74,8 @@ pub(crate) struct PeerShared {
     pub(crate) requests_open: AtomicUsize,
     pub(crate) requests_done: Notify,
     /// Calls of the protocol itself, such as pings, which are no use of the process: made, and open.
-    own_calls: AtomicU64,
-    own_calls_open: AtomicUsize,
+    protocol_calls: AtomicU64,
+    protocol_calls_open: AtomicUsize,
     /// Notifications to the process and requests of the process.
     other_use: AtomicU64,
     /// Responses that wait until their batch is complete.
@@ -86,12 +88,12 @@ pub(crate) struct PeerShared {
     pub(crate) has_streams: bool,
     pub(crate) streams: Mutex<StreamTable>,
     /// The calls whose callers take the streams that belong to them.
-    callers_of_streams: Mutex<BTreeMap<u64, StreamQueue>>,
+    callers_of_streams: Mutex<BTreeMap<u64, StreamBacklog>>,
     /// Notified whenever a stream ends.
     pub(crate) stream_done: Notify,
 }
 
-impl ChannelUser for PeerShared {
+impl ChannelCallbacks for PeerShared {
     fn channel(&self) -> &ChannelShared {
         &self.channel
     }
@@ -121,14 +123,14 @@ impl PeerShared {
             call_done: Notify::new(),
             requests_open: AtomicUsize::new(0),
             requests_done: Notify::new(),
-            own_calls: AtomicU64::new(0),
-            own_calls_open: AtomicUsize::new(0),
+            protocol_calls: AtomicU64::new(0),
+            protocol_calls_open: AtomicUsize::new(0),
             other_use: AtomicU64::new(0),
             batched: KeptResponseBytes::default(),
             replies: KeptResponseBytes::default(),
             announced: OnceLock::new(),
             handlers: Mutex::default(),
-            has_streams: config.streams || config.stream_sink.is_some(),
+            has_streams: config.streams || config.stream_acceptor.is_some(),
             streams: Mutex::new(StreamTable::new(config.max_streams, config.max_stream_bytes)),
             callers_of_streams: Mutex::default(),
             stream_done: Notify::new(),
@@ -142,7 +144,7 @@ impl PeerShared {
     }
 
     /// Answers all open calls and every later one; ends all tasks. The first close stays.
-    pub(crate) fn close(&self, fail_with: FailWith) {
+    pub(crate) fn close(&self, fail_with: FailCallsWith) {
         let end_of_streams = StreamEnd::from(&fail_with);
         if !self.channel.begin_close(fail_with) {
             return;
@@ -176,10 +178,10 @@ impl PeerShared {
     }
 
     /// A call of the protocol itself; over when this is dropped.
-    pub(crate) fn own_call(&self) -> OwnCall<'_> {
-        self.own_calls.fetch_add(1, Ordering::Relaxed);
-        self.own_calls_open.fetch_add(1, Ordering::Relaxed);
-        OwnCall(self)
+    pub(crate) fn begin_protocol_call(&self) -> ProtocolCallInProgress<'_> {
+        self.protocol_calls.fetch_add(1, Ordering::Relaxed);
+        self.protocol_calls_open.fetch_add(1, Ordering::Relaxed);
+        ProtocolCallInProgress(self)
     }
 
     /// A notification to the process, or a request of it.
@@ -190,7 +192,7 @@ impl PeerShared {
     /// How often the process has been used so far; `None` while something is open.
     pub(crate) fn uses(&self) -> Option<u64> {
         use Ordering::Relaxed;
-        let own_open = self.own_calls_open.load(Relaxed);
+        let own_open = self.protocol_calls_open.load(Relaxed);
         let open = self.call_limit.taken() as usize > own_open
             || self.requests_open.load(Relaxed) > 0
             || lock(&self.streams).open_streams() > 0;
@@ -201,18 +203,18 @@ impl PeerShared {
     pub(crate) fn calls_made(&self) -> u64 {
         // The first call has number 1.
         let all = self.next_id.load(Ordering::Relaxed) - 1;
-        all.saturating_sub(self.own_calls.load(Ordering::Relaxed))
+        all.saturating_sub(self.protocol_calls.load(Ordering::Relaxed))
     }
 
     /// From now on this caller gets the streams that the other side opens for this call; until the value
     /// that is returned is dropped.
-    pub(crate) fn expect_streams(&self, call: u64, caller: StreamQueue) -> ExpectedStreams<'_> {
+    pub(crate) fn expect_streams(&self, call: u64, caller: StreamBacklog) -> ExpectedStreams<'_> {
         lock(&self.callers_of_streams).insert(call, caller);
         ExpectedStreams { shared: self, call }
     }
 
     /// The caller that gets the streams of this call.
-    pub(crate) fn caller_of_streams(&self, call: u64) -> Option<StreamQueue> {
+    pub(crate) fn caller_of_streams(&self, call: u64) -> Option<StreamBacklog> {
         lock(&self.callers_of_streams).get(&call).cloned()
     }
 
@@ -293,23 +295,25 @@ impl PeerShared {
     }
 
     /// The error of a call that the end of the channel has answered.
-    pub(crate) fn closed_error(&self, method: &str, outcome: CallOutcome) -> CallError {
+    pub(crate) fn closed_error(&self, method: &str, effect: CallEffect) -> CallError {
         let method = method.to_owned();
         match self.channel.closed_with() {
-            Some(FailWith::Lost(lost)) => CallError::WorkerLost { method, lost: lost.clone(), outcome },
-            Some(FailWith::Closed(reason)) => CallError::Closed { method, reason: reason.clone(), outcome },
+            Some(FailCallsWith::Lost(lost)) => CallError::WorkerLost { method, lost: lost.clone(), effect },
+            Some(FailCallsWith::Closed(reason)) => {
+                CallError::Closed { method, reason: reason.clone(), effect }
+            }
             None => {
                 let otherwise =
                     if self.is_retiring() { CloseReason::Retiring } else { CloseReason::Requested };
                 let reason = self.channel.close_reason().unwrap_or(otherwise);
-                CallError::Closed { method, reason, outcome }
+                CallError::Closed { method, reason, effect }
             }
         }
     }
 
     /// What is known of a call whose frame went there.
-    pub(crate) fn outcome_of(&self, put: Enqueued) -> CallOutcome {
-        if self.outbox().may_be_sent(put) { CallOutcome::Unknown } else { CallOutcome::NotSent }
+    pub(crate) fn effect_of(&self, put: Enqueued) -> CallEffect {
+        if self.outbox().may_be_sent(put) { CallEffect::Unknown } else { CallEffect::NotSent }
     }
 
     /// Sends a frame that cannot wait. If the reserve is used up, the channel ends (C-6).
@@ -371,12 +375,12 @@ impl PeerShared {
     }
 }
 
-/// See [`PeerShared::own_call`].
-pub(crate) struct OwnCall<'a>(&'a PeerShared);
+/// See [`PeerShared::begin_protocol_call`].
+pub(crate) struct ProtocolCallInProgress<'a>(&'a PeerShared);
 
-impl Drop for OwnCall<'_> {
+impl Drop for ProtocolCallInProgress<'_> {
     fn drop(&mut self) {
-        self.0.own_calls_open.fetch_sub(1, Ordering::Relaxed);
+        self.0.protocol_calls_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

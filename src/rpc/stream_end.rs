@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    channel::close_reason::{CloseReason, FailWith},
+    channel::close_reason::{CloseReason, FailCallsWith},
     exit::ExitReport,
     rpc::error::RpcError,
 };
@@ -37,11 +37,11 @@ pub enum StreamEnd {
     ChannelClosed(CloseReason),
 }
 
-impl From<&FailWith> for StreamEnd {
-    fn from(fail_with: &FailWith) -> StreamEnd {
+impl From<&FailCallsWith> for StreamEnd {
+    fn from(fail_with: &FailCallsWith) -> StreamEnd {
         match fail_with {
-            FailWith::Lost(lost) => StreamEnd::WorkerLost(lost.clone()),
-            FailWith::Closed(reason) => StreamEnd::ChannelClosed(reason.clone()),
+            FailCallsWith::Lost(lost) => StreamEnd::WorkerLost(lost.clone()),
+            FailCallsWith::Closed(reason) => StreamEnd::ChannelClosed(reason.clone()),
         }
     }
 }

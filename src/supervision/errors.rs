@@ -7,7 +7,7 @@ use crate::{
     exit::{Exit, ExitReport, StderrExcerpt},
     human_duration::brief,
     id::{ChildId, TreePath},
-    state::{ChildState, RestartLimit},
+    state::{ChildState, GiveUpReason},
 };
 
 /// One mistake in a declaration.
@@ -159,7 +159,7 @@ pub enum RequestError {
         /// The child.
         child: ChildId,
         /// The limit that was reached.
-        why: RestartLimit,
+        why: GiveUpReason,
     },
     /// The child's policy requires more time between restarts by hand
     /// ([`min_interval`](crate::restart::RestartPolicy::min_interval)).

@@ -8,7 +8,7 @@
 //! ```text
 //!  Node ◄── status, live pointer ── Engine ──► incarnation ──► actor (ractor)
 //!    ▲                               │  ▲                         │
-//!    │ ChildRef, WorkerRef …         ▼  └───── slot waker ◄───────┘
+//!    │ ActorChildRef, WorkerRef …    ▼  └──── child waker ◄───────┘
 //!  users                          Machine
 //! ```
 //!
@@ -19,21 +19,21 @@
 //!
 //! Any ractor actor can be a child ([`ChildSpec::actor`]). A type of your own that implements
 //! [`Start`] controls more: it gets a [`StartContext`], returns a [`Started`], may attach something
-//! to the live incarnation ([`Attachment`], found by [`Node::live`]), may bound concurrent starts
-//! ([`StartPermit`]), and keeps a clone of its [`IncarnationGuard`] in whatever may outlive the
+//! to the live incarnation ([`LiveAttachment`], found by [`Node::live`]), may bound concurrent starts
+//! ([`StartPermit`]), and keeps a clone of its [`IncarnationWaitGroup`] in whatever may outlive the
 //! actor.
 
+mod actor_child_ref;
 mod child_info;
-mod child_ref;
+mod child_policy;
 pub(crate) mod engine;
 mod errors;
 mod event_bus;
 mod exit_class;
-mod incarnation_guard;
+mod incarnation_wait_group;
 pub(crate) mod machine;
 mod node;
 pub(crate) mod panics;
-mod policy;
 pub(crate) mod root;
 mod spec;
 mod start;
@@ -41,23 +41,23 @@ mod supervisor_actor;
 mod tree_context;
 mod tree_stop_state;
 
+pub use actor_child_ref::{ActorChildRef, SendError};
 pub use child_info::{ChildCounts, ChildInfo};
-pub use child_ref::{ChildRef, SendError};
+pub use child_policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
 pub use errors::{FindError, RequestError, SpecError, SpecErrors, TreeStartError, Unavailable};
 pub(crate) use event_bus::EventBus;
 pub use event_bus::{EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
-pub use incarnation_guard::IncarnationGuard;
+pub use incarnation_wait_group::IncarnationWaitGroup;
 pub use machine::ReloadWhen;
 pub(crate) use node::SnapshotSource;
-pub use node::{Attachment, LiveIncarnation, Node};
-pub use policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
+pub use node::{LiveAttachment, LiveIncarnation, Node};
 pub(crate) use root::Root;
 pub use spec::{ChildSpec, SupervisorSpec};
 pub(crate) use start::JudgementDelay;
 pub use start::{
-    ActorStart, BoxFuture, Readiness, Start, StartContext, StartModification, StartPermit, Started,
-    StopHandle, StopRequest, WillNotBecomeReady,
+    ActorStarter, BoxFuture, Readiness, ReadinessError, Start, StartContext, StartModification, StartPermit,
+    Started, StopHandle, StopRequest,
 };
 pub(crate) use supervisor_actor::host;
 pub use supervisor_actor::{
@@ -65,4 +65,4 @@ pub use supervisor_actor::{
 };
 pub use tree_context::TreeContext;
 
-pub use crate::state::{ChildKind, ChildState, DownReason, RestartLimit, Strategy};
+pub use crate::state::{ChildKind, ChildState, DownReason, GiveUpReason, Strategy};

@@ -10,11 +10,11 @@ use tokio::{
 };
 
 use super::{
-    child_ref::ChildRef,
+    actor_child_ref::ActorChildRef,
     engine::EngineArgs,
     errors::{FindError, TreeStartError},
     event_bus::{EventBus, EventReceiver},
-    incarnation_guard::IncarnationGuard,
+    incarnation_wait_group::IncarnationWaitGroup,
     node::Node,
     panics::catch_panic,
     spec::SupervisorSpec,
@@ -27,9 +27,9 @@ use crate::{
     clock::Clock,
     exit::{Exit, ExitReport},
     id::{Incarnation, TreePath},
-    log_event::log_event,
     snapshot::Snapshot,
     state::{ChildKind, ChildState, DownReason},
+    tracing_macro::log_event,
 };
 
 /// A running tree of supervisors and actors. Cheap to clone. When the last clone is dropped, the
@@ -85,13 +85,13 @@ impl Root {
         check_runtime()?;
         let node = Node::root(tree.clock());
         node.set_incarnation(Incarnation(1));
-        let (guard, closed) = IncarnationGuard::new(None);
+        let (wait_group, closed) = IncarnationWaitGroup::new(None);
         let (ready_tx, ready) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
         let engine = EngineArgs {
             spec,
             node: node.clone(),
-            guard,
+            wait_group,
             tree: tree.clone(),
             ready: Some(ready_tx),
             exit: Some(report_tx),
@@ -204,8 +204,8 @@ impl Root {
     ///
     /// # Errors
     /// As [`Root::find`].
-    pub fn child<M: ractor::Message>(&self, path: &str) -> Result<ChildRef<M>, FindError> {
-        Ok(ChildRef::new(self.find(path)?))
+    pub fn child<M: ractor::Message>(&self, path: &str) -> Result<ActorChildRef<M>, FindError> {
+        Ok(ActorChildRef::new(self.find(path)?))
     }
 
     /// The supervisor at a path.

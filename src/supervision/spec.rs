@@ -9,10 +9,10 @@ use std::{
 use ractor::Actor;
 
 use super::{
+    child_policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
     errors::{SpecError, SpecErrors},
     panics::catch_panic,
-    policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
-    start::{ActorStart, Start},
+    start::{ActorStarter, Start},
 };
 use crate::{
     id::ChildId,
@@ -60,7 +60,7 @@ impl ChildSpec {
     {
         // Shared until it is changed: there may be a hundred thousand children.
         static POLICY: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| Arc::new(ChildPolicy::actor()));
-        ChildSpec { id: id.into(), policy: POLICY.clone(), start: Arc::new(ActorStart::new(make)) }
+        ChildSpec { id: id.into(), policy: POLICY.clone(), start: Arc::new(ActorStarter::new(make)) }
     }
 
     /// All mistakes that its start finds, such as those of a nested supervisor.

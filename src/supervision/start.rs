@@ -8,8 +8,8 @@ use ractor::{Actor, ActorCell, concurrency::JoinHandle};
 
 use super::{
     errors::SpecErrors,
-    incarnation_guard::IncarnationGuard,
-    node::{Attachment, Node},
+    incarnation_wait_group::IncarnationWaitGroup,
+    node::{LiveAttachment, Node},
     panics::catch_panic,
     tree_context::TreeContext,
 };
@@ -31,7 +31,7 @@ pub trait Start: Send + Sync + fmt::Debug {
     /// delays nothing else.
     ///
     /// The future is dropped when the start is cancelled or takes too long. Everything it owns must
-    /// then end, and whatever ends later must hold `cx.guard` until it has.
+    /// then end, and whatever ends later must hold `cx.wait_group` until it has.
     ///
     /// # Errors
     /// The exit of an incarnation whose start failed; [`Exit::Ignored`] if there is nothing to run.
@@ -110,7 +110,7 @@ pub struct StartContext {
     /// The actor to link to.
     pub supervisor: ActorCell,
     /// To be held by everything that the incarnation starts.
-    pub guard: IncarnationGuard,
+    pub wait_group: IncarnationWaitGroup,
     /// What all parts of the tree share.
     pub tree: TreeContext,
 }
@@ -148,15 +148,15 @@ pub struct Started {
     /// How it is asked to stop.
     pub stop: StopHandle,
     /// Published together with the live incarnation.
-    pub attachment: Option<Arc<dyn Attachment>>,
+    pub attachment: Option<Arc<dyn LiveAttachment>>,
 }
 
 /// See [`Started::ready`].
-pub type Readiness = Pin<Box<dyn Future<Output = Result<(), WillNotBecomeReady>> + Send>>;
+pub type Readiness = Pin<Box<dyn Future<Output = Result<(), ReadinessError>> + Send>>;
 
 /// The incarnation will not become ready; its actor says why when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WillNotBecomeReady;
+pub struct ReadinessError;
 
 impl fmt::Debug for Started {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,26 +207,26 @@ pub struct StopRequest {
 
 /// Starts a ractor actor that does not know this crate. It is ready when its `pre_start` has
 /// returned.
-pub struct ActorStart<A: Actor, F> {
+pub struct ActorStarter<A: Actor, F> {
     make: F,
     _actor: std::marker::PhantomData<fn() -> A>,
 }
 
-impl<A: Actor, F: Fn() -> (A, A::Arguments) + Send + Sync> ActorStart<A, F> {
+impl<A: Actor, F: Fn() -> (A, A::Arguments) + Send + Sync> ActorStarter<A, F> {
     /// `make` is called for each incarnation.
-    pub fn new(make: F) -> ActorStart<A, F> {
-        ActorStart { make, _actor: std::marker::PhantomData }
+    pub fn new(make: F) -> ActorStarter<A, F> {
+        ActorStarter { make, _actor: std::marker::PhantomData }
     }
 }
 
-impl<A: Actor, F> fmt::Debug for ActorStart<A, F> {
+impl<A: Actor, F> fmt::Debug for ActorStarter<A, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ActorStart<{}>", std::any::type_name::<A>())
+        write!(f, "ActorStarter<{}>", std::any::type_name::<A>())
     }
 }
 
 #[async_trait]
-impl<A, F> Start for ActorStart<A, F>
+impl<A, F> Start for ActorStarter<A, F>
 where
     A: Actor,
     F: Fn() -> (A, A::Arguments) + Send + Sync,

@@ -8,15 +8,15 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use tokio::sync::oneshot;
 
 use super::{
+    actor_child_ref::ActorChildRef,
     child_info::{ChildCounts, ChildInfo},
-    child_ref::ChildRef,
+    child_policy::ChildPolicy,
     engine::{Engine, EngineArgs, EngineHandle, EngineWakeUp},
     errors::{FindError, RequestError, SpecErrors},
     machine::{ReloadWhen, Reply, Request},
-    node::{Attachment, Node},
-    policy::ChildPolicy,
+    node::{LiveAttachment, Node},
     spec::{ChildSpec, SupervisorSpec},
-    start::{Start, StartContext, Started, StopHandle, StopRequest, WillNotBecomeReady},
+    start::{ReadinessError, Start, StartContext, Started, StopHandle, StopRequest},
 };
 use crate::{
     exit::Exit,
@@ -159,7 +159,7 @@ pub(crate) mod host {
         args: A::Arguments,
         ready: oneshot::Receiver<()>,
         cx: &StartContext,
-        attachment: Option<Arc<dyn Attachment>>,
+        attachment: Option<Arc<dyn LiveAttachment>>,
     ) -> Result<Started, Exit>
     where
         A: Actor,
@@ -172,25 +172,25 @@ pub(crate) mod host {
                 engine.shutdown(request.deadline);
             }
         }));
-        let ready = Box::pin(async move { ready.await.map_err(|_| WillNotBecomeReady) });
+        let ready = Box::pin(async move { ready.await.map_err(|_| ReadinessError) });
         Ok(Started { cell: actor.get_cell(), join, ready: Some(ready), stop, attachment })
     }
 }
 
 /// Starts a nested supervisor.
 #[derive(Debug)]
-pub(crate) struct SupervisorStart {
+pub(crate) struct SupervisorStarter {
     spec: SupervisorSpec,
 }
 
-impl SupervisorStart {
-    pub(crate) fn new(spec: SupervisorSpec) -> SupervisorStart {
-        SupervisorStart { spec }
+impl SupervisorStarter {
+    pub(crate) fn new(spec: SupervisorSpec) -> SupervisorStarter {
+        SupervisorStarter { spec }
     }
 }
 
 #[async_trait]
-impl Start for SupervisorStart {
+impl Start for SupervisorStarter {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let (tx, rx) = oneshot::channel();
         let arguments = SupervisorActorArguments { engine: EngineArgs::nested(self.spec.clone(), &cx, tx) };
@@ -209,7 +209,7 @@ impl ChildSpec {
     /// A *transient* supervisor that gives up stays down, as in OTP, which is rarely what is
     /// wanted.
     pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> ChildSpec {
-        ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStart::new(spec))
+        ChildSpec::new(id, ChildPolicy::supervisor(), SupervisorStarter::new(spec))
     }
 }
 
@@ -219,7 +219,7 @@ impl EngineArgs {
         EngineArgs {
             spec,
             node: cx.node.clone(),
-            guard: cx.guard.clone(),
+            wait_group: cx.wait_group.clone(),
             tree: cx.tree.clone(),
             ready: Some(ready),
             exit: None,
@@ -371,10 +371,10 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`FindError::NotFound`].
-    pub fn child<M: ractor::Message>(&self, id: impl Into<ChildId>) -> Result<ChildRef<M>, FindError> {
+    pub fn child<M: ractor::Message>(&self, id: impl Into<ChildId>) -> Result<ActorChildRef<M>, FindError> {
         let id = id.into();
         let node = self.node.child(&id).ok_or_else(|| FindError::NotFound(self.path().join(&id)))?;
-        Ok(ChildRef::new(node))
+        Ok(ActorChildRef::new(node))
     }
 }
 

@@ -16,14 +16,14 @@ use tokio::{sync::watch, time::Instant};
 /// One per tree.
 pub(crate) struct TreeStopState {
     stopping: watch::Sender<bool>,
-    host: Mutex<HostStopState>,
+    host: Mutex<HostStopSignal>,
 }
 
 /// Whether the host has been told to stop since the last call.
 pub(crate) type HostProbe = Box<dyn FnMut() -> bool + Send>;
 
 #[derive(Default)]
-struct HostStopState {
+struct HostStopSignal {
     probe: Option<HostProbe>,
     told: Option<Instant>,
 }
@@ -73,14 +73,14 @@ impl TreeStopState {
     }
 
     fn probe_host(&self) -> bool {
-        let HostStopState { probe, told } = &mut *self.host();
+        let HostStopSignal { probe, told } = &mut *self.host();
         if probe.as_mut().is_some_and(|probe| probe()) {
             *told = Some(Instant::now());
         }
         told.is_some_and(|told| told.elapsed() < Self::SIGNAL_COUNTS_FOR)
     }
 
-    fn host(&self) -> std::sync::MutexGuard<'_, HostStopState> {
+    fn host(&self) -> std::sync::MutexGuard<'_, HostStopSignal> {
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

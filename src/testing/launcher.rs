@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, LaunchStage},
-    process::{Command, Launcher, Process, ReapGuard, Signal, Stdin},
+    process::{Command, HeldUntilReaped, Launcher, Process, Signal, Stdin},
 };
 
 /// The first process id.
@@ -135,7 +135,7 @@ impl ScriptedLauncher {
 
 #[async_trait]
 impl Launcher for ScriptedLauncher {
-    async fn launch(&self, command: &Command, reap_guard: ReapGuard) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, held_until_reaped: HeldUntilReaped) -> Result<Process, Exit> {
         let program = command.get_program();
         let (stdin, their_stdin) = duplex(STREAM_BYTES);
         let (open, closed) = oneshot::channel();
@@ -162,7 +162,7 @@ impl Launcher for ScriptedLauncher {
                     table.reaped(pid);
                 }
             };
-            let group = Arc::new(ScriptedGroup::new(pid, reap_guard, Box::new(on_reaped)));
+            let group = Arc::new(ScriptedGroup::new(pid, held_until_reaped, Box::new(on_reaped)));
             state.launched.push(LaunchRecord { program: program.to_owned(), pid, launch });
             state.unreaped.insert(pid, Arc::clone(&group));
             let process = ScriptedProcess {

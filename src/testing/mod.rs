@@ -17,7 +17,7 @@
 //!     event::EventKind,
 //!     process::{Command, Signal},
 //!     protocol::{Plugin, Server},
-//!     rpc::{Method, Router},
+//!     rpc::{Method, MethodRouter},
 //!     testing::{ScriptedLauncher, ScriptedProcess},
 //!     tree::Tree,
 //!     state::ChildState,
@@ -35,7 +35,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let launcher = ScriptedLauncher::new();
 //! launcher.program("calculator", |mut me: ScriptedProcess| async move {
-//!     let router = Router::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
+//!     let router = MethodRouter::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
 //!     let (Some(stdin), Some(stdout)) = (me.take_stdin(), me.take_stdout()) else { return };
 //!     Server::new(router).serve(stdin, stdout).await;
 //! });
@@ -74,7 +74,7 @@
 //! # One process
 //!
 //! ```
-//! use procession::process::{Command, ReapGuard, Launcher};
+//! use procession::process::{Command, HeldUntilReaped, Launcher};
 //! use procession::testing::{ScriptedLauncher, ScriptedProcess};
 //! use tokio::io::AsyncReadExt;
 //!
@@ -89,7 +89,7 @@
 //!     }
 //!     0
 //! });
-//! let mut process = launcher.launch(&Command::new("shout"), ReapGuard::none()).await.unwrap();
+//! let mut process = launcher.launch(&Command::new("shout"), HeldUntilReaped::none()).await.unwrap();
 //! tokio::io::AsyncWriteExt::write_all(&mut process.stdin, b"hello\n").await.unwrap();
 //! drop(process.stdin);
 //! let mut heard = String::new();

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use rustix::io::Errno;
 use tokio::sync::{Notify, mpsc};
 
-use crate::process::{ExitStatus, KILL_WAIT, ProcessControl, ReapGuard, Signal, Unkillable};
+use crate::process::{ExitStatus, HeldUntilReaped, KILL_WAIT, ProcessControl, Signal, Unkillable};
 
 /// The leader's number among the members.
 pub(super) const LEADER: u32 = 0;
@@ -49,7 +49,7 @@ struct ScriptedGroupState {
     reaped: bool,
     abandoned: bool,
     uninterruptible: bool,
-    reap_guard: Option<ReapGuard>,
+    held_until_reaped: Option<HeldUntilReaped>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ struct GroupMember {
 impl ScriptedGroup {
     pub(super) fn new(
         pid: u32,
-        reap_guard: ReapGuard,
+        held_until_reaped: HeldUntilReaped,
         on_reaped: Box<dyn Fn() + Send + Sync>,
     ) -> ScriptedGroup {
         let state = ScriptedGroupState {
@@ -73,7 +73,7 @@ impl ScriptedGroup {
             reaped: false,
             abandoned: false,
             uninterruptible: false,
-            reap_guard: Some(reap_guard),
+            held_until_reaped: Some(held_until_reaped),
         };
         ScriptedGroup {
             pid,
@@ -109,7 +109,7 @@ impl ScriptedGroup {
         number: u32,
         task: impl Future<Output = ExitStatus> + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let mut running = RunningMember { task: Some(Box::pin(task)), group: self, number };
+        let mut running = EndMemberOnDrop { task: Some(Box::pin(task)), group: self, number };
         async move {
             let group = Arc::clone(&running.group);
             let pending_exit = group.wait_for(|state| match state.members.get(&number) {
@@ -193,36 +193,36 @@ impl ScriptedGroup {
         Ok(())
     }
 
-    /// Releases the guard of a process that could not be reaped in time.
+    /// Releases the held value of a process that could not be reaped in time.
     fn release(&self) {
-        let reap_guard = self.lock().reap_guard.take();
-        drop(reap_guard);
+        let held_until_reaped = self.lock().held_until_reaped.take();
+        drop(held_until_reaped);
     }
 
     /// Reaps the process if all members have ended.
     fn finish(&self) -> Option<ExitStatus> {
-        // A second caller waits until the guard is released.
+        // A second caller waits until the held value is released.
         let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let exited = state.exited.filter(|_| state.members.is_empty())?;
         state.reaped = true;
-        let reap_guard = state.reap_guard.take();
+        let held_until_reaped = state.held_until_reaped.take();
         drop(state);
         (self.on_reaped)();
         // The caller's destructor runs outside the lock, and last.
-        drop(reap_guard);
+        drop(held_until_reaped);
         Some(exited)
     }
 }
 
 /// A member and its task.
-struct RunningMember {
+struct EndMemberOnDrop {
     task: Option<Pin<Box<dyn Future<Output = ExitStatus> + Send>>>,
     group: Arc<ScriptedGroup>,
     number: u32,
 }
 
-impl Drop for RunningMember {
+impl Drop for EndMemberOnDrop {
     fn drop(&mut self) {
         // A script that panics counts as aborted; one whose runtime ends counts as killed.
         let otherwise = if std::thread::panicking() { Signal::ABORT } else { Signal::KILL };
@@ -306,7 +306,7 @@ impl Drop for ScriptedProcessControl {
         if self.0.finish().is_none()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            // As with real processes, the guard is released after a while.
+            // As with real processes, the held value is released after a while.
             let group = self.0.clone();
             runtime.spawn(async move {
                 tokio::time::sleep(KILL_WAIT).await;

@@ -15,18 +15,18 @@ use super::*;
 use crate::{
     exit::{Exit, LaunchStage},
     process::{
-        Command, ExitStatus, KILL_WAIT, Ladder, Launcher, Process, ReapGuard, Rung, Signal, StopOutcome,
-        Unkillable, terminate,
+        Command, ExitStatus, HeldUntilReaped, KILL_WAIT, Ladder, Launcher, Process, Rung, Signal,
+        StopOutcome, Unkillable, terminate,
     },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn start(launcher: &ScriptedLauncher, program: &str) -> Process {
-    launcher.launch(&Command::new(program), ReapGuard::none()).await.unwrap()
+    launcher.launch(&Command::new(program), HeldUntilReaped::none()).await.unwrap()
 }
 
-fn guard() -> (ReapGuard, impl Fn() -> bool) {
+fn guard() -> (HeldUntilReaped, impl Fn() -> bool) {
     struct Held(Arc<AtomicBool>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -34,7 +34,7 @@ fn guard() -> (ReapGuard, impl Fn() -> bool) {
         }
     }
     let held = Arc::new(AtomicBool::new(true));
-    (ReapGuard::new(Held(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
+    (HeldUntilReaped::new(Held(Arc::clone(&held))), move || held.load(Ordering::SeqCst))
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
     });
     for n in 1..3 {
         let command = Command::new("echo").arg("x y").env("A", "1");
-        let mut process = launcher.launch(&command, ReapGuard::none()).await.unwrap();
+        let mut process = launcher.launch(&command, HeldUntilReaped::none()).await.unwrap();
         process.stdin.write_all(b"one\ntwo").await.unwrap();
         process.stdin.shutdown().await.unwrap();
         assert_eq!(process.control.exited().await, ExitStatus::code(3));
@@ -77,8 +77,8 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
 async fn unknown_programs_and_scheduled_failures_never_start() {
     //
     let launcher = ScriptedLauncher::new();
-    let (reap_guard, held) = guard();
-    let failed = launcher.launch(&Command::new("absent"), reap_guard).await.unwrap_err();
+    let (held_until_reaped, held) = guard();
+    let failed = launcher.launch(&Command::new("absent"), held_until_reaped).await.unwrap_err();
     assert!(
         matches!(failed, Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Program, .. }),
         "{failed:?}"
@@ -86,7 +86,10 @@ async fn unknown_programs_and_scheduled_failures_never_start() {
     assert!(!held());
     launcher.program("absent", |_: ScriptedProcess| async {});
     launcher.fail_next("absent", Exit::Ignored);
-    assert_eq!(launcher.launch(&Command::new("absent"), ReapGuard::none()).await.unwrap_err(), Exit::Ignored);
+    assert_eq!(
+        launcher.launch(&Command::new("absent"), HeldUntilReaped::none()).await.unwrap_err(),
+        Exit::Ignored
+    );
     assert_eq!(start(&launcher, "absent").await.control.exited().await, ExitStatus::code(0));
 }
 
@@ -139,8 +142,8 @@ async fn a_drop_kills_all_and_the_hold_lasts_until_then() {
         me.grandchild(&[Signal::TERM], async { std::future::pending().await });
         me.hang().await
     });
-    let (reap_guard, held) = guard();
-    let process = launcher.launch(&Command::new("family"), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let process = launcher.launch(&Command::new("family"), held_until_reaped).await.unwrap();
     tokio::task::yield_now().await;
     drop(process);
     assert!(held() && launcher.alive() == [1000], "the kill has been sent and is not over");
@@ -153,9 +156,9 @@ fn the_runtime_takes_its_scripts_with_it() {
     // P-10
     let launcher = ScriptedLauncher::new();
     launcher.program("hang", |me: ScriptedProcess| async move { me.hang().await });
-    let (reap_guard, held) = guard();
+    let (held_until_reaped, held) = guard();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let process = runtime.block_on(launcher.launch(&Command::new("hang"), reap_guard)).unwrap();
+    let process = runtime.block_on(launcher.launch(&Command::new("hang"), held_until_reaped)).unwrap();
     drop(runtime);
     assert!(held(), "a zombie");
     drop(process);
@@ -172,8 +175,8 @@ async fn a_process_in_uninterruptible_sleep_is_unkillable_until_it_wakes() {
         me.set_uninterruptible(false);
         me.hang().await
     });
-    let (reap_guard, held) = guard();
-    let process = launcher.launch(&Command::new("stuck"), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let process = launcher.launch(&Command::new("stuck"), held_until_reaped).await.unwrap();
     tokio::task::yield_now().await;
     let began = Instant::now();
     assert_eq!(process.control.reap(KILL_WAIT).await, Err(Unkillable { pid: 1000 }));
@@ -275,7 +278,7 @@ async fn the_hold_outlives_every_script_and_grandchild() {
         }
     }
     for grandchildren in 0..3 {
-        let (reap_guard, held) = guard();
+        let (held_until_reaped, held) = guard();
         let (held, always): (Arc<dyn Fn() -> bool + Send + Sync>, _) =
             (Arc::new(held), Arc::new(AtomicBool::new(true)));
         let witness = {
@@ -296,7 +299,7 @@ async fn the_hold_outlives_every_script_and_grandchild() {
                 me.hang().await
             }
         });
-        let process = launcher.launch(&Command::new("family"), reap_guard).await.unwrap();
+        let process = launcher.launch(&Command::new("family"), held_until_reaped).await.unwrap();
         tokio::time::sleep(SECOND).await;
         drop(process);
         tokio::time::sleep(SECOND).await;

@@ -7,7 +7,6 @@ use ractor::{Actor, ActorCell};
 use super::handle::Tree;
 use crate::{
     id::{ChildId, Incarnation, TreePath},
-    log_event::log_event,
     plugin::PluginHostSpec,
     pool::PoolSpec,
     state::Strategy,
@@ -15,6 +14,7 @@ use crate::{
         AutoShutdown, ChildSpec, EventBus, EventReceiver, Root, SpecError, SpecErrors, SupervisorSpec,
         TreeContext, TreeStartError,
     },
+    tracing_macro::log_event,
     worker::WorkerSpec,
 };
 

@@ -13,7 +13,7 @@ use crate::{
     pool::Pool,
     snapshot::{NodeSnapshot, SecondSnapshot, Snapshot},
     state::{ChildKind, ChildState, DownReason, SecondRole},
-    supervision::{ChildRef, EventReceiver, FindError, Node, RecvError, Root, SupervisorRef},
+    supervision::{ActorChildRef, EventReceiver, FindError, Node, RecvError, Root, SupervisorRef},
     worker::WorkerRef,
 };
 
@@ -99,7 +99,7 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Tree::find`]. If it takes messages of another type, sending one fails.
-    pub fn actor<M: ractor::Message>(&self, path: &str) -> Result<ChildRef<M>, FindError> {
+    pub fn actor<M: ractor::Message>(&self, path: &str) -> Result<ActorChildRef<M>, FindError> {
         self.root.child(&absolute(path))
     }
 

@@ -11,12 +11,12 @@ use super::handle::Tree;
 use crate::{
     exit::Exit,
     id::{Incarnation, TreePath},
-    log_event::log_event,
     process,
     supervision::{
         BoxFuture,
         panics::{catch_panic_async, discard},
     },
+    tracing_macro::log_event,
 };
 
 /// Some signals come in pairs that mean one thing. A signal to a whole group reaches the host directly,

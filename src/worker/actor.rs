@@ -1,4 +1,4 @@
-//! [`WorkerActor`]: linked first, owns the driver, and takes messages.
+//! [`WorkerActor`]: linked first, owns the process lifecycle, and takes messages.
 
 use std::{any::Any, sync::Arc};
 
@@ -10,19 +10,22 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{diagnostics::WorkerDiagnostics, driver::Driver, live_worker::LiveWorker, spec::WorkerSpec};
+use super::{
+    diagnostics::WorkerDiagnostics, live_worker::LiveWorker, process_lifecycle::ProcessLifecycle,
+    spec::WorkerSpec,
+};
 use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, TreePath},
-    log_event::log_event,
     process::CommandChange,
     restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerSnapshot,
     supervision::{
-        ChildSpec, Node, SnapshotSource, SpecErrors, Start, StartContext, StartModification, Started,
-        StopHandle, StopRequest, WillNotBecomeReady, panics::catch_panic_async,
+        ChildSpec, Node, ReadinessError, SnapshotSource, SpecErrors, Start, StartContext, StartModification,
+        Started, StopHandle, StopRequest, panics::catch_panic_async,
     },
+    tracing_macro::log_event,
 };
 
 /// The actor of a process worker.
@@ -57,7 +60,7 @@ pub enum WorkerActorMessage {
     /// Stop in order. Not for users: a worker that ends without a request of its supervisor may be
     /// restarted.
     Stop(StopRequest),
-    /// The driver has ended, with the exit of the process. Not for users.
+    /// The process lifecycle has ended, with the exit of the process. Not for users.
     #[doc(hidden)]
     Ended(Box<Exit>),
 }
@@ -81,13 +84,13 @@ pub struct WorkerActorState {
     clock: crate::clock::Clock,
     stop: watch::Sender<Option<StopRequest>>,
     /// Aborted when the state is dropped.
-    driver: JoinHandle<()>,
+    lifecycle: JoinHandle<()>,
     ended: bool,
 }
 
 impl Drop for WorkerActorState {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.lifecycle.abort();
         self.live.diagnostics.actor_dropped();
     }
 }
@@ -107,17 +110,18 @@ impl Actor for WorkerActor {
         let (stop, stopped) = watch::channel(None);
         let (path, incarnation) = (cx.node.path().clone(), cx.incarnation);
         let clock = cx.tree.clock();
-        let driver = Driver { spec, cx, diagnostics, live: live.clone(), ready: Some(ready), stop: stopped };
-        let driver = tokio::spawn(async move {
+        let lifecycle =
+            ProcessLifecycle { spec, cx, diagnostics, live: live.clone(), ready: Some(ready), stop: stopped };
+        let lifecycle = tokio::spawn(async move {
             // Code of users may panic in here: the protocol, `on_ready`, the maker of commands, the
             // launcher.
             // Boxed, since an async block holds room for a future that it was given twice.
-            let exit = catch_panic_async("the worker's driver", Box::pin(driver.run())).await;
+            let exit = catch_panic_async("the worker's task", Box::pin(lifecycle.run())).await;
             let exit = exit.unwrap_or_else(|exit| exit);
             // Refused when the actor is in its `post_stop`, which waits for this task.
             let _ = me.cast(WorkerActorMessage::Ended(Box::new(exit)));
         });
-        Ok(WorkerActorState { live, path, incarnation, clock, stop, driver, ended: false })
+        Ok(WorkerActorState { live, path, incarnation, clock, stop, lifecycle, ended: false })
     }
 
     async fn handle(
@@ -175,7 +179,7 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         if !state.ended {
             state.stop.send_replace(Some(StopRequest { deadline: None }));
-            let _ = (&mut state.driver).await;
+            let _ = (&mut state.lifecycle).await;
         }
         Ok(())
     }
@@ -185,17 +189,17 @@ impl WorkerSpec {
     /// A child of a supervisor; required at start by default.
     pub fn child(self, id: impl Into<ChildId>) -> ChildSpec {
         let policy = self.policy();
-        ChildSpec::new(id, policy, WorkerStart::new(self))
+        ChildSpec::new(id, policy, WorkerStarter::new(self))
     }
 }
 
 /// Starts the incarnations of a worker, one after the other.
 #[derive(Debug)]
-pub(crate) struct WorkerStart {
+pub(crate) struct WorkerStarter {
     spec: Arc<WorkerSpec>,
 }
 
-impl WorkerStart {
+impl WorkerStarter {
     /// The diagnostics of a new incarnation at this node. What is remembered of those before it belongs
     /// to the node, whatever declaration they were started from.
     fn diagnostics(&self, node: &Node) -> Arc<WorkerDiagnostics> {
@@ -209,8 +213,8 @@ impl WorkerStart {
         ))
     }
 
-    pub(crate) fn new(spec: WorkerSpec) -> WorkerStart {
-        WorkerStart { spec: Arc::new(spec) }
+    pub(crate) fn new(spec: WorkerSpec) -> WorkerStarter {
+        WorkerStarter { spec: Arc::new(spec) }
     }
 }
 
@@ -221,11 +225,11 @@ impl StartModification for CommandChange {
 }
 
 #[async_trait]
-impl Start for WorkerStart {
+impl Start for WorkerStarter {
     fn changed(&self, change: &dyn StartModification) -> Option<Arc<dyn Start>> {
         let change = change.as_any().downcast_ref::<CommandChange>()?;
         let spec = Arc::new(self.spec.with_command_change(change)?);
-        Some(Arc::new(WorkerStart { spec }))
+        Some(Arc::new(WorkerStarter { spec }))
     }
 
     fn adopted(&self, node: &Node) {
@@ -258,7 +262,7 @@ impl Start for WorkerStart {
         Ok(Started {
             cell: actor.get_cell(),
             join,
-            ready: Some(Box::pin(async move { became_ready.await.map_err(|_| WillNotBecomeReady) })),
+            ready: Some(Box::pin(async move { became_ready.await.map_err(|_| ReadinessError) })),
             stop: StopHandle::Request(Arc::new(move |request| {
                 // Refused when it is already ending.
                 let _ = asked.cast(WorkerActorMessage::Stop(request));

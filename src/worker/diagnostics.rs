@@ -5,19 +5,19 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use super::session::WorkerSessionInfo;
+use super::session_info::WorkerSessionInfo;
 use crate::{
     channel::control::ChannelControl,
     clock::TreeInstant,
     containment::Containment,
     exit::Exit,
     id::{Incarnation, TreePath},
-    log_event::log_event,
     process::{ProcessControl, Tail, Usage, UsageProbe},
     protocol::SessionInfo,
     rpc::ExitReport,
     snapshot::WorkerSnapshot,
     supervision::SnapshotSource,
+    tracing_macro::log_event,
     untrusted::{last_lines, one_line},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct WorkerDiagnostics {
     pub(crate) tail: Tail,
     /// The end of stdout of a process without a channel.
     pub(crate) stdout_tail: Tail,
-    first_line: OnceLock<Arc<str>>,
+    ready_line: OnceLock<Arc<str>>,
     session: OnceLock<WorkerSessionInfo>,
     /// What later incarnations show of this one.
     pub(crate) history: Arc<Mutex<WorkerHistory>>,
@@ -72,7 +72,7 @@ impl WorkerDiagnostics {
             protocol,
             tail: Tail::new(tail_bytes),
             stdout_tail: Tail::new(tail_bytes),
-            first_line: OnceLock::new(),
+            ready_line: OnceLock::new(),
             session: OnceLock::new(),
             history,
             state: Mutex::default(),
@@ -82,11 +82,11 @@ impl WorkerDiagnostics {
     /// Sets the line that made the incarnation ready.
     pub(crate) fn set_first_line(&self, line: Arc<str>) {
         // An incarnation becomes ready only once.
-        let _ = self.first_line.set(line);
+        let _ = self.ready_line.set(line);
     }
 
-    pub(crate) fn first_line(&self) -> Option<&Arc<str>> {
-        self.first_line.get()
+    pub(crate) fn ready_line(&self) -> Option<&Arc<str>> {
+        self.ready_line.get()
     }
 
     /// Sets what its handshake has found out.
@@ -154,8 +154,8 @@ impl WorkerDiagnostics {
         self.history().tail = self.tail.text();
     }
 
-    /// The actor and its driver were dropped: nothing else would answer the calls under way. Without
-    /// effect after an orderly end.
+    /// The actor and its process lifecycle were dropped: nothing else would answer the calls under
+    /// way. Without effect after an orderly end.
     pub(crate) fn actor_dropped(&self) {
         self.history().tail = self.tail.text();
         if let Some(channel) = self.with(|s| s.channel.take()) {
@@ -193,7 +193,7 @@ impl SnapshotSource for WorkerDiagnostics {
             bytes_queued: stats.bytes_queued,
             stderr_tail: if self.tail.is_empty() { self.history().tail.clone() } else { self.tail.text() },
             stdout_tail: self.stdout_tail.text(),
-            first_line: self.first_line().map(|line| one_line(line).to_string()),
+            ready_line: self.ready_line().map(|line| one_line(line).to_string()),
             last_start_error: self.history().start_error.clone(),
             rss_bytes: usage.map(|usage| usage.rss_bytes),
             cpu_time: usage.map(|usage| usage.cpu_time),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::driver::{Driver, stop_asked};
+use super::process_lifecycle::{ProcessLifecycle, stop_asked};
 use crate::{clock::TreeInstant, exit::Exit, supervision::JudgementDelay};
 
 /// For how long an end waits at most for the tree to begin to stop.
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_millis(250);
 /// The same, if the host has received a stop signal.
 const TOLD_GRACE: Duration = Duration::from_secs(1);
 
-impl Driver {
+impl ProcessLifecycle {
     /// Classifies the exit of a process that ended at `since` unasked: [`Exit::Requested`] if the tree
     /// has begun to stop meanwhile.
     pub(super) async fn judge(&self, exit: Exit, since: TreeInstant) -> Exit {

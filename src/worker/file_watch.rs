@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 
 use crate::{
     event::{RecycleReason, StartReason},
-    log_event::log_event,
     process::Command,
     supervision::StartContext,
+    tracing_macro::log_event,
 };
 
 /// Which files are watched, and when a change of them counts.
@@ -71,7 +71,7 @@ impl FileWatch {
 /// too.
 pub(super) struct KnownFiles {
     paths: Vec<PathBuf>,
-    looks: Vec<Look>,
+    fingerprints: Vec<FileFingerprints>,
 }
 
 impl KnownFiles {
@@ -80,8 +80,8 @@ impl KnownFiles {
         let program = watch.program.then(|| crate::process::program_of(command)).flatten();
         let paths = watch.paths.iter().cloned().chain(program);
         let paths: Vec<PathBuf> = paths.filter_map(|path| std::path::absolute(path).ok()).collect();
-        let looks = looks_of(&paths);
-        Some(Box::new(KnownFiles { paths, looks }))
+        let fingerprints = fingerprints_of(&paths);
+        Some(Box::new(KnownFiles { paths, fingerprints }))
     }
 }
 
@@ -92,8 +92,8 @@ pub(super) async fn replace_when_changed(
     cx: &StartContext,
 ) {
     let (Some(watch), Some(known)) = (watch, known) else { return std::future::pending().await };
-    let KnownFiles { paths, looks: mut known } = *known;
-    let subscription = match Subscription::new(&paths) {
+    let KnownFiles { paths, fingerprints: mut known } = *known;
+    let subscription = match PathSubscription::new(&paths) {
         Ok(subscription) => subscription,
         Err(error) => {
             log_event!(
@@ -107,22 +107,22 @@ pub(super) async fn replace_when_changed(
     };
     loop {
         // What changes from now on wakes the subscription.
-        let mut now = looks_of(&paths);
+        let mut now = fingerprints_of(&paths);
         if now == known {
             subscription.changed().await;
-            now = looks_of(&paths);
+            now = fingerprints_of(&paths);
         }
         loop {
             tokio::time::sleep(watch.settle).await;
-            let later = looks_of(&paths);
-            if later == now && later.iter().all(|look| !look.files.is_empty()) {
+            let later = fingerprints_of(&paths);
+            if later == now && later.iter().all(|fingerprints| !fingerprints.files.is_empty()) {
                 break;
             }
             if later == now {
                 // A file is missing: it is being replaced, and its return is the next event.
                 subscription.changed().await;
             }
-            now = looks_of(&paths);
+            now = fingerprints_of(&paths);
         }
         if now == known {
             continue;
@@ -137,15 +137,15 @@ pub(super) async fn replace_when_changed(
 
 /// What a path looks like: its file, or the files directly in it; none if it is missing.
 #[derive(Debug, PartialEq, Eq)]
-struct Look {
+struct FileFingerprints {
     files: Vec<(PathBuf, u64, Option<SystemTime>)>,
 }
 
-fn looks_of(paths: &[PathBuf]) -> Vec<Look> {
-    paths.iter().map(|path| look_of(path)).collect()
+fn fingerprints_of(paths: &[PathBuf]) -> Vec<FileFingerprints> {
+    paths.iter().map(|path| fingerprints_at(path)).collect()
 }
 
-fn look_of(path: &Path) -> Look {
+fn fingerprints_at(path: &Path) -> FileFingerprints {
     /// More files than this of one directory are not looked at.
     const MAX_FILES: usize = 10_000;
     let file = |path: PathBuf| {
@@ -159,42 +159,42 @@ fn look_of(path: &Path) -> Look {
         Err(_) => file(path.to_owned()).into_iter().collect(),
     };
     files.sort();
-    Look { files }
+    FileFingerprints { files }
 }
 
 /// Woken whenever something happens to one of its paths. Its drop ends the watch.
-struct Subscription {
-    shared: Arc<SubscriptionShared>,
+struct PathSubscription {
+    shared: Arc<WatchedPaths>,
     directories: Vec<PathBuf>,
 }
 
-struct SubscriptionShared {
+struct WatchedPaths {
     paths: Vec<PathBuf>,
     woken: Notify,
 }
 
 /// The watcher of this program.
 #[derive(Default)]
-struct WatchHub {
+struct SharedFileWatcher {
     watcher: Option<RecommendedWatcher>,
     /// How many subscriptions each directory has.
     directories: HashMap<PathBuf, usize>,
 }
 
-fn hub() -> std::sync::MutexGuard<'static, WatchHub> {
-    static HUB: OnceLock<Mutex<WatchHub>> = OnceLock::new();
-    HUB.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+fn shared_watcher() -> std::sync::MutexGuard<'static, SharedFileWatcher> {
+    static SHARED: OnceLock<Mutex<SharedFileWatcher>> = OnceLock::new();
+    SHARED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the watcher's thread wakes. It has a lock of its own: the hub is locked while the watcher is asked
 /// to watch a directory, and the watcher answers on that thread.
-fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<SubscriptionShared>>> {
-    static SUBSCRIPTIONS: Mutex<Vec<Weak<SubscriptionShared>>> = Mutex::new(Vec::new());
+fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<WatchedPaths>>> {
+    static SUBSCRIPTIONS: Mutex<Vec<Weak<WatchedPaths>>> = Mutex::new(Vec::new());
     SUBSCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Subscription {
-    fn new(paths: &[PathBuf]) -> io::Result<Subscription> {
+impl PathSubscription {
+    fn new(paths: &[PathBuf]) -> io::Result<PathSubscription> {
         let directory = |path: &PathBuf| match path.is_dir() {
             true => Some(path.clone()),
             false => path.parent().map(Path::to_owned),
@@ -202,14 +202,14 @@ impl Subscription {
         let mut directories: Vec<PathBuf> = paths.iter().filter_map(directory).collect();
         directories.sort();
         directories.dedup();
-        let shared = Arc::new(SubscriptionShared { paths: paths.to_vec(), woken: Notify::new() });
-        let mut subscription = Subscription { shared: shared.clone(), directories: Vec::new() };
+        let shared = Arc::new(WatchedPaths { paths: paths.to_vec(), woken: Notify::new() });
+        let mut subscription = PathSubscription { shared: shared.clone(), directories: Vec::new() };
         subscriptions().push(Arc::downgrade(&shared));
-        let mut hub = hub();
+        let mut shared = shared_watcher();
         for directory in directories {
-            if let Err(error) = hub.add(&directory) {
+            if let Err(error) = shared.add(&directory) {
                 // Its drop takes the lock.
-                drop(hub);
+                drop(shared);
                 return Err(io::Error::other(format!("`{}`: {error}", directory.display())));
             }
             subscription.directories.push(directory);
@@ -222,18 +222,18 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl Drop for PathSubscription {
     fn drop(&mut self) {
         let mine = Arc::downgrade(&self.shared);
         subscriptions().retain(|subscription| !subscription.ptr_eq(&mine));
-        let mut hub = hub();
+        let mut shared = shared_watcher();
         for directory in &self.directories {
-            hub.remove(directory);
+            shared.remove(directory);
         }
     }
 }
 
-impl WatchHub {
+impl SharedFileWatcher {
     fn add(&mut self, directory: &Path) -> notify::Result<()> {
         if let Some(count) = self.directories.get_mut(directory) {
             *count += 1;

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 
-use super::spec::{LogSink, WorkerSpec};
+use super::spec::{LogEntrySink, WorkerSpec};
 use crate::{
-    log_event::log_event,
     log_limiter::LogTopic,
     protocol::{LogEntry, LogLevel, Protocol},
-    rpc::{Context, Handler, Router, RpcError, error_codes},
+    rpc::{Context, Handler, MethodRouter, RpcError, error_codes},
+    tracing_macro::log_event,
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 
 pub(crate) struct WorkerHandler {
-    defaults: Router,
+    defaults: MethodRouter,
     user: Arc<dyn Handler>,
     protocol: Arc<dyn Protocol>,
-    logs: Option<Arc<dyn LogSink>>,
+    logs: Option<Arc<dyn LogEntrySink>>,
 }
 
 impl WorkerHandler {

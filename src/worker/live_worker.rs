@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::diagnostics::WorkerDiagnostics;
-use crate::{rpc::Peer, supervision::Attachment};
+use crate::{rpc::Peer, supervision::LiveAttachment};
 
 /// Published with the live incarnation.
 pub(crate) struct LiveWorker {
@@ -55,7 +55,7 @@ impl fmt::Debug for LiveWorker {
     }
 }
 
-impl Attachment for LiveWorker {
+impl LiveAttachment for LiveWorker {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }

@@ -1,4 +1,5 @@
-//! [`RunningProcess`]: a process with its channel and the tasks that read its output. Owned by the driver.
+//! [`RunningProcess`]: a process with its channel and the tasks that read its output. Owned by the process
+//! lifecycle.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::live_worker::LiveWorker;
 use crate::{
     id::Incarnation,
-    rpc::{CallError, CallOptions, CallOutcome, Peer, PeerConfig, StreamQueue, Timeout},
+    rpc::{CallEffect, CallError, CallOptions, Peer, PeerConfig, StreamBacklog, Timeout},
     state::{ChildState, DownReason},
     supervision::{LiveIncarnation, Node},
 };
@@ -34,9 +34,9 @@ pub(super) async fn send<P: Serialize + ?Sized>(
     method: &str,
     params: &P,
     options: CallOptions,
-    streams: Option<&StreamQueue>,
+    streams: Option<&StreamBacklog>,
 ) -> Result<(Peer, String), CallError> {
-    let mut deadline = SendDeadline::new(options);
+    let mut deadline = WorkerCallDeadline::new(options);
     let mut sendings = 0;
     let mut refused_by = None;
     // How an earlier sending failed whose effect is unknown. What follows does not make it known (C-12).
@@ -53,7 +53,7 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             }
         };
         deadline.is_that_of(&peer, options.timeout);
-        let so_far = if unknown.is_some() { CallOutcome::Unknown } else { CallOutcome::NotSent };
+        let so_far = if unknown.is_some() { CallEffect::Unknown } else { CallEffect::NotSent };
         // A timeout of zero is refused by the peer, as a mistake.
         let timeout = match (options.timeout, deadline.left()) {
             (Timeout::After(Duration::ZERO), _) => options.timeout,
@@ -67,28 +67,28 @@ pub(super) async fn send<P: Serialize + ?Sized>(
             Ok(result) => return Ok((peer, result)),
             Err(error) => error,
         };
-        let outcome = error.outcome();
-        let again = match outcome {
-            CallOutcome::NotSent => error.is_retryable(),
-            CallOutcome::Unknown => {
+        let effect = error.effect();
+        let again = match effect {
+            CallEffect::NotSent => error.is_retryable(),
+            CallEffect::Unknown => {
                 sendings += 1;
                 options.idempotent && sendings < MAX_SENDINGS
             }
-            CallOutcome::Failed => false,
+            CallEffect::Answered => false,
         };
         match error {
             CallError::WorkerLost { .. } | CallError::Closed { .. } if again => {
                 refused_by = Some(incarnation);
-                if outcome == CallOutcome::Unknown {
+                if effect == CallEffect::Unknown {
                     unknown = Some(error);
                 }
             }
             // It has had its time, of which only the rest was given to the peer.
-            CallError::Timeout { method, outcome, .. } => {
-                let outcome = if outcome == CallOutcome::NotSent { so_far } else { outcome };
-                return Err(deadline.error(&method, outcome));
+            CallError::Timeout { method, effect, .. } => {
+                let effect = if effect == CallEffect::NotSent { so_far } else { effect };
+                return Err(deadline.error(&method, effect));
             }
-            error if outcome == CallOutcome::NotSent => return Err(unknown.unwrap_or(error)),
+            error if effect == CallEffect::NotSent => return Err(unknown.unwrap_or(error)),
             error => return Err(error),
         }
     }
@@ -100,7 +100,7 @@ async fn next_live(
     method: &str,
     waits: bool,
     refused_by: Option<Incarnation>,
-    deadline: &SendDeadline,
+    deadline: &WorkerCallDeadline,
 ) -> Result<(Incarnation, Peer), CallError> {
     loop {
         // Read once: between two looks another incarnation may become live.
@@ -155,7 +155,7 @@ async fn next_live(
 }
 
 /// The time of a call, waiting included.
-struct SendDeadline {
+struct WorkerCallDeadline {
     began: Instant,
     /// `None` if it has no bound.
     whole: Option<Duration>,
@@ -165,10 +165,10 @@ struct SendDeadline {
     is_extended: bool,
 }
 
-impl SendDeadline {
+impl WorkerCallDeadline {
     /// Before any peer is known, the default is that of a worker whose channel is not configured.
-    fn new(options: CallOptions) -> SendDeadline {
-        SendDeadline {
+    fn new(options: CallOptions) -> WorkerCallDeadline {
+        WorkerCallDeadline {
             began: Instant::now(),
             whole: PeerConfig::default().time_of(options.timeout),
             is_of_peer: false,
@@ -188,8 +188,8 @@ impl SendDeadline {
         self.whole.map(|whole| whole.saturating_sub(self.began.elapsed()))
     }
 
-    fn error(&self, method: &str, outcome: CallOutcome) -> CallError {
+    fn error(&self, method: &str, effect: CallEffect) -> CallError {
         let after = if self.is_extended { self.began.elapsed() } else { self.whole.unwrap_or_default() };
-        CallError::Timeout { method: method.to_owned(), after, outcome }
+        CallError::Timeout { method: method.to_owned(), after, effect }
     }
 }

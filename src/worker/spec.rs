@@ -10,9 +10,9 @@ use crate::{
     process::{
         Command, CommandChange, CommandMistake, Ladder, Launcher, OsLauncher, SuccessExitStatus, Tail,
     },
-    protocol::{Bare, LogEntry, ProgramInfo, Protocol, Ready, StdioUse},
+    protocol::{LogEntry, NoChannel, ProgramInfo, Protocol, Ready, StdioUse},
     restart::RestartPolicy,
-    rpc::{Context, Handler, NoHandler, Peer, PeerConfig, StreamSink},
+    rpc::{Context, Handler, NoHandler, Peer, PeerConfig, StreamAcceptor},
     state::ChildKind,
     supervision::{ChildPolicy, Shutdown, SpecError, SpecErrors, StartMode},
 };
@@ -46,7 +46,7 @@ pub trait OnReady: Send + Sync {
 
 /// Receives every log message of a process, in order. Called by the channel's reader, so it must not
 /// block.
-pub trait LogSink: Send + Sync {
+pub trait LogEntrySink: Send + Sync {
     /// One message; `cx` says which worker and which incarnation it comes from.
     fn log(&self, cx: &Context, entry: LogEntry);
 }
@@ -85,8 +85,8 @@ pub struct WorkerSpec {
     pub(crate) protocol: Arc<dyn Protocol>,
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) handler: Arc<dyn Handler>,
-    pub(crate) logs: Option<Arc<dyn LogSink>>,
-    pub(crate) streams: Option<Arc<dyn StreamSink>>,
+    pub(crate) logs: Option<Arc<dyn LogEntrySink>>,
+    pub(crate) streams: Option<Arc<dyn StreamAcceptor>>,
     pub(crate) on_ready: Option<Arc<dyn OnReady>>,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) ladder: Ladder,
@@ -127,7 +127,7 @@ impl fmt::Debug for WorkerSpec {
 }
 
 impl WorkerSpec {
-    /// A worker that runs this command and speaks no protocol ([`Bare`]): it is ready once it has been
+    /// A worker that runs this command and speaks no protocol ([`NoChannel`]): it is ready once it has been
     /// launched.
     pub fn new(command: Command) -> WorkerSpec {
         WorkerSpec::from_source(CommandSource::Fixed(Arc::new(command)))
@@ -141,7 +141,7 @@ impl WorkerSpec {
     fn from_source(command: CommandSource) -> WorkerSpec {
         WorkerSpec {
             command,
-            protocol: Arc::new(Bare::default()),
+            protocol: Arc::new(NoChannel::default()),
             launcher: Arc::new(OsLauncher::new()),
             handler: Arc::new(NoHandler),
             logs: None,
@@ -164,7 +164,7 @@ impl WorkerSpec {
         }
     }
 
-    /// The protocol on its channel. Without this setting there is none ([`Bare`]): the worker cannot be
+    /// The protocol on its channel. Without this setting there is none ([`NoChannel`]): the worker cannot be
     /// called, and settings that belong to a channel (handler, logs, streams, `on_ready`, liveness, bounds)
     /// are mistakes.
     #[must_use]
@@ -192,7 +192,7 @@ impl WorkerSpec {
 
     /// Receives its log messages, in addition to `tracing` and the handler.
     #[must_use]
-    pub fn logs(mut self, sink: impl LogSink + 'static) -> WorkerSpec {
+    pub fn logs(mut self, sink: impl LogEntrySink + 'static) -> WorkerSpec {
         self.logs = Some(Arc::new(sink));
         self.explicit.logs = true;
         self
@@ -200,9 +200,9 @@ impl WorkerSpec {
 
     /// Takes the streams that it opens (rule C-10), except those of calls whose callers take them
     /// ([`WorkerRef::call_streaming`](super::WorkerRef::call_streaming)); for a task that receives them, a
-    /// [`StreamQueue`](crate::rpc::StreamQueue). Any protocol with a channel has streams then.
+    /// [`StreamBacklog`](crate::rpc::StreamBacklog). Any protocol with a channel has streams then.
     #[must_use]
-    pub fn streams(mut self, sink: impl StreamSink) -> WorkerSpec {
+    pub fn streams(mut self, sink: impl StreamAcceptor) -> WorkerSpec {
         self.streams = Some(Arc::new(sink));
         self
     }
@@ -214,7 +214,7 @@ impl WorkerSpec {
         self
     }
 
-    /// Regular pings; none by default. A mistake if the protocol has no ping: [`Bare`], `FirstLine`,
+    /// Regular pings; none by default. A mistake if the protocol has no ping: [`NoChannel`], `ReadyLine`,
     /// `Lsp` (see the table at [`protocol`](crate::protocol)). Without effect on a plugin worker that
     /// did not announce `ping`, which is logged.
     #[must_use]
@@ -275,7 +275,7 @@ impl WorkerSpec {
     /// [protocol](Protocol::handshake_timeout) says, 15 s for the built-in protocols (W-1). A server
     /// behind a package runner, which may have to download it first, needs more; the default
     /// [`start_timeout`](WorkerSpec::start_timeout) follows. A mistake where there is nothing to wait
-    /// for ([`Bare`]), and with a shorter explicit `start_timeout`.
+    /// for ([`NoChannel`]), and with a shorter explicit `start_timeout`.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> WorkerSpec {
         self.handshake_timeout = Some(timeout);

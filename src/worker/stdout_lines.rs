@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    process::{LineLog, Stdout, Tail, let_others_run, read_chunk},
+    process::{LineLogger, Stdout, Tail, let_others_run, read_chunk},
     protocol::{Ready, strip_ansi},
     untrusted::{LINE_BYTES, one_line_up_to},
 };
@@ -88,7 +88,7 @@ impl ReadyLineFinder {
 /// process writes. Everything goes into `tail` and into the log. Reports once which line makes the
 /// process ready.
 pub(crate) async fn log_lines(
-    mut log: LineLog,
+    mut log: LineLogger,
     mut stdout: Stdout,
     tail: Tail,
     mut finder: Option<ReadyLineFinder>,
@@ -159,7 +159,7 @@ mod tests {
         let tail = Tail::default();
         let (finder, _line) = ReadyLineFinder::new(Ready::Line("READY".into()), Duration::from_secs(1000));
         let reading =
-            tokio::spawn(log_lines(LineLog::of_stdout(), Box::new(lines), tail.clone(), Some(finder)));
+            tokio::spawn(log_lines(LineLogger::of_stdout(), Box::new(lines), tail.clone(), Some(finder)));
         let (mut before, mut most) = (0, 0);
         while !reading.is_finished() {
             tokio::task::yield_now().await;

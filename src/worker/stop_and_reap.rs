@@ -1,23 +1,23 @@
 //! The end of a process, whether by itself or on request: it is swept, drained and reaped. This is the
-//! driver's last step; what it does was decided before.
+//! last step of a [`ProcessLifecycle`]; what it does was decided before.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{driver::Driver, running_process::RunningProcess};
+use super::{process_lifecycle::ProcessLifecycle, running_process::RunningProcess};
 use crate::{
     channel::control::ChannelControl,
     exit::Exit,
     human_duration::brief,
-    log_event::log_event,
-    process::{self, ExitStatus, Ladder, ReapGuard, Rung, Unkillable},
+    process::{self, ExitStatus, HeldUntilReaped, Ladder, Rung, Unkillable},
     protocol::StopReply,
     rpc::Peer,
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
-impl Driver {
+impl ProcessLifecycle {
     /// The process ended by itself: sweep the group, drain the pipes, reap.
     pub(super) async fn reap_after_exit(&mut self, running: &RunningProcess, exited: ExitStatus) -> Exit {
         // The zombie pins the ids, so this cannot hit an unrelated process. The group may be gone
@@ -46,8 +46,8 @@ impl Driver {
     /// Reaps the process. Processes that have left its group may be swept after its successor has
     /// started; stops wait for that (rule P-4).
     async fn reap(&self, running: &RunningProcess) -> Result<ExitStatus, Unkillable> {
-        let sweep_guard = ReapGuard::new(self.cx.node.sweep_guard(&self.cx.guard));
-        running.control.reap_after_exit(self.spec.ladder.kill_wait, sweep_guard).await
+        let held_until_swept = HeldUntilReaped::new(self.cx.node.begin_sweep(&self.cx.wait_group));
+        running.control.reap_after_exit(self.spec.ladder.kill_wait, held_until_swept).await
     }
 
     /// Climbs the stop ladder (rule P-9). A nearer deadline that is requested meanwhile shortens it.

@@ -9,19 +9,17 @@ use super::{
     diagnostics::WorkerDiagnostics,
     live_worker::LiveWorker,
     sending::{live_peer, send},
-    session::WorkerSessionInfo,
+    session_info::WorkerSessionInfo,
 };
 use crate::{
     event::{RecycleReason, StartReason},
     id::{Incarnation, TreePath},
-    log_event::log_event,
     process::CommandChange,
-    rpc::{
-        CallError, CallOptions, IncomingStreams, Method, Notification, Peer, STREAMS_OF_A_CALL, StreamQueue,
-    },
+    rpc::{CallError, CallOptions, Method, Notification, Peer, STREAMS_OF_A_CALL, StreamListener},
     snapshot::NodeSnapshot,
     state::ChildState,
     supervision::{FindError, LiveIncarnation, Node, ReloadWhen, RequestError, Unavailable},
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
@@ -72,18 +70,18 @@ impl WorkerRef {
     }
 
     /// The line that made the live incarnation ready, if its protocol waits for one
-    /// ([`FirstLine`](crate::protocol::FirstLine)), such as the address that a server has printed; and
+    /// ([`ReadyLine`](crate::protocol::ReadyLine)), such as the address that a server has printed; and
     /// the incarnation that printed it, since the next one has its own line. `None` while no
     /// incarnation is ready.
     ///
     /// The text is as it looks on a terminal: without colours and without surrounding blanks. At most
     /// 16 KiB.
-    pub fn first_line(&self) -> Option<(Incarnation, Arc<str>)> {
+    pub fn ready_line(&self) -> Option<(Incarnation, Arc<str>)> {
         let live = self.node.load_live();
         let live = live.as_ref()?;
         let worker = live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?;
         worker.peer.get()?;
-        Some((live.incarnation, worker.diagnostics.first_line()?.clone()))
+        Some((live.incarnation, worker.diagnostics.ready_line()?.clone()))
     }
 
     /// What the worker said of itself in its handshake: its program, capabilities, instructions, the
@@ -182,8 +180,8 @@ impl WorkerRef {
         params: &'a P,
         options: impl Into<CallOptions>,
         items: usize,
-    ) -> (IncomingStreams, impl Future<Output = Result<Box<RawValue>, CallError>> + Send + 'a) {
-        let (queue, streams) = StreamQueue::new(STREAMS_OF_A_CALL, items);
+    ) -> (StreamListener, impl Future<Output = Result<Box<RawValue>, CallError>> + Send + 'a) {
+        let (queue, streams) = StreamListener::new(STREAMS_OF_A_CALL, items);
         let options = options.into();
         let call = async move {
             let (peer, result) = send(&self.node, method, params, options, Some(&queue)).await?;

@@ -6,9 +6,9 @@ use std::{
 };
 
 use procession::{
-    process::{CgroupMode, Command, Launcher, OsLauncher, Process, ReapGuard},
+    process::{CgroupMode, Command, HeldUntilReaped, Launcher, OsLauncher, Process},
     protocol::{Plugin, Server},
-    rpc::Router,
+    rpc::MethodRouter,
     tree::Tree,
     worker::WorkerSpec,
 };
@@ -128,7 +128,7 @@ fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
         let launcher = OsLauncher::builder().cgroup(mode).build();
         let one = async || {
             let mut process =
-                launcher.launch(&marked(&["role:parent", kind]), ReapGuard::none()).await.unwrap();
+                launcher.launch(&marked(&["role:parent", kind]), HeldUntilReaped::none()).await.unwrap();
             assert_eq!(process.control.containment().guardian, guarded != "bare");
             let mut line = String::new();
             BufReader::new(&mut process.stdout).read_line(&mut line).await.unwrap();
@@ -152,7 +152,7 @@ fn worker() -> ExitCode {
         .stdout(std::process::Stdio::null())
         .status()
         .unwrap();
-    let serve = Server::new(Router::new()).serve_stdio();
+    let serve = Server::new(MethodRouter::new()).serve_stdio();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve).unwrap();
     ExitCode::SUCCESS
 }

@@ -18,7 +18,7 @@ const PAIRS: &[(&str, &str, &str)] = &[
     ),
     (
         "PoolCore",
-        "QueuedAcquire",
+        "LeaseWait",
         "RAII: the core answers callers, and a caller that is dropped leaves the core's queue",
     ),
 ];

@@ -2,7 +2,7 @@
 
 use procession::{
     protocol::Lsp,
-    rpc::{Router, RpcError},
+    rpc::{MethodRouter, RpcError},
 };
 use serde_json::{json, value::to_raw_value};
 
@@ -47,7 +47,7 @@ async fn the_json_server_is_supervised() {
     let notes = Notes::of(&["textDocument/publishDiagnostics"]);
     // It fetches schemas through its host: a request of its own kind, which only a route of the user's can
     // answer.
-    let schemas = |router: Router| {
+    let schemas = |router: MethodRouter| {
         router.method_value("vscode/content", |_, _| async {
             let schema = json!({ "properties": { "size": { "type": "number" } } });
             to_raw_value(&schema.to_string()).map_err(RpcError::internal)

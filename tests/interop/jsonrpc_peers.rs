@@ -4,7 +4,7 @@
 use procession::{
     process::Command,
     protocol::Lsp,
-    rpc::{CallError, Router, RpcError, Timeout},
+    rpc::{CallError, MethodRouter, RpcError, Timeout},
 };
 use serde_json::{Value, json, value::to_raw_value};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const NOTIFICATIONS: [&str; 4] = ["demo/waiting", "demo/cancelled", "demo/noted"
 
 /// What the other side may ask: `host/sum` of numbers, `host/fail`, and `host/wait`, which is answered when
 /// cancelled.
-fn host(router: Router) -> Router {
+fn host(router: MethodRouter) -> MethodRouter {
     router
         .method_value("host/sum", |cx, params| async move {
             assert_eq!(cx.path.as_str().chars().next(), Some('/'));

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use procession::{
     process::Command,
     protocol::Mcp,
-    rpc::{CallError, Router, RpcError, Timeout},
+    rpc::{CallError, MethodRouter, RpcError, Timeout},
 };
 use serde_json::{Value, json, value::to_raw_value};
 
@@ -32,7 +32,7 @@ async fn progress(stage: &mut Stage, token: &str) -> Value {
 }
 
 /// Answers `roots/list`, a request without params, after this time.
-fn roots(after: Duration) -> impl FnOnce(Router) -> Router {
+fn roots(after: Duration) -> impl FnOnce(MethodRouter) -> MethodRouter {
     move |router| {
         router.method_value("roots/list", move |cx, params| async move {
             assert!(params.is_none());

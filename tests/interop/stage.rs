@@ -14,7 +14,7 @@ use procession::{
     process::{Command, Ladder},
     protocol::Protocol,
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, CallOutcome, Router, Timeout},
+    rpc::{CallEffect, CallError, MethodRouter, Timeout},
     supervision::EventReceiver,
     tree::Tree,
     worker::{WorkerRef, WorkerSpec},
@@ -44,7 +44,7 @@ pub(crate) struct Stage {
 
 /// A handler that keeps these notifications for [`Stage::note`].
 pub(crate) struct Notes {
-    router: Router,
+    router: MethodRouter,
     taken: mpsc::UnboundedSender<(String, Value)>,
     notes: mpsc::UnboundedReceiver<(String, Value)>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Notes {
 impl Notes {
     pub(crate) fn of(methods: &[&'static str]) -> Notes {
         let (taken, notes) = mpsc::unbounded_channel();
-        let mut this = Notes { router: Router::new(), taken, notes };
+        let mut this = Notes { router: MethodRouter::new(), taken, notes };
         for &method in methods {
             let taken = this.taken.clone();
             this.router = this.router.notification_value(method, move |_, params| {
@@ -65,7 +65,7 @@ impl Notes {
     }
 
     /// With more routes.
-    pub(crate) fn and(mut self, more: impl FnOnce(Router) -> Router) -> Notes {
+    pub(crate) fn and(mut self, more: impl FnOnce(MethodRouter) -> MethodRouter) -> Notes {
         self.router = more(self.router);
         self
     }
@@ -181,7 +181,7 @@ impl Stage {
         let killed = Exit::Signalled { signal: 9, core: false };
         assert!(matches!(&error, CallError::WorkerLost { .. }), "{error}");
         assert_eq!(error.exit(), Some(&killed), "{error}");
-        assert_eq!(error.outcome(), CallOutcome::Unknown);
+        assert_eq!(error.effect(), CallEffect::Unknown);
         self.expected.push(killed);
         assert_eq!(self.worker.wait_ready(PATIENCE).await.unwrap(), Incarnation(before.0 + 1));
     }

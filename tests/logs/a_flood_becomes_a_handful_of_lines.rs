@@ -5,7 +5,7 @@ use procession::{
     plugin::{PluginHostSpec, PluginSpec},
     process::Command,
     protocol::{Lsp, Protocol},
-    rpc::{Framing, Notification, PeerConfig, Router},
+    rpc::{Framing, MethodRouter, Notification, PeerConfig},
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
 };
@@ -30,8 +30,8 @@ fn lines_and_rest(lines: &[String], part: &str, about: &str) -> (usize, u64) {
     (logged, rest.sum())
 }
 
-fn router() -> Router {
-    Router::new()
+fn router() -> MethodRouter {
+    MethodRouter::new()
         .notification::<Mark>(|_, _| {})
         .notification_value("panics", |_, _| panic!("a handler's own mistake"))
         .method_value("panics", |_, _| async { panic!("a handler's own mistake") })

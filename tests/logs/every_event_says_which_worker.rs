@@ -10,7 +10,7 @@ use std::{
 
 use procession::{
     process::{Command, Signal},
-    protocol::FirstLine,
+    protocol::ReadyLine,
     testing::ScriptedLauncher,
     tree::Tree,
     worker::WorkerSpec,
@@ -113,7 +113,7 @@ async fn eventful() {
     let tree = Tree::builder()
         .child(plugin("talks").child("talks").background())
         .child(plugin("fails").child("fails").background())
-        .child(spec("prints").protocol(FirstLine::new("never")).child("prints").background())
+        .child(spec("prints").protocol(ReadyLine::new("never")).child("prints").background())
         .child(plugin("missing").child("missing").background())
         .start()
         .await
@@ -184,9 +184,9 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 /// The only places that call `tracing` directly.
 const OWN: [&str; 4] = [
     // The macro that all others use.
-    "src/log_event.rs",
+    "src/tracing_macro.rs",
     // The lines of a process that is not a worker.
-    "src/process/stdio/line_log.rs",
+    "src/process/stdio/line_logger.rs",
     // About the host as a whole.
     "src/process/launch/sigchld.rs",
     "src/process/cgroup/removal.rs",

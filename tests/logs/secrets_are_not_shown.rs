@@ -6,8 +6,8 @@ use std::{fmt::Debug, sync::Arc};
 use procession::{
     plugin::{PluginHostSpec, PluginSpec},
     process::Command,
-    protocol::{Initialize, Lsp, Mcp, Plugin, Protocol},
-    rpc::Router,
+    protocol::{InitializeParams, Lsp, Mcp, Plugin, Protocol},
+    rpc::MethodRouter,
     supervision::EventReceiver,
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
@@ -49,7 +49,7 @@ fn by_no_debug() {
     for protocol in protocols() {
         show(&protocol);
     }
-    let initialize: Initialize =
+    let initialize: InitializeParams =
         serde_json::from_value(json!({ "manifest": settings(), "config": settings() })).unwrap();
     show(&initialize);
     show(&command());
@@ -95,7 +95,8 @@ async fn by_no_tree_whatever_becomes_of_its_children() {
         1
     });
     let launcher = Arc::new(launcher);
-    let host = PluginHostSpec::new().plugin(plugin("a")).launcher(launcher.clone()).handler(Router::new());
+    let host =
+        PluginHostSpec::new().plugin(plugin("a")).launcher(launcher.clone()).handler(MethodRouter::new());
     let lsp = Lsp::new(json!({ "initializationOptions": settings() })).with_settings(settings());
     let mcp = Mcp::default().with_capabilities(settings());
     let tree = Tree::builder()

@@ -2,8 +2,8 @@
 //! errors.
 
 use procession::{
-    protocol::Bare,
-    supervision::{ChildRef, SupervisorSpec},
+    protocol::NoChannel,
+    supervision::{ActorChildRef, SupervisorSpec},
     tree::Tree,
     worker::{Liveness, WorkerActorMessage},
 };
@@ -57,7 +57,7 @@ async fn what_a_program_prints_is_told_from_its_errors() {
         me.sleep(SEC).await;
         7
     };
-    let tree = tree(script, |spec| spec.protocol(Bare::default())).await;
+    let tree = tree(script, |spec| spec.protocol(NoChannel::default())).await;
     tokio::time::sleep(SEC / 2).await;
     let lines = heard();
     for (target, text) in [("procession::stdout: ", "to stdout"), ("procession::stderr: ", "to stderr")] {
@@ -71,9 +71,9 @@ async fn a_message_to_a_worker_without_a_channel_is_not_lost_in_silence() {
     // C-12
     listen();
     let script = |me: procession::testing::ScriptedProcess| async move { match me.hang().await {} };
-    let tree = tree(script, |spec| spec.protocol(Bare::default())).await;
+    let tree = tree(script, |spec| spec.protocol(NoChannel::default())).await;
     tree.wait_healthy(SEC).await.unwrap();
-    let actor: ChildRef<WorkerActorMessage> = tree.actor("/w").unwrap();
+    let actor: ActorChildRef<WorkerActorMessage> = tree.actor("/w").unwrap();
     let params = serde_json::value::to_raw_value(&1).unwrap();
     actor.cast(WorkerActorMessage::Notify { method: "note".into(), params }).unwrap();
     tokio::time::sleep(SEC).await;

@@ -8,7 +8,7 @@ use procession::{
         BudgetScope, CrashLoop, CrashLoopAction,
         RestartType::{OnSuccess, Permanent, Temporary, Transient},
     },
-    state::{ChildState, DownReason, RestartLimit, Strategy::OneForOne},
+    state::{ChildState, DownReason, GiveUpReason, Strategy::OneForOne},
     supervision::{ChildPolicy, RequestError},
 };
 
@@ -103,7 +103,7 @@ fn one_restart_too_many_and_the_supervisor_gives_up() {
     assert_eq!(rig.crash("b").did(), "-c");
     assert_eq!(rig.gone("c").did(), "-a");
     assert_eq!(rig.gone("a").did(), "exit");
-    let limit = RestartLimit::Intensity { max_restarts: 3, period: ms(1000) };
+    let limit = GiveUpReason::Intensity { max_restarts: 3, period: ms(1000) };
     let exit = Exit::IntensityExceeded { child: "b".into(), cause: crash().into(), limit };
     assert_eq!(rig.exit, Some(exit));
 }
@@ -198,7 +198,7 @@ fn a_crash_loop_may_escalate() {
     // R-0 (4)
     let mut rig = one(looping(CrashLoopAction::Escalate));
     assert_eq!(rig.crash("a").crash("a").did(), "exit");
-    assert!(matches!(rig.exit, Some(Exit::IntensityExceeded { limit: RestartLimit::CrashLoop { .. }, .. })));
+    assert!(matches!(rig.exit, Some(Exit::IntensityExceeded { limit: GiveUpReason::CrashLoop { .. }, .. })));
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_missing_program_is_not_retried() {
     let missing = || Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Exec, reason: "x".into() };
     let mut rig = Rig::new(flags(OneForOne, 3), &[("a", background(policy(Permanent)))]);
     rig.boot().end("a", missing());
-    assert_eq!(rig.state("a"), ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }));
+    assert_eq!(rig.state("a"), ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts }));
     // It has been ready: its program is being replaced, and no limit counts that.
     let mut rig = one(policy(Permanent));
     assert_eq!(rig.end("a", missing()).did(), "");
@@ -231,7 +231,7 @@ fn a_missing_program_is_not_retried() {
 #[test]
 fn a_transient_supervisor_that_gave_up_stays_down_and_shows_it() {
     // S-17
-    let limit = RestartLimit::TotalRestarts { max: 1 };
+    let limit = GiveUpReason::TotalRestarts { max: 1 };
     let gave_up = Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit: limit.clone() };
     let mut rig = one(policy(Transient));
     rig.end("a", gave_up.clone());

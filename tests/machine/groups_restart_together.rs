@@ -6,7 +6,7 @@ use procession::{
     exit::Exit,
     restart::RestartType::{Permanent, Temporary, Transient, UnlessStopped},
     state::{
-        ChildState, DownReason, RestartLimit,
+        ChildState, DownReason, GiveUpReason,
         Strategy::{OneForAll, RestForOne},
     },
     supervision::ChildPolicy,
@@ -107,7 +107,7 @@ fn everybody_in_range_comes_to_life_but_for_four() {
     rig.boot().ready("a").ready("ended").end("ignored", Exit::Ignored);
     rig.ready("stopped").ready("held").ready("gone").ready("gave-up");
     rig.end("ended", clean());
-    let limit = RestartLimit::TotalRestarts { max: 1 };
+    let limit = GiveUpReason::TotalRestarts { max: 1 };
     rig.end("gave-up", Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit });
     for id in ["stopped", "held"] {
         rig.ask(Request::TerminateChild(id.into()));

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 use procession::{
     exit::{Exit, LaunchStage},
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
-    state::{RestartLimit, Strategy as Restarts},
+    state::{GiveUpReason, Strategy as Restarts},
     supervision::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
 };
 
@@ -49,7 +49,7 @@ impl How {
             How::GaveUp => Exit::IntensityExceeded {
                 child: "leaf".into(),
                 cause: crash().into(),
-                limit: RestartLimit::TotalRestarts { max: 1 },
+                limit: GiveUpReason::TotalRestarts { max: 1 },
             },
         }
     }

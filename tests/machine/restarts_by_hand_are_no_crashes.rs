@@ -9,7 +9,7 @@ use procession::{
         RestartType::{Permanent, Transient},
     },
     state::{
-        RestartLimit,
+        GiveUpReason,
         Strategy::{OneForAll, OneForOne},
     },
     supervision::RequestError::{GaveUp, StartFailed, Stopped, StoppedByOperator, TooSoon},
@@ -153,7 +153,7 @@ fn a_child_that_has_been_ready_is_no_longer_provisional() {
 #[test]
 fn a_member_that_gave_up_is_revived_in_its_turn() {
     //
-    let limit = RestartLimit::TotalRestarts { max: 1 };
+    let limit = GiveUpReason::TotalRestarts { max: 1 };
     let gave_up = Exit::IntensityExceeded { child: "x".into(), cause: crash().into(), limit };
     let children = [("a", policy(Permanent)), ("s", policy(Transient))];
     let mut rig = Rig::running(flags(OneForAll, 3), &children);

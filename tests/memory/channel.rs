@@ -8,7 +8,9 @@ use std::{
 
 use procession::{
     protocol::{self, Plugin, Protocol},
-    rpc::{CallOptions, Framing, Method, Notification, Peer, PeerConfig, Router, RpcError, StreamQueue},
+    rpc::{
+        CallOptions, Framing, Method, MethodRouter, Notification, Peer, PeerConfig, RpcError, StreamListener,
+    },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 
@@ -49,8 +51,8 @@ impl Notification for Typed {
     type Params = (i64, bool);
 }
 
-pub(crate) fn router() -> Router {
-    Router::new()
+pub(crate) fn router() -> MethodRouter {
+    MethodRouter::new()
         .method_value("hang", |_, _| std::future::pending())
         .method_value(
             "echo",
@@ -75,8 +77,8 @@ fn peak(shape: &Shape, framing: Framing, reads: bool, takes: bool) -> isize {
     let mut config = config();
     (config.framing, config.cancel, config.incoming_cancel) = (framing, wired.cancel, wired.incoming_cancel);
     peak_of(async || {
-        let (queue, mut streams) = StreamQueue::new(1000, 100_000);
-        config.stream_sink = Some(Arc::new(queue));
+        let (queue, mut streams) = StreamListener::new(1000, 100_000);
+        config.stream_acceptor = Some(Arc::new(queue));
         let (near, far) = duplex(64 * KIB);
         let ((reader, writer), (mut back, mut sink)) = (split(near), split(far));
         let peer = Peer::spawn(reader, writer, config, Arc::new(router()));
@@ -101,7 +103,7 @@ fn peak(shape: &Shape, framing: Framing, reads: bool, takes: bool) -> isize {
             tokio::time::sleep(Duration::from_secs(5)).await;
         };
         let taking = async {
-            while takes && let Some(mut stream) = streams.recv().await {
+            while takes && let Some(mut stream) = streams.accept().await {
                 while stream.recv().await.is_some() {}
             }
             std::future::pending::<()>().await;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use procession::{
     plugin::{PluginHostSpec, PluginSpec},
     process::Command,
-    protocol::{Bare, FirstLine, Lsp, Mcp, Plugin},
+    protocol::{Lsp, Mcp, NoChannel, Plugin, ReadyLine},
     restart::RestartPolicy,
     testing::{ScriptedLauncher, ScriptedProcess},
     tree::Tree,
@@ -218,10 +218,10 @@ pub(crate) fn try_all(wanted: &dyn Fn(&str) -> bool, check: &mut dyn FnMut(Tried
     for (name, line) in [("a long line", fill("", "x", "")), ("small lines", fill("", "x\n", ""))] {
         let doing = Doing { says: vec![line], times: 2, ..Doing::default() };
         each(format!("stdout is no channel: {name}"), doing.clone(), &|spec| {
-            bare(spec).protocol(Bare::default())
+            bare(spec).protocol(NoChannel::default())
         });
         each(format!("a first line is awaited: {name}"), doing, &|spec| {
-            bare(spec).protocol(FirstLine::new("ready"))
+            bare(spec).protocol(ReadyLine::new("ready"))
         });
     }
     ring(wanted, check, bound);

@@ -9,7 +9,7 @@ use procession::{
     id::Incarnation,
     state::ChildState,
     supervision::{
-        Attachment, ChildPolicy, ChildSpec, RequestError, Start, StartContext, Started, SupervisorSpec,
+        ChildPolicy, ChildSpec, LiveAttachment, RequestError, Start, StartContext, Started, SupervisorSpec,
         TreeStartError,
     },
 };
@@ -272,7 +272,7 @@ async fn sup_flags() {
 #[derive(Debug)]
 struct Extra(u64);
 
-impl Attachment for Extra {
+impl LiveAttachment for Extra {
     fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
         self
     }
@@ -294,7 +294,7 @@ impl Start for WithExtra {
 async fn extra_return() {
     // OTP: a start may return `{ok, Pid, Extra}`, and `start_child` and `restart_child` hand the extra on;
     // nobody sees that of an automatic restart. Deviates: it is published beside the live incarnation (an
-    // `Attachment`), for whoever wants it, after every restart.
+    // `LiveAttachment`), for whoever wants it, after every restart.
     let cast = Cast::new();
     let start = WithExtra(cast.plain("a").start);
     let play = cast

@@ -3,7 +3,7 @@
 use procession::{
     exit::Exit,
     restart::{BudgetScope, CrashLoop, CrashLoopAction},
-    state::{RestartLimit, Strategy},
+    state::{GiveUpReason, Strategy},
     supervision::{RequestError, SupervisorSpec},
 };
 use tokio::time::Instant;
@@ -228,7 +228,7 @@ async fn a_budget_of_its_own() {
         play.dies("/a", Death::Abnormal).await;
     }
     assert_eq!(play.used(), 0);
-    let limit = RestartLimit::CrashLoop { max_failures: 3, window: HOUR };
+    let limit = GiveUpReason::CrashLoop { max_failures: 3, window: HOUR };
     assert_eq!(play.which().await, format!("b:ready#1 a:gave up: {limit}#3"));
     play.over().await;
 }

@@ -2,7 +2,7 @@
 
 use procession::{
     exit::Exit,
-    state::RestartLimit,
+    state::GiveUpReason,
     supervision::{ChildSpec, SupervisorSpec},
 };
 
@@ -26,7 +26,7 @@ async fn one_for_one() {
         let others: Vec<_> = ["-c", "-b", "-a"].into_iter().filter(|end| &end[1..] != name).collect();
         assert_eq!(play.log(), format!("-{name} {}", others.join(" ")));
         let cause = Box::new(Exit::ActorFailed { chain: vec!["abnormal".into()] });
-        let limit = RestartLimit::Intensity { max_restarts: 2, period: HOUR };
+        let limit = GiveUpReason::Intensity { max_restarts: 2, period: HOUR };
         assert_eq!(play.gives_up().await, Exit::IntensityExceeded { child: name.into(), cause, limit });
     }
 }

@@ -14,7 +14,7 @@ use procession::{
     restart::{Backoff, RestartPolicy},
     state::Strategy,
     supervision::{
-        ChildCounts, ChildRef, ChildSpec, EventReceiver, RecvError, SupervisorRef, SupervisorSpec,
+        ActorChildRef, ChildCounts, ChildSpec, EventReceiver, RecvError, SupervisorRef, SupervisorSpec,
         TreeStartError,
     },
 };
@@ -251,7 +251,7 @@ impl Cast {
 }
 
 impl Play {
-    pub(crate) fn child(&self, path: &str) -> ChildRef<Pull> {
+    pub(crate) fn child(&self, path: &str) -> ActorChildRef<Pull> {
         self.root.child(path).unwrap()
     }
 

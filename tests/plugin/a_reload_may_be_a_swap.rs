@@ -11,7 +11,7 @@ use procession::{
     plugin::{ConfigApplied, PluginError, PluginHostSpec, PluginSpec},
     process::Command,
     protocol::plugin_error_codes,
-    rpc::{Router, Timeout},
+    rpc::{MethodRouter, Timeout},
 };
 use serde_json::{Value, json, value::to_raw_value};
 
@@ -109,7 +109,7 @@ async fn a_new_one_that_does_not_become_ready_leaves_the_old_one_untouched() {
 #[tokio::test(start_paused = true)]
 async fn each_incarnation_has_the_capabilities_of_its_declaration() {
     // G-9, G-14: also while the old one finishes its calls beside the new one.
-    let router = Router::new().method_value("host.who", |cx, _| async move {
+    let router = MethodRouter::new().method_value("host.who", |cx, _| async move {
         tokio::time::sleep(SEC).await;
         Ok(to_raw_value(&cx.incarnation).unwrap())
     });

@@ -6,7 +6,7 @@ use procession::{
     process::Command,
     protocol::plugin_error_codes,
     restart::RestartPolicy,
-    rpc::{Router, Timeout},
+    rpc::{MethodRouter, Timeout},
 };
 use serde_json::{json, value::to_raw_value};
 use tokio::time::{Instant, sleep};
@@ -24,7 +24,7 @@ async fn die(stage: &Stage) {
 #[tokio::test(start_paused = true)]
 async fn a_crash_costs_no_time_and_no_permission_is_gained_or_lost() {
     // W-6, G-9
-    let router = Router::new()
+    let router = MethodRouter::new()
         .method_value("host.who", |cx, _| async move { Ok(to_raw_value(&cx.incarnation).unwrap()) });
     let slow = Manner::slow(5 * SEC);
     let host = PluginHostSpec::new().handler(router).plugin(spared(1).capabilities(["host.who"]));

@@ -3,7 +3,7 @@
 
 use procession::{
     plugin::{PluginError, PluginHostSpec},
-    rpc::{CallError, CallOutcome, Timeout},
+    rpc::{CallEffect, CallError, Timeout},
     state::ChildState,
 };
 use serde_json::json;
@@ -18,7 +18,7 @@ async fn methods_that_were_not_announced_fail_without_being_sent() {
     stage.plugins.ensure_ready("a", SEC).await.unwrap();
     let error = stage.plugins.call_value("a", "fly", &(), Timeout::Default).await.unwrap_err();
     assert!(matches!(error.call(), Some(CallError::MethodNotSupported { method }) if method == "fly"));
-    assert_eq!((error.outcome(), error.is_retryable()), (CallOutcome::NotSent, false));
+    assert_eq!((error.effect(), error.is_retryable()), (CallEffect::NotSent, false));
     assert_eq!(stage.plugins.call::<Echo>("a", &json!([1])).await.unwrap(), json!([1]));
     assert_eq!(manner.heard_by(1), ["initialize", "echo"]);
     stage.end().await;
@@ -69,7 +69,7 @@ async fn a_call_ends_with_its_plugin_and_says_how() {
     assert!(before.elapsed() < SEC);
     for error in [died, lost] {
         assert_eq!(error.exit(), Some(&procession::exit::Exit::Failed { code: 9 }));
-        assert_eq!(error.outcome(), CallOutcome::Unknown);
+        assert_eq!(error.effect(), CallEffect::Unknown);
     }
     stage.end().await;
 }

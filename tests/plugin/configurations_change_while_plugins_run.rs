@@ -7,8 +7,8 @@ use procession::{
         ConfigApplied, PluginError, PluginEvent, PluginEventKind, PluginEventReceiver, PluginHostSpec,
         Plugins,
     },
-    protocol::Bare,
-    rpc::CallOutcome,
+    protocol::NoChannel,
+    rpc::CallEffect,
 };
 use serde_json::json;
 
@@ -93,7 +93,7 @@ async fn of_many_changes_at_once_the_last_one_stays() {
 async fn a_protocol_without_configuration_is_misuse() {
     let stage = Stage::new(&launcher([]), PluginHostSpec::new()).await;
     stage.launcher.program("bare", |me| async move { me.hang().await });
-    stage.plugins.start_plugin(plugin("bare").protocol(Bare::default())).await.unwrap();
+    stage.plugins.start_plugin(plugin("bare").protocol(NoChannel::default())).await.unwrap();
     let refused = stage.plugins.set_config("bare", json!(1)).await.unwrap_err();
     assert!(matches!(refused, PluginError::NotConfigurable(_)), "{refused}");
     let unknown = stage.plugins.set_config("b", json!(1)).await.unwrap_err();
@@ -126,7 +126,7 @@ async fn a_plugin_may_refuse_and_keeps_what_it_has() {
         refused.to_string(),
         "plugin `a` refused its new configuration: bad port (code -32000); the old one is in force again"
     );
-    assert!(!refused.is_retryable() && refused.outcome() == CallOutcome::Failed);
+    assert!(!refused.is_retryable() && refused.effect() == CallEffect::Answered);
     assert_eq!(
         told(&mut events),
         [

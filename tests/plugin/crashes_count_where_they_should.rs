@@ -6,7 +6,7 @@ use procession::{
     plugin::PluginHostSpec,
     restart::{Backoff, RestartPolicy},
     rpc::Timeout,
-    state::{ChildState, RestartLimit},
+    state::{ChildState, GiveUpReason},
     supervision::SupervisorSpec,
 };
 
@@ -29,7 +29,7 @@ async fn with_an_intensity_crashes_escalate_to_the_parent() {
     assert_eq!(culprits, ["plugins", "dying"]);
     assert_eq!(exit.chain().last(), Some(&Exit::Failed { code: 7 }));
     let Some(Exit::IntensityExceeded { limit, .. }) = exit.cause() else { panic!("{exit}") };
-    assert_eq!(*limit, RestartLimit::Intensity { max_restarts: 2, period: 10 * SEC });
+    assert_eq!(*limit, GiveUpReason::Intensity { max_restarts: 2, period: 10 * SEC });
     // Two hosts with one start and two restarts each.
     assert_eq!((stage.launches("dying"), stage.launches("fine")), (6, 2));
     assert!(stage.launcher.alive().is_empty());

@@ -7,7 +7,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     plugin::{PluginError, PluginHostSpec, PluginSpec},
     process::Command,
-    protocol::{FirstLine, Lsp, Mcp},
+    protocol::{Lsp, Mcp, ReadyLine},
     restart::RestartPolicy,
     supervision::{SpecErrors, SupervisorSpec, TreeStartError},
     testing::ScriptedLauncher,
@@ -101,20 +101,20 @@ fn what_belongs_to_the_plugin_protocol_is_refused_with_another_one() {
 #[test]
 fn what_would_have_no_effect_is_refused() {
     // S-6
-    use procession::rpc::Router;
+    use procession::rpc::MethodRouter;
     let fields = |spec: PluginSpec| {
         let found = |errors: SpecErrors| errors.iter().map(|error| error.field.clone()).collect();
         spec.validate().map_or_else(found, |()| Vec::new())
     };
     // Set in the worker, where the plugin's own setting would replace it.
-    let elsewhere =
-        plugin("a").worker(|worker| worker.protocol(Mcp::default()).handler(Router::new()).stderr_tail(1));
+    let elsewhere = plugin("a")
+        .worker(|worker| worker.protocol(Mcp::default()).handler(MethodRouter::new()).stderr_tail(1));
     assert_eq!(fields(elsewhere), ["plugins[a].worker.protocol", "plugins[a].worker.handler"]);
     // A plugin without a channel is allowed, but it sends no requests and cannot be called.
-    let silent = plugin("b").protocol(FirstLine::new("up"));
+    let silent = plugin("b").protocol(ReadyLine::new("up"));
     assert_eq!(fields(silent.clone()), Vec::<String>::new());
     assert_eq!(
-        fields(silent.capabilities(["x"]).handler(Router::new()).liveness(Liveness::default())),
+        fields(silent.capabilities(["x"]).handler(MethodRouter::new()).liveness(Liveness::default())),
         ["plugins[b].handler", "plugins[b].liveness", "plugins[b].capabilities"]
     );
     let pinged = plugin("c").protocol(Lsp::default()).liveness(Liveness::default());
@@ -129,9 +129,9 @@ async fn a_plugin_without_a_channel_starts() {
         me.write_line("up and running").await.unwrap();
         me.hang().await
     });
-    let host = PluginHostSpec::new().handler(procession::rpc::Router::new());
+    let host = PluginHostSpec::new().handler(procession::rpc::MethodRouter::new());
     let stage = Stage::new(&launcher, host).await;
-    let quiet = PluginSpec::new("quiet", Command::new("quiet")).protocol(FirstLine::new("up"));
+    let quiet = PluginSpec::new("quiet", Command::new("quiet")).protocol(ReadyLine::new("up"));
     stage.plugins.start_plugin(quiet).await.unwrap();
     assert!(stage.plugins.call_value("quiet", "x", &(), procession::rpc::Timeout::Default).await.is_err());
     stage.end().await;

@@ -4,14 +4,14 @@
 use procession::{
     plugin::{PluginHostSpec, plugin_of},
     protocol::plugin_error_codes,
-    rpc::{Router, RpcError},
+    rpc::{MethodRouter, RpcError},
 };
 use serde_json::{Value, json, value::to_raw_value};
 
 use crate::support::{MS, Manner, SEC, Stage, launcher, plugin, settle};
 
-fn router() -> Router {
-    Router::new()
+fn router() -> MethodRouter {
+    MethodRouter::new()
         .method_value("host.who", |cx, _| async move {
             let who = json!({
                 "plugin": plugin_of(&cx), "path": cx.path, "incarnation": cx.incarnation,
@@ -102,7 +102,7 @@ async fn only_named_capabilities_are_granted() {
 #[tokio::test(start_paused = true)]
 async fn a_plugin_may_have_a_handler_of_its_own() {
     let manner = Manner::default();
-    let own = Router::new().method_value("host.who", |_, _| async {
+    let own = MethodRouter::new().method_value("host.who", |_, _| async {
         tokio::time::sleep(MS).await;
         Ok(to_raw_value("own").unwrap())
     });

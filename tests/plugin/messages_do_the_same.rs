@@ -3,9 +3,9 @@
 
 use procession::{
     id::Incarnation,
-    plugin::{PluginError, PluginHostSpec, PluginHostSupervisorMessage},
+    plugin::{PluginError, PluginHostSpec, PluginSupervisorMessage},
     rpc::Timeout,
-    supervision::ChildRef,
+    supervision::ActorChildRef,
 };
 
 use crate::support::{Manner, SEC, Stage, launcher, plugin};
@@ -15,24 +15,21 @@ async fn the_actor_answers_while_plugins_start() {
     // S-18
     let slow = Manner::slow(2 * SEC);
     let stage = Stage::new(&launcher([("a", &slow)]), PluginHostSpec::new()).await;
-    let host: ChildRef<PluginHostSupervisorMessage> = stage.root.child("/plugins").unwrap();
+    let host: ActorChildRef<PluginSupervisorMessage> = stage.root.child("/plugins").unwrap();
     let starting = {
         let host = host.clone();
         tokio::spawn(async move {
-            host.call(
-                |reply| PluginHostSupervisorMessage::StartPlugin(Box::new(plugin("a")), reply),
-                10 * SEC,
-            )
-            .await
+            host.call(|reply| PluginSupervisorMessage::StartPlugin(Box::new(plugin("a")), reply), 10 * SEC)
+                .await
         })
     };
     tokio::time::sleep(SEC).await;
     let before = tokio::time::Instant::now();
-    let listed = host.call(PluginHostSupervisorMessage::List, SEC).await.unwrap();
+    let listed = host.call(PluginSupervisorMessage::List, SEC).await.unwrap();
     assert_eq!((listed.len(), before.elapsed().as_millis()), (1, 0));
     assert_eq!(starting.await.unwrap().unwrap().unwrap(), Incarnation(1));
     let params = serde_json::value::to_raw_value(&[1]).unwrap();
-    let call = |reply| PluginHostSupervisorMessage::Call {
+    let call = |reply| PluginSupervisorMessage::Call {
         plugin: "a".into(),
         method: "echo".into(),
         params,
@@ -41,17 +38,16 @@ async fn the_actor_answers_while_plugins_start() {
     };
     assert_eq!(host.call(call, SEC).await.unwrap().unwrap().get(), "[1]");
     let diagnostics = host
-        .call(|reply| PluginHostSupervisorMessage::Diagnostics("a".into(), reply), SEC)
+        .call(|reply| PluginSupervisorMessage::Diagnostics("a".into(), reply), SEC)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(diagnostics.node.unwrap().worker.unwrap().protocol, "plugin");
-    host.call(|reply| PluginHostSupervisorMessage::StopPlugin("a".into(), reply), 10 * SEC)
+    host.call(|reply| PluginSupervisorMessage::StopPlugin("a".into(), reply), 10 * SEC)
         .await
         .unwrap()
         .unwrap();
-    let gone =
-        host.call(|reply| PluginHostSupervisorMessage::StopPlugin("a".into(), reply), SEC).await.unwrap();
+    let gone = host.call(|reply| PluginSupervisorMessage::StopPlugin("a".into(), reply), SEC).await.unwrap();
     assert!(matches!(gone, Err(PluginError::NotFound(_))));
     stage.end().await;
 }

@@ -6,7 +6,7 @@ use procession::{
     id::Incarnation,
     plugin::{PluginError, PluginHostSpec},
     restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
-    rpc::{CallError, CallOutcome},
+    rpc::{CallEffect, CallError},
     state::{ChildState, DownReason},
 };
 
@@ -251,7 +251,7 @@ async fn no_call_starts_what_was_stopped() {
     let refused = async |id: &str| {
         let refused = stage.plugins.call::<Echo>(id, &json!(1)).await.unwrap_err();
         assert!(matches!(refused.call(), Some(CallError::Unavailable { .. })), "{refused}");
-        assert_eq!(refused.outcome(), CallOutcome::NotSent);
+        assert_eq!(refused.effect(), CallEffect::NotSent);
     };
     stage.plugins.worker("a").unwrap().stop().await.unwrap();
     refused("a").await;

@@ -17,7 +17,7 @@ use procession::{
     plugin::{PluginEventKind, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
     protocol::Server,
-    rpc::{Router, RpcError, Timeout},
+    rpc::{MethodRouter, RpcError, Timeout},
     supervision::SupervisorSpec,
 };
 use serde_json::value::to_raw_value;
@@ -87,7 +87,7 @@ const DONE: &str = "PROCESSION_TEST_DONE";
 fn worker_of_the_swaps() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done = std::env::var_os(DONE).unwrap();
-    let router = Router::new().method_value("work", move |_, params| {
+    let router = MethodRouter::new().method_value("work", move |_, params| {
         let done = done.clone();
         async move {
             let number: u64 = serde_json::from_str(params.as_deref().unwrap().get()).unwrap();

@@ -4,7 +4,7 @@
 
 use procession::{
     plugin::{PluginHostSpec, StreamFilter},
-    rpc::{IncomingStream, StreamEnd, StreamQueue},
+    rpc::{IncomingStream, StreamEnd, StreamListener},
 };
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ async fn a_subscription_takes_what_its_filter_admits() {
     let params = json!({ "stream": 2, "channel": "rows", "scope": "x" });
     assert_eq!(open(&stage, "a", params).await["result"], json!({ "ok": true }));
     let (mut a, mut b, x) =
-        (all.recv().await.unwrap(), of_b.recv().await.unwrap(), of_x.recv().await.unwrap());
+        (all.accept().await.unwrap(), of_b.accept().await.unwrap(), of_x.accept().await.unwrap());
     let text = ToOwned::to_owned;
     assert_eq!(key(&a), ("/plugins/a".to_owned(), 1, "rows".to_owned(), None));
     assert_eq!(key(&b), ("/plugins/b".to_owned(), 1, "rows".to_owned(), Some("x".to_owned())));
@@ -69,7 +69,7 @@ async fn a_subscription_takes_what_its_filter_admits() {
     assert!(matches!(a.recv().await, Some(Err(StreamEnd::WorkerLost(_)))));
     assert!(a.recv().await.is_none());
     assert_eq!(open(&stage, "a", json!({ "stream": 1, "channel": "rows" })).await["result"]["ok"], true);
-    assert_eq!(key(&all.recv().await.unwrap()).1, 2);
+    assert_eq!(key(&all.accept().await.unwrap()).1, 2);
     stage.end().await;
 }
 
@@ -84,7 +84,7 @@ async fn a_subscription_that_is_full_or_dropped_gives_way() {
     }
     assert!(answers[..2].iter().all(|answer| answer["result"]["ok"] == true), "{answers:?}");
     assert_eq!(answers[2]["error"]["code"], -32000, "both are full");
-    assert_eq!(second.recv().await.unwrap().id().to_string(), "1");
+    assert_eq!(second.accept().await.unwrap().id().to_string(), "1");
     drop((first, second));
     settle().await;
     let refused = open(&stage, "a", json!({ "stream": 3, "channel": "rows" })).await;
@@ -94,7 +94,7 @@ async fn a_subscription_that_is_full_or_dropped_gives_way() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_of_the_plugin_takes_what_no_subscription_takes() {
-    let (queue, mut incoming) = StreamQueue::new(4, 4);
+    let (queue, mut incoming) = StreamListener::new(4, 4);
     let own = plugin("c").worker(|worker| worker.streams(queue));
     let manner = Manner::default();
     let stage = Stage::new(&launcher([("c", &manner)]), PluginHostSpec::new().plugin(own)).await;
@@ -104,7 +104,7 @@ async fn a_sink_of_the_plugin_takes_what_no_subscription_takes() {
         let params = json!({ "stream": channel, "channel": channel });
         assert_eq!(open(&stage, "c", params).await["result"]["ok"], true);
     }
-    assert_eq!(subscribed.recv().await.unwrap().channel(), "rows");
-    assert_eq!(incoming.recv().await.unwrap().channel(), "other");
+    assert_eq!(subscribed.accept().await.unwrap().channel(), "rows");
+    assert_eq!(incoming.accept().await.unwrap().channel(), "other");
     stage.end().await;
 }

@@ -16,7 +16,7 @@ use procession::{
     exit::Exit,
     plugin::{PluginError, PluginHostSpec, PluginSpec, Plugins},
     process::Command,
-    rpc::{CallError, CallOptions, Router, RpcError, StreamEnd, Timeout, error_codes},
+    rpc::{CallError, CallOptions, MethodRouter, RpcError, StreamEnd, Timeout, error_codes},
     supervision::SupervisorSpec,
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -53,7 +53,7 @@ impl Stage {
         let (asked, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let all_here = Arc::new(Barrier::new(AT_ONCE));
         let address = Arc::new(OnceLock::<Plugins>::new());
-        let router = Router::new()
+        let router = MethodRouter::new()
             // Answered once as many calls wait for it as are made at once.
             .method_value("gather", move |_, _| {
                 let all_here = all_here.clone();
@@ -102,7 +102,7 @@ impl Stage {
         let options = Timeout::After(PATIENCE);
         let (mut streams, call) = worker.call_streaming("count", &count, options, items);
         let take = async {
-            let mut stream = streams.recv().await.unwrap();
+            let mut stream = streams.accept().await.unwrap();
             assert_eq!((stream.channel(), stream.call().is_some()), ("numbers", true));
             for n in 0..100 {
                 assert_eq!(stream.recv().await.unwrap().unwrap().get(), n.to_string());
@@ -115,7 +115,7 @@ impl Stage {
         // A consumer that has enough: the worker stops, and its call ends.
         let (mut streams, call) = worker.call_streaming("count", &count, options, items);
         let take = async {
-            let mut stream = streams.recv().await.unwrap();
+            let mut stream = streams.accept().await.unwrap();
             stream.recv().await.unwrap().unwrap();
         };
         let (answer, ()) = tokio::join!(call, take);
@@ -133,7 +133,7 @@ impl Stage {
         let count = json!({ "to": 100 });
         let (mut streams, call) = worker.call_streaming("count", &count, Timeout::After(PATIENCE), 4);
         let take = async {
-            let mut stream = streams.recv().await.unwrap();
+            let mut stream = streams.accept().await.unwrap();
             stream.recv().await.unwrap().unwrap();
             self.kill();
             let mut ends = Vec::new();

@@ -9,7 +9,7 @@ use std::sync::{
 use procession::{
     exit::Exit,
     pool::{AcquireError, PoolSpec, WorkerTemplate},
-    protocol::Bare,
+    protocol::NoChannel,
     restart::{Backoff, RestartPolicy},
     state::{ChildState, DownReason},
     testing::ScriptedProcess,
@@ -103,7 +103,7 @@ async fn a_program_that_is_ready_and_done_at_once_is_not_started_without_end() {
     for asks in [1, 50] {
         let setup = start(|launcher| {
             launcher.program("quits", quits);
-            PoolSpec::keyed(3, worker(launcher, "quits").protocol(Bare::default()))
+            PoolSpec::keyed(3, worker(launcher, "quits").protocol(NoChannel::default()))
         })
         .await;
         for _ in 0..asks {

@@ -2,7 +2,7 @@
 
 use procession::{
     pool::{AcquireError, Revocation},
-    rpc::{CallOutcome, Timeout},
+    rpc::{CallEffect, Timeout},
 };
 
 use crate::support::*;
@@ -24,7 +24,7 @@ async fn the_holder_is_told_and_its_calls_fail_with_that_reason() {
     assert!(revoked.1 < MS, "at once, not when the process is gone: {:?}", revoked.1);
     let error = called.unwrap_err();
     assert_eq!(error.revocation(), Some(&Revocation::Evicted), "{error}");
-    assert_eq!((error.outcome(), error.is_retryable()), (CallOutcome::Unknown, false));
+    assert_eq!((error.effect(), error.is_retryable()), (CallEffect::Unknown, false));
     let why = "the lease is over (the worker was stopped to make room for another key); acquire another one";
     assert_eq!(
         error.to_string(),
@@ -32,7 +32,7 @@ async fn the_holder_is_told_and_its_calls_fail_with_that_reason() {
     );
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
     assert_eq!(error.revocation(), Some(&Revocation::Evicted), "{error}");
-    assert_eq!((error.outcome(), error.is_retryable()), (CallOutcome::NotSent, true));
+    assert_eq!((error.effect(), error.is_retryable()), (CallEffect::NotSent, true));
     assert_eq!(error.to_string(), format!("`pid` was not sent to `/pool/a`: {why}"));
     drop(other.unwrap());
     setup.end().await;

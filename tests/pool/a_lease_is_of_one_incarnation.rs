@@ -5,8 +5,8 @@ use procession::{
     exit::Exit,
     pool::{LeaseCallError, PoolSpec, Revocation},
     process::Signal,
-    protocol::{Bare, FirstLine},
-    rpc::{CallError, CallOutcome, Timeout},
+    protocol::{NoChannel, ReadyLine},
+    rpc::{CallEffect, CallError, Timeout},
 };
 
 use crate::support::*;
@@ -27,7 +27,7 @@ async fn a_death_is_told_at_once_and_the_next_acquire_gets_the_next_incarnation_
     assert_eq!(pid(&next).await, next.pid().unwrap());
     // The old lease never reaches it.
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
-    assert!(matches!(&error, LeaseCallError::Revoked { outcome: CallOutcome::NotSent, .. }), "{error}");
+    assert!(matches!(&error, LeaseCallError::Revoked { effect: CallEffect::NotSent, .. }), "{error}");
     assert_eq!(error.exit(), Some(&exit));
     assert!(bystander.revocation().is_none());
     drop(lease);
@@ -118,7 +118,7 @@ async fn a_stopped_key_comes_back_on_demand() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_without_a_channel_is_leased_and_not_called() {
-    let setup = start(|l| PoolSpec::keyed(1, worker(l, "worker").protocol(Bare::default()))).await;
+    let setup = start(|l| PoolSpec::keyed(1, worker(l, "worker").protocol(NoChannel::default()))).await;
     let lease = setup.pool.acquire("a").await.unwrap();
     assert!(lease.pid().is_some());
     let error = lease.call_value("pid", &(), Timeout::Default).await.unwrap_err();
@@ -158,16 +158,16 @@ async fn the_address_that_a_worker_has_printed_is_of_the_lease_too() {
             me.write_line(&format!("\u{1b}[32mlistening on :{}\u{1b}[0m", me.pid())).await.unwrap();
             me.hang().await
         });
-        PoolSpec::keyed(1, worker(launcher, "server").protocol(FirstLine::new("listening on")))
+        PoolSpec::keyed(1, worker(launcher, "server").protocol(ReadyLine::new("listening on")))
     })
     .await;
     let first = setup.pool.acquire("a").await.unwrap();
-    assert_eq!(first.first_line(), Some("listening on :1000"));
+    assert_eq!(first.ready_line(), Some("listening on :1000"));
     setup.kill(&first);
     first.revoked().await;
     let second = setup.pool.acquire("a").await.unwrap();
     assert_eq!(
-        (first.first_line(), second.first_line()),
+        (first.ready_line(), second.ready_line()),
         (Some("listening on :1000"), Some("listening on :1001"))
     );
     drop((first, second));

@@ -14,7 +14,7 @@ use procession::{
     id::{ChildId, Incarnation},
     pool::{Lease, PoolSpec, Revocation},
     process::Signal,
-    protocol::Bare,
+    protocol::NoChannel,
     rpc::Timeout,
     state::ChildState,
     testing::{ScriptedLauncher, ScriptedProcess},
@@ -106,7 +106,7 @@ async fn a_worker_without_a_channel_is_not_lent_when_its_exit_is_known() {
             me.hang().await;
             0
         });
-        PoolSpec::keyed(1, worker(l, "parent").protocol(Bare::default())).per_worker(None)
+        PoolSpec::keyed(1, worker(l, "parent").protocol(NoChannel::default())).per_worker(None)
     })
     .await;
     drop(setup.pool.acquire("a").await.unwrap());

@@ -8,7 +8,7 @@ use procession::{
     pool::{AcquireError, Pool, PoolSpec, Revocation},
     process::Signal,
     rpc::Timeout,
-    state::RestartLimit,
+    state::GiveUpReason,
     supervision::SupervisorSpec,
 };
 
@@ -36,7 +36,7 @@ async fn a_spent_intensity_goes_up_with_its_chain_and_the_restarted_pool_works()
     let Exit::IntensityExceeded { child, cause, limit } = exit else { panic!("{exit}") };
     assert_eq!(
         (child.as_str(), limit),
-        ("a", &RestartLimit::Intensity { max_restarts: 1, period: 60 * SEC })
+        ("a", &GiveUpReason::Intensity { max_restarts: 1, period: 60 * SEC })
     );
     assert_eq!(**cause, Exit::Signalled { signal: Signal::KILL.as_raw(), core: false });
     assert_eq!(setup.pool.wait_ready(SEC).await.unwrap().0, 2);

@@ -3,14 +3,14 @@
 
 use std::time::Instant;
 
-use procession::{id::ChildId, pool::PoolSpec, protocol::Bare};
+use procession::{id::ChildId, pool::PoolSpec, protocol::NoChannel};
 
 use crate::support::*;
 
 async fn measure(keys: usize) {
     let setup = start(|l| {
         l.program("idle", |me: procession::testing::ScriptedProcess| async move { me.hang().await });
-        PoolSpec::keyed(keys, worker(l, "idle").protocol(Bare::default())).start_concurrency(256)
+        PoolSpec::keyed(keys, worker(l, "idle").protocol(NoChannel::default())).start_concurrency(256)
     })
     .await;
     let ids: Vec<ChildId> = (0..keys).map(key).collect();

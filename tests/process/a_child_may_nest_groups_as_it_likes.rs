@@ -9,7 +9,7 @@ use std::{
 };
 
 use procession::process::{
-    Command, Ladder, Launcher, OsLauncher, Process, ReapGuard, Rung, Technique, terminate,
+    Command, HeldUntilReaped, Ladder, Launcher, OsLauncher, Process, Rung, Technique, terminate,
 };
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, chmodat, mkdirat, openat},
@@ -59,7 +59,7 @@ async fn launch_nester(shape: &str) -> Option<(Process, PathBuf, i32)> {
         return None;
     }
     let mut process =
-        soon("launch", OsLauncher::new().launch(&nester(shape), ReapGuard::none())).await.unwrap();
+        soon("launch", OsLauncher::new().launch(&nester(shape), HeldUntilReaped::none())).await.unwrap();
     if process.control.containment().cgroup.is_none() {
         println!("skipped: no control group may be made here");
         return None;
@@ -212,7 +212,7 @@ async fn nor_do_hundreds_of_members_that_are_signalled() {
         "i=0; while [ $i -lt {MEMBERS} ]; do setsid sleep 1000 </dev/null >/dev/null & i=$((i+1)); done; echo 1; wait"
     );
     let mut process =
-        soon("launch", OsLauncher::new().launch(&sh(&script), ReapGuard::none())).await.unwrap();
+        soon("launch", OsLauncher::new().launch(&sh(&script), HeldUntilReaped::none())).await.unwrap();
     let Some(group) = process.control.containment().cgroup else { return };
     number(&mut process).await;
     let members = unified().unwrap().join(group.trim_start_matches('/')).join("cgroup.procs");
@@ -365,7 +365,7 @@ fn inner_that_clears() {
     runtime.block_on(async {
         // Independent of the technique of the other tests, because one of the two has no groups.
         let process =
-            soon("launch", OsLauncher::new().launch(&sh("exit 0"), ReapGuard::none())).await.unwrap();
+            soon("launch", OsLauncher::new().launch(&sh("exit 0"), HeldUntilReaped::none())).await.unwrap();
         let groups =
             || std::fs::read_dir(own().unwrap()).unwrap().flatten().filter(|e| e.path().is_dir()).count();
         until("what was left is gone", || groups() == 1).await;

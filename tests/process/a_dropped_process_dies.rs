@@ -12,12 +12,12 @@ const FAMILY: &str = "trap '' TERM HUP; sleep 1000 & echo $!; wait";
 #[tokio::test]
 async fn with_its_whole_group_and_the_reap_token_is_kept_until_it_is_reaped() {
     // P-10
-    let (reap_guard, held) = guard();
-    let mut process = launcher().launch(&sh(FAMILY), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let mut process = launcher().launch(&sh(FAMILY), held_until_reaped).await.unwrap();
     let (pid, grandchild) = (process.pid, number(&mut process).await);
     assert!(runs(grandchild));
     drop(process);
-    until("the reap guard is released", || !held()).await;
+    until("the held value is released", || !held()).await;
     assert!(!exists(pid) && !runs(grandchild), "released only when all is gone");
 }
 
@@ -25,9 +25,9 @@ async fn with_its_whole_group_and_the_reap_token_is_kept_until_it_is_reaped() {
 fn outside_of_a_runtime() {
     // P-10
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (reap_guard, held) = guard();
+    let (held_until_reaped, held) = guard();
     let (process, grandchild) = runtime.block_on(async {
-        let mut process = launcher().launch(&sh(FAMILY), reap_guard).await.unwrap();
+        let mut process = launcher().launch(&sh(FAMILY), held_until_reaped).await.unwrap();
         let grandchild = number(&mut process).await;
         (process, grandchild)
     });
@@ -35,7 +35,7 @@ fn outside_of_a_runtime() {
     let pid = process.pid;
     assert!(runs(grandchild) && held());
     std::thread::spawn(move || drop(process)).join().unwrap();
-    block_until("the reap guard is released", || !held());
+    block_until("the held value is released", || !held());
     assert!(!exists(pid) && !runs(grandchild));
 }
 
@@ -43,15 +43,15 @@ fn outside_of_a_runtime() {
 fn with_the_runtime_that_owns_it() {
     // P-10
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (reap_guard, held) = guard();
+    let (held_until_reaped, held) = guard();
     let pid = runtime.block_on(async {
-        let process = launcher().launch(&sh("sleep 1000"), reap_guard).await.unwrap();
+        let process = launcher().launch(&sh("sleep 1000"), held_until_reaped).await.unwrap();
         let pid = process.pid;
         tokio::spawn(async move { process.control.exited().await });
         pid
     });
     drop(runtime);
-    block_until("the reap guard is released", || !held());
+    block_until("the held value is released", || !held());
     assert!(!exists(pid));
 }
 
@@ -61,12 +61,12 @@ async fn when_its_launch_is_cancelled_at_any_moment() {
     let launcher = launcher();
     let mut tokens_held = Vec::new();
     for round in 0..60u64 {
-        let (reap_guard, held) = guard();
+        let (held_until_reaped, held) = guard();
         let command = sh("sleep 1000");
-        let launch = launcher.launch(&command, reap_guard);
+        let launch = launcher.launch(&command, held_until_reaped);
         let _ = tokio::time::timeout(Duration::from_micros(round * 40), launch).await;
         tokens_held.push(held);
     }
-    // The reap guard is released when the process has been reaped, or was never created.
+    // The held value is released when the process has been reaped, or was never created.
     until("all are gone", || tokens_held.iter().all(|held| !held())).await;
 }

@@ -93,7 +93,7 @@ fn no_child_dies_with_a_thread_or_a_runtime() {
                 .map(|n| {
                     let launch = async || {
                         launcher()
-                            .launch(&sh("exec sleep 1000"), procession::process::ReapGuard::none())
+                            .launch(&sh("exec sleep 1000"), procession::process::HeldUntilReaped::none())
                             .await
                             .unwrap()
                     };

@@ -4,7 +4,7 @@
 use procession::{
     containment::Containment,
     exit::{Exit, LaunchStage},
-    process::{Limits, SocketMode, Technique},
+    process::{Limits, SocketsForStdio, Technique},
 };
 use rustix::io::Errno;
 
@@ -23,7 +23,7 @@ fn everything_holds_without_sockets_too() {
 }
 
 fn once_more_with(variable: &str) {
-    if technique() == Technique::PosixSpawn || sockets() == SocketMode::Never {
+    if technique() == Technique::PosixSpawn || sockets() == SocketsForStdio::Never {
         return;
     }
     let me = std::env::current_exe().unwrap();

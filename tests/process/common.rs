@@ -9,7 +9,9 @@ use std::{
 
 use procession::{
     exit::Exit,
-    process::{Command, KILL_WAIT, Launcher, OsLauncher, Process, ReapGuard, SocketMode, Technique},
+    process::{
+        Command, HeldUntilReaped, KILL_WAIT, Launcher, OsLauncher, Process, SocketsForStdio, Technique,
+    },
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
@@ -44,8 +46,8 @@ pub(crate) fn technique() -> Technique {
 /// The variable that forbids sockets: everything is tested with them, and once more with pipes alone.
 pub(crate) const NO_SOCKETS: &str = "PROCESSION_TEST_NO_SOCKETS";
 
-pub(crate) fn sockets() -> SocketMode {
-    if std::env::var_os(NO_SOCKETS).is_some() { SocketMode::Never } else { SocketMode::Auto }
+pub(crate) fn sockets() -> SocketsForStdio {
+    if std::env::var_os(NO_SOCKETS).is_some() { SocketsForStdio::Never } else { SocketsForStdio::Auto }
 }
 
 /// Whether a channel is made of sockets: since Linux 6.16 the kernel refuses descriptors that are sent over
@@ -53,7 +55,7 @@ pub(crate) fn sockets() -> SocketMode {
 pub(crate) fn sockets_are_expected() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let numbers: Vec<u32> = release.split(['.', '-']).take(2).map_while(|n| n.parse().ok()).collect();
-    sockets() == SocketMode::Auto && numbers >= vec![6, 16]
+    sockets() == SocketsForStdio::Auto && numbers >= vec![6, 16]
 }
 
 pub(crate) fn launcher() -> OsLauncher {
@@ -65,11 +67,11 @@ pub(crate) fn sh(script: &str) -> Command {
 }
 
 pub(crate) async fn launch(command: Command) -> Process {
-    soon("launch", launcher().launch(&command, ReapGuard::none())).await.expect("launches")
+    soon("launch", launcher().launch(&command, HeldUntilReaped::none())).await.expect("launches")
 }
 
 pub(crate) async fn refusal(command: Command) -> Exit {
-    soon("launch", launcher().launch(&command, ReapGuard::none())).await.expect_err("must not launch")
+    soon("launch", launcher().launch(&command, HeldUntilReaped::none())).await.expect_err("must not launch")
 }
 
 /// Runs to the end, without input, and returns what it wrote to stdout.
@@ -110,8 +112,8 @@ pub(crate) fn exists(pid: u32) -> bool {
     state(pid as i32).is_some()
 }
 
-/// A reap guard, and a function that tells whether it is still held.
-pub(crate) fn guard() -> (ReapGuard, impl Fn() -> bool) {
+/// A held value, and a function that tells whether it is still held.
+pub(crate) fn guard() -> (HeldUntilReaped, impl Fn() -> bool) {
     struct Held(Arc<AtomicBool>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -120,7 +122,7 @@ pub(crate) fn guard() -> (ReapGuard, impl Fn() -> bool) {
     }
     let held = Arc::new(AtomicBool::new(true));
     let guard = Held(Arc::clone(&held));
-    (ReapGuard::new(guard), move || held.load(Ordering::SeqCst))
+    (HeldUntilReaped::new(guard), move || held.load(Ordering::SeqCst))
 }
 
 /// Runs one of this program's ignored tests in a host of its own and returns what it printed. For tests of

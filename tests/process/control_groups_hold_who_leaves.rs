@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use procession::process::{
-    CgroupMode, Command, Ladder, Launcher, OsLauncher, Process, ReapGuard, Rung, terminate,
+    CgroupMode, Command, HeldUntilReaped, Ladder, Launcher, OsLauncher, Process, Rung, terminate,
 };
 
 use crate::common::*;
@@ -44,8 +44,9 @@ async fn a_daemon_does_not_survive_an_exit() {
     if !possible().await {
         return;
     }
-    let (reap_guard, held) = guard();
-    let mut process = OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let mut process =
+        OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), held_until_reaped).await.unwrap();
     let Some(directory) = directory(&process) else { return };
     let daemon = number(&mut process).await;
     soon("exit", process.control.exited()).await;
@@ -60,13 +61,13 @@ async fn nor_a_drop() {
     if !possible().await {
         return;
     }
-    let (reap_guard, held) = guard();
+    let (held_until_reaped, held) = guard();
     let mut process =
-        OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), reap_guard).await.unwrap();
+        OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), held_until_reaped).await.unwrap();
     let Some(directory) = directory(&process) else { return };
     let daemon = number(&mut process).await;
     drop(process);
-    until("the reap guard is released", || !held()).await;
+    until("the held value is released", || !held()).await;
     assert!(!runs(daemon) && !directory.exists(), "released only when all is gone");
 }
 
@@ -151,7 +152,7 @@ async fn a_launch_that_fails_leaves_no_group() {
 async fn they_are_a_choice() {
     // P-6
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let mut process = launcher.launch(&with_daemon(STUBBORN, "wait"), ReapGuard::none()).await.unwrap();
+    let mut process = launcher.launch(&with_daemon(STUBBORN, "wait"), HeldUntilReaped::none()).await.unwrap();
     assert_eq!(process.control.containment().cgroup, None);
     let daemon = number(&mut process).await;
     reaped(&process).await;

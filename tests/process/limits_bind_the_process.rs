@@ -3,8 +3,8 @@
 use procession::{
     exit::{Exit, LaunchStage},
     process::{
-        CgroupMode, Command, ExitStatus, ExitStatusKind, Launcher, Limits, OsLauncher, ReapGuard, Signal,
-        SuccessExitStatus, Technique,
+        CgroupMode, Command, ExitStatus, ExitStatusKind, HeldUntilReaped, Launcher, Limits, OsLauncher,
+        Signal, SuccessExitStatus, Technique,
     },
 };
 use rustix::io::Errno;
@@ -138,7 +138,7 @@ async fn what_a_process_uses_is_known_until_it_is_reaped() {
     for mode in [CgroupMode::WhenPossible, CgroupMode::Never] {
         let launcher = OsLauncher::builder().technique(technique()).cgroup(mode).build();
         let family = sh("sleep 1000 & echo 1; read x");
-        let mut family = launcher.launch(&family, ReapGuard::none()).await.unwrap();
+        let mut family = launcher.launch(&family, HeldUntilReaped::none()).await.unwrap();
         number(&mut family).await;
         let probe = family.control.usage_probe().unwrap();
         // A process that has just been created may have no memory yet, and without control groups the
@@ -181,7 +181,7 @@ async fn inner_without_privileges() {
         assert_eq!(fields.first().map(String::as_str), field);
         // The launch fails as the check predicted.
         assert_eq!(
-            launcher().launch(&command, procession::process::ReapGuard::none()).await.is_err(),
+            launcher().launch(&command, procession::process::HeldUntilReaped::none()).await.is_err(),
             field.is_some()
         );
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use procession::process::{Command, ExitStatus, Ladder, Launcher, ReapGuard, terminate};
+use procession::process::{Command, ExitStatus, HeldUntilReaped, Ladder, Launcher, terminate};
 use tokio::{io::AsyncReadExt, task::JoinSet};
 
 use crate::common::*;
@@ -29,7 +29,7 @@ fn in_a_host_of_its_own() {
 async fn inner() {
     let launcher = Arc::new(launcher());
     // The first launch starts threads that stay: those of the runtime and the reaper.
-    drop(launcher.launch(&sh("exit 0"), ReapGuard::none()).await.unwrap());
+    drop(launcher.launch(&sh("exit 0"), HeldUntilReaped::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
     let mut all = JoinSet::new();
@@ -38,10 +38,11 @@ async fn inner() {
         all.spawn(async move {
             if n % 10 == 0 {
                 let bad = Command::new(if n % 20 == 0 { "no-such-program" } else { "/etc/passwd" });
-                assert!(launcher.launch(&bad, ReapGuard::none()).await.is_err());
+                assert!(launcher.launch(&bad, HeldUntilReaped::none()).await.is_err());
                 return;
             }
-            let mut process = launcher.launch(&sh("read line; exit 3"), ReapGuard::none()).await.unwrap();
+            let mut process =
+                launcher.launch(&sh("read line; exit 3"), HeldUntilReaped::none()).await.unwrap();
             match n % 3 {
                 0 => drop(process),
                 1 => {
@@ -68,7 +69,7 @@ async fn inner() {
 async fn inner_without_descriptors() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let launcher = launcher();
-    drop(launcher.launch(&sh("exit 0"), ReapGuard::none()).await.unwrap());
+    drop(launcher.launch(&sh("exit 0"), HeldUntilReaped::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
     // One launch needs about eight. Each limit is exceeded at another step: stdio, spawn, the pidfd, the
@@ -77,7 +78,7 @@ async fn inner_without_descriptors() {
     for room in 0..12 {
         let limit = before as u64 - 1 + room;
         setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(4096) }).unwrap();
-        match launcher.launch(&sh("exit 0"), ReapGuard::none()).await {
+        match launcher.launch(&sh("exit 0"), HeldUntilReaped::none()).await {
             Ok(process) => drop(process),
             Err(procession::exit::Exit::NeverStarted { errno, .. }) => {
                 assert_eq!(errno, Some(rustix::io::Errno::MFILE.raw_os_error()));
@@ -119,7 +120,7 @@ async fn thousands_of_children() {
 async fn fill(limit: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let launcher = launcher();
-    drop(launcher.launch(&sh("exit 0"), ReapGuard::none()).await.unwrap());
+    drop(launcher.launch(&sh("exit 0"), HeldUntilReaped::none()).await.unwrap());
     until("reaped", || children().is_empty()).await;
     let before = descriptors();
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -127,7 +128,7 @@ async fn fill(limit: u64) {
     let sleeper = Command::new("sleep").arg("1000");
     let mut all = Vec::new();
     let refused = loop {
-        match soon("a launch", launcher.launch(&sleeper, ReapGuard::none())).await {
+        match soon("a launch", launcher.launch(&sleeper, HeldUntilReaped::none())).await {
             Ok(process) => all.push(process),
             Err(exit) => break exit,
         }
@@ -141,7 +142,7 @@ async fn fill(limit: u64) {
     assert!((expected - 3..=expected).contains(&all.len()), "{} of {expected}", all.len());
     for _ in 0..20 {
         assert!(
-            full(&launcher.launch(&sleeper, ReapGuard::none()).await.unwrap_err()),
+            full(&launcher.launch(&sleeper, HeldUntilReaped::none()).await.unwrap_err()),
             "nothing is lost to a refusal"
         );
     }
@@ -150,7 +151,7 @@ async fn fill(limit: u64) {
     // An orderly stop, with the descriptor table full.
     let mut launched = None;
     for _ in 0..1000 {
-        match launcher.launch(&sleeper, ReapGuard::none()).await {
+        match launcher.launch(&sleeper, HeldUntilReaped::none()).await {
             Ok(process) => {
                 launched = Some(process);
                 break;
@@ -181,7 +182,7 @@ async fn inner_of_the_short_lived() {
     for _ in 0..500 {
         let launcher = Arc::clone(&launcher);
         all.spawn(async move {
-            let process = launcher.launch(&Command::new("true"), ReapGuard::none()).await.unwrap();
+            let process = launcher.launch(&Command::new("true"), HeldUntilReaped::none()).await.unwrap();
             assert_eq!(process.control.exited().await, ExitStatus::code(0));
             assert_eq!(process.control.reap(LONG).await, Ok(ExitStatus::code(0)));
         });
@@ -207,7 +208,7 @@ async fn inner_without_room_for_a_thread() {
     let mapped: u64 = line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024;
     // The stack of a thread no longer fits; small allocations use memory that has been mapped already.
     setrlimit(Resource::As, Rlimit { current: Some(mapped + 128 * 1024), maximum: None }).unwrap();
-    let refused = launcher().launch(&sh("exit 0"), ReapGuard::none()).await;
+    let refused = launcher().launch(&sh("exit 0"), HeldUntilReaped::none()).await;
     setrlimit(Resource::As, Rlimit { current: None, maximum: None }).unwrap();
     match refused.unwrap_err() {
         procession::exit::Exit::NeverStarted { errno, stage, .. } => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession::process::{
-    CgroupMode, ExitStatus, KILL_WAIT, Launcher, OrphansToReap, OsLauncher, ReapGuard,
+    AdoptedOrphansToReap, CgroupMode, ExitStatus, HeldUntilReaped, KILL_WAIT, Launcher, OsLauncher,
 };
 
 use crate::common::*;
@@ -53,13 +53,15 @@ async fn inner_that_adopts() {
         for stop in [false, true] {
             for _ in 0..5 {
                 let script = format!("{LEAVES}; sleep 0.05; exit 3");
-                let process = soon("launch", launcher.launch(&sh(&script), ReapGuard::none())).await.unwrap();
+                let process =
+                    soon("launch", launcher.launch(&sh(&script), HeldUntilReaped::none())).await.unwrap();
                 held = process.control.containment().cgroup.is_some();
                 assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(3));
                 let ended = match stop {
                     true => soon("reap", process.control.reap(KILL_WAIT)).await,
                     false => {
-                        soon("burial", process.control.reap_after_exit(KILL_WAIT, ReapGuard::none())).await
+                        soon("burial", process.control.reap_after_exit(KILL_WAIT, HeldUntilReaped::none()))
+                            .await
                     }
                 };
                 assert_eq!(ended, Ok(ExitStatus::code(3)));
@@ -69,7 +71,7 @@ async fn inner_that_adopts() {
             until("they are reaped", || !zombies().iter().any(is_ours)).await;
         }
         let script = "(sleep 1000 >/dev/null 2>&1 & echo $!); read line";
-        let mut lives = soon("launch", launcher.launch(&sh(script), ReapGuard::none())).await.unwrap();
+        let mut lives = soon("launch", launcher.launch(&sh(script), HeldUntilReaped::none())).await.unwrap();
         let orphan = number(&mut lives).await;
         kill(orphan);
         until("it is reaped while the process lives", || state(orphan).is_none()).await;
@@ -116,7 +118,7 @@ async fn inner_that_reaps_all() {
     one().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(zombies().contains(&stranger), "it is not one of ours");
-    let _launcher = OsLauncher::builder().reap_adopted(OrphansToReap::All).build();
+    let _launcher = OsLauncher::builder().reap_adopted(AdoptedOrphansToReap::All).build();
     for _ in 0..20 {
         one().await;
     }

@@ -1,9 +1,9 @@
-//! P-4, P-8, P-9, S-19, S-21: nothing of a process's group survives its reap, and the reap guard is kept
+//! P-4, P-8, P-9, S-19, S-21: nothing of a process's group survives its reap, and the held value is kept
 //! until then.
 
 use std::sync::Arc;
 
-use procession::process::{ExitStatus, KILL_WAIT, Launcher, ProcessControl, ReapGuard};
+use procession::process::{ExitStatus, HeldUntilReaped, KILL_WAIT, Launcher, ProcessControl};
 use tokio::io::AsyncReadExt;
 
 use crate::common::*;
@@ -11,8 +11,9 @@ use crate::common::*;
 #[tokio::test]
 async fn a_grandchild_does_not_survive_a_clean_exit() {
     // P-4
-    let (reap_guard, held) = guard();
-    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let mut process =
+        launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), held_until_reaped).await.unwrap();
     let grandchild = number(&mut process).await;
     assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(0));
     assert!(runs(grandchild) && held());
@@ -72,8 +73,8 @@ async fn every_caller_of_reap_gets_the_same_result() {
 async fn a_cancelled_reap_may_be_repeated() {
     // P-9
     for micros in (0..3000).step_by(100) {
-        let (reap_guard, held) = guard();
-        let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), reap_guard).await.unwrap();
+        let (held_until_reaped, held) = guard();
+        let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), held_until_reaped).await.unwrap();
         let first = process.control.reap(KILL_WAIT);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
         assert_eq!(reaped(&process).await, ExitStatus::signal(9, false));
@@ -84,22 +85,22 @@ async fn a_cancelled_reap_may_be_repeated() {
 #[tokio::test]
 async fn the_reap_token_is_released_by_the_reap_and_not_before() {
     // S-21
-    let (reap_guard, held) = guard();
-    let process = launcher().launch(&sh("exit 0"), reap_guard.clone()).await.unwrap();
-    drop(reap_guard);
+    let (held_until_reaped, held) = guard();
+    let process = launcher().launch(&sh("exit 0"), held_until_reaped.clone()).await.unwrap();
+    drop(held_until_reaped);
     soon("exit", process.control.exited()).await;
     soon("empty", process.control.emptied()).await;
     assert!(held(), "a zombie is left");
     reaped(&process).await;
     assert!(!held());
-    drop((process, ReapGuard::none()));
+    drop((process, HeldUntilReaped::none()));
 }
 
 #[tokio::test]
 async fn a_reap_that_gives_up_is_finished_in_the_background() {
     // P-9, S-19
-    let (reap_guard, held) = guard();
-    let process = launcher().launch(&sh("sleep 1000"), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let process = launcher().launch(&sh("sleep 1000"), held_until_reaped).await.unwrap();
     // Under paused time the bound is reached as soon as no task has anything else to do.
     tokio::time::pause();
     let reap = process.control.reap(KILL_WAIT).await;

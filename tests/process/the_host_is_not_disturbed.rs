@@ -31,8 +31,9 @@ fn a_host_that_reaps_strangers_loses_the_status_and_nothing_else() {
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_reaps() {
-    let (reap_guard, held) = guard();
-    let mut process = launcher().launch(&sh("sleep 1000 & echo $!; exit 3"), reap_guard).await.unwrap();
+    let (held_until_reaped, held) = guard();
+    let mut process =
+        launcher().launch(&sh("sleep 1000 & echo $!; exit 3"), held_until_reaped).await.unwrap();
     let grandchild = number(&mut process).await;
     let pid = rustix::process::Pid::from_raw(process.pid as i32);
     let stolen = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();

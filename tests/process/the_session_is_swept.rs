@@ -4,7 +4,7 @@
 use std::{os::unix::process::CommandExt, time::Duration};
 
 use procession::process::{
-    CgroupMode, Command, ExitStatus, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, ReapGuard, Rung,
+    CgroupMode, Command, ExitStatus, HeldUntilReaped, KILL_WAIT, Ladder, Launcher, OsLauncher, Process, Rung,
     terminate,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -96,9 +96,9 @@ fn runs_in_part(pid: i32) -> bool {
 }
 
 /// Launches it without a control group, which would sweep the session too.
-async fn launch_debugger(kind: &str, reap_guard: ReapGuard) -> (Process, i32) {
+async fn launch_debugger(kind: &str, held_until_reaped: HeldUntilReaped) -> (Process, i32) {
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
-    let mut process = soon("launch", launcher.launch(&debugger(kind), reap_guard)).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&debugger(kind), held_until_reaped)).await.unwrap();
     let mut lines = BufReader::new(&mut process.stdout).lines();
     loop {
         let line = soon("a line", lines.next_line()).await.unwrap().expect("it has not said so");
@@ -113,8 +113,8 @@ async fn launch_debugger(kind: &str, reap_guard: ReapGuard) -> (Process, i32) {
 async fn by_a_reap() {
     // P-4, P-8
     for kind in ["plain", "deaf", "chain"] {
-        let (reap_guard, held) = guard();
-        let (process, debuggee) = launch_debugger(kind, reap_guard).await;
+        let (held_until_reaped, held) = guard();
+        let (process, debuggee) = launch_debugger(kind, held_until_reaped).await;
         drop(process.stdin);
         assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
         assert!(runs(debuggee), "{kind}");
@@ -126,7 +126,7 @@ async fn by_a_reap() {
 #[tokio::test]
 async fn also_without_its_main_thread() {
     // P-4: by a reap, and by a stop, which asks it to end first
-    let (process, debuggee) = launch_debugger("headless", ReapGuard::none()).await;
+    let (process, debuggee) = launch_debugger("headless", HeldUntilReaped::none()).await;
     assert!(runs_in_part(debuggee) && !runs(debuggee), "the premise");
     drop(process.stdin);
     assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
@@ -134,7 +134,7 @@ async fn also_without_its_main_thread() {
     assert_eq!(soon("reap", process.control.reap(KILL_WAIT)).await, Ok(ExitStatus::code(5)));
     assert!(!runs_in_part(debuggee), "gone when the reap returns");
 
-    let (process, debuggee) = launch_debugger("headless", ReapGuard::none()).await;
+    let (process, debuggee) = launch_debugger("headless", HeldUntilReaped::none()).await;
     let ladder = Ladder { drain: Duration::ZERO, term_grace: LONG, kill_wait: LONG };
     let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
     assert_eq!(ended.rung, Rung::Term);
@@ -144,10 +144,10 @@ async fn also_without_its_main_thread() {
 #[tokio::test]
 async fn by_a_drop() {
     // P-10
-    let (reap_guard, held) = guard();
-    let (process, debuggee) = launch_debugger("deaf", reap_guard).await;
+    let (held_until_reaped, held) = guard();
+    let (process, debuggee) = launch_debugger("deaf", held_until_reaped).await;
     drop(process);
-    until("the reap guard is released", || !held()).await;
+    until("the held value is released", || !held()).await;
     assert!(!runs(debuggee), "released only when all is gone");
 }
 
@@ -155,7 +155,7 @@ async fn by_a_drop() {
 async fn by_a_stop_which_asks_it_to_end() {
     // P-9
     for (kind, rung) in [("plain", Rung::Term), ("deaf", Rung::Kill)] {
-        let (process, debuggee) = launch_debugger(kind, ReapGuard::none()).await;
+        let (process, debuggee) = launch_debugger(kind, HeldUntilReaped::none()).await;
         let term_grace = if rung == Rung::Term { LONG } else { Duration::from_millis(300) };
         let ladder = Ladder { drain: Duration::ZERO, term_grace, kill_wait: LONG };
         let ended = soon("stop", terminate(&*process.control, &ladder, None)).await.unwrap();
@@ -168,15 +168,15 @@ async fn by_a_stop_which_asks_it_to_end() {
 async fn behind_the_successor_of_a_crash() {
     // P-4: at the end, the leader has been reaped long before.
     for kind in ["plain", "deaf", "chain"] {
-        let ((reap_guard, held), (sweep_guard, sweep_held)) = (guard(), guard());
-        let (process, debuggee) = launch_debugger(kind, reap_guard).await;
+        let ((held_until_reaped, held), (held_until_swept, sweep_held)) = (guard(), guard());
+        let (process, debuggee) = launch_debugger(kind, held_until_reaped).await;
         drop(process.stdin);
         soon("exit", process.control.exited()).await;
-        let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_guard)).await;
+        let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, held_until_swept)).await;
         assert_eq!(reaped_status, Ok(ExitStatus::code(5)));
         assert!(!held() && !exists(process.pid));
         until("it is swept", || !sweep_held()).await;
-        assert!(!runs(debuggee), "{kind}: gone when the sweep guard is released");
+        assert!(!runs(debuggee), "{kind}: gone when the value held until the sweep is released");
     }
 }
 
@@ -187,7 +187,7 @@ async fn and_no_other_session() {
     let mut own = other.arg("1000").process_group(0).spawn().unwrap();
     let script = "(setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' </dev/null &); read line";
     let launcher = OsLauncher::builder().technique(technique()).cgroup(CgroupMode::Never).build();
-    let mut process = soon("launch", launcher.launch(&sh(script), ReapGuard::none())).await.unwrap();
+    let mut process = soon("launch", launcher.launch(&sh(script), HeldUntilReaped::none())).await.unwrap();
     let daemon = number(&mut process).await;
     reaped(&process).await;
     assert!(runs(daemon) && runs(own.id().cast_signed()));
@@ -210,13 +210,13 @@ fn a_successor_waits_for_no_scan() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_without_process_table() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let ((reap_guard, held), (sweep_guard, sweep_held)) = (guard(), guard());
-    let (process, debuggee) = launch_debugger("deaf", reap_guard).await;
+    let ((held_until_reaped, held), (held_until_swept, sweep_held)) = (guard(), guard());
+    let (process, debuggee) = launch_debugger("deaf", held_until_reaped).await;
     process.control.signal(procession::process::Signal::KILL).unwrap();
     soon("exit", process.control.exited()).await;
     let full = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..full }).unwrap();
-    let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, sweep_guard)).await;
+    let reaped_status = soon("reap", process.control.reap_after_exit(KILL_WAIT, held_until_swept)).await;
     let (alive, sweep_held_before, held) = (runs_without_process_table(debuggee), sweep_held(), held());
     setrlimit(Resource::Nofile, full).unwrap();
     assert_eq!(reaped_status, Ok(ExitStatus::signal(9, false)));
@@ -252,7 +252,7 @@ fn a_stop_needs_no_new_thread() {
 async fn inner_at_the_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let process = soon("launch", launcher.launch(&sh("read line"), ReapGuard::none())).await.unwrap();
+    let process = soon("launch", launcher.launch(&sh("read line"), HeldUntilReaped::none())).await.unwrap();
     let full = getrlimit(Resource::Nproc);
     setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..full }).unwrap();
     assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "there are threads");

@@ -4,7 +4,7 @@
 use procession::internals::{Decision, ExitClass};
 use procession::{
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
-    state::{RestartLimit, Strategy},
+    state::{GiveUpReason, Strategy},
 };
 
 use crate::common::{Child, immediate, ms, restart, secs};
@@ -15,8 +15,8 @@ fn cooling() -> RestartPolicy {
     immediate().with_crash_loop(CrashLoop::new(3, secs(30), CrashLoopAction::cool_off(secs(60))))
 }
 
-fn why() -> RestartLimit {
-    RestartLimit::CrashLoop { max_failures: 3, window: secs(30) }
+fn why() -> GiveUpReason {
+    GiveUpReason::CrashLoop { max_failures: 3, window: secs(30) }
 }
 
 /// A child that has just been sent to cool off.

@@ -2,11 +2,11 @@
 //! waited for while it is being replaced.
 
 use procession::internals::{Decision, ExitClass, RestartTracker};
-use procession::{clock::TreeInstant, restart::RestartType, state::RestartLimit};
+use procession::{clock::TreeInstant, restart::RestartType, state::GiveUpReason};
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
-const NEVER: Decision = Decision::GiveUp { why: RestartLimit::NeverStarts };
+const NEVER: Decision = Decision::GiveUp { why: GiveUpReason::NeverStarts };
 
 //
 #[test]
@@ -28,7 +28,7 @@ fn it_is_retried_like_a_crash_if_asked_for() {
     let mut child = Child::new(steady().with_retry_never_started(true).with_max_total_restarts(2));
     assert_eq!(child.ends(ms(1), ExitClass::Permanent), restart(ms(100), 1));
     assert_eq!(child.ends(ms(1), ExitClass::Permanent), restart(ms(200), 2));
-    let why = RestartLimit::TotalRestarts { max: 2 };
+    let why = GiveUpReason::TotalRestarts { max: 2 };
     assert_eq!(child.ends(ms(1), ExitClass::Permanent), Decision::GiveUp { why });
 }
 
@@ -86,7 +86,7 @@ fn a_program_that_was_there_is_waited_for_before_that_counts() {
     assert_eq!((child.tracker.failures(), child.tracker.total_restarts()), (1, 1));
     // From now on it counts.
     assert_eq!(child.ends(ms(0), ExitClass::Missing), restart(ms(200), 2));
-    let why = RestartLimit::TotalRestarts { max: 2 };
+    let why = GiveUpReason::TotalRestarts { max: 2 };
     assert_eq!(child.ends(ms(0), ExitClass::Missing), Decision::GiveUp { why });
 }
 

@@ -7,7 +7,7 @@ use procession::internals::{Decision, ExitClass, RestartTracker};
 use procession::{
     clock::TreeInstant,
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
-    state::RestartLimit,
+    state::GiveUpReason,
 };
 use proptest::prelude::*;
 
@@ -159,13 +159,13 @@ impl Reference {
         //
         let never = matches!(verdict, ExitClass::Permanent | ExitClass::Missing);
         if never && !self.ever_ready && !policy.retry_never_started {
-            return Decision::GiveUp { why: RestartLimit::NeverStarts };
+            return Decision::GiveUp { why: GiveUpReason::NeverStarts };
         }
         //
         if let Some(max) = policy.max_total_restarts
             && self.restarts.len() >= max as usize
         {
-            return Decision::GiveUp { why: RestartLimit::TotalRestarts { max } };
+            return Decision::GiveUp { why: GiveUpReason::TotalRestarts { max } };
         }
         //
         let counts = failed || !healthy && matches!(policy.budget, Some(BudgetScope::Own(_)));
@@ -173,7 +173,7 @@ impl Reference {
             self.failures.push(now);
             let recent = self.failures.iter().filter(|at| now.since(**at) <= crash_loop.window).count();
             if recent >= crash_loop.max_failures as usize || self.trial {
-                let why = RestartLimit::CrashLoop {
+                let why = GiveUpReason::CrashLoop {
                     max_failures: crash_loop.max_failures,
                     window: crash_loop.window,
                 };

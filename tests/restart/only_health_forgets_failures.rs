@@ -4,7 +4,7 @@
 use procession::internals::{Decision, ExitClass};
 use procession::{
     restart::{CrashLoop, CrashLoopAction},
-    state::RestartLimit,
+    state::GiveUpReason,
 };
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
@@ -16,7 +16,7 @@ fn a_child_that_dies_right_after_ready_reaches_its_limit() {
     let mut child = Child::new(policy);
     assert_eq!(child.lives(ms(90), ExitClass::Failure), restart(ms(100), 1));
     assert_eq!(child.lives(ms(90), ExitClass::Failure), restart(ms(200), 2));
-    let why = RestartLimit::CrashLoop { max_failures: 3, window: secs(60) };
+    let why = GiveUpReason::CrashLoop { max_failures: 3, window: secs(60) };
     assert_eq!(child.lives(ms(90), ExitClass::Failure), Decision::GiveUp { why });
 }
 

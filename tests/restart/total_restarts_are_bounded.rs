@@ -3,13 +3,13 @@
 use procession::internals::{Decision, ExitClass};
 use procession::{
     restart::{BudgetScope, CrashLoop, CrashLoopAction},
-    state::RestartLimit,
+    state::GiveUpReason,
 };
 
 use crate::common::{Child, immediate, ms, restart, secs, steady};
 
 fn given_up(max: u32) -> Decision {
-    Decision::GiveUp { why: RestartLimit::TotalRestarts { max } }
+    Decision::GiveUp { why: GiveUpReason::TotalRestarts { max } }
 }
 
 // the limit for starts that are too slow for every window.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use procession::{
     exit::Exit,
     protocol::{self, ChildIdentity, Lsp, Mcp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, CallOutcome, Framing, NoHandler, Peer},
+    rpc::{CallEffect, CallError, CallOptions, Framing, NoHandler, Peer},
 };
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, time::Instant};
@@ -89,7 +89,7 @@ async fn a_damaged_answer_fails_its_call_at_once() {
             let error = call.await.unwrap().unwrap_err();
             assert_eq!(begin.elapsed(), std::time::Duration::ZERO, "{shown}");
             assert!(matches!(&error, CallError::InvalidResult { .. }), "{shown}: {error}");
-            assert_eq!(error.outcome(), CallOutcome::Failed);
+            assert_eq!(error.effect(), CallEffect::Answered);
             let text = error.to_string();
             assert!(text.contains(mistake) && text.contains("cannot be read"), "{shown}: {text}");
             assert!(text.contains("it begins with") || mistake == "not an error object", "{shown}: {text}");
@@ -219,7 +219,7 @@ async fn an_error_without_an_id_is_the_last_calls_if_it_can_be_no_others() {
         wire.send(&complaint).await;
         let error = call.await.unwrap().unwrap_err();
         assert!(matches!(&error, CallError::Unattributed { .. }), "{error}");
-        assert_eq!((error.outcome(), error.is_retryable()), (CallOutcome::Unknown, false));
+        assert_eq!((error.effect(), error.is_retryable()), (CallEffect::Unknown, false));
         assert!(error.to_string().contains("parse error") && error.remote().unwrap().code == -32700);
         // Should it be answered all the same, that is late.
         wire.send(r#"{"id":1,"result":1}"#).await;

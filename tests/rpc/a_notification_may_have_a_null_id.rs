@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use procession::{
     protocol::{Lsp, Mcp, Plugin, Protocol, Served, Server},
-    rpc::{Handler, Notification, Router, RpcError},
+    rpc::{Handler, MethodRouter, Notification, RpcError},
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -19,16 +19,16 @@ impl Notification for Told {
 }
 
 /// Takes `mark` itself and leaves `told` to its fallback; `both` is a method and a notification.
-fn router() -> (Arc<Router>, Arc<Mutex<Vec<String>>>) {
+fn router() -> (Arc<MethodRouter>, Arc<Mutex<Vec<String>>>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let note = |name: &'static str| {
         let heard = heard.clone();
         move || heard.lock().unwrap().push(name.to_owned())
     };
     let (mark, told, both) = (note("mark"), note("told"), note("both"));
-    let fallback = Router::new().notification::<Told>(move |_, _| told());
+    let fallback = MethodRouter::new().notification::<Told>(move |_, _| told());
     let answer = |_, _| async { serde_json::value::to_raw_value("answered").map_err(RpcError::internal) };
-    let router = Router::new()
+    let router = MethodRouter::new()
         .notification::<Mark>(move |_, _| mark())
         .notification_value("both", move |_, _| both())
         .method_value("both", answer)
@@ -89,7 +89,7 @@ fn protocols_know_theirs() {
 async fn a_language_server_in_rust_is_told_to_exit_in_this_way_too() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let (reader, writer) = tokio::io::split(far);
-    let server = tokio::spawn(Server::lsp(Router::new()).serve(reader, writer));
+    let server = tokio::spawn(Server::lsp(MethodRouter::new()).serve(reader, writer));
     let (_reader, mut writer) = tokio::io::split(near);
     for body in [
         r#"{"id":1,"method":"initialize","params":{}}"#,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{CallError, CallOptions, CallOutcome, Peer, PeerConfig, Timeout};
+use procession::rpc::{CallEffect, CallError, CallOptions, Peer, PeerConfig, Timeout};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -72,7 +72,7 @@ async fn a_late_answer_is_discarded_and_counted() {
         matches!(&error, CallError::Timeout { after, .. } if *after == Duration::from_secs(2)),
         "{error}"
     );
-    assert_eq!(error.outcome(), CallOutcome::Unknown);
+    assert_eq!(error.effect(), CallEffect::Unknown);
     assert!(!error.is_retryable());
 
     let id = wire.line().await["id"].clone();
@@ -148,7 +148,7 @@ async fn an_error_comes_back_as_it_was_sent() {
     let remote = error.remote().unwrap();
     assert_eq!((remote.code, remote.message.as_str()), (-5, "no"));
     assert_eq!(remote.data.as_ref().unwrap().get(), r#"{"a":[1]}"#);
-    assert_eq!(error.outcome(), CallOutcome::Failed);
+    assert_eq!(error.effect(), CallEffect::Answered);
 }
 
 // C-15: 1 MiB of the message of an error is kept.
@@ -190,7 +190,7 @@ async fn a_result_of_the_wrong_shape_is_an_error_with_a_path() {
     wire.send_json(json!({"id": request["id"], "result": {"list": [1, "x"]}})).await;
     let error = call.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("`list[1]`"), "{error}");
-    assert_eq!(error.outcome(), CallOutcome::Failed);
+    assert_eq!(error.effect(), CallEffect::Answered);
 }
 
 // C-4, C-13: a result that is no JSON answers its call, and nothing else.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{CallError, CallOptions, CallOutcome, CloseReason, Method, NoHandler, Peer, Timeout};
+use procession::rpc::{CallEffect, CallError, CallOptions, CloseReason, Method, NoHandler, Peer, Timeout};
 use tokio::{io::AsyncReadExt, task::JoinHandle};
 
 use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, plain};
@@ -99,9 +99,7 @@ async fn calls_in_flight_are_bounded_and_the_next_waits() {
     // One that does not get a place in time was not sent.
     let after = CallOptions::timeout(Timeout::After(SECOND));
     let error = peer.call_with::<Echo>(&String::new(), after).await.unwrap_err();
-    assert!(
-        matches!(error, CallError::Timeout { outcome: CallOutcome::NotSent, .. }) && error.is_retryable()
-    );
+    assert!(matches!(error, CallError::Timeout { effect: CallEffect::NotSent, .. }) && error.is_retryable());
     // An answer makes room.
     wire.send_json(serde_json::json!({"id": first["id"], "result": ""})).await;
     assert_eq!(wire.line().await["id"], 3);
@@ -123,8 +121,8 @@ async fn bytes_queued_are_bounded() {
         peer.call_with::<Echo>(&text, after),
         peer.call_with::<Echo>(&text, after),
     );
-    let outcomes = [a, b, c].map(|r| r.unwrap_err().outcome());
-    assert_eq!(outcomes, [CallOutcome::Unknown, CallOutcome::Unknown, CallOutcome::NotSent]);
+    let outcomes = [a, b, c].map(|r| r.unwrap_err().effect());
+    assert_eq!(outcomes, [CallEffect::Unknown, CallEffect::Unknown, CallEffect::NotSent]);
     assert!(peer.stats().bytes_queued <= 1000, "{:?}", peer.stats());
     // C-5: droppable notifications are dropped and counted; others wait.
     for n in 0..100 {
@@ -209,7 +207,7 @@ async fn a_call_that_gives_up_passes_its_turn_on() {
     let [first, second, has_turn, waits, _dropped, last] = calls;
     for call in [has_turn, waits] {
         let error = call.await.unwrap().unwrap_err();
-        assert!(matches!(error, CallError::Timeout { outcome: CallOutcome::NotSent, .. }), "{error}");
+        assert!(matches!(error, CallError::Timeout { effect: CallEffect::NotSent, .. }), "{error}");
     }
     for call in [first, second, last] {
         let request = wire.line().await;
@@ -239,8 +237,8 @@ async fn the_end_answers_calls_that_wait_for_their_turn() {
         peer.close(CloseReason::Requested);
         for (n, call) in calls.into_iter().enumerate() {
             // The first was being written.
-            let outcome = if n == 0 { CallOutcome::Unknown } else { CallOutcome::NotSent };
-            assert_eq!(call.await.unwrap().unwrap_err().outcome(), outcome, "call {n}");
+            let outcome = if n == 0 { CallEffect::Unknown } else { CallEffect::NotSent };
+            assert_eq!(call.await.unwrap().unwrap_err().effect(), outcome, "call {n}");
         }
         assert!(made.get() <= 4, "{}", made.get());
     }
@@ -274,7 +272,7 @@ async fn a_write_without_progress_ends_the_channel() {
     }
     assert_eq!(peer.closed().await, CloseReason::WriteStalled { after: 10 * SECOND });
     assert!(begin.elapsed() >= 55 * SECOND, "{:?}", begin.elapsed());
-    assert_eq!(call.await.unwrap().unwrap_err().outcome(), CallOutcome::Unknown);
+    assert_eq!(call.await.unwrap().unwrap_err().effect(), CallEffect::Unknown);
 }
 
 // C-11: only while somebody watches.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{CallOptions, NoHandler, Peer, Router, Timeout};
+use procession::rpc::{CallOptions, MethodRouter, NoHandler, Peer, Timeout};
 use serde_json::json;
 
 use crate::support::{Counter, Echo, Sleep, config, peer_on_wire, with_cancel};
@@ -119,7 +119,7 @@ async fn dropped_callers_never_leave_half_a_frame() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_learns_of_the_cancellation() {
     let cancelled = Counter::default();
-    let handler = Router::new().method::<Sleep, _, _>({
+    let handler = MethodRouter::new().method::<Sleep, _, _>({
         let cancelled = cancelled.clone();
         move |cx, ms| {
             let cancelled = cancelled.clone();

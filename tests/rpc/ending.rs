@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use procession::{
     exit::Exit,
     rpc::{
-        CallError, CallOptions, CallOutcome, CloseReason, ExitReport, NoHandler, Peer, PeerConfig, Timeout,
+        CallEffect, CallError, CallOptions, CloseReason, ExitReport, NoHandler, Peer, PeerConfig, Timeout,
     },
 };
 use serde_json::json;
@@ -59,10 +59,10 @@ async fn answers_in_the_pipe_are_delivered_before_the_rest_is_lost() {
     assert!(!second.is_finished() && !third.is_finished());
     peer.close(lost());
     assert_eq!(first.await.unwrap().unwrap(), "in the pipe");
-    for (call, outcome) in [(second, CallOutcome::Unknown), (third, CallOutcome::NotSent)] {
+    for (call, outcome) in [(second, CallEffect::Unknown), (third, CallEffect::NotSent)] {
         let error = call.await.unwrap().unwrap_err();
         assert_eq!(error.exit(), Some(&lost().exit));
-        assert_eq!(error.outcome(), outcome);
+        assert_eq!(error.effect(), outcome);
         assert!(matches!(error, CallError::WorkerLost { lost, .. } if lost.stderr_tail == "oops"));
     }
     // Every later call says the same, and the first ending stays.
@@ -116,7 +116,7 @@ async fn the_outcome_tells_what_was_handed_to_the_pipe() {
     tokio::task::yield_now().await;
     peer.close(lost());
     for call in calls {
-        assert_eq!(call.await.unwrap().unwrap_err().outcome(), CallOutcome::NotSent);
+        assert_eq!(call.await.unwrap().unwrap_err().effect(), CallEffect::NotSent);
     }
 }
 
@@ -259,5 +259,5 @@ async fn the_end_answers_calls_that_wait_for_a_place() {
     tokio::task::yield_now().await;
     peer.close(CloseReason::Requested);
     let error = tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, CallError::Closed { outcome: CallOutcome::NotSent, .. }), "{error:?}");
+    assert!(matches!(error, CallError::Closed { effect: CallEffect::NotSent, .. }), "{error:?}");
 }

@@ -7,7 +7,7 @@ use procession::{
     exit::Exit,
     id::{Incarnation, TreePath},
     protocol::{self, ChildIdentity, Lsp, Mcp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, CallOutcome, Framing, NoHandler, Peer, Router, RpcError},
+    rpc::{CallEffect, CallError, CallOptions, Framing, MethodRouter, NoHandler, Peer, RpcError},
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::io::AsyncReadExt;
@@ -17,7 +17,7 @@ use crate::support::{Echo, Wire, config, peer_on_wire};
 const MAX: usize = 1000;
 
 fn limited(framing: Framing) -> (Peer, Wire) {
-    let router = Router::new()
+    let router = MethodRouter::new()
         .method_value("large", |_, params| async move {
             let bytes: usize = serde_json::from_str(params.unwrap().get()).unwrap();
             to_raw_value(&"r".repeat(bytes)).map_err(RpcError::internal)
@@ -35,7 +35,7 @@ fn limited(framing: Framing) -> (Peer, Wire) {
 
 fn too_large(error: &CallError) -> usize {
     let CallError::TooLarge { bytes, max_bytes, .. } = error else { panic!("{error}") };
-    assert_eq!((*max_bytes, error.outcome(), error.is_retryable()), (MAX, CallOutcome::NotSent, false));
+    assert_eq!((*max_bytes, error.effect(), error.is_retryable()), (MAX, CallEffect::NotSent, false));
     let text = error.to_string();
     assert!(text.contains(&bytes.to_string()) && text.contains("1000"), "{text}");
     *bytes

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{CloseReason, NoHandler, Peer, PeerConfig, Router, RpcError};
+use procession::rpc::{CloseReason, MethodRouter, NoHandler, Peer, PeerConfig, RpcError};
 use serde_json::{Value, json};
 
 use crate::support::{Counter, Echo, Mark, Sleep, config, peer_on_wire, router};
@@ -82,7 +82,7 @@ async fn replies_without_room_end_the_channel() {
 // C-6, C-2: a handler that waits for the other side does not stop anything.
 #[tokio::test(start_paused = true)]
 async fn a_handler_can_call_back() {
-    let relay = Router::new().method::<Echo, _, _>(|cx, text| async move {
+    let relay = MethodRouter::new().method::<Echo, _, _>(|cx, text| async move {
         let peer = cx.peer().ok_or_else(|| RpcError::internal("gone"))?;
         peer.call::<Echo>(&format!("{text}!")).await.map_err(RpcError::internal)
     });
@@ -97,11 +97,11 @@ async fn a_handler_can_call_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notifications_come_before_the_response_that_follows_them() {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let listener = Router::new().notification::<Mark>({
+    let listener = MethodRouter::new().notification::<Mark>({
         let seen = seen.clone();
         move |_, n| seen.lock().unwrap().push(n)
     });
-    let talker = Router::new().method::<Sleep, _, _>(|cx, n| async move {
+    let talker = MethodRouter::new().method::<Sleep, _, _>(|cx, n| async move {
         let peer = cx.peer().ok_or_else(|| RpcError::internal("gone"))?;
         for i in 0..20 {
             peer.notify::<Mark>(&(n * 20 + i)).await.map_err(RpcError::internal)?;
@@ -151,7 +151,7 @@ async fn unknown_methods_and_bad_params_are_told_apart() {
         type Params = Params;
         type Output = u8;
     }
-    let handler = Router::new().method::<Sum, _, _>(|_, p| async move { Ok(p.items.iter().sum()) });
+    let handler = MethodRouter::new().method::<Sum, _, _>(|_, p| async move { Ok(p.items.iter().sum()) });
     let (_peer, mut wire) = peer_on_wire(PeerConfig::default(), Arc::new(handler), 4096);
     let mut ask = async |method: &str, params: Value| {
         wire.send_json(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})).await;
@@ -177,7 +177,7 @@ async fn closing_drops_the_handlers() {
         }
     }
     let dropped = Counter::default();
-    let handler = Router::new().method_value("hang", {
+    let handler = MethodRouter::new().method_value("hang", {
         let dropped = dropped.clone();
         move |_, _| {
             let guard = OnDrop(dropped.clone());
@@ -201,7 +201,7 @@ async fn closing_drops_the_handlers() {
 #[tokio::test(start_paused = true)]
 async fn the_context_names_the_other_side() {
     // G-3
-    let handler = Router::new().method_value("who", |cx, _| async move {
+    let handler = MethodRouter::new().method_value("who", |cx, _| async move {
         serde_json::value::to_raw_value(&json!([cx.path, cx.incarnation])).map_err(RpcError::internal)
     });
     let config = config(|c| {

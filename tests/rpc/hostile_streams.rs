@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{CallError, CallOptions, CallOutcome, CloseReason, Framing, NoHandler, Peer, Timeout};
+use procession::rpc::{CallEffect, CallError, CallOptions, CloseReason, Framing, NoHandler, Peer, Timeout};
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -218,11 +218,11 @@ async fn a_stream_may_end_or_stand_still_at_any_byte() {
             for (call, end) in [(first, whole - line), (second, stream.len() - line)] {
                 match call {
                     Ok(text) => assert!(text == "éä" && cut >= end, "{cut}"),
-                    Err(CallError::Timeout { outcome, .. }) => {
-                        assert!(stands && cut < end && outcome == CallOutcome::Unknown, "{cut}");
+                    Err(CallError::Timeout { effect, .. }) => {
+                        assert!(stands && cut < end && effect == CallEffect::Unknown, "{cut}");
                     }
-                    Err(CallError::Closed { reason: CloseReason::Eof, outcome, .. }) => {
-                        assert!(!stands && cut < end && outcome == CallOutcome::Unknown, "{cut}");
+                    Err(CallError::Closed { reason: CloseReason::Eof, effect, .. }) => {
+                        assert!(!stands && cut < end && effect == CallEffect::Unknown, "{cut}");
                     }
                     // Half a line at the end of the stream is no JSON, or a result that is none.
                     Err(other) => panic!("{cut}: {other}"),
@@ -248,8 +248,8 @@ async fn a_pipe_may_block_at_any_byte() {
         });
         assert_eq!(begin.elapsed(), stall);
         assert_eq!(
-            (one.unwrap_err().outcome(), other.unwrap_err().outcome()),
-            (CallOutcome::Unknown, CallOutcome::NotSent)
+            (one.unwrap_err().effect(), other.unwrap_err().effect()),
+            (CallEffect::Unknown, CallEffect::NotSent)
         );
         assert_eq!(peer.close_reason(), Some(CloseReason::WriteStalled { after: stall }));
         // What had left is the beginning of a frame, and nothing else.

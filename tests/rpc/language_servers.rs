@@ -7,8 +7,8 @@ use procession::{
     id::{Incarnation, TreePath},
     protocol::{self, ChildIdentity, Lsp, Plugin, Protocol, Served, Server, StdioUse, StopReply},
     rpc::{
-        CallError, CallOptions, CloseReason, Framing, Handler, NoHandler, Peer, PeerConfig, Router, RpcError,
-        Timeout,
+        CallError, CallOptions, CloseReason, Framing, Handler, MethodRouter, NoHandler, Peer, PeerConfig,
+        RpcError, Timeout,
     },
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -101,7 +101,7 @@ fn serve(server: Server, protocol: impl Protocol) -> (Arc<dyn Protocol>, Peer, J
     (protocol, peer, serving)
 }
 
-fn language_server(opened: mpsc::UnboundedSender<String>) -> Router {
+fn language_server(opened: mpsc::UnboundedSender<String>) -> MethodRouter {
     let seen = move |name: &'static str, opened: &mpsc::UnboundedSender<String>| {
         let _ = opened.send(name.to_owned());
     };
@@ -211,7 +211,7 @@ impl Handler for Deaf {
 #[tokio::test(start_paused = true)]
 async fn a_language_server_does_not_wait_for_the_hosts_answers_at_its_exit() {
     let begun = Counter::default();
-    let router = Router::new().method_value("ask", |cx, _| async move {
+    let router = MethodRouter::new().method_value("ask", |cx, _| async move {
         let peer = cx.peer().ok_or_else(|| RpcError::internal("no peer"))?;
         let answer = peer.call_value("never", &(), Timeout::Never).await;
         to_raw_value(&answer.is_err()).map_err(RpcError::internal)

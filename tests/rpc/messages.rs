@@ -260,7 +260,7 @@ fn deliver(bytes: &[u8], sizes: &[usize], framing: Framing) -> (Vec<u64>, u64) {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let handler = procession::rpc::Router::new().notification::<Mark>({
+        let handler = procession::rpc::MethodRouter::new().notification::<Mark>({
             let seen = seen.clone();
             move |_, n| seen.lock().unwrap().push(n)
         });

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use procession::{
     protocol::{self, Mcp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, CallOutcome, NoHandler, Peer, RequestId, Router, Timeout},
+    rpc::{CallEffect, CallError, CallOptions, MethodRouter, NoHandler, Peer, RequestId, Timeout},
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::time::Instant;
@@ -62,7 +62,7 @@ async fn each_report_gives_the_timeout_once_more() {
     assert!(result.is_ok() && near(took, 40 * SEC), "{took:?}");
     // Silence after the last report.
     let (result, took) = called(options, 8 * SEC, 5, false).await;
-    let Err(CallError::Timeout { after, outcome: CallOutcome::Unknown, .. }) = result else { panic!() };
+    let Err(CallError::Timeout { after, effect: CallEffect::Unknown, .. }) = result else { panic!() };
     assert!(near(took, 50 * SEC) && near(after, 50 * SEC), "{took:?} {after:?}");
     // A report never takes time away.
     let (_, took) = called(options, SEC / 10, 1, false).await;
@@ -94,7 +94,7 @@ async fn progress_of_another_call_changes_nothing_and_the_handler_hears_of_all()
     let plugin: Arc<dyn Protocol> = Arc::new(Plugin::default());
     let router = {
         let heard = heard.clone();
-        Router::new().notification_value("$/progress", move |_, _| {
+        MethodRouter::new().notification_value("$/progress", move |_, _| {
             heard.add();
         })
     };

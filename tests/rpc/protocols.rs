@@ -7,7 +7,7 @@ use procession::{
     exit::Exit,
     id::{Incarnation, TreePath},
     protocol::{
-        self, Bare, ChildIdentity, FirstLine, LogLevel, Lsp, Mcp, Plugin, Protocol, Ready, SessionInfo,
+        self, ChildIdentity, LogLevel, Lsp, Mcp, NoChannel, Plugin, Protocol, Ready, ReadyLine, SessionInfo,
         StdioUse, StopReply,
     },
     rpc::{CloseReason, Framing, Peer, RequestId},
@@ -50,11 +50,11 @@ async fn answer(wire: &mut Wire, result: Value) -> Value {
 // W-7
 #[test]
 fn children_without_a_channel_are_ready_when_launched_or_when_they_say_so() {
-    assert_eq!(Bare::default().stdio_use(), StdioUse::Output(Ready::Launched));
-    let StdioUse::Output(ready) = FirstLine::new("listening on").stdio_use() else { panic!("no output") };
+    assert_eq!(NoChannel::default().stdio_use(), StdioUse::Output(Ready::Launched));
+    let StdioUse::Output(ready) = ReadyLine::new("listening on").stdio_use() else { panic!("no output") };
     assert!(ready.is_met_by("  listening on 127.0.0.1:80"));
     assert!(!ready.is_met_by("now listening"));
-    let bare: Arc<dyn Protocol> = Arc::new(Bare::default());
+    let bare: Arc<dyn Protocol> = Arc::new(NoChannel::default());
     assert!(protocol::peer_config(&bare).is_none());
 }
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{CloseReason, Router, RpcError};
+use procession::rpc::{CloseReason, MethodRouter, RpcError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::support::{config, peer_on_wire, router};
 const MS: Duration = Duration::from_millis(1);
 
 /// Takes 100 ms, however large its params are.
-fn slow() -> Arc<Router> {
-    Arc::new(Router::new().method_value("slow", |_, _| async {
+fn slow() -> Arc<MethodRouter> {
+    Arc::new(MethodRouter::new().method_value("slow", |_, _| async {
         tokio::time::sleep(100 * MS).await;
         serde_json::value::to_raw_value(&()).map_err(RpcError::internal)
     }))

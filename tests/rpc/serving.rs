@@ -11,7 +11,7 @@ use procession::{
     exit::Exit,
     id::{Incarnation, TreePath},
     protocol::{self, ChildIdentity, Plugin, Protocol, Served, Server, StopReply},
-    rpc::{CloseReason, NoHandler, Peer, Router, Timeout},
+    rpc::{CloseReason, MethodRouter, NoHandler, Peer, Timeout},
 };
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
@@ -222,7 +222,7 @@ async fn what_takes_no_work_is_answered_at_once() {
         c.max_outgoing_frame_bytes = Some(1000);
     });
     let (_peer, mut wire) =
-        peer_on_wire(bounded, Arc::new(Router::new().fallback(Arc::new(routes))), 1 << 16);
+        peer_on_wire(bounded, Arc::new(MethodRouter::new().fallback(Arc::new(routes))), 1 << 16);
     wire.send_json(json!({"id": 1, "method": "sleep", "params": 1000})).await;
     wire.send_json(json!({"id": 2, "method": "version"})).await;
     assert_eq!(wire.line().await, json!({"jsonrpc": "2.0", "id": 2, "result": 7}));

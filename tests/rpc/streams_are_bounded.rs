@@ -3,16 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use procession::rpc::{
-    CallOptions, IncomingStreams, NoHandler, Peer, PeerConfig, StreamEnd, StreamQueue, Timeout,
-};
+use procession::rpc::{CallOptions, NoHandler, Peer, PeerConfig, StreamEnd, StreamListener, Timeout};
 use serde_json::json;
 
 use crate::support::*;
 
-fn with_streams(items: usize, change: impl FnOnce(&mut PeerConfig)) -> (Peer, Wire, IncomingStreams) {
-    let (queue, incoming) = StreamQueue::new(10_000, items);
-    let mut config = config(|config| config.stream_sink = Some(Arc::new(queue)));
+fn with_streams(items: usize, change: impl FnOnce(&mut PeerConfig)) -> (Peer, Wire, StreamListener) {
+    let (queue, incoming) = StreamListener::new(10_000, items);
+    let mut config = config(|config| config.stream_acceptor = Some(Arc::new(queue)));
     change(&mut config);
     let (peer, wire) = peer_on_wire(config, Arc::new(NoHandler), 64 * 1024);
     (peer, wire, incoming)
@@ -36,7 +34,7 @@ async fn a_slow_consumer_loses_its_stream_and_delays_nobody() {
         open(&mut wire, stream).await;
         assert_eq!(wire.line().await["result"]["ok"], true);
     }
-    let (mut slow, mut fast) = (incoming.recv().await.unwrap(), incoming.recv().await.unwrap());
+    let (mut slow, mut fast) = (incoming.accept().await.unwrap(), incoming.accept().await.unwrap());
     for n in 0..10 {
         emit(&mut wire, 1, &n.to_string()).await;
         emit(&mut wire, 2, &n.to_string()).await;
@@ -73,7 +71,7 @@ async fn the_bytes_of_all_streams_count_together() {
     assert_eq!(wire.line().await["params"], json!({ "stream": 3, "reason": "overflow" }));
     assert!(peer.stats().stream_bytes <= 10_000);
     // What was taken makes room.
-    let mut first = incoming.recv().await.unwrap();
+    let mut first = incoming.accept().await.unwrap();
     assert!(first.recv().await.unwrap().is_ok());
     emit(&mut wire, 1, &item).await;
     assert!(first.recv().await.unwrap().is_ok());
@@ -104,7 +102,7 @@ async fn ten_thousand_streams_are_opened_and_few_are_held() {
     wire.send_json(close).await;
     open(&mut wire, 10_000).await;
     assert_eq!(wire.line().await["error"]["code"], -32000);
-    let mut first = incoming.recv().await.unwrap();
+    let mut first = incoming.accept().await.unwrap();
     assert!(first.recv().await.is_none());
     open(&mut wire, 10_001).await;
     assert_eq!(wire.line().await["result"]["ok"], true);
@@ -113,15 +111,15 @@ async fn ten_thousand_streams_are_opened_and_few_are_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_of_streams_is_bounded_too() {
-    let (queue, mut incoming) = StreamQueue::new(2, 1);
-    let config = config(|config| config.stream_sink = Some(Arc::new(queue)));
+    let (queue, mut incoming) = StreamListener::new(2, 1);
+    let config = config(|config| config.stream_acceptor = Some(Arc::new(queue)));
     let (_peer, mut wire) = peer_on_wire(config, Arc::new(NoHandler), 64 * 1024);
     let mut answers = Vec::new();
     for stream in 0..4 {
         open(&mut wire, stream).await;
         answers.push(wire.line().await["error"]["code"].as_i64());
         if stream == 2 {
-            assert!(incoming.recv().await.is_some());
+            assert!(incoming.accept().await.is_some());
             // Its drop is told.
             wire.line().await;
         }
@@ -136,7 +134,7 @@ async fn credit_keeps_a_stream_from_overflowing() {
     wire.send_json(json!({ "jsonrpc": "2.0", "id": 1, "method": "streams.open", "params": params })).await;
     let answer = wire.line().await;
     assert_eq!(answer["result"], json!({ "ok": true, "credit": 8 }));
-    let mut stream = incoming.recv().await.unwrap();
+    let mut stream = incoming.accept().await.unwrap();
     let sending = async {
         let mut credit = 8;
         for n in 0..1000 {
@@ -173,7 +171,7 @@ async fn a_stream_that_never_ends_is_taken_item_by_item() {
     let (peer, mut wire, mut incoming) = with_streams(16, |_| {});
     open(&mut wire, 1).await;
     wire.line().await;
-    let mut stream = incoming.recv().await.unwrap();
+    let mut stream = incoming.accept().await.unwrap();
     for n in 0..5_000_u32 {
         emit(&mut wire, 1, &n.to_string()).await;
         assert_eq!(stream.recv().await.unwrap().unwrap().get(), format!("\"{n}\""));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use procession::{
     exit::Exit,
     rpc::{
-        CloseReason, ExitReport, IncomingStream, IncomingStreams, NoHandler, Peer, RpcError, StreamEnd,
-        StreamQueue, StreamSink, Timeout,
+        CloseReason, ExitReport, IncomingStream, NoHandler, Peer, RpcError, StreamAcceptor, StreamEnd,
+        StreamListener, Timeout,
     },
 };
 use serde_json::{Value, json};
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// A peer that takes streams of every channel.
-fn with_streams(streams: usize, items: usize) -> (Peer, Wire, IncomingStreams) {
-    let (queue, incoming) = StreamQueue::new(streams, items);
-    let config = config(|config| config.stream_sink = Some(Arc::new(queue)));
+fn with_streams(streams: usize, items: usize) -> (Peer, Wire, StreamListener) {
+    let (queue, incoming) = StreamListener::new(streams, items);
+    let config = config(|config| config.stream_acceptor = Some(Arc::new(queue)));
     let (peer, wire) = peer_on_wire(config, Arc::new(NoHandler), 64 * 1024);
     (peer, wire, incoming)
 }
@@ -75,12 +75,12 @@ async fn a_call_gets_the_streams_that_name_it_and_they_may_outlive_it() {
     };
     let (result, ()) = tokio::join!(call, other_side);
     assert_eq!(result.unwrap().get(), r#""done""#);
-    let stream = streams.recv().await.unwrap();
+    let stream = streams.accept().await.unwrap();
     assert_eq!((stream.channel(), stream.scope(), stream.call().is_some()), ("rows", Some("x"), true));
     let (items, end) = drain(stream).await;
     assert_eq!(items, [r#"{"row":1}"#, "[2,3]"]);
     assert!(matches!(end, StreamEnd::Closed));
-    assert!(streams.recv().await.is_none(), "no more come for this call");
+    assert!(streams.accept().await.is_none(), "no more come for this call");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,8 +131,8 @@ async fn a_request_that_is_malformed_or_repeats_an_id_is_refused() {
     assert_eq!(open(&mut wire, opened.clone()).await["error"]["code"], -32602, "it is open");
     close(&mut wire, json!({ "stream": "s" })).await;
     assert_eq!(open(&mut wire, opened).await["error"]["code"], -32602, "it has been used");
-    assert!(matches!(drain(incoming.recv().await.unwrap()).await.1, StreamEnd::Closed));
-    assert!(incoming.try_recv().is_none());
+    assert!(matches!(drain(incoming.accept().await.unwrap()).await.1, StreamEnd::Closed));
+    assert!(incoming.try_accept().is_none());
     assert_eq!(peer.stats().refused_streams, malformed.len() as u64 + 2);
 }
 
@@ -154,7 +154,7 @@ async fn the_first_end_counts_and_what_comes_later_is_counted() {
     // With a null id, as some libraries write it.
     let params = json!({ "stream": "never", "item": 4 });
     wire.send_json(json!({ "jsonrpc": "2.0", "id": null, "method": "streams.emit", "params": params })).await;
-    let (items, end) = drain(incoming.recv().await.unwrap()).await;
+    let (items, end) = drain(incoming.accept().await.unwrap()).await;
     let StreamEnd::Failed(RpcError { code: 5, message, .. }) = &end else { panic!("{end}") };
     assert_eq!((items, message.as_str()), (vec!["1".to_owned()], "disk full\n"));
     assert_eq!(end.to_string(), "the stream failed: disk full\\n (code 5)");
@@ -170,7 +170,7 @@ async fn a_consumer_that_gives_up_tells_the_other_side() {
     for (n, stream) in ["a", "b"].into_iter().enumerate() {
         open(&mut wire, json!({ "stream": stream, "channel": "c" })).await;
         emit(&mut wire, stream, json!(1)).await;
-        let mut taken = incoming.recv().await.unwrap();
+        let mut taken = incoming.accept().await.unwrap();
         assert_eq!(taken.recv().await.unwrap().unwrap().get(), "1");
         if n == 0 {
             drop(taken);
@@ -200,7 +200,7 @@ async fn the_end_of_the_channel_ends_all_of_them() {
         emit(&mut wire, "open", json!(1)).await;
         close(&mut wire, json!({ "stream": "closed" })).await;
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        let (closed, open) = (incoming.recv().await.unwrap(), incoming.recv().await.unwrap());
+        let (closed, open) = (incoming.accept().await.unwrap(), incoming.accept().await.unwrap());
         if lost {
             peer.close(ExitReport { exit: Exit::Failed { code: 3 }, stderr_tail: String::new() });
         } else {
@@ -220,7 +220,7 @@ async fn the_end_of_the_channel_ends_all_of_them() {
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_panics_refuses() {
     struct Clumsy;
-    impl StreamSink for Clumsy {
+    impl StreamAcceptor for Clumsy {
         fn open<'a>(
             &self,
             offered: procession::rpc::OfferedStream<'a>,
@@ -230,7 +230,7 @@ async fn a_sink_that_panics_refuses() {
             None
         }
     }
-    let config = config(|config| config.stream_sink = Some(Arc::new(Clumsy)));
+    let config = config(|config| config.stream_acceptor = Some(Arc::new(Clumsy)));
     let (peer, mut wire) = peer_on_wire(config, Arc::new(NoHandler), 64 * 1024);
     assert_eq!(open(&mut wire, json!({ "stream": 1, "channel": "bad" })).await["error"]["code"], -32001);
     assert_eq!(open(&mut wire, json!({ "stream": 1, "channel": "good" })).await["error"]["code"], 1);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use procession::rpc::{Handler, Method, NoHandler, Notification, Peer, PeerConfig, RequestId, Router};
+use procession::rpc::{Handler, Method, MethodRouter, NoHandler, Notification, Peer, PeerConfig, RequestId};
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf, duplex, split,
@@ -36,8 +36,8 @@ impl Notification for Mark {
 }
 
 /// Echoes and sleeps (milliseconds).
-pub fn router() -> Router {
-    Router::new().method::<Echo, _, _>(|_, text| async move { Ok(text) }).method::<Sleep, _, _>(
+pub fn router() -> MethodRouter {
+    MethodRouter::new().method::<Echo, _, _>(|_, text| async move { Ok(text) }).method::<Sleep, _, _>(
         |_, ms| async move {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             Ok(ms)

@@ -10,7 +10,7 @@ use procession::{
     exit::Exit,
     restart::{Backoff, RestartPolicy},
     state::ChildState,
-    supervision::{ChildRef, ChildSpec, Start, StartContext, Started, SupervisorSpec},
+    supervision::{ActorChildRef, ChildSpec, Start, StartContext, Started, SupervisorSpec},
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -31,7 +31,7 @@ async fn every_kind_of_end_brings_a_permanent_child_back_and_leaves_the_others_a
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     let mut events = root.events();
     record.take();
-    let b: ChildRef<Pull> = root.child("/b").unwrap();
+    let b: ActorChildRef<Pull> = root.child("/b").unwrap();
     let exits = [
         (Pull::Fail("boom"), Exit::ActorFailed { chain: vec!["boom".into()] }),
         (Pull::Panic, Exit::ActorFailed { chain: vec!["pulled too hard".into()] }),
@@ -82,7 +82,7 @@ async fn an_aborted_task_and_a_stop_by_the_word_of_a_kill_are_kills() {
     child.start = Arc::new(Abortable { inner: child.start.clone(), task: Arc::clone(&task) });
     let spec = SupervisorSpec::one_for_one().intensity(100, SEC).child(child);
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
-    let a: ChildRef<Pull> = root.child("/a").unwrap();
+    let a: ActorChildRef<Pull> = root.child("/a").unwrap();
     a.actor().unwrap().1.stop(Some("killed".to_owned()));
     settle().await;
     assert_eq!((a.node().last_exit(), a.node().incarnation().0), (Some(Exit::ActorKilled), 2));
@@ -126,7 +126,7 @@ async fn a_restart_waits_for_its_back_off_and_a_stop_wins_over_it() {
     let policy = RestartPolicy::permanent().with_backoff(Backoff::exponential(SEC, 8 * SEC)).with_jitter(0.0);
     let spec = SupervisorSpec::one_for_one().child(plain("a", &record).restart(policy));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
-    let a: ChildRef<Pull> = root.child("/a").unwrap();
+    let a: ActorChildRef<Pull> = root.child("/a").unwrap();
     for seconds in [1, 2] {
         a.cast(Pull::Fail("x")).unwrap();
         settle().await;
@@ -150,7 +150,7 @@ async fn a_restart_waits_for_its_back_off_and_a_stop_wins_over_it() {
 
 #[tokio::test(start_paused = true)]
 async fn each_waits_for_its_own_back_off() {
-    // S-16: one timer's alarm is not another's.
+    // S-16: one timer's end is not another's.
     let record = Record::default();
     let after = |delay| RestartPolicy::permanent().with_backoff(Backoff::Fixed { delay }).with_jitter(0.0);
     let spec = SupervisorSpec::one_for_one()
@@ -165,7 +165,7 @@ async fn each_waits_for_its_own_back_off() {
     record.take();
     tokio::time::sleep(1500 * MS).await;
     assert_eq!(record.take(), ["?early", "+early"]);
-    // The first alarm is disarmed: the others still go off.
+    // The first timer is disarmed: the others still go off.
     root.supervisor().terminate_child("late").await.unwrap();
     tokio::time::sleep(3 * SEC).await;
     assert!(record.take().is_empty());
@@ -233,7 +233,7 @@ async fn what_an_actor_leaves_behind_may_panic_in_its_supervisor() {
         .child(ChildSpec::actor("a", || (Trap, ())))
         .child(plain("b", &record));
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
-    let a: ChildRef<bool> = root.child("/a").unwrap();
+    let a: ActorChildRef<bool> = root.child("/a").unwrap();
     let chain = vec!["the actor's error panicked".into(), "pulled too hard".into()];
     for (fail, exit) in [(false, Exit::ActorStopped { reason: None }), (true, Exit::ActorFailed { chain })] {
         let incarnation = a.cast(fail).unwrap().0;
@@ -247,7 +247,7 @@ async fn what_an_actor_leaves_behind_may_panic_in_its_supervisor() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_whose_cause_never_comes_is_judged_without_it() {
-    // S-25: it was unlinked, so ractor sends no event. An earlier alarm makes no difference.
+    // S-25: it was unlinked, so ractor sends no event. An earlier timer makes no difference.
     let record = Record::default();
     let early = RestartPolicy::permanent().with_backoff(Backoff::fixed(300 * MS)).with_jitter(0.0);
     let at_once = RestartPolicy::permanent().with_backoff(Backoff::None);

@@ -4,12 +4,12 @@
 use procession::internals::{Root, RootOptions};
 use procession::{
     state::Strategy,
-    supervision::{ChildRef, SupervisorSpec},
+    supervision::{ActorChildRef, SupervisorSpec},
 };
 
 use crate::support::*;
 
-async fn abc(strategy: Strategy, record: &Record) -> (Root, [ChildRef<Pull>; 3]) {
+async fn abc(strategy: Strategy, record: &Record) -> (Root, [ActorChildRef<Pull>; 3]) {
     let mut spec = SupervisorSpec::new(strategy).intensity(10, 10 * SEC);
     for id in ["a", "b", "c"] {
         spec = spec.child(puppet(id, Script::slow_stop(5), record));

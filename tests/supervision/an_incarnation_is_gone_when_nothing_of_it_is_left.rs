@@ -18,14 +18,14 @@ struct Lingers(Arc<dyn Start>, Duration, Record);
 #[async_trait::async_trait]
 impl Start for Lingers {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (guard, time, record) = (cx.guard.clone(), self.1, self.2.clone());
+        let (wait_group, time, record) = (cx.wait_group.clone(), self.1, self.2.clone());
         let started = self.0.start(cx).await?;
         let cell = started.cell.clone();
         tokio::spawn(async move {
             let _ = cell.wait(None).await;
             tokio::time::sleep(time).await;
             record.push("~a");
-            drop(guard);
+            drop(wait_group);
         });
         Ok(started)
     }

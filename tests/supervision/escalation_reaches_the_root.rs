@@ -4,7 +4,7 @@
 use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
-    state::RestartLimit,
+    state::GiveUpReason,
     supervision::{ChildSpec, SupervisorSpec},
 };
 
@@ -30,7 +30,7 @@ async fn the_causal_chain_of_three_levels_comes_out_at_the_top() {
     assert_eq!(culprits, ["middle", "low", "leaf"]);
     assert_eq!(exit.chain().last(), Some(&Exit::ActorFailed { chain: vec!["boom".into()] }));
     let Exit::IntensityExceeded { limit, .. } = exit else { panic!() };
-    assert_eq!(limit, RestartLimit::Intensity { max_restarts: 0, period: SEC });
+    assert_eq!(limit, GiveUpReason::Intensity { max_restarts: 0, period: SEC });
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use procession::{
     exit::Exit,
     state::ChildState,
     supervision::{
-        ChildPolicy, ChildSpec, IncarnationGuard, RequestError, Shutdown, Start, StartContext, Started,
+        ChildPolicy, ChildSpec, IncarnationWaitGroup, RequestError, Shutdown, Start, StartContext, Started,
         StopHandle, SupervisorSpec,
     },
 };
@@ -189,7 +189,7 @@ async fn the_deadline_bounds_the_whole_in_order_still() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_holds_also_when_others_have_gone_off_before_it() {
-    // S-20: there is one alarm for all that is due.
+    // S-20: there is one timer task for all that is due.
     let record = Record::default();
     let endless = puppet("a", Script::slow_stop(60_000), &record).shutdown(Shutdown::Infinity);
     let slow = puppet("b", Script::slow_stop(60_000), &record).shutdown(Shutdown::Timeout(SEC));
@@ -228,7 +228,7 @@ async fn a_dynamic_supervisor_stops_all_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_in_the_last_states_of_children_does_not_keep_ractors_own_stop() {
-    // S-20: their states come with supervision events that are never read, and hold guards.
+    // S-20: their states come with supervision events that are never read, and hold wait groups.
     let record = Record::default();
     let inner =
         || SupervisorSpec::one_for_one().child(puppet("a", Script::slow_stop(10), &Record::default()));
@@ -286,15 +286,15 @@ async fn ractors_own_stop_waits_for_no_cause_and_a_kill_ends_it() {
     assert_eq!(record.take(), ["-a", "-b"]);
 }
 
-/// Starts an actor that has its guard in its state.
+/// Starts an actor that has its wait group in its state.
 #[derive(Debug)]
 struct Holds(Duration);
 
 #[async_trait::async_trait]
 impl Start for Holds {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
-        let (time, guard, supervisor) = (self.0, cx.guard, cx.supervisor);
-        let (actor, join) = Holder::spawn_linked(None, Holder, guard, supervisor).await.unwrap();
+        let (time, wait_group, supervisor) = (self.0, cx.wait_group, cx.supervisor);
+        let (actor, join) = Holder::spawn_linked(None, Holder, wait_group, supervisor).await.unwrap();
         let ready = Box::pin(async move {
             tokio::time::sleep(time).await;
             Ok(())
@@ -309,15 +309,15 @@ struct Holder;
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
 impl Actor for Holder {
     type Msg = ();
-    type State = IncarnationGuard;
-    type Arguments = IncarnationGuard;
+    type State = IncarnationWaitGroup;
+    type Arguments = IncarnationWaitGroup;
 
     async fn pre_start(
         &self,
         _: ActorRef<()>,
-        guard: IncarnationGuard,
-    ) -> Result<IncarnationGuard, ActorProcessingErr> {
-        Ok(guard)
+        wait_group: IncarnationWaitGroup,
+    ) -> Result<IncarnationWaitGroup, ActorProcessingErr> {
+        Ok(wait_group)
     }
 }
 

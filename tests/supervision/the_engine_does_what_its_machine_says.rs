@@ -21,9 +21,9 @@ use procession::{
     exit::{Exit, LaunchStage},
     id::{ChildId, Incarnation},
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, Intensity, RestartPolicy, RestartType},
-    state::{RestartLimit, Strategy},
+    state::{GiveUpReason, Strategy},
     supervision::{
-        ActorStart, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, Start, StartContext,
+        ActorStarter, AutoShutdown, ChildPolicy, ChildSpec, RequestError, Shutdown, Start, StartContext,
         StartMode, Started, SupervisorFlags, SupervisorRef, SupervisorSpec,
     },
 };
@@ -127,7 +127,7 @@ fn fate(seed: u64, id: &str, incarnation: Incarnation) -> Fate {
     let gave_up = Exit::IntensityExceeded {
         child: "leaf".into(),
         cause: Box::new(failed.clone()),
-        limit: RestartLimit::TotalRestarts { max: 1 },
+        limit: GiveUpReason::TotalRestarts { max: 1 },
     };
     let stillborn = dice
         .one_in(6)
@@ -524,7 +524,7 @@ struct Fated {
 impl Start for Fated {
     async fn start(&self, cx: StartContext) -> Result<Started, Exit> {
         let fate = fate(self.seed, self.id.as_str(), cx.incarnation);
-        ActorStart::new(move || (Doll, fate.clone())).start(cx).await
+        ActorStarter::new(move || (Doll, fate.clone())).start(cx).await
     }
 }
 

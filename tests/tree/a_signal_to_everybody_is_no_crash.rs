@@ -7,7 +7,7 @@ use std::{
 };
 
 use procession::{
-    pool::PoolSpec, process::Command, protocol::FirstLine, state::Strategy, tree::Tree, worker::WorkerSpec,
+    pool::PoolSpec, process::Command, protocol::ReadyLine, state::Strategy, tree::Tree, worker::WorkerSpec,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -26,7 +26,7 @@ fn inner_service() {
     let trap = if at_term == "die" { String::new() } else { format!("trap 'exit {at_term}' TERM; ") };
     // A builtin that waits, so that the shell reacts at once.
     let program = Command::new("sh").arg("-c").arg(format!("{trap}echo up; read never"));
-    let worker = || WorkerSpec::new(program.clone()).protocol(FirstLine::new("up"));
+    let worker = || WorkerSpec::new(program.clone()).protocol(ReadyLine::new("up"));
     runtime.block_on(async {
         let mut tree = Tree::builder().intensity(3, 5 * SEC);
         match std::env::var(SHAPE).unwrap().as_str() {

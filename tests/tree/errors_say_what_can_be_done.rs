@@ -14,11 +14,11 @@ use procession::{
     plugin::{PluginError, PluginEventKind},
     pool::{AcquireError, LeaseCallError, Revocation},
     process::Command,
-    protocol::{FirstLine, Plugin},
+    protocol::{Plugin, ReadyLine},
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, CallOutcome, RpcError, Timeout},
+    rpc::{CallEffect, CallError, RpcError, Timeout},
     snapshot::Snapshot,
-    state::{ChildState, DownReason, RestartLimit},
+    state::{ChildState, DownReason, GiveUpReason},
     supervision::{RequestError, SendError, Shutdown, Unavailable},
     testing::ScriptedLauncher,
     tree::{HealthIssue, Tree},
@@ -69,7 +69,7 @@ fn what_never_starts_is_not_worth_another_try() {
         assert_eq!(failed.is_retryable(), again, "{failed}");
     }
     for (why, again) in
-        [(DownReason::GaveUp { why: RestartLimit::NeverStarts }, false), (DownReason::NeverStarted, true)]
+        [(DownReason::GaveUp { why: GiveUpReason::NeverStarts }, false), (DownReason::NeverStarted, true)]
     {
         let state = ChildState::down(why.clone());
         assert_eq!(unavailable(state.clone(), None).is_retryable(), again);
@@ -90,9 +90,9 @@ fn nor_is_a_mistake_or_what_may_have_had_an_effect() {
     // C-12
     let (method, path) = ("m".to_owned(), TreePath::root());
     assert!(!CallError::NoChannel { method, path }.is_retryable());
-    for (outcome, again) in [(CallOutcome::NotSent, true), (CallOutcome::Unknown, false)] {
+    for (effect, again) in [(CallEffect::NotSent, true), (CallEffect::Unknown, false)] {
         let (method, path, why) = ("m".to_owned(), TreePath::root(), Revocation::Stopping);
-        let revoked = LeaseCallError::Revoked { method, path, why, outcome };
+        let revoked = LeaseCallError::Revoked { method, path, why, effect };
         assert_eq!(revoked.is_retryable(), again, "{revoked}");
     }
 }
@@ -158,7 +158,7 @@ fn a_null_that_was_sent_is_there() {
 #[test]
 fn durations_are_written_in_one_form() {
     let time = Duration::from_millis(90_250);
-    let limit = RestartLimit::Intensity { max_restarts: 3, period: time };
+    let limit = GiveUpReason::Intensity { max_restarts: 3, period: time };
     let exits = [
         Exit::StartTimeout { after: time },
         Exit::IntensityExceeded { child: "a".into(), cause: Box::new(busy()), limit },
@@ -170,7 +170,7 @@ fn durations_are_written_in_one_form() {
         .map(|exit| serde_json::to_string(exit).unwrap())
         .chain(then.iter().map(|then| serde_json::to_string(then).unwrap()))
         .chain([
-            serde_json::to_string(&RestartLimit::CrashLoop { max_failures: 1, window: time }).unwrap(),
+            serde_json::to_string(&GiveUpReason::CrashLoop { max_failures: 1, window: time }).unwrap(),
             serde_json::to_string(&Shutdown::Timeout(time)).unwrap(),
             serde_json::to_string(&EventKind::GroupRestart {
                 strategy: procession::state::Strategy::OneForAll,
@@ -262,7 +262,7 @@ async fn a_program_that_explained_itself_on_stdout_is_heard() {
         let spec = WorkerSpec::new(Command::new("usage")).launcher(Arc::new(launcher.clone()));
         spec.restart(policy.clone())
     };
-    for spec in [spec().protocol(Plugin::default()), spec().protocol(FirstLine::new("listening"))] {
+    for spec in [spec().protocol(Plugin::default()), spec().protocol(ReadyLine::new("listening"))] {
         let error = Tree::builder().worker("w", spec).start().await.unwrap_err().to_string();
         assert!(
             error.contains("exited with code 0; its stdout ends with `usage: server [--port N]"),

@@ -10,7 +10,7 @@ use std::{
 
 use procession::{
     process::Command,
-    protocol::FirstLine,
+    protocol::ReadyLine,
     tree::{HostSignal, SignalPolicy, Tree},
     worker::WorkerSpec,
 };
@@ -29,7 +29,7 @@ fn inner_service() {
         let trap = if mode == "orderly" { "trap 'echo bye >&2; exit 0' TERM" } else { "trap '' TERM" };
         let script = format!("{trap}; sleep 1000 & echo grandchild $!; while :; do sleep 0.05; done");
         let program = Command::new("sh").args(["-c", &script]);
-        let worker = WorkerSpec::new(program).protocol(FirstLine::new("grandchild"));
+        let worker = WorkerSpec::new(program).protocol(ReadyLine::new("grandchild"));
         let tree = Tree::builder().worker("w", worker).start().await.unwrap();
         let worker = tree.worker("/w").unwrap();
         let signals = SignalPolicy::from(Tree::DEFAULT_DEADLINE);

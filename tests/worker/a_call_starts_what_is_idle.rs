@@ -2,7 +2,7 @@
 //! nothing has used it for its idle time. A call never starts what was stopped.
 
 use procession::{
-    rpc::{CallError, CallOptions, CallOutcome, Timeout},
+    rpc::{CallEffect, CallError, CallOptions, Timeout},
     state::{ChildState, DownReason},
     testing::ScriptedLauncher,
     tree::Tree,
@@ -97,7 +97,7 @@ async fn what_an_operator_has_stopped_stays_down() {
     worker.stop().await.unwrap();
     let refused = echo(&worker).await.unwrap_err();
     assert!(matches!(refused, CallError::Unavailable { .. }), "{refused}");
-    assert_eq!((refused.outcome(), launcher.launched().len()), (CallOutcome::NotSent, 1));
+    assert_eq!((refused.effect(), launcher.launched().len()), (CallEffect::NotSent, 1));
     worker.restart("it is wanted again").await.unwrap();
     echo(&worker).await.unwrap();
     tree.shutdown(SEC).await.into_result().unwrap();

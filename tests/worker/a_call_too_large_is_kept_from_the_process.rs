@@ -6,7 +6,7 @@ use std::sync::Arc;
 use procession::{
     process::{Command, Launcher},
     protocol::Mcp,
-    rpc::{CallError, CallOutcome, PeerConfig, Timeout},
+    rpc::{CallEffect, CallError, PeerConfig, Timeout},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
 };
@@ -51,7 +51,7 @@ async fn a_server_survives_a_callers_argument() {
             None => {
                 let error = answer.unwrap_err();
                 assert!(matches!(&error, CallError::TooLarge { .. }), "{error}");
-                assert_eq!(error.outcome(), CallOutcome::NotSent);
+                assert_eq!(error.effect(), CallEffect::NotSent);
             }
         }
         worker.call_value("tools/call", &small, Timeout::Default).await.unwrap();

@@ -6,7 +6,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     process::{Command, StdioTransport},
-    protocol::{Bare, FirstLine, Plugin},
+    protocol::{NoChannel, Plugin, ReadyLine},
     restart::{Backoff, RestartPolicy},
     rpc::CloseReason,
     supervision::SupervisorSpec,
@@ -87,7 +87,8 @@ async fn without_a_channel_nobody_minds() {
             me.hang().await
         });
         let spec = plugin(&launcher);
-        let spec = if bare { spec.protocol(Bare::default()) } else { spec.protocol(FirstLine::new("ready")) };
+        let spec =
+            if bare { spec.protocol(NoChannel::default()) } else { spec.protocol(ReadyLine::new("ready")) };
         let (root, worker) = tree(spec).await.unwrap();
         tokio::time::sleep(3600 * SEC).await;
         assert_eq!((worker.node().last_exit(), launcher.launched().len()), (None, 1));

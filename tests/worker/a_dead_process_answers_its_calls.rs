@@ -4,7 +4,7 @@
 use procession::{
     exit::Exit,
     process::Signal,
-    rpc::{CallError, CallOutcome},
+    rpc::{CallEffect, CallError},
     testing::ScriptedLauncher,
 };
 
@@ -19,13 +19,13 @@ async fn calls_in_flight_fail_with_the_exit_and_the_tail_of_stderr() {
     let begin = tokio::time::Instant::now();
     let (hung, died) = tokio::join!(worker.call::<Hang>(&()), worker.call::<Die>(&7));
     for error in [hung.unwrap_err(), died.unwrap_err()] {
-        assert_eq!(error.outcome(), CallOutcome::Unknown);
+        assert_eq!(error.effect(), CallEffect::Unknown);
         let CallError::WorkerLost { lost, .. } = error else { panic!("{error}") };
         assert_eq!((&lost.exit, lost.stderr_tail.as_str()), (&Exit::Failed { code: 7 }, "I am dying\n"));
     }
     assert!(begin.elapsed() < SEC, "not after the calls' own timeout");
     let down = worker.call::<Echo>(&String::new()).await.unwrap_err();
-    assert!(matches!(down, CallError::Unavailable { .. }) && down.outcome() == CallOutcome::NotSent);
+    assert!(matches!(down, CallError::Unavailable { .. }) && down.effect() == CallEffect::NotSent);
     assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
     assert_eq!(worker.call::<Echo>(&"again".to_owned()).await.unwrap(), "again");
     let _ = root.shutdown(60 * SEC).await;

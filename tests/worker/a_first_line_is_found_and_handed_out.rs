@@ -6,7 +6,7 @@ use std::sync::Arc;
 use procession::{
     exit::Exit,
     process::Command,
-    protocol::FirstLine,
+    protocol::ReadyLine,
     supervision::TreeStartError,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,
@@ -16,7 +16,7 @@ use crate::support::*;
 
 fn prints(launcher: &ScriptedLauncher, prefix: &str) -> WorkerSpec {
     WorkerSpec::new(Command::new("worker"))
-        .protocol(FirstLine::new(prefix))
+        .protocol(ReadyLine::new(prefix))
         .launcher(Arc::new(launcher.clone()))
 }
 
@@ -63,12 +63,12 @@ async fn no_look_of_it_is_an_obstacle() {
         let (root, worker) = tree(prints(&launcher, "listening on"))
             .await
             .unwrap_or_else(|error| panic!("{shown:?}: {error}"));
-        let (incarnation, line) = worker.first_line().unwrap();
+        let (incarnation, line) = worker.ready_line().unwrap();
         assert_eq!((incarnation.0, &*line), (1, LINE), "{shown:?}");
         let node = worker.diagnostics().worker.unwrap();
-        assert_eq!(node.first_line.as_deref(), Some(LINE));
+        assert_eq!(node.ready_line.as_deref(), Some(LINE));
         let _ = root.kill().await;
-        assert_eq!(worker.first_line(), None);
+        assert_eq!(worker.ready_line(), None);
     }
 }
 
@@ -85,7 +85,7 @@ async fn a_line_that_is_not_ended_is_waited_for_until_it_is_quiet_and_no_longer(
     let begin = tokio::time::Instant::now();
     let (root, worker) = tree(prints(&launcher, "up:")).await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), 3);
-    assert!(worker.first_line().unwrap().1.starts_with("up: 80 ...."));
+    assert!(worker.ready_line().unwrap().1.starts_with("up: 80 ...."));
     let _ = root.kill().await;
     // The end of stdout ends a line too.
     let launcher = ScriptedLauncher::new();
@@ -96,7 +96,7 @@ async fn a_line_that_is_not_ended_is_waited_for_until_it_is_quiet_and_no_longer(
     });
     let begin = tokio::time::Instant::now();
     let (root, worker) = tree(prints(&launcher, "up:")).await.unwrap();
-    assert!(begin.elapsed() < SEC / 2 && &*worker.first_line().unwrap().1 == "up: 80");
+    assert!(begin.elapsed() < SEC / 2 && &*worker.ready_line().unwrap().1 == "up: 80");
     let _ = root.kill().await;
     // A start with little time waits less: a quarter of it.
     let launcher = program(&[b"up: 80"]);
@@ -119,7 +119,7 @@ async fn each_incarnation_has_a_line_of_its_own() {
     });
     let (root, worker) = tree(prints(&launcher, "1|")).await.unwrap();
     let line = |worker: &procession::worker::WorkerRef| {
-        worker.first_line().map(|(incarnation, line)| format!("{}: {line}", incarnation.0))
+        worker.ready_line().map(|(incarnation, line)| format!("{}: {line}", incarnation.0))
     };
     assert_eq!(line(&worker).as_deref(), Some("1: 1|1|tcp|127.0.0.1:1001|grpc|"));
     worker.restart("to see another").await.unwrap();
@@ -135,7 +135,7 @@ async fn each_incarnation_has_a_line_of_its_own() {
 async fn an_empty_beginning_means_the_first_line_that_says_something() {
     let launcher = program(&[b"\n  \r\n\x1b[2J", b"hello there\n"]);
     let (root, worker) = tree(prints(&launcher, "")).await.unwrap();
-    assert_eq!(&*worker.first_line().unwrap().1, "hello there");
+    assert_eq!(&*worker.ready_line().unwrap().1, "hello there");
     let _ = root.kill().await;
 }
 

@@ -8,7 +8,7 @@ use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Signal},
     restart::{BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy},
-    state::{ChildState, DownReason, RestartLimit},
+    state::{ChildState, DownReason, GiveUpReason},
     supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
@@ -90,7 +90,7 @@ async fn one_that_stays_away_counts_after_half_a_minute() {
     tokio::time::timeout(3600 * SEC, gave_up).await.unwrap();
     let took = begin.elapsed();
     assert!((30 * SEC..31 * SEC).contains(&took), "{took:?}");
-    let why = RestartLimit::CrashLoop { max_failures: 4, window: 60 * SEC };
+    let why = GiveUpReason::CrashLoop { max_failures: 4, window: 60 * SEC };
     assert_eq!(worker.state(), ChildState::down(DownReason::GaveUp { why }));
     assert_eq!(worker.diagnostics().total_failures, 4);
     // Nine launches, and no hot loop although the policy has no back-off.
@@ -119,7 +119,7 @@ async fn what_can_never_start_is_judged_once() {
         let place = root.find("/w").unwrap();
         assert_eq!(
             place.state(),
-            ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }),
+            ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts }),
             "{exit}"
         );
         assert_eq!((place.incarnation().0, place.last_exit()), (1, Some(exit)));

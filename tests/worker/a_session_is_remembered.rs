@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use procession::internals::Root;
 use procession::{
-    protocol::{Bare, Mcp, SessionInfo},
+    protocol::{Mcp, NoChannel, SessionInfo},
     supervision::{ChildSpec, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{OnReady, WorkerRef, WorkerSessionInfo},
@@ -219,7 +219,7 @@ async fn servers_of_other_protocols_have_one_too() {
     assert!(worker.session().unwrap().methods.is_none());
     root.shutdown(60 * SEC).await.into_result().unwrap();
     let bare = procession::worker::WorkerSpec::new(procession::process::Command::new("bare"))
-        .protocol(Bare::default())
+        .protocol(NoChannel::default())
         .launcher(std::sync::Arc::new(launcher.clone()));
     let (root, worker) = run(bare.child("w")).await;
     assert!(worker.session().is_none(), "it has no handshake");

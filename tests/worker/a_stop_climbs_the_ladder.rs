@@ -14,7 +14,7 @@ use procession::{
     exit::Exit,
     process::{Command, Launcher, Signal},
     protocol::Mcp,
-    rpc::{Router, RpcError},
+    rpc::{MethodRouter, RpcError},
     supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::WorkerSpec,
@@ -171,7 +171,7 @@ async fn stopped_while_it_asks(answer_takes: Duration) -> (bool, Duration) {
         }
     });
     let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
-    let router = Router::new().method_value("roots/list", move |_, _| {
+    let router = MethodRouter::new().method_value("roots/list", move |_, _| {
         asked.send(()).unwrap();
         async move {
             tokio::time::sleep(answer_takes).await;

@@ -9,7 +9,7 @@ use procession::{
     exit::Exit,
     process::{Command, Ladder, Launcher, Signal},
     protocol::{Lsp, Mcp, Plugin, Protocol},
-    rpc::{CallError, CallOutcome, Framing, Router, RpcError, Timeout},
+    rpc::{CallEffect, CallError, Framing, MethodRouter, RpcError, Timeout},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
 };
@@ -104,8 +104,8 @@ async fn server(mut me: ScriptedProcess, diary: Diary) -> i32 {
 }
 
 /// Answers `question` after the given number of milliseconds.
-fn host() -> Router {
-    Router::new().method_value("question", |_, params| async move {
+fn host() -> MethodRouter {
+    MethodRouter::new().method_value("question", |_, params| async move {
         let ms: u64 = serde_json::from_str(params.unwrap().get()).unwrap();
         tokio::time::sleep(Duration::from_millis(ms)).await;
         to_raw_value(&()).map_err(RpcError::internal)
@@ -176,7 +176,7 @@ async fn what_takes_longer_goes_unanswered_and_the_whole_takes_no_longer() {
         stop(&worker, &diary).await;
         let error = hanging.await.unwrap().unwrap();
         assert!(
-            matches!(&error, CallError::WorkerLost { .. }) && error.outcome() == CallOutcome::Unknown,
+            matches!(&error, CallError::WorkerLost { .. }) && error.effect() == CallEffect::Unknown,
             "{error}"
         );
         if drain > 0 {

@@ -7,7 +7,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     event::EventKind,
     process::{Command, Signal},
-    protocol::FirstLine,
+    protocol::ReadyLine,
     restart::{Backoff, RestartPolicy},
     state::{ChildState, SecondRole},
     supervision::{ChildSpec, EventReceiver, SupervisorSpec},
@@ -30,7 +30,7 @@ fn obedient(launcher: &ScriptedLauncher, ending: ScriptExit) {
 
 fn spec(launcher: &ScriptedLauncher) -> WorkerSpec {
     let launcher = Arc::new(launcher.clone());
-    WorkerSpec::new(Command::new("worker")).protocol(FirstLine::new("up")).launcher(launcher)
+    WorkerSpec::new(Command::new("worker")).protocol(ReadyLine::new("up")).launcher(launcher)
 }
 
 fn tell(launcher: &ScriptedLauncher) {

@@ -7,9 +7,9 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     process::{Command, Signal, SuccessExitStatus},
-    protocol::FirstLine,
+    protocol::ReadyLine,
     restart::{BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
-    state::{ChildState, DownReason, RestartLimit},
+    state::{ChildState, DownReason, GiveUpReason},
     supervision::{RequestError, SupervisorSpec, TreeStartError},
     testing::ScriptedLauncher,
     worker::{WorkerRef, WorkerSpec},
@@ -46,7 +46,7 @@ async fn it_is_counted_backed_off_and_given_up_under_any_restart_type_that_knows
         });
         let (root, worker) = an_hour_of(plugin(&launcher).restart(own(restart))).await;
         assert_eq!(launcher.launched().len(), 3, "{restart}");
-        let why = RestartLimit::CrashLoop { max_failures: 3, window: 60 * SEC };
+        let why = GiveUpReason::CrashLoop { max_failures: 3, window: 60 * SEC };
         assert_eq!(worker.state(), ChildState::down(DownReason::GaveUp { why }), "{restart}");
         let node = worker.diagnostics();
         assert_eq!((node.total_failures, node.last_exit), (3, Some(early(0))));
@@ -121,7 +121,7 @@ async fn a_line_that_does_not_come_is_no_readiness_and_one_that_comes_last_is() 
         0
     });
     let spec = |command| {
-        let spec = WorkerSpec::new(command).protocol(FirstLine::new("listening"));
+        let spec = WorkerSpec::new(command).protocol(ReadyLine::new("listening"));
         spec.launcher(Arc::new(launcher.clone())).restart(own(RestartType::Transient))
     };
     let (root, worker) = an_hour_of(spec(Command::new("worker"))).await;
@@ -152,7 +152,7 @@ async fn what_a_real_process_wrote_before_its_end_was_before_its_end() {
     // W-1, W-7: regardless of whether its exit or its line is seen first. The starts run one after the
     // other, and each must succeed.
     let echo =
-        || WorkerSpec::new(Command::new("echo").arg("listening")).protocol(FirstLine::new("listening"));
+        || WorkerSpec::new(Command::new("echo").arg("listening")).protocol(ReadyLine::new("listening"));
     let workers = (0..60).map(|n| echo().restart(RestartPolicy::transient()).child(format!("w{n}").as_str()));
     let spec = workers.fold(SupervisorSpec::one_for_one(), SupervisorSpec::child);
     let root = Root::start(spec, RootOptions::default()).await.unwrap();

@@ -9,7 +9,7 @@ use std::{
 use procession::internals::Root;
 use procession::{
     process::{CommandChange, Ladder},
-    rpc::{CallError, CallOutcome, Method},
+    rpc::{CallEffect, CallError, Method},
     supervision::{ChildSpec, ReloadWhen, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerRef,
@@ -105,7 +105,7 @@ async fn worker(log: &Log) -> (Root, WorkerRef, ChildSpec, ScriptedLauncher) {
     let launcher = ScriptedLauncher::new();
     let log = log.clone();
     launcher.program("worker", move |me| busy(me, log.clone()));
-    let host = procession::rpc::Router::new().method_value("ask_back", |cx, params| async move {
+    let host = procession::rpc::MethodRouter::new().method_value("ask_back", |cx, params| async move {
         let peer = cx.peer().ok_or_else(|| procession::rpc::RpcError::internal("no peer"))?;
         let doubled = peer.call_value("double", &params, Duration::from_secs(5)).await;
         doubled.map_err(procession::rpc::RpcError::internal)
@@ -140,7 +140,7 @@ async fn two_hundred_calls_at_a_time_through_fifty_swaps() {
                 match called {
                     Ok(_) => made += 1,
                     Err(error) if held.is_some() => {
-                        assert_eq!(error.outcome(), CallOutcome::NotSent, "{error}");
+                        assert_eq!(error.effect(), CallEffect::NotSent, "{error}");
                         assert!(
                             matches!(error, CallError::Closed { .. } | CallError::WorkerLost { .. }),
                             "{error}"
@@ -206,7 +206,7 @@ async fn an_old_incarnation_that_never_finishes_is_stopped_when_its_time_is_over
     sleep(MS).await;
     root.supervisor().reload_child(child).await.unwrap();
     let lost = endless.await.unwrap().unwrap_err();
-    assert_eq!(lost.outcome(), CallOutcome::Unknown, "{lost}");
+    assert_eq!(lost.effect(), CallEffect::Unknown, "{lost}");
     assert!(matches!(lost, CallError::WorkerLost { .. } | CallError::Timeout { .. }), "{lost}");
     sleep(40 * SEC).await;
     assert_eq!((launcher.alive().len(), worker.call::<Work>(&(3, 1)).await.unwrap()), (1, 2));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use procession::{
     internals::{Root, RootOptions},
     restart::{Backoff, RestartPolicy},
-    rpc::{CallError, CallOptions, CallOutcome, Method, PeerConfig, Timeout},
+    rpc::{CallEffect, CallError, CallOptions, Method, PeerConfig, Timeout},
     supervision::SupervisorSpec,
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerRef,
@@ -104,7 +104,7 @@ async fn idempotent_calls_survive_fifty_kills_and_payments_are_made_once() {
             while !*stopped.borrow() {
                 match worker.call::<Pay>(&number).await {
                     Ok(_) => known.push(number),
-                    Err(error) => assert!(error.outcome() != CallOutcome::Failed, "{error}"),
+                    Err(error) => assert!(error.effect() != CallEffect::Answered, "{error}"),
                 }
                 number += 3;
                 sleep(MS).await;
@@ -135,7 +135,7 @@ async fn a_call_that_kills_its_worker_kills_three_at_most() {
     launcher.program("worker", |me| moody(me, Paid::default()));
     let (root, worker) = worker(&launcher, Backoff::fixed(MS)).await;
     let lost = worker.call::<Poison>(&1).await.unwrap_err();
-    assert!(matches!(lost, CallError::WorkerLost { outcome: CallOutcome::Unknown, .. }), "{lost}");
+    assert!(matches!(lost, CallError::WorkerLost { effect: CallEffect::Unknown, .. }), "{lost}");
     sleep(SEC).await;
     assert_eq!(launcher.launched().len(), 4, "the last one works");
     assert_eq!(worker.call::<Look>(&1).await.unwrap(), 1);
@@ -197,7 +197,7 @@ async fn what_was_sent_once_is_not_reported_as_not_sent() {
     launcher.program("worker", |me| moody(me, Paid::default()));
     let (root, worker) = worker(&launcher, Backoff::fixed(100 * SEC)).await;
     let lost = worker.call::<Poison>(&1).await.unwrap_err();
-    assert!(matches!(lost, CallError::WorkerLost { outcome: CallOutcome::Unknown, .. }), "{lost}");
+    assert!(matches!(lost, CallError::WorkerLost { effect: CallEffect::Unknown, .. }), "{lost}");
     root.shutdown(60 * SEC).await.into_result().unwrap();
 }
 
@@ -214,7 +214,7 @@ async fn the_default_time_of_a_call_is_that_of_its_first_sending() {
     let began = Instant::now();
     let lost = worker.call::<Poison>(&1).await.unwrap_err();
     assert!(began.elapsed() <= 2 * SEC, "{:?}: {lost}", began.elapsed());
-    assert_eq!(lost.outcome(), CallOutcome::Unknown, "{lost}");
+    assert_eq!(lost.effect(), CallEffect::Unknown, "{lost}");
     root.shutdown(60 * SEC).await.into_result().unwrap();
 }
 

@@ -106,7 +106,7 @@ async fn a_change_during_the_start_counts() {
     let watch = FileWatch::new().without_program().path(&script).settle(Duration::from_millis(50));
     let worker = WorkerSpec::new(Command::new("sh").arg(&script)).watch(watch);
     let spec = SupervisorSpec::one_for_one()
-        .child(worker.protocol(procession::protocol::FirstLine::new("up")).child("w").background());
+        .child(worker.protocol(procession::protocol::ReadyLine::new("up")).child("w").background());
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     let worker = WorkerRef::new(root.find("/w").unwrap());
     while worker.pid().is_none() {

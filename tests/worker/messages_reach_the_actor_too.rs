@@ -4,7 +4,7 @@
 use procession::{
     process::Command,
     rpc::{CallError, Timeout},
-    supervision::ChildRef,
+    supervision::ActorChildRef,
     testing::ScriptedLauncher,
     worker::{WorkerActorMessage, WorkerSpec},
 };
@@ -17,7 +17,7 @@ async fn the_actor_calls_and_tells() {
     let launcher = ScriptedLauncher::new();
     launcher.program("worker", serve);
     let (root, _) = tree(plugin(&launcher)).await.unwrap();
-    let actor: ChildRef<WorkerActorMessage> = root.child("/w").unwrap();
+    let actor: ActorChildRef<WorkerActorMessage> = root.child("/w").unwrap();
     let params = to_raw_value("hi").unwrap();
     let call =
         |reply| WorkerActorMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };
@@ -55,7 +55,7 @@ async fn a_worker_without_a_channel_says_that_and_not_that_it_is_starting() {
     launcher.program("worker", |me| async move { me.hang().await });
     let spec = WorkerSpec::new(Command::new("worker")).launcher(std::sync::Arc::new(launcher.clone()));
     let (root, _) = tree(spec).await.unwrap();
-    let actor: ChildRef<WorkerActorMessage> = root.child("/w").unwrap();
+    let actor: ActorChildRef<WorkerActorMessage> = root.child("/w").unwrap();
     let params = to_raw_value("hi").unwrap();
     let call =
         |reply| WorkerActorMessage::Call { method: "echo".into(), params, timeout: Timeout::Default, reply };

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use procession::{
     id::Incarnation,
     process::{Command, Limits, OsLauncher, Technique},
-    protocol::{Bare, FirstLine, LogEntry, Lsp, Plugin, Protocol},
-    rpc::{CallError, CallOptions, Context, Peer, PeerConfig, Router, StreamQueue},
+    protocol::{LogEntry, Lsp, NoChannel, Plugin, Protocol, ReadyLine},
+    rpc::{CallError, CallOptions, Context, MethodRouter, Peer, PeerConfig, StreamListener},
     supervision::SpecErrors,
     testing::ScriptedLauncher,
-    worker::{Liveness, LogSink, OnReady, WorkerSpec},
+    worker::{Liveness, LogEntrySink, OnReady, WorkerSpec},
 };
 
 use crate::support::*;
@@ -24,14 +24,14 @@ impl OnReady for Nothing {
     }
 }
 
-impl LogSink for Nothing {
+impl LogEntrySink for Nothing {
     fn log(&self, _: &Context, _: LogEntry) {}
 }
 
 fn everything(spec: WorkerSpec) -> WorkerSpec {
-    spec.handler(Router::new())
+    spec.handler(MethodRouter::new())
         .logs(Nothing)
-        .streams(StreamQueue::new(1, 1).0)
+        .streams(StreamListener::new(1, 1).0)
         .on_ready(Nothing)
         .liveness(Liveness::default())
         .channel(PeerConfig::default())
@@ -58,12 +58,12 @@ fn a_channel_that_is_not_there_cannot_be_set_up() {
     assert_eq!(fields(&silent), [&of_a_channel[..], &["handshake_timeout"]].concat());
     // The protocol was forgotten, or it was chosen.
     assert!(problems(&silent).iter().take(6).all(|(_, why)| why.contains("`.protocol(…)`")));
-    let bare = speaking(Bare::default());
+    let bare = speaking(NoChannel::default());
     assert!(
         problems(&bare).iter().take(5).all(|(_, why)| why.contains("the protocol `bare` has no channel"))
     );
     // There is a line to wait for.
-    assert_eq!(fields(&speaking(FirstLine::new("up"))), of_a_channel);
+    assert_eq!(fields(&speaking(ReadyLine::new("up"))), of_a_channel);
     assert_eq!(fields(&speaking(Plugin::default())), Vec::<String>::new());
 }
 
@@ -78,11 +78,11 @@ fn pings_need_a_protocol_that_has_them() {
 #[test]
 fn a_line_that_no_program_can_print_is_not_waited_for() {
     for unmatchable in ["a\nb", "up\r", "\u{1b}[32mup", "\u{feff}up", &"x".repeat(20_000)] {
-        let spec = WorkerSpec::new(Command::new("x")).protocol(FirstLine::new(unmatchable));
+        let spec = WorkerSpec::new(Command::new("x")).protocol(ReadyLine::new(unmatchable));
         assert_eq!(fields(&spec), ["protocol"], "{unmatchable:?}");
     }
     for fine in ["", "up ", "  up", "größer"] {
-        let spec = WorkerSpec::new(Command::new("x")).protocol(FirstLine::new(fine));
+        let spec = WorkerSpec::new(Command::new("x")).protocol(ReadyLine::new(fine));
         assert_eq!(spec.validate(), Ok(()), "{fine:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! Processes without a channel: a `Bare` one is ready when launched, a `FirstLine` one when it prints
+//! Processes without a channel: a `NoChannel` one is ready when launched, a `ReadyLine` one when it prints
 //! its line; neither can be called (W-7, W-4, C-12).
 
 use std::sync::Arc;
 
 use procession::{
-    exit::Exit, process::Command, protocol::FirstLine, rpc::CallError, testing::ScriptedLauncher,
+    exit::Exit, process::Command, protocol::ReadyLine, rpc::CallError, testing::ScriptedLauncher,
     worker::WorkerSpec,
 };
 
@@ -43,7 +43,7 @@ async fn a_first_line_makes_ready() {
         me.hang().await
     });
     let spec = |command| {
-        WorkerSpec::new(command).protocol(FirstLine::new("listening on")).launcher(Arc::new(launcher.clone()))
+        WorkerSpec::new(command).protocol(ReadyLine::new("listening on")).launcher(Arc::new(launcher.clone()))
     };
     let begin = tokio::time::Instant::now();
     let (root, _) = tree(spec(Command::new("worker"))).await.unwrap();

@@ -7,7 +7,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     id::Incarnation,
     process::{Command, StdioTransport},
-    protocol::{FirstLine, Plugin},
+    protocol::{Plugin, ReadyLine},
     supervision::SupervisorSpec,
     worker::{WorkerRef, WorkerSpec},
 };
@@ -30,10 +30,10 @@ async fn becomes_ready(spec: WorkerSpec) {
 async fn standard_streams_can_be_opened_again() {
     // P-11
     let script = "echo ready > /dev/stdout; : < /dev/stdin; exec sleep 1000";
-    becomes_ready(WorkerSpec::new(sh(script)).protocol(FirstLine::new("ready"))).await;
+    becomes_ready(WorkerSpec::new(sh(script)).protocol(ReadyLine::new("ready"))).await;
     // Also with a command that is made for each incarnation.
     let each = move |_: Incarnation| sh(script);
-    becomes_ready(WorkerSpec::with_commands(each).protocol(FirstLine::new("ready"))).await;
+    becomes_ready(WorkerSpec::with_commands(each).protocol(ReadyLine::new("ready"))).await;
 }
 
 #[tokio::test]
@@ -41,12 +41,12 @@ async fn a_transport_that_was_chosen_is_kept_and_a_channel_is_as_it_was() {
     // P-11
     let kind = "case $(readlink /proc/$$/fd/1) in socket:*) kind=socket;; *) kind=pipe;; esac;";
     let line = format!("{kind} echo is a $kind; exec sleep 1000");
-    becomes_ready(WorkerSpec::new(sh(&line)).protocol(FirstLine::new("is a pipe"))).await;
+    becomes_ready(WorkerSpec::new(sh(&line)).protocol(ReadyLine::new("is a pipe"))).await;
     if !cfg!(target_os = "linux") || !refuses_descriptors() {
         return;
     }
     let chosen = WorkerSpec::new(sh(&line).transport(StdioTransport::Sockets));
-    becomes_ready(chosen.protocol(FirstLine::new("is a socket"))).await;
+    becomes_ready(chosen.protocol(ReadyLine::new("is a socket"))).await;
     let answer = r#"echo '{"jsonrpc":"2.0","id":1,"result":{"ok":true,"supportedMethods":[]}}'"#;
     let channel = format!("{kind} read hello; [ $kind = socket ] || exit 3; {answer}; exec sleep 1000");
     becomes_ready(WorkerSpec::new(sh(&channel)).protocol(Plugin::default())).await;

@@ -7,7 +7,7 @@ use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Signal},
     rpc::{CallError, Peer},
-    state::{ChildState, DownReason, RestartLimit},
+    state::{ChildState, DownReason, GiveUpReason},
     supervision::TreeStartError,
     testing::ScriptedLauncher,
     worker::{OnReady, WorkerSpec},
@@ -93,7 +93,7 @@ async fn a_missing_program_is_not_retried_unless_it_was_there_before() {
     let root = procession::internals::Root::start(spec, Default::default()).await.unwrap();
     tokio::time::sleep(SEC).await;
     let state = root.find("/w").unwrap().state();
-    assert_eq!(state, ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }));
+    assert_eq!(state, ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts }));
     assert_eq!(root.find("/w").unwrap().incarnation().0, 1);
     let _ = root.shutdown(SEC).await;
 }

@@ -84,7 +84,7 @@ async fn a_process_that_ignores_sigterm_is_killed_with_its_grandchildren() {
     let ladder = Ladder { term_grace: Duration::from_millis(300), ..Ladder::default() };
     let script = "trap '' TERM; sleep 1000 & echo ready; wait; sleep 1000";
     let spec =
-        WorkerSpec::new(sh(script)).protocol(procession::protocol::FirstLine::new("ready")).ladder(ladder);
+        WorkerSpec::new(sh(script)).protocol(procession::protocol::ReadyLine::new("ready")).ladder(ladder);
     let (root, worker) = start(spec).await.unwrap();
     let leader = pid(worker.pid().unwrap());
     assert_eq!(root.shutdown(BOUND).await, Exit::Requested);
@@ -114,7 +114,7 @@ async fn a_process_that_tries_to_leave_its_group_is_killed_all_the_same() {
     let script = "import os,time\ntry:\n  os.setpgid(0, os.getpgid(os.getppid()))\nexcept OSError:\n  print('refused', flush=True)\ntime.sleep(1000)";
     let ladder = Ladder { term_grace: Duration::from_secs(5), ..Ladder::default() };
     let spec = WorkerSpec::new(Command::new("python3").arg("-c").arg(script))
-        .protocol(procession::protocol::FirstLine::new("refused"))
+        .protocol(procession::protocol::ReadyLine::new("refused"))
         .ladder(ladder);
     let (root, worker) = start(spec).await.unwrap();
     let leader = pid(worker.pid().unwrap());

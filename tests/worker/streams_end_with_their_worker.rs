@@ -5,7 +5,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     process::Signal,
-    rpc::{CallOptions, IncomingStreams, StreamEnd, StreamQueue, Timeout},
+    rpc::{CallOptions, StreamEnd, StreamListener, Timeout},
     state::{ChildState, DownReason},
     supervision::SupervisorSpec,
     testing::{ScriptedLauncher, ScriptedProcess},
@@ -69,9 +69,9 @@ fn close(stream: &str) -> Value {
     json!({ "jsonrpc": "2.0", "method": "streams.close", "params": { "stream": stream } })
 }
 
-fn spec(launcher: &ScriptedLauncher) -> (WorkerSpec, IncomingStreams) {
+fn spec(launcher: &ScriptedLauncher) -> (WorkerSpec, StreamListener) {
     launcher.program("worker", relay);
-    let (queue, incoming) = StreamQueue::new(16, 16);
+    let (queue, incoming) = StreamListener::new(16, 16);
     (plugin(launcher).streams(queue), incoming)
 }
 
@@ -86,7 +86,7 @@ async fn a_worker_that_dies_ends_them_with_its_exit_once() {
     let (spec, mut incoming) = spec(&launcher);
     let (root, worker) = tree(spec).await.unwrap();
     write(&worker, json!([open("a"), emit("a", 1), open("b"), close("b"), open("a")])).await;
-    let (mut a, mut b) = (incoming.recv().await.unwrap(), incoming.recv().await.unwrap());
+    let (mut a, mut b) = (incoming.accept().await.unwrap(), incoming.accept().await.unwrap());
     assert_eq!((a.path().to_string(), a.incarnation().0), ("/w".to_owned(), 1));
     launcher.kill(worker.pid().unwrap(), Signal::KILL).unwrap();
     assert_eq!(a.recv().await.unwrap().unwrap().get(), "1");
@@ -97,7 +97,7 @@ async fn a_worker_that_dies_ends_them_with_its_exit_once() {
     // The next incarnation may use the same ids.
     worker.wait_ready(10 * SEC).await.unwrap();
     write(&worker, json!([open("a"), emit("a", 2), close("a")])).await;
-    let mut again = incoming.recv().await.unwrap();
+    let mut again = incoming.accept().await.unwrap();
     assert_eq!(again.incarnation().0, 2);
     assert_eq!(again.recv().await.unwrap().unwrap().get(), "2");
     assert!(again.recv().await.is_none());
@@ -117,10 +117,10 @@ async fn what_it_wrote_before_its_end_is_received() {
         }
         7
     });
-    let (queue, mut incoming) = StreamQueue::new(16, 16);
+    let (queue, mut incoming) = StreamListener::new(16, 16);
     let spec = plugin(&launcher).streams(queue);
     let (root, _worker) = tree(spec).await.unwrap();
-    let (mut a, mut b) = (incoming.recv().await.unwrap(), incoming.recv().await.unwrap());
+    let (mut a, mut b) = (incoming.accept().await.unwrap(), incoming.accept().await.unwrap());
     assert!(a.recv().await.unwrap().is_ok() && a.recv().await.unwrap().is_ok());
     let Some(Err(StreamEnd::WorkerLost(lost))) = a.recv().await else { panic!("{a:?}") };
     assert_eq!(lost.exit, Exit::Failed { code: 7 });
@@ -134,7 +134,7 @@ async fn a_worker_with_an_open_stream_is_not_idle() {
     let (spec, mut incoming) = spec(&launcher);
     let (root, worker) = tree(spec.idle_timeout(40 * SEC)).await.unwrap();
     write(&worker, json!([open("a")])).await;
-    let mut stream = incoming.recv().await.unwrap();
+    let mut stream = incoming.accept().await.unwrap();
     sleep(1000 * SEC).await;
     assert_eq!((worker.state(), launcher.launched().len()), (ChildState::Ready, 1));
     stream.cancel();
@@ -153,7 +153,7 @@ async fn a_stop_waits_for_streams_within_its_time() {
         async move { write(&worker, json!([open("a"), emit("a", 1)])).await }
     });
     writing.await.unwrap();
-    let mut stream = incoming.recv().await.unwrap();
+    let mut stream = incoming.accept().await.unwrap();
     // It goes on by itself, after its call was answered.
     let ending = tokio::spawn({
         let (worker, began) = (worker.clone(), Instant::now());
@@ -170,7 +170,7 @@ async fn a_stop_waits_for_streams_within_its_time() {
     // One that never ends gets the time to drain.
     worker.restart("test").await.unwrap();
     write(&worker, json!([open("a")])).await;
-    let mut endless = incoming.recv().await.unwrap();
+    let mut endless = incoming.accept().await.unwrap();
     let began = Instant::now();
     worker.stop().await.unwrap();
     assert!((7 * SEC..11 * SEC).contains(&began.elapsed()), "{:?}", began.elapsed());
@@ -195,10 +195,10 @@ async fn while_it_stops_only_streams_of_open_calls_are_taken() {
     let (result, stopped) = tokio::join!(call, stopping);
     result.unwrap();
     assert!((2 * SEC - MS..3 * SEC).contains(&stopped), "{stopped:?}");
-    let mut stream = streams.recv().await.unwrap();
+    let mut stream = streams.accept().await.unwrap();
     assert!(stream.recv().await.unwrap().is_ok() && stream.recv().await.is_none());
     assert!(matches!(stream.end(), Some(StreamEnd::Closed)));
-    assert!(incoming.try_recv().is_none());
+    assert!(incoming.try_accept().is_none());
     root.shutdown(60 * SEC).await.into_result().unwrap();
 }
 
@@ -212,7 +212,7 @@ async fn a_swap_lets_them_end_where_they_began() {
     let worker = WorkerRef::new(root.find("/w").unwrap());
     let first = worker.peer().unwrap().1;
     write(&worker, json!([open("a")])).await;
-    let mut stream = incoming.recv().await.unwrap();
+    let mut stream = incoming.accept().await.unwrap();
     root.supervisor().reload_child(child).await.unwrap();
     assert_eq!(write(&worker, json!([])).await, 2);
     sleep(2 * SEC).await;
@@ -238,7 +238,7 @@ async fn a_call_that_is_sent_again_gets_the_streams_of_each_sending() {
     let (result, ()) = tokio::join!(call, killing);
     assert_eq!(result.unwrap().get(), "2");
     let mut ends = Vec::new();
-    while let Some(mut stream) = streams.recv().await {
+    while let Some(mut stream) = streams.accept().await {
         while stream.recv().await.is_some() {}
         ends.push((stream.incarnation().0, matches!(stream.end(), Some(StreamEnd::Closed))));
     }

@@ -6,7 +6,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     process::{Command, Launcher},
     protocol::Plugin,
-    rpc::{Method, Router, RpcError},
+    rpc::{Method, MethodRouter, RpcError},
     supervision::{SupervisorSpec, TreeStartError},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
@@ -97,8 +97,8 @@ pub(crate) async fn tree(spec: WorkerSpec) -> Result<(Root, WorkerRef), TreeStar
 }
 
 /// Host methods: `where` answers with the values of the context.
-pub(crate) fn host() -> Router {
-    Router::new().method_value("where", |cx, _| async move {
+pub(crate) fn host() -> MethodRouter {
+    MethodRouter::new().method_value("where", |cx, _| async move {
         let text = json!(format!("{}{}", cx.path, cx.incarnation));
         serde_json::value::to_raw_value(&text).map_err(RpcError::internal)
     })

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use procession::{
     process::{Command, Launcher},
     protocol::{LogEntry, LogLevel, Mcp},
-    rpc::{Context, Router, RpcError},
+    rpc::{Context, MethodRouter, RpcError},
     testing::{ScriptedLauncher, ScriptedProcess},
-    worker::{LogSink, WorkerSpec},
+    worker::{LogEntrySink, WorkerSpec},
 };
 use serde_json::{Value, json, value::to_raw_value};
 
@@ -27,7 +27,7 @@ async fn asking(mut me: ScriptedProcess, method: &'static str, answers: Arc<Mute
     0
 }
 
-async fn reply_to(method: &'static str, handler: Option<Router>) -> Value {
+async fn reply_to(method: &'static str, handler: Option<MethodRouter>) -> Value {
     let answers = Arc::new(Mutex::new(Vec::new()));
     let noted = answers.clone();
     let launcher = ScriptedLauncher::new();
@@ -47,8 +47,8 @@ fn mcp(launcher: &ScriptedLauncher) -> WorkerSpec {
     WorkerSpec::new(Command::new("worker")).protocol(Mcp::default()).launcher(launcher)
 }
 
-fn answering(method: &str, answer: Result<Value, i64>) -> Router {
-    Router::new().method_value(method, move |_, _| {
+fn answering(method: &str, answer: Result<Value, i64>) -> MethodRouter {
+    MethodRouter::new().method_value(method, move |_, _| {
         let answer = answer.clone();
         async move {
             match answer {
@@ -76,7 +76,7 @@ async fn the_handler_goes_first() {
 
 struct Sink(Arc<Mutex<Vec<(LogLevel, String)>>>);
 
-impl LogSink for Sink {
+impl LogEntrySink for Sink {
     fn log(&self, _: &Context, entry: LogEntry) {
         self.0.lock().unwrap().push((entry.level, entry.message));
     }
@@ -97,7 +97,7 @@ async fn a_log_message_is_logged_and_handed_to_the_handler_too() {
     });
     let (logged, handed) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let taken = handed.clone();
-    let router = Router::new().notification_value("notifications/message", move |_, params| {
+    let router = MethodRouter::new().notification_value("notifications/message", move |_, params| {
         taken.lock().unwrap().push(params.unwrap().get().to_owned());
     });
     let (root, worker) = tree(mcp(&launcher).handler(router).logs(Sink(logged.clone()))).await.unwrap();

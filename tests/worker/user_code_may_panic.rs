@@ -77,7 +77,7 @@ async fn a_panic_in_the_drivers_hooks_is_a_crash() {
         let root = Root::start(spec, Default::default()).await.unwrap();
         let worker = procession::worker::WorkerRef::new(root.find("/w").unwrap());
         tokio::time::sleep(3 * SEC).await;
-        let chain = vec!["the worker's driver panicked".to_owned(), format!("tripped in {place}")];
+        let chain = vec!["the worker's task panicked".to_owned(), format!("tripped in {place}")];
         assert_eq!(worker.node().last_exit(), Some(Exit::ActorFailed { chain }), "{place}");
         assert_eq!(worker.wait_ready(SEC).await.unwrap().0, 2);
         assert_eq!(launcher.alive().len(), 1);

@@ -12,7 +12,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     exit::Exit,
     pool::PoolSpec,
-    process::{Command, ExitStatus, Launcher, Process, ProcessControl, ReapGuard, Signal, Unkillable},
+    process::{Command, ExitStatus, HeldUntilReaped, Launcher, Process, ProcessControl, Signal, Unkillable},
     restart::{Backoff, RestartPolicy},
     supervision::{ChildSpec, SupervisorSpec},
     testing::ScriptedLauncher,
@@ -26,12 +26,12 @@ use crate::support::*;
 #[derive(Clone, Debug)]
 struct Leaving {
     scripted: ScriptedLauncher,
-    trails: Arc<Mutex<Vec<ReapGuard>>>,
+    trails: Arc<Mutex<Vec<HeldUntilReaped>>>,
 }
 
 #[async_trait]
 impl Launcher for Leaving {
-    async fn launch(&self, command: &Command, hold: ReapGuard) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, hold: HeldUntilReaped) -> Result<Process, Exit> {
         let mut process = self.scripted.launch(command, hold).await?;
         process.control = Box::new(Left { control: process.control, trails: Arc::clone(&self.trails) });
         Ok(process)
@@ -41,7 +41,7 @@ impl Launcher for Leaving {
 #[derive(Debug)]
 struct Left {
     control: Box<dyn ProcessControl>,
-    trails: Arc<Mutex<Vec<ReapGuard>>>,
+    trails: Arc<Mutex<Vec<HeldUntilReaped>>>,
 }
 
 #[async_trait]
@@ -61,7 +61,11 @@ impl ProcessControl for Left {
     async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable> {
         self.control.reap(wait).await
     }
-    async fn reap_after_exit(&self, wait: Duration, trail: ReapGuard) -> Result<ExitStatus, Unkillable> {
+    async fn reap_after_exit(
+        &self,
+        wait: Duration,
+        trail: HeldUntilReaped,
+    ) -> Result<ExitStatus, Unkillable> {
         self.trails.lock().unwrap().push(trail);
         self.control.reap(wait).await
     }

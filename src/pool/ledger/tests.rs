@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{config::PoolKind, *};
 use crate::{
     id::Incarnation,
-    state::{ChildState, DownReason, RestartLimit},
+    state::{ChildState, DownReason, GiveUpReason},
 };
 
 /// A ledger with a clock, whose actions are checked as text.
@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn gives_up(&mut self, key: &str, incarnation: u64) -> Vec<String> {
-        self.report(key, incarnation, ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts }))
+        self.report(key, incarnation, ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts }))
     }
 
     fn backs_off(&mut self, key: &str, incarnation: u64) -> Vec<String> {

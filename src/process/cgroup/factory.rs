@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-use super::{CgroupMode, group::Cgroup, host_cgroup::HostCgroup};
+use super::{CgroupMode, cgroup_of_processes::CgroupOfProcesses, group::Cgroup};
 
 /// Makes control groups. A launcher and its clones share one factory.
 pub(in crate::process) struct CgroupFactory {
     mode: CgroupMode,
     /// Groups can be made here, but no process can be created in them.
     disabled: AtomicBool,
-    host: OnceLock<Option<Arc<HostCgroup>>>,
+    host: OnceLock<Option<Arc<CgroupOfProcesses>>>,
 }
 
 impl CgroupFactory {
@@ -29,7 +29,7 @@ impl CgroupFactory {
         if self.mode == CgroupMode::Never || self.disabled.load(Ordering::Relaxed) {
             return None;
         }
-        self.host.get_or_init(HostCgroup::shared).as_ref()?.make().map(Cgroup::new)
+        self.host.get_or_init(CgroupOfProcesses::shared).as_ref()?.make().map(Cgroup::new)
     }
 
     /// Makes no more groups: a process could be created, but not in a group.

@@ -1,7 +1,7 @@
 //! [`Cgroup`]: the control group of one process and of all its descendants.
 //!
 //! The methods run on threads of the runtime, so their cost must not depend on what the members do: each
-//! makes few system calls of bounded duration. Everything else is a job of the sweeper.
+//! makes few system calls of bounded duration. Everything else is a job of the clean-up thread.
 
 use std::{
     ffi::OsStr,
@@ -17,12 +17,12 @@ use std::{
 use rustix::process::{Pid, Signal};
 
 use super::{
+    cgroup_of_processes::SubCgroupLocation,
     files,
-    host_cgroup::ProcessCgroupLocation,
     removal::CgroupRemovalJob,
     signal_walk::{PidReader, SignalWalk},
 };
-use crate::process::sweeper::{self, JobProgress, SweepJob};
+use crate::process::cleanup_thread::{self, CleanupJob, JobProgress};
 
 /// How long the removal of an empty group is waited for. A process that makes thousands of groups in each
 /// incarnation should not be started again before most of them are removed.
@@ -31,7 +31,7 @@ const REMOVAL_WAIT: Duration = Duration::from_secs(2);
 /// The control group of one process. Dropping it does not remove the group.
 #[derive(Debug)]
 pub(in crate::process) struct Cgroup {
-    location: Arc<ProcessCgroupLocation>,
+    location: Arc<SubCgroupLocation>,
     /// A kill is on its way.
     killing: Arc<AtomicBool>,
     removal: OnceLock<RequestedRemoval>,
@@ -44,7 +44,7 @@ struct RequestedRemoval {
 }
 
 impl Cgroup {
-    pub(super) fn new(location: ProcessCgroupLocation) -> Cgroup {
+    pub(super) fn new(location: SubCgroupLocation) -> Cgroup {
         let killing = Arc::new(AtomicBool::new(false));
         Cgroup { location: Arc::new(location), killing, removal: OnceLock::new() }
     }
@@ -84,8 +84,8 @@ impl Cgroup {
         members
     }
 
-    /// Kills everything in it. No fork escapes the kill. If there are many groups below it, the sweeper
-    /// does it a little later.
+    /// Kills everything in it. No fork escapes the kill. If there are many groups below it, the
+    /// clean-up thread does it a little later.
     pub(in crate::process) fn kill(&self) {
         if self.removal.get().is_some() {
             return;
@@ -93,7 +93,7 @@ impl Cgroup {
         if files::has_few_groups(self.location.directory(), self.location.name()) {
             files::kill(self.location.directory(), self.location.name());
         } else if !self.killing.swap(true, Ordering::AcqRel) {
-            sweeper::add(Box::new(KillJob {
+            cleanup_thread::add(Box::new(KillJob {
                 location: Arc::clone(&self.location),
                 killing: Arc::clone(&self.killing),
             }));
@@ -101,11 +101,11 @@ impl Cgroup {
     }
 
     /// Sends signals, in order, to all members that are not in the process group, including those in groups
-    /// below. If there are many, the sweeper does it a little later.
+    /// below. If there are many, the clean-up thread does it a little later.
     pub(in crate::process) fn signal_others(&self, group: Pid, signals: &[Signal]) {
         let mut walk = SignalWalk::new(&self.location, group, signals);
         if !walk.signal_few_now() {
-            sweeper::add(Box::new(walk));
+            cleanup_thread::add(Box::new(walk));
         }
     }
 
@@ -113,8 +113,8 @@ impl Cgroup {
     /// it is removed; `None` if it is not known now whether anything is alive. In the usual case this is a
     /// single system call.
     ///
-    /// Groups that members have made are removed by the sweeper. This returns `false` until that is done,
-    /// but for a bounded time only, because empty groups do no harm.
+    /// Groups that members have made are removed by the clean-up thread. This returns `false` until
+    /// that is done, but for a bounded time only, because empty groups do no harm.
     pub(in crate::process) fn remove_if_empty(&self) -> Option<bool> {
         if let Some(removal) = self.removal.get() {
             return Some(removal.done.load(Ordering::Acquire) || removal.when.elapsed() > REMOVAL_WAIT);
@@ -140,7 +140,7 @@ impl Cgroup {
             let removal =
                 CgroupRemovalJob::new(Arc::clone(self.location.directory()), self.location.name().to_owned());
             let done = removal.done();
-            sweeper::add(Box::new(RemovalJob { removal, _location: Arc::clone(&self.location) }));
+            cleanup_thread::add(Box::new(RemovalJob { removal, _location: Arc::clone(&self.location) }));
             RequestedRemoval { when: Instant::now(), done }
         });
     }
@@ -150,10 +150,10 @@ impl Cgroup {
 #[derive(Debug)]
 struct RemovalJob {
     removal: CgroupRemovalJob,
-    _location: Arc<ProcessCgroupLocation>,
+    _location: Arc<SubCgroupLocation>,
 }
 
-impl SweepJob for RemovalJob {
+impl CleanupJob for RemovalJob {
     fn step(&mut self, until: Instant) -> JobProgress {
         self.removal.step(until)
     }
@@ -161,11 +161,11 @@ impl SweepJob for RemovalJob {
 
 #[derive(Debug)]
 struct KillJob {
-    location: Arc<ProcessCgroupLocation>,
+    location: Arc<SubCgroupLocation>,
     killing: Arc<AtomicBool>,
 }
 
-impl SweepJob for KillJob {
+impl CleanupJob for KillJob {
     fn step(&mut self, _: Instant) -> JobProgress {
         // Cleared before the kill: a later request is for processes that were created after it.
         self.killing.store(false, Ordering::Release);

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fd::OwnedFd;
 
-use super::{cgroup_path, files, host_id::CgroupHostId, removal::CgroupRemovalJob, walk};
+use super::{files, host_id::CgroupHostId, own_cgroup, removal::CgroupRemovalJob, walk};
 
 /// How long a guardian spends at most on removing what its host has left.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const GUARDIAN_WAIT: Duration = Duration::from_secs(10);
 /// Kills and removes what dead hosts have left in the group of this program. For the guardian, whose host
 /// has just ended.
 pub(in crate::process) fn clear_leftovers() {
-    let Some(parent) = cgroup_path::own().and_then(|own| own.open()) else { return };
+    let Some(parent) = own_cgroup::own().and_then(|own| own.open()) else { return };
     let end = Instant::now() + GUARDIAN_WAIT;
     for mut removal in clear(&Arc::new(parent), Duration::ZERO) {
         removal.run_until(end);

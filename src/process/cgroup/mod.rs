@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! the host's own control group
-//!   └─ procession-<namespace>-<pid>-<start>-<n>     HostCgroup: of this host, made at the first launch
+//!   └─ procession-<namespace>-<pid>-<start>-<n>     CgroupOfProcesses: made at the first launch
 //!        ├─ 1                                       Cgroup: of one process, which is created in it
 //!        └─ 2
 //! ```
@@ -16,11 +16,11 @@
 //! `factory` makes the groups. `host_cgroup` is the host's group, `group` that of one process, and
 //! `leftovers` removes what dead hosts have left. `cgroup_path` finds the host's own group in the file
 //! system, and `host_id` tells which host a group belongs to. A process may make any number of groups in its
-//! own, nested to any depth. `walk` visits them on the sweeper's thread, for a `removal` or a
+//! own, nested to any depth. `walk` visits them on the clean-up thread, for a `removal` or a
 //! `signal_walk`.
 
 #[cfg(target_os = "linux")]
-mod cgroup_path;
+mod cgroup_of_processes;
 #[cfg(target_os = "linux")]
 mod factory;
 #[cfg(target_os = "linux")]
@@ -28,11 +28,11 @@ mod files;
 #[cfg(target_os = "linux")]
 mod group;
 #[cfg(target_os = "linux")]
-mod host_cgroup;
-#[cfg(target_os = "linux")]
 mod host_id;
 #[cfg(target_os = "linux")]
 mod leftovers;
+#[cfg(target_os = "linux")]
+mod own_cgroup;
 #[cfg(target_os = "linux")]
 mod removal;
 #[cfg(target_os = "linux")]

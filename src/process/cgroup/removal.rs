@@ -18,7 +18,7 @@ use super::{
     files,
     walk::{CgroupVisitor, CgroupWalk, WalkProgress},
 };
-use crate::process::sweeper::{JobProgress, SweepJob};
+use crate::process::cleanup_thread::{CleanupJob, JobProgress};
 
 /// How long the removal is tried. Only a process outside of the group can go on making groups in it for so
 /// long.
@@ -85,7 +85,7 @@ impl CgroupRemovalJob {
     }
 }
 
-impl SweepJob for CgroupRemovalJob {
+impl CleanupJob for CgroupRemovalJob {
     fn step(&mut self, until: Instant) -> JobProgress {
         let began = *self.began.get_or_insert_with(Instant::now);
         let next = match self.walk.run_until(&mut self.remover, until) {

@@ -16,13 +16,13 @@ use rustix::{
 };
 
 use super::{
+    cgroup_of_processes::SubCgroupLocation,
     files,
-    host_cgroup::ProcessCgroupLocation,
     walk::{CgroupVisitor, CgroupWalk, WalkProgress},
 };
 use crate::process::{
+    cleanup_thread::{CleanupJob, JobProgress},
     group_membership,
-    sweeper::{JobProgress, SweepJob},
 };
 
 /// Members are signalled at once if their list is shorter than this.
@@ -32,12 +32,12 @@ const SHORT: usize = 512;
 #[derive(Debug)]
 pub(super) struct SignalWalk {
     walk: CgroupWalk,
-    task: SignalTask,
+    task: SignallingVisitor,
 }
 
 #[derive(Debug)]
-struct SignalTask {
-    group: Arc<ProcessCgroupLocation>,
+struct SignallingVisitor {
+    group: Arc<SubCgroupLocation>,
     /// The process group whose members have been signalled already.
     except: Pid,
     signals: Vec<Signal>,
@@ -45,9 +45,10 @@ struct SignalTask {
 }
 
 impl SignalWalk {
-    pub(super) fn new(group: &Arc<ProcessCgroupLocation>, except: Pid, signals: &[Signal]) -> SignalWalk {
+    pub(super) fn new(group: &Arc<SubCgroupLocation>, except: Pid, signals: &[Signal]) -> SignalWalk {
         let walk = CgroupWalk::new(Arc::clone(group.directory()), group.name().to_owned());
-        let task = SignalTask { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };
+        let task =
+            SignallingVisitor { group: Arc::clone(group), except, signals: signals.to_vec(), reading: None };
         SignalWalk { walk, task }
     }
 
@@ -73,7 +74,7 @@ impl SignalWalk {
     }
 }
 
-impl SweepJob for SignalWalk {
+impl CleanupJob for SignalWalk {
     fn step(&mut self, until: Instant) -> JobProgress {
         match self.walk.run_until(&mut self.task, until) {
             WalkProgress::Interrupted => JobProgress::AtOnce,
@@ -82,7 +83,7 @@ impl SweepJob for SignalWalk {
     }
 }
 
-impl CgroupVisitor for SignalTask {
+impl CgroupVisitor for SignallingVisitor {
     fn enter(&mut self, group: BorrowedFd<'_>, until: Instant) -> bool {
         if self.reading.is_none() {
             let Ok(list) = files::open_file(group, c"cgroup.procs") else { return true };
@@ -106,7 +107,7 @@ impl CgroupVisitor for SignalTask {
     }
 }
 
-impl SignalTask {
+impl SignallingVisitor {
     fn signal(&self, pid: Pid) {
         if group_membership::is_in_group(pid, self.except) {
             return;

@@ -59,7 +59,7 @@ pub struct Command {
 }
 
 /// What a process gets as stdin and stdout. By default, sockets for a channel, and pipes for a worker whose
-/// protocol has no channel (`Bare`, `FirstLine`).
+/// protocol has no channel (`NoChannel`, `ReadyLine`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StdioTransport {

@@ -8,7 +8,7 @@ use rustix::{
 
 use super::{
     kill_descendants,
-    signals::{self, CaughtSignal, SignalOrigin},
+    signals::{self, ReceivedSignal, SignalOrigin},
 };
 use crate::process::group_membership;
 
@@ -23,8 +23,8 @@ pub(super) fn run(host: libc::pid_t) -> ! {
     kill_descendants::kill_all();
     crate::process::cgroup::clear_leftovers();
     match end {
-        HostEnd::Code(code) => signals::exit(code),
-        HostEnd::Signal(signal) => signals::die_by(signal),
+        HostExitStatus::Code(code) => signals::exit(code),
+        HostExitStatus::Signal(signal) => signals::die_by(signal),
     }
 }
 
@@ -57,7 +57,7 @@ fn close_files_and_leave_directory() {
 }
 
 /// How the host ended.
-enum HostEnd {
+enum HostExitStatus {
     Code(i32),
     Signal(i32),
 }
@@ -72,7 +72,7 @@ struct HostProcess {
 
 impl HostProcess {
     /// Forwards signals and follows stops until the host has ended.
-    fn watch_host(&mut self) -> HostEnd {
+    fn watch_host(&mut self) -> HostExitStatus {
         loop {
             let caught = signals::wait_for_next();
             // The state of the host comes first: it may only be signalled while it has not been reaped and
@@ -91,7 +91,7 @@ impl HostProcess {
 
     /// Collects all changes of children: reaps the dead ones, records whether the host is stopped, and
     /// returns how it ended.
-    fn collect_children(&mut self) -> Option<HostEnd> {
+    fn collect_children(&mut self) -> Option<HostExitStatus> {
         let options =
             WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED | signals::any_kind();
         loop {
@@ -105,17 +105,17 @@ impl HostProcess {
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
                 // There is no child left. This is not reached, because only this process can reap the host.
-                Err(_) => return Some(HostEnd::Code(1)),
+                Err(_) => return Some(HostExitStatus::Code(1)),
             }
         }
     }
 
-    fn record(&mut self, status: WaitStatus) -> Option<HostEnd> {
+    fn record(&mut self, status: WaitStatus) -> Option<HostExitStatus> {
         if let Some(code) = status.exit_status() {
-            return Some(HostEnd::Code(code));
+            return Some(HostExitStatus::Code(code));
         }
         if let Some(signal) = status.terminating_signal() {
-            return Some(HostEnd::Signal(signal));
+            return Some(HostExitStatus::Signal(signal));
         }
         self.stopped = status.stopping_signal();
         self.has_news = true;
@@ -123,7 +123,7 @@ impl HostProcess {
     }
 
     /// Whether the host does not get this signal anyway.
-    fn should_forward(&self, caught: CaughtSignal) -> bool {
+    fn should_forward(&self, caught: ReceivedSignal) -> bool {
         let leads_session = || {
             let me = sys::getpid();
             group_membership::session_of(me) == Some(me.as_raw_nonzero().get())
@@ -148,7 +148,7 @@ impl HostProcess {
     }
 
     /// Stops as the host did, once for each stop, and continues the host when it is continued itself.
-    fn follow_stop(&mut self) -> Option<HostEnd> {
+    fn follow_stop(&mut self) -> Option<HostExitStatus> {
         while std::mem::take(&mut self.has_news) {
             let signal = self.stopped?;
             // A continuation that has arrived meanwhile would be lost by stopping now.
@@ -163,7 +163,7 @@ impl HostProcess {
                 // Only the guardian has been continued so far. The host may follow, or was not meant to be
                 // included.
                 signals::forward(
-                    CaughtSignal { signal: libc::SIGCONT, origin: SignalOrigin::Other },
+                    ReceivedSignal { signal: libc::SIGCONT, origin: SignalOrigin::Other },
                     self.pid,
                 );
             }

@@ -88,7 +88,7 @@ impl SavedDisposition {
 
 /// A signal that was sent to this process.
 #[derive(Clone, Copy)]
-pub(super) struct CaughtSignal {
+pub(super) struct ReceivedSignal {
     pub(super) signal: c_int,
     pub(super) origin: SignalOrigin,
 }
@@ -106,7 +106,7 @@ pub(super) enum SignalOrigin {
 }
 
 /// Waits for the next signal. All signals must be blocked.
-pub(super) fn wait_for_next() -> CaughtSignal {
+pub(super) fn wait_for_next() -> ReceivedSignal {
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         // SAFETY: the set is initialised and the pointer is valid for writes.
@@ -117,7 +117,7 @@ pub(super) fn wait_for_next() -> CaughtSignal {
             // SAFETY: zeroed at first, which is valid for plain numbers, and filled by the call.
             #[allow(unsafe_code)]
             let info = unsafe { info.assume_init() };
-            return CaughtSignal { signal, origin: origin(&info) };
+            return ReceivedSignal { signal, origin: origin(&info) };
         }
     }
 }
@@ -157,7 +157,7 @@ pub(super) fn is_pending(signal: c_int) -> bool {
 }
 
 /// Forwards a signal. `to` must be a child that has not been reaped, so that the number is still its own.
-pub(super) fn forward(caught: CaughtSignal, to: libc::pid_t) {
+pub(super) fn forward(caught: ReceivedSignal, to: libc::pid_t) {
     // SAFETY: plain numbers.
     #[allow(unsafe_code)]
     unsafe {

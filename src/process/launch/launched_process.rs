@@ -23,12 +23,12 @@ use crate::{
         cgroup::{Cgroup, CgroupFactory},
         command::{Command, Limits},
         guardian,
+        held_until_reaped::HeldUntilReaped,
         launcher::Process,
-        reap_guard::ReapGuard,
         stdio::endpoints::{self, ChildEnds, HostEnds, HostStreams, StdioLayout},
         stop::{
             leader::{CpuRlimit, Leader},
-            reaper::LeaderOwner,
+            reaper::KillGroupOnDrop,
         },
     },
 };
@@ -44,7 +44,7 @@ pub(super) struct LaunchSettings {
 
 /// A process that has just been launched and that no runtime knows yet. Dropping it kills the process.
 pub(super) struct LaunchedProcess {
-    owner: LeaderOwner,
+    owner: KillGroupOnDrop,
     /// The host's ends, if the launch thread has made them.
     host_ends: Option<HostEnds>,
     containment: Containment,
@@ -56,7 +56,7 @@ impl LaunchedProcess {
     pub(super) fn new(
         command: &Command,
         settings: &LaunchSettings,
-        reap_guard: ReapGuard,
+        held_until_reaped: HeldUntilReaped,
         (layout, child_ends): (StdioLayout, &mpsc::Receiver<ChildEnds>),
         workspace: &mut SpawnWorkspace,
     ) -> Result<LaunchedProcess, Exit> {
@@ -71,7 +71,7 @@ impl LaunchedProcess {
                 .map_err(|error| failed(LaunchStage::Stdio, error.raw_os_error()))?,
         };
         #[cfg(target_os = "linux")]
-        let _pending = adopted_orphans::UnregisteredLaunch::new();
+        let _pending = adopted_orphans::LaunchInProgress::new();
         let (spawned, cgroup) = spawn_in_cgroup(settings, &plan, &child_ends, workspace)
             .map_err(|SpawnError { stage, errno, what }| never_started(stage, errno, what))?;
         drop(child_ends);
@@ -90,7 +90,8 @@ impl LaunchedProcess {
         };
         let cpu_rlimit =
             plan.limits.cpu_time().map(|soft| CpuRlimit { soft, hard: soft + Limits::CPU_GRACE });
-        let owner = LeaderOwner::new(Leader::new(spawned.pid, pidfd, cpu_rlimit, cgroup, reap_guard));
+        let owner =
+            KillGroupOnDrop::new(Leader::new(spawned.pid, pidfd, cpu_rlimit, cgroup, held_until_reaped));
         match pidfd_error {
             None => Ok(LaunchedProcess { owner, host_ends, containment }),
             // Dropping the owner ends the process.

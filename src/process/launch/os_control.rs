@@ -14,11 +14,11 @@ use crate::{
     process::{
         control::{ProcessControl, Unkillable},
         exit_status::ExitStatus,
-        reap_guard::ReapGuard,
+        held_until_reaped::HeldUntilReaped,
         stop::{
             exit_watch::ExitWatch,
             leader::Leader,
-            reaper::{self, LeaderOwner},
+            reaper::{self, KillGroupOnDrop},
         },
         usage_probe::UsageProbe,
     },
@@ -27,13 +27,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct OsProcessControl {
     watch: ExitWatch,
-    owner: LeaderOwner,
+    owner: KillGroupOnDrop,
     containment: Containment,
 }
 
 impl OsProcessControl {
     /// Must be called within a runtime.
-    pub(super) fn new(owner: LeaderOwner, containment: Containment) -> OsProcessControl {
+    pub(super) fn new(owner: KillGroupOnDrop, containment: Containment) -> OsProcessControl {
         OsProcessControl { watch: ExitWatch::new(owner.leader()), owner, containment }
     }
 
@@ -105,12 +105,12 @@ impl ProcessControl for OsProcessControl {
     async fn reap_after_exit(
         &self,
         wait: Duration,
-        sweep_guard: ReapGuard,
+        held_until_swept: HeldUntilReaped,
     ) -> Result<ExitStatus, Unkillable> {
-        let sweep_guard = Mutex::new(Some(sweep_guard));
+        let held_until_swept = Mutex::new(Some(held_until_swept));
         let step = |leader: &Leader| {
             // Nothing panics under the lock, which only this call uses.
-            leader.reap_after_exit(&mut sweep_guard.lock().unwrap_or_else(PoisonError::into_inner))
+            leader.reap_after_exit(&mut held_until_swept.lock().unwrap_or_else(PoisonError::into_inner))
         };
         self.reap_by(wait, step).await
     }

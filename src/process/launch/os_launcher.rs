@@ -19,17 +19,17 @@ use super::{
     spawn::{self, SpawnWorkspace, Technique},
 };
 #[cfg(target_os = "linux")]
-use crate::process::stop::adopted_orphans::{self, OrphansToReap};
+use crate::process::stop::adopted_orphans::{self, AdoptedOrphansToReap};
 use crate::{
     exit::{Exit, LaunchStage},
     process::{
         cgroup::{CgroupFactory, CgroupMode},
+        cleanup_thread,
         command::{Command, CommandMistake, Limits},
+        held_until_reaped::HeldUntilReaped,
         launcher::{Launcher, Process},
-        reap_guard::ReapGuard,
-        stdio::endpoints::{self, SocketMode, StdioLayout},
+        stdio::endpoints::{self, SocketsForStdio, StdioLayout},
         stop::reaper,
-        sweeper,
     },
 };
 
@@ -50,7 +50,7 @@ use crate::{
 pub struct OsLauncher {
     settings: LaunchSettings,
     rate: Option<Arc<LaunchRate>>,
-    sockets: SocketMode,
+    sockets: SocketsForStdio,
 }
 
 impl OsLauncher {
@@ -58,7 +58,7 @@ impl OsLauncher {
     pub fn new() -> OsLauncher {
         let cgroups = Arc::new(CgroupFactory::new(CgroupMode::default()));
         let settings = LaunchSettings { technique: Technique::Auto, cgroups, use_pidfd: true };
-        OsLauncher { settings, rate: None, sockets: SocketMode::Auto }
+        OsLauncher { settings, rate: None, sockets: SocketsForStdio::Auto }
     }
 
     /// A launcher with settings.
@@ -89,7 +89,7 @@ impl OsLauncherBuilder {
 
     /// Whether processes may have sockets as stdin and stdout. By default, where that is safe.
     #[must_use]
-    pub fn sockets(mut self, sockets: SocketMode) -> OsLauncherBuilder {
+    pub fn sockets(mut self, sockets: SocketsForStdio) -> OsLauncherBuilder {
         self.launcher.sockets = sockets;
         self
     }
@@ -112,7 +112,7 @@ impl OsLauncherBuilder {
     /// whole program: the call that was made last decides.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn reap_adopted(self, which: OrphansToReap) -> OsLauncherBuilder {
+    pub fn reap_adopted(self, which: AdoptedOrphansToReap) -> OsLauncherBuilder {
         adopted_orphans::set_policy(which);
         self
     }
@@ -133,14 +133,14 @@ impl OsLauncherBuilder {
 
 #[async_trait]
 impl Launcher for OsLauncher {
-    async fn launch(&self, command: &Command, reap_guard: ReapGuard) -> Result<Process, Exit> {
+    async fn launch(&self, command: &Command, held_until_reaped: HeldUntilReaped) -> Result<Process, Exit> {
         if let Some(rate) = &self.rate {
             rate.wait_for_turn().await;
         }
         // A process may be dropped outside of a runtime, and then threads must reap it and sweep what it
         // leaves. So no process is launched before they run (P-10). The system may refuse to start them
         // later.
-        reaper::start().and_then(|()| sweeper::start()).map_err(|error| no_thread(&error))?;
+        reaper::start().and_then(|()| cleanup_thread::start()).map_err(|error| no_thread(&error))?;
         sigchld::keep_exit_statuses();
         let (result_tx, result) = oneshot::channel();
         let (child_ends_tx, child_ends) = mpsc::channel();
@@ -153,7 +153,8 @@ impl Launcher for OsLauncher {
             // If the caller no longer waits, the result is dropped, here or with the channel. A process
             // that was created too late dies at once then, because its owner is dropped (P-10).
             let ends = (layout, &child_ends);
-            let _ = result_tx.send(LaunchedProcess::new(&command, &settings, reap_guard, ends, workspace));
+            let _ =
+                result_tx.send(LaunchedProcess::new(&command, &settings, held_until_reaped, ends, workspace));
         };
         let starts_now = launch_thread::run(Box::new(job)).map_err(|error| no_thread(&error))?;
         // While that thread wakes up and looks the program up, the streams are made here. While it waits
@@ -218,7 +219,7 @@ mod tests {
             ("read x; exit 4", ExitStatus::code(4)),
         ] {
             let command = Command::new("/bin/sh").args(["-c", script]);
-            let process = launcher.launch(&command, ReapGuard::none()).await.unwrap();
+            let process = launcher.launch(&command, HeldUntilReaped::none()).await.unwrap();
             drop(process.stdin);
             assert_eq!(process.control.exited().await, exited);
             assert_eq!(process.control.exited().await, exited);
@@ -226,7 +227,8 @@ mod tests {
             assert_eq!(process.control.reap(KILL_WAIT).await, Ok(exited));
             assert!(process.control.signal(Signal::HUP).is_err());
         }
-        let process = launcher.launch(&Command::new("sleep").arg("1000"), ReapGuard::none()).await.unwrap();
+        let process =
+            launcher.launch(&Command::new("sleep").arg("1000"), HeldUntilReaped::none()).await.unwrap();
         assert_eq!(process.control.reap(KILL_WAIT).await, Ok(ExitStatus::signal(9, false)));
     }
 }

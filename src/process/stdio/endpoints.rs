@@ -52,7 +52,7 @@ enum StdioEndpoint {
 /// Whether processes may have sockets as stdin and stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum SocketMode {
+pub enum SocketsForStdio {
     /// Where the system lets the host refuse the descriptors that a process sends over them (since Linux
     /// 6.16).
     #[default]
@@ -71,10 +71,10 @@ pub(in crate::process) struct StdioLayout {
 }
 
 impl StdioLayout {
-    pub(in crate::process) fn new(command: &Command, sockets: SocketMode) -> StdioLayout {
+    pub(in crate::process) fn new(command: &Command, sockets: SocketsForStdio) -> StdioLayout {
         // A value of `SHLVL` that the caller chose is respected, and no shell may read a start-up file
         // because of a socket.
-        let fit = sockets == SocketMode::Auto && command.get_environment().is_fit_for_sockets();
+        let fit = sockets == SocketsForStdio::Auto && command.get_environment().is_fit_for_sockets();
         StdioLayout {
             sockets: fit && command.get_transport() == StdioTransport::Sockets,
             channel: command.has_channel(),
@@ -197,7 +197,7 @@ mod tests {
     const BOUND: Duration = Duration::from_secs(30);
 
     fn ends(transport: StdioTransport) -> (ChildEnds, HostEnds) {
-        make(StdioLayout::new(&Command::new("x").transport(transport), SocketMode::Auto)).unwrap()
+        make(StdioLayout::new(&Command::new("x").transport(transport), SocketsForStdio::Auto)).unwrap()
     }
 
     /// Lets all other tasks run until they wait.

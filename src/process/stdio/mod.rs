@@ -6,14 +6,14 @@
 //! keep two dangers of sockets and pipes away from the host.
 
 pub(super) mod endpoints;
-mod line_log;
+mod line_logger;
 mod refuse_descriptors;
 mod sigpipe;
 mod stdin;
 mod tail;
 
-pub use endpoints::{SocketMode, Stderr, Stdout};
-pub use line_log::{LineLog, drain};
-pub(crate) use line_log::{drain_into, let_others_run, read_chunk};
+pub use endpoints::{SocketsForStdio, Stderr, Stdout};
+pub use line_logger::{LineLogger, drain};
+pub(crate) use line_logger::{drain_into, let_others_run, read_chunk};
 pub use stdin::Stdin;
 pub use tail::Tail;

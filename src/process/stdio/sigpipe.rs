@@ -6,7 +6,7 @@
 
 use std::{mem::MaybeUninit, os::fd::BorrowedFd, ptr};
 
-use crate::process::signal_disposition::is_ignored;
+use crate::process::signal_state::is_ignored;
 
 /// `write` without the signal, whatever its disposition in the embedding program is.
 pub(super) fn write(pipe: BorrowedFd<'_>, buf: &[u8]) -> rustix::io::Result<usize> {

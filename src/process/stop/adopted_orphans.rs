@@ -22,7 +22,7 @@ use super::{
     process_table::{self, ProcessEntry},
     survivor_scan::{self, EntryVisitor, LeaderReapedAt},
 };
-use crate::process::{group_membership, sweeper};
+use crate::process::{cleanup_thread, group_membership};
 
 /// How often orphans are searched for while no process ends.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Which of the orphans that this program adopts are reaped; see
 /// [`OsLauncherBuilder::reap_adopted`](crate::process::OsLauncherBuilder::reap_adopted).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OrphansToReap {
+pub enum AdoptedOrphansToReap {
     /// Those that belonged to a process of a launcher.
     #[default]
     OfProcesses,
@@ -42,7 +42,7 @@ pub enum OrphansToReap {
 }
 
 #[derive(Default)]
-struct LeaderRegistry {
+struct OrphanSearchState {
     /// Those that have not been reaped, with the paths of their control groups.
     unreaped: BTreeMap<i32, Option<OsString>>,
     reaped: Vec<ReapedLeader>,
@@ -58,18 +58,18 @@ struct ReapedLeader {
     since: Instant,
 }
 
-static REGISTRY: Mutex<LeaderRegistry> =
-    Mutex::new(LeaderRegistry { unreaped: BTreeMap::new(), reaped: Vec::new(), searching: false });
+static SEARCH: Mutex<OrphanSearchState> =
+    Mutex::new(OrphanSearchState { unreaped: BTreeMap::new(), reaped: Vec::new(), searching: false });
 /// Launches under way. Their processes may exist before they are registered as leaders.
-static PENDING_LAUNCHES: AtomicUsize = AtomicUsize::new(0);
+static LAUNCHES_IN_PROGRESS: AtomicUsize = AtomicUsize::new(0);
 static REAP_ALL: AtomicBool = AtomicBool::new(false);
 
-fn lock() -> MutexGuard<'static, LeaderRegistry> {
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, OrphanSearchState> {
+    SEARCH.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(in crate::process) fn set_policy(which: OrphansToReap) {
-    REAP_ALL.store(which == OrphansToReap::All, Ordering::Relaxed);
+pub(in crate::process) fn set_policy(which: AdoptedOrphansToReap) {
+    REAP_ALL.store(which == AdoptedOrphansToReap::All, Ordering::Relaxed);
 }
 
 /// Whether orphans become children of this program.
@@ -78,40 +78,40 @@ fn adopts_orphans() -> bool {
 }
 
 /// A launch, until its process is registered.
-pub(in crate::process) struct UnregisteredLaunch(());
+pub(in crate::process) struct LaunchInProgress(());
 
-impl UnregisteredLaunch {
-    pub(in crate::process) fn new() -> UnregisteredLaunch {
-        PENDING_LAUNCHES.fetch_add(1, Ordering::SeqCst);
-        UnregisteredLaunch(())
+impl LaunchInProgress {
+    pub(in crate::process) fn new() -> LaunchInProgress {
+        LAUNCHES_IN_PROGRESS.fetch_add(1, Ordering::SeqCst);
+        LaunchInProgress(())
     }
 }
 
-impl Drop for UnregisteredLaunch {
+impl Drop for LaunchInProgress {
     fn drop(&mut self) {
-        PENDING_LAUNCHES.fetch_sub(1, Ordering::SeqCst);
+        LAUNCHES_IN_PROGRESS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// A process has been launched.
 pub(super) fn leader_launched(leader: Pid, cgroup: Option<&OsStr>) {
-    let mut registry = lock();
-    registry.unreaped.insert(leader.as_raw_nonzero().get(), cgroup.map(OsStr::to_owned));
-    if !registry.searching && adopts_orphans() {
-        registry.searching = true;
+    let mut search = lock();
+    search.unreaped.insert(leader.as_raw_nonzero().get(), cgroup.map(OsStr::to_owned));
+    if !search.searching && adopts_orphans() {
+        search.searching = true;
         survivor_scan::visit_on_walks(visitor);
-        sweeper::add(Box::new(PeriodicOrphanSearch { first: true }));
+        cleanup_thread::add(Box::new(PeriodicOrphanSearch { first: true }));
     }
 }
 
 /// A launched process has been reaped.
 pub(super) fn leader_reaped(leader: Pid, reap_time: LeaderReapedAt) {
     let leader = leader.as_raw_nonzero().get();
-    let mut registry = lock();
-    let Some(cgroup) = registry.unreaped.remove(&leader) else { return };
-    if registry.searching {
-        registry.reaped.push(ReapedLeader { leader, cgroup, reap_time, since: Instant::now() });
-        drop(registry);
+    let mut search = lock();
+    let Some(cgroup) = search.unreaped.remove(&leader) else { return };
+    if search.searching {
+        search.reaped.push(ReapedLeader { leader, cgroup, reap_time, since: Instant::now() });
+        drop(search);
         survivor_scan::request_visit();
     }
 }
@@ -122,32 +122,32 @@ struct PeriodicOrphanSearch {
     first: bool,
 }
 
-impl sweeper::SweepJob for PeriodicOrphanSearch {
-    fn step(&mut self, _: Instant) -> sweeper::JobProgress {
+impl cleanup_thread::CleanupJob for PeriodicOrphanSearch {
+    fn step(&mut self, _: Instant) -> cleanup_thread::JobProgress {
         if !std::mem::take(&mut self.first) {
-            let mut registry = lock();
-            registry.reaped.retain(|leader| leader.since.elapsed() < REMEMBERED);
-            if registry.unreaped.is_empty() && registry.reaped.is_empty() || !adopts_orphans() {
-                registry.searching = false;
-                registry.reaped.clear();
-                return sweeper::JobProgress::Over;
+            let mut search = lock();
+            search.reaped.retain(|leader| leader.since.elapsed() < REMEMBERED);
+            if search.unreaped.is_empty() && search.reaped.is_empty() || !adopts_orphans() {
+                search.searching = false;
+                search.reaped.clear();
+                return cleanup_thread::JobProgress::Over;
             }
-            drop(registry);
+            drop(search);
             survivor_scan::request_visit();
         }
-        sweeper::JobProgress::After(INTERVAL)
+        cleanup_thread::JobProgress::After(INTERVAL)
     }
 }
 
 /// For one walk through the process table: reaps the orphans that have ended and are ours. `None` if this
 /// program adopts no orphans.
 fn visitor() -> Option<EntryVisitor> {
-    let registry = lock();
-    if !registry.searching || !adopts_orphans() {
+    let search = lock();
+    if !search.searching || !adopts_orphans() {
         return None;
     }
-    let reaped = registry.reaped.iter().map(|leader| &leader.cgroup);
-    let cgroups: HashSet<OsString> = registry.unreaped.values().chain(reaped).flatten().cloned().collect();
+    let reaped = search.reaped.iter().map(|leader| &leader.cgroup);
+    let cgroups: HashSet<OsString> = search.unreaped.values().chain(reaped).flatten().cloned().collect();
     Some(Box::new(move |entry| reap_if_ours(entry, &cgroups)))
 }
 
@@ -175,24 +175,24 @@ fn is_ours(entry: &ProcessEntry<'_>, cgroups: &HashSet<OsString>) -> bool {
     let pid = entry.pid();
     let number = pid.as_raw_nonzero().get();
     // Read before the registry: a launched process is registered before its launch stops being pending.
-    let no_launch_is_pending = PENDING_LAUNCHES.load(Ordering::SeqCst) == 0;
+    let no_launch_is_in_progress = LAUNCHES_IN_PROGRESS.load(Ordering::SeqCst) == 0;
     let session = group_membership::session_of(pid);
     {
-        let registry = lock();
-        if registry.unreaped.contains_key(&number) {
+        let search = lock();
+        if search.unreaped.contains_key(&number) {
             return false;
         }
-        if REAP_ALL.load(Ordering::Relaxed) && no_launch_is_pending {
+        if REAP_ALL.load(Ordering::Relaxed) && no_launch_is_in_progress {
             return true;
         }
         if let Some(session) = session.filter(|session| *session != number) {
-            if registry.unreaped.contains_key(&session) {
+            if search.unreaped.contains_key(&session) {
                 return true;
             }
             let start = entry.read().map(|stat| stat.start);
             let led =
                 |reaped: &ReapedLeader| reaped.leader == session && reaped.reap_time.is_own_member(start);
-            if registry.reaped.iter().any(led) {
+            if search.reaped.iter().any(led) {
                 return true;
             }
         }

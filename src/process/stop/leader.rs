@@ -29,7 +29,7 @@ use crate::process::{
     cgroup,
     exit_status::{ExitStatus, ExitStatusKind},
     group_membership,
-    reap_guard::ReapGuard,
+    held_until_reaped::HeldUntilReaped,
     usage_probe::{self, Usage, UsageSource},
 };
 
@@ -59,15 +59,15 @@ pub(in crate::process) struct CpuRlimit {
 struct LeaderState {
     exited: Option<ExitStatus>,
     reaped: bool,
-    /// The reap guard was released although the process is still there.
+    /// The held value was released although the process is still there.
     unkillable: bool,
-    /// Reaped, no member of the group is left, and the reap guard has been released.
+    /// Reaped, no member of the group is left, and the held value has been released.
     finished: bool,
     /// Since when the process table cannot be read.
     unreadable_since: Option<Instant>,
     /// The question that the survivor scan has not answered yet, or whose reply has not been used.
     query: Option<Arc<SurvivorQuery>>,
-    reap_guard: Option<ReapGuard>,
+    held_until_reaped: Option<HeldUntilReaped>,
 }
 
 /// If the process table cannot be read for this long, members that have been killed are taken to be dead.
@@ -80,7 +80,7 @@ impl Leader {
         pidfd: Option<OwnedFd>,
         cpu_rlimit: Option<CpuRlimit>,
         cgroup: Option<cgroup::Cgroup>,
-        reap_guard: ReapGuard,
+        held_until_reaped: HeldUntilReaped,
     ) -> Leader {
         let state = LeaderState {
             exited: None,
@@ -89,7 +89,7 @@ impl Leader {
             unkillable: false,
             unreadable_since: None,
             query: None,
-            reap_guard: Some(reap_guard),
+            held_until_reaped: Some(held_until_reaped),
         };
         #[cfg(target_os = "linux")]
         adopted_orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
@@ -171,7 +171,7 @@ impl Leader {
 
     /// One step of the reap: kills what is left of the group and the session, or of the control group,
     /// reaps the leader if it is dead, and checks whether the others are gone. Returns how the process
-    /// ended once nothing is left; the reap guard is released before that and not earlier.
+    /// ended once nothing is left; the held value is released before that and not earlier.
     ///
     /// Without a control group this needs a survivor scan, which takes a moment: see
     /// [`Leader::wait_for_progress`]. The zombie stays, and pins the numbers, until the scan has found no
@@ -208,11 +208,11 @@ impl Leader {
     }
 
     /// As [`Leader::kill_and_reap`], for a process that gets a successor at once. Processes that have left
-    /// the group but are still in the session are swept in the background, and `sweep_guard` is kept until
-    /// that is done.
+    /// the group but are still in the session are swept in the background, and `held_until_swept`
+    /// is kept until that is done.
     pub(in crate::process) fn reap_after_exit(
         &self,
-        sweep_guard: &mut Option<ReapGuard>,
+        held_until_swept: &mut Option<HeldUntilReaped>,
     ) -> Option<ExitStatus> {
         if self.cgroup.is_some() {
             return self.kill_and_reap();
@@ -226,7 +226,7 @@ impl Leader {
         let reap_time = LeaderReapedAt::now();
         self.kill_group_and_reap_leader(&mut state);
         if was_unreaped && state.reaped {
-            sweep_session(self.pid, reap_time, sweep_guard.take());
+            sweep_session(self.pid, reap_time, held_until_swept.take());
         }
         if state.reaped && self.has_no_survivors(&mut state, false) { self.finish(state) } else { None }
     }
@@ -258,18 +258,18 @@ impl Leader {
         }
     }
 
-    /// Releases the reap guard and reports the end. Only the thread that takes the guard reports it, after
-    /// the release: a caller that has been told of the end must not find the guard still held. The guard's
-    /// destructor is the caller's code and does not run under the lock.
+    /// Releases the held value and reports the end. Only the thread that takes the held value
+    /// reports it, after the release: a caller that has been told of the end must not find the held
+    /// value still held. The held value's destructor is the caller's code and does not run under the lock.
     fn finish(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
-        let reap_guard = match state.reap_guard.take() {
+        let held_until_reaped = match state.held_until_reaped.take() {
             None if !state.unkillable => return None,
-            reap_guard => reap_guard,
+            held_until_reaped => held_until_reaped,
         };
         let exited = state.exited;
         drop(state);
         let _finished = MarkFinishedOnDrop(self);
-        drop(reap_guard);
+        drop(held_until_reaped);
         exited
     }
 
@@ -336,18 +336,18 @@ impl Leader {
         }
     }
 
-    /// Releases the reap guard of a process that could not be reaped in time. The process is reported as
+    /// Releases the held value of a process that could not be reaped in time. The process is reported as
     /// unkillable, and the tree goes on without it.
     pub(in crate::process) fn give_up(&self) {
-        let reap_guard = {
+        let held_until_reaped = {
             let mut state = self.lock();
             if state.finished {
                 return;
             }
             state.unkillable = true;
-            state.reap_guard.take()
+            state.held_until_reaped.take()
         };
-        drop(reap_guard);
+        drop(held_until_reaped);
     }
 
     /// Kills the group of a leader that other code has reaped. Its number may have a new owner, but the
@@ -467,7 +467,7 @@ impl LeaderState {
     }
 }
 
-/// Marks the leader as finished when dropped, also if a guard's destructor panics.
+/// Marks the leader as finished when dropped, also if a held value's destructor panics.
 struct MarkFinishedOnDrop<'a>(&'a Leader);
 
 impl Drop for MarkFinishedOnDrop<'_> {
@@ -518,7 +518,7 @@ mod tests {
                     _ => CpuRlimit { soft: never, hard: bound },
                 };
                 let pidfd = has_pidfd.then(|| sys::pidfd_open(pid, sys::PidfdFlags::empty()).unwrap());
-                let leader = Leader::new(pid, pidfd, Some(limit), None, ReapGuard::none());
+                let leader = Leader::new(pid, pidfd, Some(limit), None, HeldUntilReaped::none());
                 let mut state = leader.lock();
                 // As if it had ended since the check that comes first otherwise.
                 leader.kill_group_and_reap_leader(&mut state);

@@ -23,9 +23,9 @@ mod survivor_query;
 #[cfg(target_os = "linux")]
 mod survivor_scan;
 #[cfg(not(target_os = "linux"))]
-#[path = "no_survivor_scan.rs"]
+#[path = "survivor_scan_unsupported.rs"]
 mod survivor_scan;
 
 #[cfg(target_os = "linux")]
-pub use adopted_orphans::OrphansToReap;
+pub use adopted_orphans::AdoptedOrphansToReap;
 pub use ladder::{Ladder, Rung, StopOutcome, kill, terminate};

@@ -1,5 +1,5 @@
 //! The reaper: one plain thread that reaps the processes that no caller waits for any longer. And
-//! [`LeaderOwner`], which hands a process over to it when dropped.
+//! [`KillGroupOnDrop`], which hands a process over to it when dropped.
 //!
 //! It is a thread, started before the first process, rather than a task. Handles are dropped outside of
 //! runtimes and while a runtime shuts down, and their processes must be reaped even then (P-10).
@@ -19,7 +19,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(250);
 
 static QUEUE: ThreadQueue<Arc<Leader>> = ThreadQueue::new();
 
-/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its reap guard is kept
+/// Hands a leader over: it is killed, and reaped as soon as the kernel allows it. Its held value is kept
 /// until then, but for at most [`KILL_WAIT`]. After that the process counts as unkillable, and the tree
 /// goes on without it.
 pub(in crate::process) fn reap_in_background(leader: Arc<Leader>) {
@@ -36,11 +36,11 @@ pub(in crate::process) fn start() -> io::Result<()> {
 
 /// The owner of a leader. Dropping it kills the group and hands the leader to the reaper (P-10).
 #[derive(Debug)]
-pub(in crate::process) struct LeaderOwner(Arc<Leader>);
+pub(in crate::process) struct KillGroupOnDrop(Arc<Leader>);
 
-impl LeaderOwner {
-    pub(in crate::process) fn new(leader: Leader) -> LeaderOwner {
-        LeaderOwner(Arc::new(leader))
+impl KillGroupOnDrop {
+    pub(in crate::process) fn new(leader: Leader) -> KillGroupOnDrop {
+        KillGroupOnDrop(Arc::new(leader))
     }
 
     pub(in crate::process) fn leader(&self) -> &Arc<Leader> {
@@ -48,7 +48,7 @@ impl LeaderOwner {
     }
 }
 
-impl Drop for LeaderOwner {
+impl Drop for KillGroupOnDrop {
     fn drop(&mut self) {
         if self.0.kill_and_reap().is_none() {
             reap_in_background(Arc::clone(&self.0));
@@ -64,7 +64,7 @@ fn run() {
         pause = if arrived.is_empty() { (pause * 2).min(LAST_PAUSE) } else { FIRST_PAUSE };
         let now = Instant::now();
         unreaped.extend(arrived.into_iter().map(|leader| (now, leader)));
-        // A guard's destructor is the caller's code: if it panics, the thread must go on for the others.
+        // A held value's destructor is the caller's code: if it panics, the thread must go on for the others.
         unreaped.retain(|(since, leader)| {
             let step = std::panic::AssertUnwindSafe(|| {
                 let exited = leader.kill_and_reap();

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 
 use super::survivor_scan::{self, LeaderReapedAt, ScanTarget};
-use crate::process::{control::KILL_WAIT, reap_guard::ReapGuard};
+use crate::process::{control::KILL_WAIT, held_until_reaped::HeldUntilReaped};
 
 /// One question and its reply.
 #[derive(Debug)]
@@ -52,16 +52,16 @@ impl SurvivorQuery {
 }
 
 /// Kills the processes that have left the group of a reaped leader but are still in its session. Scans
-/// again until none is left or [`KILL_WAIT`] is over, and keeps `sweep_guard` until then.
-pub(super) fn sweep_session(leader: Pid, reaped: LeaderReapedAt, sweep_guard: Option<ReapGuard>) {
-    SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: sweep_guard }.scan();
+/// again until none is left or [`KILL_WAIT`] is over, and keeps `held_until_swept` until then.
+pub(super) fn sweep_session(leader: Pid, reaped: LeaderReapedAt, held_until_swept: Option<HeldUntilReaped>) {
+    SessionSweep { leader, reaped, since: Instant::now(), _sweep_token: held_until_swept }.scan();
 }
 
 struct SessionSweep {
     leader: Pid,
     reaped: LeaderReapedAt,
     since: Instant,
-    _sweep_token: Option<ReapGuard>,
+    _sweep_token: Option<HeldUntilReaped>,
 }
 
 impl SessionSweep {

@@ -4,7 +4,8 @@
 //! Without a control group there is no other way to find out. Signal 0 cannot tell a living member of a
 //! group from the zombie leader, and no call lists the members of a session. A walk costs a system call or
 //! two for each process of the system, so one walk serves all requests that were made before it began. It
-//! is a job of the sweeper, and the next walk starts no earlier than four times its duration after its end.
+//! is a job of the clean-up thread, and the next walk starts no earlier than four times its
+//! duration after its end.
 //!
 //! # Whose number it is
 //!
@@ -26,7 +27,7 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::oneshot;
 
 use super::process_table::{self, ProcessEntry, ProcessStat};
-use crate::process::{group_membership, sweeper};
+use crate::process::{cleanup_thread, group_membership};
 
 /// The pause after a walk, in multiples of its duration. Requests that arrive meanwhile share the next
 /// walk. Without the pause, a walk of a millisecond would be made again and again while a thousand
@@ -129,7 +130,7 @@ impl ScanQueue {
         if self.next.is_none_or(|next| next.is_put_off) {
             self.walks += 1;
             self.next = Some(ScheduledWalk { number: self.walks, is_put_off: false });
-            sweeper::add(Box::new(ScanJob { number: self.walks, made: false, was_put_off: false }));
+            cleanup_thread::add(Box::new(ScanJob { number: self.walks, made: false, was_put_off: false }));
         }
     }
 
@@ -145,9 +146,9 @@ fn lock() -> MutexGuard<'static, ScanQueue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Signals the surviving processes that are outside of the leader's group, and reports on the sweeper's
-/// thread whether any was alive, not counting zombies and the leader. Reports `None` if the table cannot be
-/// read now because there is no descriptor left.
+/// Signals the surviving processes that are outside of the leader's group, and reports on the
+/// clean-up thread's thread whether any was alive, not counting zombies and the leader. Reports
+/// `None` if the table cannot be read now because there is no descriptor left.
 ///
 /// A process that is created while the table is read may be missed. This only shortens the time that it has
 /// to end by itself, because a kill of the group follows.
@@ -191,20 +192,20 @@ struct ScanJob {
     was_put_off: bool,
 }
 
-impl sweeper::SweepJob for ScanJob {
-    fn step(&mut self, _: Instant) -> sweeper::JobProgress {
+impl cleanup_thread::CleanupJob for ScanJob {
+    fn step(&mut self, _: Instant) -> cleanup_thread::JobProgress {
         let mut queue = lock();
         if queue.next.is_none_or(|next| next.number != self.number) {
-            return sweeper::JobProgress::Over; // another walk has been made in its place
+            return cleanup_thread::JobProgress::Over; // another walk has been made in its place
         }
         if self.made && queue.requests.is_empty() {
             queue.next = None;
-            return sweeper::JobProgress::Over;
+            return cleanup_thread::JobProgress::Over;
         }
         let can_wait = queue.requests.iter().all(|request| request.target.is_background());
         if can_wait && !std::mem::replace(&mut self.was_put_off, true) {
             queue.next = Some(ScheduledWalk { number: self.number, is_put_off: true });
-            return sweeper::JobProgress::After(BACKGROUND_DELAY);
+            return cleanup_thread::JobProgress::After(BACKGROUND_DELAY);
         }
         self.made = true;
         self.was_put_off = false;
@@ -213,7 +214,7 @@ impl sweeper::SweepJob for ScanJob {
         drop(queue);
         let began = Instant::now();
         let pause = if walk(requests) { began.elapsed() * PAUSE_FACTOR } else { RETRY_PAUSE };
-        sweeper::JobProgress::After(pause)
+        cleanup_thread::JobProgress::After(pause)
     }
 }
 

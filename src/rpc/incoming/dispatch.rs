@@ -17,10 +17,9 @@ use tokio::{sync::SetOnce, time::Instant};
 
 use crate::{
     channel::{
-        channel_user::ChannelUser as _, close_reason::CloseReason, lock::lock, reader::FrameHandler,
-        recent_noise::shortened, scratch::Scratch, yield_budget::YieldBudget,
+        channel_callbacks::ChannelCallbacks as _, close_reason::CloseReason, lock::lock,
+        reader::FrameHandler, recent_noise::shortened, scratch::Scratch, yield_budget::YieldBudget,
     },
-    log_event::log_event,
     log_limiter::{LogLimiter, LogTopic},
     rpc::{
         config::NoisePolicy,
@@ -36,9 +35,10 @@ use crate::{
             encode,
             message::{self, FrameContent, Message, ResponseBody},
             request_id::RequestId,
-            response_scan,
+            response_fast_path,
         },
     },
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
@@ -52,16 +52,16 @@ pub(crate) struct Dispatcher {
 }
 
 impl FrameHandler for Arc<Dispatcher> {
-    type User = PeerShared;
+    type Callbacks = PeerShared;
 
-    fn user(&self) -> &Arc<PeerShared> {
+    fn callbacks(&self) -> &Arc<PeerShared> {
         &self.shared
     }
 
     /// Handles one frame. `false` when the channel has ended and the rest must not be read. Waits
     /// only to let other tasks run, between the messages of a long one.
     async fn accept(&self, frame: &[u8]) -> bool {
-        if let Some((id, result)) = response_scan::response(frame) {
+        if let Some((id, result)) = response_fast_path::response(frame) {
             self.deliver(&RequestId::Number(id.cast_signed()), Some(id), Ok(result.to_owned()));
             return true;
         }

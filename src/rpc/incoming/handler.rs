@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Answers requests of the other side and takes its notifications. Usually built with a
-/// [`Router`](crate::rpc::Router).
+/// [`MethodRouter`](crate::rpc::MethodRouter).
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Answers a request. Runs beside other requests (up to `max_handlers`) and never delays

@@ -85,7 +85,7 @@ pub(crate) enum TakenItem {
 
 /// A stream that its consumer has given up.
 #[derive(Debug)]
-pub(crate) struct CancelledStream {
+pub(crate) struct StreamCancelOutcome {
     pub(crate) was_open: bool,
     /// Dropped outside of the lock.
     _items: VecDeque<Box<RawValue>>,
@@ -202,7 +202,7 @@ impl StreamTable {
     }
 
     /// For the consumer: gives the stream up, with the items that were not taken.
-    pub(crate) fn cancel(&mut self, number: u64, id: &RequestId) -> Option<CancelledStream> {
+    pub(crate) fn cancel(&mut self, number: u64, id: &RequestId) -> Option<StreamCancelOutcome> {
         let stream = self.streams.remove(&number)?;
         self.bytes -= stream.items.iter().map(|item| counted(item)).sum::<usize>();
         let was_open = stream.end.is_none();
@@ -210,7 +210,7 @@ impl StreamTable {
             self.open.remove(id);
             self.ended.remember(id);
         }
-        Some(CancelledStream { was_open, _items: stream.items })
+        Some(StreamCancelOutcome { was_open, _items: stream.items })
     }
 
     /// Ends all open streams, and accepts no further ones. Returns the consumers to wake, in the order in

@@ -26,8 +26,8 @@ use crate::{
     },
     rpc::{
         config::{CallOptions, Timeout},
-        error::{CallError, CallOutcome},
-        incoming::stream_sink::{IncomingStreams, StreamQueue},
+        error::{CallEffect, CallError},
+        incoming::stream_acceptor::{StreamBacklog, StreamListener},
         method::{Method, Notification},
         outgoing::{
             pending_calls::{CallExtension, CallFailure},
@@ -75,7 +75,7 @@ impl Peer {
         method: &str,
         params: &P,
         mut options: CallOptions,
-        streams: Option<&StreamQueue>,
+        streams: Option<&StreamBacklog>,
     ) -> Result<String, CallError> {
         options.for_request |= self.for_request;
         self.shared().call(method, params, options, streams).await
@@ -116,8 +116,8 @@ impl Peer {
         params: &'a P,
         options: impl Into<CallOptions>,
         items: usize,
-    ) -> (IncomingStreams, impl Future<Output = Result<Box<RawValue>, CallError>> + Send + 'a) {
-        let (queue, streams) = StreamQueue::new(STREAMS_OF_A_CALL, items);
+    ) -> (StreamListener, impl Future<Output = Result<Box<RawValue>, CallError>> + Send + 'a) {
+        let (queue, streams) = StreamListener::new(STREAMS_OF_A_CALL, items);
         let options = options.into();
         let call = async move {
             let result = self.call_text(method, params, options, Some(&queue)).await?;
@@ -179,7 +179,7 @@ impl Peer {
             None => wait().await?,
         };
         let room = deadline.bound(shared.outbox().room(&frame)).await;
-        let room = room.ok_or_else(|| deadline.error(method, CallOutcome::NotSent))?;
+        let room = room.ok_or_else(|| deadline.error(method, CallEffect::NotSent))?;
         shared.sent(method, shared.outbox().put(room, &mut frame))
     }
 
@@ -221,7 +221,7 @@ impl PeerShared {
         method: &str,
         params: &P,
         options: CallOptions,
-        streams: Option<&StreamQueue>,
+        streams: Option<&StreamBacklog>,
     ) -> Result<String, CallError> {
         if !options.unannounced && self.announced.get().is_some_and(|announced| !announced.contains(method)) {
             return Err(CallError::MethodNotSupported { method: method.to_owned() });
@@ -234,15 +234,15 @@ impl PeerShared {
             },
         )?
         .extended(options);
-        let _own = options.unannounced.then(|| self.own_call());
+        let _own = options.unannounced.then(|| self.begin_protocol_call());
         let _permit = match self.call_limit.try_acquire() {
             Some(permit) => Some(permit),
             None => match deadline.bound(self.call_limit.acquire()).await {
                 Some(Ok(permit)) => Some(permit),
                 // What the process has asked, and the stop itself, come to their end.
                 Some(Err(_)) if (options.unannounced || options.for_request) && self.is_retiring() => None,
-                Some(Err(_)) => return Err(self.closed_error(method, CallOutcome::NotSent)),
-                None => return Err(deadline.error(method, CallOutcome::NotSent)),
+                Some(Err(_)) => return Err(self.closed_error(method, CallEffect::NotSent)),
+                None => return Err(deadline.error(method, CallEffect::NotSent)),
             },
         };
 
@@ -272,7 +272,7 @@ impl PeerShared {
                     turn = Some(self.turn(method, &deadline).await?);
                 }
                 let room = deadline.bound(self.outbox().room(&frame)).await;
-                let room = room.ok_or_else(|| deadline.error(method, CallOutcome::NotSent))?;
+                let room = room.ok_or_else(|| deadline.error(method, CallEffect::NotSent))?;
                 self.send(method, id, response_future::waker().await, &deadline, room, &mut frame)?
             }
         };
@@ -280,7 +280,7 @@ impl PeerShared {
         if put == Enqueued::Closed && !self.channel.is_closed() {
             // Only the writer was closed, so nothing else would answer this call.
             reply.withdraw();
-            return Err(self.closed_error(method, CallOutcome::NotSent));
+            return Err(self.closed_error(method, CallEffect::NotSent));
         }
         reply.await.map_err(|failure| match *failure {
             CallFailure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
@@ -289,9 +289,9 @@ impl PeerShared {
             CallFailure::TooLarge { bytes } => CallError::AnswerDropped { method: method.to_owned(), bytes },
             CallFailure::Timeout => {
                 let sent = matches!(put, Enqueued::At(_));
-                deadline.error(method, if sent { CallOutcome::Unknown } else { CallOutcome::NotSent })
+                deadline.error(method, if sent { CallEffect::Unknown } else { CallEffect::NotSent })
             }
-            CallFailure::Closed => self.closed_error(method, self.outcome_of(put)),
+            CallFailure::Closed => self.closed_error(method, self.effect_of(put)),
         })
     }
 
@@ -339,8 +339,8 @@ impl PeerShared {
     async fn turn(&self, method: &str, deadline: &Deadline) -> Result<OutboxTurn<'_>, CallError> {
         match deadline.bound(self.outbox().turn()).await {
             Some(Some(turn)) => Ok(turn),
-            Some(None) => Err(self.closed_error(method, CallOutcome::NotSent)),
-            None => Err(deadline.error(method, CallOutcome::NotSent)),
+            Some(None) => Err(self.closed_error(method, CallEffect::NotSent)),
+            None => Err(deadline.error(method, CallEffect::NotSent)),
         }
     }
 
@@ -357,7 +357,7 @@ impl PeerShared {
     ) -> Result<(ResponseFuture<'_>, Enqueued), CallError> {
         let Ok(reply) = ResponseFuture::enter(self, id, caller, deadline.at, deadline.extension.clone())
         else {
-            return Err(self.closed_error(method, CallOutcome::NotSent));
+            return Err(self.closed_error(method, CallEffect::NotSent));
         };
         let put = if self.channel.has_ended() {
             Enqueued::Discarded
@@ -370,7 +370,7 @@ impl PeerShared {
     fn sent(&self, method: &str, put: Enqueued) -> Result<(), CallError> {
         match put {
             Enqueued::At(_) => Ok(()),
-            Enqueued::Discarded | Enqueued::Closed => Err(self.closed_error(method, CallOutcome::NotSent)),
+            Enqueued::Discarded | Enqueued::Closed => Err(self.closed_error(method, CallEffect::NotSent)),
         }
     }
 }
@@ -415,12 +415,12 @@ impl Deadline {
         }
     }
 
-    fn error(&self, method: &str, outcome: CallOutcome) -> CallError {
+    fn error(&self, method: &str, effect: CallEffect) -> CallError {
         let after = match &self.extension {
             Some(extension) => extension.began.elapsed(),
             None => self.after.unwrap_or_default(),
         };
-        CallError::Timeout { method: method.to_owned(), after, outcome }
+        CallError::Timeout { method: method.to_owned(), after, effect }
     }
 }
 
@@ -451,12 +451,12 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let [first, second, third] = calls;
         assert!(!second.is_finished(), "it fails when it has room, or when the channel ends");
-        let outcome = async |call: tokio::task::JoinHandle<Result<_, CallError>>| {
+        let effect = async |call: tokio::task::JoinHandle<Result<_, CallError>>| {
             let ended = tokio::time::timeout(Duration::from_secs(60), call).await;
-            ended.unwrap().unwrap().unwrap_err().outcome()
+            ended.unwrap().unwrap().unwrap_err().effect()
         };
-        assert_eq!(outcome(first).await, CallOutcome::Unknown);
-        assert_eq!(outcome(third).await, CallOutcome::NotSent);
+        assert_eq!(effect(first).await, CallEffect::Unknown);
+        assert_eq!(effect(third).await, CallEffect::NotSent);
         drop(peer);
         second.abort();
     }

@@ -4,7 +4,7 @@
 pub(crate) mod announced_methods;
 pub(crate) mod call;
 pub(crate) mod call_limit;
-pub(crate) mod call_table;
 pub(crate) mod pending_calls;
 pub(crate) mod response_future;
+pub(crate) mod sequential_id_map;
 pub(crate) mod timer_task;

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::rpc::{error::RpcError, outgoing::call_table::CallTable};
+use crate::rpc::{error::RpcError, outgoing::sequential_id_map::SequentialIdMap};
 
 /// How many ids of abandoned calls are remembered.
 const REMEMBERED: usize = 4096;
@@ -95,7 +95,7 @@ pub(crate) enum CallPoll {
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingCalls {
-    calls: CallTable<PendingCall>,
+    calls: SequentialIdMap<PendingCall>,
     waiting: usize,
     abandoned: BTreeSet<u64>,
     next_deadline: Option<Instant>,

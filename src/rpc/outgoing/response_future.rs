@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::rpc::{
         config::{CallOptions, PeerConfig},
-        incoming::{handler::NoHandler, router::Router},
+        incoming::{handler::NoHandler, method_router::MethodRouter},
         peer::Peer,
     };
 
@@ -136,7 +136,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_moves_to_another_task_is_answered_there() {
         // C-4
-        let router = Router::new().method_value("one", |_, _| async { Ok(RawValue::TRUE.to_owned()) });
+        let router = MethodRouter::new().method_value("one", |_, _| async { Ok(RawValue::TRUE.to_owned()) });
         let config = PeerConfig::default;
         let (near, _far) = Peer::memory_pair((config(), Arc::new(NoHandler)), (config(), Arc::new(router)));
         let mut call = Box::pin(async move {

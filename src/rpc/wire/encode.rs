@@ -26,20 +26,20 @@ pub(crate) enum EncodeError {
 
 /// A buffer that takes bytes up to a bound and only counts those beyond it, so that a frame that is
 /// too large need not be in memory.
-struct Bounded<'a> {
+struct BoundedWriter<'a> {
     out: &'a mut Vec<u8>,
     end: usize,
     beyond: usize,
 }
 
-impl Bounded<'_> {
+impl BoundedWriter<'_> {
     #[cold]
     fn count(&mut self, bytes: &[u8]) {
         self.beyond += bytes.len();
     }
 }
 
-impl io::Write for Bounded<'_> {
+impl io::Write for BoundedWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
@@ -86,7 +86,7 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     let start = before + PARAMS.len();
     // The closing bracket takes the last byte. There is always room for `null`, which is removed again.
     let end = frame.saturating_add(max_bytes.saturating_sub(1)).max(start + b"null".len());
-    let mut bounded = Bounded { end, out: &mut *out, beyond: 0 };
+    let mut bounded = BoundedWriter { end, out: &mut *out, beyond: 0 };
     serde_json::to_writer(&mut bounded, params).map_err(EncodeError::Unserialisable)?;
     let beyond = bounded.beyond;
     if beyond == 0 && &out[start..] == b"null" {

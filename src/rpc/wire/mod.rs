@@ -4,6 +4,6 @@
 pub(crate) mod encode;
 pub(crate) mod message;
 pub(crate) mod request_id;
-pub(crate) mod response_scan;
+pub(crate) mod response_fast_path;
 pub(crate) mod salvage;
 pub(crate) mod typed_values;

@@ -32,7 +32,7 @@ pub(crate) enum Salvaged {
 /// Classifies the objects of a damaged frame: its only one, the elements of a batch, or several
 /// without a line break between them. Objects that are neither requests nor answers are left out.
 pub(crate) fn objects(frame: &[u8]) -> impl Iterator<Item = Salvaged> {
-    let mut text = SalvageText { bytes: frame.strip_prefix(BYTE_ORDER_MARK).unwrap_or(frame), at: 0 };
+    let mut text = SalvageCursor { bytes: frame.strip_prefix(BYTE_ORDER_MARK).unwrap_or(frame), at: 0 };
     if matches!(text.bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
         text.at = 2;
     }
@@ -82,12 +82,12 @@ impl SeenObject {
     }
 }
 
-struct SalvageText<'a> {
+struct SalvageCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> SalvageText<'a> {
+impl<'a> SalvageCursor<'a> {
     /// The next object; `None` at the end, or where something else stands. (The inner `None` is an
     /// object of no interest.)
     fn object(&mut self) -> Option<Option<Salvaged>> {

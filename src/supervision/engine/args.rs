@@ -6,8 +6,8 @@ use crate::{
     event::EventKind,
     exit::Exit,
     supervision::{
-        incarnation_guard::IncarnationGuard, machine::IncarnationKey, node::Node, spec::SupervisorSpec,
-        tree_context::TreeContext,
+        incarnation_wait_group::IncarnationWaitGroup, machine::IncarnationKey, node::Node,
+        spec::SupervisorSpec, tree_context::TreeContext,
     },
 };
 
@@ -17,8 +17,8 @@ pub(crate) struct EngineArgs {
     pub(crate) spec: SupervisorSpec,
     /// The supervisor's own node.
     pub(crate) node: Node,
-    /// The supervisor's own guard.
-    pub(crate) guard: IncarnationGuard,
+    /// The supervisor's own wait group.
+    pub(crate) wait_group: IncarnationWaitGroup,
     /// What the tree shares.
     pub(crate) tree: TreeContext,
     /// Notified when all required children are ready; dropped if that does not happen.

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::supervision::policy::Shutdown;
+use crate::supervision::child_policy::Shutdown;
 
 /// How firmly an incarnation has been told to stop. The level is only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

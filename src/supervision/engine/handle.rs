@@ -11,9 +11,9 @@ use crate::{
     id::ChildId,
     supervision::{
         child_info::{ChildCounts, ChildInfo},
+        child_policy::ChildPolicy,
         errors::RequestError,
         machine::{IncarnationKey, ReloadWhen, Reply, Request},
-        policy::ChildPolicy,
         spec::ChildSpec,
         start::StartModification,
     },

@@ -7,16 +7,16 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{children::SlotIndex, orphaned_incarnation::OrphanedIncarnation, running_actor::RunningActor};
+use super::{children::ChildIndex, orphaned_incarnation::OrphanedIncarnation, running_actor::RunningActor};
 use crate::{
     clock::TreeInstant,
     exit::Exit,
     id::ChildId,
     supervision::{
         child_info::{ChildCounts, ChildInfo},
+        child_policy::ChildPolicy,
         errors::RequestError,
         machine::{IncarnationKey, ReloadWhen, Reply, Request},
-        policy::ChildPolicy,
         spec::ChildSpec,
         start::StartModification,
     },
@@ -33,11 +33,11 @@ pub(super) type WakeActor = Box<dyn Fn(EngineWakeUp) -> bool + Send + Sync>;
 
 /// A message in an engine's inbox.
 pub(super) enum InboxMessage {
-    /// Check the incarnations in this slot.
-    Check(SlotIndex),
+    /// Check the incarnations of this child.
+    Check(ChildIndex),
     /// A start that went on in a task of its own has finished.
     StartFinished(Box<StartOutcome>),
-    Alarm,
+    TimerTaskFired,
     /// The process of an incarnation ended at this time. Its exit (this one, as far as is known) is
     /// judged later.
     ProcessEnded(IncarnationKey, TreeInstant, Box<Exit>),
@@ -56,7 +56,7 @@ pub(super) enum InboxMessage {
 
 /// The outcome of a start that went on in a task of its own.
 pub(crate) struct StartOutcome {
-    pub(crate) slot: SlotIndex,
+    pub(crate) index: ChildIndex,
     /// Whether the incarnation became ready.
     pub(crate) ready: bool,
     pub(crate) running: Result<RunningActor, Exit>,
@@ -103,8 +103,8 @@ impl InboxSender {
         self.0.woken.swap(!on, Ordering::AcqRel);
     }
 
-    pub(crate) fn check(&self, slot: SlotIndex) {
-        let _ = self.send(InboxMessage::Check(slot));
+    pub(crate) fn check(&self, index: ChildIndex) {
+        let _ = self.send(InboxMessage::Check(index));
     }
 
     /// Delivers the outcome of a start. It is returned if the engine no longer exists.
@@ -115,8 +115,8 @@ impl InboxSender {
         }
     }
 
-    pub(crate) fn alarm(&self) {
-        let _ = self.send(InboxMessage::Alarm);
+    pub(crate) fn timer_task_fired(&self) {
+        let _ = self.send(InboxMessage::TimerTaskFired);
     }
 
     /// Messages that no engine will read are returned.

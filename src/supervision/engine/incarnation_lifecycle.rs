@@ -3,19 +3,19 @@
 use super::{
     Engine,
     cancel::StopLevel,
-    children::SlotIndex,
+    children::ChildIndex,
     exit_cause_matcher::ExitCauseMatcher,
     inbox::StartOutcome,
-    starting::{StartInputs, StartProgress, start_incarnation},
-    supervised_incarnation::{IncarnationEnd, SupervisedIncarnation},
+    incarnation_entry::{IncarnationEnd, IncarnationEntry},
+    starting::{StartInputs, StartPoll, start_incarnation},
 };
 use crate::{
     clock::TreeInstant,
     exit::Exit,
     supervision::{
-        incarnation_guard::IncarnationGuard,
+        child_policy::{Shutdown, StartMode},
+        incarnation_wait_group::IncarnationWaitGroup,
         machine::{IncarnationKey, Input},
-        policy::{Shutdown, StartMode},
         start::{JudgementDelay, StartContext},
     },
 };
@@ -23,10 +23,10 @@ use crate::{
 impl Engine {
     /// Starts an incarnation. What results at once is queued as an input.
     pub(super) fn start(&mut self, key: IncarnationKey) {
-        let Some(slot) = self.children.find(&key.child) else { return };
-        let Some(entry) = self.children.at_mut(slot) else { return };
+        let Some(index) = self.children.find(&key.child) else { return };
+        let Some(entry) = self.children.at_mut(index) else { return };
         let Some(child) = self.machine.child(&key.child) else { return };
-        let Some(supervisor) = &self.guard else { return };
+        let Some(supervisor) = &self.wait_group else { return };
         let policy = match child.second {
             Some(second) if second.incarnation == key.incarnation => second.policy,
             _ => child.policy,
@@ -38,7 +38,7 @@ impl Engine {
             entry.node.set_on_demand(policy.start == StartMode::OnDemand);
         }
         entry.node.set_last_started(key.incarnation);
-        let (guard, closed) = IncarnationGuard::new(Some(supervisor.clone()));
+        let (wait_group, closed) = IncarnationWaitGroup::new(Some(supervisor.clone()));
         let progress = start_incarnation(StartInputs {
             start: entry.definition.start().clone(),
             timeout: policy.start_timeout,
@@ -46,7 +46,7 @@ impl Engine {
                 node: entry.node.clone(),
                 incarnation: key.incarnation,
                 supervisor: self.me.clone(),
-                guard,
+                wait_group,
                 tree: self.tree.clone(),
             },
             closed,
@@ -54,19 +54,19 @@ impl Engine {
             tree: &self.tree,
             supervisor,
             inbox: &self.inbox,
-            slot,
+            index,
         });
         match progress {
-            StartProgress::Later(cancel) => {
-                entry.incarnations.push(SupervisedIncarnation::starting(key.incarnation, cancel));
+            StartPoll::Continues(cancel) => {
+                entry.incarnations.push(IncarnationEntry::starting(key.incarnation, cancel));
             }
-            StartProgress::Now(running, closed) => {
+            StartPoll::Finished(running, closed) => {
                 let incarnation = key.incarnation;
                 if running.is_ok() {
                     self.pending.push_back(Input::Ready(key));
                 }
-                entry.incarnations.push(SupervisedIncarnation::started(incarnation, running, closed));
-                self.check_incarnations(slot);
+                entry.incarnations.push(IncarnationEntry::started(incarnation, running, closed));
+                self.check_incarnations(index);
             }
         }
     }
@@ -74,8 +74,8 @@ impl Engine {
     /// From now on messages and calls reach this incarnation, unless it has ended meanwhile.
     pub(super) fn make_live(&mut self, key: &IncarnationKey) {
         let now = self.input_time;
-        let Some(slot) = self.children.find(&key.child) else { return };
-        let Some(entry) = self.children.at_mut(slot) else { return };
+        let Some(index) = self.children.find(&key.child) else { return };
+        let Some(entry) = self.children.at_mut(index) else { return };
         entry.node.set_incarnation(key.incarnation);
         if let Some(child) = self.machine.child(&key.child) {
             // Those of a second incarnation come into force now.
@@ -89,9 +89,9 @@ impl Engine {
 
     /// A start that went on in a task of its own has finished.
     pub(super) fn start_finished(&mut self, outcome: StartOutcome) {
-        let StartOutcome { slot, ready, running, orphaned } = outcome;
+        let StartOutcome { index, ready, running, orphaned } = outcome;
         let (now, deadline) = (self.now(), self.deadline);
-        let Some(entry) = self.children.at_mut(slot) else { return orphaned.end(running.ok()) };
+        let Some(entry) = self.children.at_mut(index) else { return orphaned.end(running.ok()) };
         let current = entry.incarnations.get_mut(orphaned.incarnation);
         let Some(current) = current.filter(|current| current.is_starting()) else {
             return orphaned.end(running.ok());
@@ -107,57 +107,57 @@ impl Engine {
             current.unlink(&self.me);
         }
         if let Some(at) = current.stop_deadline() {
-            self.stop_deadlines.insert((at, slot, current.incarnation));
-            self.alarm_at(at);
+            self.stop_deadlines.insert((at, index, current.incarnation));
+            self.wake_at(at);
         }
-        self.check_incarnations(slot);
+        self.check_incarnations(index);
     }
 
     /// Tells an incarnation to stop. May be repeated with a harder mode.
     pub(super) fn stop_incarnation(&mut self, key: &IncarnationKey, mode: Shutdown) {
         let (now, deadline) = (self.input_time, self.deadline);
-        let Some(slot) = self.children.find(&key.child) else { return };
-        let Some(entry) = self.children.at_mut(slot) else { return };
+        let Some(index) = self.children.find(&key.child) else { return };
+        let Some(entry) = self.children.at_mut(index) else { return };
         let Some(current) = entry.incarnations.get_mut(key.incarnation) else { return };
         let before = current.stop_deadline();
         current.raise_stop_level(StopLevel::stop(mode), &entry.node, now, deadline);
         let after = current.stop_deadline();
         if before != after {
             if let Some(at) = before {
-                self.stop_deadlines.remove(&(at, slot, key.incarnation));
+                self.stop_deadlines.remove(&(at, index, key.incarnation));
             }
             if let Some(at) = after {
-                self.stop_deadlines.insert((at, slot, key.incarnation));
-                self.alarm_at(at);
+                self.stop_deadlines.insert((at, index, key.incarnation));
+                self.wake_at(at);
             }
         }
     }
 
     /// Kills the incarnations whose time to stop is over.
     pub(super) fn enforce_stop_deadline(&mut self, now: TreeInstant) {
-        while let Some(&(at, slot, number)) = self.stop_deadlines.first()
+        while let Some(&(at, index, number)) = self.stop_deadlines.first()
             && at <= now
         {
             self.stop_deadlines.pop_first();
-            let entry = self.children.at_mut(slot);
+            let entry = self.children.at_mut(index);
             if let Some(incarnation) = entry.and_then(|entry| entry.incarnations.get_mut(number)) {
                 incarnation.enforce_stop_deadline();
             }
         }
     }
 
-    /// A slot waker has fired: checks which incarnations in this slot are closed.
-    pub(super) fn check_incarnations(&mut self, slot: SlotIndex) {
-        while self.check_incarnation(slot) {}
+    /// A child waker has fired: checks which incarnations of this child are closed.
+    pub(super) fn check_incarnations(&mut self, index: ChildIndex) {
+        while self.check_incarnation(index) {}
     }
 
     /// Returns whether one was closed.
-    fn check_incarnation(&mut self, slot: SlotIndex) -> bool {
+    fn check_incarnation(&mut self, index: ChildIndex) -> bool {
         let draining = self.draining;
-        let Some(entry) = self.children.at_mut(slot) else { return false };
+        let Some(entry) = self.children.at_mut(index) else { return false };
         // The engine of a killed supervisor is dropped with the event of its end. During
         // `post_stop` that event is unread in our own mailbox, which is dropped when this actor
-        // ends; and our guard stays open until all that it leads to has ended.
+        // ends; and our wait group stays open until all that it leads to has ended.
         let (node, waker) = (&entry.node, &entry.waker);
         let closed = entry.incarnations.take_if(|incarnation| {
             incarnation.is_closed(node, waker)
@@ -165,7 +165,7 @@ impl Engine {
         });
         let Some(current) = closed else { return false };
         if let Some(at) = current.stop_deadline() {
-            self.stop_deadlines.remove(&(at, slot, current.incarnation));
+            self.stop_deadlines.remove(&(at, index, current.incarnation));
         }
         let key = IncarnationKey { child: entry.id.clone(), incarnation: current.incarnation };
         self.ended(key, current.end());
@@ -196,7 +196,7 @@ impl Engine {
                 let now = self.now();
                 let judged = self.matcher.end(now, actor, key, expected);
                 if judged.is_none() {
-                    self.alarm_at(now.after(ExitCauseMatcher::OVERDUE));
+                    self.wake_at(now.after(ExitCauseMatcher::OVERDUE));
                 }
                 judged
             }
@@ -221,18 +221,18 @@ impl Engine {
         }
     }
 
-    pub(super) fn alarm_at(&mut self, at: TreeInstant) {
-        self.alarm.set(at, self.tree.clock(), &self.inbox);
+    pub(super) fn wake_at(&mut self, at: TreeInstant) {
+        self.timer_task.set(at, self.tree.clock(), &self.inbox);
     }
 
-    /// Sets the alarm for whatever is due first.
+    /// Sets the timer task for whatever is due first.
     pub(super) fn rearm(&mut self) {
-        self.alarm.cancel();
+        self.timer_task.cancel();
         let overdue = self.matcher.oldest().map(|at| at.after(ExitCauseMatcher::OVERDUE));
         let stop_deadline = self.stop_deadlines.first().map(|(at, ..)| *at);
         let first = [self.timers.first(), overdue, stop_deadline, self.deadline].into_iter().flatten().min();
         if let Some(first) = first {
-            self.alarm_at(first);
+            self.wake_at(first);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Every supervisor of the crate is a thin ractor actor around one engine. The engine owns the
 //! machine, the children's starts, nodes and incarnations, and a channel of its own, the inbox, on
-//! which slot wakers and requests arrive. A message in the actor's mailbox merely announces that
+//! which child wakers and requests arrive. A message in the actor's mailbox merely announces that
 //! the inbox is not empty. A stopping ractor actor refuses every message to itself, so an engine
 //! that relied on its mailbox would receive nothing in `post_stop`.
 //!
@@ -16,27 +16,27 @@
 //! | `operator` | requests, and how children are added |
 //! | `inbox`, `handle` | the channel, and how operators reach it |
 //! | `starting`, `cancel` | the start of an incarnation, and how it is cancelled |
-//! | `supervised_incarnation`, `running_actor` | an incarnation while the engine keeps it, and its actor |
-//! | `slot_waker` | wakes the engine when a child's incarnation may have ended |
+//! | `incarnation_entry`, `running_actor` | an incarnation while the engine keeps it, and its actor |
+//! | `child_waker` | wakes the engine when a child's incarnation may have ended |
 //! | `exit_cause_matcher` | joins the cause of an exit with its end |
 //! | `orphaned_incarnation` | what remains of an incarnation when its engine is gone |
 //! | `timers` | the machine's timers, and the one task that sleeps for them |
 
 mod args;
 mod cancel;
+mod changeable_start;
+mod child_waker;
 mod children;
-mod definition;
 mod exit_cause_matcher;
 mod handle;
 mod inbox;
+mod incarnation_entry;
 mod incarnation_lifecycle;
 mod operator;
 mod orphaned_incarnation;
 mod perform;
 mod running_actor;
-mod slot_waker;
 mod starting;
-mod supervised_incarnation;
 mod timers;
 
 use std::{
@@ -47,18 +47,18 @@ use std::{
 };
 
 pub(crate) use args::{EngineArgs, Observer};
-use children::{EngineChildren, SlotIndex};
+use children::{ChildIndex, EngineChildren};
 use exit_cause_matcher::ExitCauseMatcher;
 pub(crate) use handle::EngineHandle;
 pub(crate) use inbox::EngineWakeUp;
 use inbox::{InboxMessage, InboxSender, OperatorRequest};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
-use timers::{Alarm, Timers};
+use timers::{TimerTask, Timers};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     child_info::{ChildCounts, ChildInfo},
-    incarnation_guard::IncarnationGuard,
+    incarnation_wait_group::IncarnationWaitGroup,
     machine::{Action, Input, Machine, NewChild, OperatorRequestId, ReplyResult, Request},
     node::{Node, RestartsUsed},
     panics::catch_panic,
@@ -69,8 +69,8 @@ use crate::{
     clock::TreeInstant,
     exit::Exit,
     id::{ChildId, Incarnation},
-    log_event::log_event,
     state::{ChildState, DownReason},
+    tracing_macro::log_event,
     untrusted::{into_one_line, one_line},
 };
 
@@ -84,14 +84,14 @@ pub(crate) struct Engine {
     me: ActorCell,
     node: Node,
     /// `None` once the supervisor has exited.
-    guard: Option<IncarnationGuard>,
+    wait_group: Option<IncarnationWaitGroup>,
     tree: TreeContext,
     inbox: InboxSender,
     rx: mpsc::UnboundedReceiver<InboxMessage>,
     timers: Timers,
     /// When incarnations that were asked to stop are killed.
-    stop_deadlines: BTreeSet<(TreeInstant, SlotIndex, Incarnation)>,
-    alarm: Alarm,
+    stop_deadlines: BTreeSet<(TreeInstant, ChildIndex, Incarnation)>,
+    timer_task: TimerTask,
     matcher: ExitCauseMatcher,
     /// Inputs caused by earlier actions, in order. They wait until the current input has been
     /// processed.
@@ -132,7 +132,7 @@ impl Engine {
         me: ActorCell,
         wake_actor: impl Fn(EngineWakeUp) -> bool + Send + Sync + 'static,
     ) -> Engine {
-        let EngineArgs { spec, node, guard, tree, ready, exit: report, observer } = args;
+        let EngineArgs { spec, node, wait_group, tree, ready, exit: report, observer } = args;
         let (inbox, rx) = InboxSender::new(Box::new(wake_actor));
         let SupervisorSpec { flags, children } = spec;
         let mut engine = Engine {
@@ -140,13 +140,13 @@ impl Engine {
             children: EngineChildren::default(),
             me,
             node,
-            guard: Some(guard),
+            wait_group: Some(wait_group),
             tree,
             inbox,
             rx,
             timers: Timers::default(),
             stop_deadlines: BTreeSet::new(),
-            alarm: Alarm::default(),
+            timer_task: TimerTask::default(),
             matcher: ExitCauseMatcher::default(),
             pending: VecDeque::new(),
             draining: false,
@@ -283,18 +283,18 @@ impl Engine {
     /// ractor's own `stop` and is in its `post_stop`, where it receives no messages.
     ///
     /// It receives no supervision events there either: ractor keeps them unread, along with the
-    /// last states of actors that have ended and any guards in them. Therefore the children are
+    /// last states of actors that have ended and any wait groups in them. Therefore the children are
     /// unlinked, and their events are discarded.
     pub(crate) async fn drain(&mut self) {
         if self.exit.is_some() {
             return;
         }
         self.draining = true;
-        for slot in self.children.occupied() {
-            let Some(entry) = self.children.at(slot) else { continue };
+        for index in self.children.occupied() {
+            let Some(entry) = self.children.at(index) else { continue };
             entry.incarnations.iter().for_each(|incarnation| incarnation.unlink(&self.me));
-            // Its end may be an unread event in the mailbox, and then nothing would wake this slot.
-            self.check_incarnations(slot);
+            // Its end may be an unread event in the mailbox, and then nothing would wake this child.
+            self.check_incarnations(index);
         }
         self.inbox.wake_on_send(false);
         // This comes first: an end that still waits for its cause must not be judged as a crash and
@@ -350,10 +350,10 @@ impl Engine {
 
     fn receive(&mut self, message: InboxMessage) {
         match message {
-            InboxMessage::Check(slot) => self.check_incarnations(slot),
+            InboxMessage::Check(index) => self.check_incarnations(index),
             InboxMessage::Failing(key) => self.input(Input::Failing(key)),
             InboxMessage::StartFinished(delivery) => self.start_finished(*delivery),
-            InboxMessage::Alarm => self.alarm_fired(),
+            InboxMessage::TimerTaskFired => self.timer_task_fired(),
             InboxMessage::ProcessEnded(key, at, exit) => self.process_ended(&key, at, *exit),
             InboxMessage::Operator(operator, reply) => self.operator(*operator, reply),
             InboxMessage::Shutdown { deadline, kill } => self.shutdown(deadline, kill),
@@ -377,7 +377,7 @@ impl Engine {
         }
     }
 
-    fn alarm_fired(&mut self) {
+    fn timer_task_fired(&mut self) {
         let now = self.now();
         while let Some(timer) = self.timers.pop(now) {
             self.input(Input::Fired(timer));
@@ -466,7 +466,7 @@ impl Drop for Engine {
     /// by orphaned incarnations, since no engine is left to notice their ends.
     fn drop(&mut self) {
         // After its exit it has left its node, where a successor may already be working.
-        let Some(guard) = self.guard.take() else { return };
+        let Some(wait_group) = self.wait_group.take() else { return };
         self.node.set_engine(None);
         for child in self.machine.children() {
             let Some(entry) = self.children.get(child.id) else { continue };
@@ -492,7 +492,7 @@ impl Drop for Engine {
         }
         for entry in self.children.iter_mut() {
             for incarnation in entry.incarnations.drain() {
-                incarnation.abandon(&entry.node, &self.tree, &guard);
+                incarnation.abandon(&entry.node, &self.tree, &wait_group);
             }
         }
         self.close();

@@ -6,25 +6,25 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine,
-    children::{EngineChild, SupervisedIncarnations},
-    definition::{ChildDefinition, StartChange},
+    changeable_start::{ChangeableStart, NextStartChange},
+    child_waker::child_waker,
+    children::{EngineChild, IncarnationEntries},
     inbox::OperatorRequest,
-    slot_waker::slot_waker,
 };
 use crate::{
     id::ChildId,
-    log_event::log_event,
     restart::RestartType,
     state::ChildKind,
     supervision::{
+        child_policy::{ChildPolicy, StartMode},
         errors::{RequestError, SpecErrors},
         machine::{DefinitionChange, Input, NewChild, OperatorRequestId, Reply, Request},
         node::Node,
         panics::catch_panic,
-        policy::{ChildPolicy, StartMode},
         spec::{ChildSpec, decide_budget},
         start::{JudgementDelay, Start},
     },
+    tracing_macro::log_event,
 };
 
 impl Engine {
@@ -61,12 +61,12 @@ impl Engine {
                 if self.machine.refuses_reload(&id).is_none()
                     && let Some(entry) = self.children.get_mut(&id)
                 {
-                    entry.definition.change(StartChange::Replace(spec.start));
+                    entry.definition.change(NextStartChange::Replace(spec.start));
                 }
                 Request::Reload(id, DefinitionChange::ReplacePolicy(policy), when)
             }
             OperatorRequest::Modify(id, change, when) => {
-                let change = StartChange::Modify(change);
+                let change = NextStartChange::Modify(change);
                 let refused = self.machine.refuses_reload(&id);
                 match self.children.get_mut(&id) {
                     Some(entry) if refused.is_none() => {
@@ -147,12 +147,12 @@ impl Engine {
         node.set_on_demand(spec.policy.start == StartMode::OnDemand);
         let new = new_child(&spec, Some(&node), self.tree.seed(node.path()));
         let (start, inbox) = (spec.start, self.inbox.clone());
-        self.children.insert(spec.id, |id, slot| EngineChild {
+        self.children.insert(spec.id, |id, index| EngineChild {
             id,
-            definition: ChildDefinition::new(start),
+            definition: ChangeableStart::new(start),
             node,
-            waker: slot_waker(inbox, slot),
-            incarnations: SupervisedIncarnations::default(),
+            waker: child_waker(inbox, index),
+            incarnations: IncarnationEntries::default(),
         });
         new
     }

@@ -5,7 +5,7 @@ use crate::{
     id::Incarnation,
     state::{ChildState, DownReason},
     supervision::{
-        incarnation_guard::{IncarnationClosed, IncarnationGuard},
+        incarnation_wait_group::{IncarnationClosed, IncarnationWaitGroup},
         node::Node,
         tree_context::TreeContext,
     },
@@ -17,8 +17,8 @@ pub(crate) struct OrphanedIncarnation {
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
     pub(crate) closed: IncarnationClosed,
-    /// The supervisor's guard: the successor must not start before this end has been written.
-    pub(crate) supervisor: IncarnationGuard,
+    /// The supervisor's wait group: the successor must not start before this end has been written.
+    pub(crate) supervisor: IncarnationWaitGroup,
 }
 
 impl OrphanedIncarnation {

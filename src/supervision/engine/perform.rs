@@ -1,6 +1,6 @@
 //! Performs the actions of the machine, one after the other and each at once.
 
-use super::{Engine, definition::ChildDefinition};
+use super::{Engine, changeable_start::ChangeableStart};
 use crate::{
     clock::TreeInstant,
     event::EventKind,
@@ -19,12 +19,12 @@ impl Engine {
             Action::Start(key) => self.start(key),
             Action::MakeLive(key) => self.make_live(&key),
             Action::Stop(key, mode) | Action::Retire(key, mode) => self.stop_incarnation(&key, mode),
-            Action::Define(id) => self.with_definition(&id, ChildDefinition::take_changes),
-            Action::Confirm(id) => self.with_definition(&id, ChildDefinition::confirm),
-            Action::Restore(id) => self.with_definition(&id, ChildDefinition::restore),
+            Action::Define(id) => self.with_definition(&id, ChangeableStart::take_changes),
+            Action::Confirm(id) => self.with_definition(&id, ChangeableStart::confirm),
+            Action::Restore(id) => self.with_definition(&id, ChangeableStart::restore),
             Action::Arm(timer, at) => {
                 self.timers.arm(timer, at);
-                self.alarm_at(at);
+                self.wake_at(at);
             }
             Action::Disarm(timer) => self.timers.disarm(&timer),
             Action::Reply(id, mut answer) => {
@@ -45,12 +45,12 @@ impl Engine {
             Action::Publish(key, kind) => self.publish(key, kind),
             Action::Forget(id) => {
                 if let Some(mut entry) = self.children.remove(&id)
-                    && let Some(guard) = &self.guard
+                    && let Some(wait_group) = &self.wait_group
                 {
                     for incarnation in entry.incarnations.drain() {
                         // The machine never does this; but otherwise nothing would ever end this
                         // incarnation.
-                        incarnation.abandon(&entry.node, &self.tree, guard);
+                        incarnation.abandon(&entry.node, &self.tree, wait_group);
                     }
                 }
                 self.node.release(&id);
@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    fn with_definition(&mut self, id: &ChildId, change: impl FnOnce(&mut ChildDefinition)) {
+    fn with_definition(&mut self, id: &ChildId, change: impl FnOnce(&mut ChangeableStart)) {
         if let Some(entry) = self.children.get_mut(id) {
             change(&mut entry.definition);
         }
@@ -84,10 +84,10 @@ impl Engine {
     /// ractor sends the last state of a stopped actor to its supervisor, which may no longer read
     /// its events.
     fn detach(&mut self) {
-        self.alarm.cancel();
+        self.timer_task.cancel();
         self.node.set_engine(None);
         self.close();
-        self.guard = None;
+        self.wait_group = None;
     }
 
     /// The root has no supervisor to write its state.
@@ -153,7 +153,7 @@ impl Engine {
             return;
         }
         self.deadline = Some(at);
-        self.alarm_at(at);
+        self.wake_at(at);
         // Children that are told to stop after this learn of it then.
         for entry in self.children.iter_mut() {
             entry.incarnations.iter_mut().for_each(|incarnation| incarnation.shorten_stop(at));

@@ -9,8 +9,8 @@ use crate::{
     clock::TreeInstant,
     exit::Exit,
     supervision::{
-        node::Attachment,
-        policy::Shutdown,
+        child_policy::Shutdown,
+        node::LiveAttachment,
         start::{StopHandle, StopRequest},
     },
 };
@@ -22,7 +22,7 @@ pub(crate) struct RunningActor {
     pub(super) joined: bool,
     pub(super) stop: StopHandle,
     /// `None` once the incarnation is live.
-    pub(super) attachment: Option<Arc<dyn Attachment>>,
+    pub(super) attachment: Option<Arc<dyn LiveAttachment>>,
     pub(super) stop_cause: Option<StopCause>,
     /// The deadline of the stop, as the actor was told.
     pub(super) told_deadline: Option<TreeInstant>,
@@ -54,7 +54,7 @@ impl RunningActor {
         cell: ActorCell,
         join: JoinHandle<()>,
         stop: StopHandle,
-        attachment: Option<Arc<dyn Attachment>>,
+        attachment: Option<Arc<dyn LiveAttachment>>,
     ) -> RunningActor {
         RunningActor { cell, join, joined: false, stop, attachment, stop_cause: None, told_deadline: None }
     }

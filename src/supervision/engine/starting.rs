@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     cancel::{CancelSignal, StartCancel},
-    children::SlotIndex,
+    children::ChildIndex,
     inbox::{InboxSender, StartOutcome},
     orphaned_incarnation::OrphanedIncarnation,
     running_actor::RunningActor,
@@ -23,10 +23,10 @@ use super::{
 use crate::{
     exit::Exit,
     supervision::{
-        incarnation_guard::{IncarnationClosed, IncarnationGuard},
+        incarnation_wait_group::{IncarnationClosed, IncarnationWaitGroup},
         node::Node,
         panics::{catch_panic_async, discard},
-        start::{Readiness, Start, StartContext, StartPermit, Started, WillNotBecomeReady},
+        start::{Readiness, ReadinessError, Start, StartContext, StartPermit, Started},
         tree_context::TreeContext,
     },
 };
@@ -42,25 +42,25 @@ pub(crate) struct StartInputs<'a> {
     pub(crate) closed: IncarnationClosed,
     pub(crate) node: &'a Node,
     pub(crate) tree: &'a TreeContext,
-    pub(crate) supervisor: &'a IncarnationGuard,
+    pub(crate) supervisor: &'a IncarnationWaitGroup,
     pub(crate) inbox: &'a InboxSender,
-    pub(crate) slot: SlotIndex,
+    pub(crate) index: ChildIndex,
 }
 
 /// How far a start came on the first poll.
-pub(crate) enum StartProgress {
+pub(crate) enum StartPoll {
     /// It has finished: the incarnation is ready, or its start has failed.
-    Now(Result<RunningActor, Exit>, IncarnationClosed),
+    Finished(Result<RunningActor, Exit>, IncarnationClosed),
     /// It goes on in a task of its own, and ends in a [`StartOutcome`].
-    Later(StartCancel),
+    Continues(StartCancel),
 }
 
 /// Starts an incarnation.
 ///
 /// The start is polled once here, in the supervisor's own task. A start that waits for nothing, as
 /// with most actors, costs no task.
-pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
-    let StartInputs { start, timeout, cx, closed, node, tree, supervisor, inbox, slot } = inputs;
+pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartPoll {
+    let StartInputs { start, timeout, cx, closed, node, tree, supervisor, inbox, index } = inputs;
     let incarnation = cx.incarnation;
     let mut launch = Box::pin(catch_panic_async("the start", launch(start, timeout, cx)));
     // The start must not use up the supervisor's own tokio budget. The task polls again and
@@ -71,10 +71,10 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
             StartStage::Launching(Box::pin(async { launch.await.and_then(|launched| launched) }))
         }
         Poll::Ready(launched) => match launched.and_then(|launched| launched) {
-            Err(exit) => return StartProgress::Now(Err(exit), closed),
+            Err(exit) => return StartPoll::Finished(Err(exit), closed),
             Ok(StartedActor { running, ready: None, permit, .. }) => {
                 discard(permit);
-                return StartProgress::Now(Ok(running), closed);
+                return StartPoll::Finished(Ok(running), closed);
             }
             Ok(launched) => StartStage::Launched(launched),
         },
@@ -91,11 +91,11 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartProgress {
     tokio::spawn(async move {
         let (running, ready) = finish_start(stage, timeout, &signal).await;
         drop(signal);
-        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { slot, ready, running, orphaned })) {
+        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { index, ready, running, orphaned })) {
             outcome.orphaned.finish(outcome.running.ok()).await;
         }
     });
-    StartProgress::Later(cancel)
+    StartPoll::Continues(cancel)
 }
 
 /// An actor, perhaps not ready yet.
@@ -163,17 +163,17 @@ async fn finish_start(
         Some(mut ready) => {
             let outcome = tokio::select! {
                 biased;
-                () = signal.cancelled() => Ok(Err(WillNotBecomeReady)),
+                () = signal.cancelled() => Ok(Err(ReadinessError)),
                 // This comes before the end of the actor: one that becomes ready and ends at the
                 // same moment was ready.
                 ready = catch_panic_async("the start's readiness", ready.as_mut()) => ready,
-                () = running.join() => Ok(Err(WillNotBecomeReady)),
+                () = running.join() => Ok(Err(ReadinessError)),
                 () = sleep_until(deadline) => Err(Exit::StartTimeout { after: timeout }),
             };
             discard(ready);
             outcome.unwrap_or_else(|exit| {
                 running.kill_because(exit);
-                Err(WillNotBecomeReady)
+                Err(ReadinessError)
             })
         }
     };

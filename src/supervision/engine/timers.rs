@@ -1,4 +1,4 @@
-//! What an engine waits for: [`Timers`], an ordered set, and [`Alarm`], the single task that sleeps
+//! What an engine waits for: [`Timers`], an ordered set, and [`TimerTask`], the single task that sleeps
 //! until the first one is due.
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,13 +52,13 @@ impl Timers {
     }
 }
 
-/// Wakes the engine. An alarm that fires too early does no harm, so it is set again only for
+/// Wakes the engine. A task that fires too early does no harm, so it is set again only for
 /// something that is due sooner. A child that stops at once therefore costs no timer, although it
 /// had a deadline.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm(Option<(TreeInstant, AbortHandle)>);
+pub(crate) struct TimerTask(Option<(TreeInstant, AbortHandle)>);
 
-impl Alarm {
+impl TimerTask {
     /// Makes sure that it fires at `at` or earlier.
     pub(crate) fn set(&mut self, at: TreeInstant, clock: Clock, inbox: &InboxSender) {
         if self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
@@ -66,22 +66,22 @@ impl Alarm {
         }
         self.cancel();
         let inbox = inbox.clone();
-        let alarm = tokio::spawn(async move {
+        let timer_task = tokio::spawn(async move {
             tokio::time::sleep_until(clock.instant(at)).await;
-            inbox.alarm();
+            inbox.timer_task_fired();
         });
-        self.0 = Some((at, alarm.abort_handle()));
+        self.0 = Some((at, timer_task.abort_handle()));
     }
 
     /// It has fired, or is no longer needed.
     pub(crate) fn cancel(&mut self) {
-        if let Some((_, alarm)) = self.0.take() {
-            alarm.abort();
+        if let Some((_, timer_task)) = self.0.take() {
+            timer_task.abort();
         }
     }
 }
 
-impl Drop for Alarm {
+impl Drop for TimerTask {
     fn drop(&mut self) {
         self.cancel();
     }

@@ -6,7 +6,7 @@ use crate::{
     event::EventKind,
     exit::Exit,
     id::{ChildId, Incarnation},
-    supervision::{errors::RequestError, policy::Shutdown},
+    supervision::{child_policy::Shutdown, errors::RequestError},
 };
 
 /// What the engine has to do. Actions are performed in order.

@@ -13,7 +13,7 @@ use crate::{
     id::{ChildId, Incarnation},
     restart::{RestartTracker, RestartType},
     state::{ChildState, DownReason},
-    supervision::policy::{ChildPolicy, StartMode},
+    supervision::child_policy::{ChildPolicy, StartMode},
 };
 
 /// Why the current or last start was made. It decides what a failed start means.

@@ -6,7 +6,7 @@ use crate::{
     event::StartReason,
     exit::Exit,
     id::{ChildId, Incarnation},
-    supervision::policy::ChildPolicy,
+    supervision::child_policy::ChildPolicy,
 };
 
 /// One incarnation of one child: how the machine and the engine refer to it.

@@ -10,10 +10,10 @@ use crate::{
     event::{EventKind, ExitConsequence, StartReason},
     exit::Exit,
     restart::Decision,
-    state::{ChildState, DownReason, RestartLimit, Strategy},
+    state::{ChildState, DownReason, GiveUpReason, Strategy},
     supervision::{
-        errors::RequestError, exit_class::classify, machine::AfterStop, machine::StartCause,
-        policy::StartMode,
+        child_policy::StartMode, errors::RequestError, exit_class::classify, machine::AfterStop,
+        machine::StartCause,
     },
 };
 
@@ -321,7 +321,7 @@ impl Machine {
     }
 
     /// S-17: this exit was one too many.
-    fn give_up(&mut self, rank: Rank, exit: Exit, why: RestartLimit) {
+    fn give_up(&mut self, rank: Rank, exit: Exit, why: GiveUpReason) {
         let Some(child) = self.children.get(rank) else { return };
         let id = child.id.clone();
         self.publish_exit(rank, exit.clone(), ExitConsequence::Escalate { why: why.clone() });

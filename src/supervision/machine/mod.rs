@@ -23,9 +23,9 @@ mod child;
 mod input;
 mod judge;
 mod operator;
-mod pass;
 mod pending_changes;
 mod reload;
+mod restart_pass;
 mod second;
 mod second_incarnation;
 mod stop;
@@ -39,7 +39,7 @@ use child::{AfterStop, Child, RequestWaiter, StartCause};
 pub use input::{
     DefinitionChange, IncarnationKey, Input, NewChild, OperatorRequestId, ReloadWhen, Request, Timer,
 };
-use pass::Pass;
+use restart_pass::RestartPass;
 use second_incarnation::Role;
 pub use second_incarnation::SecondView;
 use stop::MachinePhase;
@@ -47,8 +47,8 @@ use table::{ChildTable, Rank};
 
 use super::{
     child_info::ChildCounts,
+    child_policy::{ChildPolicy, Shutdown, SupervisorFlags},
     errors::RequestError,
-    policy::{ChildPolicy, Shutdown, SupervisorFlags},
 };
 use crate::{
     clock::TreeInstant,
@@ -68,7 +68,7 @@ pub struct Machine {
     counted: u64,
     children: ChildTable,
     phase: MachinePhase,
-    pass: Option<Pass>,
+    pass: Option<RestartPass>,
     next_pass: u64,
     out: Vec<Action>,
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::TreeInstant,
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason, Strategy},
-    supervision::{errors::RequestError, policy::StartMode},
+    supervision::{child_policy::StartMode, errors::RequestError},
 };
 
 impl Machine {

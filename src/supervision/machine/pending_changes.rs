@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{event::StartReason, supervision::policy::ChildPolicy};
+use crate::{event::StartReason, supervision::child_policy::ChildPolicy};
 
 /// What is known of a child's definition beside the policy in force.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use crate::{
     event::StartReason,
     exit::Exit,
     state::{ChildState, SecondRole},
-    supervision::{errors::RequestError, policy::ChildPolicy},
+    supervision::{child_policy::ChildPolicy, errors::RequestError},
 };
 
 impl Child {

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
-    event::{EventKind, ExitConsequence, Replacement, StartReason},
+    event::{EventKind, ExitConsequence, ReplacementCause, StartReason},
     exit::Exit,
     id::Incarnation,
     restart::{Backoff, Decision},
-    state::{ChildState, DownReason, RestartLimit, SecondRole},
+    state::{ChildState, DownReason, GiveUpReason, SecondRole},
     supervision::exit_class::classify,
 };
 
@@ -137,7 +137,7 @@ impl Machine {
     fn swap(&mut self, now: TreeInstant, rank: Rank) {
         let Some(child) = self.children.get(rank) else { return };
         let (policy, reason) = (child.policy.clone(), child.reason);
-        let Some(old) = self.promote(rank, Replacement::Swap) else { return };
+        let Some(old) = self.promote(rank, ReplacementCause::Swap) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
         child.tracker.stopped(now);
         child.tracker.started(now);
@@ -171,7 +171,7 @@ impl Machine {
         if stops || child.state != ChildState::Ready || !child.second.as_deref().is_some_and(spare) {
             return;
         }
-        let Some(old) = self.promote(rank, Replacement::Standby) else { return };
+        let Some(old) = self.promote(rank, ReplacementCause::Standby) else { return };
         let Some(child) = self.children.get_mut(rank) else { return };
         child.process_ended_at = None;
         child.second = Some(Box::new(Second {
@@ -192,7 +192,7 @@ impl Machine {
 
     /// The second incarnation, which is ready, is the primary one now, and calls reach it. Returns the
     /// one before.
-    fn promote(&mut self, rank: Rank, why: Replacement) -> Option<Incarnation> {
+    fn promote(&mut self, rank: Rank, why: ReplacementCause) -> Option<Incarnation> {
         let child = self.children.get_mut(rank)?;
         let second = child.second.take()?;
         let old = std::mem::replace(&mut child.incarnation, second.incarnation);
@@ -234,7 +234,7 @@ impl Machine {
         let ready = child.second.as_ref().is_some_and(|second| second.state == ChildState::Ready);
         if ready {
             child.tracker.ready(now);
-            let old = self.promote(rank, Replacement::Standby).unwrap_or_default();
+            let old = self.promote(rank, ReplacementCause::Standby).unwrap_or_default();
             self.next_spare(now, rank, old, until, attempt);
         } else if let Some(second) = child.second.take() {
             child.incarnation = second.incarnation;
@@ -376,7 +376,7 @@ impl Machine {
         }
     }
 
-    fn give_up_because_of(&mut self, rank: Rank, exit: Exit, limit: RestartLimit) {
+    fn give_up_because_of(&mut self, rank: Rank, exit: Exit, limit: GiveUpReason) {
         let Some(child) = self.children.get(rank) else { return };
         let child = child.id.clone();
         self.begin_stop(Exit::IntensityExceeded { child, cause: Box::new(exit), limit });

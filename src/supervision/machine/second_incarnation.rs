@@ -7,7 +7,7 @@ use crate::{
     event::StartReason,
     id::Incarnation,
     state::{ChildState, SecondRole},
-    supervision::policy::ChildPolicy,
+    supervision::child_policy::ChildPolicy,
 };
 
 /// Which incarnation of a child a key names.

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     id::ChildId,
     state::{ChildState, DownReason},
-    supervision::policy::{AutoShutdown, Shutdown},
+    supervision::child_policy::{AutoShutdown, Shutdown},
 };
 
 /// What the supervisor as a whole is doing.

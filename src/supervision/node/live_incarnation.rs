@@ -13,13 +13,13 @@ use super::Node;
 use crate::{
     clock::TreeInstant,
     id::Incarnation,
-    log_event::log_event,
     snapshot::{SecondSnapshot, WorkerSnapshot},
     state::{ChildState, SecondRole},
     supervision::{
         machine::IncarnationKey,
         panics::{catch_panic, discard},
     },
+    tracing_macro::log_event,
 };
 
 /// The live incarnation of a child.
@@ -30,11 +30,11 @@ pub struct LiveIncarnation {
     /// Its actor.
     pub cell: ActorCell,
     /// What the start attached to it, such as the channel of a worker.
-    pub attachment: Option<Arc<dyn Attachment>>,
+    pub attachment: Option<Arc<dyn LiveAttachment>>,
 }
 
 /// Something that a start publishes together with the live incarnation.
-pub trait Attachment: Any + Send + Sync + fmt::Debug {
+pub trait LiveAttachment: Any + Send + Sync + fmt::Debug {
     /// For downcasts.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
 
@@ -114,7 +114,7 @@ impl Node {
     /// Nothing reaches this incarnation any longer.
     fn tell_retracted(&self, live: Arc<LiveIncarnation>) {
         // It may hold an attachment that is code of the user.
-        let told = catch_panic("`Attachment::retracted`", || {
+        let told = catch_panic("`LiveAttachment::retracted`", || {
             live.attachment.iter().for_each(|attachment| attachment.retracted());
         });
         if let Err(panicked) = told {

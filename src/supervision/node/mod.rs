@@ -11,7 +11,7 @@ mod requests;
 mod shared_node_status;
 mod snapshot;
 mod supervisor_updates;
-mod sweep_guard;
+mod sweep_in_progress;
 mod tree;
 mod wait_state;
 
@@ -27,10 +27,10 @@ use std::{
 use arc_swap::{ArcSwapOption, Guard};
 use child_nodes::ChildNodes;
 pub(crate) use live_incarnation::SnapshotSource;
-pub use live_incarnation::{Attachment, LiveIncarnation};
+pub use live_incarnation::{LiveAttachment, LiveIncarnation};
 pub(crate) use shared_node_status::RestartsUsed;
 use shared_node_status::SharedNodeStatus;
-use sweep_guard::OpenSweeps;
+use sweep_in_progress::SweepsInProgress;
 use tokio::sync::Notify;
 
 use super::{engine::EngineHandle, errors::Unavailable};
@@ -74,7 +74,7 @@ struct NodeInner {
     /// The status holds a change of state that the event stream does not have yet.
     unannounced: AtomicBool,
     changed: Notify,
-    open_sweeps: OpenSweeps,
+    sweeps_in_progress: SweepsInProgress,
     /// The engine of the supervisor at this node, if there is one.
     engine: ArcSwapOption<EngineHandle>,
     children: Mutex<Option<Box<ChildNodes>>>,
@@ -101,7 +101,7 @@ impl Node {
             status: Mutex::new(status),
             unannounced: AtomicBool::new(false),
             changed: Notify::new(),
-            open_sweeps: OpenSweeps::default(),
+            sweeps_in_progress: SweepsInProgress::default(),
             engine: ArcSwapOption::empty(),
             children: Mutex::new(None),
         }))

@@ -11,8 +11,8 @@ use crate::{
 impl Node {
     /// The node of a child; created if it does not exist.
     pub(crate) fn claim(&self, id: &ChildId, kind: ChildKind) -> Node {
-        let mut guard = self.children();
-        let children = guard.get_or_insert_with(Box::default);
+        let mut wait_group = self.children();
+        let children = wait_group.get_or_insert_with(Box::default);
         if let Some(node) = children.get(id) {
             node.set_kind(kind);
             return node.clone();
@@ -37,8 +37,8 @@ impl Node {
     /// Removes the node of a child that has left the table of its supervisor.
     pub(crate) fn release(&self, id: &ChildId) {
         let node = {
-            let mut guard = self.children();
-            let Some(node) = guard.as_mut().and_then(|children| children.remove(id)) else { return };
+            let mut wait_group = self.children();
+            let Some(node) = wait_group.as_mut().and_then(|children| children.remove(id)) else { return };
             node
         };
         node.0.removed.store(true, Ordering::Release);
@@ -58,8 +58,8 @@ impl Node {
 
     /// The node of a child.
     pub fn child(&self, id: &ChildId) -> Option<Node> {
-        let guard = self.children();
-        guard.as_ref()?.get(id).cloned()
+        let wait_group = self.children();
+        wait_group.as_ref()?.get(id).cloned()
     }
 
     /// The node at a path at or below this one. Paths are absolute: they start at the root of the

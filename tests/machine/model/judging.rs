@@ -6,7 +6,7 @@ use procession::internals::machine::{IncarnationKey, Reply};
 use procession::{
     exit::Exit,
     restart::BudgetScope,
-    state::{ChildState, DownReason, RestartLimit, Strategy},
+    state::{ChildState, DownReason, GiveUpReason, Strategy},
     supervision::{AutoShutdown, ChildPolicy, RequestError, StartMode},
 };
 
@@ -174,7 +174,7 @@ impl Model {
         }
     }
 
-    pub(super) fn give_up(&mut self, uid: Uid, exit: Exit, why: RestartLimit) {
+    pub(super) fn give_up(&mut self, uid: Uid, exit: Exit, why: GiveUpReason) {
         let child = self.row(uid).id.clone();
         // The child's own policy has not given up: when this supervisor is restarted, the child
         // starts again. If the exit was that of one that had been replaced, the primary one is stopped in

@@ -6,7 +6,7 @@ use std::time::Duration;
 use procession::{
     clock::TreeInstant,
     restart::{Backoff, BudgetScope, CrashLoop, CrashLoopAction, RestartPolicy, RestartType},
-    state::RestartLimit,
+    state::GiveUpReason,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,8 +35,8 @@ pub(crate) enum Would {
     /// Not counted.
     Await(Duration, u32),
     CoolOff(Duration),
-    GiveUp(RestartLimit),
-    Escalate(RestartLimit),
+    GiveUp(GiveUpReason),
+    Escalate(GiveUpReason),
 }
 
 #[derive(Clone, Debug)]
@@ -155,14 +155,14 @@ impl Past {
         }
         let never = matches!(verdict, ExitClass::Never | ExitClass::Missing);
         if never && !policy.retry_never_started && !self.ever_ready() {
-            return (Would::GiveUp(RestartLimit::NeverStarts), false);
+            return (Would::GiveUp(GiveUpReason::NeverStarts), false);
         }
         let made =
             |e: &&Entry| matches!(e, Entry::Judged { would: Would::Restart(..) | Would::CoolOff(_), .. });
         if let Some(max) = policy.max_total_restarts
             && self.life().iter().filter(made).count() >= max as usize
         {
-            return (Would::GiveUp(RestartLimit::TotalRestarts { max }), false);
+            return (Would::GiveUp(GiveUpReason::TotalRestarts { max }), false);
         }
         if let Some(crash_loop) = crash_loop(policy).filter(|_| counts(verdict, healthy, policy)) {
             let recent = 1 + self.crashes(now, crash_loop.window);

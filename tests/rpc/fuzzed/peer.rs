@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use procession::rpc::{
-    CallOptions, CloseReason, Framing, Method, NoisePolicy, Peer, PeerConfig, RequestId, Router, RpcError,
-    Timeout,
+    CallOptions, CloseReason, Framing, Method, MethodRouter, NoisePolicy, Peer, PeerConfig, RequestId,
+    RpcError, Timeout,
 };
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -96,8 +96,8 @@ fn config(flags: u8) -> PeerConfig {
     config
 }
 
-fn router() -> Router {
-    Router::new()
+fn router() -> MethodRouter {
+    MethodRouter::new()
         .method::<Echo, _, _>(|_, params| async move { Ok(params) })
         .method_value("back", |cx, _| async move {
             let peer = cx.peer().ok_or_else(|| RpcError::internal("gone"))?;

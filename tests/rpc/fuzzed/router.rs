@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use procession::rpc::{Method, NoHandler, Notification, Peer, PeerConfig, Router};
+use procession::rpc::{Method, MethodRouter, NoHandler, Notification, Peer, PeerConfig};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
@@ -17,7 +17,7 @@ macro_rules! echoes {
                 type Output = $type;
             }
         )*
-        fn typed(router: Router) -> Router {
+        fn typed(router: MethodRouter) -> MethodRouter {
             router $(.method::<$method, _, _>(|_, params| async move { Ok(params) }))*
         }
         const NAMES: &[&str] = &[$($name,)* "raw", "nowhere"];
@@ -64,7 +64,7 @@ pub(crate) fn run(data: &[u8]) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let router = typed(Router::new())
+        let router = typed(MethodRouter::new())
             .method_value("raw", |_, params| async move { Ok(params.unwrap_or_default()) })
             .notification::<Told>(|_, _| {})
             .fallback(Arc::new(NoHandler));

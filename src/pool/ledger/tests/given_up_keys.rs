@@ -29,7 +29,7 @@ fn a_key_that_was_given_up_is_refused_without_a_start_until_its_rest_is_over() {
 fn a_refusal_says_how_long_the_rest_lasts() {
     let mut b = Bench::keyed(1);
     b.ask("a");
-    let down = ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts });
+    let down = ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts });
     let said = b.feed_raw(LedgerInput::Child { key: "a".into(), incarnation: Incarnation(1), state: down });
     let until_of = |said: &[LedgerAction]| match said {
         [LedgerAction::Refuse { refusal: Refusal::Failed { until, .. }, .. }] => *until,
@@ -122,7 +122,7 @@ fn callers_cannot_fill_the_memory_with_names() {
             LedgerInput::Acquire { ticket: Ticket(n), key: Some(key.as_str().into()) },
             &mut Vec::new(),
         );
-        let state = ChildState::down(DownReason::GaveUp { why: RestartLimit::NeverStarts });
+        let state = ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts });
         let gone = LedgerInput::Child { key: key.as_str().into(), incarnation: Incarnation::NONE, state };
         b.ledger.handle(b.now, gone, &mut Vec::new());
     }

@@ -278,7 +278,7 @@ impl World {
         self.was_leased.remove(key);
         self.recycling.remove(key);
         let why =
-            if gave_up { DownReason::GaveUp { why: RestartLimit::NeverStarts } } else { DownReason::Ended };
+            if gave_up { DownReason::GaveUp { why: GiveUpReason::NeverStarts } } else { DownReason::Ended };
         if gave_up && was != (Kid::Stopping { ours: true }) && !self.rules.failed_pause.is_zero() {
             let key = (self.rules.kind == PoolKind::Keyed).then(|| key.clone());
             self.given_up.insert(key, self.now.after(self.rules.failed_pause));

@@ -43,7 +43,7 @@ fn callers_of_a_key_that_gave_up_are_refused_even_if_it_had_been_ready() {
     let mut b = Bench::with(LedgerConfig { per_worker: Some(1), ..LedgerConfig::keyed(1) });
     b.lend("a");
     b.ask("a");
-    let why = DownReason::GaveUp { why: crate::state::RestartLimit::TotalRestarts { max: 1 } };
+    let why = DownReason::GaveUp { why: crate::state::GiveUpReason::TotalRestarts { max: 1 } };
     assert_eq!(b.report("a", 1, ChildState::down(why)), ["revoke Lost", "refuse 2 Failed"]);
 }
 

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::process::{
         command::Command,
-        stdio::endpoints::{self, SocketMode, StdioLayout},
+        stdio::endpoints::{self, SocketsForStdio, StdioLayout},
     };
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         let command = Command::new("true");
         let plan = ExecPlan::new(&command).unwrap();
         let (child_ends, _host_ends) =
-            endpoints::make(StdioLayout::new(&command, SocketMode::Never)).unwrap();
+            endpoints::make(StdioLayout::new(&command, SocketsForStdio::Never)).unwrap();
         let mut workspace = SpawnWorkspace::default();
         let mut spawn = |cgroup| spawn(&mut workspace, Technique::Auto, &plan, &child_ends.fds, cgroup);
         let no_cgroup = std::fs::File::open("/dev/null").unwrap();

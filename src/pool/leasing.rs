@@ -8,10 +8,10 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    acquire_future::QueuedAcquire,
-    core::{CalledFrom, LeaseWaiter, PoolCore, PoolCoreState},
+    core::{AcquireResponder, CalledFrom, PoolCore, PoolCoreState},
     errors::AcquireError,
     lease::{Lease, LeasedIncarnation},
+    lease_wait::LeaseWait,
     ledger::{Granted, LeaseId, LedgerInput, PoolStatus, Ticket},
 };
 use crate::{clock::TreeInstant, id::ChildId, state::ChildState, supervision::Unavailable};
@@ -61,7 +61,7 @@ impl PoolCore {
     }
 
     /// Puts the caller into the queue.
-    pub(super) fn enqueue(self: &Arc<Self>, key: Option<ChildId>) -> Result<QueuedAcquire, AcquireError> {
+    pub(super) fn enqueue(self: &Arc<Self>, key: Option<ChildId>) -> Result<LeaseWait, AcquireError> {
         let (tx, rx) = oneshot::channel();
         let ticket = self.update(CalledFrom::Anyone, None, |inner, now| {
             if inner.closed {
@@ -69,11 +69,11 @@ impl PoolCore {
             }
             inner.next_ticket += 1;
             let ticket = Ticket(inner.next_ticket);
-            inner.waiters.insert(ticket, LeaseWaiter { key: key.clone(), answer: tx });
+            inner.waiters.insert(ticket, AcquireResponder { key: key.clone(), answer: tx });
             inner.feed(now, LedgerInput::Acquire { ticket, key: key.clone() });
             Ok(ticket)
         })?;
-        Ok(QueuedAcquire::new(self.clone(), ticket, key, rx))
+        Ok(LeaseWait::new(self.clone(), ticket, key, rx))
     }
 
     pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {

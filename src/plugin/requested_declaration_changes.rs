@@ -1,5 +1,5 @@
 //! Changes of a plugin's declaration between their request and the first incarnation that has them:
-//! [`RequestedChanges`].
+//! [`RequestedDeclarationChanges`].
 //!
 //! The engine composes and applies them (rule G-13), and forgets them with the child. They are noted here
 //! too, in the same order, so that a plugin that is stopped, or returns with its host, has what was accepted
@@ -12,7 +12,7 @@ use crate::process::CommandChange;
 
 /// What is changed.
 #[derive(Clone, Debug)]
-pub(crate) enum PluginChange {
+pub(crate) enum DeclarationChange {
     /// It has this declaration.
     Replace(Arc<PreparedPlugin>),
     /// A part of its command.
@@ -22,14 +22,14 @@ pub(crate) enum PluginChange {
 #[derive(Debug)]
 struct RequestedDeclarationChange {
     number: u64,
-    change: PluginChange,
+    change: DeclarationChange,
     /// It waits for the next start, and its caller knows that.
     accepted: bool,
 }
 
 /// The changes of one plugin, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct RequestedChanges {
+pub(crate) struct RequestedDeclarationChanges {
     changes: Vec<RequestedDeclarationChange>,
     /// The last change that was taken back, because an incarnation with it did not become ready.
     rejected: u64,
@@ -37,8 +37,8 @@ pub(crate) struct RequestedChanges {
     reported: u64,
 }
 
-impl RequestedChanges {
-    pub(crate) fn add(&mut self, number: u64, change: PluginChange) {
+impl RequestedDeclarationChanges {
+    pub(crate) fn add(&mut self, number: u64, change: DeclarationChange) {
         self.changes.push(RequestedDeclarationChange { number, change, accepted: false });
     }
 
@@ -84,8 +84,8 @@ impl RequestedChanges {
         accepted.fold(
             before.clone(),
             |before, RequestedDeclarationChange { change, number, .. }| match change {
-                PluginChange::Replace(prepared) => prepared,
-                PluginChange::Command(change) => {
+                DeclarationChange::Replace(prepared) => prepared,
+                DeclarationChange::Command(change) => {
                     before.with_command_change(&change, number).unwrap_or(before)
                 }
             },

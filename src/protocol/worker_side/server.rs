@@ -19,17 +19,18 @@ use tokio::{
 
 use crate::{
     protocol::{
-        Lsp, Plugin, Protocol, empty_object, lsp_server_handler::LspServerHandler, own_stdio::stdio,
-        peer_config, plugin_error_codes, shutdown_state::ShutdownState,
+        Lsp, Plugin, Protocol, empty_object, peer_config, plugin_error_codes,
+        worker_side::lsp_handler::LspHandler, worker_side::own_stdio::stdio,
+        worker_side::server_shutdown_state::ServerShutdownState,
     },
-    rpc::{CloseReason, Context, Framing, Handler, Peer, PeerConfig, Router, RpcError},
+    rpc::{CloseReason, Context, Framing, Handler, MethodRouter, Peer, PeerConfig, RpcError},
 };
 
 /// The host's params of `initialize` (G-2).
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]
-pub struct Initialize {
+pub struct InitializeParams {
     /// What this plugin is, according to the host's catalogue.
     pub manifest: Value,
     /// The user's settings for the plugin.
@@ -40,10 +41,10 @@ pub struct Initialize {
     pub api_version: Value,
 }
 
-impl fmt::Debug for Initialize {
+impl fmt::Debug for InitializeParams {
     /// Without manifest and configuration, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Initialize")
+        f.debug_struct("InitializeParams")
             .field("instance_info", &self.instance_info)
             .field("api_version", &self.api_version)
             .finish_non_exhaustive()
@@ -67,12 +68,12 @@ pub enum Served {
 const GRACE: Duration = Duration::from_secs(10);
 
 type InitializeFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-type OnInitialize = Box<dyn Fn(Initialize, Context) -> InitializeFuture + Send + Sync>;
+type OnInitialize = Box<dyn Fn(InitializeParams, Context) -> InitializeFuture + Send + Sync>;
 
 /// A worker in Rust, served over its own stdin and stdout or over any other streams.
 ///
 /// ```no_run
-/// use procession::{protocol::Server, rpc::{Method, Router}};
+/// use procession::{protocol::Server, rpc::{Method, MethodRouter}};
 ///
 /// struct Add;
 /// impl Method for Add {
@@ -83,14 +84,14 @@ type OnInitialize = Box<dyn Fn(Initialize, Context) -> InitializeFuture + Send +
 ///
 /// #[tokio::main(flavor = "current_thread")]
 /// async fn main() -> std::io::Result<()> {
-///     let router = Router::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
+///     let router = MethodRouter::new().method::<Add, _, _>(|_, (a, b)| async move { Ok(a + b) });
 ///     Server::new(router).serve_stdio().await?;
 ///     Ok(())
 /// }
 /// ```
 #[must_use = "a server does nothing until it serves"]
 pub struct Server {
-    router: Router,
+    router: MethodRouter,
     announced: BTreeSet<String>,
     on_initialize: Option<OnInitialize>,
     config: Option<PeerConfig>,
@@ -100,7 +101,7 @@ pub struct Server {
 
 impl Server {
     /// A plugin worker with these methods. All of them are announced, and so is `ping`.
-    pub fn new(router: Router) -> Server {
+    pub fn new(router: MethodRouter) -> Server {
         let mut announced: BTreeSet<String> = router.methods().map(ToOwned::to_owned).collect();
         announced.insert("ping".to_owned());
         let protocol = Arc::new(Plugin::default());
@@ -118,13 +119,13 @@ impl Server {
     /// ```no_run
     /// use procession::{
     ///     protocol::{Served, Server},
-    ///     rpc::{Router, RpcError},
+    ///     rpc::{MethodRouter, RpcError},
     /// };
     /// use serde_json::{json, value::to_raw_value};
     ///
     /// #[tokio::main(flavor = "current_thread")]
     /// async fn main() -> std::io::Result<()> {
-    ///     let router = Router::new().method_value("initialize", |_, _params| async {
+    ///     let router = MethodRouter::new().method_value("initialize", |_, _params| async {
     ///         let answer = json!({ "capabilities": { "hoverProvider": true } });
     ///         to_raw_value(&answer).map_err(RpcError::internal)
     ///     });
@@ -132,7 +133,7 @@ impl Server {
     ///     std::process::exit(i32::from(served != Served::Shutdown));
     /// }
     /// ```
-    pub fn lsp(router: Router) -> Server {
+    pub fn lsp(router: MethodRouter) -> Server {
         let protocol = Arc::new(Lsp::default());
         let announced = BTreeSet::new();
         Server { router, announced, on_initialize: None, config: None, protocol, is_language_server: true }
@@ -149,7 +150,7 @@ impl Server {
     /// is the way to the host.
     pub fn on_initialize<F, Fut>(mut self, on_initialize: F) -> Server
     where
-        F: Fn(Initialize, Context) -> Fut + Send + Sync + 'static,
+        F: Fn(InitializeParams, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.on_initialize = Some(Box::new(move |initialize, cx| Box::pin(on_initialize(initialize, cx))));
@@ -202,12 +203,12 @@ impl Server {
         // A host that does not read is waited for: it decides whether to go on.
         config.write_stall = None;
         config.hold_pending = true;
-        let (shutdown_state, mut shutdown_changes) = watch::channel(ShutdownState::default());
+        let (shutdown_state, mut shutdown_changes) = watch::channel(ServerShutdownState::default());
         let endpoint: Arc<dyn Handler> = if self.is_language_server {
-            Arc::new(LspServerHandler::new(self.router, shutdown_state))
+            Arc::new(LspHandler::new(self.router, shutdown_state))
         } else {
             let Server { router, announced, on_initialize, .. } = self;
-            Arc::new(PluginServerHandler { router, announced, on_initialize, shutdown_state })
+            Arc::new(PluginHandler { router, announced, on_initialize, shutdown_state })
         };
         let peer = Peer::spawn(reader, writer, config, endpoint);
         let mut served = tokio::select! {
@@ -256,18 +257,18 @@ impl fmt::Debug for Server {
 }
 
 /// The handler of a plugin worker's channel.
-struct PluginServerHandler {
-    router: Router,
+struct PluginHandler {
+    router: MethodRouter,
     announced: BTreeSet<String>,
     on_initialize: Option<OnInitialize>,
-    shutdown_state: watch::Sender<ShutdownState>,
+    shutdown_state: watch::Sender<ServerShutdownState>,
 }
 
-impl PluginServerHandler {
+impl PluginHandler {
     async fn initialize(&self, cx: Context, params: Option<&RawValue>) -> Result<Value, RpcError> {
         let initialize = match params {
             Some(params) => serde_json::from_str(params.get()).map_err(RpcError::invalid_params)?,
-            None => Initialize::default(),
+            None => InitializeParams::default(),
         };
         if let Some(on_initialize) = &self.on_initialize
             && let Err(reason) = on_initialize(initialize, cx).await
@@ -279,7 +280,7 @@ impl PluginServerHandler {
 }
 
 #[async_trait]
-impl Handler for PluginServerHandler {
+impl Handler for PluginHandler {
     async fn request(
         &self,
         cx: Context,
@@ -289,7 +290,7 @@ impl Handler for PluginServerHandler {
         let answer = match method {
             "initialize" => self.initialize(cx, params).await?,
             "shutdown" => {
-                self.shutdown_state.send_replace(ShutdownState { shutdown: true, exit: true });
+                self.shutdown_state.send_replace(ServerShutdownState { shutdown: true, exit: true });
                 Value::Null
             }
             _ if self.shutdown_state.borrow().exit => {

@@ -1,4 +1,4 @@
-//! [`UnreportedEnds`]: workers whose end has become known and has not been reported to the ledger yet.
+//! [`UnreportedWorkerEnds`]: workers whose end has become known and has not been reported to the ledger yet.
 //!
 //! An end may be noticed on any thread, possibly under a lock of the channel, so it is only noted here;
 //! the ledger is informed before its next use. Otherwise it would lease such a worker until the exit is
@@ -12,13 +12,13 @@ use std::sync::{
 use crate::id::{ChildId, Incarnation};
 
 #[derive(Debug, Default)]
-pub(super) struct UnreportedEnds {
+pub(super) struct UnreportedWorkerEnds {
     /// Read without the lock on each lease.
     any: AtomicBool,
     workers: Mutex<Vec<(ChildId, Incarnation)>>,
 }
 
-impl UnreportedEnds {
+impl UnreportedWorkerEnds {
     fn workers(&self) -> MutexGuard<'_, Vec<(ChildId, Incarnation)>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -30,7 +30,7 @@ pub(crate) struct OwnStdio {
     pub(crate) flushed: Option<oneshot::Receiver<()>>,
 }
 
-enum StdioDescriptorKind {
+enum OwnStdioKind {
     Socket,
     Pipe,
     Other,
@@ -41,9 +41,9 @@ pub(crate) fn stdio() -> io::Result<OwnStdio> {
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
     let (stdin, kind) = classify(stdin)?;
     let reader: Box<dyn AsyncRead + Send + Unpin> = match kind {
-        StdioDescriptorKind::Socket => Box::new(socket(stdin)?),
-        StdioDescriptorKind::Pipe => Box::new(Receiver::from_owned_fd(stdin)?),
-        StdioDescriptorKind::Other => {
+        OwnStdioKind::Socket => Box::new(socket(stdin)?),
+        OwnStdioKind::Pipe => Box::new(Receiver::from_owned_fd(stdin)?),
+        OwnStdioKind::Other => {
             let (near, mut far) = StdStream::pair()?;
             let mut stdin = File::from(stdin);
             std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
@@ -57,9 +57,9 @@ pub(crate) fn stdio() -> io::Result<OwnStdio> {
     let (stdout, kind) = classify(stdout)?;
     let mut flushed = None;
     let writer: Box<dyn AsyncWrite + Send + Unpin> = match kind {
-        StdioDescriptorKind::Socket => Box::new(socket(stdout)?),
-        StdioDescriptorKind::Pipe => Box::new(Sender::from_owned_fd(stdout)?),
-        StdioDescriptorKind::Other => {
+        OwnStdioKind::Socket => Box::new(socket(stdout)?),
+        OwnStdioKind::Pipe => Box::new(Sender::from_owned_fd(stdout)?),
+        OwnStdioKind::Other => {
             let (near, mut far) = StdStream::pair()?;
             let (done, wait) = oneshot::channel();
             flushed = Some(wait);
@@ -76,13 +76,13 @@ pub(crate) fn stdio() -> io::Result<OwnStdio> {
     Ok(OwnStdio { reader, writer, flushed })
 }
 
-fn classify(fd: OwnedFd) -> io::Result<(OwnedFd, StdioDescriptorKind)> {
+fn classify(fd: OwnedFd) -> io::Result<(OwnedFd, OwnStdioKind)> {
     let file = File::from(fd);
     let kind = file.metadata()?.file_type();
     let kind = match kind {
-        kind if kind.is_socket() => StdioDescriptorKind::Socket,
-        kind if kind.is_fifo() => StdioDescriptorKind::Pipe,
-        _ => StdioDescriptorKind::Other,
+        kind if kind.is_socket() => OwnStdioKind::Socket,
+        kind if kind.is_fifo() => OwnStdioKind::Pipe,
+        _ => OwnStdioKind::Other,
     };
     Ok((file.into(), kind))
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     event::{PluginEvent, PluginEventKind, RestartReason},
-    hosted_plugins::{HostedPlugins, OngoingOperation, PluginEntry},
+    hosted_plugins::{HostedPlugin, HostedPlugins, OngoingOperation},
 };
 use crate::{
     clock::Clock,
@@ -106,7 +106,7 @@ impl HostedPlugins {
     }
 }
 
-impl PluginEntry {
+impl HostedPlugin {
     /// The declaration of this incarnation is in force from now on.
     fn incarnation_is_ready(&mut self, incarnation: Incarnation) {
         if let Some(prepared) = self.records.started.of(incarnation) {

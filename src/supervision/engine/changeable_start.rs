@@ -1,5 +1,5 @@
 //! How a child is started now, with the changes that wait for its next start (G-13):
-//! [`ChildDefinition`]. When they are taken, confirmed or taken back is the machine's decision.
+//! [`ChangeableStart`]. When they are taken, confirmed or taken back is the machine's decision.
 
 use std::sync::Arc;
 
@@ -7,41 +7,41 @@ use crate::supervision::start::{Start, StartModification};
 
 /// A change of how a child is started.
 #[derive(Clone, Debug)]
-pub(crate) enum StartChange {
+pub(crate) enum NextStartChange {
     /// It is started by this from now on.
     Replace(Arc<dyn Start>),
     /// Its start is changed in part, if it is of a kind that knows such changes.
     Modify(Arc<dyn StartModification>),
 }
 
-impl StartChange {
+impl NextStartChange {
     /// The start after the change; `None` if it cannot be changed like this.
     fn apply(&self, before: &Arc<dyn Start>) -> Option<Arc<dyn Start>> {
         match self {
-            StartChange::Replace(start) => Some(start.clone()),
-            StartChange::Modify(change) => before.changed(&**change),
+            NextStartChange::Replace(start) => Some(start.clone()),
+            NextStartChange::Modify(change) => before.changed(&**change),
         }
     }
 }
 
 /// How a child is started.
-pub(super) struct ChildDefinition {
+pub(super) struct ChangeableStart {
     start: Arc<dyn Start>,
     /// `None` while nothing waits and nothing is unconfirmed.
-    changes: Option<Box<StartChanges>>,
+    changes: Option<Box<PendingStartChanges>>,
 }
 
 #[derive(Default)]
-struct StartChanges {
+struct PendingStartChanges {
     /// One at most, except while a start is unconfirmed: they may have to be applied to the one before it.
-    waiting: Vec<StartChange>,
+    waiting: Vec<NextStartChange>,
     /// The last confirmed start, while a newer one is unconfirmed.
     confirmed: Option<Arc<dyn Start>>,
 }
 
-impl ChildDefinition {
-    pub(super) fn new(start: Arc<dyn Start>) -> ChildDefinition {
-        ChildDefinition { start, changes: None }
+impl ChangeableStart {
+    pub(super) fn new(start: Arc<dyn Start>) -> ChangeableStart {
+        ChangeableStart { start, changes: None }
     }
 
     /// What starts the next incarnation, unless changes are taken before.
@@ -51,7 +51,7 @@ impl ChildDefinition {
 
     /// The start as it will be with all changes that wait and this one; `None` if it cannot be changed like
     /// this.
-    pub(super) fn preview(&self, change: &StartChange) -> Option<Arc<dyn Start>> {
+    pub(super) fn preview(&self, change: &NextStartChange) -> Option<Arc<dyn Start>> {
         change.apply(&self.coming())
     }
 
@@ -63,7 +63,7 @@ impl ChildDefinition {
     }
 
     /// Adds a change that waits for the next start.
-    pub(super) fn change(&mut self, change: StartChange) {
+    pub(super) fn change(&mut self, change: NextStartChange) {
         self.changes.get_or_insert_default().waiting.push(change);
         self.merge_changes();
     }
@@ -75,7 +75,7 @@ impl ChildDefinition {
             && changes.confirmed.is_none()
             && changes.waiting.len() > 1
         {
-            changes.waiting = vec![StartChange::Replace(coming)];
+            changes.waiting = vec![NextStartChange::Replace(coming)];
         }
     }
 
@@ -145,29 +145,29 @@ mod tests {
         }
     }
 
-    fn push(number: u32) -> StartChange {
-        StartChange::Modify(Arc::new(Push(number)))
+    fn push(number: u32) -> NextStartChange {
+        NextStartChange::Modify(Arc::new(Push(number)))
     }
 
-    fn waiting(definition: &ChildDefinition) -> usize {
+    fn waiting(definition: &ChangeableStart) -> usize {
         definition.changes.as_ref().map_or(0, |changes| changes.waiting.len())
     }
 
-    fn starts_as(definition: &ChildDefinition) -> String {
+    fn starts_as(definition: &ChangeableStart) -> String {
         format!("{:?}", definition.start())
     }
 
     // G-13: changes for the next start of a child that runs for a year are one change.
     #[test]
     fn changes_that_wait_are_one() {
-        let mut definition = ChildDefinition::new(Arc::new(Numbers(vec![])));
+        let mut definition = ChangeableStart::new(Arc::new(Numbers(vec![])));
         for number in 1..=3 {
             definition.change(push(number));
             assert_eq!(waiting(&definition), 1);
         }
         definition.take_changes();
         assert_eq!(starts_as(&definition), "Numbers([1, 2, 3])");
-        definition.change(StartChange::Replace(Arc::new(Numbers(vec![9]))));
+        definition.change(NextStartChange::Replace(Arc::new(Numbers(vec![9]))));
         definition.confirm();
         definition.change(push(1));
         assert_eq!(waiting(&definition), 1);
@@ -178,7 +178,7 @@ mod tests {
     // G-13: what comes while a start is unconfirmed is applied to whatever is good in the end.
     #[test]
     fn changes_that_come_during_a_bad_start_are_kept_without_it() {
-        let mut definition = ChildDefinition::new(Arc::new(Numbers(vec![])));
+        let mut definition = ChangeableStart::new(Arc::new(Numbers(vec![])));
         definition.change(push(1));
         definition.take_changes();
         definition.change(push(2));

@@ -1,4 +1,4 @@
-//! A table from the ids of our own calls to what is kept of them: [`CallTable`].
+//! A table from the ids of our own calls to what is kept of them: [`SequentialIdMap`].
 //!
 //! Pure. Ids are handed out in sequence and most calls end soon after they began, so the ids in use
 //! are nearly consecutive: their last bits are their index in an array, and nothing is hashed or
@@ -15,7 +15,7 @@ use std::{
 const LEAST_SLOTS: usize = 16;
 
 #[derive(Debug)]
-pub(crate) struct CallTable<T> {
+pub(crate) struct SequentialIdMap<T> {
     /// Its length is a power of two, or zero.
     array: Vec<Option<(u64, T)>>,
     /// Entries whose slot was taken.
@@ -23,13 +23,13 @@ pub(crate) struct CallTable<T> {
     len: usize,
 }
 
-impl<T> Default for CallTable<T> {
-    fn default() -> CallTable<T> {
-        CallTable { array: Vec::new(), beside: HashMap::default(), len: 0 }
+impl<T> Default for SequentialIdMap<T> {
+    fn default() -> SequentialIdMap<T> {
+        SequentialIdMap { array: Vec::new(), beside: HashMap::default(), len: 0 }
     }
 }
 
-impl<T> CallTable<T> {
+impl<T> SequentialIdMap<T> {
     /// Enters a value under an id that is not in use.
     pub(crate) fn insert(&mut self, id: u64, value: T) {
         self.len += 1;
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_call_that_is_never_answered_does_not_make_it_grow() {
         // C-5
-        let mut call_table = CallTable::default();
+        let mut call_table = SequentialIdMap::default();
         call_table.insert(1, ());
         for id in 2..100_000 {
             call_table.insert(id, ());
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn ids_in_sequence_share_no_slots() {
-        let mut call_table = CallTable::default();
+        let mut call_table = SequentialIdMap::default();
         for id in 1..=5000_u64 {
             if let Some(old) = id.checked_sub(256).filter(|old| *old > 0) {
                 assert_eq!(call_table.remove(old), Some(old));
@@ -166,7 +166,7 @@ mod tests {
 
         #[test]
         fn it_is_a_map(steps in proptest::collection::vec((any::<bool>(), any::<proptest::sample::Index>()), 0..400)) {
-            let mut call_table = CallTable::default();
+            let mut call_table = SequentialIdMap::default();
             let mut model = BTreeMap::new();
             let mut next = 0;
             for (enter, which) in steps {

@@ -1,4 +1,4 @@
-//! What a plugin may call on its host (rules G-3, G-9): [`CapabilityFilter`].
+//! What a plugin may call on its host (rules G-3, G-9): [`HostMethodFilter`].
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     id::ChildId,
-    log_event::log_event,
     log_limiter::LogTopic,
     protocol::plugin_error_codes,
     rpc::{Context, Handler, RpcError},
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
@@ -20,20 +20,20 @@ pub fn plugin_of(cx: &Context) -> Option<ChildId> {
 }
 
 /// A handler that lets only named methods through.
-pub(crate) struct CapabilityFilter {
+pub(crate) struct HostMethodFilter {
     /// `None`: all.
     pub(crate) allowed: Option<Arc<BTreeSet<String>>>,
     pub(crate) handler: Arc<dyn Handler>,
 }
 
-impl CapabilityFilter {
+impl HostMethodFilter {
     fn allows(&self, method: &str) -> bool {
         self.allowed.as_ref().is_none_or(|allowed| allowed.contains(method))
     }
 }
 
 #[async_trait]
-impl Handler for CapabilityFilter {
+impl Handler for HostMethodFilter {
     async fn request(
         &self,
         cx: Context,

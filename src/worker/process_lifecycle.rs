@@ -1,4 +1,4 @@
-//! [`Driver`]: one process from launch to reap. Owned by the worker actor. If it is dropped, at any
+//! [`ProcessLifecycle`]: one process from launch to reap. Owned by the worker actor. If it is dropped, at any
 //! moment, it leaves nothing behind, since dropping a process kills its group.
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -23,18 +23,18 @@ use super::{
 use crate::{
     channel::control::ChannelControl,
     exit::Exit,
-    log_event::log_event,
-    process::{self, ExitStatus, LineLog, Process, ReapGuard},
+    process::{self, ExitStatus, HeldUntilReaped, LineLogger, Process},
     protocol::{self, ChildIdentity, Protocol, Ready, StdioUse},
     rpc::{CloseReason, ExitReport, Peer},
-    supervision::{Attachment as _, StartContext, StopRequest},
+    supervision::{LiveAttachment as _, StartContext, StopRequest},
+    tracing_macro::log_event,
 };
 
 /// A process that closes its end of the channel gets this long to exit before that counts as a lost
 /// channel: a dying process closes its files shortly before it is dead.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
-pub(crate) struct Driver {
+pub(crate) struct ProcessLifecycle {
     pub(crate) spec: Arc<WorkerSpec>,
     pub(crate) cx: StartContext,
     pub(crate) diagnostics: Arc<WorkerDiagnostics>,
@@ -60,7 +60,7 @@ type KnownFiles = std::convert::Infallible;
 /// Resolves to the line that makes a process without a channel ready.
 type AwaitedLine = oneshot::Receiver<Arc<str>>;
 
-impl Driver {
+impl ProcessLifecycle {
     /// Runs the process to its end and returns its exit. When this returns, nothing of the process is
     /// left.
     pub(crate) async fn run(self) -> Exit {
@@ -79,11 +79,11 @@ impl Driver {
         let known_files = KnownFiles::before_launch(self.spec.watch.as_ref(), &command);
         #[cfg(not(feature = "watch"))]
         let known_files = None;
-        let reap_guard = ReapGuard::new(self.cx.guard.clone());
+        let held_until_reaped = HeldUntilReaped::new(self.cx.wait_group.clone());
         let launched = tokio::select! {
             biased;
             () = stop_asked(&mut self.stop) => return Exit::Requested,
-            launched = self.spec.launcher.launch(&command, reap_guard) => launched,
+            launched = self.spec.launcher.launch(&command, held_until_reaped) => launched,
         };
         let process = match launched {
             Ok(process) => process,
@@ -96,8 +96,8 @@ impl Driver {
         self.diagnostics.launched(&*process.control, self.cx.tree.clock().now());
         // Stdin is kept open for protocols without a channel. It is not part of the running process,
         // which is shared by reference.
-        let (running, first_line, _stdin) = self.attach_streams(process);
-        let (end_cause, was_ready) = match Box::pin(self.become_ready(&running, first_line)).await {
+        let (running, ready_line, _stdin) = self.attach_streams(process);
+        let (end_cause, was_ready) = match Box::pin(self.become_ready(&running, ready_line)).await {
             Ok(()) => {
                 self.diagnostics.ready(self.cx.tree.clock().now());
                 if let Some(channel) = &running.channel {
@@ -153,20 +153,24 @@ impl Driver {
         process: Process,
     ) -> (RunningProcess, Option<AwaitedLine>, Option<process::Stdin>) {
         let Process { stdin, stdout, stderr, control, .. } = process;
-        let mine = |log: LineLog| log.of(self.cx.node.path().clone(), self.cx.incarnation);
+        let mine = |log: LineLogger| log.of(self.cx.node.path().clone(), self.cx.incarnation);
         let stderr = stderr.map(|stderr| {
-            OwnedTask::spawn(process::drain_into(mine(LineLog::new()), stderr, self.diagnostics.tail.clone()))
+            OwnedTask::spawn(process::drain_into(
+                mine(LineLogger::new()),
+                stderr,
+                self.diagnostics.tail.clone(),
+            ))
         });
         let mut running =
             RunningProcess { control, channel: None, peer: None, stderr, stdout: None, stdin: None };
         let mut kept = None;
-        let mut first_line = None;
+        let mut ready_line = None;
         match self.spec.protocol.stdio_use() {
             StdioUse::Rpc(framing) => {
                 let mut config = self.spec.peer.clone();
                 protocol::fill_peer_config(&self.spec.protocol, framing, &mut config);
                 if let Some(streams) = &self.spec.streams {
-                    config.stream_sink = Some(streams.clone());
+                    config.stream_acceptor = Some(streams.clone());
                 }
                 config.hold_pending = true;
                 config.path = self.cx.node.path().clone();
@@ -203,29 +207,29 @@ impl Driver {
                     Ready::Launched => None,
                     ready => {
                         let (finder, line) = ReadyLineFinder::new(ready, self.spec.handshake_bound());
-                        first_line = Some(line);
+                        ready_line = Some(line);
                         Some(finder)
                     }
                 };
                 kept = Some(stdin);
                 let tail = self.diagnostics.stdout_tail.clone();
-                let log = mine(LineLog::of_stdout());
+                let log = mine(LineLogger::of_stdout());
                 running.stdout = Some(OwnedTask::spawn(stdout_lines::log_lines(log, stdout, tail, finder)));
             }
         }
-        (running, first_line, kept)
+        (running, ready_line, kept)
     }
 
     /// The handshake, raced against the exit, a stop and the timeout (rule W-1).
     async fn become_ready(
         &mut self,
         running: &RunningProcess,
-        first_line: Option<AwaitedLine>,
+        ready_line: Option<AwaitedLine>,
     ) -> Result<(), EndCause> {
         let protocol = self.spec.protocol.clone();
         let after = self.spec.handshake_bound();
         let handshake = async {
-            if let Some(line) = first_line {
+            if let Some(line) = ready_line {
                 match line.await {
                     Ok(line) => self.diagnostics.set_first_line(line),
                     // Stdout was closed without that line: only the exit or the timeout can end this.

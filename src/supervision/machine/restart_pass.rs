@@ -16,11 +16,11 @@ use crate::{
     clock::TreeInstant,
     event::{EventKind, StartReason},
     state::{ChildState, DownReason, Strategy},
-    supervision::policy::StartMode,
+    supervision::child_policy::StartMode,
 };
 
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct RestartPass {
     /// Identifies the timer of the pass.
     pub(super) serial: u64,
     /// The first child to be stopped; all after it are stopped too.
@@ -31,11 +31,11 @@ pub(super) struct Pass {
     /// The child that must be ready before the next one is started.
     awaited: Option<Rank>,
     until: TreeInstant,
-    stage: PassStage,
+    stage: RestartPassStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PassStage {
+enum RestartPassStage {
     /// Children at and above the cursor have ended.
     Stop { cursor: Rank },
     /// Waits until the delay is over. With `restop`, what is alive in the range is stopped then.
@@ -44,10 +44,10 @@ enum PassStage {
     Start { cursor: Rank },
 }
 
-impl Pass {
+impl RestartPass {
     /// Whether the exit of this child belongs to the pass, which was about to stop it (S-13).
     pub(super) fn consumes(&self, rank: Rank) -> bool {
-        matches!(self.stage, PassStage::Stop { .. }) && rank >= self.from
+        matches!(self.stage, RestartPassStage::Stop { .. }) && rank >= self.from
     }
 
     /// Whether the pass stops this child, or has stopped it, before starting it.
@@ -57,13 +57,13 @@ impl Pass {
 
     /// Whether the pass has not begun to start children.
     fn is_pending(&self) -> bool {
-        !matches!(self.stage, PassStage::Start { .. })
+        !matches!(self.stage, RestartPassStage::Start { .. })
     }
 
     /// Children below this position have been started by this pass, or do not concern it.
     fn unfinished(&self) -> Rank {
         match self.stage {
-            PassStage::Start { cursor } => cursor,
+            RestartPassStage::Start { cursor } => cursor,
             _ => self.start_from,
         }
     }
@@ -77,8 +77,8 @@ impl Machine {
         }
         self.phase = MachinePhase::Starting;
         let serial = self.next_serial();
-        let stage = PassStage::Start { cursor: Rank::FIRST };
-        self.pass = Some(Pass {
+        let stage = RestartPassStage::Start { cursor: Rank::FIRST };
+        self.pass = Some(RestartPass {
             serial,
             from: Rank::FIRST,
             start_from: Rank::FIRST,
@@ -136,18 +136,18 @@ impl Machine {
         // S-14: what has started keeps running while a child whose start failed waits for its
         // retry.
         let stage = if failed_start {
-            PassStage::Wait { restop: true, armed: false }
+            RestartPassStage::Wait { restop: true, armed: false }
         } else {
-            PassStage::Stop { cursor: Rank::END }
+            RestartPassStage::Stop { cursor: Rank::END }
         };
-        self.pass = Some(Pass { serial, from, start_from, awaited, until, stage });
+        self.pass = Some(RestartPass { serial, from, start_from, awaited, until, stage });
         self.advance(now);
     }
 
     /// Ends the pass, whatever its stage.
-    pub(super) fn take_pass(&mut self) -> Option<Pass> {
+    pub(super) fn take_pass(&mut self) -> Option<RestartPass> {
         let pass = self.pass.take()?;
-        if matches!(pass.stage, PassStage::Wait { armed: true, .. }) {
+        if matches!(pass.stage, RestartPassStage::Wait { armed: true, .. }) {
             self.out.push(Action::Disarm(Timer::Pass(pass.serial)));
         }
         Some(pass)
@@ -157,7 +157,7 @@ impl Machine {
     pub(super) fn pass_fired(&mut self, now: TreeInstant, serial: u64) {
         if let Some(pass) = &mut self.pass
             && pass.serial == serial
-            && let PassStage::Wait { armed, .. } = &mut pass.stage
+            && let RestartPassStage::Wait { armed, .. } = &mut pass.stage
         {
             *armed = false;
             self.advance(now);
@@ -167,9 +167,9 @@ impl Machine {
     pub(super) fn advance_pass(&mut self, now: TreeInstant) {
         while let Some(pass) = &self.pass {
             let again = match pass.stage {
-                PassStage::Stop { cursor } => self.pass_stop(cursor),
-                PassStage::Wait { restop, armed } => self.pass_wait(now, restop, armed),
-                PassStage::Start { cursor } => self.pass_start(now, cursor),
+                RestartPassStage::Stop { cursor } => self.pass_stop(cursor),
+                RestartPassStage::Wait { restop, armed } => self.pass_wait(now, restop, armed),
+                RestartPassStage::Start { cursor } => self.pass_start(now, cursor),
             };
             if !again {
                 return;
@@ -182,7 +182,7 @@ impl Machine {
         let from = pass.from;
         let next = if cursor > from { self.children.range(from..cursor).next_back() } else { None };
         let Some((rank, child)) = next else {
-            pass.stage = PassStage::Wait { restop: false, armed: false };
+            pass.stage = RestartPassStage::Wait { restop: false, armed: false };
             return true;
         };
         match child.state {
@@ -197,7 +197,7 @@ impl Machine {
                 self.children.get(rank).is_none_or(|child| child.state != ChildState::Stopping)
             }
             _ => {
-                pass.stage = PassStage::Stop { cursor: rank };
+                pass.stage = RestartPassStage::Stop { cursor: rank };
                 let waits = matches!(
                     child.state,
                     ChildState::Down { why: DownReason::NeverStarted | DownReason::Idle }
@@ -218,13 +218,13 @@ impl Machine {
     fn pass_wait(&mut self, now: TreeInstant, restop: bool, armed: bool) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         if !armed && now < pass.until {
-            pass.stage = PassStage::Wait { restop, armed: true };
+            pass.stage = RestartPassStage::Wait { restop, armed: true };
             self.out.push(Action::Arm(Timer::Pass(pass.serial), pass.until));
         } else if !armed {
             pass.stage = if restop {
-                PassStage::Stop { cursor: Rank::END }
+                RestartPassStage::Stop { cursor: Rank::END }
             } else {
-                PassStage::Start { cursor: pass.start_from }
+                RestartPassStage::Start { cursor: pass.start_from }
             };
         }
         !armed
@@ -260,7 +260,7 @@ impl Machine {
         // meaning.
         let cause = if child.waiters.is_empty() { StartCause::Supervisor } else { child.cause };
         if let Some(pass) = &mut self.pass {
-            pass.stage = PassStage::Start { cursor: rank.next() };
+            pass.stage = RestartPassStage::Start { cursor: rank.next() };
             pass.awaited = (required && (joins || busy)).then_some(rank);
         }
         if joins {
@@ -297,7 +297,7 @@ impl Machine {
         let waits = |c: &Child| matches!(c.state, ChildState::BackingOff { .. });
         if pass.is_pending() && (force || !self.children.range(pass.from..).any(|(_, c)| waits(c))) {
             pass.until = pass.until.min(now);
-            if let PassStage::Wait { restop, armed } = &mut pass.stage {
+            if let RestartPassStage::Wait { restop, armed } = &mut pass.stage {
                 *restop = false;
                 if std::mem::replace(armed, false) {
                     self.out.push(Action::Disarm(Timer::Pass(pass.serial)));

@@ -1,4 +1,4 @@
-//! [`CgroupPath`]: where the control group of this program is in the file system.
+//! [`OwnCgroup`]: where the control group of this program is in the file system.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,12 +14,12 @@ use rustix::{
 
 /// The directory of a control group and its path below the root of the hierarchy. Names need not be UTF-8.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct CgroupPath {
+pub(super) struct OwnCgroup {
     pub(super) directory: PathBuf,
     pub(super) path: OsString,
 }
 
-impl CgroupPath {
+impl OwnCgroup {
     /// Opens its directory.
     pub(super) fn open(&self) -> Option<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -28,14 +28,14 @@ impl CgroupPath {
 }
 
 /// The group that this program is in, if it is visible.
-pub(super) fn own() -> Option<CgroupPath> {
+pub(super) fn own() -> Option<OwnCgroup> {
     find(&fs::read("/proc/self/mountinfo").ok()?, &fs::read("/proc/self/cgroup").ok()?)
 }
 
 /// `mounts` is the text of `mountinfo`; `groups` lists the groups of a process. Beside hierarchies of
 /// version 1, the unified hierarchy has number 0. In a container, only a part of the hierarchy may be
 /// mounted.
-fn find(mounts: &[u8], groups: &[u8]) -> Option<CgroupPath> {
+fn find(mounts: &[u8], groups: &[u8]) -> Option<OwnCgroup> {
     let path = lines(groups).find_map(|line| line.strip_prefix(b"0::"))?;
     let at = |line: &[u8]| {
         let dash = memchr::memmem::find(line, b" - ")?;
@@ -58,7 +58,7 @@ fn find(mounts: &[u8], groups: &[u8]) -> Option<CgroupPath> {
         directory
             .extend(names.filter(|name| !name.is_empty()).map(|name| Path::new(OsStr::from_bytes(name))));
         let path = path.strip_suffix(b"/").unwrap_or(path);
-        Some(CgroupPath { directory, path: OsStr::from_bytes(path).to_owned() })
+        Some(OwnCgroup { directory, path: OsStr::from_bytes(path).to_owned() })
     };
     lines(mounts).find_map(at)
 }
@@ -102,7 +102,7 @@ mod tests {
         // P-6
         let dir = |mounts: &str, groups: &str| find(mounts.as_bytes(), groups.as_bytes());
         let is = |directory: &str, path: &str| {
-            Some(CgroupPath { directory: PathBuf::from(directory), path: path.into() })
+            Some(OwnCgroup { directory: PathBuf::from(directory), path: path.into() })
         };
         assert_eq!(dir(HYBRID, "8:pids:/x\n0::/\n"), is("/sys/fs/cgroup/unified", ""));
         assert_eq!(dir(HYBRID, "0::/a/b\n"), is("/sys/fs/cgroup/unified/a/b", "/a/b"));

@@ -1,5 +1,5 @@
-//! Who takes the streams that the other side opens: [`StreamSink`], and the sink that hands them to a
-//! task ([`StreamQueue`]).
+//! Who takes the streams that the other side opens: [`StreamAcceptor`], and the sink that hands them to a
+//! task ([`StreamBacklog`]).
 
 use std::{fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 const NOT_TAKEN: i64 = -32001;
 
 /// Takes streams that the other side opens.
-pub trait StreamSink: Send + Sync + 'static {
+pub trait StreamAcceptor: Send + Sync + 'static {
     /// Takes the stream, refuses it, or returns it. A stream that is returned, and one that is dropped, is
     /// refused with −32001. The reader itself calls this, so it must not block.
     fn open<'a>(&self, offered: OfferedStream<'a>) -> Option<OfferedStream<'a>>;
@@ -33,11 +33,11 @@ pub(crate) type OpeningAnswer<'a> = Box<dyn FnOnce(Result<Option<usize>, RpcErro
 pub struct OfferedStream<'a> {
     shared: Arc<PeerShared>,
     opening: StreamOpening,
-    reply: OpeningReply<'a>,
+    reply: StreamOpenResponder<'a>,
 }
 
 /// The right to answer the request; used or not, the request is answered once.
-struct OpeningReply<'a> {
+struct StreamOpenResponder<'a> {
     shared: Arc<PeerShared>,
     answer: Option<OpeningAnswer<'a>>,
 }
@@ -48,7 +48,7 @@ impl<'a> OfferedStream<'a> {
         opening: StreamOpening,
         answer: OpeningAnswer<'a>,
     ) -> OfferedStream<'a> {
-        let reply = OpeningReply { shared: shared.clone(), answer: Some(answer) };
+        let reply = StreamOpenResponder { shared: shared.clone(), answer: Some(answer) };
         OfferedStream { shared, opening, reply }
     }
 
@@ -96,7 +96,7 @@ impl<'a> OfferedStream<'a> {
     }
 }
 
-impl OpeningReply<'_> {
+impl StreamOpenResponder<'_> {
     fn send(&mut self, answered: Result<Option<usize>, RpcError>) {
         let Some(answer) = self.answer.take() else { return };
         if answered.is_err() {
@@ -106,7 +106,7 @@ impl OpeningReply<'_> {
     }
 }
 
-impl Drop for OpeningReply<'_> {
+impl Drop for StreamOpenResponder<'_> {
     fn drop(&mut self) {
         self.send(Err(RpcError::new(NOT_TAKEN, "nothing takes streams of this channel")));
     }
@@ -123,23 +123,17 @@ impl fmt::Debug for OfferedStream<'_> {
     }
 }
 
-/// Hands streams to the task that holds the [`IncomingStreams`], as long as that exists. Cheap to clone.
+/// Hands streams to the task that holds the [`StreamListener`], as long as that exists. Cheap to clone.
 ///
 /// Takes streams of every channel. When as many streams as it holds wait for that task, further ones are
 /// refused with −32000.
 #[derive(Clone, Debug)]
-pub struct StreamQueue {
+pub struct StreamBacklog {
     streams: mpsc::Sender<IncomingStream>,
     items: usize,
 }
 
-impl StreamQueue {
-    /// A queue of at most so many streams, each with a buffer of so many items (at least one each).
-    pub fn new(streams: usize, items: usize) -> (StreamQueue, IncomingStreams) {
-        let (sender, receiver) = mpsc::channel(streams.max(1));
-        (StreamQueue { streams: sender, items }, IncomingStreams { streams: receiver })
-    }
-
+impl StreamBacklog {
     /// Whether it would take one more stream now.
     pub fn has_room(&self) -> bool {
         self.streams.capacity() > 0 && !self.is_closed()
@@ -151,7 +145,7 @@ impl StreamQueue {
     }
 }
 
-impl StreamSink for StreamQueue {
+impl StreamAcceptor for StreamBacklog {
     fn open<'a>(&self, offered: OfferedStream<'a>) -> Option<OfferedStream<'a>> {
         match self.streams.try_reserve() {
             Ok(room) => {
@@ -169,21 +163,27 @@ impl StreamSink for StreamQueue {
     }
 }
 
-/// The streams that a [`StreamQueue`] has taken. Dropped, it takes no more, and cancels those that were
+/// The streams that a [`StreamBacklog`] has taken. Dropped, it takes no more, and cancels those that were
 /// not received.
 #[derive(Debug)]
-pub struct IncomingStreams {
+pub struct StreamListener {
     streams: mpsc::Receiver<IncomingStream>,
 }
 
-impl IncomingStreams {
+impl StreamListener {
+    /// A queue of at most so many streams, each with a buffer of so many items (at least one each).
+    pub fn new(streams: usize, items: usize) -> (StreamBacklog, StreamListener) {
+        let (sender, receiver) = mpsc::channel(streams.max(1));
+        (StreamBacklog { streams: sender, items }, StreamListener { streams: receiver })
+    }
+
     /// The next stream; `None` when no more can come. Cancel safe.
-    pub async fn recv(&mut self) -> Option<IncomingStream> {
+    pub async fn accept(&mut self) -> Option<IncomingStream> {
         self.streams.recv().await
     }
 
     /// The next stream, if one waits.
-    pub fn try_recv(&mut self) -> Option<IncomingStream> {
+    pub fn try_accept(&mut self) -> Option<IncomingStream> {
         self.streams.try_recv().ok()
     }
 }

@@ -1,13 +1,13 @@
-//! The user of a channel, as its reader and writer see it: [`ChannelUser`].
+//! The user of a channel, as its reader and writer see it: [`ChannelCallbacks`].
 
-use crate::channel::{close_reason::CloseReason, shared::ChannelShared};
+use crate::channel::{channel_shared::ChannelShared, close_reason::CloseReason};
 
 /// The protocol on top of a channel. The channel's tasks tell it about the end, since only the
 /// protocol knows what it has to answer then.
 ///
 /// Never called through a vtable: reader and writer are generic over it, so that a frame costs no
 /// dynamic call.
-pub(crate) trait ChannelUser: Send + Sync + 'static {
+pub(crate) trait ChannelCallbacks: Send + Sync + 'static {
     fn channel(&self) -> &ChannelShared;
 
     /// Ends the channel. The first cause stays.

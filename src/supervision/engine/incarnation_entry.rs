@@ -1,6 +1,6 @@
-//! An incarnation as its engine keeps it: [`SupervisedIncarnation`].
+//! An incarnation as its engine keeps it: [`IncarnationEntry`].
 //!
-//! Nothing here waits. The engine polls an incarnation when its slot waker fires, and learns when
+//! Nothing here waits. The engine polls an incarnation when its child waker fires, and learns when
 //! nothing of it is left.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     supervision::{
-        incarnation_guard::{IncarnationClosed, IncarnationGuard},
+        incarnation_wait_group::{IncarnationClosed, IncarnationWaitGroup},
         node::{LiveIncarnation, Node},
         panics::discard,
         tree_context::TreeContext,
@@ -40,10 +40,10 @@ pub(crate) enum IncarnationEnd {
 }
 
 /// One incarnation of a child.
-pub(crate) struct SupervisedIncarnation {
+pub(crate) struct IncarnationEntry {
     pub(crate) incarnation: Incarnation,
     stop_level: StopLevel,
-    /// When it is killed if it has not ended by then. The engine sets its alarm for that time.
+    /// When it is killed if it has not ended by then. The engine sets its timer task for that time.
     stop_deadline: Option<TreeInstant>,
     stage: IncarnationStage,
     /// `None` while the task of its start has it.
@@ -59,11 +59,11 @@ enum IncarnationStage {
     Failed(Box<Exit>),
 }
 
-impl SupervisedIncarnation {
+impl IncarnationEntry {
     /// For a start that goes on in a task of its own.
-    pub(crate) fn starting(incarnation: Incarnation, cancel: StartCancel) -> SupervisedIncarnation {
+    pub(crate) fn starting(incarnation: Incarnation, cancel: StartCancel) -> IncarnationEntry {
         let stage = IncarnationStage::Starting(cancel);
-        SupervisedIncarnation {
+        IncarnationEntry {
             incarnation,
             stop_level: StopLevel::Live,
             stop_deadline: None,
@@ -77,12 +77,12 @@ impl SupervisedIncarnation {
         incarnation: Incarnation,
         running: Result<RunningActor, Exit>,
         closed: IncarnationClosed,
-    ) -> SupervisedIncarnation {
+    ) -> IncarnationEntry {
         let stage = match running {
             Ok(running) => IncarnationStage::Running(running),
             Err(exit) => IncarnationStage::Failed(Box::new(exit)),
         };
-        SupervisedIncarnation {
+        IncarnationEntry {
             incarnation,
             stop_level: StopLevel::Live,
             stop_deadline: None,
@@ -109,7 +109,7 @@ impl SupervisedIncarnation {
         deadline: Option<TreeInstant>,
     ) {
         let level = self.stop_level;
-        *self = SupervisedIncarnation::started(self.incarnation, running, closed);
+        *self = IncarnationEntry::started(self.incarnation, running, closed);
         self.raise_stop_level(level, node, now, deadline);
     }
 
@@ -216,7 +216,7 @@ impl SupervisedIncarnation {
     }
 
     /// Ends it without its engine.
-    pub(crate) fn abandon(self, node: &Node, tree: &TreeContext, supervisor: &IncarnationGuard) {
+    pub(crate) fn abandon(self, node: &Node, tree: &TreeContext, supervisor: &IncarnationWaitGroup) {
         let running = match self.stage {
             // The task of its start ends it; dropping the [`StartCancel`] tells that task.
             IncarnationStage::Starting(_) => return,

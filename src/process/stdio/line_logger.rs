@@ -1,4 +1,4 @@
-//! [`LineLog`]: logs a stream line by line. [`drain`] reads stderr (P-3) into one and into a [`Tail`].
+//! [`LineLogger`]: logs a stream line by line. [`drain`] reads stderr (P-3) into one and into a [`Tail`].
 
 use std::{
     future::poll_fn,
@@ -16,8 +16,8 @@ use tokio::{
 use super::tail::Tail;
 use crate::{
     id::{Incarnation, TreePath},
-    log_event::log_event,
     log_limiter::LogLimiter,
+    tracing_macro::log_event,
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 
@@ -30,14 +30,14 @@ use crate::{
 ///
 /// Dropping the future stops the draining; the tail keeps what it has.
 pub async fn drain(stderr: impl AsyncRead + Unpin, tail: Tail) {
-    drain_into(LineLog::new(), stderr, tail).await;
+    drain_into(LineLogger::new(), stderr, tail).await;
 }
 
 /// How much is read at once.
 const READ_BYTES: usize = 4 * 1024;
 
 /// As [`drain`], into the given log.
-pub(crate) async fn drain_into(mut log: LineLog, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
+pub(crate) async fn drain_into(mut log: LineLogger, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     loop {
         let due = log.due();
         let chunk = read_chunk(&mut stderr, |bytes| {
@@ -92,7 +92,7 @@ pub(crate) async fn let_others_run(read: usize) {
 /// Cuts a stream of bytes into lines and logs them, in bounded memory and at a bounded rate: stderr to target
 /// `procession::stderr`, the stdout of processes without a channel to `procession::stdout`.
 #[derive(Debug)]
-pub struct LineLog {
+pub struct LineLogger {
     line: Vec<u8>,
     /// Bytes of the current line that were not kept.
     cut: usize,
@@ -125,21 +125,21 @@ macro_rules! event {
     };
 }
 
-impl LineLog {
+impl LineLogger {
     /// An empty log of stderr. Must be called where tokio's clock runs.
-    pub fn new() -> LineLog {
+    pub fn new() -> LineLogger {
         let (line, rate) = (Vec::new(), LogLimiter::default());
-        LineLog { line, cut: 0, rate, stream: LoggedStream::Stderr, owner: None }
+        LineLogger { line, cut: 0, rate, stream: LoggedStream::Stderr, owner: None }
     }
 
     /// An empty log of stdout. Must be called where tokio's clock runs.
-    pub fn of_stdout() -> LineLog {
-        LineLog { stream: LoggedStream::Stdout, ..LineLog::new() }
+    pub fn of_stdout() -> LineLogger {
+        LineLogger { stream: LoggedStream::Stdout, ..LineLogger::new() }
     }
 
     /// Marks each line as this worker's.
     #[must_use]
-    pub fn of(mut self, path: TreePath, incarnation: Incarnation) -> LineLog {
+    pub fn of(mut self, path: TreePath, incarnation: Incarnation) -> LineLogger {
         self.owner = Some((path, incarnation));
         self
     }
@@ -197,14 +197,14 @@ impl LineLog {
     }
 }
 
-fn report(log: &LineLog, suppressed: u64) {
+fn report(log: &LineLogger, suppressed: u64) {
     if suppressed > 0 {
         event!(log, warn, suppressed, "{suppressed} lines suppressed");
     }
 }
 
-impl Default for LineLog {
-    fn default() -> LineLog {
-        LineLog::new()
+impl Default for LineLogger {
+    fn default() -> LineLogger {
+        LineLogger::new()
     }
 }

@@ -1,8 +1,8 @@
-//! [`IncarnationGuard`]: open as long as anything of an incarnation is left.
+//! [`IncarnationWaitGroup`]: open as long as anything of an incarnation is left.
 //!
 //! A killed actor's join handle completes while its process still exists. So everything that an
 //! incarnation starts (reaper, group sweep, background kill, child incarnations) holds a clone of
-//! its guard. An incarnation is *closed* when its actor is joined *and* its guard is closed. Only
+//! its wait group. An incarnation is *closed* when its actor is joined *and* its wait group is closed. Only
 //! then is a child down, does a stop return, does a successor start.
 
 use std::{
@@ -14,39 +14,39 @@ use std::{
 /// Held by everything that belongs to an incarnation. The incarnation is not closed before the last
 /// clone is dropped.
 ///
-/// Guards nest: the guard of a child holds that of its supervisor, so a supervisor is not closed
+/// Wait groups nest: the wait group of a child holds that of its supervisor, so a supervisor is not closed
 /// before its children are.
 #[derive(Clone, Debug)]
-pub struct IncarnationGuard(Arc<IncarnationGuardInner>);
+pub struct IncarnationWaitGroup(Arc<IncarnationWaitGroupInner>);
 
 #[derive(Debug)]
-struct IncarnationGuardInner {
-    /// Woken when this incarnation is closed. This happens before the guard of the supervisor is
+struct IncarnationWaitGroupInner {
+    /// Woken when this incarnation is closed. This happens before the wait group of the supervisor is
     /// dropped.
     waiter: Mutex<Option<Waker>>,
-    supervisor: Option<IncarnationGuard>,
+    supervisor: Option<IncarnationWaitGroup>,
 }
 
-/// Resolves when every clone of an [`IncarnationGuard`] has been dropped.
+/// Resolves when every clone of an [`IncarnationWaitGroup`] has been dropped.
 #[derive(Debug)]
-pub(crate) struct IncarnationClosed(Weak<IncarnationGuardInner>);
+pub(crate) struct IncarnationClosed(Weak<IncarnationWaitGroupInner>);
 
-impl IncarnationGuard {
-    /// Creates a guard, and the only handle on which its end can be awaited.
-    pub(crate) fn new(supervisor: Option<IncarnationGuard>) -> (IncarnationGuard, IncarnationClosed) {
-        let open = Arc::new(IncarnationGuardInner { waiter: Mutex::new(None), supervisor });
+impl IncarnationWaitGroup {
+    /// Creates a wait group, and the only handle on which its end can be awaited.
+    pub(crate) fn new(supervisor: Option<IncarnationWaitGroup>) -> (IncarnationWaitGroup, IncarnationClosed) {
+        let open = Arc::new(IncarnationWaitGroupInner { waiter: Mutex::new(None), supervisor });
         let closed = IncarnationClosed(Arc::downgrade(&open));
-        (IncarnationGuard(open), closed)
+        (IncarnationWaitGroup(open), closed)
     }
 
-    /// The guard of the supervisor, for whatever may outlive the incarnation but not its
+    /// The wait group of the supervisor, for whatever may outlive the incarnation but not its
     /// supervisor.
-    pub(crate) fn supervisor(&self) -> Option<IncarnationGuard> {
+    pub(crate) fn supervisor(&self) -> Option<IncarnationWaitGroup> {
         self.0.supervisor.clone()
     }
 }
 
-impl Drop for IncarnationGuardInner {
+impl Drop for IncarnationWaitGroupInner {
     fn drop(&mut self) {
         let waiter = self.waiter.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waiter) = waiter {
@@ -56,7 +56,7 @@ impl Drop for IncarnationGuardInner {
 }
 
 impl IncarnationClosed {
-    /// Returns when every clone of the guard has been dropped.
+    /// Returns when every clone of the wait group has been dropped.
     pub(crate) async fn wait(self) {
         poll_fn(|cx| self.poll(cx)).await;
     }
@@ -78,8 +78,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_supervisor_is_not_gone_before_its_children_are() {
         // S-21
-        let (parent, parent_closed) = IncarnationGuard::new(None);
-        let (child, child_closed) = IncarnationGuard::new(Some(parent.clone()));
+        let (parent, parent_closed) = IncarnationWaitGroup::new(None);
+        let (child, child_closed) = IncarnationWaitGroup::new(Some(parent.clone()));
         let extra = child.clone();
         drop((parent, child));
         let mut parent_closed = std::pin::pin!(parent_closed.wait());
@@ -95,9 +95,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             for _ in 0..1000 {
-                let (guard, closed) = IncarnationGuard::new(None);
+                let (wait_group, closed) = IncarnationWaitGroup::new(None);
                 let waits = tokio::spawn(closed.wait());
-                let drops = tokio::spawn(async move { drop(guard) });
+                let drops = tokio::spawn(async move { drop(wait_group) });
                 waits.await.unwrap();
                 drops.await.unwrap();
             }

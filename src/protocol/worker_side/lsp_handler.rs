@@ -1,4 +1,4 @@
-//! [`LspServerHandler`]: the order of a language server's session.
+//! [`LspHandler`]: the order of a language server's session.
 //!
 //! Owned by a served channel. It lets messages through when the protocol allows them, and leaves every
 //! answer except that to `shutdown` to the router.
@@ -13,10 +13,10 @@ use serde_json::{
 use tokio::sync::watch;
 
 use crate::{
-    log_event::log_event,
     log_limiter::LogTopic,
-    protocol::shutdown_state::ShutdownState,
-    rpc::{Context, Handler, Router, RpcError, error_codes},
+    protocol::worker_side::server_shutdown_state::ServerShutdownState,
+    rpc::{Context, Handler, MethodRouter, RpcError, error_codes},
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
@@ -24,15 +24,18 @@ use crate::{
 const SERVER_NOT_INITIALIZED: i64 = -32002;
 
 /// The handler of a language server's channel.
-pub(super) struct LspServerHandler {
-    router: Router,
+pub(super) struct LspHandler {
+    router: MethodRouter,
     initialized: AtomicBool,
-    shutdown_state: watch::Sender<ShutdownState>,
+    shutdown_state: watch::Sender<ServerShutdownState>,
 }
 
-impl LspServerHandler {
-    pub(super) fn new(router: Router, shutdown_state: watch::Sender<ShutdownState>) -> LspServerHandler {
-        LspServerHandler { router, initialized: AtomicBool::new(false), shutdown_state }
+impl LspHandler {
+    pub(super) fn new(
+        router: MethodRouter,
+        shutdown_state: watch::Sender<ServerShutdownState>,
+    ) -> LspHandler {
+        LspHandler { router, initialized: AtomicBool::new(false), shutdown_state }
     }
 
     async fn initialize(&self, cx: Context, params: Option<&RawValue>) -> Result<Box<RawValue>, RpcError> {
@@ -48,7 +51,7 @@ impl LspServerHandler {
 }
 
 #[async_trait]
-impl Handler for LspServerHandler {
+impl Handler for LspHandler {
     async fn request(
         &self,
         cx: Context,

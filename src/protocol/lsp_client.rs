@@ -12,13 +12,13 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
-    log_event::log_event,
     log_limiter::LogTopic,
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         handshake_failed, request_id_from,
     },
-    rpc::{CallOptions, Framing, Peer, RequestId, Router, RpcError, Timeout},
+    rpc::{CallOptions, Framing, MethodRouter, Peer, RequestId, RpcError, Timeout},
+    tracing_macro::log_event,
     untrusted::{
         LINE_BYTES,
         borrowed_json::{elements, members, text},
@@ -45,7 +45,7 @@ use crate::{
 /// | `workspace/applyEdit` | `{"applied": false}`, with the reason |
 /// | `workspace/…/refresh` | accepted, and nothing is done |
 ///
-/// The worker's handler goes first: a [`Router`] with a route for one of these requests replaces the
+/// The worker's handler goes first: a [`MethodRouter`] with a route for one of these requests replaces the
 /// default. A host that announces a capability in `initialize` (`workspace.applyEdit`, dynamic
 /// registration) should bring the route that goes with it. All other requests are answered with −32601,
 /// unless the handler knows them.
@@ -54,12 +54,12 @@ use crate::{
 /// use procession::{
 ///     process::Command,
 ///     protocol::Lsp,
-///     rpc::{Router, RpcError},
+///     rpc::{MethodRouter, RpcError},
 ///     worker::WorkerSpec,
 /// };
 /// use serde_json::{json, value::to_raw_value};
 ///
-/// let router = Router::new()
+/// let router = MethodRouter::new()
 ///     .method_value("workspace/applyEdit", |_, _edit| async {
 ///         to_raw_value(&json!({ "applied": true })).map_err(RpcError::internal)
 ///     })
@@ -198,14 +198,14 @@ impl Protocol for Lsp {
         }
     }
 
-    fn routes(&self) -> Router {
+    fn routes(&self) -> MethodRouter {
         let refresh = |kind: &str| format!("workspace/{kind}/refresh");
         let accepted =
             ["client/registerCapability", "client/unregisterCapability", "window/workDoneProgress/create"]
                 .map(ToOwned::to_owned)
                 .into_iter()
                 .chain(REFRESHED.map(refresh));
-        let mut router = Router::new();
+        let mut router = MethodRouter::new();
         for name in accepted {
             router = with_answer(router, &name, &Value::Null);
         }
@@ -240,7 +240,7 @@ const NOTIFICATIONS: [&str; 4] =
 const REFRESHED: [&str; 6] =
     ["codeLens", "diagnostic", "foldingRange", "inlayHint", "inlineValue", "semanticTokens"];
 
-fn with_answer(router: Router, method: &str, answer: &Value) -> Router {
+fn with_answer(router: MethodRouter, method: &str, answer: &Value) -> MethodRouter {
     let answer = to_raw_value(answer).map_err(RpcError::internal);
     router.method_value(method, move |_, _| {
         let answer = answer.clone();

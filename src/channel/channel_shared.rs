@@ -2,7 +2,7 @@
 //!
 //! Reader, writer and owner all hold it; it holds none of them except as something to abort. A
 //! channel finishes in two steps: it *ends* (the first cause is kept), and it is *closed* with what
-//! callers are told ([`FailWith`]). Both happen at once unless the owner has asked to close it
+//! callers are told ([`FailCallsWith`]). Both happen at once unless the owner has asked to close it
 //! itself ([`ChannelConfig::closes_at_end`]).
 
 use std::{
@@ -18,7 +18,7 @@ use tokio::{sync::SetOnce, task::AbortHandle};
 
 use crate::{
     channel::{
-        close_reason::{CloseReason, FailWith},
+        close_reason::{CloseReason, FailCallsWith},
         counter::ChannelCounters,
         framing::Framing,
         lock::lock,
@@ -26,8 +26,8 @@ use crate::{
         recent_noise::{RecentNoise, shortened},
     },
     id::{Incarnation, TreePath},
-    log_event::log_event,
     log_limiter::{ChannelLogLimiter, LogTopic},
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct ChannelShared {
     tasks: Mutex<Vec<AbortHandle>>,
     end: OnceLock<CloseReason>,
     ended: SetOnce<()>,
-    closed_with: OnceLock<FailWith>,
+    closed_with: OnceLock<FailCallsWith>,
 }
 
 impl ChannelShared {
@@ -92,13 +92,13 @@ impl ChannelShared {
 
     /// The channel has ended; the first cause stays. Returns what the owner has to close it with
     /// now, if it has to.
-    pub(crate) fn end(&self, cause: CloseReason) -> Option<FailWith> {
+    pub(crate) fn end(&self, cause: CloseReason) -> Option<FailCallsWith> {
         self.tell_end_hook();
         if self.end.set(cause.clone()).is_err() {
             return None;
         }
         if self.config.closes_at_end {
-            return Some(FailWith::Closed(cause));
+            return Some(FailCallsWith::Closed(cause));
         }
         // After a mere end of its output, the other side may still read answers to what it asked.
         if !matches!(cause, CloseReason::Eof | CloseReason::ReadFailed { .. }) {
@@ -111,7 +111,7 @@ impl ChannelShared {
     /// The first half of a close: from now on everything is answered with this. `false` if it is
     /// closed already, in which case nothing is left to do. Otherwise the owner first answers what
     /// is open, and then calls [`finish_close`](ChannelShared::finish_close).
-    pub(crate) fn begin_close(&self, fail_with: FailWith) -> bool {
+    pub(crate) fn begin_close(&self, fail_with: FailCallsWith) -> bool {
         self.tell_end_hook();
         self.closed_with.set(fail_with).is_ok()
     }
@@ -159,7 +159,7 @@ impl ChannelShared {
     }
 
     /// What everything is answered with, if the channel is closed.
-    pub(crate) fn closed_with(&self) -> Option<&FailWith> {
+    pub(crate) fn closed_with(&self) -> Option<&FailCallsWith> {
         self.closed_with.get()
     }
 

@@ -1,5 +1,5 @@
-//! The sweeper: one plain thread for all work that takes longer the more processes and control groups a
-//! process has made.
+//! The clean-up thread: one plain thread for all work that takes longer the more processes and
+//! control groups a process has made.
 //!
 //! Such work does not belong on the threads of a runtime, which other tasks need, nor on that of the
 //! reaper. Jobs are done in small steps, in turn, so that one process with a hundred thousand control
@@ -18,7 +18,7 @@ use super::thread_queue::ThreadQueue;
 const STEP: Duration = Duration::from_millis(5);
 
 /// Work that is done in steps.
-pub(super) trait SweepJob: Send + fmt::Debug {
+pub(super) trait CleanupJob: Send + fmt::Debug {
     /// Works until it is done or the time is over, and makes some progress in any case.
     fn step(&mut self, until: Instant) -> JobProgress;
 }
@@ -34,10 +34,10 @@ pub(super) enum JobProgress {
     After(Duration),
 }
 
-static QUEUE: ThreadQueue<Box<dyn SweepJob>> = ThreadQueue::new();
+static QUEUE: ThreadQueue<Box<dyn CleanupJob>> = ThreadQueue::new();
 
 /// Queues a job.
-pub(super) fn add(job: Box<dyn SweepJob>) {
+pub(super) fn add(job: Box<dyn CleanupJob>) {
     QUEUE.push(job);
 }
 
@@ -51,7 +51,7 @@ pub(super) fn start() -> io::Result<()> {
 
 fn run() {
     let mut jobs = VecDeque::new();
-    let mut resting: Vec<(Instant, Box<dyn SweepJob>)> = Vec::new();
+    let mut resting: Vec<(Instant, Box<dyn CleanupJob>)> = Vec::new();
     loop {
         let now = Instant::now();
         if let Some(due) = resting.iter().position(|(due, _)| *due <= now) {

@@ -1,4 +1,4 @@
-//! A [`Handler`] made of closures: [`Router`].
+//! A [`Handler`] made of closures: [`MethodRouter`].
 
 use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc};
 
@@ -7,7 +7,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    log_event::log_event,
     log_limiter::LogTopic,
     rpc::{
         error::RpcError,
@@ -15,6 +14,7 @@ use crate::{
         method::{Method, Notification},
         wire::typed_values,
     },
+    tracing_macro::log_event,
     untrusted::one_line,
 };
 
@@ -24,26 +24,26 @@ type NotificationRoute = Box<dyn Fn(Context, Option<&RawValue>) + Send + Sync>;
 
 /// Answers requests and takes notifications by method name, typed or raw.
 ///
-/// Messages without a route go to the [`fallback`](Router::fallback). Without a fallback, requests
+/// Messages without a route go to the [`fallback`](MethodRouter::fallback). Without a fallback, requests
 /// are answered with −32601 and notifications are ignored. Params that do not fit are answered with
 /// −32602 and the path of the field (C-7). A later route of the same name replaces the earlier one.
 #[derive(Default)]
-pub struct Router {
+pub struct MethodRouter {
     methods: BTreeMap<String, Route>,
     immediate: BTreeMap<String, Box<RawValue>>,
     notifications: BTreeMap<String, NotificationRoute>,
     fallback: Option<Arc<dyn Handler>>,
 }
 
-impl Router {
+impl MethodRouter {
     /// A router without routes.
-    pub fn new() -> Router {
-        Router::default()
+    pub fn new() -> MethodRouter {
+        MethodRouter::default()
     }
 
     /// Answers `M` with what `answer` returns.
     #[must_use]
-    pub fn method<M, F, Fut>(mut self, answer: F) -> Router
+    pub fn method<M, F, Fut>(mut self, answer: F) -> MethodRouter
     where
         M: Method<Params: DeserializeOwned, Output: Serialize>,
         F: Fn(Context, M::Params) -> Fut + Send + Sync + 'static,
@@ -64,7 +64,7 @@ impl Router {
 
     /// Answers the method of this name with what `answer` returns, without looking at the params.
     #[must_use]
-    pub fn method_value<F, Fut>(mut self, name: impl Into<String>, answer: F) -> Router
+    pub fn method_value<F, Fut>(mut self, name: impl Into<String>, answer: F) -> MethodRouter
     where
         F: Fn(Context, Option<Box<RawValue>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'static,
@@ -79,7 +79,7 @@ impl Router {
     /// Answers the method of this name always with `result`, at once and also while all handlers are busy
     /// (see [`Handler::immediate_result`]).
     #[must_use]
-    pub fn method_immediate(mut self, name: impl Into<String>, result: Box<RawValue>) -> Router {
+    pub fn method_immediate(mut self, name: impl Into<String>, result: Box<RawValue>) -> MethodRouter {
         let (name, answer) = (name.into(), result.clone());
         let route = move |_: Context, _: Option<&RawValue>| -> HandlerReply {
             let answer = answer.clone();
@@ -99,7 +99,10 @@ impl Router {
     /// Hands each `N` to `take`, which must not block (see [`Handler::notification`]). One whose
     /// params do not fit is logged and dropped.
     #[must_use]
-    pub fn notification<N>(mut self, take: impl Fn(Context, N::Params) + Send + Sync + 'static) -> Router
+    pub fn notification<N>(
+        mut self,
+        take: impl Fn(Context, N::Params) + Send + Sync + 'static,
+    ) -> MethodRouter
     where
         N: Notification<Params: DeserializeOwned>,
     {
@@ -124,14 +127,14 @@ impl Router {
         mut self,
         name: impl Into<String>,
         take: impl Fn(Context, Option<&RawValue>) + Send + Sync + 'static,
-    ) -> Router {
+    ) -> MethodRouter {
         self.notifications.insert(name.into(), Box::new(take));
         self
     }
 
     /// Hands every message without a route to `handler`.
     #[must_use]
-    pub fn fallback(mut self, handler: Arc<dyn Handler>) -> Router {
+    pub fn fallback(mut self, handler: Arc<dyn Handler>) -> MethodRouter {
         self.fallback = Some(handler);
         self
     }
@@ -153,7 +156,7 @@ impl Router {
 }
 
 #[async_trait]
-impl Handler for Router {
+impl Handler for MethodRouter {
     /// `true` for a name that has a route as a notification and none as a method.
     fn is_notification(&self, method: &str) -> bool {
         !self.methods.contains_key(method)
@@ -207,9 +210,9 @@ impl Handler for Router {
     }
 }
 
-impl fmt::Debug for Router {
+impl fmt::Debug for MethodRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Router")
+        f.debug_struct("MethodRouter")
             .field("methods", &self.methods.keys())
             .field("notifications", &self.notifications.keys())
             .field("fallback", &self.fallback.is_some())

@@ -1,4 +1,4 @@
-//! [`HostCgroup`], the group of this host, and [`ProcessCgroupLocation`], a group in it.
+//! [`CgroupOfProcesses`], the group of this host, and [`SubCgroupLocation`], a group in it.
 
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
@@ -15,13 +15,13 @@ use rustix::{
 };
 
 use super::{
-    cgroup_path::{self, CgroupPath},
     files,
     host_id::CgroupHostId,
     leftovers,
+    own_cgroup::{self, OwnCgroup},
     removal::CgroupRemovalJob,
 };
-use crate::process::sweeper;
+use crate::process::cleanup_thread;
 
 /// How long the first launch waits until the processes that a dead host has left have ended.
 const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
 /// The group of this host. All launchers share it. It is removed when the last of them and the last of its
 /// groups are dropped.
 #[derive(Debug)]
-pub(super) struct HostCgroup {
+pub(super) struct CgroupOfProcesses {
     parent: Arc<OwnedFd>,
     name: CString,
     directory: Arc<OwnedFd>,
@@ -37,20 +37,20 @@ pub(super) struct HostCgroup {
     made: AtomicU64,
 }
 
-impl HostCgroup {
-    pub(super) fn shared() -> Option<Arc<HostCgroup>> {
-        static SHARED: Mutex<Weak<HostCgroup>> = Mutex::new(Weak::new());
+impl CgroupOfProcesses {
+    pub(super) fn shared() -> Option<Arc<CgroupOfProcesses>> {
+        static SHARED: Mutex<Weak<CgroupOfProcesses>> = Mutex::new(Weak::new());
         // Nothing panics under the lock, and the pointer is valid at every moment.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = shared.upgrade() {
             return Some(host);
         }
-        let host = Arc::new(HostCgroup::new(&cgroup_path::own()?)?);
+        let host = Arc::new(CgroupOfProcesses::new(&own_cgroup::own()?)?);
         *shared = Arc::downgrade(&host);
         Some(host)
     }
 
-    fn new(own: &CgroupPath) -> Option<HostCgroup> {
+    fn new(own: &OwnCgroup) -> Option<CgroupOfProcesses> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let parent = Arc::new(own.open()?);
         let me = CgroupHostId::me()?;
@@ -66,36 +66,42 @@ impl HostCgroup {
             return None;
         };
         for removal in leftovers::clear(&parent, LEFTOVERS_WAIT) {
-            sweeper::add(Box::new(removal));
+            cleanup_thread::add(Box::new(removal));
         }
         let mut path = own.path.clone();
         path.push("/");
         path.push(&text);
-        Some(HostCgroup { parent, name, directory: Arc::new(directory), path, made: AtomicU64::new(1) })
+        Some(CgroupOfProcesses {
+            parent,
+            name,
+            directory: Arc::new(directory),
+            path,
+            made: AtomicU64::new(1),
+        })
     }
 
     /// A new group in it.
-    pub(super) fn make(self: &Arc<HostCgroup>) -> Option<ProcessCgroupLocation> {
+    pub(super) fn make(self: &Arc<CgroupOfProcesses>) -> Option<SubCgroupLocation> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(number.to_string()).ok()?;
         files::make(&self.directory, &name).ok()?;
         let mut path = self.path.clone();
         path.push("/");
         path.push(&*name.to_string_lossy());
-        Some(ProcessCgroupLocation { host: Arc::clone(self), name, path })
+        Some(SubCgroupLocation { host: Arc::clone(self), name, path })
     }
 }
 
 /// Where the group of one process is. Keeps the host's group alive, because that must not be removed before
 /// it.
 #[derive(Debug)]
-pub(super) struct ProcessCgroupLocation {
-    host: Arc<HostCgroup>,
+pub(super) struct SubCgroupLocation {
+    host: Arc<CgroupOfProcesses>,
     name: CString,
     path: OsString,
 }
 
-impl ProcessCgroupLocation {
+impl SubCgroupLocation {
     /// The directory that it is in.
     pub(super) fn directory(&self) -> &Arc<OwnedFd> {
         &self.host.directory
@@ -112,10 +118,10 @@ impl ProcessCgroupLocation {
     }
 }
 
-impl Drop for HostCgroup {
+impl Drop for CgroupOfProcesses {
     fn drop(&mut self) {
         if files::unlink(&self.parent, &self.name).is_err() {
-            sweeper::add(Box::new(CgroupRemovalJob::new(Arc::clone(&self.parent), self.name.clone())));
+            cleanup_thread::add(Box::new(CgroupRemovalJob::new(Arc::clone(&self.parent), self.name.clone())));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`ChildRef`]: the typed address of an actor child, good for all its incarnations.
+//! [`ActorChildRef`]: the typed address of an actor child, good for all its incarnations.
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -17,9 +17,9 @@ use crate::{
 /// task.
 ///
 /// A message goes to the incarnation that is ready at that moment, without asking a supervisor. If
-/// there is none, sending fails at once with [`Unavailable`]; [`ChildRef::wait_ready`] waits
+/// there is none, sending fails at once with [`Unavailable`]; [`ActorChildRef::wait_ready`] waits
 /// instead.
-pub struct ChildRef<M> {
+pub struct ActorChildRef<M> {
     node: Node,
     message: PhantomData<fn(M)>,
 }
@@ -59,9 +59,9 @@ impl SendError {
     }
 }
 
-impl<M: Message> ChildRef<M> {
-    pub(crate) fn new(node: Node) -> ChildRef<M> {
-        ChildRef { node, message: PhantomData }
+impl<M: Message> ActorChildRef<M> {
+    pub(crate) fn new(node: Node) -> ActorChildRef<M> {
+        ActorChildRef { node, message: PhantomData }
     }
 
     /// Where the child is in the tree.
@@ -151,14 +151,14 @@ impl<M: Message> ChildRef<M> {
     }
 }
 
-impl<M> Clone for ChildRef<M> {
+impl<M> Clone for ActorChildRef<M> {
     fn clone(&self) -> Self {
-        ChildRef { node: self.node.clone(), message: PhantomData }
+        ActorChildRef { node: self.node.clone(), message: PhantomData }
     }
 }
 
-impl<M> fmt::Debug for ChildRef<M> {
+impl<M> fmt::Debug for ActorChildRef<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ChildRef").field(&self.node).finish()
+        f.debug_tuple("ActorChildRef").field(&self.node).finish()
     }
 }

@@ -17,7 +17,7 @@ use crate::{
             dispatch::Dispatcher,
             incoming_stream::StreamOpening,
             response_batch::ResponseBatch,
-            stream_sink::{OfferedStream, StreamSink as _},
+            stream_acceptor::{OfferedStream, StreamAcceptor as _},
             stream_table::{ItemRoom, StreamOpenRefusal},
         },
         stream_end::StreamEnd,
@@ -90,7 +90,7 @@ impl Dispatcher {
             None => Some(offered),
         };
         let (Some(offered), Some(sink), false) =
-            (offered, &self.shared.config.stream_sink, self.shared.is_retiring())
+            (offered, &self.shared.config.stream_acceptor, self.shared.is_retiring())
         else {
             return;
         };

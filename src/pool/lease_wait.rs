@@ -1,4 +1,4 @@
-//! [`QueuedAcquire`]: a caller in the queue of a pool.
+//! [`LeaseWait`]: a caller in the queue of a pool.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,21 +12,21 @@ pub(super) type AcquireResult = Result<Lease, AcquireError>;
 
 /// A caller in the queue. Dropping it lets the next caller move up (rule L-6).
 #[derive(Debug)]
-pub(super) struct QueuedAcquire {
+pub(super) struct LeaseWait {
     core: Arc<PoolCore>,
     ticket: Ticket,
     key: Option<ChildId>,
     answer: oneshot::Receiver<AcquireResult>,
 }
 
-impl QueuedAcquire {
+impl LeaseWait {
     pub(super) fn new(
         core: Arc<PoolCore>,
         ticket: Ticket,
         key: Option<ChildId>,
         answer: oneshot::Receiver<AcquireResult>,
-    ) -> QueuedAcquire {
-        QueuedAcquire { core, ticket, key, answer }
+    ) -> LeaseWait {
+        LeaseWait { core, ticket, key, answer }
     }
 
     pub(super) async fn wait(mut self, after: Duration) -> Result<Lease, AcquireError> {
@@ -42,7 +42,7 @@ impl QueuedAcquire {
     }
 }
 
-impl Drop for QueuedAcquire {
+impl Drop for LeaseWait {
     /// Runs before the receiver is dropped: a lease that was granted meanwhile is still in it, and ends
     /// with it.
     fn drop(&mut self) {
