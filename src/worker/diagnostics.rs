@@ -80,7 +80,7 @@ impl WorkerDiagnostics {
     }
 
     /// Sets the line that made the incarnation ready.
-    pub(crate) fn set_first_line(&self, line: Arc<str>) {
+    pub(crate) fn set_ready_line(&self, line: Arc<str>) {
         // An incarnation becomes ready only once.
         let _ = self.ready_line.set(line);
     }

@@ -231,7 +231,7 @@ impl ProcessLifecycle {
         let handshake = async {
             if let Some(line) = ready_line {
                 match line.await {
-                    Ok(line) => self.diagnostics.set_first_line(line),
+                    Ok(line) => self.diagnostics.set_ready_line(line),
                     // Stdout was closed without that line: only the exit or the timeout can end this.
                     Err(_) => std::future::pending::<()>().await,
                 }
