@@ -25,5 +25,6 @@ mod real_processes_are_plugins_too;
 mod starts_are_bounded;
 mod stops_are_joined_and_final;
 mod streams_are_found_by_their_channel;
+mod two_hundred_calls_are_in_flight;
 mod what_was_known_of_a_plugin_stays_known;
 mod workers_in_any_language_are_plugins;
