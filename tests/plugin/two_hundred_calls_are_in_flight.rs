@@ -19,7 +19,7 @@ use procession::{
     process::Command,
     protocol::Server,
     restart::{Backoff, CrashLoop, CrashLoopAction, RestartPolicy},
-    rpc::{CallError, CallOptions, CallOutcome, Context, Router, RpcError, StreamEnd, Timeout},
+    rpc::{CallEffect, CallError, CallOptions, Context, MethodRouter, RpcError, StreamEnd, Timeout},
     supervision::SupervisorSpec,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -44,7 +44,7 @@ const DONE: &str = "PROCESSION_TEST_CARRIED_OUT";
 #[ignore = "a process of the tests below"]
 fn worker_in_flight() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let router = Router::new()
+    let router = MethodRouter::new()
         .method_value("work", |_, number| carry_out(number, Duration::from_millis(20)))
         .method_value("slow", |_, number| carry_out(number, SLOW))
         .method_value("ask", |cx, number| async move {
@@ -94,7 +94,7 @@ struct Account {
     /// How often something has happened that swaps and kills are expected to cause.
     events: Mutex<BTreeMap<&'static str, u64>>,
     /// What is known of the effect of each call that has failed.
-    failed: Mutex<BTreeMap<u64, CallOutcome>>,
+    failed: Mutex<BTreeMap<u64, CallEffect>>,
     /// The calls that are not to be carried out twice.
     once: Mutex<BTreeSet<u64>>,
     /// The processes that have answered.
@@ -121,7 +121,7 @@ impl Account {
         self.once.lock().unwrap().insert(number);
     }
 
-    fn fail(&self, number: u64, outcome: CallOutcome) {
+    fn fail(&self, number: u64, outcome: CallEffect) {
         assert_eq!(self.failed.lock().unwrap().insert(number, outcome), None);
     }
 }
@@ -163,7 +163,7 @@ impl Caller {
             match self.plugins.call_value("w", "work", &number, Timeout::Default).await {
                 Ok(answer) => drop(self.account.answer(&answer)),
                 Err(error) => {
-                    self.account.fail(number, error.outcome());
+                    self.account.fail(number, error.effect());
                     let _ = self.plugins.ensure_ready("w", PATIENCE).await;
                 }
             }
@@ -180,7 +180,7 @@ impl Caller {
                 None => match self.plugins.worker("w").unwrap().peer() {
                     Ok((_, peer)) => peer,
                     Err(_) => {
-                        self.account.fail(number, CallOutcome::NotSent);
+                        self.account.fail(number, CallEffect::NotSent);
                         let _ = self.plugins.ensure_ready("w", PATIENCE).await;
                         continue;
                     }
@@ -192,11 +192,11 @@ impl Caller {
                     held = Some(peer);
                 }
                 Err(error) => {
-                    if error.outcome() == CallOutcome::NotSent {
+                    if error.effect() == CallEffect::NotSent {
                         assert!(error.is_retryable(), "{error}");
                         self.account.count("refused by a channel from before");
                     }
-                    self.account.fail(number, error.outcome());
+                    self.account.fail(number, error.effect());
                 }
             }
         }
@@ -209,7 +209,7 @@ impl Caller {
             let (mut streams, call) = worker.call_streaming("count", &number, self.options, 2 * ITEMS);
             let take = async {
                 let mut whole = 0;
-                while let Some(mut stream) = streams.recv().await {
+                while let Some(mut stream) = streams.accept().await {
                     let mut items = 0;
                     while let Some(item) = stream.recv().await {
                         items += usize::from(item.is_ok());
@@ -253,7 +253,7 @@ impl Stage {
             .args(["--exact", worker, "--ignored", "--nocapture"])
             .env(DONE, done.as_os_str());
         let spec = change(PluginSpec::new("w", command));
-        let answers = Router::new().method_value("host.answer", |_, number| async {
+        let answers = MethodRouter::new().method_value("host.answer", |_, number| async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             number.ok_or_else(|| RpcError::internal("no number"))
         });
@@ -327,7 +327,7 @@ async fn while_their_worker_is_swapped_fifty_times_none_fails() {
     }
     let (account, times) = stage.end().await;
     let failed = account.failed.lock().unwrap().clone();
-    assert!(failed.values().all(|outcome| *outcome == CallOutcome::NotSent), "{failed:?}");
+    assert!(failed.values().all(|outcome| *outcome == CallEffect::NotSent), "{failed:?}");
     assert_eq!(failed.len() as u64, account.counted("refused by a channel from before"));
     for number in 0..account.next.load(Ordering::SeqCst) {
         let expected = u32::from(!failed.contains_key(&number));
@@ -367,12 +367,12 @@ async fn while_their_worker_is_killed_fifty_times_no_idempotent_one_fails() {
         match failed.get(&number) {
             None if once.contains(&number) => assert_eq!(times, 1, "call {number}"),
             None => assert!(times >= 1, "call {number} was answered and not carried out"),
-            Some(CallOutcome::NotSent) => assert_eq!(times, 0, "call {number}"),
+            Some(CallEffect::NotSent) => assert_eq!(times, 0, "call {number}"),
             Some(_) => assert!(times <= 1, "call {number} was carried out {times} times"),
         }
         twice += u64::from(times > 1);
     }
-    let unknown = failed.values().filter(|outcome| **outcome == CallOutcome::Unknown).count();
+    let unknown = failed.values().filter(|outcome| **outcome == CallEffect::Unknown).count();
     assert!(unknown >= OTHERS && twice >= ROUNDS as u64, "{unknown} lost, {twice} sent again");
     assert!(account.counted("lost stream") >= OTHERS as u64);
     assert!(account.pids.lock().unwrap().len() > ROUNDS);
