@@ -64,7 +64,7 @@ pub(crate) struct HostedPlugin {
     pub(crate) operation_id: u64,
     /// Whether it is in the engine's table, according to the engine's events.
     pub(crate) in_table: bool,
-    pub(crate) records: PluginShared,
+    pub(crate) shared: PluginShared,
     /// How its last incarnation ended since the operation began.
     pub(crate) last_exit: Option<Exit>,
     /// What is known of its last start.
@@ -164,7 +164,7 @@ impl HostedPlugins {
         kept.iter()
             .filter_map(|entry| {
                 let prepared = entry.prepared.as_ref()?;
-                Some(self.host_context.child(prepared, &entry.records, clock, NeedsStartPermit::Yes))
+                Some(self.host_context.child(prepared, &entry.shared, clock, NeedsStartPermit::Yes))
             })
             .collect()
     }
@@ -218,7 +218,7 @@ impl PluginTable {
             ongoing: OngoingOperation::Dormant,
             operation_id: 0,
             in_table: false,
-            records: PluginShared::default(),
+            shared: PluginShared::default(),
             last_exit: None,
             last_start: LastStart::default(),
             last_crash: None,

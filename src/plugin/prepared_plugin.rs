@@ -147,7 +147,7 @@ impl PluginHostContext {
     pub(crate) fn child(
         &self,
         prepared: &Arc<PreparedPlugin>,
-        records: &PluginShared,
+        shared: &PluginShared,
         clock: Clock,
         needs_permit: NeedsStartPermit,
     ) -> ChildSpec {
@@ -167,7 +167,7 @@ impl PluginHostContext {
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
         });
         worker.logs = Some(Arc::new(RecordingLogEntrySink {
-            recent: records.recent.clone(),
+            recent: shared.recent.clone(),
             size: self.host.recent_logs,
             clock,
             next: worker.logs.take(),
@@ -182,7 +182,7 @@ impl PluginHostContext {
         child.start = Arc::new(PluginStarter {
             start: child.start,
             prepared: prepared.clone(),
-            started: records.started.clone(),
+            started: shared.started.clone(),
             start_permits: self.start_permits.clone(),
             had_its_permit: Arc::new(AtomicBool::new(needs_permit == NeedsStartPermit::No)),
         });

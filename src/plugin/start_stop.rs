@@ -204,7 +204,7 @@ impl LivePluginHost {
         let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
         (entry.operation_id, entry.last_exit, entry.stopped) = (operation_id, None, false);
-        let answer = start(self.child(prepared, &entry.records));
+        let answer = start(self.child(prepared, &entry.shared));
         let (host, prepared) = (self.clone(), prepared.clone());
         let operation = SharedOperation::spawn(async move {
             let answer = answer.await;

@@ -86,6 +86,7 @@ pub(super) struct PoolCoreState {
     deferred_drained: bool,
 }
 
+/// Answers a caller in the queue, which waits in a [`LeaseWait`](super::lease_wait::LeaseWait).
 #[derive(Debug)]
 pub(super) struct AcquireResponder {
     pub(super) key: Option<ChildId>,

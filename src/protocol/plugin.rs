@@ -170,29 +170,6 @@ impl fmt::Debug for Plugin {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PluginInitializeParams<'a> {
-    manifest: &'a Value,
-    config: &'a Value,
-    instance_info: InstanceInfo<'a>,
-    api_version: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InstanceInfo<'a> {
-    path: &'a str,
-    incarnation: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    host_pid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_version: Option<&'a str>,
-}
-
 /// The notification that the worker gets no more calls.
 const RETIRING: &str = "retiring";
 
@@ -247,7 +224,29 @@ impl Protocol for Plugin {
     }
 
     async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<SessionInfo, Exit> {
-        let request = PluginInitializeParams {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Params<'a> {
+            manifest: &'a Value,
+            config: &'a Value,
+            instance_info: InstanceInfo<'a>,
+            api_version: &'a str,
+        }
+
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct InstanceInfo<'a> {
+            path: &'a str,
+            incarnation: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pid: Option<u32>,
+            host_pid: u32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            host_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            host_version: Option<&'a str>,
+        }
+        let params = Params {
             manifest: &self.manifest,
             config: &self.config,
             instance_info: InstanceInfo {
@@ -261,7 +260,7 @@ impl Protocol for Plugin {
             api_version: &self.api_version,
         };
         let options = CallOptions::unannounced(Timeout::Never);
-        let info = peer.call_value("initialize", &request, options).await.map_err(handshake_failed)?;
+        let info = peer.call_value("initialize", &params, options).await.map_err(handshake_failed)?;
         let methods = announced(&info).map_err(|reason| Exit::HandshakeFailed { reason })?;
         Ok(SessionInfo::from_answer(info).with_methods(methods))
     }

@@ -31,7 +31,7 @@ use crate::{
         config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
         error::{CallEffect, CallError},
         incoming::{
-            response_batch::KeptResponseBytes, stream_acceptor::StreamBacklog, stream_table::StreamTable,
+            response_batch::KeptResponseBytes, stream_listener::StreamBacklog, stream_table::StreamTable,
         },
         outgoing::{announced_methods::AnnouncedMethods, call_limit::CallLimit, pending_calls::PendingCalls},
         stats::{PeerCounters, PeerStats},

@@ -38,12 +38,13 @@ pub(crate) mod root;
 mod spec;
 mod start;
 mod supervisor_actor;
+mod supervisor_flags;
 mod tree_context;
 mod tree_stop_state;
 
 pub use actor_child_ref::{ActorChildRef, SendError};
 pub use child_info::{ChildCounts, ChildInfo};
-pub use child_policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags};
+pub use child_policy::{ChildPolicy, Shutdown, StartMode};
 pub use errors::{FindError, RequestError, SpecError, SpecErrors, TreeStartError, Unavailable};
 pub(crate) use event_bus::EventBus;
 pub use event_bus::{EventReceiver, RecvError};
@@ -63,6 +64,7 @@ pub(crate) use supervisor_actor::host;
 pub use supervisor_actor::{
     SupervisorActor, SupervisorActorArguments, SupervisorActorMessage, SupervisorActorState, SupervisorRef,
 };
+pub use supervisor_flags::{AutoShutdown, SupervisorFlags};
 pub use tree_context::TreeContext;
 
 pub use crate::state::{ChildKind, ChildState, DownReason, GiveUpReason, Strategy};

@@ -9,10 +9,11 @@ use std::{
 use ractor::Actor;
 
 use super::{
-    child_policy::{AutoShutdown, ChildPolicy, Shutdown, StartMode, SupervisorFlags},
+    child_policy::{ChildPolicy, Shutdown, StartMode},
     errors::{SpecError, SpecErrors},
     panics::catch_panic,
     start::{ActorStarter, Start},
+    supervisor_flags::{AutoShutdown, SupervisorFlags},
 };
 use crate::{
     id::ChildId,

@@ -1,4 +1,5 @@
-//! [`CgroupOfProcesses`], the group of this host, and [`SubCgroupLocation`], a group in it.
+//! [`CgroupOfProcesses`], the group around all processes of this host, and [`SubCgroupLocation`], the group
+//! of one process in it.
 
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
@@ -26,7 +27,8 @@ use crate::process::cleanup_thread;
 /// How long the first launch waits until the processes that a dead host has left have ended.
 const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
 
-/// The group of this host. All launchers share it. It is removed when the last of them and the last of its
+/// The group in which each process of this host gets a group of its own. It is below the host's own group, and
+/// the host is not in it. All launchers share it. It is removed when the last of them and the last of its
 /// groups are dropped.
 #[derive(Debug)]
 pub(super) struct CgroupOfProcesses {
@@ -88,15 +90,15 @@ impl CgroupOfProcesses {
         let mut path = self.path.clone();
         path.push("/");
         path.push(&*name.to_string_lossy());
-        Some(SubCgroupLocation { host: Arc::clone(self), name, path })
+        Some(SubCgroupLocation { parent: Arc::clone(self), name, path })
     }
 }
 
-/// Where the group of one process is. Keeps the host's group alive, because that must not be removed before
+/// Where the group of one process is. Keeps the group around it alive, because that must not be removed before
 /// it.
 #[derive(Debug)]
 pub(super) struct SubCgroupLocation {
-    host: Arc<CgroupOfProcesses>,
+    parent: Arc<CgroupOfProcesses>,
     name: CString,
     path: OsString,
 }
@@ -104,7 +106,7 @@ pub(super) struct SubCgroupLocation {
 impl SubCgroupLocation {
     /// The directory that it is in.
     pub(super) fn directory(&self) -> &Arc<OwnedFd> {
-        &self.host.directory
+        &self.parent.directory
     }
 
     /// Its name in that directory.

@@ -146,7 +146,7 @@ impl Cgroup {
     }
 }
 
-/// Keeps the host's group alive, which must not be removed before this one.
+/// Keeps the group around it alive, which must not be removed before this one.
 #[derive(Debug)]
 struct RemovalJob {
     removal: CgroupRemovalJob,

@@ -27,7 +27,7 @@ use crate::{
         launcher::Process,
         stdio::endpoints::{self, ChildEnds, HostEnds, HostStreams, StdioLayout},
         stop::{
-            leader::{CpuRlimit, Leader},
+            leader::{CpuLimitsAtLaunch, Leader},
             reaper::KillGroupOnDrop,
         },
     },
@@ -88,10 +88,15 @@ impl LaunchedProcess {
                 Err(error) => (None, Some(error)),
             },
         };
-        let cpu_rlimit =
-            plan.limits.cpu_time().map(|soft| CpuRlimit { soft, hard: soft + Limits::CPU_GRACE });
-        let owner =
-            KillGroupOnDrop::new(Leader::new(spawned.pid, pidfd, cpu_rlimit, cgroup, held_until_reaped));
+        let cpu_limits_at_launch =
+            plan.limits.cpu_time().map(|soft| CpuLimitsAtLaunch { soft, hard: soft + Limits::CPU_GRACE });
+        let owner = KillGroupOnDrop::new(Leader::new(
+            spawned.pid,
+            pidfd,
+            cpu_limits_at_launch,
+            cgroup,
+            held_until_reaped,
+        ));
         match pidfd_error {
             None => Ok(LaunchedProcess { owner, host_ends, containment }),
             // Dropping the owner ends the process.

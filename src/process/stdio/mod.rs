@@ -2,7 +2,7 @@
 //! and of the tail of stderr.
 //!
 //! `endpoints` makes the ends. `stdin` is the host's end of stdin, which notices when the process closes
-//! its own. `line_log` drains a stream into the log and into a `tail`. `refuse_descriptors` and `sigpipe`
+//! its own. `line_logger` drains a stream into the log and into a `tail`. `refuse_descriptors` and `sigpipe`
 //! keep two dangers of sockets and pipes away from the host.
 
 pub(super) mod endpoints;

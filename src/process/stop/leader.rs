@@ -38,7 +38,7 @@ use crate::process::{
 pub(in crate::process) struct Leader {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
-    cpu_rlimit: Option<CpuRlimit>,
+    cpu_limits_at_launch: Option<CpuLimitsAtLaunch>,
     /// Holds its descendants, whatever groups and sessions they are in.
     cgroup: Option<cgroup::Cgroup>,
     /// The kernel may have given its number to another process.
@@ -46,9 +46,10 @@ pub(in crate::process) struct Leader {
     state: Mutex<LeaderState>,
 }
 
-/// Processor time after which the system ends a process.
+/// The processor time after which the system ends a process, as set at its launch. Nothing is limited by it
+/// here: it tells whether a signal came from that limit.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::process) struct CpuRlimit {
+pub(in crate::process) struct CpuLimitsAtLaunch {
     /// `SIGXCPU` is sent then.
     pub(in crate::process) soft: Duration,
     /// `SIGKILL` is sent then.
@@ -78,7 +79,7 @@ impl Leader {
     pub(in crate::process) fn new(
         pid: Pid,
         pidfd: Option<OwnedFd>,
-        cpu_rlimit: Option<CpuRlimit>,
+        cpu_limits_at_launch: Option<CpuLimitsAtLaunch>,
         cgroup: Option<cgroup::Cgroup>,
         held_until_reaped: HeldUntilReaped,
     ) -> Leader {
@@ -94,7 +95,7 @@ impl Leader {
         #[cfg(target_os = "linux")]
         adopted_orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
         let (pid_is_free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
-        Leader { pid, pidfd, cpu_rlimit, cgroup, pid_is_free, state: Mutex::new(state) }
+        Leader { pid, pidfd, cpu_limits_at_launch, cgroup, pid_is_free, state: Mutex::new(state) }
     }
 
     pub(in crate::process) fn pid(&self) -> u32 {
@@ -419,7 +420,8 @@ impl Leader {
     /// The system sends a signal when a limit is reached, but anyone else can send the same signal: the
     /// processor time that was used decides. Must be called before the reap.
     fn attribute_to_limit(&self, exited: ExitStatus) -> ExitStatus {
-        let (ExitStatusKind::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_rlimit) else {
+        let (ExitStatusKind::Signal { signal, .. }, Some(limit)) = (exited.status, self.cpu_limits_at_launch)
+        else {
             return exited;
         };
         let bound = match signal {
@@ -514,8 +516,8 @@ mod tests {
                 let bound = used + Duration::from_nanos(missing);
                 let never = Duration::MAX;
                 let limit = match signal {
-                    Signal::XCPU => CpuRlimit { soft: bound, hard: never },
-                    _ => CpuRlimit { soft: never, hard: bound },
+                    Signal::XCPU => CpuLimitsAtLaunch { soft: bound, hard: never },
+                    _ => CpuLimitsAtLaunch { soft: never, hard: bound },
                 };
                 let pidfd = has_pidfd.then(|| sys::pidfd_open(pid, sys::PidfdFlags::empty()).unwrap());
                 let leader = Leader::new(pid, pidfd, Some(limit), None, HeldUntilReaped::none());

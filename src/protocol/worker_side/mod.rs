@@ -4,7 +4,9 @@
 
 mod lsp_handler;
 mod own_stdio;
+mod plugin_handler;
 mod server;
 mod server_shutdown_state;
 
-pub use server::{InitializeParams, Served, Server};
+pub use plugin_handler::InitializeParams;
+pub use server::{Served, Server};

@@ -9,5 +9,6 @@ pub(crate) mod request_queue;
 pub(crate) mod response_batch;
 pub(crate) mod stream_acceptor;
 pub(crate) mod stream_dispatch;
+pub(crate) mod stream_listener;
 pub(crate) mod stream_table;
 pub(crate) mod unreadable_input;

@@ -1,15 +1,12 @@
-//! Who takes the streams that the other side opens: [`StreamAcceptor`], and the sink that hands them to a
-//! task ([`StreamBacklog`]).
+//! What takes the streams that the other side opens: [`StreamAcceptor`].
 
 use std::{fmt, sync::Arc};
-
-use tokio::sync::mpsc;
 
 use crate::{
     channel::lock::lock,
     id::{Incarnation, TreePath},
     rpc::{
-        error::{RpcError, error_codes},
+        error::RpcError,
         incoming::incoming_stream::{IncomingStream, StreamOpening},
         peer_shared::PeerShared,
         wire::request_id::RequestId,
@@ -33,7 +30,7 @@ pub(crate) type OpeningAnswer<'a> = Box<dyn FnOnce(Result<Option<usize>, RpcErro
 pub struct OfferedStream<'a> {
     shared: Arc<PeerShared>,
     opening: StreamOpening,
-    reply: StreamOpenResponder<'a>,
+    responder: StreamOpenResponder<'a>,
 }
 
 /// The right to answer the request; used or not, the request is answered once.
@@ -48,26 +45,26 @@ impl<'a> OfferedStream<'a> {
         opening: StreamOpening,
         answer: OpeningAnswer<'a>,
     ) -> OfferedStream<'a> {
-        let reply = StreamOpenResponder { shared: shared.clone(), answer: Some(answer) };
-        OfferedStream { shared, opening, reply }
+        let responder = StreamOpenResponder { shared: shared.clone(), answer: Some(answer) };
+        OfferedStream { shared, opening, responder }
     }
 
     /// Takes the stream, with a buffer of so many items (at least one). The other side is answered before
     /// this returns.
     pub fn accept(self, items: usize) -> IncomingStream {
-        let OfferedStream { shared, opening, mut reply } = self;
+        let OfferedStream { shared, opening, mut responder } = self;
         let opened = lock(&shared.streams).open(opening.id.clone(), items, opening.wants_credit);
         // Checked before it was offered, so that only the end of the channel can have come between. Then no
         // stream has this number, and its consumer finds that end.
         let number = opened.unwrap_or(0);
         shared.count_use();
-        reply.send(Ok(opening.wants_credit.then_some(items.max(1))));
+        responder.send(Ok(opening.wants_credit.then_some(items.max(1))));
         IncomingStream::new(shared, number, opening)
     }
 
     /// Refuses the stream with this error.
     pub fn refuse(mut self, error: RpcError) {
-        self.reply.send(Err(error));
+        self.responder.send(Err(error));
     }
 
     /// The channel that it belongs to.
@@ -120,70 +117,5 @@ impl fmt::Debug for OfferedStream<'_> {
             .field("channel", &self.channel())
             .field("scope", &self.scope())
             .finish_non_exhaustive()
-    }
-}
-
-/// Hands streams to the task that holds the [`StreamListener`], as long as that exists. Cheap to clone.
-///
-/// Takes streams of every channel. When as many streams as it holds wait for that task, further ones are
-/// refused with −32000.
-#[derive(Clone, Debug)]
-pub struct StreamBacklog {
-    streams: mpsc::Sender<IncomingStream>,
-    items: usize,
-}
-
-impl StreamBacklog {
-    /// Whether it would take one more stream now.
-    pub fn has_room(&self) -> bool {
-        self.streams.capacity() > 0 && !self.is_closed()
-    }
-
-    /// Whether the other end was dropped.
-    pub fn is_closed(&self) -> bool {
-        self.streams.is_closed()
-    }
-}
-
-impl StreamAcceptor for StreamBacklog {
-    fn open<'a>(&self, offered: OfferedStream<'a>) -> Option<OfferedStream<'a>> {
-        match self.streams.try_reserve() {
-            Ok(room) => {
-                room.send(offered.accept(self.items));
-            }
-            Err(mpsc::error::TrySendError::Full(())) => {
-                offered.refuse(RpcError::new(
-                    error_codes::OVERLOADED,
-                    "overloaded: too many streams wait for their consumer",
-                ));
-            }
-            Err(mpsc::error::TrySendError::Closed(())) => return Some(offered),
-        }
-        None
-    }
-}
-
-/// The streams that a [`StreamBacklog`] has taken. Dropped, it takes no more, and cancels those that were
-/// not received.
-#[derive(Debug)]
-pub struct StreamListener {
-    streams: mpsc::Receiver<IncomingStream>,
-}
-
-impl StreamListener {
-    /// A queue of at most so many streams, each with a buffer of so many items (at least one each).
-    pub fn new(streams: usize, items: usize) -> (StreamBacklog, StreamListener) {
-        let (sender, receiver) = mpsc::channel(streams.max(1));
-        (StreamBacklog { streams: sender, items }, StreamListener { streams: receiver })
-    }
-
-    /// The next stream; `None` when no more can come. Cancel safe.
-    pub async fn accept(&mut self) -> Option<IncomingStream> {
-        self.streams.recv().await
-    }
-
-    /// The next stream, if one waits.
-    pub fn try_accept(&mut self) -> Option<IncomingStream> {
-        self.streams.try_recv().ok()
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     rpc::{
         config::{CallOptions, Timeout},
         error::{CallEffect, CallError},
-        incoming::stream_acceptor::{StreamBacklog, StreamListener},
+        incoming::stream_listener::{StreamBacklog, StreamListener},
         method::{Method, Notification},
         outgoing::{
             pending_calls::{CallExtension, CallFailure},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::supervision::start::{Start, StartModification};
 
-/// A change of how a child is started.
+/// A change of how a child is started, from its next start on.
 #[derive(Clone, Debug)]
 pub(crate) enum NextStartChange {
     /// It is started by this from now on.
@@ -24,7 +24,7 @@ impl NextStartChange {
     }
 }
 
-/// How a child is started.
+/// How a child is started, and the changes of that which wait or are unconfirmed.
 pub(super) struct ChangeableStart {
     start: Arc<dyn Start>,
     /// `None` while nothing waits and nothing is unconfirmed.

@@ -39,7 +39,7 @@ impl Engine {
         }
         entry.node.set_last_started(key.incarnation);
         let (wait_group, closed) = IncarnationWaitGroup::new(Some(supervisor.clone()));
-        let progress = start_incarnation(StartInputs {
+        let first_poll = start_incarnation(StartInputs {
             start: entry.definition.start().clone(),
             timeout: policy.start_timeout,
             cx: StartContext {
@@ -56,7 +56,7 @@ impl Engine {
             inbox: &self.inbox,
             index,
         });
-        match progress {
+        match first_poll {
             StartPoll::Continues(cancel) => {
                 entry.incarnations.push(IncarnationEntry::starting(key.incarnation, cancel));
             }

@@ -11,7 +11,7 @@
 //! | `args` | what an engine is given |
 //! | `perform` | carries out what the machine decides |
 //! | `children` | the table of children |
-//! | `definition` | how a child is started, and changes of that |
+//! | `changeable_start` | how a child is started, and changes of that |
 //! | `incarnation_lifecycle` | incarnations: started, told to stop, checked, judged |
 //! | `operator` | requests, and how children are added |
 //! | `inbox`, `handle` | the channel, and how operators reach it |

@@ -9,7 +9,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `judge` | what an exit means (rules R-0, S-9, S-10) |
-//! | `pass` | the supervisor's own start and group restarts (S-7, S-11 to S-16) |
+//! | `restart_pass` | the supervisor's own start and group restarts (S-7, S-11 to S-16) |
 //! | `operator` | requests (S-22, R-8) |
 //! | `reload` | changes of a definition, and how they are carried out (G-13, G-14) |
 //! | `second` | the incarnation beside the primary one: swap and standby (S-27, W-6) |
@@ -47,8 +47,9 @@ use table::{ChildTable, Rank};
 
 use super::{
     child_info::ChildCounts,
-    child_policy::{ChildPolicy, Shutdown, SupervisorFlags},
+    child_policy::{ChildPolicy, Shutdown},
     errors::RequestError,
+    supervisor_flags::SupervisorFlags,
 };
 use crate::{
     clock::TreeInstant,

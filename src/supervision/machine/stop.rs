@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     id::ChildId,
     state::{ChildState, DownReason},
-    supervision::child_policy::{AutoShutdown, Shutdown},
+    supervision::{child_policy::Shutdown, supervisor_flags::AutoShutdown},
 };
 
 /// What the supervisor as a whole is doing.
