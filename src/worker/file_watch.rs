@@ -186,8 +186,8 @@ fn shared_watcher() -> std::sync::MutexGuard<'static, SharedFileWatcher> {
     SHARED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the watcher's thread wakes. It has a lock of its own: the shared watcher is locked while the watcher is asked
-/// to watch a directory, and the watcher answers on that thread.
+/// What the watcher's thread wakes. It has a lock of its own: the shared watcher is locked while
+/// the watcher is asked to watch a directory, and the watcher answers on that thread.
 fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<WatchedPaths>>> {
     static SUBSCRIPTIONS: Mutex<Vec<Weak<WatchedPaths>>> = Mutex::new(Vec::new());
     SUBSCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner)

@@ -27,9 +27,9 @@ use crate::process::cleanup_thread;
 /// How long the first launch waits until the processes that a dead host has left have ended.
 const LEFTOVERS_WAIT: Duration = Duration::from_secs(1);
 
-/// The group in which each process of this host gets a group of its own. It is below the host's own group, and
-/// the host is not in it. All launchers share it. It is removed when the last of them and the last of its
-/// groups are dropped.
+/// The group in which each process of this host gets a group of its own. It is below the host's own
+/// group, and the host is not in it. All launchers share it. It is removed when the last of them
+/// and the last of its groups are dropped.
 #[derive(Debug)]
 pub(super) struct CgroupOfProcesses {
     parent: Arc<OwnedFd>,
@@ -94,8 +94,8 @@ impl CgroupOfProcesses {
     }
 }
 
-/// Where the group of one process is. Keeps the group around it alive, because that must not be removed before
-/// it.
+/// Where the group of one process is. Keeps the group around it alive, because that must not be
+/// removed before it.
 #[derive(Debug)]
 pub(super) struct SubCgroupLocation {
     parent: Arc<CgroupOfProcesses>,

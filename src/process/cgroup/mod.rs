@@ -14,10 +14,10 @@
 //! the rule against processes in inner groups does not apply.
 //!
 //! `factory` makes the groups. `cgroup_of_processes` is the group around all processes of this host, `group`
-//! that of one process, and `leftovers` removes what dead hosts have left. `own_cgroup` finds the host's own group in the file
-//! system, and `host_id` tells which host a group belongs to. A process may make any number of groups in its
-//! own, nested to any depth. `walk` visits them on the clean-up thread, for a `removal` or a
-//! `signal_walk`.
+//! that of one process, and `leftovers` removes what dead hosts have left. `own_cgroup` finds the
+//! host's own group in the file system, and `host_id` tells which host a group belongs to. A
+//! process may make any number of groups in its own, nested to any depth. `walk` visits them on the
+//! clean-up thread, for a `removal` or a `signal_walk`.
 
 #[cfg(target_os = "linux")]
 mod cgroup_of_processes;
