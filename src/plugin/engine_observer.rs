@@ -44,7 +44,8 @@ impl HostedPlugins {
                 }
             }
             EventKind::State { to: ChildState::Starting, reason: Some(reason), .. } => {
-                if entry.last_start.begins(*reason) == StartReason::Demand {
+                let begun = entry.last_start.begins(*reason);
+                if begun == StartReason::Demand {
                     return vec![PluginEventKind::StartedOnDemand];
                 }
             }
