@@ -282,6 +282,7 @@ impl Both {
     fn compare(&mut self) {
         let Both { rig, model } = self;
         assert_eq!(rig.did, model.did, "done (left: machine)");
+        assert_eq!(rig.step_reasons, model.reasons, "reasons of starts (left: machine)");
         rig.step_replies.sort_by_key(|(id, _)| *id);
         model.replies.sort_by_key(|(id, _)| *id);
         assert_eq!(rig.step_replies, model.replies, "replies (left: machine)");

@@ -21,6 +21,8 @@ use procession::{
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
 };
 
+/// Why an incarnation of a child was started.
+pub(crate) type Reason = (ChildId, u64, StartReason);
 pub(crate) type ReplyResult = Result<Reply, RequestError>;
 
 pub(crate) fn ms(n: u64) -> Duration {
@@ -121,6 +123,8 @@ pub(crate) struct Rig {
     pub(crate) did: Vec<Did>,
     pub(crate) step_replies: Vec<(OperatorRequestId, ReplyResult)>,
     /// Why incarnations were started or, if they replace another one, had been started.
+    pub(crate) step_reasons: Vec<Reason>,
+    /// The same, since a test has asked.
     reasons: Vec<String>,
     board: BTreeMap<ChildId, ChildState>,
     /// The second incarnations, as the events tell.
@@ -150,6 +154,7 @@ impl Rig {
             exit: None,
             did: Vec::new(),
             step_replies: Vec::new(),
+            step_reasons: Vec::new(),
             reasons: Vec::new(),
             board: BTreeMap::new(),
             beside: BTreeMap::new(),
@@ -196,6 +201,7 @@ impl Rig {
         self.machine.handle(self.now, input, &mut actions);
         self.did.clear();
         self.step_replies.clear();
+        self.step_reasons.clear();
         for action in actions {
             assert!(!was_over || matches!(action, Action::Reply(..)), "{action:?} after the exit");
             self.perform(action);
@@ -541,7 +547,9 @@ impl Rig {
             EventKind::State { from, to, reason } => {
                 assert_ne!(from, to);
                 assert_eq!(reason.is_some(), to == ChildState::Starting, "{key}: {reason:?}");
-                self.reasons.extend(reason.map(|reason| format!("{key} {reason}")));
+                if let Some(reason) = reason {
+                    self.has_reason(key, reason);
+                }
                 self.no_longer_beside(key);
                 assert_eq!(
                     self.board.insert(key.child.clone(), to),
@@ -566,11 +574,16 @@ impl Rig {
                 self.no_longer_beside(key);
             }
             EventKind::Replaced { reason, .. } => {
-                self.reasons.push(format!("{key} {reason}"));
+                self.has_reason(key, reason);
                 self.no_longer_beside(key);
             }
             _ => {}
         }
+    }
+
+    fn has_reason(&mut self, key: &IncarnationKey, reason: StartReason) {
+        self.step_reasons.push((key.child.clone(), key.incarnation.0, reason));
+        self.reasons.push(format!("{key} {reason}"));
     }
 
     /// It is the primary one now, or has ended.

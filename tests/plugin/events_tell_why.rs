@@ -106,9 +106,13 @@ async fn a_demand_after_it_was_idle_or_had_ended() {
     assert_eq!(told(&mut events), ["a#2 ended: exited with code 0"]);
     stage.call("a", "echo", json!(1)).await;
     assert_eq!(told(&mut events), demanded(3));
+    die(&stage, 0).await;
     stage.plugins.stop_plugin("a").await.unwrap();
     stage.plugins.restart_plugin("a", "test").await.unwrap();
-    assert_eq!(told(&mut events), ["a#3 was stopped by an operator", "a#4 is ready"]);
+    assert_eq!(
+        told(&mut events),
+        ["a#3 ended: exited with code 0", "a#3 was stopped by an operator", "a#4 is ready"]
+    );
     stage.end().await;
     // One that is not on demand has left the table of its host.
     let spec = plugin("a").restart(RestartPolicy::transient());

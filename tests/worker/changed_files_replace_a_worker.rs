@@ -4,6 +4,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use procession::{
+    event::{EventKind, RecycleReason, StartReason},
     internals::{Root, RootOptions},
     process::Command,
     supervision::SupervisorSpec,
@@ -65,6 +66,7 @@ async fn a_file_that_is_written_or_replaced() {
     let script = dir.write("worker.sh", "exec sleep 1000\n");
     let watch = FileWatch::new().without_program().path(&script).settle(Duration::from_millis(50));
     let (root, worker) = start(&script, watch).await;
+    let mut events = root.events();
     // As long as it does not change, nothing happens, whatever happens beside it.
     dir.write("beside.sh", "x");
     assert_eq!(worker.node().incarnation().0, 1);
@@ -72,6 +74,16 @@ async fn a_file_that_is_written_or_replaced() {
         dir.write("worker.sh", &format!("exec sleep 1001 # {n}\n"));
     })
     .await;
+    let says_why = async {
+        loop {
+            let event = events.next().await.unwrap();
+            if let EventKind::State { reason: Some(reason), .. } = &event.kind {
+                break *reason;
+            }
+        }
+    };
+    let reason = tokio::time::timeout(BOUND, says_why).await.unwrap();
+    assert_eq!(reason, StartReason::Recycle(RecycleReason::Files));
     let before = worker.node().incarnation().0;
     changes_until(&worker, before + 1, |n| {
         let new = dir.write("new.sh", &format!("exec sleep 1002 # replaced {n}\n"));

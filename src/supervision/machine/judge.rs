@@ -89,16 +89,14 @@ impl Machine {
                 // S-7: a start that the boot requires keeps its meaning.
                 let required = self.is_booting() && child.is_required_for_boot();
                 let cause = if required { StartCause::Supervisor } else { child.restart_cause() };
-                if let Some(child) = self.children.get_mut(rank) {
-                    child.reason = StartReason::Restore;
-                    child.note_reason(cause);
-                }
                 let waits = self.pass.as_ref().is_some_and(|pass| pass.restarts(rank));
                 self.publish_exit(rank, exit, ExitConsequence::Restore);
                 if waits {
                     // S-11: the group restart that has begun meanwhile starts it in its turn.
                     self.group_stopped(rank);
                 } else {
+                    self.set_reason(rank, StartReason::Restore);
+                    self.note_reason(rank, cause);
                     self.set(rank, ChildState::down(DownReason::Stopped));
                     self.start(now, rank, cause);
                 }

@@ -174,7 +174,7 @@ impl Machine {
         match (&child.state, child.after) {
             (ChildState::Ready, _) => {}
             // The start that follows takes the change.
-            (ChildState::Stopping, AfterStop::Start(_)) => return,
+            (ChildState::Stopping, AfterStop::Start(_)) => return self.note_reason(rank, StartCause::Reload),
             _ => return self.renew(now, rank, StartCause::Reload),
         }
         if let Some(second) = &child.second {

@@ -115,10 +115,13 @@ impl Model {
 
     /// 5, at the request.
     pub(super) fn reload(&mut self, uid: Uid) {
+        let reason = self.row(uid).reload_reason;
         if self.row(uid).timer.is_some() {
+            self.row_mut(uid).reason = reason;
             return self.start_when_free(uid, Why::Reload, false);
         }
         if !self.row(uid).state.is_alive() || self.tears_down(uid) {
+            self.row_mut(uid).reason = reason;
             self.wanted(uid);
             return self.hurry(true);
         }
@@ -128,12 +131,19 @@ impl Model {
         match self.row(uid).state {
             ChildState::Stopping if self.row(uid).next == Next::Script => {
                 self.wanted(uid);
+                self.row_mut(uid).reason = reason;
                 self.row_mut(uid).next = Next::Start(Why::Reload);
             }
+            // Its start takes the change, which is the last reason for it.
+            ChildState::Stopping if matches!(self.row(uid).next, Next::Start(_)) => {
+                self.row_mut(uid).reason = reason;
+            }
             ChildState::Stopping if matches!(self.row(uid).next, Next::Wait(_)) => {
+                self.row_mut(uid).reason = reason;
                 self.row_mut(uid).next = Next::Start(Why::Reload);
             }
             ChildState::Starting => {
+                self.row_mut(uid).reason = reason;
                 let why = self.meaning(uid, Why::Reload);
                 self.wanted(uid);
                 self.stop(uid, Next::Start(why));
@@ -159,6 +169,7 @@ impl Model {
         self.wanted(uid);
         let (mode, row) = (self.mode(self.row(uid).policy.shutdown), self.row_mut(uid));
         row.state = ChildState::Stopping;
+        row.reason = row.reload_reason;
         row.next = Next::Start(Why::Reload);
         let did = Did::Retire(row.id.clone(), row.incarnation, mode);
         self.did.push(did);

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use procession::internals::machine::{IncarnationKey, Reply};
 use procession::{
+    event::StartReason,
     exit::Exit,
     restart::BudgetScope,
     state::{ChildState, DownReason, GiveUpReason, Strategy},
@@ -90,6 +91,10 @@ impl Model {
                 }
                 let again = !self.must_start(uid) && self.wants_change(uid);
                 let why = if again { Why::Reload } else { Why::Supervisor };
+                let wanted = !self.must_start(uid) && self.wants_reload(uid);
+                let row = self.row_mut(uid);
+                row.reason = if wanted { row.reload_reason } else { StartReason::Restore };
+                row.state = ChildState::down(DownReason::Stopped);
                 self.start_when_free(uid, why, true);
                 return false;
             }
@@ -161,6 +166,7 @@ impl Model {
     fn again(&mut self, uid: Uid, delay: Duration, attempt: u32, starting: bool) {
         let until = self.now.after(delay);
         let waits = ChildState::BackingOff { until, attempt };
+        self.row_mut(uid).reason = StartReason::Policy;
         if self.flags.strategy != Strategy::OneForOne {
             let failed_start = starting && self.row(uid).policy.start == StartMode::Required;
             self.restart_group(uid, delay, attempt, failed_start);

@@ -14,6 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use procession::internals::machine::{DefinitionChange, IncarnationKey, NewChild, OperatorRequestId, Reply};
 use procession::{
     clock::TreeInstant,
+    event::StartReason,
     exit::Exit,
     id::ChildId,
     restart::RestartType,
@@ -21,7 +22,7 @@ use procession::{
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
 };
 
-use crate::rig::{Did, ReplyResult};
+use crate::rig::{Did, Reason, ReplyResult};
 pub(crate) use past::ExitClass;
 use past::Past;
 use script::Script;
@@ -123,6 +124,10 @@ pub(crate) struct Row {
     /// Ends of its spares in a row.
     spares_lost: u32,
     why: Why,
+    /// Why it is started next, or was started last.
+    reason: StartReason,
+    /// Why it was last to be reloaded.
+    reload_reason: StartReason,
     next: Next,
     stopped_by_operator: bool,
     /// When its own timer is due.
@@ -135,6 +140,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The time for which it was to wait is over.
+    fn is_due(&self, waits: &ChildState, now: TreeInstant) -> bool {
+        matches!(waits, ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until } if *until <= now)
+    }
+
     /// Something of it lives.
     fn lives(&self) -> bool {
         self.alive || self.second.as_ref().is_some_and(Second::lives)
@@ -155,6 +165,8 @@ pub(crate) struct Model {
     ending: Option<(Exit, bool)>,
     over: bool,
     pub(crate) did: Vec<Did>,
+    /// Why incarnations were started, said when they are the primary ones.
+    pub(crate) reasons: Vec<Reason>,
     pub(crate) replies: Vec<(OperatorRequestId, ReplyResult)>,
 }
 
@@ -171,6 +183,7 @@ impl Model {
             ending: None,
             over: false,
             did: Vec::new(),
+            reasons: Vec::new(),
             replies: Vec::new(),
         };
         for child in children {
@@ -200,6 +213,8 @@ impl Model {
             second: None,
             spares_lost: 0,
             why: Why::Supervisor,
+            reason: StartReason::Initial,
+            reload_reason: StartReason::Reload,
             next: Next::Nothing,
             stopped_by_operator: new.stopped_by_operator,
             timer: None,
@@ -216,6 +231,7 @@ impl Model {
     pub(crate) fn step(&mut self, now: TreeInstant, what: impl FnOnce(&mut Model)) {
         self.now = now;
         self.did.clear();
+        self.reasons.clear();
         self.replies.clear();
         what(self);
         for _ in 0..3 {
@@ -351,6 +367,8 @@ impl Model {
     fn start(&mut self, uid: Uid, why: Why) {
         self.take_changes(uid);
         let row = self.row_mut(uid);
+        // What has failed to start and is started again at once is starting.
+        let is_said = row.state != ChildState::Starting;
         row.state = ChildState::Starting;
         row.numbers += 1;
         row.incarnation = row.numbers;
@@ -363,9 +381,18 @@ impl Model {
         row.past.started();
         let did = Did::Start(row.id.clone(), row.incarnation);
         self.did.push(did);
+        if is_said {
+            self.say_reason(uid);
+        }
         if let Some(script) = &mut self.script {
             script.excused.remove(&uid);
         }
+    }
+
+    fn say_reason(&mut self, uid: Uid) {
+        let row = self.row(uid);
+        let reason = (row.id.clone(), row.incarnation, row.reason);
+        self.reasons.push(reason);
     }
 
     /// A restart is also the reload that is wanted, if one is.
@@ -452,7 +479,14 @@ impl Model {
             Next::Leave(state) => self.leave(uid, state),
             Next::Ignored if self.flags.dynamic || self.is_temporary(uid) => self.remove(uid, None),
             Next::Ignored => self.down(uid, ChildState::down(DownReason::Ignored), None),
-            Next::Wait(_) if self.wants_reload(uid) => self.start(uid, Why::Reload),
+            Next::Wait(state) if self.wants_reload(uid) => {
+                // Its own time may have come, too.
+                let row = self.row(uid);
+                let reason =
+                    if row.is_due(&state, self.now) { StartReason::Policy } else { row.reload_reason };
+                self.row_mut(uid).reason = reason;
+                self.start(uid, Why::Reload);
+            }
             Next::Wait(state) => self.wait(uid, state),
         }
     }
@@ -461,6 +495,7 @@ impl Model {
         let (ChildState::BackingOff { until, .. } | ChildState::CoolingOff { until }) = state else {
             unreachable!()
         };
+        self.row_mut(uid).reason = StartReason::Policy;
         let alone = self.flags.strategy == procession::state::Strategy::OneForOne;
         if alone && until <= self.now {
             return self.start(uid, self.why_again(uid));

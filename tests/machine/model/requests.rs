@@ -4,6 +4,7 @@ use procession::internals::machine::{
     DefinitionChange, NewChild, OperatorRequestId, ReloadWhen, Reply, Request,
 };
 use procession::{
+    event::StartReason,
     id::{ChildId, Incarnation},
     state::{ChildState, DownReason, SecondRole, Strategy},
     supervision::{RequestError, StartMode},
@@ -127,6 +128,7 @@ impl Model {
             Request::RestartChild(_) => {
                 self.row_mut(uid).past.revived();
                 self.row_mut(uid).waiting.push((id, Wants::Verdict));
+                self.row_mut(uid).reason = StartReason::Operator;
                 self.start_in_turn(uid, Why::Once);
                 None
             }
@@ -169,6 +171,7 @@ impl Model {
                 }
                 if state.is_down() && !awaits_start {
                     self.row_mut(uid).past.revived();
+                    self.row_mut(uid).reason = StartReason::Operator;
                     self.start_in_turn(uid, Why::Restart);
                     if self.script_will_start(uid) {
                         self.hurry(true);
@@ -181,6 +184,10 @@ impl Model {
             Request::Reload(_, change, when) => {
                 // Recycling changes nothing.
                 let recycles = matches!(change, DefinitionChange::None(_));
+                let reason = match change {
+                    DefinitionChange::None(reason) if self.row(uid).changes.is_empty() => reason,
+                    _ => StartReason::Reload,
+                };
                 if leaves {
                     return Some(Err(RequestError::Stopped(child)));
                 }
@@ -199,6 +206,7 @@ impl Model {
                 let taken = recycles && (successor || row.unconfirmed && state == ChildState::Starting);
                 self.row_mut(uid).waiting.push((id, Wants::Reload { change: !recycles, taken }));
                 if !taken {
+                    self.row_mut(uid).reload_reason = reason;
                     self.reload(uid);
                 }
                 None
@@ -232,6 +240,7 @@ impl Model {
                     }
                     self.row_mut(uid).waiting.push((id, Wants::Verdict));
                     self.wanted(uid);
+                    self.row_mut(uid).reason = StartReason::Demand;
                     let tears = self.tears_down(uid);
                     self.row_mut(uid).next = if tears { Next::Script } else { Next::Start(Why::Restart) };
                     None
@@ -239,6 +248,7 @@ impl Model {
                 state => {
                     self.row_mut(uid).waiting.push((id, Wants::Verdict));
                     if state.is_down() && !awaits_start {
+                        self.row_mut(uid).reason = StartReason::Demand;
                         self.start_in_turn(uid, Why::Restart);
                     }
                     None
@@ -264,6 +274,7 @@ impl Model {
     /// A new incarnation of what is alive, or waits.
     fn anew(&mut self, uid: Uid, why: Why) {
         let state = self.row(uid).state.clone();
+        self.row_mut(uid).reason = StartReason::Operator;
         if self.row(uid).timer.is_some() {
             return self.start_when_free(uid, why, false);
         }

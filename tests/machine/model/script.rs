@@ -7,6 +7,7 @@ use std::{
 
 use procession::{
     clock::TreeInstant,
+    event::StartReason,
     restart::RestartType,
     state::{ChildState, DownReason, Strategy},
     supervision::StartMode,
@@ -254,6 +255,10 @@ impl Model {
         let group = order[first..].to_vec();
         for member in &group {
             let row = self.row_mut(*member);
+            // Those that were waiting come back by their own policy.
+            if *member != uid && !matches!(row.state, ChildState::BackingOff { .. }) {
+                row.reason = StartReason::Group;
+            }
             if let ChildState::BackingOff { attempt, .. } = row.state {
                 row.state = ChildState::BackingOff { until, attempt };
             }

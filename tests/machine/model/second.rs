@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use procession::internals::machine::{IncarnationKey, Reply};
 use procession::{
     clock::TreeInstant,
+    event::StartReason,
     exit::Exit,
     id::Incarnation,
     restart::Backoff,
@@ -22,6 +23,7 @@ pub(crate) struct Second {
     pub(crate) state: ChildState,
     /// In force when it is the primary one.
     pub(super) policy: Arc<ChildPolicy>,
+    reason: StartReason,
     ready: Option<TreeInstant>,
     /// It has been told to stop.
     asked: bool,
@@ -44,11 +46,13 @@ impl Model {
         let row = self.row_mut(uid);
         row.numbers += 1;
         let (incarnation, policy) = (row.numbers, row.newest.clone());
+        let reason = if role == SecondRole::Spare { StartReason::Standby } else { row.reload_reason };
         row.second = Some(Second {
             incarnation,
             role,
             state: ChildState::Starting,
             policy,
+            reason,
             ready: None,
             asked: false,
         });
@@ -86,16 +90,20 @@ impl Model {
         row.incarnation = second.incarnation;
         row.state = second.state;
         row.alive = true;
+        // One that is still starting is what the policy asks for.
         if row.state == ChildState::Ready {
+            row.reason = second.reason;
             let did = Did::MakeLive(row.id.clone(), row.incarnation);
             self.did.push(did);
         }
+        self.say_reason(uid);
         old
     }
 
     fn outgoing(&mut self, uid: Uid, role: SecondRole, (incarnation, policy): (u64, Arc<ChildPolicy>)) {
         let asked = role == SecondRole::Leaving;
-        let second = Second { incarnation, role, state: ChildState::Stopping, policy, ready: None, asked };
+        let (state, reason) = (ChildState::Stopping, StartReason::Initial);
+        let second = Second { incarnation, role, state, policy, reason, ready: None, asked };
         self.row_mut(uid).second = Some(second);
     }
 
@@ -223,6 +231,7 @@ impl Model {
                 role: SecondRole::Spare,
                 state,
                 policy,
+                reason: StartReason::Standby,
                 ready: None,
                 asked: false,
             });
