@@ -6,7 +6,7 @@
 //! | [`NoChannel`] | launched | signal | – | – |
 //! | [`ReadyLine`] | it prints the expected line | signal | – | – |
 //! | [`Plugin`] | `initialize` is answered with `ok` | `shutdown` | `$/cancelRequest` | `ping`, if announced |
-//! | [`Mcp`] | `initialize` is answered, `notifications/initialized` sent | closing stdin | `notifications/cancelled` | `ping` |
+//! | [`Mcp`] | `initialize` is answered and `notifications/initialized` sent, or `server/discover` is answered | closing stdin | `notifications/cancelled` | `ping` or `server/discover` |
 //! | [`Lsp`] | `initialize` is answered, `initialized` sent | `shutdown`, `exit` | `$/cancelRequest` | – |
 //!
 //! A protocol is owned by a worker's spec and shared by all its incarnations, so it holds no state of
@@ -82,9 +82,10 @@ mod worker_side;
 
 pub use log_entry::{LogEntry, LogLevel};
 pub use lsp_client::Lsp;
-pub use mcp::Mcp;
+pub use mcp::{Mcp, McpEra, McpSubscriptionFilter, McpSubscriptions};
 pub use no_channel::{NoChannel, ReadyLine};
 pub use plugin::Plugin;
+pub(crate) use session_info::ProbeState;
 pub use session_info::{ChildIdentity, ProgramInfo, SessionInfo, StopReply};
 pub(crate) use strip_ansi::strip_ansi;
 pub use worker_side::{InitializeParams, Served, Server};
@@ -245,6 +246,12 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether children with this protocol take a member `_meta` in the params of requests, for the
+    /// trace that a call belongs to ([`PeerConfig::trace_context`]). `false` by default.
+    fn has_meta(&self) -> bool {
+        false
+    }
+
     /// Whether a child may open streams of items, by the methods `streams.open`, `streams.emit` and
     /// `streams.close` of the [plugin protocol](Plugin) (C-10). `false` by default: these methods then go to
     /// the worker's handler, unless its declaration turns streams on.
@@ -275,6 +282,7 @@ pub(crate) fn fill_peer_config(protocol: &Arc<dyn Protocol>, framing: Framing, c
     let (outgoing, incoming) = (protocol.clone(), protocol.clone());
     config.framing = framing;
     config.streams |= protocol.has_streams();
+    config.has_meta |= protocol.has_meta();
     config.max_outgoing_frame_bytes.get_or_insert_with(|| protocol.max_outgoing_frame_bytes());
     config.cancel = Some(Arc::new(move |id| outgoing.cancel(id)));
     config.incoming_cancel = Some(Arc::new(move |method, params| incoming.incoming_cancel(method, params)));

@@ -1,7 +1,13 @@
 //! What the two sides of a handshake and of a stop exchange: [`ChildIdentity`], [`SessionInfo`],
 //! [`StopReply`].
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde_json::value::RawValue;
 
@@ -49,12 +55,66 @@ pub struct ChildIdentity {
     /// The program that is its host, if it has a plugin host
     /// ([`PluginHostSpec::host_info`](crate::plugin::PluginHostSpec::host_info)).
     pub host: Option<Arc<ProgramInfo>>,
+    /// What the last incarnation before this one said of itself in its handshake. It may have run another
+    /// program.
+    pub previous_session: Option<Arc<SessionInfo>>,
+    probe: Arc<ProbeState>,
+}
+
+/// Whether the program is being asked something that may end it.
+#[derive(Debug, Default)]
+pub(crate) struct ProbeState {
+    under_way: AtomicBool,
+    was_fatal: bool,
+}
+
+impl ProbeState {
+    /// The state of the launch after one whose probe was fatal.
+    pub(crate) fn after_fatal_probe() -> ProbeState {
+        ProbeState { under_way: AtomicBool::new(false), was_fatal: true }
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire)
+    }
 }
 
 impl ChildIdentity {
     /// A child that is not a process of this system, or whose process id is irrelevant.
     pub fn new(path: TreePath, incarnation: Incarnation) -> ChildIdentity {
-        ChildIdentity { path, incarnation, pid: None, host: None }
+        ChildIdentity {
+            path,
+            incarnation,
+            pid: None,
+            host: None,
+            previous_session: None,
+            probe: Arc::default(),
+        }
+    }
+
+    /// The program is about to be asked something that an older one may not survive. If its process or its
+    /// channel ends before [`end_probe`](ChildIdentity::end_probe), the process is reaped and launched once
+    /// more in the same incarnation, with [`probe_was_fatal`](ChildIdentity::probe_was_fatal). That is no
+    /// crash and no failed start (rule W-10).
+    pub fn begin_probe(&self) {
+        if !self.probe.was_fatal {
+            self.probe.under_way.store(true, Ordering::Release);
+        }
+    }
+
+    /// The program has survived the probe.
+    pub fn end_probe(&self) {
+        self.probe.under_way.store(false, Ordering::Release);
+    }
+
+    /// Whether the process before this one, of the same incarnation, ended during a probe.
+    pub fn probe_was_fatal(&self) -> bool {
+        self.probe.was_fatal
+    }
+
+    pub(crate) fn with_probe(mut self, probe: Arc<ProbeState>) -> ChildIdentity {
+        self.probe = probe;
+        self
     }
 
     /// The same with a process id.

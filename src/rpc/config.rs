@@ -11,7 +11,10 @@ use crate::{
         framing::Framing,
     },
     id::{Incarnation, TreePath},
-    rpc::{incoming::stream_acceptor::StreamAcceptor, wire::request_id::RequestId},
+    rpc::{
+        incoming::stream_acceptor::StreamAcceptor, trace_context::TraceContextHook,
+        wire::request_id::RequestId,
+    },
 };
 
 /// Makes the notification that tells the other side that a request was given up.
@@ -86,6 +89,9 @@ pub struct CallOptions {
     pub(crate) extend_by: Option<Duration>,
     /// The call is made on behalf of a request of the other side.
     pub(crate) for_request: bool,
+    /// The call stays open for as long as the channel does, as that of a subscription. It needs no
+    /// permit, and is given up at the beginning of an orderly stop.
+    pub(crate) standing: bool,
 }
 
 impl CallOptions {
@@ -98,6 +104,7 @@ impl CallOptions {
             max_total: None,
             extend_by: None,
             for_request: false,
+            standing: false,
         }
     }
 
@@ -115,6 +122,12 @@ impl CallOptions {
 }
 
 impl CallOptions {
+    /// A call of the protocol itself that stays open for as long as the channel does, as that of a
+    /// subscription.
+    pub(crate) const fn standing() -> CallOptions {
+        CallOptions { standing: true, ..CallOptions::unannounced(Timeout::Never) }
+    }
+
     /// The same call, which may take this long while the other side reports progress
     /// ([`max_total`](CallOptions::max_total)).
     #[must_use]
@@ -251,6 +264,12 @@ pub struct PeerConfig {
     /// Asks the other side to report the progress of a call with a
     /// [`max_total`](CallOptions::max_total), if it has to be asked.
     pub ask_progress: Option<AskProgressHook>,
+    /// Gives the trace that a call belongs to: `traceparent` and `tracestate` of it are added to `_meta` in
+    /// the call's params, where the protocol has such a member ([`has_meta`](PeerConfig::has_meta)) and the
+    /// caller has not set them.
+    pub trace_context: Option<TraceContextHook>,
+    /// Whether the other side takes a member `_meta` in the params of requests. Off; a protocol turns it on.
+    pub has_meta: bool,
     /// Called when the channel ends, before the end can be seen anywhere; perhaps more than once.
     pub(crate) at_end: Option<EndHook>,
 }
@@ -373,6 +392,8 @@ impl Default for PeerConfig {
             incoming_cancel: None,
             progress: None,
             ask_progress: None,
+            trace_context: None,
+            has_meta: false,
             at_end: None,
         }
     }

@@ -25,6 +25,7 @@
 //! to the layer below, `channel/`.
 
 mod config;
+mod detached_peer;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod peer;
 mod peer_shared;
 mod stats;
 mod stream_end;
+mod trace_context;
 mod wire;
 
 pub use crate::channel::close_reason::{CloseReason, FailCallsWith};
@@ -47,6 +49,7 @@ pub use config::{
     AskProgressHook, CallOptions, CancelHook, IncomingCancelHook, NoisePolicy, PeerConfig, ProgressHook,
     Timeout,
 };
+pub(crate) use detached_peer::DetachedPeer;
 pub use error::{CallEffect, CallError, RpcError, error_codes};
 pub use incoming::handler::{Context, Handler, NoHandler};
 pub use incoming::incoming_stream::IncomingStream;
@@ -58,4 +61,6 @@ pub(crate) use outgoing::call::STREAMS_OF_A_CALL;
 pub use peer::Peer;
 pub use stats::PeerStats;
 pub use stream_end::StreamEnd;
+pub use trace_context::{TraceContext, TraceContextHook};
+pub(crate) use wire::params_meta::with_meta;
 pub use wire::request_id::RequestId;

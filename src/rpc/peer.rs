@@ -175,6 +175,21 @@ impl Peer {
         self.shared().announced.get().is_some_and(|announced| announced.contains(method))
     }
 
+    /// Sets what each request says in the member `_meta` of its params from now on: names, and values as JSON
+    /// texts. A member that the caller of a request has set stays as it is; params that are an array stay as
+    /// they are. For protocols without a session, whose requests repeat what a handshake would have said.
+    /// The first set stays.
+    pub(crate) fn set_request_meta(&self, members: impl IntoIterator<Item = (String, String)>) {
+        let members = members.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        // A channel has one handshake.
+        let _ = self.shared().request_meta.set(members);
+    }
+
+    /// Whether each request says something in `_meta`.
+    pub(crate) fn has_request_meta(&self) -> bool {
+        self.shared().request_meta.get().is_some()
+    }
+
     /// Sets whether a write without progress ends the channel (C-11). On at first; a worker turns
     /// it off except while it is ready.
     pub fn watch_writes(&self, on: bool) {

@@ -76,6 +76,10 @@ pub(crate) struct PeerShared {
     /// Calls of the protocol itself, such as pings, which are no use of the process: made, and open.
     protocol_calls: AtomicU64,
     protocol_calls_open: AtomicUsize,
+    /// Uses of the process that stay open for as long as the channel does, and have no permit.
+    standing_uses_open: AtomicUsize,
+    /// Notified when new calls are refused from now on.
+    retired: Notify,
     /// Notifications to the process and requests of the process.
     other_use: AtomicU64,
     /// Responses that wait until their batch is complete.
@@ -83,6 +87,8 @@ pub(crate) struct PeerShared {
     /// Responses of handlers that wait for room.
     pub(crate) replies: KeptResponseBytes,
     pub(crate) announced: OnceLock<AnnouncedMethods>,
+    /// What each request says in `_meta`: names, and values as JSON texts.
+    pub(crate) request_meta: OnceLock<Box<[(Box<str>, Box<str>)]>>,
     pub(crate) handlers: Mutex<JoinSet<()>>,
     /// The other side may open streams.
     pub(crate) has_streams: bool,
@@ -125,10 +131,13 @@ impl PeerShared {
             requests_done: Notify::new(),
             protocol_calls: AtomicU64::new(0),
             protocol_calls_open: AtomicUsize::new(0),
+            standing_uses_open: AtomicUsize::new(0),
+            retired: Notify::new(),
             other_use: AtomicU64::new(0),
             batched: KeptResponseBytes::default(),
             replies: KeptResponseBytes::default(),
             announced: OnceLock::new(),
+            request_meta: OnceLock::new(),
             handlers: Mutex::default(),
             has_streams: config.streams || config.stream_acceptor.is_some(),
             streams: Mutex::new(StreamTable::new(config.max_streams, config.max_stream_bytes)),
@@ -170,6 +179,16 @@ impl PeerShared {
     pub(crate) fn retire(&self) {
         self.retiring.store(true, Ordering::Release);
         self.call_limit.close();
+        self.retired.notify_waiters();
+    }
+
+    /// Returns once new calls are refused.
+    pub(crate) async fn retired(&self) {
+        let mut retired = std::pin::pin!(self.retired.notified());
+        retired.as_mut().enable();
+        if !self.retiring.load(Ordering::Acquire) {
+            retired.await;
+        }
     }
 
     /// Whether new calls are refused while the channel goes on.
@@ -184,6 +203,18 @@ impl PeerShared {
         ProtocolCallInProgress(self)
     }
 
+    /// A use of the process that is no call of the host; over when this is dropped.
+    pub(crate) fn standing_use(&self) -> StandingUse<'_> {
+        self.standing_uses_open.fetch_add(1, Ordering::Relaxed);
+        StandingUse(self)
+    }
+
+    /// A call that stays open for as long as the channel does: a use of the process, but no call of the host.
+    pub(crate) fn standing_call(&self) -> StandingUse<'_> {
+        self.protocol_calls.fetch_add(1, Ordering::Relaxed);
+        self.standing_use()
+    }
+
     /// A notification to the process, or a request of it.
     pub(crate) fn count_use(&self) {
         self.other_use.fetch_add(1, Ordering::Relaxed);
@@ -194,6 +225,7 @@ impl PeerShared {
         use Ordering::Relaxed;
         let own_open = self.protocol_calls_open.load(Relaxed);
         let open = self.call_limit.taken() as usize > own_open
+            || self.standing_uses_open.load(Relaxed) > 0
             || self.requests_open.load(Relaxed) > 0
             || lock(&self.streams).open_streams() > 0;
         (!open).then(|| self.calls_made().wrapping_add(self.other_use.load(Relaxed)))
@@ -381,6 +413,15 @@ pub(crate) struct ProtocolCallInProgress<'a>(&'a PeerShared);
 impl Drop for ProtocolCallInProgress<'_> {
     fn drop(&mut self) {
         self.0.protocol_calls_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See [`PeerShared::standing_use`].
+pub(crate) struct StandingUse<'a>(&'a PeerShared);
+
+impl Drop for StandingUse<'_> {
+    fn drop(&mut self) {
+        self.0.standing_uses_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     channel::control::ChannelControl,
     exit::Exit,
-    process::{self, ExitStatus, HeldUntilReaped, LineLogger, Process},
-    protocol::{self, ChildIdentity, Protocol, Ready, StdioUse},
+    process::{self, Command, ExitStatus, HeldUntilReaped, LineLogger, Process},
+    protocol::{self, ChildIdentity, ProbeState, Protocol, Ready, StdioUse},
     rpc::{CloseReason, ExitReport, Peer},
     supervision::{LiveAttachment as _, StartContext, StopRequest},
     tracing_macro::log_event,
@@ -53,6 +53,13 @@ enum EndCause {
     Stop,
 }
 
+impl EndCause {
+    /// Whether the process, or its channel, has ended by itself.
+    fn is_end_of_process(&self) -> bool {
+        matches!(self, EndCause::Exited(_) | EndCause::Kill(Exit::ChannelLost { .. }))
+    }
+}
+
 /// Without the feature there are none.
 #[cfg(not(feature = "watch"))]
 type KnownFiles = std::convert::Infallible;
@@ -79,37 +86,36 @@ impl ProcessLifecycle {
         let known_files = KnownFiles::before_launch(self.spec.watch.as_ref(), &command);
         #[cfg(not(feature = "watch"))]
         let known_files = None;
-        let held_until_reaped = HeldUntilReaped::new(self.cx.wait_group.clone());
-        let launched = tokio::select! {
-            biased;
-            () = stop_asked(&mut self.stop) => return Exit::Requested,
-            launched = self.spec.launcher.launch(&command, held_until_reaped) => launched,
-        };
-        let process = match launched {
-            Ok(process) => process,
-            Err(exit) => {
-                let exit = exit.with_one_line_reasons();
-                self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
-                return exit;
-            }
-        };
-        self.diagnostics.launched(&*process.control, self.cx.tree.clock().now());
-        // Stdin is kept open for protocols without a channel. It is not part of the running process,
-        // which is shared by reference.
-        let (running, ready_line, _stdin) = self.attach_streams(process);
-        let (end_cause, was_ready) = match Box::pin(self.become_ready(&running, ready_line)).await {
-            Ok(()) => {
-                self.diagnostics.ready(self.cx.tree.clock().now());
-                if let Some(channel) = &running.channel {
-                    channel.watch_writes(true);
+        let mut probe = Arc::new(ProbeState::default());
+        let (running, end_cause, was_ready) = loop {
+            let process = match self.launch(&command).await {
+                Ok(process) => process,
+                Err(exit) => return exit,
+            };
+            // Stdin is kept open for protocols without a channel. It is not part of the running process,
+            // which is shared by reference.
+            let (running, ready_line, _stdin) = self.attach_streams(process, &probe);
+            match Box::pin(self.become_ready(&running, ready_line, &probe)).await {
+                Ok(()) => {
+                    self.diagnostics.ready(self.cx.tree.clock().now());
+                    if let Some(channel) = &running.channel {
+                        channel.watch_writes(true);
+                    }
+                    if let Some(ready) = self.ready.take() {
+                        // If the receiver is gone, a stop is on its way.
+                        let _ = ready.send(());
+                    }
+                    let end_cause = self.until_end(&running, known_files).await;
+                    break (running, end_cause, true);
                 }
-                if let Some(ready) = self.ready.take() {
-                    // If the receiver is gone, a stop is on its way.
-                    let _ = ready.send(());
+                Err(end_cause) if probe.is_under_way() && end_cause.is_end_of_process() => {
+                    if let Err(exit) = Box::pin(self.reap_before_relaunch(&running, end_cause)).await {
+                        break (running, EndCause::Kill(exit), false);
+                    }
+                    probe = Arc::new(ProbeState::after_fatal_probe());
                 }
-                (self.until_end(&running, known_files).await, true)
+                Err(end_cause) => break (running, end_cause, false),
             }
-            Err(end_cause) => (end_cause, false),
         };
         // First of all: from here on no call goes to this incarnation.
         self.cx.node.retract_failing(self.cx.incarnation);
@@ -147,10 +153,62 @@ impl ProcessLifecycle {
         exit
     }
 
+    /// Launches the process, unless a stop comes first.
+    async fn launch(&mut self, command: &Command) -> Result<Process, Exit> {
+        let held_until_reaped = HeldUntilReaped::new(self.cx.wait_group.clone());
+        let launched = tokio::select! {
+            biased;
+            () = stop_asked(&mut self.stop) => return Err(Exit::Requested),
+            launched = self.spec.launcher.launch(command, held_until_reaped) => launched,
+        };
+        match launched {
+            Ok(process) => {
+                self.diagnostics.launched(&*process.control, self.cx.tree.clock().now());
+                Ok(process)
+            }
+            Err(exit) => {
+                let exit = exit.with_one_line_reasons();
+                self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
+                Err(exit)
+            }
+        }
+    }
+
+    /// The process ended because of a probe. Nothing of it may be left when it is launched again.
+    ///
+    /// # Errors
+    /// [`Exit::Unkillable`].
+    async fn reap_before_relaunch(
+        &mut self,
+        running: &RunningProcess,
+        end_cause: EndCause,
+    ) -> Result<(), Exit> {
+        let exit = match end_cause {
+            EndCause::Exited(exited) => self.reap_after_exit(running, exited).await,
+            EndCause::Kill(exit) => self.kill(running, exit).await,
+            EndCause::Stop => Exit::Requested,
+        };
+        if let Some(channel) = &running.channel {
+            let report = ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() };
+            channel.close(report.into());
+        }
+        if matches!(exit, Exit::Unkillable { .. }) {
+            return Err(exit);
+        }
+        log_event!(
+            info,
+            self.cx.node.path(),
+            self.cx.incarnation,
+            "it ended when it was asked which protocol it speaks, and is launched again without that question: {exit}"
+        );
+        Ok(())
+    }
+
     /// Connects the streams.
     fn attach_streams(
         &self,
         process: Process,
+        probe: &Arc<ProbeState>,
     ) -> (RunningProcess, Option<AwaitedLine>, Option<process::Stdin>) {
         let Process { stdin, stdout, stderr, control, .. } = process;
         let mine = |log: LineLogger| log.of(self.cx.node.path().clone(), self.cx.incarnation);
@@ -180,7 +238,12 @@ impl ProcessLifecycle {
                 let (node, incarnation) = (self.cx.node.downgrade(), self.cx.incarnation);
                 // Weak, because the channel holds the peer.
                 let live = Arc::downgrade(&self.live);
+                let probe = probe.clone();
                 config.at_end = Some(Arc::new(move || {
+                    if probe.is_under_way() {
+                        // The incarnation goes on with another process.
+                        return;
+                    }
                     if let Some(node) = node.upgrade() {
                         node.retract_failing(incarnation);
                     }
@@ -225,6 +288,7 @@ impl ProcessLifecycle {
         &mut self,
         running: &RunningProcess,
         ready_line: Option<AwaitedLine>,
+        probe: &Arc<ProbeState>,
     ) -> Result<(), EndCause> {
         let protocol = self.spec.protocol.clone();
         let after = self.spec.handshake_bound();
@@ -237,8 +301,10 @@ impl ProcessLifecycle {
                 }
             }
             if let Some(peer) = &running.peer {
-                let mut identity = ChildIdentity::new(self.cx.node.path().clone(), self.cx.incarnation);
+                let identity = ChildIdentity::new(self.cx.node.path().clone(), self.cx.incarnation);
+                let mut identity = identity.with_probe(probe.clone());
                 identity.pid = self.diagnostics.pid();
+                identity.previous_session = self.diagnostics.last_session().map(|session| session.info);
                 identity.host = self.spec.host.clone();
                 let session = protocol.handshake(peer, &identity).await?;
                 if let Some(methods) = &session.methods {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use procession::{
     exit::Exit,
-    protocol::{self, ChildIdentity, Lsp, Mcp, Plugin, Protocol},
+    protocol::{self, ChildIdentity, Lsp, Mcp, McpEra, Plugin, Protocol},
     rpc::{CallEffect, CallError, CallOptions, Framing, NoHandler, Peer},
 };
 use serde_json::{Value, json};
@@ -248,8 +248,11 @@ async fn an_error_without_an_id_is_the_last_calls_if_it_can_be_no_others() {
 // W-1: a handshake that cannot be read fails at once and says why.
 #[tokio::test(start_paused = true)]
 async fn a_handshake_says_so_too() {
-    let protocols: [Arc<dyn Protocol>; 3] =
-        [Arc::new(Plugin::default()), Arc::new(Mcp::default()), Arc::new(Lsp::default())];
+    let protocols: [Arc<dyn Protocol>; 3] = [
+        Arc::new(Plugin::default()),
+        Arc::new(Mcp::default().with_era(McpEra::Initialize)),
+        Arc::new(Lsp::default()),
+    ];
     let answers: [(&[u8], &str); 4] = [
         (b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocolVersion\":\"caf\xe9\"}}", "line 1 column"),
         (b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}", "behind a byte order mark"),

@@ -7,8 +7,8 @@ use procession::{
     exit::Exit,
     id::{Incarnation, TreePath},
     protocol::{
-        self, ChildIdentity, LogLevel, Lsp, Mcp, NoChannel, Plugin, Protocol, Ready, ReadyLine, SessionInfo,
-        StdioUse, StopReply,
+        self, ChildIdentity, LogLevel, Lsp, Mcp, McpEra, NoChannel, Plugin, Protocol, Ready, ReadyLine,
+        SessionInfo, StdioUse, StopReply,
     },
     rpc::{CloseReason, Framing, Peer, RequestId},
 };
@@ -150,7 +150,7 @@ async fn a_plugin_is_asked_to_shut_down() {
 // W-7
 #[tokio::test(start_paused = true)]
 async fn an_mcp_server_is_initialized() {
-    let (mcp, peer, mut wire) = connect(Mcp::default());
+    let (mcp, peer, mut wire) = connect(Mcp::default().with_era(McpEra::Initialize));
     let session = shake(&mcp, &peer);
     let request = wire.line().await;
     assert_eq!(request["method"], "initialize");
@@ -173,7 +173,7 @@ async fn an_mcp_server_is_initialized() {
 
 #[tokio::test(start_paused = true)]
 async fn an_mcp_server_of_an_unknown_revision_is_refused() {
-    let (mcp, peer, mut wire) = connect(Mcp::default());
+    let (mcp, peer, mut wire) = connect(Mcp::default().with_era(McpEra::Initialize));
     let session = shake(&mcp, &peer);
     answer(&mut wire, json!({"protocolVersion": "1999-01-01", "capabilities": {}})).await;
     let exit = session.await.unwrap().unwrap_err();

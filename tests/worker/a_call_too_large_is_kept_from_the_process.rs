@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use procession::{
+    McpEra,
     process::{Command, Launcher},
     protocol::Mcp,
     rpc::{CallEffect, CallError, PeerConfig, Timeout},
@@ -39,8 +40,10 @@ async fn a_server_survives_a_callers_argument() {
         let launcher: Arc<dyn Launcher> = Arc::new(launcher);
         let mut peer = PeerConfig::default();
         peer.max_outgoing_frame_bytes = bound;
-        let spec =
-            WorkerSpec::new(Command::new("worker")).protocol(Mcp::default()).launcher(launcher).channel(peer);
+        let spec = WorkerSpec::new(Command::new("worker"))
+            .protocol(Mcp::default().with_era(McpEra::Initialize))
+            .launcher(launcher)
+            .channel(peer);
         let (root, worker) = tree(spec).await.unwrap();
         let incarnation = worker.wait_ready(SEC).await.unwrap();
         let large = json!({"name": "x", "arguments": {"text": "x".repeat(12 << 20)}});

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use procession::internals::Root;
 use procession::{
-    protocol::{Mcp, NoChannel, SessionInfo},
+    protocol::{Mcp, McpEra, NoChannel, SessionInfo},
     supervision::{ChildSpec, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{OnReady, WorkerRef, WorkerSessionInfo},
@@ -213,7 +213,8 @@ async fn servers_of_other_protocols_have_one_too() {
     // W-7
     let launcher = versioned(&ScriptedLauncher::new());
     launcher.program("bare", |me: ScriptedProcess| async move { me.hang().await });
-    let (root, worker) = run(plugin(&launcher).protocol(Mcp::default()).child("w")).await;
+    let (root, worker) =
+        run(plugin(&launcher).protocol(Mcp::default().with_era(McpEra::Initialize)).child("w")).await;
     assert_eq!(who(worker.session()), is(1, true, 1));
     assert_eq!(worker.session().unwrap().protocol_version.as_deref(), Some("2025-06-18"));
     assert!(worker.session().unwrap().methods.is_none());

@@ -11,6 +11,7 @@ use std::{
 
 use procession::internals::{Root, RootOptions};
 use procession::{
+    McpEra,
     exit::Exit,
     process::{Command, Launcher, Signal},
     protocol::Mcp,
@@ -179,8 +180,10 @@ async fn stopped_while_it_asks(answer_takes: Duration) -> (bool, Duration) {
         }
     });
     let launcher: Arc<dyn Launcher> = Arc::new(launcher);
-    let spec =
-        WorkerSpec::new(Command::new("worker")).protocol(Mcp::default()).launcher(launcher).handler(router);
+    let spec = WorkerSpec::new(Command::new("worker"))
+        .protocol(Mcp::default().with_era(McpEra::Initialize))
+        .launcher(launcher)
+        .handler(router);
     let (root, worker) = tree(spec).await.unwrap();
     was_asked.recv().await.unwrap();
     let begin = tokio::time::Instant::now();

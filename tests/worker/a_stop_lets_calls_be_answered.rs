@@ -8,7 +8,7 @@ use procession::internals::Root;
 use procession::{
     exit::Exit,
     process::{Command, Ladder, Launcher, Signal},
-    protocol::{Lsp, Mcp, Plugin, Protocol},
+    protocol::{Lsp, Mcp, McpEra, Plugin, Protocol},
     rpc::{CallEffect, CallError, Framing, MethodRouter, RpcError, Timeout},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
@@ -149,7 +149,8 @@ async fn stop(worker: &WorkerRef, diary: &Diary) {
 #[tokio::test(start_paused = true)]
 async fn calls_under_way_are_answered_before_the_end_of_stdin() {
     // P-9
-    let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (_root, worker, diary) =
+        started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let calls = [call(&worker, &diary, "work", 1000), call(&worker, &diary, "work", 7500)];
     stop(&worker, &diary).await;
     diary.is(&[("answered", 1000), ("answered", 7500), ("end of stdin", 7500), ("stopped", 7500)]);
@@ -161,7 +162,8 @@ async fn calls_under_way_are_answered_before_the_end_of_stdin() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_without_calls_is_as_quick_as_ever() {
     // P-9
-    let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (_root, worker, diary) =
+        started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     stop(&worker, &diary).await;
     diary.is(&[("end of stdin", 0), ("stopped", 0)]);
 }
@@ -171,7 +173,7 @@ async fn what_takes_longer_goes_unanswered_and_the_whole_takes_no_longer() {
     // P-9
     for (drain, end) in [(10_000, 8_000), (1_000, 800), (60_000, 58_000), (0, 0)] {
         let ladder = Ladder { drain: Duration::from_millis(drain), ..Ladder::default() };
-        let (_root, worker, diary) = started(Mcp::default(), ladder).await;
+        let (_root, worker, diary) = started(Mcp::default().with_era(McpEra::Initialize), ladder).await;
         let hanging = call(&worker, &diary, "work", 0);
         stop(&worker, &diary).await;
         let error = hanging.await.unwrap().unwrap();
@@ -214,7 +216,7 @@ async fn one_that_heeds_nothing_is_stopped_in_the_same_time() {
 #[tokio::test(start_paused = true)]
 async fn a_nearer_deadline_brings_the_end_of_stdin_forward() {
     // P-9, S-20
-    let (root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (root, worker, diary) = started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let hanging = call(&worker, &diary, "work", 0);
     tokio::time::sleep(MS).await;
     diary.begin();
@@ -231,7 +233,7 @@ async fn a_nearer_deadline_brings_the_end_of_stdin_forward() {
 #[tokio::test(start_paused = true)]
 async fn a_second_stop_with_a_nearer_deadline_does_so_too() {
     // P-9, S-20
-    let (root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (root, worker, diary) = started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let _hanging = call(&worker, &diary, "work", 0);
     tokio::time::sleep(MS).await;
     diary.begin();
@@ -247,7 +249,8 @@ async fn a_second_stop_with_a_nearer_deadline_does_so_too() {
 #[tokio::test(start_paused = true)]
 async fn then_the_questions_of_the_process_are_answered() {
     // C-14: the question is still open when the last call has been answered.
-    let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (_root, worker, diary) =
+        started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let calls = [call(&worker, &diary, "ask", 5000), call(&worker, &diary, "work", 1000)];
     tokio::time::sleep(MS).await;
     stop(&worker, &diary).await;
@@ -258,7 +261,8 @@ async fn then_the_questions_of_the_process_are_answered() {
 #[tokio::test(start_paused = true)]
 async fn questions_and_calls_share_one_time() {
     // C-14
-    let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (_root, worker, diary) =
+        started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let _calls = [call(&worker, &diary, "ask", 60_000), call(&worker, &diary, "work", 6000)];
     stop(&worker, &diary).await;
     diary.is(&[("answered", 5999), ("end of stdin", 8000), ("stopped", 8000)]);
@@ -267,7 +271,8 @@ async fn questions_and_calls_share_one_time() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_is_waited_for_no_longer() {
     // P-9
-    let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (_root, worker, diary) =
+        started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let limited = tokio::spawn({
         let worker = worker.clone();
         async move { worker.call_value("work", &0, Timeout::After(2 * SEC)).await }
@@ -286,7 +291,8 @@ async fn a_call_that_is_given_up_is_waited_for_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_are_made_meanwhile_do_not_prolong_it() {
     // P-9: by a holder of the peer that does not know of the stop.
-    let (_root, worker, diary) = started(Mcp::default(), Ladder::default()).await;
+    let (_root, worker, diary) =
+        started(Mcp::default().with_era(McpEra::Initialize), Ladder::default()).await;
     let (_, peer) = worker.peer().unwrap();
     let calling =
         tokio::spawn(async move { while peer.call_value("work", &300, Timeout::Never).await.is_ok() {} });

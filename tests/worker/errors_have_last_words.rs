@@ -3,6 +3,7 @@
 
 use procession::internals::{Root, RootOptions};
 use procession::{
+    McpEra,
     exit::Exit,
     pool::PoolSpec,
     process::{Command, OsLauncher},
@@ -120,7 +121,7 @@ async fn one_that_asks_a_question_on_stdout_instead_of_answering_has_asked_it() 
 async fn a_real_process_too() {
     // D-2
     let command = Command::new("sh").arg("-c").arg("echo no license >&2; exit 3");
-    let spec = WorkerSpec::new(command).protocol(Mcp::default());
+    let spec = WorkerSpec::new(command).protocol(Mcp::default().with_era(McpEra::Initialize));
     let error = tree(spec.launcher(std::sync::Arc::new(OsLauncher::default()))).await.unwrap_err();
     let why = "could not start `w`: failed with exit code 3; its stderr ends with `no license`";
     assert_eq!(error.to_string(), format!("the tree did not start: {why}"));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use procession::{
     process::{Command, Launcher},
-    protocol::{LogEntry, LogLevel, Mcp},
+    protocol::{LogEntry, LogLevel, Mcp, McpEra},
     rpc::{Context, MethodRouter, RpcError},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{LogEntrySink, WorkerSpec},
@@ -44,7 +44,9 @@ async fn reply_to(method: &'static str, handler: Option<MethodRouter>) -> Value 
 
 fn mcp(launcher: &ScriptedLauncher) -> WorkerSpec {
     let launcher: Arc<dyn Launcher> = Arc::new(launcher.clone());
-    WorkerSpec::new(Command::new("worker")).protocol(Mcp::default()).launcher(launcher)
+    WorkerSpec::new(Command::new("worker"))
+        .protocol(Mcp::default().with_era(McpEra::Initialize))
+        .launcher(launcher)
 }
 
 fn answering(method: &str, answer: Result<Value, i64>) -> MethodRouter {

@@ -35,8 +35,10 @@ use crate::{
         },
         peer::Peer,
         peer_shared::PeerShared,
+        trace_context::TraceContext,
         wire::{
             encode::{self, EncodeError},
+            params_meta::{MetaMember, with_meta},
             request_id::RequestId,
             typed_values::{self, DecodeValueError},
         },
@@ -216,7 +218,7 @@ impl Peer {
 }
 
 impl PeerShared {
-    async fn call<P: Serialize + ?Sized>(
+    pub(crate) async fn call<P: Serialize + ?Sized>(
         &self,
         method: &str,
         params: &P,
@@ -234,8 +236,10 @@ impl PeerShared {
             },
         )?
         .extended(options);
-        let _own = options.unannounced.then(|| self.begin_protocol_call());
+        let _own = (options.unannounced && !options.standing).then(|| self.begin_protocol_call());
+        let _standing = options.standing.then(|| self.standing_call());
         let _permit = match self.call_limit.try_acquire() {
+            _ if options.standing => None,
             Some(permit) => Some(permit),
             None => match deadline.bound(self.call_limit.acquire()).await {
                 Some(Ok(permit)) => Some(permit),
@@ -256,7 +260,7 @@ impl PeerShared {
         let caller = response_future::waker().await;
         let sent = {
             let mut frame = Scratch::take();
-            match options.max_total.and_then(|_| self.ask_progress(id, params)) {
+            match self.amended_params(id, params, options) {
                 Some(params) => self.encode(&mut frame, Some(id), method, &params)?,
                 None => self.encode(&mut frame, Some(id), method, params)?,
             }
@@ -282,7 +286,17 @@ impl PeerShared {
             reply.withdraw();
             return Err(self.closed_error(method, CallEffect::NotSent));
         }
-        reply.await.map_err(|failure| match *failure {
+        let answer = if options.standing {
+            tokio::select! {
+                biased;
+                answer = reply => answer,
+                // Dropping the reply cancels the call.
+                () = self.retired() => return Err(self.closed_error(method, CallEffect::Unknown)),
+            }
+        } else {
+            reply.await
+        };
+        answer.map_err(|failure| match *failure {
             CallFailure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
             CallFailure::Complaint(error) => CallError::Unattributed { method: method.to_owned(), error },
             CallFailure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
@@ -315,17 +329,44 @@ impl PeerShared {
         })
     }
 
-    /// The params of a request that asks for reports of its progress, if the protocol has it ask.
-    fn ask_progress<P: Serialize + ?Sized>(&self, id: u64, params: &P) -> Option<Box<RawValue>> {
-        let hook = self.config.ask_progress.as_ref()?;
-        let id = RequestId::Number(i64::try_from(id).ok()?);
+    /// The params of a request with what this side adds to them, if it adds anything: the wish for reports of
+    /// progress, what the session has each request say, and the trace that the call belongs to.
+    fn amended_params<P: Serialize + ?Sized>(
+        &self,
+        id: u64,
+        params: &P,
+        options: CallOptions,
+    ) -> Option<Box<RawValue>> {
+        let ask_progress = options.max_total.and(self.config.ask_progress.as_ref());
+        let session = self.request_meta.get().map(|meta| &**meta).unwrap_or_default();
+        let trace = self.config.trace_context.as_ref().filter(|_| self.config.has_meta);
+        if ask_progress.is_none() && session.is_empty() && trace.is_none() {
+            return None;
+        }
         // What cannot be serialised is reported when it is encoded.
         let params = to_raw_value(params).ok()?;
-        let asked = catch_unwind(AssertUnwindSafe(|| hook(&id, &params)));
-        asked.unwrap_or_else(|_| {
-            self.panicked(format_args!("the hook that asks for progress panicked"));
-            None
-        })
+        let id = RequestId::Number(i64::try_from(id).ok()?);
+        let asking = ask_progress.and_then(|hook| {
+            let asked = catch_unwind(AssertUnwindSafe(|| hook(&id, &params)));
+            asked.unwrap_or_else(|_| {
+                self.panicked(format_args!("the hook that asks for progress panicked"));
+                None
+            })
+        });
+        let trace = trace.and_then(|hook| {
+            let trace = catch_unwind(AssertUnwindSafe(|| hook()));
+            trace.unwrap_or_else(|_| {
+                self.panicked(format_args!("the hook that gives the trace context panicked"));
+                None
+            })
+        });
+        let trace: Vec<(&str, String)> = trace.iter().flat_map(TraceContext::members).collect();
+        let added: Vec<MetaMember<'_>> = session
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .chain(trace.iter().map(|(name, value)| (*name, value.as_str())))
+            .collect();
+        with_meta(asking.as_deref().unwrap_or(&params), &added).or(asking)
     }
 
     /// The error of a call whose result is not JSON.

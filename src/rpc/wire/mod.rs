@@ -3,6 +3,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod message;
+pub(crate) mod params_meta;
 pub(crate) mod request_id;
 pub(crate) mod response_fast_path;
 pub(crate) mod salvage;

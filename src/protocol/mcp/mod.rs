@@ -1,4 +1,8 @@
-//! MCP servers over stdio: [`Mcp`].
+//! MCP servers over stdio, of both eras: [`Mcp`].
+
+mod era;
+mod revisions;
+mod subscriptions;
 
 use std::{borrow::Cow, fmt};
 
@@ -9,21 +13,21 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
+pub use era::McpEra;
+pub use subscriptions::{McpSubscriptionFilter, McpSubscriptions};
+
 use crate::{
     exit::Exit,
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, counts_as_alive,
-        empty_object, handshake_failed, request_id_from,
+        empty_object, request_id_from,
     },
-    rpc::{CallError, CallOptions, Framing, MethodRouter, Peer, RequestId, Timeout},
+    rpc::{CallError, CallOptions, Framing, MethodRouter, Peer, RequestId, Timeout, with_meta},
     untrusted::{
         ID_BYTES, LINE_BYTES,
         borrowed_json::{display_text, members, text},
     },
 };
-
-/// The revisions that this client understands, newest first. The first is offered.
-const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 /// The longest line that all servers can be relied on to take. Servers made with the TypeScript SDK
 /// (1.32: `STDIO_DEFAULT_MAX_BUFFER_SIZE`) buffer at most 10 MiB of unread input. The buffer may hold
@@ -32,7 +36,20 @@ const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11
 /// has no such bound.
 const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 
-/// An MCP server on stdin and stdout, of any revision with `initialize`, from 2024-11-05 to 2025-11-25.
+/// An MCP server on stdin and stdout, of any revision from 2024-11-05 to 2026-07-28.
+///
+/// # Eras
+///
+/// Servers up to revision 2025-11-25 begin with `initialize`; those of 2026-07-28 have no handshake, and each
+/// request says in `_meta` what the client is ([`McpEra`]). Which of the two a server is, is found out by
+/// asking it `server/discover`, and remembered at its node for the next incarnation. An error that is none of
+/// 2026-07-28 means the older era. If the server says nothing for two seconds, it gets `initialize` as well,
+/// and the first good answer decides. A server that ends because of that question is launched again without
+/// it, in the same incarnation (rule W-10). [`with_era`](Mcp::with_era) leaves the question out.
+///
+/// [`SessionInfo::protocol_version`] says what was found. In the stateless era, a host adds nothing to its
+/// calls: the members of `_meta` that each request needs are added to it, unless the caller has set them. A
+/// result with `"resultType": "input_required"` is a result like any other; the caller gets it.
 ///
 /// # What a server asks of its host
 ///
@@ -90,6 +107,11 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 /// that is cancelled may nevertheless be carried out; its answer, if one comes, is dropped.
 ///
 /// An error of a *tool* is not an error of the call: it is a result with `isError`.
+///
+/// # Liveness
+///
+/// is a `ping`; in the stateless era, which has none, `server/discover`, and only while no call is open. Any
+/// answer is a sign of life.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -98,6 +120,16 @@ pub struct Mcp {
     pub capabilities: Value,
     /// The client's name and version.
     pub client_info: Value,
+    /// The era of the server, if it is known; by default it is found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub era: Option<McpEra>,
+    /// From which level on the server logs by `notifications/message`. By default, what the server does by
+    /// itself: servers with a handshake usually log, stateless ones do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
+    /// What is subscribed to at each incarnation of the server.
+    #[serde(skip)]
+    pub subscriptions: Option<McpSubscriptions>,
 }
 
 impl fmt::Debug for Mcp {
@@ -112,6 +144,9 @@ impl Default for Mcp {
         Mcp {
             capabilities: json!({}),
             client_info: json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }),
+            era: None,
+            log_level: None,
+            subscriptions: None,
         }
     }
 }
@@ -122,6 +157,54 @@ impl Mcp {
     pub fn with_capabilities(mut self, capabilities: Value) -> Mcp {
         self.capabilities = capabilities;
         self
+    }
+
+    /// A server whose era is known, so that it is not asked.
+    #[must_use]
+    pub fn with_era(mut self, era: McpEra) -> Mcp {
+        self.era = Some(era);
+        self
+    }
+
+    /// Asks the server to log from this level on.
+    #[must_use]
+    pub fn with_log_level(mut self, level: LogLevel) -> Mcp {
+        self.log_level = Some(level);
+        self
+    }
+
+    /// Keeps these subscriptions at every incarnation of the server (W-8). The notifications go to
+    /// the worker's handler.
+    #[must_use]
+    pub fn with_subscriptions(mut self, subscriptions: McpSubscriptions) -> Mcp {
+        self.subscriptions = Some(subscriptions);
+        self
+    }
+
+    /// What each request of the stateless era says in `_meta`.
+    fn request_meta(&self, version: &str) -> Vec<(String, Value)> {
+        let level = self.log_level.map(|level| json!(level_name(level)));
+        let members = [
+            ("protocolVersion", Some(json!(version))),
+            ("clientInfo", Some(self.client_info.clone())),
+            ("clientCapabilities", Some(self.capabilities.clone())),
+            ("logLevel", level),
+        ];
+        let prefixed = |(name, value): (&str, Option<Value>)| Some((format!("{META_PREFIX}{name}"), value?));
+        members.into_iter().filter_map(prefixed).collect()
+    }
+}
+
+/// What MCP's own members of `_meta` begin with.
+const META_PREFIX: &str = "io.modelcontextprotocol/";
+
+/// The name of a level in MCP, which has syslog's levels.
+fn level_name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace | LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warning",
+        LogLevel::Error => "error",
     }
 }
 
@@ -139,27 +222,21 @@ impl Protocol for Mcp {
         MAX_LINE_BYTES
     }
 
-    async fn handshake(&self, peer: &Peer, _: &ChildIdentity) -> Result<SessionInfo, Exit> {
-        let params = json!({
-            "protocolVersion": REVISIONS[0],
-            "capabilities": self.capabilities,
-            "clientInfo": self.client_info,
-        });
-        let options = CallOptions::unannounced(Timeout::Never);
-        let info = peer.call_value("initialize", &params, options).await.map_err(handshake_failed)?;
-        let failed = |reason: String| Exit::HandshakeFailed { reason };
-        let [version] = members(&info, ["protocolVersion"]).unwrap_or_default();
-        let version = version.and_then(|version| text(version, ID_BYTES)).ok_or_else(|| {
-            failed(format!(
-                "the answer to `initialize` has no `protocolVersion`: {}",
-                display_text(&info, 400)
-            ))
-        })?;
-        if !REVISIONS.contains(&version.as_str()) {
-            return Err(failed(format!("protocol version `{version}` is not supported")));
+    async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<SessionInfo, Exit> {
+        let session = self.find_era(peer, identity).await?;
+        if let Some(level) = self.log_level
+            && !peer.has_request_meta()
+            && has_capability(&session, "logging")
+        {
+            let params = json!({ "level": level_name(level) });
+            let options = CallOptions::unannounced(Timeout::Never);
+            // A server that does not take it logs at its own level.
+            let _ = peer.call_value("logging/setLevel", &params, options).await;
         }
-        peer.notify_value("notifications/initialized", &()).await.map_err(handshake_failed)?;
-        Ok(SessionInfo::from_answer(info))
+        if let Some(subscriptions) = &self.subscriptions {
+            subscriptions.keep_at(peer);
+        }
+        Ok(session)
     }
 
     async fn shutdown(&self, _: &Peer) -> StopReply {
@@ -167,7 +244,15 @@ impl Protocol for Mcp {
     }
 
     async fn ping(&self, peer: &Peer) -> Option<Result<(), CallError>> {
-        Some(counts_as_alive(peer.call_value("ping", &(), CallOptions::unannounced(Timeout::Never)).await))
+        let options = CallOptions::unannounced(Timeout::Never);
+        let answer = if !peer.has_request_meta() {
+            peer.call_value("ping", &(), options).await
+        } else if peer.stats().in_flight > 0 {
+            return Some(Ok(()));
+        } else {
+            peer.call_value("server/discover", &(), options).await
+        };
+        Some(counts_as_alive(answer))
     }
 
     fn cancel(&self, request: &RequestId) -> Option<(Cow<'static, str>, Box<RawValue>)> {
@@ -185,30 +270,11 @@ impl Protocol for Mcp {
 
     /// Adds `_meta.progressToken`, which is the id of the request, unless the caller has set one of its own.
     fn ask_progress(&self, request: &RequestId, params: &RawValue) -> Option<Box<RawValue>> {
-        let token = format!(r#""progressToken":{}"#, serde_json::to_string(request).ok()?);
-        let with = |object: &str, member: &str| {
-            let rest = object.strip_prefix('{')?.trim_start();
-            let comma = if rest.starts_with('}') { "" } else { "," };
-            Some(format!("{{{member}{comma}{rest}"))
-        };
-        let text = params.get();
-        let asking = if text == "null" {
-            format!(r#"{{"_meta":{{{token}}}}}"#)
-        } else {
-            let [meta] = members(params, ["_meta"])?;
-            match meta {
-                None => with(text, &format!(r#""_meta":{{{token}}}"#))?,
-                Some(meta) => {
-                    let [None] = members(meta, ["progressToken"])? else { return None };
-                    // It is a part of that text.
-                    let at = meta.get().as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-                    let (before, rest) = text.split_at_checked(at)?;
-                    let after = rest.strip_prefix(meta.get())?;
-                    format!("{before}{}{after}", with(meta.get(), &token)?)
-                }
-            }
-        };
-        RawValue::from_string(asking).ok()
+        with_meta(params, &[("progressToken", &serde_json::to_string(request).ok()?)])
+    }
+
+    fn has_meta(&self) -> bool {
+        true
     }
 
     fn is_notification(&self, method: &str) -> bool {
@@ -230,4 +296,10 @@ impl Protocol for Mcp {
     fn routes(&self) -> MethodRouter {
         MethodRouter::new().method_immediate("ping", empty_object())
     }
+}
+
+/// Whether the server has declared a capability.
+fn has_capability(session: &SessionInfo, name: &str) -> bool {
+    let capabilities = session.capabilities.as_deref();
+    capabilities.and_then(|capabilities| members(capabilities, [name])).is_some_and(|[found]| found.is_some())
 }
