@@ -211,6 +211,10 @@ impl Protocol for ConfiguredProtocol {
         self.plugin().is_notification(method)
     }
 
+    fn has_meta(&self) -> bool {
+        self.plugin().has_meta()
+    }
+
     fn has_streams(&self) -> bool {
         self.plugin().has_streams()
     }

@@ -307,6 +307,10 @@ impl Protocol for Plugin {
         matches!(method, "log" | "$/cancelRequest" | "$/progress")
     }
 
+    fn has_meta(&self) -> bool {
+        true
+    }
+
     fn has_streams(&self) -> bool {
         true
     }

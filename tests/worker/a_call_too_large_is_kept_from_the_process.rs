@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use procession::{
-    McpEra,
     process::{Command, Launcher},
-    protocol::Mcp,
+    protocol::{Mcp, McpEra},
     rpc::{CallEffect, CallError, PeerConfig, Timeout},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::WorkerSpec,

@@ -11,10 +11,9 @@ use std::{
 
 use procession::internals::{Root, RootOptions};
 use procession::{
-    McpEra,
     exit::Exit,
     process::{Command, Launcher, Signal},
-    protocol::Mcp,
+    protocol::{Mcp, McpEra},
     rpc::{MethodRouter, RpcError},
     supervision::SupervisorSpec,
     testing::ScriptedLauncher,

@@ -3,11 +3,10 @@
 
 use procession::internals::{Root, RootOptions};
 use procession::{
-    McpEra,
     exit::Exit,
     pool::PoolSpec,
     process::{Command, OsLauncher},
-    protocol::Mcp,
+    protocol::{Mcp, McpEra},
     restart::RestartPolicy,
     supervision::{ChildSpec, SupervisorSpec, TreeStartError},
     testing::{ScriptedLauncher, ScriptedProcess},

@@ -37,5 +37,6 @@ mod real_processes;
 mod streams_end_with_their_worker;
 mod the_same_story_each_time;
 mod the_users_handler_goes_first;
+mod traces_travel_in_meta;
 mod user_code_may_panic;
 mod what_is_left_behind_is_swept_before_a_stop_returns;

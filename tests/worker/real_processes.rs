@@ -7,6 +7,7 @@ use procession::internals::{Root, RootOptions};
 use procession::{
     exit::{Exit, LaunchStage},
     process::{Command, Ladder, Limits},
+    protocol::{Mcp, McpEra},
     restart::{Backoff, RestartPolicy},
     supervision::{SupervisorSpec, TreeStartError},
     worker::{WorkerRef, WorkerSpec},
@@ -68,7 +69,7 @@ async fn bad_programs_end_in_typed_errors() {
         matches!(missing, Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Program, .. }),
         "{missing}"
     );
-    let mcp = || procession::protocol::Mcp::default();
+    let mcp = || Mcp::default().with_era(McpEra::Initialize);
     let quits = cause(start(WorkerSpec::new(sh("echo oops >&2; exit 3")).protocol(mcp())).await);
     assert_eq!(quits, Exit::Failed { code: 3 });
     // A handshake that floods without a newline: bounded memory, a typed error.

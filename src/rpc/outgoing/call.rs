@@ -339,7 +339,9 @@ impl PeerShared {
     ) -> Option<Box<RawValue>> {
         let ask_progress = options.max_total.and(self.config.ask_progress.as_ref());
         let session = self.request_meta.get().map(|meta| &**meta).unwrap_or_default();
-        let trace = self.config.trace_context.as_ref().filter(|_| self.config.has_meta);
+        // The protocol's own calls belong to no trace.
+        let is_traced = self.config.has_meta && !options.unannounced;
+        let trace = self.config.trace_context.as_ref().filter(|_| is_traced);
         if ask_progress.is_none() && session.is_empty() && trace.is_none() {
             return None;
         }
