@@ -89,8 +89,9 @@ pub struct CallOptions {
     pub(crate) extend_by: Option<Duration>,
     /// The call is made on behalf of a request of the other side.
     pub(crate) for_request: bool,
-    /// The call stays open for as long as the channel does, as that of a subscription. It needs no
-    /// permit, and is given up at the beginning of an orderly stop.
+    /// The call stays open for as long as the channel does, as that of a subscription. It needs no permit. An
+    /// orderly stop waits for it, so its caller gives it up then
+    /// ([`DetachedPeer::retired`](crate::rpc::DetachedPeer::retired)).
     pub(crate) standing: bool,
 }
 

@@ -27,6 +27,8 @@ use crate::support::*;
 enum Server {
     /// It speaks 2026-07-28, and answers after this time.
     Stateless(Duration),
+    /// As `Stateless`, and answers `server/discover` after all else that has come by then.
+    Late(Duration),
     /// It speaks 2025-06-18, and answers what it does not know with this code.
     Old(i64),
     /// As `Old`, and says nothing to what it does not know.
@@ -70,7 +72,20 @@ async fn refuse(me: &mut ScriptedProcess, id: &Value, code: i64, data: Value) {
 }
 
 async fn serve_mcp(mut me: ScriptedProcess, server: Server, log: Read) -> i32 {
-    while let Some(message) = read(&mut me).await {
+    let mut late = None;
+    loop {
+        let next = match (&server, &late) {
+            (Server::Late(after), Some(id)) => match tokio::time::timeout(*after, read(&mut me)).await {
+                Ok(next) => next,
+                Err(_) => {
+                    answer(&mut me, id, json!({"supportedVersions": ["2026-07-28"]})).await;
+                    late = None;
+                    continue;
+                }
+            },
+            _ => read(&mut me).await,
+        };
+        let Some(message) = next else { return 0 };
         log.0.lock().unwrap().push((me.launch(), message.clone()));
         let (id, method) = (message["id"].clone(), message["method"].as_str().unwrap_or_default().to_owned());
         if matches!(server, Server::Broken) {
@@ -99,7 +114,8 @@ async fn serve_mcp(mut me: ScriptedProcess, server: Server, log: Read) -> i32 {
                 });
                 me.write_line(&acknowledged.to_string()).await.unwrap();
             }
-            (_, Server::Stateless(_)) => refuse(&mut me, &id, NO_METHOD, json!(null)).await,
+            ("server/discover", Server::Late(_)) => late = Some(id),
+            (_, Server::Stateless(_) | Server::Late(_)) => refuse(&mut me, &id, NO_METHOD, json!(null)).await,
             ("server/discover", Server::Speaks(versions)) => {
                 refuse(&mut me, &id, -32022, json!({"supported": versions})).await;
             }
@@ -127,7 +143,6 @@ async fn serve_mcp(mut me: ScriptedProcess, server: Server, log: Read) -> i32 {
             _ => {}
         }
     }
-    0
 }
 
 /// A launcher of these servers, one after the other; the last one stays.
@@ -266,6 +281,15 @@ async fn a_server_that_says_nothing_gets_both_questions_and_the_first_good_answe
     assert_eq!(log.methods(1)[0], "server/discover");
     assert_eq!(launcher.launched().len(), 1);
     assert!(worker.call_value("echo", &json!({}), SEC).await.unwrap().get().contains("protocolVersion"));
+    let _ = root.shutdown(60 * SEC).await;
+
+    // Nor if it refuses `initialize` before it answers the question.
+    let began = Instant::now();
+    let (started, _, log) = start(&[Server::Late(5 * SEC)]).await;
+    let (root, worker) = started.unwrap();
+    assert_eq!(began.elapsed(), 7 * SEC);
+    assert_eq!(version(&worker), "2026-07-28");
+    assert_eq!(log.methods(1), ["server/discover", "initialize"]);
     let _ = root.shutdown(60 * SEC).await;
 }
 

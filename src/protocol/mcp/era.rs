@@ -113,6 +113,7 @@ impl Mcp {
         let mut refusal = None;
         loop {
             tokio::select! {
+                biased;
                 answer = &mut discover, if discovering => {
                     discovering = false;
                     match (verdict(survived(identity, answer))?, refusal.take()) {

@@ -146,6 +146,7 @@ async fn listen(peer: &DetachedPeer, mut filter: watch::Receiver<McpSubscription
             }
         }
         tokio::select! {
+            biased;
             () = changed(&mut filter) => pause = FIRST_PAUSE,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
         }
@@ -176,6 +177,7 @@ async fn subscribe(peer: &DetachedPeer, mut filter: watch::Receiver<McpSubscript
         if let Some((uri, error)) = failure {
             tell(peer, &format!("its subscription to `{}`", one_line(&uri)), pause, &error.to_string());
             tokio::select! {
+                biased;
                 () = changed(&mut filter) => pause = FIRST_PAUSE,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             }

@@ -286,17 +286,7 @@ impl PeerShared {
             reply.withdraw();
             return Err(self.closed_error(method, CallEffect::NotSent));
         }
-        let answer = if options.standing {
-            tokio::select! {
-                biased;
-                answer = reply => answer,
-                // Dropping the reply cancels the call.
-                () = self.retired() => return Err(self.closed_error(method, CallEffect::Unknown)),
-            }
-        } else {
-            reply.await
-        };
-        answer.map_err(|failure| match *failure {
+        reply.await.map_err(|failure| match *failure {
             CallFailure::Remote(error) => CallError::Remote { method: method.to_owned(), error },
             CallFailure::Complaint(error) => CallError::Unattributed { method: method.to_owned(), error },
             CallFailure::Malformed(reason) => CallError::InvalidResult { method: method.to_owned(), reason },
