@@ -36,7 +36,7 @@ use crate::{
         outgoing::{announced_methods::AnnouncedMethods, call_limit::CallLimit, pending_calls::PendingCalls},
         stats::{PeerCounters, PeerStats},
         stream_end::StreamEnd,
-        wire::{encode, request_id::RequestId},
+        wire::{encode, params_meta::OwnMetaMember, request_id::RequestId},
     },
     tracing_macro::log_event,
 };
@@ -87,8 +87,8 @@ pub(crate) struct PeerShared {
     /// Responses of handlers that wait for room.
     pub(crate) replies: KeptResponseBytes,
     pub(crate) announced: OnceLock<AnnouncedMethods>,
-    /// What each request says in `_meta`: names, and values as JSON texts.
-    pub(crate) request_meta: OnceLock<Box<[(Box<str>, Box<str>)]>>,
+    /// What each request says in `_meta`.
+    pub(crate) request_meta: OnceLock<Box<[OwnMetaMember]>>,
     pub(crate) handlers: Mutex<JoinSet<()>>,
     /// The other side may open streams.
     pub(crate) has_streams: bool,

@@ -186,7 +186,7 @@ fn verdict(answer: Result<Box<RawValue>, CallError>) -> Result<Verdict, Exit> {
     match answer {
         Ok(result) => {
             let [versions] = members(&result, ["supportedVersions"]).unwrap_or_default();
-            match versions.and_then(|versions| revisions::newest_common(versions)) {
+            match versions.and_then(revisions::newest_common) {
                 // Some servers answer anything.
                 None => Ok(Verdict::Initialize(None)),
                 Some(Err(theirs)) => Err(failed(no_common_version(&theirs))),

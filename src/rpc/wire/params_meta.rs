@@ -6,6 +6,8 @@ use crate::untrusted::borrowed_json::members;
 
 /// A member to add: its name, and its value as JSON text.
 pub(crate) type MetaMember<'a> = (&'a str, &'a str);
+/// The same, kept.
+pub(crate) type OwnMetaMember = (Box<str>, Box<str>);
 
 /// These params with members added to their `_meta`, which is made if there is none. Members that are there
 /// already stay as they are. `None` if nothing is added: the params are an array, or `_meta` is no object, or
