@@ -2,7 +2,7 @@
 //! what a frame says.
 //!
 //! The layer beneath [`rpc`](crate::rpc). The reader cuts frames out of a stream and hands them to
-//! a sink, the outbox bounds and queues frames, and the writer writes them. This folder also says
+//! a handler, the outbox bounds and queues frames, and the writer writes them. This folder also says
 //! why a channel has ended and how a process's lifecycle controls one without knowing what is spoken on
 //! it. It must not know JSON-RPC, processes or workers.
 

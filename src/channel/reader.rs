@@ -32,8 +32,8 @@ pub(crate) trait FrameHandler: Send + Sync + 'static {
 }
 
 /// Reads until the stream or the channel ends.
-pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, mut reader: R) {
-    let done = MarkReaderDoneOnDrop(sink.callbacks().clone());
+pub(crate) async fn read_frames<R: AsyncRead + Unpin>(handler: impl FrameHandler, mut reader: R) {
+    let done = MarkReaderDoneOnDrop(handler.callbacks().clone());
     let callbacks = &*done.0;
     let channel = callbacks.channel();
     let mut framer = Framer::new(channel.config.framing, channel.config.max_frame_bytes);
@@ -47,13 +47,13 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, m
             let used = match framer.next(bytes) {
                 Ok(FrameStep::Frame { body, used }) => {
                     channel.counters.frames_in.increment();
-                    if !sink.accept(&bytes[body]).await {
+                    if !handler.accept(&bytes[body]).await {
                         return;
                     }
                     used
                 }
                 Ok(FrameStep::Noise { line, used }) => {
-                    if !sink.accept_noise(&bytes[line]) {
+                    if !handler.accept_noise(&bytes[line]) {
                         return;
                     }
                     used
@@ -72,7 +72,7 @@ pub(crate) async fn read_frames<R: AsyncRead + Unpin>(sink: impl FrameHandler, m
                 let rest = framer.rest(&buf);
                 if !rest.is_empty() {
                     channel.counters.frames_in.increment();
-                    sink.accept_last(&buf[rest]).await;
+                    handler.accept_last(&buf[rest]).await;
                 }
                 return callbacks.end(CloseReason::Eof);
             }

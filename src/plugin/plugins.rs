@@ -327,7 +327,7 @@ impl Plugins {
     /// use procession::plugin::StreamFilter;
     ///
     /// let mut progress = plugins.streams(StreamFilter::channel("progress").plugin("indexer"), 16, 1024)?;
-    /// while let Some(mut stream) = progress.recv().await {
+    /// while let Some(mut stream) = progress.accept().await {
     ///     while let Some(item) = stream.recv().await {
     ///         match item {
     ///             Ok(item) => println!("{}: {item}", stream.path()),

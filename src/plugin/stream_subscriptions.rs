@@ -80,7 +80,7 @@ impl StreamSubscriptions {
     }
 }
 
-/// Takes the streams of one plugin: for the subscriptions of its host, and then for the sink of its own
+/// Takes the streams of one plugin: for the subscriptions of its host, and then for the acceptor of its own
 /// declaration.
 pub(crate) struct PluginStreamAcceptor {
     pub(crate) subscriptions: Arc<StreamSubscriptions>,

@@ -34,7 +34,7 @@ pub struct PeerStats {
     pub invalid_frames: u64,
     /// Requests that were answered with −32000.
     pub overloaded: u64,
-    /// Handlers of requests or notifications, and sinks of streams, that panicked.
+    /// Handlers of requests or notifications, and acceptors of streams, that panicked.
     pub panics: u64,
     /// Streams that the other side has opened and that have not ended.
     pub streams_open: usize,

@@ -26,7 +26,7 @@ async fn start(launcher: &ScriptedLauncher, program: &str) -> Process {
     launcher.launch(&Command::new(program), HeldUntilReaped::none()).await.unwrap()
 }
 
-fn guard() -> (HeldUntilReaped, impl Fn() -> bool) {
+fn held_value() -> (HeldUntilReaped, impl Fn() -> bool) {
     struct Held(Arc<AtomicBool>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -77,7 +77,7 @@ async fn a_script_sees_its_command_and_talks_on_its_streams() {
 async fn unknown_programs_and_scheduled_failures_never_start() {
     //
     let launcher = ScriptedLauncher::new();
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let failed = launcher.launch(&Command::new("absent"), held_until_reaped).await.unwrap_err();
     assert!(
         matches!(failed, Exit::NeverStarted { errno: Some(2), stage: LaunchStage::Program, .. }),
@@ -142,7 +142,7 @@ async fn a_drop_kills_all_and_the_hold_lasts_until_then() {
         me.grandchild(&[Signal::TERM], async { std::future::pending().await });
         me.hang().await
     });
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let process = launcher.launch(&Command::new("family"), held_until_reaped).await.unwrap();
     tokio::task::yield_now().await;
     drop(process);
@@ -156,7 +156,7 @@ fn the_runtime_takes_its_scripts_with_it() {
     // P-10
     let launcher = ScriptedLauncher::new();
     launcher.program("hang", |me: ScriptedProcess| async move { me.hang().await });
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let process = runtime.block_on(launcher.launch(&Command::new("hang"), held_until_reaped)).unwrap();
     drop(runtime);
@@ -175,7 +175,7 @@ async fn a_process_in_uninterruptible_sleep_is_unkillable_until_it_wakes() {
         me.set_uninterruptible(false);
         me.hang().await
     });
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let process = launcher.launch(&Command::new("stuck"), held_until_reaped).await.unwrap();
     tokio::task::yield_now().await;
     let began = Instant::now();
@@ -278,7 +278,7 @@ async fn the_hold_outlives_every_script_and_grandchild() {
         }
     }
     for grandchildren in 0..3 {
-        let (held_until_reaped, held) = guard();
+        let (held_until_reaped, held) = held_value();
         let (held, always): (Arc<dyn Fn() -> bool + Send + Sync>, _) =
             (Arc::new(held), Arc::new(AtomicBool::new(true)));
         let witness = {

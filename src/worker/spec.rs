@@ -202,8 +202,8 @@ impl WorkerSpec {
     /// ([`WorkerRef::call_streaming`](super::WorkerRef::call_streaming)); for a task that receives them, a
     /// [`StreamBacklog`](crate::rpc::StreamBacklog). Any protocol with a channel has streams then.
     #[must_use]
-    pub fn streams(mut self, sink: impl StreamAcceptor) -> WorkerSpec {
-        self.streams = Some(Arc::new(sink));
+    pub fn streams(mut self, acceptor: impl StreamAcceptor) -> WorkerSpec {
+        self.streams = Some(Arc::new(acceptor));
         self
     }
 

@@ -12,7 +12,7 @@ const FAMILY: &str = "trap '' TERM HUP; sleep 1000 & echo $!; wait";
 #[tokio::test]
 async fn with_its_whole_group_and_the_reap_token_is_kept_until_it_is_reaped() {
     // P-10
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let mut process = launcher().launch(&sh(FAMILY), held_until_reaped).await.unwrap();
     let (pid, grandchild) = (process.pid, number(&mut process).await);
     assert!(runs(grandchild));
@@ -25,7 +25,7 @@ async fn with_its_whole_group_and_the_reap_token_is_kept_until_it_is_reaped() {
 fn outside_of_a_runtime() {
     // P-10
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let (process, grandchild) = runtime.block_on(async {
         let mut process = launcher().launch(&sh(FAMILY), held_until_reaped).await.unwrap();
         let grandchild = number(&mut process).await;
@@ -43,7 +43,7 @@ fn outside_of_a_runtime() {
 fn with_the_runtime_that_owns_it() {
     // P-10
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let pid = runtime.block_on(async {
         let process = launcher().launch(&sh("sleep 1000"), held_until_reaped).await.unwrap();
         let pid = process.pid;
@@ -61,7 +61,7 @@ async fn when_its_launch_is_cancelled_at_any_moment() {
     let launcher = launcher();
     let mut tokens_held = Vec::new();
     for round in 0..60u64 {
-        let (held_until_reaped, held) = guard();
+        let (held_until_reaped, held) = held_value();
         let command = sh("sleep 1000");
         let launch = launcher.launch(&command, held_until_reaped);
         let _ = tokio::time::timeout(Duration::from_micros(round * 40), launch).await;

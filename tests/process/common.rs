@@ -113,7 +113,7 @@ pub(crate) fn exists(pid: u32) -> bool {
 }
 
 /// A held value, and a function that tells whether it is still held.
-pub(crate) fn guard() -> (HeldUntilReaped, impl Fn() -> bool) {
+pub(crate) fn held_value() -> (HeldUntilReaped, impl Fn() -> bool) {
     struct Held(Arc<AtomicBool>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -121,8 +121,8 @@ pub(crate) fn guard() -> (HeldUntilReaped, impl Fn() -> bool) {
         }
     }
     let held = Arc::new(AtomicBool::new(true));
-    let guard = Held(Arc::clone(&held));
-    (HeldUntilReaped::new(guard), move || held.load(Ordering::SeqCst))
+    let value = Held(Arc::clone(&held));
+    (HeldUntilReaped::new(value), move || held.load(Ordering::SeqCst))
 }
 
 /// Runs one of this program's ignored tests in a host of its own and returns what it printed. For tests of

@@ -44,7 +44,7 @@ async fn a_daemon_does_not_survive_an_exit() {
     if !possible().await {
         return;
     }
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let mut process =
         OsLauncher::new().launch(&with_daemon(STUBBORN, "wait"), held_until_reaped).await.unwrap();
     let Some(directory) = directory(&process) else { return };
@@ -61,7 +61,7 @@ async fn nor_a_drop() {
     if !possible().await {
         return;
     }
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let mut process =
         OsLauncher::new().launch(&with_daemon(STUBBORN, "sleep 1000"), held_until_reaped).await.unwrap();
     let Some(directory) = directory(&process) else { return };

@@ -119,7 +119,7 @@ async fn a_program_that_is_being_written_is_busy() {
 #[tokio::test]
 async fn a_failed_launch_releases_the_reap_token() {
     // S-21
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let launched = launcher().launch(&Command::new("no-such-program"), held_until_reaped).await;
     assert!(launched.is_err() && !held());
 }

@@ -11,7 +11,7 @@ use crate::common::*;
 #[tokio::test]
 async fn a_grandchild_does_not_survive_a_clean_exit() {
     // P-4
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let mut process =
         launcher().launch(&sh("sleep 1000 & echo $!; exit 0"), held_until_reaped).await.unwrap();
     let grandchild = number(&mut process).await;
@@ -73,19 +73,19 @@ async fn every_caller_of_reap_gets_the_same_result() {
 async fn a_cancelled_reap_may_be_repeated() {
     // P-9
     for micros in (0..3000).step_by(100) {
-        let (held_until_reaped, held) = guard();
+        let (held_until_reaped, held) = held_value();
         let process = launcher().launch(&sh("sleep 1000 & sleep 1000"), held_until_reaped).await.unwrap();
         let first = process.control.reap(KILL_WAIT);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), first).await;
         assert_eq!(reaped(&process).await, ExitStatus::signal(9, false));
-        assert!(!held(), "a caller that is told of the end does not find the guard still held");
+        assert!(!held(), "a caller that is told of the end does not find it still held");
     }
 }
 
 #[tokio::test]
 async fn the_reap_token_is_released_by_the_reap_and_not_before() {
     // S-21
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let process = launcher().launch(&sh("exit 0"), held_until_reaped.clone()).await.unwrap();
     drop(held_until_reaped);
     soon("exit", process.control.exited()).await;
@@ -99,7 +99,7 @@ async fn the_reap_token_is_released_by_the_reap_and_not_before() {
 #[tokio::test]
 async fn a_reap_that_gives_up_is_finished_in_the_background() {
     // P-9, S-19
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let process = launcher().launch(&sh("sleep 1000"), held_until_reaped).await.unwrap();
     // Under paused time the bound is reached as soon as no task has anything else to do.
     tokio::time::pause();

@@ -31,7 +31,7 @@ fn a_host_that_reaps_strangers_loses_the_status_and_nothing_else() {
 #[tokio::test]
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_that_reaps() {
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let mut process =
         launcher().launch(&sh("sleep 1000 & echo $!; exit 3"), held_until_reaped).await.unwrap();
     let grandchild = number(&mut process).await;

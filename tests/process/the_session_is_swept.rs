@@ -113,7 +113,7 @@ async fn launch_debugger(kind: &str, held_until_reaped: HeldUntilReaped) -> (Pro
 async fn by_a_reap() {
     // P-4, P-8
     for kind in ["plain", "deaf", "chain"] {
-        let (held_until_reaped, held) = guard();
+        let (held_until_reaped, held) = held_value();
         let (process, debuggee) = launch_debugger(kind, held_until_reaped).await;
         drop(process.stdin);
         assert_eq!(soon("exit", process.control.exited()).await, ExitStatus::code(5));
@@ -144,7 +144,7 @@ async fn also_without_its_main_thread() {
 #[tokio::test]
 async fn by_a_drop() {
     // P-10
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let (process, debuggee) = launch_debugger("deaf", held_until_reaped).await;
     drop(process);
     until("the held value is released", || !held()).await;
@@ -168,7 +168,7 @@ async fn by_a_stop_which_asks_it_to_end() {
 async fn behind_the_successor_of_a_crash() {
     // P-4: at the end, the leader has been reaped long before.
     for kind in ["plain", "deaf", "chain"] {
-        let ((held_until_reaped, held), (held_until_swept, sweep_held)) = (guard(), guard());
+        let ((held_until_reaped, held), (held_until_swept, sweep_held)) = (held_value(), held_value());
         let (process, debuggee) = launch_debugger(kind, held_until_reaped).await;
         drop(process.stdin);
         soon("exit", process.control.exited()).await;
@@ -210,7 +210,7 @@ fn a_successor_waits_for_no_scan() {
 #[ignore = "run by another test, in a host of its own"]
 async fn inner_without_process_table() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let ((held_until_reaped, held), (held_until_swept, sweep_held)) = (guard(), guard());
+    let ((held_until_reaped, held), (held_until_swept, sweep_held)) = (held_value(), held_value());
     let (process, debuggee) = launch_debugger("deaf", held_until_reaped).await;
     process.control.signal(procession::process::Signal::KILL).unwrap();
     soon("exit", process.control.exited()).await;

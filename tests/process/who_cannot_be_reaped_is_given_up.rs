@@ -34,7 +34,7 @@ async fn and_reaped_as_soon_as_that_is_possible() {
     }
     // A control group would end the tracer too.
     let launcher = OsLauncher::builder().cgroup(CgroupMode::Never).build();
-    let (held_until_reaped, held) = guard();
+    let (held_until_reaped, held) = held_value();
     let traced = Command::new("python3").args(["-c", TRACED]);
     let mut process = soon("launch", launcher.launch(&traced, held_until_reaped)).await.unwrap();
     let tracer = number(&mut process).await;

@@ -80,7 +80,7 @@ impl Dispatcher {
         true
     }
 
-    /// Offers a stream to the caller that waits for streams of the call it names, or else to the sink of the
+    /// Offers a stream to the caller that waits for streams of the call it names, or else to the acceptor of the
     /// peer. While the channel is being left, only streams of calls are taken: others would come for ever.
     fn offer(&self, offered: OfferedStream<'_>) {
         let call = offered.call().and_then(RequestId::as_call);
@@ -89,14 +89,14 @@ impl Dispatcher {
             Some(caller) => caller.open(offered),
             None => Some(offered),
         };
-        let (Some(offered), Some(sink), false) =
+        let (Some(offered), Some(acceptor), false) =
             (offered, &self.shared.config.stream_acceptor, self.shared.is_retiring())
         else {
             return;
         };
         // A stream that is dropped is refused.
-        if catch_unwind(AssertUnwindSafe(|| drop(sink.open(offered)))).is_err() {
-            self.shared.panicked(format_args!("the sink of streams panicked"));
+        if catch_unwind(AssertUnwindSafe(|| drop(acceptor.open(offered)))).is_err() {
+            self.shared.panicked(format_args!("the acceptor of streams panicked"));
         }
     }
 
