@@ -80,8 +80,9 @@ impl Dispatcher {
         true
     }
 
-    /// Offers a stream to the caller that waits for streams of the call it names, or else to the acceptor of the
-    /// peer. While the channel is being left, only streams of calls are taken: others would come for ever.
+    /// Offers a stream to the caller that waits for streams of the call it names, or else to the
+    /// acceptor of the peer. While the channel is being left, only streams of calls are taken:
+    /// others would come for ever.
     fn offer(&self, offered: OfferedStream<'_>) {
         let call = offered.call().and_then(RequestId::as_call);
         let caller = call.and_then(|call| self.shared.caller_of_streams(call));
