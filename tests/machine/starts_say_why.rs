@@ -78,7 +78,7 @@ fn what_is_needed() {
     rig.ready("a").crash("a");
     assert_eq!(rig.reasons(), "a#3 by its restart policy");
     for needed_while_it_stops in [false, true] {
-        rig.ready("a");
+        rig.ready("a").crash("a").ready("a").reasons();
         let incarnation = Incarnation(rig.incarnation("a"));
         rig.ask(Request::StopIdle("a".into(), incarnation));
         if needed_while_it_stops {
