@@ -7,6 +7,7 @@ mod stage;
 
 mod css_and_json_servers;
 mod jsonrpc_peers;
+mod mcp_eras;
 mod mcp_everything;
 mod mcp_memory;
 mod mcp_time;
