@@ -28,7 +28,7 @@ async def call(method, params):  # calls the host; returns its answer, or raises
     return answer.result()
 
 async def stream(channel, request, items):  # sends items, no more than the host has room for
-    id, opened = next(ids), None
+    id = next(ids)
     streams[id] = credit = asyncio.Semaphore(0)
     try:
         params = {"stream": id, "channel": channel, "request": request, "credit": True}
@@ -41,7 +41,7 @@ async def stream(channel, request, items):  # sends items, no more than the host
                 break
             send(method="streams.emit", params={"stream": id, "item": item})
     finally:
-        if streams.pop(id, None) and opened:  # the host has not closed it
+        if streams.pop(id, None):  # the host has not closed it; it may not even have opened it
             send(method="streams.close", params={"stream": id})
 
 async def serve(id, method, params):

@@ -17,7 +17,7 @@ use crate::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         handshake_failed, request_id_from,
     },
-    rpc::{CallOptions, Framing, MethodRouter, Peer, RequestId, RpcError, Timeout},
+    rpc::{CallOptions, Framing, MethodRouter, Peer, RequestId, RpcError, Timeout, with_member},
     tracing_macro::log_event,
     untrusted::{
         LINE_BYTES,
@@ -182,6 +182,15 @@ impl Protocol for Lsp {
 
     fn incoming_cancel(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
         (method == "$/cancelRequest").then(|| request_id_from(params, "id"))?
+    }
+
+    fn progress(&self, method: &str, params: Option<&RawValue>) -> Option<RequestId> {
+        (method == "$/progress").then(|| request_id_from(params, "token"))?
+    }
+
+    /// Adds `workDoneToken`, which is the id of the request, unless the caller has set one of its own.
+    fn ask_progress(&self, request: &RequestId, params: &RawValue) -> Option<Box<RawValue>> {
+        with_member(params, ("workDoneToken", &serde_json::to_string(request).ok()?))
     }
 
     fn is_notification(&self, method: &str) -> bool {

@@ -62,5 +62,5 @@ pub use peer::Peer;
 pub use stats::PeerStats;
 pub use stream_end::StreamEnd;
 pub use trace_context::{TraceContext, TraceContextHook};
-pub(crate) use wire::params_meta::with_meta;
+pub(crate) use wire::params_meta::{with_member, with_meta};
 pub use wire::request_id::RequestId;

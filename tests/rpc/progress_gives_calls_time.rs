@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use procession::{
-    protocol::{self, Mcp, Plugin, Protocol},
+    protocol::{self, Lsp, Mcp, Plugin, Protocol},
     rpc::{CallEffect, CallError, CallOptions, MethodRouter, NoHandler, Peer, RequestId, Timeout},
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -173,4 +173,23 @@ fn a_token_is_added_wherever_it_belongs() {
     for params in [json!([1]), json!("x"), json!({ "_meta": 3 })] {
         assert_eq!(asked(params), None);
     }
+}
+
+#[test]
+fn a_language_server_is_asked_by_a_token_of_work_done() {
+    let asked = |params: Value| {
+        let params = to_raw_value(&params).unwrap();
+        let asked = Lsp::default().ask_progress(&RequestId::Number(7), &params)?;
+        Some(serde_json::from_str::<Value>(asked.get()).unwrap())
+    };
+    assert_eq!(asked(json!(null)).unwrap(), json!({ "workDoneToken": 7 }));
+    assert_eq!(asked(json!({ "a": 1 })).unwrap(), json!({ "workDoneToken": 7, "a": 1 }));
+    for params in [json!({ "workDoneToken": "mine" }), json!([1]), json!("x")] {
+        assert_eq!(asked(params), None);
+    }
+    let reported =
+        |params: Value| Lsp::default().progress("$/progress", Some(&to_raw_value(&params).unwrap()));
+    assert_eq!(reported(json!({ "token": 7, "value": { "kind": "report" } })), Some(RequestId::Number(7)));
+    assert_eq!(reported(json!({ "value": 1 })), None);
+    assert_eq!(Lsp::default().progress("window/logMessage", None), None);
 }

@@ -1,4 +1,4 @@
-//! Members of `_meta` in the params of a request.
+//! Members that are added to the params of a request, and to `_meta` in them.
 
 use serde_json::value::RawValue;
 
@@ -48,6 +48,18 @@ pub(crate) fn with_meta(params: &RawValue, added: &[MetaMember<'_>]) -> Option<B
         }
     };
     RawValue::from_string(text).ok()
+}
+
+/// These params with one more member; `None` if they are no object (or `null`), or have it already.
+pub(crate) fn with_member(params: &RawValue, (name, value): MetaMember<'_>) -> Option<Box<RawValue>> {
+    let text = match params.get() {
+        "null" => "{}",
+        text => text,
+    };
+    if params.get() != "null" && members(params, [name])?[0].is_some() {
+        return None;
+    }
+    RawValue::from_string(with_first_member(text, &format!("{}:{value}", quoted(name)?))?).ok()
 }
 
 /// The text of an object with one more member, before all others.
