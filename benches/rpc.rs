@@ -341,7 +341,7 @@ async fn start(cores: Cores) -> (Root, WorkerRef) {
     (root, worker)
 }
 
-/// Somebody who can be called from many tasks.
+/// Can be called from many tasks.
 trait Callee: Clone + Send + 'static {
     fn echo(&self, payload: &Arc<String>) -> impl Future<Output = String> + Send;
 }

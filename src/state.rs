@@ -220,8 +220,10 @@ impl fmt::Display for GiveUpReason {
                 write!(f, "more than {max_restarts} {restarts} in {period:?}")
             }
             GiveUpReason::CrashLoop { max_failures, window } => {
-                write!(f, "{max_failures} failures in {window:?}")
+                let failures = if *max_failures == 1 { "failure" } else { "failures" };
+                write!(f, "{max_failures} {failures} in {window:?}")
             }
+            GiveUpReason::TotalRestarts { max: 1 } => f.write_str("1 restart in all"),
             GiveUpReason::TotalRestarts { max } => write!(f, "{max} restarts in all"),
             GiveUpReason::NeverStarts => f.write_str("it cannot start as it is declared"),
         }

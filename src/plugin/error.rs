@@ -66,7 +66,7 @@ pub enum PluginError {
         exit: Exit,
     },
     /// Some of the plugins that were stopped together failed to stop.
-    #[error("{} plugins failed to stop: {}", .failures.len(), list(.failures))]
+    #[error("{} failed to stop: {}", counted(.failures.len()), list(.failures))]
     StopAll {
         /// The plugins and their errors, in the order of their ids.
         failures: Vec<(ChildId, PluginError)>,
@@ -150,6 +150,10 @@ impl PluginError {
             _ => None,
         }
     }
+}
+
+fn counted(plugins: usize) -> String {
+    if plugins == 1 { "1 plugin".to_owned() } else { format!("{plugins} plugins") }
 }
 
 fn list(failures: &[(ChildId, PluginError)]) -> String {

@@ -105,7 +105,7 @@ enum DrainState {
 }
 
 impl Ledger {
-    /// An empty ledger. Feed it an [`LedgerInput::Tick`] to start the `min` workers of an anonymous
+    /// An empty ledger. Feed it a [`LedgerInput::Tick`] to start the `min` workers of an anonymous
     /// pool.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ use crate::{
 /// ← {"jsonrpc":"2.0","id":"a","method":"host/method","params":{}}      a request of the worker's own
 /// → {"jsonrpc":"2.0","id":"a","result":…}
 /// ← {"jsonrpc":"2.0","id":2,"result":3}
-/// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}   request 7 need not be answered any more
+/// → {"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":7}}   request 7 need no longer be answered
 /// ← {"jsonrpc":"2.0","id":"b","method":"streams.open","params":{"stream":"s1","channel":"rows","scope":"t",
 ///    "request":2,"credit":true}}                                        a stream of items
 /// → {"jsonrpc":"2.0","id":"b","result":{"ok":true,"credit":64}}

@@ -16,7 +16,7 @@ fn imports_follow_the_arrows() {
     let mut wrong = Vec::new();
     for import in read.imports() {
         let (from, to) = (top(&import.from), top(&import.to));
-        // The root declares the modules; what is declared in it itself is nobody's.
+        // The root declares the modules; what is declared in the root itself belongs to no layer.
         if from != to && from != "lib" && !layers.allowed(from).contains(to) {
             wrong.push(format!(
                 "{}:{}: `{}` is in `{to}`, which `{from}` must not import",

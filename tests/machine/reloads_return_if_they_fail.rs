@@ -1,5 +1,5 @@
 //! G-13: changes wait for the next start, which takes all of them. If it fails, the last confirmed
-//! definition returns, and whoever asked for a change that was taken is told.
+//! definition returns, and each caller whose change was taken is told.
 
 use std::sync::Arc;
 

@@ -293,8 +293,8 @@ impl Start for WithExtra {
 #[tokio::test(start_paused = true)]
 async fn extra_return() {
     // OTP: a start may return `{ok, Pid, Extra}`, and `start_child` and `restart_child` hand the extra on;
-    // nobody sees that of an automatic restart. Deviates: it is published beside the live incarnation (an
-    // `LiveAttachment`), for whoever wants it, after every restart.
+    // that of an automatic restart is lost. Deviates: it is published beside the live incarnation (a
+    // `LiveAttachment`) after every restart, for all that look there.
     let cast = Cast::new();
     let start = WithExtra(cast.plain("a").start);
     let play = cast

@@ -210,7 +210,7 @@ async fn what_became_of_each_is_reported() {
         outcomes.iter().map(|(id, outcome)| (*id, outcome.as_str())).collect::<Vec<_>>(),
         [
             ("ended", "already down: ended"),
-            ("gave_up", "already down: gave up: 1 failures in 1s"),
+            ("gave_up", "already down: gave up: 1 failure in 1s"),
             ("idle", "already down: idle: stopped until it is called"),
             ("never_started", "already down: never started"),
             ("runs", "stopped: stopped on request"),

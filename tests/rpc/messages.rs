@@ -320,7 +320,7 @@ proptest! {
 }
 
 // C-1, C-13, C-15: ids are kept and sent back, so they are bounded, whatever they are made of and
-// whoever answers.
+// whichever side answers.
 #[tokio::test(start_paused = true)]
 async fn ids_of_requests_are_bounded() {
     let long =

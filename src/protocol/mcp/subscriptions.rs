@@ -69,10 +69,9 @@ impl McpSubscriptionFilter {
     }
 }
 
-/// What a host is subscribed to at an MCP server. Each incarnation of the server is subscribed to
-/// anew, and so is a running one when the filter changes: by `subscriptions/listen` in the stateless era, by
-/// `resources/subscribe` and `resources/unsubscribe` before. The notifications go to the worker's
-/// handler. Any of them may be lost while the server is replaced, so read again what matters when
+/// What a host is subscribed to at an MCP server. The subscriptions are opened at each incarnation of the
+/// server, and again when the filter changes: by `subscriptions/listen` in the stateless era, by
+/// `resources/subscribe` and `resources/unsubscribe` before. The notifications go to the worker's handler. Any of them may be lost while the server is replaced, so read again what matters when
 /// an incarnation is ready.
 ///
 /// A server that refuses a subscription, or ends one, is asked again after a pause that doubles from 0.5 s to

@@ -273,7 +273,7 @@ impl Machine {
         None
     }
 
-    /// Nobody has used the child for a while: it stops until it is demanded, if that still holds.
+    /// The child has not been used for a while: if that still holds, it stops until it is demanded.
     fn stop_idle(
         &mut self,
         id: OperatorRequestId,
