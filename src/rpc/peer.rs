@@ -190,6 +190,11 @@ impl Peer {
         self.shared().request_meta.get().is_some()
     }
 
+    /// Whether a call is open, those of the protocol itself and those that stay open not counted.
+    pub(crate) fn has_open_calls(&self) -> bool {
+        self.shared().has_open_calls()
+    }
+
     /// Sets whether a write without progress ends the channel (C-11). On at first; a worker turns
     /// it off except while it is ready.
     pub fn watch_writes(&self, on: bool) {

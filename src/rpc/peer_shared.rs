@@ -95,6 +95,8 @@ pub(crate) struct PeerShared {
     pub(crate) streams: Mutex<StreamTable>,
     /// The calls whose callers take the streams that belong to them.
     callers_of_streams: Mutex<BTreeMap<u64, StreamBacklog>>,
+    /// The calls that stay open for as long as the channel does. Few peers have one, and none has many.
+    standing_calls: Mutex<Vec<u64>>,
     /// Notified whenever a stream ends.
     pub(crate) stream_done: Notify,
 }
@@ -142,6 +144,7 @@ impl PeerShared {
             has_streams: config.streams || config.stream_acceptor.is_some(),
             streams: Mutex::new(StreamTable::new(config.max_streams, config.max_stream_bytes)),
             callers_of_streams: Mutex::default(),
+            standing_calls: Mutex::default(),
             stream_done: Notify::new(),
             max_outgoing: config.max_outgoing_frame_bytes.unwrap_or(MAX_OUTGOING_FRAME_BYTES),
             config,
@@ -223,12 +226,36 @@ impl PeerShared {
     /// How often the process has been used so far; `None` while something is open.
     pub(crate) fn uses(&self) -> Option<u64> {
         use Ordering::Relaxed;
-        let own_open = self.protocol_calls_open.load(Relaxed);
-        let open = self.call_limit.taken() as usize > own_open
+        let open = self.has_open_calls()
             || self.standing_uses_open.load(Relaxed) > 0
             || self.requests_open.load(Relaxed) > 0
             || lock(&self.streams).open_streams() > 0;
         (!open).then(|| self.calls_made().wrapping_add(self.other_use.load(Relaxed)))
+    }
+
+    /// Whether a call is open, those of the protocol itself and those that stay open not counted.
+    pub(crate) fn has_open_calls(&self) -> bool {
+        self.call_limit.taken() as usize > self.protocol_calls_open.load(Ordering::Relaxed)
+    }
+
+    /// From now on the other side may end this call by a cancellation; until the value that is returned is
+    /// dropped.
+    pub(crate) fn expect_cancellation(&self, call: u64) -> CancellableCall<'_> {
+        lock(&self.standing_calls).push(call);
+        CancellableCall { shared: self, call }
+    }
+
+    /// The other side has cancelled a call of this side, which it may do only with one that stays open: the
+    /// call ends as if it had been answered.
+    pub(crate) fn end_standing_call(&self, call: u64) {
+        if !lock(&self.standing_calls).contains(&call) {
+            return;
+        }
+        let caller = lock(&self.pending).answer_instead(call, Ok("null".to_owned()));
+        if let Some(caller) = caller {
+            caller.wake();
+            self.call_is_done();
+        }
     }
 
     /// How many calls were made, those of the protocol itself not counted.
@@ -434,5 +461,17 @@ pub(crate) struct ExpectedStreams<'a> {
 impl Drop for ExpectedStreams<'_> {
     fn drop(&mut self) {
         let _outside_the_lock = lock(&self.shared.callers_of_streams).remove(&self.call);
+    }
+}
+
+/// See [`PeerShared::expect_cancellation`].
+pub(crate) struct CancellableCall<'a> {
+    shared: &'a PeerShared,
+    call: u64,
+}
+
+impl Drop for CancellableCall<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.standing_calls).retain(|call| *call != self.call);
     }
 }

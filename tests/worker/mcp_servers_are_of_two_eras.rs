@@ -398,6 +398,19 @@ async fn liveness_has_a_sign_of_life_in_each_era() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_does_not_keep_the_sign_of_life_from_being_asked_for() {
+    // W-3, W-8
+    let liveness = Liveness { interval: SEC, timeout: SEC, failures_allowed: 1 };
+    let (launcher, log) = servers(&[Server::Stateless(Duration::ZERO)]);
+    let mcp = Mcp::default().with_subscriptions(McpSubscriptions::new(McpSubscriptionFilter::lists()));
+    let (root, _) = tree(spec(&launcher, mcp).liveness(liveness)).await.unwrap();
+    sleep(SEC * 7 / 2).await;
+    let sign = "server/discover";
+    assert_eq!(log.methods(1), [sign, "subscriptions/listen", sign, sign, sign]);
+    let _ = root.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_level_of_logs_is_asked_for_in_each_era() {
     let mcp = || Mcp::default().with_log_level(LogLevel::Warn);
     let (launcher, log) = servers(&[Server::Old(NO_METHOD)]);
@@ -491,6 +504,62 @@ async fn resources_are_subscribed_to_one_by_one_before() {
     subscriptions.set(McpSubscriptionFilter::default());
     sleep(600 * SEC).await;
     assert_eq!(worker.state(), ChildState::down(procession::state::DownReason::Idle));
+    let _ = root.shutdown(60 * SEC).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_the_server_cancels_is_opened_again() {
+    // W-8. On stdio a server ends a subscription by a cancellation of the request that opened it.
+    let launcher = ScriptedLauncher::new();
+    let log = Read::default();
+    launcher.program("worker", {
+        let log = log.clone();
+        move |mut me: ScriptedProcess| {
+            let log = log.clone();
+            async move {
+                while let Some(message) = read(&mut me).await {
+                    log.0.lock().unwrap().push((me.launch(), message.clone()));
+                    let id = &message["id"];
+                    let cancelled = json!({
+                        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}
+                    });
+                    match message["method"].as_str().unwrap() {
+                        "server/discover" => {
+                            let discovered = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
+                            answer(&mut me, id, discovered).await;
+                        }
+                        "subscriptions/listen" => {
+                            // The third one stays.
+                            if log
+                                .methods(1)
+                                .iter()
+                                .filter(|method| *method == "subscriptions/listen")
+                                .count()
+                                < 3
+                            {
+                                me.write_line(&cancelled.to_string()).await.unwrap();
+                            }
+                        }
+                        // A call is ended by its answer only.
+                        "slow" => {
+                            me.write_line(&cancelled.to_string()).await.unwrap();
+                            sleep(SEC).await;
+                            answer(&mut me, id, json!("done")).await;
+                        }
+                        _ => {}
+                    }
+                }
+                0
+            }
+        }
+    });
+    let subscriptions = McpSubscriptions::new(McpSubscriptionFilter::lists());
+    let mcp = Mcp::default().with_subscriptions(subscriptions);
+    let (root, worker) = tree(spec(&launcher, mcp)).await.unwrap();
+    sleep(60 * SEC).await;
+    let listen = "subscriptions/listen";
+    assert_eq!(log.methods(1), ["server/discover", listen, listen, listen]);
+    assert_eq!(worker.call_value("slow", &json!({}), 60 * SEC).await.unwrap().get(), "\"done\"");
     let _ = root.shutdown(60 * SEC).await;
 }
 

@@ -247,7 +247,7 @@ impl Protocol for Mcp {
         let options = CallOptions::unannounced(Timeout::Never);
         let answer = if !peer.has_request_meta() {
             peer.call_value("ping", &(), options).await
-        } else if peer.stats().in_flight > 0 {
+        } else if peer.has_open_calls() {
             return Some(Ok(()));
         } else {
             peer.call_value("server/discover", &(), options).await

@@ -71,11 +71,13 @@ impl McpSubscriptionFilter {
 
 /// What a host is subscribed to at an MCP server. The subscriptions are opened at each incarnation of the
 /// server, and again when the filter changes: by `subscriptions/listen` in the stateless era, by
-/// `resources/subscribe` and `resources/unsubscribe` before. The notifications go to the worker's handler. Any of them may be lost while the server is replaced, so read again what matters when
-/// an incarnation is ready.
+/// `resources/subscribe` and `resources/unsubscribe` before. The notifications go to the worker's handler.
+/// Any of them may be lost while the server is replaced, so read again what matters when an incarnation is
+/// ready.
 ///
-/// A server that refuses a subscription, or ends one, is asked again after a pause that doubles from 0.5 s to
-/// 60 s. An open subscription counts as use: the server does not become idle.
+/// A server that refuses a subscription, or ends one (by an answer, or by `notifications/cancelled`), is
+/// asked again after a pause that doubles from 0.5 s to 60 s. An open subscription counts as use: the server
+/// does not become idle.
 ///
 /// Cheap to clone; all clones are the same subscriptions. One is for one worker.
 #[derive(Clone)]

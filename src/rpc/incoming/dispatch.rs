@@ -230,9 +230,11 @@ impl Dispatcher {
         });
         if let Some(id) = cancelled {
             let cancel = lock(&self.queue).cancels.get(&id).cloned();
-            if let Some(cancel) = cancel {
+            match (cancel, id.as_call()) {
                 // A second cancellation changes nothing.
-                let _ = cancel.set(());
+                (Some(cancel), _) => drop(cancel.set(())),
+                (None, Some(call)) => self.shared.end_standing_call(call),
+                (None, None) => {}
             }
             return;
         }

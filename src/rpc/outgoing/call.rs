@@ -256,6 +256,7 @@ impl PeerShared {
         }
 
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let _cancellable = options.standing.then(|| self.expect_cancellation(id));
         let _expected = streams.map(|streams| self.expect_streams(id, streams.clone()));
         let caller = response_future::waker().await;
         let sent = {

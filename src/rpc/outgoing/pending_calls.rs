@@ -168,9 +168,12 @@ impl PendingCalls {
     /// Answers the only call that waits, if it has this id. If its own answer comes after all, it
     /// counts as late.
     pub(crate) fn answer_only_call(&mut self, id: u64, answer: RawAnswer) -> Option<Waker> {
-        if self.waiting != 1 {
-            return None;
-        }
+        if self.waiting == 1 { self.answer_instead(id, answer) } else { None }
+    }
+
+    /// Answers a call that waits, without a response to it. If its own answer comes after all, it counts as
+    /// late.
+    pub(crate) fn answer_instead(&mut self, id: u64, answer: RawAnswer) -> Option<Waker> {
         let ResponseMatch::Waiting(caller) = self.answer(id, answer) else { return None };
         self.remember(id);
         Some(caller)
