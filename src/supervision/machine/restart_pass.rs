@@ -115,7 +115,7 @@ impl Machine {
             awaited = old.awaited.filter(|rank| *rank < from);
         }
         let range: Vec<Rank> = self.children.range(from..).map(|(rank, _)| rank).collect();
-        for member in range {
+        for &member in &range {
             let Some(child) = self.children.get_mut(member) else { continue };
             child.skip_pass = false;
             let waits = matches!(child.state, ChildState::BackingOff { .. });
@@ -142,6 +142,16 @@ impl Machine {
         };
         self.pass = Some(RestartPass { serial, from, start_from, awaited, until, stage });
         self.advance(now);
+        if failed_start {
+            // A pass that this one has replaced may have been about to stop children whose reloads waited for
+            // that. Now they go on running, perhaps for long.
+            for member in range {
+                let state = self.children.get(member).map(|child| &child.state);
+                if matches!(state, Some(ChildState::Starting | ChildState::Ready)) {
+                    self.follow_up(now, member);
+                }
+            }
+        }
     }
 
     /// Ends the pass, whatever its stage.
