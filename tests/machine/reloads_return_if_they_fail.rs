@@ -6,7 +6,7 @@ use std::sync::Arc;
 use procession::internals::machine::{DefinitionChange, OperatorRequestId, ReloadWhen, Reply, Request};
 use procession::{
     restart::RestartType::{Permanent, Transient},
-    state::Strategy::{OneForAll, OneForOne},
+    state::Strategy::{OneForAll, OneForOne, RestForOne},
     supervision::{ChildPolicy, RequestError},
 };
 
@@ -139,4 +139,22 @@ fn recycling_changes_no_definition() {
     let asked = rig.recycle("a");
     rig.gone("a").ready("a");
     assert_eq!((rig.did_all().as_str(), rig.reply(asked)), ("*a", Some(&ready(2))));
+}
+
+#[test]
+fn one_that_waited_for_a_group_restart_goes_on_when_a_failed_start_delays_that() {
+    // G-13, S-14: `b` has crashed, and `d` is being stopped, when the start of `a` fails. Until the retry, `c`
+    // goes on running, so its reload need not wait.
+    let p = patient(Permanent, 10);
+    let children = [("a", p.clone()), ("b", p.clone()), ("c", p.clone()), ("d", p.clone())];
+    let mut rig = Rig::running(flags(RestForOne, 9), &children);
+    rig.ask(Request::Restart("a".into()));
+    rig.gone("a").crash("b");
+    assert_eq!(rig.states(), "sbrt");
+    let asked = rig.reload("c", &patient(Transient, 10));
+    assert_eq!(rig.states(), "sbrt", "its group is about to be restarted");
+    rig.crash("a");
+    assert_eq!(rig.states(), "bbtt");
+    rig.gone("c").ready("c");
+    assert_eq!(rig.reply(asked), Some(&ready(2)));
 }
