@@ -78,8 +78,8 @@ pub mod snapshot;
 pub mod state;
 
 mod channel;
+mod log_event_macro;
 mod log_limiter;
-mod tracing_macro;
 mod untrusted;
 
 pub mod restart;

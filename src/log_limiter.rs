@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     id::{Incarnation, TreePath},
-    tracing_macro::log_event,
+    log_event_macro::log_event,
 };
 
 /// How many lines of one kind are logged in a period.

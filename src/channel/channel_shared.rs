@@ -26,8 +26,8 @@ use crate::{
         recent_noise::{RecentNoise, shortened},
     },
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     log_limiter::{ChannelLogLimiter, LogTopic},
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

@@ -110,7 +110,7 @@ impl HostedPlugins {
 impl HostedPlugin {
     /// The declaration of this incarnation is in force from now on.
     fn incarnation_is_ready(&mut self, incarnation: Incarnation) {
-        if let Some(prepared) = self.shared.started.of(incarnation) {
+        if let Some(prepared) = self.history.started.of(incarnation) {
             self.requested.made(prepared.change);
             self.prepared = Some(prepared);
         }
@@ -118,7 +118,7 @@ impl HostedPlugin {
 
     /// If it had a newer declaration than the one in force, that is taken back.
     fn incarnation_has_ended(&mut self, incarnation: Incarnation, then: &ExitConsequence) {
-        let (Some(ended), Some(in_force)) = (self.shared.started.of(incarnation), &self.prepared) else {
+        let (Some(ended), Some(in_force)) = (self.history.started.of(incarnation), &self.prepared) else {
             return;
         };
         if *then != ExitConsequence::Nothing && ended.change > in_force.change {

@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     id::ChildId,
+    log_event_macro::log_event,
     log_limiter::LogTopic,
     protocol::plugin_error_codes,
     rpc::{Context, Handler, RpcError},
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

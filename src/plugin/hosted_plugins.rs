@@ -14,10 +14,10 @@ use tokio::sync::broadcast;
 use super::{
     event::{PluginEvent, PluginEventReceiver, RestartReason},
     host_spec::PluginHostSpec,
-    prepared_plugin::{NeedsStartPermit, PluginHostContext, PluginShared, PreparedPlugin},
+    prepared_plugin::{NeedsStartPermit, PluginHistory, PluginHostContext, PreparedPlugin},
     requested_declaration_changes::RequestedDeclarationChanges,
     shared_operation::SharedOperation,
-    stop_report::PluginStopOutcome,
+    stop_all_report::PluginStopOutcome,
 };
 use crate::{
     clock::{Clock, TreeInstant},
@@ -64,7 +64,7 @@ pub(crate) struct HostedPlugin {
     pub(crate) operation_id: u64,
     /// Whether it is in the engine's table, according to the engine's events.
     pub(crate) in_table: bool,
-    pub(crate) shared: PluginShared,
+    pub(crate) history: PluginHistory,
     /// How its last incarnation ended since the operation began.
     pub(crate) last_exit: Option<Exit>,
     /// What is known of its last start.
@@ -164,7 +164,7 @@ impl HostedPlugins {
         kept.iter()
             .filter_map(|entry| {
                 let prepared = entry.prepared.as_ref()?;
-                Some(self.host_context.child(prepared, &entry.shared, clock, NeedsStartPermit::Yes))
+                Some(self.host_context.child(prepared, &entry.history, clock, NeedsStartPermit::Yes))
             })
             .collect()
     }
@@ -218,7 +218,7 @@ impl PluginTable {
             ongoing: OngoingOperation::Dormant,
             operation_id: 0,
             in_table: false,
-            shared: PluginShared::default(),
+            history: PluginHistory::default(),
             last_exit: None,
             last_start: LastStart::default(),
             last_crash: None,

@@ -7,7 +7,7 @@ use super::{
     error::PluginError,
     event::PluginEventReceiver,
     hosted_plugins::{HostedPlugin, HostedPlugins, OngoingOperation},
-    prepared_plugin::{NeedsStartPermit, PluginShared, PreparedPlugin},
+    prepared_plugin::{NeedsStartPermit, PluginHistory, PreparedPlugin},
     status::{PluginDiagnostics, PluginStatus},
     stream_subscriptions::StreamFilter,
 };
@@ -65,16 +65,16 @@ impl LivePluginHost {
     }
 
     /// The child for a plugin that is new in the engine's table.
-    pub(crate) fn child(&self, prepared: &Arc<PreparedPlugin>, shared: &PluginShared) -> ChildSpec {
-        self.hosted.host_context.child(prepared, shared, self.clock, NeedsStartPermit::Yes)
+    pub(crate) fn child(&self, prepared: &Arc<PreparedPlugin>, history: &PluginHistory) -> ChildSpec {
+        self.hosted.host_context.child(prepared, history, self.clock, NeedsStartPermit::Yes)
     }
 
     /// The child that replaces one in the engine's table.
-    pub(crate) fn replacement(&self, prepared: &Arc<PreparedPlugin>, shared: &PluginShared) -> ChildSpec {
+    pub(crate) fn replacement(&self, prepared: &Arc<PreparedPlugin>, history: &PluginHistory) -> ChildSpec {
         let node = self.node_of(&prepared.spec.id);
         let is_new = node.is_none_or(|node| node.state() == ChildState::down(DownReason::NeverStarted));
         let needs_permit = if is_new { NeedsStartPermit::Yes } else { NeedsStartPermit::No };
-        self.hosted.host_context.child(prepared, shared, self.clock, needs_permit)
+        self.hosted.host_context.child(prepared, history, self.clock, needs_permit)
     }
 
     /// Translates the engine's refusal into an error about a plugin.
@@ -150,7 +150,7 @@ impl LivePluginHost {
         let table = self.hosted.table();
         let entry = table.plugins.get(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         let node = self.node_of(id).map(|node| node.snapshot()).or_else(|| entry.last.as_deref().cloned());
-        let (status, logs) = (self.status(id, entry), entry.shared.recent.records());
+        let (status, logs) = (self.status(id, entry), entry.history.recent.records());
         Ok(PluginDiagnostics { status, node, last_crash: entry.last_crash, logs })
     }
 

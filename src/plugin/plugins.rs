@@ -12,7 +12,7 @@ use super::{
     set_config,
     spec::PluginSpec,
     status::{PluginDiagnostics, PluginStatus},
-    stop_report::StopReport,
+    stop_all_report::StopAllReport,
     stream_subscriptions::StreamFilter,
 };
 use crate::{
@@ -104,7 +104,7 @@ impl Plugins {
     /// # Errors
     /// [`PluginError::HostUnavailable`] and [`PluginError::NotAHost`]; nothing was stopped then. A plugin
     /// that fails to stop is in the report.
-    pub async fn stop_all(&self) -> Result<StopReport, PluginError> {
+    pub async fn stop_all(&self) -> Result<StopAllReport, PluginError> {
         Ok(self.host()?.stop_all().await)
     }
 
@@ -318,7 +318,7 @@ impl Plugins {
     /// has a buffer of `items` items (at least one).
     ///
     /// A stream says which plugin and which incarnation it comes from
-    /// ([`IncomingStream`](crate::rpc::IncomingStream)), and ends once, also
+    /// ([`StreamReceiver`](crate::rpc::StreamReceiver)), and ends once, also
     /// when the plugin does. Streams that belong to a call of a plugin are received with the call
     /// ([`WorkerRef::call_streaming`]).
     ///

@@ -113,9 +113,10 @@ impl StartedFrom {
     }
 }
 
-/// What all incarnations of one plugin share, whatever their declarations.
+/// The newest log entries of a plugin, and the declaration that each incarnation was started from.
+/// All incarnations of the plugin share it, whatever their declarations.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PluginShared {
+pub(crate) struct PluginHistory {
     pub(crate) recent: RecentLogs,
     pub(crate) started: StartedFrom,
 }
@@ -147,7 +148,7 @@ impl PluginHostContext {
     pub(crate) fn child(
         &self,
         prepared: &Arc<PreparedPlugin>,
-        shared: &PluginShared,
+        history: &PluginHistory,
         clock: Clock,
         needs_permit: NeedsStartPermit,
     ) -> ChildSpec {
@@ -167,7 +168,7 @@ impl PluginHostContext {
             handler: spec.handler.clone().unwrap_or_else(|| self.host.handler.clone()),
         });
         worker.logs = Some(Arc::new(RecordingLogEntrySink {
-            recent: shared.recent.clone(),
+            recent: history.recent.clone(),
             size: self.host.recent_logs,
             clock,
             next: worker.logs.take(),
@@ -182,7 +183,7 @@ impl PluginHostContext {
         child.start = Arc::new(PluginStarter {
             start: child.start,
             prepared: prepared.clone(),
-            started: shared.started.clone(),
+            started: history.started.clone(),
             start_permits: self.start_permits.clone(),
             had_its_permit: Arc::new(AtomicBool::new(needs_permit == NeedsStartPermit::No)),
         });

@@ -110,7 +110,7 @@ impl LivePluginHost {
         let entry = table.entry(id.clone());
         let answer: BoxFuture<'static, Result<Reply, RequestError>> = match &change {
             DeclarationChange::Replace(new) => {
-                Box::pin(engine.reload_child(self.replacement(new, &entry.shared), when))
+                Box::pin(engine.reload_child(self.replacement(new, &entry.history), when))
             }
             DeclarationChange::Command(change) => {
                 let change = Arc::new(NumberedLaunchChange { change: change.clone(), number });
@@ -196,7 +196,7 @@ impl LivePluginHost {
             && let Some(prepared) = &entry.prepared
             && let Some(engine) = self.node.engine()
         {
-            drop(engine.reload_child(self.replacement(prepared, &entry.shared), ReloadWhen::NextStart));
+            drop(engine.reload_child(self.replacement(prepared, &entry.history), ReloadWhen::NextStart));
         }
     }
 }

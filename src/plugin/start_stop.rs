@@ -15,7 +15,7 @@ use super::{
     prepared_plugin::PreparedPlugin,
     shared_operation::{OperationResult, SharedOperation},
     spec::PluginSpec,
-    stop_report::{PluginStopOutcome, StopReport},
+    stop_all_report::{PluginStopOutcome, StopAllReport},
 };
 use crate::{
     event::StartReason,
@@ -46,7 +46,7 @@ pub(crate) enum PluginPhase {
 }
 
 /// What there is to wait for when a plugin is stopped.
-enum Stop {
+enum BeginStopOutcome {
     UnderWay(StopOperation),
     /// It is not in the engine's table.
     AlreadyDown(DownReason),
@@ -204,7 +204,7 @@ impl LivePluginHost {
         let operation_id = table.next_operation_id();
         let entry = table.entry(id.clone());
         (entry.operation_id, entry.last_exit, entry.stopped) = (operation_id, None, false);
-        let answer = start(self.child(prepared, &entry.shared));
+        let answer = start(self.child(prepared, &entry.history));
         let (host, prepared) = (self.clone(), prepared.clone());
         let operation = SharedOperation::spawn(async move {
             let answer = answer.await;
@@ -251,12 +251,12 @@ impl LivePluginHost {
     pub(crate) async fn stop(&self, id: &ChildId) -> Result<(), PluginError> {
         let stop = self.begin_stop(&mut self.hosted.table(), id)?;
         match stop {
-            Stop::UnderWay(stop) => self.join(&stop.operation).await.map(drop),
-            Stop::AlreadyDown(_) => Ok(()),
+            BeginStopOutcome::UnderWay(stop) => self.join(&stop.operation).await.map(drop),
+            BeginStopOutcome::AlreadyDown(_) => Ok(()),
         }
     }
 
-    fn begin_stop(&self, table: &mut PluginTable, id: &ChildId) -> Result<Stop, PluginError> {
+    fn begin_stop(&self, table: &mut PluginTable, id: &ChildId) -> Result<BeginStopOutcome, PluginError> {
         let operation_id = table.next_operation_id();
         let entry = table.plugins.get_mut(id).ok_or_else(|| PluginError::NotFound(id.clone()))?;
         let absence = absence(entry);
@@ -269,9 +269,9 @@ impl LivePluginHost {
                     let (at, plugin, kind) = (self.clock.now(), id.clone(), PluginEventKind::Stopped);
                     self.hosted.publish(PluginEvent { at, plugin, incarnation, kind });
                 }
-                return Ok(Stop::AlreadyDown(absence));
+                return Ok(BeginStopOutcome::AlreadyDown(absence));
             }
-            OngoingOperation::Stopping(stop) => return Ok(Stop::UnderWay(stop.clone())),
+            OngoingOperation::Stopping(stop) => return Ok(BeginStopOutcome::UnderWay(stop.clone())),
             OngoingOperation::Starting(_) | OngoingOperation::Supervised | OngoingOperation::Returning(_) => {
             }
         }
@@ -315,11 +315,11 @@ impl LivePluginHost {
         });
         let stop = StopOperation { operation, outcome };
         entry.ongoing = OngoingOperation::Stopping(stop.clone());
-        Ok(Stop::UnderWay(stop))
+        Ok(BeginStopOutcome::UnderWay(stop))
     }
 
     /// Rule G-7.
-    pub(crate) async fn stop_all(&self) -> StopReport {
+    pub(crate) async fn stop_all(&self) -> StopAllReport {
         let mut plugins = BTreeMap::new();
         let mut stops = Vec::new();
         {
@@ -328,11 +328,11 @@ impl LivePluginHost {
             let ids: Vec<ChildId> = table.plugins.keys().cloned().collect();
             for id in ids {
                 let outcome = match self.begin_stop(&mut table, &id) {
-                    Ok(Stop::UnderWay(stop)) => {
+                    Ok(BeginStopOutcome::UnderWay(stop)) => {
                         stops.push((id, stop));
                         continue;
                     }
-                    Ok(Stop::AlreadyDown(why)) => PluginStopOutcome::AlreadyDown { why },
+                    Ok(BeginStopOutcome::AlreadyDown(why)) => PluginStopOutcome::AlreadyDown { why },
                     Err(error) => PluginStopOutcome::Failed(error),
                 };
                 plugins.insert(id, outcome);
@@ -345,7 +345,7 @@ impl LivePluginHost {
             };
             plugins.insert(id, outcome);
         }
-        StopReport { plugins }
+        StopAllReport { plugins }
     }
 
     /// Rule G-10.

@@ -56,7 +56,7 @@ pub(super) use self::{
 };
 pub use self::{
     given_up_keys::GivenUpKey,
-    status::{LifetimeTotals, WantedKey, WorkerStatus},
+    status::{LifetimeTotals, WantedKeyStatus, WorkerStatus},
 };
 
 use self::{

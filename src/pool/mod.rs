@@ -89,7 +89,7 @@ mod unreported_worker_ends;
 pub use errors::{AcquireError, LeaseCallError, Revocation};
 pub use handle::Pool;
 pub use lease::Lease;
-pub use ledger::{GivenUpKey, LifetimeTotals, WantedKey, WorkerStatus};
+pub use ledger::{GivenUpKey, LifetimeTotals, WantedKeyStatus, WorkerStatus};
 pub use report::{PoolReport, WorkerReport};
 pub use spec::{PoolSpec, WorkerTemplate};
 pub use supervisor::{PoolSupervisor, PoolSupervisorMessage};

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     core::PoolCore,
-    ledger::{GivenUpKey, LifetimeTotals, PoolStatus, WantedKey, WorkerStatus},
+    ledger::{GivenUpKey, LifetimeTotals, PoolStatus, WantedKeyStatus, WorkerStatus},
 };
 use crate::{clock::TreeInstant, exit::Exit, id::TreePath};
 
@@ -21,7 +21,7 @@ pub struct PoolReport {
     /// The workers that occupy a slot, by key.
     pub workers: Vec<WorkerReport>,
     /// Keyed pools: keys that callers wait for and that have no slot, the longest waiting first.
-    pub wanted: Vec<WantedKey>,
+    pub wanted: Vec<WantedKeyStatus>,
     /// Keys that were given up and are not retried yet. Nothing is started for them, and their callers
     /// are refused at once.
     pub given_up: Vec<GivenUpKey>,

@@ -24,6 +24,7 @@ use crate::{
     clock::TreeInstant,
     exit::{Exit, LaunchStage},
     id::ChildId,
+    log_event_macro::log_event,
     state::{DownReason, GiveUpReason},
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
@@ -31,7 +32,6 @@ use crate::{
         engine::{Engine, EngineArgs, EngineWakeUp},
         host,
     },
-    tracing_macro::log_event,
 };
 
 /// The actor of a pool.

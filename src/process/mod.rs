@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Command ──► Launcher ──► Process ─┬─ stdin, stdout, stderr    the channel; stderr is drained into a Tail
-//!                                   └─ ProcessControl ──► leader        signals, exit, reap
+//!                                   └─ ProcessControl ──► process_group    signals, exit, reap
 //!                                                   │ dropped or given up
 //!                                                   ▼
 //!                              reaper    one plain thread; keeps the HeldUntilReaped until nothing is left

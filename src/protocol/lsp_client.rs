@@ -12,13 +12,13 @@ use serde_json::{
 
 use crate::{
     exit::Exit,
+    log_event_macro::log_event,
     log_limiter::LogTopic,
     protocol::{
         ChildIdentity, LogEntry, LogLevel, Protocol, SessionInfo, StdioUse, StopReply, cancel_params,
         handshake_failed, request_id_from,
     },
     rpc::{CallOptions, Framing, MethodRouter, Peer, RequestId, RpcError, Timeout, with_member},
-    tracing_macro::log_event,
     untrusted::{
         LINE_BYTES,
         borrowed_json::{elements, members, text},

@@ -52,10 +52,10 @@ pub use config::{
 pub(crate) use detached_peer::DetachedPeer;
 pub use error::{CallEffect, CallError, RpcError, error_codes};
 pub use incoming::handler::{Context, Handler, NoHandler};
-pub use incoming::incoming_stream::IncomingStream;
 pub use incoming::method_router::MethodRouter;
 pub use incoming::stream_acceptor::{OfferedStream, StreamAcceptor};
 pub use incoming::stream_listener::{StreamBacklog, StreamListener};
+pub use incoming::stream_receiver::StreamReceiver;
 pub use method::{Method, Notification};
 pub(crate) use outgoing::call::STREAMS_OF_A_CALL;
 pub use peer::Peer;

@@ -26,6 +26,7 @@ use crate::{
         outbox::{Enqueued, Outbox},
         scratch::Scratch,
     },
+    log_event_macro::log_event,
     log_limiter::LogTopic,
     rpc::{
         config::{MAX_OUTGOING_FRAME_BYTES, PeerConfig},
@@ -38,7 +39,6 @@ use crate::{
         stream_end::StreamEnd,
         wire::{encode, params_meta::OwnMetaMember, request_id::RequestId},
     },
-    tracing_macro::log_event,
 };
 
 /// What the handles of one peer hold together; its drop closes the channel.

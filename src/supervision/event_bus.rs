@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     event::{Event, EventKind, ExitConsequence},
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     state::ChildState,
-    tracing_macro::log_event,
 };
 
 /// The stream to which all supervisors of a tree publish. Cheap to clone.

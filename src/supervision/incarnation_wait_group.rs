@@ -29,13 +29,15 @@ struct IncarnationWaitGroupInner {
 
 /// Resolves when every clone of an [`IncarnationWaitGroup`] has been dropped.
 #[derive(Debug)]
-pub(crate) struct IncarnationClosed(Weak<IncarnationWaitGroupInner>);
+pub(crate) struct IncarnationClosedFuture(Weak<IncarnationWaitGroupInner>);
 
 impl IncarnationWaitGroup {
     /// Creates a wait group, and the only handle on which its end can be awaited.
-    pub(crate) fn new(supervisor: Option<IncarnationWaitGroup>) -> (IncarnationWaitGroup, IncarnationClosed) {
+    pub(crate) fn new(
+        supervisor: Option<IncarnationWaitGroup>,
+    ) -> (IncarnationWaitGroup, IncarnationClosedFuture) {
         let open = Arc::new(IncarnationWaitGroupInner { waiter: Mutex::new(None), supervisor });
-        let closed = IncarnationClosed(Arc::downgrade(&open));
+        let closed = IncarnationClosedFuture(Arc::downgrade(&open));
         (IncarnationWaitGroup(open), closed)
     }
 
@@ -55,7 +57,7 @@ impl Drop for IncarnationWaitGroupInner {
     }
 }
 
-impl IncarnationClosed {
+impl IncarnationClosedFuture {
     /// Returns when every clone of the wait group has been dropped.
     pub(crate) async fn wait(self) {
         poll_fn(|cx| self.poll(cx)).await;

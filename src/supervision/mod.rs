@@ -51,7 +51,7 @@ pub use event_bus::{EventReceiver, RecvError};
 pub(crate) use exit_class::never_starts;
 pub use incarnation_wait_group::IncarnationWaitGroup;
 pub use machine::ReloadWhen;
-pub(crate) use node::SnapshotSource;
+pub(crate) use node::WorkerSnapshotSource;
 pub use node::{LiveAttachment, LiveIncarnation, Node};
 pub(crate) use root::Root;
 pub use spec::{ChildSpec, SupervisorSpec};

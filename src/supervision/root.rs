@@ -27,9 +27,9 @@ use crate::{
     clock::Clock,
     exit::{Exit, ExitReport},
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     snapshot::Snapshot,
     state::{ChildKind, ChildState, DownReason},
-    tracing_macro::log_event,
 };
 
 /// A running tree of supervisors and actors. Cheap to clone. When the last clone is dropped, the

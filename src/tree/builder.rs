@@ -7,6 +7,7 @@ use ractor::{Actor, ActorCell};
 use super::handle::Tree;
 use crate::{
     id::{ChildId, Incarnation, TreePath},
+    log_event_macro::log_event,
     plugin::PluginHostSpec,
     pool::PoolSpec,
     state::Strategy,
@@ -14,7 +15,6 @@ use crate::{
         AutoShutdown, ChildSpec, EventBus, EventReceiver, Root, SpecError, SpecErrors, SupervisorSpec,
         TreeContext, TreeStartError,
     },
-    tracing_macro::log_event,
     worker::WorkerSpec,
 };
 

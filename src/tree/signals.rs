@@ -11,12 +11,12 @@ use super::handle::Tree;
 use crate::{
     exit::Exit,
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     process,
     supervision::{
         BoxFuture,
         panics::{catch_panic_async, discard},
     },
-    tracing_macro::log_event,
 };
 
 /// Some signals come in pairs that mean one thing. A signal to a whole group reaches the host directly,
@@ -205,8 +205,8 @@ impl Tree {
         let SignalPolicy { deadline, stop, reload } = signals.into();
         let mut stop = listen(stop.into_iter().map(|signal| (signal, ())))?;
         let mut reload = listen(reload)?;
-        let mut also = listen(stop.iter().map(|listener| (listener.signal, ())))?;
-        let numbers: Vec<i32> = stop.iter().map(|listener| listener.signal.kind().as_raw_value()).collect();
+        let mut also = listen(stop.iter().map(|listened| (listened.signal, ())))?;
+        let numbers: Vec<i32> = stop.iter().map(|listened| listened.signal.kind().as_raw_value()).collect();
         // In this order: a signal that arrives between the two checks is seen at the next one.
         self.root().watch_host(Box::new(move || process::is_pending(&numbers) || arrived(&mut also)));
         let mut reloading: Option<BoxFuture<'static, ()>> = None;
@@ -248,31 +248,31 @@ impl Tree {
 }
 
 /// Receives one signal, together with what to do then.
-struct SignalListener<T> {
+struct ListenedSignal<T> {
     signal: HostSignal,
     arrivals: Signal,
     then: T,
 }
 
 /// Listens to those of the signals that are not ignored.
-fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<Vec<SignalListener<T>>> {
-    let mut listeners = Vec::new();
+fn listen<T>(signals: impl IntoIterator<Item = (HostSignal, T)>) -> io::Result<Vec<ListenedSignal<T>>> {
+    let mut listened_signals = Vec::new();
     for (number, then) in signals {
         if process::is_ignored(number.kind().as_raw_value()) {
             log_event!(info, TreePath::root(), Incarnation(1), signal = %number, "this signal was ignored when the program started, and stays ignored");
             continue;
         }
-        listeners.push(SignalListener { signal: number, arrivals: signal(number.kind())?, then });
+        listened_signals.push(ListenedSignal { signal: number, arrivals: signal(number.kind())?, then });
     }
-    Ok(listeners)
+    Ok(listened_signals)
 }
 
 /// The next of the signals to arrive; the first in the list if several have arrived. Cancel safe.
-async fn next<T: Clone>(listeners: &mut [SignalListener<T>]) -> (HostSignal, T) {
+async fn next<T: Clone>(listened_signals: &mut [ListenedSignal<T>]) -> (HostSignal, T) {
     std::future::poll_fn(|cx| {
-        for listener in listeners.iter_mut() {
-            if let Poll::Ready(Some(())) = listener.arrivals.poll_recv(cx) {
-                return Poll::Ready((listener.signal, listener.then.clone()));
+        for listened in listened_signals.iter_mut() {
+            if let Poll::Ready(Some(())) = listened.arrivals.poll_recv(cx) {
+                return Poll::Ready((listened.signal, listened.then.clone()));
             }
         }
         Poll::Pending
@@ -281,8 +281,8 @@ async fn next<T: Clone>(listeners: &mut [SignalListener<T>]) -> (HostSignal, T) 
 }
 
 /// Whether any of the signals has arrived since the last check.
-fn arrived(listeners: &mut [SignalListener<()>]) -> bool {
+fn arrived(listened_signals: &mut [ListenedSignal<()>]) -> bool {
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
-    let mut look = std::pin::pin!(tokio::task::unconstrained(next(listeners)));
+    let mut look = std::pin::pin!(tokio::task::unconstrained(next(listened_signals)));
     look.as_mut().poll(cx).is_ready()
 }

@@ -39,20 +39,20 @@ static NUMBERS_ARE_NUMBERS: LazyLock<bool> = LazyLock::new(|| {
     serde_json::Deserializer::from_str("1").deserialize_any(AnyNumber).is_ok()
 });
 
-/// The beginning of a message.
+/// An error of a deserializer: keeps only the beginning of its message.
 #[derive(Debug)]
-struct ErrorPrefix(String);
+struct TruncatedDeError(String);
 
-impl fmt::Display for ErrorPrefix {
+impl fmt::Display for TruncatedDeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for ErrorPrefix {}
+impl std::error::Error for TruncatedDeError {}
 
-impl de::Error for ErrorPrefix {
-    fn custom<T: fmt::Display>(message: T) -> ErrorPrefix {
+impl de::Error for TruncatedDeError {
+    fn custom<T: fmt::Display>(message: T) -> TruncatedDeError {
         struct Begin(String);
         impl fmt::Write for Begin {
             fn write_str(&mut self, more: &str) -> fmt::Result {
@@ -65,7 +65,7 @@ impl de::Error for ErrorPrefix {
         if write!(begin, "{message}").is_err() {
             begin.0.push('…');
         }
-        ErrorPrefix(begin.0)
+        TruncatedDeError(begin.0)
     }
 }
 
@@ -151,7 +151,7 @@ macro_rules! visit {
 macro_rules! visit_long {
     ($($method:ident: $type:ty),*) => {
         $(fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {
-            self.0.$method::<ErrorPrefix>(value).map_err(E::custom)
+            self.0.$method::<TruncatedDeError>(value).map_err(E::custom)
         })*
     };
 }

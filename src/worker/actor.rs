@@ -17,15 +17,15 @@ use super::{
 use crate::{
     exit::Exit,
     id::{ChildId, Incarnation, TreePath},
+    log_event_macro::log_event,
     process::CommandChange,
     restart::CrashLoop,
     rpc::{CallError, CallOptions, Timeout},
     snapshot::WorkerSnapshot,
     supervision::{
-        ChildSpec, Node, ReadinessError, SnapshotSource, SpecErrors, Start, StartContext, StartModification,
-        Started, StopHandle, StopRequest, panics::catch_panic_async,
+        ChildSpec, Node, ReadinessError, SpecErrors, Start, StartContext, StartModification, Started,
+        StopHandle, StopRequest, WorkerSnapshotSource, panics::catch_panic_async,
     },
-    tracing_macro::log_event,
 };
 
 /// The actor of a process worker.

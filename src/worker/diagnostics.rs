@@ -12,12 +12,12 @@ use crate::{
     containment::Containment,
     exit::Exit,
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     process::{ProcessControl, Tail, Usage, UsageProbe},
     protocol::SessionInfo,
     rpc::ExitReport,
     snapshot::WorkerSnapshot,
-    supervision::SnapshotSource,
-    tracing_macro::log_event,
+    supervision::WorkerSnapshotSource,
     untrusted::{last_lines, one_line},
 };
 
@@ -169,7 +169,7 @@ impl WorkerDiagnostics {
     }
 }
 
-impl SnapshotSource for WorkerDiagnostics {
+impl WorkerSnapshotSource for WorkerDiagnostics {
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
     }

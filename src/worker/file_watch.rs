@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 
 use crate::{
     event::{RecycleReason, StartReason},
+    log_event_macro::log_event,
     process::Command,
     supervision::StartContext,
-    tracing_macro::log_event,
 };
 
 /// Which files are watched, and when a change of them counts.

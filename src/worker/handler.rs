@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::spec::{LogEntrySink, WorkerSpec};
 use crate::{
+    log_event_macro::log_event,
     log_limiter::LogTopic,
     protocol::{LogEntry, LogLevel, Protocol},
     rpc::{Context, Handler, MethodRouter, RpcError, error_codes},
-    tracing_macro::log_event,
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 

@@ -23,11 +23,11 @@ use super::{
 use crate::{
     channel::control::ChannelControl,
     exit::Exit,
+    log_event_macro::log_event,
     process::{self, Command, ExitStatus, HeldUntilReaped, LineLogger, Process},
     protocol::{self, ChildIdentity, ProbeState, Protocol, Ready, StdioUse},
     rpc::{CloseReason, ExitReport, Peer},
     supervision::{LiveAttachment as _, StartContext, StopRequest},
-    tracing_macro::log_event,
 };
 
 /// A process that closes its end of the channel gets this long to exit before that counts as a lost

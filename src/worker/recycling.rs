@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::running_process::RunningProcess;
 use crate::{
     event::{RecycleReason, StartReason},
+    log_event_macro::log_event,
     supervision::StartContext,
-    tracing_macro::log_event,
 };
 
 /// Limits are spread by up to this fraction, so that workers that were started together are not replaced

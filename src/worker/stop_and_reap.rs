@@ -10,10 +10,10 @@ use crate::{
     channel::control::ChannelControl,
     exit::Exit,
     human_duration::brief,
+    log_event_macro::log_event,
     process::{self, ExitStatus, HeldUntilReaped, Ladder, Rung, Unkillable},
     protocol::StopReply,
     rpc::Peer,
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

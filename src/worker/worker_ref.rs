@@ -14,12 +14,12 @@ use super::{
 use crate::{
     event::{RecycleReason, StartReason},
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     process::CommandChange,
     rpc::{CallError, CallOptions, Method, Notification, Peer, STREAMS_OF_A_CALL, StreamListener},
     snapshot::NodeSnapshot,
     state::ChildState,
     supervision::{FindError, LiveIncarnation, Node, ReloadWhen, RequestError, Unavailable},
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

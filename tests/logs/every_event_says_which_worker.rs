@@ -184,7 +184,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 /// The only places that call `tracing` directly.
 const OWN: [&str; 4] = [
     // The macro that all others use.
-    "src/tracing_macro.rs",
+    "src/log_event_macro.rs",
     // The lines of a process that is not a worker.
     "src/process/stdio/line_logger.rs",
     // About the host as a whole.

@@ -4,7 +4,7 @@
 
 use procession::{
     plugin::{PluginHostSpec, StreamFilter},
-    rpc::{IncomingStream, StreamEnd, StreamListener},
+    rpc::{StreamEnd, StreamListener, StreamReceiver},
 };
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn say(stage: &Stage, id: &str, method: &str, params: Value) {
     stage.call(id, "say", json!({ "method": method, "params": params })).await;
 }
 
-fn key(stream: &IncomingStream) -> (String, u64, String, Option<String>) {
+fn key(stream: &StreamReceiver) -> (String, u64, String, Option<String>) {
     let scope = stream.scope().map(ToOwned::to_owned);
     (stream.path().to_string(), stream.incarnation().0, stream.channel().to_owned(), scope)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use procession::{
     exit::Exit,
     rpc::{
-        CloseReason, ExitReport, IncomingStream, NoHandler, Peer, RpcError, StreamAcceptor, StreamEnd,
-        StreamListener, Timeout,
+        CloseReason, ExitReport, NoHandler, Peer, RpcError, StreamAcceptor, StreamEnd, StreamListener,
+        StreamReceiver, Timeout,
     },
 };
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn close(wire: &mut Wire, params: Value) {
 }
 
 /// All items, and how the stream has ended.
-async fn drain(mut stream: IncomingStream) -> (Vec<String>, StreamEnd) {
+async fn drain(mut stream: StreamReceiver) -> (Vec<String>, StreamEnd) {
     let (mut items, mut failed) = (Vec::new(), 0);
     while let Some(item) = stream.recv().await {
         match item {

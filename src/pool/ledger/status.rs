@@ -15,7 +15,7 @@ pub(crate) struct PoolStatus {
     /// The workers that occupy a slot, by key.
     pub(crate) workers: Vec<WorkerStatus>,
     /// Keyed pools: keys that callers wait for and that have no slot, the longest waiting first.
-    pub(crate) wanted: Vec<WantedKey>,
+    pub(crate) wanted: Vec<WantedKeyStatus>,
     /// Keys that were given up and are not retried yet.
     pub(crate) given_up: Vec<GivenUpKey>,
     /// Workers that are kept alive even when idle; zero in a keyed pool.
@@ -65,7 +65,7 @@ pub struct WorkerStatus {
 
 /// A key that callers wait for and that has no slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WantedKey {
+pub struct WantedKeyStatus {
     /// The key.
     pub key: ChildId,
     /// Callers that wait for it.
@@ -120,7 +120,7 @@ impl Ledger {
         workers.sort_by(|a, b| a.key.cmp(&b.key));
         let wanted = self.indexes.startable.values().map(|&ix| {
             let slot = self.slot(ix);
-            WantedKey { key: slot.key.clone(), waiting: slot.queue.len() }
+            WantedKeyStatus { key: slot.key.clone(), waiting: slot.queue.len() }
         });
         PoolStatus {
             wanted: wanted.collect(),

@@ -27,7 +27,7 @@ use crate::{
         launcher::Process,
         stdio::endpoints::{self, ChildEnds, HostEnds, HostStreams, StdioLayout},
         stop::{
-            leader::{CpuLimitsAtLaunch, Leader},
+            process_group::{CpuLimitsAtLaunch, ProcessGroup},
             reaper::KillGroupOnDrop,
         },
     },
@@ -90,7 +90,7 @@ impl LaunchedProcess {
         };
         let cpu_limits_at_launch =
             plan.limits.cpu_time().map(|soft| CpuLimitsAtLaunch { soft, hard: soft + Limits::CPU_GRACE });
-        let owner = KillGroupOnDrop::new(Leader::new(
+        let owner = KillGroupOnDrop::new(ProcessGroup::new(
             spawned.pid,
             pidfd,
             cpu_limits_at_launch,
@@ -111,7 +111,7 @@ impl LaunchedProcess {
         registered: Option<io::Result<HostStreams>>,
     ) -> Result<Process, Exit> {
         let LaunchedProcess { owner, host_ends, containment } = self;
-        let pid = owner.leader().pid();
+        let pid = owner.group().pid();
         let streams = match host_ends {
             Some(host_ends) => register(host_ends),
             // One of the two is there: the launch thread makes the ends if it is not given any.

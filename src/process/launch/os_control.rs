@@ -17,7 +17,7 @@ use crate::{
         held_until_reaped::HeldUntilReaped,
         stop::{
             exit_watch::ExitWatch,
-            leader::Leader,
+            process_group::ProcessGroup,
             reaper::{self, KillGroupOnDrop},
         },
         usage_probe::UsageProbe,
@@ -34,38 +34,38 @@ pub(super) struct OsProcessControl {
 impl OsProcessControl {
     /// Must be called within a runtime.
     pub(super) fn new(owner: KillGroupOnDrop, containment: Containment) -> OsProcessControl {
-        OsProcessControl { watch: ExitWatch::new(owner.leader()), owner, containment }
+        OsProcessControl { watch: ExitWatch::new(owner.group()), owner, containment }
     }
 
     /// Repeats a step of the reap until nothing is left or the time is over.
     async fn reap_by(
         &self,
         wait: Duration,
-        step: impl Fn(&Leader) -> Option<ExitStatus>,
+        step: impl Fn(&ProcessGroup) -> Option<ExitStatus>,
     ) -> Result<ExitStatus, Unkillable> {
-        let leader = self.owner.leader();
+        let group = self.owner.group();
         let reaped = async {
             // This kills. If the process has ended already and was alone, it also reaps, and no second step
             // is needed.
-            if let Some(exited) = step(leader) {
+            if let Some(exited) = step(group) {
                 return exited;
             }
             self.exited().await;
             let mut pause = Duration::from_millis(1);
             loop {
-                if let Some(exited) = step(leader) {
+                if let Some(exited) = step(group) {
                     return exited;
                 }
-                leader.wait_for_progress(pause).await;
+                group.wait_for_progress(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
         };
         match tokio::time::timeout(wait, reaped).await {
             Ok(exited) => Ok(exited),
             Err(_) => {
-                leader.give_up();
-                reaper::reap_in_background(Arc::clone(leader));
-                Err(Unkillable { pid: leader.pid() })
+                group.give_up();
+                reaper::reap_in_background(Arc::clone(group));
+                Err(Unkillable { pid: group.pid() })
             }
         }
     }
@@ -74,7 +74,7 @@ impl OsProcessControl {
 #[async_trait]
 impl ProcessControl for OsProcessControl {
     fn pid(&self) -> u32 {
-        self.owner.leader().pid()
+        self.owner.group().pid()
     }
 
     fn containment(&self) -> Containment {
@@ -82,24 +82,24 @@ impl ProcessControl for OsProcessControl {
     }
 
     fn usage_probe(&self) -> Option<UsageProbe> {
-        let leader = Arc::downgrade(self.owner.leader());
-        Some(UsageProbe::new(leader))
+        let group = Arc::downgrade(self.owner.group());
+        Some(UsageProbe::new(group))
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.owner.leader().signal(signal)
+        self.owner.group().signal(signal)
     }
 
     async fn exited(&self) -> ExitStatus {
-        self.watch.exited(self.owner.leader()).await
+        self.watch.exited(self.owner.group()).await
     }
 
     async fn emptied(&self) {
-        self.owner.leader().emptied().await;
+        self.owner.group().emptied().await;
     }
 
     async fn reap(&self, wait: Duration) -> Result<ExitStatus, Unkillable> {
-        self.reap_by(wait, Leader::kill_and_reap).await
+        self.reap_by(wait, ProcessGroup::kill_and_reap).await
     }
 
     async fn reap_after_exit(
@@ -108,9 +108,9 @@ impl ProcessControl for OsProcessControl {
         held_until_swept: HeldUntilReaped,
     ) -> Result<ExitStatus, Unkillable> {
         let held_until_swept = Mutex::new(Some(held_until_swept));
-        let step = |leader: &Leader| {
+        let step = |group: &ProcessGroup| {
             // Nothing panics under the lock, which only this call uses.
-            leader.reap_after_exit(&mut held_until_swept.lock().unwrap_or_else(PoisonError::into_inner))
+            group.reap_after_exit(&mut held_until_swept.lock().unwrap_or_else(PoisonError::into_inner))
         };
         self.reap_by(wait, step).await
     }

@@ -16,8 +16,8 @@ use tokio::{
 use super::tail::Tail;
 use crate::{
     id::{Incarnation, TreePath},
+    log_event_macro::log_event,
     log_limiter::LogLimiter,
-    tracing_macro::log_event,
     untrusted::{LINE_BYTES, one_line_up_to},
 };
 

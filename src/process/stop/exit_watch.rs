@@ -12,7 +12,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::leader::Leader;
+use super::process_group::ProcessGroup;
 use crate::process::exit_status::ExitStatus;
 
 /// How often a process is checked when neither a pidfd nor a thread is available.
@@ -40,24 +40,24 @@ impl AsRawFd for SharedFd {
 
 impl ExitWatch {
     /// Must be called within a runtime.
-    pub(in crate::process) fn new(leader: &Leader) -> ExitWatch {
-        match leader.pidfd() {
+    pub(in crate::process) fn new(group: &ProcessGroup) -> ExitWatch {
+        match group.pidfd() {
             Some(fd) => register(fd).map_or(ExitWatch::Poll, ExitWatch::Pidfd),
-            None => thread(leader.raw_pid()).map_or(ExitWatch::Poll, ExitWatch::Thread),
+            None => thread(group.raw_pid()).map_or(ExitWatch::Poll, ExitWatch::Thread),
         }
     }
 
     /// Waits until the leader has ended. Cancel-safe.
-    pub(in crate::process) async fn exited(&self, leader: &Leader) -> ExitStatus {
+    pub(in crate::process) async fn exited(&self, group: &ProcessGroup) -> ExitStatus {
         loop {
-            if let Some(exited) = leader.exited() {
+            if let Some(exited) = group.exited() {
                 return exited;
             }
             match self {
                 ExitWatch::Pidfd(fd) => match fd.readable().await {
                     // Readiness is kept until it is cleared, which is done only if it did not announce the
                     // exit.
-                    Ok(mut ready) => match leader.exited() {
+                    Ok(mut ready) => match group.exited() {
                         Some(exited) => return exited,
                         None => ready.clear_ready(),
                     },
@@ -66,7 +66,7 @@ impl ExitWatch {
                 },
                 ExitWatch::Thread(ended) => {
                     // An error means that the thread has ended, which it does when the process has.
-                    if ended.clone().changed().await.is_err() && leader.exited().is_none() {
+                    if ended.clone().changed().await.is_err() && group.exited().is_none() {
                         tokio::time::sleep(POLL).await;
                     }
                 }

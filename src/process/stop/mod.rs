@@ -1,13 +1,13 @@
 //! From a running process to nothing: how it is asked to end, killed, reaped and searched for survivors.
 //!
 //! ```text
-//! ladder ──► ProcessControl ─┬─► leader ──► survivor_query ─► survivor_scan ─► process_table
-//!                            │     ▲                               ▲
-//!                  exit_watch┘     │                               │ reaps on each walk
-//!                                reaper: dropped or given up     orphans
+//! ladder ──► ProcessControl ─┬─► process_group ──► survivor_query ─► survivor_scan ─► process_table
+//!                            │     ▲                                      ▲
+//!                  exit_watch┘     │                                      │ reaps on each walk
+//!                                reaper: dropped or given up            orphans
 //! ```
 //!
-//! `leader` is the centre: everything that is done to one process happens there, under one lock.
+//! `process_group` is the centre: everything that is done to one process happens there, under one lock.
 
 #[cfg(target_os = "linux")]
 pub(super) mod adopted_orphans;
@@ -15,7 +15,7 @@ pub(super) mod exit_watch;
 #[cfg(target_os = "linux")]
 mod group_members;
 mod ladder;
-pub(super) mod leader;
+pub(super) mod process_group;
 #[cfg(target_os = "linux")]
 mod process_table;
 pub(super) mod reaper;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    log_event_macro::log_event,
     rpc::{CallError, CallOptions, DetachedPeer, Peer, Timeout},
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

@@ -13,10 +13,10 @@ use serde_json::{
 use tokio::sync::watch;
 
 use crate::{
+    log_event_macro::log_event,
     log_limiter::LogTopic,
     protocol::worker_side::server_shutdown_state::ServerShutdownState,
     rpc::{Context, Handler, MethodRouter, RpcError, error_codes},
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

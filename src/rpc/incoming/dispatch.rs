@@ -20,6 +20,7 @@ use crate::{
         channel_callbacks::ChannelCallbacks as _, close_reason::CloseReason, lock::lock,
         reader::FrameHandler, recent_noise::shortened, scratch::Scratch, yield_budget::YieldBudget,
     },
+    log_event_macro::log_event,
     log_limiter::{LogLimiter, LogTopic},
     rpc::{
         config::NoisePolicy,
@@ -38,7 +39,6 @@ use crate::{
             response_fast_path,
         },
     },
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
+    log_event_macro::log_event,
     log_limiter::LogTopic,
     rpc::{
         error::RpcError,
@@ -14,7 +15,6 @@ use crate::{
         method::{Method, Notification},
         wire::typed_values,
     },
-    tracing_macro::log_event,
     untrusted::one_line,
 };
 

@@ -3,12 +3,12 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod handler;
-pub(crate) mod incoming_stream;
 pub(crate) mod method_router;
 pub(crate) mod request_queue;
 pub(crate) mod response_batch;
 pub(crate) mod stream_acceptor;
 pub(crate) mod stream_dispatch;
 pub(crate) mod stream_listener;
+pub(crate) mod stream_receiver;
 pub(crate) mod stream_table;
 pub(crate) mod unreadable_input;

@@ -7,7 +7,7 @@ use crate::{
     id::{Incarnation, TreePath},
     rpc::{
         error::RpcError,
-        incoming::incoming_stream::{IncomingStream, StreamOpening},
+        incoming::stream_receiver::{StreamOpening, StreamReceiver},
         peer_shared::PeerShared,
         wire::request_id::RequestId,
     },
@@ -51,7 +51,7 @@ impl<'a> OfferedStream<'a> {
 
     /// Takes the stream, with a buffer of so many items (at least one). The other side is answered before
     /// this returns.
-    pub fn accept(self, items: usize) -> IncomingStream {
+    pub fn accept(self, items: usize) -> StreamReceiver {
         let OfferedStream { shared, opening, mut responder } = self;
         let opened = lock(&shared.streams).open(opening.id.clone(), items, opening.wants_credit);
         // Checked before it was offered, so that only the end of the channel can have come between. Then no
@@ -59,7 +59,7 @@ impl<'a> OfferedStream<'a> {
         let number = opened.unwrap_or(0);
         shared.count_use();
         responder.send(Ok(opening.wants_credit.then_some(items.max(1))));
-        IncomingStream::new(shared, number, opening)
+        StreamReceiver::new(shared, number, opening)
     }
 
     /// Refuses the stream with this error.

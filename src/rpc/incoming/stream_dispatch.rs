@@ -15,9 +15,9 @@ use crate::{
         error::{RpcError, error_codes},
         incoming::{
             dispatch::Dispatcher,
-            incoming_stream::StreamOpening,
             response_batch::ResponseBatch,
             stream_acceptor::{OfferedStream, StreamAcceptor as _},
+            stream_receiver::StreamOpening,
             stream_table::{ItemRoom, StreamOpenRefusal},
         },
         stream_end::StreamEnd,

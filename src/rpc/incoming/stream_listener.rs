@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use crate::rpc::{
     error::{RpcError, error_codes},
     incoming::{
-        incoming_stream::IncomingStream,
         stream_acceptor::{OfferedStream, StreamAcceptor},
+        stream_receiver::StreamReceiver,
     },
 };
 
@@ -17,7 +17,7 @@ use crate::rpc::{
 /// refused with −32000.
 #[derive(Clone, Debug)]
 pub struct StreamBacklog {
-    streams: mpsc::Sender<IncomingStream>,
+    streams: mpsc::Sender<StreamReceiver>,
     items: usize,
 }
 
@@ -55,7 +55,7 @@ impl StreamAcceptor for StreamBacklog {
 /// not received.
 #[derive(Debug)]
 pub struct StreamListener {
-    streams: mpsc::Receiver<IncomingStream>,
+    streams: mpsc::Receiver<StreamReceiver>,
 }
 
 impl StreamListener {
@@ -66,12 +66,12 @@ impl StreamListener {
     }
 
     /// The next stream; `None` when no more can come. Cancel safe.
-    pub async fn accept(&mut self) -> Option<IncomingStream> {
+    pub async fn accept(&mut self) -> Option<StreamReceiver> {
         self.streams.recv().await
     }
 
     /// The next stream, if one waits.
-    pub fn try_accept(&mut self) -> Option<IncomingStream> {
+    pub fn try_accept(&mut self) -> Option<StreamReceiver> {
         self.streams.try_recv().ok()
     }
 }

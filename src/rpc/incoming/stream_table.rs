@@ -27,7 +27,7 @@ pub(crate) struct StreamTable {
     /// Those that are open. Only looked up by id, so its order decides nothing.
     open: HashMap<RequestId, u64>,
     /// Those that are open, and those whose consumer has not seen the end yet.
-    streams: BTreeMap<u64, BufferedStream>,
+    streams: BTreeMap<u64, StreamBuffer>,
     next: u64,
     ended: EndedIds,
     /// What the items of all streams count as together.
@@ -39,7 +39,7 @@ pub(crate) struct StreamTable {
 }
 
 #[derive(Debug)]
-struct BufferedStream {
+struct StreamBuffer {
     items: VecDeque<Box<RawValue>>,
     max_items: usize,
     /// The items that were taken and for which the other side has not got credit again, if it wants credit.
@@ -119,7 +119,7 @@ impl StreamTable {
     ) -> Result<u64, StreamOpenRefusal> {
         self.check(&id)?;
         self.next += 1;
-        let stream = BufferedStream {
+        let stream = StreamBuffer {
             items: VecDeque::new(),
             max_items: max_items.max(1),
             owed_credit: gives_credit.then_some(0),

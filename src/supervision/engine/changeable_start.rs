@@ -28,11 +28,11 @@ impl NextStartChange {
 pub(super) struct ChangeableStart {
     start: Arc<dyn Start>,
     /// `None` while nothing waits and nothing is unconfirmed.
-    changes: Option<Box<PendingStartChanges>>,
+    changes: Option<Box<NextStartChanges>>,
 }
 
 #[derive(Default)]
-struct PendingStartChanges {
+struct NextStartChanges {
     /// One at most, except while a start is unconfirmed: they may have to be applied to the one before it.
     waiting: Vec<NextStartChange>,
     /// The last confirmed start, while a newer one is unconfirmed.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{children::ChildIndex, orphaned_incarnation::OrphanedIncarnation, running_actor::RunningActor};
+use super::{children::ChildIndex, incarnation_cleanup::IncarnationCleanup, running_actor::RunningActor};
 use crate::{
     clock::TreeInstant,
     exit::Exit,
@@ -60,7 +60,7 @@ pub(crate) struct StartOutcome {
     /// Whether the incarnation became ready.
     pub(crate) ready: bool,
     pub(crate) running: Result<RunningActor, Exit>,
-    pub(crate) orphaned: OrphanedIncarnation,
+    pub(crate) cleanup: IncarnationCleanup,
 }
 
 /// A request, together with everything that the machine must not know.

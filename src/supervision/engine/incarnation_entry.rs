@@ -14,7 +14,7 @@ use tokio::task::unconstrained;
 
 use super::{
     cancel::{StartCancel, StopLevel},
-    orphaned_incarnation::OrphanedIncarnation,
+    incarnation_cleanup::IncarnationCleanup,
     running_actor::{RunningActor, StopCause},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     supervision::{
-        incarnation_wait_group::{IncarnationClosed, IncarnationWaitGroup},
+        incarnation_wait_group::{IncarnationClosedFuture, IncarnationWaitGroup},
         node::{LiveIncarnation, Node},
         panics::discard,
         tree_context::TreeContext,
@@ -47,7 +47,7 @@ pub(crate) struct IncarnationEntry {
     stop_deadline: Option<TreeInstant>,
     stage: IncarnationStage,
     /// `None` while the task of its start has it.
-    closed: Option<IncarnationClosed>,
+    closed: Option<IncarnationClosedFuture>,
 }
 
 enum IncarnationStage {
@@ -76,7 +76,7 @@ impl IncarnationEntry {
     pub(crate) fn started(
         incarnation: Incarnation,
         running: Result<RunningActor, Exit>,
-        closed: IncarnationClosed,
+        closed: IncarnationClosedFuture,
     ) -> IncarnationEntry {
         let stage = match running {
             Ok(running) => IncarnationStage::Running(running),
@@ -103,7 +103,7 @@ impl IncarnationEntry {
     pub(crate) fn start_finished(
         &mut self,
         running: Result<RunningActor, Exit>,
-        closed: IncarnationClosed,
+        closed: IncarnationClosedFuture,
         node: &Node,
         now: TreeInstant,
         deadline: Option<TreeInstant>,
@@ -225,6 +225,6 @@ impl IncarnationEntry {
         };
         let Some(closed) = self.closed else { return };
         let (node, tree, supervisor) = (node.clone(), tree.clone(), supervisor.clone());
-        OrphanedIncarnation { incarnation: self.incarnation, node, tree, closed, supervisor }.end(running);
+        IncarnationCleanup { incarnation: self.incarnation, node, tree, closed, supervisor }.end(running);
     }
 }

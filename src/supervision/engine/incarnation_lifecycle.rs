@@ -89,12 +89,12 @@ impl Engine {
 
     /// A start that went on in a task of its own has finished.
     pub(super) fn start_finished(&mut self, outcome: StartOutcome) {
-        let StartOutcome { index, ready, running, orphaned } = outcome;
+        let StartOutcome { index, ready, running, cleanup } = outcome;
         let (now, deadline) = (self.now(), self.deadline);
-        let Some(entry) = self.children.at_mut(index) else { return orphaned.end(running.ok()) };
-        let current = entry.incarnations.get_mut(orphaned.incarnation);
+        let Some(entry) = self.children.at_mut(index) else { return cleanup.end(running.ok()) };
+        let current = entry.incarnations.get_mut(cleanup.incarnation);
         let Some(current) = current.filter(|current| current.is_starting()) else {
-            return orphaned.end(running.ok());
+            return cleanup.end(running.ok());
         };
         if ready {
             self.pending.push_back(Input::Ready(IncarnationKey {
@@ -102,7 +102,7 @@ impl Engine {
                 incarnation: current.incarnation,
             }));
         }
-        current.start_finished(running, orphaned.closed, &entry.node, now, deadline);
+        current.start_finished(running, cleanup.closed, &entry.node, now, deadline);
         if self.draining {
             current.unlink(&self.me);
         }

@@ -19,7 +19,7 @@
 //! | `incarnation_entry`, `running_actor` | an incarnation while the engine keeps it, and its actor |
 //! | `child_waker` | wakes the engine when a child's incarnation may have ended |
 //! | `exit_cause_matcher` | joins the cause of an exit with its end |
-//! | `orphaned_incarnation` | what remains of an incarnation when its engine is gone |
+//! | `incarnation_cleanup` | ends what remains of an incarnation when its engine is gone |
 //! | `timers` | the machine's timers, and the one task that sleeps for them |
 
 mod args;
@@ -30,10 +30,10 @@ mod children;
 mod exit_cause_matcher;
 mod handle;
 mod inbox;
+mod incarnation_cleanup;
 mod incarnation_entry;
 mod incarnation_lifecycle;
 mod operator;
-mod orphaned_incarnation;
 mod perform;
 mod running_actor;
 mod starting;
@@ -69,8 +69,8 @@ use crate::{
     clock::TreeInstant,
     exit::Exit,
     id::{ChildId, Incarnation},
+    log_event_macro::log_event,
     state::{ChildState, DownReason},
-    tracing_macro::log_event,
     untrusted::{into_one_line, one_line},
 };
 
@@ -426,7 +426,7 @@ impl Engine {
         loop {
             match pin!(tokio::task::unconstrained(self.rx.recv())).poll(&mut cx) {
                 Poll::Ready(Some(InboxMessage::StartFinished(delivery))) => {
-                    delivery.orphaned.end(delivery.running.ok())
+                    delivery.cleanup.end(delivery.running.ok())
                 }
                 Poll::Ready(Some(_)) => {}
                 Poll::Ready(None) => break,

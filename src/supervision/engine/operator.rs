@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     id::ChildId,
+    log_event_macro::log_event,
     restart::RestartType,
     state::ChildKind,
     supervision::{
@@ -24,7 +25,6 @@ use crate::{
         spec::{ChildSpec, decide_budget},
         start::{JudgementDelay, Start},
     },
-    tracing_macro::log_event,
 };
 
 impl Engine {

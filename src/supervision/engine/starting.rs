@@ -17,13 +17,13 @@ use super::{
     cancel::{CancelSignal, StartCancel},
     children::ChildIndex,
     inbox::{InboxSender, StartOutcome},
-    orphaned_incarnation::OrphanedIncarnation,
+    incarnation_cleanup::IncarnationCleanup,
     running_actor::RunningActor,
 };
 use crate::{
     exit::Exit,
     supervision::{
-        incarnation_wait_group::{IncarnationClosed, IncarnationWaitGroup},
+        incarnation_wait_group::{IncarnationClosedFuture, IncarnationWaitGroup},
         node::Node,
         panics::{catch_panic_async, discard},
         start::{Readiness, ReadinessError, Start, StartContext, StartPermit, Started},
@@ -39,7 +39,7 @@ pub(crate) struct StartInputs<'a> {
     pub(crate) start: Arc<dyn Start>,
     pub(crate) timeout: Duration,
     pub(crate) cx: StartContext,
-    pub(crate) closed: IncarnationClosed,
+    pub(crate) closed: IncarnationClosedFuture,
     pub(crate) node: &'a Node,
     pub(crate) tree: &'a TreeContext,
     pub(crate) supervisor: &'a IncarnationWaitGroup,
@@ -50,7 +50,7 @@ pub(crate) struct StartInputs<'a> {
 /// How far a start came on the first poll.
 pub(crate) enum StartPoll {
     /// It has finished: the incarnation is ready, or its start has failed.
-    Finished(Result<RunningActor, Exit>, IncarnationClosed),
+    Finished(Result<RunningActor, Exit>, IncarnationClosedFuture),
     /// It goes on in a task of its own, and ends in a [`StartOutcome`].
     Continues(StartCancel),
 }
@@ -80,7 +80,7 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartPoll {
         },
     };
     let (cancel, signal) = StartCancel::new();
-    let orphaned = OrphanedIncarnation {
+    let cleanup = IncarnationCleanup {
         incarnation,
         node: node.clone(),
         tree: tree.clone(),
@@ -91,8 +91,8 @@ pub(crate) fn start_incarnation(inputs: StartInputs<'_>) -> StartPoll {
     tokio::spawn(async move {
         let (running, ready) = finish_start(stage, timeout, &signal).await;
         drop(signal);
-        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { index, ready, running, orphaned })) {
-            outcome.orphaned.finish(outcome.running.ok()).await;
+        if let Err(outcome) = inbox.deliver(Box::new(StartOutcome { index, ready, running, cleanup })) {
+            outcome.cleanup.finish(outcome.running.ok()).await;
         }
     });
     StartPoll::Continues(cancel)

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     input::{IncarnationKey, NewChild, OperatorRequestId, Timer},
-    pending_changes::PendingChanges,
+    reload_state::ReloadState,
     second_incarnation::Second,
 };
 use crate::{
@@ -77,7 +77,7 @@ pub(super) struct Child {
     /// The newest incarnation, primary or second.
     pub(super) last: Incarnation,
     pub(super) second: Option<Box<Second>>,
-    pub(super) changes: Option<Box<PendingChanges>>,
+    pub(super) reload: Option<Box<ReloadState>>,
     /// The state that follows `AfterStop::Settle`.
     pub(super) settles_as: Option<Box<ChildState>>,
     pub(super) tracker: RestartTracker,
@@ -118,7 +118,7 @@ impl Child {
             incarnation: new.last_incarnation,
             last: new.last_incarnation,
             second: None,
-            changes: None,
+            reload: None,
             settles_as: None,
             tracker,
             cause: StartCause::Supervisor,

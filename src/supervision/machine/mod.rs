@@ -16,15 +16,15 @@
 //! | `stop` | giving up and shutting down (S-17, S-20, S-24) |
 //!
 //! `table` holds the children and `child` is one of them, with its `second_incarnation` and its
-//! `pending_changes`; `input` is what goes in, `action` what comes out.
+//! `reload_state`; `input` is what goes in, `action` what comes out.
 
 mod action;
 mod child;
 mod input;
 mod judge;
 mod operator;
-mod pending_changes;
 mod reload;
+mod reload_state;
 mod restart_pass;
 mod second;
 mod second_incarnation;
@@ -354,8 +354,8 @@ impl Machine {
                 *taken = true;
             }
         }
-        if let Some(changes) = &mut child.changes {
-            changes.wanted = false;
+        if let Some(reload) = &mut child.reload {
+            reload.wanted = false;
         }
         self.answer_start_waiters(rank, &Err(refusal.clone()));
     }

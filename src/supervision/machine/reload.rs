@@ -20,18 +20,18 @@ use crate::{
 impl Child {
     /// The policy of the newest definition that a start has taken.
     fn newest_policy(&self) -> &Arc<ChildPolicy> {
-        self.changes.as_ref().and_then(|changes| changes.newest.as_ref()).unwrap_or(&self.policy)
+        self.reload.as_ref().and_then(|reload| reload.newest.as_ref()).unwrap_or(&self.policy)
     }
 
     /// The policy that the next start will have.
     pub(super) fn coming_policy(&self) -> &Arc<ChildPolicy> {
-        let waiting = self.changes.as_ref().and_then(|changes| changes.policy.as_ref());
+        let waiting = self.reload.as_ref().and_then(|reload| reload.policy.as_ref());
         waiting.unwrap_or_else(|| self.newest_policy())
     }
 
     /// The policy of the newest definition is in force now.
     pub(super) fn adopt_newest_policy(&mut self) {
-        if let Some(newest) = self.changes.as_mut().and_then(|changes| changes.newest.take()) {
+        if let Some(newest) = self.reload.as_mut().and_then(|reload| reload.newest.take()) {
             self.policy = newest;
         }
     }
@@ -49,12 +49,12 @@ impl Child {
 
     /// Why a reload that has not begun is wanted, or the last one was.
     pub(super) fn reload_reason(&self) -> StartReason {
-        self.changes.as_ref().map_or(StartReason::Reload, |changes| changes.reason)
+        self.reload.as_ref().map_or(StartReason::Reload, |reload| reload.reason)
     }
 
     /// Some request waits for a reload that has not begun.
     pub(super) fn wants_reload(&self) -> bool {
-        self.changes.as_ref().is_some_and(|changes| changes.wanted)
+        self.reload.as_ref().is_some_and(|reload| reload.wanted)
     }
 
     /// The cause of a restart by policy: it is also the reload that is wanted, if one is.
@@ -66,7 +66,7 @@ impl Child {
     pub(super) fn awaits_confirmation(&self) -> bool {
         let starts = self.state == ChildState::Starting
             || self.second.as_ref().is_some_and(|second| second.state == ChildState::Starting);
-        starts && self.changes.as_ref().is_some_and(|changes| changes.confirmed.is_some())
+        starts && self.reload.as_ref().is_some_and(|reload| reload.confirmed.is_some())
     }
 
     /// Replaces every policy that is held for the child. Whether incarnations may overlap belongs to
@@ -81,8 +81,8 @@ impl Child {
             };
         };
         replace(&mut self.policy);
-        if let Some(changes) = &mut self.changes {
-            let held = [&mut changes.policy, &mut changes.newest, &mut changes.confirmed];
+        if let Some(reload) = &mut self.reload {
+            let held = [&mut reload.policy, &mut reload.newest, &mut reload.confirmed];
             held.into_iter().flatten().for_each(replace);
         }
         if let Some(second) = &mut self.second {
@@ -105,15 +105,15 @@ impl Machine {
         if let Some(refusal) = refusal(child) {
             return Some(Err(refusal));
         }
-        let changes = child.changes.get_or_insert_default();
+        let reload = child.reload.get_or_insert_default();
         let is_recycling = matches!(change, DefinitionChange::None(_));
-        changes.waiting |= !is_recycling;
+        reload.waiting |= !is_recycling;
         let reason = match change {
-            DefinitionChange::None(reason) if !changes.waiting => reason,
+            DefinitionChange::None(reason) if !reload.waiting => reason,
             _ => StartReason::Reload,
         };
         if let DefinitionChange::ReplacePolicy(policy) = change {
-            changes.policy = Some(policy);
+            reload.policy = Some(policy);
         }
         if when == ReloadWhen::NextStart {
             if !child.wants_reload() {
@@ -143,9 +143,9 @@ impl Machine {
             return None;
         }
         child.waiters.push(RequestWaiter::Reload { id, taken: false });
-        let changes = child.changes.get_or_insert_default();
-        changes.wanted = true;
-        changes.reason = reason;
+        let reload = child.reload.get_or_insert_default();
+        reload.wanted = true;
+        reload.reason = reason;
         self.reload_if_possible(now, rank);
         None
     }
@@ -198,14 +198,14 @@ impl Machine {
     /// The start that follows takes all changes that wait.
     pub(super) fn take_changes(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
-        let Some(changes) = &mut child.changes else { return };
-        if std::mem::take(&mut changes.waiting) {
-            let before = changes.newest.take().unwrap_or_else(|| child.policy.clone());
-            changes.newest = Some(changes.policy.take().unwrap_or_else(|| before.clone()));
-            changes.confirmed.get_or_insert(before);
+        let Some(reload) = &mut child.reload else { return };
+        if std::mem::take(&mut reload.waiting) {
+            let before = reload.newest.take().unwrap_or_else(|| child.policy.clone());
+            reload.newest = Some(reload.policy.take().unwrap_or_else(|| before.clone()));
+            reload.confirmed.get_or_insert(before);
             self.out.push(Action::Define(child.id.clone()));
         }
-        changes.wanted = false;
+        reload.wanted = false;
         for waiter in &mut child.waiters {
             if let RequestWaiter::Reload { taken, .. } = waiter {
                 *taken = true;
@@ -216,7 +216,7 @@ impl Machine {
     /// An incarnation that was started from the newest definition is ready.
     pub(super) fn confirm(&mut self, rank: Rank) {
         let Some(child) = self.children.get_mut(rank) else { return };
-        if child.changes.as_mut().is_some_and(|changes| changes.confirmed.take().is_some()) {
+        if child.reload.as_mut().is_some_and(|reload| reload.confirmed.take().is_some()) {
             self.out.push(Action::Confirm(child.id.clone()));
         }
     }
@@ -225,13 +225,13 @@ impl Machine {
     /// and those who changed it learn how.
     pub(super) fn restore(&mut self, rank: Rank, exit: &Exit) -> bool {
         let Some(child) = self.children.get_mut(rank) else { return false };
-        let Some(changes) = &mut child.changes else { return false };
-        let Some(confirmed) = changes.confirmed.take() else { return false };
-        changes.newest = None;
+        let Some(reload) = &mut child.reload else { return false };
+        let Some(confirmed) = reload.confirmed.take() else { return false };
+        reload.newest = None;
         if child.state == ChildState::Starting {
             child.policy = confirmed;
         } else if !Arc::ptr_eq(&child.policy, &confirmed) {
-            changes.newest = Some(confirmed);
+            reload.newest = Some(confirmed);
         }
         self.out.push(Action::Restore(child.id.clone()));
         self.answer_reloads(rank, exit);

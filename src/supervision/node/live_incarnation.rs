@@ -13,13 +13,13 @@ use super::Node;
 use crate::{
     clock::TreeInstant,
     id::Incarnation,
+    log_event_macro::log_event,
     snapshot::{SecondSnapshot, WorkerSnapshot},
     state::{ChildState, SecondRole},
     supervision::{
         machine::IncarnationKey,
         panics::{catch_panic, discard},
     },
-    tracing_macro::log_event,
 };
 
 /// The live incarnation of a child.
@@ -44,7 +44,7 @@ pub trait LiveAttachment: Any + Send + Sync + fmt::Debug {
 }
 
 /// What a worker contributes to a snapshot.
-pub(crate) trait SnapshotSource: Any + Send + Sync + fmt::Debug {
+pub(crate) trait WorkerSnapshotSource: Any + Send + Sync + fmt::Debug {
     /// For downcasts.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
 

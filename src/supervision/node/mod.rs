@@ -26,7 +26,7 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use child_nodes::ChildNodes;
-pub(crate) use live_incarnation::SnapshotSource;
+pub(crate) use live_incarnation::WorkerSnapshotSource;
 pub use live_incarnation::{LiveAttachment, LiveIncarnation};
 pub(crate) use shared_node_status::RestartsUsed;
 use shared_node_status::SharedNodeStatus;

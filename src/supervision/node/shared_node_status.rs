@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::SnapshotSource;
+use super::WorkerSnapshotSource;
 use crate::{
     clock::TreeInstant,
     exit::Exit,
@@ -42,9 +42,9 @@ pub(super) struct SharedNodeStatus {
     pub(super) retracted: Incarnation,
     pub(super) last_exit: Option<Box<Exit>>,
     pub(super) restarts_used: Option<Box<RestartsUsed>>,
-    pub(super) snapshot_source: Option<Arc<dyn SnapshotSource>>,
+    pub(super) snapshot_source: Option<Arc<dyn WorkerSnapshotSource>>,
     /// The same for an incarnation that is not the primary one.
-    pub(super) second_source: Option<Box<(Incarnation, Arc<dyn SnapshotSource>)>>,
+    pub(super) second_source: Option<Box<(Incarnation, Arc<dyn WorkerSnapshotSource>)>>,
 }
 
 impl SharedNodeStatus {

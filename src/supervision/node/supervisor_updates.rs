@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Node, RestartsUsed, SnapshotSource};
+use super::{Node, RestartsUsed, WorkerSnapshotSource};
 use crate::{
     clock::TreeInstant,
     event::EventKind,
@@ -131,13 +131,17 @@ impl Node {
     }
 
     /// The source of what snapshots show of the primary incarnation of the worker here.
-    pub(crate) fn snapshot_source(&self) -> Option<Arc<dyn SnapshotSource>> {
+    pub(crate) fn snapshot_source(&self) -> Option<Arc<dyn WorkerSnapshotSource>> {
         self.status().snapshot_source.clone()
     }
 
     /// Sets the source of what snapshots show of the worker at this node. That of an incarnation that is
     /// not the primary one is shown once it is.
-    pub(crate) fn set_snapshot_source(&self, incarnation: Incarnation, source: Arc<dyn SnapshotSource>) {
+    pub(crate) fn set_snapshot_source(
+        &self,
+        incarnation: Incarnation,
+        source: Arc<dyn WorkerSnapshotSource>,
+    ) {
         let mut status = self.status();
         if incarnation <= self.incarnation() {
             status.snapshot_source = Some(source);

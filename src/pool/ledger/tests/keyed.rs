@@ -150,7 +150,7 @@ fn the_status_shows_each_worker_and_those_who_wait() {
     b.ask("c");
     let status = b.ledger.status();
     assert_eq!(status.workers.iter().map(|w| w.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(status.wanted, [WantedKey { key: "c".into(), waiting: 1 }]);
+    assert_eq!(status.wanted, [WantedKeyStatus { key: "c".into(), waiting: 1 }]);
     assert_eq!((status.used, status.max, status.idle, status.leases, status.waiting), (2, 2, 0, 2, 1));
     assert_eq!((status.workers[0].served, status.totals.granted), (1, 2));
     let text = serde_json::to_string(&status).unwrap();

@@ -1,4 +1,4 @@
-//! What waits to be changed about a child, and what its last good definition was: [`PendingChanges`].
+//! What waits to be changed about a child, and what its last good definition was: [`ReloadState`].
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::{event::StartReason, supervision::child_policy::ChildPolicy};
 
 /// What is known of a child's definition beside the policy in force.
 #[derive(Debug, Default)]
-pub(super) struct PendingChanges {
+pub(super) struct ReloadState {
     /// Some change waits for the next start.
     pub(super) waiting: bool,
     /// The policy among the changes that wait.

@@ -1,27 +1,27 @@
-//! What remains of an incarnation when its engine is gone: [`OrphanedIncarnation`].
+//! Ends what remains of an incarnation when its engine is gone: [`IncarnationCleanup`].
 
 use super::running_actor::RunningActor;
 use crate::{
     id::Incarnation,
     state::{ChildState, DownReason},
     supervision::{
-        incarnation_wait_group::{IncarnationClosed, IncarnationWaitGroup},
+        incarnation_wait_group::{IncarnationClosedFuture, IncarnationWaitGroup},
         node::Node,
         tree_context::TreeContext,
     },
 };
 
 /// Everything needed to end an orphaned incarnation.
-pub(crate) struct OrphanedIncarnation {
+pub(crate) struct IncarnationCleanup {
     pub(crate) incarnation: Incarnation,
     pub(crate) node: Node,
     pub(crate) tree: TreeContext,
-    pub(crate) closed: IncarnationClosed,
+    pub(crate) closed: IncarnationClosedFuture,
     /// The supervisor's wait group: the successor must not start before this end has been written.
     pub(crate) supervisor: IncarnationWaitGroup,
 }
 
-impl OrphanedIncarnation {
+impl IncarnationCleanup {
     /// Kills the actor now, and finishes in a task of its own.
     pub(crate) fn end(self, running: Option<RunningActor>) {
         if let Some(running) = &running {
@@ -35,7 +35,7 @@ impl OrphanedIncarnation {
 
     /// Returns when nothing of the incarnation is left and the node status says so.
     pub(crate) async fn finish(self, running: Option<RunningActor>) {
-        let OrphanedIncarnation { incarnation, node, tree, closed, supervisor } = self;
+        let IncarnationCleanup { incarnation, node, tree, closed, supervisor } = self;
         if let Some(mut running) = running {
             running.kill();
             running.join().await;

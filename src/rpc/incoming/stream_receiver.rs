@@ -1,4 +1,4 @@
-//! The items of one stream, for its consumer: [`IncomingStream`].
+//! The items of one stream, for its consumer: [`StreamReceiver`].
 //!
 //! The items wait in the table of the peer; this is the right to take them, owned by the consumer. It does
 //! not keep the channel open.
@@ -38,7 +38,7 @@ pub(crate) struct StreamOpening {
 /// channel: an item that finds no room ends the stream with [`StreamEnd::Overflow`]. The stream ends
 /// exactly once, after the last item that had room, also when the process ends. Dropping it before that
 /// cancels it and tells the other side.
-pub struct IncomingStream {
+pub struct StreamReceiver {
     shared: Arc<PeerShared>,
     /// Its number in the table.
     number: u64,
@@ -46,9 +46,9 @@ pub struct IncomingStream {
     end: Option<StreamEnd>,
 }
 
-impl IncomingStream {
-    pub(crate) fn new(shared: Arc<PeerShared>, number: u64, opening: StreamOpening) -> IncomingStream {
-        IncomingStream { shared, number, opening, end: None }
+impl StreamReceiver {
+    pub(crate) fn new(shared: Arc<PeerShared>, number: u64, opening: StreamOpening) -> StreamReceiver {
+        StreamReceiver { shared, number, opening, end: None }
     }
 
     /// The next item, exactly as the other side wrote it. After the last one an end other than
@@ -61,7 +61,7 @@ impl IncomingStream {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// [`recv`](IncomingStream::recv) as a poll, to make other kinds of streams of it.
+    /// [`recv`](StreamReceiver::recv) as a poll, to make other kinds of streams of it.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Box<RawValue>, StreamEnd>>> {
         if self.end.is_some() {
             return Poll::Ready(None);
@@ -142,7 +142,7 @@ impl IncomingStream {
     }
 }
 
-impl Drop for IncomingStream {
+impl Drop for StreamReceiver {
     fn drop(&mut self) {
         if self.end.is_none() {
             self.give_up();
@@ -150,9 +150,9 @@ impl Drop for IncomingStream {
     }
 }
 
-impl fmt::Debug for IncomingStream {
+impl fmt::Debug for StreamReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IncomingStream")
+        f.debug_struct("StreamReceiver")
             .field("path", self.path())
             .field("incarnation", &self.incarnation())
             .field("channel", &self.channel())

@@ -1,4 +1,4 @@
-//! [`Leader`]: the only code that signals, checks and reaps a launched process.
+//! [`ProcessGroup`]: the only code that signals, checks and reaps a launched process.
 //!
 //! The control, its callers and the reaper thread share it. Every operation takes the same lock, so no
 //! signal is ever sent to a leader that has been reaped. It knows no runtime: apart from the few `async`
@@ -33,9 +33,9 @@ use crate::process::{
     usage_probe::{self, Usage, UsageSource},
 };
 
-/// A process that was launched here and leads its own group.
+/// A process that was launched here as the leader of its own group, and that group.
 #[derive(Debug)]
-pub(in crate::process) struct Leader {
+pub(in crate::process) struct ProcessGroup {
     pid: Pid,
     pidfd: Option<Arc<OwnedFd>>,
     cpu_limits_at_launch: Option<CpuLimitsAtLaunch>,
@@ -43,7 +43,7 @@ pub(in crate::process) struct Leader {
     cgroup: Option<cgroup::Cgroup>,
     /// The kernel may have given its number to another process.
     pid_is_free: Arc<AtomicBool>,
-    state: Mutex<LeaderState>,
+    state: Mutex<ProcessGroupState>,
 }
 
 /// The processor time after which the system ends a process, as set at its launch. Nothing is limited by it
@@ -57,7 +57,7 @@ pub(in crate::process) struct CpuLimitsAtLaunch {
 }
 
 #[derive(Debug)]
-struct LeaderState {
+struct ProcessGroupState {
     exited: Option<ExitStatus>,
     reaped: bool,
     /// The held value was released although the process is still there.
@@ -74,7 +74,7 @@ struct LeaderState {
 /// If the process table cannot be read for this long, members that have been killed are taken to be dead.
 const UNREADABLE_LIMIT: Duration = Duration::from_secs(1);
 
-impl Leader {
+impl ProcessGroup {
     /// Takes charge of a process that has just been created and that no other code waits for.
     pub(in crate::process) fn new(
         pid: Pid,
@@ -82,8 +82,8 @@ impl Leader {
         cpu_limits_at_launch: Option<CpuLimitsAtLaunch>,
         cgroup: Option<cgroup::Cgroup>,
         held_until_reaped: HeldUntilReaped,
-    ) -> Leader {
-        let state = LeaderState {
+    ) -> ProcessGroup {
+        let state = ProcessGroupState {
             exited: None,
             reaped: false,
             finished: false,
@@ -95,7 +95,7 @@ impl Leader {
         #[cfg(target_os = "linux")]
         adopted_orphans::leader_launched(pid, cgroup.as_ref().map(cgroup::Cgroup::full_path));
         let (pid_is_free, pidfd) = (Arc::new(AtomicBool::new(false)), pidfd.map(Arc::new));
-        Leader { pid, pidfd, cpu_limits_at_launch, cgroup, pid_is_free, state: Mutex::new(state) }
+        ProcessGroup { pid, pidfd, cpu_limits_at_launch, cgroup, pid_is_free, state: Mutex::new(state) }
     }
 
     pub(in crate::process) fn pid(&self) -> u32 {
@@ -164,7 +164,7 @@ impl Leader {
     }
 
     /// Checks whether the leader has ended, or has even been reaped by other code in this program.
-    fn check_exit(&self, state: &mut LeaderState) {
+    fn check_exit(&self, state: &mut ProcessGroupState) {
         if !state.reaped {
             self.wait(state, WaitIdOptions::NOWAIT);
         }
@@ -175,8 +175,8 @@ impl Leader {
     /// ended once nothing is left; the held value is released before that and not earlier.
     ///
     /// Without a control group this needs a survivor scan, which takes a moment: see
-    /// [`Leader::wait_for_progress`]. The zombie stays, and pins the numbers, until the scan has found no
-    /// living process.
+    /// [`ProcessGroup::wait_for_progress`]. The zombie stays, and pins the numbers, until the scan
+    /// has found no living process.
     pub(in crate::process) fn kill_and_reap(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         if state.finished {
@@ -208,9 +208,9 @@ impl Leader {
         if empty { self.finish(state) } else { None }
     }
 
-    /// As [`Leader::kill_and_reap`], for a process that gets a successor at once. Processes that have left
-    /// the group but are still in the session are swept in the background, and `held_until_swept`
-    /// is kept until that is done.
+    /// As [`ProcessGroup::kill_and_reap`], for a process that gets a successor at once. Processes
+    /// that have left the group but are still in the session are swept in the background, and
+    /// `held_until_swept` is kept until that is done.
     pub(in crate::process) fn reap_after_exit(
         &self,
         held_until_swept: &mut Option<HeldUntilReaped>,
@@ -234,7 +234,7 @@ impl Leader {
 
     /// Kills the group and reaps the leader if it is dead. One kill reaches every member at once, and no
     /// fork escapes it. The kill must come before the reap.
-    fn kill_group_and_reap_leader(&self, state: &mut LeaderState) {
+    fn kill_group_and_reap_leader(&self, state: &mut ProcessGroupState) {
         if state.reaped {
             return self.kill_if_reaped_elsewhere(state);
         }
@@ -244,7 +244,7 @@ impl Leader {
 
     /// Reaps the leader if it is dead. How it ended is asked first, without reaping: what the zombie has
     /// used cannot be read after the reap, and the leader may have ended since the last check.
-    fn reap_leader(&self, state: &mut LeaderState) {
+    fn reap_leader(&self, state: &mut ProcessGroupState) {
         if state.exited.is_none() {
             self.check_exit(state);
         }
@@ -253,7 +253,7 @@ impl Leader {
         }
     }
 
-    fn kill_if_reaped_elsewhere(&self, state: &LeaderState) {
+    fn kill_if_reaped_elsewhere(&self, state: &ProcessGroupState) {
         if state.exited == Some(ExitStatus { status: ExitStatusKind::Lost }) {
             self.kill_group_by_pidfd();
         }
@@ -262,7 +262,7 @@ impl Leader {
     /// Releases the held value and reports the end. Only the thread that takes the held value
     /// reports it, after the release: a caller that has been told of the end must not find the held
     /// value still held. The held value's destructor is the caller's code and does not run under the lock.
-    fn finish(&self, mut state: MutexGuard<'_, LeaderState>) -> Option<ExitStatus> {
+    fn finish(&self, mut state: MutexGuard<'_, ProcessGroupState>) -> Option<ExitStatus> {
         let held_until_reaped = match state.held_until_reaped.take() {
             None if !state.unkillable => return None,
             held_until_reaped => held_until_reaped,
@@ -274,7 +274,7 @@ impl Leader {
         exited
     }
 
-    fn is_cgroup_empty(&self, state: &mut LeaderState, cgroup: &cgroup::Cgroup) -> bool {
+    fn is_cgroup_empty(&self, state: &mut ProcessGroupState, cgroup: &cgroup::Cgroup) -> bool {
         match cgroup.remove_if_empty() {
             Some(empty) => empty,
             None => state.is_unreadable_for_long(),
@@ -284,7 +284,7 @@ impl Leader {
     /// Whether no member of the group is alive, or of group and session if `includes_session`, after all of
     /// them have been killed. A reply serves one call. Without a reply, or if it says that a process is
     /// alive, the next scan is requested.
-    fn has_no_survivors(&self, state: &mut LeaderState, includes_session: bool) -> bool {
+    fn has_no_survivors(&self, state: &mut ProcessGroupState, includes_session: bool) -> bool {
         // Signal 0 is harmless even if the number has a new owner.
         if !includes_session && sys::test_kill_process_group(self.pid) == Err(Errno::SRCH) {
             return true;
@@ -375,8 +375,8 @@ impl Leader {
     }
 
     /// Asks the kernel about the leader. Without `NOWAIT` among the options, a dead leader is reaped; only
-    /// [`Leader::reap_leader`] does that.
-    fn wait(&self, state: &mut LeaderState, options: WaitIdOptions) {
+    /// [`ProcessGroup::reap_leader`] does that.
+    fn wait(&self, state: &mut ProcessGroupState, options: WaitIdOptions) {
         let id = match &self.pidfd {
             #[cfg(target_os = "linux")]
             Some(pidfd) => WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)),
@@ -409,7 +409,7 @@ impl Leader {
         }
     }
 
-    fn mark_reaped(&self, state: &mut LeaderState) {
+    fn mark_reaped(&self, state: &mut ProcessGroupState) {
         self.pid_is_free.store(true, Ordering::SeqCst);
         if !std::mem::replace(&mut state.reaped, true) {
             #[cfg(target_os = "linux")]
@@ -435,13 +435,13 @@ impl Leader {
         exited
     }
 
-    fn lock(&self) -> MutexGuard<'_, LeaderState> {
+    fn lock(&self) -> MutexGuard<'_, ProcessGroupState> {
         // Nothing panics under the lock, and the state is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl UsageSource for Leader {
+impl UsageSource for ProcessGroup {
     fn usage(&self) -> Option<Usage> {
         let mut state = self.lock();
         self.check_exit(&mut state);
@@ -461,7 +461,7 @@ impl UsageSource for Leader {
     }
 }
 
-impl LeaderState {
+impl ProcessGroupState {
     /// Whether nothing could be read for so long that killed processes are taken to be dead: nothing
     /// survives a kill for long.
     fn is_unreadable_for_long(&mut self) -> bool {
@@ -469,8 +469,8 @@ impl LeaderState {
     }
 }
 
-/// Marks the leader as finished when dropped, also if a held value's destructor panics.
-struct MarkFinishedOnDrop<'a>(&'a Leader);
+/// Marks the group as finished when dropped, also if a held value's destructor panics.
+struct MarkFinishedOnDrop<'a>(&'a ProcessGroup);
 
 impl Drop for MarkFinishedOnDrop<'_> {
     fn drop(&mut self) {
@@ -520,10 +520,10 @@ mod tests {
                     _ => CpuLimitsAtLaunch { soft: never, hard: bound },
                 };
                 let pidfd = has_pidfd.then(|| sys::pidfd_open(pid, sys::PidfdFlags::empty()).unwrap());
-                let leader = Leader::new(pid, pidfd, Some(limit), None, HeldUntilReaped::none());
-                let mut state = leader.lock();
+                let group = ProcessGroup::new(pid, pidfd, Some(limit), None, HeldUntilReaped::none());
+                let mut state = group.lock();
                 // As if it had ended since the check that comes first otherwise.
-                leader.kill_group_and_reap_leader(&mut state);
+                group.kill_group_and_reap_leader(&mut state);
                 assert!(state.reaped);
                 let signal = signal.as_raw();
                 let expected = match missing {

@@ -1,4 +1,4 @@
-//! What became of each plugin when all of a host were stopped (rule G-7): [`StopReport`].
+//! What became of each plugin when all of a host were stopped (rule G-7): [`StopAllReport`].
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,8 +13,8 @@ use crate::{
 /// [`Plugins::stop_all`](super::Plugins::stop_all).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[must_use = "says which plugins failed to stop: see `StopReport::into_result`"]
-pub struct StopReport {
+#[must_use = "says which plugins failed to stop: see `StopAllReport::into_result`"]
+pub struct StopAllReport {
     /// Every plugin that the host knew, by its id.
     pub plugins: BTreeMap<ChildId, PluginStopOutcome>,
 }
@@ -38,7 +38,7 @@ pub enum PluginStopOutcome {
     Failed(PluginError),
 }
 
-impl StopReport {
+impl StopAllReport {
     /// The plugins that were not stopped in order, with their errors, in the order of their ids.
     pub fn failures(&self) -> impl Iterator<Item = (&ChildId, &PluginError)> {
         self.plugins.iter().filter_map(|(id, outcome)| Some((id, outcome.error()?)))
