@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -61,21 +61,43 @@ pub struct ChildIdentity {
     probe: Arc<ProbeState>,
 }
 
-/// Whether the program is being asked something that may end it.
+/// Whether the program is being asked something that may end it, and whether its channel has ended.
+///
+/// Both are in one value, because the end of the channel is noticed on another thread than the handshake. If
+/// the channel has ended outside of a probe, the incarnation gets no more calls, so no probe may begin that
+/// would lead to another launch of it.
 #[derive(Debug, Default)]
 pub(crate) struct ProbeState {
-    under_way: AtomicBool,
+    flags: AtomicU8,
     was_fatal: bool,
 }
+
+const UNDER_WAY: u8 = 1;
+const CHANNEL_ENDED: u8 = 2;
 
 impl ProbeState {
     /// The state of the launch after one whose probe was fatal.
     pub(crate) fn after_fatal_probe() -> ProbeState {
-        ProbeState { under_way: AtomicBool::new(false), was_fatal: true }
+        ProbeState { flags: AtomicU8::new(0), was_fatal: true }
     }
 
     pub(crate) fn is_under_way(&self) -> bool {
-        self.under_way.load(Ordering::Acquire)
+        self.flags.load(Ordering::Acquire) & UNDER_WAY != 0
+    }
+
+    fn begin(&self) {
+        let begun = |flags| (flags & CHANNEL_ENDED == 0 && !self.was_fatal).then_some(flags | UNDER_WAY);
+        let _ = self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, begun);
+    }
+
+    /// Whatever was asked is over. Returns whether the channel has ended by now.
+    pub(crate) fn end(&self) -> bool {
+        self.flags.fetch_and(!UNDER_WAY, Ordering::AcqRel) & CHANNEL_ENDED != 0
+    }
+
+    /// The channel has ended. Returns whether that happened during the probe.
+    pub(crate) fn channel_ended(&self) -> bool {
+        self.flags.fetch_or(CHANNEL_ENDED, Ordering::AcqRel) & UNDER_WAY != 0
     }
 }
 
@@ -95,16 +117,15 @@ impl ChildIdentity {
     /// The program is about to be asked something that an older one may not survive. If its process or its
     /// channel ends before [`end_probe`](ChildIdentity::end_probe), the process is reaped and launched once
     /// more in the same incarnation, with [`probe_was_fatal`](ChildIdentity::probe_was_fatal). That is no
-    /// crash and no failed start (rule W-10).
+    /// crash and no failed start (rule W-10). A probe ends with the handshake at the latest. After a fatal one,
+    /// and once the channel has ended, this has no effect.
     pub fn begin_probe(&self) {
-        if !self.probe.was_fatal {
-            self.probe.under_way.store(true, Ordering::Release);
-        }
+        self.probe.begin();
     }
 
     /// The program has survived the probe.
     pub fn end_probe(&self) {
-        self.probe.under_way.store(false, Ordering::Release);
+        self.probe.end();
     }
 
     /// Whether the process before this one, of the same incarnation, ended during a probe.
@@ -237,4 +258,29 @@ pub enum StopReply {
         /// Why.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_put_off_only_during_a_probe_and_no_probe_begins_after_an_end() {
+        // W-10
+        let probe = ProbeState::default();
+        probe.begin();
+        assert!(probe.is_under_way() && probe.channel_ended());
+        assert!(probe.end(), "the end that was put off is told");
+        assert!(!probe.is_under_way());
+
+        let probe = ProbeState::default();
+        probe.begin();
+        assert!(!probe.end() && !probe.channel_ended());
+        probe.begin();
+        assert!(!probe.is_under_way(), "the incarnation gets no more calls");
+
+        let probe = ProbeState::after_fatal_probe();
+        probe.begin();
+        assert!(!probe.is_under_way(), "a second launch is the last one");
+    }
 }

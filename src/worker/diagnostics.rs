@@ -158,7 +158,7 @@ impl WorkerDiagnostics {
     /// way. Without effect after an orderly end.
     pub(crate) fn actor_dropped(&self) {
         self.history().tail = self.tail.text();
-        if let Some(channel) = self.with(|s| s.channel.take()) {
+        if let Some(channel) = self.with(std::mem::take).channel {
             let report = ExitReport { exit: Exit::ActorKilled, stderr_tail: self.tail.text() };
             channel.close(report.into());
         }

@@ -97,6 +97,9 @@ impl ProcessLifecycle {
             let (running, ready_line, _stdin) = self.attach_streams(process, &probe);
             match Box::pin(self.become_ready(&running, ready_line, &probe)).await {
                 Ok(()) => {
+                    if probe.end() {
+                        self.retract();
+                    }
                     self.diagnostics.ready(self.cx.tree.clock().now());
                     if let Some(channel) = &running.channel {
                         channel.watch_writes(true);
@@ -118,9 +121,7 @@ impl ProcessLifecycle {
             }
         };
         // First of all: from here on no call goes to this incarnation.
-        self.cx.node.retract_failing(self.cx.incarnation);
-        // If another thread is retracting it, it may not have told the channel yet.
-        self.live.retracted();
+        self.retract();
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.tree.clock().now());
         let exit = match end_cause {
             EndCause::Exited(exited) => Box::pin(self.reap_after_exit(&running, exited)).await,
@@ -151,6 +152,13 @@ impl ProcessLifecycle {
             self.diagnostics.start_failed(self.cx.node.path(), self.cx.incarnation, &exit);
         }
         exit
+    }
+
+    /// From now on no call goes to this incarnation.
+    fn retract(&self) {
+        self.cx.node.retract_failing(self.cx.incarnation);
+        // If another thread is retracting it, it may not have told the channel yet.
+        self.live.retracted();
     }
 
     /// Launches the process, unless a stop comes first.
@@ -195,6 +203,8 @@ impl ProcessLifecycle {
         if matches!(exit, Exit::Unkillable { .. }) {
             return Err(exit);
         }
+        // Until the next launch, and if there is none, no snapshot shows this process.
+        self.diagnostics.ended();
         log_event!(
             info,
             self.cx.node.path(),
@@ -240,8 +250,9 @@ impl ProcessLifecycle {
                 let live = Arc::downgrade(&self.live);
                 let probe = probe.clone();
                 config.at_end = Some(Arc::new(move || {
-                    if probe.is_under_way() {
-                        // The incarnation goes on with another process.
+                    if probe.channel_ended() {
+                        // The incarnation may go on with another process. If it does not, its lifecycle
+                        // retracts it.
                         return;
                     }
                     if let Some(node) = node.upgrade() {

@@ -64,8 +64,8 @@ impl Mcp {
         let before = identity.previous_session.as_deref();
         let before = before.and_then(|session| McpEra::of_version(session.protocol_version.as_deref()?));
         match (self.era, before) {
-            (Some(McpEra::Initialize), _) => self.initialize(peer, INITIALIZED[0]).await,
-            (Some(McpEra::Stateless), _) => match verdict(self.discover(peer).await)? {
+            (Some(McpEra::Initialize), _) => self.initialize(peer, identity, INITIALIZED[0]).await,
+            (Some(McpEra::Stateless), _) => match verdict(identity, self.discover(peer).await)? {
                 Verdict::Stateless(session) => self.stateless_session(peer, session),
                 Verdict::Initialize(_) => Err(Exit::HandshakeFailed {
                     reason: "it was declared to be a stateless MCP server (2026-07-28), but does not answer \
@@ -73,22 +73,25 @@ impl Mcp {
                         .to_owned(),
                 }),
             },
-            _ if identity.probe_was_fatal() => self.initialize(peer, INITIALIZED[0]).await,
-            (None, Some(McpEra::Initialize)) => {
+            (None, Some(McpEra::Initialize)) if !identity.probe_was_fatal() => {
+                // The program may have been replaced by a newer one, which may end at this.
+                identity.begin_probe();
                 let answer = self.call_initialize(peer, INITIALIZED[0]).await;
                 match answer {
-                    // The program may have been replaced by a newer one.
                     Err(error) if error_object(&error).is_some() => {
-                        identity.begin_probe();
-                        match verdict(survived(identity, self.discover(peer).await))? {
+                        match verdict(identity, self.discover(peer).await)? {
                             Verdict::Stateless(session) => self.stateless_session(peer, session),
-                            Verdict::Initialize(Some(version)) => self.initialize(peer, version).await,
+                            Verdict::Initialize(Some(version)) => {
+                                self.initialize(peer, identity, version).await
+                            }
                             Verdict::Initialize(None) => Err(handshake_failed(error)),
                         }
                     }
-                    answer => initialized(peer, answer).await,
+                    answer => initialized(peer, survived(identity, answer)).await,
                 }
             }
+            (None, Some(McpEra::Initialize)) => self.probe(peer, identity).await,
+            (None, _) if identity.probe_was_fatal() => self.initialize(peer, identity, INITIALIZED[0]).await,
             (None, _) => {
                 identity.begin_probe();
                 self.probe(peer, identity).await
@@ -101,10 +104,10 @@ impl Mcp {
         let mut discover = pin!(self.discover(peer));
         let first = tokio::time::timeout(SILENCE, &mut discover).await;
         if let Ok(answer) = first {
-            return match verdict(survived(identity, answer))? {
+            return match verdict(identity, answer)? {
                 Verdict::Stateless(session) => self.stateless_session(peer, session),
                 Verdict::Initialize(version) => {
-                    self.initialize(peer, version.unwrap_or(INITIALIZED[0])).await
+                    self.initialize(peer, identity, version.unwrap_or(INITIALIZED[0])).await
                 }
             };
         }
@@ -116,7 +119,7 @@ impl Mcp {
                 biased;
                 answer = &mut discover, if discovering => {
                     discovering = false;
-                    match (verdict(survived(identity, answer))?, refusal.take()) {
+                    match (verdict(identity, answer)?, refusal.take()) {
                         (Verdict::Stateless(session), _) => return self.stateless_session(peer, session),
                         (Verdict::Initialize(_), Some(error)) => return Err(handshake_failed(error)),
                         (Verdict::Initialize(_), None) => {}
@@ -149,8 +152,13 @@ impl Mcp {
         peer.call_value("initialize", &params, CallOptions::unannounced(Timeout::Never)).await
     }
 
-    async fn initialize(&self, peer: &Peer, version: &str) -> Result<SessionInfo, Exit> {
-        initialized(peer, self.call_initialize(peer, version).await).await
+    async fn initialize(
+        &self,
+        peer: &Peer,
+        identity: &ChildIdentity,
+        version: &str,
+    ) -> Result<SessionInfo, Exit> {
+        initialized(peer, survived(identity, self.call_initialize(peer, version).await)).await
     }
 
     /// From now on each request says what the client is.
@@ -180,8 +188,18 @@ async fn initialized(peer: &Peer, answer: Result<Box<RawValue>, CallError>) -> R
     Ok(SessionInfo::from_answer(info))
 }
 
-/// What an answer to `server/discover` tells.
-fn verdict(answer: Result<Box<RawValue>, CallError>) -> Result<Verdict, Exit> {
+/// What an answer to `server/discover` tells. A server that is to get `initialize` has not survived the probe
+/// yet: some refuse the question, and end.
+fn verdict(identity: &ChildIdentity, answer: Result<Box<RawValue>, CallError>) -> Result<Verdict, Exit> {
+    let answered = is_answer(&answer);
+    let verdict = verdict_of(answer);
+    if answered && !matches!(verdict, Ok(Verdict::Initialize(_))) {
+        identity.end_probe();
+    }
+    verdict
+}
+
+fn verdict_of(answer: Result<Box<RawValue>, CallError>) -> Result<Verdict, Exit> {
     let failed = |reason: String| Exit::HandshakeFailed { reason };
     match answer {
         Ok(result) => {
@@ -222,15 +240,19 @@ fn verdict(answer: Result<Box<RawValue>, CallError>) -> Result<Verdict, Exit> {
     }
 }
 
-/// A server that answers has survived the probe.
+/// A server that answers `initialize` has survived the probe.
 fn survived(
     identity: &ChildIdentity,
     answer: Result<Box<RawValue>, CallError>,
 ) -> Result<Box<RawValue>, CallError> {
-    if answer.as_ref().err().is_none_or(|error| error_object(error).is_some()) {
+    if is_answer(&answer) {
         identity.end_probe();
     }
     answer
+}
+
+fn is_answer(answer: &Result<Box<RawValue>, CallError>) -> bool {
+    answer.as_ref().err().is_none_or(|error| error_object(error).is_some())
 }
 
 /// The error that the server has answered with.
