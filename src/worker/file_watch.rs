@@ -2,11 +2,14 @@
 //!
 //! All watches of a program share one watcher of the operating system, and so one thread. Files are watched
 //! through their directories, since an editor, a compiler or a package manager replaces a file by another
-//! one of the same name.
+//! one of the same name. Some changes come without an event: of what a symbolic link leads to, of directories
+//! that are made again or exchanged, in network file systems, and where the system has no watch left. So the
+//! files are also looked at every five seconds.
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, SystemTime},
@@ -22,7 +25,11 @@ use crate::{
     supervision::StartContext,
 };
 
-/// Which files are watched, and when a change of them counts.
+/// How often files are looked at, whether there are events or not.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Which files are watched, and when a change of them counts. Most changes are seen at once; those that the
+/// system does not tell, such as that a link leads elsewhere, within five seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct FileWatch {
@@ -43,7 +50,8 @@ impl FileWatch {
         FileWatch { paths: Vec::new(), program: true, settle: Duration::from_millis(300) }
     }
 
-    /// Watches this file too, or, if it is a directory, the files directly in it.
+    /// Watches this file too, or, if it is a directory, the files directly in it. A relative path begins at
+    /// the working directory of the host.
     pub fn path(mut self, path: impl Into<PathBuf>) -> FileWatch {
         self.paths.push(path.into());
         self
@@ -93,18 +101,16 @@ pub(super) async fn replace_when_changed(
 ) {
     let (Some(watch), Some(known)) = (watch, known) else { return std::future::pending().await };
     let KnownFiles { paths, fingerprints: mut known } = *known;
-    let subscription = match PathSubscription::new(&paths) {
-        Ok(subscription) => subscription,
-        Err(error) => {
-            log_event!(
-                warn,
-                cx.node.path(),
-                cx.incarnation,
-                "its files are not watched, so it is not replaced when they change: {error}"
-            );
-            return std::future::pending().await;
-        }
-    };
+    let (subscription, failures) = PathSubscription::new(&paths);
+    for failure in failures {
+        let (path, seconds) = (cx.node.path(), LOOK_INTERVAL.as_secs());
+        log_event!(
+            warn,
+            path,
+            cx.incarnation,
+            "its files are not watched, and only looked at every {seconds} s: {failure}"
+        );
+    }
     loop {
         // What changes from now on wakes the subscription.
         let mut now = fingerprints_of(&paths);
@@ -138,8 +144,28 @@ pub(super) async fn replace_when_changed(
 /// What a path looks like: its file, or the files directly in it; none if it is missing.
 #[derive(Debug, PartialEq, Eq)]
 struct FileFingerprints {
-    files: Vec<(PathBuf, u64, Option<SystemTime>)>,
+    files: Vec<FileFingerprint>,
 }
+
+#[derive(Debug)]
+struct FileFingerprint {
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<SystemTime>,
+    inode: (u64, u64),
+    inode_changed: (i64, i64),
+}
+
+impl PartialEq for FileFingerprint {
+    /// Another file may have the same size and time, if it was copied or unpacked with them. It is another one
+    /// only if its inode has another time too, since some file systems renumber the inodes of files that stay.
+    fn eq(&self, other: &FileFingerprint) -> bool {
+        (&self.path, self.bytes, self.modified) == (&other.path, other.bytes, other.modified)
+            && (self.inode == other.inode || self.inode_changed == other.inode_changed)
+    }
+}
+
+impl Eq for FileFingerprint {}
 
 fn fingerprints_of(paths: &[PathBuf]) -> Vec<FileFingerprints> {
     paths.iter().map(|path| fingerprints_at(path)).collect()
@@ -150,7 +176,13 @@ fn fingerprints_at(path: &Path) -> FileFingerprints {
     const MAX_FILES: usize = 10_000;
     let file = |path: PathBuf| {
         let metadata = fs::metadata(&path).ok()?;
-        metadata.is_file().then(|| (path, metadata.len(), metadata.modified().ok()))
+        metadata.is_file().then(|| FileFingerprint {
+            path,
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            inode: (metadata.dev(), metadata.ino()),
+            inode_changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     };
     let mut files: Vec<_> = match fs::read_dir(path) {
         Ok(entries) => {
@@ -158,7 +190,7 @@ fn fingerprints_at(path: &Path) -> FileFingerprints {
         }
         Err(_) => file(path.to_owned()).into_iter().collect(),
     };
-    files.sort();
+    files.sort_by(|one, other| one.path.cmp(&other.path));
     FileFingerprints { files }
 }
 
@@ -194,7 +226,8 @@ fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<WatchedPaths>>> {
 }
 
 impl PathSubscription {
-    fn new(paths: &[PathBuf]) -> io::Result<PathSubscription> {
+    /// Also says which directories cannot be watched.
+    fn new(paths: &[PathBuf]) -> (PathSubscription, Vec<String>) {
         let directory = |path: &PathBuf| match path.is_dir() {
             true => Some(path.clone()),
             false => path.parent().map(Path::to_owned),
@@ -204,21 +237,21 @@ impl PathSubscription {
         directories.dedup();
         let shared = Arc::new(WatchedPaths { paths: paths.to_vec(), woken: Notify::new() });
         let mut subscription = PathSubscription { shared: shared.clone(), directories: Vec::new() };
+        let mut failures = Vec::new();
         subscriptions().push(Arc::downgrade(&shared));
         let mut shared = shared_watcher();
         for directory in directories {
-            if let Err(error) = shared.add(&directory) {
-                // Its drop takes the lock.
-                drop(shared);
-                return Err(io::Error::other(format!("`{}`: {error}", directory.display())));
+            match shared.add(&directory) {
+                Ok(()) => subscription.directories.push(directory),
+                Err(error) => failures.push(format!("`{}`: {error}", directory.display())),
             }
-            subscription.directories.push(directory);
         }
-        Ok(subscription)
+        (subscription, failures)
     }
 
+    /// Returns when it is time to look.
     async fn changed(&self) {
-        self.shared.woken.notified().await;
+        let _ = tokio::time::timeout(LOOK_INTERVAL, self.shared.woken.notified()).await;
     }
 }
 
@@ -235,16 +268,13 @@ impl Drop for PathSubscription {
 
 impl SharedFileWatcher {
     fn add(&mut self, directory: &Path) -> notify::Result<()> {
-        if let Some(count) = self.directories.get_mut(directory) {
-            *count += 1;
-            return Ok(());
-        }
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             None => self.watcher.insert(notify::recommended_watcher(told)?),
         };
+        // Also if it is watched: there may be another directory of that name now.
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
-        self.directories.insert(directory.to_owned(), 1);
+        *self.directories.entry(directory.to_owned()).or_default() += 1;
         Ok(())
     }
 
@@ -269,7 +299,9 @@ fn told(event: notify::Result<notify::Event>) {
             Ok(event) if event.need_rescan() => true,
             Ok(event) if event.kind.is_access() => false,
             Ok(event) => event.paths.iter().any(|path| {
-                subscription.paths.iter().any(|watched| path == watched || path.parent() == Some(watched))
+                subscription.paths.iter().any(|watched| {
+                    path == watched || path.parent() == Some(watched) || watched.parent() == Some(path)
+                })
             }),
             // Something was lost: look.
             Err(_) => true,

@@ -1,7 +1,7 @@
 //! G-15: a worker is replaced when its files have changed and stand still, also if they are replaced by
 //! others of the same name.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use procession::{
     event::{EventKind, RecycleReason, StartReason},
@@ -39,6 +39,15 @@ async fn start(script: &PathBuf, watch: FileWatch) -> (Root, WorkerRef) {
     let worker = WorkerSpec::new(Command::new("sh").arg(script)).watch(watch);
     // No restart is allowed.
     let spec = SupervisorSpec::one_for_one().intensity(0, BOUND).child(worker.child("w"));
+    let root = Root::start(spec, RootOptions::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/w").unwrap());
+    (root, worker)
+}
+
+/// As `start`, with replacements that are swaps.
+async fn start_overlapping(script: &PathBuf, watch: FileWatch) -> (Root, WorkerRef) {
+    let worker = WorkerSpec::new(Command::new("sh").arg(script)).watch(watch);
+    let spec = SupervisorSpec::one_for_one().intensity(0, BOUND).child(worker.child("w").overlap());
     let root = Root::start(spec, RootOptions::default()).await.unwrap();
     let worker = WorkerRef::new(root.find("/w").unwrap());
     (root, worker)
@@ -107,6 +116,67 @@ async fn a_directory_and_what_is_made_in_it() {
         modules.write("b.py", &n.to_string().repeat(n as usize + 1));
     })
     .await;
+    let _ = root.shutdown(BOUND).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_removed_and_made_again() {
+    // As builds do it that begin with an empty directory, or exchange it for another one.
+    let dir = Dir::new("watch-again");
+    let (dist, new, old) = (dir.0.join("dist"), dir.0.join("dist.new"), dir.0.join("dist.old"));
+    fs::create_dir(&dist).unwrap();
+    let script = dir.write("dist/worker.sh", "exec sleep 1000\n");
+    let watch = FileWatch::new().without_program().path(&script).settle(Duration::from_millis(50));
+    let (root, worker) = start_overlapping(&script, watch).await;
+    for reached in [2, 3] {
+        changes_until(&worker, reached, |n| {
+            fs::remove_dir_all(&dist).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            fs::create_dir(&dist).unwrap();
+            dir.write("dist/worker.sh", &format!("exec sleep 100{reached} # {n}\n"));
+        })
+        .await;
+    }
+    for reached in [4, 5] {
+        let reached = reached.max(worker.node().incarnation().0 + 1);
+        changes_until(&worker, reached, |n| {
+            let _ = fs::remove_dir_all(&old);
+            fs::create_dir(&new).unwrap();
+            dir.write("dist.new/worker.sh", &format!("exec sleep 100{reached} # {n}\n"));
+            fs::rename(&dist, &old).unwrap();
+            fs::rename(&new, &dist).unwrap();
+        })
+        .await;
+    }
+    let _ = root.shutdown(BOUND).await;
+}
+
+#[tokio::test]
+async fn a_link_that_leads_elsewhere() {
+    // As deployments switch from one release to the next, and as mounted configurations are updated. The two
+    // releases are alike in size and time.
+    let dir = Dir::new("watch-link");
+    let epoch = std::time::UNIX_EPOCH + Duration::from_secs(1);
+    let mut releases = 0..;
+    let mut release = || {
+        let release = dir.0.join(format!("release-{}", releases.next().unwrap()));
+        fs::create_dir(&release).unwrap();
+        fs::write(release.join("worker.sh"), "exec sleep 1000\n").unwrap();
+        fs::File::open(release.join("worker.sh")).unwrap().set_modified(epoch).unwrap();
+        let link = dir.0.join("link");
+        std::os::unix::fs::symlink(release, &link).unwrap();
+        fs::rename(link, dir.0.join("current")).unwrap();
+    };
+    release();
+    let script = dir.0.join("worker.sh");
+    std::os::unix::fs::symlink("current/worker.sh", &script).unwrap();
+    let watch = FileWatch::new().without_program().path(&script).settle(Duration::from_millis(50));
+    let (root, worker) = start_overlapping(&script, watch).await;
+    // Its rights are no contents.
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(worker.node().incarnation().0, 1);
+    changes_until(&worker, 2, |_| release()).await;
     let _ = root.shutdown(BOUND).await;
 }
 
