@@ -117,8 +117,8 @@ impl ChildIdentity {
     /// The program is about to be asked something that an older one may not survive. If its process or its
     /// channel ends before [`end_probe`](ChildIdentity::end_probe), the process is reaped and launched once
     /// more in the same incarnation, with [`probe_was_fatal`](ChildIdentity::probe_was_fatal). That is no
-    /// crash and no failed start (rule W-10). A probe ends with the handshake at the latest. After a fatal one,
-    /// and once the channel has ended, this has no effect.
+    /// crash and no failed start (rule W-10). A probe ends with the handshake at the latest. After a fatal
+    /// one, and once the channel has ended, this has no effect.
     pub fn begin_probe(&self) {
         self.probe.begin();
     }

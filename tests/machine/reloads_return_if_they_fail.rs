@@ -143,8 +143,8 @@ fn recycling_changes_no_definition() {
 
 #[test]
 fn one_that_waited_for_a_group_restart_goes_on_when_a_failed_start_delays_that() {
-    // G-13, S-14: `b` has crashed, and `d` is being stopped, when the start of `a` fails. Until the retry, `c`
-    // goes on running, so its reload need not wait.
+    // G-13, S-14: `b` has crashed, and `d` is being stopped, when the start of `a` fails. Until the
+    // retry, `c` goes on running, so its reload need not wait.
     let p = patient(Permanent, 10);
     let children = [("a", p.clone()), ("b", p.clone()), ("c", p.clone()), ("d", p.clone())];
     let mut rig = Rig::running(flags(RestForOne, 9), &children);
