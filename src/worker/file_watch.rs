@@ -157,8 +157,9 @@ struct FileFingerprint {
 }
 
 impl PartialEq for FileFingerprint {
-    /// Another file may have the same size and time, if it was copied or unpacked with them. It is another one
-    /// only if its inode has another time too, since some file systems renumber the inodes of files that stay.
+    /// Another file may have the same size and time, if it was copied or unpacked with them. It is another
+    /// one only if its inode has another time too, since some file systems renumber the inodes of files that
+    /// stay.
     fn eq(&self, other: &FileFingerprint) -> bool {
         (&self.path, self.bytes, self.modified) == (&other.path, other.bytes, other.modified)
             && (self.inode == other.inode || self.inode_changed == other.inode_changed)

@@ -530,13 +530,10 @@ async fn a_subscription_that_the_server_cancels_is_opened_again() {
                         }
                         "subscriptions/listen" => {
                             // The third one stays.
-                            if log
-                                .methods(1)
-                                .iter()
-                                .filter(|method| *method == "subscriptions/listen")
-                                .count()
-                                < 3
-                            {
+                            let asked = log.methods(1);
+                            let listens = asked.iter().filter(|method| *method == "subscriptions/listen");
+                            let is_cancelled = listens.count() < 3;
+                            if is_cancelled {
                                 me.write_line(&cancelled.to_string()).await.unwrap();
                             }
                         }
