@@ -253,7 +253,7 @@ pub enum CallError {
         method: String,
     },
     /// The other side did not announce this method in its handshake, so it was not sent.
-    #[error("method `{method}` is not supported by the worker")]
+    #[error("method `{method}` was not announced by the worker in its handshake, so it was not sent")]
     MethodNotSupported {
         /// The method called.
         method: String,

@@ -10,7 +10,7 @@ use crate::{
     event::{Event, EventKind, ExitConsequence},
     id::{Incarnation, TreePath},
     log_event_macro::log_event,
-    state::ChildState,
+    state::{ChildState, SecondRole},
 };
 
 /// The stream to which all supervisors of a tree publish. Cheap to clone.
@@ -163,7 +163,9 @@ fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
         EventKind::Exited { .. } | EventKind::Started | EventKind::Stopping { .. } => {
             log_event!(info, path, incarnation, "{kind}");
         }
-        EventKind::State { to: ChildState::Ready, .. } | EventKind::Replaced { .. } => {
+        EventKind::State { to: ChildState::Ready, .. }
+        | EventKind::Second { role: SecondRole::Spare, state: ChildState::Ready }
+        | EventKind::Replaced { .. } => {
             log_event!(info, path, incarnation, "{kind}");
         }
         EventKind::Added | EventKind::Removed | EventKind::State { .. } | EventKind::Second { .. } => {

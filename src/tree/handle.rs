@@ -50,6 +50,17 @@ pub struct HealthIssue {
     pub detail: Option<String>,
 }
 
+impl fmt::Display for Health {
+    /// `healthy`, or one line for each issue.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.healthy {
+            return f.write_str("healthy");
+        }
+        f.write_str("not healthy")?;
+        self.issues.iter().try_for_each(|issue| write!(f, "\n{issue}"))
+    }
+}
+
 impl fmt::Display for HealthIssue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.state.doing(None))?;

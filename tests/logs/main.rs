@@ -5,6 +5,7 @@
 
 mod a_flood_becomes_a_handful_of_lines;
 mod a_killed_worker_is_worth_a_warning;
+mod a_spare_is_logged_when_it_is_ready;
 mod a_supervisor_that_gives_up_is_an_error;
 mod every_event_says_which_worker;
 mod nobody_forges_a_line;

@@ -32,10 +32,12 @@ async fn a_key_that_was_given_up_is_a_trouble_until_it_may_be_tried_again() {
     let pool = PoolSpec::keyed(2, worker(&launcher, "broken"));
     let tree = Tree::builder().pool("agents", pool).start().await.unwrap();
     tree.wait_healthy(SEC).await.unwrap();
+    assert_eq!(tree.health().to_string(), "healthy");
     tree.pool("/agents").unwrap().acquire("a/b").await.unwrap_err();
     let health = tree.health();
     assert!(!health.healthy);
     let texts: Vec<_> = health.issues.iter().map(ToString::to_string).collect();
+    assert_eq!(health.to_string(), format!("not healthy\n{}", texts[0]));
     assert_eq!(
         texts,
         ["/agents/a~1b: gave up: 5 failures in 60s; not retried for 30s; last exit: failed with exit code 9"]

@@ -45,7 +45,8 @@ const MAX_LINE_BYTES: usize = 10 * 1024 * 1024 - 64 * 1024;
 /// asking it `server/discover`, and remembered at its node for the next incarnation. An error that is none of
 /// 2026-07-28 means the older era. If the server says nothing for two seconds, it gets `initialize` as well,
 /// and the first good answer decides. A server that ends because of that question is launched again without
-/// it, in the same incarnation (rule W-10). [`with_era`](Mcp::with_era) leaves the question out.
+/// it, in the same incarnation (rule W-10). [`with_era`](Mcp::with_era) leaves the question out: declare the
+/// era of a server that answers the question and does not work well after it.
 ///
 /// [`SessionInfo::protocol_version`] says what was found. In the stateless era, a host adds nothing to its
 /// calls: the members of `_meta` that each request needs are added to it, unless the caller has set them. A
