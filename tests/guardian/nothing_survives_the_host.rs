@@ -17,6 +17,7 @@ tests![
     that_is_killed_with_a_hundred_families,
     that_ends_in_order,
     that_is_killed_at_any_moment,
+    that_is_killed_while_its_workers_have_two_incarnations,
     not_even_what_forks_all_the_time,
 ];
 
@@ -76,6 +77,31 @@ fn that_is_killed_at_any_moment() {
     assert_eq!(state(stranger.pid()), Some('S'), "nothing of others is touched");
     stranger.signal(Signal::KILL);
     stranger.end();
+}
+
+fn that_is_killed_while_its_workers_have_two_incarnations() {
+    // P-12, S-27: during swaps, with spares, with incarnations that leave or fail
+    let kills = std::env::var("PROCESSION_KILLS").map_or(24_u64, |kills| kills.parse().unwrap());
+    for round in 0..kills {
+        let mode = if round % 2 == 0 { "guarded_only" } else { "guarded" };
+        let family = Family::new();
+        let mut program = Program::start(&mut family.role("twin_host", &[mode, &round.to_string()]));
+        let host = program.number("host");
+        assert_eq!(program.line(), "ready");
+        let is_worker = |pid: &i32| {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            command.is_ok_and(|command| command.contains("slow_worker"))
+        };
+        until("one of the two workers has another incarnation", || {
+            (family.members().iter().filter(|pid| is_worker(pid)).count() > 2).then_some(())
+        });
+        // As above.
+        std::thread::sleep(Duration::from_micros(round * 7919 % 400 * 500));
+        assert_ne!(state(host), Some('Z'), "it runs until it is killed");
+        signal(host, Signal::KILL);
+        program.end();
+        family.assert_gone(&format!("round {round}, {mode}"));
+    }
 }
 
 fn not_even_what_forks_all_the_time() {

@@ -3,11 +3,14 @@
 use std::{
     io::{BufRead, Write},
     process::{Command as StdCommand, ExitCode},
+    sync::Arc,
+    time::Duration,
 };
 
 use procession::{
     process::{CgroupMode, Command, HeldUntilReaped, Launcher, OsLauncher, Process},
     protocol::{Plugin, Server},
+    restart::{Backoff, RestartPolicy},
     rpc::MethodRouter,
     tree::Tree,
     worker::WorkerSpec,
@@ -26,8 +29,10 @@ pub(crate) fn play(role: &str, args: &[String]) -> ExitCode {
         "sleeper" => sleeper(arg(0)),
         "parent" => parent(arg(0)),
         "worker" => worker(),
+        "slow_worker" => slow_worker(),
         "host" => host(arg(0), arg(1), arg(2).parse().unwrap()),
         "busy_host" => busy_host(arg(0).parse().unwrap()),
+        "twin_host" => twin_host(arg(0), arg(1).parse().unwrap()),
         "service" => service(arg(0)),
         "exit" => exit(arg(0).parse().unwrap()),
         "leave_behind" => leave_behind(arg(0)),
@@ -147,12 +152,24 @@ fn host(guarded: &str, kind: &str, count: usize) -> ExitCode {
 
 /// A worker with a daemon that it has left behind.
 fn worker() -> ExitCode {
+    serve_with_daemon(MethodRouter::new())
+}
+
+/// The same with a method that takes its time.
+fn slow_worker() -> ExitCode {
+    serve_with_daemon(MethodRouter::new().method_value("slow", |_, params| async move {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        Ok(params.unwrap_or_default())
+    }))
+}
+
+fn serve_with_daemon(methods: MethodRouter) -> ExitCode {
     StdCommand::new(me())
         .args(["role:sleeper", "daemon"])
         .stdout(std::process::Stdio::null())
         .status()
         .unwrap();
-    let serve = Server::new(MethodRouter::new()).serve_stdio();
+    let serve = Server::new(methods).serve_stdio();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve).unwrap();
     ExitCode::SUCCESS
 }
@@ -163,7 +180,7 @@ fn busy_host(seed: usize) -> ExitCode {
     runtime().block_on(async {
         const WORKERS: usize = 3;
         let spec = || WorkerSpec::new(marked(&["role:worker"])).protocol(Plugin::default());
-        let mut tree = Tree::builder().intensity(1_000_000, std::time::Duration::from_secs(1));
+        let mut tree = Tree::builder().intensity(1_000_000, Duration::from_secs(1));
         for number in 0..WORKERS {
             tree = tree.worker(number.to_string(), spec());
         }
@@ -181,6 +198,44 @@ fn busy_host(seed: usize) -> ExitCode {
                     let _ = worker.stop().await;
                     let _ = worker.restart("again").await;
                 }
+            }
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+/// Has workers of two incarnations each, all the time: with a spare, a successor, one that leaves with an open
+/// call, or one that is failing.
+fn twin_host(mode: &str, seed: usize) -> ExitCode {
+    guard();
+    let mode = if mode == "guarded_only" { CgroupMode::Never } else { CgroupMode::WhenPossible };
+    runtime().block_on(async {
+        let spec = || {
+            WorkerSpec::new(marked(&["role:slow_worker"]))
+                .protocol(Plugin::default())
+                .restart(RestartPolicy::permanent().with_backoff(Backoff::fixed(Duration::from_millis(1))))
+                .launcher(Arc::new(OsLauncher::builder().cgroup(mode).build()))
+        };
+        let tree = Tree::builder()
+            .intensity(1_000_000, Duration::from_secs(1))
+            .child(spec().child("0").standby())
+            .child(spec().child("1").overlap())
+            .start()
+            .await
+            .unwrap();
+        say("ready");
+        for step in seed.. {
+            let worker = tree.worker(&format!("/{}", step % 2)).unwrap();
+            let calling = worker.clone();
+            tokio::spawn(async move { calling.call_value("slow", &1, Duration::from_secs(60)).await });
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if (step / 2) % 3 == 0 {
+                if let Some(pid) = worker.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+                let _ = worker.wait_ready(Duration::from_secs(60)).await;
+            } else {
+                let _ = worker.recycle().await;
             }
         }
     });
