@@ -18,6 +18,7 @@ mod a_stop_lets_calls_be_answered;
 mod a_stop_of_everybody_is_no_crash;
 mod a_success_before_ready_is_a_failed_start;
 mod a_swap_loses_no_call;
+mod a_swap_meets_full_pipes;
 mod a_worker_is_recycled;
 mod calls_are_sent_again_where_that_is_safe;
 #[cfg(feature = "watch")]

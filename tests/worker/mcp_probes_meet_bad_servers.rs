@@ -662,3 +662,53 @@ async fn a_second_launch_that_fails_shows_no_process() {
     assert_eq!(counted(&root), (1, 1, 1));
     root.shutdown(60 * SEC).await.into_result().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_incarnation_is_stuck_whichever_thread_notices_the_end_first() {
+    // In real time: the end of the channel comes before, during and after the question and its answer.
+    for round in 0..300_u64 {
+        let (launcher, log) = (ScriptedLauncher::new(), Read::default());
+        launcher.program("worker", move |mut me: ScriptedProcess| {
+            let log = log.clone();
+            async move {
+                if me.launch() > 1 {
+                    return serve_old(me, log).await;
+                }
+                if round % 5 > 0 {
+                    let (message, _) = next(&mut me, &log).await.unwrap();
+                    match round % 5 {
+                        1 => {}
+                        2 => refuse(&mut me, &message["id"]).await,
+                        3 => {
+                            let good = json!({"supportedVersions": ["2026-07-28"]});
+                            answer(&mut me, &message["id"], good).await;
+                        }
+                        _ => {
+                            refuse(&mut me, &message["id"]).await;
+                            let _ = next(&mut me, &log).await;
+                        }
+                    }
+                }
+                if round % 2 == 0 {
+                    me.close_stdout();
+                }
+                1
+            }
+        });
+        let backoff = procession::restart::Backoff::fixed(MS);
+        let restart = procession::restart::RestartPolicy::permanent().with_backoff(backoff);
+        let child = spec(&launcher).restart(restart).child("w").background();
+        let supervisor = SupervisorSpec::one_for_one().intensity(2, SEC).child(child);
+        let root = Root::start(supervisor, Default::default()).await.unwrap();
+        let worker = WorkerRef::new(root.find("/w").unwrap());
+        while worker.session().is_none_or(|session| session.protocol_version.as_deref() != Some("2025-06-18"))
+            || worker.peer().is_err()
+        {
+            worker.wait_ready(20 * SEC).await.unwrap_or_else(|error| panic!("{round}: {error}"));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(echo(&worker).await, r#"{"x":1}"#, "{round}");
+        root.shutdown(60 * SEC).await.into_result().unwrap();
+        assert!(launcher.alive().is_empty());
+    }
+}
