@@ -11,7 +11,8 @@ use procession::{
     exit::Exit,
     pool::{Pool, PoolSpec},
     process::{Command, Launcher, Signal},
-    protocol::Mcp,
+    protocol::{self, ChildIdentity, Mcp, Protocol, SessionInfo, StdioUse},
+    rpc::{CallOptions, Framing, Peer, Timeout},
     state::{ChildState, SecondRole},
     supervision::{ChildSpec, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
@@ -362,6 +363,55 @@ async fn an_incarnation_that_is_launched_again_becomes_ready() {
     assert_eq!(echo(&worker).await, r#"{"x":1}"#);
     assert_eq!((log.methods(2), log.methods(3)[0].as_str()), (vec!["initialize".into()], "server/discover"));
     assert_eq!(counted(&root), (0, 0, 0));
+    root.shutdown(60 * SEC).await.into_result().unwrap();
+}
+
+/// Greets the process, and begins a probe only then.
+#[derive(Debug)]
+struct Hesitant;
+
+#[async_trait::async_trait]
+impl Protocol for Hesitant {
+    fn name(&self) -> &str {
+        "hesitant"
+    }
+    fn stdio_use(&self) -> StdioUse {
+        StdioUse::Rpc(Framing::Lines)
+    }
+    async fn handshake(&self, peer: &Peer, identity: &ChildIdentity) -> Result<SessionInfo, Exit> {
+        let call = async |method: &str| {
+            let options = CallOptions::unannounced(Timeout::Never);
+            peer.call_value(method, &(), options).await.map_err(protocol::handshake_failed)
+        };
+        call("echo").await?;
+        identity.begin_probe();
+        if !identity.probe_was_fatal() {
+            call("echo").await?;
+        }
+        identity.end_probe();
+        Ok(SessionInfo::default())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_comes_after_the_end_of_the_channel_leads_to_no_other_launch() {
+    // The incarnation is known to be over, so another process of it could not become ready.
+    let launcher = ScriptedLauncher::new();
+    launcher.program("worker", |mut me: ScriptedProcess| async move {
+        if me.launch() > 1 {
+            return serve_old(me, Read::default()).await;
+        }
+        let message = read(&mut me).await.unwrap();
+        answer(&mut me, &message["id"], json!({})).await;
+        1
+    });
+    let child = spec(&launcher).protocol(Hesitant).child("w").background();
+    let supervisor = SupervisorSpec::one_for_one().intensity(1, 600 * SEC).child(child);
+    let root = Root::start(supervisor, Default::default()).await.unwrap();
+    let worker = WorkerRef::new(root.find("/w").unwrap());
+    assert_eq!(worker.wait_ready(600 * SEC).await.unwrap().0, 2);
+    assert_eq!(echo(&worker).await, r#"{"x":1}"#);
+    assert_eq!((launcher.launched().len(), counted(&root)), (2, (1, 1, 1)));
     root.shutdown(60 * SEC).await.into_result().unwrap();
 }
 
