@@ -77,7 +77,8 @@ impl McpSubscriptionFilter {
 ///
 /// A server that refuses a subscription, or ends one (by an answer, or by `notifications/cancelled`), is
 /// asked again after a pause that doubles from 0.5 s to 60 s. An open subscription counts as use: the server
-/// does not become idle.
+/// does not become idle. A stateless server may grant less than it was asked for: it says what it grants in
+/// `notifications/subscriptions/acknowledged`, which goes to the handler too.
 ///
 /// Cheap to clone; all clones are the same subscriptions. One is for one worker.
 #[derive(Clone)]
