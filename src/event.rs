@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     human_duration::brief,
     id::{ChildId, Incarnation, TreePath},
-    state::{ChildState, GiveUpReason, SecondRole, Strategy},
+    state::{ChildState, GiveUpReason, SecondIncarnationRole, Strategy},
 };
 
 /// One thing that happened at one node of the tree.
@@ -71,7 +71,7 @@ pub enum EventKind {
     /// What an incarnation beside the primary one is doing has changed.
     Second {
         /// What it is there for.
-        role: SecondRole,
+        role: SecondIncarnationRole,
         /// What it is doing: starting, ready, stopping, or, if it is a spare that failed, backing off.
         /// Down, if it is not needed any longer.
         state: ChildState,

@@ -16,7 +16,7 @@ use crate::{
     exit::Exit,
     human_duration,
     id::{ChildId, Incarnation, TreePath},
-    state::{ChildKind, ChildState, SecondRole, Strategy},
+    state::{ChildKind, ChildState, SecondIncarnationRole, Strategy},
     untrusted::one_line,
 };
 
@@ -83,7 +83,7 @@ pub struct SecondSnapshot {
     /// Its number; that of the one before, while a spare waits for its next start.
     pub incarnation: Incarnation,
     /// What it is there for.
-    pub role: SecondRole,
+    pub role: SecondIncarnationRole,
     /// What it is doing.
     pub state: ChildState,
     /// How the spare before it ended, if that ended by itself.

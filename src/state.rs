@@ -159,7 +159,7 @@ impl fmt::Display for ChildState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum SecondRole {
+pub enum SecondIncarnationRole {
     /// It takes the place of the primary one as soon as it is ready (a swap, G-14).
     Successor,
     /// It waits for the primary one to crash (W-6).
@@ -171,13 +171,13 @@ pub enum SecondRole {
     Failing,
 }
 
-impl fmt::Display for SecondRole {
+impl fmt::Display for SecondIncarnationRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SecondRole::Successor => "successor",
-            SecondRole::Spare => "spare",
-            SecondRole::Leaving => "leaving",
-            SecondRole::Failing => "failing",
+            SecondIncarnationRole::Successor => "successor",
+            SecondIncarnationRole::Spare => "spare",
+            SecondIncarnationRole::Leaving => "leaving",
+            SecondIncarnationRole::Failing => "failing",
         })
     }
 }

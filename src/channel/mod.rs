@@ -9,9 +9,9 @@
 pub(crate) mod channel_callbacks;
 pub(crate) mod channel_shared;
 pub(crate) mod close_reason;
-pub(crate) mod control;
 pub(crate) mod counter;
 pub(crate) mod framing;
+pub(crate) mod lifecycle;
 pub(crate) mod lock;
 pub(crate) mod outbox;
 pub(crate) mod reader;

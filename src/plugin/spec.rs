@@ -201,8 +201,8 @@ impl PluginSpec {
     }
 
     /// The plugin is [on demand](PluginSpec::on_demand), and is stopped when nothing has used it for this
-    /// long, until the next call (rule S-28). Calls, notifications to it, its own requests and its streams are
-    /// use; pings and snapshots are none.
+    /// long, until the next call (rule S-28). Calls, notifications to it, its own requests and its
+    /// streams are use; pings and snapshots are none.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> PluginSpec {
         self.worker.idle_timeout = Some(timeout);

@@ -102,6 +102,6 @@ impl StreamAcceptor for PluginStreamAcceptor {
 
 impl fmt::Debug for PluginStreamAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginStreamSink").finish_non_exhaustive()
+        f.debug_struct("PluginStreamAcceptor").finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     channel::{
         channel_callbacks::ChannelCallbacks as _,
         close_reason::{CloseReason, FailCallsWith},
-        control::{ChannelControl, ChannelStats},
+        lifecycle::{ChannelLifecycle, ChannelStats},
         lock::lock,
         reader::read_frames,
         writer::write_frames,
@@ -217,7 +217,7 @@ impl Peer {
 }
 
 #[async_trait]
-impl ChannelControl for Peer {
+impl ChannelLifecycle for Peer {
     async fn closed(&self) -> CloseReason {
         Peer::closed(self).await
     }

@@ -10,7 +10,7 @@ use crate::{
     event::{Event, EventKind, ExitConsequence},
     id::{Incarnation, TreePath},
     log_event_macro::log_event,
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
 };
 
 /// The stream to which all supervisors of a tree publish. Cheap to clone.
@@ -164,7 +164,7 @@ fn log(path: &TreePath, incarnation: Incarnation, kind: &EventKind) {
             log_event!(info, path, incarnation, "{kind}");
         }
         EventKind::State { to: ChildState::Ready, .. }
-        | EventKind::Second { role: SecondRole::Spare, state: ChildState::Ready }
+        | EventKind::Second { role: SecondIncarnationRole::Spare, state: ChildState::Ready }
         | EventKind::Replaced { .. } => {
             log_event!(info, path, incarnation, "{kind}");
         }

@@ -12,7 +12,7 @@ use crate::{
     plugin::Plugins,
     pool::Pool,
     snapshot::{NodeSnapshot, SecondSnapshot, Snapshot},
-    state::{ChildKind, ChildState, DownReason, SecondRole},
+    state::{ChildKind, ChildState, DownReason, SecondIncarnationRole},
     supervision::{ActorChildRef, EventReceiver, FindError, Node, RecvError, Root, SupervisorRef},
     worker::WorkerRef,
 };
@@ -280,7 +280,9 @@ const HEALTH_POLL: Duration = Duration::from_secs(1);
 
 /// A spare that has failed and waits for its next start, or is being started again.
 fn lacks_its_spare(second: &SecondSnapshot) -> bool {
-    second.role == SecondRole::Spare && second.state != ChildState::Ready && second.last_exit.is_some()
+    second.role == SecondIncarnationRole::Spare
+        && second.state != ChildState::Ready
+        && second.last_exit.is_some()
 }
 
 fn absolute(path: &str) -> Cow<'_, str> {

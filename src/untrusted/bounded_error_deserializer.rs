@@ -1,4 +1,5 @@
-//! [`BoundedErrorDeserializer`]: reads a type from JSON without error messages that are longer than their cause.
+//! [`BoundedErrorDeserializer`]: reads a type from JSON without error messages that are longer than
+//! their cause.
 //!
 //! Serde's message about a text that does not fit contains the whole text, escaped, which may be
 //! several times as long as what a process has sent. This type stands between a deserializer and the

@@ -7,7 +7,7 @@ use std::{
 
 use super::session_info::WorkerSessionInfo;
 use crate::{
-    channel::control::ChannelControl,
+    channel::lifecycle::ChannelLifecycle,
     clock::TreeInstant,
     containment::Containment,
     exit::Exit,
@@ -57,7 +57,7 @@ struct ProcessFacts {
     ready: Option<TreeInstant>,
     /// Only until the incarnation ends: the node status outlives it, and must not keep what its channel
     /// holds.
-    channel: Option<Arc<dyn ChannelControl>>,
+    channel: Option<Arc<dyn ChannelLifecycle>>,
 }
 
 impl WorkerDiagnostics {
@@ -131,7 +131,7 @@ impl WorkerDiagnostics {
         });
     }
 
-    pub(crate) fn connected(&self, channel: Arc<dyn ChannelControl>) {
+    pub(crate) fn connected(&self, channel: Arc<dyn ChannelLifecycle>) {
         self.with(|s| s.channel = Some(channel));
     }
 

@@ -197,11 +197,11 @@ fn fingerprints_at(path: &Path) -> FileFingerprints {
 
 /// Woken whenever something happens to one of its paths. Its drop ends the watch.
 struct PathSubscription {
-    shared: Arc<WatchedPaths>,
+    shared: Arc<PathSubscriptionInner>,
     directories: Vec<PathBuf>,
 }
 
-struct WatchedPaths {
+struct PathSubscriptionInner {
     paths: Vec<PathBuf>,
     woken: Notify,
 }
@@ -221,8 +221,8 @@ fn shared_watcher() -> std::sync::MutexGuard<'static, SharedFileWatcher> {
 
 /// What the watcher's thread wakes. It has a lock of its own: the shared watcher is locked while
 /// the watcher is asked to watch a directory, and the watcher answers on that thread.
-fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<WatchedPaths>>> {
-    static SUBSCRIPTIONS: Mutex<Vec<Weak<WatchedPaths>>> = Mutex::new(Vec::new());
+fn subscriptions() -> std::sync::MutexGuard<'static, Vec<Weak<PathSubscriptionInner>>> {
+    static SUBSCRIPTIONS: Mutex<Vec<Weak<PathSubscriptionInner>>> = Mutex::new(Vec::new());
     SUBSCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -236,7 +236,7 @@ impl PathSubscription {
         let mut directories: Vec<PathBuf> = paths.iter().filter_map(directory).collect();
         directories.sort();
         directories.dedup();
-        let shared = Arc::new(WatchedPaths { paths: paths.to_vec(), woken: Notify::new() });
+        let shared = Arc::new(PathSubscriptionInner { paths: paths.to_vec(), woken: Notify::new() });
         let mut subscription = PathSubscription { shared: shared.clone(), directories: Vec::new() };
         let mut failures = Vec::new();
         subscriptions().push(Arc::downgrade(&shared));

@@ -14,14 +14,14 @@ pub(crate) struct LiveWorker {
     /// `None` for protocols without a channel.
     pub(crate) peer: OnceLock<Option<Peer>>,
     pub(crate) diagnostics: Arc<WorkerDiagnostics>,
-    watch: Mutex<WorkerEndHook>,
+    watch: Mutex<RetractionHook>,
 }
 
 /// A callback for the moment when the incarnation gets no more calls.
 #[derive(Default)]
-struct WorkerEndHook {
-    over: bool,
-    on_end: Option<Box<dyn FnOnce() + Send>>,
+struct RetractionHook {
+    retracted: bool,
+    on_retracted: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl LiveWorker {
@@ -29,14 +29,14 @@ impl LiveWorker {
         LiveWorker { peer: OnceLock::new(), diagnostics, watch: Mutex::default() }
     }
 
-    /// Calls `on_end` once the incarnation gets no more calls; `false` if that is already so. It runs under a
-    /// lock: it must not wait, and must not come back here.
-    pub(crate) fn watch(&self, on_end: impl FnOnce() + Send + 'static) -> bool {
+    /// Calls `on_retracted` once the incarnation gets no more calls; `false` if that is already so.
+    /// It runs under a lock: it must not wait, and must not come back here.
+    pub(crate) fn watch(&self, on_retracted: impl FnOnce() + Send + 'static) -> bool {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if !watch.over {
-            watch.on_end = Some(Box::new(on_end));
+        if !watch.retracted {
+            watch.on_retracted = Some(Box::new(on_retracted));
         }
-        !watch.over
+        !watch.retracted
     }
 
     /// Whether it is ready and its protocol has no channel.
@@ -60,13 +60,13 @@ impl LiveAttachment for LiveWorker {
         self
     }
 
-    /// May be called by several threads. None of them gets past it before `on_end` has returned: what it does
-    /// next may be seen by a caller, who must not be sent here after that.
+    /// May be called by several threads. None of them gets past it before `on_retracted` has
+    /// returned: what it does next may be seen by a caller, who must not be sent here after that.
     fn retracted(&self) {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.over = true;
-        if let Some(on_end) = watch.on_end.take() {
-            on_end();
+        watch.retracted = true;
+        if let Some(on_retracted) = watch.on_retracted.take() {
+            on_retracted();
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
     stdout_lines::{self, ReadyLineFinder},
 };
 use crate::{
-    channel::control::ChannelControl,
+    channel::lifecycle::ChannelLifecycle,
     exit::Exit,
     log_event_macro::log_event,
     process::{self, Command, ExitStatus, HeldUntilReaped, LineLogger, Process},
@@ -266,7 +266,7 @@ impl ProcessLifecycle {
                 let handler = WorkerHandler::new(&self.spec);
                 let (stdin, closed) = stdin.into_parts();
                 let peer = Peer::spawn(stdout, stdin, config, Arc::new(handler));
-                let channel: Arc<dyn ChannelControl> = Arc::new(peer.clone());
+                let channel: Arc<dyn ChannelLifecycle> = Arc::new(peer.clone());
                 let watched = channel.clone();
                 running.stdin = Some(OwnedTask::spawn(async move {
                     closed.await;

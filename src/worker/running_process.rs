@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::AbortHandle};
 use tracing::Instrument;
 
-use crate::{channel::control::ChannelControl, process::ProcessControl, rpc::Peer};
+use crate::{channel::lifecycle::ChannelLifecycle, process::ProcessControl, rpc::Peer};
 
 /// After a death: how long the pipes may be silent before they count as drained, and for how long they
 /// are read at most (rule P-8).
@@ -17,7 +17,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 pub(super) struct RunningProcess {
     pub(super) control: Box<dyn ProcessControl>,
     /// The life of the channel on its stdin and stdout, if they are one.
-    pub(super) channel: Option<Arc<dyn ChannelControl>>,
+    pub(super) channel: Option<Arc<dyn ChannelLifecycle>>,
     /// The same channel, to speak JSON-RPC on it.
     pub(super) peer: Option<Peer>,
     pub(super) stderr: Option<OwnedTask>,

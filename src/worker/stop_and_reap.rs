@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{process_lifecycle::ProcessLifecycle, running_process::RunningProcess};
 use crate::{
-    channel::control::ChannelControl,
+    channel::lifecycle::ChannelLifecycle,
     exit::Exit,
     human_duration::brief,
     log_event_macro::log_event,
@@ -107,7 +107,7 @@ impl ProcessLifecycle {
     /// (rule C-10), then its own requests, since a process that waits for an answer may not notice the
     /// request to end (rules P-9, C-14). What takes longer than the time to drain stays unanswered. If the
     /// request to end is not answered in that time either, closing stdin tells the process.
-    async fn ask_to_stop(&self, channel: &dyn ChannelControl, peer: &Peer, began: Instant) {
+    async fn ask_to_stop(&self, channel: &dyn ChannelLifecycle, peer: &Peer, began: Instant) {
         // Calls that come from now on go to the next incarnation.
         channel.retire();
         let open = async {

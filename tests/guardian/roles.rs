@@ -204,8 +204,8 @@ fn busy_host(seed: usize) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Has workers of two incarnations each, all the time: with a spare, a successor, one that leaves with an open
-/// call, or one that is failing.
+/// Has workers of two incarnations each, all the time: with a spare, a successor, one that leaves
+/// with an open call, or one that is failing.
 fn twin_host(mode: &str, seed: usize) -> ExitCode {
     guard();
     let mode = if mode == "guarded_only" { CgroupMode::Never } else { CgroupMode::WhenPossible };

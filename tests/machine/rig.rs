@@ -17,7 +17,7 @@ use procession::{
     exit::Exit,
     id::{ChildId, Incarnation},
     restart::{Backoff, Intensity, RestartPolicy, RestartType},
-    state::{ChildState, DownReason, SecondRole, Strategy},
+    state::{ChildState, DownReason, SecondIncarnationRole, Strategy},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
 };
 
@@ -128,7 +128,7 @@ pub(crate) struct Rig {
     reasons: Vec<String>,
     board: BTreeMap<ChildId, ChildState>,
     /// The second incarnations, as the events tell.
-    beside: BTreeMap<ChildId, (Incarnation, SecondRole, ChildState)>,
+    beside: BTreeMap<ChildId, (Incarnation, SecondIncarnationRole, ChildState)>,
     /// Children whose last start by an operator failed; they stay down.
     failed_once: BTreeSet<ChildId>,
     exits_told: u64,
@@ -565,8 +565,10 @@ impl Rig {
                 let new = (key.incarnation, role, state);
                 let old = self.beside.insert(key.child.clone(), new.clone());
                 assert_ne!(old.as_ref(), Some(&new));
-                let same = |old: (Incarnation, SecondRole, _)| (old.0, old.1) == (key.incarnation, role);
-                let waited = matches!(old, Some((_, SecondRole::Spare, ChildState::BackingOff { .. })));
+                let same =
+                    |old: (Incarnation, SecondIncarnationRole, _)| (old.0, old.1) == (key.incarnation, role);
+                let waited =
+                    matches!(old, Some((_, SecondIncarnationRole::Spare, ChildState::BackingOff { .. })));
                 assert!(waited || old.is_none_or(same), "{key} is another one");
             }
             EventKind::Exited { .. } => {
@@ -661,23 +663,25 @@ impl Rig {
         let armed = self.timers.iter().find(|(_, t)| *t == Timer::Spare(timer.clone())).map(|(due, _)| *due);
         if let ChildState::BackingOff { until, .. } = second.state {
             assert_eq!((beside.is_none(), armed), (true, Some(*until)), "{id} has {second:?}");
-            return assert_eq!(second.role, SecondRole::Spare);
+            return assert_eq!(second.role, SecondIncarnationRole::Spare);
         }
         let (incarnation, live) = beside.unwrap_or_else(|| panic!("{id} has {second:?}, which is dead"));
         assert_eq!((*incarnation, armed), (second.incarnation, None), "{id} has {second:?}");
         match (second.role, second.state) {
-            (SecondRole::Successor | SecondRole::Spare, ChildState::Stopping) => assert!(live.asked),
-            (SecondRole::Successor, state) => {
+            (SecondIncarnationRole::Successor | SecondIncarnationRole::Spare, ChildState::Stopping) => {
+                assert!(live.asked)
+            }
+            (SecondIncarnationRole::Successor, state) => {
                 assert_eq!((state, live.asked), (&ChildState::Starting, false), "{id}");
                 assert_eq!(*child.state, ChildState::Ready, "{id} has a successor");
             }
-            (SecondRole::Spare, state) => {
+            (SecondIncarnationRole::Spare, state) => {
                 let is = if live.ready { ChildState::Ready } else { ChildState::Starting };
                 assert_eq!((state, live.asked), (&is, false), "{id}");
                 assert_eq!(*child.state, ChildState::Ready, "{id} has a spare");
             }
-            (SecondRole::Leaving, _) => assert!(live.ready && live.asked, "{id}: {live:?}"),
-            (SecondRole::Failing, _) => assert!(live.ready && live.failing, "{id}: {live:?}"),
+            (SecondIncarnationRole::Leaving, _) => assert!(live.ready && live.asked, "{id}: {live:?}"),
+            (SecondIncarnationRole::Failing, _) => assert!(live.ready && live.failing, "{id}: {live:?}"),
             (role, state) => panic!("{id} has a second one, {role}, {state}"),
         }
     }

@@ -3,7 +3,7 @@
 use procession::internals::{Root, RootOptions};
 use procession::{
     restart::{Backoff, RestartPolicy},
-    state::SecondRole,
+    state::SecondIncarnationRole,
     supervision::SupervisorSpec,
     testing::ScriptedLauncher,
     worker::WorkerRef,
@@ -30,7 +30,7 @@ async fn a_crash_costs_no_time() {
     assert_eq!(launcher.launched().len(), 2);
     for n in 1..6 {
         let spare = worker.diagnostics().second.unwrap();
-        assert_eq!((spare.role, spare.incarnation.0), (SecondRole::Spare, n + 1));
+        assert_eq!((spare.role, spare.incarnation.0), (SecondIncarnationRole::Spare, n + 1));
         let began = Instant::now();
         assert!(worker.call::<Die>(&3).await.is_err());
         assert_eq!(worker.call::<Echo>(&"x".to_owned()).await.unwrap(), "x");
@@ -91,7 +91,7 @@ async fn a_killed_supervisor_takes_the_second_incarnations_along() {
         let (root, worker) = with_spare(&launcher).await;
         sleep(SEC).await;
         let before = worker.diagnostics().second.unwrap();
-        assert_eq!((before.role, before.state.is_alive()), (SecondRole::Spare, spare_starts));
+        assert_eq!((before.role, before.state.is_alive()), (SecondIncarnationRole::Spare, spare_starts));
         root.cell().kill();
         let _ = root.wait().await;
         sleep(SEC).await;

@@ -9,7 +9,7 @@ use procession::{
     process::{Command, Signal},
     protocol::ReadyLine,
     restart::{Backoff, RestartPolicy},
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
     supervision::{ChildSpec, EventReceiver, SupervisorSpec},
     testing::{ScriptExit, ScriptedLauncher},
     worker::{WorkerRef, WorkerSpec},
@@ -81,7 +81,7 @@ async fn also_with_a_spare() {
         launcher.kill(launcher.alive()[0], Signal::USR1).unwrap();
         tokio::time::sleep(30 * MS).await;
         let second = root.find("/w").unwrap().snapshot().second.unwrap();
-        assert_eq!(second.role, SecondRole::Failing, "{ending:?}");
+        assert_eq!(second.role, SecondIncarnationRole::Failing, "{ending:?}");
         let began = Instant::now();
         let exit = root.shutdown(600 * SEC).await;
         assert!(began.elapsed() < 60 * SEC, "{ending:?}: {:?}", began.elapsed());

@@ -1,5 +1,5 @@
-//! G-14, S-27, W-6: a process that reads nothing, or writes without end, holds up neither the incarnation that
-//! takes its place nor a stop.
+//! G-14, S-27, W-6: a process that reads nothing, or writes without end, holds up neither the
+//! incarnation that takes its place nor a stop.
 
 use std::{future::Future, pin::Pin};
 
@@ -7,7 +7,7 @@ use procession::internals::Root;
 use procession::{
     process::{Command, Ladder, Signal},
     rpc::CallEffect,
-    state::SecondRole,
+    state::SecondIncarnationRole,
     supervision::{ChildSpec, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
@@ -222,7 +222,7 @@ async fn a_spare_may_write_without_end() {
         let (root, worker) = start(spec(&launcher).child("w").standby()).await;
         sleep(2 * SEC).await;
         let spare = worker.diagnostics().second.unwrap();
-        assert_eq!(spare.role, SecondRole::Spare, "{flood:?}");
+        assert_eq!(spare.role, SecondIncarnationRole::Spare, "{flood:?}");
         works(&worker).await;
         let began = Instant::now();
         root.shutdown(60 * SEC).await.into_result().unwrap();

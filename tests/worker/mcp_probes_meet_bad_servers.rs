@@ -13,7 +13,7 @@ use procession::{
     process::{Command, Launcher, Signal},
     protocol::{self, ChildIdentity, Mcp, Protocol, SessionInfo, StdioUse},
     rpc::{CallOptions, Framing, Peer, Timeout},
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
     supervision::{ChildSpec, SupervisorSpec},
     testing::{ScriptedLauncher, ScriptedProcess},
     worker::{WorkerRef, WorkerSpec},
@@ -233,7 +233,7 @@ async fn a_spare_and_a_successor_may_end_when_they_are_asked() {
         let (root, worker) = strict(spec(&launcher).child("w").standby()).await;
         sleep(60 * SEC).await;
         let spare = worker.diagnostics().second.unwrap();
-        assert_eq!((spare.role, spare.state), (SecondRole::Spare, ChildState::Ready), "{bad:?}");
+        assert_eq!((spare.role, spare.state), (SecondIncarnationRole::Spare, ChildState::Ready), "{bad:?}");
         assert_eq!((spare.incarnation.0, launcher.alive().len()), (2, 2), "{bad:?}");
         let before = launcher.launched().len();
         // A successor that is not told what its predecessor has found out.

@@ -7,7 +7,7 @@ use crate::{
     id::{Incarnation, TreePath},
     rpc::{
         error::RpcError,
-        incoming::stream_receiver::{StreamOpening, StreamReceiver},
+        incoming::stream_receiver::{StreamOpenParams, StreamReceiver},
         peer_shared::PeerShared,
         wire::request_id::RequestId,
     },
@@ -29,7 +29,7 @@ pub(crate) type OpeningAnswer<'a> = Box<dyn FnOnce(Result<Option<usize>, RpcErro
 /// A stream that the other side wants to open, until something takes it.
 pub struct OfferedStream<'a> {
     shared: Arc<PeerShared>,
-    opening: StreamOpening,
+    opening: StreamOpenParams,
     responder: StreamOpenResponder<'a>,
 }
 
@@ -42,7 +42,7 @@ struct StreamOpenResponder<'a> {
 impl<'a> OfferedStream<'a> {
     pub(crate) fn new(
         shared: Arc<PeerShared>,
-        opening: StreamOpening,
+        opening: StreamOpenParams,
         answer: OpeningAnswer<'a>,
     ) -> OfferedStream<'a> {
         let responder = StreamOpenResponder { shared: shared.clone(), answer: Some(answer) };

@@ -17,7 +17,7 @@ use crate::{
             dispatch::Dispatcher,
             response_batch::ResponseBatch,
             stream_acceptor::{OfferedStream, StreamAcceptor as _},
-            stream_receiver::StreamOpening,
+            stream_receiver::StreamOpenParams,
             stream_table::{ItemRoom, StreamOpenRefusal},
         },
         stream_end::StreamEnd,
@@ -215,7 +215,7 @@ fn stream_id(raw: &RawValue) -> Option<RequestId> {
     RequestId::from_raw(raw).filter(|id| *id != RequestId::Null && !id.is_too_long())
 }
 
-fn read_opening(params: Option<&RawValue>) -> Result<StreamOpening, &'static str> {
+fn read_opening(params: Option<&RawValue>) -> Result<StreamOpenParams, &'static str> {
     let names = ["stream", "channel", "scope", "request", "credit"];
     let read = params.and_then(|params| members(params, names)).ok_or("not an object")?;
     let [id, channel, scope, call, credit] = read.map(|member| member.filter(|it| it.get() != "null"));
@@ -228,7 +228,7 @@ fn read_opening(params: Option<&RawValue>) -> Result<StreamOpening, &'static str
         Some("true") => true,
         Some(_) => return Err("`credit` is neither true nor false"),
     };
-    Ok(StreamOpening { id, channel, scope: scope.transpose()?, call: call.transpose()?, wants_credit })
+    Ok(StreamOpenParams { id, channel, scope: scope.transpose()?, call: call.transpose()?, wants_credit })
 }
 
 /// A name of a channel or a scope. An escape takes six bytes for one.

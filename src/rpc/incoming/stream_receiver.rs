@@ -23,7 +23,7 @@ use crate::{
 
 /// What the other side said when it opened a stream.
 #[derive(Debug)]
-pub(crate) struct StreamOpening {
+pub(crate) struct StreamOpenParams {
     pub(crate) id: RequestId,
     pub(crate) channel: String,
     pub(crate) scope: Option<String>,
@@ -42,12 +42,12 @@ pub struct StreamReceiver {
     shared: Arc<PeerShared>,
     /// Its number in the table.
     number: u64,
-    opening: StreamOpening,
+    opening: StreamOpenParams,
     end: Option<StreamEnd>,
 }
 
 impl StreamReceiver {
-    pub(crate) fn new(shared: Arc<PeerShared>, number: u64, opening: StreamOpening) -> StreamReceiver {
+    pub(crate) fn new(shared: Arc<PeerShared>, number: u64, opening: StreamOpenParams) -> StreamReceiver {
         StreamReceiver { shared, number, opening, end: None }
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, IncarnationKey, Machine, Rank, Reply, child::Child, ended, left_as, second_incarnation::Role,
+    Action, IncarnationKey, Machine, Rank, Reply, child::Child, ended, left_as,
+    second_incarnation::PrimaryOrSecond,
 };
 use crate::{
     clock::TreeInstant,
@@ -20,7 +21,7 @@ use crate::{
 impl Machine {
     pub(super) fn ended(&mut self, now: TreeInstant, key: &IncarnationKey, exit: Exit) {
         let Some((rank, role)) = self.current(key) else { return };
-        if role == Role::Second {
+        if role == PrimaryOrSecond::Second {
             return self.second_ended(now, rank, exit);
         }
         if !self.children.get(rank).is_some_and(|child| child.state.is_alive()) {

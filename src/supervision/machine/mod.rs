@@ -40,7 +40,7 @@ pub use input::{
     DefinitionChange, IncarnationKey, Input, NewChild, OperatorRequestId, ReloadWhen, Request, Timer,
 };
 use restart_pass::RestartPass;
-use second_incarnation::Role;
+use second_incarnation::PrimaryOrSecond;
 pub use second_incarnation::SecondView;
 use stop::MachinePhase;
 use table::{ChildTable, Rank};
@@ -192,7 +192,7 @@ impl Machine {
         at: TreeInstant,
         exit: &Exit,
     ) -> Option<ChildState> {
-        let (rank, Role::Primary) = self.current(key)? else { return None };
+        let (rank, PrimaryOrSecond::Primary) = self.current(key)? else { return None };
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let child = self.children.get_mut(rank)?;
         if !matches!(child.state, ChildState::Starting | ChildState::Ready) {
@@ -224,16 +224,17 @@ impl Machine {
 
     /// The child, if `key` names its primary or its second incarnation; anything about an old one is
     /// dropped (R-0 (1)).
-    fn current(&self, key: &IncarnationKey) -> Option<(Rank, Role)> {
+    fn current(&self, key: &IncarnationKey) -> Option<(Rank, PrimaryOrSecond)> {
         let rank = self.find(&key.child)?;
         let child = self.children.get(rank)?;
         if child.incarnation == key.incarnation {
             // Its own end may have come before that of the second one, which the child waits for.
             let is_over = child.second.as_ref().is_some_and(|second| second.outlives_primary);
-            return (!is_over).then_some((rank, Role::Primary));
+            return (!is_over).then_some((rank, PrimaryOrSecond::Primary));
         }
         let second = child.second.as_ref()?;
-        (second.is_alive() && second.incarnation == key.incarnation).then_some((rank, Role::Second))
+        (second.is_alive() && second.incarnation == key.incarnation)
+            .then_some((rank, PrimaryOrSecond::Second))
     }
 
     /// Changes the state of a child and publishes the change.
@@ -375,7 +376,7 @@ impl Machine {
 
     fn ready(&mut self, now: TreeInstant, key: &IncarnationKey) {
         let Some((rank, role)) = self.current(key) else { return };
-        if role == Role::Second {
+        if role == PrimaryOrSecond::Second {
             return self.second_ready(now, rank);
         }
         let Some(child) = self.children.get_mut(rank) else { return };
@@ -396,7 +397,7 @@ impl Machine {
     fn fired(&mut self, now: TreeInstant, timer: &Timer) {
         match timer {
             Timer::Child(key) => {
-                let Some((rank, Role::Primary)) = self.current(key) else { return };
+                let Some((rank, PrimaryOrSecond::Primary)) = self.current(key) else { return };
                 if let Some(child) = self.children.get_mut(rank)
                     && std::mem::replace(&mut child.armed, false)
                 {

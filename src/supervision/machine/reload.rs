@@ -13,7 +13,7 @@ use crate::{
     clock::TreeInstant,
     event::StartReason,
     exit::Exit,
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
     supervision::{child_policy::ChildPolicy, errors::RequestError},
 };
 
@@ -135,7 +135,7 @@ impl Machine {
         }
         let starts = child.state == ChildState::Starting && child.awaits_confirmation()
             || child.second.as_ref().is_some_and(|second| {
-                second.role == SecondRole::Successor && second.state == ChildState::Starting
+                second.role == SecondIncarnationRole::Successor && second.state == ChildState::Starting
             });
         if is_recycling && starts {
             // The start under way is what it asks for.
@@ -178,7 +178,7 @@ impl Machine {
             _ => return self.renew(now, rank, StartCause::Reload),
         }
         if let Some(second) = &child.second {
-            if matches!(second.role, SecondRole::Spare | SecondRole::Successor) {
+            if matches!(second.role, SecondIncarnationRole::Spare | SecondIncarnationRole::Successor) {
                 self.stop_second(rank);
             }
             if self.children.get(rank).is_some_and(|child| child.second.is_some()) {
@@ -188,7 +188,7 @@ impl Machine {
         self.clear_operator_stop(rank);
         let Some(child) = self.children.get(rank) else { return };
         if child.policy.overlap && child.coming_policy().overlap {
-            self.start_second(rank, SecondRole::Successor);
+            self.start_second(rank, SecondIncarnationRole::Successor);
         } else {
             self.note_reason(rank, StartCause::Reload);
             self.retire(rank, AfterStop::Start(StartCause::Reload));
@@ -264,7 +264,7 @@ impl Machine {
         } else if child.state == ChildState::Ready && child.wants_spare() && child.second.is_none() {
             let consumed = self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
             if !consumed {
-                self.start_second(rank, SecondRole::Spare);
+                self.start_second(rank, SecondIncarnationRole::Spare);
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{
     Action, IncarnationKey, Machine, Rank, Reply, Timer,
     child::{AfterStop, Child, StartCause},
     left_as,
-    second_incarnation::{Role, Second},
+    second_incarnation::{PrimaryOrSecond, Second},
 };
 use crate::{
     clock::TreeInstant,
@@ -15,7 +15,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     restart::{Backoff, Decision},
-    state::{ChildState, DownReason, GiveUpReason, SecondRole},
+    state::{ChildState, DownReason, GiveUpReason, SecondIncarnationRole},
     supervision::exit_class::classify,
 };
 
@@ -32,16 +32,16 @@ impl Machine {
     // ---- starts ---------------------------------------------------------------------------------
 
     /// Starts an incarnation beside the primary one. There must be no second one.
-    pub(super) fn start_second(&mut self, rank: Rank, role: SecondRole) {
+    pub(super) fn start_second(&mut self, rank: Rank, role: SecondIncarnationRole) {
         self.start_second_after(rank, role, 0);
     }
 
-    fn start_second_after(&mut self, rank: Rank, role: SecondRole, failures: u32) {
+    fn start_second_after(&mut self, rank: Rank, role: SecondIncarnationRole, failures: u32) {
         self.take_changes(rank);
         let Some(child) = self.children.get_mut(rank) else { return };
         child.last = child.last.next();
         let reason = match role {
-            SecondRole::Successor => child.reload_reason(),
+            SecondIncarnationRole::Successor => child.reload_reason(),
             _ => StartReason::Standby,
         };
         let second = Second {
@@ -77,7 +77,7 @@ impl Machine {
         let state = ChildState::BackingOff { until, attempt };
         let second = Second {
             incarnation,
-            role: SecondRole::Spare,
+            role: SecondIncarnationRole::Spare,
             reason: StartReason::Standby,
             state: state.clone(),
             policy: child.coming_policy().clone(),
@@ -88,8 +88,10 @@ impl Machine {
         };
         let key = child.key_of(&second);
         child.second = Some(Box::new(second));
-        self.out
-            .push(Action::Publish(Some(key.clone()), EventKind::Second { role: SecondRole::Spare, state }));
+        self.out.push(Action::Publish(
+            Some(key.clone()),
+            EventKind::Second { role: SecondIncarnationRole::Spare, state },
+        ));
         self.out.push(Action::Arm(Timer::Spare(key), until));
     }
 
@@ -100,11 +102,11 @@ impl Machine {
         let Some(second) = child.second.take_if(|second| waits(second)) else { return };
         if child.wants_reload() || child.state != ChildState::Ready || !child.wants_spare() {
             let down = ChildState::down(DownReason::Stopped);
-            let dropped = EventKind::Second { role: SecondRole::Spare, state: down };
+            let dropped = EventKind::Second { role: SecondIncarnationRole::Spare, state: down };
             self.out.push(Action::Publish(Some(key.clone()), dropped));
             self.follow_up(now, rank);
         } else {
-            self.start_second_after(rank, SecondRole::Spare, second.failures);
+            self.start_second_after(rank, SecondIncarnationRole::Spare, second.failures);
         }
     }
 
@@ -116,15 +118,15 @@ impl Machine {
         }
         second.ready_since = Some(now);
         match second.role {
-            SecondRole::Successor => {
+            SecondIncarnationRole::Successor => {
                 self.confirm(rank);
                 self.swap(now, rank);
             }
-            SecondRole::Spare => {
+            SecondIncarnationRole::Spare => {
                 self.set_second(rank, ChildState::Ready);
                 self.confirm(rank);
             }
-            SecondRole::Leaving | SecondRole::Failing => {}
+            SecondIncarnationRole::Leaving | SecondIncarnationRole::Failing => {}
         }
         self.follow_up(now, rank);
         self.advance(now);
@@ -144,7 +146,7 @@ impl Machine {
         child.tracker.ready(now);
         child.second = Some(Box::new(Second {
             incarnation: old,
-            role: SecondRole::Leaving,
+            role: SecondIncarnationRole::Leaving,
             reason,
             state: ChildState::Stopping,
             policy: policy.clone(),
@@ -154,7 +156,7 @@ impl Machine {
             ready_since: None,
         }));
         let (live, old) = (child.incarnation, IncarnationKey { child: child.id.clone(), incarnation: old });
-        let leaving = EventKind::Second { role: SecondRole::Leaving, state: ChildState::Stopping };
+        let leaving = EventKind::Second { role: SecondIncarnationRole::Leaving, state: ChildState::Stopping };
         self.out.push(Action::Publish(Some(old.clone()), leaving));
         self.out.push(Action::Retire(old, self.phase.harden(policy.shutdown)));
         self.answer_start_waiters(rank, &Ok(Reply::Ready(live)));
@@ -163,11 +165,13 @@ impl Machine {
     /// W-6: the process or the channel of the primary one has ended. A spare that is ready takes its
     /// place at once; the exit is judged when it comes.
     pub(super) fn failing(&mut self, key: &IncarnationKey) {
-        let Some((rank, Role::Primary)) = self.current(key) else { return };
+        let Some((rank, PrimaryOrSecond::Primary)) = self.current(key) else { return };
         let stops = self.is_stopping() || self.pass.as_ref().is_some_and(|pass| pass.consumes(rank));
         let Some(child) = self.children.get(rank) else { return };
         let (policy, reason) = (child.policy.clone(), child.reason);
-        let spare = |second: &Second| second.role == SecondRole::Spare && second.state == ChildState::Ready;
+        let spare = |second: &Second| {
+            second.role == SecondIncarnationRole::Spare && second.state == ChildState::Ready
+        };
         if stops || child.state != ChildState::Ready || !child.second.as_deref().is_some_and(spare) {
             return;
         }
@@ -176,7 +180,7 @@ impl Machine {
         child.process_ended_at = None;
         child.second = Some(Box::new(Second {
             incarnation: old,
-            role: SecondRole::Failing,
+            role: SecondIncarnationRole::Failing,
             reason,
             state: ChildState::Stopping,
             policy,
@@ -186,7 +190,7 @@ impl Machine {
             ready_since: None,
         }));
         let key = IncarnationKey { child: child.id.clone(), incarnation: old };
-        let failing = EventKind::Second { role: SecondRole::Failing, state: ChildState::Stopping };
+        let failing = EventKind::Second { role: SecondIncarnationRole::Failing, state: ChildState::Stopping };
         self.out.push(Action::Publish(Some(key), failing));
     }
 
@@ -209,7 +213,7 @@ impl Machine {
     /// Whether there is a second incarnation that can replace the primary one, which has ended.
     pub(super) fn second_may_take_over(&self, rank: Rank) -> bool {
         let may = |second: &Second| {
-            matches!(second.role, SecondRole::Successor | SecondRole::Spare)
+            matches!(second.role, SecondIncarnationRole::Successor | SecondIncarnationRole::Spare)
                 && matches!(second.state, ChildState::Starting | ChildState::Ready)
         };
         self.children.get(rank).and_then(|child| child.second.as_deref()).is_some_and(may)
@@ -218,7 +222,7 @@ impl Machine {
     /// Whether a spare or a successor has been asked to stop and has not ended.
     pub(super) fn second_is_being_dropped(&self, rank: Rank) -> bool {
         let dropped = |second: &Second| {
-            matches!(second.role, SecondRole::Successor | SecondRole::Spare)
+            matches!(second.role, SecondIncarnationRole::Successor | SecondIncarnationRole::Spare)
                 && second.state == ChildState::Stopping
         };
         self.children.get(rank).and_then(|child| child.second.as_deref()).is_some_and(dropped)
@@ -275,14 +279,14 @@ impl Machine {
         let exit = if second.state == ChildState::Starting { exit.before_ready() } else { exit };
         let goes_on = child.state != ChildState::Stopping && !self.is_stopping();
         match (second.role, &second.state) {
-            (SecondRole::Failing, _) if goes_on => self.judge_failing(now, rank, key, exit),
-            (SecondRole::Successor, ChildState::Starting) if goes_on => {
+            (SecondIncarnationRole::Failing, _) if goes_on => self.judge_failing(now, rank, key, exit),
+            (SecondIncarnationRole::Successor, ChildState::Starting) if goes_on => {
                 let restored = self.restore_second(rank, &second, &exit);
                 self.answer_reloads(rank, &exit);
                 let then = if restored { ExitConsequence::Restore } else { ExitConsequence::Leave };
                 self.out.push(Action::Publish(Some(key), EventKind::Exited { exit, then }));
             }
-            (SecondRole::Spare, ChildState::Starting | ChildState::Ready) if goes_on => {
+            (SecondIncarnationRole::Spare, ChildState::Starting | ChildState::Ready) if goes_on => {
                 self.spare_ended(now, rank, &second, key, exit);
             }
             _ => {
@@ -408,7 +412,9 @@ impl Machine {
         if second.state != ChildState::Stopping {
             self.set_second(rank, ChildState::Stopping);
             self.out.push(Action::Stop(key, self.phase.harden(shutdown)));
-        } else if second.role == SecondRole::Failing && !std::mem::replace(&mut second.failing_asked, true) {
+        } else if second.role == SecondIncarnationRole::Failing
+            && !std::mem::replace(&mut second.failing_asked, true)
+        {
             self.out.push(Action::Stop(key, self.phase.harden(shutdown)));
         }
     }
@@ -441,7 +447,7 @@ impl Machine {
             let key = child.key_of(&second);
             let down = ChildState::down(DownReason::Stopped);
             self.out.push(Action::Disarm(Timer::Spare(key.clone())));
-            let dropped = EventKind::Second { role: SecondRole::Spare, state: down };
+            let dropped = EventKind::Second { role: SecondIncarnationRole::Spare, state: down };
             self.out.push(Action::Publish(Some(key), dropped));
         }
     }

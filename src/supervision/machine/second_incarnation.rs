@@ -6,13 +6,13 @@ use crate::{
     clock::TreeInstant,
     event::StartReason,
     id::Incarnation,
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
     supervision::child_policy::ChildPolicy,
 };
 
 /// Which incarnation of a child a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum PrimaryOrSecond {
     Primary,
     Second,
 }
@@ -20,7 +20,7 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Second {
     pub(super) incarnation: Incarnation,
-    pub(super) role: SecondRole,
+    pub(super) role: SecondIncarnationRole,
     /// Why it was started.
     pub(super) reason: StartReason,
     /// Starting, ready or stopping; backing off, if it is a spare that waits for its next start.
@@ -48,7 +48,7 @@ pub struct SecondView<'a> {
     /// Its number; that of the last one, if it is a spare that waits for its next start.
     pub incarnation: Incarnation,
     /// What it is there for.
-    pub role: SecondRole,
+    pub role: SecondIncarnationRole,
     /// What it is doing.
     pub state: &'a ChildState,
     /// The policy that it was started with.

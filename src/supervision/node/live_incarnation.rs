@@ -15,7 +15,7 @@ use crate::{
     id::Incarnation,
     log_event_macro::log_event,
     snapshot::{SecondSnapshot, WorkerSnapshot},
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
     supervision::{
         machine::IncarnationKey,
         panics::{catch_panic, discard},
@@ -87,7 +87,7 @@ impl Node {
     /// The process or the channel of this incarnation has ended: from now on nothing reaches it. If it
     /// was live and has a spare, its supervisor is told, so that the spare takes its place (W-6).
     pub(crate) fn retract_failing(&self, incarnation: Incarnation) {
-        let is_spare = |second: &SecondSnapshot| second.role == SecondRole::Spare;
+        let is_spare = |second: &SecondSnapshot| second.role == SecondIncarnationRole::Spare;
         let has_spare = self.status().second.as_deref().is_some_and(is_spare);
         if self.retract(incarnation)
             && has_spare

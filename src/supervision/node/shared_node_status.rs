@@ -11,7 +11,7 @@ use crate::{
     id::Incarnation,
     restart::{Intensity, Window},
     snapshot::{SecondSnapshot, SupervisorSnapshot},
-    state::{ChildKind, ChildState, DownReason, SecondRole, Strategy},
+    state::{ChildKind, ChildState, DownReason, SecondIncarnationRole, Strategy},
     supervision::start::JudgementDelay,
 };
 
@@ -73,8 +73,13 @@ impl SharedNodeStatus {
     }
 
     /// What the incarnation beside the primary one is doing has changed.
-    pub(super) fn second_changed(&mut self, incarnation: Incarnation, role: SecondRole, state: &ChildState) {
-        if role != SecondRole::Spare || *state == ChildState::Ready {
+    pub(super) fn second_changed(
+        &mut self,
+        incarnation: Incarnation,
+        role: SecondIncarnationRole,
+        state: &ChildState,
+    ) {
+        if role != SecondIncarnationRole::Spare || *state == ChildState::Ready {
             self.spare_exit = None;
         }
         let last_exit = self.spare_exit.as_deref().cloned();
@@ -88,10 +93,10 @@ impl SharedNodeStatus {
         let Some(second) = self.second.take_if(|second| second.incarnation == incarnation) else {
             return false;
         };
-        if second.role == SecondRole::Spare && second.state != ChildState::Stopping {
+        if second.role == SecondIncarnationRole::Spare && second.state != ChildState::Stopping {
             self.spare_exit = Some(Box::new(exit.clone()));
         }
-        matches!(second.role, SecondRole::Spare | SecondRole::Successor)
+        matches!(second.role, SecondIncarnationRole::Spare | SecondIncarnationRole::Successor)
     }
 
     /// This is the primary incarnation now.

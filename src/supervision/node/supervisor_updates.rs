@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     id::Incarnation,
     restart::{RestartPolicy, RestartTracker},
-    state::{ChildKind, ChildState, SecondRole},
+    state::{ChildKind, ChildState, SecondIncarnationRole},
     supervision::{start::JudgementDelay, tree_context::TreeContext},
 };
 
@@ -43,7 +43,12 @@ impl Node {
     }
 
     /// What the incarnation beside the primary one is doing has changed.
-    pub(crate) fn set_second(&self, incarnation: Incarnation, role: SecondRole, state: &ChildState) {
+    pub(crate) fn set_second(
+        &self,
+        incarnation: Incarnation,
+        role: SecondIncarnationRole,
+        state: &ChildState,
+    ) {
         self.status().second_changed(incarnation, role, state);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use procession::internals::machine::DefinitionChange;
 use procession::{
     id::ChildId,
-    state::{ChildState, SecondRole},
+    state::{ChildState, SecondIncarnationRole},
     supervision::{ChildPolicy, RequestError},
 };
 
@@ -158,13 +158,18 @@ impl Model {
         self.drop_waiting_spare(uid);
         if self.row(uid).second.is_some() {
             // One that is failing ends by itself, and is judged.
-            if self.row(uid).second.as_ref().is_some_and(|second| second.role != SecondRole::Failing) {
+            if self
+                .row(uid)
+                .second
+                .as_ref()
+                .is_some_and(|second| second.role != SecondIncarnationRole::Failing)
+            {
                 self.stop_second(uid);
             }
             return;
         }
         if self.may_overlap(uid) {
-            return self.start_second(uid, SecondRole::Successor);
+            return self.start_second(uid, SecondIncarnationRole::Successor);
         }
         self.wanted(uid);
         let (mode, row) = (self.mode(self.row(uid).policy.shutdown), self.row_mut(uid));

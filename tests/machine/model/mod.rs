@@ -18,7 +18,7 @@ use procession::{
     exit::Exit,
     id::ChildId,
     restart::RestartType,
-    state::{ChildState, DownReason, SecondRole},
+    state::{ChildState, DownReason, SecondIncarnationRole},
     supervision::{ChildPolicy, RequestError, Shutdown, StartMode, SupervisorFlags},
 };
 
@@ -418,7 +418,8 @@ impl Model {
     /// It does not even begin to back off. What the next start overlaps with is decided then.
     fn must_wait_to_wait(&self, uid: Uid) -> bool {
         let row = self.row(uid);
-        let outgoing = |s: &Second| matches!(s.role, SecondRole::Leaving | SecondRole::Failing);
+        let outgoing =
+            |s: &Second| matches!(s.role, SecondIncarnationRole::Leaving | SecondIncarnationRole::Failing);
         row.second.as_ref().is_some_and(|s| s.lives() && !(outgoing(s) && row.policy.overlap))
     }
 

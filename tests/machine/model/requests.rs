@@ -6,7 +6,7 @@ use procession::internals::machine::{
 use procession::{
     event::StartReason,
     id::{ChildId, Incarnation},
-    state::{ChildState, DownReason, SecondRole, Strategy},
+    state::{ChildState, DownReason, SecondIncarnationRole, Strategy},
     supervision::{RequestError, StartMode},
 };
 
@@ -199,10 +199,9 @@ impl Model {
                     return Some(Ok(Reply::Done));
                 }
                 let row = self.row(uid);
-                let successor = row
-                    .second
-                    .as_ref()
-                    .is_some_and(|s| s.role == SecondRole::Successor && s.state == ChildState::Starting);
+                let successor = row.second.as_ref().is_some_and(|s| {
+                    s.role == SecondIncarnationRole::Successor && s.state == ChildState::Starting
+                });
                 let taken = recycles && (successor || row.unconfirmed && state == ChildState::Starting);
                 self.row_mut(uid).waiting.push((id, Wants::Reload { change: !recycles, taken }));
                 if !taken {

@@ -9,7 +9,7 @@ use procession::{
     exit::Exit,
     id::Incarnation,
     restart::Backoff,
-    state::{ChildState, DownReason, SecondRole},
+    state::{ChildState, DownReason, SecondIncarnationRole},
     supervision::{ChildPolicy, RequestError},
 };
 
@@ -19,7 +19,7 @@ use crate::{history::How, rig::Did};
 #[derive(Clone, Debug)]
 pub(crate) struct Second {
     pub(crate) incarnation: u64,
-    pub(crate) role: SecondRole,
+    pub(crate) role: SecondIncarnationRole,
     pub(crate) state: ChildState,
     /// In force when it is the primary one.
     pub(super) policy: Arc<ChildPolicy>,
@@ -41,12 +41,13 @@ impl Second {
 }
 
 impl Model {
-    pub(super) fn start_second(&mut self, uid: Uid, role: SecondRole) {
+    pub(super) fn start_second(&mut self, uid: Uid, role: SecondIncarnationRole) {
         self.take_changes(uid);
         let row = self.row_mut(uid);
         row.numbers += 1;
         let (incarnation, policy) = (row.numbers, row.newest.clone());
-        let reason = if role == SecondRole::Spare { StartReason::Standby } else { row.reload_reason };
+        let reason =
+            if role == SecondIncarnationRole::Spare { StartReason::Standby } else { row.reload_reason };
         row.second = Some(Second {
             incarnation,
             role,
@@ -100,8 +101,13 @@ impl Model {
         old
     }
 
-    fn outgoing(&mut self, uid: Uid, role: SecondRole, (incarnation, policy): (u64, Arc<ChildPolicy>)) {
-        let asked = role == SecondRole::Leaving;
+    fn outgoing(
+        &mut self,
+        uid: Uid,
+        role: SecondIncarnationRole,
+        (incarnation, policy): (u64, Arc<ChildPolicy>),
+    ) {
+        let asked = role == SecondIncarnationRole::Leaving;
         let (state, reason) = (ChildState::Stopping, StartReason::Initial);
         let second = Second { incarnation, role, state, policy, reason, ready: None, asked };
         self.row_mut(uid).second = Some(second);
@@ -114,7 +120,7 @@ impl Model {
         let second = row.second.as_mut().unwrap();
         second.state = ChildState::Ready;
         second.ready = Some(now);
-        if second.role == SecondRole::Spare {
+        if second.role == SecondIncarnationRole::Spare {
             return;
         }
         // 7
@@ -127,14 +133,16 @@ impl Model {
         let mode = self.mode(old.1.shutdown);
         self.did.push(Did::Retire(id, old.0, mode));
         self.answer(uid, Wants::this_start, Ok(Reply::Ready(Incarnation(incarnation))));
-        self.outgoing(uid, SecondRole::Leaving, old);
+        self.outgoing(uid, SecondIncarnationRole::Leaving, old);
     }
 
     pub(crate) fn failing(&mut self, key: &IncarnationKey) {
         let Some(uid) = self.uid(&key.child) else { return };
         let row = self.row(uid);
-        let spare =
-            row.second.as_ref().is_some_and(|s| s.role == SecondRole::Spare && s.state == ChildState::Ready);
+        let spare = row
+            .second
+            .as_ref()
+            .is_some_and(|s| s.role == SecondIncarnationRole::Spare && s.state == ChildState::Ready);
         if self.primary(uid, key)
             && row.state == ChildState::Ready
             && spare
@@ -142,7 +150,7 @@ impl Model {
             && !self.tears_down(uid)
         {
             let old = self.promote(uid);
-            self.outgoing(uid, SecondRole::Failing, old);
+            self.outgoing(uid, SecondIncarnationRole::Failing, old);
         }
     }
 
@@ -158,14 +166,16 @@ impl Model {
             self.restore(uid, &failed);
         }
         match second.role {
-            SecondRole::Failing if self.row(uid).state != ChildState::Stopping && self.ending.is_none() => {
+            SecondIncarnationRole::Failing
+                if self.row(uid).state != ChildState::Stopping && self.ending.is_none() =>
+            {
                 return self.judge_failing(uid, how, second.incarnation);
             }
-            SecondRole::Successor if starting => {
+            SecondIncarnationRole::Successor if starting => {
                 // 8
                 self.answer(uid, |w| w.reload() && w.this_start(), Err(failed));
             }
-            SecondRole::Spare if second.state != ChildState::Stopping => {
+            SecondIncarnationRole::Spare if second.state != ChildState::Stopping => {
                 let now = self.now;
                 let row = self.row_mut(uid);
                 let was_ready = second.ready.map_or(Duration::ZERO, |at| now.since(at));
@@ -228,7 +238,7 @@ impl Model {
             let policy = self.row(uid).policy.clone();
             self.row_mut(uid).second = Some(Second {
                 incarnation,
-                role: SecondRole::Spare,
+                role: SecondIncarnationRole::Spare,
                 state,
                 policy,
                 reason: StartReason::Standby,
@@ -252,7 +262,7 @@ impl Model {
 
     pub(super) fn start_spare(&mut self, uid: Uid) {
         if self.may_have_spare(uid) {
-            self.start_second(uid, SecondRole::Spare);
+            self.start_second(uid, SecondIncarnationRole::Spare);
         }
     }
 
@@ -270,7 +280,7 @@ impl Model {
         let now = self.now;
         let Some(second) = &self.row(uid).second else { return false };
         match (second.role, &second.state) {
-            (SecondRole::Spare, ChildState::Ready) => {
+            (SecondIncarnationRole::Spare, ChildState::Ready) => {
                 let (incarnation, _) = self.promote(uid);
                 let row = self.row_mut(uid);
                 row.past.started();
@@ -278,7 +288,7 @@ impl Model {
                 self.next_spare(uid, delay, attempt, incarnation);
                 true
             }
-            (SecondRole::Successor | SecondRole::Spare, ChildState::Starting) => {
+            (SecondIncarnationRole::Successor | SecondIncarnationRole::Spare, ChildState::Starting) => {
                 self.promote(uid);
                 let row = self.row_mut(uid);
                 row.past.started();

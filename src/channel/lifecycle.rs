@@ -1,4 +1,4 @@
-//! Control over the life of a channel, whatever is spoken on it: [`ChannelControl`].
+//! Control over the life of a channel, whatever is spoken on it: [`ChannelLifecycle`].
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::channel::close_reason::{CloseReason, FailCallsWith};
 /// Object-safe, so that channels of plain lines or bytes can stand beside JSON-RPC. Its futures are
 /// boxed: each of them is awaited a few times in the life of a process, never for a call.
 #[async_trait]
-pub(crate) trait ChannelControl: fmt::Debug + Send + Sync {
+pub(crate) trait ChannelLifecycle: fmt::Debug + Send + Sync {
     /// Waits for the end of the channel and returns its cause.
     async fn closed(&self) -> CloseReason;
 
