@@ -209,7 +209,7 @@ impl ProcessLifecycle {
             info,
             self.cx.node.path(),
             self.cx.incarnation,
-            "it ended when it was asked which protocol it speaks, and is launched again without that question: {exit}"
+            "it ended when it was asked which protocol it speaks, and is launched once more: {exit}"
         );
         Ok(())
     }
