@@ -26,10 +26,11 @@ use super::{
 };
 use crate::{
     clock::{Clock, TreeInstant},
+    event::RecycleReason,
     exit::ExitReport,
     id::{ChildId, Incarnation},
     state::DownReason,
-    supervision::{LiveAttachment, Node},
+    supervision::{LiveAttachment, Node, machine::IncarnationKey},
 };
 
 #[derive(Debug)]
@@ -98,6 +99,7 @@ pub(super) struct AcquireResponder {
 pub(super) enum EngineCommand {
     Start(ChildId),
     Stop(ChildId),
+    Swap(IncarnationKey, RecycleReason),
     Timer(Option<TreeInstant>),
 }
 
@@ -241,6 +243,9 @@ impl PoolCore {
         for action in actions.drain(..) {
             match action {
                 LedgerAction::Start { key } => inner.queue_command(EngineCommand::Start(key)),
+                LedgerAction::Swap { key: child, incarnation, why } => {
+                    inner.queue_command(EngineCommand::Swap(IncarnationKey { child, incarnation }, why))
+                }
                 LedgerAction::Stop { key, .. } => inner.queue_command(EngineCommand::Stop(key)),
                 LedgerAction::Timer { at } => inner.queue_command(EngineCommand::Timer(at)),
                 LedgerAction::Grant { ticket, granted } => {

@@ -11,12 +11,13 @@ use super::{
     core::{CalledFrom, PoolCore},
     errors::Revocation,
     lease::LeasedIncarnation,
-    ledger::LedgerInput,
+    ledger::{LedgerInput, SWAP_PAUSE},
 };
 use crate::{
-    event::EventKind,
+    event::{EventKind, ExitConsequence},
     exit::{Exit, ExitReport},
     id::{ChildId, Incarnation},
+    log_event_macro::log_event,
     state::{ChildState, DownReason},
     supervision::machine::IncarnationKey,
 };
@@ -27,7 +28,7 @@ impl PoolCore {
         self.lock().unpublished = true;
         match kind {
             EventKind::Added => self.lock().last_added = Some(key.child.clone()),
-            EventKind::Exited { exit, .. } => self.exited(key, exit),
+            EventKind::Exited { exit, then } => self.exited(key, exit, then),
             EventKind::State { to: ChildState::Down { why }, .. } => {
                 let mut inner = self.lock();
                 if !inner.downs.iter().any(|(child, ..)| *child == key.child) {
@@ -35,6 +36,8 @@ impl PoolCore {
                 }
             }
             EventKind::State { to, .. } => self.changed_to(key, to.clone()),
+            // W-5: the successor has taken over.
+            EventKind::Replaced { .. } => self.changed_to(key, ChildState::Ready),
             EventKind::Removed => {
                 if let Some((child, incarnation, why)) = self.take_down(&key.child) {
                     self.removed(child, incarnation, why);
@@ -44,8 +47,22 @@ impl PoolCore {
         }
     }
 
-    fn exited(&self, key: &IncarnationKey, exit: &Exit) {
-        let stderr_tail = self.node.child(&key.child).map(|node| node.stderr_tail_of(exit));
+    fn exited(&self, key: &IncarnationKey, exit: &Exit, then: &ExitConsequence) {
+        let node = self.node.child(&key.child);
+        if let Some(node) = node.as_ref().filter(|node| node.incarnation() != key.incarnation) {
+            // It says nothing of the worker that is leased: it is a successor that did not become ready, or
+            // has been replaced.
+            if matches!(then, ExitConsequence::Leave | ExitConsequence::Restore) {
+                log_event!(
+                    warn,
+                    node.path(),
+                    node.incarnation(),
+                    "could not be replaced, next try in {SWAP_PAUSE:?} at the earliest: {exit}"
+                );
+            }
+            return;
+        }
+        let stderr_tail = node.map(|node| node.stderr_tail_of(exit));
         let exit_report = ExitReport { exit: exit.clone(), stderr_tail: stderr_tail.unwrap_or_default() };
         let mut inner = self.lock();
         inner.exits.insert(key.child.clone(), exit_report);

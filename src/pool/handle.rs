@@ -11,6 +11,7 @@ use super::{
     report::PoolReport,
 };
 use crate::{
+    event::RecycleReason,
     id::{ChildId, Incarnation, TreePath},
     state::{ChildKind, ChildState},
     supervision::{FindError, Node, RequestError, Unavailable, machine::Request},
@@ -180,14 +181,16 @@ impl Pool {
     }
 
     /// Replaces the worker of a key when it is unused (rule W-5): it gets no new leases, is stopped
-    /// when idle, and returns on demand. Has no effect if the key has no ready worker.
+    /// when idle, and returns on demand; with [`PoolSpec::overlap`](super::PoolSpec::overlap) a successor
+    /// takes its place, if the cap has room. Has no effect if the key has no ready worker.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub fn recycle(&self, key: impl Into<ChildId>) -> Result<(), Unavailable> {
         let (core, key) = (self.core()?, key.into());
         if let Some(incarnation) = self.node.child(&key).map(|node| node.incarnation()) {
-            core.submit(LedgerInput::Recycle { key, incarnation });
+            let why = RecycleReason::Requested;
+            core.submit(LedgerInput::Recycle { key, incarnation, why });
         }
         Ok(())
     }

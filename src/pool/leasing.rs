@@ -89,9 +89,10 @@ impl PoolCore {
             if inner.leases.remove(&lease).is_none() {
                 return; // revoked
             }
-            if self.recycling.is_due(leased.own_calls.load(Ordering::Relaxed), now.since(leased.ready_at)) {
+            let (calls, age) = (leased.own_calls.load(Ordering::Relaxed), now.since(leased.ready_at));
+            if let Some(why) = self.recycling.is_due(calls, age) {
                 let (key, incarnation) = (leased.key.clone(), leased.incarnation);
-                inner.feed(now, LedgerInput::Recycle { key, incarnation });
+                inner.feed(now, LedgerInput::Recycle { key, incarnation, why });
             }
             inner.feed(now, LedgerInput::Release { lease });
         });

@@ -8,7 +8,8 @@
 //!
 //! # Guarantees
 //!
-//! * The cap is never exceeded: a slot is free only when nothing of its worker is left (L-3).
+//! * The cap is never exceeded: a slot is free only when nothing of its worker is left (L-3). A swap
+//!   (W-5) occupies one more slot while it lasts, and never one that a caller waits for.
 //! * Each request is answered exactly once, unless it was cancelled; each lease is on one incarnation
 //!   that was ready when it was granted, and is released or revoked exactly once (L-7).
 //! * No caller waits for a slot while one is free or an idle worker could make room (L-4); none waits
@@ -52,6 +53,7 @@ pub(super) use self::{
     config::{InvalidPool, LedgerConfig, LedgerConfigMistake},
     ids::{Granted, LeaseId, Ticket},
     input::LedgerInput,
+    scheduling::SWAP_PAUSE,
     status::PoolStatus,
 };
 pub use self::{
@@ -65,7 +67,7 @@ use self::{
     status::increment,
     worker_slot::{SlotState, WorkerSlot},
 };
-use crate::{clock::TreeInstant, id::ChildId};
+use crate::{clock::TreeInstant, event::RecycleReason, id::ChildId};
 
 /// The bookkeeping of one pool. See the [module](self) for what it guarantees.
 #[derive(Debug)]
@@ -158,16 +160,18 @@ impl Ledger {
                 self.worker_failing(&key, incarnation, out);
                 self.rebalance(out);
             }
-            LedgerInput::Recycle { key, incarnation } => {
+            LedgerInput::Recycle { key, incarnation, why } => {
                 if let Some(&ix) = self.by_key.get(&key) {
                     let slot = self.slot(ix);
-                    if slot.state == SlotState::Ready && slot.incarnation == incarnation {
-                        self.change(ix, |slot| slot.recycle = true);
+                    let pauses = self.now < slot.no_swap_before && why != RecycleReason::Requested;
+                    if slot.state == SlotState::Ready && slot.incarnation == incarnation && !pauses {
+                        self.change(ix, |slot| slot.recycle = slot.recycle.or(Some(why)));
                         self.stop_if_due(ix, out);
                         self.rebalance(out);
                     }
                 }
             }
+            LedgerInput::SwapOver { key } => self.end_swap(&key, out),
             LedgerInput::Resize { max } => {
                 self.config.max = max;
                 self.rebalance(out);
@@ -282,7 +286,7 @@ impl Ledger {
         let joins = matches!(
             state,
             SlotState::Reserved | SlotState::Starting | SlotState::Failing | SlotState::Waiting { .. }
-        );
+        ) || slot.is_some_and(WorkerSlot::is_awaiting_successor);
         let demand = matches!(state, SlotState::Absent | SlotState::Stopping { .. })
             && slot.is_none_or(|slot| slot.queue.is_empty());
         let evictable =
@@ -339,7 +343,7 @@ impl Ledger {
             && self.config.is_keyed()
             && self.drain == DrainState::No
             && self.indexes.live() <= self.config.max
-            && !self.slot(ix).recycle;
+            && self.slot(ix).recycle.is_none();
         if quiet {
             return self.arm_timer(out);
         }

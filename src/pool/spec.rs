@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::ledger::{LedgerConfig, LedgerConfigMistake};
 use crate::{
+    event::RecycleReason,
     id::ChildId,
     restart::{CrashLoop, CrashLoopAction, Intensity, RestartPolicy},
     supervision::{ChildPolicy, SpecError, SpecErrors, SupervisorFlags, SupervisorSpec},
@@ -61,8 +62,11 @@ pub(super) struct Recycling {
 }
 
 impl Recycling {
-    pub(super) fn is_due(&self, calls: u64, age: Duration) -> bool {
-        self.max_calls.is_some_and(|max| calls >= max) || self.max_age.is_some_and(|max| age >= max)
+    pub(super) fn is_due(&self, calls: u64, age: Duration) -> Option<RecycleReason> {
+        if self.max_calls.is_some_and(|max| calls >= max) {
+            return Some(RecycleReason::Calls);
+        }
+        self.max_age.is_some_and(|max| age >= max).then_some(RecycleReason::Age)
     }
 }
 
@@ -234,6 +238,21 @@ impl PoolSpec {
     #[must_use]
     pub fn recycle_after(mut self, age: Duration) -> PoolSpec {
         self.recycling.max_age = Some(age);
+        self
+    }
+
+    /// Keyed pools: a worker that is due is replaced without a gap (rule W-5): once its leases have ended, a
+    /// successor of the same key is started beside it, and it goes when the successor is ready. Callers that
+    /// come meanwhile wait for the outcome. If the successor does not become ready, the worker goes on, and
+    /// the next try comes not before 60 s. Not by default.
+    ///
+    /// For that time the key has two processes, and occupies one more slot of the cap. At the cap, or while
+    /// callers wait for that slot, a worker that is due is stopped as without `overlap`, and its key starts
+    /// again on demand; a worker whose successor is starting may be stopped to make room as an idle one. So
+    /// `max` needs one slot more than there are keys in use.
+    #[must_use]
+    pub fn overlap(mut self, allowed: bool) -> PoolSpec {
+        self.rules.overlap = allowed;
         self
     }
 

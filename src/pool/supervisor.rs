@@ -22,15 +22,17 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
+    event::{RecycleReason, StartReason},
     exit::{Exit, LaunchStage},
     id::ChildId,
     log_event_macro::log_event,
-    state::{DownReason, GiveUpReason},
+    state::{ChildState, DownReason, GiveUpReason},
     supervision::{
         ChildPolicy, ChildSpec, SpecErrors, Start, StartContext, Started, StopRequest, SupervisorSpec,
         Unavailable,
         engine::{Engine, EngineArgs, EngineWakeUp},
         host,
+        machine::IncarnationKey,
     },
 };
 
@@ -96,6 +98,8 @@ pub struct PoolSupervisorState {
     /// The policy of the last worker, shared by all workers with an equal one.
     policy: Arc<ChildPolicy>,
     timer: Option<AbortHandle>,
+    /// Keys whose swap has not been reported as over.
+    swaps: Vec<ChildId>,
 }
 
 impl Drop for PoolSupervisorState {
@@ -126,8 +130,11 @@ impl Actor for PoolSupervisor {
         }));
         let observing = core.clone();
         engine.observer = Some(Box::new(move |key, kind| observing.observe(key, kind)));
-        let engine = host::engine(engine, me);
-        Ok(PoolSupervisorState { engine, core, spec, policy: Arc::new(ChildPolicy::actor()), timer: None })
+        let mut engine = host::engine(engine, me);
+        // A change of a worker's command must not exceed the cap.
+        engine.forbid_swaps();
+        let policy = Arc::new(ChildPolicy::actor());
+        Ok(PoolSupervisorState { engine, core, spec, policy, timer: None, swaps: Vec::new() })
     }
 
     async fn post_start(
@@ -212,6 +219,7 @@ impl PoolSupervisorState {
                 self.core.report_downs();
                 break;
             }
+            self.report_ended_swaps();
             // Removed children are reported to the ledger when they have left the table.
             let still_listed = self.core.still_listed();
             let commands = self.core.take_commands();
@@ -225,6 +233,7 @@ impl PoolSupervisorState {
                 match command {
                     EngineCommand::Start(key) => self.start(key),
                     EngineCommand::Stop(key) => self.engine.remove(key),
+                    EngineCommand::Swap(worker, why) => self.swap(worker, why),
                     EngineCommand::Timer(at) => self.arm(at, me),
                 }
             }
@@ -254,6 +263,27 @@ impl PoolSupervisorState {
         self.core.not_startable(key, why, exit);
     }
 
+    /// W-5
+    fn swap(&mut self, worker: IncarnationKey, why: RecycleReason) {
+        let IncarnationKey { child, incarnation } = worker;
+        let node = self.core.node.child(&child);
+        // It may have ended since, and its restart is not to be hurried.
+        if node.is_some_and(|node| node.incarnation() == incarnation && node.state() == ChildState::Ready) {
+            self.engine.swap(child.clone(), StartReason::Recycle(why));
+        }
+        self.swaps.push(child);
+    }
+
+    /// Tells the ledger of keys that have one process again.
+    fn report_ended_swaps(&mut self) {
+        let engine = &self.engine;
+        for key in self.swaps.extract_if(.., |key| !engine.has_second(key)) {
+            self.core.update(CalledFrom::Actor, None, |inner, now| {
+                inner.feed(now, LedgerInput::SwapOver { key });
+            });
+        }
+    }
+
     fn child(&mut self, key: &ChildId) -> Result<ChildSpec, Exit> {
         let made = catch_unwind(AssertUnwindSafe(|| self.spec.template.make(key)));
         let worker = made.map_err(|_| unstartable(format!("the template panicked for `{key}`")))?;
@@ -261,6 +291,9 @@ impl PoolSupervisorState {
             return Err(unstartable(format!("`{field}` {problem}")));
         }
         let mut child = worker.child(key).restart(self.spec.restart_policy()).background();
+        if self.spec.rules.overlap {
+            child = child.overlap();
+        }
         if *self.policy != *child.policy {
             self.policy = child.policy;
         }

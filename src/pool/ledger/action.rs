@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Granted, LeaseId, Ticket};
-use crate::{clock::TreeInstant, id::ChildId, state::DownReason};
+use crate::{
+    clock::TreeInstant,
+    event::RecycleReason,
+    id::{ChildId, Incarnation},
+    state::DownReason,
+};
 
 /// An action for the pool to perform. Actions are performed in the order in which they are produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +19,18 @@ pub(crate) enum LedgerAction {
         /// The worker.
         key: ChildId,
     },
-    /// Stop this worker in any state; report `Down` when nothing of it is left.
+    /// Start a successor beside this worker, which takes its place when it is ready (W-5). Report
+    /// [`LedgerInput::SwapOver`](super::LedgerInput::SwapOver) when the key has one process again, or at
+    /// once if this worker is not ready any longer.
+    Swap {
+        /// The worker.
+        key: ChildId,
+        /// The incarnation to replace.
+        incarnation: Incarnation,
+        /// Why.
+        why: RecycleReason,
+    },
+    /// Stop this worker in any state, and its successor; report `Down` when nothing of either is left.
     Stop {
         /// The worker.
         key: ChildId,

@@ -38,8 +38,11 @@ pub(crate) struct LedgerConfig {
     /// Otherwise two callers at a cap of one would endlessly stop each other's worker at the moment it
     /// becomes ready.
     pub(crate) evict_busy: bool,
-    /// Starts under way at the same time (L-5). Restarts are decided elsewhere; they count here but are
-    /// not delayed.
+    /// Keyed pools: a worker that is due is replaced by a successor that is ready before it goes, if the cap
+    /// has room for both (W-5).
+    pub(crate) overlap: bool,
+    /// Starts under way at the same time (L-5). Those of successors and restarts count here but are not
+    /// delayed.
     pub(crate) start_concurrency: usize,
     /// Keyed pools: how many younger callers may get a lease on a warm worker while the oldest caller
     /// waits for a slot and none is on its way. Later callers queue behind it, so that a key in
@@ -68,6 +71,7 @@ impl LedgerConfig {
             max_waiting: 1024,
             idle_ttl: None,
             evict_busy: false,
+            overlap: false,
             start_concurrency: 4,
             max_overtakes: Some(1024),
             spare_pause: Duration::from_secs(1),
@@ -105,6 +109,7 @@ impl LedgerConfig {
         refuse(keyed && self.min > 0, LedgerConfigMistake::AnonymousOnly("min"));
         refuse(keyed && self.min_idle > 0, LedgerConfigMistake::AnonymousOnly("min_idle"));
         refuse(!keyed && self.evict_busy, LedgerConfigMistake::KeyedOnly("evict_busy"));
+        refuse(!keyed && self.overlap, LedgerConfigMistake::KeyedOnly("overlap"));
         refuse(!keyed && self.spare_pause.is_zero(), LedgerConfigMistake::Zero("spare_pause"));
         all
     }

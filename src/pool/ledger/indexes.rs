@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     config::LedgerConfig,
-    worker_slot::{SlotState, WorkerSlot},
+    worker_slot::{SlotState, SwapPhase, WorkerSlot},
 };
 
 /// Slots in the order of a number that is unique among them.
@@ -19,11 +19,12 @@ pub(super) type Index = BTreeMap<u64, u32>;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Indexes {
-    /// Slots in use (L-3).
+    /// Slots in use (L-3). A swap occupies one more.
     pub(super) used: usize,
-    /// Slots whose worker is stopping: each will serve one more key.
+    /// Slots whose worker is stopping, and the processes that a successor has replaced: each will serve
+    /// one more key.
     pub(super) stopping: usize,
-    /// Starts under way.
+    /// Starts under way, those of successors included.
     pub(super) starting: usize,
     /// Ready workers.
     pub(super) ready: usize,
@@ -33,7 +34,8 @@ pub(super) struct Indexes {
     pub(super) coming: usize,
     /// Keyed pools: callers that wait for a slot, or for a lease on a full worker.
     pub(super) queued: usize,
-    /// Ready without leases, least recently used first.
+    /// Ready without leases, least recently used first. A worker that is being replaced is idle as long as
+    /// no caller waits for that.
     pub(super) idle: Index,
     /// Waiting for a restart that no caller waits for, least recently used first.
     pub(super) unwanted_restarts: Index,
@@ -72,6 +74,14 @@ impl Indexes {
         if slot.state != SlotState::Absent {
             count(&mut self.used, 1);
         }
+        if let Some(phase) = slot.swap {
+            count(&mut self.used, 1);
+            if phase == SwapPhase::Leaving || matches!(slot.state, SlotState::Stopping { .. }) {
+                count(&mut self.stopping, 1);
+            } else if matches!(slot.state, SlotState::Ready | SlotState::Failing) {
+                count(&mut self.starting, 1);
+            }
+        }
         let first = slot.first_waiter();
         match slot.state {
             SlotState::Absent | SlotState::Stopping { .. } => {
@@ -96,9 +106,14 @@ impl Indexes {
             }
             SlotState::Ready => {
                 count(&mut self.ready, 1);
-                count(&mut self.queued, slot.queue.len());
+                // Callers that wait for a successor join a start.
+                if !slot.is_awaiting_successor() {
+                    count(&mut self.queued, slot.queue.len());
+                }
                 if slot.leases.is_empty() {
-                    list(&mut self.idle, slot.last_touch.0);
+                    if slot.recycle.is_none() || first.is_none() {
+                        list(&mut self.idle, slot.last_touch.0);
+                    }
                 } else {
                     count(&mut self.busy, 1);
                     if rules.evict_busy {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{LeaseId, Ticket};
 use crate::{
+    event::RecycleReason,
     id::{ChildId, Incarnation},
     state::ChildState,
 };
@@ -55,13 +56,24 @@ pub(crate) enum LedgerInput {
         /// The incarnation that ends; other incarnations are not affected.
         incarnation: Incarnation,
     },
-    /// The worker shall be replaced when it is unused (W-5): it gets no new leases, is stopped when
-    /// idle, and returns on demand.
+    /// The worker shall be replaced when it is unused (W-5): it gets no new leases. When it is idle, a
+    /// successor takes its place, if that is allowed and there is room for both; otherwise it is stopped
+    /// and returns on demand. For a while after a swap that failed, only
+    /// [`RecycleReason::Requested`] is heard.
     Recycle {
         /// The worker.
         key: ChildId,
         /// The incarnation to replace; other incarnations are not affected.
         incarnation: Incarnation,
+        /// Why.
+        why: RecycleReason,
+    },
+    /// The key of a [`LedgerAction::Swap`](super::LedgerAction::Swap) has at most one process again. If
+    /// its worker is the same as before, that is because the successor did not become ready; otherwise
+    /// the successor was reported as ready, or as starting after a death, before this.
+    SwapOver {
+        /// The worker.
+        key: ChildId,
     },
     /// The cap changes. A smaller cap stops idle workers at once, and busy ones once they are idle.
     /// Zero pauses the pool.

@@ -1,10 +1,16 @@
 //! Runs after each input: grants leases, assigns slots, stops workers, and sets the timer.
 
+use std::time::Duration;
+
 use super::{
-    DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason, status::increment,
-    worker_slot::SlotState,
+    DrainState, GivenUpKey, Ledger, LedgerAction, Refusal, RevokeReason, StopReason,
+    status::increment,
+    worker_slot::{SlotState, SwapPhase},
 };
-use crate::{clock::TreeInstant, id::ChildId};
+use crate::{clock::TreeInstant, event::RecycleReason, id::ChildId};
+
+/// The pause after a swap that has failed.
+pub(in crate::pool) const SWAP_PAUSE: Duration = Duration::from_secs(60);
 
 impl Ledger {
     /// Does everything that can be done now for the waiting callers.
@@ -239,7 +245,7 @@ impl Ledger {
         out.push(LedgerAction::Stop { key, reason });
     }
 
-    /// Stops a worker whose last lease was awaited, if that lease has ended.
+    /// Stops or replaces a worker whose last lease was awaited, if that lease has ended.
     pub(super) fn stop_if_due(&mut self, ix: u32, out: &mut Vec<LedgerAction>) {
         let slot = self.slot(ix);
         if !slot.is_idle() {
@@ -247,9 +253,52 @@ impl Ledger {
         }
         if self.drain == DrainState::Draining {
             self.stop(ix, StopReason::Drain, out);
-        } else if slot.recycle {
-            self.stop(ix, StopReason::Recycle, out);
+        } else if let Some(why) = slot.recycle {
+            if slot.swap.is_some() {
+                return; // it is being replaced, or the one before it has not ended yet
+            }
+            // Waiting for room instead would be no better: idle workers may fill the cap for ever.
+            if self.has_room_for_successor() {
+                self.begin_swap(ix, why, out);
+            } else {
+                self.stop(ix, StopReason::Recycle, out);
+            }
         }
+    }
+
+    /// Whether a second process may be started without exceeding the cap and without taking a slot that a
+    /// caller waits for.
+    fn has_room_for_successor(&self) -> bool {
+        let (max, indexes) = (self.config.max, &self.indexes);
+        self.config.overlap && indexes.used < max && indexes.live() + indexes.demands.len() < max
+    }
+
+    fn begin_swap(&mut self, ix: u32, why: RecycleReason, out: &mut Vec<LedgerAction>) {
+        let (key, incarnation) = self.change(ix, |slot| {
+            slot.swap = Some(SwapPhase::Starting);
+            (slot.key.clone(), slot.incarnation)
+        });
+        out.push(LedgerAction::Swap { key, incarnation, why });
+    }
+
+    /// A key has one process again.
+    pub(super) fn end_swap(&mut self, key: &ChildId, out: &mut Vec<LedgerAction>) {
+        let Some(&ix) = self.by_key.get(key) else { return };
+        if self.slot(ix).swap.is_none() {
+            return;
+        }
+        let retry_at = self.now.after(SWAP_PAUSE);
+        self.change(ix, |slot| {
+            if slot.is_awaiting_successor() {
+                // It goes on.
+                slot.recycle = None;
+                slot.no_swap_before = retry_at;
+            }
+            slot.swap = None;
+        });
+        // Its own replacement may have been waiting for that.
+        self.stop_if_due(ix, out);
+        self.rebalance(out);
     }
 
     pub(super) fn begin_drain(&mut self, out: &mut Vec<LedgerAction>) {

@@ -8,6 +8,7 @@ mod failing_workers;
 mod given_up_keys;
 mod history;
 mod keyed;
+mod swaps;
 
 use std::time::Duration;
 
@@ -67,6 +68,16 @@ impl Bench {
         self.report(key, incarnation, ChildState::down(DownReason::Ended))
     }
 
+    /// It is as old as it may be.
+    fn recycle(&mut self, key: &str, incarnation: u64) -> Vec<String> {
+        let (incarnation, why) = (Incarnation(incarnation), RecycleReason::Age);
+        self.feed(LedgerInput::Recycle { key: key.into(), incarnation, why })
+    }
+
+    fn swap_over(&mut self, key: &str) -> Vec<String> {
+        self.feed(LedgerInput::SwapOver { key: key.into() })
+    }
+
     fn gives_up(&mut self, key: &str, incarnation: u64) -> Vec<String> {
         self.report(key, incarnation, ChildState::down(DownReason::GaveUp { why: GiveUpReason::NeverStarts }))
     }
@@ -120,6 +131,7 @@ impl Bench {
 fn show(action: &LedgerAction) -> String {
     match action {
         LedgerAction::Start { key } => format!("start {key}"),
+        LedgerAction::Swap { key, incarnation, why } => format!("swap {key}{incarnation} {why:?}"),
         LedgerAction::Stop { key, reason } => format!("stop {key} {reason:?}"),
         LedgerAction::Grant { ticket, granted } => {
             format!("grant {} {}{}", ticket.0, granted.key, granted.incarnation)
@@ -156,6 +168,7 @@ impl Ledger {
             assert!(
                 known || (slot.state == SlotState::Absent && slot.queue.is_empty() && slot.leases.is_empty())
             );
+            assert!(slot.swap.is_none() || !matches!(slot.state, SlotState::Absent | SlotState::Reserved));
             assert!(slot.leases.is_empty() || slot.state == SlotState::Ready, "leases only on ready workers");
             for (&seq, ticket) in &slot.queue {
                 assert_eq!(self.tickets[ticket], (seq, Some(ix)));

@@ -74,7 +74,7 @@ impl Ledger {
                 self.change(ix, |slot| {
                     slot.state = SlotState::Stopping { ours: None };
                     slot.incarnation = incarnation;
-                    slot.recycle = false;
+                    slot.recycle = None;
                 });
             }
             ChildState::Down { why } => return self.gone(ix, why, out),
@@ -102,7 +102,7 @@ impl Ledger {
         self.change(ix, |slot| {
             slot.state = SlotState::Failing;
             slot.ready_since = None;
-            slot.recycle = false;
+            slot.recycle = None;
         });
         if self.drain == DrainState::Draining {
             self.stop(ix, StopReason::Drain, out);

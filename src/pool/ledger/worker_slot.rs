@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{action::StopReason, ids::Ticket};
 use crate::{
     clock::TreeInstant,
+    event::RecycleReason,
     id::{ChildId, Incarnation},
     state::ChildState,
 };
@@ -27,6 +28,16 @@ pub(super) enum SlotState {
     Waiting { until: TreeInstant, attempt: Option<u32> },
     /// Stopping: for the pool's own reason, or for another one.
     Stopping { ours: Option<StopReason> },
+}
+
+/// How far a swap is (W-5). While it lasts, its key has two processes and occupies one more of the pool's
+/// slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SwapPhase {
+    /// The successor is starting beside the worker.
+    Starting,
+    /// The successor is the worker now. The incarnation before it is ending, or has ended.
+    Leaving,
 }
 
 /// One key: its worker, the leases on it, and the callers that wait for it.
@@ -56,7 +67,12 @@ pub(super) struct WorkerSlot {
     pub(super) was_ready: bool,
     /// Whether the present incarnation has been leased.
     pub(super) was_leased: bool,
-    pub(super) recycle: bool,
+    /// It is due: it gets no more leases, and is replaced when it is idle.
+    pub(super) recycle: Option<RecycleReason>,
+    /// It has a second process.
+    pub(super) swap: Option<SwapPhase>,
+    /// After a swap that failed: no other one before this, unless it is asked for.
+    pub(super) no_swap_before: TreeInstant,
 }
 
 impl WorkerSlot {
@@ -77,7 +93,9 @@ impl WorkerSlot {
             ever_ready: false,
             was_ready: false,
             was_leased: false,
-            recycle: false,
+            recycle: None,
+            swap: None,
+            no_swap_before: TreeInstant::EPOCH,
         }
     }
 
@@ -88,11 +106,16 @@ impl WorkerSlot {
 
     /// Whether one more lease may be granted.
     pub(super) fn has_room(&self, capacity: usize) -> bool {
-        self.state == SlotState::Ready && !self.recycle && self.leases.len() < capacity
+        self.state == SlotState::Ready && self.recycle.is_none() && self.leases.len() < capacity
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.state == SlotState::Ready && self.leases.is_empty()
+    }
+
+    /// Whether callers wait for a successor that is starting, as they would wait for a first start.
+    pub(super) fn is_awaiting_successor(&self) -> bool {
+        self.state == SlotState::Ready && self.swap == Some(SwapPhase::Starting)
     }
 
     /// Forgets the worker, keeps the waiting callers.
@@ -107,7 +130,9 @@ impl WorkerSlot {
         self.incarnation = incarnation;
         self.was_ready = false;
         self.ready_since = None;
-        self.recycle = false;
+        self.recycle = None;
+        // Its successor has taken over, or has become its restart.
+        self.swap = self.swap.map(|_| SwapPhase::Leaving);
     }
 
     /// The state as all layers name it.

@@ -59,7 +59,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     child_info::{ChildCounts, ChildInfo},
     incarnation_wait_group::IncarnationWaitGroup,
-    machine::{Action, Input, Machine, NewChild, OperatorRequestId, ReplyResult, Request},
+    machine::{
+        Action, DefinitionChange, Input, Machine, NewChild, OperatorRequestId, ReloadWhen, ReplyResult,
+        Request,
+    },
     node::{Node, RestartsUsed},
     panics::catch_panic,
     spec::{ChildSpec, SupervisorSpec},
@@ -67,6 +70,7 @@ use super::{
 };
 use crate::{
     clock::TreeInstant,
+    event::StartReason,
     exit::Exit,
     id::{ChildId, Incarnation},
     log_event_macro::log_event,
@@ -202,6 +206,26 @@ impl Engine {
     pub(crate) fn remove(&mut self, id: ChildId) {
         self.operator(OperatorRequest::Plain(Request::RemoveChild(id)), oneshot::channel().0);
         self.run_pending();
+    }
+
+    /// Reloads of the children are no swaps from now on, except by [`swap`](Engine::swap).
+    pub(crate) fn forbid_swaps(&mut self) {
+        self.machine.set_may_swap(false);
+    }
+
+    /// Replaces the live incarnation of a child by one of the same definition, on behalf of the actor
+    /// around this engine. It is a swap if the policy of the child allows that.
+    pub(crate) fn swap(&mut self, id: ChildId, reason: StartReason) {
+        let recycle = Request::Reload(id, DefinitionChange::None(reason), ReloadWhen::Now);
+        self.machine.set_may_swap(true);
+        self.operator(OperatorRequest::Plain(recycle), oneshot::channel().0);
+        self.machine.set_may_swap(false);
+        self.run_pending();
+    }
+
+    /// Whether a child has a second incarnation.
+    pub(crate) fn has_second(&self, id: &ChildId) -> bool {
+        self.machine.child(id).is_some_and(|child| child.second.is_some())
     }
 
     /// Whether the supervisor is stopping or has stopped.

@@ -71,6 +71,8 @@ pub struct Machine {
     phase: MachinePhase,
     pass: Option<RestartPass>,
     next_pass: u64,
+    /// Whether a swap may begin now; otherwise the old incarnation is stopped first.
+    may_swap: bool,
     out: Vec<Action>,
 }
 
@@ -104,12 +106,19 @@ impl Machine {
             phase: MachinePhase::Idle,
             pass: None,
             next_pass: 0,
+            may_swap: true,
             out: Vec::new(),
         };
         let children = children.into_iter();
         machine.children.reserve(children.size_hint().0);
         machine.children.fill(children);
         machine
+    }
+
+    /// Whether swaps may begin from now on. Without it, a reload stops the old incarnation first, whatever
+    /// the policies allow. For a pool, whose cap has no room for two of a child unless it says so.
+    pub(crate) fn set_may_swap(&mut self, may_swap: bool) {
+        self.may_swap = may_swap;
     }
 
     /// Processes one input and appends the actions that follow from it.

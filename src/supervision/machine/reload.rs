@@ -187,7 +187,7 @@ impl Machine {
         }
         self.clear_operator_stop(rank);
         let Some(child) = self.children.get(rank) else { return };
-        if child.policy.overlap && child.coming_policy().overlap {
+        if self.may_swap && child.policy.overlap && child.coming_policy().overlap {
             self.start_second(rank, SecondIncarnationRole::Successor);
         } else {
             self.note_reason(rank, StartCause::Reload);

@@ -51,17 +51,14 @@ fn a_recycled_worker_goes_when_idle_and_returns_for_those_who_wait() {
     // L-5, W-5
     let mut b = Bench::keyed(1);
     b.lend("a");
-    assert!(b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(1) }).is_empty());
+    assert!(b.recycle("a", 1).is_empty());
     assert!(b.ask("a").is_empty());
     assert_eq!(b.release("a"), ["stop a Recycle"]);
     assert_eq!(b.gone("a", 1), ["start a"]);
     b.ready("a", 2);
     b.release("a");
-    assert!(b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(1) }).is_empty());
-    assert_eq!(
-        b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(2) }),
-        ["stop a Recycle"]
-    );
+    assert!(b.recycle("a", 1).is_empty());
+    assert_eq!(b.recycle("a", 2), ["stop a Recycle"]);
 }
 
 #[test]
@@ -154,7 +151,7 @@ fn a_recycled_worker_goes_when_released_though_nobody_waits() {
     // W-5
     let mut b = Bench::keyed(1);
     b.lend("a");
-    b.feed(LedgerInput::Recycle { key: "a".into(), incarnation: Incarnation(1) });
+    b.recycle("a", 1);
     assert_eq!(b.release("a"), ["stop a Recycle"]);
 }
 

@@ -18,11 +18,25 @@ enum Kid {
     Stopping { ours: bool },
 }
 
+/// A second process of a key.
+#[derive(Clone, Copy, Debug)]
+struct Second {
+    /// The number of the successor.
+    number: u64,
+    /// The successor is the worker now, and this is the one before it.
+    leaving: bool,
+    /// It has ended, and the ledger has not been told.
+    gone: bool,
+}
+
 struct World {
     ledger: Ledger,
     rules: LedgerConfig,
     now: TreeInstant,
     kids: BTreeMap<ChildId, (Kid, u64)>,
+    seconds: BTreeMap<ChildId, Second>,
+    /// Keys whose swap has failed, and until when the next try waits.
+    no_swap_before: BTreeMap<ChildId, TreeInstant>,
     numbers: BTreeMap<ChildId, u64>,
     /// The keys whose last incarnation was leased: its callers need not wait for its restart.
     was_leased: BTreeSet<ChildId>,
@@ -46,6 +60,8 @@ impl World {
             rules,
             now: TreeInstant::EPOCH,
             kids: BTreeMap::new(),
+            seconds: BTreeMap::new(),
+            no_swap_before: BTreeMap::new(),
             numbers: BTreeMap::new(),
             was_leased: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -72,8 +88,24 @@ impl World {
     }
 
     fn live(&self) -> usize {
-        let status = self.ledger.status();
-        status.used - self.kids.values().filter(|(kid, _)| matches!(kid, Kid::Stopping { .. })).count()
+        let stops = |key: &ChildId| matches!(self.kids[key].0, Kid::Stopping { .. });
+        let stopping = self.kids.keys().filter(|key| stops(key)).count();
+        let leaving = self.seconds.iter().filter(|(key, second)| second.leaving || stops(key)).count();
+        self.ledger.status().used - stopping - leaving
+    }
+
+    /// Starts under way, those of successors included.
+    fn under_way(&self) -> usize {
+        let swaps = |(key, second): &(&ChildId, &Second)| {
+            !second.leaving && matches!(self.kids[*key].0, Kid::Ready | Kid::Failing)
+        };
+        let starting = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
+        starting + self.seconds.iter().filter(swaps).count()
+    }
+
+    /// Whether a successor of this key is starting beside its worker.
+    fn awaits_successor(&self, key: &ChildId) -> bool {
+        self.seconds.get(key).is_some_and(|second| !second.leaving) && self.kids[key].0 == Kid::Ready
     }
 
     /// Keys with callers and without a worker that is alive or on its way; each with its oldest caller.
@@ -107,7 +139,7 @@ impl World {
         let mut out = Vec::new();
         self.ledger.handle(self.now, input, &mut out);
         self.ledger.audit();
-        let mut passed: Vec<Ticket> = Vec::new();
+        let (mut passed, mut swaps) = (Vec::new(), false);
         for action in out {
             match action {
                 LedgerAction::Start { key } => {
@@ -115,12 +147,25 @@ impl World {
                     // An anonymous pool may have reserved the slot before the pause began.
                     let keyed = self.rules.kind == PoolKind::Keyed;
                     assert!(!(keyed && self.pauses(Some(&key))), "{key} rests");
-                    assert!(self.kids.len() < self.rules.max, "L-3: {key} started at the cap");
-                    let under_way = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
-                    assert!(under_way < self.rules.start_concurrency, "L-5");
+                    assert!(
+                        self.kids.len() + self.seconds.len() < self.rules.max,
+                        "L-3: {key} started at the cap"
+                    );
+                    assert!(self.under_way() < self.rules.start_concurrency, "L-5");
                     let number = self.numbers.entry(key.clone()).or_default();
                     *number += 1;
                     assert!(self.kids.insert(key, (Kid::Starting, *number)).is_none(), "started twice");
+                }
+                LedgerAction::Swap { key, incarnation, .. } => {
+                    assert!(self.rules.overlap && !self.draining);
+                    assert!(self.kids.len() + self.seconds.len() < self.rules.max, "L-3: a swap at the cap");
+                    assert_eq!(self.kids[&key], (Kid::Ready, incarnation.0));
+                    assert!(self.leases_on(&key) == 0 && self.recycling.contains(&key));
+                    let number = self.numbers.get_mut(&key).unwrap();
+                    *number += 1;
+                    let second = Second { number: *number, leaving: false, gone: false };
+                    assert!(self.seconds.insert(key, second).is_none(), "three processes of one key");
+                    swaps = true;
                 }
                 LedgerAction::Stop { key, reason } => {
                     assert_eq!(self.leases_on(&key), 0, "the holders are told first");
@@ -143,7 +188,9 @@ impl World {
                     passed.push(ticket);
                 }
                 LedgerAction::Refuse { ticket, refusal } => {
-                    assert!(self.waiting.remove(&ticket).is_some());
+                    let key = self.waiting.remove(&ticket).unwrap();
+                    let joins = key.is_some_and(|key| self.awaits_successor(&key));
+                    assert!(refusal != Refusal::Exhausted || !joins, "W-5: it joins a start");
                     assert!(self.answered.insert(ticket));
                     assert_eq!(refusal == Refusal::Draining, self.draining);
                     if let Refusal::Failed { until: Some(until), .. } = refusal {
@@ -166,7 +213,11 @@ impl World {
         assert!(status.used <= self.rules.max || status.used <= used_before, "L-3");
         assert_eq!(status.waiting, self.waiting.len());
         assert_eq!(status.leases, self.leases.len());
-        assert!(status.used >= self.kids.len());
+        assert!(status.used >= self.kids.len() + self.seconds.len());
+        assert!(
+            !swaps || self.live() + self.demands().len() <= self.rules.max,
+            "W-5: a caller needs the slot"
+        );
         if self.draining {
             let left = self.kids.iter().find(|(key, (kid, _))| {
                 !matches!(kid, Kid::Stopping { .. }) && (*kid != Kid::Ready || self.leases_on(key) == 0)
@@ -175,7 +226,9 @@ impl World {
         } else {
             assert!(status.idle == 0 || self.live() <= self.rules.max, "L-5: idle beyond the cap");
             let idle = self.recycling.iter().find(|key| {
-                self.kids.get(*key).is_some_and(|kid| kid.0 == Kid::Ready) && self.leases_on(key) == 0
+                self.kids.get(*key).is_some_and(|kid| kid.0 == Kid::Ready)
+                    && self.leases_on(key) == 0
+                    && !self.seconds.contains_key(*key)
             });
             assert_eq!(idle, None, "W-5");
             self.check_no_stand_still(&status);
@@ -205,8 +258,8 @@ impl World {
                 && self.leases_on(key) < self.cap()
                 && !self.recycling.contains(key)
         };
-        let under_way = self.kids.values().filter(|(kid, _)| *kid == Kid::Starting).count();
-        let reserved = status.used - self.kids.len();
+        let under_way = self.under_way();
+        let reserved = status.used - self.kids.len() - self.seconds.len();
         assert!(reserved == 0 || under_way >= self.rules.start_concurrency, "a start is held up for nothing");
         if self.rules.kind == PoolKind::Anonymous {
             if self.waiting.is_empty() {
@@ -252,7 +305,19 @@ impl World {
     fn becomes(&mut self, key: &ChildId, kid: Kid) {
         let (was, number) = self.kids[key];
         let mut number = number;
-        if kid == Kid::Starting || (kid == Kid::Ready && was != Kid::Starting) {
+        let mut takes_over = false;
+        if !matches!(kid, Kid::Failing | Kid::Stopping { .. })
+            && let Some(second) = self.seconds.get_mut(key)
+            && !std::mem::replace(&mut second.leaving, true)
+        {
+            // A start after a death is the successor's.
+            takes_over = !second.gone && matches!(kid, Kid::Starting | Kid::Ready);
+            second.gone |= kid == Kid::Starting;
+            number = second.number;
+        }
+        if takes_over {
+            self.was_leased.remove(key);
+        } else if kid == Kid::Starting || (kid == Kid::Ready && was != Kid::Starting) {
             number = self.numbers[key] + 1;
             self.numbers.insert(key.clone(), number);
             self.was_leased.remove(key);
@@ -275,6 +340,8 @@ impl World {
 
     fn ends(&mut self, key: &ChildId, gave_up: bool) {
         let (was, number) = self.kids.remove(key).unwrap();
+        self.seconds.remove(key);
+        self.no_swap_before.remove(key);
         self.was_leased.remove(key);
         self.recycling.remove(key);
         let why =
@@ -351,10 +418,12 @@ impl World {
                 self.feed(LedgerInput::Failing { key, incarnation: Incarnation(number - 1) });
             }
             (93..95, Some((key, (Kid::Ready, number)))) => {
-                if self.leases_on(&key) > 0 {
+                let why = if pick.is_multiple_of(3) { RecycleReason::Requested } else { RecycleReason::Age };
+                let pauses = self.no_swap_before.get(&key).is_some_and(|&until| until > self.now);
+                if !pauses || why == RecycleReason::Requested {
                     self.recycling.insert(key.clone());
                 }
-                self.feed(LedgerInput::Recycle { key, incarnation: Incarnation(number) });
+                self.feed(LedgerInput::Recycle { key, incarnation: Incarnation(number), why });
             }
             (95, _) if pick.is_multiple_of(4) => {
                 self.given_up.clear();
@@ -364,7 +433,31 @@ impl World {
                 self.rules.max = pick % 5;
                 self.feed(LedgerInput::Resize { max: self.rules.max });
             }
+            (97..100, _) if !self.seconds.is_empty() => {
+                let key = self.seconds.keys().nth(pick % self.seconds.len()).unwrap().clone();
+                self.second_moves(&key, pick);
+            }
             _ => self.feed(LedgerInput::Tick),
+        }
+    }
+
+    /// A second process becomes the worker or ends.
+    fn second_moves(&mut self, key: &ChildId, pick: usize) {
+        let second = self.seconds.get_mut(key).unwrap();
+        let is_up = matches!(self.kids[key].0, Kid::Ready | Kid::Failing);
+        if second.gone || second.leaving {
+            if self.awaits_successor(key) {
+                // The swap has failed: the worker goes on.
+                self.recycling.remove(key);
+                self.no_swap_before.insert(key.clone(), self.now.after(SWAP_PAUSE));
+            }
+            self.seconds.remove(key);
+            self.feed(LedgerInput::SwapOver { key: key.clone() });
+            self.feed(LedgerInput::SwapOver { key: key.clone() }); // the second one means nothing
+        } else if is_up && !pick.is_multiple_of(4) {
+            self.becomes(key, Kid::Ready);
+        } else {
+            second.gone = true;
         }
     }
 
@@ -372,6 +465,9 @@ impl World {
     fn calm(&mut self) {
         self.now = self.now.after(Duration::from_millis(10));
         self.feed(LedgerInput::Tick);
+        for key in self.seconds.keys().cloned().collect::<Vec<_>>() {
+            self.second_moves(&key, 1);
+        }
         for key in self.kids.keys().cloned().collect::<Vec<_>>() {
             match self.kids.get(&key) {
                 Some((Kid::Stopping { .. }, _)) => self.ends(&key, false),
@@ -389,16 +485,21 @@ impl World {
 }
 
 fn rules() -> impl Strategy<Value = LedgerConfig> {
-    let keyed = (1..5_usize, prop::option::of(1..3_u32), 0..8_usize, any::<bool>(), any::<bool>());
+    let keyed =
+        (1..5_usize, prop::option::of(1..3_u32), 0..8_usize, any::<bool>(), any::<bool>(), any::<bool>());
     let more = (1..4_usize, prop::option::of(0..4_u32), 0..3_usize, 0..3_usize, any::<bool>(), 0..60_u64);
     (keyed, more).prop_map(
-        |((max, per_worker, max_waiting, ttl, busy), (starts, pass, min, free_slots, any, pause))| {
+        |(
+            (max, per_worker, max_waiting, ttl, busy, overlap),
+            (starts, pass, min, free_slots, any, pause),
+        )| {
             let base = if any { LedgerConfig::anonymous(max) } else { LedgerConfig::keyed(max) };
             LedgerConfig {
                 per_worker,
                 max_waiting,
                 idle_ttl: ttl.then_some(Duration::from_millis(50)),
                 evict_busy: busy && !any,
+                overlap: overlap && !any,
                 start_concurrency: starts,
                 max_overtakes: pass,
                 min: if any { min.min(max) } else { 0 },
