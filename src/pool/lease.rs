@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock::TreeInstant,
     id::{ChildId, Incarnation, TreePath},
+    process::UsageProbe,
     rpc::{CallEffect, CallError, CallOptions, Method, Notification, Peer},
     supervision::Node,
     worker::WorkerRef,
@@ -37,6 +38,9 @@ pub(super) struct LeasedIncarnation {
     pub(super) calls: Arc<AtomicU64>,
     /// The same for this incarnation only.
     pub(super) own_calls: AtomicU64,
+    /// A lease on it has ended since its memory was looked at.
+    pub(super) released: AtomicBool,
+    pub(super) usage_probe: Option<UsageProbe>,
     pid: Option<u32>,
     ready_line: Option<Arc<str>>,
     peer: Option<Peer>,
@@ -79,6 +83,8 @@ impl LeasedIncarnation {
             ready_at: core.clock.now(),
             calls,
             own_calls: AtomicU64::new(0),
+            released: AtomicBool::new(false),
+            usage_probe: WorkerRef::usage_probe(&live),
             pid: worker.pid(),
             ready_line,
             peer,

@@ -89,6 +89,7 @@ impl PoolCore {
             if inner.leases.remove(&lease).is_none() {
                 return; // revoked
             }
+            leased.released.store(true, Ordering::Relaxed);
             let (calls, age) = (leased.own_calls.load(Ordering::Relaxed), now.since(leased.ready_at));
             if let Some(why) = self.recycling.is_due(calls, age) {
                 let (key, incarnation) = (leased.key.clone(), leased.incarnation);

@@ -67,7 +67,11 @@ use self::{
     status::increment,
     worker_slot::{SlotState, WorkerSlot},
 };
-use crate::{clock::TreeInstant, event::RecycleReason, id::ChildId};
+use crate::{
+    clock::TreeInstant,
+    event::RecycleReason,
+    id::{ChildId, Incarnation},
+};
 
 /// The bookkeeping of one pool. See the [module](self) for what it guarantees.
 #[derive(Debug)]
@@ -227,6 +231,19 @@ impl Ledger {
     /// The index of a key's slot; see [`LeaseId::slot`].
     pub(in crate::pool) fn slot_of(&self, key: &ChildId) -> Option<usize> {
         self.by_key.get(key).map(|&ix| ix as usize)
+    }
+
+    /// Whether this worker is idle, if it is ready and may be replaced now.
+    pub(in crate::pool) fn is_replaceable(
+        &self,
+        now: TreeInstant,
+        key: &ChildId,
+        incarnation: Incarnation,
+    ) -> Option<bool> {
+        let slot = self.by_key.get(key).map(|&ix| self.slot(ix))?;
+        let is_live = slot.state == SlotState::Ready && slot.incarnation == incarnation;
+        let may = is_live && slot.recycle.is_none() && now >= slot.no_swap_before;
+        may.then_some(slot.is_idle())
     }
 
     /// Whether the pool takes no more work.

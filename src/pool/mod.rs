@@ -79,6 +79,7 @@ mod lease;
 mod lease_wait;
 mod leasing;
 mod ledger;
+mod memory_watch;
 mod pool_issue;
 mod report;
 mod session_map;

@@ -53,12 +53,13 @@ impl fmt::Debug for WorkerTemplate {
     }
 }
 
-/// When a worker is replaced (rule W-5). Checked when a lease ends; the worker is replaced once it is
-/// idle.
+/// When a worker is replaced (rule W-5): once it is idle. Calls and age are checked when a lease ends,
+/// memory while it is idle as well.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recycling {
     max_calls: Option<u64>,
     max_age: Option<Duration>,
+    pub(super) max_rss_bytes: Option<u64>,
 }
 
 impl Recycling {
@@ -241,6 +242,17 @@ impl PoolSpec {
         self
     }
 
+    /// Replaces a worker whose processes use more resident memory than this many bytes together, when the
+    /// last lease on it ends (rule W-5): all processes of its control group, or else of its process group.
+    /// Every five seconds, those workers are looked at that are idle or of which a lease has ended since,
+    /// and at most one of them is replaced, the largest one, so that they are not replaced together. Has no
+    /// effect on systems other than Linux.
+    #[must_use]
+    pub fn recycle_above_rss(mut self, bytes: u64) -> PoolSpec {
+        self.recycling.max_rss_bytes = Some(bytes);
+        self
+    }
+
     /// Keyed pools: a worker that is due is replaced without a gap (rule W-5): once its leases have ended, a
     /// successor of the same key is started beside it, and it goes when the successor is ready. Callers that
     /// come meanwhile wait for the outcome. If the successor does not become ready, the worker goes on, and
@@ -269,6 +281,9 @@ impl PoolSpec {
         }
         if self.recycling.max_age == Some(Duration::ZERO) {
             errors.push(error("recycle_after", "must not be zero"));
+        }
+        if self.recycling.max_rss_bytes == Some(0) {
+            errors.push(error("recycle_above_rss", "must not be zero"));
         }
         let policy = match &self.template.0 {
             TemplateSource::Fixed(worker) => {
@@ -324,7 +339,8 @@ pub(super) fn misplaced_policy(worker: &WorkerSpec) -> Option<(&'static str, &'s
         return Some(("worker.watch", problem));
     }
     let problem = "is not for a pool, which replaces a worker when its lease ends: see \
-                   `PoolSpec::recycle_after_calls` and `PoolSpec::recycle_after`";
+                   `PoolSpec::recycle_after_calls`, `PoolSpec::recycle_after` and \
+                   `PoolSpec::recycle_above_rss`";
     worker.is_recycled().then_some(("worker.recycle_…", problem))
 }
 

@@ -16,6 +16,7 @@ use super::{
     handle::Pool,
     lease::Lease,
     ledger::{Ledger, LedgerInput},
+    memory_watch::watch_memory,
     report::PoolReport,
     session_map::SessionMap,
     spec::{PoolSpec, misplaced_policy},
@@ -98,14 +99,15 @@ pub struct PoolSupervisorState {
     /// The policy of the last worker, shared by all workers with an equal one.
     policy: Arc<ChildPolicy>,
     timer: Option<AbortHandle>,
+    memory_watch: Option<AbortHandle>,
     /// Keys whose swap has not been reported as over.
     swaps: Vec<ChildId>,
 }
 
 impl Drop for PoolSupervisorState {
     fn drop(&mut self) {
-        if let Some(timer) = &self.timer {
-            timer.abort();
+        for task in [&self.timer, &self.memory_watch].into_iter().flatten() {
+            task.abort();
         }
         self.core.abandon();
     }
@@ -134,7 +136,10 @@ impl Actor for PoolSupervisor {
         // A change of a worker's command must not exceed the cap.
         engine.forbid_swaps();
         let policy = Arc::new(ChildPolicy::actor());
-        Ok(PoolSupervisorState { engine, core, spec, policy, timer: None, swaps: Vec::new() })
+        let memory_watch = spec.recycling.max_rss_bytes.map(|max_rss_bytes| {
+            tokio::spawn(watch_memory(Arc::downgrade(&core), max_rss_bytes)).abort_handle()
+        });
+        Ok(PoolSupervisorState { engine, core, spec, policy, timer: None, memory_watch, swaps: Vec::new() })
     }
 
     async fn post_start(

@@ -74,4 +74,5 @@ pub(crate) use stdio::{drain_into, let_others_run, read_chunk};
 #[cfg(target_os = "linux")]
 pub use stop::AdoptedOrphansToReap;
 pub use stop::{Ladder, Rung, StopOutcome, kill, terminate};
+pub(crate) use usage_probe::UsageSource;
 pub use usage_probe::{Usage, UsageProbe};

@@ -14,7 +14,7 @@ pub struct Usage {
 }
 
 /// A process whose usage can be read.
-pub(super) trait UsageSource: Send + Sync {
+pub(crate) trait UsageSource: Send + Sync {
     /// `None` once the process has been reaped, because its number may belong to another process then.
     fn usage(&self) -> Option<Usage>;
 
@@ -28,7 +28,7 @@ pub(super) trait UsageSource: Send + Sync {
 pub struct UsageProbe(Weak<dyn UsageSource>);
 
 impl UsageProbe {
-    pub(super) fn new(process: Weak<dyn UsageSource>) -> UsageProbe {
+    pub(crate) fn new(process: Weak<dyn UsageSource>) -> UsageProbe {
         UsageProbe(process)
     }
 

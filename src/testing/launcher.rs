@@ -131,6 +131,16 @@ impl ScriptedLauncher {
         let group = self.table.lock().unreaped.get(&pid).cloned().ok_or(Errno::SRCH)?;
         group.deliver(Some(LEADER), signal)
     }
+
+    /// Sets the resident memory that one process and its group use from now on. Before, it is not known.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such process.
+    pub fn set_rss_bytes(&self, pid: u32, bytes: u64) -> io::Result<()> {
+        let group = self.table.lock().unreaped.get(&pid).cloned().ok_or(Errno::SRCH)?;
+        group.set_rss_bytes(bytes);
+        Ok(())
+    }
 }
 
 #[async_trait]

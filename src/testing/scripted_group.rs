@@ -11,15 +11,18 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use rustix::io::Errno;
+use rustix::{io::Errno, process::Pid};
 use tokio::sync::{Notify, mpsc};
 
-use crate::process::{ExitStatus, HeldUntilReaped, KILL_WAIT, ProcessControl, Signal, Unkillable};
+use crate::process::{
+    ExitStatus, HeldUntilReaped, KILL_WAIT, ProcessControl, Signal, Unkillable, Usage, UsageProbe,
+    UsageSource,
+};
 
 /// The leader's number among the members.
 pub(super) const LEADER: u32 = 0;
@@ -49,6 +52,7 @@ struct ScriptedGroupState {
     reaped: bool,
     abandoned: bool,
     uninterruptible: bool,
+    rss_bytes: Option<u64>,
     held_until_reaped: Option<HeldUntilReaped>,
 }
 
@@ -73,6 +77,7 @@ impl ScriptedGroup {
             reaped: false,
             abandoned: false,
             uninterruptible: false,
+            rss_bytes: None,
             held_until_reaped: Some(held_until_reaped),
         };
         ScriptedGroup {
@@ -82,6 +87,10 @@ impl ScriptedGroup {
             releasing: Mutex::new(()),
             on_reaped,
         }
+    }
+
+    pub(super) fn set_rss_bytes(&self, bytes: u64) {
+        self.lock().rss_bytes = Some(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, ScriptedGroupState> {
@@ -267,6 +276,18 @@ fn ignored_by_default(signal: Signal) -> bool {
 #[derive(Debug)]
 pub(super) struct ScriptedProcessControl(pub(super) Arc<ScriptedGroup>);
 
+impl UsageSource for ScriptedGroup {
+    fn usage(&self) -> Option<Usage> {
+        let state = self.lock();
+        let rss_bytes = state.rss_bytes.filter(|_| !state.reaped)?;
+        Some(Usage { rss_bytes, cpu_time: Duration::ZERO })
+    }
+
+    fn others(&self, _: usize) -> Vec<Pid> {
+        Vec::new()
+    }
+}
+
 #[async_trait]
 impl ProcessControl for ScriptedProcessControl {
     fn pid(&self) -> u32 {
@@ -275,6 +296,11 @@ impl ProcessControl for ScriptedProcessControl {
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
         self.0.deliver(None, signal)
+    }
+
+    fn usage_probe(&self) -> Option<UsageProbe> {
+        let group: Weak<ScriptedGroup> = Arc::downgrade(&self.0);
+        Some(UsageProbe::new(group))
     }
 
     async fn exited(&self) -> ExitStatus {

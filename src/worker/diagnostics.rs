@@ -164,6 +164,10 @@ impl WorkerDiagnostics {
         }
     }
 
+    pub(crate) fn usage_probe(&self) -> Option<UsageProbe> {
+        self.with(|s| s.usage_probe.clone())
+    }
+
     pub(crate) fn pid(&self) -> Option<u32> {
         self.with(|s| s.pid)
     }

@@ -15,7 +15,7 @@ use crate::{
     event::{RecycleReason, StartReason},
     id::{Incarnation, TreePath},
     log_event_macro::log_event,
-    process::CommandChange,
+    process::{CommandChange, UsageProbe},
     rpc::{CallError, CallOptions, Method, Notification, Peer, STREAMS_OF_A_CALL, StreamListener},
     snapshot::NodeSnapshot,
     state::ChildState,
@@ -110,6 +110,11 @@ impl WorkerRef {
         let channel =
             live.attachment.as_ref().and_then(|attachment| attachment.as_any().downcast_ref::<LiveWorker>());
         channel.is_some_and(|channel| channel.watch(on_end))
+    }
+
+    /// Reads the memory of this incarnation of a worker.
+    pub(crate) fn usage_probe(live: &LiveIncarnation) -> Option<UsageProbe> {
+        live.attachment.as_ref()?.as_any().downcast_ref::<LiveWorker>()?.diagnostics.usage_probe()
     }
 
     fn peer_for(&self, method: &str) -> Result<Peer, CallError> {

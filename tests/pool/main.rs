@@ -7,6 +7,7 @@ mod support;
 
 mod a_broken_key_disturbs_nobody;
 mod a_busy_worker_is_evicted_only_where_allowed;
+mod a_due_worker_is_swapped;
 mod a_lease_is_of_one_incarnation;
 mod a_vanished_caller_leaks_nothing;
 mod anonymous_workers_are_alike;
@@ -24,3 +25,4 @@ mod the_actor_takes_messages;
 mod the_cap_holds;
 mod the_queue_is_bounded_and_fair;
 mod warm_leases_are_cheap;
+mod workers_that_grow_are_replaced;
