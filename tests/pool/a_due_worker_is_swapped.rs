@@ -152,7 +152,8 @@ async fn racing_callers_never_have_more_processes_than_the_cap() {
         assert_eq!((status.totals.granted, status.totals.revoked, status.waiting), (600, 0, 0));
         assert_eq!((status.used, status.leases), (setup.alive(), 0));
         if keys == 4 {
-            assert!(swaps(&mut events).await.0 > 20, "there is room for one");
+            let swaps = swaps(&mut events).await.0;
+            assert!(swaps > 5, "there is room for one: {swaps}");
         }
         setup.end().await;
     }

@@ -511,8 +511,18 @@ fn rules() -> impl Strategy<Value = LedgerConfig> {
     )
 }
 
+/// `PROPTEST_CASES=300000 cargo test --release --lib pool::ledger` tries more.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        config
+    } else {
+        ProptestConfig { cases: 1500, ..config }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_history_breaks_the_rules(
