@@ -211,6 +211,10 @@ impl Protocol for ConfiguredProtocol {
         self.plugin().is_notification(method)
     }
 
+    fn notified(&self, method: &str, params: Option<&RawValue>) {
+        self.plugin().notified(method, params);
+    }
+
     fn has_meta(&self) -> bool {
         self.plugin().has_meta()
     }

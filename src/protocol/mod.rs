@@ -82,7 +82,7 @@ mod worker_side;
 
 pub use log_entry::{LogEntry, LogLevel};
 pub use lsp_client::Lsp;
-pub use mcp::{Mcp, McpEra, McpSubscriptionFilter, McpSubscriptions};
+pub use mcp::{Mcp, McpEra, McpList, McpListCache, McpSubscriptionFilter, McpSubscriptions};
 pub use no_channel::{NoChannel, ReadyLine};
 pub use plugin::Plugin;
 pub(crate) use session_info::ProbeState;
@@ -251,6 +251,10 @@ pub trait Protocol: fmt::Debug + Send + Sync + 'static {
     fn has_meta(&self) -> bool {
         false
     }
+
+    /// Told of each notification of the child, before the worker's handler is. It must not wait. By default
+    /// nothing happens.
+    fn notified(&self, _method: &str, _params: Option<&RawValue>) {}
 
     /// Whether a child may open streams of items, by the methods `streams.open`, `streams.emit` and
     /// `streams.close` of the [plugin protocol](Plugin) (C-10). `false` by default: these methods then go to

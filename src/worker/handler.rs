@@ -69,6 +69,7 @@ impl Handler for WorkerHandler {
     }
 
     fn notification(&self, cx: Context, method: &str, params: Option<&RawValue>) {
+        self.protocol.notified(method, params);
         if let Some(entry) = self.protocol.log(method, params) {
             publish(&cx, &entry);
             if let Some(logs) = &self.logs {

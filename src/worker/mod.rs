@@ -21,6 +21,7 @@ mod ended_by_service_stop;
 mod file_watch;
 mod handler;
 mod live_worker;
+mod mcp_client;
 mod process_lifecycle;
 mod recycling;
 mod running_process;
@@ -34,6 +35,7 @@ mod worker_ref;
 pub use actor::{WorkerActor, WorkerActorMessage};
 #[cfg(feature = "watch")]
 pub use file_watch::FileWatch;
+pub use mcp_client::{McpClient, McpListSource, McpListing, McpToolResult};
 pub use session_info::WorkerSessionInfo;
 pub use spec::{Liveness, LogEntrySink, OnReady, WorkerSpec};
 pub use worker_ref::WorkerRef;

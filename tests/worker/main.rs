@@ -26,6 +26,7 @@ mod changed_files_replace_a_worker;
 mod declarations_are_checked;
 mod errors_have_last_words;
 mod liveness_is_watched;
+mod mcp_lists_are_kept;
 mod mcp_probes_meet_bad_servers;
 mod mcp_servers_are_of_two_eras;
 mod messages_reach_the_actor_too;

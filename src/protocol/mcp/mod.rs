@@ -1,6 +1,7 @@
 //! MCP servers over stdio, of both eras: [`Mcp`].
 
 mod era;
+mod list_cache;
 mod revisions;
 mod subscriptions;
 
@@ -14,6 +15,7 @@ use serde_json::{
 };
 
 pub use era::McpEra;
+pub use list_cache::{McpList, McpListCache};
 pub use subscriptions::{McpSubscriptionFilter, McpSubscriptions};
 
 use crate::{
@@ -131,6 +133,9 @@ pub struct Mcp {
     /// What is subscribed to at each incarnation of the server.
     #[serde(skip)]
     pub subscriptions: Option<McpSubscriptions>,
+    /// Where the lists of the server are kept.
+    #[serde(skip)]
+    pub list_cache: Option<McpListCache>,
 }
 
 impl fmt::Debug for Mcp {
@@ -148,6 +153,7 @@ impl Default for Mcp {
             era: None,
             log_level: None,
             subscriptions: None,
+            list_cache: None,
         }
     }
 }
@@ -179,6 +185,13 @@ impl Mcp {
     #[must_use]
     pub fn with_subscriptions(mut self, subscriptions: McpSubscriptions) -> Mcp {
         self.subscriptions = Some(subscriptions);
+        self
+    }
+
+    /// Keeps the lists of the server in this cache, which is told of changes.
+    #[must_use]
+    pub fn with_list_cache(mut self, cache: McpListCache) -> Mcp {
+        self.list_cache = Some(cache);
         self
     }
 
@@ -237,6 +250,11 @@ impl Protocol for Mcp {
         if let Some(subscriptions) = &self.subscriptions {
             subscriptions.keep_at(peer);
         }
+        if let Some(cache) = &self.list_cache {
+            let filter = self.subscriptions.as_ref().map(McpSubscriptions::filter).unwrap_or_default();
+            let is_stateless = peer.has_request_meta();
+            cache.session_began(&session, |list| !is_stateless || filter.has_changes_of(list));
+        }
         Ok(session)
     }
 
@@ -291,6 +309,12 @@ impl Protocol for Mcp {
         let logger = logger.and_then(|logger| text(logger, ID_BYTES));
         let meta = logger.and_then(|logger| to_raw_value(&json!({ "logger": logger })).ok());
         Some(LogEntry { level, message: display_text(data?, LINE_BYTES), meta })
+    }
+
+    fn notified(&self, method: &str, _: Option<&RawValue>) {
+        if let Some(cache) = &self.list_cache {
+            cache.notified(method);
+        }
     }
 
     /// The server's `ping` is answered, as the specification demands.

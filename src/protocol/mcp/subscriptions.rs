@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
+use super::McpList;
 use crate::{
     log_event_macro::log_event,
     rpc::{CallError, CallOptions, DetachedPeer, Peer, Timeout},
@@ -47,6 +48,14 @@ impl McpSubscriptionFilter {
     pub fn resource(mut self, uri: impl Into<String>) -> McpSubscriptionFilter {
         self.resources.insert(uri.into());
         self
+    }
+
+    pub(super) fn has_changes_of(&self, list: McpList) -> bool {
+        match list {
+            McpList::Tools => self.tools_list_changed,
+            McpList::Prompts => self.prompts_list_changed,
+            McpList::Resources | McpList::ResourceTemplates => self.resources_list_changed,
+        }
     }
 
     fn is_empty(&self) -> bool {
