@@ -30,6 +30,7 @@ async fn when_it_is_idle_and_not_while_it_is_lent() {
     drop(small);
     sleep(60 * SEC).await;
     assert!(lease.revocation().is_none() && setup.alive() == 2);
+    drop(setup.pool.try_acquire(&"a".into()).expect("no lease on it has ended"));
     drop(lease);
     sleep(6 * SEC).await;
     let status = setup.pool.status().unwrap();
@@ -84,6 +85,19 @@ async fn one_that_cannot_be_replaced_is_tried_again_after_a_minute_though_nobody
     sleep(12 * SEC).await;
     assert_eq!((setup.launcher.launched().len(), setup.alive()), (2, 1));
     assert_ne!(setup.launcher.alive()[0], first);
+    setup.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_be_replaced_does_not_hold_up_the_others() {
+    let setup = keyed(4, |spec| spec.recycle_above_rss(LIMIT).overlap(true)).await;
+    let largest = grown(&setup, "a").await;
+    setup.launcher.set_rss_bytes(largest, 2 * LIMIT).unwrap();
+    let other = grown(&setup, "b").await;
+    setup.launcher.fail_next("worker", Exit::Failed { code: 1 });
+    sleep(11 * SEC).await;
+    let alive = setup.launcher.alive();
+    assert!(alive.contains(&largest) && !alive.contains(&other) && alive.len() == 2, "{alive:?}");
     setup.end().await;
 }
 

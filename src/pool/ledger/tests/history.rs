@@ -453,7 +453,10 @@ impl World {
             }
             self.seconds.remove(key);
             self.feed(LedgerInput::SwapOver { key: key.clone() });
-            self.feed(LedgerInput::SwapOver { key: key.clone() }); // the second one means nothing
+            // What is said twice means nothing, unless it has begun the next swap.
+            if !self.seconds.contains_key(key) {
+                self.feed(LedgerInput::SwapOver { key: key.clone() });
+            }
         } else if is_up && !pick.is_multiple_of(4) {
             self.becomes(key, Kid::Ready);
         } else {

@@ -151,3 +151,27 @@ fn it_counts_as_a_start_under_way() {
     assert!(b.ask("b").is_empty());
     assert_eq!(b.ready("a", 2), ["start b"]);
 }
+
+#[test]
+fn the_slot_of_the_one_before_goes_to_the_key_that_waits_and_not_to_the_next_swap() {
+    // L-4
+    let mut b = Bench::with(LedgerConfig { overlap: true, ..LedgerConfig::keyed(2) });
+    b.warm("a");
+    b.recycle("a", 1);
+    b.ready("a", 2);
+    assert!(b.recycle("a", 2).is_empty());
+    assert!(b.ask("b").is_empty());
+    assert_eq!(b.swap_over("a"), ["stop a Recycle", "start b"]);
+}
+
+#[test]
+fn those_who_wait_for_a_successor_take_no_room_in_the_queue() {
+    let mut b = Bench::with(LedgerConfig { overlap: true, max_waiting: 1, ..LedgerConfig::keyed(2) });
+    b.warm("a");
+    b.recycle("a", 1);
+    for _ in 0..3 {
+        assert!(b.ask("a").is_empty());
+    }
+    assert!(b.ask("b").is_empty());
+    assert_eq!(b.ask("c"), ["refuse 6 Exhausted"]);
+}
