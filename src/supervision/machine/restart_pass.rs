@@ -147,7 +147,9 @@ impl Machine {
             // that. Now they go on running, perhaps for long.
             for member in range {
                 let state = self.children.get(member).map(|child| &child.state);
-                if matches!(state, Some(ChildState::Starting | ChildState::Ready)) {
+                let runs = matches!(state, Some(ChildState::Starting | ChildState::Ready));
+                // Without a delay, the new pass is stopping them already.
+                if runs && !self.pass.as_ref().is_some_and(|pass| pass.consumes(member)) {
                     self.follow_up(now, member);
                 }
             }
