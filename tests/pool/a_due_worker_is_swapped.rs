@@ -174,7 +174,7 @@ async fn a_key_that_waits_for_a_slot_is_served_during_and_after_a_swap() {
     let setup = slow(2).await;
     use_up(&setup, "a").await;
     assert_eq!(setup.alive(), 2);
-    // Nobody waits for `a`: it makes room.
+    // No caller waits for `a`, so it makes room.
     let began = tokio::time::Instant::now();
     let b = setup.pool.acquire("b").await.unwrap();
     assert!(began.elapsed() < 2 * SEC);

@@ -473,7 +473,7 @@ async fn talk(me: &mut ScriptedProcess, id: &Value, how: usize) {
             }
             answer(me, id, good).await;
         }
-        // After answers to what nobody has asked.
+        // After answers to questions that were never asked.
         3 => {
             for other in [json!("what"), json!(7777), json!(null), json!([]), json!(1.5), json!({"a": 1})] {
                 answer(me, &other, json!({})).await;

@@ -166,6 +166,20 @@ async fn start(list: &[Server]) -> (Result<(Root, WorkerRef), TreeStartError>, S
     (tree(spec(&launcher, Mcp::default())).await, launcher, log)
 }
 
+/// Starts a server whose version is known after this time.
+async fn decided(
+    server: &Server,
+    after: Duration,
+    expected: &str,
+) -> ((Root, WorkerRef), ScriptedLauncher, Read) {
+    let began = Instant::now();
+    let (started, launcher, log) = start(std::slice::from_ref(server)).await;
+    let (root, worker) = started.unwrap();
+    assert_eq!(began.elapsed(), after, "{server:?}");
+    assert_eq!(version(&worker), expected, "{server:?}");
+    ((root, worker), launcher, log)
+}
+
 fn version(worker: &WorkerRef) -> String {
     worker.session().unwrap().protocol_version.clone().unwrap()
 }
@@ -262,33 +276,21 @@ async fn a_server_that_ends_without_the_question_too_has_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_nothing_gets_both_questions_and_the_first_good_answer_decides() {
-    let began = Instant::now();
-    let (started, launcher, log) = start(&[Server::Silent]).await;
-    let (root, worker) = started.unwrap();
-    assert_eq!(began.elapsed(), 2 * SEC);
-    assert_eq!(version(&worker), "2025-06-18");
+    let ((root, _), launcher, log) = decided(&Server::Silent, 2 * SEC, "2025-06-18").await;
     let read = log.methods(1);
     assert_eq!(read[..3], ["server/discover", "initialize", "notifications/initialized"]);
     assert_eq!(launcher.launched().len(), 1);
     let _ = root.shutdown(60 * SEC).await;
 
     // A slow start is not taken for an old server.
-    let began = Instant::now();
-    let (started, launcher, log) = start(&[Server::Stateless(5 * SEC)]).await;
-    let (root, worker) = started.unwrap();
-    assert_eq!(began.elapsed(), 5 * SEC);
-    assert_eq!(version(&worker), "2026-07-28");
+    let ((root, worker), launcher, log) = decided(&Server::Stateless(5 * SEC), 5 * SEC, "2026-07-28").await;
     assert_eq!(log.methods(1)[0], "server/discover");
     assert_eq!(launcher.launched().len(), 1);
     assert!(worker.call_value("echo", &json!({}), SEC).await.unwrap().get().contains("protocolVersion"));
     let _ = root.shutdown(60 * SEC).await;
 
     // Nor if it refuses `initialize` before it answers the question.
-    let began = Instant::now();
-    let (started, _, log) = start(&[Server::Late(5 * SEC)]).await;
-    let (root, worker) = started.unwrap();
-    assert_eq!(began.elapsed(), 7 * SEC);
-    assert_eq!(version(&worker), "2026-07-28");
+    let ((root, _), _, log) = decided(&Server::Late(5 * SEC), 7 * SEC, "2026-07-28").await;
     assert_eq!(log.methods(1), ["server/discover", "initialize"]);
     let _ = root.shutdown(60 * SEC).await;
 }
