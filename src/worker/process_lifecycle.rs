@@ -123,11 +123,7 @@ impl ProcessLifecycle {
         // First of all: from here on no call goes to this incarnation.
         self.retract();
         let by_itself = matches!(end_cause, EndCause::Exited(_)).then(|| self.cx.tree.clock().now());
-        let exit = match end_cause {
-            EndCause::Exited(exited) => Box::pin(self.reap_after_exit(&running, exited)).await,
-            EndCause::Kill(exit) => Box::pin(self.kill(&running, exit)).await,
-            EndCause::Stop => Box::pin(self.stop_in_order(&running, was_ready)).await,
-        };
+        let exit = self.end(&running, end_cause, was_ready).await;
         let exit = if was_ready {
             exit
         } else {
@@ -136,10 +132,7 @@ impl ProcessLifecycle {
         .with_one_line_reasons();
         // Done before the exit is classified, so that neither callers nor snapshots wait for that.
         self.diagnostics.ended();
-        if let Some(channel) = &running.channel {
-            let report = ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() };
-            channel.close(report.into());
-        }
+        self.close_channel(&running, &exit);
         let exit = match by_itself {
             Some(since) => Box::pin(self.judge(exit, since)).await,
             None => exit,
@@ -191,15 +184,8 @@ impl ProcessLifecycle {
         running: &RunningProcess,
         end_cause: EndCause,
     ) -> Result<(), Exit> {
-        let exit = match end_cause {
-            EndCause::Exited(exited) => self.reap_after_exit(running, exited).await,
-            EndCause::Kill(exit) => self.kill(running, exit).await,
-            EndCause::Stop => Exit::Requested,
-        };
-        if let Some(channel) = &running.channel {
-            let report = ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() };
-            channel.close(report.into());
-        }
+        let exit = self.end(running, end_cause, false).await;
+        self.close_channel(running, &exit);
         if matches!(exit, Exit::Unkillable { .. }) {
             return Err(exit);
         }
@@ -212,6 +198,23 @@ impl ProcessLifecycle {
             "it ended when it was asked which protocol it speaks, and is launched once more: {exit}"
         );
         Ok(())
+    }
+
+    /// Ends the process, or what is left of it, and returns its exit.
+    async fn end(&mut self, running: &RunningProcess, end_cause: EndCause, was_ready: bool) -> Exit {
+        match end_cause {
+            EndCause::Exited(exited) => Box::pin(self.reap_after_exit(running, exited)).await,
+            EndCause::Kill(exit) => Box::pin(self.kill(running, exit)).await,
+            EndCause::Stop => Box::pin(self.stop_in_order(running, was_ready)).await,
+        }
+    }
+
+    /// Answers all calls that are open with this exit.
+    fn close_channel(&self, running: &RunningProcess, exit: &Exit) {
+        if let Some(channel) = &running.channel {
+            let report = ExitReport { exit: exit.clone(), stderr_tail: self.diagnostics.tail.text() };
+            channel.close(report.into());
+        }
     }
 
     /// Connects the streams.
